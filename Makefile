@@ -1,0 +1,33 @@
+# Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
+.PHONY: help install dev run test check fmt bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf 'make %-8s %s\n' "$$name" "$$text"; done
+
+install: ## .venv/bin/tiergate, the gateway alone
+	@scripts/setup
+
+dev: ## .venv with the local model and all tools for tests and checks
+	@scripts/setup local dev
+
+run: ## the gateway with a small local model beside the providers (TIERGATE_NO_LOCAL=1: without)
+	@scripts/setup $(if $(filter-out 0,$(TIERGATE_NO_LOCAL)),,local)
+	@exec .venv/bin/tiergate serve
+
+test: dev ## the tests
+	@.venv/bin/pytest
+
+check: dev ## format, lint, types, imports, tests, coverage: what must hold before a change is taken
+	@scripts/check
+
+fmt: dev ## the code in its one format
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix-only --quiet .
+
+bench: dev ## what the gateway costs, as ratios
+	@.venv/bin/python -m bench
+
+clean: ## remove all that make made, but for data
+	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,149 @@
+"""What the benchmark asks of the machine: CPUs, CPU time, memory, tools."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+# What provides a tool, by package manager; the first manager on this machine is named.
+INSTALL: dict[str, dict[str, str]] = {
+    "nginx": {
+        "apt-get": "apt-get install nginx",
+        "dnf": "dnf install nginx",
+        "apk": "apk add nginx",
+        "pacman": "pacman -S nginx",
+    },
+    "cc": {
+        "apt-get": "apt-get install gcc libc6-dev",
+        "dnf": "dnf install gcc glibc-devel",
+        "apk": "apk add build-base",
+        "pacman": "pacman -S gcc",
+    },
+}
+# Debian keeps daemons in sbin, which is not on every user's PATH.
+SBIN = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
+
+
+class Missing(Exception):
+    """A tool is not on this machine; the message names the command that installs it."""
+
+
+class Cpu(msgspec.Struct, frozen=True):
+    """CPU time of some processes, in seconds: `ran` on a CPU, `waited` ready but without one."""
+
+    ran: float
+    waited: float
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """Where a run took place: `gateway_cpu` is for what is measured, `load_cpu` for the rest.
+
+    Both are the same on a machine with one CPU; `load_average` is of the minute before the run.
+    """
+
+    processor: str
+    cpus: int
+    gateway_cpu: int
+    load_cpu: int
+    kernel: str
+    python: str
+    load_average: float
+
+
+def install(tool: str) -> str:
+    """The command that installs a tool here; all that are known where no manager is found."""
+    for manager, command in INSTALL[tool].items():
+        if _which(manager):
+            return command
+    return " or ".join(INSTALL[tool].values())
+
+
+def find(tool: str) -> str:
+    """The path of a tool; raises `Missing` with the command that installs it."""
+    if found := _which(tool):
+        return found
+    raise Missing(f"{tool} is missing; install it with: {install(tool)}")
+
+
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), SBIN)))
+
+
+def describe() -> Machine:
+    """The machine as it is; the first two CPUs that this process may use are taken."""
+    cpus = sorted(os.sched_getaffinity(0))
+    named = (line for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
+    return Machine(
+        processor=next(named, f": {platform.machine()}").partition(":")[2].strip(),
+        cpus=len(cpus),
+        gateway_cpu=cpus[0],
+        load_cpu=cpus[min(1, len(cpus) - 1)],
+        kernel=platform.release(),
+        python=platform.python_version(),
+        load_average=os.getloadavg()[0],
+    )
+
+
+@contextmanager
+def pinned(cpu: int) -> Iterator[None]:
+    """Keeps this thread, and the processes it starts meanwhile, on one CPU."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def family(pid: int) -> list[int]:
+    """A process and all its descendants that live."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (stat := _text(entry / "stat")):
+            # A line is: pid, command in brackets (it may hold some itself), state, parent.
+            parent = int(stat.rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for member in found:  # grows while it is walked
+        found.extend(children.get(member, ()))
+    return found
+
+
+def cpu_seconds(pids: list[int]) -> Cpu:
+    """CPU time of all threads of these processes so far, from /proc/PID/task/*/schedstat.
+
+    schedstat counts nanoseconds; /proc/PID/stat counts ticks of 10 ms, too coarse for a second.
+    """
+    ran = waited = 0
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            if fields := _text(thread).split():
+                ran += int(fields[0])
+                waited += int(fields[1])
+    return Cpu(ran / 1e9, waited / 1e9)
+
+
+def resident(pids: list[int]) -> int:
+    """Resident memory of these processes in bytes; pages they share are counted for each."""
+    return sum(
+        int(line.split()[1]) * 1024
+        for pid in pids
+        for line in _lines(f"/proc/{pid}/status")
+        if line.startswith("VmRSS:")
+    )
+
+
+def _text(path: Path) -> str:
+    """The file's text; nothing when the process or thread has ended."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _lines(path: str) -> list[str]:
+    return _text(Path(path)).splitlines()

@@ -1,0 +1,1 @@
+"""tiergate: a model-routing API gateway over the fast, smart and reasoning tiers of real providers."""

@@ -1,0 +1,131 @@
+"""The response cache for equal requests: what it takes, what it keeps, and where that is found."""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+
+from gateway.cache import key as keys
+from gateway.cache import recording as recordings
+from gateway.cache.key import Sharing
+from gateway.cache.recording import Recording
+from gateway.core.call import Call, Steer
+from gateway.core.jsonio import Members
+from gateway.core.prompt import Prompt
+from gateway.core.target import Target
+from gateway.state import Store
+
+MOST = 8_000_000
+"""Bytes of the longest answer that is kept."""
+FINISHED = frozenset(
+    {
+        "stop", "tool_calls", "function_call",  # OpenAI and most that follow it
+        "eos", "eos_token", "stop_sequence", "end_turn", "tool_use",  # Together, TGI, Anthropic
+    }
+)  # fmt: skip
+"""Finishes of an answer that is all there. Cut, filtered and unknown ones are not kept."""
+
+_SEAL = 16
+_PERSON = b"tiergate seal 1"
+_SPARE = 4096
+"""Bytes of a recording beside its body."""
+_PER_CALL = frozenset(
+    {
+        "idempotency-key", "traceparent", "tracestate", "user-agent", "x-request-id",
+        "x-session-affinity", "x-session-id",
+    }
+)  # fmt: skip
+"""Headers that name a call or a session, or its client; all others may change the answer."""
+
+
+class Exact:
+    """Answers by request. Never raises for what a store holds: what cannot be read is a miss."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        secret: bytes,
+        ttl: float,
+        clock: Callable[[], float],
+        sharing: Sharing = "key",
+        sampled: bool = False,
+    ) -> None:
+        """Keep answers for `ttl` seconds; 0 turns it off.
+
+        `clock` is seconds since the epoch; `sampled` keeps answers at a temperature above 0 too.
+        """
+        self._store = store
+        self._secret = secret
+        self._ttl = ttl
+        self._clock = clock
+        self._sharing: Sharing = sharing
+        self._sampled = sampled
+
+    def off(self, prompt: Prompt, steer: Steer, *, no_cache: bool = False) -> str | None:
+        """Why a request is neither looked up nor kept; None where it is both.
+
+        `no_cache` is a rule's word. (`x-tiergate-cache: refresh` is kept, and not looked up.)
+        """
+        reasons = (
+            (self._ttl <= 0, "the cache is off"),
+            (steer.cache == "off", "the client says x-tiergate-cache: off"),
+            (no_cache, "a rule says no_cache"),
+            (prompt.sampled and not self._sampled, "temperature is above 0"),
+            (prompt.choices > 1, "n is above 1"),
+            (prompt.stored, "it depends on, or leaves, state at the provider"),
+            (prompt.hosted_tools, "tools of the provider look at the world"),
+        )
+        return next((reason for holds, reason in reasons if holds), None)
+
+    def key(self, call: Call, members: Members, target: Target) -> str:
+        """The key of a call whose plan begins with `target`; see gateway.cache.key."""
+        return keys.key(
+            secret=self._secret,
+            scope=keys.scope(self._sharing, call.key),
+            dialect=call.dialect,
+            operation=call.operation,
+            target=keys.identity(target),
+            members=members,
+            headers={k: v for k, v in call.headers.items() if k not in _PER_CALL},
+        )
+
+    def keeps(self, recording: Recording, *, status: int, complete: bool, first: bool) -> bool:
+        """Tell whether an answer may be given again.
+
+        `complete`: it ended as its dialect ends one; `first`: the plan's first target gave it.
+        """
+        return (
+            status == 200
+            and complete
+            and first
+            and recording.finish in FINISHED
+            and len(recording.body) <= MOST
+        )
+
+    async def find(self, key: str) -> Recording | None:
+        """The recording of a key: whole, of this version, sealed for this key and not too old."""
+        value = await self._store.get(_name(key))
+        if value is None or len(value) > MOST + _SPARE:
+            return None
+        data = value[_SEAL:]
+        if not hmac.compare_digest(value[:_SEAL], self._seal(key, data)):
+            return None
+        recording = recordings.read(data)
+        if recording is None or recording.created + self._ttl < self._clock():
+            return None
+        return recording
+
+    async def store(self, key: str, recording: Recording) -> None:
+        """Keep a recording that `keeps` has let pass."""
+        data = recordings.write(recording)
+        await self._store.put(_name(key), self._seal(key, data) + data, self._ttl)
+
+    def _seal(self, key: str, data: bytes) -> bytes:
+        """Bind a value to its key: one written there by anybody else is a miss."""
+        seal = hashlib.blake2b(key.encode(), key=self._secret, digest_size=_SEAL, person=_PERSON)
+        seal.update(data)
+        return seal.digest()
+
+
+def _name(key: str) -> str:
+    return "cache:" + key

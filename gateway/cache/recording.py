@@ -1,0 +1,73 @@
+"""A stored answer as a value: what a provider sent, who made it, and how it is told again."""
+
+import msgspec
+
+from gateway.cache import tail
+from gateway.core.usage import Usage
+from gateway.dialects import Dialect
+
+_VERSION = b"\x01"
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """A complete answer, as it went to the client that paid for it."""
+
+    dialect: str
+    stream: bool
+    """Whether `body` is frames; else it is one whole answer."""
+    body: bytes
+    """The provider's own bytes; of a stream, without the usage chunk where none was asked for."""
+    usage: Usage | None
+    served: str | None
+    """The model that the provider says answered."""
+    finish: str | None
+    """The provider's own word for why it stopped."""
+    provider: str
+    account: str | None
+    model: str
+    """The model that was called."""
+    tier: str
+    lab: str
+    created: float
+    """Seconds since the epoch."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Recording).decode
+
+
+def write(recording: Recording) -> bytes:
+    """A recording as bytes that `read` takes."""
+    return _VERSION + _encode(recording)
+
+
+def read(data: bytes) -> Recording | None:
+    """The recording that bytes hold; None for those of another version and for anything else."""
+    if data[:1] != _VERSION:
+        return None
+    try:
+        return _decode(memoryview(data)[1:])
+    except msgspec.DecodeError:
+        return None
+
+
+def answer(
+    recording: Recording, dialect: Dialect, *, stream: bool, with_usage: bool
+) -> bytes | None:
+    """Tell a recording again, streamed or whole; verbatim where it was recorded like that.
+
+    `with_usage` is what a stream's client asked for (stream_options); a whole answer always tells
+    usage. None is a miss: another dialect, or bytes that cannot be told in the other form.
+    """
+    if recording.dialect != dialect.name:
+        return None
+    body = recording.body
+    try:
+        if stream and recording.stream:
+            return tail.tell(body, recording.usage) if with_usage else tail.hide(body)
+        if stream:
+            return dialect.unfold(body, with_usage)
+        return tail.complete(dialect.fold(body), recording.usage) if recording.stream else body
+    except (ValueError, TypeError, AttributeError, LookupError):
+        # Objects of a shape that no answer has: they can be told no other way than they came.
+        return None

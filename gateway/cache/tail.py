@@ -1,0 +1,95 @@
+"""The usage at the end of a recorded Chat Completions answer: put on and taken off.
+
+A stream tells usage only to a client that asks with stream_options: in one more chunk before
+`[DONE]`, with empty `choices` (the chunk object of OpenAI's API reference). A whole answer always
+tells it. Streams that are made of other objects pass untouched.
+"""
+
+import re
+
+import msgspec
+
+from gateway.core import jsonio, sse
+from gateway.core.jsonio import Json
+from gateway.core.usage import Usage
+
+type Object = dict[str, Json]
+
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_DONE = b"[DONE]"
+
+
+def tell(stream: bytes, usage: Usage | None) -> bytes:
+    """A stream with usage: its own, else one more chunk that says `usage`, where that is known."""
+    told = write(usage)
+    frames = sse.frames(stream)
+    if told is None or any(_usage(frame) for frame in frames):
+        return stream
+    head = next((chunk for frame in reversed(frames) if (chunk := _chunk(frame))), None)
+    if head is None:
+        return stream
+    last = sse.frame(jsonio.dumps({**head, "choices": [], "usage": told}))
+    done = sse.data(frames[-1]) == _DONE
+    before = frames[:-1] if done else frames
+    if before and not before[-1].endswith((b"\n\n", b"\n\r\n")):
+        before[-1] += b"\n\n"  # the last of a stream may have lacked the end of its frame
+    return b"".join([*before, last, *frames[len(before) :]])
+
+
+def hide(stream: bytes) -> bytes:
+    """A stream without its usage chunk; usage beside choices stays, its client saw it too."""
+    if _USAGE.search(stream) is None:
+        return stream
+    kept = []
+    for frame in sse.frames(stream):
+        chunk = _usage(frame)
+        if chunk is None or chunk.get("choices"):
+            kept.append(frame)
+    return b"".join(kept)
+
+
+def complete(whole: bytes, usage: Usage | None) -> bytes:
+    """A whole answer with usage: its own, else `usage`, where that is known."""
+    told = write(usage)
+    members = jsonio.members(whole)
+    if told is None or "usage" in members:
+        return whole
+    return jsonio.join({**members, "usage": msgspec.Raw(jsonio.dumps(told))})
+
+
+def write(usage: Usage | None) -> Object | None:
+    """Usage as Chat Completions says it: what the dialect's own reading turns back into `usage`.
+
+    None where either count is unknown: the SDKs' type has no place for that.
+    """
+    if usage is None or usage.prompt is None or usage.completion is None:
+        return None
+    told: Object = {
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+    }
+    inside: Object = {}
+    if usage.cache_read is not None:
+        inside["cached_tokens"] = usage.cache_read
+    if usage.cache_write:
+        inside["cache_write_tokens"] = sum(usage.cache_write.values())
+    if inside:
+        told["prompt_tokens_details"] = inside
+    if usage.reasoning is not None:
+        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    return told
+
+
+def _usage(frame: bytes) -> Object | None:
+    """The chunk of a frame that tells usage."""
+    chunk = _chunk(frame) if _USAGE.search(frame) else None
+    return chunk if chunk is not None and isinstance(chunk.get("usage"), dict) else None
+
+
+def _chunk(frame: bytes) -> Object | None:
+    payload = sse.data(frame)
+    if payload in (b"", _DONE):
+        return None
+    chunk = jsonio.loads(payload)
+    return chunk if isinstance(chunk, dict) and isinstance(chunk.get("choices"), list) else None

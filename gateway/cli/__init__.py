@@ -1,0 +1,55 @@
+"""The command line: serve, and everything one wants to know before and after."""
+
+import sys
+
+import click
+
+from gateway.cli.session import Session
+from gateway.settings.mistake import ConfigError
+
+_COMMANDS = {
+    "serve": "Start the gateway.",
+    "check": "Find every mistake in the configuration.",
+    "explain": "Say what would be decided for a prompt, and why.",
+    "test": "Run golden prompts against the configuration.",
+    "costs": "Show what calls have cost.",
+}
+
+
+class _Lazy(click.Group):
+    """Imports a command when it is used: the help and the small commands start at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module = __import__(f"gateway.cli.{cmd_name}", fromlist=["command"])
+        command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config", metavar="PATH", help="The configuration. [TIERGATE_CONFIG, config/gateway.yaml]"
+)
+@click.version_option(package_name="tiergate", prog_name="tiergate")
+@click.pass_context
+def cli(ctx: click.Context, config: str | None) -> None:
+    """A gateway that routes each prompt to the fast, smart or reasoning tier of an AI lab."""
+    ctx.obj = Session(config)
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 done, 1 wrong or failed, 2 misused."""
+    try:
+        cli(prog_name="tiergate")
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            click.echo(str(mistake), err=True)
+        sys.exit(1)

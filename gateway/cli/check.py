@@ -1,0 +1,45 @@
+"""`tiergate check`: every mistake of a configuration, with file, line and what was probably meant."""
+
+import sys
+
+import click
+
+from gateway.cli.session import Session, pass_session
+from gateway.core import jsonio
+from gateway.core.target import TIERS
+from gateway.settings.mistake import ConfigError, Mistake
+
+
+@click.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
+@pass_session
+def command(session: Session, *, as_json: bool) -> None:
+    """Find every mistake in the configuration. Exit status 1 when there is an error."""
+    mistakes: list[Mistake] = []
+    try:
+        mistakes += session.site.warnings
+    except ConfigError as error:
+        mistakes += error.mistakes
+    wrong = any(mistake.level == "error" for mistake in mistakes)
+    if as_json:
+        click.echo(jsonio.dumps({"ok": not wrong, "findings": mistakes}))
+    else:
+        for mistake in mistakes:
+            color = "red" if mistake.level == "error" else "yellow"
+            click.secho(str(mistake), fg=color)
+        _verdict(session, len(mistakes), wrong=wrong)
+    sys.exit(1 if wrong else 0)
+
+
+def _verdict(session: Session, count: int, *, wrong: bool) -> None:
+    if wrong:
+        click.echo(f"{count} finding{'s' if count > 1 else ''}; the gateway would not start.")
+        return
+    catalogue = session.site.built.catalogue
+    for lab in catalogue.labs.values():
+        sizes = ", ".join(f"{tier} {len(lab.tiers.get(tier, ()))}" for tier in TIERS)
+        click.echo(f"{'on ' if lab.on else 'off'} {lab.name}: {sizes if lab.on else lab.why}")
+    config = session.source.config
+    rules = f"{len(config.guards)} guards, {len(config.choices)} choices"
+    on = sum(lab.on for lab in catalogue.labs.values())
+    click.secho(f"ok: {on} of {len(catalogue.labs)} labs on, {rules}, version {catalogue.version}")

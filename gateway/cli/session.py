@@ -1,0 +1,53 @@
+"""What a command works on: the environment and the configuration, read when first asked for."""
+
+import functools
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from gateway.compose import Site, data_folder, site, store_url
+from gateway.settings import environ
+from gateway.settings.load import Source, find, load
+
+
+class Books(msgspec.Struct, frozen=True):
+    """Where the ledger of a configuration lies."""
+
+    store_path: Path
+    journal_folder: Path
+    time_zone: str
+
+
+class Session:
+    """One run of the command line. Calling it gives the ledger's places."""
+
+    def __init__(self, config: str | None) -> None:
+        self._asked = config
+
+    @functools.cached_property
+    def environ(self) -> Mapping[str, str]:
+        """The environment, with what a `.env` beside it says."""
+        return environ.read(Path.cwd(), os.environ)
+
+    @functools.cached_property
+    def source(self) -> Source:
+        """The configuration as written. Raises ConfigError."""
+        return load(find(self._asked, self.environ), self.environ)
+
+    @functools.cached_property
+    def site(self) -> Site:
+        """The configuration, checked and built. Raises ConfigError."""
+        return site(self.source, datetime.now(UTC))
+
+    def __call__(self) -> Books:
+        """The ledger's places."""
+        ledger, data = self.source.config.ledger, data_folder(self.environ)
+        path = store_url(ledger.store, data).removeprefix("sqlite:///")
+        return Books(Path(path), data / ledger.journal, ledger.time_zone)
+
+
+pass_session = click.make_pass_decorator(Session)

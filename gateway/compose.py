@@ -1,0 +1,236 @@
+"""A configuration put together into a running gateway: the only place that chooses what stands where."""
+
+import asyncio
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from gateway.cache.exact import Exact
+from gateway.core.target import TIMERS, Provider
+from gateway.dialects import DIALECTS
+from gateway.dialects.openai_chat.effort import STYLES
+from gateway.engine import Engine
+from gateway.ledger.journal import Journal, JournalError
+from gateway.ledger.recovery import recover
+from gateway.ledger.store import Store
+from gateway.limits import keys
+from gateway.limits.keys import Keys
+from gateway.routing.decide import Router
+from gateway.routing.prior import Prior
+from gateway.routing.rules import RuleError, Rules, compile_rules
+from gateway.settings import build, check, prices
+from gateway.settings.build import Built
+from gateway.settings.load import Source
+from gateway.settings.mistake import ConfigError, Mistake
+from gateway.state import secret
+from gateway.state.memory import Memory
+from gateway.state.redis import Redis
+from gateway.telemetry.log import Log
+from gateway.upstream.attempt import Upstream
+from gateway.upstream.child import Engine as Local
+from gateway.upstream.client import Client, Transports
+
+_FEED_EVERY = 2.0
+"""Seconds between feeds of the store from the journals."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration, checked and built: all that deciding needs, and nothing that runs."""
+
+    source: Source
+    built: Built
+    router: Router
+    warnings: tuple[Mistake, ...]
+
+
+def site(source: Source, now: datetime) -> Site:
+    """Check and build a configuration. Raises ConfigError with every mistake."""
+    mistakes = check.errors(source, frozenset(DIALECTS), frozenset(STYLES))
+    mistakes += _zone(source)
+    rules = Rules()
+    try:
+        rules = compile_rules(source.config.guards, source.config.choices)
+    except RuleError as error:
+        mistakes.append(source.mistake(error.path, f"{error}."))
+    if mistakes:
+        raise ConfigError(mistakes)
+    built = build.build(source, lambda provider, model: prices.find(provider, model, now))
+    classifier = Prior() if source.config.routing.classifier == "prior" else None
+    router = Router(catalogue=built.catalogue, rules=rules, classifier=classifier)
+    return Site(
+        source=source,
+        built=built,
+        router=router,
+        warnings=tuple(check.warnings(source, now.date()) + _unpriced(source, built)),
+    )
+
+
+def _zone(source: Source) -> list[Mistake]:
+    name = source.config.ledger.time_zone
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        message = f"no time zone {name!r}."
+        return [source.mistake(("ledger", "time_zone"), message, "Write it as Europe/Berlin.")]
+    return []
+
+
+def _unpriced(source: Source, built: Built) -> list[Mistake]:
+    found = []
+    for path, lab, _, part in check.targets(source):
+        tier = str(path[2])
+        for target in built.catalogue.labs[lab].tiers[tier]:  # type: ignore[index] - a tier's name
+            if target.model == part.model and target.provider.on and target.price is None:
+                message = f"the price of {target.name} is unknown: its calls have no cost."
+                hint = "Give it one under `models`."
+                found.append(source.mistake((*path, "model"), message, hint, warn=True))
+    return found
+
+
+def data_folder(environ: Mapping[str, str]) -> Path:
+    """Where the gateway writes."""
+    return Path(environ.get("TIERGATE_DATA") or "data")
+
+
+class Gateway:
+    """A running gateway: the engine, its keys and what goes on beside calls."""
+
+    def __init__(
+        self,
+        site: Site,
+        environ: Mapping[str, str],
+        log: Log,
+        *,
+        host: str | None = None,
+        transports: Transports | None = None,
+    ) -> None:
+        config = site.source.config
+        self.site = site
+        self.log = log
+        self.data = data_folder(environ)
+        self.keys: Keys = keys.load(
+            config.keys, site.source.file.parent, environ.get("TIERGATE_KEYS", "")
+        )
+        self._refuse_open(host or config.server.host)
+        self.journal_folder = self.data / config.ledger.journal
+        self.journal = Journal(self.journal_folder)
+        self.recovered = recover(self.journal)
+        self.store = Store(store_url(config.ledger.store, self.data))
+        self._client = Client(transports, hop=secrets.token_hex(4))
+        self._locals = {
+            provider.name: Local(provider, self.data / f"{provider.name}.log", self._say)
+            for provider in site.built.providers.values()
+            if provider.on and provider.command
+        }
+        self._state = self._store(environ, config.cache.max_bytes)
+        self.engine = Engine(
+            router=site.router,
+            upstream=Upstream(
+                self._client,
+                ready=self._ready,
+                sleep=asyncio.sleep,
+                jitter=random.Random().random,  # noqa: S311 - spreads retries, guards nothing
+            ),
+            cache=self._cache(environ),
+            record=self.journal.write,
+            log=log,
+            on_loss=config.routing.on_loss,
+            totals={tier: timers.total for tier, timers in TIMERS.items()},
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin what goes on beside calls."""
+        for engine in self._locals.values():
+            engine.start()
+        self._tasks = [
+            asyncio.create_task(self.journal.keep(asyncio.sleep, self._unsynced), name="sync"),
+            asyncio.create_task(self._every(_FEED_EVERY, self._feed), name="feed"),
+        ]
+
+    async def stop(self) -> None:
+        """End it all; what was begun for calls that have ended is finished first."""
+        await self.engine.settle()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(engine.stop() for engine in self._locals.values()))
+        await self._client.close()
+        if self._state is not None:
+            await self._state.close()
+        self.journal.close()
+        self._feed()
+
+    def _unsynced(self, error: JournalError) -> None:
+        self.log("ledger", error=error.strerror)
+
+    def _feed(self) -> None:
+        self.store.feed(self.journal_folder)
+
+    async def _every(self, seconds: float, work: Callable[[], object]) -> None:
+        """Do some work off the loop again and again; a failure is logged and tried again."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await asyncio.to_thread(work)
+            except Exception as error:  # noqa: BLE001 - work beside calls must not end
+                self.log("ledger", error=type(error).__name__)
+
+    async def _ready(self, provider: Provider) -> None:
+        engine = self._locals.get(provider.name)
+        if engine is not None:
+            self._client.bases[provider.name] = await engine.ready()
+
+    def _say(self, text: str) -> None:
+        self.log("engine", text=text)
+
+    def _store(self, environ: Mapping[str, str], most: int) -> Memory | Redis | None:
+        if self.site.source.config.cache.ttl <= 0:
+            return None
+        url = environ.get("REDIS_URL")
+        if url:
+            return Redis(
+                url, note=lambda text: self.log("redis", text=text), clock=time.monotonic
+            )
+        return Memory(most, clock=time.monotonic)
+
+    def _cache(self, environ: Mapping[str, str]) -> Exact | None:
+        if self._state is None:
+            return None
+        config = self.site.source.config.cache
+        return Exact(
+            self._state,
+            secret=secret.derive(secret.root(self.data, environ), "cache"),
+            ttl=config.ttl,
+            clock=time.time,
+            sharing=config.scope,
+            sampled=config.sampled,
+        )
+
+    def _refuse_open(self, host: str) -> None:
+        local = host in ("127.0.0.1", "::1", "localhost")
+        if self.keys.is_open and not local and not self.site.source.config.server.open:
+            message = f"`keys: open` would let everybody who reaches {host} spend money."
+            hint = "Configure keys, or set server.open to true where something else guards it."
+            raise ConfigError([self.site.source.mistake(("server", "host"), message, hint)])
+        if not any(lab.on for lab in self.site.built.catalogue.labs.values()):
+            whys = ", ".join(
+                f"{lab.name}: {lab.why}" for lab in self.site.built.catalogue.labs.values()
+            )
+            message = f"no lab is on ({whys})." if whys else "no lab is configured."
+            raise ConfigError([self.site.source.mistake(("labs",), message)])
+
+
+def store_url(url: str, data: Path) -> str:
+    """The store's address, a relative SQLite file taken to lie in the data folder."""
+    path = url.removeprefix("sqlite:///")
+    if path != url and not os.path.isabs(path):  # noqa: PTH117 - a string, not a path yet
+        return f"sqlite:///{data / path}"
+    return url

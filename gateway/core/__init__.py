@@ -1,0 +1,1 @@
+"""Values and arithmetic only: what every other room speaks about."""

@@ -1,0 +1,52 @@
+"""The decision and the plan: which tier, which targets, and the full trace of why."""
+
+from typing import Literal
+
+import msgspec
+
+from gateway.core.target import Target, Tier
+
+type Source = Literal["pin", "rule", "classifier", "default"]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the trace."""
+
+    step: str
+    """pin, constraint, guard, rule, classifier, default or plan."""
+    matched: bool
+    effect: str = ""
+    why: str = ""
+    ms: float = 0.0
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided for a call."""
+
+    lab: str
+    tier: Tier
+    source: Source
+    model: str | None = None
+    """A model that is pinned; None leaves the choice to the tier."""
+    rule: str | None = None
+    """The choice that decided."""
+    confidence: float | None = None
+    """Probability that the tier suffices, where a classifier decided."""
+    tags: tuple[str, ...] = ()
+    no_cache: bool = False
+    trace: tuple[Step, ...] = ()
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A target that may not serve the call, and the reason."""
+
+    target: str
+    tier: Tier
+    reason: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Targets that may serve a call, in order, and those that may not."""
+
+    targets: tuple[Target, ...]
+    skipped: tuple[Skipped, ...] = ()

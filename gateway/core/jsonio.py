@@ -1,0 +1,82 @@
+"""The one door to JSON: strict reading, compact writing, and raw top-level members.
+
+orjson reads (it refuses NaN, overflowing numbers, bad UTF-8 and lone surrogates, which `json` lets
+pass);
+msgspec cuts a body into its top-level members without copying or re-encoding what is inside.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+import orjson
+
+type Json = Any
+"""Decoded JSON: dict, list, str, int, float, bool or None."""
+
+type Members = dict[str, msgspec.Raw]
+"""The top-level members of an object as raw slices of the bytes they were read from."""
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_KEY = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SPACE = re.compile(rb"[ \t\r\n]*")
+
+
+class JsonError(ValueError):
+    """Bytes that are not one strict JSON value; the text says where, never what stood there."""
+
+
+def loads(data: bytes | memoryview) -> Json:
+    """Read one JSON value. Raises JsonError for anything that RFC 8259 does not allow."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise JsonError(f"{error.msg} at byte {error.pos}") from None
+
+
+def dumps(value: object) -> bytes:
+    """Write compact JSON (structs, dates and Decimals as msgspec does: Decimal as a string)."""
+    return _ENCODE(value)
+
+
+def members(data: bytes) -> Members:
+    """Cut an object into raw top-level members; of a repeated name the last stays. Raises JsonError."""
+    try:
+        return _MEMBERS.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise JsonError(str(error)) from None
+
+
+def join(parts: Members) -> bytes:
+    """Write members as one object, each value byte for byte as it was read."""
+    body = b",".join([_ENCODE(name) + b":" + bytes(memoryview(raw)) for name, raw in parts.items()])
+    return b"{" + body + b"}"
+
+
+def repeats(data: bytes, parts: Members) -> bool:
+    """Tell whether an object names a top-level member more than once.
+
+    `parts` is `members(data)`. Walks names and skips values by comparing them with the slice that
+    was kept: a value that differs, or a name seen before, is a repeat.
+    """
+    seen = 0
+    at = _after_space(data, _after_space(data, 0) + 1)
+    while data[at : at + 1] == b'"':
+        match = _KEY.match(data, at)
+        if match is None:  # pragma: no cover - members() has read these bytes before
+            return True
+        raw = bytes(memoryview(parts[loads(match.group())]))
+        at = _after_space(data, _after_space(data, match.end()) + 1)
+        if not data.startswith(raw, at):
+            return True
+        seen += 1
+        at = _after_space(data, _after_space(data, at + len(raw)) + 1)
+    return seen != len(parts)
+
+
+def _after_space(data: bytes, at: int) -> int:
+    match = _SPACE.match(data, at)
+    return match.end() if match else at
+
+
+_ENCODE = msgspec.json.Encoder(decimal_format="string").encode

@@ -1,0 +1,92 @@
+"""An error as a value: what went wrong, whose fault it is and what the client should do.
+
+    Problem          a value; every room returns or raises it
+    ProblemError     the exception that carries one to the edge
+
+The rows and their statuses are the error table that the official SDKs' behaviour calls for: a
+status they retry only where a retry can help, `x-should-retry: false` where the gateway has tried.
+"""
+
+from typing import Literal
+
+import msgspec
+
+type Kind = Literal[
+    "invalid_json", "invalid_request", "invalid_api_key", "not_allowed", "model_not_found",
+    "not_found", "method_not_allowed", "request_timeout", "request_too_large", "media_type",
+    "no_target", "loop", "rate_limited", "overloaded", "draining", "ledger", "internal",
+    "upstream_rejected", "upstream_context", "upstream_model", "upstream_rate_limited", "upstream_auth", "upstream_error",
+    "upstream_overloaded", "upstream_timeout", "upstream_unreachable", "upstream_truncated",
+]  # fmt: skip
+
+STATUS: dict[Kind, int] = {
+    "invalid_json": 400,
+    "invalid_request": 400,
+    "invalid_api_key": 401,
+    "not_allowed": 403,
+    "model_not_found": 404,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "request_timeout": 408,
+    "request_too_large": 413,
+    "media_type": 415,
+    "no_target": 400,
+    "loop": 508,
+    "rate_limited": 429,
+    "overloaded": 503,
+    "draining": 503,
+    "ledger": 503,
+    "internal": 500,
+    "upstream_rejected": 400,
+    "upstream_context": 400,
+    "upstream_model": 404,
+    "upstream_rate_limited": 429,
+    "upstream_auth": 502,
+    "upstream_error": 502,
+    "upstream_overloaded": 503,
+    "upstream_timeout": 504,
+    "upstream_unreachable": 502,
+    "upstream_truncated": 502,
+}
+_CLIENT_MAY_RETRY: frozenset[Kind] = frozenset({"rate_limited", "overloaded", "draining", "ledger"})
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One error, in no dialect yet."""
+
+    kind: Kind
+    message: str
+    """A sentence for the client: what is wrong and what to do; no key, prompt or traceback."""
+    param: str | None = None
+    """The request field it is about, in the client's words."""
+    status: int = 0
+    """HTTP status; 0 takes the one of its kind."""
+    retry_after: float | None = None
+    """Seconds."""
+    body: bytes | None = None
+    """A provider's own error body in the client's dialect: passed on as it came."""
+    upstream_status: int | None = None
+    spent: Literal["no", "maybe"] = "no"
+    """Whether the provider may have billed the attempt that failed."""
+
+    @property
+    def http_status(self) -> int:
+        return self.status or STATUS[self.kind]
+
+    @property
+    def should_retry(self) -> bool | None:
+        """The header x-should-retry: False, or None to leave the client's own rule in force."""
+        return None if self.kind in _CLIENT_MAY_RETRY else False
+
+
+class ProblemError(Exception):
+    """Carries a Problem to the edge."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def invalid(message: str, param: str | None = None) -> ProblemError:
+    """A request that cannot be served as written."""
+    return ProblemError(Problem(kind="invalid_request", message=message, param=param))

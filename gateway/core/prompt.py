@@ -1,0 +1,35 @@
+"""What a call says, in no dialect: the read-only view that routing and accounting read."""
+
+import msgspec
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """Plain facts of one request. Characters are Unicode code points."""
+
+    model: str
+    stream: bool = False
+    user: str = ""
+    """Text of the last user turn."""
+    user_turns: int = 0
+    chars: int = 0
+    """All text that the model reads: system, turns, tool results and definitions."""
+    tool_loop: bool = False
+    """The last message is a tool's result: the model is in the middle of a turn."""
+    tools: tuple[str, ...] = ()
+    forced_tool: bool = False
+    images: int = 0
+    files: int = 0
+    audio: int = 0
+    json_schema: bool = False
+    effort: str | None = None
+    """What the client set itself."""
+    max_output: int | None = None
+    choices: int = 1
+    hosted_tools: bool = False
+    stored: bool = False
+    """The answer depends on, or leaves, state at the provider."""
+    sampled: bool = False
+    """Temperature is set above zero."""
+    logprobs: bool = False
+    members: frozenset[str] = frozenset()
+    """Names of the top-level members of the request, in the client's dialect."""

@@ -1,0 +1,136 @@
+"""Labs, tiers, providers, accounts and targets: who can answer, as plain values."""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import msgspec
+
+from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.price import Price
+
+type Tier = Literal["fast", "smart", "reasoning"]
+TIERS: tuple[Tier, ...] = get_args(Tier.__value__)
+"""Cheapest first: a tier's place is its rank."""
+
+type Auth = Literal["bearer", "x-api-key", "api-key", "x-goog-api-key", "none"]
+
+
+class Account(msgspec.Struct, frozen=True):
+    """One credential of a provider. Its secret is in no repr, log line or row."""
+
+    name: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Account({self.name!r})"
+
+
+class Timers(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds an attempt may take, step by step."""
+
+    connect: float = 5.0
+    headers: float = 60.0
+    first_content: float = 90.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+TIMERS: Mapping[str, Timers] = {
+    "fast": Timers(headers=20.0, first_content=30.0, idle=20.0, total=120.0),
+    "smart": Timers(),
+    "reasoning": Timers(headers=300.0, first_content=600.0, idle=300.0, total=3600.0),
+}
+
+
+def timers(tier: str, own: Mapping[str, float]) -> Timers:
+    """The timers of a tier, with a provider's own in place of some."""
+    return msgspec.structs.replace(TIMERS[tier], **own) if own else TIMERS[tier]
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP API that serves models: where it is, what it speaks, who pays, how it differs."""
+
+    name: str
+    doors: dict[str, str]
+    """Whole URL by dialect."""
+    auth: Auth = "bearer"
+    accounts: tuple[Account, ...] = ()
+    """Tried in order."""
+    headers: dict[str, str] = {}
+    max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
+    """The name that the provider has for the cap on output."""
+    stream_usage: Literal["ask", "always"] = "ask"
+    """Whether usage in a stream must be asked for with stream_options."""
+    refuses: frozenset[str] = frozenset()
+    """Top-level request members that the provider answers with 400."""
+    timeouts: dict[str, float] = {}
+    """Seconds by name of a timer, in place of the tier's."""
+    proxy: str | None = None
+    command: tuple[str, ...] = ()
+    """A local engine that the gateway starts once, watches and stops."""
+    on: bool = True
+    why: str = ""
+    """Why it is off, or what makes it worth a word while it is on."""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Provider, model and how to call it: what a tier of a lab is a list of."""
+
+    provider: Provider
+    model: str
+    effort: str | None = None
+    max_output: int | None = None
+    params: dict[str, object] = {}
+    """Members added as they are, for openai-chat, where the client left them unset."""
+    facts: Facts = UNKNOWN
+    price: Price | None = None
+
+    @property
+    def name(self) -> str:
+        """How traces and logs call it, e.g. "openai/gpt-6-luna"."""
+        return f"{self.provider.name}/{self.model}"
+
+
+class Lab(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes the models: three tiers, each an ordered list of targets."""
+
+    name: str
+    tiers: dict[Tier, tuple[Target, ...]]
+    about: str = ""
+    on: bool = True
+    why: str = ""
+    """Why it is off."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a model stands: a target of a tier of a lab."""
+
+    lab: str
+    tier: Tier
+    target: Target
+
+
+class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a decision may choose from, as one immutable value with a version."""
+
+    labs: dict[str, Lab]
+    """Those that are off too, each with the reason."""
+    default_lab: str
+    default_tier: Tier
+    aliases: dict[str, str] = {}
+    models: dict[str, tuple[Place, ...]] = {}
+    """Every place of a model, by its own name and by "provider/name", where its provider is on."""
+    version: str
+    """Hash of the configuration: stands on every row."""
+
+
+def places(labs: dict[str, Lab]) -> dict[str, tuple[Place, ...]]:
+    """Index the targets of labs that are on by model name and by provider/model."""
+    found: dict[str, list[Place]] = {}
+    for lab in labs.values():
+        for tier in TIERS if lab.on else ():
+            for target in lab.tiers.get(tier, ()):
+                if target.provider.on:
+                    for name in (target.model, target.name):
+                        found.setdefault(name, []).append(Place(lab.name, tier, target))
+    return {name: tuple(spots) for name, spots in found.items()}

@@ -1,0 +1,92 @@
+"""What every dialect can do: the functions and the stream state that the engine calls."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from gateway.core.jsonio import Json, Members
+from gateway.core.loss import Loss
+from gateway.core.problem import Problem
+from gateway.core.prompt import Prompt
+from gateway.core.target import Target
+from gateway.core.usage import Usage
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A request body, read once."""
+
+    raw: bytes
+    """As the client sent it: the truth."""
+    members: Members
+    value: dict[str, Json]
+    prompt: Prompt
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A body for one target, and what it could not say."""
+
+    body: bytes
+    losses: tuple[Loss, ...] = ()
+
+
+class Glance(msgspec.Struct, frozen=True, kw_only=True):
+    """What accounting needs of a whole answer."""
+
+    usage: Usage | None = None
+    served: str | None = None
+    """The model that the provider says answered."""
+    finish: str | None = None
+    """The provider's own word for why it stopped."""
+    problem: Problem | None = None
+    """Set where a 200 carries an error, or no answer at all."""
+
+
+class Watch(Protocol):
+    """A stream on its way to the client in the same dialect: bytes in, the same bytes out.
+
+    Frames before the first content are held, so that another target can still take over.
+    """
+
+    committed: bool
+    """Content has been let through: from here on nothing is retried."""
+    complete: bool
+    """The answer has ended as its dialect ends one."""
+    usage: Usage | None
+    served: str | None
+    finish: str | None
+    problem: Problem | None
+    """An error that came in the stream."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what was read from the provider; return what may go on to the client now."""
+        ...
+
+    def end(self) -> bytes:
+        """Take the end of the stream; return what was still held and may go on."""
+        ...
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """One wire format."""
+
+    name: str
+    features: frozenset[str]
+    """Members that change what the answer is: a target that refuses one is skipped, never trimmed."""
+    read: Callable[[bytes], Body]
+    """Raises ProblemError where the body is not a request of this dialect."""
+    write: Callable[[Body, Target], Written]
+    glance: Callable[[bytes], Glance]
+    watch: Callable[[Body], Watch]
+    asks_usage: Callable[[Body], bool]
+    """Whether the client wants usage told in a stream."""
+    fold: Callable[[bytes], bytes]
+    """A recorded stream as the whole answer that says the same."""
+    unfold: Callable[[bytes, bool], bytes]
+    """A whole answer as the stream that says the same, with usage or without."""
+    problem: Callable[[Problem], bytes]
+    """An error body."""
+    problem_frame: Callable[[Problem], bytes]
+    """An error inside a stream that has begun."""
+    read_problem: Callable[[int, bytes, float | None], Problem]
+    """A provider's error: status, body, seconds of Retry-After."""

@@ -1,0 +1,33 @@
+"""Whole Chat Completions answers: a glance for accounting, the bytes untouched."""
+
+from gateway.core import jsonio
+from gateway.core.problem import Problem
+from gateway.dialects.base import Glance
+from gateway.dialects.openai_chat import problems, usage
+
+
+def glance(body: bytes) -> Glance:
+    """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return Glance(problem=_nothing("an answer that is not JSON"))
+    if not isinstance(value, dict):
+        return Glance(problem=_nothing("an answer that is not a JSON object"))
+    choices = value.get("choices")
+    if value.get("error") and not choices:
+        return Glance(problem=problems.found(value["error"], body))
+    if not isinstance(choices, list):
+        return Glance(problem=_nothing("an answer without choices"))
+    served = value.get("model")
+    first = choices[0] if choices and isinstance(choices[0], dict) else {}
+    finish = first.get("finish_reason")
+    return Glance(
+        usage=usage.find(value),
+        served=served if isinstance(served, str) else None,
+        finish=finish if isinstance(finish, str) else None,
+    )
+
+
+def _nothing(what: str) -> Problem:
+    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")

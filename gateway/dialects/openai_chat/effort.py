@@ -1,0 +1,72 @@
+"""How effort is said on openai-chat: one scale, written in each host's own members.
+
+Styles are named in the catalogue, one for each model; the member names are those of the hosts' own
+API references (DeepSeek, Moonshot and Z.ai `thinking`, DashScope `enable_thinking`, OpenRouter
+`reasoning`, vLLM and llama.cpp `chat_template_kwargs`).
+"""
+
+from collections.abc import Callable, Mapping
+
+from gateway.core.facts import EFFORTS, Facts, nearest
+from gateway.core.prompt import Prompt
+from gateway.core.target import Target
+
+__all__ = ["EFFORTS", "MEMBERS", "STYLES", "accepted", "effective", "nearest", "write"]
+
+type Members = dict[str, object]
+
+MEMBERS = frozenset(
+    {
+        "reasoning_effort", "reasoning", "thinking", "enable_thinking", "thinking_budget",
+        "chat_template_kwargs",
+    }
+)  # fmt: skip
+"""Where any of these is set, the client has chosen, and the tier's effort is not added."""
+
+
+def _thinking(effort: str) -> Members:
+    return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
+
+
+def _thinking_effort(effort: str) -> Members:
+    more: Members = {} if effort == "none" else {"reasoning_effort": effort}
+    return {**_thinking(effort), **more}
+
+
+def _enable_thinking(effort: str) -> Members:
+    more: Members = {} if effort == "none" else {"reasoning_effort": effort}
+    return {"enable_thinking": effort != "none", **more}
+
+
+def _reasoning(effort: str) -> Members:
+    return {"reasoning": {"enabled": False} if effort == "none" else {"effort": effort}}
+
+
+STYLES: Mapping[str, Callable[[str], Members]] = {
+    "reasoning_effort": lambda effort: {"reasoning_effort": effort},
+    "thinking": _thinking,
+    "thinking+reasoning_effort": _thinking_effort,
+    "enable_thinking": _enable_thinking,
+    "reasoning": _reasoning,
+    "template": lambda effort: {"chat_template_kwargs": {"enable_thinking": effort != "none"}},
+}
+
+
+def write(style: str | None, effort: str) -> Members:
+    """The members that say an effort in a style; none where the model has no such control."""
+    return STYLES[style](effort) if style is not None else {}
+
+
+def accepted(facts: Facts) -> tuple[str, ...]:
+    """Efforts that openai-chat takes for a model; empty where that is not known."""
+    return facts.efforts if facts.chat_efforts is None else facts.chat_efforts
+
+
+def effective(prompt: Prompt, target: Target) -> str | None:
+    """The effort a call would run at: the client's, else the target's, else the model's own."""
+    if prompt.effort is not None:
+        known = accepted(target.facts)
+        if prompt.effort in EFFORTS and known and prompt.effort not in known:
+            return nearest(prompt.effort, known)
+        return prompt.effort
+    return target.effort if target.effort is not None else target.facts.default_effort

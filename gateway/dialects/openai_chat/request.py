@@ -1,0 +1,263 @@
+"""Chat Completions requests: read once for routing, written by replacing top-level members only."""
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.core.loss import Loss
+from gateway.core.problem import Problem, ProblemError, invalid
+from gateway.core.prompt import Prompt
+from gateway.core.target import Target
+from gateway.dialects.base import Body, Written
+from gateway.dialects.openai_chat import effort
+
+SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+"""Tuning knobs that a reasoning model may refuse: dropped and named, they change no meaning."""
+
+FEATURES = frozenset(
+    {
+        "tools", "tool_choice", "functions", "function_call", "response_format", "stop", "n",
+        "logprobs", "top_logprobs", "logit_bias", "audio", "modalities", "prediction",
+        "web_search_options",
+    }
+)  # fmt: skip
+"""Members that the caller reads or depends on: never dropped, a target that refuses one is skipped."""
+
+_CAPS = ("max_completion_tokens", "max_tokens")
+
+
+def read(raw: bytes) -> Body:
+    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
+    try:
+        value = jsonio.loads(raw)
+        if not isinstance(value, dict):
+            raise invalid("The request body must be a JSON object.")
+        members = jsonio.members(raw)
+    except jsonio.JsonError as error:
+        message = f"The request body is not valid JSON: {error}."
+        raise ProblemError(Problem(kind="invalid_json", message=message)) from None
+    return Body(raw, members, value, _prompt(value, members))
+
+
+def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
+    model = value.get("model")
+    if not isinstance(model, str) or not model:
+        raise invalid('"model" is required: a model name, a tier, "auto" or "lab/tier".', "model")
+    messages = value.get("messages")
+    if not isinstance(messages, list):
+        raise invalid('"messages" is required and must be a list.', "messages")
+    stream = value.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise invalid('"stream" must be true or false.', "stream")
+    said = _Said()
+    for at, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
+        said.message(message)
+    tools = value.get("tools")
+    functions = _tools(tools) if isinstance(tools, list) else ()
+    temperature = value.get("temperature")
+    effort_set = value.get("reasoning_effort")
+    return Prompt(
+        model=model,
+        stream=stream is True,
+        user=said.user,
+        user_turns=said.user_turns,
+        chars=said.chars + (len(bytes(memoryview(members["tools"]))) if functions else 0),
+        tool_loop=said.role in ("tool", "function"),
+        tools=functions,
+        forced_tool=_forced(value.get("tool_choice")),
+        images=said.images,
+        files=said.files,
+        audio=said.audio,
+        json_schema=_schema(value.get("response_format")),
+        effort=effort_set if isinstance(effort_set, str) else None,
+        max_output=_cap(value),
+        choices=value["n"] if isinstance(value.get("n"), int) else 1,
+        hosted_tools="web_search_options" in value,
+        stored=value.get("store") is True,
+        sampled=isinstance(temperature, int | float) and temperature > 0,
+        logprobs=value.get("logprobs") is True,
+        members=frozenset(value),
+    )
+
+
+class _Said:
+    """What the messages of a request add up to."""
+
+    __slots__ = ("audio", "chars", "files", "images", "role", "user", "user_turns")
+
+    def __init__(self) -> None:
+        self.user = ""
+        self.role = ""
+        self.user_turns = self.chars = self.images = self.files = self.audio = 0
+
+    def message(self, message: dict[str, Json]) -> None:
+        role = message.get("role")
+        self.role = role if isinstance(role, str) else ""
+        content = message.get("content")
+        text = content if isinstance(content, str) else self._parts(content)
+        self.chars += len(text)
+        if role == "user":
+            self.user_turns += 1
+            self.user = text
+        for call in message.get("tool_calls") or ():
+            function = call.get("function") if isinstance(call, dict) else None
+            arguments = function.get("arguments") if isinstance(function, dict) else None
+            self.chars += len(arguments) if isinstance(arguments, str) else 0
+
+    def _parts(self, content: Json) -> str:
+        texts = []
+        for part in content if isinstance(content, list) else ():
+            if not isinstance(part, dict):
+                continue
+            kind = part.get("type")
+            text = part.get("text")
+            if kind == "text" and isinstance(text, str):
+                texts.append(text)
+            elif kind == "image_url":
+                self.images += 1
+            elif kind == "file":
+                self.files += 1
+            elif kind == "input_audio":
+                self.audio += 1
+        return "\n".join(texts)
+
+
+def _tools(tools: list[Json]) -> tuple[str, ...]:
+    names = []
+    for tool in tools:
+        function = tool.get(tool.get("type", "function")) if isinstance(tool, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        names.append(name if isinstance(name, str) else "")
+    return tuple(names)
+
+
+def _forced(choice: Json) -> bool:
+    return choice == "required" or (
+        isinstance(choice, dict) and choice.get("type") in ("function", "custom")
+    )
+
+
+def _schema(form: Json) -> bool:
+    return isinstance(form, dict) and form.get("type") == "json_schema"
+
+
+def _cap(value: dict[str, Json]) -> int | None:
+    for name in _CAPS:
+        cap = value.get(name)
+        if isinstance(cap, int) and not isinstance(cap, bool):
+            return cap
+    return None
+
+
+def write(body: Body, target: Target) -> Written:
+    """The body for one target: the client's bytes, with only those members changed that must be."""
+    edit = _Edit(body)
+    if body.prompt.model != target.model:
+        edit.put("model", target.model)
+    _write_effort(edit, body.prompt, target)
+    _write_cap(edit, body.prompt, target)
+    _drop_refused(edit, body.prompt, target)
+    if body.prompt.stream and target.provider.stream_usage == "ask":
+        _ask_usage(edit, body)
+    for name, value in target.params.items():
+        edit.fill(name, value)
+    return edit.done()
+
+
+class _Edit:
+    """Changes to top-level members; nothing is rebuilt while there are none."""
+
+    __slots__ = ("body", "losses", "members")
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.members: jsonio.Members | None = None
+        self.losses: list[Loss] = []
+
+    def has(self, name: str) -> bool:
+        return name in (self.body.members if self.members is None else self.members)
+
+    def put(self, name: str, value: object) -> None:
+        if self.members is None:
+            self.members = dict(self.body.members)
+        self.members[name] = msgspec.Raw(jsonio.dumps(value))
+
+    def fill(self, name: str, value: object) -> None:
+        if name not in self.body.members:
+            self.put(name, value)
+
+    def drop(self, name: str, why: str) -> None:
+        if self.members is None:
+            self.members = dict(self.body.members)
+        del self.members[name]
+        self.losses.append(Loss(name, "dropped", why))
+
+    def done(self) -> Written:
+        raw = self.body.raw
+        if self.members is not None:
+            raw = jsonio.join(self.members)
+        elif jsonio.repeats(raw, self.body.members):
+            raw = jsonio.join(self.body.members)
+        return Written(raw, tuple(self.losses))
+
+
+def _write_effort(edit: _Edit, prompt: Prompt, target: Target) -> None:
+    accepted = effort.accepted(target.facts)
+    asked = prompt.effort
+    if asked is None:
+        if target.effort is not None and not effort.MEMBERS & prompt.members:
+            for name, value in effort.write(target.facts.effort_style, target.effort).items():
+                edit.put(name, value)
+    elif asked in effort.EFFORTS and accepted and asked not in accepted:
+        nearest = effort.nearest(asked, accepted)
+        edit.put("reasoning_effort", nearest)
+        why = f"{target.model} accepts {', '.join(accepted)}; sent {nearest}"
+        edit.losses.append(Loss("reasoning_effort", "clamped", why))
+
+
+def _write_cap(edit: _Edit, prompt: Prompt, target: Target) -> None:
+    theirs = target.provider.max_tokens
+    name = "max_tokens" if theirs == "either" else theirs
+    present = [cap for cap in _CAPS if cap in edit.body.members]
+    if not present:
+        if target.max_output is not None:
+            edit.put(name, target.max_output)
+        return
+    cap, most = prompt.max_output, target.facts.max_output
+    if cap is not None and most is not None and cap > most:
+        edit.losses.append(Loss(present[0], "clamped", f"{target.model} gives at most {most}"))
+        cap = most
+    foreign = theirs != "either" and present != [theirs]
+    if cap is not None and (foreign or cap != prompt.max_output):
+        edit.put(name if foreign else present[0], cap)
+        for other in present if foreign else present[1:]:
+            if other != name and edit.members is not None:
+                del edit.members[other]
+
+
+def _drop_refused(edit: _Edit, prompt: Prompt, target: Target) -> None:
+    facts = target.facts
+    if facts.sampling != "always":
+        thinking = effort.effective(prompt, target) != "none"
+        if facts.sampling == "never" or thinking:
+            for name in SAMPLING:
+                if name in prompt.members:
+                    edit.drop(name, f"{target.model} takes no sampling parameters")
+    for name in sorted((facts.refuses | target.provider.refuses) & prompt.members):
+        if edit.has(name):
+            edit.drop(name, f"{target.name} refuses it")
+
+
+def asks_usage(body: Body) -> bool:
+    """Whether the client wants a usage chunk at the end of its stream."""
+    options = body.value.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _ask_usage(edit: _Edit, body: Body) -> None:
+    if not asks_usage(body):
+        options = body.value.get("stream_options")
+        known = options if isinstance(options, dict) else {}
+        edit.put("stream_options", {**known, "include_usage": True})

@@ -1,0 +1,132 @@
+"""The ASGI application: hot endpoints straight to their code, everything else through FastAPI."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from gateway.compose import Gateway
+from gateway.core import jsonio
+from gateway.core.call import Key
+from gateway.core.problem import Problem, ProblemError
+from gateway.dialects import DIALECTS, OPENAI_CHAT
+from gateway.engine import refusal
+from gateway.http import edge, models
+from gateway.http.edge import Receive, Scope, Send
+from gateway.http.generate import Generate
+from gateway.routing import explain
+
+VERSION = metadata.version("tiergate")
+_NOT_FOUND, _NOT_ALLOWED = 404, 405
+
+
+class App(FastAPI):
+    """FastAPI for documents and slow endpoints; calls never pass through its layers."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__(
+            title="tiergate",
+            version=VERSION,
+            description="A model-routing API gateway. Its calls speak the providers' own dialects.",
+            docs_url=None,  # its page loads scripts from another host
+            redoc_url=None,
+            lifespan=_lifespan(gateway),
+        )
+        self._hot = {"/v1/chat/completions": Generate(gateway, OPENAI_CHAT.name)}
+        _routes(self, gateway)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
+        """Serve one request."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            hot = self._hot.get(scope["path"])
+            if hot is not None:
+                await hot(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)  # type: ignore[arg-type] - ASGI's own types
+
+
+def _lifespan(gateway: Gateway):  # noqa: ANN202 - FastAPI's own type of a context manager
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await gateway.start()
+        try:
+            yield
+        finally:
+            await gateway.stop()
+
+    return lifespan
+
+
+def _routes(app: App, gateway: Gateway) -> None:
+    started = int(time.time())
+    catalogue = gateway.engine.router.catalogue
+
+    def key(request: Request) -> Key:
+        return edge.identify(gateway.keys, edge.Head(request.headers.raw))
+
+    @app.get("/v1/models", summary="Names a request may ask for, virtual ones first")
+    def list_models(request: Request) -> Response:
+        return _json(models.listing(catalogue, key(request), started))
+
+    @app.get("/v1/models/{name:path}", summary="One name")
+    def one_model(request: Request, name: str) -> Response:
+        found = models.one(catalogue, key(request), started, name)
+        if found is None:
+            message = f"The model {name!r} is not served here. GET /v1/models lists those that are."
+            raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
+        return _json(found)
+
+    @app.post("/v1/route", summary="The decision and plan for a request, without calling a provider")
+    async def route(request: Request, dialect: str = OPENAI_CHAT.name) -> Response:
+        head = edge.Head(request.headers.raw)
+        caller = edge.identify(gateway.keys, head)
+        if dialect not in DIALECTS:
+            message = f"There is no dialect {dialect!r}: it is {', '.join(DIALECTS)}."
+            raise ProblemError(Problem(kind="invalid_request", message=message, param="dialect"))
+        most = gateway.site.source.config.server.max_body
+        data = await edge.body(request.receive, head.length, most)
+        call = edge.call(dialect, head, caller, data, edge.new_id())
+        return _json(explain.view(*gateway.engine.explain(call)))
+
+    @app.api_route("/health", methods=["GET", "HEAD"], summary="Whether the process answers")
+    @app.api_route("/ready", methods=["GET", "HEAD"], summary="Whether calls can be served")
+    @app.head("/", include_in_schema=False)
+    async def health() -> Response:
+        return _json({"status": "ok", "version": VERSION, "config": catalogue.version})
+
+    @app.exception_handler(ProblemError)
+    async def refused(_: Request, error: ProblemError) -> Response:
+        return _problem(error.problem)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        path = request.url.path[:200]
+        if error.status_code == _NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "")
+            message = f"{request.method} is not allowed on {path}." + (allowed and f" It takes {allowed}.")
+            return _problem(Problem(kind="method_not_allowed", message=message), allow=allowed)
+        message = f"There is nothing at {path}. Calls go to POST /v1/chat/completions."
+        return _problem(Problem(kind="not_found", message=message))
+
+    @app.api_route(
+        "/v1/chat/completions",
+        methods=["GET", "PUT", "PATCH", "DELETE"],
+        include_in_schema=False,
+    )
+    async def only_post() -> Response:
+        raise HTTPException(_NOT_ALLOWED, headers={"Allow": "POST"})
+
+
+def _json(value: object) -> Response:
+    return Response(jsonio.dumps(value), media_type="application/json")
+
+
+def _problem(problem: Problem, allow: str = "") -> Response:
+    reply = refusal(problem, OPENAI_CHAT, edge.new_id(), [])
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    if allow:
+        headers["allow"] = allow
+    return Response(reply.body, reply.status, headers)

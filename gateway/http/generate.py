@@ -1,0 +1,106 @@
+"""The hot endpoints, as plain ASGI: the body is read once and frames are written as they come."""
+
+import asyncio
+import contextlib
+
+from gateway.compose import Gateway
+from gateway.core.problem import Problem, ProblemError
+from gateway.dialects import DIALECTS
+from gateway.engine import Reply, refusal
+from gateway.http import edge
+from gateway.http.edge import Gone, Receive, Scope, Send
+
+_BODY_WITHIN = 30.0
+"""Seconds to the next piece of a request's body."""
+
+
+class Generate:
+    """Serves the generating endpoint of one dialect."""
+
+    def __init__(self, gateway: Gateway, dialect: str) -> None:
+        self._gateway = gateway
+        self._dialect = DIALECTS[dialect]
+        server = gateway.site.source.config.server
+        self._most_body, self._most_calls = server.max_body, server.in_flight
+        self._calls = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        call_id = edge.new_id()
+        try:
+            head = edge.Head(scope["headers"])
+            key = edge.identify(self._gateway.keys, head)
+            self._admit()
+            async with asyncio.timeout(_BODY_WITHIN):
+                data = await edge.body(receive, head.length, self._most_body)
+        except Gone:
+            return
+        except TimeoutError:
+            message = f"The body did not arrive within {_BODY_WITHIN:g} s."
+            await self._refuse(send, Problem(kind="request_timeout", message=message), call_id)
+            return
+        except ProblemError as error:
+            await self._refuse(send, error.problem, call_id)
+            return
+        call = edge.call(self._dialect.name, head, key, data, call_id)
+        self._calls += 1
+        try:
+            await _until_gone(self._gateway.engine.serve(call), receive, send)
+        finally:
+            self._calls -= 1
+
+    def _admit(self) -> None:
+        if self._calls >= self._most_calls:
+            message = "The gateway is serving as many calls as it may. Try again shortly."
+            raise ProblemError(Problem(kind="overloaded", message=message, retry_after=1.0))
+
+    async def _refuse(self, send: Send, problem: Problem, call_id: str) -> None:
+        """Refuse before the body was read: the connection cannot be used for another request."""
+        reply = refusal(problem, self._dialect, call_id, [])
+        reply.headers.append((b"connection", b"close"))
+        await write(reply, send)
+
+
+async def _until_gone(serving: "asyncio._CoroutineLike[Reply]", receive: Receive, send: Send) -> None:
+    """Serve and write the reply; when the client leaves first, stop what is done for it."""
+    task = asyncio.current_task()
+    left = False
+    done = False
+
+    async def watch() -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not done and task is not None:
+            left = True
+            task.cancel()
+
+    async def last(message: edge.Message) -> None:
+        nonlocal done
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            done = True
+        await send(message)
+
+    watcher = asyncio.create_task(watch())
+    try:
+        await write(await serving, last)
+    except asyncio.CancelledError:
+        if not left or task is None:
+            raise
+        task.uncancel()
+    finally:
+        watcher.cancel()
+
+
+async def write(reply: Reply, send: Send) -> None:
+    """Write a reply: whole in one message, a stream in one message for each item."""
+    if reply.stream is None:
+        headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+        return
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    async with contextlib.aclosing(reply.stream) as stream:  # type: ignore[type-var] - a generator
+        async for data in stream:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,29 @@
+"""A lock that dies with its holder: `flock`, which the kernel releases however a process ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MODE = 0o600
+"""Of every file the ledger makes: a ledger is its owner's business."""
+
+
+def grab(descriptor: int) -> bool:
+    """Take the lock of an open file; False where another process, or another open, has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """The lock of a lock file for the length of a block; False where somebody else has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+    try:
+        yield grab(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,137 @@
+"""The HTTP client of the llama.cpp server that runs in this process."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import httptools
+
+type Headers = Iterable[tuple[bytes, bytes]]
+
+_READ: Final = 65536  # bytes
+
+# What belongs to one connection and not to the message (RFC 9110, 7.6.1).
+_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_OWN: Final = _HOP | {b"content-length", b"expect", b"host"}  # this client writes them itself
+
+
+class Cut(Exception):
+    """The connection ended before the answer did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and end-to-end headers of an answer."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+type Reply = AsyncGenerator[Head | bytes]
+"""A head, then pieces of the body as they come."""
+
+
+class Answer:
+    """One answer of the engine while it is being read."""
+
+    def __init__(self, reader: asyncio.StreamReader, *, bodiless: bool) -> None:
+        self._reader = reader
+        self._parser = httptools.HttpResponseParser(self)
+        self._bodiless = bodiless
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._pieces: list[bytes] = []
+        self._headed = False
+        self._complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, from the parser."""
+        if (name := name.lower()) not in _HOP:
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The end of the headers, from the parser."""
+        self._headed = True
+
+    def on_body(self, piece: bytes) -> None:
+        """Bytes of the body, from the parser."""
+        self._pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        """The end of the answer, from the parser."""
+        self._complete = True
+
+    async def _feed(self) -> None:
+        piece = await self._reader.read(_READ)
+        if not piece:
+            raise Cut("llama.cpp closed the connection within an answer")
+        self._parser.feed_data(piece)
+
+    async def head(self) -> Head:
+        """Status and headers; raises `Cut`."""
+        while not self._headed:
+            await self._feed()
+        return Head(self._parser.get_status_code(), tuple(self._headers))
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The pieces of the body, each as soon as it is there; raises `Cut`."""
+        while not self._bodiless:
+            if self._pieces:
+                yield b"".join(self._pieces)
+                self._pieces.clear()
+            if self._complete:
+                return
+            await self._feed()
+
+    async def read(self) -> bytes:
+        """The whole body; raises `Cut`."""
+        return b"".join([piece async for piece in self.body()])
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where llama.cpp listens. One connection per request: closing it is how work is cancelled."""
+
+    host: str
+    port: int
+
+    @asynccontextmanager
+    async def send(
+        self, method: str, target: bytes, headers: Headers, body: bytes
+    ) -> AsyncGenerator[Answer]:
+        """The answer to one request.
+
+        Leaving the context closes the connection at once: llama.cpp then stops generating.
+        """
+        reader, writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            lines = [
+                b"%b %b HTTP/1.1" % (method.encode(), target),
+                b"host: %b:%d" % (self.host.encode(), self.port),
+                b"connection: close",
+                b"content-length: %d" % len(body),
+                *(b"%b: %b" % (name, value) for name, value in headers if name not in _OWN),
+            ]
+            writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+            await writer.drain()
+            yield Answer(reader, bodiless=method == "HEAD")
+        finally:
+            writer.transport.abort()
+
+    async def relay(self, method: str, target: bytes, headers: Headers, body: bytes) -> Reply:
+        """One exchange byte for byte."""
+        async with self.send(method, target, headers, body) as answer:
+            yield await answer.head()
+            async for piece in answer.body():
+                yield piece

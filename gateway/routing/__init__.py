@@ -1,0 +1,1 @@
+"""Which tier, which targets and why: pure functions of the call, the configuration and the evidence."""

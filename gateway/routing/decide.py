@@ -1,0 +1,213 @@
+"""The decision: pins, guards, constraints, choices, classifier, default - each with a line of trace.
+
+Pure: the same features, catalogue, rules and classifier give the same decision on every door.
+"""
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from gateway.core.decision import Decision, Plan, Skipped, Source, Step
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
+from gateway.dialects import Dialect
+from gateway.routing import pin as pins
+from gateway.routing import prior
+from gateway.routing.constraint import unfit
+from gateway.routing.features import Features
+from gateway.routing.guard import Bounds, bound
+from gateway.routing.pin import Pin
+from gateway.routing.rules import Rules
+
+
+class Router(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a decision depends on but the call."""
+
+    catalogue: Catalogue
+    rules: Rules
+    classifier: prior.Classifier | None
+    clock: Callable[[], float] = time.perf_counter
+    """For the milliseconds in the trace, which no decision reads."""
+
+
+class _Trace:
+    """Lines of a trace, each with the time since the one before."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.steps: list[Step] = []
+        self._clock = clock
+        self._last = clock()
+
+    def add(self, step: str, why: str, effect: str = "", *, matched: bool = True) -> None:
+        self.take(Step(step=step, matched=matched, effect=effect, why=why))
+
+    def take(self, step: Step) -> None:
+        now = self._clock()
+        ms = round((now - self._last) * 1000, 4)
+        self._last = now
+        self.steps.append(msgspec.structs.replace(step, ms=ms))
+
+
+def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, Plan]:
+    """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
+    trace = _Trace(router.clock)
+    pin = pins.read(call, router.catalogue)
+    for step in pin.steps:
+        trace.take(step)
+    bounds = bound(router.rules.guards, call)
+    for step in bounds.steps:
+        trace.take(step)
+    if bounds.refuse is not None:
+        raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
+    lab, tier, model, source, rule, confidence = _choose(router, call, pin, bounds, trace)
+    known = _allowed(router, lab, call, pin, bounds, trace)
+    plan, tier = _plan(known, tier, model, call, dialect, bounds, trace, pinned=source == "pin")
+    decision = Decision(
+        lab=known.name,
+        tier=tier,
+        source=source,
+        model=model if any(model in (t.model, t.name) for t in plan.targets) else None,
+        rule=rule,
+        confidence=confidence,
+        tags=tuple(sorted(bounds.tags)),
+        no_cache=bounds.no_cache,
+        trace=tuple(trace.steps),
+    )
+    return decision, plan
+
+
+type _Chosen = tuple[str, Tier, str | None, Source, str | None, float | None]
+
+
+def _choose(
+    router: Router, call: Features, pin: Pin, bounds: Bounds, trace: _Trace
+) -> _Chosen:
+    if pin.tier is not None:
+        return pin.lab, pin.tier, pin.model, "pin", None, None
+    lab, named = pin.lab, pin.named_lab
+    for choice in router.rules.choices:
+        if not choice.test(call, bounds.tags):
+            continue
+        if choice.lab is not None and not named:
+            lab = choice.lab
+        effect = ", ".join(filter(None, (choice.lab, choice.tier, choice.model)))
+        trace.add("rule", choice.name, effect)
+        if choice.model is not None:
+            places = router.catalogue.models.get(choice.model, ())
+            place = next((p for p in places if p.lab == lab), places[0] if places else None)
+            if place is not None:
+                return place.lab, place.tier, choice.model, "rule", choice.name, None
+            trace.add("rule", f"{choice.model} is off", "ignored", matched=False)
+        if choice.tier is not None:
+            return lab, choice.tier, None, "rule", choice.name, None
+        break
+    else:
+        if router.rules.choices:
+            trace.add("rule", f"none of {len(router.rules.choices)} choices", matched=False)
+    return _classify(router, call, lab, trace)
+
+
+def _classify(router: Router, call: Features, lab: str, trace: _Trace) -> _Chosen:
+    if router.classifier is not None and call.prompt.user:
+        score = router.classifier.score(call.prompt.user, call.signals)
+        tier = prior.tier(score)
+        sure = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
+        trace.add("classifier", prior.why(call.signals, score), tier)
+        return lab, tier, None, "classifier", None, round(sure, 4)
+    tier = router.catalogue.default_tier
+    trace.add("default", "nothing else decided", tier)
+    return lab, tier, None, "default", None, None
+
+
+def _allowed(
+    router: Router, lab: str, call: Features, pin: Pin, bounds: Bounds, trace: _Trace
+) -> Lab:
+    """The lab, or where guards or the key's scope forbid it and the caller named none, another."""
+    labs = router.catalogue.labs
+
+    def may(name: str) -> bool:
+        scope = call.key.labs
+        return bounds.lab(name) and (scope is None or name in scope)
+
+    if may(lab) and labs[lab].on:
+        return labs[lab]
+    if not pin.named_lab:
+        for name, other in labs.items():
+            if other.on and may(name):
+                trace.add("guard", f"{lab} may not be used", f"lab {name}")
+                return other
+    message = f"This key may not use the lab {lab!r} for this call."
+    raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
+
+
+def _plan(
+    lab: Lab,
+    tier: Tier,
+    model: str | None,
+    call: Features,
+    dialect: Dialect,
+    bounds: Bounds,
+    trace: _Trace,
+    *,
+    pinned: bool,
+) -> tuple[Plan, Tier]:
+    """Targets of the tier that fit; of the nearest tier with one where the tier was not pinned."""
+    bounded = bounds.tier(tier)
+    if bounded != tier:
+        trace.add("guard", f"{tier} is out of bounds", bounded)
+        model = None
+    allowed = [t for t in TIERS if bounds.tier(t) == t and (call.key.tiers is None or t in call.key.tiers)]
+    if bounded not in allowed:
+        message = f"This key may not use the tier {bounded!r}."
+        raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
+    order = [bounded] if pinned else _near(bounded, allowed)
+    skipped: list[Skipped] = []
+    for candidate in order:
+        targets = _fitting(lab, candidate, model if candidate == tier else None, call, dialect, skipped)
+        if targets:
+            if candidate != bounded:
+                trace.add("constraint", f"no target of {bounded} can serve this call", candidate)
+            if skipped:
+                why = "; ".join(f"{item.target} {item.reason}" for item in skipped)
+                trace.add("plan", why, f"{len(targets)} of {len(targets) + len(skipped)} targets")
+            return Plan(targets=tuple(targets), skipped=tuple(skipped)), candidate
+    reasons = "; ".join(dict.fromkeys(f"{item.target} {item.reason}" for item in skipped))
+    tried = f"{lab.name}/{bounded}" if pinned else f"lab {lab.name}"
+    message = f"No target of {tried} can serve this request: {reasons or 'it has none'}."
+    raise ProblemError(Problem(kind="no_target", message=message, param="model"))
+
+
+def _near(tier: Tier, allowed: list[Tier]) -> list[Tier]:
+    """The tier first, then those above it, then those below, nearest first."""
+    at = TIERS.index(tier)
+    up = [t for t in TIERS[at:] if t in allowed]
+    down = [t for t in reversed(TIERS[:at]) if t in allowed]
+    return [*up, *down]
+
+
+def _fitting(
+    lab: Lab,
+    tier: Tier,
+    model: str | None,
+    call: Features,
+    dialect: Dialect,
+    skipped: list[Skipped],
+) -> list[Target]:
+    found = []
+    for target in lab.tiers.get(tier, ()):
+        if model is not None and model not in (target.model, target.name):
+            continue
+        if model is not None:
+            target = _bare(target)  # noqa: PLW2901 - the same target, said plainly
+        reason = unfit(target, call, dialect)
+        if reason:
+            skipped.append(Skipped(target.name, tier, reason))
+        else:
+            found.append(target)
+    return found
+
+
+def _bare(target: Target) -> Target:
+    """A target as a caller means it who names the model: without what the tier would add."""
+    return msgspec.structs.replace(target, effort=None, max_output=None, params={})

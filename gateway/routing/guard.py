@@ -1,0 +1,86 @@
+"""Guards: what bounds a decision whatever made it."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.core.decision import Step
+from gateway.core.target import TIERS, Tier
+from gateway.routing.features import Features
+from gateway.routing.rules import Guard
+from gateway.settings.schema import GuardPart
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What all guards that match come to."""
+
+    low: int = 0
+    high: int = len(TIERS) - 1
+    allow: frozenset[str] | None = None
+    deny: frozenset[str] = frozenset()
+    refuse: str | None = None
+    no_cache: bool = False
+    tags: frozenset[str] = frozenset()
+    steps: tuple[Step, ...] = ()
+
+    def tier(self, tier: Tier) -> Tier:
+        """The tier, moved into bounds; where they contradict each other the cheaper bound holds."""
+        return TIERS[min(max(TIERS.index(tier), self.low), self.high)]
+
+    def lab(self, lab: str) -> bool:
+        """Whether a lab may be used."""
+        return lab not in self.deny and (self.allow is None or lab in self.allow)
+
+
+def bound(guards: tuple[Guard, ...], call: Features) -> Bounds:
+    """Evaluate all guards; a tag that one sets is seen by every other, whatever their order."""
+    own = frozenset(call.key.tags) | _sent(call)
+    if not guards:
+        return Bounds(tags=own)
+    tags = own
+    while True:
+        hits = [guard for guard in guards if guard.test(call, tags)]
+        more = tags.union(*(guard.part.tag or () for guard in hits))
+        if more == tags:
+            break
+        tags = more
+    return _sum([guard.part for guard in hits], tags)
+
+
+def _sent(call: Features) -> frozenset[str]:
+    allowed = call.key.allowed_tags
+    return frozenset(tag for tag in call.steer.tags if allowed is None or tag in allowed)
+
+
+def _sum(hits: list[GuardPart], tags: frozenset[str]) -> Bounds:
+    allows = [frozenset(part.allow) for part in hits if part.allow is not None]
+    return Bounds(
+        low=max((TIERS.index(p.min_tier) for p in hits if p.min_tier is not None), default=0),
+        high=min(
+            (TIERS.index(p.max_tier) for p in hits if p.max_tier is not None),
+            default=len(TIERS) - 1,
+        ),
+        allow=frozenset.intersection(*allows) if allows else None,
+        deny=_all(part.deny for part in hits),
+        refuse=next((part.refuse for part in hits if part.refuse is not None), None),
+        no_cache=any(part.no_cache for part in hits),
+        tags=tags,
+        steps=tuple(Step(step="guard", matched=True, effect=_effect(p), why=p.name) for p in hits),
+    )
+
+
+def _all(groups: Iterable[list[str] | None]) -> frozenset[str]:
+    return frozenset(name for group in groups for name in group or ())
+
+
+def _effect(part: GuardPart) -> str:
+    words = {
+        "min_tier": part.min_tier,
+        "max_tier": part.max_tier,
+        "allow": part.allow and " ".join(part.allow),
+        "deny": part.deny and " ".join(part.deny),
+        "tag": part.tag and " ".join(part.tag),
+    }
+    said = [f"{name} {value}" for name, value in words.items() if value]
+    said += ["refuse"] if part.refuse is not None else []
+    return ", ".join([*said, "no cache"] if part.no_cache else said)

@@ -1,0 +1,115 @@
+"""What the model name, the headers and the key ask for by name, before anything is weighed."""
+
+import difflib
+
+import msgspec
+
+from gateway.core.decision import Step
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import TIERS, Catalogue, Tier
+from gateway.routing.features import Features
+
+
+class Pin(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for. `tier` None leaves it to the rules and the classifier."""
+
+    lab: str
+    named_lab: bool
+    """The caller named the lab: it is not exchanged for another."""
+    tier: Tier | None = None
+    model: str | None = None
+    steps: tuple[Step, ...] = ()
+
+
+def read(call: Features, catalogue: Catalogue) -> Pin:
+    """Resolve the names of a call. Raises ProblemError: model_not_found, not_allowed."""
+    steps: list[Step] = []
+    asked = call.prompt.model
+    if asked in catalogue.aliases:
+        name = catalogue.aliases[asked]
+        steps.append(Step(step="pin", matched=True, effect=f"model {name}", why=f"alias {asked}"))
+        asked = name
+    named = call.steer.lab or _lab_of(asked, catalogue)
+    lab = named or call.key.lab or catalogue.default_lab
+    _serving(lab, catalogue)
+    rest = asked.partition("/")[2] if _lab_of(asked, catalogue) else asked
+    tier, model = _name(asked, rest, lab, catalogue, named=bool(named))
+    if model is not None and tier is not None:
+        lab, tier, model = _place(model, lab, catalogue)
+    if call.steer.tier is not None:
+        tier, model = _tier(call.steer.tier), None
+        steps.append(Step(step="pin", matched=True, effect=f"tier {tier}", why="x-tiergate-tier"))
+    elif model is not None:
+        effect = f"{lab}/{tier}, model {model}"
+        steps.append(Step(step="pin", matched=True, effect=effect, why="a real model name"))
+    elif tier is not None:
+        effect = f"{lab}/{tier}"
+        steps.append(Step(step="pin", matched=True, effect=effect, why=f"model {asked!r}"))
+    else:
+        why = f"{asked!r} leaves the tier open"
+        steps.append(Step(step="pin", matched=False, effect=f"lab {lab}", why=why))
+    named_lab = bool(named) or model is not None
+    return Pin(lab=lab, named_lab=named_lab, tier=tier, model=model, steps=tuple(steps))
+
+
+def _lab_of(asked: str, catalogue: Catalogue) -> str | None:
+    lab, slash, rest = asked.partition("/")
+    if not slash or lab not in catalogue.labs:
+        return None
+    if rest in ("auto", *TIERS):
+        return lab
+    places = catalogue.models.get(rest, ())
+    return lab if any(place.lab == lab for place in places) else None
+
+
+def _name(
+    asked: str, rest: str, lab: str, catalogue: Catalogue, *, named: bool
+) -> tuple[Tier | None, str | None]:
+    if rest == "auto":
+        return None, None
+    if rest in TIERS:
+        return _tier(rest), None
+    for name in (asked, rest):
+        places = catalogue.models.get(name, ())
+        own = [place for place in places if place.lab == lab]
+        if own or (places and not named):
+            return (own or places)[0].tier, name
+    raise ProblemError(_unknown(asked, catalogue))
+
+
+def _place(model: str, lab: str, catalogue: Catalogue) -> tuple[str, Tier, str]:
+    places = catalogue.models[model]
+    place = next((place for place in places if place.lab == lab), places[0])
+    return place.lab, place.tier, model
+
+
+def _serving(lab: str, catalogue: Catalogue) -> None:
+    known = catalogue.labs.get(lab)
+    if known is None:
+        on = ", ".join(name for name, item in catalogue.labs.items() if item.on)
+        message = f"There is no lab {lab!r}. Labs that are on: {on}."
+        raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
+    if not known.on:
+        message = f"The lab {lab!r} is off: {known.why}."
+        raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
+
+
+def _tier(name: str) -> Tier:
+    for tier in TIERS:
+        if tier == name:
+            return tier
+    message = f"There is no tier {name!r}: it is fast, smart or reasoning."
+    raise ProblemError(Problem(kind="invalid_request", message=message, param="x-tiergate-tier"))
+
+
+def _unknown(asked: str, catalogue: Catalogue) -> Problem:
+    names = ["auto", *TIERS, *catalogue.aliases, *catalogue.models]
+    names += [f"{lab}/{name}" for lab in catalogue.labs for name in ("auto", *TIERS)]
+    close = difflib.get_close_matches(asked[:100], names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    shown = asked if len(asked) <= 100 else f"{asked[:100]}..."  # noqa: PLR2004 - a readable line
+    message = (
+        f"The model {shown!r} is not served here.{hint} "
+        "Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."
+    )
+    return Problem(kind="model_not_found", message=message, param="model")

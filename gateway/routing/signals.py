@@ -1,0 +1,382 @@
+"""What the words of a prompt give away, as plain numbers: lengths, keywords, code and maths."""
+
+# ruff: noqa: RUF001, SIM905 -- keywords of several languages and scripts, many to a line
+
+import re
+from collections import Counter
+from typing import Literal
+
+import msgspec
+
+LIMIT = 3_000
+"""Characters that are read of a prompt: its first 2,000 and, of a longer one, its last 1,000,
+because a request often follows what was pasted."""
+HEAD = 2_000
+
+type Kind = Literal[
+    "proof", "reason", "build", "simple", "chat", "polite", "maths", "code", "counting"
+]
+
+
+class Signals(msgspec.Struct, frozen=True, kw_only=True):
+    """What `read` saw. Shares and strengths are 0 to 1; the rest are counts.
+
+    All but `chars` and `options` are blind to lettered answer options: they are something to choose
+    from, not something that is asked, and most text with them is an exam.
+    """
+
+    chars: int = 0
+    """Characters of the whole text, also of the part that was cut."""
+    words: int = 0
+    """Runs between spaces; two characters of a script without spaces are one word."""
+    options: int = 0
+    """Lettered answer options, A. to J.: zero, or three and more."""
+    questions: int = 0
+    """Question marks."""
+    numbers: int = 0
+    """Runs of digits."""
+    digits: float = 0.0
+    """Share of the characters that are digits."""
+    code: float = 0.0
+    """Fenced code, stack traces, tokens and names of programming."""
+    maths: float = 0.0
+    """LaTeX, equations, operators, words of mathematics."""
+    proof_words: int = 0
+    """Prove, derive, by induction and the like."""
+    reasoning_words: int = 0
+    """Why, analyse, compare, plan, design, optimise, debug, step by step and the like, among the
+    first and last eight words; phrases, and scripts without spaces, anywhere."""
+    build_words: int = 0
+    """Write, implement, create and the like."""
+    simple_words: int = 0
+    """Greetings and thanks; in the same places translate, define, rewrite, summarise."""
+    trace: bool = False
+    """A stack trace or a crash is quoted."""
+    lookup: bool = False
+    """A short question that opens like one for a single fact."""
+    counting: bool = False
+    """It asks how many or how much."""
+    greeting: bool = False
+    """Nothing but small talk."""
+
+
+def cut(text: str) -> str:
+    """The part of `text` that is read: at most `LIMIT` characters."""
+    if len(text) <= LIMIT:
+        return text
+    return f"{text[: HEAD - 1]}\n{text[HEAD - LIMIT :]}"
+
+
+def read(text: str) -> Signals:
+    """The signals of `text`, in time linear in `LIMIT`, however long the text is."""
+    options, asked = _options(cut(text))
+    low = asked.lower()
+    plain = low.isascii()
+    names = (_WORD_ASCII if plain else _WORD).findall(low)
+    unspaced = [] if plain else _UNSPACED.findall(low)
+    phrases = _UNSPACED_PHRASE.findall(low) if unspaced else []
+    count = Counter(map(_LEXICON.get, names))
+    if len(names) > 2 * _END:
+        # A request stands at an end; between the ends the same words tell a story.
+        ends = Counter(map(_LEXICON.get, names[:_END] + names[-_END:]))
+        for kind in _REQUESTS:
+            count[kind] = ends[kind]
+    count.update(map(_UNSPACED_LEXICON.get, phrases))
+    for phrase, kind in _PHRASES:
+        if phrase in low:
+            count[kind] += 1
+    characters = sum(map(len, unspaced))
+    words = len(low.split()) + characters // 2
+    trace = any(mark in low for mark in _TRACES)
+    code = _code(low, count["code"], trace=trace)
+    return Signals(
+        chars=len(text),
+        words=words,
+        options=options,
+        questions=low.count("?") + low.count("？"),
+        numbers=len(_NUMBER.findall(low)),
+        digits=sum(map(low.count, "0123456789")) / max(len(low), 1),
+        code=code,
+        maths=_maths(low, count["maths"], code=code),
+        proof_words=count["proof"],
+        reasoning_words=count["reason"],
+        build_words=count["build"],
+        simple_words=count["simple"] + count["chat"],
+        trace=trace,
+        lookup=words <= _LOOKUP and _asks_fact(low),
+        counting=count["counting"] > 0,
+        greeting=count["chat"] > 0
+        and words <= _GREETING
+        and count["chat"] + count["polite"] >= len(names) + len(phrases)
+        and 2 * sum(map(len, phrases)) >= characters,
+    )
+
+
+def _options(text: str) -> tuple[int, str]:
+    """How many answer options there are, and the text without them."""
+    found = len(_OPTION.findall(text)) if "\n" in text else 0
+    # One or two such lines are initials or a list of remarks.
+    return (found, _OPTION.sub("", text)) if found >= _FEWEST_OPTIONS else (0, text)
+
+
+def _code(low: str, names: int, *, trace: bool) -> float:
+    """Six points are certainty; words alone give at most half of it."""
+    points = min(names, 3) + (4 if trace else 0) + (4 if "```" in low else 0)
+    for token in _TOKENS:
+        points += min(low.count(token), 2)
+    return min(points / 6, 1.0)
+
+
+def _maths(low: str, names: int, *, code: float) -> float:
+    """Six points are certainty; words alone can give it. In code an operator says nothing."""
+    points = names
+    if code < _MOSTLY_CODE:
+        points += len(_EQUATION.findall(low))
+    if "\\" in low:
+        points += len(_LATEX.findall(low))
+    if not low.isascii():
+        points += len(_SYMBOL.findall(low))
+    return min(points / 6, 1.0)
+
+
+def _asks_fact(low: str) -> bool:
+    asked = low.strip(" \n\t¿?？.。!！\"'")
+    return (asked.startswith(_FACT_OPENINGS) or asked.endswith(_FACT_ENDINGS)) and "\n" not in asked
+
+
+_FEWEST_OPTIONS = 3
+_LOOKUP = 16
+_GREETING = 12
+_END = 8
+_REQUESTS: tuple[Kind, ...] = ("reason", "simple")
+_MOSTLY_CODE = 0.5
+
+# Every pattern is linear: nothing that repeats can match the same characters in two ways.
+_WORD = re.compile(r"[^\W\d_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
+_WORD_ASCII = re.compile("[a-z]+")
+_NUMBER = re.compile("[0-9][0-9.,]*")
+_OPTION = re.compile(r"\n\(?[A-J][.)] [^\n]*")
+_LATEX = re.compile(
+    r"\\(?:frac|sum|int|sqrt|left|begin|cdot|times|leq?|geq?|neq|sin|cos|tan|log|ln|lim|infty"
+    r"|partial|alpha|beta|gamma|theta|lambda|sigma|mu|pi|phi|omega|mathbb|mathcal|in|to|pmod|binom"
+    r"|vec|hat)(?![a-z])"
+)
+# An operator between what may be operands: x^2, f(n) = 3. It starts with what is rare: quick.
+_EQUATION = re.compile(r"[=^+*×÷≤≥](?:(?<=[\w)}\]].)|(?<=[\w)}\]] .))=? ?(?=\d|[a-z]\b|[\\(√-])")
+_SYMBOL = re.compile("[∑∫√≤≥≠∞∂∇∈∉∀∃⊂⊆∪∩→⇒⇔×÷±≡≈∏ℝℤℕℚ]")
+
+_TRACES = (
+    "traceback (most recent",
+    "exception in thread",
+    "segmentation fault",
+    "panicked at",
+    "stack trace:",
+    "stacktrace:",
+    "caused by: ",
+    "\n    at ",
+    "\n  at ",
+    "\n\tat ",
+)
+_TOKENS = (
+    "def ",
+    "():",
+    "();",
+    ");\n",
+    "{\n",
+    "};",
+    "return ",
+    "import ",
+    "#include",
+    "function(",
+    "=>",
+    "->",
+    "==",
+    "!=",
+    "&&",
+    "+= ",
+    "print(",
+    "self.",
+    "const ",
+    "public ",
+    "</",
+    "select *",
+    "assert ",
+    "console.",
+)
+_FACT_OPENINGS = tuple(
+    (
+        "what is |what's |what are |what was |what does |who |when |where |what year|which year"
+        "|which country|which city|what time|what day|capital of "
+        "|was ist |was sind |was bedeutet |wer |wann |wo ist |wo liegt |wie heißt "
+        "|qu'est-ce qu|quelle est |quel est |qui |quand |où "
+        "|qué es |que es |cuál es |quién |cuándo |dónde |o que é |cos'è |che cos'è "
+        "|что такое |кто |когда |где |какая столица|что значит "
+        "|什么是|什麼是|谁"
+    ).split("|")
+)
+_FACT_ENDINGS = tuple(
+    "是什么|是什么意思|是谁|在哪里|是哪里|とは|とは何ですか|は何ですか|はどこですか|は誰ですか".split(
+        "|"
+    )
+)
+
+_PHRASES: tuple[tuple[str, Kind], ...] = (
+    ("step by step", "reason"),
+    ("step-by-step", "reason"),
+    ("schritt für schritt", "reason"),
+    ("étape par étape", "reason"),
+    ("paso a paso", "reason"),
+    ("шаг за шагом", "reason"),
+    ("trade-off", "reason"),
+    ("root cause", "reason"),
+    ("race condition", "reason"),
+    ("time complexity", "reason"),
+    ("worst case", "reason"),
+    ("dynamic programming", "reason"),
+    ("np-hard", "proof"),
+    ("np-complete", "proof"),
+    ("show that", "proof"),
+    ("if and only if", "proof"),
+    ("zeige, dass", "proof"),
+    ("montrer que", "proof"),
+    ("montrez que", "proof"),
+    ("muestra que", "proof"),
+    ("capital of", "simple"),
+    ("how many", "counting"),
+    ("how much", "counting"),
+    ("wie viel", "counting"),
+    ("combien", "counting"),
+    ("cuánto", "counting"),
+    ("cuánta", "counting"),
+    ("сколько", "counting"),
+)
+
+# Whole words in lower case; a word has one kind.
+_APART: dict[Kind, str] = {
+    "proof": """
+        prove proves proved proving proven proof proofs disprove derive derives derived
+        deriving derivation theorem lemma corollary induction contradiction counterexample
+        beweise beweisen beweis zeige leite herleiten herleitung widerspruch induktion
+        prouver prouve prouvez démontrer démontre démontrez preuve démonstration récurrence
+        demuestra demostrar demuestre demostración prueba deduce deriva inducción
+        докажи докажите доказать доказательство выведи выведите теорема индукции индукцией
+    """,
+    "reason": """
+        why reason reasoning justify justification rigorous rigorously analyse analyze
+        analysis analysing analyzing evaluate assess critique compare comparison contrast
+        optimise optimize optimal optimising optimizing optimisation optimization minimise
+        minimize maximise maximize plan planning strategy design designing architect
+        architecture tradeoff tradeoffs refactor debug debugging diagnose investigate
+        algorithm algorithms complexity concurrency concurrent deadlock distributed scalable
+        invariant migrate migration implications infer deduction hypothesis
+        warum weshalb begründe begründen analysiere analysieren vergleiche vergleichen
+        optimiere optimieren optimale planen strategie entwirf entwerfe entwerfen
+        architektur algorithmus untersuche bewerte
+        pourquoi analyse analyser analysez comparer compare comparez optimiser optimisez
+        optimal planifier concevoir conçois concevez stratégie algorithme évaluer évaluez
+        justifier justifiez
+        analiza analizar compara comparar optimiza optimizar óptimo planifica planificar
+        diseña diseñar diseñe estrategia arquitectura algoritmo evalúa justifica razona
+        почему проанализируй проанализируйте сравни сравните оптимизируй оптимизировать
+        спланируй спроектируй спроектируйте разработай стратегию архитектуру алгоритм
+        обоснуй обоснуйте оцени
+    """,
+    "build": """
+        write writes implement implements create build generate develop compose draft
+        schreibe schreib implementiere erstelle baue entwickle
+        écris écrivez écrire implémente implémenter crée créer
+        escribe escribir implementa implementar crea crear
+        напиши напишите реализуй реализуйте создай создайте
+    """,
+    "simple": """
+        translate translation define definition meaning synonym antonym spell spelling
+        rewrite rephrase paraphrase summarise summarize summary shorten proofread grammar
+        convert extract classify capitalise capitalize tl tldr
+        übersetze übersetzen übersetzung definiere bedeutet fasse zusammenfassung korrigiere
+        umschreiben formuliere
+        traduis traduire traduisez traduction définis définition résume résumer résumez
+        corrige corrigez reformule
+        traduce traducir traducción define definición resume resumir resumen corrige
+        reescribe
+        переведи переведите перевод определение перескажи кратко исправь перепиши
+        перефразируй
+    """,
+    "chat": """
+        hi hello hey hiya yo howdy greetings thanks thank thx cheers bye goodbye goodnight
+        welcome congrats congratulations sorry
+        hallo servus moin danke dankeschön tschüss tschüß grüezi
+        bonjour salut merci bonsoir coucou
+        hola gracias adiós buenos buenas olá obrigado obrigada ciao grazie
+        привет здравствуйте здравствуй спасибо пока
+        안녕하세요 안녕 감사합니다
+    """,
+    "polite": """
+        good morning afternoon evening night day how are you doing going today there so much
+        very a lot nice to meet please ok okay great cool that was is it for your the help
+        all again my friend have see later no problem perfect awesome everyone and i m am s
+        what up really just wanted say
+        guten morgen tag abend gute nacht wie geht es dir ihnen vielen schön für deine ihre
+        hilfe auf wiedersehen
+        ça va comment allez vous tu beaucoup pour votre ton aide au revoir bonne journée
+        nuit
+        cómo estás está tal muchas por tu su ayuda días tardes noches hasta luego
+        как дела большое добрый день доброе утро вечер за помощь у тебя вас
+    """,
+    "maths": """
+        integral integrate derivative differentiate equation equations matrix matrices
+        polynomial probability triangle angle angles prime primes integer integers modulo
+        remainder divisible divisor vector eigenvalue eigenvalues fraction logarithm
+        variance circumference hypotenuse perimeter radius diameter parabola hyperbola
+        ellipse tangent cosine sine factorial permutation permutations combinations
+        quadratic cubic isomorphic isomorphism homomorphism bijection injective surjective
+        convergent converges asymptotic continuous differentiable convex topology manifold
+        subgroup abelian calculate compute solve simplify sqrt mathematics maths algebra
+        geometry calculus arithmetic
+        gleichung ableitung wahrscheinlichkeit dreieck winkel primzahl primzahlen berechne
+        löse matrix
+        équation dérivée intégrale probabilité angle entier calculer calculez résoudre
+        résous matrice
+        ecuación derivada integral probabilidad triángulo ángulo primo primos entero calcula
+        resuelve matriz
+        уравнение производную интеграл вероятность треугольник угол простых вычисли
+        вычислите реши решите матрица
+    """,
+    "code": """
+        code python javascript typescript java rust golang kotlin sql html css api function
+        method bug regex program script compile compiler kubernetes docker database query
+        json yaml thread threads recursion recursive array bash shell linux git unittest
+        pytest segfault nullpointerexception typeerror keyerror exception async backend
+        frontend endpoint schema postgres postgresql redis react django codebase repository
+        funktion programm datenbank skript fonction programme función programa функцию
+        функция программу код
+    """,
+}
+_LEXICON: dict[str, Kind] = {word: kind for kind, words in _APART.items() for word in words.split()}
+
+# Chinese and Japanese: found inside a run of characters, the longest first.
+_TOGETHER: dict[Kind, str] = {
+    "proof": "证明 證明 推导 推導 归纳法 反证法 定理 証明 導出 帰納法",
+    "reason": """
+        为什么 為什麼 分析 比较 比較 优化 優化 最优 设计 設計 规划 策略
+        架构 算法 一步一步 逐步 复杂度 调试 推理
+        なぜ 最適化 最適 計画 アルゴリズム アーキテクチャ 段階的 評価 推論
+    """,
+    "build": "编写 实现 写一个 创建 構築 実装 作成 書いて",
+    "simple": "翻译 翻譯 定义 總結 总结 摘要 改写 翻訳 定義 要約 言い換え 首都",
+    "chat": """
+        你好 您好 谢谢 謝謝 再见 早上好 晚上好 嗨
+        こんにちは こんばんは おはよう ありがとう さようなら はじめまして
+    """,
+    "polite": "吗 呢 你们 最近 怎么样 好的 ございます 元気ですか お願いします",
+    "maths": """
+        方程 积分 导数 概率 矩阵 三角形 整数 质数 素数 求解 计算
+        積分 微分 確率 行列 方程式 計算
+    """,
+    "code": "函数 代码 程序 数据库 関数 コード プログラム データベース",
+    "counting": "多少 几个 いくつ いくら",
+}
+_UNSPACED_LEXICON: dict[str, Kind] = {
+    phrase: kind for kind, phrases in _TOGETHER.items() for phrase in phrases.split()
+}
+_UNSPACED_PHRASE = re.compile("|".join(sorted(_UNSPACED_LEXICON, key=len, reverse=True)))

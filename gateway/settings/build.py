@@ -1,0 +1,233 @@
+"""A configuration turned into the values that decisions are made of: labs, providers, facts, prices."""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import cast
+
+import msgspec
+
+from gateway.core.facts import Facts
+from gateway.core.price import Price, Rates, Step
+from gateway.core.target import (
+    TIERS,
+    Account,
+    Catalogue,
+    Lab,
+    Provider,
+    Target,
+    Tier,
+    places,
+)
+from gateway.settings import environ as env
+from gateway.settings.load import Source
+from gateway.settings.schema import (
+    LabPart,
+    ModelPart,
+    PricePart,
+    ProviderPart,
+    RatesPart,
+    TargetPart,
+)
+
+type ListPrice = Callable[[str, str], Price | None]
+"""Looks a price up by provider and model where the configuration has none."""
+
+
+class Built(msgspec.Struct, frozen=True):
+    """What a configuration has become."""
+
+    catalogue: Catalogue
+    providers: dict[str, Provider]
+
+
+def build(source: Source, list_price: ListPrice) -> Built:
+    """Turn a valid configuration into values. It must have passed check.errors()."""
+    config = source.config
+    providers = _providers(source)
+
+    def listed(provider: str, model: str) -> Price | None:
+        return list_price(config.providers[provider].prices or provider, model)
+
+    labs = {
+        name: _lab(name, part, providers, config.models, listed)
+        for name, part in config.labs.items()
+    }
+    default = config.default.lab
+    on = [name for name, lab in labs.items() if lab.on]
+    catalogue = Catalogue(
+        labs=labs,
+        default_lab=default if default in on else on[0] if on else (default or ""),
+        default_tier=config.default.tier,
+        aliases=config.aliases,
+        models=places(labs),
+        version=source.version,
+    )
+    return Built(catalogue, providers)
+
+
+def _providers(source: Source) -> dict[str, Provider]:
+    parts = source.config.providers
+    found = {name: _provider(name, part, source) for name, part in parts.items()}
+    others = any(item.on for name, item in found.items() if parts[name].start == "always")
+    for name, part in parts.items():
+        if part.start == "alone" and others:
+            why = "it starts only where no other provider is on"
+            found[name] = msgspec.structs.replace(found[name], on=False, why=why)
+    return found
+
+
+def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
+    accounts = tuple(Account(key, secret) for key, secret in part.accounts.items() if secret)
+    why = _off(name, part, accounts, source)
+    base = part.base_url.rstrip("/")
+    return Provider(
+        name=name,
+        doors={
+            dialect: path if "://" in path else base + path
+            for dialect, path in part.dialects.items()
+        },
+        auth=part.auth if accounts else "none",
+        accounts=accounts or (Account("main", ""),),
+        headers=part.headers,
+        max_tokens=part.max_tokens,
+        stream_usage=part.stream_usage,
+        refuses=frozenset(part.refuses),
+        timeouts={
+            key: seconds
+            for key, seconds in part.timeouts.model_dump().items()
+            if seconds is not None
+        },
+        proxy=part.proxy or None,
+        command=tuple(part.command),
+        on=not why,
+        why=why,
+    )
+
+
+def _off(name: str, part: ProviderPart, accounts: tuple[Account, ...], source: Source) -> str:
+    if part.enable is not None and not part.enable:
+        return f"set {_needs(source, name, 'enable') or 'its `enable`'}"
+    if part.auth == "none" or part.optional_key or accounts:
+        return ""
+    return f"set {_needs(source, name, 'accounts') or 'an account'}"
+
+
+def _needs(source: Source, provider: str, part: str) -> str:
+    """The variable that a part of a provider is made from: what to set to turn it on."""
+    raw = cast("dict[str, dict[str, object]]", source.raw["providers"])[provider].get(part)
+    texts = list(raw.values()) if isinstance(raw, dict) else [raw]
+    return next((name for text in texts if isinstance(text, str) for name in env.names(text)), "")
+
+
+def _lab(
+    name: str,
+    part: LabPart,
+    providers: Mapping[str, Provider],
+    models: Mapping[str, ModelPart],
+    list_price: ListPrice,
+) -> Lab:
+    tiers: dict[Tier, tuple[Target, ...]] = {}
+    parts = {"fast": part.fast, "smart": part.smart, "reasoning": part.reasoning}
+    for tier in TIERS:
+        tiers[tier] = tuple(
+            _target(item, providers[item.provider or name], models, list_price)
+            for item in parts[tier]
+        )
+    used = {target.provider.name: target.provider for row in tiers.values() for target in row}
+    off = [provider for provider in used.values() if not provider.on]
+    why = ""
+    if len(off) == len(used):
+        why = _either([provider.why for provider in off]) or "it has no target"
+    return Lab(name=name, tiers=tiers, about=part.about, on=not why, why=why)
+
+
+def _either(whys: list[str]) -> str:
+    """Reasons as one: "set A, B or C" where that is all there is to do."""
+    names = [why.removeprefix("set ") for why in dict.fromkeys(whys)]
+    if len(names) > 1 and all(why.startswith("set ") for why in whys):
+        return f"set {', '.join(names[:-1])} or {names[-1]}"
+    return " or ".join(dict.fromkeys(whys))
+
+
+def _target(
+    part: TargetPart,
+    provider: Provider,
+    models: Mapping[str, ModelPart],
+    list_price: ListPrice,
+) -> Target:
+    model = describe(models, provider.name, part.model)
+    price = _price(model.price) if model is not None and model.price is not None else None
+    if price is None and provider.on:
+        price = list_price(provider.name, part.model)
+    return Target(
+        provider=provider,
+        model=part.model,
+        effort=part.effort,
+        max_output=part.max_output,
+        params=part.params,
+        facts=_facts(model) if model is not None else Facts(),
+        price=price,
+    )
+
+
+def describe(models: Mapping[str, ModelPart], provider: str, model: str) -> ModelPart | None:
+    """What the configuration says of a model at a provider, with what it is `like` filled in."""
+    part = models.get(f"{provider}/{model}", models.get(model))
+    seen = set()
+    while part is not None and part.like is not None and part.like not in seen:
+        seen.add(part.like)
+        base = models.get(part.like)
+        own = part.model_dump(exclude_unset=True, by_alias=True)
+        del own["like"]
+        inherited = base.model_dump(exclude_unset=True, by_alias=True) if base is not None else {}
+        part = ModelPart.model_validate({**inherited, **own})
+    return part
+
+
+def _facts(part: ModelPart) -> Facts:
+    effort, chat = part.effort, part.chat
+    return Facts(
+        context=part.context,
+        max_input=part.max_input,
+        max_output=part.max_output,
+        tools=part.tools,
+        forced_tools=part.forced_tools,
+        vision=part.vision,
+        files=part.files,
+        audio=part.audio,
+        json_schema=part.json_schema,
+        sampling=part.sampling or "always",
+        efforts=tuple(effort.accepts) if effort is not None else (),
+        effort_style=effort.style if effort is not None else None,
+        default_effort=effort.default if effort is not None else None,
+        chat_efforts=_tuple(chat.efforts) if chat is not None else None,
+        chat_tools_at=_tuple(chat.tools_at) if chat is not None else None,
+        refuses=frozenset(part.refuses or ()),
+        retires=date.fromisoformat(part.retires) if part.retires else None,
+        note=part.note,
+    )
+
+
+def _tuple(items: list[str] | None) -> tuple[str, ...] | None:
+    return None if items is None else tuple(items)
+
+
+def _price(part: PricePart) -> Price:
+    return Price(
+        rates=_rates(part),
+        steps=tuple(
+            Step(step.tokens, _rates(step))
+            for step in sorted(part.above, key=lambda step: step.tokens)
+        ),
+        version=f"config {part.as_of}".strip(),
+    )
+
+
+def _rates(part: RatesPart) -> Rates:
+    return Rates(
+        input=part.input,
+        cache_read=part.cache_read,
+        cache_write=part.cache_write,
+        cache_write_by=part.cache_write_by,
+        output=part.output,
+    )

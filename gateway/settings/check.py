@@ -1,0 +1,187 @@
+"""What the schema cannot see: names that must exist, efforts a model lacks, prices nobody knows."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+from gateway.core.target import TIERS
+from gateway.settings.build import describe
+from gateway.settings.load import Source
+from gateway.settings.mistake import Mistake, Path, nearest
+from gateway.settings.schema import LabPart, TargetPart, When
+
+_SOON = timedelta(days=30)
+_ASKABLE = ("auto", *TIERS)
+
+
+def errors(source: Source, dialects: frozenset[str], styles: frozenset[str]) -> list[Mistake]:
+    """What makes a configuration unusable, in the order it is written."""
+    found = [
+        *_providers(source, dialects),
+        *_labs(source),
+        *_models(source, styles),
+        *_defaults(source),
+        *_rules(source),
+    ]
+    return sorted(found, key=lambda item: (item.file, item.line or 0))
+
+
+def warnings(source: Source, today: date) -> list[Mistake]:
+    """What is allowed and probably not meant, or will soon matter."""
+    return sorted(_doubtful(source, today), key=lambda item: (item.file, item.line or 0))
+
+
+def targets(source: Source) -> Iterator[tuple[Path, str, str, TargetPart]]:
+    """Every target: its path, lab, provider and what is written of it."""
+    for lab, part in source.config.labs.items():
+        for tier in TIERS:
+            for at, target in enumerate(_tier(part, tier)):
+                yield ("labs", lab, tier, at), lab, target.provider or lab, target
+
+
+def _tier(part: LabPart, tier: str) -> list[TargetPart]:
+    return {"fast": part.fast, "smart": part.smart, "reasoning": part.reasoning}[tier]
+
+
+def _providers(source: Source, dialects: frozenset[str]) -> Iterator[Mistake]:
+    for name, part in source.config.providers.items():
+        at: Path = ("providers", name)
+        for dialect, path in part.dialects.items():
+            if dialect not in dialects:
+                hint = nearest(dialect, dialects)
+                yield source.mistake((*at, "dialects", dialect), "no such dialect.", hint)
+            elif "://" not in path and not part.base_url and not part.command:
+                yield source.mistake((*at, "dialects", dialect), "needs a `base_url`.")
+        if part.base_url and not part.base_url.startswith(("http://", "https://")):
+            yield source.mistake((*at, "base_url"), "must start with http:// or https://.")
+        if part.auth != "none" and not part.accounts and not part.optional_key:
+            yield source.mistake(at, "has no `accounts`.", "Without any, write `auth: none`.")
+
+
+def _labs(source: Source) -> Iterator[Mistake]:
+    config = source.config
+    for path, lab, provider, target in targets(source):
+        if provider not in config.providers:
+            if target.provider is None:
+                message = f"names no `provider`, and none is called {lab!r}."
+                yield source.mistake(path, message)
+            else:
+                hint = nearest(provider, config.providers)
+                yield source.mistake((*path, "provider"), f"no provider {provider!r}.", hint)
+            continue
+        model = describe(config.models, provider, target.model)
+        effort = model.effort if model is not None else None
+        if target.effort is None or model is None:
+            continue
+        if effort is None:
+            yield source.mistake((*path, "effort"), f"{target.model} has no control of effort.")
+        else:
+            accepts = effort.accepts
+            if model.chat is not None and model.chat.efforts is not None:
+                accepts = model.chat.efforts
+            if accepts and target.effort not in accepts:
+                message = f"{target.model} does not accept {target.effort!r}."
+                yield source.mistake((*path, "effort"), message, f"It accepts {', '.join(accepts)}.")
+
+
+def _models(source: Source, styles: frozenset[str]) -> Iterator[Mistake]:
+    models = source.config.models
+    for name, part in models.items():
+        at: Path = ("models", name)
+        if part.like is not None and part.like not in models:
+            hint = nearest(part.like, models)
+            yield source.mistake((*at, "like"), f"no model {part.like!r} is described.", hint)
+        seen, like = {name}, part.like
+        while like is not None and like in models:
+            if like in seen:
+                yield source.mistake((*at, "like"), "is like itself, in a circle.")
+                break
+            seen.add(like)
+            like = models[like].like
+        if part.effort is not None and part.effort.style not in styles:
+            hint = nearest(part.effort.style, styles)
+            yield source.mistake((*at, "effort", "style"), f"no style {part.effort.style!r}.", hint)
+        if part.retires is not None and _day(part.retires) is None:
+            yield source.mistake((*at, "retires"), "must be a date, as 2027-01-14.")
+
+
+def _defaults(source: Source) -> Iterator[Mistake]:
+    config = source.config
+    if config.default.lab is not None and config.default.lab not in config.labs:
+        message = f"no lab {config.default.lab!r}."
+        yield source.mistake(("default", "lab"), message, nearest(config.default.lab, config.labs))
+    for alias, name in config.aliases.items():
+        at: Path = ("aliases", alias)
+        if alias in _ASKABLE or name == alias or name in config.aliases:
+            yield source.mistake(at, "an alias must lead from a free name to one that is no alias.")
+        elif not _askable(source, name):
+            known = {*_ASKABLE, *(target.model for *_, target in targets(source))}
+            yield source.mistake(at, f"nothing is called {name!r}.", nearest(name, known))
+
+
+def _askable(source: Source, name: str) -> bool:
+    lab, slash, rest = name.partition("/")
+    if slash and lab in source.config.labs and rest in _ASKABLE:
+        return True
+    return name in _ASKABLE or any(
+        name in (target.model, f"{provider}/{target.model}")
+        for _, _, provider, target in targets(source)
+    )
+
+
+def _rules(source: Source) -> Iterator[Mistake]:
+    config = source.config
+    for at, guard in enumerate(config.guards):
+        here: Path = ("guards", at)
+        for field in ("allow", "deny"):
+            for lab in getattr(guard, field) or ():
+                if lab not in config.labs:
+                    yield source.mistake((*here, field), f"no lab {lab!r}.", nearest(lab, config.labs))
+        low, high = guard.min_tier, guard.max_tier
+        if low is not None and high is not None and TIERS.index(low) > TIERS.index(high):
+            yield source.mistake((*here, "min_tier"), "is above max_tier: no tier is left.")
+        effects = (low, high, guard.allow, guard.deny, guard.refuse, guard.tag)
+        if not any(effects) and not guard.no_cache:
+            yield source.mistake(here, "has no effect.", "Give it one, as `max_tier: smart`.")
+    for at, choice in enumerate(config.choices):
+        here = ("choices", at)
+        if choice.tier is None and choice.lab is None and choice.model is None:
+            yield source.mistake(here, "decides nothing.", "Give it a `tier`, `lab` or `model`.")
+        if choice.lab is not None and choice.lab not in config.labs:
+            hint = nearest(choice.lab, config.labs)
+            yield source.mistake((*here, "lab"), f"no lab {choice.lab!r}.", hint)
+        if choice.model is not None and not _askable(source, choice.model):
+            known = {target.model for *_, target in targets(source)}
+            hint = nearest(choice.model, known)
+            yield source.mistake((*here, "model"), f"no target has the model {choice.model!r}.", hint)
+    for kind, rules in (("guards", config.guards), ("choices", config.choices)):
+        names: set[str] = set()
+        for at, rule in enumerate(rules):
+            if rule.name in names:
+                yield source.mistake((kind, at, "name"), f"{rule.name!r} is given twice.")
+            names.add(rule.name)
+
+
+def _doubtful(source: Source, today: date) -> Iterator[Mistake]:
+    config = source.config
+    for path, _, provider, target in targets(source):
+        model = describe(config.models, provider, target.model)
+        if model is None:
+            message = f"no facts of {target.model!r} are known: nothing it refuses is kept from it."
+            yield source.mistake((*path, "model"), message, warn=True)
+            continue
+        ends = _day(model.retires or "")
+        if ends is not None and ends <= today + _SOON:
+            word = "has retired on" if ends <= today else "retires on"
+            yield source.mistake((*path, "model"), f"{target.model} {word} {ends}.", warn=True)
+    for at, choice in enumerate(config.choices[:-1]):
+        if choice.when == When():
+            rest = f"choices {at + 1} to {len(config.choices) - 1} are never reached."
+            yield source.mistake(("choices", at), f"matches every call: {rest}", warn=True)
+            break
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

@@ -1,0 +1,55 @@
+"""What is wrong with a configuration: where, what, and what was probably meant."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+type Path = tuple[str | int, ...]
+"""Where a value stands, e.g. ("labs", "openai", "fast", 0, "model")."""
+
+
+class Mistake(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding. An error keeps the gateway from starting, a warning does not."""
+
+    level: Literal["error", "warning"] = "error"
+    file: str = ""
+    line: int | None = None
+    """Counted from 1."""
+    path: str = ""
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line is not None else self.file
+        parts = [where, self.level, f"{self.path}: {self.message}" if self.path else self.message]
+        return ": ".join(part for part in parts if part) + (f" {self.hint}" if self.hint else "")
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used, with everything that is wrong with it."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = list(mistakes)
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+def written(path: Path) -> str:
+    """A path as people write it: labs.openai.fast[0].model."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint that names the closest known name, or the few there are."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    few = 12
+    if 0 < len(choices) <= few:
+        return f"Known: {', '.join(choices)}."
+    return ""

@@ -1,0 +1,296 @@
+"""The schema of a configuration, version 1: every key that may be written, and its default.
+
+Unknown keys are errors. Sizes are written as 32MB, durations as 90s, 15m, 1h or 7d.
+"""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gateway.core.facts import EFFORTS
+from gateway.core.target import Auth, Tier
+
+_SIZES = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _size(value: object) -> object:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", value) if _text(value) else None
+    return int(float(match[1]) * _SIZES[match[2] or ""]) if match else value
+
+
+def _span(value: object) -> object:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", value) if _text(value) else None
+    return float(match[1]) * _SPANS[match[2] or ""] if match else value
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+type Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+type Span = Annotated[float, BeforeValidator(_span), Field(ge=0)]
+type Words = Annotated[list[str], BeforeValidator(_many)]
+type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
+type Usd = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
+type Tokens = Annotated[int, Field(ge=0)]
+
+
+class Part(BaseModel):
+    """What every part of a configuration has in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Server(Part):
+    """Where the gateway listens, and how much it takes in."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8484
+    max_body: Size = 32_000_000
+    in_flight: Annotated[int, Field(ge=1)] = 512
+    """Calls at a time; more are told to come back."""
+    open: bool = False
+    """Listen beyond this machine although `keys` is open."""
+
+
+class Default(Part):
+    """Where a call goes that names neither lab nor tier and that nothing else decides."""
+
+    lab: str | None = None
+    tier: Tier = "smart"
+
+
+class Routing(Part):
+    """How decisions are made beyond the rules."""
+
+    classifier: Literal["prior", "off"] = "prior"
+    on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
+
+
+class Cache(Part):
+    """Stored answers. `ttl: 0s` turns it off; REDIS_URL moves it to Redis."""
+
+    ttl: Span = 3600.0
+    scope: Literal["key", "tenant", "all"] = "key"
+    max_bytes: Size = 64_000_000
+    """Memory of the cache in one process."""
+    sampled: bool = False
+    """Store answers at a temperature above zero too."""
+
+
+class Ledger(Part):
+    """Where the record of calls and their cost is written."""
+
+    journal: str = "ledger"
+    store: str = "sqlite:///ledger.db"
+    time_zone: str = "UTC"
+
+
+class TimersPart(Part):
+    """Seconds of each step of an attempt; unset takes the tier's."""
+
+    connect: Span | None = None
+    headers: Span | None = None
+    first_content: Span | None = None
+    idle: Span | None = None
+    total: Span | None = None
+
+
+class ProviderPart(Part):
+    """An HTTP API that serves models."""
+
+    base_url: str = ""
+    dialects: dict[str, str]
+    """All it speaks, each with its path or whole URL."""
+    auth: Auth = "bearer"
+    accounts: dict[str, str] = {}
+    """Credentials by name; several are tried in order."""
+    optional_key: bool = False
+    """Serves without a credential too: self-hosted engines."""
+    enable: str | None = None
+    """On where this is not empty: "${VLLM_BASE_URL:-}"."""
+    headers: dict[str, str] = {}
+    max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
+    stream_usage: Literal["ask", "always"] = "ask"
+    refuses: Words = []
+    timeouts: TimersPart = TimersPart()
+    proxy: str | None = None
+    command: list[str] = []
+    """A local engine, started once, watched and stopped; its address replaces `base_url`."""
+    start: Literal["always", "alone"] = "always"
+    """`alone`: only where no other provider is on."""
+    prices: str | None = None
+    """Its name in genai-prices, where that differs."""
+
+
+class TargetPart(Part):
+    """One way to answer: provider, model and how to call it."""
+
+    provider: str | None = None
+    """The lab's own name where unset."""
+    model: str
+    effort: Effort | None = None
+    max_output: Annotated[int, Field(ge=1)] | None = None
+    params: dict[str, object] = {}
+
+
+class LabPart(Part):
+    """Three tiers, each a list of targets in order of preference."""
+
+    about: str = ""
+    fast: list[TargetPart] = []
+    smart: list[TargetPart] = []
+    reasoning: list[TargetPart] = []
+
+
+class RatesPart(Part):
+    """USD per million tokens."""
+
+    input: Usd | None = None
+    cache_read: Usd | None = None
+    cache_write: Usd | None = None
+    cache_write_by: dict[str, Usd] = {}
+    output: Usd | None = None
+
+
+class StepPart(RatesPart):
+    """Rates of the whole request once its prompt is longer than this."""
+
+    tokens: Tokens
+
+
+class PricePart(RatesPart):
+    """A model's price; `above` are its long-context steps."""
+
+    above: list[StepPart] = []
+    as_of: str = ""
+    """When it was checked; stands on every row it prices."""
+
+
+class EffortPart(Part):
+    """How much a model can be made to think."""
+
+    style: str
+    """How it is written on openai-chat."""
+    accepts: list[Effort] = []
+    default: Effort | None = None
+
+
+class ChatPart(Part):
+    """What openai-chat takes of a model that takes more elsewhere."""
+
+    efforts: list[Effort] | None = None
+    tools_at: list[Effort] | None = None
+    """Efforts at which it takes function tools."""
+
+
+class ModelPart(Part):
+    """Facts, restrictions and price of a model; its key is `model` or `provider/model`."""
+
+    like: str | None = None
+    """Another model whose facts these are, but for what is written here."""
+    context: Tokens | None = None
+    max_input: Tokens | None = None
+    max_output: Tokens | None = None
+    tools: bool | None = None
+    forced_tools: bool | None = None
+    vision: bool | None = None
+    files: bool | None = None
+    audio: bool | None = None
+    json_schema: bool | None = None
+    sampling: Literal["always", "effort-none", "never"] | None = None
+    effort: EffortPart | None = None
+    chat: ChatPart | None = None
+    refuses: Words | None = None
+    price: PricePart | None = None
+    retires: str | None = None
+    note: str = ""
+
+
+class Range(Part):
+    """From `min` to `max`, both included."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+class When(Part):
+    """Conditions; all that are written must hold."""
+
+    any: list["When"] | None = None
+    all: list["When"] | None = None
+    not_: Annotated["When | None", Field(alias="not")] = None
+    keywords: Words | None = None
+    """One of these words stands in the last user turn, whole and in any case."""
+    matches: str | None = None
+    """A regular expression (RE2) that the last user turn contains, in any case."""
+    user_tokens: Range | None = None
+    prompt_tokens: Range | None = None
+    turns: Range | None = None
+    code: Range | None = None
+    maths: Range | None = None
+    tools: bool | None = None
+    tool_names: Words | None = None
+    tool_loop: bool | None = None
+    images: bool | None = None
+    json_schema: bool | None = None
+    stream: bool | None = None
+    dialect: Words | None = None
+    asked: Words | None = None
+    """The model name in the request."""
+    key: Words | None = None
+    tag: Words | None = None
+
+
+class GuardPart(Part):
+    """A rule that bounds every decision, pins too."""
+
+    name: str
+    when: When = When()
+    min_tier: Tier | None = None
+    max_tier: Tier | None = None
+    allow: Words | None = None
+    """Labs it may go to."""
+    deny: Words | None = None
+    """Labs it may not go to."""
+    refuse: str | None = None
+    """Refuse the call, with this message."""
+    no_cache: bool = False
+    tag: Words | None = None
+
+
+class ChoicePart(Part):
+    """A rule that decides; the first that matches wins."""
+
+    name: str
+    when: When = When()
+    tier: Tier | None = None
+    lab: str | None = None
+    model: str | None = None
+
+
+class Config(Part):
+    """The whole configuration."""
+
+    version: Literal[1]
+    include: list[str] = []
+    server: Server = Server()
+    default: Default = Default()
+    aliases: dict[str, str] = {}
+    routing: Routing = Routing()
+    cache: Cache = Cache()
+    ledger: Ledger = Ledger()
+    keys: str = "open"
+    """`open`, or a file of hashed keys."""
+    providers: dict[str, ProviderPart] = {}
+    labs: dict[str, LabPart] = {}
+    models: dict[str, ModelPart] = {}
+    guards: list[GuardPart] = []
+    choices: list[ChoicePart] = []

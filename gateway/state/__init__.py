@@ -1,0 +1,5 @@
+"""State beyond one call: a small protocol, kept in memory or in Redis."""
+
+from gateway.state.store import Store
+
+__all__ = ["Store"]

@@ -1,0 +1,214 @@
+"""State in Redis or Valkey: shared by processes and machines, and never waited for in vain.
+
+    alive --a call fails--> in doubt --a ping fails--> gone --a ping is answered--> alive
+                               |-----a ping is answered, nothing is said-----------> alive
+
+In doubt and gone, calls are skipped at once. The doubtful server is pinged immediately: a moment
+of its own, or of this event loop, is no loss. While it is gone, about once a second one call starts
+a ping beside it, so that no request waits to learn whether it is back. Each failure drops the
+client with all its connections: none that points to a dead address is used again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import redis.asyncio as client
+from redis import exceptions
+from redis.asyncio.connection import Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+PREFIX = "tiergate:"
+
+_DEADLINE = 0.1
+"""Seconds that one operation may take, whatever it consists of."""
+_STEP = 0.05
+"""Seconds to connect, to write and to read; each is a part of an operation."""
+_PAUSE = 1.0
+"""Seconds between two pings of a server that is gone."""
+_QUIET = 60.0
+"""Seconds between two notes of a server that is there and refuses."""
+_LARGE = 256 * 1024
+"""Bytes from which a slow write says more about the value than about the server."""
+_CONNECTIONS = 32
+"""At most; more calls than these wait for one, within their deadline."""
+
+_WHY: tuple[tuple[type[Exception], str], ...] = (
+    (exceptions.AuthenticationError, "it does not accept the credentials"),
+    (exceptions.BusyLoadingError, "it is still loading its data"),
+    (exceptions.TimeoutError, "no answer in time"),
+    (exceptions.InvalidResponse, "what answers does not speak its protocol"),
+    (exceptions.ConnectionError, "no connection"),
+    (TimeoutError, "no answer in time"),
+)
+"""First match wins. Texts of the client and the server are not told: they may quote anything."""
+
+
+class Redis:
+    """A Store in Redis. `note` is told each time that it is lost, found again, or refuses."""
+
+    def __init__(
+        self, url: str, *, note: Callable[[str], None], clock: Callable[[], float]
+    ) -> None:
+        """Connect later, when first used; `clock` is monotonic seconds.
+
+        Raises ValueError for a URL that is not redis://, rediss:// or unix://, or that names an
+        option which the client does not know.
+        """
+        self._note = note
+        self._clock = clock
+        self._options = _options(url)
+        self._where = str(
+            self._options.get("path")
+            or f"{self._options.get('host', 'localhost')}:{self._options.get('port', 6379)}"
+        )
+        self._client = self._open()
+        self._slots = asyncio.Semaphore(_CONNECTIONS)
+        self._alive = True
+        self._told = self._closed = self._probing = False
+        self._probe_at = 0.0
+        self._quiet_until: float | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last that was heard of it was an answer; true before it was ever used."""
+        return self._alive and not self._closed
+
+    async def get(self, key: str) -> bytes | None:
+        """The value of a key; None within 100 ms where it does not answer."""
+        value = await self._ask(lambda redis: redis.get(PREFIX + key))
+        return value if isinstance(value, bytes) else None
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        """Keep a value; not at all where that cannot be done within 100 ms."""
+        if ttl > 0:
+            milliseconds = max(1, int(ttl * 1000))
+            await self._ask(
+                lambda redis: redis.set(PREFIX + key, value, px=milliseconds),
+                large=len(value) > _LARGE,
+            )
+
+    async def close(self) -> None:
+        """Close every connection, those of dropped clients too; within 200 ms."""
+        self._closed = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await _discard(self._client)
+
+    async def _ask(
+        self, command: Callable[[client.Redis], Awaitable[object]], *, large: bool = False
+    ) -> object:
+        if not self.alive:
+            self._probe()
+            return None
+        used = None
+        try:
+            async with asyncio.timeout(_DEADLINE), self._slots:
+                if not self.alive:  # since it waits for a slot
+                    return None
+                used = self._client
+                return await command(used)
+        except exceptions.ResponseError as error:
+            self._refused(error, used)
+        except Exception as error:  # noqa: BLE001 - garbage from a socket raises nearly anything
+            slow = isinstance(error, TimeoutError | exceptions.TimeoutError)
+            # What was never asked, or fails on a client dropped meanwhile, says nothing of it.
+            if used is self._client and not (large and slow):
+                self._doubt()
+        finally:
+            if used is not None and used is not self._client:
+                self._spawn(_discard(used))  # once more: this call may have connected since
+        return None
+
+    def _refused(self, error: exceptions.ResponseError, used: client.Redis | None) -> None:
+        """Take an answer that is an error: it is there, so other calls go on."""
+        if isinstance(error, exceptions.ReadOnlyError) and used is self._client:
+            self._renew()  # a replica now: a new connection finds the new primary
+        now = self._clock()
+        if self._quiet_until is None or now >= self._quiet_until:
+            self._quiet_until = now + _QUIET
+            self._note(f"redis refuses: {type(error).__name__} ({self._where})")
+
+    def _doubt(self) -> None:
+        self._alive = False
+        self._renew()
+        self._probe_at = self._clock()
+        self._probe()
+
+    def _probe(self) -> None:
+        now = self._clock()
+        if not (self._closed or self._probing) and now >= self._probe_at:
+            self._probing = True
+            self._probe_at = now + _PAUSE
+            self._spawn(self._ping())
+
+    async def _ping(self) -> None:
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                await self._client.ping()
+        except exceptions.ResponseError:
+            pass  # forbidden, but by a server that is there
+        except Exception as error:  # noqa: BLE001 - as in _ask
+            if not (self._told or self._closed):
+                self._told = True
+                kinds = (text for kind, text in _WHY if isinstance(error, kind))
+                why = next(kinds, type(error).__name__)
+                self._note(f"redis is gone: {why} ({self._where})")
+            return
+        finally:
+            self._probing = False
+        self._alive = True
+        if self._told:
+            self._told = False
+            self._note(f"redis is back ({self._where})")
+
+    def _open(self) -> client.Redis:
+        return client.Redis.from_pool(client.ConnectionPool(**self._options))
+
+    def _renew(self) -> None:
+        dropped, self._client = self._client, self._open()
+        self._spawn(_discard(dropped))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _discard(dropped: client.Redis) -> None:
+    with suppress(Exception):  # nobody is left who could do anything about it
+        await dropped.aclose()
+
+
+def _options(url: str) -> dict[str, Any]:
+    """What the connection pool is made of: the URL's own options, but for those that bound time."""
+    try:
+        options: dict[str, Any] = {**parse_url(url)}
+    except ValueError:
+        # The reason would quote parts of the URL, and those may be parts of its password.
+        message = "REDIS_URL is not a valid redis://, rediss:// or unix:// URL"
+        raise ValueError(message) from None
+    options.pop("timeout", None)  # of a pool that waits: the slots do that
+    options |= {
+        "max_connections": _CONNECTIONS,
+        "socket_connect_timeout": _STEP,
+        "socket_timeout": _STEP,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "retry_on_error": [],
+        "health_check_interval": 0,
+        "decode_responses": False,
+        "protocol": 2,  # no HELLO: a new connection costs no round trip of its own
+        "driver_info": None,  # nor CLIENT SETINFO
+    }
+    try:
+        kind = options.get("connection_class", Connection)
+        beside = ("connection_class", "max_connections")
+        kind(**{name: value for name, value in options.items() if name not in beside})
+    except TypeError:
+        message = "REDIS_URL has an option that the Redis client does not know"
+        raise ValueError(message) from None
+    return options

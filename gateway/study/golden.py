@@ -1,0 +1,81 @@
+"""Golden prompts: what should be decided for each, and whether it is."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.core.call import NO_STEER, OPEN
+from gateway.core.problem import ProblemError
+from gateway.core.prompt import Prompt
+from gateway.core.target import Tier
+from gateway.dialects import OPENAI_CHAT
+from gateway.routing import features
+from gateway.routing.decide import Router, decide
+from gateway.settings.mistake import ConfigError, Mistake
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One prompt and the tier it should get."""
+
+    prompt: str
+    tier: Tier
+    lab: str | None = None
+    """The lab that should serve it, where that matters."""
+    model: str = "auto"
+    why: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one golden prompt."""
+
+    golden: Golden
+    lab: str
+    tier: str
+    source: str
+    why: str
+    """The line of the trace that decided, or the reason that nothing was."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was decided as it should be."""
+        wanted = self.golden
+        return self.tier == wanted.tier and wanted.lab in (None, self.lab)
+
+
+def read(value: object, file: str) -> list[Golden]:
+    """Read a file's value: `prompts: [{prompt:, tier:, lab:, model:, why:}]`. Raises ConfigError."""
+    try:
+        return msgspec.convert(value, _File).prompts
+    except msgspec.ValidationError as error:
+        raise ConfigError([Mistake(file=file, message=str(error))]) from None
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    prompts: list[Golden]
+
+
+def run(router: Router, prompts: Iterable[Golden]) -> list[Verdict]:
+    """Decide every prompt as the request path would."""
+    return [_one(router, golden) for golden in prompts]
+
+
+def _one(router: Router, golden: Golden) -> Verdict:
+    prompt = Prompt(
+        model=golden.model, user=golden.prompt, user_turns=1, chars=len(golden.prompt)
+    )
+    seen = features.read(prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+    try:
+        decision, _ = decide(router, seen, OPENAI_CHAT)
+    except ProblemError as error:
+        return Verdict(golden=golden, lab="", tier="", source="refused", why=error.problem.message)
+    step = next(
+        (s for s in reversed(decision.trace) if s.step in ("pin", "rule", "classifier", "default")),
+        decision.trace[-1],
+    )
+    return Verdict(
+        golden=golden,
+        lab=decision.lab,
+        tier=decision.tier,
+        source=decision.source,
+        why=step.why,
+    )

@@ -1,0 +1,54 @@
+"""The log: one JSON line an event on standard error; prompts, answers and keys are never in it."""
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Protocol, TextIO
+
+from gateway.core import jsonio
+
+
+class Log(Protocol):
+    """Writes one event with its fields."""
+
+    def __call__(self, event: str, **fields: object) -> None: ...
+
+
+def to(stream: TextIO, clock: Callable[[], float]) -> Log:
+    """A log that writes JSON lines to a stream. `clock` gives seconds since the epoch."""
+
+    def write(event: str, **fields: object) -> None:
+        row = {"at": round(clock(), 3), "event": event, **fields}
+        stream.write(jsonio.dumps(row).decode() + "\n")
+        stream.flush()
+
+    return write
+
+
+def silent(event: str, **fields: object) -> None:
+    """A log that writes nothing."""
+
+
+def where(error: BaseException) -> str:
+    """Where an unexpected error came from: type and place, without its text, which may quote a prompt."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
+    return f"{type(error).__name__} at {place}"
+
+
+class Library(logging.Handler):
+    """Brings the warnings of libraries into the log, without their arguments."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        self._log("library", name=record.name, level=record.levelname, text=str(record.msg))
+
+
+def stderr(clock: Callable[[], float]) -> Log:
+    """The log of a running gateway."""
+    return to(sys.stderr, clock)

@@ -1,0 +1,182 @@
+"""One upstream request of a call, up to its commit point: an answer begun, or a Problem."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import msgspec
+
+from gateway.core.call import Call
+from gateway.core.decision import Plan
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Account, Provider, Target, Timers, timers
+from gateway.dialects import Body, Dialect, Glance, Watch, Written
+from gateway.upstream.client import Answer, Client, read
+from gateway.upstream.retry import Candidate, again, candidates
+
+_MOST = 64_000_000
+"""Bytes of a whole answer; ten times what the longest outputs come to."""
+_MOST_ERROR = 1_000_000
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call asks of upstream."""
+
+    call: Call
+    body: Body
+    dialect: Dialect
+    plan: Plan
+    tier: str
+    deadline: float
+    """On the running loop's clock, seconds."""
+    dialling: Callable[[Target, Account], None]
+    """Told before each request is sent."""
+
+
+class Begun(msgspec.Struct, kw_only=True):
+    """An answer that is past its commit point: whole, or a stream whose first content is here."""
+
+    target: Target
+    account: Account
+    written: Written
+    answer: Answer
+    upstream_id: str | None
+    whole: bytes | None = None
+    glance: Glance | None = None
+    watch: Watch | None = None
+    first: bytes = b""
+    """What a stream may send on at once."""
+    rest: AsyncIterator[bytes] | None = None
+
+
+class Upstream:
+    """Runs calls against providers."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        ready: Callable[[Provider], Awaitable[None]],
+        sleep: Callable[[float], Awaitable[None]],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._ready = ready
+        self._sleep = sleep
+        self._jitter = jitter
+
+    async def run(self, job: Job) -> Begun:
+        """The first answer that the plan gives. Raises ProblemError when none does."""
+
+        async def attempt(candidate: Candidate) -> Begun:
+            return await self._attempt(job, candidate)
+
+        order = candidates(job.plan.targets)
+        try:
+            return await attempt(order[0])
+        except ProblemError as error:
+            first = error.problem
+        return await again(attempt, order, first, sleep=self._sleep, jitter=self._jitter)
+
+    async def _attempt(self, job: Job, candidate: Candidate) -> Begun:
+        target, account = candidate.target, candidate.account
+        provider = target.provider
+        limits = timers(job.tier, provider.timeouts)
+        if provider.command:
+            await self._ready(provider)
+        written = job.dialect.write(job.body, target)
+        job.dialling(target, account)
+        answer = await self._client.send(
+            provider, account, job.dialect.name, written.body, job.call.headers, limits
+        )
+        try:
+            begun = Begun(
+                target=target,
+                account=account,
+                written=written,
+                answer=answer,
+                upstream_id=_upstream_id(answer),
+            )
+            if answer.status != 200:  # noqa: PLR2004 - HTTP: every dialect answers with 200
+                raise ProblemError(await _refused(answer, job, account, limits))
+            if job.body.prompt.stream:
+                await _begin(begun, job, limits)
+            else:
+                await _whole(begun, job, limits)
+        except BaseException:
+            await answer.close()
+            raise
+        return begun
+
+
+async def _refused(answer: Answer, job: Job, account: Account, limits: Timers) -> Problem:
+    body = await _collect(answer, "the provider", limits, job.deadline, _MOST_ERROR)
+    if account.secret and account.secret.encode() in body:
+        body = body.replace(account.secret.encode(), b"***")
+    return job.dialect.read_problem(answer.status, body, _retry_after(answer))
+
+
+async def _whole(begun: Begun, job: Job, limits: Timers) -> None:
+    name = begun.target.provider.name
+    body = await _collect(begun.answer, name, limits, job.deadline, _MOST)
+    glance = job.dialect.glance(body)
+    if glance.problem is not None:
+        raise ProblemError(glance.problem)
+    begun.whole, begun.glance = body, glance
+    await begun.answer.close()
+
+
+async def _collect(answer: Answer, name: str, limits: Timers, deadline: float, most: int) -> bytes:
+    parts, size = [], 0
+    async for data in read(answer.stream, limits.idle, deadline, name):
+        parts.append(data)
+        size += len(data)
+        if size > most:
+            message = f"The answer of {name} is larger than {most:,} bytes."
+            raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
+    return b"".join(parts)
+
+
+async def _begin(begun: Begun, job: Job, limits: Timers) -> None:
+    """Read a stream until its first content."""
+    name = begun.target.provider.name
+    kind = begun.answer.header("content-type") or ""
+    watch = job.dialect.watch(job.body)
+    rest = read(begun.answer.stream, limits.idle, job.deadline, name)
+    limit = asyncio.get_running_loop().time() + limits.first_content
+    try:
+        async with asyncio.timeout_at(limit):
+            async for data in rest:
+                first = watch.feed(data)
+                if watch.problem is not None and not watch.committed:
+                    raise ProblemError(watch.problem)
+                if watch.committed:
+                    begun.watch, begun.first, begun.rest = watch, first, rest
+                    return
+    except TimeoutError:
+        message = f"{name} gave no content in time."
+        raise ProblemError(
+            Problem(kind="upstream_timeout", message=message, spent="maybe")
+        ) from None
+    first = watch.end()
+    if watch.problem is not None and not watch.committed:
+        raise ProblemError(watch.problem)
+    if not watch.committed:
+        what = "an empty stream" if kind.startswith("text/event-stream") else f"{kind or 'no'} content"
+        message = f"{name} sent {what} in place of an answer."
+        raise ProblemError(Problem(kind="upstream_truncated", message=message, spent="maybe"))
+    begun.watch, begun.first, begun.rest = watch, first, rest
+
+
+def _upstream_id(answer: Answer) -> str | None:
+    value = answer.header("x-request-id") or answer.header("request-id")
+    return value[:200] if value else None
+
+
+def _retry_after(answer: Answer) -> float | None:
+    headers: Mapping[str, float] = {"retry-after-ms": 0.001, "retry-after": 1.0}
+    for name, unit in headers.items():
+        try:
+            return max(float(answer.header(name) or ""), 0.0) * unit
+        except ValueError:
+            continue
+    return None

@@ -1,0 +1,122 @@
+"""Local engines: programs that a provider's `command` names, started once, watched and stopped.
+
+An engine says `ready http://127.0.0.1:PORT` on its output when it can answer. Its input stays open
+as long as the gateway lives: an engine that ends when its input does outlives no gateway, not even
+one that was killed.
+"""
+
+import asyncio
+import contextlib
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Provider
+
+NOT_INSTALLED = 3
+"""Exit status of an engine whose parts are missing: starting it again cannot help."""
+_READY_WITHIN = 60.0
+_LONGEST_PAUSE = 30.0
+_STOP_WITHIN = 3.0
+
+type Say = Callable[[str], None]
+
+
+class Engine:
+    """One supervised program."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        log: Path,
+        say: Say,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.provider = provider
+        self.url = ""
+        """Where it answers, once it does."""
+        self.why = ""
+        """Why it will not answer any more."""
+        self._log = log
+        self._say = say
+        self._sleep = sleep
+        self._settled = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        """Start the program and watch it."""
+        self._task = asyncio.create_task(self._watch(), name=f"engine {self.provider.name}")
+
+    async def ready(self) -> str:
+        """Where it answers. Raises ProblemError when it does not come up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_READY_WITHIN):
+                await self._settled.wait()
+        if not self.url:
+            why = self.why or f"it did not come up within {_READY_WITHIN:g} s"
+            message = f"The local engine {self.provider.name!r} is not running: {why}."
+            raise ProblemError(Problem(kind="upstream_unreachable", message=message))
+        return self.url
+
+    async def stop(self) -> None:
+        """Stop the program: ask, then make sure."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_WITHIN):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _watch(self) -> None:
+        pause = 1.0
+        while True:
+            status = await self._run()
+            self._settled.clear()
+            if status == NOT_INSTALLED:
+                self.why = self._tail() or "its parts are not installed"
+                self.url = ""
+                self._settled.set()
+                self._say(f"{self.provider.name}: {self.why}")
+                return
+            self._say(f"{self.provider.name}: ended with status {status}; again in {pause:g} s")
+            self.url = ""
+            await self._sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _run(self) -> int:
+        command = [sys.executable if word == "{python}" else word for word in self.provider.command]
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._log.open("wb") as log:
+                process = self._process = await asyncio.create_subprocess_exec(
+                    *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log
+                )
+        except OSError as error:
+            self._say(f"{self.provider.name}: {command[0]}: {error.strerror}")
+            return NOT_INSTALLED
+        if process.stdout is not None:
+            async for line in process.stdout:
+                word, _, url = line.decode("utf-8", "replace").strip().partition(" ")
+                if word == "ready" and url.startswith("http"):
+                    self.url = url.rstrip("/")
+                    self._settled.set()
+                    self._say(f"{self.provider.name}: ready on {self.url}")
+        return await process.wait()
+
+    def _tail(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            return lines[-1][:300] if lines else ""
+        return ""

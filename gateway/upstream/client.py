@@ -1,0 +1,165 @@
+"""The one door to httpx: requests to providers in, responses or a Problem out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import httpx
+import msgspec
+
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Account, Auth, Provider, Timers
+from gateway.upstream.transport import Transport
+
+type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
+"""Gives the transport of a provider: what stands behind the door."""
+
+_AUTH: Mapping[Auth, Callable[[str], tuple[str, str]]] = {
+    "bearer": lambda secret: ("authorization", f"Bearer {secret}"),
+    "x-api-key": lambda secret: ("x-api-key", secret),
+    "api-key": lambda secret: ("api-key", secret),
+    "x-goog-api-key": lambda secret: ("x-goog-api-key", secret),
+}
+_FIXED = (
+    ("content-type", "application/json"),
+    ("accept-encoding", "identity"),
+    ("user-agent", "tiergate"),
+)
+HOP = "x-tiergate-hop"
+"""Marks requests of this gateway, so that one which comes back to it is refused: no loops."""
+
+
+class Answer(msgspec.Struct, kw_only=True):
+    """A provider's response, its body not read yet."""
+
+    status: int
+    headers: httpx.Headers
+    stream: AsyncIterator[bytes]
+    response: httpx.Response
+
+    def header(self, name: str) -> str | None:
+        return self.headers.get(name)
+
+    async def close(self) -> None:
+        await self.response.stream.aclose()  # type: ignore[union-attr] - the door is async only
+
+
+class Client:
+    """Sends calls to providers. One for the life of the gateway."""
+
+    def __init__(self, transports: Transports | None = None, *, hop: str = "1") -> None:
+        self._transports = transports or _Stock()
+        self._made: dict[str, httpx.AsyncBaseTransport] = {}
+        self._prepared: dict[tuple[str, str], tuple[httpx.URL, list[tuple[str, str]]]] = {}
+        self._hop = hop
+        self.bases: dict[str, str] = {}
+        """Where local engines answer, by provider: the start of doors that are only a path."""
+
+    async def send(
+        self,
+        provider: Provider,
+        account: Account,
+        dialect: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        timers: Timers,
+    ) -> Answer:
+        """Send a body to a provider's door of a dialect. Raises ProblemError where no answer comes."""
+        url, fixed = self._prepare(provider, account, dialect)
+        request = httpx.Request(
+            "POST", url, headers=[*fixed, *headers.items()] if headers else fixed, content=body
+        )
+        transport = self._transport(provider)
+        try:
+            async with asyncio.timeout(timers.headers):
+                response = await transport.handle_async_request(request)
+        except TimeoutError:
+            message = f"{provider.name} did not answer within {timers.headers:g} s."
+            raise _problem("upstream_timeout", message, "maybe") from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            message = f"{provider.name} cannot be reached ({_word(error)})."
+            raise _problem("upstream_unreachable", message, "no") from None
+        except httpx.HTTPError as error:
+            message = f"The connection to {provider.name} broke ({_word(error)})."
+            raise _problem("upstream_unreachable", message, "maybe") from None
+        stream = response.stream
+        return Answer(
+            status=response.status_code,
+            headers=response.headers,
+            stream=stream.__aiter__(),  # type: ignore[union-attr] - as above
+            response=response,
+        )
+
+    def _prepare(
+        self, provider: Provider, account: Account, dialect: str
+    ) -> tuple[httpx.URL, list[tuple[str, str]]]:
+        """URL and headers of an account's requests, made once."""
+        door = provider.doors[dialect]
+        if door.startswith("/"):
+            door = self.bases.get(provider.name, "") + door
+        where = (f"{provider.name}\n{account.name}", door)
+        ready = self._prepared.get(where)
+        if ready is None:
+            url = httpx.URL(door)
+            host = url.netloc.decode("ascii")
+            fixed = [("host", host), *_FIXED, (HOP, self._hop), *provider.headers.items()]
+            if account.secret and provider.auth != "none":
+                fixed.append(_AUTH[provider.auth](account.secret))
+            ready = self._prepared[where] = (url, fixed)
+        return ready
+
+    def _transport(self, provider: Provider) -> httpx.AsyncBaseTransport:
+        made = self._made.get(provider.name)
+        if made is None:
+            made = self._made[provider.name] = self._transports(provider)
+        return made
+
+    async def close(self) -> None:
+        """Close every transport."""
+        for transport in self._made.values():
+            await transport.aclose()
+        self._made.clear()
+
+
+class _Stock:
+    """One stock transport for all providers, and one more for each proxy."""
+
+    def __init__(self) -> None:
+        self._by_proxy: dict[str | None, Transport] = {}
+
+    def __call__(self, provider: Provider) -> httpx.AsyncBaseTransport:
+        proxy = provider.proxy
+        return self._by_proxy.setdefault(proxy, Transport(proxy=proxy))
+
+
+async def read(
+    stream: AsyncIterator[bytes], idle: float, deadline: float, provider: str
+) -> AsyncIterator[bytes]:
+    """The bytes of an answer. Raises ProblemError where it breaks or comes too late.
+
+    Each read may take `idle` seconds and all of them end by `deadline`, on the loop's clock. The
+    time limits lie round each read alone: one round a `yield` would strike whoever consumes this.
+    """
+    time = asyncio.get_running_loop().time
+    step = stream.__anext__
+    while True:
+        limit = min(time() + idle, deadline)
+        try:
+            async with asyncio.timeout_at(limit):
+                data = await step()
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            why = "took longer than its tier allows" if limit == deadline else "stopped sending"
+            raise _problem("upstream_timeout", f"{provider} {why}.", "maybe") from None
+        except httpx.HTTPError as error:
+            message = f"The answer of {provider} was cut off ({_word(error)})."
+            raise _problem("upstream_truncated", message, "maybe") from None
+        yield data
+
+
+def _problem(kind: str, message: str, spent: str) -> ProblemError:
+    return ProblemError(msgspec.convert({"kind": kind, "message": message, "spent": spent}, Problem))
+
+
+def _word(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,35 @@
+"""The shipped configuration, as the tests of this folder read it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.settings import load
+from gateway.settings.build import Built, build
+from gateway.settings.load import Source
+
+FOLDER = Path(__file__).parents[2] / "config"
+MAIN = FOLDER / "gateway.yaml"
+MATRIX = FOLDER / "matrix.yaml"
+FILES = sorted(FOLDER.rglob("*.yaml"))
+LABS = sorted((FOLDER / "labs").glob("*.yaml"))
+
+VARIABLES = sorted(
+    {name for file in LABS for name in re.findall(r"\$\{([A-Z_]+)", file.read_text("utf-8"))}
+    - {"AWS_REGION", "VLLM_MODEL"}
+)
+"""Every variable that is a credential or an address; the others only change a target."""
+
+
+ALL_SET: Mapping[str, str] = dict.fromkeys(VARIABLES, "https://set.example")
+"""What turns on all that can be on together."""
+
+
+def source(environ: Mapping[str, str], file: Path = MAIN) -> Source:
+    """A shipped configuration under these variables and no others."""
+    return load.load(file, environ)
+
+
+def built(environ: Mapping[str, str], file: Path = MAIN) -> Built:
+    """The same as values, with no other price than its own."""
+    return build(source(environ, file), lambda _provider, _model: None)

@@ -1,0 +1,156 @@
+"""The shipped files: they parse, agree with the schema and each other, and stay short."""
+
+import re
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.core.target import TIERS
+from gateway.dialects import DIALECTS
+from gateway.dialects.openai_chat.effort import STYLES
+from gateway.routing.rules import compile_rules
+from gateway.settings import check, yaml
+from tests.config import shipped
+
+CHECKED = date(2026, 11, 24)
+
+
+@pytest.mark.parametrize("file", shipped.FILES, ids=lambda file: file.name)
+def test_every_file_parses_and_fits_a_screen_width(file: Path) -> None:
+    text = file.read_text("utf-8")
+    assert isinstance(yaml.read(text, file.name).value, dict)
+    assert [line for line in text.splitlines() if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("file", shipped.LABS, ids=lambda file: file.name)
+def test_a_lab_is_read_in_a_minute(file: Path) -> None:
+    assert len(file.read_text("utf-8").splitlines()) <= 120
+
+
+@pytest.mark.parametrize("file", [shipped.MAIN, shipped.MATRIX], ids=lambda file: file.name)
+def test_a_whole_configuration_has_no_mistake(file: Path) -> None:
+    source = shipped.source(shipped.ALL_SET, file)
+    assert check.errors(source, frozenset(DIALECTS), frozenset(STYLES)) == []
+    assert check.warnings(source, CHECKED) == []
+
+
+def test_the_matrix_is_four_labs_by_three_tiers_in_sixty_lines() -> None:
+    assert len(shipped.MATRIX.read_text("utf-8").splitlines()) <= 60
+    labs = shipped.built(shipped.ALL_SET, shipped.MATRIX).catalogue.labs
+    cells = [(lab, tier) for lab, part in labs.items() for tier in TIERS if part.tiers[tier]]
+    assert len(labs) == 4
+    assert len(cells) == 12
+
+
+def test_rules_compile_and_carry_names() -> None:
+    config = shipped.source({}).config
+    rules = compile_rules(config.guards, config.choices)
+    assert len(rules.guards) == len(config.guards) > 0
+    assert len(rules.choices) == len(config.choices) > 0
+
+
+def test_credentials_come_from_the_environment_only() -> None:
+    for name, provider in shipped.source({}).config.providers.items():
+        assert set(provider.accounts.values()) <= {""}, name
+
+
+def test_only_the_local_model_is_on_where_nothing_is_set() -> None:
+    found = shipped.built({})
+    assert [name for name, lab in found.catalogue.labs.items() if lab.on] == ["local"]
+    assert found.catalogue.default_lab == "local"
+
+
+KEYS = {
+    "OPENAI_API_KEY": "openai",
+    "GEMINI_API_KEY": "google",
+    "GOOGLE_API_KEY": "google",
+    "MODEL_API_KEY": "meta",
+    "META_API_KEY": "meta",
+    "DEEPSEEK_API_KEY": "deepseek",
+    "MISTRAL_API_KEY": "mistral",
+    "XAI_API_KEY": "xai",
+    "DASHSCOPE_API_KEY": "qwen",
+    "ALIBABA_API_KEY": "qwen",
+    "MOONSHOT_API_KEY": "moonshot",
+    "MOONSHOTAI_API_KEY": "moonshot",
+    "ZAI_API_KEY": "zai",
+    "OPENROUTER_API_KEY": "llama",
+    "HF_TOKEN": "llama",
+    "FIREWORKS_API_KEY": "llama",
+    "TOGETHER_API_KEY": "llama",
+    "GROQ_API_KEY": "llama",
+    "CEREBRAS_API_KEY": "llama",
+    "AWS_BEARER_TOKEN_BEDROCK": "llama",
+    "VLLM_BASE_URL": "llama",
+    "OLLAMA_BASE_URL": "llama",
+    "LLAMACPP_BASE_URL": "llama",
+}
+
+
+def test_every_variable_of_the_files_is_tried() -> None:
+    optional = {"VLLM_API_KEY", "OLLAMA_API_KEY", "LLAMACPP_API_KEY"}
+    assert set(shipped.VARIABLES) == set(KEYS) | optional
+
+
+@pytest.mark.parametrize(("variable", "lab"), KEYS.items())
+def test_one_variable_turns_its_lab_on_and_the_local_model_off(variable: str, lab: str) -> None:
+    found = shipped.built({variable: "https://set.example/v1"})
+    assert [name for name, part in found.catalogue.labs.items() if part.on] == [lab]
+    assert found.catalogue.default_lab == lab
+    assert not found.providers["local"].on
+
+
+PARTIAL = {
+    "HF_TOKEN": "no reasoning model of this lab is known to be routed there",
+    "VLLM_BASE_URL": "one engine serves one model; VLLM_MODEL names it in fast and smart",
+    "OLLAMA_BASE_URL": "no reasoning model of this lab is listed for it",
+    "LLAMACPP_BASE_URL": "one engine serves one model, taken for a small one",
+}
+"""Variables that do not fill all three tiers, and why; what is empty falls to the nearest tier."""
+
+
+@pytest.mark.parametrize(("variable", "lab"), KEYS.items())
+def test_one_variable_fills_every_tier(variable: str, lab: str) -> None:
+    tiers = shipped.built({variable: "https://set.example/v1"}).catalogue.labs[lab].tiers
+    empty = [tier for tier in TIERS if not any(target.provider.on for target in tiers[tier])]
+    assert bool(empty) == (variable in PARTIAL), empty
+
+
+def test_the_region_of_bedrock_can_be_chosen() -> None:
+    door = shipped.built({"AWS_REGION": "eu-west-1"}).providers["bedrock"].doors["openai-chat"]
+    assert door == "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1/chat/completions"
+
+
+def test_vllm_serves_what_it_is_said_to_serve() -> None:
+    environ = {"VLLM_BASE_URL": "http://gpu:8000/v1", "VLLM_MODEL": "org/own"}
+    tiers = shipped.built(environ).catalogue.labs["llama"].tiers
+    assert [tiers["fast"][0].model, tiers["smart"][0].model] == ["org/own", "org/own"]
+    door = tiers["fast"][0].provider.doors["openai-chat"]
+    assert door == "http://gpu:8000/v1/chat/completions"
+
+
+def test_doors_are_whole_and_encrypted_but_for_your_own_engines() -> None:
+    own = {"vllm", "ollama", "llamacpp", "local"}
+    for name, provider in shipped.built({}).providers.items():
+        for door in provider.doors.values():
+            assert name in own or re.fullmatch(r"https://[a-z0-9.-]+(/[\w.-]+)+", door), name
+
+
+def test_the_examples_in_the_overlay_work_as_its_comment_says(tmp_path: Path) -> None:
+    text = (shipped.FOLDER / "models.yaml").read_text("utf-8")
+    examples = re.findall(r"^#   (\S+: \{.*\})$", text, re.MULTILINE)
+    assert len(examples) == 2
+    for file in shipped.FILES:
+        copy = tmp_path / file.relative_to(shipped.FOLDER)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    lines = "".join(f"  {example}\n" for example in examples)
+    (tmp_path / "models.yaml").write_text(text + lines, "utf-8")
+    models = shipped.source({}, tmp_path / "gateway.yaml").config.models
+    luna, argon = models["gpt-6-luna"].price, models["gemini-4-argon"].price
+    assert luna is not None
+    assert argon is not None
+    assert (luna.input, luna.cache_read, len(luna.above)) == (Decimal("0.08"), Decimal("0.01"), 1)
+    assert (argon.output, argon.as_of) == (20, "2026-12-01")

@@ -1,0 +1,64 @@
+"""The shipped golden prompts: well formed, and decided as they say by the shipped rules."""
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.call import NO_STEER, OPEN
+from gateway.core.target import TIERS
+from gateway.dialects import OPENAI_CHAT
+from gateway.routing import features
+from gateway.routing.decide import Router, decide
+from gateway.routing.prior import Prior
+from gateway.routing.rules import compile_rules
+from gateway.settings import yaml
+from tests.config import shipped
+
+type Row = dict[str, str]
+
+
+def rows() -> list[Row]:
+    value = yaml.read((shipped.FOLDER / "golden.yaml").read_text("utf-8"), "golden.yaml").value
+    assert isinstance(value, dict)
+    prompts = value["prompts"]
+    assert isinstance(prompts, list)
+    found: list[Row] = []
+    for item in prompts:
+        assert isinstance(item, dict)
+        found.append({name: text for name, text in item.items() if isinstance(text, str)})
+        assert len(found[-1]) == len(item), item
+    return found
+
+
+ROWS = rows()
+
+
+def test_rows_are_well_formed_and_cover_every_tier() -> None:
+    labs = shipped.built(shipped.ALL_SET).catalogue.labs
+    for row in ROWS:
+        assert {"prompt", "tier"} <= set(row) <= {"prompt", "tier", "lab", "why"}, row
+        assert row.get("lab", "openai") in labs
+    assert {row["tier"] for row in ROWS} == set(TIERS)
+    assert len({row["prompt"] for row in ROWS}) == len(ROWS) >= 25
+
+
+@pytest.fixture(scope="module")
+def router() -> Router:
+    config = shipped.source({}).config
+    return Router(
+        catalogue=shipped.built(shipped.ALL_SET).catalogue,
+        rules=compile_rules(config.guards, config.choices),
+        classifier=Prior(),
+    )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["prompt"][:30])
+def test_a_prompt_gets_its_tier(row: Row, router: Router) -> None:
+    asked = f"{row['lab']}/auto" if "lab" in row else "auto"
+    messages = [{"role": "user", "content": row["prompt"]}]
+    body = OPENAI_CHAT.read(jsonio.dumps({"model": asked, "messages": messages}))
+    call = features.read(body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+    decision, _ = decide(router, call, OPENAI_CHAT)
+    assert decision.tier == row["tier"], [f"{step.step}: {step.why}" for step in decision.trace]
+    assert decision.lab == row.get("lab", "openai")
+    if row.get("why") == "rule":
+        assert decision.source == "rule"

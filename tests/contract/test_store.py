@@ -1,0 +1,107 @@
+"""What every Store promises, in memory and in a real Redis."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from itertools import count
+
+import pytest
+
+from gateway.state import Store
+from gateway.state.memory import Memory
+from gateway.state.redis import Redis
+
+_RUN = count()
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    notes: list[str] = []
+    made: Store
+    if request.param == "memory":
+        made = Memory(64_000_000, clock=time.monotonic)
+    else:
+        url = request.getfixturevalue("redis_url")
+        made = Redis(url, note=notes.append, clock=time.monotonic)
+    yield made
+    await made.close()
+    assert notes == []
+
+
+@pytest.fixture
+def name() -> str:
+    """A key that no other test has used: Redis is one for the whole run."""
+    return f"contract:{next(_RUN)}"
+
+
+async def test_what_was_never_put_is_none(store: Store, name: str) -> None:
+    assert await store.get(name) is None
+    assert store.alive
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"text", bytes(range(256)), b"$-1\r\n+OK\r\n", b"\xff" * 1_000_000],
+    ids=["empty", "text", "every byte", "protocol", "long"],
+)
+async def test_bytes_come_back_as_they_were(store: Store, name: str, value: bytes) -> None:
+    await store.put(name, value, 60)
+    assert await store.get(name) == value
+
+
+async def test_the_last_value_stands(store: Store, name: str) -> None:
+    await store.put(name, b"first", 60)
+    await store.put(name, b"second", 60)
+    assert await store.get(name) == b"second"
+
+
+async def test_a_value_expires(store: Store, name: str) -> None:
+    await store.put(name, b"short", 0.001)
+    deadline = time.monotonic() + 5
+    while await store.get(name) is not None:
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("ttl", [0, -1])
+async def test_no_time_to_live_changes_nothing(store: Store, name: str, ttl: float) -> None:
+    await store.put(name, b"before", 60)
+    await store.put(name, b"after", ttl)
+    assert await store.get(name) == b"before"
+
+
+async def test_many_at_once_each_get_their_own(store: Store, name: str) -> None:
+    keys = [f"{name}:{number}" for number in range(200)]
+    await asyncio.gather(*(store.put(key, key.encode(), 60) for key in keys))
+    found = await asyncio.gather(*(store.get(key) for key in keys))
+    assert found == [key.encode() for key in keys]
+
+
+async def test_a_call_that_was_cancelled_leaves_no_answer_to_the_next(
+    store: Store, name: str
+) -> None:
+    """Clients leave at any moment; what they asked for must not reach somebody else."""
+    chance = random.Random(5)
+    keys = [f"{name}:{number}" for number in range(20)]
+    for key in keys:
+        await store.put(key, key.encode(), 60)
+    cancelled = 0
+    for _ in range(300):
+        left = asyncio.ensure_future(store.get(chance.choice(keys)))
+        for _ in range(chance.randrange(8)):
+            await asyncio.sleep(0)
+        left.cancel()
+        cancelled += (await asyncio.gather(left, return_exceptions=True))[0] is not None
+        key = chance.choice(keys)
+        assert await store.get(key) == key.encode()
+    assert cancelled
+    assert store.alive
+
+
+async def test_a_closed_store_is_lost(store: Store, name: str) -> None:
+    await store.put(name, b"value", 60)
+    await store.close()
+    assert await store.get(name) is None
+    await store.put(name, b"value", 60)
+    assert await store.get(name) is None
+    await store.close()

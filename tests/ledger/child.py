@@ -1,0 +1,78 @@
+"""A process that writes to a journal until it is killed, and says what it has written.
+
+Run as `python -m tests.ledger.child FOLDER MODE`. Each acknowledged row is a line of its output.
+"""
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+from gateway.ledger.journal import Journal, JournalError
+from gateway.ledger.store import Store
+from tests.ledger.rows import entry, intent
+
+
+def say(line: str) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+def endless(journal: Journal) -> None:
+    """Two calls at a time: each is opened, and closed after the next one was opened."""
+    number = 0
+    while True:
+        journal.write(intent(f"{os.getpid()}-{number}"))
+        say(f"intent {os.getpid()}-{number}")
+        if number:
+            journal.write(entry(f"{os.getpid()}-{number - 1}"))
+            say(f"final {os.getpid()}-{number - 1}")
+        number += 1
+
+
+def open_call(journal: Journal) -> None:
+    journal.write(intent("open"))
+    say("open")
+    sys.stdin.read()
+
+
+def full(journal: Journal) -> None:
+    """A disk that takes 2,000 bytes, then more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    number = 0
+    try:
+        while True:
+            journal.write(entry(f"before-{number}"))
+            say(f"before-{number}")
+            number += 1
+    except JournalError as error:
+        say(f"error {error.errno}")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    journal.write(entry("after"))
+    say("after")
+
+
+def feed(folder: Path) -> None:
+    """Feed the store beside the folder until a line comes in, then once more."""
+    store = Store(f"sqlite:///{folder.parent / 'ledger.db'}")
+    say("ready")
+    os.set_blocking(0, False)
+    fed = 0
+    while _silent():
+        fed += store.feed(folder)
+    say(f"{fed + store.feed(folder)}")
+
+
+def _silent() -> bool:
+    try:
+        return not os.read(0, 1)
+    except BlockingIOError:
+        return True
+
+
+if __name__ == "__main__":
+    folder, mode = Path(sys.argv[1]), sys.argv[2]
+    if mode == "feed":
+        feed(folder)
+    else:
+        {"endless": endless, "open": open_call, "full": full}[mode](Journal(folder, limit=20_000))

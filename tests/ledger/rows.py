@@ -1,0 +1,40 @@
+"""Rows for tests, each a plain one but for what a test says."""
+
+from decimal import Decimal
+from typing import Any
+
+from gateway.core.entry import Entry, Intent
+
+
+def intent(id: str = "call-1", **changes: Any) -> Intent:
+    plain: dict[str, Any] = {
+        "at": 1_793_000_000.5,
+        "key": "alice",
+        "lab": "openai",
+        "tier": "fast",
+        "provider": "openai",
+        "model": "gpt-5-nano",
+        "config": "c0ffee",
+    }
+    return Intent(id=id, **{**plain, **changes})
+
+
+def entry(id: str = "call-1", **changes: Any) -> Entry:
+    plain: dict[str, Any] = {
+        "at": 1_793_000_000.5,
+        "key": "alice",
+        "dialect": "openai-chat",
+        "state": "settled",
+        "status": 200,
+        "lab": "openai",
+        "tier": "fast",
+        "provider": "openai",
+        "model": "gpt-5-nano",
+        "attempts": 1,
+        "input": 12,
+        "output": 30,
+        "cost": Decimal("0.0000126"),
+        "duration": 0.75,
+        "config": "c0ffee",
+    }
+    return Entry(id=id, **{**plain, **changes})

@@ -1,0 +1,424 @@
+"""The journal: rows go in whole, stay in, and nothing that fails spoils the next one."""
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.core.entry import Entry
+from gateway.ledger.journal import CLOSED, Journal, JournalError, read, rows, segments, write
+from tests.ledger.conftest import Start
+from tests.ledger.rows import entry, intent
+
+
+def ids(folder: Path) -> list[str]:
+    return [row.id for path in segments(folder) for row, _ in rows(path) if row]
+
+
+def finals(folder: Path) -> list[str]:
+    found = [row for path in segments(folder) for row, _ in rows(path)]
+    return [row.id for row in found if isinstance(row, Entry)]
+
+
+def fake_write(*answers: int | OSError) -> Callable[[int, bytes], int]:
+    """A write that takes as many bytes as said, or fails; after that it is the real one."""
+    left, real = list(answers), os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if not left:
+            return real(descriptor, data)
+        answer = left.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return real(descriptor, data[:answer])
+
+    return write
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_row_is_one_line_of_json_and_reads_back_whole() -> None:
+    row = entry(cost=Decimal("0.000000000001"), tags=("support",), dropped=("top_k",))
+    line = write(row)
+    assert line.startswith(b'{"kind":"final","v":1,"id":"call-1",')
+    assert b'"cost":"1E-12"' in line
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+    assert read(line) == row
+    assert read(write(intent())) == intent()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b'{"kind":"final","v":1,"id":"call-',  # torn
+        b'{"kind":"final","v":1,"id":"call-{"kind":"intent","v":1}\n',  # torn, then another
+        b"\x00\x00\x00\x00\n",  # what a machine that lost power leaves
+        b'{"kind":"closed"}\n',
+        b'{"kind":"note","id":"call-1"}\n',  # of a later version
+        b'{"kind":["final"]}\n',
+        b'{"kind":"final","id":"call-1","state":"paused"}\n',
+        b'{"id":"call-1"}\n',
+        b"[1]\n",
+    ],
+)
+def test_a_line_that_is_no_row_is_passed_over(line: bytes) -> None:
+    assert read(line) is None
+
+
+def test_a_row_of_a_later_version_is_read_without_its_new_fields() -> None:
+    line = write(entry()).replace(b'{"kind"', b'{"carbon":{"g":0.2},"kind"')
+    assert read(line) == entry()
+
+
+def test_a_tail_without_its_end_is_left_for_later(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    whole, half = write(entry("a")), write(entry("b"))
+    path.write_bytes(whole + half[:-40])
+    ((row, offset),) = rows(path)
+    assert (row, offset) == (entry("a"), len(whole))
+    assert list(rows(path, offset)) == []
+    path.write_bytes(whole + half + b"torn" + b"\n" + whole)
+    found = list(rows(path, offset))
+    assert [row and row.id for row, _ in found] == ["b", None, "a"]
+    assert found[-1][1] == path.stat().st_size
+
+
+def test_a_row_beyond_4_kb_is_cut_but_for_its_id(tmp_path: Path) -> None:
+    row = entry("i" * 200, asked="\x01" * 9_000, tags=tuple("t" * 900 for _ in range(900)))
+    line = write(row)
+    assert len(line) <= 4096
+    cut = read(line)
+    assert isinstance(cut, Entry)
+    assert (cut.id, cut.cost, cut.state, cut.model) == (row.id, row.cost, row.state, row.model)
+    assert cut.asked == "\x01" * 127 + "…"
+    assert cut.tags == ("t" * 127 + "…",) * 16
+
+
+def test_a_row_of_which_no_field_is_small_is_written_all_the_same() -> None:
+    names = ["asked", "rule", "provider", "account", "model", "served", "price", "upstream_id"]
+    row = entry("i" * 5_000, **dict.fromkeys(names, "\x01" * 5_000))
+    cut = read(write(row))
+    assert isinstance(cut, Entry)
+    assert cut.id == row.id
+
+
+def test_what_json_cannot_say_costs_no_row() -> None:
+    cut = read(write(entry(asked="a\ud800b", output=2**70, input=5)))
+    assert isinstance(cut, Entry)
+    assert (cut.asked, cut.output, cut.input) == ("a?b", None, 5)
+
+
+def test_segments_are_named_by_time_and_process_and_belong_to_the_user(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "deep/er", clock=lambda: 1_793_000_000.0, token=lambda: "abcd")
+    (path,) = segments(journal.folder)
+    assert path.name == f"20261026T073320-{os.getpid()}-abcd.jsonl"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert journal.folder.stat().st_mode & 0o777 == 0o700
+    journal.close()
+
+
+def test_rows_are_with_the_kernel_when_write_returns(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(intent("a"))
+    assert ids(tmp_path) == ["a"]
+    journal.write(entry("a"))
+    assert ids(tmp_path) == ["a", "a"]
+    journal.close()
+    (path,) = segments(tmp_path)
+    assert path.read_bytes().endswith(b"\n" + CLOSED)
+
+
+def test_a_journal_without_rows_leaves_no_file(tmp_path: Path) -> None:
+    Journal(tmp_path).close()
+    assert segments(tmp_path) == []
+
+
+def test_a_segment_with_open_calls_is_not_finished(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.write(intent("a"))
+    journal.close()
+    (path,) = segments(tmp_path)
+    assert path.read_bytes() == write(intent("a"))
+
+
+def test_a_segment_that_is_large_enough_is_followed_by_one_that_starts_with_open_calls(
+    tmp_path: Path,
+) -> None:
+    limit = len(write(intent("a"))) + 2 * len(write(entry("b")))
+    tokens = iter(["1", "2"])
+    journal = Journal(tmp_path, limit=limit, clock=lambda: 0.0, token=lambda: next(tokens))
+    for row in (intent("a"), entry("b"), entry("c"), entry("d")):
+        journal.write(row)
+    first, second = segments(tmp_path)
+    assert [row and row.id for row, _ in rows(first)] == ["a", "b", "c", None]
+    assert first.read_bytes().endswith(CLOSED)
+    assert [row and row.id for row, _ in rows(second)] == ["a", "d"]
+    journal.write(entry("a"))
+    journal.close()
+    assert second.read_bytes().endswith(CLOSED)
+
+
+def test_each_day_has_its_own_segment(tmp_path: Path) -> None:
+    now = [86_400.0 * 20_000 + 86_399]
+    journal = Journal(tmp_path, clock=lambda: now[0])
+    journal.write(entry("a"))
+    journal.write(entry("b"))
+    now[0] += 1
+    journal.write(entry("c"))
+    journal.write(entry("d"))
+    journal.close()
+    first, second = segments(tmp_path)
+    assert [row and row.id for row, _ in rows(first)] == ["a", "b", None]
+    assert [row and row.id for row, _ in rows(second)] == ["c", "d", None]
+    assert second.name.startswith("20241005T000000-")
+
+
+@pytest.mark.parametrize("taken", [0, 1, 40])
+def test_a_row_that_a_full_disk_cuts_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    journal = Journal(tmp_path)
+    journal.write(entry("a"))
+    monkeypatch.setattr(os, "write", fake_write(*([taken] if taken else []), FULL))
+    with pytest.raises(JournalError, match=r"No space left on device: '.*\.jsonl'") as caught:
+        journal.write(entry("b"))
+    assert caught.value.errno == errno.ENOSPC
+    assert segments(tmp_path)[0].read_bytes() == write(entry("a"))
+    journal.write(entry("c"))
+    assert segments(tmp_path)[0].read_bytes() == write(entry("a")) + write(entry("c"))
+    journal.close()
+
+
+def test_a_row_that_is_taken_in_parts_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    monkeypatch.setattr(os, "write", fake_write(10, 20))
+    journal.write(entry("a"))
+    assert segments(tmp_path)[0].read_bytes() == write(entry("a"))
+    journal.close()
+
+
+def test_a_part_that_cannot_be_taken_back_does_not_reach_the_next_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = Journal(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fake_write(40, FULL, FULL))
+        patch.setattr(os, "ftruncate", refuse)
+        for _ in range(2):
+            with pytest.raises(JournalError):
+                journal.write(entry("a"))
+    journal.write(entry("b"))
+    journal.write(entry("c"))
+    torn = write(entry("a"))[:40] + b"\n"
+    whole = write(entry("b")) + write(entry("c"))
+    assert segments(tmp_path)[0].read_bytes() == torn + whole
+    assert ids(tmp_path) == ["b", "c"]
+    journal.close()
+
+
+def test_a_disk_that_is_full_and_then_is_not(tmp_path: Path, start: Start) -> None:
+    """Real partial writes: the kernel takes what fits below the limit of the file's size."""
+    out, _ = start(tmp_path, "full").communicate(timeout=60)
+    *before, error, after = out.split("\n")[:-1]
+    assert len(before) == 2_000 // len(write(entry("before-0")))
+    assert (error, after) == (f"error {errno.EFBIG}", "after")
+    assert ids(tmp_path) == [*before, "after"]
+    assert [row for row, _ in rows(segments(tmp_path)[0]) if row is None] == []
+
+
+def test_where_the_folder_cannot_be_there_the_journal_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JournalError, match="file"):
+        Journal(tmp_path / "file")
+
+
+def test_where_no_new_segment_can_be_made_the_old_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    journal = Journal(tmp_path, limit=1_000)
+    journal.write(entry("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        journal.write(entry("b"))
+    assert [row and row.id for row, _ in rows(segments(tmp_path)[0])] == ["a", "b"]
+    journal.write(entry("c"))
+    assert len(segments(tmp_path)) == 2
+    journal.close()
+    assert sorted(ids(tmp_path)) == ["a", "b", "c"]
+
+
+def test_a_new_segment_that_cannot_take_the_open_calls_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path, limit=1_000)
+    journal.write(intent("a"))
+    journal.write(entry("b"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fake_write(FULL))
+        with pytest.raises(JournalError):
+            journal.write(entry("c"))
+    assert len(segments(tmp_path)) == 1
+    journal.write(entry("c"))
+    assert [path.stat().st_size > 0 for path in segments(tmp_path)] == [True, True]
+    assert sorted(finals(tmp_path)) == ["b", "c"]
+    journal.close()
+
+
+def test_sync_brings_rows_to_the_disk_and_counts_them(tmp_path: Path) -> None:
+    synced: list[int] = []
+    journal = Journal(tmp_path, sync=synced.append, limit=1_000)
+    for name in "abc":
+        journal.write(entry(name))
+    assert (journal.written, journal.synced, synced) == (3, 0, [])
+    journal.sync()
+    assert (journal.written, journal.synced) == (3, 3)
+    assert len(set(synced)) == len(synced) == len(segments(tmp_path)) == 3
+    journal.close()
+
+
+def test_a_disk_that_refuses_to_sync_is_told(tmp_path: Path) -> None:
+    broken = [True]
+
+    def sync(_: int) -> None:
+        if broken[0]:
+            raise OSError(errno.EIO, "Input/output error")
+
+    journal = Journal(tmp_path, sync=sync)
+    journal.write(entry("a"))
+    with pytest.raises(JournalError, match="Input/output error"):
+        journal.sync()
+    assert journal.synced == 0
+    broken[0] = False
+    journal.close()
+    assert journal.synced == 1
+
+
+@pytest.mark.parametrize("by", ["removal", "renaming", "another file"])
+def test_a_segment_that_somebody_took_away_is_followed_by_a_new_one(
+    tmp_path: Path, by: str
+) -> None:
+    journal = Journal(tmp_path)
+    journal.write(intent("a"))
+    (path,) = segments(tmp_path)
+    if by == "removal":
+        path.unlink()
+    else:
+        path.rename(tmp_path / "old")
+    if by == "another file":
+        path.touch()
+    with pytest.raises(JournalError) as caught:
+        journal.sync()
+    assert caught.value.errno == errno.ENOENT
+    journal.write(entry("b"))
+    assert ids(tmp_path) == ["a", "b"]
+    journal.sync()
+    journal.close()
+
+
+def test_a_folder_that_cannot_be_made_again_refuses_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    journal = Journal(folder)
+    journal.write(entry("a"))
+    folder.rename(tmp_path / "gone")
+    folder.touch()
+    with pytest.raises(JournalError):
+        journal.sync()
+    folder.unlink()
+    with pytest.raises(JournalError):
+        journal.sync()
+    folder.touch()
+    with pytest.raises(JournalError):
+        journal.write(entry("b"))
+    folder.unlink()
+    journal.write(entry("c"))
+    assert ids(folder) == ["c"]
+    journal.close()
+
+
+def never(error: JournalError) -> None:
+    raise error
+
+
+class Naps:
+    """A sleep that ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.gate = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await self.gate.wait()
+
+
+async def turns(until: Callable[[], bool]) -> None:
+    """Let others run until something is so; a thread may be among them."""
+    async with asyncio.timeout(30):
+        while not until():
+            await asyncio.to_thread(int)
+
+
+async def test_keep_syncs_an_interval_after_a_row_and_rests_without_any(tmp_path: Path) -> None:
+    journal, naps = Journal(tmp_path), Naps()
+    keep = asyncio.create_task(journal.keep(naps.sleep, never, 0.1))
+    await asyncio.sleep(0)
+    assert naps.asked == []
+    journal.write(entry("a"))
+    await turns(lambda: naps.asked == [0.1])
+    assert journal.synced == 0
+    naps.gate.set()
+    await turns(lambda: journal.synced == 1)
+    keep.cancel()
+    await asyncio.wait([keep])
+    journal.close()
+
+
+async def test_keep_does_not_wait_once_64_rows_do(tmp_path: Path) -> None:
+    journal, naps = Journal(tmp_path), Naps()
+    keep = asyncio.create_task(journal.keep(naps.sleep, never))
+    for number in range(63):
+        journal.write(entry(str(number)))
+    await turns(lambda: naps.asked == [0.1])
+    assert journal.synced == 0
+    journal.write(entry("63"))
+    await turns(lambda: journal.synced == 64)
+    keep.cancel()
+    await asyncio.wait([keep])
+    journal.close()
+
+
+async def test_keep_notes_a_failure_and_goes_on(tmp_path: Path) -> None:
+    broken, noted, naps = [True], list[JournalError](), Naps()
+
+    def sync(_: int) -> None:
+        if broken[0]:
+            raise OSError(errno.EIO, "Input/output error")
+
+    journal = Journal(tmp_path, sync=sync)
+    naps.gate.set()
+    keep = asyncio.create_task(journal.keep(naps.sleep, noted.append))
+    journal.write(entry("a"))
+    await turns(lambda: bool(noted))
+    broken[0] = False
+    journal.write(entry("b"))
+    await turns(lambda: journal.synced == 2)
+    assert [error.errno for error in noted] == [errno.EIO]
+    keep.cancel()
+    await asyncio.wait([keep])
+    journal.close()

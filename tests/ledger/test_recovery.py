@@ -1,0 +1,178 @@
+"""Recovery: after a kill -9, every call that was written has exactly one final row."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from gateway.core.entry import Entry, Intent
+from gateway.ledger.journal import CLOSED, Journal, JournalError, rows, segments, write
+from gateway.ledger.lock import held
+from gateway.ledger.recovery import Recovered, recover
+from gateway.ledger.store import Store
+from tests.ledger.conftest import Start
+from tests.ledger.rows import entry, intent
+
+
+def all_rows(folder: Path) -> list[Intent | Entry]:
+    return [row for path in segments(folder) for row, _ in rows(path) if row]
+
+
+def dead(folder: Path, name: str, data: bytes) -> Path:
+    """A segment as a process leaves it that is no more."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"20261101T000000-1-{name}.jsonl"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kill_9_loses_nothing_that_was_acknowledged_and_leaves_nothing_open(
+    tmp_path: Path, start: Start, seed: int
+) -> None:
+    count = random.Random(seed).randrange(1, 600)
+    child = start(tmp_path, "endless")
+    assert child.stdout
+    said = [child.stdout.readline() for _ in range(count)]
+    child.kill()
+    said += child.stdout.readlines()
+    kinds: dict[str, type] = {"intent": Intent, "final": Entry}
+    found = {(type(row), row.id) for row in all_rows(tmp_path)}
+    assert {(kinds[line.split()[0]], line.split()[1]) for line in said} <= found
+    intents = {id for kind, id in found if kind is Intent}
+    left = intents - {id for kind, id in found if kind is Entry}
+
+    journal = Journal(tmp_path)
+    recovered = recover(journal)
+    assert {row.id for row in recovered.entries} == left
+    assert {row.state for row in recovered.entries} == {"unknown_crash"}
+    finals = [row.id for row in all_rows(tmp_path) if isinstance(row, Entry)]
+    assert sorted(finals) == sorted(intents)
+    assert recover(journal) == Recovered()
+    journal.close()
+
+    store = Store(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert store.feed(tmp_path) == len(intents)
+
+
+def test_nothing_that_is_live_is_touched(tmp_path: Path, start: Start) -> None:
+    child = start(tmp_path, "open")
+    assert child.stdout
+    assert child.stdout.readline() == "open\n"
+    (path,) = segments(tmp_path)
+    before = path.read_bytes()
+    journal = Journal(tmp_path)
+    journal.write(intent("mine"))
+    assert recover(journal) == Recovered()
+    assert path.read_bytes() == before
+
+    child.kill()
+    child.wait()
+    assert [row.id for row in recover(journal).entries] == ["open"]
+    journal.close()
+
+
+def test_what_recovery_writes(tmp_path: Path) -> None:
+    path = dead(
+        tmp_path,
+        "a",
+        write(intent("done"))
+        + write(intent("lost", at=5.0))
+        + write(entry("done"))
+        + write(intent("lost", at=6.5, provider="groq", model="llama")),
+    )
+    journal = Journal(tmp_path)
+    journal.write(entry("before"))
+    (found,) = recover(journal).entries
+    assert found == Entry(
+        id="lost",
+        at=6.5,
+        key="alice",
+        dialect="unknown",
+        state="unknown_crash",
+        status=0,
+        lab="openai",
+        tier="fast",
+        provider="groq",
+        model="llama",
+        attempts=2,
+        cost=None,
+        duration=0.0,
+        config="c0ffee",
+    )
+    mine = [path for path in segments(tmp_path) if f"-{os.getpid()}-" in path.name]
+    assert [row for row, _ in rows(mine[0])] == [entry("before"), found]
+    assert path.read_bytes().endswith(CLOSED)
+    journal.close()
+
+
+def test_a_torn_line_is_dropped_and_the_file_stays(tmp_path: Path) -> None:
+    whole, torn = write(intent("a")), write(entry("a"))[:100]
+    path = dead(tmp_path, "a", whole + torn)
+    journal = Journal(tmp_path)
+    recovered = recover(journal)
+    assert [row.id for row in recovered.entries] == ["a"]
+    assert (recovered.segments, recovered.torn) == (1, 1)
+    assert path.read_bytes() == whole + torn + b"\n" + CLOSED
+    assert [row for row, _ in rows(path)] == [intent("a"), None, None]
+    assert recover(journal) == Recovered()
+    journal.close()
+
+
+def test_a_call_that_ends_in_another_segment_is_not_open(tmp_path: Path) -> None:
+    dead(tmp_path, "b", write(intent("a")))
+    dead(tmp_path, "a", write(intent("a")) + write(entry("a")))
+    journal = Journal(tmp_path)
+    assert recover(journal) == Recovered((), 2, 0)
+    journal.close()
+
+
+def test_an_attempt_that_was_copied_to_the_next_segment_counts_once(tmp_path: Path) -> None:
+    dead(tmp_path, "a", write(intent("a")) + write(intent("a", model="other")))
+    dead(tmp_path, "b", write(intent("a")) + write(intent("a", model="other")))
+    journal = Journal(tmp_path)
+    (found,) = recover(journal).entries
+    assert (found.attempts, found.model) == (2, "other")
+    journal.close()
+
+
+def test_finished_and_empty_segments_are_not_read(tmp_path: Path) -> None:
+    dead(tmp_path, "a", write(intent("a")) + CLOSED)
+    dead(tmp_path, "b", b"")
+    journal = Journal(tmp_path)
+    assert recover(journal) == Recovered()
+    journal.close()
+
+
+def test_one_process_recovers_at_a_time(tmp_path: Path) -> None:
+    dead(tmp_path, "a", write(intent("a")))
+    journal = Journal(tmp_path)
+    with held(tmp_path / "recover.lock") as mine:
+        assert mine
+        assert recover(journal) == Recovered()
+    assert len(recover(journal).entries) == 1
+    journal.close()
+
+
+def test_a_recovery_that_is_cut_short_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = dead(tmp_path, "a", write(intent("a")) + write(intent("b")))
+    journal = Journal(tmp_path)
+    real, count = journal.write, [0]
+
+    def fail_once(row: Intent | Entry) -> None:
+        count[0] += 1
+        if count[0] == 2:
+            raise JournalError(28, "No space left on device")
+        real(row)
+
+    monkeypatch.setattr(journal, "write", fail_once)
+    with pytest.raises(JournalError):
+        recover(journal)
+    assert not path.read_bytes().endswith(CLOSED)
+    assert [row.id for row in recover(journal).entries] == ["a", "b"]
+    journal.close()
+    store = Store(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert store.feed(tmp_path) == 2

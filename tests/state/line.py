@@ -1,0 +1,75 @@
+"""A line to a real server that can be cut, fall silent or talk nonsense, and be well again."""
+
+import asyncio
+from contextlib import suppress
+from typing import Literal
+from urllib.parse import urlsplit
+
+type Mode = Literal["through", "silent", "nonsense"]
+
+
+class Line:
+    """Forwards a loopback port, or a Unix socket, to the server of a URL."""
+
+    def __init__(self, url: str, *, path: str = "") -> None:
+        parts = urlsplit(url)
+        self._to = (parts.hostname, parts.port)
+        self._path = path
+        self._port = 0
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.mode: Mode = "through"
+        self.nonsense = b""
+        self.dialled = 0
+        """Connections that were ever made."""
+        self.open = 0
+        """Connections that are open now."""
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._path}" if self._path else f"redis://127.0.0.1:{self._port}/0"
+
+    async def up(self) -> None:
+        """Listen; after a cut, where it did before."""
+        if self._path:
+            self._server = await asyncio.start_unix_server(self._serve, self._path)
+        else:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+            self._port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Close every connection and refuse new ones."""
+        if self._server is not None:
+            self._server.close()
+            for writer in list(self._writers):
+                writer.close()
+            await self._server.wait_closed()
+            self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.dialled += 1
+        self.open += 1
+        back, onward = await asyncio.open_connection(*self._to)
+        self._writers |= {writer, onward}
+        answers = asyncio.create_task(self._pump(back, writer))
+        try:
+            while data := await self._read(reader):
+                if self.mode == "nonsense":
+                    writer.write(self.nonsense)
+                elif self.mode == "through":
+                    onward.write(data)
+        finally:
+            self.open -= 1
+            for end in (writer, onward):
+                end.close()
+            await answers
+            self._writers -= {writer, onward}
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await self._read(reader):
+            writer.write(data)
+
+    async def _read(self, reader: asyncio.StreamReader) -> bytes:
+        with suppress(OSError):
+            return await reader.read(65536)
+        return b""

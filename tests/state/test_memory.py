@@ -1,0 +1,89 @@
+"""The store in this process: which values it keeps, for how long, in how many bytes."""
+
+import asyncio
+import gc
+import time
+import tracemalloc
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.state.memory import OVERHEAD, Memory
+
+
+def at_once[T](call: Coroutine[Any, Any, T]) -> T:
+    """The result of a call that waits for nothing."""
+    with pytest.raises(StopIteration) as stop:
+        call.send(None)
+    result: T = stop.value.value
+    return result
+
+
+def test_it_never_waits() -> None:
+    store = Memory(10_000, clock=lambda: 0.0)
+    at_once(store.put("k", b"v", 1))
+    assert at_once(store.get("k")) == b"v"
+    at_once(store.close())
+
+
+def test_a_value_lives_until_its_time() -> None:
+    now = 100.0
+    store = Memory(10_000, clock=lambda: now)
+    at_once(store.put("k", b"v", 60))
+    now = 159.9
+    assert at_once(store.get("k")) == b"v"
+    now = 160.0
+    assert at_once(store.get("k")) is None
+    assert (len(store), store.size) == (0, 0)
+
+
+def test_what_was_not_used_for_longest_goes_first() -> None:
+    store = Memory(3 * (OVERHEAD + 2), clock=lambda: 0.0)
+    for key in "abc":
+        at_once(store.put(key, b"1", 60))
+    at_once(store.get("a"))
+    at_once(store.put("d", b"1", 60))
+    found = [key for key in "abcd" if at_once(store.get(key))]
+    assert found == ["a", "c", "d"]
+
+
+def test_what_never_fits_takes_nothing_from_others_and_hides_no_newer_value() -> None:
+    store = Memory(1000, clock=lambda: 0.0)
+    at_once(store.put("a", b"1", 60))
+    at_once(store.put("b", b"old", 60))
+    at_once(store.put("b", b"x" * 1000, 60))
+    assert at_once(store.get("a")) == b"1"
+    assert at_once(store.get("b")) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 900)), max_size=60))
+def test_its_size_is_the_sum_of_its_entries_and_within_bounds(puts: list[tuple[str, int]]) -> None:
+    store = Memory(2000, clock=lambda: 0.0)
+    for key, length in puts:
+        at_once(store.put(key, bytes(length), 60))
+        assert store.size <= 2000
+    held = {key: at_once(store.get(key)) for key in "abcdefgh"}
+    sizes = [1 + len(value) + OVERHEAD for value in held.values() if value is not None]
+    assert store.size == sum(sizes)
+    assert len(store) == len(sizes)
+
+
+def test_the_overhead_covers_what_an_entry_really_takes() -> None:
+    async def fill(store: Memory) -> None:
+        for number in range(5000):
+            await store.put(f"{number:048}", b"%100d" % number, 60)
+
+    store = Memory(100_000_000, clock=time.monotonic)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        asyncio.run(fill(store))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(store) == 5000
+    assert after - before <= store.size

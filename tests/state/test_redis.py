@@ -1,0 +1,383 @@
+"""Redis as a store: what it costs while it is away, how it comes back, and what is told of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio as client
+
+from gateway.state.redis import Redis
+from tests.state.line import Line, Mode
+from tests.state.test_memory import at_once
+
+
+class World:
+    """A clock that stands still, and what was noted of Redis."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.notes: list[str] = []
+        self.noted = asyncio.Event()
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.noted.set()
+
+    def store(self, url: str) -> Redis:
+        return Redis(url, note=self.note, clock=lambda: self.now)
+
+    async def next_note(self) -> str:
+        """The next thing that is said of it, in the background."""
+        self.noted.clear()
+        async with asyncio.timeout(10):
+            await self.noted.wait()
+        return self.notes[-1]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+async def line(redis_url: str) -> AsyncIterator[Line]:
+    made = Line(redis_url)
+    await made.up()
+    yield made
+    await made.cut()
+
+
+@pytest.fixture
+async def admin(redis_url: str) -> AsyncIterator[client.Redis]:
+    made = client.Redis.from_url(redis_url)
+    await made.ping()
+    yield made
+    await made.aclose()
+
+
+async def seconds(call: Any) -> float:
+    started = time.perf_counter()
+    await call
+    return time.perf_counter() - started
+
+
+async def test_values_carry_the_prefix_and_their_time(
+    redis_url: str, admin: client.Redis, world: World
+) -> None:
+    store = world.store(redis_url)
+    await store.put("prefix", b"value", 60)
+    assert await admin.get("tiergate:prefix") == b"value"
+    assert 0 < await admin.pttl("tiergate:prefix") <= 60_000
+    await store.close()
+
+
+async def test_two_processes_share_it(redis_url: str, world: World) -> None:
+    one, other = world.store(redis_url), world.store(redis_url)
+    await one.put("shared", b"value", 60)
+    assert await other.get("shared") == b"value"
+    await one.close()
+    await other.close()
+
+
+async def test_over_a_unix_socket(redis_url: str, tmp_path: Path, world: World) -> None:
+    line = Line(redis_url, path=str(tmp_path / "socket"))
+    await line.up()
+    store = world.store(line.url)
+    await store.put("unix", b"value", 60)
+    assert await store.get("unix") == b"value"
+    await line.cut()
+    assert await store.get("unix") is None
+    assert not await quiet(store)
+    assert world.notes == [f"redis is gone: no connection ({tmp_path}/socket)"]
+    await store.close()
+
+
+FAULTS: list[tuple[Mode | None, bytes, str]] = [
+    (None, b"", "no connection"),
+    ("silent", b"", "no answer in time"),
+    ("nonsense", b"HTTP/1.1 400 Bad Request\r\n\r\n", "what answers does not speak its protocol"),
+    ("nonsense", b"\x00\xff\xfe\x00", "no answer in time"),
+    ("nonsense", b"\x00\xff\xfe\x00\r\n", "what answers does not speak its protocol"),
+    ("nonsense", b"$536870912\r\nabc", "no answer in time"),
+    ("nonsense", b"$many\r\n", "ValueError"),
+    ("nonsense", b"-LOADING Redis is loading\r\n", "it is still loading its data"),
+]
+
+
+@pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
+@pytest.mark.parametrize("warm", [False, True], ids=["from the start", "later"])
+async def test_losing_it_costs_no_request(
+    line: Line, world: World, mode: Mode | None, nonsense: bytes, why: str, warm: bool
+) -> None:
+    """One call learns of it within its deadline, the next wait for nothing, and it comes back."""
+    store = world.store(line.url)
+    if warm:
+        await store.put("lost", b"value", 60)
+        assert await store.get("lost") == b"value"
+    if mode is None:
+        await line.cut()
+    else:
+        line.mode, line.nonsense = mode, nonsense
+
+    assert (
+        await seconds(store.get("lost")) < 0.5
+    )  # 0.1, on a machine that is busy with other things
+    assert not store.alive
+    assert not await quiet(store)
+    assert world.notes == [f"redis is gone: {why} ({line.url[8:-2]})"]
+    dialled = line.dialled
+    assert at_once(store.get("lost")) is None
+    at_once(store.put("lost", b"value", 60))
+    assert line.dialled == dialled
+
+    world.now += 1.0
+    assert at_once(store.get("lost")) is None  # starts a ping that finds it gone still
+    assert not await quiet(store)
+    assert len(world.notes) == 1
+
+    if mode is None:
+        await line.up()
+    line.mode = "through"
+    assert at_once(store.get("lost")) is None  # a second has not passed since the last ping
+    assert not store._tasks
+    world.now += 1.0
+    assert at_once(store.get("lost")) is None
+    assert await world.next_note() == f"redis is back ({line.url[8:-2]})"
+    assert store.alive
+    await store.put("lost", b"again", 60)
+    assert await store.get("lost") == b"again"
+    assert len(world.notes) == 2
+    await store.close()
+
+
+async def quiet(store: Redis) -> bool:
+    """Whether it is alive once nothing goes on in the background."""
+    while store._tasks:
+        await asyncio.gather(*store._tasks)
+    return store.alive
+
+
+async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:
+    """A stall of the network or of this process costs what was in flight, and is not told."""
+    store = world.store(line.url)
+    await store.put("moment", b"value", 60)
+    line.mode = "silent"
+    assert await store.get("moment") is None
+    line.mode = "through"
+    assert not store.alive
+    assert at_once(store.get("moment")) is None
+    assert await quiet(store)
+    assert await store.get("moment") == b"value"
+    assert world.notes == []
+    await store.close()
+
+
+async def test_calls_that_wait_for_a_connection_leave_at_once_when_it_is_lost(
+    line: Line, world: World
+) -> None:
+    store = world.store(line.url)
+    line.mode = "silent"
+    calls = [asyncio.create_task(store.get("wait")) for _ in range(100)]
+    await calls[0]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    dialled = line.dialled
+    assert await seconds(asyncio.gather(*calls)) < 0.5
+    assert not await quiet(store)
+    assert line.dialled <= dialled + 1 <= 33
+    await store.close()
+
+
+async def test_many_calls_in_flight_tell_of_one_loss(line: Line, world: World) -> None:
+    store = world.store(line.url)
+    await asyncio.gather(*(store.get("many") for _ in range(50)))
+    line.mode = "silent"
+    found = await asyncio.gather(*(store.get("many") for _ in range(100)))
+    assert set(found) == {None}
+    assert not await quiet(store)
+    assert world.notes == [f"redis is gone: no answer in time ({line.url[8:-2]})"]
+    await store.close()
+
+
+async def test_connections_are_few_and_waited_for(line: Line, world: World) -> None:
+    store = world.store(line.url)
+    keys = [f"few:{number}" for number in range(100)]
+    await asyncio.gather(*(store.put(key, key.encode(), 60) for key in keys))
+    found = await asyncio.gather(*(store.get(key) for key in keys))
+    assert found == [key.encode() for key in keys]
+    assert line.dialled <= 32
+    await store.close()
+
+
+async def test_no_connection_from_before_a_loss_is_used_after_it(line: Line, world: World) -> None:
+    """Where an address died without a word, each old connection would cost a deadline of its own."""
+    store = world.store(line.url)
+    await asyncio.gather(*(store.get("old") for _ in range(20)))
+    old = line.dialled
+    line.mode = "silent"
+    await store.get("old")
+    assert not await quiet(store)
+    line.mode = "through"
+    world.now += 1.0
+    at_once(store.get("old"))
+    await world.next_note()
+    assert await store.get("old") is None
+    assert store.alive
+    assert line.dialled == old + 1
+    await store.close()
+
+
+async def test_one_ping_at_a_time(line: Line, world: World) -> None:
+    store = world.store(line.url)
+    line.mode = "silent"
+    await store.get("ping")
+    await quiet(store)
+    before = line.dialled
+    for _ in range(20):
+        world.now += 5.0
+        at_once(store.get("ping"))
+    assert len(store._tasks) == 1
+    await quiet(store)
+    assert line.dialled == before + 1
+    await store.close()
+
+
+@pytest.mark.parametrize(("length", "alive"), [(1000, False), (1_000_000, True)])
+async def test_a_long_value_that_is_slow_says_nothing_of_the_server(
+    line: Line, world: World, length: int, alive: bool
+) -> None:
+    store = world.store(line.url)
+    line.mode = "silent"
+    await store.put("long", bytes(length), 60)
+    assert store.alive is alive
+    await store.close()
+
+
+async def test_closing_while_it_is_gone_leaves_nothing_behind(line: Line, world: World) -> None:
+    store = world.store(line.url)
+    line.mode = "silent"
+    await store.get("close")
+    await quiet(store)
+    world.now += 1.0
+    at_once(store.get("close"))
+    await store.close()
+    assert not store._tasks
+    assert not store.alive
+    world.now += 1.0
+    at_once(store.get("close"))
+    assert not store._tasks
+    while line.open:
+        await asyncio.sleep(0)
+
+
+async def test_a_value_of_another_type_is_a_miss_and_can_be_replaced(
+    redis_url: str, admin: client.Redis, world: World
+) -> None:
+    store = world.store(redis_url)
+    await admin.lpush("tiergate:type", "x")  # type: ignore[misc]
+    assert await store.get("type") is None
+    assert store.alive
+    await store.put("type", b"value", 60)
+    assert await store.get("type") == b"value"
+    await store.close()
+
+
+async def test_a_full_server_is_read_and_told_of_once_a_minute(
+    redis_url: str, admin: client.Redis, world: World
+) -> None:
+    store = world.store(redis_url)
+    await store.put("full", b"before", 60)
+    await admin.config_set("maxmemory", "1")
+    try:
+        for _ in range(3):
+            await store.put("full", b"after", 60)
+        assert await store.get("full") == b"before"
+        assert store.alive
+        said = f"redis refuses: OutOfMemoryError ({redis_url[8:-2]})"
+        assert world.notes == [said]
+        world.now += 60.0
+        await store.put("full", b"after", 60)
+        assert world.notes == [said, said]
+    finally:
+        await admin.config_set("maxmemory", "0")
+    await store.put("full", b"after", 60)
+    assert await store.get("full") == b"after"
+    await store.close()
+
+
+async def test_a_primary_that_became_a_replica_is_dialled_anew(
+    line: Line, admin: client.Redis, world: World
+) -> None:
+    store = world.store(line.url)
+    await store.put("replica", b"before", 60)
+    assert line.dialled == 1
+    await admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        await store.put("replica", b"after", 60)
+        assert await store.get("replica") == b"before"
+    finally:
+        await admin.execute_command("REPLICAOF", "NO", "ONE")
+    assert line.dialled == 2
+    assert world.notes == [f"redis refuses: ReadOnlyError ({line.url[8:-2]})"]
+    await store.close()
+
+
+async def test_credentials_are_used_and_never_told(
+    redis_url: str, admin: client.Redis, world: World
+) -> None:
+    await admin.config_set("requirepass", "hunter2")
+    try:
+        right = world.store(redis_url.replace("//", "//:hunter2@"))
+        await right.put("pass", b"value", 60)
+        assert await right.get("pass") == b"value"
+        for url in (redis_url, redis_url.replace("//", "//someone:hunter3@")):
+            world.notes.clear()
+            wrong = world.store(url)
+            assert await wrong.get("pass") is None
+            assert not await quiet(wrong)
+            place = redis_url[8:-2]
+            assert world.notes == [f"redis is gone: it does not accept the credentials ({place})"]
+            await wrong.close()
+        await right.close()
+    finally:
+        await admin.config_set("requirepass", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hunter2@host",
+        "host:6379",
+        "",
+        "redis://user:hun/ter2@host",
+        "redis://user:hunter2@host:many",
+        "redis://user:hunter2@host?socket_timeout=hunter2",
+        "redis://user:hunter2@host?no_such_option=1",
+    ],
+)
+def test_a_wrong_url_is_refused_without_quoting_it(world: World, url: str) -> None:
+    with pytest.raises(ValueError, match="^REDIS_URL ") as refused:
+        world.store(url)
+    assert "hun" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+@pytest.mark.parametrize("url", ["rediss://host", "rediss://host?ssl_cert_reqs=none", "unix:///a"])
+def test_all_schemes_are_taken(world: World, url: str) -> None:
+    assert world.store(url).alive
+
+
+def test_the_url_cannot_lift_the_bounds(world: World) -> None:
+    options = "socket_timeout=60&socket_connect_timeout=60&timeout=60&max_connections=9999"
+    more = "&retry_on_timeout=yes&health_check_interval=1&decode_responses=yes&protocol=3"
+    store = world.store(f"redis://host?{options}{more}")
+    kept = store._options
+    assert (kept["socket_timeout"], kept["socket_connect_timeout"]) == (0.05, 0.05)
+    assert "timeout" not in kept
+    assert kept["max_connections"] == 32
+    assert kept["retry"].get_retries() == 0
+    assert (kept["retry_on_timeout"], kept["health_check_interval"]) == (False, 0)
+    assert (kept["decode_responses"], kept["protocol"]) == (False, 2)

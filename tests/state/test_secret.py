@@ -1,0 +1,78 @@
+"""The root secret: where it comes from, that all processes agree on it, what is derived from it."""
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.state.secret import derive, root
+
+
+def test_derive_is_hkdf() -> None:
+    """RFC 5869, A.3: no salt, no info; the first 32 of 42 bytes."""
+    expected = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
+    assert derive(b"\x0b" * 22, "").hex() == expected
+
+
+def test_each_label_and_each_root_has_its_own_key() -> None:
+    keys = {derive(root, label) for root in (b"a", b"b") for label in ("cache", "cookie", "cursor")}
+    assert len(keys) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [("one", b"one"), ("new,old", b"new"), (" new , old ", b"new"), (",old", b"old")],
+)
+def test_the_environment_comes_first(tmp_path: Path, text: str, secret: bytes) -> None:
+    assert root(tmp_path, {"TIERGATE_SECRET": text}) == secret
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("environ", [{}, {"TIERGATE_SECRET": ""}, {"TIERGATE_SECRET": " , "}])
+def test_it_is_made_once(tmp_path: Path, environ: dict[str, str]) -> None:
+    data = tmp_path / "not" / "there"
+    made = root(data, environ)
+    assert len(bytes.fromhex(made.decode())) == 32
+    assert root(data, environ) == made
+    assert stat.S_IMODE((data / "secret").stat().st_mode) == 0o600
+
+
+def test_two_deployments_have_two_secrets(tmp_path: Path) -> None:
+    assert root(tmp_path / "a", {}) != root(tmp_path / "b", {})
+
+
+def test_a_secret_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("mine\n")
+    (tmp_path / "secret").chmod(0o400)
+    assert root(tmp_path, {}) == b"mine"
+
+
+def test_a_file_that_a_crash_left_empty_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    made = root(tmp_path, {})
+    assert made
+    assert root(tmp_path, {}) == made
+
+
+def test_processes_that_start_at_once_agree(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from gateway.state.secret import root;"
+        "sys.stdin.readline(); print(root(Path(sys.argv[1]), {}).decode())"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "data")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    found = [process.communicate(timeout=60)[0].strip() for process in started]
+    assert found == [root(tmp_path / "data", {}).decode()] * 4
