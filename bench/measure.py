@@ -58,6 +58,7 @@ SCENES = (
         ramp_us=10_156,
     ),
     Scene("rush", connections=32, seconds=1.5, quick=0.4, setting=Setting(n=CHUNKS), stream=True),
+    # The ramp spreads the requests over a whole stream: eight at once are no everyday case.
     Scene(
         "first",
         connections=8,
@@ -66,7 +67,7 @@ SCENES = (
         setting=Setting(n=20, delay_us=5_000),
         direct=True,
         stream=True,
-        ramp_us=625,
+        ramp_us=11_875,
     ),
 )
 

@@ -1,1 +1,1 @@
-"""tiergate: a model-routing API gateway over the fast, smart and reasoning tiers of real providers."""
+"""tiergate: an API gateway that routes to the fast, smart or reasoning tier of real providers."""

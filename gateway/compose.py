@@ -1,4 +1,4 @@
-"""A configuration put together into a running gateway: the only place that chooses what stands where."""
+"""A configuration put together into a running gateway: the only place that chooses its parts."""
 
 import asyncio
 import os
@@ -84,9 +84,8 @@ def _zone(source: Source) -> list[Mistake]:
 
 def _unpriced(source: Source, built: Built) -> list[Mistake]:
     found = []
-    for path, lab, _, part in check.targets(source):
-        tier = str(path[2])
-        for target in built.catalogue.labs[lab].tiers[tier]:  # type: ignore[index] - a tier's name
+    for path, lab, tier, _, part in check.targets(source):
+        for target in built.catalogue.labs[lab].tiers[tier]:
             if target.model == part.model and target.provider.on and target.price is None:
                 message = f"the price of {target.name} is unknown: its calls have no cost."
                 hint = "Give it one under `models`."
@@ -196,9 +195,7 @@ class Gateway:
             return None
         url = environ.get("REDIS_URL")
         if url:
-            return Redis(
-                url, note=lambda text: self.log("redis", text=text), clock=time.monotonic
-            )
+            return Redis(url, note=lambda text: self.log("redis", text=text), clock=time.monotonic)
         return Memory(most, clock=time.monotonic)
 
     def _cache(self, environ: Mapping[str, str]) -> Exact | None:

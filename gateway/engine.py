@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from decimal import Decimal
 
 import msgspec
@@ -37,13 +37,13 @@ class Reply(msgspec.Struct, kw_only=True):
     status: int
     headers: Headers
     body: bytes = b""
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes] | None = None
 
 
 class Engine:
     """Serves calls. Everything it needs is handed to it; it chooses nothing."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it is handed all that it needs, each by name
         self,
         *,
         router: Router,
@@ -109,7 +109,7 @@ class Engine:
             tally.cache = "miss"
             if call.steer.cache != "refresh":
                 found = await self._cache.find(stored)
-                told = found and _tell(found, dialect, body)
+                told = _tell(found, dialect, body) if found is not None else None
                 if found is not None and told is not None:
                     return self._hit(call, body, found, told, plan, tally)
         job = Job(
@@ -192,9 +192,10 @@ class Engine:
 
     async def _relay(
         self, job: Job, begun: Begun, watch: Watch, tally: Tally, stored: str | None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """The frames of a stream, as they came; an error where it breaks; the entry at its end."""
-        dialect, state, by = job.dialect, "aborted", "client"
+        dialect, by = job.dialect, "client"
+        state: State = "aborted"
         kept: list[bytes] | None = None if stored is None else []
         size = 0
         problem: Problem | None = None
@@ -228,8 +229,7 @@ class Engine:
             tally.usage, tally.served = watch.usage, watch.served
             status = 499 if by == "client" else 200
             kind = problem.kind if problem is not None else None
-            final: State = state  # type: ignore[assignment] - one of three literals above
-            self._close(tally, final, status, problem=kind, aborted_by=by or None)
+            self._close(tally, state, status, problem=kind, aborted_by=by or None)
             await begun.answer.close()
 
     def _keep(
@@ -365,4 +365,4 @@ def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Rep
 
 def _ascii(text: str) -> bytes:
     """A header value: what is not printable ASCII becomes a question mark."""
-    return bytes(c if 32 <= c < 127 else 63 for c in text.encode("ascii", "replace"))  # noqa: PLR2004
+    return bytes(c if 32 <= c < 127 else 63 for c in text.encode("ascii", "replace"))

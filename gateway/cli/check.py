@@ -1,4 +1,4 @@
-"""`tiergate check`: every mistake of a configuration, with file, line and what was probably meant."""
+"""`tiergate check`: every mistake of a configuration, with file, line and the nearest name."""
 
 import sys
 

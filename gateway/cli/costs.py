@@ -172,8 +172,9 @@ def _show(groups: Sequence[Group], total: Group, by: Sequence[str]) -> None:
     heads = {"cost": "USD", "cache_read": "cache read", "cache_write": "cache write"}
     notes = []
     if total.unknown:
-        calls = "1 call has" if total.unknown == 1 else f"{total.unknown:,} calls have"
-        notes.append(f"{calls} no known cost and is not in the sums.")
+        one = total.unknown == 1
+        calls, them = ("call has", "it") if one else ("calls have", "them")
+        notes.append(f"{number(total.unknown)} {calls} no known cost; the sums leave {them} out.")
     draw(
         [
             *(Column(name) for name in by),

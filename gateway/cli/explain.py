@@ -20,15 +20,23 @@ from gateway.routing.decide import decide
 @click.argument("prompt")
 @click.option("--model", default="auto", show_default=True, help="The model name it asks for.")
 @click.option("--lab", help="As the header x-tiergate-lab.")
-@click.option("--tag", "tags", multiple=True, help="As the header x-tiergate-tags; may be repeated.")
+@click.option(
+    "--tag", "tags", multiple=True, help="As the header x-tiergate-tags; may be repeated."
+)
 @click.option("--json", "as_json", is_flag=True, help="The same values as POST /v1/route.")
 @pass_session
 def command(
-    session: Session, prompt: str, model: str, lab: str | None, tags: tuple[str, ...], *, as_json: bool
+    session: Session,
+    prompt: str,
+    model: str,
+    lab: str | None,
+    tags: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
-    """Say what would be decided for PROMPT, and why; nothing is sent to anybody.
+    r"""Say what would be decided for PROMPT, and why; nothing is sent to anybody.
 
-    PROMPT is a text, a file that holds a whole request body as JSON, or - for one on standard input.
+    PROMPT is a text, a file with a whole request body (.json), or - for one on standard input.
 
     \b
     tiergate explain "Prove that there are infinitely many primes."

@@ -1,6 +1,7 @@
 """`tiergate serve`: starts the gateway and says what it serves."""
 
 import logging
+import socket
 import sys
 import time
 
@@ -51,12 +52,15 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._gateway = gateway
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        await super().startup(sockets)  # type: ignore[arg-type] - list of sockets
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
         for server in self.servers:
-            for socket in server.sockets:
-                host, port = socket.getsockname()[:2]
-                _introduce(self._gateway, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+            for listening in server.sockets:
+                host, port = listening.getsockname()[:2]
+                _introduce(
+                    self._gateway,
+                    f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
+                )
                 return
 
 
@@ -79,7 +83,9 @@ def _introduce(gateway: Gateway, url: str) -> None:
     keys = "none needed (keys: open)" if gateway.keys.is_open else f"{len(gateway.keys)} known"
     lines += ["", f"  keys    {keys}", f"  ledger  {gateway.journal_folder}", ""]
     if gateway.recovered.entries:
-        lines.insert(-1, f"  after a crash: {len(gateway.recovered.entries)} open calls were closed")
+        lines.insert(
+            -1, f"  after a crash: {len(gateway.recovered.entries)} open calls were closed"
+        )
     bearer = "" if gateway.keys.is_open else " -H 'authorization: Bearer <key>'"
     body = '{"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}'
     lines += ["try:", f"  curl {url}/v1/chat/completions{bearer} -d '{body}'", ""]

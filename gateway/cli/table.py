@@ -49,7 +49,7 @@ def draw(
         table.add_row(*map(_text, row))
     console.print(table)
     for note in notes:
-        console.print(_text(note), style="dim")
+        console.print(_text(note), style="yellow")
 
 
 def number(value: int | None) -> str:

@@ -17,7 +17,7 @@ from gateway.study import golden
 @click.option("--json", "as_json", is_flag=True, help="Print verdicts as JSON.")
 @pass_session
 def command(session: Session, file: str | None, *, as_json: bool) -> None:
-    """Run golden prompts; exit status 1 when one is decided otherwise. [golden.yaml]"""
+    """Run golden prompts from FILE [golden.yaml]; exit status 1 when one is decided otherwise."""
     path = Path(file) if file else session.source.file.parent / "golden.yaml"
     try:
         text = path.read_text(encoding="utf-8")

@@ -51,6 +51,6 @@ UNKNOWN = Facts()
 
 
 def nearest(effort: str, accepted: tuple[str, ...]) -> str:
-    """The accepted effort closest to the one asked for; of two as close, the lower (cheaper) one."""
+    """The accepted effort closest to the one asked for; of two as close, the cheaper one."""
     at = EFFORTS.index(effort)
     return min(accepted, key=lambda item: (abs(EFFORTS.index(item) - at), EFFORTS.index(item)))

@@ -40,7 +40,7 @@ def dumps(value: object) -> bytes:
 
 
 def members(data: bytes) -> Members:
-    """Cut an object into raw top-level members; of a repeated name the last stays. Raises JsonError."""
+    """Cut an object into raw members; of a repeated name the last stays. Raises JsonError."""
     try:
         return _MEMBERS.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:

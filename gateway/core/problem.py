@@ -15,7 +15,8 @@ type Kind = Literal[
     "invalid_json", "invalid_request", "invalid_api_key", "not_allowed", "model_not_found",
     "not_found", "method_not_allowed", "request_timeout", "request_too_large", "media_type",
     "no_target", "loop", "rate_limited", "overloaded", "draining", "ledger", "internal",
-    "upstream_rejected", "upstream_context", "upstream_model", "upstream_rate_limited", "upstream_auth", "upstream_error",
+    "upstream_rejected", "upstream_context", "upstream_model", "upstream_rate_limited",
+    "upstream_auth", "upstream_error",
     "upstream_overloaded", "upstream_timeout", "upstream_unreachable", "upstream_truncated",
 ]  # fmt: skip
 
@@ -71,6 +72,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def http_status(self) -> int:
+        """The status that the client gets."""
         return self.status or STATUS[self.kind]
 
     @property

@@ -17,7 +17,7 @@ def cut(data: bytes) -> int:
 
 
 def frames(data: bytes) -> list[bytes]:
-    """Split whole frames, each with the blank line that ends it; what follows the last is one more."""
+    """Split whole frames, each with the blank line that ends it; a rest is one more."""
     out = []
     start = 0
     for match in _END.finditer(data):

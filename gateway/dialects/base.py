@@ -50,13 +50,16 @@ class Watch(Protocol):
 
     committed: bool
     """Content has been let through: from here on nothing is retried."""
-    complete: bool
-    """The answer has ended as its dialect ends one."""
     usage: Usage | None
     served: str | None
     finish: str | None
     problem: Problem | None
     """An error that came in the stream."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the answer has ended as its dialect ends one."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Take what was read from the provider; return what may go on to the client now."""
@@ -72,7 +75,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     features: frozenset[str]
-    """Members that change what the answer is: a target that refuses one is skipped, never trimmed."""
+    """Members that change what the answer is: a target that refuses one is skipped."""
     read: Callable[[bytes], Body]
     """Raises ProblemError where the body is not a request of this dialect."""
     write: Callable[[Body, Target], Written]

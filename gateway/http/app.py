@@ -1,8 +1,8 @@
 """The ASGI application: hot endpoints straight to their code, everything else through FastAPI."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import metadata
 
 from fastapi import FastAPI, Request, Response
@@ -38,17 +38,17 @@ class App(FastAPI):
         self._hot = {"/v1/chat/completions": Generate(gateway, OPENAI_CHAT.name)}
         _routes(self, gateway)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http" and scope["method"] == "POST":
             hot = self._hot.get(scope["path"])
             if hot is not None:
                 await hot(scope, receive, send)
                 return
-        await super().__call__(scope, receive, send)  # type: ignore[arg-type] - ASGI's own types
+        await super().__call__(scope, receive, send)
 
 
-def _lifespan(gateway: Gateway):  # noqa: ANN202 - FastAPI's own type of a context manager
+def _lifespan(gateway: Gateway) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await gateway.start()
@@ -79,7 +79,9 @@ def _routes(app: App, gateway: Gateway) -> None:
             raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
         return _json(found)
 
-    @app.post("/v1/route", summary="The decision and plan for a request, without calling a provider")
+    @app.post(
+        "/v1/route", summary="The decision and plan for a request, without calling a provider"
+    )
     async def route(request: Request, dialect: str = OPENAI_CHAT.name) -> Response:
         head = edge.Head(request.headers.raw)
         caller = edge.identify(gateway.keys, head)
@@ -106,7 +108,9 @@ def _routes(app: App, gateway: Gateway) -> None:
         path = request.url.path[:200]
         if error.status_code == _NOT_ALLOWED:
             allowed = (error.headers or {}).get("Allow", "")
-            message = f"{request.method} is not allowed on {path}." + (allowed and f" It takes {allowed}.")
+            message = f"{request.method} is not allowed on {path}." + (
+                allowed and f" It takes {allowed}."
+            )
             return _problem(Problem(kind="method_not_allowed", message=message), allow=allowed)
         message = f"There is nothing at {path}. Calls go to POST /v1/chat/completions."
         return _problem(Problem(kind="not_found", message=message))

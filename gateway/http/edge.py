@@ -2,16 +2,16 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from gateway.core.call import NO_STEER, Call, Key, Steer
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.limits.keys import Keys
 from gateway.upstream.client import HOP
 
-type Scope = dict[str, Any]
-type Message = dict[str, Any]
+type Scope = MutableMapping[str, Any]
+type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
@@ -29,7 +29,7 @@ _MOST_HEADERS = 16_384
 _MOST_TAGS = 16
 
 
-class Gone(Exception):  # noqa: N818 - not an error: the client left before its request was whole
+class Gone(Exception):
     """The client has left."""
 
 
@@ -44,7 +44,7 @@ class Head:
     __slots__ = ("forwarded", "length", "secret", "steer")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Read headers. Raises ProblemError: loop, media_type, request_too_large, invalid_request."""
+        """Read headers. Raises ProblemError: loop, media_type, invalid_request."""
         self.forwarded: dict[str, str] = {}
         self.length: int | None = None
         found: dict[bytes, bytes] = {}
@@ -100,8 +100,8 @@ def _steer(steer: dict[str, str]) -> Steer:
     )
 
 
-def _refuse(kind: str, message: str) -> ProblemError:
-    return ProblemError(Problem(kind=kind, message=message))  # type: ignore[arg-type] - a Kind
+def _refuse(kind: Kind, message: str) -> ProblemError:
+    return ProblemError(Problem(kind=kind, message=message))
 
 
 async def body(receive: Receive, length: int | None, most: int) -> bytes:

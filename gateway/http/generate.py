@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
+from typing import Any
 
 from gateway.compose import Gateway
 from gateway.core.problem import Problem, ProblemError
@@ -61,7 +63,7 @@ class Generate:
         await write(reply, send)
 
 
-async def _until_gone(serving: "asyncio._CoroutineLike[Reply]", receive: Receive, send: Send) -> None:
+async def _until_gone(serving: Coroutine[Any, Any, Reply], receive: Receive, send: Send) -> None:
     """Serve and write the reply; when the client leaves first, stop what is done for it."""
     task = asyncio.current_task()
     left = False
@@ -100,7 +102,7 @@ async def write(reply: Reply, send: Send) -> None:
         await send({"type": "http.response.body", "body": reply.body})
         return
     await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-    async with contextlib.aclosing(reply.stream) as stream:  # type: ignore[type-var] - a generator
+    async with contextlib.aclosing(reply.stream) as stream:
         async for data in stream:
             await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

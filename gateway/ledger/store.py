@@ -116,7 +116,7 @@ class Store:
         # where it exists, since to close it would drop the locks SQLite has on it.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE))
-        with closing(self._connect()) as base:
+        with self._connected() as base:
             self._migrate(base)
 
     def feed(self, folder: Path) -> int:
@@ -129,7 +129,7 @@ class Store:
         with held(folder / "feed.lock") as mine:
             if not mine:
                 return 0
-            with closing(self._connect()) as base:
+            with self._connected() as base:
                 offsets = dict(base.execute("SELECT name, offset FROM segments").fetchall())
                 columns = [row[1] for row in base.execute("PRAGMA table_info(entries)")]
                 return sum(
@@ -140,15 +140,17 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that cannot write."""
-        with closing(self._connect()) as base:
+        with self._connected() as base:
             base.execute("PRAGMA query_only = ON")
             yield base
 
-    def _connect(self) -> sqlite3.Connection:
-        # autocommit: transactions are written out where they are meant.
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        # No implicit transactions: they are written out where they are meant.
         base = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
-        base.execute("PRAGMA synchronous = NORMAL")
-        return base
+        with closing(base):
+            base.execute("PRAGMA synchronous = NORMAL")
+            yield base
 
     def _migrate(self, base: sqlite3.Connection) -> None:
         if _version(base) == len(MIGRATIONS):

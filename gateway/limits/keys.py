@@ -26,14 +26,14 @@ class KeyPart(Part):
     sha256: str
     tenant: str = "default"
     lab: str | None = None
-    tags: Words = []
+    tags: Words | None = None
     allowed_tags: Words | None = None
     labs: Words | None = None
     tiers: Words | None = None
 
 
 class Keys:
-    """The table of keys. Empty and open, it lets every call through as the key "open"."""
+    """The table of keys. Open, it lets every call through as the key "open"."""
 
     def __init__(self, by_hash: Mapping[str, Key], *, is_open: bool) -> None:
         self._by_hash = {bytes.fromhex(digest): key for digest, key in by_hash.items()}
@@ -59,7 +59,7 @@ class Keys:
 
 
 def load(setting: str, folder: Path, extra: str) -> Keys:
-    """Read the table. `setting` is "open" or a file; `extra` is TIERGATE_KEYS. Raises ConfigError."""
+    """Read the table: `setting` is "open" or a file, `extra` TIERGATE_KEYS. Raises ConfigError."""
     table: dict[str, Key] = {}
     if setting != "open":
         table.update(_file(folder / setting))
@@ -94,7 +94,7 @@ def _file(path: Path) -> dict[str, Key]:
             name=name,
             tenant=part.tenant,
             lab=part.lab,
-            tags=tuple(part.tags),
+            tags=tuple(part.tags or ()),
             allowed_tags=_tuple(part.allowed_tags),
             labs=_tuple(part.labs),
             tiers=_tuple(part.tiers),

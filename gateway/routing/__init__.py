@@ -1,1 +1,1 @@
-"""Which tier, which targets and why: pure functions of the call, the configuration and the evidence."""
+"""Which tier, which targets and why: pure functions of call, configuration and evidence."""

@@ -1,4 +1,4 @@
-"""Which targets can say what a call needs: a reason for each that cannot, and nothing is ever faked."""
+"""Which targets can say what a call needs: a reason for each that cannot; nothing is faked."""
 
 from gateway.core.target import Target
 from gateway.dialects import Dialect
@@ -28,7 +28,11 @@ def unfit(target: Target, call: Features, dialect: Dialect) -> str:
     refused = dialect.features & prompt.members & (facts.refuses | provider.refuses)
     if refused:
         return f"refuses {', '.join(sorted(refused))}"
-    if prompt.logprobs and facts.sampling != "always" and effort.effective(prompt, target) != "none":
+    if (
+        prompt.logprobs
+        and facts.sampling != "always"
+        and effort.effective(prompt, target) != "none"
+    ):
         return "gives no logprobs while it reasons"
     if facts.window is not None and call.prompt_tokens > facts.window:
         return f"about {call.prompt_tokens:,} tokens do not fit its window of {facts.window:,}"

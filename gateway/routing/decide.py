@@ -1,4 +1,4 @@
-"""The decision: pins, guards, constraints, choices, classifier, default - each with a line of trace.
+"""The decision: pins, guards, constraints, choices, classifier, default, each with a trace line.
 
 Pure: the same features, catalogue, rules and classifier give the same decision on every door.
 """
@@ -80,9 +80,7 @@ def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, 
 type _Chosen = tuple[str, Tier, str | None, Source, str | None, float | None]
 
 
-def _choose(
-    router: Router, call: Features, pin: Pin, bounds: Bounds, trace: _Trace
-) -> _Chosen:
+def _choose(router: Router, call: Features, pin: Pin, bounds: Bounds, trace: _Trace) -> _Chosen:
     if pin.tier is not None:
         return pin.lab, pin.tier, pin.model, "pin", None, None
     lab, named = pin.lab, pin.named_lab
@@ -157,14 +155,18 @@ def _plan(
     if bounded != tier:
         trace.add("guard", f"{tier} is out of bounds", bounded)
         model = None
-    allowed = [t for t in TIERS if bounds.tier(t) == t and (call.key.tiers is None or t in call.key.tiers)]
+    allowed = [
+        t for t in TIERS if bounds.tier(t) == t and (call.key.tiers is None or t in call.key.tiers)
+    ]
     if bounded not in allowed:
         message = f"This key may not use the tier {bounded!r}."
         raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
     order = [bounded] if pinned else _near(bounded, allowed)
     skipped: list[Skipped] = []
     for candidate in order:
-        targets = _fitting(lab, candidate, model if candidate == tier else None, call, dialect, skipped)
+        targets = _fitting(
+            lab, candidate, model if candidate == tier else None, call, dialect, skipped
+        )
         if targets:
             if candidate != bounded:
                 trace.add("constraint", f"no target of {bounded} can serve this call", candidate)

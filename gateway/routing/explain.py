@@ -1,4 +1,4 @@
-"""A decision and a plan as plain values, the same for the route endpoint, the command line and tests."""
+"""A decision and a plan as plain values, the same for the route endpoint and the terminal."""
 
 from gateway.core.decision import Decision, Plan
 from gateway.core.jsonio import Json

@@ -8,7 +8,7 @@ from gateway.routing import signals
 from gateway.routing.signals import Signals
 
 _BYTES_A_TOKEN = 4
-"""Rough, over today's tokenisers and languages; sizes near a model's window are told by the provider."""
+"""Rough, over tokenisers and languages; sizes near a window are for the provider to judge."""
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):

@@ -107,7 +107,7 @@ def _unknown(asked: str, catalogue: Catalogue) -> Problem:
     names += [f"{lab}/{name}" for lab in catalogue.labs for name in ("auto", *TIERS)]
     close = difflib.get_close_matches(asked[:100], names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    shown = asked if len(asked) <= 100 else f"{asked[:100]}..."  # noqa: PLR2004 - a readable line
+    shown = asked if len(asked) <= 100 else f"{asked[:100]}..."
     message = (
         f"The model {shown!r} is not served here.{hint} "
         "Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."

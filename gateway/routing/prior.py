@@ -66,7 +66,7 @@ TERMS = (
     Term("asks to write", lambda s: min(s.build_words, 1), -0.45, 0.20),
     Term("asks for a program", lambda s: s.build_words > 0 and s.code > 0, -0.90, 0.30),
     Term("word problem", lambda s: s.counting and s.numbers > 0, -0.60, 0.20),
-    Term("code", lambda s: s.code, -0.30, 0.30),
+    Term("code", lambda s: s.code, -0.50, 0.30),
     Term("maths", lambda s: s.maths, -0.30, 2.60),
     Term("proof", lambda s: min(s.proof_words, 2), -1.20, 2.40),
     Term("reasoning", lambda s: min(s.reasoning_words, 3), -0.25, 0.40),

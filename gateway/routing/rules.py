@@ -1,4 +1,4 @@
-"""Rules of the configuration as functions: guards bound every decision, the first choice that matches decides.
+"""Rules as functions: guards bound every decision, the first choice that matches decides.
 
 Conditions are compiled once. Patterns run on RE2, in time linear in the prompt whatever they are.
 """
@@ -64,7 +64,13 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
             for at, part in enumerate(guards)
         ),
         tuple(
-            Choice(part.name, _test(part.when, ("choices", at, "when")), part.tier, part.lab, part.model)
+            Choice(
+                part.name,
+                _test(part.when, ("choices", at, "when")),
+                part.tier,
+                part.lab,
+                part.model,
+            )
             for at, part in enumerate(choices)
         ),
     )

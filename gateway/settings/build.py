@@ -1,4 +1,4 @@
-"""A configuration turned into the values that decisions are made of: labs, providers, facts, prices."""
+"""A configuration turned into the values that decisions are made of."""
 
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -6,7 +6,7 @@ from typing import cast
 
 import msgspec
 
-from gateway.core.facts import Facts
+from gateway.core.facts import UNKNOWN, Facts
 from gateway.core.price import Price, Rates, Step
 from gateway.core.target import (
     TIERS,
@@ -165,7 +165,7 @@ def _target(
         effort=part.effort,
         max_output=part.max_output,
         params=part.params,
-        facts=_facts(model) if model is not None else Facts(),
+        facts=_facts(model) if model is not None else UNKNOWN,
         price=price,
     )
 

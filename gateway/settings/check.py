@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from gateway.core.target import TIERS
+from gateway.core.target import TIERS, Tier
 from gateway.settings.build import describe
 from gateway.settings.load import Source
 from gateway.settings.mistake import Mistake, Path, nearest
@@ -20,7 +20,9 @@ def errors(source: Source, dialects: frozenset[str], styles: frozenset[str]) -> 
         *_labs(source),
         *_models(source, styles),
         *_defaults(source),
-        *_rules(source),
+        *_guards(source),
+        *_choices(source),
+        *_names(source),
     ]
     return sorted(found, key=lambda item: (item.file, item.line or 0))
 
@@ -30,12 +32,12 @@ def warnings(source: Source, today: date) -> list[Mistake]:
     return sorted(_doubtful(source, today), key=lambda item: (item.file, item.line or 0))
 
 
-def targets(source: Source) -> Iterator[tuple[Path, str, str, TargetPart]]:
-    """Every target: its path, lab, provider and what is written of it."""
+def targets(source: Source) -> Iterator[tuple[Path, str, Tier, str, TargetPart]]:
+    """Every target: its path, lab, tier, provider and what is written of it."""
     for lab, part in source.config.labs.items():
         for tier in TIERS:
             for at, target in enumerate(_tier(part, tier)):
-                yield ("labs", lab, tier, at), lab, target.provider or lab, target
+                yield ("labs", lab, tier, at), lab, tier, target.provider or lab, target
 
 
 def _tier(part: LabPart, tier: str) -> list[TargetPart]:
@@ -59,7 +61,7 @@ def _providers(source: Source, dialects: frozenset[str]) -> Iterator[Mistake]:
 
 def _labs(source: Source) -> Iterator[Mistake]:
     config = source.config
-    for path, lab, provider, target in targets(source):
+    for path, lab, _, provider, target in targets(source):
         if provider not in config.providers:
             if target.provider is None:
                 message = f"names no `provider`, and none is called {lab!r}."
@@ -80,7 +82,9 @@ def _labs(source: Source) -> Iterator[Mistake]:
                 accepts = model.chat.efforts
             if accepts and target.effort not in accepts:
                 message = f"{target.model} does not accept {target.effort!r}."
-                yield source.mistake((*path, "effort"), message, f"It accepts {', '.join(accepts)}.")
+                yield source.mistake(
+                    (*path, "effort"), message, f"It accepts {', '.join(accepts)}."
+                )
 
 
 def _models(source: Source, styles: frozenset[str]) -> Iterator[Mistake]:
@@ -124,26 +128,32 @@ def _askable(source: Source, name: str) -> bool:
         return True
     return name in _ASKABLE or any(
         name in (target.model, f"{provider}/{target.model}")
-        for _, _, provider, target in targets(source)
+        for *_, provider, target in targets(source)
     )
 
 
-def _rules(source: Source) -> Iterator[Mistake]:
+def _guards(source: Source) -> Iterator[Mistake]:
     config = source.config
     for at, guard in enumerate(config.guards):
         here: Path = ("guards", at)
         for field in ("allow", "deny"):
             for lab in getattr(guard, field) or ():
                 if lab not in config.labs:
-                    yield source.mistake((*here, field), f"no lab {lab!r}.", nearest(lab, config.labs))
+                    yield source.mistake(
+                        (*here, field), f"no lab {lab!r}.", nearest(lab, config.labs)
+                    )
         low, high = guard.min_tier, guard.max_tier
         if low is not None and high is not None and TIERS.index(low) > TIERS.index(high):
             yield source.mistake((*here, "min_tier"), "is above max_tier: no tier is left.")
         effects = (low, high, guard.allow, guard.deny, guard.refuse, guard.tag)
         if not any(effects) and not guard.no_cache:
             yield source.mistake(here, "has no effect.", "Give it one, as `max_tier: smart`.")
+
+
+def _choices(source: Source) -> Iterator[Mistake]:
+    config = source.config
     for at, choice in enumerate(config.choices):
-        here = ("choices", at)
+        here: Path = ("choices", at)
         if choice.tier is None and choice.lab is None and choice.model is None:
             yield source.mistake(here, "decides nothing.", "Give it a `tier`, `lab` or `model`.")
         if choice.lab is not None and choice.lab not in config.labs:
@@ -152,18 +162,26 @@ def _rules(source: Source) -> Iterator[Mistake]:
         if choice.model is not None and not _askable(source, choice.model):
             known = {target.model for *_, target in targets(source)}
             hint = nearest(choice.model, known)
-            yield source.mistake((*here, "model"), f"no target has the model {choice.model!r}.", hint)
-    for kind, rules in (("guards", config.guards), ("choices", config.choices)):
-        names: set[str] = set()
-        for at, rule in enumerate(rules):
-            if rule.name in names:
-                yield source.mistake((kind, at, "name"), f"{rule.name!r} is given twice.")
-            names.add(rule.name)
+            yield source.mistake(
+                (*here, "model"), f"no target has the model {choice.model!r}.", hint
+            )
+
+
+def _names(source: Source) -> Iterator[Mistake]:
+    config = source.config
+    groups: dict[str, list[str]] = {
+        "guards": [rule.name for rule in config.guards],
+        "choices": [rule.name for rule in config.choices],
+    }
+    for kind, names in groups.items():
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                yield source.mistake((kind, at, "name"), f"{name!r} is given twice.")
 
 
 def _doubtful(source: Source, today: date) -> Iterator[Mistake]:
     config = source.config
-    for path, _, provider, target in targets(source):
+    for path, _, _, provider, target in targets(source):
         model = describe(config.models, provider, target.model)
         if model is None:
             message = f"no facts of {target.model!r} are known: nothing it refuses is kept from it."

@@ -1,4 +1,4 @@
-"""What the environment adds to a configuration: `${NAME}` in its strings, TIERGATE_* over its keys."""
+"""What the environment adds: `${NAME}` in a configuration's strings, TIERGATE_* over its keys."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _START = re.compile(r"\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class Unset(Exception):  # noqa: N818 - not a failure by itself: an account may be empty
+class Unset(Exception):
     """A variable or file that a string needs and that is not there."""
 
 

@@ -1,4 +1,4 @@
-"""Reading a configuration: files, includes, the environment, the schema; every mistake with its line."""
+"""Reading a configuration: files, includes, environment, schema; every mistake with its line."""
 
 import hashlib
 from collections.abc import Mapping
@@ -38,9 +38,14 @@ class Source(msgspec.Struct):
             if path[:end] in self.where:
                 file, line = self.where[path[:end]]
                 break
-        level = "warning" if warn else "error"
-        at = written(path)
-        return Mistake(level=level, file=file, line=line, path=at, message=message, hint=hint)
+        return Mistake(
+            level="warning" if warn else "error",
+            file=file,
+            line=line,
+            path=written(path),
+            message=message,
+            hint=hint,
+        )
 
 
 def find(asked: str | None, environ: Mapping[str, str]) -> File:
@@ -140,17 +145,19 @@ def _merge(
         else:
             raw[name] = part
     for path, line in lines.items():
-        at = path
+        place = path
         if len(path) > 1 and path[0] in moved and isinstance(path[1], int):
-            at = (path[0], path[1] + moved[str(path[0])], *path[2:])
-        where[at] = (file, line)
+            place = (path[0], path[1] + moved[str(path[0])], *path[2:])
+        where[place] = (file, line)
 
 
 def _deep(held: dict[str, yaml.Value], part: dict[str, yaml.Value]) -> dict[str, yaml.Value]:
     out = dict(held)
     for name, value in part.items():
         old = out.get(name)
-        out[name] = _deep(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        out[name] = (
+            _deep(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
     return out
 
 
@@ -163,7 +170,9 @@ def _put(raw: dict[str, yaml.Value], path: tuple[str, ...], value: yaml.Value) -
     at[path[-1]] = value
 
 
-def _expand(value: yaml.Value, path: Path, environ: Mapping[str, str], source: Source) -> yaml.Value:
+def _expand(
+    value: yaml.Value, path: Path, environ: Mapping[str, str], source: Source
+) -> yaml.Value:
     if isinstance(value, dict):
         return {name: _expand(v, (*path, name), environ, source) for name, v in value.items()}
     if isinstance(value, list):
@@ -192,7 +201,9 @@ def _translate(source: Source, item: dict[str, object]) -> Mistake:
         context = item.get("ctx")
         expected = str(context["expected"]) if isinstance(context, dict) else ""
         words = [word.strip(" '") for word in expected.replace(" or ", ", ").split(",")]
-        return source.mistake(path, f"{item['input']!r} is not allowed.", nearest(str(item["input"]), words))
+        return source.mistake(
+            path, f"{item['input']!r} is not allowed.", nearest(str(item["input"]), words)
+        )
     return source.mistake(path, message[:1].lower() + message[1:] + ".")
 
 

@@ -14,7 +14,7 @@ from gateway.core.price import Price, Rates, Step
 
 
 def find(provider: str, model: str, now: datetime) -> Price | None:
-    """The price in force at a time, by the provider's and the model's name there; None if unknown."""
+    """The price in force at a time, by provider and model as named there; None if unknown."""
     try:
         _, info = _snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
@@ -32,17 +32,17 @@ _NAMES = ("input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok")
 
 
 @functools.cache
-def _snapshot() -> Any:  # noqa: ANN401 - a third party's own type, used in this file only
+def _snapshot() -> Any:
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - slow to import
 
     return get_snapshot()
 
 
-def _tiers(price: Any) -> list[Any]:  # noqa: ANN401 - Decimal or the library's TieredPrices
+def _tiers(price: Any) -> list[Any]:
     return list(getattr(price, "tiers", ()))
 
 
-def _rates(prices: Any, tokens: int) -> Rates:  # noqa: ANN401 - as above
+def _rates(prices: Any, tokens: int) -> Rates:
     return Rates(
         input=_at(prices, "input_mtok", tokens),
         cache_read=_at(prices, "cache_read_mtok", tokens),
@@ -51,7 +51,7 @@ def _rates(prices: Any, tokens: int) -> Rates:  # noqa: ANN401 - as above
     )
 
 
-def _at(prices: Any, name: str, tokens: int) -> Decimal | None:  # noqa: ANN401 - as above
+def _at(prices: Any, name: str, tokens: int) -> Decimal | None:
     price = getattr(prices, name, None)
     if price is None or isinstance(price, Decimal):
         return price

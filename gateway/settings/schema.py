@@ -17,17 +17,15 @@ _SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _size(value: object) -> object:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", value) if _text(value) else None
+    text = value if isinstance(value, str) else ""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", text)
     return int(float(match[1]) * _SIZES[match[2] or ""]) if match else value
 
 
 def _span(value: object) -> object:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", value) if _text(value) else None
+    text = value if isinstance(value, str) else ""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", text)
     return float(match[1]) * _SPANS[match[2] or ""] if match else value
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _many(value: object) -> object:

@@ -60,7 +60,9 @@ class _Reader:
                 self.document.lines[*path, at] = item.start_mark.line + 1
                 items.append(self.value(item, (*path, at)))
             return items
-        return self.scalar(node, path)
+        if isinstance(node, ScalarNode):
+            return self.scalar(node, path)
+        raise self.wrong(node, path, "cannot be read")
 
     def mapping(self, node: MappingNode, path: Path) -> Value:
         found: dict[str, Value] = {}

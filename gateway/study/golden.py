@@ -43,7 +43,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(value: object, file: str) -> list[Golden]:
-    """Read a file's value: `prompts: [{prompt:, tier:, lab:, model:, why:}]`. Raises ConfigError."""
+    """Read a file's value, `prompts: [{prompt:, tier:, ...}]`. Raises ConfigError."""
     try:
         return msgspec.convert(value, _File).prompts
     except msgspec.ValidationError as error:
@@ -60,9 +60,7 @@ def run(router: Router, prompts: Iterable[Golden]) -> list[Verdict]:
 
 
 def _one(router: Router, golden: Golden) -> Verdict:
-    prompt = Prompt(
-        model=golden.model, user=golden.prompt, user_turns=1, chars=len(golden.prompt)
-    )
+    prompt = Prompt(model=golden.model, user=golden.prompt, user_turns=1, chars=len(golden.prompt))
     seen = features.read(prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
     try:
         decision, _ = decide(router, seen, OPENAI_CHAT)

@@ -12,7 +12,9 @@ from gateway.core import jsonio
 class Log(Protocol):
     """Writes one event with its fields."""
 
-    def __call__(self, event: str, **fields: object) -> None: ...
+    def __call__(self, event: str, **fields: object) -> None:
+        """Write one event."""
+        ...
 
 
 def to(stream: TextIO, clock: Callable[[], float]) -> Log:
@@ -31,7 +33,7 @@ def silent(event: str, **fields: object) -> None:
 
 
 def where(error: BaseException) -> str:
-    """Where an unexpected error came from: type and place, without its text, which may quote a prompt."""
+    """Where an unexpected error came from: type and place; its text may quote a prompt."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
     return f"{type(error).__name__} at {place}"

@@ -1,1 +1,1 @@
-"""Calling providers: the door to HTTP, one attempt, retries along the plan, and bytes on their way back."""
+"""Calling providers: the door to HTTP, attempts, retries along the plan, local engines."""

@@ -96,8 +96,8 @@ class Upstream:
                 answer=answer,
                 upstream_id=_upstream_id(answer),
             )
-            if answer.status != 200:  # noqa: PLR2004 - HTTP: every dialect answers with 200
-                raise ProblemError(await _refused(answer, job, account, limits))
+            if answer.status != 200:
+                await _refused(answer, job, account, limits)
             if job.body.prompt.stream:
                 await _begin(begun, job, limits)
             else:
@@ -108,11 +108,12 @@ class Upstream:
         return begun
 
 
-async def _refused(answer: Answer, job: Job, account: Account, limits: Timers) -> Problem:
+async def _refused(answer: Answer, job: Job, account: Account, limits: Timers) -> None:
+    """Raise what a provider's error says, without the secret that it may quote."""
     body = await _collect(answer, "the provider", limits, job.deadline, _MOST_ERROR)
     if account.secret and account.secret.encode() in body:
         body = body.replace(account.secret.encode(), b"***")
-    return job.dialect.read_problem(answer.status, body, _retry_after(answer))
+    raise ProblemError(job.dialect.read_problem(answer.status, body, _retry_after(answer)))
 
 
 async def _whole(begun: Begun, job: Job, limits: Timers) -> None:
@@ -161,7 +162,9 @@ async def _begin(begun: Begun, job: Job, limits: Timers) -> None:
     if watch.problem is not None and not watch.committed:
         raise ProblemError(watch.problem)
     if not watch.committed:
-        what = "an empty stream" if kind.startswith("text/event-stream") else f"{kind or 'no'} content"
+        what = (
+            "an empty stream" if kind.startswith("text/event-stream") else f"{kind or 'no'} content"
+        )
         message = f"{name} sent {what} in place of an answer."
         raise ProblemError(Problem(kind="upstream_truncated", message=message, spent="maybe"))
     begun.watch, begun.first, begun.rest = watch, first, rest

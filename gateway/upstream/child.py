@@ -101,7 +101,10 @@ class Engine:
         try:
             with self._log.open("wb") as log:
                 process = self._process = await asyncio.create_subprocess_exec(
-                    *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log
+                    *command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
                 )
         except OSError as error:
             self._say(f"{self.provider.name}: {command[0]}: {error.strerror}")

@@ -34,13 +34,16 @@ class Answer(msgspec.Struct, kw_only=True):
     status: int
     headers: httpx.Headers
     stream: AsyncIterator[bytes]
-    response: httpx.Response
+    body: httpx.AsyncByteStream
 
     def header(self, name: str) -> str | None:
-        return self.headers.get(name)
+        """One header, by its name in any case."""
+        value: str | None = self.headers.get(name)
+        return value
 
     async def close(self) -> None:
-        await self.response.stream.aclose()  # type: ignore[union-attr] - the door is async only
+        """Let go of the connection, whatever was read of it."""
+        await self.body.aclose()
 
 
 class Client:
@@ -63,7 +66,7 @@ class Client:
         headers: Mapping[str, str],
         timers: Timers,
     ) -> Answer:
-        """Send a body to a provider's door of a dialect. Raises ProblemError where no answer comes."""
+        """Send a body to a door of a provider. Raises ProblemError where no answer comes."""
         url, fixed = self._prepare(provider, account, dialect)
         request = httpx.Request(
             "POST", url, headers=[*fixed, *headers.items()] if headers else fixed, content=body
@@ -82,11 +85,13 @@ class Client:
             message = f"The connection to {provider.name} broke ({_word(error)})."
             raise _problem("upstream_unreachable", message, "maybe") from None
         stream = response.stream
+        if not isinstance(stream, httpx.AsyncByteStream):
+            raise TypeError("the door is async only")
         return Answer(
             status=response.status_code,
             headers=response.headers,
-            stream=stream.__aiter__(),  # type: ignore[union-attr] - as above
-            response=response,
+            stream=aiter(stream),
+            body=stream,
         )
 
     def _prepare(
@@ -158,7 +163,9 @@ async def read(
 
 
 def _problem(kind: str, message: str, spent: str) -> ProblemError:
-    return ProblemError(msgspec.convert({"kind": kind, "message": message, "spent": spent}, Problem))
+    return ProblemError(
+        msgspec.convert({"kind": kind, "message": message, "spent": spent}, Problem)
+    )
 
 
 def _word(error: Exception) -> str:

@@ -1,10 +1,10 @@
 """What to try after a failure, and when: tenacity's loop with one readable decision inside.
 
-    certain   the request itself is at fault           -> the caller's, nothing is tried
-              the model or its window is at fault      -> a target that differs in just that
-              the credential is at fault               -> another account or target
-    likely    the provider did not do the work         -> what comes next in the plan, else once more
-    doubtful  it may have done it (and billed it)      -> another target, never the same again
+certain   the request itself is at fault           -> the caller's, nothing is tried
+          the model or its window is at fault      -> a target that differs in just that
+          the credential is at fault               -> another account or target
+likely    the provider did not do the work         -> what comes next in the plan, else once more
+doubtful  it may have done it (and billed it)      -> another target, never the same again
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,9 @@ class Candidate(msgspec.Struct, frozen=True):
 
 def candidates(targets: tuple[Target, ...]) -> list[Candidate]:
     """Every target of a plan with every account, in order."""
-    return [Candidate(target, account) for target in targets for account in target.provider.accounts]
+    return [
+        Candidate(target, account) for target in targets for account in target.provider.accounts
+    ]
 
 
 def after(problem: Problem, at: int, order: list[Candidate]) -> int | None:
@@ -48,8 +50,10 @@ def after(problem: Problem, at: int, order: list[Candidate]) -> int | None:
             return _first(rest, lambda i: order[i].target.name != failed.target.name)
         case kind if kind.startswith("upstream_"):
             if rest:
-                return rest[0] if problem.spent == "no" else _first(
-                    rest, lambda i: order[i].target.name != failed.target.name
+                return (
+                    rest[0]
+                    if problem.spent == "no"
+                    else _first(rest, lambda i: order[i].target.name != failed.target.name)
                 )
             unread = kind in _AGAIN or (kind == "upstream_unreachable" and problem.spent == "no")
             return at if unread and problem.spent == "no" else None
@@ -108,7 +112,7 @@ class _State:
             # Full jitter: see "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
             self.wait = max(asked, self.jitter() * min(8.0, 0.5 * 2**self.tried))
 
-    async def run(self, attempt: Callable[[Candidate], Awaitable[Any]]) -> Any:  # noqa: ANN401 - T above
+    async def run(self, attempt: Callable[[Candidate], Awaitable[Any]]) -> Any:
         at = self.at or 0
         self.tried += 1
         try:

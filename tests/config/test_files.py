@@ -153,4 +153,4 @@ def test_the_examples_in_the_overlay_work_as_its_comment_says(tmp_path: Path) ->
     assert luna is not None
     assert argon is not None
     assert (luna.input, luna.cache_read, len(luna.above)) == (Decimal("0.08"), Decimal("0.01"), 1)
-    assert (argon.output, argon.as_of) == (20, "2026-12-01")
+    assert (argon.output, argon.as_of) == (Decimal(20), "2026-12-01")

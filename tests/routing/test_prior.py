@@ -104,13 +104,17 @@ PROMPTS: list[tuple[Tier, str]] = [
     ("reasoning", "Prove that 3-colouring is NP-complete and design an approximation algorithm."),
     (
         "reasoning",
-        r"Let $f(x) = x^3 - 3x + 1$ and let $a$, $b$, $c$ be its roots. How many integers $n \leq 50$ "
-        r"satisfy $a^n + b^n + c^n \equiv 0 \pmod{3}$? Compute \sum n and justify each step.",
+        (
+            r"Let $f(x) = x^3 - 3x + 1$ and let $a$, $b$, $c$ be its roots. How many integers $n \leq 50$ "
+            r"satisfy $a^n + b^n + c^n \equiv 0 \pmod{3}$? Compute \sum n and justify each step."
+        ),
     ),
     (
         "reasoning",
-        "Find all integers n for which the polynomial x^2 + n*x + 7 = 0 has two prime roots, the "
-        "remainder modulo n is 3, and the probability of a random divisor being prime is minimal.",
+        (
+            "Find all integers n for which the polynomial x^2 + n*x + 7 = 0 has two prime roots, the "
+            "remainder modulo n is 3, and the probability of a random divisor being prime is minimal."
+        ),
     ),
     ("reasoning", REPORT),
 ]
@@ -122,8 +126,8 @@ def score(text: str) -> Score:
     return classifier.score(text, read(text))
 
 
-def logit_free(signals: Signals) -> Score:
-    """The score of signals that no text needs to have."""
+def scored(signals: Signals) -> Score:
+    """The score of signals, whether a text has them or not."""
     return Prior().score("", signals)
 
 
@@ -153,7 +157,7 @@ def test_prompts_land_on_their_tier(expected: Tier, text: str) -> None:
 @given(SIGNALS)
 def test_scores_are_probabilities_in_order(signals: Signals) -> None:
     """0 < fast <= smart < 1 or equal to it, whatever the signals."""
-    result = logit_free(signals)
+    result = scored(signals)
     assert 0 < result.fast <= result.smart <= 1
 
 
@@ -175,7 +179,7 @@ def test_what_is_hard_raises_no_score(name: str, signals: Signals, share: float)
         True if name == "trace" else now + (share * (1 - now) if name in {"code", "maths"} else 3)
     )
     fields = {field: getattr(signals, field) for field in signals.__struct_fields__}
-    before, after = logit_free(signals), logit_free(Signals(**fields | {name: more}))
+    before, after = scored(signals), scored(Signals(**fields | {name: more}))
     assert after.fast <= before.fast
     assert after.smart <= before.smart + 1e-12
 
@@ -186,7 +190,7 @@ def test_what_is_simple_lowers_no_score(name: str, signals: Signals) -> None:
     """And more of these raises both scores or leaves them."""
     more = signals.simple_words + 1 if name == "simple_words" else True
     fields = {field: getattr(signals, field) for field in signals.__struct_fields__}
-    before, after = logit_free(signals), logit_free(Signals(**fields | {name: more}))
+    before, after = scored(signals), scored(Signals(**fields | {name: more}))
     assert after.fast >= before.fast
     assert after.smart >= before.smart - 1e-12
 
@@ -213,10 +217,8 @@ def test_a_request_for_a_proof_never_makes_it_easier(request_: str, text: str) -
 
 def test_a_wall_of_keywords_moves_no_further_than_a_few() -> None:
     """Each kind of word is capped: an adversarial prefix buys two proofs, not twenty."""
-    words = {"words": 40, "proof_words": 2, "reasoning_words": 3}
-    assert logit_free(Signals(**words)) == logit_free(
-        Signals(**words | {"proof_words": 90, "reasoning_words": 90})
-    )
+    few = scored(Signals(words=40, proof_words=2, reasoning_words=3))
+    assert scored(Signals(words=40, proof_words=90, reasoning_words=90)) == few
 
 
 @pytest.mark.parametrize(
@@ -244,11 +246,11 @@ def test_a_score_that_is_sure_of_nothing_goes_to_smart() -> None:
     ("text", "line"),
     [
         ("hi", "fast .96, smart 1.00: 1 word, greeting, simple task"),
-        ("Who painted Guernica?", "fast .79, smart .98: 3 words, one fact"),
+        ("Who painted Guernica?", "fast .79, smart .97: 3 words, one fact"),
         ("", "fast .67, smart .94: 0 words"),
         (
             "Prove it: x = 1.",
-            "fast .33, smart .50: 5 words, proof, maths",
+            "fast .33, smart .47: 5 words, proof, maths",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Errors of Chat Completions: `{"error": {"message", "type", "param", "code"}}`, both directions."""
+"""Errors of Chat Completions, `{"error": {"message", "type", "param", "code"}}`: both ways."""
 
 from collections.abc import Mapping
 
@@ -104,7 +104,7 @@ _MESSAGES: Mapping[Kind, str] = {
 def found(error: Json, body: bytes) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
     code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 500  # noqa: PLR2004 - HTTP
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
     problem = read(status, body, None)
     if problem.kind == "upstream_rejected" and status == code:
         return problem
@@ -131,7 +131,7 @@ def _kind(status: int, text: str) -> Kind:
         return "upstream_auth"
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if status >= _REJECTED_MOST or status < 400:  # noqa: PLR2004 - HTTP: a redirect is no answer
+    if status >= _REJECTED_MOST or status < 400:
         return "upstream_error"
     if any(word in text for word in _CONTEXT):
         return "upstream_context"

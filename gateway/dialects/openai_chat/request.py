@@ -3,6 +3,7 @@
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.facts import UNKNOWN
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError, invalid
@@ -21,8 +22,9 @@ FEATURES = frozenset(
         "web_search_options",
     }
 )  # fmt: skip
-"""Members that the caller reads or depends on: never dropped, a target that refuses one is skipped."""
+"""Members that the caller depends on: never dropped, a target that refuses one is skipped."""
 
+_EFFORT = "reasoning_effort"
 _CAPS = ("max_completion_tokens", "max_tokens")
 
 
@@ -188,10 +190,13 @@ class _Edit:
         if name not in self.body.members:
             self.put(name, value)
 
-    def drop(self, name: str, why: str) -> None:
+    def remove(self, name: str) -> None:
         if self.members is None:
             self.members = dict(self.body.members)
         del self.members[name]
+
+    def drop(self, name: str, why: str) -> None:
+        self.remove(name)
         self.losses.append(Loss(name, "dropped", why))
 
     def done(self) -> Written:
@@ -204,17 +209,29 @@ class _Edit:
 
 
 def _write_effort(edit: _Edit, prompt: Prompt, target: Target) -> None:
-    accepted = effort.accepted(target.facts)
-    asked = prompt.effort
+    facts, asked = target.facts, prompt.effort
     if asked is None:
         if target.effort is not None and not effort.MEMBERS & prompt.members:
-            for name, value in effort.write(target.facts.effort_style, target.effort).items():
+            for name, value in effort.write(facts.effort_style, target.effort).items():
                 edit.put(name, value)
-    elif asked in effort.EFFORTS and accepted and asked not in accepted:
-        nearest = effort.nearest(asked, accepted)
-        edit.put("reasoning_effort", nearest)
-        why = f"{target.model} accepts {', '.join(accepted)}; sent {nearest}"
-        edit.losses.append(Loss("reasoning_effort", "clamped", why))
+        return
+    accepted = effort.accepted(facts)
+    sent = asked
+    if asked in effort.EFFORTS and accepted and asked not in accepted:
+        sent = effort.nearest(asked, accepted)
+        why = f"{target.model} accepts {', '.join(accepted)}; sent {sent}"
+        edit.losses.append(Loss(_EFFORT, "clamped", why))
+    if facts is UNKNOWN or sent not in effort.EFFORTS:
+        return
+    if facts.effort_style is None:
+        edit.drop(_EFFORT, f"{target.model} has no control of effort")
+        return
+    said = effort.write(facts.effort_style, sent)
+    if _EFFORT not in said:
+        edit.remove(_EFFORT)
+    for name, value in said.items():
+        if name != _EFFORT or value != asked:
+            edit.put(name, value)
 
 
 def _write_cap(edit: _Edit, prompt: Prompt, target: Target) -> None:

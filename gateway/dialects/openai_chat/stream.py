@@ -55,7 +55,7 @@ class _Stream:
 
     @property
     def complete(self) -> bool:
-        """Whether the answer ended: `[DONE]`, or a finish of every choice where a host sends none."""
+        """Whether it ended: `[DONE]`, or a finish of every choice, as some hosts send no more."""
         return self._done or (bool(self._finished) and self._seen <= self._finished)
 
     def feed(self, data: bytes) -> bytes:
@@ -70,7 +70,7 @@ class _Stream:
         return self._pass(data) if data else b""
 
     def end(self) -> bytes:
-        """Take the end of the stream: a last frame may lack its blank line, and is still a frame."""
+        """Take the end of the stream: a last frame without its blank line is still a frame."""
         rest, self._rest = self._rest, b""
         return self._pass(rest) if rest else b""
 
