@@ -42,7 +42,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     """Without an answer: failed, refused, or lost in a crash."""
     input: int | None
-    """Tokens, as the four below: neither read from a prompt cache nor written to it."""
+    """Tokens neither read from a prompt cache nor written to it. These five are what providers
+    used: answers from the cache add nothing."""
     cache_read: int | None
     cache_write: int | None
     output: int | None

@@ -72,13 +72,19 @@ _TABLES = (
     )
     """,
     "CREATE INDEX entries_at ON entries (at)",
-    # `unknown`: something was, or may have been, billed, and nobody knows how much.
+    # What a provider used and billed: of an answer from the cache, nothing, whatever its recording
+    # had used. `unknown`: something was, or may have been, billed, and nobody knows how much.
     """
     CREATE VIEW costs AS SELECT
         id, at, datetime(at, 'unixepoch') AS time, date(at, 'unixepoch') AS day, key, tenant, tags,
         dialect, asked, stream, state, status, problem, aborted_by, lab, tier, source, rule,
-        provider, account, model, effort, served, attempts, cache, input, cache_read, cache_write,
-        output, reasoning, first_content, duration, price, config,
+        provider, account, model, effort, served, attempts, cache, first_content, duration, price,
+        config,
+        CASE WHEN state <> 'cache_hit' THEN input END AS input,
+        CASE WHEN state <> 'cache_hit' THEN cache_read END AS cache_read,
+        CASE WHEN state <> 'cache_hit' THEN cache_write END AS cache_write,
+        CASE WHEN state <> 'cache_hit' THEN output END AS output,
+        CASE WHEN state <> 'cache_hit' THEN reasoning END AS reasoning,
         CASE WHEN state = 'cache_hit' THEN coalesce(cost, '0') ELSE cost END AS cost,
         CAST(CASE WHEN state = 'cache_hit' THEN coalesce(cost, '0') ELSE cost END AS REAL)
             AS cost_usd,

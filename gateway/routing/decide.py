@@ -18,7 +18,7 @@ from gateway.routing.constraint import unfit
 from gateway.routing.features import Features
 from gateway.routing.guard import Bounds, bound
 from gateway.routing.pin import Pin
-from gateway.routing.rules import Rules
+from gateway.routing.rules import Rules, View
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,12 +55,13 @@ def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, 
     pin = pins.read(call, router.catalogue)
     for step in pin.steps:
         trace.take(step)
-    bounds = bound(router.rules.guards, call)
+    view = router.rules.view(call)
+    bounds = bound(router.rules, view)
     for step in bounds.steps:
         trace.take(step)
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
-    lab, tier, model, source, rule, confidence = _choose(router, call, pin, bounds, trace)
+    lab, tier, model, source, rule, confidence = _choose(router, view, pin, trace)
     known = _allowed(router, lab, call, pin, bounds, trace)
     plan, tier = _plan(known, tier, model, call, dialect, bounds, trace, pinned=source == "pin")
     decision = Decision(
@@ -80,12 +81,12 @@ def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, 
 type _Chosen = tuple[str, Tier, str | None, Source, str | None, float | None]
 
 
-def _choose(router: Router, call: Features, pin: Pin, bounds: Bounds, trace: _Trace) -> _Chosen:
+def _choose(router: Router, view: View, pin: Pin, trace: _Trace) -> _Chosen:
     if pin.tier is not None:
         return pin.lab, pin.tier, pin.model, "pin", None, None
     lab, named = pin.lab, pin.named_lab
     for choice in router.rules.choices:
-        if not choice.test(call, bounds.tags):
+        if not choice.test(view):
             continue
         if choice.lab is not None and not named:
             lab = choice.lab
@@ -103,7 +104,7 @@ def _choose(router: Router, call: Features, pin: Pin, bounds: Bounds, trace: _Tr
     else:
         if router.rules.choices:
             trace.add("rule", f"none of {len(router.rules.choices)} choices", matched=False)
-    return _classify(router, call, lab, trace)
+    return _classify(router, view.call, lab, trace)
 
 
 def _classify(router: Router, call: Features, lab: str, trace: _Trace) -> _Chosen:

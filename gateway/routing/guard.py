@@ -7,7 +7,7 @@ import msgspec
 from gateway.core.decision import Step
 from gateway.core.target import TIERS, Tier
 from gateway.routing.features import Features
-from gateway.routing.rules import Guard
+from gateway.routing.rules import Rules, View
 from gateway.settings.schema import GuardPart
 
 
@@ -32,19 +32,18 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return lab not in self.deny and (self.allow is None or lab in self.allow)
 
 
-def bound(guards: tuple[Guard, ...], call: Features) -> Bounds:
+def bound(rules: Rules, view: View) -> Bounds:
     """Evaluate all guards; a tag that one sets is seen by every other, whatever their order."""
-    own = frozenset(call.key.tags) | _sent(call)
-    if not guards:
-        return Bounds(tags=own)
-    tags = own
+    view.tags = frozenset(view.call.key.tags) | _sent(view.call)
+    if not rules.guards:
+        return Bounds(tags=view.tags)
     while True:
-        hits = [guard for guard in guards if guard.test(call, tags)]
-        more = tags.union(*(guard.part.tag or () for guard in hits))
-        if more == tags:
+        hits = [guard for guard in rules.guards if guard.test(view)]
+        more = view.tags.union(*(guard.part.tag or () for guard in hits))
+        if more == view.tags:
             break
-        tags = more
-    return _sum([guard.part for guard in hits], tags)
+        view.tags = more
+    return _sum([guard.part for guard in hits], view.tags) if hits else Bounds(tags=view.tags)
 
 
 def _sent(call: Features) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Rules as functions: guards bound every decision, the first choice that matches decides.
 
-Conditions are compiled once. Patterns run on RE2, in time linear in the prompt whatever they are.
+Conditions are compiled once. All patterns of all rules are one RE2 set: a call's text is searched
+once, when the first rule asks for it, in time linear in the text whatever the patterns are.
 """
 
 import re
@@ -13,14 +14,33 @@ from gateway.core.target import Tier
 from gateway.routing.features import Features
 from gateway.settings.schema import ChoicePart, GuardPart, Range, When
 
-type Test = Callable[[Features, frozenset[str]], bool]
-"""Whether a condition holds for a call with these tags."""
+type Test = Callable[[View], bool]
+"""Whether a condition holds for a call."""
 
 _CASELESS = re2.Options()
 _CASELESS.case_sensitive = False
 _CASELESS.log_errors = False
 _UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 _EDGE = r"[^\pL\pN_]"
+
+
+class View:
+    """A call as rules look at it: its features, its tags, and which patterns its text has."""
+
+    __slots__ = ("_hits", "_patterns", "call", "tags")
+
+    def __init__(self, call: Features, tags: frozenset[str], patterns: re2.Set | None) -> None:
+        self.call = call
+        self.tags = tags
+        self._patterns = patterns
+        self._hits: frozenset[int] | None = None
+
+    def has(self, pattern: int) -> bool:
+        """Whether the last user turn has the pattern of this number."""
+        if self._hits is None:
+            found = self._patterns.Match(self.call.prompt.user) if self._patterns else None
+            self._hits = frozenset(found or ())
+        return pattern in self._hits
 
 
 class RuleError(ValueError):
@@ -54,53 +74,88 @@ class Rules(msgspec.Struct, frozen=True):
 
     guards: tuple[Guard, ...] = ()
     choices: tuple[Choice, ...] = ()
+    patterns: re2.Set | None = None
+
+    def view(self, call: Features, tags: frozenset[str] = frozenset()) -> View:
+        """A call as these rules look at it."""
+        return View(call, tags, self.patterns)
 
 
 def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> Rules:
     """Compile rules. Raises RuleError for a pattern that RE2 does not accept."""
+    patterns = _Patterns()
     return Rules(
         tuple(
-            Guard(part.name, _test(part.when, ("guards", at, "when")), part)
+            Guard(part.name, _test(part.when, ("guards", at, "when"), patterns), part)
             for at, part in enumerate(guards)
         ),
         tuple(
             Choice(
                 part.name,
-                _test(part.when, ("choices", at, "when")),
+                _test(part.when, ("choices", at, "when"), patterns),
                 part.tier,
                 part.lab,
                 part.model,
             )
             for at, part in enumerate(choices)
         ),
+        patterns.compiled(),
     )
 
 
-def _test(when: When, path: tuple[str | int, ...]) -> Test:
-    tests = list(_tests(when, path))
+type _Path = tuple[str | int, ...]
+
+
+class _Patterns:
+    """The patterns of all rules, each by its number."""
+
+    def __init__(self) -> None:
+        self._set = re2.Set.SearchSet(_CASELESS)
+        self._count = 0
+
+    def search(self, pattern: str, path: _Path) -> Test:
+        try:
+            re2.compile(pattern, _CASELESS)  # a set does not say what is wrong
+            number = self._set.Add(pattern)
+        except re2.error as error:
+            reason = error.args[0] if error.args else "not a pattern"
+            text = reason.decode() if isinstance(reason, bytes) else str(reason)
+            raise RuleError(path, f"{pattern!r} is not a regular expression: {text}") from None
+        self._count += 1
+        return lambda view: view.has(number)
+
+    def compiled(self) -> re2.Set | None:
+        if not self._count:
+            return None
+        self._set.Compile()
+        return self._set
+
+
+def _test(when: When, path: _Path, patterns: _Patterns) -> Test:
+    tests = list(_tests(when, path, patterns))
     if len(tests) == 1:
         return tests[0]
-    return lambda call, tags: all(test(call, tags) for test in tests)
+    return lambda view: all(test(view) for test in tests)
 
 
-def _tests(when: When, path: tuple[str | int, ...]) -> Iterable[Test]:
+def _tests(when: When, path: _Path, patterns: _Patterns) -> Iterable[Test]:
     """Cheap tests first: what only reads a number or a flag, then patterns, then groups."""
     yield from _numbers(when)
     yield from _flags(when)
     yield from _names(when)
     if when.keywords is not None:
-        yield _search(_words(when.keywords), (*path, "keywords"))
+        yield patterns.search(_words(when.keywords), (*path, "keywords"))
     if when.matches is not None:
-        yield _search(when.matches, (*path, "matches"))
+        yield patterns.search(when.matches, (*path, "matches"))
     if when.any is not None:
-        some = [_test(item, (*path, "any", at)) for at, item in enumerate(when.any)]
-        yield lambda call, tags: any(test(call, tags) for test in some)
+        some = [_test(item, (*path, "any", at), patterns) for at, item in enumerate(when.any)]
+        yield lambda view: any(test(view) for test in some)
     if when.all is not None:
-        every = [_test(item, (*path, "all", at)) for at, item in enumerate(when.all)]
-        yield lambda call, tags: all(test(call, tags) for test in every)
+        every = [_test(item, (*path, "all", at), patterns) for at, item in enumerate(when.all)]
+        yield lambda view: all(test(view) for test in every)
     if when.not_ is not None:
-        inner = _test(when.not_, (*path, "not"))
-        yield lambda call, tags: not inner(call, tags)
+        inner = _test(when.not_, (*path, "not"), patterns)
+        yield lambda view: not inner(view)
 
 
 def _numbers(when: When) -> Iterable[Test]:
@@ -119,48 +174,38 @@ def _numbers(when: When) -> Iterable[Test]:
 def _between(limits: Range, read: Callable[[Features], float]) -> Test:
     low = float("-inf") if limits.min is None else limits.min
     high = float("inf") if limits.max is None else limits.max
-    return lambda call, _: low <= read(call) <= high
+    return lambda view: low <= read(view.call) <= high
 
 
 def _flags(when: When) -> Iterable[Test]:
     if (tools := when.tools) is not None:
-        yield lambda call, _: bool(call.prompt.tools) is tools
+        yield lambda view: bool(view.call.prompt.tools) is tools
     if (loop := when.tool_loop) is not None:
-        yield lambda call, _: call.prompt.tool_loop is loop
+        yield lambda view: view.call.prompt.tool_loop is loop
     if (images := when.images) is not None:
-        yield lambda call, _: (call.prompt.images > 0) is images
+        yield lambda view: (view.call.prompt.images > 0) is images
     if (schema := when.json_schema) is not None:
-        yield lambda call, _: call.prompt.json_schema is schema
+        yield lambda view: view.call.prompt.json_schema is schema
     if (stream := when.stream) is not None:
-        yield lambda call, _: call.prompt.stream is stream
+        yield lambda view: view.call.prompt.stream is stream
 
 
 def _names(when: When) -> Iterable[Test]:
     if when.tool_names is not None:
         wanted = frozenset(when.tool_names)
-        yield lambda call, _: not wanted.isdisjoint(call.prompt.tools)
+        yield lambda view: not wanted.isdisjoint(view.call.prompt.tools)
     if when.dialect is not None:
         dialects = frozenset(when.dialect)
-        yield lambda call, _: call.dialect in dialects
+        yield lambda view: view.call.dialect in dialects
     if when.asked is not None:
         asked = frozenset(when.asked)
-        yield lambda call, _: call.prompt.model in asked
+        yield lambda view: view.call.prompt.model in asked
     if when.key is not None:
         keys = frozenset(when.key)
-        yield lambda call, _: call.key.name in keys
+        yield lambda view: view.call.key.name in keys
     if when.tag is not None:
         some = frozenset(when.tag)
-        yield lambda _, tags: not some.isdisjoint(tags)
-
-
-def _search(pattern: str, path: tuple[str | int, ...]) -> Test:
-    try:
-        compiled = re2.compile(pattern, _CASELESS)
-    except re2.error as error:
-        reason = error.args[0] if error.args else "not a pattern"
-        text = reason.decode() if isinstance(reason, bytes) else str(reason)
-        raise RuleError(path, f"{pattern!r} is not a regular expression: {text}") from None
-    return lambda call, _: compiled.search(call.prompt.user) is not None
+        yield lambda view: not some.isdisjoint(view.tags)
 
 
 def _words(words: Iterable[str]) -> str:

@@ -75,7 +75,7 @@ class Redis:
     @property
     def alive(self) -> bool:
         """Whether the last that was heard of it was an answer; true before it was ever used."""
-        return self._alive and not self._closed
+        return not self._lost()
 
     async def get(self, key: str) -> bytes | None:
         """The value of a key; None within 100 ms where it does not answer."""
@@ -101,13 +101,13 @@ class Redis:
     async def _ask(
         self, command: Callable[[client.Redis], Awaitable[object]], *, large: bool = False
     ) -> object:
-        if not self.alive:
+        if self._lost():
             self._probe()
             return None
         used = None
         try:
             async with asyncio.timeout(_DEADLINE), self._slots:
-                if not self.alive:  # since it waits for a slot
+                if self._lost():  # since this call waits for a slot
                     return None
                 used = self._client
                 return await command(used)
@@ -119,9 +119,12 @@ class Redis:
             if used is self._client and not (large and slow):
                 self._doubt()
         finally:
-            if used is not None and used is not self._client:
+            if used is not None and (used is not self._client or self._closed):
                 self._spawn(_discard(used))  # once more: this call may have connected since
         return None
+
+    def _lost(self) -> bool:
+        return self._closed or not self._alive
 
     def _refused(self, error: exceptions.ResponseError, used: client.Redis | None) -> None:
         """Take an answer that is an error: it is there, so other calls go on."""

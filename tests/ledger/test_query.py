@@ -35,7 +35,7 @@ def test_a_group_adds_up_what_its_calls_used(tmp_path: Path) -> None:
     rows = [
         entry("a", cost=Decimal("0.10"), input=1, cache_read=10, cache_write=100, reasoning=4),
         entry("b", cost=Decimal("0.20"), input=2, cache_read=20, output=None),
-        entry("c", state="cache_hit", cost=None, input=None, output=None),
+        entry("c", state="cache_hit", cost=None, input=1_000, output=1_000),
         entry("d", state="failed", cost=None, input=None, output=None, status=502),
         entry("e", state="refused", cost=None, input=None, output=None, status=429),
         entry("f", state="unknown_crash", cost=None, input=None, output=None),
@@ -67,6 +67,7 @@ def test_what_no_call_of_a_group_knows_is_unknown(tmp_path: Path) -> None:
     found = {group.names[0]: group for group in costs(stored(tmp_path, rows), ["tier"])}
     assert (found["fast"].cost, found["fast"].unknown, found["fast"].input) == (None, 1, None)
     assert (found["smart"].cost, found["smart"].unknown) == (Decimal(0), 0)
+    assert (found["smart"].input, found["smart"].output) == (None, None)
     assert (found["reasoning"].cost, found["reasoning"].unknown) == (None, 0)
 
 
@@ -235,6 +236,8 @@ def test_the_sums_of_any_grouping_are_the_total(
     for name in SUMS:
         known = [value for group in groups if (value := getattr(group, name)) is not None]
         assert (sum(known) if known else None) == getattr(total, name)
-        free = [row for row in rows if row.state == "cache_hit" and name == "cost"]
-        said = [value for row in rows if (value := getattr(row, name)) is not None]
-        assert (sum(said) if said or free else None) == getattr(total, name)
+        # Of an answer from the cache only the cost is known: it is what it says, else nothing.
+        hits = [row for row in rows if row.state == "cache_hit" and name == "cost"]
+        used = [row for row in rows if row.state != "cache_hit"] + hits
+        said = [value for row in used if (value := getattr(row, name)) is not None]
+        assert (sum(said) if said or hits else None) == getattr(total, name)

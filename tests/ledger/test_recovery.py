@@ -80,6 +80,7 @@ def test_what_recovery_writes(tmp_path: Path) -> None:
         write(intent("done"))
         + write(intent("lost", at=5.0))
         + write(entry("done"))
+        + b"torn\n"
         + write(intent("lost", at=6.5, provider="groq", model="llama")),
     )
     journal = Journal(tmp_path)

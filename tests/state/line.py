@@ -22,8 +22,9 @@ class Line:
         self.nonsense = b""
         self.dialled = 0
         """Connections that were ever made."""
-        self.open = 0
-        """Connections that are open now."""
+        self.idle = asyncio.Event()
+        """Set while no connection is open."""
+        self._open = 0
 
     @property
     def url(self) -> str:
@@ -48,7 +49,8 @@ class Line:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.dialled += 1
-        self.open += 1
+        self._open += 1
+        self.idle.clear()
         back, onward = await asyncio.open_connection(*self._to)
         self._writers |= {writer, onward}
         answers = asyncio.create_task(self._pump(back, writer))
@@ -59,7 +61,9 @@ class Line:
                 elif self.mode == "through":
                     onward.write(data)
         finally:
-            self.open -= 1
+            self._open -= 1
+            if not self._open:
+                self.idle.set()
             for end in (writer, onward):
                 end.close()
             await answers

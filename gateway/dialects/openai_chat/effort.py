@@ -11,7 +11,7 @@ from gateway.core.facts import EFFORTS, Facts, nearest
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 
-__all__ = ["EFFORTS", "MEMBERS", "STYLES", "accepted", "effective", "nearest", "write"]
+__all__ = ["EFFORTS", "MEMBERS", "ON_OFF", "STYLES", "accepted", "effective", "nearest", "write"]
 
 type Members = dict[str, object]
 
@@ -50,6 +50,10 @@ STYLES: Mapping[str, Callable[[str], Members]] = {
     "reasoning": _reasoning,
     "template": lambda effort: {"chat_template_kwargs": {"enable_thinking": effort != "none"}},
 }
+
+
+ON_OFF = frozenset({"thinking", "template"})
+"""Styles that can only say whether a model thinks."""
 
 
 def write(style: str | None, effort: str) -> Members:

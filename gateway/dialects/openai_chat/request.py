@@ -227,6 +227,9 @@ def _write_effort(edit: _Edit, prompt: Prompt, target: Target) -> None:
         edit.drop(_EFFORT, f"{target.model} has no control of effort")
         return
     said = effort.write(facts.effort_style, sent)
+    if facts.effort_style in effort.ON_OFF and sent != "none":
+        why = f"{target.model} thinks or does not; sent as thinking"
+        edit.losses.append(Loss(_EFFORT, "approximated", why))
     if _EFFORT not in said:
         edit.remove(_EFFORT)
     for name, value in said.items():
