@@ -29,9 +29,9 @@ from gateway.settings import build, check, prices
 from gateway.settings.build import Built
 from gateway.settings.load import Source
 from gateway.settings.mistake import ConfigError, Mistake
+from gateway.state import Store as StateStore
 from gateway.state import secret
 from gateway.state.memory import Memory
-from gateway.state.redis import Redis
 from gateway.telemetry.log import Log
 from gateway.upstream.attempt import Upstream
 from gateway.upstream.child import Engine as Local
@@ -190,11 +190,13 @@ class Gateway:
     def _say(self, text: str) -> None:
         self.log("engine", text=text)
 
-    def _store(self, environ: Mapping[str, str], most: int) -> Memory | Redis | None:
+    def _store(self, environ: Mapping[str, str], most: int) -> StateStore | None:
         if self.site.source.config.cache.ttl <= 0:
             return None
         url = environ.get("REDIS_URL")
         if url:
+            from gateway.state.redis import Redis  # noqa: PLC0415 - takes 0.2 s, few need it
+
             return Redis(url, note=lambda text: self.log("redis", text=text), clock=time.monotonic)
         return Memory(most, clock=time.monotonic)
 

@@ -139,6 +139,9 @@ class Engine:
             id=call.id,
             at=self._wall(),
             key=call.key.name,
+            tenant=call.key.tenant,
+            tags=decision.tags if decision is not None else (),
+            dialect=call.dialect,
             lab=decision.lab if decision is not None else "",
             tier=decision.tier if decision is not None else "",
             provider=target.provider.name,
@@ -227,6 +230,8 @@ class Engine:
             yield dialect.problem_frame(problem)
         finally:
             tally.usage, tally.served = watch.usage, watch.served
+            if by == "client" and watch.complete:  # it left with all of the answer
+                state, by = "settled" if watch.usage is not None else "estimated", ""
             status = 499 if by == "client" else 200
             kind = problem.kind if problem is not None else None
             self._close(tally, state, status, problem=kind, aborted_by=by or None)

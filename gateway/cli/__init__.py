@@ -16,6 +16,18 @@ _COMMANDS = {
 }
 
 
+def _config() -> click.Option:
+    """`--config` behind a command's name too, where people also write it."""
+
+    def use(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.ensure_object(Session).asked = value
+
+    return click.Option(
+        ["--config"], metavar="PATH", expose_value=False, callback=use, help="The configuration."
+    )
+
+
 class _Lazy(click.Group):
     """Imports a command when it is used: the help and the small commands start at once."""
 
@@ -27,6 +39,7 @@ class _Lazy(click.Group):
             return None
         module = __import__(f"gateway.cli.{cmd_name}", fromlist=["command"])
         command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name)
+        command.params.append(_config())
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -25,8 +25,9 @@ class Books(msgspec.Struct, frozen=True):
 class Session:
     """One run of the command line. Calling it gives the ledger's places."""
 
-    def __init__(self, config: str | None) -> None:
-        self._asked = config
+    def __init__(self, config: str | None = None) -> None:
+        self.asked = config
+        """The configuration that was named; read when first needed."""
 
     @functools.cached_property
     def environ(self) -> Mapping[str, str]:
@@ -36,7 +37,7 @@ class Session:
     @functools.cached_property
     def source(self) -> Source:
         """The configuration as written. Raises ConfigError."""
-        return load(find(self._asked, self.environ), self.environ)
+        return load(find(self.asked, self.environ), self.environ)
 
     @functools.cached_property
     def site(self) -> Site:

@@ -18,6 +18,9 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field=
     id: str
     at: float
     key: str
+    tenant: str = "default"
+    tags: tuple[str, ...] = ()
+    dialect: str
     lab: str
     tier: str
     provider: str
@@ -26,7 +29,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field=
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="kind"):
-    """The one final row of a call. None is unknown, never zero. Times are seconds.
+    """The one final row of a call. None is unknown, never zero; times are seconds.
 
     States: `settled` the provider told its usage; `estimated` an answer was given and the usage is
     not known; `aborted` cut after content was shown; `failed` no target answered; `refused` by the
@@ -45,8 +48,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     """The model name in the request, where it could be read."""
     stream: bool = False
     state: State
-    status: int
-    """HTTP status sent to the client; 499 where it had left."""
+    status: int | None = None
+    """HTTP status sent to the client; 499 where it had left; None where nobody knows."""
     problem: str | None = None
     aborted_by: str | None = None
     """client, upstream or timeout."""
@@ -76,7 +79,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     """The version of the price that was used."""
     first_content: float | None = None
     """Seconds from receipt to the first content sent."""
-    duration: float
+    duration: float | None = None
     """Seconds from receipt to the last byte."""
     upstream_id: str | None = None
     """The provider's own id of its last answer."""

@@ -70,7 +70,10 @@ def repeats(data: bytes, parts: Members) -> bool:
         if not data.startswith(raw, at):
             return True
         seen += 1
-        at = _after_space(data, _after_space(data, at + len(raw)) + 1)
+        at = _after_space(data, at + len(raw))
+        if data[at : at + 1] not in (b",", b"}"):
+            return True  # a longer number that begins with the one that was kept
+        at = _after_space(data, at + 1)
     return seen != len(parts)
 
 

@@ -2,6 +2,9 @@
 
 import msgspec
 
+_MOST = 2**40
+"""A million times the largest windows: more is a broken provider."""
+
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens of one answer. None is "the provider did not say", never zero.
@@ -33,9 +36,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def count(value: object) -> int | None:
-    """Read one token count of a provider: a non-negative whole number, else unknown."""
+    """One token count of a provider: a whole number that can be one, else unknown."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value <= _MOST else None

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import msgspec
@@ -132,8 +134,17 @@ class _Stock:
         self._by_proxy: dict[str | None, Transport] = {}
 
     def __call__(self, provider: Provider) -> httpx.AsyncBaseTransport:
-        proxy = provider.proxy
+        proxy = provider.proxy or _environment_proxy(next(iter(provider.doors.values()), ""))
         return self._by_proxy.setdefault(proxy, Transport(proxy=proxy))
+
+
+def _environment_proxy(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY give for an address."""
+    parts = urlsplit(url)
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    found = getproxies()
+    return found.get(parts.scheme) or found.get("all")
 
 
 async def read(

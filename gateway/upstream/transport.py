@@ -1,8 +1,8 @@
 """An httpx transport over aiohttp: the stock client with the least cost, behind httpx's own door.
 
 Errors are httpx's and tell the truth: a retry depends on whether the request can have been read.
-Redirects are not followed, nothing is decompressed, cookies are not kept, the environment's proxies
-are obeyed. HTTP/1.1 only.
+Redirects are not followed, nothing is decompressed, cookies are not kept. HTTP/1.1 only. A proxy is
+given by whoever makes it: to let the library look for one would scan the environment every time.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Transport(httpx.AsyncBaseTransport):
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None),
-                trust_env=self._proxy is None,
+                trust_env=False,
                 read_bufsize=_CHUNK,
             )
         return self._session

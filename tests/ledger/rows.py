@@ -10,6 +10,7 @@ def intent(id: str = "call-1", **changes: Any) -> Intent:
     plain: dict[str, Any] = {
         "at": 1_793_000_000.5,
         "key": "alice",
+        "dialect": "openai-chat",
         "lab": "openai",
         "tier": "fast",
         "provider": "openai",

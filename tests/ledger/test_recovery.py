@@ -90,16 +90,14 @@ def test_what_recovery_writes(tmp_path: Path) -> None:
         id="lost",
         at=6.5,
         key="alice",
-        dialect="unknown",
+        dialect="openai-chat",
         state="unknown_crash",
-        status=0,
         lab="openai",
         tier="fast",
         provider="groq",
         model="llama",
         attempts=2,
         cost=None,
-        duration=0.0,
         config="c0ffee",
     )
     mine = [path for path in segments(tmp_path) if f"-{os.getpid()}-" in path.name]

@@ -75,7 +75,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         json_schema=_schema(value.get("response_format")),
         effort=effort_set if isinstance(effort_set, str) else None,
         max_output=_cap(value),
-        choices=value["n"] if isinstance(value.get("n"), int) else 1,
+        choices=_whole(value.get("n")) or 1,
         hosted_tools="web_search_options" in value,
         stored=value.get("store") is True,
         sampled=isinstance(temperature, int | float) and temperature > 0,
@@ -103,7 +103,8 @@ class _Said:
         if role == "user":
             self.user_turns += 1
             self.user = text
-        for call in message.get("tool_calls") or ():
+        calls = message.get("tool_calls")
+        for call in calls if isinstance(calls, list) else ():
             function = call.get("function") if isinstance(call, dict) else None
             arguments = function.get("arguments") if isinstance(function, dict) else None
             self.chars += len(arguments) if isinstance(arguments, str) else 0
@@ -129,7 +130,8 @@ class _Said:
 def _tools(tools: list[Json]) -> tuple[str, ...]:
     names = []
     for tool in tools:
-        function = tool.get(tool.get("type", "function")) if isinstance(tool, dict) else None
+        kind = tool.get("type", "function") if isinstance(tool, dict) else None
+        function = tool.get(kind) if isinstance(kind, str) else None
         name = function.get("name") if isinstance(function, dict) else None
         names.append(name if isinstance(name, str) else "")
     return tuple(names)
@@ -147,10 +149,14 @@ def _schema(form: Json) -> bool:
 
 def _cap(value: dict[str, Json]) -> int | None:
     for name in _CAPS:
-        cap = value.get(name)
-        if isinstance(cap, int) and not isinstance(cap, bool):
+        cap = _whole(value.get(name))
+        if cap is not None:
             return cap
     return None
+
+
+def _whole(number: Json) -> int | None:
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
 
 
 def write(body: Body, target: Target) -> Written:

@@ -1,0 +1,113 @@
+"""The door to JSON: what it refuses, and that members keep the bytes they were read from."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import jsonio
+from gateway.core.jsonio import JsonError
+
+NAMES = st.sampled_from(["a", "b", "model", "caf\u00e9", 'quo"te', "back\\slash"])
+VALUES = st.sampled_from(
+    [
+        b"1", b"12", b"1.50", b"-0", b"1e5", b"123456789012345678901234567890", b'"x"', b'"x\\"y"',
+        b'"\\u00e9\\ud83d\\ude00"', '"\u2028 \u0085"'.encode(), b"[1 , 2]", b'{"a":1,"a":2}', b"{}", b"[]",
+        b"true", b"false", b"null", b'"},{"', b'"a\\\\"',
+    ]
+)  # fmt: skip
+SPACE = st.sampled_from([b"", b" ", b"\n", b"\t", b"\r\n", b"  "])
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, bytes]]]:
+    """An object as bytes with space anywhere, and its members in order, repeats too."""
+    parts = draw(st.lists(st.tuples(NAMES, VALUES), max_size=6))
+    written = [
+        draw(SPACE)
+        + jsonio.dumps(name)
+        + draw(SPACE)
+        + b":"
+        + draw(SPACE)
+        + value
+        + draw(SPACE)
+        for name, value in parts
+    ]
+    body = draw(SPACE) + b"{" + (b",".join(written) or draw(SPACE)) + b"}" + draw(SPACE)
+    return body, parts
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"{", b"NaN", b"Infinity", b"[1,]", b"{'a':1}", b"1e999", b'"\xff"', b'"\\ud800"', b"{}{}", b"\xef\xbb\xbf{}",
+        b"[" * 5000 + b"]" * 5000,
+    ],
+)  # fmt: skip
+def test_what_is_no_strict_json_is_refused(data: bytes) -> None:
+    """RFC 8259, and none of what Python's own reader lets pass."""
+    with pytest.raises(JsonError):
+        jsonio.loads(data)
+
+
+def test_an_error_says_where_and_never_what() -> None:
+    """A key or a prompt that stood in the text must not reach a log or a client."""
+    with pytest.raises(JsonError) as caught:
+        jsonio.loads(b'{"secret": tok-1}')
+    assert "byte 11" in str(caught.value)
+    assert "tok-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"[1]", b"7", b"null", b'{"a":', b"{" + b'"a":{' * 20_000])
+def test_members_of_what_is_no_object_are_refused(data: bytes) -> None:
+    with pytest.raises(JsonError):
+        jsonio.members(data)
+
+
+def test_dumps_is_compact_and_writes_money_as_a_string() -> None:
+    """USD never passes through a float."""
+    assert jsonio.dumps({"cost": Decimal("0.10"), "n": [1, None]}) == b'{"cost":"0.10","n":[1,null]}'
+
+
+@given(objects())
+def test_members_are_the_bytes_that_stood_there(made: tuple[bytes, list[tuple[str, bytes]]]) -> None:
+    """1.50 stays 1.50, big integers and escapes stay, and of a repeated name the last value counts."""
+    body, parts = made
+    found = {name: bytes(memoryview(raw)) for name, raw in jsonio.members(body).items()}
+    assert found == dict(parts)
+
+
+@given(objects())
+def test_joined_members_read_as_the_same_object(made: tuple[bytes, list[tuple[str, bytes]]]) -> None:
+    """Joining loses repeats and the space between members, and nothing else."""
+    body, parts = made
+    joined = jsonio.join(jsonio.members(body))
+    assert jsonio.loads(joined) == jsonio.loads(body)
+    kept = dict(parts)
+    expected = b",".join(jsonio.dumps(name) + b":" + value for name, value in kept.items())
+    assert joined == b"{" + expected + b"}"
+
+
+@given(objects())
+def test_a_repeat_is_told_exactly_where_there_is_one(
+    made: tuple[bytes, list[tuple[str, bytes]]],
+) -> None:
+    body, parts = made
+    names = [name for name, _ in parts]
+    assert jsonio.repeats(body, jsonio.members(body)) == (len(set(names)) < len(names))
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"n":12,"n":1}', b'{"n":1.5,"n":1}', b'{"n":1e9,"n":1}', b'{"a":0,"n":12, "n" : 1}']
+)
+def test_a_number_that_begins_with_its_repeat_is_a_repeat(data: bytes) -> None:
+    """The value that was kept is a prefix of the first one: `1` of `12`."""
+    assert jsonio.repeats(data, jsonio.members(data))
+
+
+def test_an_escaped_name_is_the_name_it_spells() -> None:
+    """Two spellings of one name are a repeat, and a receiver may take either."""
+    data = b'{"\\u006dodel":"a","model":"b"}'
+    assert jsonio.repeats(data, jsonio.members(data))
+    assert jsonio.join(jsonio.members(data)) == b'{"model":"b"}'

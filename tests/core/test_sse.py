@@ -1,0 +1,93 @@
+"""Server-sent events as bytes: where frames end, whatever their line ends and wherever reads cut."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import sse
+
+FRAMES = st.lists(
+    st.sampled_from(
+        [
+            b"data: 1\n\n", b"data: 1\r\n\r\n", b": comment\n\n", b"event: x\ndata: a\ndata: b\n\n", b"\n", b"data:\n\r\n",
+            "data: \u2028\u0085\n\n".encode(), b"id: 7\n\n", b"data: a\rb\n\n",
+        ]
+    ),
+    max_size=8,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (b"", 0),
+        (b"data: 1", 0),
+        (b"data: 1\n", 0),
+        (b"data: 1\r\n\r", 0),
+        (b"data: 1\n\n", 9),
+        (b"data: 1\r\n\r\n", 11),
+        (b"data: 1\n\r\n", 10),
+        (b"data: 1\n\ndata: 2", 9),
+        (b"data: 1\r\n\r\ndata: 2\n\nda", 20),
+        (b"data: 1\n\ndata: 2\r\n\r\nda", 20),
+        (b"data: 1\r\rdata: 2", 0),
+    ],
+)
+def test_a_cut_stands_after_the_last_blank_line(data: bytes, whole: int) -> None:
+    """Lines end in LF or CRLF; a lone CR ends none."""
+    assert sse.cut(data) == whole
+
+
+def test_u2028_ends_no_line() -> None:
+    """It may stand inside JSON strings; str.splitlines would cut there."""
+    text = 'data: {"a":"\u2028\u2029\u0085"}\n\n'.encode()
+    assert sse.frames(text) == [text]
+    assert sse.data(text) == '{"a":"\u2028\u2029\u0085"}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("frame", "payload"),
+    [
+        (b"data: 1\n\n", b"1"),
+        (b"data:1\n\n", b"1"),
+        (b"data:  1\n\n", b" 1"),
+        (b"data: 1\r\n\r\n", b"1"),
+        (b"event: error\ndata: a\ndata: b\n\n", b"a\nb"),
+        (b": OPENROUTER PROCESSING\n\n", b""),
+        (b"event: ping\n\n", b""),
+        (b"database: 1\n\n", b""),
+        (b"data: 1", b"1"),
+        (b"\n", b""),
+    ],
+)
+def test_the_payload_is_the_data_lines(frame: bytes, payload: bytes) -> None:
+    assert sse.data(frame) == payload
+
+
+def test_a_frame_reads_as_its_payload() -> None:
+    assert sse.frame(b'{"a":1}') == b'data: {"a":1}\n\n'
+    assert sse.data(sse.frame(b'{"a":1}')) == b'{"a":1}'
+
+
+@given(FRAMES, st.sampled_from([b"", b"data: half", b"data: x\n"]))
+def test_frames_are_all_the_bytes(parts: list[bytes], rest: bytes) -> None:
+    """Nothing is lost or added, and what follows the last blank line is one more frame."""
+    data = b"".join(parts) + rest
+    found = sse.frames(data)
+    assert b"".join(found) == data
+    end = sse.cut(data)
+    assert b"".join(sse.frames(data[:end])) == data[:end]
+    assert not sse.cut(data[end:])
+
+
+@given(FRAMES, st.data())
+def test_what_was_cut_off_is_read_later_as_if_it_had_come_at_once(
+    parts: list[bytes], data: st.DataObject
+) -> None:
+    """The payloads do not depend on where reads end."""
+    text = b"".join(parts)
+    at = data.draw(st.integers(0, len(text)))
+    end = sse.cut(text[:at])
+    both = sse.frames(text[:end]) + sse.frames(text[end:])
+    payloads = [sse.data(frame) for frame in both]
+    assert [p for p in payloads if p] == [p for p in map(sse.data, sse.frames(text)) if p]

@@ -1,0 +1,134 @@
+"""Facts, targets, problems and losses: the little arithmetic that values have."""
+
+from decimal import Decimal
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import loss
+from gateway.core.facts import EFFORTS, UNKNOWN, Facts, nearest
+from gateway.core.loss import Loss
+from gateway.core.price import Price, Rates
+from gateway.core.problem import STATUS, Kind, Problem, invalid
+from gateway.core.target import (
+    TIERS,
+    TIMERS,
+    Account,
+    Lab,
+    Place,
+    Provider,
+    Target,
+    Tier,
+    Timers,
+    places,
+    timers,
+)
+
+KINDS = get_args(Kind.__value__) if hasattr(Kind, "__value__") else get_args(Kind)
+
+
+@given(st.sampled_from(EFFORTS), st.lists(st.sampled_from(EFFORTS), min_size=1, unique=True))
+def test_the_nearest_effort_is_the_closest_and_of_two_the_cheaper(
+    asked: str, accepted: list[str]
+) -> None:
+    found = nearest(asked, tuple(accepted))
+    assert found in accepted
+    at = EFFORTS.index
+    for other in accepted:
+        distance = abs(at(other) - at(asked)), at(other)
+        assert (abs(at(found) - at(asked)), at(found)) <= distance
+    if asked in accepted:
+        assert found == asked
+
+
+@pytest.mark.parametrize(
+    ("facts", "window"),
+    [
+        (UNKNOWN, None),
+        (Facts(context=400_000), 400_000),
+        (Facts(context=400_000, max_input=272_000), 272_000),
+    ],
+)
+def test_the_window_is_what_a_prompt_may_fill(facts: Facts, window: int | None) -> None:
+    assert facts.window == window
+
+
+def test_a_secret_is_in_no_repr() -> None:
+    """A log line or a traceback may show an account."""
+    account = Account("main", "sk-very-secret")
+    assert repr(account) == "Account('main')"
+    assert "secret" not in repr(Provider(name="p", doors={}, accounts=(account,)))
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_provider_changes_single_timers(tier: Tier) -> None:
+    assert timers(tier, {}) is TIMERS[tier]
+    changed = timers(tier, {"idle": 1.5})
+    assert changed.idle == 1.5
+    assert changed.total == TIMERS[tier].total
+
+
+def test_later_steps_of_an_attempt_may_take_longer() -> None:
+    for limits in (Timers(), *TIMERS.values()):
+        assert limits.connect <= limits.headers <= limits.first_content <= limits.total
+
+
+def test_a_model_is_found_by_its_name_and_with_its_provider() -> None:
+    """Only where lab and provider are on; one model may have several places, in order of tiers."""
+    here, there = Provider(name="here", doors={}), Provider(name="there", doors={}, on=False)
+    small, big = Target(provider=here, model="m-small"), Target(provider=here, model="m-big")
+    off = Target(provider=there, model="m-off")
+    labs = {
+        "a": Lab(name="a", tiers={"fast": (small, off), "smart": (big, small)}),
+        "b": Lab(name="b", tiers={"fast": (small,)}, on=False),
+    }
+    small_places = (Place("a", "fast", small), Place("a", "smart", small))
+    big_places = (Place("a", "smart", big),)
+    assert places(labs) == {
+        "m-small": small_places,
+        "here/m-small": small_places,
+        "m-big": big_places,
+        "here/m-big": big_places,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_status(kind: Kind) -> None:
+    assert 400 <= STATUS[kind] < 600
+    assert Problem(kind=kind, message="m").http_status == STATUS[kind]
+
+
+def test_a_status_of_its_own_goes_before_that_of_the_kind() -> None:
+    assert Problem(kind="upstream_rejected", message="m", status=422).http_status == 422
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_may_retry_only_what_the_gateway_has_not_tried(kind: Kind) -> None:
+    """x-should-retry: what was tried upstream, or cannot get better, is not tried three times more."""
+    may = kind in ("rate_limited", "overloaded", "draining", "ledger")
+    assert Problem(kind=kind, message="m").should_retry is (None if may else False)
+
+
+def test_an_invalid_request_names_its_field() -> None:
+    error = invalid("No.", "messages")
+    assert str(error) == "No."
+    assert error.problem == Problem(kind="invalid_request", message="No.", param="messages")
+
+
+def test_losses_are_named_once_in_order() -> None:
+    """As in `x-tiergate-dropped: temperature, top_p`."""
+    lost = (
+        Loss("temperature", "dropped", "a"),
+        Loss("top_p", "dropped", "a"),
+        Loss("temperature", "clamped", "b"),
+    )
+    assert loss.names(lost) == "temperature, top_p"
+    assert loss.names(()) == ""
+
+
+def test_a_target_is_named_with_its_provider() -> None:
+    price = Price(rates=Rates(input=Decimal(1)), version="v")
+    target = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna", price=price)
+    assert target.name == "openai/gpt-6-luna"

@@ -1,0 +1,99 @@
+"""The client's bytes: with nothing to change they go on as they are, else only what must differ does."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import jsonio
+from gateway.dialects import OPENAI_CHAT, Written
+from tests.dialects.cases import requests, target
+
+READ, WRITE = OPENAI_CHAT.read, OPENAI_CHAT.write
+
+
+def raw(body: bytes) -> dict[str, bytes]:
+    """Top-level members of a body as the bytes of their values."""
+    return {name: bytes(memoryview(value)) for name, value in jsonio.members(body).items()}
+
+
+@given(requests())
+def test_with_nothing_to_change_the_body_is_the_same_object(
+    made: tuple[bytes, list[tuple[str, str]]],
+) -> None:
+    """Law 1: write(read(body), nothing) is body. Not a copy: the bytes that were received."""
+    body, _ = made
+    assert WRITE(READ(body), target("m")).body is body
+
+
+@given(requests())
+def test_another_model_changes_that_member_alone(made: tuple[bytes, list[tuple[str, str]]]) -> None:
+    """Unknown members, spaces inside values, 1.50, big integers and escapes stay byte for byte."""
+    body, parts = made
+    written = WRITE(READ(body), target("other"))
+    assert written == Written(written.body, ())
+    expected = [(name, '"other"' if name == "model" else value) for name, value in parts]
+    assert list(raw(written.body).items()) == [(name, value.encode()) for name, value in expected]
+
+
+@given(requests(repeats=True))
+def test_of_a_repeated_member_the_last_is_read_and_the_only_one_forwarded(
+    made: tuple[bytes, list[tuple[str, str]]],
+) -> None:
+    """Two receivers must not be able to read one body in two ways."""
+    body, parts = made
+    read = READ(body)
+    written = WRITE(read, target("m")).body
+    assert written is not body
+    assert list(raw(written).items()) == [(n, v.encode()) for n, v in dict(parts).items()]
+    assert read.value == jsonio.loads(written)
+    assert READ(written).prompt == read.prompt
+    assert WRITE(READ(written), target("m")).body is written
+
+
+@given(requests(), st.sampled_from(["max_tokens", "max_completion_tokens"]), st.booleans())
+def test_what_is_added_stands_beside_what_was_there(
+    made: tuple[bytes, list[tuple[str, str]]], name: str, streamed: bool
+) -> None:
+    """Caps, effort, parameters and the wish for usage are new members; the others are not touched."""
+    body, parts = made
+    if streamed:
+        body = body.rstrip()[:-1] + b',"stream":true}'
+        parts = [*parts, ("stream", "true")]
+    here = target("m", max_output=7, params={"seed": 1}, provider_max_tokens=name)
+    written = raw(WRITE(READ(body), here).body)
+    added = {name: b"7", "seed": b"1"}
+    if streamed:
+        added["stream_options"] = b'{"include_usage":true}'
+    assert written == {**{n: v.encode() for n, v in parts}, **added}
+
+
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (
+            b'{"model":"a","messages":[],"model":"m"}',
+            b'{"model":"m","messages":[]}',
+        ),
+        (
+            b'{"model":"m","messages":[],"max_tokens":12,"max_tokens":1}',
+            b'{"model":"m","messages":[],"max_tokens":1}',
+        ),
+        (
+            b'{"\\u006dodel":"a","model":"m","messages":[ ]}',
+            b'{"model":"m","messages":[ ]}',
+        ),
+    ],
+)
+def test_repeats_as_they_are_written(body: bytes, sent: bytes) -> None:
+    """Also where the kept value begins the one before it, and where a name is spelt in escapes."""
+    assert WRITE(READ(body), target("m")).body == sent
+
+
+def test_a_body_is_never_changed_under_its_caller() -> None:
+    """A second target is written from the same body as the first."""
+    body = READ(b'{"model":"m","messages":[],"temperature":1.50}')
+    first = WRITE(body, target("one")).body
+    second = WRITE(body, target("two")).body
+    assert first == b'{"model":"one","messages":[],"temperature":1.50}'
+    assert second == b'{"model":"two","messages":[],"temperature":1.50}'
+    assert WRITE(body, target("m")).body is body.raw

@@ -1,0 +1,190 @@
+"""What is read of a request: the facts that routing needs, and a clear word where it is none."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.problem import ProblemError
+from gateway.core.prompt import Prompt
+from gateway.dialects import OPENAI_CHAT
+
+READ = OPENAI_CHAT.read
+
+
+def prompt(**members: Any) -> Prompt:
+    return READ(json.dumps({"model": "m", "messages": [], **members}).encode()).prompt
+
+
+def said(*messages: Any) -> Prompt:
+    return prompt(messages=list(messages))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "param", "words"),
+    [
+        (b"", "invalid_json", None, "not valid JSON"),
+        (b'{"model": NaN}', "invalid_json", None, "byte 10"),
+        (b'{"a":' * 3000 + b"1" + b"}" * 3000, "invalid_json", None, "not valid JSON"),
+        (b"[]", "invalid_request", None, "must be a JSON object"),
+        (b'{"messages":[]}', "invalid_request", "model", "required"),
+        (b'{"model":"","messages":[]}', "invalid_request", "model", "required"),
+        (b'{"model":7,"messages":[]}', "invalid_request", "model", "required"),
+        (b'{"model":"m"}', "invalid_request", "messages", "must be a list"),
+        (b'{"model":"m","messages":{}}', "invalid_request", "messages", "must be a list"),
+        (b'{"model":"m","messages":[{},"x"]}', "invalid_request", "messages[1]", "must be an object"),
+        (b'{"model":"m","messages":[],"stream":"yes"}', "invalid_request", "stream", "true or false"),
+    ],
+)  # fmt: skip
+def test_what_is_no_request_is_refused_with_its_field(
+    body: bytes, kind: str, param: str | None, words: str
+) -> None:
+    with pytest.raises(ProblemError) as caught:
+        READ(body)
+    problem = caught.value.problem
+    assert (problem.kind, problem.param, problem.http_status) == (kind, param, 400)
+    assert words in problem.message
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda items: st.lists(items, max_size=3)
+    | st.dictionaries(st.sampled_from(["role", "content", "type", "text", "function", "name", "arguments", "tool_calls", "x"]), items, max_size=4),
+    max_leaves=8,
+)  # fmt: skip
+MEMBERS = [
+    "stream", "tools", "tool_choice", "response_format", "n", "temperature", "reasoning_effort", "max_tokens",
+    "max_completion_tokens", "store", "logprobs", "stream_options", "web_search_options",
+]  # fmt: skip
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["role", "content", "tool_calls"]), JSON)),
+    st.dictionaries(st.sampled_from(MEMBERS), JSON),
+)
+def test_no_shape_of_a_member_breaks_reading(messages: list[Any], members: dict[str, Any]) -> None:
+    """A provider says what is wrong with the rest; the gateway reads what it understands."""
+    body = {"model": "m", "messages": messages, **members}
+    try:
+        read = READ(json.dumps(body).encode())
+    except ProblemError as error:
+        assert error.problem.kind == "invalid_request"  # noqa: PT017 - or nothing at all
+        return
+    assert type(read.prompt.choices) is int
+    assert read.prompt.members == set(body)
+    OPENAI_CHAT.asks_usage(read)
+
+
+def test_the_smallest_request() -> None:
+    assert prompt() == Prompt(model="m", members=frozenset({"model", "messages"}))
+
+
+def test_the_last_user_turn_and_all_text_are_counted() -> None:
+    """Characters are code points; definitions of tools and arguments of calls are read too."""
+    found = said(
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "first"},
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}, {}, "x"]},
+        {"role": "tool", "content": "42"},
+        {"role": "user", "content": [{"type": "text", "text": "\U0001f600a"}, {"type": "text", "text": "b"}]},
+    )  # fmt: skip
+    assert (found.user, found.user_turns) == ("\U0001f600a\nb", 2)
+    assert found.chars == len("be brief") + len("first") + len("{}") + len("42") + 4
+    assert not found.tool_loop
+
+
+@pytest.mark.parametrize("role", ["tool", "function"])
+def test_a_result_at_the_end_is_the_middle_of_a_turn(role: str) -> None:
+    assert said({"role": "user", "content": "go"}, {"role": role, "content": "1"}).tool_loop
+
+
+def test_parts_are_counted_by_kind() -> None:
+    parts = [
+        {"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "data:"}}, {"type": "image_url"},
+        {"type": "file"}, {"type": "input_audio"}, {"type": "video_url"}, {"type": "text", "text": 7}, "x",
+    ]  # fmt: skip
+    found = said({"role": "user", "content": parts})
+    assert (found.images, found.files, found.audio, found.user) == (2, 1, 1, "see")
+
+
+@pytest.mark.parametrize(
+    ("tools", "names"),
+    [
+        ([{"type": "function", "function": {"name": "f"}}], ("f",)),
+        ([{"function": {"name": "g"}}], ("g",)),
+        ([{"type": "custom", "custom": {"name": "c"}}], ("c",)),
+        ([{"type": "web_search"}, "x", {"type": "function", "function": {"name": 7}}, {"type": ["f"]}], ("", "", "", "")),
+        ({}, ()),
+        ([], ()),
+    ],
+)  # fmt: skip
+def test_tools_are_named(tools: Any, names: tuple[str, ...]) -> None:
+    found = prompt(tools=tools)
+    assert found.tools == names
+    assert (found.chars > 0) == bool(names)
+
+
+@pytest.mark.parametrize(
+    ("choice", "forced"),
+    [
+        ("required", True), ({"type": "function", "function": {"name": "f"}}, True), ({"type": "custom"}, True),
+        ("auto", False), ("none", False), ({"type": "allowed_tools"}, False), (None, False),
+    ],
+)  # fmt: skip
+def test_a_forced_tool(choice: Any, forced: bool) -> None:
+    assert prompt(tool_choice=choice).forced_tool is forced
+
+
+@pytest.mark.parametrize(
+    ("members", "cap"),
+    [
+        ({}, None),
+        ({"max_tokens": 5}, 5),
+        ({"max_completion_tokens": 7, "max_tokens": 5}, 7),
+        ({"max_completion_tokens": None, "max_tokens": 5}, 5),
+        ({"max_tokens": "5"}, None),
+        ({"max_tokens": True}, None),
+    ],
+)
+def test_the_cap_has_two_names(members: dict[str, Any], cap: int | None) -> None:
+    """The newer one goes first."""
+    assert prompt(**members).max_output == cap
+
+
+@pytest.mark.parametrize(
+    ("members", "field", "value"),
+    [
+        ({"stream": True}, "stream", True),
+        ({"stream": None}, "stream", False),
+        ({"response_format": {"type": "json_schema"}}, "json_schema", True),
+        ({"response_format": {"type": "json_object"}}, "json_schema", False),
+        ({"response_format": "json_schema"}, "json_schema", False),
+        ({"reasoning_effort": "low"}, "effort", "low"),
+        ({"reasoning_effort": 3}, "effort", None),
+        ({"n": 3}, "choices", 3),
+        ({"n": "3"}, "choices", 1),
+        ({"n": True}, "choices", 1),
+        ({"web_search_options": {}}, "hosted_tools", True),
+        ({"store": True}, "stored", True),
+        ({"store": False}, "stored", False),
+        ({"temperature": 0.1}, "sampled", True),
+        ({"temperature": 0}, "sampled", False),
+        ({"temperature": None}, "sampled", False),
+        ({"logprobs": True}, "logprobs", True),
+    ],
+)
+def test_single_members(members: dict[str, Any], field: str, value: object) -> None:
+    found = getattr(prompt(**members), field)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [({"include_usage": True}, True), ({"include_usage": False}, False), ({}, False), (None, False), (7, False)],
+)  # fmt: skip
+def test_usage_in_a_stream_is_asked_for(options: Any, asked: bool) -> None:
+    body = READ(json.dumps({"model": "m", "messages": [], "stream_options": options}).encode())
+    assert OPENAI_CHAT.asks_usage(body) is asked

@@ -1,0 +1,50 @@
+"""What end-to-end tests share: gateways in front of scripted providers, stopped at the end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.upstream.client import Transports
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import Change, Loop, Make, World, config
+
+__all__ = ["loop", "make", "upstream", "world"]
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def upstream(loop: Loop) -> Iterator[Upstream]:
+    upstream = Upstream()
+    loop.run(upstream.start())
+    yield upstream
+    loop.run(upstream.stop())
+
+
+@pytest.fixture
+def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
+    """Makes gateways in front of the one provider: `make(*changes to the config, **environment)`."""
+    worlds: list[World] = []
+
+    def make(*changes: Change, transports: Transports | None = None, **environ: str) -> World:
+        value = config(upstream.url)
+        for change in changes:
+            change(value)
+        folder = tmp_path / f"gateway-{len(worlds)}"
+        worlds.append(World(loop, folder, upstream, value, environ, transports))
+        return worlds[-1]
+
+    yield make
+    for made in worlds:
+        made.close()
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make()

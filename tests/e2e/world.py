@@ -1,0 +1,227 @@
+"""A gateway in front of a scripted provider, both on real sockets, and its journal read from disk."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+import uvloop
+
+from gateway.compose import Gateway, site
+from gateway.core import jsonio
+from gateway.core.entry import Entry, Intent
+from gateway.http.app import App
+from gateway.ledger import journal
+from gateway.settings.load import load
+from gateway.upstream.client import Transports
+from tests.e2e.upstream import PATIENCE, Request, Upstream
+
+type Config = dict[str, Any]
+type Body = dict[str, Any]
+
+SECRET = "sk-acme-0123456789-never-shown"
+
+
+class Loop:
+    """An event loop of its own thread, as the gateway has one of its own process."""
+
+    def __init__(self) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
+        self._thread.start()
+
+    def run[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end on that loop, from any other thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(PATIENCE)
+        self._loop.close()
+
+
+def config(url: str) -> Config:
+    """Lab acme with a spare host and lab other, all at one scripted provider; every price known."""
+
+    def at(path: str, **more: Any) -> Config:
+        return {"base_url": f"{url}/{path}", "dialects": {"openai-chat": "/chat/completions"}, **more}
+
+    def price(low: float, high: float) -> Config:
+        return {"price": {"input": low, "cache_read": low / 10, "output": high, "as_of": "2026-11-24"}}
+
+    effort = {"style": "reasoning_effort", "accepts": ["none", "low", "high"], "default": "none"}
+    return {
+        "version": 1,
+        "default": {"lab": "acme", "tier": "smart"},
+        "aliases": {"gpt-4o": "auto"},
+        "routing": {"classifier": "prior"},
+        "cache": {"ttl": "0s"},
+        "providers": {
+            "acme": at("acme", accounts={"main": SECRET}),
+            "spare": at("spare", auth="none"),
+            "other": at("other", auth="x-api-key", accounts={"main": "other-secret"}),
+        },
+        "labs": {
+            "acme": {
+                "fast": [{"model": "swift-1"}],
+                "smart": [{"model": "able-1"}],
+                "reasoning": [{"model": "deep-1", "effort": "high"}],
+            },
+            "other": {"smart": [{"model": "else-1"}]},
+        },
+        "models": {
+            "swift-1": price(0.1, 0.4),
+            "able-1": price(1, 4),
+            "deep-1": {**price(5, 20), "effort": effort, "sampling": "effort-none"},
+            "else-1": price(2, 8),
+        },
+    }  # fmt: skip
+
+
+def spared(value: Config) -> None:
+    """A second target for the smart tier, at another host."""
+    value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
+
+
+class World:
+    """One running gateway with its provider."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        folder: Path,
+        upstream: Upstream,
+        value: Config,
+        environ: Mapping[str, str],
+        transports: Transports | None = None,
+    ) -> None:
+        self.loop = loop
+        self.upstream = upstream
+        self.folder = folder
+        self.log: list[dict[str, object]] = []
+        self.waits: list[float] = []
+        """Seconds that retries would have waited."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / "gateway.yaml"
+        file.write_bytes(jsonio.dumps(value))
+        environ = {"TIERGATE_DATA": str(folder / "data"), **environ}
+        built = site(load(file, environ), datetime.now(UTC))
+        self._tasks: set[asyncio.Task[Any]] = set()
+        loop.run(self._start(built, environ, transports))
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
+
+    async def _start(
+        self, built: Any, environ: Mapping[str, str], transports: Transports | None
+    ) -> None:
+        self.gateway = Gateway(built, environ, self._note, transports=transports)
+        upstream = self.gateway.engine._upstream
+        upstream._sleep, upstream._jitter = self._wait, lambda: 1.0
+        settings = uvicorn.Config(
+            App(self.gateway), host="127.0.0.1", port=0, http="httptools", lifespan="on",
+            access_log=False, log_config=None, server_header=False, date_header=False,
+        )  # fmt: skip
+        settings.load()
+        self._server = uvicorn.Server(settings)
+        self._server.lifespan = settings.lifespan_class(settings)
+        await self._server.startup()
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    def _note(self, event: str, **fields: object) -> None:
+        self.log.append({"event": event, **fields})
+
+    async def _wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def ask(self, body: Body | bytes, **headers: str) -> httpx.Response:
+        """Send a request for an answer; `x_tiergate_cache="off"` becomes that header."""
+        return self.client.post("/v1/chat/completions", content=_bytes(body), headers=_named(headers))
+
+    @contextmanager
+    def leaving(self, body: Body, **headers: str) -> Iterator[socket.socket]:
+        """A client that sends a request; what it does with the connection is the test's."""
+        data = _bytes(body)
+        lines = [f"{name}: {value}" for name, value in _named(headers).items()]
+        head = ["POST /v1/chat/completions HTTP/1.1", "host: x", f"content-length: {len(data)}", *lines]
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
+            connection.sendall("\r\n".join([*head, "", ""]).encode() + data)
+            yield connection
+
+    def release(self) -> None:
+        """Let the provider's answer go on by one piece."""
+        self.loop.run(self.upstream.release())
+
+    def close(self) -> None:
+        """Stop, as after SIGTERM: what was begun is finished first."""
+        if self._server.started:
+            self.client.close()
+            self.loop.run(self._stop())
+            self._server.started = False
+
+    async def _stop(self) -> None:
+        for listening in self._server.servers:
+            listening.close()
+        for connection in list(self._server.server_state.connections):
+            connection.shutdown()
+        tasks = list(self._server.server_state.tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._server.lifespan.shutdown()
+
+    def rows(self) -> list[Entry | Intent]:
+        """The journal, read from disk; the gateway is stopped first, so that nothing is to come."""
+        self.close()
+        folder = self.folder / "data" / "ledger"
+        found = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
+        return [row for row in found if row is not None]
+
+    def entries(self) -> list[Entry]:
+        """The final entries."""
+        return [row for row in self.rows() if isinstance(row, Entry)]
+
+    def entry(self) -> Entry:
+        """The one final entry of the one call that was made."""
+        found = self.entries()
+        assert len(found) == 1, found
+        intents = [row for row in self.rows() if isinstance(row, Intent)]
+        assert {row.id for row in intents} <= {found[0].id}
+        assert len(intents) == found[0].attempts
+        return found[0]
+
+
+type Change = Callable[[Config], None]
+type Make = Callable[..., World]
+
+
+def chat(text: str = "Say hello to me please.", **more: Any) -> Body:
+    """A request for the smart tier that is not streamed, unless told otherwise."""
+    return {"model": "smart", "messages": [{"role": "user", "content": text}], **more}
+
+
+def left_after(request: Request, since: float) -> float:
+    """Seconds from `since` (monotonic) until the provider saw the connection closed."""
+    assert request.left.wait(PATIENCE), "the upstream connection was never closed"
+    return request.left_at - since
+
+
+def abort(connection: socket.socket) -> float:
+    """Leave as a killed program does; gives when, on the monotonic clock."""
+    since = time.monotonic()
+    connection.close()
+    return since
+
+
+def _bytes(body: Body | bytes) -> bytes:
+    return body if isinstance(body, bytes) else jsonio.dumps(body)
+
+
+def _named(headers: Mapping[str, str]) -> dict[str, str]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return {"content-type": "application/json", **named}
