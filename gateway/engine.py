@@ -1,6 +1,7 @@
 """The story of one call: read, decide, look in the cache, call upstream, relay, account."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from decimal import Decimal
@@ -82,8 +83,9 @@ class Engine:
             self._log("bug", call=call.id, error=where(error))
             message = f"The gateway failed on this call; its log has the reason under {call.id}."
             problem = Problem(kind="internal", message=message)
-        state: State = "failed" if tally.attempts else "refused"
-        self._close(tally, state, problem.http_status, problem=problem.kind)
+        if not tally.closed:
+            state: State = "failed" if tally.attempts else "refused"
+            self._close(tally, state, problem.http_status, problem=problem.kind)
         return refusal(problem, dialect, call.id, self._told(tally))
 
     def explain(self, call: Call) -> tuple[Decision, Plan]:
@@ -96,7 +98,7 @@ class Engine:
     async def settle(self) -> None:
         """Wait for what was begun after answers had been sent."""
         while self._later:
-            await asyncio.gather(*self._later, return_exceptions=True)
+            await asyncio.wait(self._later)
 
     async def _serve(self, call: Call, dialect: Dialect, tally: Tally) -> Reply:
         body = dialect.read(call.body)
@@ -120,6 +122,7 @@ class Engine:
             tier=decision.tier,
             deadline=asyncio.get_running_loop().time() + self._totals[decision.tier],
             dialling=lambda target, account: self._dialling(tally, target, account),
+            failing=tally.fail,
         )
         self._refuse_losses(call, body, dialect, plan)
         begun = await self._upstream.run(job)
@@ -202,6 +205,7 @@ class Engine:
         kept: list[bytes] | None = None if stored is None else []
         size = 0
         problem: Problem | None = None
+        data = b""
         try:
             async for data in _frames(begun, watch):
                 yield data
@@ -210,24 +214,18 @@ class Engine:
                     size += len(data)
                     if size > _MOST_KEPT:
                         kept = None
-            by = "upstream"
-            if watch.problem is not None:
-                problem = watch.problem
-            elif not watch.complete:
-                message = "The provider ended the stream before the answer was complete."
-                problem = Problem(kind="upstream_truncated", message=message, spent="maybe")
-                yield dialect.problem_frame(problem)
-            else:
-                state, by = "settled" if watch.usage is not None else "estimated", ""
-                if kept is not None:
-                    whole = b"".join(kept)
-                    self._keep(
-                        stored, job, begun, tally, whole, watch.usage, watch.served, watch.finish
-                    )
+            state, by = "settled" if watch.usage is not None else "estimated", ""
+            if kept is not None:
+                whole = b"".join(kept)
+                self._keep(
+                    stored, job, begun, tally, whole, watch.usage, watch.served, watch.finish
+                )
         except ProblemError as error:
             problem = error.problem
-            by = "timeout" if problem.kind == "upstream_timeout" else "upstream"
-            yield dialect.problem_frame(problem)
+            timed = problem.kind == "upstream_timeout" and watch.problem is None
+            by = "timeout" if timed else "upstream"
+            if not _shows_problem(data, job):
+                yield dialect.problem_frame(problem)
         finally:
             tally.usage, tally.served = watch.usage, watch.served
             if by == "client" and watch.complete:  # it left with all of the answer
@@ -335,20 +333,34 @@ def _tell(found: Recording, dialect: Dialect, body: Body) -> bytes | None:
 
 
 async def _frames(begun: Begun, watch: Watch) -> AsyncIterator[bytes]:
-    """What may go on to the client, one item for each read of the provider's stream."""
+    """What may go on to the client, one item for each read of the provider's stream.
+
+    Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
+    """
     if begun.first:
         yield begun.first
-    if begun.rest is None:
-        return
-    async for data in begun.rest:
-        ready = watch.feed(data)
-        if ready:
-            yield ready
-        if watch.problem is not None:
-            return
-    last = watch.end()
-    if last:
-        yield last
+    if begun.rest is not None:
+        async for data in begun.rest:
+            ready = watch.feed(data)
+            if ready:
+                yield ready
+            if watch.problem is not None:
+                raise ProblemError(watch.problem)
+        last = watch.end()
+        if last and watch.complete:  # else it is the half of a frame
+            yield last
+    if watch.problem is not None:
+        raise ProblemError(watch.problem)
+    if not watch.complete:
+        message = "The provider ended the stream before the answer was complete."
+        raise ProblemError(Problem(kind="upstream_truncated", message=message, spent="maybe"))
+
+
+def _shows_problem(data: bytes, job: Job) -> bool:
+    """Whether what the client was sent last holds the provider's own error."""
+    watch = job.dialect.watch(job.body)
+    watch.feed(data)
+    return watch.problem is not None
 
 
 def ids(call: str) -> Headers:
@@ -363,7 +375,7 @@ def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Rep
     if problem.should_retry is False:
         head.append((b"x-should-retry", b"false"))
     if problem.retry_after is not None:
-        seconds = min(max(1, round(problem.retry_after + 0.5)), 60)
+        seconds = min(max(1, math.ceil(problem.retry_after)), 60)
         head.append((b"retry-after", b"%d" % seconds))
     return Reply(status=problem.http_status, headers=head, body=dialect.problem(problem))
 

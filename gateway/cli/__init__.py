@@ -1,11 +1,9 @@
 """The command line: serve, and everything one wants to know before and after."""
 
-import sys
-
 import click
 
 from gateway.cli.session import Session
-from gateway.settings.mistake import ConfigError
+from gateway.settings.mistake import ConfigError, nearest
 
 _COMMANDS = {
     "serve": "Start the gateway.",
@@ -39,8 +37,24 @@ class _Lazy(click.Group):
             return None
         module = __import__(f"gateway.cli.{cmd_name}", fromlist=["command"])
         command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name)
-        command.params.append(_config())
+        if not any(option.name == "config" for option in command.params):
+            command.params.append(_config())
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}. {nearest(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                click.secho(str(mistake), fg="red", err=True)
+            ctx.exit(1)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -60,9 +74,4 @@ def cli(ctx: click.Context, config: str | None) -> None:
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 wrong or failed, 2 misused."""
-    try:
-        cli(prog_name="tiergate")
-    except ConfigError as error:
-        for mistake in error.mistakes:
-            click.echo(str(mistake), err=True)
-        sys.exit(1)
+    cli(prog_name="tiergate")

@@ -7,6 +7,7 @@ import click
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.core.target import TIERS
+from gateway.limits import keys
 from gateway.settings.mistake import ConfigError, Mistake
 
 
@@ -18,6 +19,7 @@ def command(session: Session, *, as_json: bool) -> None:
     mistakes: list[Mistake] = []
     try:
         mistakes += session.site.warnings
+        mistakes += _refusals(session)
     except ConfigError as error:
         mistakes += error.mistakes
     wrong = any(mistake.level == "error" for mistake in mistakes)
@@ -29,6 +31,16 @@ def command(session: Session, *, as_json: bool) -> None:
             click.secho(str(mistake), fg=color)
         _verdict(session, len(mistakes), wrong=wrong)
     sys.exit(1 if wrong else 0)
+
+
+def _refusals(session: Session) -> list[Mistake]:
+    """What keeps a valid configuration from starting here: keys, and labs that are all off."""
+    source, labs = session.source, session.site.built.catalogue.labs.values()
+    keys.load(source.config.keys, source.file.parent, session.environ.get("TIERGATE_KEYS", ""))
+    if any(lab.on for lab in labs):
+        return []
+    whys = "; ".join(f"{lab.name}: {lab.why}" for lab in labs) or "none is configured"
+    return [source.mistake(("labs",), f"no lab is on ({whys}).")]
 
 
 def _verdict(session: Session, count: int, *, wrong: bool) -> None:

@@ -8,7 +8,7 @@ import click
 from gateway.cli.session import Session, pass_session
 from gateway.cli.table import Column, draw
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.core.call import OPEN, Steer
 from gateway.core.decision import Decision, Plan
 from gateway.core.problem import ProblemError
 from gateway.dialects import OPENAI_CHAT
@@ -20,6 +20,7 @@ from gateway.routing.decide import decide
 @click.argument("prompt")
 @click.option("--model", default="auto", show_default=True, help="The model name it asks for.")
 @click.option("--lab", help="As the header x-tiergate-lab.")
+@click.option("--tier", help="As the header x-tiergate-tier.")
 @click.option(
     "--tag", "tags", multiple=True, help="As the header x-tiergate-tags; may be repeated."
 )
@@ -30,21 +31,22 @@ def command(
     prompt: str,
     model: str,
     lab: str | None,
+    tier: str | None,
     tags: tuple[str, ...],
     *,
     as_json: bool,
 ) -> None:
-    r"""Say what would be decided for PROMPT, and why; nothing is sent to anybody.
+    """Say what would be decided for PROMPT, and why; nothing is sent to anybody.
 
     PROMPT is a text, a file with a whole request body (.json), or - for one on standard input.
 
     \b
     tiergate explain "Prove that there are infinitely many primes."
     tiergate explain request.json --json
-    """
-    steer = Steer(lab=lab, tags=tags) if lab or tags else NO_STEER
+    """  # noqa: D301 - \b is click's sign that lines stay apart
+    steer = Steer(lab=lab or None, tier=tier or None, tags=tags)
     try:
-        decision, plan = _decide(session, _body(prompt, model), OPEN, steer)
+        decision, plan = _decide(session, _body(prompt, model), steer)
     except ProblemError as error:
         if as_json:
             click.echo(OPENAI_CHAT.problem(error.problem))
@@ -57,18 +59,29 @@ def command(
         _show(decision, plan)
 
 
-def _decide(session: Session, body: bytes, key: Key, steer: Steer) -> tuple[Decision, Plan]:
+def _decide(session: Session, body: bytes, steer: Steer) -> tuple[Decision, Plan]:
     prompt = OPENAI_CHAT.read(body).prompt
-    seen = features.read(prompt, OPENAI_CHAT.name, key, steer)
+    seen = features.read(prompt, OPENAI_CHAT.name, OPEN, steer)
     return decide(session.site.router, seen, OPENAI_CHAT)
 
 
 def _body(prompt: str, model: str) -> bytes:
     if prompt == "-":
         return sys.stdin.buffer.read()
-    if prompt.endswith(".json") and Path(prompt).is_file():
-        return Path(prompt).read_bytes()
-    return jsonio.dumps({"model": model, "messages": [{"role": "user", "content": prompt}]})
+    if prompt.endswith(".json"):
+        try:
+            return Path(prompt).read_bytes()
+        except OSError as error:
+            if not any(sign.isspace() for sign in prompt):  # a text that ends so has spaces
+                reason = (error.strerror or "").lower()
+                raise click.ClickException(f"{prompt} cannot be read: {reason}.") from None
+    content = _text(prompt)
+    return jsonio.dumps({"model": _text(model), "messages": [{"role": "user", "content": content}]})
+
+
+def _text(word: str) -> str:
+    """A word of the command line as Unicode, whatever bytes it was."""
+    return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _show(decision: Decision, plan: Plan) -> None:

@@ -1,6 +1,8 @@
 """`tiergate serve`: starts the gateway and says what it serves."""
 
+import errno
 import logging
+import os
 import socket
 import sys
 import time
@@ -9,10 +11,11 @@ import click
 import uvicorn
 
 from gateway.cli.session import Session, pass_session
-from gateway.compose import Gateway
+from gateway.compose import Gateway, data_folder
 from gateway.core.target import TIERS
 from gateway.http.app import VERSION, App
-from gateway.telemetry.log import Library, stderr
+from gateway.ledger.store import StoreError
+from gateway.telemetry.log import Library, Log, stderr
 
 
 @click.command("serve")
@@ -25,13 +28,14 @@ def command(session: Session, host: str | None, port: int | None) -> None:
     log = stderr(time.time)
     logging.getLogger().addHandler(Library(log))
     for warning in site.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    gateway = Gateway(site, session.environ, log, host=host)
+        click.secho(str(warning), fg="yellow", err=True)
     server = site.source.config.server
+    host, port = host or server.host, server.port if port is None else port
+    gateway = _gateway(session, log, host, port)
     config = uvicorn.Config(
         App(gateway),
-        host=host or server.host,
-        port=server.port if port is None else port,
+        host=host,
+        port=port,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http="httptools",  # its parser refuses request smuggling that the other one lets pass
         lifespan="on",
@@ -43,6 +47,38 @@ def command(session: Session, host: str | None, port: int | None) -> None:
         timeout_graceful_shutdown=25,
     )
     _Server(config, gateway).run()
+
+
+def _gateway(session: Session, log: Log, host: str, port: int) -> Gateway:
+    """The gateway, where it can listen and write: a reason in one line where it cannot."""
+    try:
+        _probe(host, port)
+    except OSError as error:
+        reason, hint = (error.strerror or str(error)).lower(), ""
+        if error.errno == errno.EADDRINUSE:
+            reason, hint = "another program listens there", " Choose another with --port."
+        message = f"Cannot listen on {host}, port {port}: {reason}.{hint}"
+        raise click.ClickException(message) from None
+    try:
+        return Gateway(session.site, session.environ, log, host=host)
+    except (OSError, StoreError) as error:
+        folder = data_folder(session.environ).absolute()
+        reason = getattr(error, "strerror", None) or str(error)
+        message = f"The data folder {folder} cannot be used: {reason}. TIERGATE_DATA moves it."
+        raise click.ClickException(message) from None
+
+
+def _probe(host: str, port: int) -> None:
+    """Raises OSError where nobody could listen now: the server itself would only log it."""
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
 
 
 class _Server(uvicorn.Server):

@@ -23,8 +23,10 @@ def command(session: Session, file: str | None, *, as_json: bool) -> None:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         reason = (error.strerror or "").lower()
-        raise ConfigError([Mistake(file=str(path), message=f"cannot be read: {reason}")]) from None
-    prompts = golden.read(yaml.read(text, str(path)).value, str(path))
+        raise ConfigError([Mistake(file=str(path), message=f"cannot be read: {reason}.")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([Mistake(file=str(path), message="is not UTF-8.")]) from None
+    prompts = golden.read(yaml.read(text, str(path)))
     verdicts = golden.run(session.site.router, prompts)
     failed = [verdict for verdict in verdicts if not verdict.passed]
     if as_json:

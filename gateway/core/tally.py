@@ -7,10 +7,12 @@ from gateway.core.decision import Decision
 from gateway.core.entry import Cache, Entry, State
 from gateway.core.loss import Loss
 from gateway.core.price import cost
+from gateway.core.problem import Problem
 from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
 
 _LONG = 200
+_UNSERVED: frozenset[State] = frozenset({"refused", "failed"})
 
 
 class Tally:
@@ -18,7 +20,7 @@ class Tally:
 
     __slots__ = (
         "account", "asked", "attempts", "cache", "call", "closed", "config", "decision",
-        "first_content", "losses", "served", "stream", "target", "upstream_id", "usage",
+        "first_content", "losses", "served", "spent", "stream", "target", "upstream_id", "usage",
     )  # fmt: skip
 
     def __init__(self, call: Call, config: str) -> None:
@@ -36,7 +38,13 @@ class Tally:
         self.served: str | None = None
         self.upstream_id: str | None = None
         self.first_content: float | None = None
+        self.spent = False
+        """An attempt that failed may have been billed."""
         self.closed = False
+
+    def fail(self, problem: Problem) -> None:
+        """Note an attempt that gave no answer."""
+        self.spent = self.spent or problem.spent == "maybe"
 
     def cost(self) -> Decimal | None:
         """USD of the answer so far; exactly zero for one from the cache, None where unknown."""
@@ -58,7 +66,6 @@ class Tally:
             raise RuntimeError("a call has one final entry")
         self.closed = True
         decision, target, usage = self.decision, self.target, self.usage or Usage()
-        free = state == "refused" and self.attempts == 0
         written = usage.cache_write
         return Entry(
             id=self.call.id,
@@ -91,7 +98,7 @@ class Tally:
             cache_write=sum(written.values()) if written else None,
             output=usage.output,
             reasoning=usage.reasoning,
-            cost=Decimal(0) if free else self.cost(),
+            cost=Decimal(0) if state in _UNSERVED and not self.spent else self.cost(),
             price=self._price(),
             first_content=self.first_content,
             duration=round(now - self.call.started, 6),

@@ -101,8 +101,13 @@ async def write(reply: Reply, send: Send) -> None:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
         return
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
     async with contextlib.aclosing(reply.stream) as stream:
+        # A stream that was begun accounts for itself however it ends; one that was not would not.
+        first = await anext(stream, b"")
+        start = {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
+        await send(start)
+        if first:
+            await send({"type": "http.response.body", "body": first, "more_body": True})
         async for data in stream:
             await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

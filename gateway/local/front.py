@@ -1,11 +1,11 @@
-"""The provider's HTTP door, an ASGI app: thinking is completed here, all else is relayed raw."""
+"""The provider's HTTP door, an ASGI app that relays raw all but chat completions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
-from gateway.local import thinking
+from gateway.local import chat
 from gateway.local.engine import Engine, Head, Reply
 
 type Scope = MutableMapping[str, Any]
@@ -42,9 +42,9 @@ class Front:
     def _reply(self, scope: Scope, body: bytes) -> Reply:
         path: bytes = scope["raw_path"]
         if scope["method"] == "POST" and path in _CHAT:
-            asked = thinking.read(body)
+            asked = chat.read(body)
             if asked is not None:
-                return thinking.reply(self._engine, asked)
+                return chat.reply(self._engine, asked)
         query: bytes = scope["query_string"]
         target = path + b"?" + query if query else path
         return self._engine.relay(scope["method"], target, scope["headers"], body)

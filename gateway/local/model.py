@@ -12,10 +12,11 @@ MAX_OUTPUT: Final = 256  # tokens, where a request names no limit of its own
 _WEIGHTS: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # A small model sometimes ends its turn before it has said anything. A grammar forbids the
-# end-of-turn token until there is a visible character and nothing else; llama.cpp checks it
-# against the one token it has sampled, so it costs no measurable time. A request's own
-# grammar, JSON schema or response format replaces it.
-_SPEAKS: Final = r'root ::= " "? [^ \t\r\n] .*'
+# end-of-turn token until there is a visible character and nothing after that; llama.cpp checks it
+# against the one token it has sampled, so it costs no measurable time. Nor may an answer begin
+# with a tag that closes or a control token, which a reader would not see. A request's own grammar,
+# JSON schema or response format replaces it.
+_SPEAKS: Final = r'root ::= " "? ([^ \t\r\n<] | "<" [^/|]) .*'
 
 
 class Absent(Exception):
@@ -63,6 +64,8 @@ class Model:
         settings.n_parallel = parallel
         settings.n_ctx = context
         settings.cache_ram_mib = 0  # its default would keep up to 8 GB of old prompts
+        # Between batches it looks whether the client has left, and lets the other requests move on.
+        settings.n_batch = settings.n_ubatch = 128
         settings.n_predict = MAX_OUTPUT
         settings.chat_template = Path(__file__).with_name("chat.jinja").read_text(encoding="utf-8")
         settings.default_template_kwargs = {"enable_thinking": "false"}

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.core.decision import Decision, Plan, Skipped, Source, Step
 from gateway.core.problem import Problem, ProblemError
-from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
+from gateway.core.target import TIERS, Catalogue, Lab, Place, Target, Tier
 from gateway.dialects import Dialect
 from gateway.routing import pin as pins
 from gateway.routing import prior
@@ -18,7 +18,7 @@ from gateway.routing.constraint import unfit
 from gateway.routing.features import Features
 from gateway.routing.guard import Bounds, bound
 from gateway.routing.pin import Pin
-from gateway.routing.rules import Rules, View
+from gateway.routing.rules import Choice, Rules, View
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,12 +63,16 @@ def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, 
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
     lab, tier, model, source, rule, confidence = _choose(router, view, pin, trace)
     known = _allowed(router, lab, call, pin, bounds, trace)
-    plan, tier = _plan(known, tier, model, call, dialect, bounds, trace, pinned=source == "pin")
+    if known.name != lab:
+        model = None
+    plan, tier, model = _plan(
+        known, tier, model, call, dialect, bounds, trace, pinned=source == "pin"
+    )
     decision = Decision(
         lab=known.name,
         tier=tier,
         source=source,
-        model=model if any(model in (t.model, t.name) for t in plan.targets) else None,
+        model=model,
         rule=rule,
         confidence=confidence,
         tags=tuple(sorted(bounds.tags)),
@@ -84,27 +88,36 @@ type _Chosen = tuple[str, Tier, str | None, Source, str | None, float | None]
 def _choose(router: Router, view: View, pin: Pin, trace: _Trace) -> _Chosen:
     if pin.tier is not None:
         return pin.lab, pin.tier, pin.model, "pin", None, None
-    lab, named = pin.lab, pin.named_lab
-    for choice in router.rules.choices:
-        if not choice.test(view):
-            continue
-        if choice.lab is not None and not named:
-            lab = choice.lab
-        effect = ", ".join(filter(None, (choice.lab, choice.tier, choice.model)))
-        trace.add("rule", choice.name, effect)
-        if choice.model is not None:
-            places = router.catalogue.models.get(choice.model, ())
-            place = next((p for p in places if p.lab == lab), places[0] if places else None)
-            if place is not None:
-                return place.lab, place.tier, choice.model, "rule", choice.name, None
-            trace.add("rule", f"{choice.model} is off", "ignored", matched=False)
-        if choice.tier is not None:
-            return lab, choice.tier, None, "rule", choice.name, None
-        break
-    else:
+    choice = next((choice for choice in router.rules.choices if choice.test(view)), None)
+    lab = pin.lab
+    if choice is None:
         if router.rules.choices:
             trace.add("rule", f"none of {len(router.rules.choices)} choices", matched=False)
+        return _classify(router, view.call, lab, trace)
+    if choice.lab is not None and not pin.named_lab:
+        lab = choice.lab
+    place = _place(router, choice, lab, pin)
+    model = choice.model if place is not None else None
+    effect = ", ".join(filter(None, (lab if choice.lab == lab else None, choice.tier, model)))
+    trace.add("rule", choice.name, effect)
+    if choice.lab not in (None, lab):
+        trace.add("rule", f"the caller named {lab}, not {choice.lab}", "ignored", matched=False)
+    if choice.model is not None and place is None:
+        why = f"{lab} does not serve it" if pin.named_lab else "it is off"
+        trace.add("rule", f"{choice.model}: {why}", "ignored", matched=False)
+    if place is not None:
+        return place.lab, place.tier, model, "rule", choice.name, None
+    if choice.tier is not None:
+        return lab, choice.tier, None, "rule", choice.name, None
     return _classify(router, view.call, lab, trace)
+
+
+def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
+    """Where the model of a choice stands: in the lab and the tier it names, where there is one."""
+    places = router.catalogue.models.get(choice.model or "", ())
+    own = [place for place in places if place.lab == lab]
+    found = own or ([] if pin.named_lab else list(places))
+    return next((place for place in found if place.tier == choice.tier), next(iter(found), None))
 
 
 def _classify(router: Router, call: Features, lab: str, trace: _Trace) -> _Chosen:
@@ -132,10 +145,11 @@ def _allowed(
     if may(lab) and labs[lab].on:
         return labs[lab]
     if not pin.named_lab:
-        for name, other in labs.items():
-            if other.on and may(name):
-                trace.add("guard", f"{lab} may not be used", f"lab {name}")
-                return other
+        for name in dict.fromkeys((pin.lab, router.catalogue.default_lab, *labs)):
+            if labs[name].on and may(name):
+                why = f"{lab} is off: {labs[lab].why}" if may(lab) else f"{lab} may not be used"
+                trace.add("constraint", why, f"lab {name}")
+                return labs[name]
     message = f"This key may not use the lab {lab!r} for this call."
     raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
 
@@ -150,33 +164,37 @@ def _plan(
     trace: _Trace,
     *,
     pinned: bool,
-) -> tuple[Plan, Tier]:
+) -> tuple[Plan, Tier, str | None]:
     """Targets of the tier that fit; of the nearest tier with one where the tier was not pinned."""
-    bounded = bounds.tier(tier)
-    if bounded != tier:
-        trace.add("guard", f"{tier} is out of bounds", bounded)
-        model = None
-    allowed = [
-        t for t in TIERS if bounds.tier(t) == t and (call.key.tiers is None or t in call.key.tiers)
-    ]
-    if bounded not in allowed:
-        message = f"This key may not use the tier {bounded!r}."
+    first = bounds.tier(tier)
+    if first != tier:
+        trace.add("guard", f"{tier} is out of bounds", first)
+    scope = call.key.tiers
+    allowed = [t for t in TIERS if bounds.tier(t) == t and (scope is None or t in scope)]
+    order = _near(first, allowed)
+    if not order or (pinned and first not in allowed):
+        message = f"This key may not use the tier {first!r}."
         raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
-    order = [bounded] if pinned else _near(bounded, allowed)
+    if order[0] != first:
+        trace.add("constraint", f"this key may not use {first}", order[0])
+    first = order[0]
+    tries: list[tuple[Tier, str | None]] = [(t, None) for t in ([first] if pinned else order)]
+    if model is not None and first == tier:
+        tries = [(tier, model), *([] if pinned else tries)]
     skipped: list[Skipped] = []
-    for candidate in order:
-        targets = _fitting(
-            lab, candidate, model if candidate == tier else None, call, dialect, skipped
-        )
-        if targets:
-            if candidate != bounded:
-                trace.add("constraint", f"no target of {bounded} can serve this call", candidate)
-            if skipped:
-                why = "; ".join(f"{item.target} {item.reason}" for item in skipped)
-                trace.add("plan", why, f"{len(targets)} of {len(targets) + len(skipped)} targets")
-            return Plan(targets=tuple(targets), skipped=tuple(skipped)), candidate
+    for candidate, only in tries:
+        targets = _fitting(lab, candidate, only, call, dialect, skipped)
+        if not targets:
+            continue
+        if (candidate, only) != tries[0]:
+            what = tries[0][1] or first
+            trace.add("constraint", f"no target of {what} can serve this call", candidate)
+        if skipped:
+            why = "; ".join(f"{item.target} {item.reason}" for item in skipped)
+            trace.add("plan", why, f"{len(targets)} of {len(targets) + len(skipped)} targets")
+        return Plan(targets=tuple(targets), skipped=tuple(skipped)), candidate, only
     reasons = "; ".join(dict.fromkeys(f"{item.target} {item.reason}" for item in skipped))
-    tried = f"{lab.name}/{bounded}" if pinned else f"lab {lab.name}"
+    tried = f"{lab.name}/{first}" if pinned else f"lab {lab.name}"
     message = f"No target of {tried} can serve this request: {reasons or 'it has none'}."
     raise ProblemError(Problem(kind="no_target", message=message, param="model"))
 
@@ -205,7 +223,8 @@ def _fitting(
             target = _bare(target)  # noqa: PLW2901 - the same target, said plainly
         reason = unfit(target, call, dialect)
         if reason:
-            skipped.append(Skipped(target.name, tier, reason))
+            skip = Skipped(target.name, tier, reason)
+            skipped += [] if skip in skipped else [skip]
         else:
             found.append(target)
     return found

@@ -6,8 +6,11 @@ import msgspec
 
 from gateway.core.decision import Step
 from gateway.core.problem import Problem, ProblemError
-from gateway.core.target import TIERS, Catalogue, Tier
+from gateway.core.target import TIERS, Catalogue, Lab, Tier
 from gateway.routing.features import Features
+
+_LONG = 100
+"""Characters of an unknown name that are looked at and repeated."""
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +34,7 @@ def read(call: Features, catalogue: Catalogue) -> Pin:
         asked = name
     named = call.steer.lab or _lab_of(asked, catalogue)
     lab = named or call.key.lab or catalogue.default_lab
-    _serving(lab, catalogue)
+    _serving(lab, catalogue, "x-tiergate-lab" if lab == call.steer.lab else "model")
     rest = asked.partition("/")[2] if _lab_of(asked, catalogue) else asked
     tier, model = _name(asked, rest, lab, catalogue, named=bool(named))
     if model is not None and tier is not None:
@@ -74,7 +77,7 @@ def _name(
         own = [place for place in places if place.lab == lab]
         if own or (places and not named):
             return (own or places)[0].tier, name
-    raise ProblemError(_unknown(asked, catalogue))
+    raise ProblemError(_unknown(asked, rest, lab, catalogue))
 
 
 def _place(model: str, lab: str, catalogue: Catalogue) -> tuple[str, Tier, str]:
@@ -83,15 +86,18 @@ def _place(model: str, lab: str, catalogue: Catalogue) -> tuple[str, Tier, str]:
     return place.lab, place.tier, model
 
 
-def _serving(lab: str, catalogue: Catalogue) -> None:
+def _serving(lab: str, catalogue: Catalogue, param: str) -> None:
     known = catalogue.labs.get(lab)
-    if known is None:
-        on = ", ".join(name for name, item in catalogue.labs.items() if item.on)
-        message = f"There is no lab {lab!r}. Labs that are on: {on}."
-        raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
-    if not known.on:
+    on = [name for name, item in catalogue.labs.items() if item.on]
+    if known is not None and known.on:
+        return
+    if known is not None:
         message = f"The lab {lab!r} is off: {known.why}."
-        raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
+    elif on:
+        message = f"There is no lab {lab!r}. Labs that are on: {', '.join(on)}."
+    else:
+        message = "No lab is on. `tiergate check` says why."
+    raise ProblemError(Problem(kind="model_not_found", message=message, param=param))
 
 
 def _tier(name: str) -> Tier:
@@ -102,14 +108,31 @@ def _tier(name: str) -> Tier:
     raise ProblemError(Problem(kind="invalid_request", message=message, param="x-tiergate-tier"))
 
 
-def _unknown(asked: str, catalogue: Catalogue) -> Problem:
-    names = ["auto", *TIERS, *catalogue.aliases, *catalogue.models]
-    names += [f"{lab}/{name}" for lab in catalogue.labs for name in ("auto", *TIERS)]
-    close = difflib.get_close_matches(asked[:100], names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    shown = asked if len(asked) <= 100 else f"{asked[:100]}..."
-    message = (
-        f"The model {shown!r} is not served here.{hint} "
-        "Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."
-    )
+def _unknown(asked: str, rest: str, lab: str, catalogue: Catalogue) -> Problem:
+    shown = repr(asked if len(asked) <= _LONG else f"{asked[:_LONG]}...")
+    off = next((why for item in catalogue.labs.values() for why in _off(item, (asked, rest))), "")
+    if asked in catalogue.models or rest in catalogue.models:
+        message = f"The lab {lab!r} does not serve the model {shown}."
+    elif off:
+        message = f"The model {shown} is off: {off}."
+    else:
+        names = ["auto", *TIERS, *catalogue.aliases, *catalogue.models]
+        names += [f"{name}/{tier}" for name in catalogue.labs for tier in ("auto", *TIERS)]
+        close = difflib.get_close_matches(asked[:_LONG], names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        message = (
+            f"The model {shown} is not served here.{hint} "
+            "Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."
+        )
     return Problem(kind="model_not_found", message=message, param="model")
+
+
+def _off(lab: Lab, names: tuple[str, ...]) -> list[str]:
+    """Why targets of these names are off."""
+    return [
+        target.provider.why
+        for targets in lab.tiers.values()
+        for target in targets
+        if not target.provider.on
+        and not {target.model, target.name, f"{lab.name}/{target.model}"}.isdisjoint(names)
+    ]

@@ -20,8 +20,12 @@ type Test = Callable[[View], bool]
 _CASELESS = re2.Options()
 _CASELESS.case_sensitive = False
 _CASELESS.log_errors = False
-_UNSPACED = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
-_EDGE = r"[^\pL\pN_]"
+_CASELESS.max_mem = 64_000_000
+"""Bytes that all patterns and their search may take; repetitions of classes are what is large."""
+_SCRIPTS = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
+"""Thai, Lao, Japanese and Chinese: written without spaces, so that their words have no edges."""
+_UNSPACED = re.compile(f"[{_SCRIPTS}]")
+_EDGE = rf"(?:[^\pL\pM\pN_]|[{_SCRIPTS}])"
 
 
 class View:
@@ -82,7 +86,7 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> Rules:
-    """Compile rules. Raises RuleError for a pattern that RE2 does not accept."""
+    """Compile rules. Raises RuleError for patterns that RE2 does not accept."""
     patterns = _Patterns()
     return Rules(
         tuple(
@@ -127,7 +131,14 @@ class _Patterns:
     def compiled(self) -> re2.Set | None:
         if not self._count:
             return None
-        self._set.Compile()
+        try:
+            self._set.Compile()
+        except re2.error:
+            message = (
+                "the patterns of all rules are too large together: "
+                "repeat less, as `.{0,40}` in place of `.{0,1000}`"
+            )
+            raise RuleError((), message) from None
         return self._set
 
 
@@ -210,7 +221,12 @@ def _names(when: When) -> Iterable[Test]:
 
 def _words(words: Iterable[str]) -> str:
     """A pattern for any of these words, whole; scripts without spaces have no word edges."""
-    spaced = [re2.escape(word) for word in words if _UNSPACED.search(word) is None]
-    loose = [re2.escape(word) for word in words if _UNSPACED.search(word) is not None]
+    spaced = [_spelt(word) for word in words if _UNSPACED.search(word) is None]
+    loose = [_spelt(word) for word in words if _UNSPACED.search(word) is not None]
     whole = [rf"(?:^|{_EDGE})(?:{'|'.join(spaced)})(?:{_EDGE}|$)"] if spaced else []
     return "|".join([*whole, *loose])
+
+
+def _spelt(word: str) -> str:
+    """A word or phrase as it stands in a text, where a line may end inside it."""
+    return r"\s+".join(re2.escape(part) for part in word.split())

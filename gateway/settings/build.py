@@ -1,11 +1,13 @@
 """A configuration turned into the values that decisions are made of."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import cast
 
 import msgspec
 
+from gateway.core import jsonio
 from gateway.core.facts import UNKNOWN, Facts
 from gateway.core.price import Price, Rates, Step
 from gateway.core.target import (
@@ -60,9 +62,20 @@ def build(source: Source, list_price: ListPrice) -> Built:
         default_tier=config.default.tier,
         aliases=config.aliases,
         models=places(labs),
-        version=source.version,
+        version=_version(source.version, labs),
     )
     return Built(catalogue, providers)
+
+
+def _version(written: str, labs: Mapping[str, Lab]) -> str:
+    """Of what is written and of what the environment makes of it: targets, and which are on."""
+    targets = [
+        (lab.name, tier, target.name, target.provider.on)
+        for lab in labs.values()
+        for tier, row in lab.tiers.items()
+        for target in row
+    ]
+    return hashlib.blake2b(jsonio.dumps([written, targets]), digest_size=6).hexdigest()
 
 
 def _providers(source: Source) -> dict[str, Provider]:
@@ -77,7 +90,8 @@ def _providers(source: Source) -> dict[str, Provider]:
 
 
 def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
-    accounts = tuple(Account(key, secret) for key, secret in part.accounts.items() if secret)
+    secrets = {key: secret.strip() for key, secret in part.accounts.items()}
+    accounts = tuple(Account(key, secret) for key, secret in secrets.items() if secret)
     why = _off(name, part, accounts, source)
     base = part.base_url.rstrip("/")
     return Provider(
@@ -106,7 +120,8 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
 
 def _off(name: str, part: ProviderPart, accounts: tuple[Account, ...], source: Source) -> str:
     if part.enable is not None and not part.enable:
-        return f"set {_needs(source, name, 'enable') or 'its `enable`'}"
+        needed = _needs(source, name, "enable")
+        return f"set {needed}" if needed else "its `enable` is off"
     if part.auth == "none" or part.optional_key or accounts:
         return ""
     return f"set {_needs(source, name, 'accounts') or 'an account'}"

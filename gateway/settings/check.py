@@ -7,7 +7,7 @@ from gateway.core.target import TIERS, Tier
 from gateway.settings.build import describe
 from gateway.settings.load import Source
 from gateway.settings.mistake import Mistake, Path, nearest
-from gateway.settings.schema import LabPart, TargetPart, When
+from gateway.settings.schema import LabPart, Range, TargetPart, When
 
 _SOON = timedelta(days=30)
 _ASKABLE = ("auto", *TIERS)
@@ -22,6 +22,7 @@ def errors(source: Source, dialects: frozenset[str], styles: frozenset[str]) -> 
         *_defaults(source),
         *_guards(source),
         *_choices(source),
+        *_conditions(source, dialects),
         *_names(source),
     ]
     return sorted(found, key=lambda item: (item.file, item.line or 0))
@@ -126,10 +127,17 @@ def _askable(source: Source, name: str) -> bool:
     lab, slash, rest = name.partition("/")
     if slash and lab in source.config.labs and rest in _ASKABLE:
         return True
-    return name in _ASKABLE or any(
-        name in (target.model, f"{provider}/{target.model}")
+    behind = {f"{lab}/{target.model}" for _, lab, _, _, target in targets(source)}
+    return name in _ASKABLE or name in behind | _served(source)
+
+
+def _served(source: Source) -> set[str]:
+    """Models of targets, alone and behind their provider."""
+    return {
+        name
         for *_, provider, target in targets(source)
-    )
+        for name in (target.model, f"{provider}/{target.model}")
+    }
 
 
 def _guards(source: Source) -> Iterator[Mistake]:
@@ -159,12 +167,38 @@ def _choices(source: Source) -> Iterator[Mistake]:
         if choice.lab is not None and choice.lab not in config.labs:
             hint = nearest(choice.lab, config.labs)
             yield source.mistake((*here, "lab"), f"no lab {choice.lab!r}.", hint)
-        if choice.model is not None and not _askable(source, choice.model):
-            known = {target.model for *_, target in targets(source)}
-            hint = nearest(choice.model, known)
+        if choice.model is not None and choice.model not in _served(source):
+            hint = nearest(choice.model, {target.model for *_, target in targets(source)})
             yield source.mistake(
                 (*here, "model"), f"no target has the model {choice.model!r}.", hint
             )
+
+
+def _conditions(source: Source, dialects: frozenset[str]) -> Iterator[Mistake]:
+    config = source.config
+    rules = [("guards", at, rule.when) for at, rule in enumerate(config.guards)]
+    rules += [("choices", at, rule.when) for at, rule in enumerate(config.choices)]
+    for kind, at, when in rules:
+        for path, part in _parts((kind, at, "when"), when):
+            for name, value in part:
+                if isinstance(value, Range) and value.min is not None and value.max is not None:
+                    if value.min <= value.max:
+                        continue
+                    yield source.mistake((*path, name), "min is above max: it never holds.")
+            for dialect in part.dialect or ():
+                if dialect not in dialects:
+                    hint = nearest(dialect, dialects)
+                    yield source.mistake((*path, "dialect"), f"no dialect {dialect!r}.", hint)
+
+
+def _parts(path: Path, when: When) -> Iterator[tuple[Path, When]]:
+    """A condition and all that stand inside it."""
+    yield path, when
+    for name, inner in (("any", when.any), ("all", when.all)):
+        for at, item in enumerate(inner or ()):
+            yield from _parts((*path, name, at), item)
+    if when.not_ is not None:
+        yield from _parts((*path, "not"), when.not_)
 
 
 def _names(source: Source) -> Iterator[Mistake]:
@@ -191,11 +225,21 @@ def _doubtful(source: Source, today: date) -> Iterator[Mistake]:
         if ends is not None and ends <= today + _SOON:
             word = "has retired on" if ends <= today else "retires on"
             yield source.mistake((*path, "model"), f"{target.model} {word} {ends}.", warn=True)
-    for at, choice in enumerate(config.choices[:-1]):
-        if choice.when == When():
-            rest = f"choices {at + 1} to {len(config.choices) - 1} are never reached."
-            yield source.mistake(("choices", at), f"matches every call: {rest}", warn=True)
-            break
+    yield from _unreached(source)
+    for name, part in config.models.items():
+        steps = [part.price, *part.price.above] if part.price is not None else []
+        if any(rates.input is None or rates.output is None for rates in steps):
+            message = "lacks `input` or `output`: calls have no cost where it is needed."
+            yield source.mistake(("models", name, "price"), message, warn=True)
+
+
+def _unreached(source: Source) -> Iterator[Mistake]:
+    choices = source.config.choices
+    for at, choice in enumerate(choices):
+        first = next((c for c in choices[:at] if c.when in (When(), choice.when)), None)
+        if first is not None:
+            message = f"is never reached: {first.name!r} matches first."
+            yield source.mistake(("choices", at), message, warn=True)
 
 
 def _day(text: str) -> date | None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path as File
 
+import msgspec
 from dotenv import dotenv_values
 
 from gateway.settings import yaml
@@ -11,6 +12,8 @@ from gateway.settings.mistake import ConfigError, Mistake, nearest
 
 RESERVED = frozenset({"config", "data", "secret", "admin_key", "keys"})
 """TIERGATE_ names that are no settings."""
+_FIXED = frozenset({"version", "include"})
+"""Keys that only a file can give."""
 
 _START = re.compile(r"\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -19,11 +22,19 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class Unset(Exception):
     """A variable or file that a string needs and that is not there."""
 
+    def __init__(self, message: str, *, variable: bool = False) -> None:
+        super().__init__(message)
+        self.variable = variable
+        """It is a variable that is not set."""
+
 
 def read(folder: File, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, over what a `.env` in the folder says."""
-    found = {name: value for name, value in dotenv_values(folder / ".env").items() if value}
-    return {**found, **environ}
+    """The environment, over what a `.env` in the folder says. Raises ConfigError."""
+    try:
+        said = dotenv_values(folder / ".env", encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError([Mistake(file=".env", message="is not UTF-8.")]) from None
+    return {**{name: value for name, value in said.items() if value}, **environ}
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:
@@ -66,25 +77,41 @@ def _one(inside: str, environ: Mapping[str, str]) -> str:
     if _NAME.fullmatch(name) is None:
         raise Unset(f"${{{inside}}} is neither ${{NAME}}, ${{NAME:-default}} nor ${{file:/path}}")
     value = environ.get(name, "")
-    if value or not default:
-        if not value and not default:
-            raise Unset(f"the environment variable {name} is not set")
-        return value
-    return expand(rest, environ)
+    if not value and not default:
+        raise Unset(f"the environment variable {name} is not set", variable=True)
+    return value or expand(rest, environ)
 
 
 def overrides(
     environ: Mapping[str, str], known: frozenset[str]
-) -> dict[tuple[str, ...], yaml.Value]:
-    """Settings that TIERGATE_<PATH> gives, by path. Raises ConfigError for a path that is none."""
+) -> tuple[dict[tuple[str, ...], yaml.Value], list[Mistake]]:
+    """Settings that TIERGATE_<PATH> gives, by path, the shorter first; and those that give none.
+
+    A single word that is no setting is left to other programs; an empty variable is not set.
+    """
     found: dict[tuple[str, ...], yaml.Value] = {}
+    mistakes: list[Mistake] = []
     for name, text in environ.items():
-        if not name.startswith("TIERGATE_"):
+        if not name.startswith("TIERGATE_") or not text:
             continue
         path = tuple(name.removeprefix("TIERGATE_").lower().split("__"))
-        if path[0] in known and path[0] not in RESERVED:
-            found[path] = yaml.read(text, name).value
-        elif len(path) > 1:
-            message = f"no setting is called {path[0]!r}."
-            raise ConfigError([Mistake(file=name, message=message, hint=nearest(path[0], known))])
-    return found
+        try:
+            if path[0] in known - RESERVED - _FIXED:
+                found[path] = yaml.read(text, name).value
+            elif hint := _meant(name, path, sorted(known - RESERVED - _FIXED)):
+                mistakes.append(Mistake(file=name, message="no setting.", hint=hint))
+        except ConfigError as error:
+            mistakes += [msgspec.structs.replace(item, line=None) for item in error.mistakes]
+    return dict(sorted(found.items(), key=lambda item: (len(item[0]), item[0]))), mistakes
+
+
+def _meant(name: str, path: tuple[str, ...], known: list[str]) -> str:
+    if path == ("include",):
+        return "Write `include` in the file."
+    if len(path) > 1:
+        return nearest(path[0], known)
+    for word in known:
+        if path[0].startswith(f"{word}_"):
+            right = f"TIERGATE_{word.upper()}__{name[len(f'TIERGATE_{word}_') :]}"
+            return f"Two underscores stand between levels: {right}."
+    return ""

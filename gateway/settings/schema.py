@@ -7,7 +7,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
@@ -17,24 +17,40 @@ _SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _size(value: object) -> object:
-    text = value if isinstance(value, str) else ""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", text)
-    return int(float(match[1]) * _SIZES[match[2] or ""]) if match else value
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", value)
+    if match is None:
+        raise ValueError("must be a size, as 500KB, 32MB or 1GB")
+    return int(Decimal(match[1]) * _SIZES[match[2] or ""])
 
 
 def _span(value: object) -> object:
-    text = value if isinstance(value, str) else ""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", text)
-    return float(match[1]) * _SPANS[match[2] or ""] if match else value
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", value)
+    if match is None:
+        raise ValueError("must be a duration, as 500ms, 90s, 15m, 1h or 7d")
+    return float(match[1]) * _SPANS[match[2] or ""]
 
 
 def _many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _switch(value: object) -> object:
+    """Empty where something is switched off, in whatever word people have for it."""
+    text = str(value).lower() if isinstance(value, bool) else value
+    return "" if text in ("false", "no", "off", "0") else text
+
+
 type Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
-type Span = Annotated[float, BeforeValidator(_span), Field(ge=0)]
+type Span = Annotated[float, BeforeValidator(_span), Field(ge=0, allow_inf_nan=False)]
 type Words = Annotated[list[str], BeforeValidator(_many)]
+type Some = Annotated[list[Word], BeforeValidator(_many), Field(min_length=1)]
+"""One at least: a condition on none of them would never hold."""
+type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+type Switch = Annotated[str, BeforeValidator(_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type Usd = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
 type Tokens = Annotated[int, Field(ge=0)]
@@ -105,21 +121,21 @@ class ProviderPart(Part):
     """An HTTP API that serves models."""
 
     base_url: str = ""
-    dialects: dict[str, str]
+    dialects: Annotated[dict[str, str], Field(min_length=1)]
     """All it speaks, each with its path or whole URL."""
     auth: Auth = "bearer"
-    accounts: dict[str, str] = {}
+    accounts: Annotated[dict[str, str], Field(repr=False)] = {}
     """Credentials by name; several are tried in order."""
     optional_key: bool = False
     """Serves without a credential too: self-hosted engines."""
-    enable: str | None = None
-    """On where this is not empty: "${VLLM_BASE_URL:-}"."""
-    headers: dict[str, str] = {}
+    enable: Switch | None = None
+    """On where this is neither empty nor a no: "${VLLM_BASE_URL:-}"."""
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
     stream_usage: Literal["ask", "always"] = "ask"
     refuses: Words = []
     timeouts: TimersPart = TimersPart()
-    proxy: str | None = None
+    proxy: Annotated[str | None, Field(repr=False)] = None
     command: list[str] = []
     """A local engine, started once, watched and stopped; its address replaces `base_url`."""
     start: Literal["always", "alone"] = "always"
@@ -222,10 +238,10 @@ class Range(Part):
 class When(Part):
     """Conditions; all that are written must hold."""
 
-    any: list["When"] | None = None
-    all: list["When"] | None = None
+    any: Annotated[list["When"], Field(min_length=1)] | None = None
+    all: Annotated[list["When"], Field(min_length=1)] | None = None
     not_: Annotated["When | None", Field(alias="not")] = None
-    keywords: Words | None = None
+    keywords: Some | None = None
     """One of these words stands in the last user turn, whole and in any case."""
     matches: str | None = None
     """A regular expression (RE2) that the last user turn contains, in any case."""
@@ -235,16 +251,16 @@ class When(Part):
     code: Range | None = None
     maths: Range | None = None
     tools: bool | None = None
-    tool_names: Words | None = None
+    tool_names: Some | None = None
     tool_loop: bool | None = None
     images: bool | None = None
     json_schema: bool | None = None
     stream: bool | None = None
-    dialect: Words | None = None
-    asked: Words | None = None
+    dialect: Some | None = None
+    asked: Some | None = None
     """The model name in the request."""
-    key: Words | None = None
-    tag: Words | None = None
+    key: Some | None = None
+    tag: Some | None = None
 
 
 class GuardPart(Part):

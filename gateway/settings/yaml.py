@@ -16,6 +16,8 @@ from gateway.settings.mistake import ConfigError, Mistake, Path, written
 type Value = dict[str, Value] | list[Value] | str | int | float | bool | None
 
 _DEPTH = 50
+_MOST = 100_000
+"""Values of a document, each use of an anchor counted: a few lines can ask for a billion."""
 
 
 class Document(msgspec.Struct):
@@ -48,10 +50,16 @@ def read(text: str, file: str) -> Document:
 class _Reader:
     def __init__(self, document: Document) -> None:
         self.document = document
+        self.count = 0
 
     def value(self, node: Node, path: Path) -> Value:
+        self.count += 1
         if len(path) > _DEPTH:
-            raise self.wrong(node, path, "nested too deeply")
+            raise self.wrong(node, path[:3], "nested too deeply")
+        if self.count > _MOST:
+            raise self.wrong(node, path[:3], f"more than {_MOST:,} values")
+        if str(node.tag).partition("tag:yaml.org,2002:")[2] not in _KINDS:
+            raise self.wrong(node, path, f"the tag {node.tag} means nothing here")
         if isinstance(node, MappingNode):
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):
@@ -60,9 +68,7 @@ class _Reader:
                 self.document.lines[*path, at] = item.start_mark.line + 1
                 items.append(self.value(item, (*path, at)))
             return items
-        if isinstance(node, ScalarNode):
-            return self.scalar(node, path)
-        raise self.wrong(node, path, "cannot be read")
+        return self.scalar(node, path)
 
     def mapping(self, node: MappingNode, path: Path) -> Value:
         found: dict[str, Value] = {}
@@ -70,13 +76,15 @@ class _Reader:
             if not isinstance(key, ScalarNode):
                 raise self.wrong(key, path, "a key must be a plain word")
             name = str(key.value)
+            if str(key.tag).endswith(":merge"):
+                raise self.wrong(key, path, "YAML 1.2 has no merge key <<: write the keys out")
             if name in found:
                 raise self.wrong(key, (*path, name), "this key is given twice")
             self.document.lines[*path, name] = key.start_mark.line + 1
             found[name] = self.value(item, (*path, name))
         return found
 
-    def scalar(self, node: ScalarNode, path: Path) -> Value:
+    def scalar(self, node: Node, path: Path) -> Value:
         kind = str(node.tag).rpartition(":")[2]
         text = str(node.value)
         try:
@@ -95,6 +103,11 @@ def _whole(text: str) -> int:
     base = 0 if digits.lstrip("+-").startswith(("0x", "0o", "0b")) else 10
     return int(digits, base)
 
+
+_KINDS = frozenset(
+    {"map", "seq", "str", "null", "bool", "int", "float", "timestamp", "value", "merge"}
+)
+"""Tags that plain YAML has. A date is a text, and so are `=` and `<<` where they are values."""
 
 _SCALARS: Mapping[str, Callable[[str], Value]] = {
     "null": lambda _: None,

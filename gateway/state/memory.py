@@ -30,8 +30,9 @@ class Memory:
         """Bytes in use, overhead included."""
         return self._size
 
-    def __len__(self) -> int:
-        """Count the entries, expired ones that nobody has asked for included."""
+    @property
+    def count(self) -> int:
+        """Entries held, expired ones that nobody has asked for included."""
         return len(self._items)
 
     async def get(self, key: str) -> bytes | None:

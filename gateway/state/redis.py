@@ -22,10 +22,8 @@ from redis.backoff import NoBackoff
 
 PREFIX = "tiergate:"
 
-_DEADLINE = 0.1
-"""Seconds that one operation may take, whatever it consists of."""
-_STEP = 0.05
-"""Seconds to connect, to write and to read; each is a part of an operation."""
+DEADLINE = 0.1
+"""Seconds that one operation may take, whatever it consists of; half of it for each step."""
 _PAUSE = 1.0
 """Seconds between two pings of a server that is gone."""
 _QUIET = 60.0
@@ -50,16 +48,22 @@ class Redis:
     """A Store in Redis. `note` is told each time that it is lost, found again, or refuses."""
 
     def __init__(
-        self, url: str, *, note: Callable[[str], None], clock: Callable[[], float]
+        self,
+        url: str,
+        *,
+        note: Callable[[str], None],
+        clock: Callable[[], float],
+        deadline: float = DEADLINE,
     ) -> None:
-        """Connect later, when first used; `clock` is monotonic seconds.
+        """Connect later, when first used; `clock` is monotonic seconds, `deadline` seconds.
 
         Raises ValueError for a URL that is not redis://, rediss:// or unix://, or that names an
         option which the client does not know.
         """
         self._note = note
         self._clock = clock
-        self._options = _options(url)
+        self._deadline = deadline
+        self._options = _options(url, deadline / 2)
         self._where = str(
             self._options.get("path")
             or f"{self._options.get('host', 'localhost')}:{self._options.get('port', 6379)}"
@@ -78,12 +82,12 @@ class Redis:
         return not self._lost()
 
     async def get(self, key: str) -> bytes | None:
-        """The value of a key; None within 100 ms where it does not answer."""
+        """The value of a key; None within the deadline where it does not answer."""
         value = await self._ask(lambda redis: redis.get(PREFIX + key))
         return value if isinstance(value, bytes) else None
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep a value; not at all where that cannot be done within 100 ms."""
+        """Keep a value; not at all where that cannot be done within the deadline."""
         if ttl > 0:
             milliseconds = max(1, int(ttl * 1000))
             await self._ask(
@@ -92,11 +96,16 @@ class Redis:
             )
 
     async def close(self) -> None:
-        """Close every connection, those of dropped clients too; within 200 ms."""
+        """Close every connection, those of dropped clients too; within two deadlines."""
         self._closed = True
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self.settle()
         await _discard(self._client)
+
+    async def settle(self) -> None:
+        """Wait for what goes on in the background: pings, and connections that are being closed."""
+        while self._tasks:
+            done, _ = await asyncio.wait(self._tasks)
+            self._tasks -= done
 
     async def _ask(
         self, command: Callable[[client.Redis], Awaitable[object]], *, large: bool = False
@@ -106,7 +115,7 @@ class Redis:
             return None
         used = None
         try:
-            async with asyncio.timeout(_DEADLINE), self._slots:
+            async with asyncio.timeout(self._deadline), self._slots:
                 if self._lost():  # since this call waits for a slot
                     return None
                 used = self._client
@@ -150,7 +159,7 @@ class Redis:
 
     async def _ping(self) -> None:
         try:
-            async with asyncio.timeout(_DEADLINE):
+            async with asyncio.timeout(self._deadline):
                 await self._client.ping()
         except exceptions.ResponseError:
             pass  # forbidden, but by a server that is there
@@ -186,8 +195,11 @@ async def _discard(dropped: client.Redis) -> None:
         await dropped.aclose()
 
 
-def _options(url: str) -> dict[str, Any]:
-    """What the connection pool is made of: the URL's own options, but for those that bound time."""
+def _options(url: str, step: float) -> dict[str, Any]:
+    """What the connection pool is made of: the URL's own options, but for those that bound time.
+
+    `step` is seconds to connect, to write and to read, each.
+    """
     try:
         options: dict[str, Any] = {**parse_url(url)}
     except ValueError:
@@ -197,8 +209,8 @@ def _options(url: str) -> dict[str, Any]:
     options.pop("timeout", None)  # of a pool that waits: the slots do that
     options |= {
         "max_connections": _CONNECTIONS,
-        "socket_connect_timeout": _STEP,
-        "socket_timeout": _STEP,
+        "socket_connect_timeout": step,
+        "socket_timeout": step,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_timeout": False,
         "retry_on_error": [],

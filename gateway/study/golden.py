@@ -1,5 +1,6 @@
 """Golden prompts: what should be decided for each, and whether it is."""
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -7,11 +8,12 @@ import msgspec
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.problem import ProblemError
 from gateway.core.prompt import Prompt
-from gateway.core.target import Tier
+from gateway.core.target import TIERS, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
 from gateway.routing.decide import Router, decide
-from gateway.settings.mistake import ConfigError, Mistake
+from gateway.settings import yaml
+from gateway.settings.mistake import ConfigError, Mistake, Path, written
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,16 +44,38 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return self.tier == wanted.tier and wanted.lab in (None, self.lab)
 
 
-def read(value: object, file: str) -> list[Golden]:
-    """Read a file's value, `prompts: [{prompt:, tier:, ...}]`. Raises ConfigError."""
+def read(document: yaml.Document) -> list[Golden]:
+    """Read a file, `prompts: [{prompt:, tier:, ...}]`. Raises ConfigError."""
     try:
-        return msgspec.convert(value, _File).prompts
+        prompts = msgspec.convert(document.value, _File).prompts
     except msgspec.ValidationError as error:
-        raise ConfigError([Mistake(file=file, message=str(error))]) from None
+        raise ConfigError([_mistake(document, str(error))]) from None
+    if not prompts:
+        raise ConfigError([Mistake(file=document.file, message="names no prompts.")])
+    return prompts
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     prompts: list[Golden]
+
+
+def _mistake(document: yaml.Document, said: str) -> Mistake:
+    """A finding of msgspec, "what is wrong - at `$.prompts[0].tier`", with its line."""
+    message, _, place = said.partition(" - at `$")
+    words = re.findall(r"[^.\[\]`]+", place)
+    path: Path = tuple(int(word) if word.isdigit() else word for word in words)
+    line = next(
+        (
+            document.lines[path[:end]]
+            for end in range(len(path), 0, -1)
+            if path[:end] in document.lines
+        ),
+        1,
+    )
+    hint = f"A tier is {', '.join(TIERS)}." if path[-1:] == ("tier",) else ""
+    return Mistake(
+        file=document.file, line=line, path=written(path), message=f"{message}.", hint=hint
+    )
 
 
 def run(router: Router, prompts: Iterable[Golden]) -> list[Verdict]:

@@ -1,6 +1,7 @@
 """One upstream request of a call, up to its commit point: an answer begun, or a Problem."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
@@ -30,6 +31,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """On the running loop's clock, seconds."""
     dialling: Callable[[Target, Account], None]
     """Told before each request is sent."""
+    failing: Callable[[Problem], None]
+    """Told of each attempt that gave no answer."""
 
 
 class Begun(msgspec.Struct, kw_only=True):
@@ -68,7 +71,11 @@ class Upstream:
         """The first answer that the plan gives. Raises ProblemError when none does."""
 
         async def attempt(candidate: Candidate) -> Begun:
-            return await self._attempt(job, candidate)
+            try:
+                return await self._attempt(job, candidate)
+            except ProblemError as error:
+                job.failing(error.problem)
+                raise
 
         order = candidates(job.plan.targets)
         try:
@@ -179,7 +186,9 @@ def _retry_after(answer: Answer) -> float | None:
     headers: Mapping[str, float] = {"retry-after-ms": 0.001, "retry-after": 1.0}
     for name, unit in headers.items():
         try:
-            return max(float(answer.header(name) or ""), 0.0) * unit
+            seconds = float(answer.header(name) or "") * unit
         except ValueError:
             continue
+        if 0 <= seconds < math.inf:
+            return seconds
     return None

@@ -23,7 +23,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         made = Memory(64_000_000, clock=time.monotonic)
     else:
         url = request.getfixturevalue("redis_url")
-        made = Redis(url, note=notes.append, clock=time.monotonic)
+        made = Redis(url, note=notes.append, clock=time.monotonic, deadline=10.0)
     yield made
     await made.close()
     assert notes == []

@@ -25,13 +25,7 @@ def objects(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, bytes]]]:
     """An object as bytes with space anywhere, and its members in order, repeats too."""
     parts = draw(st.lists(st.tuples(NAMES, VALUES), max_size=6))
     written = [
-        draw(SPACE)
-        + jsonio.dumps(name)
-        + draw(SPACE)
-        + b":"
-        + draw(SPACE)
-        + value
-        + draw(SPACE)
+        draw(SPACE) + jsonio.dumps(name) + draw(SPACE) + b":" + draw(SPACE) + value + draw(SPACE)
         for name, value in parts
     ]
     body = draw(SPACE) + b"{" + (b",".join(written) or draw(SPACE)) + b"}" + draw(SPACE)
@@ -67,11 +61,15 @@ def test_members_of_what_is_no_object_are_refused(data: bytes) -> None:
 
 def test_dumps_is_compact_and_writes_money_as_a_string() -> None:
     """USD never passes through a float."""
-    assert jsonio.dumps({"cost": Decimal("0.10"), "n": [1, None]}) == b'{"cost":"0.10","n":[1,null]}'
+    assert (
+        jsonio.dumps({"cost": Decimal("0.10"), "n": [1, None]}) == b'{"cost":"0.10","n":[1,null]}'
+    )
 
 
 @given(objects())
-def test_members_are_the_bytes_that_stood_there(made: tuple[bytes, list[tuple[str, bytes]]]) -> None:
+def test_members_are_the_bytes_that_stood_there(
+    made: tuple[bytes, list[tuple[str, bytes]]],
+) -> None:
     """1.50 stays 1.50, big integers and escapes stay, and of a repeated name the last value counts."""
     body, parts = made
     found = {name: bytes(memoryview(raw)) for name, raw in jsonio.members(body).items()}
@@ -79,7 +77,9 @@ def test_members_are_the_bytes_that_stood_there(made: tuple[bytes, list[tuple[st
 
 
 @given(objects())
-def test_joined_members_read_as_the_same_object(made: tuple[bytes, list[tuple[str, bytes]]]) -> None:
+def test_joined_members_read_as_the_same_object(
+    made: tuple[bytes, list[tuple[str, bytes]]],
+) -> None:
     """Joining loses repeats and the space between members, and nothing else."""
     body, parts = made
     joined = jsonio.join(jsonio.members(body))

@@ -107,6 +107,8 @@ def test_written_tokens_are_input_where_writing_has_no_price() -> None:
 def test_a_lifetime_has_its_own_price() -> None:
     """Anthropic: an hour costs more than five minutes."""
     by = {"5m": Decimal("3.75"), "1h": Decimal(6)}
-    rates = Rates(input=Decimal(3), cache_write=Decimal("3.75"), cache_write_by=by, output=Decimal(15))
+    rates = Rates(
+        input=Decimal(3), cache_write=Decimal("3.75"), cache_write_by=by, output=Decimal(15)
+    )
     usage = Usage(input=0, cache_write={"5m": 1_000_000, "1h": 1_000_000}, output=0)
     assert cost(usage, Price(rates=rates, version="v")) == Decimal("9.75")

@@ -6,9 +6,10 @@ import pytest
 
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
-from gateway.core.entry import Entry
+from gateway.core.entry import Entry, State
 from gateway.core.loss import Loss
 from gateway.core.price import Price, Rates
+from gateway.core.problem import Problem
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Provider, Target
 from gateway.core.usage import Usage
@@ -59,15 +60,28 @@ def test_a_call_that_got_nowhere_has_nothing_but_what_it_was() -> None:
     assert entry == expected
 
 
-@pytest.mark.parametrize("state", ["failed", "aborted", "estimated", "refused"])
-def test_what_was_sent_and_not_told_has_no_cost(state: str) -> None:
-    """A provider may have billed it: unknown, never zero."""
+@pytest.mark.parametrize("state", ["aborted", "estimated"])
+def test_what_was_answered_and_not_told_has_no_cost(state: State) -> None:
+    """A provider has billed it, nobody knows how much: unknown, never zero."""
     tally = answered()
     tally.usage = None
-    entry = tally.close(state, 502, 51.0, aborted_by="upstream")  # type: ignore[arg-type] - a state
+    entry = tally.close(state, 502, 51.0, aborted_by="upstream")
     assert entry.cost is None
     assert entry.input is entry.output is entry.cache_write is None
     assert entry.aborted_by == "upstream"
+
+
+@pytest.mark.parametrize("state", ["failed", "refused"])
+def test_what_failed_cost_nothing_where_no_attempt_can_have_been_billed(state: State) -> None:
+    """One that may have been, also one of several, leaves it open."""
+    free = Problem(kind="upstream_overloaded", message="m")
+    billed = Problem(kind="upstream_timeout", message="m", spent="maybe")
+    for problems, cost in (((), Decimal(0)), ((free,), Decimal(0)), ((billed, free), None)):
+        tally = answered()
+        tally.usage = None
+        for problem in problems:
+            tally.fail(problem)
+        assert tally.close(state, 503, 51.0).cost == cost
 
 
 def test_a_hit_costs_nothing_and_has_no_price() -> None:

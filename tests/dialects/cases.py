@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -17,7 +18,9 @@ HERE = Provider(name="here", doors={OPENAI_CHAT.name: "https://here.test/v1/chat
 
 def target(model: str = "m", *, facts: Facts = UNKNOWN, **more: Any) -> Target:
     """A target; members of its provider are given as provider_<name>."""
-    own = {name.removeprefix("provider_"): more.pop(name) for name in list(more) if "provider_" in name}
+    own = {
+        name.removeprefix("provider_"): more.pop(name) for name in list(more) if "provider_" in name
+    }
     provider = Provider(name="here", doors=HERE.doors, **own) if own else HERE
     return Target(provider=provider, model=model, facts=facts, **more)
 
@@ -36,14 +39,25 @@ def ask(*, stream: bool = False, usage: bool = False, n: int = 1) -> Body:
 
 def sse(*chunks: Object | bytes, done: bool = True) -> bytes:
     """Chunks as a stream; bytes are frames of their own."""
-    frames = [c if isinstance(c, bytes) else b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks]
+    frames = [
+        c if isinstance(c, bytes) else b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks
+    ]
     return b"".join(frames) + (b"data: [DONE]\n\n" if done else b"")
 
 
-def chunk(delta: Object | None = None, *, index: int = 0, finish: str | None = None, **more: Any) -> Object:
+def chunk(
+    delta: Object | None = None, *, index: int = 0, finish: str | None = None, **more: Any
+) -> Object:
     """One chunk with one choice."""
     choice = {"index": index, "delta": delta or {}, "finish_reason": finish}
-    return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m-1", "choices": [choice], **more}
+    return {
+        "id": "c1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m-1",
+        "choices": [choice],
+        **more,
+    }
 
 
 def told(usage: Object) -> Object:
@@ -54,10 +68,10 @@ def told(usage: Object) -> Object:
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     """Bytes in pieces that end at the cuts."""
     at = [0, *sorted({cut for cut in cuts if 0 < cut < len(data)}), len(data)]
-    return [data[a:b] for a, b in zip(at, at[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(at)]
 
 
-TEXT = st.text(alphabet=st.sampled_from("ab\n\"\\\u00e9\u4e16\u2028\U0001f600 {}[]:,"), max_size=8)
+TEXT = st.text(alphabet=st.sampled_from('ab\n"\\\u00e9\u4e16\u2028\U0001f600 {}[]:,'), max_size=8)
 """Short text of what is hard on the wire: quotes, escapes, two to four bytes a character, U+2028."""
 
 SPACE = st.sampled_from(["", "", "", " ", "\n", "\t", "\r\n  "])
@@ -74,14 +88,29 @@ def strings(draw: st.DrawFn) -> str:
 
 
 NUMBERS = st.sampled_from(
-    ["0", "-0", "1", "1.50", "0.70", "1e3", "1E+3", "-1.0e-2", "12345678901234567890123", "0.1000000000000000055511"]
+    [
+        "0",
+        "-0",
+        "1",
+        "1.50",
+        "0.70",
+        "1e3",
+        "1E+3",
+        "-1.0e-2",
+        "12345678901234567890123",
+        "0.1000000000000000055511",
+    ]
 )
 
 
 @st.composite
 def values(draw: st.DrawFn, depth: int = 2) -> str:
     """Any JSON value as text, with space where it may stand and its members' names repeated at times."""
-    kind = draw(st.sampled_from(["string", "number", "word", "list", "object"] if depth else ["string", "number"]))
+    kind = draw(
+        st.sampled_from(
+            ["string", "number", "word", "list", "object"] if depth else ["string", "number"]
+        )
+    )
     if kind == "string":
         return draw(strings())
     if kind == "number":
@@ -96,7 +125,9 @@ def values(draw: st.DrawFn, depth: int = 2) -> str:
     return "{" + space + ("," + space).join(named) + space + "}"
 
 
-UNKNOWN_NAMES = st.sampled_from(["x_vendor", "user", "metadata", "caf\u00e9", "zz", "provider", "extra_body"])
+UNKNOWN_NAMES = st.sampled_from(
+    ["x_vendor", "user", "metadata", "caf\u00e9", "zz", "provider", "extra_body"]
+)
 
 KNOWN = {
     "model": '"m"',
@@ -109,8 +140,14 @@ KNOWN = {
 @st.composite
 def requests(draw: st.DrawFn, repeats: bool = False) -> tuple[bytes, list[tuple[str, str]]]:
     """A request as bytes, and its top-level members in order as names and the text of their values."""
-    names = ["model", "messages", *draw(st.lists(st.sampled_from(["temperature", "tools"]), unique=True))]
-    more = draw(st.lists(st.tuples(UNKNOWN_NAMES, values()), max_size=4, unique_by=lambda pair: pair[0]))
+    names = [
+        "model",
+        "messages",
+        *draw(st.lists(st.sampled_from(["temperature", "tools"]), unique=True)),
+    ]
+    more = draw(
+        st.lists(st.tuples(UNKNOWN_NAMES, values()), max_size=4, unique_by=lambda pair: pair[0])
+    )
     parts = draw(st.permutations([*((name, KNOWN[name]) for name in names), *more]))
     if repeats:
         name, value = draw(st.sampled_from(parts))
@@ -118,7 +155,13 @@ def requests(draw: st.DrawFn, repeats: bool = False) -> tuple[bytes, list[tuple[
         parts.insert(draw(st.integers(0, [n for n, _ in parts].index(name))), (name, other))
         assert value in dict(parts)[name]
     written = [
-        draw(SPACE) + json.dumps(name, ensure_ascii=False) + draw(SPACE) + ":" + draw(SPACE) + value + draw(SPACE)
+        draw(SPACE)
+        + json.dumps(name, ensure_ascii=False)
+        + draw(SPACE)
+        + ":"
+        + draw(SPACE)
+        + value
+        + draw(SPACE)
         for name, value in parts
     ]
     return (draw(SPACE) + "{" + ",".join(written) + "}" + draw(SPACE)).encode(), parts

@@ -47,6 +47,7 @@ class Case:
     by: str | None = None
     attempts: int = 1
     cost: Decimal | None = None
+    """None is unknown: the provider may bill what it did not finish."""
     timer: str | None = None
     """The timer that must strike."""
     streamed: bool = False
@@ -56,15 +57,16 @@ class Case:
         return f"{'stream' if self.streamed else 'whole'}: {self.name}"
 
 
+FREE = Decimal(0)
 PAID = Decimal("0.000019")  # 7 tokens at 1, 3 at 4 USD a million
 
 WHOLE = [
     Case("ok", whole(), 200, "settled", cost=PAID),
     Case("ok, usage not told", whole(counts=None), 200, "estimated"),
-    Case("4xx", failing(400), 400, "failed", "upstream_rejected"),
-    Case("5xx", failing(500), 502, "failed", "upstream_error", attempts=4),
-    Case("401", failing(401), 502, "failed", "upstream_auth"),
-    Case("429", failing(429), 429, "failed", "upstream_rate_limited", attempts=4),
+    Case("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
+    Case("5xx", failing(500), 502, "failed", "upstream_error", attempts=4, cost=FREE),
+    Case("401", failing(401), 502, "failed", "upstream_auth", cost=FREE),
+    Case("429", failing(429), 429, "failed", "upstream_rate_limited", attempts=4, cost=FREE),
     Case("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable"),
     Case("cut in its body", HALF, 502, "failed", "upstream_truncated"),
     Case("200 with HTML", HTML, 502, "failed", "upstream_error"),
@@ -77,8 +79,8 @@ STREAMED = [
     Case("ok", stream(), 200, "settled", cost=PAID),
     Case("ok, usage not told", stream(*frames(counts=None)), 200, "estimated"),
     Case("ok, no marker", stream(*frames(done=False)), 200, "settled", cost=PAID),
-    Case("4xx", failing(400), 400, "failed", "upstream_rejected"),
-    Case("5xx", failing(503), 503, "failed", "upstream_overloaded", attempts=4),
+    Case("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
+    Case("5xx", failing(503), 503, "failed", "upstream_overloaded", attempts=4, cost=FREE),
     Case("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable"),
     Case("cut before content", stream(ROLE, end="cut"), 502, "failed", "upstream_truncated"),
     Case("ended before content", stream(ROLE), 502, "failed", "upstream_truncated"),
@@ -139,7 +141,7 @@ def test_refused(world: World, upstream: Upstream, body: Body | bytes, status: i
     reply = world.ask(body)
     entry = world.entry()
     assert (reply.status_code, entry.status, entry.state) == (status, status, "refused")
-    assert (entry.problem, entry.attempts, entry.cost) == (problem, 0, Decimal(0))
+    assert (entry.problem, entry.attempts, entry.cost) == (problem, 0, FREE)
     assert not upstream.requests
 
 
@@ -151,7 +153,7 @@ def test_cache_hit(make: Make, upstream: Upstream, streamed: bool) -> None:
         world.loop.run(world.gateway.engine.settle())
     paid, hit = world.entries()
     assert (paid.state, paid.cache, paid.attempts) == ("settled", "miss", 1)
-    assert (hit.state, hit.cache, hit.attempts, hit.cost) == ("cache_hit", "hit", 0, Decimal(0))
+    assert (hit.state, hit.cache, hit.attempts, hit.cost) == ("cache_hit", "hit", 0, FREE)
     assert (hit.status, hit.aborted_by, hit.problem) == (200, None, None)
     assert (hit.input, hit.output) == (paid.input, paid.output) == (5, 5)
     assert len(upstream.requests) == 1

@@ -170,7 +170,7 @@ async def test_a_cut_answer_is_never_reported_as_complete(cut: bytes) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
 async def test_when_the_client_leaves_the_connection_to_the_engine_closes(path: str) -> None:
-    async with engine(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1", hold=True) as stand:
+    async with engine(stream(chunk({"role": "assistant"}))[:-5], hold=True) as stand:
         call = Exchange(path, THINK % b"true")
         running = asyncio.create_task(call.run(stand.front))
         async with asyncio.timeout(5):
@@ -217,6 +217,47 @@ async def test_two_runs_are_streamed_as_one_answer() -> None:
     assert replayed["chat_template_kwargs"] == {"enable_thinking": False, "thought": "hm"}
 
 
+async def test_a_whole_reply_is_the_fold_of_a_stream() -> None:
+    said = (chunk({"role": "assistant", "content": None}), chunk({"content": "Yes"}, "stop"))
+    progress = chunk({"role": "assistant", "content": None}, prompt_progress={"total": 9})
+    async with engine(stream(progress, *said, usage(9, 4))) as stand:
+        call = Exchange("/v1/chat/completions", b'{"x": 1.50}')
+        await call.run(stand.front)
+    assert json.loads(stand.read[0].split(b"\r\n\r\n", 1)[1])["stream"] is True
+    assert call.complete
+    assert (b"content-length", b"%d" % len(call.reply)) in call.sent[0]["headers"]
+    assert json.loads(call.reply) == {
+        "id": "a",
+        "created": 1,
+        "object": "chat.completion",
+        "usage": {"prompt_tokens": 9, "completion_tokens": 4},
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "Yes"},
+            }
+        ],
+    }
+
+
+async def test_a_plain_stream_has_one_identity_no_progress_and_no_usage_unasked() -> None:
+    progress = chunk({"role": "assistant", "content": None}, prompt_progress={"total": 9})
+    said = (chunk({"role": "assistant"}), chunk({"content": "Yes"}, created=2))
+    async with engine(stream(progress, *said, usage(9, 4))) as stand:
+        call = Exchange("/v1/chat/completions", b'{"stream":true}')
+        await call.run(stand.front)
+    assert call.complete
+    *frames, end, rest = call.reply.split(b"\n\n")
+    assert (end, rest) == (b"data: [DONE]", b"")
+    chunks = [json.loads(frame.removeprefix(b"data: ")) for frame in frames]
+    assert [one["choices"][0]["delta"] for one in chunks] == [
+        {"role": "assistant"},
+        {"content": "Yes"},
+    ]
+    assert [one["created"] for one in chunks] == [1, 1]
+
+
 @pytest.mark.parametrize("streams", [b"true", b"false"])
 async def test_a_refusal_of_the_first_run_goes_back_as_it_is(streams: bytes) -> None:
     async with engine(whole(b'{"error":{"code":400}}', b"400 Bad Request")) as stand:
@@ -230,14 +271,28 @@ async def test_a_refusal_of_the_first_run_goes_back_as_it_is(streams: bytes) -> 
 FAILURE = b'{"error":{"code":500}}'
 
 
-@pytest.mark.parametrize(
-    "replies",
-    [
-        (stream(FAILURE),),
-        (FIRST, stream(FAILURE)),
-        (FIRST, whole(FAILURE, b"500 Oops")),
-    ],
-)
+FAILURES = [(FIRST, stream(FAILURE)), (FIRST, whole(FAILURE, b"500 Oops"))]
+
+
+@pytest.mark.parametrize("streams", [b"true", b"false"])
+async def test_a_stream_that_opens_with_an_error_is_refused(streams: bytes) -> None:
+    async with engine(stream(FAILURE)) as stand:
+        call = Exchange("/v1/chat/completions", THINK % streams)
+        await call.run(stand.front)
+    assert call.status == 500
+    assert call.reply == FAILURE
+
+
+@pytest.mark.parametrize("replies", FAILURES)
+async def test_a_failure_within_a_whole_reply_is_its_status(replies: tuple[bytes, ...]) -> None:
+    async with engine(*replies) as stand:
+        call = Exchange("/v1/chat/completions", THINK % b"false")
+        await call.run(stand.front)
+    assert call.status == 500
+    assert call.reply == FAILURE
+
+
+@pytest.mark.parametrize("replies", FAILURES)
 async def test_a_failure_after_the_head_is_told_in_band_and_nothing_follows_it(
     replies: tuple[bytes, ...],
 ) -> None:

@@ -185,13 +185,32 @@ def test_an_answer_is_limited_where_the_request_sets_no_limit(provider: Provider
     assert answer["choices"][0]["finish_reason"] == "length"
 
 
+@pytest.mark.parametrize("streams", [True, False])
 @pytest.mark.parametrize("tier", ["smart", "reasoning"])
-def test_generation_stops_when_the_client_leaves(provider: Provider, tier: str) -> None:
-    endless = TIERS[tier] | {"max_tokens": 3000, "ignore_eos": True, "stream": True}
-    with provider.send("POST", "/v1/chat/completions", chat("Count.", **endless)) as response:
-        response.readline()
-        assert provider.busy()
+def test_generation_stops_when_the_client_leaves(
+    provider: Provider, tier: str, *, streams: bool
+) -> None:
+    endless = TIERS[tier] | {"max_tokens": 3000, "ignore_eos": True, "stream": streams}
+    raw = json.dumps(chat("Count.", **endless)).encode()
+    connection = http.client.HTTPConnection("127.0.0.1", provider.port, timeout=60)
+    with closing(connection):
+        connection.request("POST", "/v1/chat/completions", raw)
+        assert stays_true_for_less_than(5, lambda: not provider.busy())
     assert stays_true_for_less_than(2, provider.busy)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+def test_reading_a_long_prompt_stops_when_the_client_leaves(
+    provider: Provider, *, streams: bool
+) -> None:
+    # 2,800 tokens or so: 20 s of one thread.
+    words = " ".join(f"{streams}{number}" for number in range(800))
+    raw = json.dumps(chat(words, stream=streams)).encode()
+    connection = http.client.HTTPConnection("127.0.0.1", provider.port, timeout=60)
+    with closing(connection):
+        connection.request("POST", "/v1/chat/completions", raw)
+        assert stays_true_for_less_than(5, lambda: not provider.busy())
+    assert stays_true_for_less_than(4, provider.busy)
 
 
 def test_a_killed_parent_leaves_no_orphan() -> None:

@@ -37,7 +37,7 @@ def test_a_value_lives_until_its_time() -> None:
     assert at_once(store.get("k")) == b"v"
     now = 160.0
     assert at_once(store.get("k")) is None
-    assert (len(store), store.size) == (0, 0)
+    assert (store.count, store.size) == (0, 0)
 
 
 def test_what_was_not_used_for_longest_goes_first() -> None:
@@ -68,7 +68,7 @@ def test_its_size_is_the_sum_of_its_entries_and_within_bounds(puts: list[tuple[s
     held = {key: at_once(store.get(key)) for key in "abcdefgh"}
     sizes = [1 + len(value) + OVERHEAD for value in held.values() if value is not None]
     assert store.size == sum(sizes)
-    assert len(store) == len(sizes)
+    assert store.count == len(sizes)
 
 
 def test_the_overhead_covers_what_an_entry_really_takes() -> None:
@@ -85,5 +85,5 @@ def test_the_overhead_covers_what_an_entry_really_takes() -> None:
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(store) == 5000
+    assert store.count == 5000
     assert after - before <= store.size

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis.asyncio as client
 
-from gateway.state.redis import Redis
+from gateway.state.redis import DEADLINE, Redis
 from tests.state.line import Line, Mode
 from tests.state.test_memory import at_once
 
@@ -26,8 +26,12 @@ class World:
         self.notes.append(text)
         self.noted.set()
 
-    def store(self, url: str) -> Redis:
-        return Redis(url, note=self.note, clock=lambda: self.now)
+    def store(self, url: str, deadline: float = DEADLINE) -> Redis:
+        return Redis(url, note=self.note, clock=lambda: self.now, deadline=deadline)
+
+    def patient(self, url: str) -> Redis:
+        """A store for tests in which nothing is slow but the machine."""
+        return self.store(url, deadline=20.0)
 
     async def next_note(self) -> str:
         """The next thing that is said of it, in the background."""
@@ -67,7 +71,7 @@ async def seconds(call: Any) -> float:
 async def test_values_carry_the_prefix_and_their_time(
     redis_url: str, admin: client.Redis, world: World
 ) -> None:
-    store = world.store(redis_url)
+    store = world.patient(redis_url)
     await store.put("prefix", b"value", 60)
     assert await admin.get("tiergate:prefix") == b"value"
     assert 0 < await admin.pttl("tiergate:prefix") <= 60_000
@@ -75,7 +79,7 @@ async def test_values_carry_the_prefix_and_their_time(
 
 
 async def test_two_processes_share_it(redis_url: str, world: World) -> None:
-    one, other = world.store(redis_url), world.store(redis_url)
+    one, other = world.patient(redis_url), world.patient(redis_url)
     await one.put("shared", b"value", 60)
     assert await other.get("shared") == b"value"
     await one.close()
@@ -155,8 +159,7 @@ async def test_losing_it_costs_no_request(
 
 async def quiet(store: Redis) -> bool:
     """Whether it is alive once nothing goes on in the background."""
-    while store._tasks:
-        await asyncio.gather(*store._tasks)
+    await store.settle()
     return store.alive
 
 
@@ -203,7 +206,7 @@ async def test_many_calls_in_flight_tell_of_one_loss(line: Line, world: World) -
 
 
 async def test_connections_are_few_and_waited_for(line: Line, world: World) -> None:
-    store = world.store(line.url)
+    store = world.patient(line.url)
     keys = [f"few:{number}" for number in range(100)]
     await asyncio.gather(*(store.put(key, key.encode(), 60) for key in keys))
     found = await asyncio.gather(*(store.get(key) for key in keys))
@@ -219,6 +222,8 @@ async def test_no_connection_from_before_a_loss_is_used_after_it(line: Line, wor
     line.mode = "silent"
     await store.get("old")
     assert not await quiet(store)
+    async with asyncio.timeout(10):
+        await line.idle.wait()
     before = line.dialled
     line.mode = "through"
     world.now += 1.0
@@ -276,7 +281,7 @@ async def test_closing_while_it_is_gone_leaves_nothing_behind(line: Line, world:
 async def test_a_value_of_another_type_is_a_miss_and_can_be_replaced(
     redis_url: str, admin: client.Redis, world: World
 ) -> None:
-    store = world.store(redis_url)
+    store = world.patient(redis_url)
     await admin.lpush("tiergate:type", "x")
     assert await store.get("type") is None
     assert store.alive
@@ -288,7 +293,7 @@ async def test_a_value_of_another_type_is_a_miss_and_can_be_replaced(
 async def test_a_full_server_is_read_and_told_of_once_a_minute(
     redis_url: str, admin: client.Redis, world: World
 ) -> None:
-    store = world.store(redis_url)
+    store = world.patient(redis_url)
     await store.put("full", b"before", 60)
     await admin.config_set("maxmemory", "1")
     try:
@@ -311,7 +316,7 @@ async def test_a_full_server_is_read_and_told_of_once_a_minute(
 async def test_a_primary_that_became_a_replica_is_dialled_anew(
     line: Line, admin: client.Redis, world: World
 ) -> None:
-    store = world.store(line.url)
+    store = world.patient(line.url)
     await store.put("replica", b"before", 60)
     assert line.dialled == 1
     await admin.replicaof("127.0.0.1", "1")
@@ -330,12 +335,12 @@ async def test_credentials_are_used_and_never_told(
 ) -> None:
     await admin.config_set("requirepass", "hunter2")
     try:
-        right = world.store(redis_url.replace("//", "//:hunter2@"))
+        right = world.patient(redis_url.replace("//", "//:hunter2@"))
         await right.put("pass", b"value", 60)
         assert await right.get("pass") == b"value"
         for url in (redis_url, redis_url.replace("//", "//someone:hunter3@")):
             world.notes.clear()
-            wrong = world.store(url)
+            wrong = world.patient(url)
             assert await wrong.get("pass") is None
             assert not await quiet(wrong)
             place = redis_url[8:-2]

@@ -11,8 +11,11 @@ from gateway.core.jsonio import Json
 type Object = dict[str, Json]
 
 _JOINED = frozenset(
-    {"content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments"}
-)
+    {
+        "content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments",
+        "text", "summary", "data", "transcript",
+    }
+)  # fmt: skip
 """Strings that come in pieces; any other string is said once and the last one stands."""
 
 
@@ -22,21 +25,28 @@ def fold(stream: bytes) -> bytes:
     choices: dict[int, Object] = {}
     for frame in sse.frames(stream):
         payload = sse.data(frame)
-        if payload in (b"", b"[DONE]"):
+        if not payload or payload.startswith(b"[DONE]"):
             continue
         chunk = jsonio.loads(payload)
         for choice in chunk.pop("choices", None) or ():
             _merge_choice(choices.setdefault(choice.get("index", 0), {}), choice)
         for name, value in chunk.items():
-            if value is not None or name not in whole:
-                whole[name] = value
+            _set(whole, name, value)
     whole.pop("obfuscation", None)
     whole["object"] = "chat.completion"
     usage = whole.pop("usage", None)
-    whole["choices"] = [choices[index] for index in sorted(choices)]
+    whole["choices"] = [_choice(choices[index]) for index in sorted(choices)]
     if usage is not None:
         whole["usage"] = usage
     return jsonio.dumps(whole)
+
+
+def _choice(choice: Object) -> Object:
+    """A choice with what every whole one has: hosts may leave a finish or a call's type out."""
+    for call in choice["message"].get("tool_calls") or ():
+        call.pop("index", None)
+        call.setdefault("type", "function")
+    return {**choice, "finish_reason": choice.get("finish_reason")}
 
 
 def _merge_choice(into: Object, choice: Object) -> None:
@@ -50,8 +60,14 @@ def _merge_choice(into: Object, choice: Object) -> None:
                 key: [*(held.get(key) or ()), *part] if isinstance(part, list) else part
                 for key, part in {**held, **value}.items()
             }
-        elif name not in ("index", "delta") and (value is not None or name not in into):
-            into[name] = value
+        elif name not in ("index", "delta"):
+            _set(into, name, value)
+
+
+def _set(into: Object, name: str, value: Json) -> None:
+    """The last value stands; null, and an empty string after another value, say nothing."""
+    if name not in into or value not in (None, "") or (value == "" and into[name] is None):
+        into[name] = value
 
 
 def _merge(into: Object, delta: Object) -> None:
@@ -59,22 +75,67 @@ def _merge(into: Object, delta: Object) -> None:
         held = into.get(name)
         if name == "tool_calls" and isinstance(value, list):
             into[name] = _merge_calls(held or [], value)
+        elif name == "content" and list in (type(held), type(value)):
+            into[name] = _merge_parts(_parts(held), _parts(value))
+        elif name == "reasoning_details" and isinstance(value, list):
+            into[name] = _merge_details(held or [], value)
         elif isinstance(value, dict) and isinstance(held, dict):
             _merge(held, value)
         elif isinstance(value, list) and isinstance(held, list):
             into[name] = [*held, *value]
         elif isinstance(value, str) and isinstance(held, str) and name in _JOINED:
             into[name] = held + value
-        elif value is not None or name not in into:
-            into[name] = value
+        else:
+            _set(into, name, value)
 
 
 def _merge_calls(held: list[Object], pieces: list[Object]) -> list[Object]:
+    """Calls are told apart by index; where hosts give none or the same, by another id and name."""
     for piece in pieces:
-        index = piece.get("index", len(held))
-        while len(held) <= index:
-            held.append({})
-        _merge(held[index], {name: value for name, value in piece.items() if name != "index"})
+        index = piece.get("index")
+        call = next((c for c in reversed(held) if index in (None, c.get("index"))), None)
+        if call is None or (_begins(piece) and piece["id"] != call.get("id")):
+            call = {}
+            held.append(call)
+        _merge(call, piece)
+    return held
+
+
+def _begins(piece: Object) -> bool:
+    """Whether a piece may be the first of a call: the others have no name, or no id."""
+    function = piece.get("function")
+    return bool(piece.get("id") and isinstance(function, dict) and function.get("name"))
+
+
+def _parts(content: Json) -> list[Object]:
+    """Content as parts: Mistral streams thinking as a list and the text after it as a string."""
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
+def _merge_parts(held: list[Object], pieces: list[Object]) -> list[Object]:
+    for piece in pieces:
+        last = held[-1] if held else {}
+        if piece.get("type") == last.get("type") == "text":
+            _merge(last, piece)
+        elif piece.get("type") == last.get("type") == "thinking":
+            more = _parts(piece.get("thinking"))
+            last["thinking"] = _merge_parts(_parts(last.get("thinking")), more)
+        else:
+            held = [*held, piece]
+    return held
+
+
+def _merge_details(held: list[Object], pieces: list[Object]) -> list[Object]:
+    """OpenRouter's blocks of reasoning: pieces of one have its type and its index."""
+    for piece in pieces:
+        last = held[-1] if held else {}
+        same = all(piece.get(name) == last.get(name) for name in ("type", "index"))
+        if same and isinstance(piece.get("index"), int):
+            _merge(last, piece)
+        else:
+            held = [*held, piece]
     return held
 
 
@@ -89,7 +150,7 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: FBT001 - a dialect
         message = dict(choice.get("message") or {})
         calls = message.get("tool_calls")
         if isinstance(calls, list):
-            message["tool_calls"] = [{"index": at, **call} for at, call in enumerate(calls)]
+            message["tool_calls"] = [{**call, "index": at} for at, call in enumerate(calls)]
         more = {
             name: item
             for name, item in choice.items()

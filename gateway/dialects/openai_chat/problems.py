@@ -37,7 +37,11 @@ _CODES: Mapping[Kind, tuple[str, str]] = {
 }
 
 _AUTH, _REJECTED_MOST = (401, 402, 403), 500
-_QUOTA = ("insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached")
+_OURS = (
+    "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached",
+    "invalid_api_key", "api_key_invalid",
+)  # fmt: skip
+"""Codes that speak of the gateway's account, whatever status they come with."""
 _CONTEXT = (
     "context_length_exceeded", "maximum context length", "context window", "context size",
     "prompt is too long", "input token count exceeds", "too many tokens", "reduce the length",
@@ -65,15 +69,14 @@ def write(problem: Problem) -> bytes:
 
 def frame(problem: Problem) -> bytes:
     """The error as the last frame of a stream; no `[DONE]` follows it."""
-    return sse.frame(write(problem).replace(b"\n", b""))
+    return sse.frame(write(problem).translate(None, b"\r\n"))
 
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
     """A provider's error. Only a request's own fault goes to the client in the provider's words."""
-    error, text = _error(body)
+    own, text = _read(body)
     kind = _kind(status, text)
-    if kind == "upstream_rejected" or kind in ("upstream_context", "upstream_model"):
-        own = body if error is not None else None
+    if kind in ("upstream_rejected", "upstream_context", "upstream_model"):
         return Problem(
             kind=kind,
             message=f"The provider refused the request with HTTP {status}.",
@@ -103,31 +106,41 @@ _MESSAGES: Mapping[Kind, str] = {
 
 def found(error: Json, body: bytes) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
-    code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    status = _status(error)
     problem = read(status, body, None)
-    if problem.kind == "upstream_rejected" and status == code:
+    if problem.body is not None:
         return problem
-    kind: Kind = problem.kind if problem.kind != "upstream_rejected" else "upstream_error"
     return Problem(
-        kind=kind,
+        kind=problem.kind,
         message="The provider sent an error in place of an answer.",
         upstream_status=status,
         spent="maybe",
     )
 
 
-def _error(body: bytes) -> tuple[Json, str]:
+def _status(error: Json) -> int:
+    """The HTTP status that an error object stands for."""
+    if not isinstance(error, dict):
+        return 500
+    for name in ("code", "status_code"):
+        status = error.get(name)
+        if isinstance(status, int) and 400 <= status < 600:
+            return status
+    return 400 if error.get("type") == "invalid_request_error" else 500
+
+
+def _read(body: bytes) -> tuple[bytes | None, str]:
+    """An error body, where it is JSON that a client's SDK can show, and its text to search in."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
         return None, body[:2000].decode("utf-8", "replace").lower()
-    error = value.get("error", value.get("detail")) if isinstance(value, dict) else None
-    return error, jsonio.dumps(value)[:2000].decode().lower()
+    own = body if isinstance(value, dict | list) and value else None
+    return own, jsonio.dumps(value)[:2000].decode("utf-8", "replace").lower()
 
 
 def _kind(status: int, text: str) -> Kind:
-    if status in _AUTH or any(word in text for word in _QUOTA):
+    if status in _AUTH or any(word in text for word in _OURS):
         return "upstream_auth"
     if status in _BY_STATUS:
         return _BY_STATUS[status]

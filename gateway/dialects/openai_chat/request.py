@@ -166,8 +166,13 @@ def write(body: Body, target: Target) -> Written:
         edit.put("model", target.model)
     _write_effort(edit, body.prompt, target)
     _write_cap(edit, body.prompt, target)
-    _drop_refused(edit, body.prompt, target)
-    if body.prompt.stream and target.provider.stream_usage == "ask":
+    refused = target.facts.refuses | target.provider.refuses
+    _drop_sampling(edit, body.prompt, target)
+    for name in sorted(refused & body.prompt.members):
+        if edit.has(name):
+            edit.drop(name, f"{target.name} refuses it")
+    asks = target.provider.stream_usage == "ask" and "stream_options" not in refused
+    if body.prompt.stream and asks:
         _ask_usage(edit, body)
     for name, value in target.params.items():
         edit.fill(name, value)
@@ -227,7 +232,7 @@ def _write_effort(edit: _Edit, prompt: Prompt, target: Target) -> None:
         sent = effort.nearest(asked, accepted)
         why = f"{target.model} accepts {', '.join(accepted)}; sent {sent}"
         edit.losses.append(Loss(_EFFORT, "clamped", why))
-    if facts is UNKNOWN or sent not in effort.EFFORTS:
+    if facts == UNKNOWN or sent not in effort.EFFORTS:
         return
     if facts.effort_style is None:
         edit.drop(_EFFORT, f"{target.model} has no control of effort")
@@ -239,41 +244,37 @@ def _write_effort(edit: _Edit, prompt: Prompt, target: Target) -> None:
     if _EFFORT not in said:
         edit.remove(_EFFORT)
     for name, value in said.items():
-        if name != _EFFORT or value != asked:
+        if value != asked if name == _EFFORT else name not in prompt.members:
             edit.put(name, value)
 
 
 def _write_cap(edit: _Edit, prompt: Prompt, target: Target) -> None:
     theirs = target.provider.max_tokens
-    name = "max_tokens" if theirs == "either" else theirs
-    present = [cap for cap in _CAPS if cap in edit.body.members]
-    if not present:
-        if target.max_output is not None:
-            edit.put(name, target.max_output)
+    present = [name for name in _CAPS if name in prompt.members]
+    unset = all(edit.body.value[name] is None for name in present)
+    asked = target.max_output if unset else prompt.max_output
+    if asked is None:
         return
-    cap, most = prompt.max_output, target.facts.max_output
-    if cap is not None and most is not None and cap > most:
+    cap, most = asked, target.facts.max_output
+    if not unset and most is not None and cap > most:
         edit.losses.append(Loss(present[0], "clamped", f"{target.model} gives at most {most}"))
         cap = most
-    foreign = theirs != "either" and present != [theirs]
-    if cap is not None and (foreign or cap != prompt.max_output):
-        edit.put(name if foreign else present[0], cap)
-        for other in present if foreign else present[1:]:
-            if other != name and edit.members is not None:
-                del edit.members[other]
+    name = (present[0] if present else "max_tokens") if theirs == "either" else theirs
+    if unset or cap != asked or (theirs != "either" and present != [theirs]):
+        edit.put(name, cap)
+        for other in present:
+            if other != name:
+                edit.remove(other)
 
 
-def _drop_refused(edit: _Edit, prompt: Prompt, target: Target) -> None:
-    facts = target.facts
-    if facts.sampling != "always":
-        thinking = effort.effective(prompt, target) != "none"
-        if facts.sampling == "never" or thinking:
-            for name in SAMPLING:
-                if name in prompt.members:
-                    edit.drop(name, f"{target.model} takes no sampling parameters")
-    for name in sorted((facts.refuses | target.provider.refuses) & prompt.members):
-        if edit.has(name):
-            edit.drop(name, f"{target.name} refuses it")
+def _drop_sampling(edit: _Edit, prompt: Prompt, target: Target) -> None:
+    sampling = target.facts.sampling
+    if sampling == "always":
+        return
+    if sampling == "never" or effort.effective(prompt, target) != "none":
+        for name in SAMPLING:
+            if name in prompt.members:
+                edit.drop(name, f"{target.model} takes no sampling parameters")
 
 
 def asks_usage(body: Body) -> bool:

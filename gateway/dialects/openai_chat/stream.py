@@ -16,7 +16,9 @@ from gateway.core.usage import Usage
 from gateway.dialects.base import Body, Watch
 from gateway.dialects.openai_chat import problems, request, usage
 
-_TELLS = re.compile(rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s])')
+_TELLS = re.compile(
+    rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s]|object"\s*:\s*"error")'
+)
 _DONE = b"[DONE]"
 _CONTENT = (
     "content", "reasoning_content", "reasoning", "reasoning_text", "refusal", "tool_calls",
@@ -28,25 +30,25 @@ _MOST_HELD = 1 << 20
 
 def watch(body: Body) -> Watch:
     """The state of one stream that answers `body`."""
-    return _Stream(hide_usage=not request.asks_usage(body), several=body.prompt.choices > 1)
+    return _Stream(hide_usage=not request.asks_usage(body), choices=body.prompt.choices)
 
 
 class _Stream:
     """What one stream has said so far; see Watch."""
 
     __slots__ = (
-        "_done", "_finished", "_held", "_hide", "_rest", "_seen", "_several", "committed",
+        "_choices", "_done", "_finished", "_held", "_hide", "_rest", "_seen", "committed",
         "finish", "problem", "served", "usage",
     )  # fmt: skip
 
-    def __init__(self, *, hide_usage: bool, several: bool) -> None:
+    def __init__(self, *, hide_usage: bool, choices: int) -> None:
         self.committed = False
         self.usage: Usage | None = None
         self.served: str | None = None
         self.finish: str | None = None
         self.problem: Problem | None = None
         self._hide = hide_usage
-        self._several = several
+        self._choices = choices
         self._rest = b""
         self._held = b""
         self._done = False
@@ -56,10 +58,15 @@ class _Stream:
     @property
     def complete(self) -> bool:
         """Whether it ended: `[DONE]`, or a finish of every choice, as some hosts send no more."""
-        return self._done or (bool(self._finished) and self._seen <= self._finished)
+        if self.problem is not None:
+            return False
+        finished = len(self._finished)
+        return self._done or (finished >= max(self._choices, len(self._seen), 1))
 
     def feed(self, data: bytes) -> bytes:
-        """Take what was read; return what may go on now."""
+        """Take what was read; return what may go on now. Nothing does after an error."""
+        if self.problem is not None:
+            return b""
         data = self._rest + data if self._rest else data
         end = sse.cut(data)
         if end != len(data):
@@ -70,13 +77,14 @@ class _Stream:
         return self._pass(data) if data else b""
 
     def end(self) -> bytes:
-        """Take the end of the stream: a last frame without its blank line is still a frame."""
+        """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
         rest, self._rest = self._rest, b""
-        return self._pass(rest) if rest else b""
+        if self.problem is not None or not _whole(rest):
+            return b""
+        return self._pass(rest)
 
     def _pass(self, data: bytes) -> bytes:
-        plain = self.committed and not self._several
-        if not (plain and _DONE not in data and _TELLS.search(data) is None):
+        if not self._plain(data):
             data = self._read(data)
         if self.committed:
             if self._held:
@@ -89,39 +97,46 @@ class _Stream:
             return data
         return b""
 
+    def _plain(self, data: bytes) -> bool:
+        """Whether frames say nothing that must be known: what was committed, and more of it."""
+        if not self.committed or self._choices > 1:
+            return False
+        return _DONE not in data and _TELLS.search(data) is None
+
     def _read(self, data: bytes) -> bytes:
-        kept = []
+        kept: list[bytes] = []
         for frame in sse.frames(data):
-            payload = sse.data(frame)
-            if payload == _DONE:
+            payload = b"" if self._plain(frame) else sse.data(frame)
+            if payload.startswith(_DONE):
                 self._done = self.committed = True
             elif payload and self._glance(payload):
-                continue
-            if self.problem is not None and not self.committed:
-                return b""
+                # It stays here; blank lines before it are of no frame, wherever a read ended.
+                frame = frame[: -len(frame.lstrip(b"\r\n"))]  # noqa: PLW2901
+            if self.problem is not None:
+                return b"".join([*kept, frame]) if self.committed else b""
             kept.append(frame)
         return b"".join(kept)
 
     def _glance(self, payload: bytes) -> bool:
-        """Read one chunk; tell whether it is a usage chunk that the client did not ask for."""
+        """Read one chunk; tell whether it stays here: usage not asked for, or what is no chunk."""
         try:
             chunk = jsonio.loads(payload)
         except jsonio.JsonError:
-            self.problem = Problem(
-                kind="upstream_error", message="The provider sent a broken frame.", spent="maybe"
-            )
-            return True
+            chunk = None
         if not isinstance(chunk, dict):
-            return False
+            message = "The provider sent a broken frame."
+            self.problem = Problem(kind="upstream_error", message=message, spent="maybe")
+            return True
         choices = chunk.get("choices")
-        if chunk.get("error") and not choices:
-            self.problem = problems.found(chunk["error"], payload)
-            return False
         if self.served is None and isinstance(chunk.get("model"), str):
             self.served = chunk["model"] or None
         told = usage.find(chunk)
         if told is not None:
             self.usage = told
+        error = chunk.get("error")
+        if error or chunk.get("object") == "error":
+            self.problem = problems.found(error or chunk, payload)
+            return not error  # clients know an error by that member alone
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 self._choice(choice)
@@ -139,3 +154,14 @@ class _Stream:
         delta = choice.get("delta")
         if not self.committed and isinstance(delta, dict):
             self.committed = any(delta.get(name) for name in _CONTENT)
+
+
+def _whole(rest: bytes) -> bool:
+    """Whether what stands at the end of a stream is a frame, or blank lines."""
+    payload = sse.data(rest)
+    if not payload:
+        return not rest.strip(b"\r\n")
+    try:
+        return payload.startswith(_DONE) or isinstance(jsonio.loads(payload), dict)
+    except jsonio.JsonError:
+        return False

@@ -40,7 +40,11 @@ def read(usage: dict[str, Json]) -> Usage | None:
         usage.get("cache_read_input_tokens"),
     )
     written = _first(inside.get("cache_write_tokens"), usage.get("cache_creation_input_tokens"))
-    fresh = None if prompt is None else max(prompt - (cached or 0) - (written or 0), 0)
+    fresh = None
+    if prompt is not None:  # a part is never more than the whole, whatever a host says
+        cached = None if cached is None else min(cached, prompt)
+        written = None if written is None else min(written, prompt - (cached or 0))
+        fresh = prompt - (cached or 0) - (written or 0)
     shown, reasoning = _output(usage, prompt, completion)
     return Usage(
         input=fresh,

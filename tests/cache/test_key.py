@@ -1,0 +1,219 @@
+"""The key of a request: equal for requests that may share an answer, different for all others."""
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.cache.key import Sharing, identity, key, scope
+from gateway.core import jsonio
+from gateway.core.call import Key
+from gateway.core.target import Provider, Target
+
+SECRET = b"s" * 32
+
+# Few letters and all that separates: whatever could run together does so within a few examples.
+words = st.text(alphabet='ab\x00",[]:é', max_size=3)
+headers = st.dictionaries(words, words, max_size=2)
+values = st.sampled_from([b"1", b"1.0", b'"a"', b'"b"', b"[]", b"[ ]", b'{"a":1}', b'{"a": 1}'])
+members = st.dictionaries(
+    st.sampled_from(["model", "messages", "seed", "a", "b", "ab", "stream", "stream_options"]),
+    values,
+    max_size=4,
+)
+requests = st.fixed_dictionaries(
+    {
+        "scope": words,
+        "dialect": words,
+        "operation": words,
+        "target": words,
+        "members": members,
+        "headers": headers,
+    }
+)
+type Request = dict[str, object]
+
+
+def keyed(request: Request, secret: bytes = SECRET) -> str:
+    parts = request["members"]
+    assert isinstance(parts, dict)
+    raw = {name: msgspec.Raw(value) for name, value in parts.items()}
+    return key(secret=secret, **{**request, "members": raw})  # type: ignore[arg-type]
+
+
+def meaning(request: Request) -> Request:
+    """A request without how its answer is delivered."""
+    parts = request["members"]
+    assert isinstance(parts, dict)
+    kept = {k: v for k, v in parts.items() if k not in ("stream", "stream_options")}
+    return {**request, "members": kept}
+
+
+@given(requests, requests)
+def test_two_requests_share_a_key_only_where_they_are_the_same(
+    one: Request, other: Request
+) -> None:
+    assert (keyed(one) == keyed(other)) == (meaning(one) == meaning(other))
+
+
+@given(requests, st.data())
+def test_any_one_change_gives_another_key(request: Request, data: st.DataObject) -> None:
+    part = data.draw(st.sampled_from(sorted(request)))
+    changed = {**request, part: data.draw(requests)[part]}
+    assert (keyed(request) == keyed(changed)) == (meaning(request) == meaning(changed))
+
+
+TEXTS = ["scope", "dialect", "operation", "target"]
+
+
+@given(requests, st.integers(0, 2), words)
+def test_text_that_moves_to_the_next_part_gives_another_key(
+    request: Request, at: int, moved: str
+) -> None:
+    """("ab", "c") is not ("a", "bc")."""
+    first, second = TEXTS[at], TEXTS[at + 1]
+    one = {**request, first: f"{request[first]}{moved}"}
+    other = {**request, second: f"{moved}{request[second]}"}
+    assert (keyed(one) == keyed(other)) == (meaning(one) == meaning(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": b"1", "b": b"2"}, {"a": b"1b2"}),
+        ({"a": b"1", "b": b"2"}, {"a": b"1" + b"\0\0\0\0\0\0\0\1" + b"b2"}),
+        ({"a": b"1", "b": b"2"}, {"a" + "\0\0\0\0\0\0\0\1" + "1b": b"2"}),
+        ({"a": b'"x"'}, {'a"': b'x"'}),
+        ({"ab": b"1"}, {"a": b"b1"}),
+        ({"a": b"1"}, {"": b"a1"}),
+        ({}, {"": b""}),
+    ],
+)
+def test_names_and_values_do_not_run_together(
+    one: dict[str, bytes], other: dict[str, bytes]
+) -> None:
+    rest = {"scope": "s", "dialect": "d", "operation": "o", "target": "t"}
+    assert keyed({**rest, "members": one}) != keyed({**rest, "members": other})
+
+
+def test_headers_and_members_do_not_run_together() -> None:
+    rest = {"scope": "s", "dialect": "d", "operation": "o", "target": "t"}
+    member = keyed({**rest, "members": {"a": b"1"}, "headers": {}})
+    header = keyed({**rest, "members": {}, "headers": {"a": "1"}})
+    assert member != header
+    for one, other in (({"ab": "c"}, {"a": "bc"}), ({"a": "b", "c": "d"}, {"a": "bcd"})):
+        assert keyed({**rest, "members": {}, "headers": one}) != keyed(
+            {**rest, "members": {}, "headers": other}
+        )
+
+
+@given(requests)
+def test_it_tells_nothing_without_the_secret(request: Request) -> None:
+    found = keyed(request)
+    assert len(bytes.fromhex(found)) == 24
+    assert keyed(request, b"another") != found
+
+
+names = st.builds(Key, name=words, tenant=words)
+
+
+@given(names, names)
+@example(Key(name="b", tenant="a"), Key(name="", tenant="ab"))
+@example(Key(name='a","b', tenant="t"), Key(name="a", tenant='t","b'))
+def test_law_9_no_key_sees_the_answer_of_another_unless_it_is_shared(one: Key, other: Key) -> None:
+    """Law 9, in its words: no key sees another key's cached answer unless the config shares them."""
+
+    def shared(sharing: Sharing) -> bool:
+        request = {"dialect": "d", "operation": "o", "target": "t", "members": {"a": b"1"}}
+        mine, theirs = (scope(sharing, key) for key in (one, other))
+        return keyed({**request, "scope": mine}) == keyed({**request, "scope": theirs})
+
+    assert shared("key") == (one == other)
+    assert shared("tenant") == (one.tenant == other.tenant)
+    assert shared("all")
+
+
+def test_ways_of_sharing_never_meet() -> None:
+    """After a change of the config, an answer that was private is not found by everybody."""
+    found = {scope(sharing, Key(name="", tenant="")) for sharing in ("key", "tenant", "all")}
+    assert len(found) == 3
+
+
+def of(body: bytes) -> str:
+    parts = jsonio.members(body)
+    return key(secret=SECRET, scope="s", dialect="d", operation="o", target="t", members=parts)
+
+
+BODY = b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"seed":1}'
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        b'{"seed":1,"messages":[{"role":"user","content":"hi"}],"model":"auto"}',
+        b' {\n"model" : "auto" ,\t"messages": [{"role":"user","content":"hi"}],\r\n"seed": 1 } ',
+        BODY[:-1] + b',"stream":true}',
+        BODY[:-1] + b',"stream":false,"stream_options":{"include_usage":true}}',
+        b'{"seed":2,' + BODY[1:],
+        b'{"mod\\u0065l":"auto",' + BODY[16:],
+    ],
+    ids=["order", "white space", "streamed", "whole", "a repeated name", "an escaped name"],
+)
+def test_what_changes_nothing(same: bytes) -> None:
+    assert of(same) == of(BODY)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"auto", b"smart"),
+        (b'"hi"', b'"hi "'),
+        (b'"hi"', b'"h\\u0069"'),
+        (b'"role":"user","content":"hi"', b'"content":"hi","role":"user"'),
+        (b'{"role"', b'{ "role"'),
+        (b"1}", b"1.0}"),
+        (b"1}", b'"1"}'),
+        (b',"seed":1', b""),
+        (b"seed", b"Seed"),
+        (b"hi", "é".encode()),
+        (b"hi", "e\u0301".encode()),
+    ],
+)
+def test_any_byte_inside_a_member_does(old: bytes, new: bytes) -> None:
+    changed = BODY.replace(old, new)
+    assert changed != BODY
+    assert of(changed) != of(BODY)
+
+
+def test_composed_and_decomposed_letters_differ() -> None:
+    assert of(BODY.replace(b"hi", "é".encode())) != of(BODY.replace(b"hi", "e\u0301".encode()))
+
+
+PROVIDER = Provider(name="openai", doors={"openai-chat": "https://api.openai.com/v1/chat"})
+TARGET = Target(
+    provider=PROVIDER, model="gpt-6-luna", effort="low", max_output=100, params={"a": 1, "b": [2]}
+)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        msgspec.structs.replace(TARGET, model="gpt-6-sol"),
+        msgspec.structs.replace(TARGET, effort=None),
+        msgspec.structs.replace(TARGET, effort="high"),
+        msgspec.structs.replace(TARGET, max_output=None),
+        msgspec.structs.replace(TARGET, params={"a": 1, "b": [3]}),
+        msgspec.structs.replace(TARGET, params={"a": 1}),
+        msgspec.structs.replace(TARGET, provider=msgspec.structs.replace(PROVIDER, name="azure")),
+        msgspec.structs.replace(
+            TARGET,
+            provider=msgspec.structs.replace(PROVIDER, doors={"openai-chat": "http://localhost"}),
+        ),
+    ],
+)
+def test_each_part_of_a_target_is_in_its_identity(other: Target) -> None:
+    assert identity(other) != identity(TARGET)
+
+
+def test_the_order_of_params_is_not() -> None:
+    assert identity(msgspec.structs.replace(TARGET, params={"b": [2], "a": 1})) == identity(TARGET)

@@ -1,0 +1,42 @@
+"""The corpus, read once, and relayed once through a gateway in every way that the tests look at."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.corpus.exchanges import Exchange, read
+from tests.corpus.site import Ask, Got, relay
+
+type Say = Callable[[str], None]
+
+
+@pytest.fixture(scope="session")
+def exchanges(corpus: Path) -> list[Exchange]:
+    return read(corpus)
+
+
+@pytest.fixture(scope="session")
+def relayed(
+    corpus: Path, exchanges: list[Exchange], tmp_path_factory: pytest.TempPathFactory
+) -> list[Got]:
+    """Everything as it was recorded; streams also in awkward pieces and at once; the short ones byte by byte."""
+    asks = [Ask(exchange, asked=exchange.asked) for exchange in exchanges]
+    streams = [exchange for exchange in exchanges if exchange.stream]
+    asks += [Ask(exchange, asked=True, options=";split=awkward") for exchange in streams]
+    asks += [Ask(exchange, asked=False, options=";split=whole") for exchange in streams]
+    short = [exchange for exchange in streams if len(exchange.body) < 2500]
+    asks += [Ask(exchange, asked=False, options=";split=bytes:1") for exchange in short]
+    return relay(corpus, tmp_path_factory.mktemp("relayed"), asks)
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Say:
+    """Writes a line into the report, whatever is captured."""
+    terminal = request.config.get_terminal_writer()
+
+    def line(text: str) -> None:
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            terminal.line(f"\n    {text}")
+
+    return line

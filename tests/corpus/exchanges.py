@@ -1,0 +1,115 @@
+"""Recorded exchanges of Chat Completions, and what the official SDK made of each."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+type Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and answer of a real provider."""
+
+    id: str
+    provider: str
+    status: int
+    stream: bool
+    body: bytes
+    """The answer, as it was recorded."""
+    request: Object | None
+    """None where only the answer was recorded."""
+    oracle: Object = field(repr=False)
+    """What the SDK decoded: choices, usage, model; or the error it raised."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether the request asked for usage in its stream."""
+        options = (self.request or {}).get("stream_options")
+        return isinstance(options, dict) and options.get("include_usage") is True
+
+    @property
+    def choices(self) -> int:
+        return (self.request or {}).get("n") or 1
+
+    @property
+    def told(self) -> Object | None:
+        """Usage as the SDK decoded it."""
+        usage: Object | None = self.oracle.get("usage")
+        return usage
+
+
+def read(folder: Path) -> list[Exchange]:
+    """Every exchange of Chat Completions in a corpus."""
+    oracle = {row["id"]: row for row in _rows(folder / "oracle" / "oracle.jsonl.gz")}
+    found = []
+    for path in sorted((folder / "recorded").glob("*__chat_completions.jsonl.gz")):
+        for row in _rows(path):
+            answer, request = row["response"], row["request"]["body"]
+            found.append(
+                Exchange(
+                    id=row["id"],
+                    provider=row["provider"],
+                    status=answer["status"],
+                    stream=answer["body_kind"] == "sse",
+                    body=(answer["body"] or "").encode("utf-8", "surrogatepass"),
+                    request=request if isinstance(request, dict) else None,
+                    oracle=oracle[row["id"]],
+                )
+            )
+    return found
+
+
+def _rows(path: Path) -> Iterator[Object]:
+    with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def payload(frame: bytes) -> Any:
+    """What one frame says; None for comments and for `[DONE]`."""
+    lines = [line[5:].strip() for line in frame.splitlines() if line.startswith(b"data:")]
+    text = b"\n".join(lines)
+    return json.loads(text) if text and not text.startswith(b"[DONE]") else None
+
+
+def shown(exchange: Exchange, *, asked: bool) -> bytes:
+    """The stream that a client should get: without the separate usage chunk, unless it asked."""
+    if asked:
+        return exchange.body
+    blank = b"\r\n\r\n" if b"\r\n\r\n" in exchange.body else b"\n\n"
+    kept = []
+    for frame in exchange.body.split(blank):
+        said = payload(frame)
+        if not (said and said.get("usage") and not said.get("choices")):
+            kept.append(frame)
+    return blank.join(kept)
+
+
+FIVE = ("input", "cache_read", "cache_write", "output", "reasoning")
+
+
+def five(told: Object) -> tuple[int | None, ...]:
+    """Usage as the SDK decoded it in the five classes that never overlap, in the order of FIVE."""
+    prompt, completion = told["prompt_tokens"], told["completion_tokens"]
+    inside = told.get("prompt_tokens_details") or {}
+    places = [
+        inside.get("cached_tokens"),
+        told.get("prompt_cache_hit_tokens"),
+        told.get("cached_tokens"),
+        told.get("cache_read_input_tokens"),
+    ]
+    cached = next((count for count in places if count is not None), None)
+    written = inside.get("cache_write_tokens") or told.get("cache_creation_input_tokens") or None
+    thought = (told.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    if thought is None:
+        thought = told.get("reasoning_tokens")
+    beyond = told.get("total_tokens", 0) - prompt - completion
+    if beyond > 0 and thought in (None, beyond):
+        thought = beyond
+    elif (thought or 0) <= completion:
+        completion -= thought or 0
+    return prompt - (cached or 0) - (written or 0), cached, written, completion, thought

@@ -1,0 +1,145 @@
+"""Recorded providers behind a real gateway, both on loopback sockets, and clients that call it."""
+
+import asyncio
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import uvicorn
+
+from gateway.compose import Gateway, site
+from gateway.core.entry import Entry
+from gateway.http.app import App
+from gateway.ledger import journal
+from gateway.settings.load import load
+from gateway.telemetry.log import silent
+from tests.corpus.exchanges import Exchange, Object
+
+_AT_ONCE = 16
+_CONFIG: Object = {
+    "version": 1,
+    "default": {"lab": "replay"},
+    "cache": {"ttl": "0s"},
+    "providers": {"replay": {"auth": "none", "dialects": {"openai-chat": "/v1/chat/completions"}}},
+    "labs": {"replay": {"smart": [{"model": "recorded"}]}},
+}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One call to make: of an exchange, with options of the replay."""
+
+    exchange: Exchange
+    asked: bool
+    """Whether the client wants usage in the stream."""
+    options: str = ""
+
+    @property
+    def body(self) -> bytes:
+        """The recorded request, but for the model and for what picks the recording."""
+        known = self.exchange.request or {"messages": [{"role": "user", "content": "hi"}]}
+        body = {**known, "model": "recorded", "stream": self.exchange.stream}
+        body["user"] = f"replay:{self.exchange.id}{self.options}"
+        body.pop("stream_options", None)
+        if self.exchange.stream and self.asked:
+            body["stream_options"] = {"include_usage": True}
+        return json.dumps(body, ensure_ascii=False, separators=(", ", " : ")).encode()
+
+
+@dataclass(frozen=True)
+class Got:
+    """What a client got, what stands in the ledger, and what the provider was sent."""
+
+    ask: Ask
+    status: int
+    body: bytes
+    entry: Entry
+    sent: list[bytes]
+
+    @property
+    def exchange(self) -> Exchange:
+        return self.ask.exchange
+
+
+@contextlib.contextmanager
+def _replay(corpus: Path, log: Path) -> Iterator[str]:
+    """The recorded providers; gives their address. Stops them at the end."""
+    program = corpus / "replay.py"
+    command = [sys.executable, str(program), str(corpus / "recorded"), "--log", str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            found = re.search(r"http://\S+", line)
+            assert found, f"the replay did not start: {line!r}"
+            yield found.group()
+        finally:
+            process.terminate()
+
+
+@contextlib.asynccontextmanager
+async def _serve(folder: Path, upstream: str) -> AsyncIterator[str]:
+    """A gateway in front of one provider; gives its address."""
+    _CONFIG["providers"]["replay"]["base_url"] = upstream
+    file = folder / "gateway.yaml"
+    file.write_text(json.dumps(_CONFIG))
+    environ = {"TIERGATE_DATA": str(folder)}
+    gateway = Gateway(site(load(file, environ), datetime.now(UTC)), environ, silent)
+    gateway.engine._upstream._sleep = _at_once
+    config = uvicorn.Config(
+        App(gateway), port=0, http="httptools", log_config=None, access_log=False, lifespan="on"
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        await server.shutdown()
+
+
+async def _at_once(seconds: float) -> None:
+    """Waits for nothing before a retry."""
+
+
+async def _call(url: str, asks: list[Ask]) -> list[tuple[Ask, int, str, bytes]]:
+    turn = asyncio.Semaphore(_AT_ONCE)
+    connector = aiohttp.TCPConnector(limit=_AT_ONCE)
+
+    async def call(ask: Ask) -> tuple[Ask, int, str, bytes]:
+        async with turn, session.post(f"{url}/v1/chat/completions", data=ask.body) as answer:
+            return ask, answer.status, answer.headers["x-request-id"], await answer.read()
+
+    async with aiohttp.ClientSession(connector=connector) as session:
+        return await asyncio.gather(*map(call, asks))
+
+
+async def _relay(folder: Path, upstream: str, asks: list[Ask]) -> list[tuple[Ask, int, str, bytes]]:
+    async with _serve(folder, upstream) as url:
+        return await _call(url, asks)
+
+
+def relay(corpus: Path, folder: Path, asks: list[Ask]) -> list[Got]:
+    """Make calls through a gateway, and read its ledger when it has stopped."""
+    log = folder / "sent.jsonl"
+    with _replay(corpus, log) as upstream:
+        answers = asyncio.run(_relay(folder, upstream, asks))
+    sent: dict[str, list[bytes]] = {}
+    with log.open(encoding="utf-8") as lines:
+        for line in lines:
+            body = json.loads(line)["body"]
+            sent.setdefault(json.loads(body)["user"], []).append(body.encode())
+    rows = [row for path in journal.segments(folder / "ledger") for row, _ in journal.rows(path)]
+    entries = {row.id: row for row in rows if isinstance(row, Entry)}
+    assert len(entries) == len([row for row in rows if isinstance(row, Entry)]) == len(asks)
+    return [
+        Got(ask, status, body, entries[call], sent[json.loads(ask.body)["user"]])
+        for ask, status, call, body in answers
+    ]

@@ -1,0 +1,216 @@
+"""Every recorded exchange with a real provider, through a real gateway: the same bytes, and the right account."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tests.corpus.conftest import Say
+from tests.corpus.exchanges import FIVE, Exchange, five, payload, shown
+from tests.corpus.site import Ask, Got, relay
+
+NO_ANSWER = {
+    "8382d44533840ebd": "200 with an error object after blank lines: told as the 400 that it names",
+    "237fcc7662e76bd0": "200 with an error object: told as the failure that it is",
+}
+"""Whole recordings that hold no answer: the SDK returns them as one without choices."""
+
+ENDS_BADLY = {
+    "9935bc9acbec91c3": "an error and nothing else",
+    "73bfa5fc761b6aea": "an error and nothing else",
+    "c34f9bbb7dd05572": "an error event and nothing else",
+    "ab0d0ab825f06a93": "comments and an error",
+    "5e8705c708128f64": "comments and an error",
+    "9fe6d3b38627e4c6": "an error event after content",
+}
+"""Streams that a provider ended with an error."""
+
+AFTER_CONTENT = {"9fe6d3b38627e4c6"}
+"""Of them, those that had begun: the error goes on as it came."""
+
+MORE_CACHED_THAN_SENT = (
+    "tells more cached tokens than the prompt had: a part is no more than the whole"
+)
+OUT_OF_SIGHT = "tells usage in x_groq alone, where the SDK does not look"
+UNLIKE_THE_SDK = {
+    **dict.fromkeys(
+        [
+            "504a367aa169b3aa", "7af58f1dcb3e57c0", "a6abe72a9864919f", "3dfa130e6dc41371", "5f0443f39aded350",
+            "b37faf0a8ab3eae6", "fbd35a0cd761b36f",
+        ],
+        OUT_OF_SIGHT,
+    ),
+    **dict.fromkeys(
+        [
+            "33aa77e713fdbfd4", "3e3dda2817bcb496", "28def21a6521253a", "12c0a224a1891a22", "08a22880a50473ee",
+            "8f72b94f727733a4", "af2872655172898d",
+        ],
+        MORE_CACHED_THAN_SENT,
+    ),
+}  # fmt: skip
+"""Usage that the gateway reads otherwise than the SDK, knowingly."""
+
+
+def kinds(results: Iterable[Got]) -> Counter[str]:
+    return Counter(got.ask.options or "as recorded" for got in results)
+
+
+def differing(results: Iterable[Got], same: Callable[[Got], bool]) -> dict[str, Got]:
+    return {got.exchange.id: got for got in results if not same(got)}
+
+
+def test_every_whole_answer_goes_on_byte_for_byte(relayed: list[Got], say: Say) -> None:
+    results = [got for got in relayed if not got.exchange.stream and got.exchange.status == 200]
+    unlike = differing(results, lambda got: (got.status, got.body) == (200, got.exchange.body))
+    say(f"{len(results)} whole answers, {len(results) - len(unlike)} equal: {dict(kinds(results))}")
+    assert set(unlike) == set(NO_ANSWER)
+    assert {got.status for got in unlike.values()} == {400, 502}
+    for got in unlike.values():
+        assert json.loads(got.body)["error"]
+        assert got.entry.state == "failed"
+
+
+def test_every_stream_goes_on_byte_for_byte(relayed: list[Got], say: Say) -> None:
+    """But for the separate usage chunk of a client that did not ask. However it is cut, nothing is lost."""
+    results = [got for got in relayed if got.exchange.stream]
+    unlike = differing(
+        results,
+        lambda got: (got.status, got.body) == (200, shown(got.exchange, asked=got.ask.asked)),
+    )
+    say(f"{len(results)} streams, {len(unlike)} recordings unlike: {dict(kinds(results))}")
+    assert set(unlike) == set(ENDS_BADLY) - AFTER_CONTENT
+
+
+def ends(body: bytes) -> str:
+    """How a stream ends: clean, with an error, or just so."""
+    frames = [frame for frame in body.replace(b"\r\n", b"\n").split(b"\n\n") if frame.strip()]
+    last = payload(frames[-1])
+    return "clean" if last is None else "error" if last.get("error") else "open"
+
+
+def test_what_ends_with_an_error_ends_with_an_error(relayed: list[Got], say: Say) -> None:
+    """Before content as an HTTP error; after it in the stream, and no [DONE] follows."""
+    results = [got for got in relayed if got.exchange.id in ENDS_BADLY]
+    for got in results:
+        assert got.entry.state in ("failed", "aborted"), got.exchange.id
+        assert got.exchange.oracle["outcome"] == "error"
+        if got.status == 200:
+            assert ends(got.body) == "error"
+            assert b"[DONE]" not in got.body
+        else:
+            assert json.loads(got.body)["error"]["message"]
+            assert got.status >= 400
+    say(f"{len(results)} streams of {len(ENDS_BADLY)} recordings that hold an error, all told")
+    errors = {
+        got.exchange.id
+        for got in relayed
+        if got.exchange.status == 200 and got.exchange.oracle["outcome"] == "error"
+    }
+    assert errors == set(ENDS_BADLY)
+
+
+def test_every_other_answer_is_settled(relayed: list[Got]) -> None:
+    """One entry a call; settled where usage is told, estimated where the provider tells none."""
+    for got in relayed:
+        exchange, entry = got.exchange, got.entry
+        if exchange.status == 200 and exchange.id not in {**ENDS_BADLY, **NO_ANSWER}:
+            told = exchange.told is not None or exchange.id in UNLIKE_THE_SDK
+            assert entry.state == ("settled" if told else "estimated"), exchange.id
+            assert (entry.status, entry.attempts, entry.stream) == (200, 1, exchange.stream)
+            assert entry.dropped == ()
+
+
+def test_usage_is_what_the_official_sdk_decoded(relayed: list[Got], say: Say) -> None:
+    """In the five classes of the ledger, whose sums are what the provider says they are."""
+    equal: set[str] = set()
+    unlike: dict[str, object] = {}
+    for got in relayed:
+        exchange = got.exchange
+        if exchange.status != 200 or exchange.id in {**ENDS_BADLY, **NO_ANSWER}:
+            continue
+        found = tuple(getattr(got.entry, name) for name in FIVE)
+        if exchange.told:
+            assert sum(part or 0 for part in found[:3]) == exchange.told["prompt_tokens"]
+        expected = five(exchange.told) if exchange.told else (None,) * 5
+        if found == expected:
+            equal.add(exchange.id)
+        else:
+            unlike[exchange.id] = (exchange.provider, found, expected)
+    say(f"usage of {len(equal) + len(unlike)} exchanges, {len(equal)} equal")
+    assert {id: why for id, why in unlike.items() if id not in UNLIKE_THE_SDK} == {}
+    assert set(unlike) == set(UNLIKE_THE_SDK)
+    assert not equal & set(unlike)
+
+
+def test_the_model_that_served_is_told(relayed: list[Got]) -> None:
+    """As the SDK tells it to its caller."""
+    unlike = {
+        got.exchange.id: (got.entry.served, got.exchange.oracle["model"])
+        for got in relayed
+        if got.exchange.oracle.get("model") and got.exchange.id not in NO_ANSWER
+        and got.entry.served != got.exchange.oracle["model"]
+    }  # fmt: skip
+    assert unlike == {}
+
+
+def test_every_refusal_is_told_as_the_client_s_or_as_the_gateway_s(
+    relayed: list[Got], say: Say
+) -> None:
+    """A fault of the request in the provider's own bytes; one of credentials or of the provider is ours."""
+    results = [got for got in relayed if got.exchange.status != 200]
+    own = 0
+    unlike: dict[str, object] = {}
+    for got in results:
+        status, body = got.exchange.status, got.exchange.body
+        if status in (400, 404, 422):
+            expected = (status, body)
+            own += 1
+        else:
+            told = {401: 502, 402: 502, 403: 502, 429: 429, 500: 502}[status]
+            error = json.loads(got.body)["error"]
+            expected = (told, got.body if error["message"] and error["code"] else b"")
+            assert body not in got.body or not body
+        if (got.status, got.body) != expected:
+            unlike[got.exchange.id] = (got.exchange.provider, status, body, got.status, got.body)
+        assert got.entry.state == "failed"
+    say(f"{len(results)} refusals, {own} in the provider's bytes, {len(unlike)} unlike")
+    assert unlike == {}
+
+
+def test_every_request_reaches_the_provider_as_it_was_sent(relayed: list[Got], say: Say) -> None:
+    """Law 1 with real requests: byte for byte, but that usage is asked for in streams."""
+    bytes_equal = 0
+    for got in relayed:
+        assert len(got.sent) >= got.entry.attempts
+        for sent in got.sent:
+            if got.exchange.stream and not got.ask.asked:
+                value = json.loads(sent)
+                assert value.pop("stream_options") == {"include_usage": True}
+                assert value == json.loads(got.ask.body)
+            else:
+                assert sent == got.ask.body, got.exchange.id
+                bytes_equal += 1
+    say(f"{bytes_equal} requests arrived byte for byte")
+
+
+def test_a_stream_that_is_cut_never_ends_clean(
+    corpus: Path, exchanges: list[Exchange], tmp_path: Path, say: Say
+) -> None:
+    """Law 10 with the connection lost in the middle of every recorded stream."""
+    asks = []
+    for exchange in exchanges:
+        frames = exchange.body.replace(b"\r\n", b"\n").count(b"\n\n")
+        if exchange.stream and frames > 1:
+            asks.append(Ask(exchange, asked=True, options=f";cut={frames // 2}"))
+    results = relay(corpus, tmp_path, asks)
+    how = Counter[str]()
+    for got in results:
+        assert b"[DONE]" not in got.body, got.exchange.id
+        if got.status == 200:
+            assert ends(got.body) == "error", got.exchange.id
+            assert got.entry.state == "aborted"
+        else:
+            assert json.loads(got.body)["error"]
+            assert got.entry.state == "failed"
+        how["in the stream" if got.status == 200 else "as an HTTP error"] += 1
+    say(f"{len(results)} streams cut in the middle, told {dict(how)}")

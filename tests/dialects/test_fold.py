@@ -1,0 +1,326 @@
+"""A stream told whole and a whole answer told as a stream: the same words, calls and usage."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from gateway.core import sse as wire
+from gateway.dialects import OPENAI_CHAT
+from tests.dialects.cases import TEXT, Object, ask, chunk, sse, told
+
+HEAD = {"id": "c1", "created": 1, "model": "m-1"}
+
+
+def fold(*chunks: Object | bytes) -> Object:
+    value: Object = json.loads(OPENAI_CHAT.fold(sse(*chunks)))
+    return value
+
+
+def unfold(whole: Object, *, usage: bool = True) -> bytes:
+    return OPENAI_CHAT.unfold(json.dumps(whole).encode(), usage)
+
+
+def message(*deltas: Object) -> Object:
+    """The message that deltas add up to, without the role and content that every one has."""
+    found: Object = fold(*[chunk(delta) for delta in deltas])["choices"][0]["message"]
+    return found
+
+
+CALL = st.fixed_dictionaries(
+    {"id": st.sampled_from(["call_1", "x"]), "name": st.just("f"), "arguments": TEXT}
+)
+CHOICE = st.fixed_dictionaries(
+    {
+        "content": st.none() | TEXT,
+        "reasoning_content": st.none() | TEXT,
+        "refusal": st.none() | TEXT,
+        "calls": st.lists(CALL, max_size=3),
+        "finish": st.sampled_from(["stop", "length", "tool_calls", "content_filter"]),
+    }
+)
+ANSWER = st.fixed_dictionaries(
+    {
+        "choices": st.lists(CHOICE, min_size=1, max_size=3),
+        "usage": st.none() | st.tuples(st.integers(0, 99), st.integers(0, 99)),
+    }
+)
+
+
+def usage(answer: Object) -> Object | None:
+    if answer["usage"] is None:
+        return None
+    prompt, completion = answer["usage"]
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
+def as_whole(answer: Object) -> Object:
+    """The whole answer that a provider would send."""
+    choices = []
+    for index, said in enumerate(answer["choices"]):
+        text = {name: said[name] for name in ("reasoning_content", "refusal") if said[name]}
+        calls = [
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["name"], "arguments": call["arguments"]},
+            }
+            for call in said["calls"]
+        ]
+        content = said["content"] or None
+        whole = {
+            "role": "assistant",
+            "content": content,
+            **text,
+            **({"tool_calls": calls} if calls else {}),
+        }
+        choices.append({"index": index, "message": whole, "finish_reason": said["finish"]})
+    end = usage(answer)
+    return {
+        **HEAD,
+        "object": "chat.completion",
+        "choices": choices,
+        **({"usage": end} if end else {}),
+    }
+
+
+@st.composite
+def as_stream(draw: st.DrawFn, answer: Object) -> bytes:
+    """The stream that the same provider would send: every string in pieces, choices interleaved."""
+
+    def split(text: str) -> list[str]:
+        cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=3)))
+        return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+    rows: list[list[Object]] = []
+    for index, said in enumerate(answer["choices"]):
+        row = [chunk({"role": "assistant"}, index=index)]
+        for name in ("reasoning_content", "refusal", "content"):
+            row += [chunk({name: piece}, index=index) for piece in split(said[name] or "") if piece]
+        for at, call in enumerate(said["calls"]):
+            first, *more = split(call["arguments"])
+            begin = {
+                "index": at,
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["name"], "arguments": first},
+            }
+            row.append(chunk({"tool_calls": [begin]}, index=index))
+            row += [
+                chunk(
+                    {"tool_calls": [{"index": at, "function": {"arguments": piece}}]}, index=index
+                )
+                for piece in more
+            ]
+        rows.append([*row, chunk(index=index, finish=said["finish"])])
+    chunks = []
+    while any(rows):
+        row = draw(st.sampled_from([row for row in rows if row]))
+        chunks.append(row.pop(0))
+    end = usage(answer)
+    return sse(*chunks, *([told(end)] if end else []))
+
+
+@given(ANSWER, st.data())
+def test_a_stream_folds_to_the_whole_answer_that_says_the_same(
+    answer: Object, data: st.DataObject
+) -> None:
+    """Law 2, in the words of one dialect: text, reasoning, calls, finishes and usage."""
+    stream, whole = data.draw(as_stream(answer)), as_whole(answer)
+    folded = OPENAI_CHAT.fold(stream)
+    assert json.loads(folded) == whole
+    ChatCompletion.model_validate_json(folded)
+    glance, watch = (
+        OPENAI_CHAT.glance(folded),
+        OPENAI_CHAT.watch(ask(stream=True, n=len(answer["choices"]))),
+    )
+    watch.feed(stream)
+    assert watch.complete
+    assert watch.usage == glance.usage
+    assert watch.served == glance.served == "m-1"
+
+
+@given(ANSWER, st.booleans())
+def test_a_whole_answer_unfolds_to_a_stream_that_folds_back(answer: Object, asked: bool) -> None:
+    whole = as_whole(answer)
+    stream = unfold(whole, usage=asked)
+    for frame in wire.frames(stream)[:-1]:
+        ChatCompletionChunk.model_validate_json(wire.data(frame))
+    expected = whole if asked else {name: value for name, value in whole.items() if name != "usage"}
+    assert json.loads(OPENAI_CHAT.fold(stream)) == expected
+    watch = OPENAI_CHAT.watch(ask(stream=True, usage=True, n=len(answer["choices"])))
+    assert watch.feed(stream) == stream
+    assert watch.complete
+    assert watch.usage == (OPENAI_CHAT.glance(json.dumps(whole).encode()).usage if asked else None)
+
+
+def test_a_stream_on_the_wire() -> None:
+    """What OpenAI sends, with the members that this gateway does not know."""
+    stream = (
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"default","system_fingerprint":"fp",'
+        b'"choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],'
+        b'"usage":null,"obfuscation":"x1"}\n\n'
+        b': ping\n\n'
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"default","system_fingerprint":"fp",'
+        b'"choices":[{"index":0,"delta":{"content":"\\u00e9\\n"},"logprobs":{"content":[{"token":"a"}],"refusal":null},"finish_reason":null}],'
+        b'"usage":null,"obfuscation":"x2"}\n\n'
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"default","system_fingerprint":"fp",'
+        b'"choices":[{"index":0,"delta":{"content":"b"},"logprobs":{"content":[{"token":"b"}],"refusal":null},"finish_reason":null}],'
+        b'"usage":null}\n\n'
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"default","system_fingerprint":"fp",'
+        b'"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}\n\n'
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"default","system_fingerprint":"fp",'
+        b'"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}\n\n'
+        b'data: [DONE]\n\n'
+    )  # fmt: skip
+    assert OPENAI_CHAT.fold(stream).decode() == (
+        '{"id":"c","object":"chat.completion","created":1,"model":"m","service_tier":"default","system_fingerprint":"fp",'
+        '"choices":[{"index":0,"message":{"role":"assistant","content":"\u00e9\\nb","refusal":null},'
+        '"logprobs":{"content":[{"token":"a"},{"token":"b"}],"refusal":null},"finish_reason":"stop"}],'
+        '"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}'
+    )
+
+
+def call(name: str | None, arguments: str, **more: Any) -> Object:
+    function = {"arguments": arguments, **({"name": name} if name is not None else {})}
+    return {"tool_calls": [{**more, "function": function}]}
+
+
+def made(name: str, arguments: str, **more: Any) -> Object:
+    return {**more, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+@pytest.mark.parametrize(
+    ("deltas", "calls"),
+    [
+        # DashScope: an empty id, and an empty name, in every piece after the first.
+        ([call("f", "{", index=0, id="a"), call("", "}", index=0, id="")], [made("f", "{}", id="a")]),
+        # Baseten: the id again in every piece.
+        ([call("f", "{", index=0, id="a"), call(None, "}", index=0, id="a")], [made("f", "{}", id="a")]),
+        # Mistral: whole calls without an index.
+        ([call("f", "{}", id="a"), call("g", "[]", id="b")], [made("f", "{}", id="a"), made("g", "[]", id="b")]),
+        # One index for two calls that are told apart by id.
+        ([call("f", "{}", index=0, id="a"), call("g", "{", index=0, id="b"), call(None, "}", index=0)],
+         [made("f", "{}", id="a"), made("g", "{}", id="b")]),
+        # A new id in every piece of one call.
+        ([call("f", "{", index=0, id="a"), call(None, "}", index=0, id="b")], [made("f", "{}", id="b")]),
+        # Pieces without index and id belong to the last call.
+        ([call("f", "{", id="a"), call(None, "}")], [made("f", "{}", id="a")]),
+        # Two calls whose pieces come mixed.
+        ([call("f", "{", index=0, id="a"), call("g", "[", index=1, id="b"), call(None, "}", index=0), call(None, "]", index=1)],
+         [made("f", "{}", id="a"), made("g", "[]", id="b")]),
+        # No arguments at all, or as an object.
+        ([{"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]}], [{"id": "a", "function": {"name": "f"}, "type": "function"}]),
+        ([{"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]}],
+         [{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}, "type": "function"}]),
+        # A call without a function.
+        ([{"tool_calls": [{"index": 0, "id": "a"}]}], [{"id": "a", "type": "function"}]),
+    ],
+)  # fmt: skip
+def test_calls_as_hosts_cut_them(deltas: list[Object], calls: list[Object]) -> None:
+    assert message(*deltas)["tool_calls"] == calls
+
+
+def test_content_in_parts_stays_in_parts() -> None:
+    """Mistral streams thinking in lists and the answer in strings; whole, it is one list."""
+    found = message(
+        {"content": ""},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]}]},
+        {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "b"}]}]},
+        {"content": [{"type": "thinking", "closed": True}]},
+        {"content": "c"},
+        {"content": "d"},
+        {"content": [{"type": "text", "text": "e"}, {"type": "reference", "reference_ids": [1]}]},
+    )
+    assert found["content"] == [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "ab"}]},
+        {"type": "text", "text": "cde"},
+        {"type": "reference", "reference_ids": [1]},
+    ]
+    assert message({"content": "a"}, {"content": [{"type": "text", "text": "b"}]})["content"] == [
+        {"type": "text", "text": "ab"}
+    ]
+
+
+def test_blocks_of_reasoning_are_put_together() -> None:
+    """OpenRouter's reasoning_details go back to it as they came: pieces of one block are one block."""
+    text = {"type": "reasoning.text", "format": "x", "index": 0}
+    found = message(
+        {"reasoning_details": [{**text, "text": "a"}]},
+        {"reasoning_details": [{**text, "text": "b"}, {**text, "signature": "s"}]},
+        {"reasoning_details": [{"type": "reasoning.encrypted", "data": "d", "index": 0}]},
+        {"reasoning_details": [{"type": "reasoning.summary", "summary": "e"}, {"type": "reasoning.summary", "summary": "f"}]},
+    )  # fmt: skip
+    assert found["reasoning_details"] == [
+        {**text, "text": "ab", "signature": "s"},
+        {"type": "reasoning.encrypted", "data": "d", "index": 0},
+        {"type": "reasoning.summary", "summary": "e"},
+        {"type": "reasoning.summary", "summary": "f"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        # A finish told twice, the second time as nothing.
+        ([chunk({"content": "a"}, finish="stop"), chunk(finish=None), chunk(finish="")], {"finish_reason": "stop"}),
+        # No finish at all.
+        ([{"choices": [{"index": 0, "delta": {"content": "a"}}]}], {"finish_reason": None}),
+        # No index: the first choice.
+        ([{"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}], {"index": 0}),
+        # Unknown members of a choice, and usage in it.
+        ([chunk({"content": "a"}), {"choices": [{"index": 0, "delta": None, "usage": {"x": 1}, "native": "n"}]}],
+         {"usage": {"x": 1}, "native": "n"}),
+    ],
+)  # fmt: skip
+def test_choices_as_hosts_send_them(chunks: list[Object], expected: Object) -> None:
+    choice = fold(*chunks)["choices"][0]
+    assert choice["message"]["content"] == "a"
+    assert {name: choice[name] for name in expected} == expected
+
+
+def test_what_is_said_once_stands_and_nothing_replaces_it() -> None:
+    """Azure's first chunk has an empty id and model; annotations and audio come in several chunks."""
+    found = fold(
+        {"id": "", "model": "", "choices": [], "prompt_filter_results": [1]},
+        chunk({"content": "a", "annotations": [1], "audio": {"id": "x", "data": "AA"}}),
+        chunk(
+            {"annotations": [2], "audio": {"data": "BB", "transcript": "t"}},
+            id="",
+            service_tier=None,
+        ),
+        chunk(finish="stop", logprobs=None),
+    )
+    assert (found["id"], found["model"], found["prompt_filter_results"]) == ("c1", "m-1", [1])
+    said = found["choices"][0]["message"]
+    assert said["annotations"] == [1, 2]
+    assert said["audio"] == {"id": "x", "data": "AABB", "transcript": "t"}
+    assert found["service_tier"] is None
+
+
+def test_an_answer_without_choices_is_a_stream_of_its_end() -> None:
+    stream = unfold({**HEAD, "choices": [], "usage": {"prompt_tokens": 1}}, usage=False)
+    assert stream == b"data: [DONE]\n\n"
+
+
+def test_a_stream_is_told_with_what_this_gateway_does_not_know() -> None:
+    """Logprobs and hosts' own members of the choice and of the answer."""
+    whole = {
+        **HEAD,
+        "object": "chat.completion",
+        "provider": "x",
+        "choices": [{"message": {"role": "assistant", "content": "a"}, "logprobs": {"content": [1]}, "native": "n"}],
+    }  # fmt: skip
+    first = json.loads(wire.data(wire.frames(unfold(whole))[0]))
+    assert first["provider"] == "x"
+    assert first["object"] == "chat.completion.chunk"
+    assert first["choices"] == [
+        {"index": 0, "delta": {"role": "assistant", "content": "a"}, "logprobs": {"content": [1]}, "native": "n", "finish_reason": None}
+    ]  # fmt: skip

@@ -1,0 +1,177 @@
+"""Errors: whose fault they are, in whose words the client reads them, and that a stream shows them."""
+
+import json
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.problem import Kind, Problem
+from gateway.dialects import OPENAI_CHAT
+from gateway.dialects.openai_chat import problems
+
+READ, WRITE, FRAME = OPENAI_CHAT.read_problem, OPENAI_CHAT.problem, OPENAI_CHAT.problem_frame
+
+REJECTED = (
+    b'{"error":{"message":"bad \\u00e9","type":"invalid_request_error","param":"n","code":null}}'
+)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind.__value__))
+def test_every_kind_has_the_shape_that_sdks_read(kind: Kind) -> None:
+    """`{"error": {"message", "type", "param", "code"}}` of OpenAI's API reference."""
+    error = json.loads(WRITE(Problem(kind=kind, message="m\u00e9\n", param="p")))["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert (error["message"], error["param"]) == ("m\u00e9\n", "p")
+    assert error["type"]
+    assert error["code"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("invalid_api_key", ("invalid_request_error", "invalid_api_key")),
+        ("model_not_found", ("invalid_request_error", "model_not_found")),
+        ("rate_limited", ("rate_limit_error", "rate_limit_exceeded")),
+        ("upstream_auth", ("api_error", "upstream_auth")),
+        ("upstream_truncated", ("server_error", "upstream_truncated")),
+    ],
+)
+def test_some_words_as_clients_know_them(kind: Kind, words: tuple[str, str]) -> None:
+    error = json.loads(WRITE(Problem(kind=kind, message="m")))["error"]
+    assert (error["type"], error["code"]) == words
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        REJECTED,
+        b'{"object":"error","message":"no","type":"x","code":null}',
+        b'{"detail":[{"loc":["body","n"],"msg":"no"}]}',
+        b'{"error":"no such field"}',
+        b'[{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}]',
+        b' \n{"error":{}}',
+    ],
+)
+@pytest.mark.parametrize("status", [400, 405, 413, 415, 422])
+def test_a_request_s_own_fault_is_told_in_the_provider_s_words(status: int, body: bytes) -> None:
+    """Byte for byte and with its status, in any shape of JSON: SDKs show it whole."""
+    problem = READ(status, body, 7.0)
+    assert problem.kind == "upstream_rejected"
+    assert problem.http_status == problem.upstream_status == status
+    assert WRITE(problem) is body
+    assert (problem.spent, problem.retry_after, problem.should_retry) == ("no", None, False)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>no</html>", b"{}", b"[]", b'"no"', b"\xff\xfe", b"null"]
+)
+def test_a_page_of_a_proxy_is_not_shown_to_clients(body: bytes) -> None:
+    """An SDK could not read it; the status is told all the same."""
+    problem = READ(400, body, None)
+    assert (problem.kind, problem.status) == ("upstream_rejected", 400)
+    error = json.loads(WRITE(problem))["error"]
+    assert error["message"] == "The provider refused the request with HTTP 400."
+    assert error["code"] == "upstream_rejected"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "shown"),
+    [
+        (401, REJECTED, "upstream_auth", 502),
+        (402, REJECTED, "upstream_auth", 502),
+        (403, REJECTED, "upstream_auth", 502),
+        (429, b'{"error":{"code":"insufficient_quota"}}', "upstream_auth", 502),
+        (400, b'{"error":{"code":400,"details":[{"reason":"API_KEY_INVALID"}]}}', "upstream_auth", 502),
+        (404, REJECTED, "upstream_model", 404),
+        (408, b"", "upstream_timeout", 504),
+        (409, b"", "upstream_error", 502),
+        (429, REJECTED, "upstream_rate_limited", 429),
+        (498, b"", "upstream_overloaded", 503),
+        (500, REJECTED, "upstream_error", 502),
+        (502, b"<html>", "upstream_error", 502),
+        (503, b"", "upstream_overloaded", 503),
+        (504, b"", "upstream_timeout", 504),
+        (529, b"", "upstream_overloaded", 503),
+        (599, b"", "upstream_error", 502),
+        (201, b"", "upstream_error", 502),
+        (301, b"", "upstream_error", 502),
+        (400, b'{"error":{"code":"context_length_exceeded"}}', "upstream_context", 400),
+        (413, b'{"error":{"message":"Prompt is too long: 9 > 8"}}', "upstream_context", 413),
+        (400, b"This model's maximum context length is 8192 tokens", "upstream_context", 400),
+        (500, b'{"error":{"message":"context window"}}', "upstream_error", 502),
+    ],
+)  # fmt: skip
+def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int) -> None:
+    """What to try next depends on it; what the client sees is never the gateway's own credential."""
+    problem = READ(status, body, 3.5)
+    assert (problem.kind, problem.http_status, problem.upstream_status) == (kind, shown, status)
+    own = kind in ("upstream_model", "upstream_context")
+    assert problem.retry_after == (None if own else 3.5)
+    assert (problem.body is not None) == (own and body.startswith(b"{"))
+    assert problem.spent == ("maybe" if kind == "upstream_timeout" else "no")
+    assert own or str(status) in problem.message
+
+
+def test_a_long_body_is_looked_at_from_its_start() -> None:
+    """What an error is about stands there; the rest may quote a prompt."""
+    body = json.dumps({"error": {"message": "bad", "quoted": "x" * 3000 + "insufficient_quota"}})
+    assert READ(400, body.encode(), None).kind == "upstream_rejected"
+    cut = json.dumps({"error": {"message": "\u00e9" * 3000}}, ensure_ascii=False).encode()
+    assert READ(400, cut, None).body == cut
+
+
+@given(st.binary(max_size=60), st.integers(200, 599))
+def test_any_error_body_is_a_problem(body: bytes, status: int) -> None:
+    problem = READ(status, body, None)
+    assert problem.kind.startswith("upstream_")
+    assert 400 <= problem.http_status < 600
+    assert WRITE(problem)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status", "own"),
+    [
+        ({"code": 400, "message": "m"}, "upstream_rejected", 400, True),
+        ({"code": "tool_use_failed", "status_code": 400}, "upstream_rejected", 400, True),
+        ({"code": "invalid_parameter_error", "type": "invalid_request_error"}, "upstream_rejected", 400, True),
+        ({"code": 404}, "upstream_model", 404, True),
+        ({"code": 400, "message": "reduce the length"}, "upstream_context", 400, True),
+        ({"code": 429}, "upstream_rate_limited", 429, False),
+        ({"code": 502}, "upstream_error", 502, False),
+        ({"code": 503}, "upstream_overloaded", 503, False),
+        ({"code": "invalid_api_key", "type": "invalid_request_error"}, "upstream_auth", 502, False),
+        ({"code": 200}, "upstream_error", 502, False),
+        ({"code": 7}, "upstream_error", 502, False),
+        ({"type": "server_error"}, "upstream_error", 502, False),
+        ("no", "upstream_error", 502, False),
+        (["no"], "upstream_error", 502, False),
+    ],
+)  # fmt: skip
+def test_an_error_in_a_200_stands_for_a_status(
+    error: object, kind: str, status: int, own: bool
+) -> None:
+    """As in a stream that has begun, or from a host that answers 200 to everything."""
+    body = json.dumps({"choices": [], "error": error}).encode()
+    problem = problems.found(error, body)
+    assert (problem.kind, problem.http_status) == (kind, status)
+    assert problem.body == (body if own else None)
+    assert problem.spent == ("no" if own else "maybe")
+
+
+@pytest.mark.parametrize("line", [b"\n", b"\r\n", b"\r"])
+def test_an_error_is_one_line_of_a_stream(line: bytes) -> None:
+    """A provider's own body may be printed over lines; a frame must not end in its middle."""
+    body = b"{" + line + b'  "error": {"message": "a\\nb"}' + line + b"}"
+    frame = FRAME(Problem(kind="upstream_rejected", message="m", body=body))
+    assert frame == b'data: {  "error": {"message": "a\\nb"}}\n\n'
+
+
+def test_an_error_frame_has_no_end_of_an_answer_after_it() -> None:
+    """`[DONE]` would make it complete."""
+    frame = FRAME(Problem(kind="upstream_truncated", message="Cut."))
+    assert frame == (
+        b'data: {"error":{"message":"Cut.","type":"server_error","param":null,'
+        b'"code":"upstream_truncated"}}\n\n'
+    )

@@ -1,0 +1,296 @@
+"""Streams at home: the same bytes out, nothing before there is content, and no end that was not one."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.usage import Usage
+from gateway.dialects import OPENAI_CHAT, Watch
+from tests.dialects.cases import TEXT, Object, ask, chunk, pieces, sse, told
+
+COUNTED = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+USED = Usage(input=5, output=2)
+ROLE = chunk({"role": "assistant", "content": ""})
+DONE = b"data: [DONE]\n\n"
+
+
+def start(*, usage: bool = False, n: int = 1) -> Watch:
+    return OPENAI_CHAT.watch(ask(stream=True, usage=usage, n=n))
+
+
+def run(data: bytes, *cuts: int, usage: bool = False, n: int = 1) -> tuple[bytes, Watch]:
+    """What a client is sent of a stream that is read in pieces."""
+    watch = start(usage=usage, n=n)
+    sent = [watch.feed(piece) for piece in pieces(data, cuts)]
+    return b"".join([*sent, watch.end()]), watch
+
+
+def facts(watch: Watch) -> tuple[object, ...]:
+    kind = watch.problem.kind if watch.problem is not None else None
+    return watch.committed, watch.complete, watch.usage, watch.served, watch.finish, kind
+
+
+CONTENT = [
+    {"content": "a"}, {"content": [{"type": "thinking", "thinking": []}]}, {"reasoning_content": "a"}, {"reasoning": "a"},
+    {"reasoning_text": "a"}, {"refusal": "a"}, {"tool_calls": [{"index": 0}]}, {"function_call": {"name": "f"}},
+    {"audio": {"id": "a"}}, {"reasoning_details": [{"type": "reasoning.encrypted"}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("delta", CONTENT)
+def test_the_first_content_commits_and_lets_go_what_was_held(delta: Object) -> None:
+    """Text, reasoning, a tool call, a refusal: from here on no other target can take over."""
+    watch = start()
+    head = b": OPENROUTER PROCESSING\n\n" + sse(ROLE, done=False)
+    assert watch.feed(head) == b""
+    assert not watch.committed
+    first = sse(chunk(delta), done=False)
+    assert watch.feed(first) == head + first
+    assert watch.committed
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b": ping\n\n", b"event: ping\n\n", b"\n", sse(ROLE, done=False), sse(chunk({}), done=False), sse(chunk({"content": None}), done=False),
+        sse(chunk({"content": "", "tool_calls": [], "reasoning": None}), done=False), b'data: {"choices":null}\n\n', b"data: {}\n\n",
+        b'data: {"choices":[],"prompt_filter_results":[]}\n\n', b'data: {"choices":[7,{"delta":7}]}\n\n', b"data:\n\n",
+        b'data: {"choices":[{"delta":{"content":"half',
+    ],
+)  # fmt: skip
+def test_nothing_goes_on_before_there_is_content(frame: bytes) -> None:
+    """Role chunks, comments, pings and empty deltas are held, and half a frame is none."""
+    watch = start()
+    assert watch.feed(frame) == b""
+    assert not watch.committed
+    assert not watch.complete
+
+
+@pytest.mark.parametrize("end", [sse(chunk(finish="stop"), done=False), DONE])
+def test_a_clean_end_commits_an_empty_answer(end: bytes) -> None:
+    watch = start()
+    assert watch.feed(sse(ROLE, done=False)) == b""
+    assert watch.feed(end) == sse(ROLE, done=False) + end
+    assert watch.complete
+
+
+def test_after_the_commit_point_nothing_is_held() -> None:
+    """Each read is sent on at once, but for a frame that has not ended."""
+    watch = start()
+    watch.feed(sse(chunk({"content": "a"}), done=False))
+    for frame in (b": ping\n\n", sse(chunk({"content": "b"}), done=False), b"data: {}\n\n"):
+        assert watch.feed(frame) == frame
+    assert watch.feed(b"data: {") == b""
+    assert watch.feed(b"}\n\ndata:") == b"data: {}\n\n"
+
+
+def test_a_megabyte_before_content_is_content() -> None:
+    """What is held is bounded."""
+    watch = start()
+    frame = b": " + b"x" * 1000 + b"\n\n"
+    sent = b""
+    for count in range(1, 1100):
+        sent = watch.feed(frame)
+        if sent:
+            assert sent == frame * count
+            assert len(sent) > 1 << 20
+            break
+    assert watch.committed
+
+
+@given(st.data())
+def test_any_split_of_a_stream_gives_the_same_bytes_and_the_same_facts(data: st.DataObject) -> None:
+    """Wherever reads end: in a CRLF, in a character, in an escape, between the two line ends."""
+    some = st.sampled_from
+    end = data.draw(some([b"\n", b"\r\n"]))
+    text = data.draw(TEXT)
+    middle = some(
+        [
+            sse(chunk({"content": text}), done=False), sse(chunk({"content": '"usage": {'}), done=False),
+            sse(chunk({"content": "[DONE]"}, index=1), done=False), sse(told(COUNTED), done=False), b": ping\n\n",
+            sse(chunk({}, finish="stop", usage=COUNTED), done=False), sse(chunk({}, finish="stop", index=1), done=False),
+            b"event: error\n" + sse({"error": {"code": 502}}, done=False), b'data: {"object":"error","message":"m"}\n\n',
+            b'data: {"usage": {broken\n\n', b"data: {broken\n\n", 'data: {"x":"\u2028\u4e16"}\n\n'.encode(), b"\n", DONE,
+        ]
+    )  # fmt: skip
+    frames = data.draw(st.lists(middle, max_size=6))
+    start_with = data.draw(
+        some([b"", sse(ROLE, done=False), sse(chunk({"content": "a"}), done=False)])
+    )
+    stream = b"".join([start_with, *frames]).replace(b"\n", end)
+    stream = stream[: len(stream) - data.draw(st.integers(0, 3))]
+    usage, n = data.draw(st.booleans()), data.draw(st.integers(1, 2))
+    whole, seen = run(stream, usage=usage, n=n)
+    cuts = data.draw(
+        st.lists(st.integers(0, len(stream)), max_size=8) | st.just(list(range(len(stream))))
+    )
+    parts, seen_in_parts = run(stream, *cuts, usage=usage, n=n)
+    assert parts == whole
+    assert facts(seen_in_parts) == facts(seen)
+
+
+@given(st.lists(TEXT, max_size=4), st.booleans(), st.booleans(), st.data())
+def test_what_goes_out_is_what_came_in_but_for_usage_that_was_not_asked_for(
+    texts: list[str], separate: bool, asked: bool, data: st.DataObject
+) -> None:
+    contents = [chunk({"content": text}) for text in texts]
+    last = (
+        [chunk(finish="stop"), told(COUNTED)] if separate else [chunk(finish="stop", usage=COUNTED)]
+    )
+    stream = sse(ROLE, *contents, *last)
+    sent, watch = run(stream, data.draw(st.integers(0, len(stream))), usage=asked)
+    hidden = sse(ROLE, *contents, chunk(finish="stop"))
+    assert sent == (hidden if separate and not asked else stream)
+    assert facts(watch) == (True, True, USED, "m-1", "stop", None)
+
+
+def test_usage_is_the_last_that_was_told() -> None:
+    """Running totals: vLLM's continuous_usage_stats, Perplexity, OpenRouter. They are not added up."""
+    early = {"prompt_tokens": 5, "completion_tokens": 1}
+    stream = sse(
+        chunk({"content": "a"}, usage=early), chunk(finish="stop", usage=COUNTED), told({})
+    )
+    sent, watch = run(stream)
+    assert (sent, watch.usage) == (stream, USED)
+
+
+def test_the_first_model_that_is_named_is_the_one_that_serves() -> None:
+    """Azure's first chunk names none."""
+    filtered = {"choices": [], "model": "", "prompt_filter_results": []}
+    _, watch = run(sse(filtered, chunk({"content": "a"}), chunk(finish="stop", model="m-2")))
+    assert watch.served == "m-1"
+
+
+ENDED = sse(ROLE, chunk({"content": "a"}), chunk(finish="stop"), told(COUNTED))
+
+
+@given(st.integers(0, len(ENDED) - 1))
+def test_a_stream_that_is_cut_is_complete_only_with_all_of_its_answer(at: int) -> None:
+    """Law 10. Hosts may leave `[DONE]` out, so the finish of its choice is an end; nothing less is."""
+    _, watch = run(ENDED[:at])
+    finished = ENDED.index(b'"finish_reason": "stop"') + len(b'"finish_reason": "stop"}], "x')
+    assert not (watch.complete and at < finished - 4)
+    assert watch.complete == (watch.finish == "stop")
+
+
+@pytest.mark.parametrize(
+    "tail", [b"data: [DONE]", b"data: [DONE]\n", b"data:[DONE]\r\n\r\n", b"data: [DONE] \n\n"]
+)
+def test_the_last_frame_may_lack_its_blank_line(tail: bytes) -> None:
+    """As the official SDKs do, which look at the start of the line."""
+    stream = sse(chunk({"content": "a"}), done=False) + tail
+    sent, watch = run(stream)
+    assert sent == stream
+    assert watch.complete
+    assert watch.problem is None
+
+
+def test_a_done_without_a_finish_is_an_end() -> None:
+    """The provider says so; what it did not say stays unknown."""
+    _, watch = run(sse(ROLE, chunk({"content": "a"})))
+    assert (watch.complete, watch.finish) == (True, None)
+
+
+def test_every_choice_has_to_finish() -> None:
+    """Also one that never began."""
+    one = sse(chunk({"content": "a"}), chunk(finish="stop"), done=False)
+    other = sse(chunk({"content": "b"}, index=1), done=False)
+    assert not run(one, n=2)[1].complete
+    assert not run(one + other, n=2)[1].complete
+    assert not run(other + one)[1].complete
+    both = one + other + sse(chunk(index=1, finish="length"), done=False)
+    sent, watch = run(both, n=2)
+    assert (sent, watch.complete) == (both, True)
+    assert run(one + DONE, n=2)[1].complete
+
+
+ERROR = b'event: error\ndata: {"error":{"message":"down","code":502}}\n\n'
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ERROR, b'data: {"error":"down"}\n\n', b'data: {"choices":[],"error":{"code":429}}\n\n',
+        b'data: {"error": {"code": 502}, "choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}\n\n',
+    ],
+)  # fmt: skip
+def test_an_error_before_content_shows_nothing(error: bytes) -> None:
+    """Another target can still answer."""
+    for read in (sse(ROLE, done=False) + error + DONE, error):
+        sent, watch = run(read)
+        assert sent == b""
+        assert not watch.committed
+        assert not watch.complete
+        assert watch.problem is not None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ERROR, b'data: {"error":"down"}\n\n',
+        b'data: {"error": {"code": 502}, "choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}\n\n',
+    ],
+)  # fmt: skip
+def test_an_error_after_content_goes_on_as_it_came_and_nothing_after_it(error: bytes) -> None:
+    """The client's SDK raises on it; an end that follows must not make it an answer."""
+    before = sse(ROLE, chunk({"content": "a"}), done=False)
+    sent, watch = run(before + error + sse(chunk(finish="stop")))
+    assert sent == before + error
+    assert (watch.committed, watch.complete) == (True, False)
+    assert watch.problem is not None
+    assert watch.feed(DONE) == b""
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'data: {"usage": {"prompt_tokens": 5\n\n', b'data: [{"error": {}}]\n\n', b'data: "error": 1\n\n',
+        b'data: {"object":"error","message":"down","code":502}\n\n',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("content", [b"", sse(chunk({"content": "a"}), done=False)])
+def test_what_is_no_chunk_is_an_error_that_stays_here(content: bytes, frame: bytes) -> None:
+    """SDKs would fail to read it, or read it as a chunk: the gateway says it in its own frame."""
+    sent, watch = run(content + frame + DONE)
+    assert sent == content
+    assert watch.problem is not None
+    assert watch.problem.kind == "upstream_error"
+    assert not watch.complete
+
+
+def test_words_that_look_like_usage_in_a_text_are_text() -> None:
+    """A model may write about this very format."""
+    texts = [
+        '"usage": {"prompt_tokens": 9}',
+        '"finish_reason": "stop"',
+        '{"error": {"code": 500}}',
+        "data: [DONE]",
+    ]
+    stream = sse(*[chunk({"content": text}) for text in ["a", *texts]], done=False)
+    sent, watch = run(stream)
+    assert sent == stream
+    assert facts(watch) == (True, False, None, "m-1", None, None)
+
+
+def test_a_frame_is_kept_with_every_byte() -> None:
+    """Spacing, key order, escapes, other fields and U+2028 inside strings."""
+    frames = [
+        b"id: 1\nretry: 5\nevent: x\n" + b'data:{"choices" : [ {"delta":{"content":"\\u00e9\\ud83d\\ude00 1.50"} } ] , "n":1.50}\n\n',
+        'data: {"choices":[{"index":0,"delta":{"content":"\u2028\u0085"}}]}\r\n\r\n'.encode(),
+        b'data: {"choices":\ndata: []}\n\n',
+        DONE,
+    ]  # fmt: skip
+    sent, _ = run(b"".join(frames))
+    assert sent == b"".join(frames)
+
+
+def test_json_with_usage_and_choices_is_never_hidden() -> None:
+    """Only the separate chunk was added by the gateway's question."""
+    stream = sse(
+        chunk({"content": "a"}, usage=COUNTED),
+        json.dumps(told(COUNTED)).join(["data: ", "\n\n"]).encode(),
+    )
+    sent, _ = run(stream)
+    assert sent == sse(chunk({"content": "a"}, usage=COUNTED))

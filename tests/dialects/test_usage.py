@@ -1,0 +1,216 @@
+"""Usage in the words of each host, read into five classes that never overlap."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gateway.core.usage import Usage
+from gateway.dialects.openai_chat import usage
+from tests.dialects.cases import Object
+
+COUNT = st.integers(0, 10**7)
+
+
+class Classes(NamedTuple):
+    """What a model really used."""
+
+    fresh: int
+    read: int
+    written: int
+    shown: int
+    reasoned: int
+
+    @property
+    def prompt(self) -> int:
+        return self.fresh + self.read + self.written
+
+    @property
+    def completion(self) -> int:
+        return self.shown + self.reasoned
+
+
+def _openai(c: Classes) -> Object:
+    return {
+        "prompt_tokens": c.prompt,
+        "completion_tokens": c.completion,
+        "total_tokens": c.prompt + c.completion,
+        "prompt_tokens_details": {"cached_tokens": c.read, "cache_write_tokens": c.written},
+        "completion_tokens_details": {"reasoning_tokens": c.reasoned},
+    }
+
+
+def _xai(c: Classes) -> Object:
+    """Reasoning stands beside completion_tokens, inside total_tokens."""
+    return {**_openai(c), "completion_tokens": c.shown}
+
+
+def _together(c: Classes) -> Object:
+    """Everything at the top."""
+    return {
+        "prompt_tokens": c.prompt,
+        "completion_tokens": c.completion,
+        "total_tokens": c.prompt + c.completion,
+        "cached_tokens": c.read,
+        "cache_creation_input_tokens": c.written,
+        "reasoning_tokens": c.reasoned,
+    }
+
+
+def _deepseek(c: Classes) -> Object:
+    return {
+        "prompt_tokens": c.prompt,
+        "prompt_cache_hit_tokens": c.read,
+        "prompt_cache_miss_tokens": c.fresh + c.written,
+        "completion_tokens": c.completion,
+        "completion_tokens_details": {"reasoning_tokens": c.reasoned},
+    }
+
+
+def _google(c: Classes) -> Object:
+    """Reasoning is told by the total alone."""
+    return {
+        "prompt_tokens": c.prompt,
+        "completion_tokens": c.shown,
+        "total_tokens": c.prompt + c.completion,
+    }
+
+
+HOSTS: list[Callable[[Classes], Object]] = [_openai, _xai, _together, _deepseek, _google]
+
+
+@given(st.builds(Classes, COUNT, COUNT, COUNT, COUNT, COUNT), st.sampled_from(HOSTS))
+def test_every_host_s_usage_reads_as_what_was_used(
+    used: Classes, host: Callable[[Classes], Object]
+) -> None:
+    if host is _deepseek:
+        used = used._replace(fresh=used.fresh + used.written, written=0)
+    if host is _google:
+        used = used._replace(fresh=used.prompt, read=0, written=0)
+    if host is _xai:
+        assume(used.reasoned > 0)
+    found = usage.read(host(used))
+    assert found is not None
+    if host is _google:
+        expected = Usage(input=used.fresh, output=used.shown, reasoning=used.reasoned or None)
+        assert found == expected
+        return
+    assert found == Usage(
+        input=used.fresh,
+        cache_read=used.read,
+        cache_write={"": used.written} if used.written else {},
+        output=used.shown,
+        reasoning=used.reasoned,
+    )
+    assert found.prompt == used.prompt
+    assert found.completion == used.completion
+
+
+ANY: st.SearchStrategy[Any] = st.sampled_from([None, -1, 0, 3, 7, 50, 2.0, 2.5, True, "7", {}, []])
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "prompt_cache_hit_tokens",
+             "cache_read_input_tokens", "cache_creation_input_tokens", "reasoning_tokens"]
+        ),
+        ANY,
+    ),
+    st.dictionaries(st.sampled_from(["cached_tokens", "cache_write_tokens", "reasoning_tokens"]), ANY) | ANY,
+)  # fmt: skip
+def test_whatever_a_host_says_nothing_is_negative_and_parts_make_the_whole(
+    said: Object, inside: Any
+) -> None:
+    """Contradictions end in sums that hold: the prompt is what the host calls the prompt."""
+    told = {**said, "prompt_tokens_details": inside, "completion_tokens_details": inside}
+    found = usage.read(told)
+    if found is None:
+        return
+    classes = [
+        found.input,
+        found.cache_read,
+        found.output,
+        found.reasoning,
+        *found.cache_write.values(),
+    ]
+    assert all(item is None or item >= 0 for item in classes)
+    prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
+    if found.input is not None:
+        assert found.prompt == prompt
+    if found.completion is not None:
+        assert completion is not None
+        assert found.completion >= completion
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {},
+        {"usage": None},
+        {"usage": {}},
+        {"usage": 7},
+        {"usage": {"total_tokens": 7}},
+        {"usage": {"prompt_tokens": None, "completion_tokens": "3"}},
+        {"choices": None, "x_groq": {"id": "r"}},
+        {"choices": [7, {"usage": None}], "x_groq": None},
+    ],
+)
+def test_where_nothing_is_counted_nothing_is_told(chunk: Object) -> None:
+    assert usage.find(chunk) is None
+
+
+COUNTED = {"prompt_tokens": 3, "completion_tokens": 4}
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"usage": COUNTED},
+        {"choices": [{"index": 0, "usage": COUNTED}]},
+        {"choices": [], "x_groq": {"id": "r", "usage": COUNTED}},
+        {"usage": None, "choices": [{"usage": COUNTED}]},
+        {"usage": COUNTED, "choices": [{"usage": {"prompt_tokens": 9}}]},
+    ],
+)
+def test_the_places_where_hosts_put_it(chunk: Object) -> None:
+    """Moonshot in the choice, Groq in x_groq; the standard place goes first."""
+    assert usage.find(chunk) == Usage(input=3, output=4)
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        # Reasoning that is more than the completion cannot be inside it.
+        (
+            {"prompt_tokens": 5, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 9}},
+            Usage(input=5, output=2, reasoning=9),
+        ),
+        # More was cached than was sent: a part is never more than the whole.
+        (
+            {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 9}},
+            Usage(input=0, cache_read=5, output=2),
+        ),
+        # A total that is more than both, and not by the reasoning that is told.
+        (
+            {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 20, "reasoning_tokens": 3},
+            Usage(input=5, output=1, reasoning=3),
+        ),
+        # One side alone.
+        ({"prompt_tokens": 5}, Usage(input=5)),
+        ({"completion_tokens": 5, "total_tokens": 9}, Usage(output=5)),
+        (
+            {"prompt_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 3}},
+            Usage(input=5, reasoning=3),
+        ),
+        # The first place that counts, not the first that is there.
+        (
+            {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": None}, "cached_tokens": 1},
+            Usage(input=4, cache_read=1, output=2),
+        ),
+    ],
+)  # fmt: skip
+def test_odd_accounts(said: Object, read: Usage) -> None:
+    assert usage.read(said) == read

@@ -1,0 +1,173 @@
+"""Equal requests are answered once; nobody sees another's answer unless the configuration says so."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.upstream import Answer, Script, Upstream, failing, frames, stream, whole
+from tests.e2e.world import Body, Change, Config, Make, World, chat, spared
+
+
+def caching(scope: str = "key") -> Change:
+    def change(value: Config) -> None:
+        value["cache"] = {"ttl": "1h", "scope": scope}
+
+    return change
+
+
+@pytest.fixture
+def cached(make: Make) -> World:
+    return make(caching())
+
+
+def ask(world: World, body: Body | bytes | None = None, **headers: str) -> str:
+    """Ask and let what is kept be kept; what the reply says of the cache."""
+    reply = world.ask(chat() if body is None else body, **headers)
+    world.loop.run(world.gateway.engine.settle())
+    return str(reply.headers["x-tiergate-cache"])
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_the_second_is_a_hit(cached: World, upstream: Upstream, streamed: bool) -> None:
+    body = chat(stream=streamed)
+    first, second = cached.ask(body), cached.ask(body)
+    assert first.headers["x-tiergate-cache"] == "miss"
+    assert second.headers["x-tiergate-cache"] == "hit"
+    assert second.headers["x-tiergate-attempts"] == "0"
+    assert second.content == first.content
+    assert second.headers["content-type"] == first.headers["content-type"]
+    assert second.headers.get("x-tiergate-cost") == (None if streamed else "0")
+    assert len(upstream.requests) == 1
+
+
+def test_members_in_another_order_are_the_same_request(cached: World) -> None:
+    """But any other byte in a value is another one."""
+    assert ask(cached, b'{"model":"smart","messages":[{"role":"user","content":"hi"}]}') == "miss"
+    assert ask(cached, b'{ "messages": [{"role":"user","content":"hi"}] , "model":"smart"}') == "hit"
+    assert ask(cached, b'{"model":"smart","messages":[{"role":"user", "content":"hi"}]}') == "miss"
+
+
+@pytest.mark.parametrize(
+    ("word", "told", "after"), [("off", "off", "miss"), ("refresh", "miss", "hit")]
+)
+def test_a_client_may_say_off_or_refresh(
+    cached: World, upstream: Upstream, word: str, told: str, after: str
+) -> None:
+    """Off: neither looked up nor kept. Refresh: asked again, and the new answer is kept."""
+    assert ask(cached, x_tiergate_cache=word) == told
+    assert ask(cached) == after
+    assert ask(cached, x_tiergate_cache=word) == told
+    assert ask(cached) == "hit"
+    assert len(upstream.requests) == 3 if word == "off" else 2
+
+
+def test_refresh_replaces(cached: World, upstream: Upstream) -> None:
+    upstream.on("/acme", whole("old"), whole("new"))
+    ask(cached)
+    ask(cached, x_tiergate_cache="refresh")
+    assert cached.ask(chat()).json()["choices"][0]["message"]["content"] == "new"
+
+
+KEPT_NOT: list[tuple[str, Script, Body]] = [
+    ("cut", stream(*frames()[:3]), {"stream": True}),
+    ("an error", failing(400), {}),
+    ("200 with an error", failing(200), {}),
+    ("cut at the limit", whole(finish="length"), {}),
+    ("filtered", stream(*frames(finish="content_filter")), {"stream": True}),
+    ("sampled", whole(), {"temperature": 0.7}),
+    ("several choices", whole(), {"n": 2}),
+    ("stored there", whole(), {"store": True}),
+    ("looks at the world", whole(), {"web_search_options": {}}),
+]
+
+
+@pytest.mark.parametrize(("script", "more"), [row[1:] for row in KEPT_NOT], ids=[row[0] for row in KEPT_NOT])  # fmt: skip
+def test_what_is_not_kept(cached: World, upstream: Upstream, script: Answer, more: Body) -> None:
+    upstream.on("/acme", script)
+    for _ in range(2):
+        assert ask(cached, chat(**more)) in ("off", "miss")
+    assert len(upstream.requests) == 2
+
+
+def test_what_another_target_answered_is_not_kept(make: Make, upstream: Upstream) -> None:
+    world = make(caching(), spared)
+    upstream.on("/acme", failing(503))
+    assert [ask(world), ask(world)] == ["miss", "miss"]
+    assert len(upstream.requests) == 4
+
+
+def keyed(folder: Path) -> Change:
+    """Keys a and b of one tenant, c of another; each key is its own secret."""
+
+    def change(value: Config) -> None:
+        table = {
+            name: {"sha256": hashlib.sha256(name.encode()).hexdigest(), "tenant": tenant}
+            for name, tenant in (("a", "one"), ("b", "one"), ("c", "two"))
+        }
+        (folder / "keys.yaml").write_bytes(jsonio.dumps(table))
+        value["keys"] = str(folder / "keys.yaml")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        ("key", ["miss", "miss", "miss", "hit"]),
+        ("tenant", ["miss", "hit", "miss", "hit"]),
+        ("all", ["miss", "hit", "hit", "hit"]),
+    ],
+)
+@pytest.mark.parametrize("shared", [False, True], ids=["memory", "redis"])
+def test_who_shares(
+    request: pytest.FixtureRequest, make: Make, tmp_path: Path, scope: str, told: list[str], shared: bool
+) -> None:  # fmt: skip
+    url = {"REDIS_URL": request.getfixturevalue("redis_url")} if shared else {}
+    world = make(caching(scope), keyed(tmp_path), **url)
+
+    def tell(at: int) -> list[str]:
+        body = chat(f"Say {at}.")
+        return [ask(world, body, authorization=f"Bearer {key}") for key in ("a", "b", "c", "a")]
+
+    assert calm(world, tell) == told
+
+
+def test_two_gateways_share_one_redis(make: Make, redis_url: str, upstream: Upstream) -> None:
+    """What one recorded streamed, the other tells whole, without asking the provider."""
+    both = {"REDIS_URL": redis_url, "TIERGATE_SECRET": "the same"}
+    one, two = make(caching(), **both), make(caching(), **both)
+    other = make(caching(), REDIS_URL=redis_url, TIERGATE_SECRET="another")
+
+    def tell(at: int) -> list[object]:
+        before = len(upstream.requests)
+        said = [
+            ask(one, chat(f"Say {at}.", stream=True)),
+            ask(two, chat(f"Say {at}.")),
+            ask(other, chat(f"Say {at}.")),
+        ]
+        return [*said, len(upstream.requests) - before]
+
+    for world in (two, other):
+        calm(world, lambda at, world=world: [ask(world, chat(f"Hello {at}."))])  # type: ignore[misc]
+    assert calm(one, tell) == ["miss", "hit", "miss", 2]
+
+
+def test_a_redis_that_is_gone_costs_no_call(make: Make) -> None:
+    world = make(caching(), REDIS_URL="redis://127.0.0.1:1/0")
+    assert [ask(world), ask(world)] == ["miss", "miss"]
+    assert {entry.state for entry in world.entries()} == {"settled"}
+    assert [row["event"] for row in world.log] == ["redis"]
+
+
+def calm[T](world: World, tell: Callable[[int], T]) -> T:
+    """What was told while Redis kept its deadline of 100 ms, as it may not on a busy machine."""
+    for at in range(10):
+        before = len(world.log)
+        told = tell(at)
+        alive = world.gateway._state is not None and world.gateway._state.alive
+        if alive and len(world.log) == before:
+            return told
+    raise AssertionError(world.log)

@@ -1,0 +1,262 @@
+"""After a failure: who is asked next, when, and what the client is told when nobody answers."""
+
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.upstream import (
+    DROPPED,
+    HTML,
+    ROLE,
+    SILENT,
+    Answer,
+    Upstream,
+    chunk,
+    failing,
+    stream,
+    whole,
+)
+from tests.e2e.world import SECRET, Change, Config, Make, World, chat, spared
+
+
+def body(code: str, message: str = "No.") -> bytes:
+    return jsonio.dumps({"error": {"message": message, "type": "made_up", "code": code}})
+
+
+def soon(value: Config) -> None:
+    value["providers"]["acme"]["timeouts"] = {"headers": 0.15, "first_content": 0.15}
+
+
+def windows(small: int | None, large: int | None) -> Change:
+    """The two smart targets' windows."""
+
+    def change(value: Config) -> None:
+        for model, window in (("able-1", small), ("able-2", large)):
+            value["models"].setdefault(model, {})["context"] = window
+
+    return change
+
+
+NEXT: list[tuple[str, Answer]] = [
+    ("401", failing(401)),
+    ("402", failing(402)),
+    ("403", failing(403)),
+    ("404", failing(404)),
+    ("429", failing(429)),
+    ("quota", failing(429, body("insufficient_quota"))),
+    ("500", failing(500)),
+    ("503", failing(503)),
+    ("529", failing(529)),
+    ("closed", DROPPED),
+    ("silent", SILENT),
+    ("HTML", HTML),
+    ("no content", stream(ROLE)),
+    ("cut before content", stream(ROLE, end="cut")),
+    ("no content in time", stream(ROLE, end="stall")),
+    ("error before content", stream(b'data: {"error":{"message":"no"}}\n\n')),
+]
+
+
+@pytest.mark.parametrize("script", [row[1] for row in NEXT], ids=[row[0] for row in NEXT])
+def test_another_target_takes_over_unseen(make: Make, upstream: Upstream, script: Answer) -> None:
+    """Before the first content the client sees nothing of it but the number of attempts."""
+    world = make(spared, soon)
+    upstream.on("/acme", script)
+    upstream.on("/spare", stream())
+    reply = world.ask(chat(stream=True))
+    assert reply.status_code == 200
+    assert reply.content.count(ROLE) == 1
+    assert reply.content.endswith(b"data: [DONE]\n\n")
+    assert reply.headers["x-tiergate-attempts"] == "2"
+    assert (reply.headers["x-tiergate-provider"], reply.headers["x-tiergate-model"]) == ("spare", "able-2")  # fmt: skip
+    assert [request.path for request in upstream.requests] == [
+        "/acme/chat/completions",
+        "/spare/chat/completions",
+    ]
+    assert world.waits == [0.0]
+    assert not upstream.requests[1].header("authorization")
+    entry = world.entry()
+    assert (entry.state, entry.provider, entry.attempts) == ("settled", "spare", 2)
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_a_request_at_fault_is_asked_once(make: Make, upstream: Upstream, status: int) -> None:
+    """The provider's own words, byte for byte; nobody else is asked what would be refused again."""
+    world = make(spared)
+    refusal = failing(status, b'{"error": {"message": "No \\u00e4.", "type":"x", "n": 1.50}}')
+    upstream.on("/acme", refusal)
+    reply = world.ask(chat())
+    assert (reply.status_code, reply.content) == (status, refusal.pieces[0])
+    assert reply.headers["x-should-retry"] == "false"
+    assert len(upstream.requests) == 1
+
+
+def test_a_refusal_that_is_no_json_is_told_in_the_dialect(world: World, upstream: Upstream) -> None:
+    upstream.on("/acme", failing(400, b"<html>no</html>"))
+    error = world.ask(chat()).json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "upstream_rejected")
+
+
+TOO_LONG = failing(400, body("context_length_exceeded", "maximum context length is 8 tokens"))
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "paths"),
+    [(100_000, 200_000, ["acme", "spare"]), (200_000, 100_000, ["acme"]), (200_000, None, ["acme"])],
+)  # fmt: skip
+def test_too_long_goes_to_a_larger_window_only(
+    make: Make, upstream: Upstream, small: int | None, large: int | None, paths: list[str]
+) -> None:
+    world = make(spared, windows(small, large))
+    upstream.on("/acme", TOO_LONG)
+    reply = world.ask(chat())
+    assert [request.path.split("/")[1] for request in upstream.requests] == paths
+    assert reply.status_code == (200 if len(paths) > 1 else 400)
+    if len(paths) == 1:
+        assert reply.json()["error"]["code"] == "context_length_exceeded"
+
+
+def accounts(value: Config) -> None:
+    value["providers"]["acme"]["accounts"] = {"main": SECRET, "second": "sk-second"}
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+def test_another_account_takes_over(make: Make, upstream: Upstream, status: int) -> None:
+    world = make(accounts)
+    upstream.on("/acme", failing(status), whole())
+    assert world.ask(chat()).status_code == 200
+    assert [request.header("authorization") for request in upstream.requests] == [
+        f"Bearer {SECRET}",
+        "Bearer sk-second",
+    ]
+    assert world.entry().account == "second"
+
+
+def test_no_such_model_is_no_fault_of_the_account(make: Make, upstream: Upstream) -> None:
+    world = make(accounts, spared)
+    upstream.on("/acme", failing(404, body("model_not_found")))
+    assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
+    assert len(upstream.requests) == 2
+
+
+def test_what_may_have_been_billed_is_not_asked_again(make: Make, upstream: Upstream) -> None:
+    """Neither there nor with another account of the same host."""
+    world = make(accounts)
+    upstream.on("/acme", DROPPED)
+    assert world.ask(chat()).status_code == 502
+    assert len(upstream.requests) == 1
+    entry = world.entry()
+    assert (entry.cost, entry.problem) == (None, "upstream_unreachable")
+
+
+def test_an_alone_target_is_asked_four_times_at_most(world: World, upstream: Upstream) -> None:
+    """Waits double, each with full jitter (1.0 here), up to 8 s."""
+    upstream.on("/acme", failing(503))
+    reply = world.ask(chat())
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
+    assert reply.headers["x-tiergate-attempts"] == "4"
+    assert len(upstream.requests) == 4
+    assert world.waits == [1.0, 2.0, 4.0]
+
+
+def test_a_long_plan_is_four_attempts_too(make: Make, upstream: Upstream) -> None:
+    def many(value: Config) -> None:
+        targets = value["labs"]["acme"]["smart"]
+        targets += [{"model": f"able-{at}", "provider": "spare"} for at in range(2, 9)]
+
+    world = make(many)
+    upstream.on("/", failing(503))
+    assert world.ask(chat()).status_code == 503
+    assert len(upstream.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("told", "waits", "status", "seconds"),
+    [
+        ({"retry_after": "3"}, [3.0, 3.0, 4.0], 429, "3"),
+        ({"retry_after_ms": "1500"}, [1.5, 2.0, 4.0], 429, "2"),
+        ({"retry_after": "0"}, [1.0, 2.0, 4.0], 429, "1"),
+        ({"retry_after": "21"}, [], 429, "21"),
+        ({"retry_after": "3600"}, [], 429, "60"),
+        ({"retry_after": "soon"}, [1.0, 2.0, 4.0], 429, None),
+        ({"retry_after": "-1"}, [1.0, 2.0, 4.0], 429, None),
+        ({"retry_after": "nan"}, [1.0, 2.0, 4.0], 429, None),
+        ({"retry_after": "inf"}, [1.0, 2.0, 4.0], 429, None),
+    ],
+)
+def test_retry_after(
+    world: World, upstream: Upstream, told: dict[str, str], waits: list[float], status: int, seconds: str | None
+) -> None:  # fmt: skip
+    """Waited for up to 20 s; beyond that it is the client's to wait, who is told up to 60 s."""
+    upstream.on("/acme", failing(429, **told))
+    reply = world.ask(chat())
+    assert reply.status_code == status
+    assert world.waits == waits
+    assert reply.headers.get("retry-after") == seconds
+    assert reply.headers["x-should-retry"] == "false"
+    assert reply.json()["error"] | {"message": ""} == {
+        "message": "", "type": "rate_limit_error", "param": None, "code": "upstream_rate_limited",
+    }  # fmt: skip
+
+
+def test_it_recovers_while_it_waits(world: World, upstream: Upstream) -> None:
+    upstream.on("/acme", failing(429, retry_after="2"), failing(503), whole())
+    assert world.ask(chat()).headers["x-tiergate-attempts"] == "3"
+    assert world.waits == [2.0, 2.0]
+
+
+def test_nothing_is_retried_after_the_commit_point(make: Make, upstream: Upstream) -> None:
+    """Not with another target, not with text twice: an error in the stream, and its end."""
+    world = make(spared)
+    upstream.on("/acme", stream(ROLE, chunk({"content": "Hel"}), end="cut"))
+    reply = world.ask(chat(stream=True))
+    assert len(upstream.requests) == 1
+    *_, last = reply.content.removesuffix(b"\n\n").split(b"\n\n")
+    error = jsonio.loads(last.removeprefix(b"data: "))["error"]
+    assert (error["type"], error["code"]) == ("server_error", "upstream_truncated")
+    assert b"[DONE]" not in reply.content
+
+
+def test_a_key_that_a_provider_quotes_is_never_shown(make: Make, upstream: Upstream) -> None:
+    world = make()
+    quoted = body("invalid_api_key", f"Incorrect API key provided: {SECRET}.")
+    for status in (400, 401, 429, 500):
+        upstream.on("/acme", failing(status, quoted))
+        reply = world.ask(chat())
+        assert SECRET.encode() not in reply.content
+        assert SECRET not in str(reply.headers)
+    assert SECRET not in str(world.log)
+    for path in world.folder.rglob("*.jsonl"):
+        assert SECRET not in path.read_text()
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_the_gateways_own_credential_is_not_the_clients_fault(
+    world: World, upstream: Upstream, status: int
+) -> None:
+    upstream.on("/acme", failing(status))
+    reply = world.ask(chat())
+    assert reply.status_code == 502
+    assert (reply.json()["error"]["type"], reply.json()["error"]["code"]) == ("api_error", "upstream_auth")  # fmt: skip
+    assert reply.headers["x-should-retry"] == "false"
+    assert world.waits == []
+
+
+def test_a_redirect_is_not_followed(world: World, upstream: Upstream) -> None:
+    """It would carry the key to wherever it points."""
+    upstream.on("/acme", failing(307, b"", location=f"{upstream.url}/elsewhere"))
+    assert world.ask(chat()).status_code == 502
+    assert {request.path for request in upstream.requests} == {"/acme/chat/completions"}
+
+
+def test_a_host_that_is_not_there(make: Make, upstream: Upstream) -> None:
+    def gone(value: Config) -> None:
+        value["providers"]["acme"]["base_url"] = "http://127.0.0.1:1"
+
+    world = make(gone, spared)
+    assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
+    alone = make(gone)
+    reply = alone.ask(chat())
+    assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_error")
+    assert len(alone.waits) == 3
+    assert alone.entry().cost == 0
+    assert len(upstream.requests) == 1

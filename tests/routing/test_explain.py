@@ -1,0 +1,78 @@
+"""A decision and a plan as JSON: the same keys on every door, money as text, unknown as null."""
+
+from decimal import Decimal
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.call import Steer
+from gateway.core.price import Price, Rates
+from gateway.routing import explain, features
+from tests.routing import world
+
+
+def test_all_that_was_decided_is_in_it() -> None:
+    price = Price(rates=Rates(input=Decimal("0.10"), output=None), version="config 2026-11-24")
+    luna = msgspec.structs.replace(world.LUNA, price=price)
+    known = world.catalogue([world.lab("openai", [luna, world.SPARE], [world.SOL])])
+    clockless = msgspec.structs.replace(
+        world.router([{"when": {"tag": "t"}, "no_cache": True}], [{"tier": "fast"}], known=known),
+        clock=lambda: 0.0,
+    )
+    decision, plan = world.decided(clockless, world.call("a", steer=Steer(tags=("t", "s"))))
+    assert explain.view(decision, plan) == {
+        "lab": "openai",
+        "tier": "fast",
+        "model": "luna",
+        "source": "rule",
+        "rule": "choice 0",
+        "confidence": None,
+        "tags": ["s", "t"],
+        "trace": [
+            {
+                "step": "pin",
+                "matched": False,
+                "effect": "lab openai",
+                "why": "'auto' leaves the tier open",
+                "ms": 0.0,
+            },
+            {"step": "guard", "matched": True, "effect": "no cache", "why": "guard 0", "ms": 0.0},
+            {"step": "rule", "matched": True, "effect": "fast", "why": "choice 0", "ms": 0.0},
+            {
+                "step": "plan",
+                "matched": True,
+                "effect": "1 of 2 targets",
+                "why": "host/luna host is off: set HOST_API_KEY",
+                "ms": 0.0,
+            },
+        ],
+        "plan": [
+            {
+                "target": "openai/luna",
+                "provider": "openai",
+                "model": "luna",
+                "effort": "none",
+                "price": {"input": "0.10", "output": None, "version": "config 2026-11-24"},
+            }
+        ],
+        "skipped": [
+            {"target": "host/luna", "tier": "fast", "reason": "host is off: set HOST_API_KEY"}
+        ],
+    }
+
+
+def test_no_secret_and_nothing_of_the_prompt_is_in_it() -> None:
+    known = world.router(choices=[{"when": {"keywords": "canary"}, "tier": "fast"}])
+    decision, plan = world.decided(known, world.call("a canary sings"))
+    told = jsonio.dumps(explain.view(decision, plan))
+    assert b"secret" not in told
+    assert b"sings" not in told
+    assert jsonio.loads(told)["plan"][0]["price"] is None
+
+
+def test_token_counts_are_a_quarter_of_the_bytes_rounded_up() -> None:
+    seen = world.call("12345", chars=9)
+    assert (seen.user_tokens, seen.prompt_tokens) == (2, 3)
+    assert (world.call("").user_tokens, world.call("").prompt_tokens) == (0, 0)
+    assert world.call("\ud800").user_tokens == 1
+    assert isinstance(seen, features.Features)

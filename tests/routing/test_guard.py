@@ -1,0 +1,187 @@
+"""Guards: they bound every decision, pins too, whatever their order."""
+
+from itertools import permutations
+
+import pytest
+
+from gateway.core.call import Key, Steer
+from tests.routing import world
+from tests.routing.world import Json
+
+SUPPORT = Steer(tags=("support",))
+
+
+@pytest.mark.parametrize(
+    ("model", "guard", "tier", "pinned"),
+    [
+        ("reasoning", {"max_tier": "smart"}, "smart", None),
+        ("reasoning", {"max_tier": "fast"}, "fast", None),
+        ("fast", {"min_tier": "reasoning"}, "reasoning", None),
+        ("smart", {"max_tier": "smart"}, "smart", None),
+        ("luna", {"min_tier": "smart"}, "smart", None),
+        ("astra", {"max_tier": "fast"}, "fast", None),
+        ("astra", {"max_tier": "reasoning"}, "reasoning", "astra"),
+        ("auto", {"max_tier": "fast"}, "fast", None),
+        ("auto", {"min_tier": "fast", "max_tier": "fast"}, "fast", None),
+    ],
+)
+def test_a_bound_moves_what_was_pinned(
+    model: str, guard: Json, tier: str, pinned: str | None
+) -> None:
+    decision, plan = world.decided(world.router([guard]), world.call(model=model))
+    assert (decision.tier, decision.model) == (tier, pinned)
+    in_tier = {item.model for item in world.CATALOGUE.labs["openai"].tiers[decision.tier]}
+    assert {item.model for item in plan.targets} <= in_tier
+    moved = [line for line in world.lines(decision) if "out of bounds" in line]
+    assert bool(moved) == (
+        model in ("reasoning", "fast", "luna", "auto", "astra") and pinned is None
+    )
+
+
+def test_a_guard_that_does_not_match_bounds_nothing() -> None:
+    known = world.router([{"when": {"tag": "support"}, "max_tier": "fast"}])
+    decision, _ = world.decided(known, world.call(model="reasoning"))
+    assert decision.tier == "reasoning"
+    assert world.lines(decision) == ["pin: openai/reasoning (model 'reasoning')"]
+    decision, _ = world.decided(known, world.call(model="reasoning", steer=SUPPORT))
+    assert decision.tier == "fast"
+    assert world.lines(decision) == [
+        "pin: openai/reasoning (model 'reasoning')",
+        "guard: max_tier fast (guard 0)",
+        "guard: fast (reasoning is out of bounds)",
+        "plan: 1 of 2 targets (host/luna host is off: set HOST_API_KEY)",
+    ]
+    assert decision.tags == ("support",)
+
+
+def test_of_bounds_that_contradict_each_other_the_cheaper_holds() -> None:
+    known = world.router([{"min_tier": "reasoning"}, {"max_tier": "fast"}])
+    decision, _ = world.decided(known, world.call(model="smart"))
+    assert decision.tier == "fast"
+
+
+def test_the_narrowest_of_several_bounds_holds() -> None:
+    known = world.router([{"max_tier": "smart"}, {"max_tier": "fast"}, {"min_tier": "fast"}])
+    decision, _ = world.decided(known, world.call(model="reasoning"))
+    assert decision.tier == "fast"
+
+
+@pytest.mark.parametrize(
+    ("guards", "model", "lab"),
+    [
+        ([{"deny": ["openai"]}], "auto", "google"),
+        ([{"deny": "openai"}], "fast", "google"),
+        ([{"allow": ["google"]}], "auto", "google"),
+        ([{"allow": ["google", "openai"]}, {"allow": ["google"]}], "auto", "google"),
+        ([{"allow": ["google", "openai"]}, {"deny": ["openai"]}], "auto", "google"),
+        ([{"allow": ["anthropic", "google"]}], "auto", "google"),
+        ([{"allow": ["openai"]}], "auto", "openai"),
+        ([{"deny": ["anthropic"]}], "auto", "openai"),
+    ],
+)
+def test_a_lab_that_may_not_be_used_is_exchanged_where_nobody_named_it(
+    guards: list[Json], model: str, lab: str
+) -> None:
+    decision, _ = world.decided(world.router(guards), world.call(model=model))
+    assert decision.lab == lab
+    exchanged = "constraint: lab google (openai may not be used)" in world.lines(decision)
+    assert exchanged == (lab == "google")
+
+
+@pytest.mark.parametrize(
+    ("guards", "model", "lab"),
+    [
+        ([{"deny": ["openai"]}], "openai/auto", "openai"),
+        ([{"deny": ["openai"]}], "luna", "openai"),
+        ([{"allow": ["google"]}], "openai/fast", "openai"),
+        ([{"deny": ["google", "openai"]}], "auto", "openai"),
+        ([{"allow": ["anthropic"]}], "auto", "openai"),
+        ([{"allow": ["google"]}, {"allow": ["openai"]}], "auto", "openai"),
+    ],
+)
+def test_a_lab_that_was_named_or_has_no_other_is_refused(
+    guards: list[Json], model: str, lab: str
+) -> None:
+    problem = world.refused(world.router(guards), world.call(model=model))
+    assert problem.kind == "not_allowed"
+    assert problem.message == f"This key may not use the lab {lab!r} for this call."
+
+
+def test_a_guard_refuses_in_its_own_words() -> None:
+    known = world.router([{"when": {"keywords": "bomb"}, "refuse": "Not with us."}])
+    assert world.decided(known, world.call("a bombastic song"))
+    problem = world.refused(known, world.call("a bomb", model="luna"))
+    assert (problem.kind, problem.message, problem.http_status) == (
+        "not_allowed",
+        "Not with us.",
+        403,
+    )
+
+
+def test_no_cache_stands_on_the_decision() -> None:
+    known = world.router([{"when": {"keywords": "secret"}, "no_cache": True}])
+    decision, _ = world.decided(known, world.call("a secret"))
+    assert decision.no_cache
+    assert "guard: no cache (guard 0)" in world.lines(decision)
+    decision, _ = world.decided(known, world.call("a song"))
+    assert not decision.no_cache
+
+
+def test_every_effect_is_said() -> None:
+    guard = {
+        "min_tier": "fast", "max_tier": "smart", "allow": ["openai", "google"], "deny": ["google"],
+        "tag": ["a", "b"], "no_cache": True,
+    }  # fmt: skip
+    decision, _ = world.decided(world.router([guard]), world.call())
+    assert (
+        "guard: min_tier fast, max_tier smart, allow openai google, deny google, tag a b, no cache"
+        " (guard 0)"
+    ) in world.lines(decision)
+    problem = world.refused(world.router([{**guard, "refuse": "No."}]), world.call())
+    assert problem.message == "No."
+
+
+CHAIN: list[Json] = [
+    {"when": {"keywords": "invoice"}, "tag": "money"},
+    {"when": {"tag": "money"}, "tag": "careful"},
+    {"when": {"tag": "careful"}, "max_tier": "fast"},
+]
+
+
+@pytest.mark.parametrize("order", list(permutations(CHAIN)))
+def test_a_tag_that_a_guard_sets_is_seen_by_the_others_in_any_order(order: list[Json]) -> None:
+    known = world.router(order)
+    decision, _ = world.decided(known, world.call("the invoice", model="reasoning"))
+    assert decision.tier == "fast"
+    assert decision.tags == ("careful", "money")
+    decision, _ = world.decided(known, world.call("the voice", model="reasoning"))
+    assert (decision.tier, decision.tags) == ("reasoning", ())
+
+
+def test_a_tag_that_a_guard_sets_is_seen_by_choices() -> None:
+    choices = [{"when": {"tag": "money"}, "tier": "reasoning"}]
+    known = world.router(CHAIN[:1], choices)
+    decision, _ = world.decided(known, world.call("the invoice"))
+    assert (decision.tier, decision.source, decision.rule) == ("reasoning", "rule", "choice 0")
+    decision, _ = world.decided(known, world.call("the voice"))
+    assert decision.source == "default"
+
+
+@pytest.mark.parametrize(
+    ("key", "tags"),
+    [
+        (Key(name="any"), ("a", "b")),
+        (Key(name="some", allowed_tags=("b", "c")), ("b",)),
+        (Key(name="none", allowed_tags=()), ()),
+        (Key(name="own", tags=("own",), allowed_tags=()), ("own",)),
+        (Key(name="both", tags=("own",)), ("a", "b", "own")),
+    ],
+)
+def test_a_key_limits_the_tags_that_its_client_sends(key: Key, tags: tuple[str, ...]) -> None:
+    seen = world.call(key=key, steer=Steer(tags=("a", "b")))
+    for known in (world.router(), world.router([{"when": {"tag": "x"}, "no_cache": True}])):
+        decision, _ = world.decided(known, seen)
+        assert decision.tags == tags
+    known = world.router([{"when": {"tag": "a"}, "max_tier": "fast"}])
+    decision, _ = world.decided(known, seen)
+    assert (decision.tier == "fast") == ("a" in tags)

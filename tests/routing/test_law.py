@@ -1,0 +1,217 @@
+"""Law 7: one decision engine, many doors. The same body, configuration and key give the same
+decision, plan and trace through the engine, POST /v1/route, `tiergate explain` and a served call.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.cli.explain import command
+from gateway.cli.session import Session
+from gateway.compose import Gateway
+from gateway.core import jsonio
+from gateway.core.call import Call, Steer
+from gateway.core.entry import Entry, Intent
+from gateway.core.problem import ProblemError
+from gateway.dialects import OPENAI_CHAT
+from gateway.http.app import App
+from gateway.routing import explain
+from tests.config import shipped
+
+type Json = dict[str, Any]
+
+ENVIRON = {**shipped.ALL_SET, "TIERGATE_ALIASES": "{gpt-4o: auto, gpt-4o-mini: google/fast}"}
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+def answer(request: httpx.Request) -> httpx.Response:
+    """A provider that says one word, whole or as a stream."""
+    body = jsonio.loads(request.content)
+    made = {"id": "c", "created": 1, "model": body["model"]}
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": "Yes."}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        whole = {**made, "object": "chat.completion", "choices": [choice], "usage": USAGE}
+        return httpx.Response(200, content=jsonio.dumps(whole))
+    piece = {"index": 0, "delta": {"role": "assistant", "content": "Yes."}, "finish_reason": None}
+    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    chunks = [
+        {**made, "object": "chat.completion.chunk", "choices": [piece]},
+        {**made, "object": "chat.completion.chunk", "choices": [end]},
+        {**made, "object": "chat.completion.chunk", "choices": [], "usage": USAGE},
+    ]
+    frames = b"".join(b"data: " + jsonio.dumps(chunk) + b"\n\n" for chunk in chunks)
+    return httpx.Response(
+        200, headers={"content-type": "text/event-stream"}, content=frames + b"data: [DONE]\n\n"
+    )
+
+
+class Doors:
+    """One configuration behind every door."""
+
+    def __init__(self, folder: Path) -> None:
+        environ = {**ENVIRON, "TIERGATE_DATA": str(folder)}
+        self.session = Session(str(shipped.MAIN))
+        self.session.environ = environ
+        self.gateway = Gateway(
+            self.session.site,
+            environ,
+            lambda event, **fields: None,
+            transports=lambda provider: httpx.MockTransport(answer),
+        )
+        self.rows: list[Entry | Intent] = []
+        self.gateway.engine._record = self.rows.append
+        self.runner = asyncio.Runner()
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(App(self.gateway)), base_url="http://gateway"
+        )
+
+    def close(self) -> None:
+        self.runner.run(self.client.aclose())
+        self.runner.run(self.gateway.stop())
+        self.runner.close()
+
+    def engine(self, body: bytes, steer: Steer) -> Json:
+        call = Call(
+            id="c", dialect=OPENAI_CHAT.name, operation="generate", body=body, steer=steer,
+            received_at=0, started=0,
+        )  # fmt: skip
+        try:
+            return timeless(explain.view(*self.gateway.engine.explain(call)))
+        except ProblemError as error:
+            told: Json = jsonio.loads(OPENAI_CHAT.problem(error.problem))
+            return told
+
+    def post(self, path: str, body: bytes, steer: Steer) -> httpx.Response:
+        said = {"lab": steer.lab, "tier": steer.tier, "tags": ", ".join(steer.tags), "cache": "off"}
+        headers = {f"x-tiergate-{name}": value for name, value in said.items() if value}
+        return self.runner.run(self.client.post(path, content=body, headers=headers))
+
+    def command(self, body: bytes, steer: Steer) -> Json:
+        words = ["-", "--json"]
+        words += ["--lab", steer.lab] if steer.lab else []
+        words += ["--tier", steer.tier] if steer.tier else []
+        words += [word for tag in steer.tags for word in ("--tag", tag)]
+        result = CliRunner().invoke(command, words, input=body, obj=self.session)
+        told: Json = jsonio.loads(result.stdout_bytes)
+        assert result.exit_code == (1 if "error" in told else 0)
+        return timeless(told)
+
+
+def timeless(told: Json) -> Json:
+    for step in told.get("trace", []):
+        assert step.pop("ms") >= 0
+    return told
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    made = Doors(tmp_path_factory.mktemp("data"))
+    yield made
+    made.close()
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
+
+TEXTS = st.sampled_from(
+    [
+        "hi",
+        "",
+        "Prove that there are infinitely many primes.",
+        "证明根号二是无理数",
+        "Write a Python function that merges two sorted lists.",
+        "-----BEGIN PRIVATE KEY-----",
+        "Where is the deadlock?\n```python\ndef f(a):\n    with a.lock:\n        return a\n```",
+        "word " * 400,
+    ]
+) | st.text(max_size=60)
+MODELS = st.sampled_from(
+    [
+        "auto", "fast", "smart", "reasoning", "google/auto", "openai/reasoning", "deepseek/fast",
+        "local/fast", "gpt-6-luna", "gpt-6.2-sol", "gemini/gemini-4-argon", "gpt-4o", "gpt-4o-mini",
+        "gpt-4", "llama/smart",
+    ]
+)  # fmt: skip
+BODIES = st.fixed_dictionaries(
+    {"model": MODELS, "text": TEXTS},
+    optional={
+        "stream": st.booleans(),
+        "tools": st.just([TOOL]),
+        "image": st.just(IMAGE),
+        "response_format": st.just(SCHEMA),
+        "reasoning_effort": st.sampled_from(["none", "low", "high"]),
+        "n": st.just(2),
+        "logprobs": st.just(True),
+        "stop": st.just(["x"]),
+    },
+)
+STEERS = st.builds(
+    Steer,
+    lab=st.sampled_from([None, None, None, "openai", "mistral", "local", "nowhere"]),
+    tier=st.sampled_from([None, None, None, "fast", "reasoning", "huge"]),
+    tags=st.sampled_from([(), (), ("support",), ("support", "other")]),
+)
+
+
+def body_of(parts: Json) -> bytes:
+    parts = dict(parts)
+    text, image = parts.pop("text"), parts.pop("image", None)
+    content = [{"type": "text", "text": text}, image] if image else text
+    return jsonio.dumps({**parts, "messages": [{"role": "user", "content": content}]})
+
+
+@settings(max_examples=60)
+@given(parts=BODIES, steer=STEERS)
+def test_every_door_tells_the_same_decision(doors: Doors, parts: Json, steer: Steer) -> None:
+    body = body_of(parts)
+    told = doors.engine(body, steer)
+    assert doors.engine(body, steer) == told
+    route = doors.post("/v1/route", body, steer)
+    assert timeless(route.json()) == told
+    assert doors.command(body, steer) == told
+
+    before = len(doors.rows)
+    served = doors.post("/v1/chat/completions", body, steer)
+    entry = doors.rows[-1]
+    assert isinstance(entry, Entry)
+    assert entry.config == doors.gateway.site.built.catalogue.version
+    assert (entry.asked, entry.status) == (parts["model"], served.status_code)
+    if "error" in told:
+        assert len(doors.rows) == before + 1
+        assert served.status_code == route.status_code >= 400
+        assert served.json() == told
+        assert (entry.state, entry.lab, entry.attempts) == ("refused", None, 0)
+        return
+    assert served.status_code == 200, served.text
+    assert (entry.state, entry.attempts) == ("settled", 1)
+    names = ("lab", "tier", "source", "rule", "confidence")
+    assert {name: getattr(entry, name) for name in names} == {name: told[name] for name in names}
+    assert sorted(entry.tags) == told["tags"]
+    first = told["plan"][0]
+    assert (entry.provider, entry.model) == (first["provider"], first["model"])
+    assert entry.price == (first["price"] and first["price"]["version"])
+    heads = {
+        name: served.headers[f"x-tiergate-{name}"] for name in ("lab", "tier", "model", "provider")
+    }
+    assert heads == {
+        "lab": told["lab"],
+        "tier": told["tier"],
+        "model": first["model"],
+        "provider": first["provider"],
+    }
+    assert served.headers["x-tiergate-decision"] == f"{told['source']}; {entry.id}"
+
+
+def test_the_command_reads_a_text_as_the_request_that_says_it(doors: Doors) -> None:
+    body = body_of({"model": "auto", "text": "Prove it."})
+    result = CliRunner().invoke(command, ["Prove it.", "--json"], obj=doors.session)
+    assert timeless(jsonio.loads(result.stdout_bytes)) == doors.engine(body, Steer())

@@ -1,0 +1,151 @@
+"""A small catalogue and calls upon it: three labs, one of them off."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.core.decision import Decision, Plan
+from gateway.core.facts import Facts
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.prompt import Prompt
+from gateway.core.target import Account, Catalogue, Lab, Provider, Target, Tier, places
+from gateway.dialects import OPENAI_CHAT
+from gateway.routing import features
+from gateway.routing.decide import Router, decide
+from gateway.routing.features import Features
+from gateway.routing.prior import Classifier
+from gateway.routing.rules import Rules, compile_rules
+from gateway.settings.schema import ChoicePart, GuardPart
+
+type Json = Mapping[str, Any]
+
+
+def provider(name: str, why: str = "") -> Provider:
+    return Provider(
+        name=name,
+        doors={"openai-chat": f"https://{name}.example/v1/chat/completions"},
+        accounts=(Account("main", "secret"),),
+        on=not why,
+        why=why,
+    )
+
+
+OPENAI = provider("openai")
+GEMINI = provider("gemini")
+ANTHROPIC = provider("anthropic", why="set ANTHROPIC_API_KEY")
+HOST = provider("host", why="set HOST_API_KEY")
+
+
+def target(where: Provider, model: str, effort: str | None = None, **facts: Any) -> Target:
+    return Target(provider=where, model=model, effort=effort, facts=Facts(**facts))
+
+
+LUNA = target(OPENAI, "luna", "none", context=1_000, vision=True)
+SOL = target(OPENAI, "sol", "low", chat_tools_at=(), vision=True)
+SOL_HIGH = target(OPENAI, "sol", "high", chat_tools_at=(), vision=True)
+TERRA = target(OPENAI, "terra", "none", tools=True, vision=False)
+ASTRA = target(OPENAI, "astra", "high", chat_tools_at=())
+LITE, HYDROGEN, ARGON = (target(GEMINI, name) for name in ("lite", "hydrogen", "argon"))
+OPUS = target(ANTHROPIC, "opus")
+SPARE = target(HOST, "luna")
+
+
+def lab(
+    name: str,
+    fast: Sequence[Target] = (),
+    smart: Sequence[Target] = (),
+    reasoning: Sequence[Target] = (),
+) -> Lab:
+    tiers: dict[Tier, tuple[Target, ...]] = {
+        "fast": tuple(fast),
+        "smart": tuple(smart),
+        "reasoning": tuple(reasoning),
+    }
+    providers = [item.provider for row in tiers.values() for item in row]
+    on = any(item.on for item in providers)
+    return Lab(name=name, tiers=tiers, on=on, why="" if on else providers[0].why)
+
+
+def catalogue(labs: Iterable[Lab], default: str = "openai", **aliases: str) -> Catalogue:
+    by_name = {item.name: item for item in labs}
+    return Catalogue(
+        labs=by_name,
+        default_lab=default,
+        default_tier="smart",
+        aliases=aliases,
+        models=places(by_name),
+        version="v",
+    )
+
+
+CATALOGUE = catalogue(
+    (
+        lab("anthropic", reasoning=[OPUS]),
+        lab("google", [LITE], [HYDROGEN], [ARGON]),
+        lab("openai", [LUNA, SPARE], [SOL, TERRA], [ASTRA, SOL_HIGH]),
+    ),
+    old="auto",
+    older="openai/reasoning",
+    oldest="terra",
+)
+
+
+def rules(guards: Iterable[Json] = (), choices: Iterable[Json] = ()) -> Rules:
+    """Rules as YAML would write them; a name is given to those that have none."""
+    return compile_rules(
+        [GuardPart.model_validate({"name": f"guard {at}", **g}) for at, g in enumerate(guards)],
+        [ChoicePart.model_validate({"name": f"choice {at}", **c}) for at, c in enumerate(choices)],
+    )
+
+
+def router(
+    guards: Iterable[Json] = (),
+    choices: Iterable[Json] = (),
+    classifier: Classifier | None = None,
+    known: Catalogue = CATALOGUE,
+) -> Router:
+    return Router(catalogue=known, rules=rules(guards, choices), classifier=classifier)
+
+
+def call(
+    text: str = "",
+    model: str = "auto",
+    key: Key = OPEN,
+    steer: Steer = NO_STEER,
+    dialect: str = OPENAI_CHAT.name,
+    **prompt: Any,
+) -> Features:
+    facts = {"chars": len(text), "user_turns": 1, **prompt}
+    return features.read(Prompt(model=model, user=text, **facts), dialect, key, steer)
+
+
+def decided(known: Router, seen: Features) -> tuple[Decision, Plan]:
+    return decide(known, seen, OPENAI_CHAT)
+
+
+def refused(known: Router, seen: Features) -> Problem:
+    try:
+        decision, _ = decided(known, seen)
+    except ProblemError as error:
+        return error.problem
+    message = f"served by {decision.lab}/{decision.tier}"
+    raise AssertionError(message)
+
+
+def names(plan: Plan) -> list[str]:
+    return [item.name for item in plan.targets]
+
+
+def lines(decision: Decision) -> list[str]:
+    """The trace as people read it: step, effect and why; a minus where it had no effect."""
+    return [
+        f"{'' if step.matched else '-'}{step.step}: {step.effect} ({step.why})"
+        for step in decision.trace
+    ]
+
+
+def timeless(decision: Decision) -> Decision:
+    trace = tuple(msgspec.structs.replace(step, ms=0.0) for step in decision.trace)
+    return msgspec.structs.replace(decision, trace=trace)

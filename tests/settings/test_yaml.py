@@ -1,0 +1,151 @@
+"""YAML 1.2: what plain words become, where each stands, and what is refused and why."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.settings import yaml
+from gateway.settings.mistake import ConfigError, Path
+from gateway.settings.yaml import Value
+
+VALUES: list[tuple[str, Value]] = [
+    ("no", "no"),
+    ("yes", "yes"),
+    ("on", "on"),
+    ("off", "off"),
+    ("y", "y"),
+    ("true", True),
+    ("True", True),
+    ("FALSE", False),
+    ("null", None),
+    ("~", None),
+    ("", None),
+    ("010", 10),
+    ("0o10", 8),
+    ("0x1F", 31),
+    ("1_050_000", 1_050_000),
+    ("-7", -7),
+    ("1e3", 1000.0),
+    ("0.25", 0.25),
+    (".inf", float("inf")),
+    ("-.inf", float("-inf")),
+    ("1:30", "1:30"),
+    ("12:30:45", "12:30:45"),
+    ("2026-11-24", "2026-11-24"),
+    ("2026-11-24T10:00:00Z", "2026-11-24T10:00:00Z"),
+    ("1.2.3", "1.2.3"),
+    ("'10'", "10"),
+    ('"no"', "no"),
+    ("gpt-6.2-sol", "gpt-6.2-sol"),
+    ("=", "="),
+    ("!!str 12", "12"),
+    ("!!int '12'", 12),
+    ("!!float 1", 1.0),
+    ("[a, 1]", ["a", 1]),
+    ("{b: {c: [d]}}", {"b": {"c": ["d"]}}),
+    ("|\n  two\n  lines", "two\nlines"),
+    (">-\n  one\n  line", "one line"),
+    ("a # a comment", "a"),
+    ("b#c", "b#c"),
+    ("\tb", "b"),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), VALUES)
+def test_a_plain_word_becomes_what_yaml_1_2_says(text: str, value: Value) -> None:
+    found = yaml.read(f"a: {text}", "f.yaml").value
+    assert found == {"a": value}
+    assert isinstance(found, dict)
+    assert type(found["a"]) is type(value)
+
+
+DOCUMENTS: list[tuple[str, Value]] = [
+    ("", None),
+    ("# nothing\n", None),
+    ("---\na: 1\n...\n", {"a": 1}),
+    ("\ufeffa: 1", {"a": 1}),
+    ("%YAML 1.1\n---\na: no", {"a": "no"}),
+    ("%YAML 1.2\n---\na: no", {"a": "no"}),
+    ("- 1\n- a", [1, "a"]),
+    ("a", "a"),
+    ("1: a\nnull: b\ntrue: c", {"1": "a", "null": "b", "true": "c"}),
+    ("a:\r\n  b: 1\r\n", {"a": {"b": 1}}),
+    # anchors stand for what they name
+    ("a: &x {b: 1}\nc: *x", {"a": {"b": 1}, "c": {"b": 1}}),
+    ("a: &x [1]\nb: [*x, *x]", {"a": [1], "b": [[1], [1]]}),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), DOCUMENTS)
+def test_a_document_becomes_plain_values(text: str, value: Value) -> None:
+    assert yaml.read(text, "f.yaml").value == value
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
+)
+
+REFUSED: list[tuple[str, str]] = [
+    ("a: 1\nb: 2\na: 3", "f.yaml:3: error: a: this key is given twice"),
+    ("a:\n  b: 1\n  b: 2", "f.yaml:3: error: a.b: this key is given twice"),
+    ("1: a\n'1': b", "f.yaml:2: error: 1: this key is given twice"),
+    ("a: {b: 1, b: 2}", "f.yaml:1: error: a.b: this key is given twice"),
+    ("a:\n\tb: 1", "f.yaml:2: error: not valid YAML: found character that cannot start any token"),
+    ("a: 1\n b: 2",
+     "f.yaml:2: error: not valid YAML: mapping values are not allowed in this context"),
+    ("a: b: c", "f.yaml:1: error: not valid YAML: mapping values are not allowed in this context"),
+    ("{a: 1", "f.yaml:2: error: not valid YAML: did not find expected ',' or '}'"),
+    ("a: 'x", "f.yaml:1: error: not valid YAML: found unexpected end of stream"),
+    ("a: @x", "f.yaml:1: error: not valid YAML: found character that cannot start any token"),
+    ("a: *nope", "f.yaml:1: error: not valid YAML: found undefined alias"),
+    ("a: 1\n---\nb: 2", "f.yaml:2: error: not valid YAML: but found another document"),
+    ("a: \x01", "f.yaml: error: not valid YAML: a character that YAML does not allow"),
+    ("? [1, 2]\n: 3", "f.yaml:1: error: a key must be a plain word"),
+    ("a: .nan", "f.yaml:1: error: a: '.nan' cannot be read as float"),
+    ("a: !!int b", "f.yaml:1: error: a: 'b' cannot be read as int"),
+    ("a:\n- !env KEY", "f.yaml:2: error: a[0]: the tag !env means nothing here"),
+    ("a: !!python/name:os.system x",
+     "f.yaml:1: error: a: the tag tag:yaml.org,2002:python/name:os.system means nothing here"),
+    ("a: !!set {x}", "f.yaml:1: error: a: the tag tag:yaml.org,2002:set means nothing here"),
+    ("a: !!binary aGk=",
+     "f.yaml:1: error: a: the tag tag:yaml.org,2002:binary means nothing here"),
+    ("a: &x {b: 1}\nc:\n  <<: *x",
+     "f.yaml:3: error: c: YAML 1.2 has no merge key <<: write the keys out"),
+    ("a: &x [*x]", "f.yaml:1: error: a[0][0]: nested too deeply"),
+    ("a: " + "[" * 60 + "]" * 60, "f.yaml:1: error: a[0][0]: nested too deeply"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "mistake"), REFUSED)
+def test_what_cannot_be_meant_is_refused_with_its_line(text: str, mistake: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        yaml.read(text, "f.yaml")
+    assert [str(item) for item in caught.value.mistakes] == [mistake]
+
+
+def test_a_few_lines_that_ask_for_a_billion_values_are_refused() -> None:
+    with pytest.raises(ConfigError, match="more than 100,000 values"):
+        yaml.read(BOMB, "f.yaml")
+
+
+LINES: list[tuple[str, Mapping[Path, int]]] = [
+    ("a: 1\n\nb:\n  c: 2\n", {(): 1, ("a",): 1, ("b",): 3, ("b", "c"): 4}),
+    ("a:\n- x\n- y: 1\n  z: 2\n",
+     {(): 1, ("a",): 1, ("a", 0): 2, ("a", 1): 3, ("a", 1, "y"): 3, ("a", 1, "z"): 4}),
+    ("a: {b: 1,\n  c: [\n  1]}", {(): 1, ("a",): 1, ("a", "b"): 1, ("a", "c"): 2, ("a", "c", 0): 3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "lines"), LINES)
+def test_each_part_has_its_line(text: str, lines: Mapping[Path, int]) -> None:
+    assert yaml.read(text, "f.yaml").lines == lines
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
+    try:
+        yaml.read(text, "f.yaml")
+    except ConfigError as error:
+        assert str(error).startswith("f.yaml")

@@ -1,0 +1,81 @@
+"""Configurations as literal YAML, and what becomes of them."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from gateway.compose import Site, site
+from gateway.core.price import Price
+from gateway.dialects import DIALECTS
+from gateway.dialects.openai_chat.effort import STYLES
+from gateway.settings import check
+from gateway.settings.build import Built, build
+from gateway.settings.load import Source, load
+from gateway.settings.mistake import ConfigError
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+TODAY = date(2026, 11, 24)
+
+BASE = """\
+version: 1
+providers:
+  acme:
+    base_url: https://acme.example/v1
+    dialects: {openai-chat: /chat/completions}
+    accounts: {main: "${ACME_API_KEY}"}
+labs:
+  acme:
+    fast: [{model: small, effort: none}]
+    smart: [{model: large}]
+models:
+  small:
+    effort: {style: reasoning_effort, accepts: [none, low, high]}
+    price: {input: 1, output: 2}
+  large: {price: {input: 3, output: 4}}
+"""
+"""Line 1 is `version`, 3 `acme`, 9 and 10 its targets, 12 and 15 its models; new text is line 16."""
+
+ON = {"ACME_API_KEY": "sk-acme"}
+
+
+def write(folder: Path, text: str, name: str = "c.yaml") -> Path:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, "utf-8")
+    return file
+
+
+def loaded(folder: Path, text: str, environ: Mapping[str, str] = ON) -> Source:
+    return load(write(folder, text), environ)
+
+
+def built(
+    folder: Path,
+    text: str,
+    environ: Mapping[str, str] = ON,
+    prices: Mapping[tuple[str, str], Price] | None = None,
+) -> Built:
+    known = prices or {}
+    return build(
+        loaded(folder, text, environ), lambda provider, model: known.get((provider, model))
+    )
+
+
+def whole(folder: Path, text: str, environ: Mapping[str, str] = ON) -> Site:
+    """All that `check` and `serve` do before anything runs."""
+    return site(loaded(folder, text, environ), NOW)
+
+
+def mistakes(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:
+    """What is told of a configuration that cannot be used; the folder is left out of file names."""
+    try:
+        whole(folder, text, environ)
+    except ConfigError as error:
+        return [str(item).replace(f"{folder}/", "") for item in error.mistakes]
+    return []
+
+
+def warnings(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:
+    source = loaded(folder, text, environ)
+    assert check.errors(source, frozenset(DIALECTS), frozenset(STYLES)) == []
+    return [str(item).replace(f"{folder}/", "") for item in check.warnings(source, TODAY)]

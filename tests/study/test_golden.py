@@ -1,0 +1,129 @@
+"""Golden prompts: read with every mistake's line, and decided as a call is."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import jsonio
+from gateway.core.call import NO_STEER, OPEN
+from gateway.core.target import Tier
+from gateway.dialects import OPENAI_CHAT
+from gateway.routing import features
+from gateway.routing.decide import decide
+from gateway.routing.prior import Prior
+from gateway.settings import yaml
+from gateway.settings.mistake import ConfigError
+from gateway.study import golden
+from gateway.study.golden import Golden, Verdict
+from tests.routing import world
+
+
+def read(text: str) -> list[Golden]:
+    return golden.read(yaml.read(text, "golden.yaml"))
+
+
+def test_prompts_are_read_with_their_defaults() -> None:
+    text = (
+        "prompts:\n- {prompt: Hi, tier: fast}\n- {prompt: P, tier: smart, lab: x, model: m, why: w}"
+    )
+    assert read(text) == [
+        Golden(prompt="Hi", tier="fast", lab=None, model="auto", why=""),
+        Golden(prompt="P", tier="smart", lab="x", model="m", why="w"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (
+            "prompts:\n- {prompt: a, tier: fast}\n- {prompt: b, tier: fastt}",
+            (
+                "golden.yaml:3: error: prompts[1].tier: Invalid enum value 'fastt'. "
+                "A tier is fast, smart, reasoning."
+            ),
+        ),
+        (
+            "prompts:\n- prompt: a\n  tiers: fast",
+            "golden.yaml:2: error: prompts[0]: Object contains unknown field `tiers`.",
+        ),
+        (
+            "prompts:\n- prompt: a",
+            "golden.yaml:2: error: prompts[0]: Object missing required field `tier`.",
+        ),
+        (
+            "prompts:\n- prompt: a\n  tier: fast\n  lab: 3",
+            "golden.yaml:4: error: prompts[0].lab: Expected `str | null`, got `int`.",
+        ),
+        (
+            "prompts: {a: b}",
+            "golden.yaml:1: error: prompts: Expected `array`, got `object`.",
+        ),
+        ("golden: []", "golden.yaml:1: error: Object contains unknown field `golden`."),
+        ("[]", "golden.yaml:1: error: Expected `object`, got `array`."),
+        ("", "golden.yaml:1: error: Expected `object`, got `null`."),
+        ("prompts: []", "golden.yaml: error: names no prompts."),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str, mistake: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert [str(item) for item in caught.value.mistakes] == [mistake]
+
+
+def verdict(prompt: str, tier: Tier, **more: str) -> Verdict:
+    known = world.router(
+        [{"when": {"keywords": "cheap"}, "max_tier": "fast"}],
+        [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}],
+        Prior(),
+    )
+    return golden.run(known, [Golden(prompt=prompt, tier=tier, **more)])[0]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tier", "more", "passed", "got", "why"),
+    [
+        ("Prove it.", "reasoning", {}, True, "openai/reasoning", "proofs"),
+        ("Prove it.", "fast", {}, False, "openai/reasoning", "proofs"),
+        ("Prove it.", "reasoning", {"lab": "openai"}, True, "openai/reasoning", "proofs"),
+        ("Prove it.", "reasoning", {"lab": "google"}, False, "openai/reasoning", "proofs"),
+        ("Prove it.", "reasoning", {"lab": "google", "model": "google/auto"}, True,
+         "google/reasoning", "proofs"),
+        ("hi", "fast", {}, True, "openai/fast", "fast .96, smart 1.00: 1 word, greeting, simple task"),
+        ("", "smart", {}, True, "openai/smart", "nothing else decided"),
+        ("hi", "smart", {"model": "smart"}, True, "openai/smart", "model 'smart'"),
+        ("Prove it cheap.", "fast", {}, True, "openai/fast", "proofs"),
+        ("hi", "fast", {"model": "anthropic/fast"}, False, "/",
+         "The lab 'anthropic' is off: set ANTHROPIC_API_KEY."),
+    ],
+)  # fmt: skip
+def test_a_prompt_passes_where_it_gets_its_tier_and_lab(
+    prompt: str, tier: Tier, more: dict[str, str], passed: bool, got: str, why: str
+) -> None:
+    found = verdict(prompt, tier, **more)
+    assert (found.passed, f"{found.lab}/{found.tier}", found.why) == (passed, got, why)
+    assert (found.source == "refused") == (got == "/")
+
+
+@given(st.text(st.characters(codec="utf-8")), st.sampled_from(["auto", "google/auto", "fast"]))
+def test_a_golden_prompt_is_decided_as_the_request_with_it(text: str, model: str) -> None:
+    known = world.router(
+        [],
+        [{"when": {"user_tokens": {"max": 3}, "code": {"max": 0.1}}, "tier": "reasoning"}],
+        Prior(),
+    )
+    body = jsonio.dumps({"model": model, "messages": [{"role": "user", "content": text}]})
+    seen = features.read(OPENAI_CHAT.read(body).prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+    decision, _ = decide(known, seen, OPENAI_CHAT)
+    found = golden.run(known, [Golden(prompt=text, tier="smart", model=model)])[0]
+    assert (found.lab, found.tier, found.source) == (
+        decision.lab,
+        decision.tier,
+        decision.source,
+    )
+
+
+def test_the_shipped_file_is_read() -> None:
+    file = Path(__file__).parents[2] / "config" / "golden.yaml"
+    assert len(read(file.read_text("utf-8"))) > 20

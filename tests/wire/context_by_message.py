@@ -1,0 +1,11 @@
+"""A host says that the prompt is too long in a sentence alone: a target with a larger window may serve it."""
+
+from tests.wire.oddity import Refusal
+
+ODDITY = Refusal(
+    status=400,
+    sent=b'{"error":{"message":"This model\'s maximum context length is 8192 tokens. However, you requested 9000.","type":"BadRequestError","code":400}}',
+    problem="upstream_context",
+    shown=400,
+    own=True,
+)

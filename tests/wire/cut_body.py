@@ -1,0 +1,10 @@
+"""A whole answer that is not whole."""
+
+from tests.wire.oddity import Whole
+
+ODDITY = Whole(
+    sent=b'{"model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":"hi',
+    problem="upstream_error",
+    finish=None,
+    served=None,
+)

@@ -1,0 +1,16 @@
+"""A stream that ends with [DONE] and has told no finish."""
+
+from tests.wire.oddity import Stream
+
+ODDITY = Stream(
+    sent=(
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+        b"data: [DONE]\n\n"
+    ),
+    held=(
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+    ),
+    finish=None,
+    said={"role": "assistant", "content": "hi"},
+)

@@ -1,0 +1,10 @@
+"""An error without a body."""
+
+from tests.wire.oddity import Refusal
+
+ODDITY = Refusal(
+    status=500,
+    sent=b"",
+    problem="upstream_error",
+    shown=502,
+)

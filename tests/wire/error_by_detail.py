@@ -1,0 +1,11 @@
+"""FastAPI hosts: what is wrong stands in `detail`."""
+
+from tests.wire.oddity import Refusal
+
+ODDITY = Refusal(
+    status=422,
+    sent=b'{"detail":[{"type":"missing","loc":["body","messages"],"msg":"Field required"}]}',
+    problem="upstream_rejected",
+    shown=422,
+    own=True,
+)

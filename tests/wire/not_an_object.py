@@ -1,0 +1,10 @@
+"""JSON that is no object."""
+
+from tests.wire.oddity import Whole
+
+ODDITY = Whole(
+    sent=b'"Hello"',
+    problem="upstream_error",
+    finish=None,
+    served=None,
+)

@@ -1,0 +1,13 @@
+"""A stream of keep-alives that ends: no answer."""
+
+from tests.wire.oddity import Stream
+
+ODDITY = Stream(
+    sent=(b": ping\n\n: ping\n\n"),
+    held=(b": ping\n\n: ping\n\n"),
+    shown=b"",
+    asked=b"",
+    finish=None,
+    served=None,
+    complete=False,
+)

@@ -1,0 +1,19 @@
+"""OpenRouter repeats the finish in the chunk that tells usage: that chunk has a choice, and stays."""
+
+from gateway.core.usage import Usage
+from tests.wire.oddity import Stream
+
+ODDITY = Stream(
+    sent=(
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":4,"total_tokens":13,"cost":0.00012}}\n\n'
+        b"data: [DONE]\n\n"
+    ),
+    held=(
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+    ),
+    usage=Usage(input=9, output=4),
+    said={"role": "assistant", "content": "hi"},
+)

@@ -1,0 +1,94 @@
+"""Each oddity of the wire in this folder: read as what it is, however it is cut, and passed on as it came."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from gateway.core import sse
+from gateway.dialects import OPENAI_CHAT, Watch
+from tests.dialects.cases import ask, pieces
+from tests.wire.oddity import Oddity, Refusal, Stream, Whole
+
+NAMES = sorted(
+    path.stem
+    for path in Path(__file__).parent.glob("*.py")
+    if path.stem not in ("__init__", "oddity", "test_wire")
+)
+ODDITIES: dict[str, Oddity] = {name: import_module(f"tests.wire.{name}").ODDITY for name in NAMES}
+
+
+def of[T: Oddity](kind: type[T]) -> list[object]:
+    return [pytest.param(it, id=name) for name, it in ODDITIES.items() if isinstance(it, kind)]
+
+
+def run(oddity: Stream, size: int, *, asked: bool) -> tuple[bytes, Watch]:
+    watch = OPENAI_CHAT.watch(ask(stream=True, usage=asked, n=oddity.choices))
+    parts = pieces(oddity.sent, range(0, len(oddity.sent), size))
+    sent = [watch.feed(part) for part in parts]
+    return b"".join([*sent, watch.end()]), watch
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize("oddity", of(Stream))
+def test_a_stream(oddity: Stream, size: int) -> None:
+    """Read byte by byte, in small pieces and at once: the same bytes and the same account."""
+    for asked, shown in ((False, oddity.shown), (True, oddity.asked)):
+        sent, watch = run(oddity, size, asked=asked)
+        assert sent == (oddity.sent if shown is None else shown)
+        assert (watch.usage, watch.finish, watch.served) == (
+            oddity.usage,
+            oddity.finish,
+            oddity.served,
+        )
+        assert watch.complete == oddity.complete
+        assert (watch.problem.kind if watch.problem else None) == oddity.problem
+        assert not (watch.complete and watch.problem)
+
+
+@pytest.mark.parametrize("oddity", of(Stream))
+def test_what_comes_before_content_is_held(oddity: Stream) -> None:
+    assert oddity.sent.startswith(oddity.held)
+    watch = OPENAI_CHAT.watch(ask(stream=True, n=oddity.choices))
+    assert watch.feed(oddity.held) == b""
+    assert not watch.committed
+    if oddity.complete:
+        assert watch.feed(sse.frames(oddity.sent[len(oddity.held) :])[0])
+        assert watch.committed
+
+
+@pytest.mark.parametrize("oddity", of(Stream))
+def test_a_complete_stream_can_be_told_whole(oddity: Stream) -> None:
+    """With the same usage and finish."""
+    if not oddity.complete:
+        assert oddity.said is None
+        return
+    folded = OPENAI_CHAT.fold(oddity.sent)
+    glance = OPENAI_CHAT.glance(folded)
+    assert (glance.usage, glance.served, glance.problem) == (oddity.usage, oddity.served, None)
+    choice = json.loads(folded)["choices"][0]
+    assert oddity.choices > 1 or choice["finish_reason"] == oddity.finish
+    assert choice["message"] == oddity.said
+
+
+@pytest.mark.parametrize("oddity", of(Whole))
+def test_a_whole_answer(oddity: Whole) -> None:
+    glance = OPENAI_CHAT.glance(oddity.sent)
+    assert (glance.usage, glance.finish, glance.served) == (
+        oddity.usage,
+        oddity.finish,
+        oddity.served,
+    )
+    assert (glance.problem.kind if glance.problem else None) == oddity.problem
+    own = glance.problem.body if glance.problem else None
+    assert own == (oddity.sent if oddity.own else None)
+
+
+@pytest.mark.parametrize("oddity", of(Refusal))
+def test_a_refusal(oddity: Refusal) -> None:
+    problem = OPENAI_CHAT.read_problem(oddity.status, oddity.sent, None)
+    assert (problem.kind, problem.http_status) == (oddity.problem, oddity.shown)
+    body = OPENAI_CHAT.problem(problem)
+    assert (body == oddity.sent) == oddity.own
+    assert json.loads(body)

@@ -1,0 +1,14 @@
+"""Vercel counts reasoning beside the completion, and in no total."""
+
+from gateway.core.usage import Usage
+from tests.wire.oddity import Stream
+
+ODDITY = Stream(
+    sent=(
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":28,"completion_tokens":5,"total_tokens":33,"completion_tokens_details":{"reasoning_tokens":48}}}\n\n'
+        b"data: [DONE]\n\n"
+    ),
+    usage=Usage(input=28, output=5, reasoning=48),
+    said={"role": "assistant", "content": "hi"},
+)
