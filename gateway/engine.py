@@ -22,7 +22,7 @@ from gateway.dialects import DIALECTS, Body, Dialect, Watch
 from gateway.routing import features
 from gateway.routing.decide import Router, decide
 from gateway.telemetry.log import Log, where
-from gateway.upstream.attempt import Begun, Job, Upstream
+from gateway.upstream.attempt import Begun, Job, Upstream, without
 
 type Headers = list[tuple[bytes, bytes]]
 
@@ -342,6 +342,8 @@ async def _frames(begun: Begun, watch: Watch) -> AsyncIterator[bytes]:
     if begun.rest is not None:
         async for data in begun.rest:
             ready = watch.feed(data)
+            if watch.problem is not None:
+                ready = without(begun.account, ready)
             if ready:
                 yield ready
             if watch.problem is not None:

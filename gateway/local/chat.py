@@ -3,8 +3,7 @@
 Thinking takes two runs of the model. The first opens a thinking block and ends where the model
 closes it, ends its turn or has used its share of tokens: left alone, SmolLM2-135M mostly stops
 there and answers nothing. The second replays the prompt with that thinking, closed by the chat
-template, so that the model goes on with its answer; llama.cpp still holds the first run's tokens
-in its cache. The client sees one answer: `reasoning_content`, then `content`, one id, one finish
+template, so that the model goes on with its answer. The client sees one answer: `reasoning_content`, then `content`, one id, one finish
 reason, and the usage of both runs with the prompt counted once.
 
 llama.cpp notices that its reader has left only when it writes to it. So it is always asked to
@@ -100,7 +99,11 @@ class Asked:
     def _run(self, without: frozenset[str]) -> Body:
         body = {name: value for name, value in self.body.items() if name not in without}
         options = {"include_usage": True}
-        return body | {"stream": True, "stream_options": options, "return_progress": True}
+        # A prompt read in other batches rounds otherwise and may end in other words: who names a
+        # seed wants the same answer again and pays for it with a cold cache.
+        cache = {} if body.get("seed") is None else {"cache_prompt": False}
+        asked = {"stream": True, "stream_options": options, "return_progress": True}
+        return cache | body | asked
 
 
 def read(raw: bytes) -> Asked | None:

@@ -120,6 +120,7 @@ def _defaults(source: Source) -> Iterator[Mistake]:
             yield source.mistake(at, "an alias must lead from a free name to one that is no alias.")
         elif not _askable(source, name):
             known = {*_ASKABLE, *(target.model for *_, target in targets(source))}
+            known |= {f"{lab}/{tier}" for lab in config.labs for tier in _ASKABLE}
             yield source.mistake(at, f"nothing is called {name!r}.", nearest(name, known))
 
 

@@ -193,6 +193,8 @@ def _translate(source: Source, item: dict[str, object]) -> Mistake:
     if kind == "literal_error":
         words = str(context["expected"]).replace(" or ", ", ").split(", ")
         hint = nearest(str(given), [word.strip("'") for word in words])
+        if given in words:
+            hint = "Write it without quotes."
         return source.mistake(path, f"{given!r} is not allowed.", hint)
     if kind == "string_pattern_mismatch":
         words = str(context["pattern"]).strip("^$()").split("|")

@@ -118,9 +118,21 @@ class Upstream:
 async def _refused(answer: Answer, job: Job, account: Account, limits: Timers) -> None:
     """Raise what a provider's error says, without the secret that it may quote."""
     body = await _collect(answer, "the provider", limits, job.deadline, _MOST_ERROR)
-    if account.secret and account.secret.encode() in body:
-        body = body.replace(account.secret.encode(), b"***")
+    body = without(account, body)
     raise ProblemError(job.dialect.read_problem(answer.status, body, _retry_after(answer)))
+
+
+def without(account: Account, data: bytes) -> bytes:
+    """What a provider says of an error, without the credential that it may quote."""
+    secret = account.secret.encode()
+    return data.replace(secret, b"***") if secret and secret in data else data
+
+
+def _clean(account: Account, problem: Problem) -> ProblemError:
+    """The error of a provider that answered with 200."""
+    if problem.body is not None:
+        problem = msgspec.structs.replace(problem, body=without(account, problem.body))
+    return ProblemError(problem)
 
 
 async def _whole(begun: Begun, job: Job, limits: Timers) -> None:
@@ -128,7 +140,7 @@ async def _whole(begun: Begun, job: Job, limits: Timers) -> None:
     body = await _collect(begun.answer, name, limits, job.deadline, _MOST)
     glance = job.dialect.glance(body)
     if glance.problem is not None:
-        raise ProblemError(glance.problem)
+        raise _clean(begun.account, glance.problem)
     begun.whole, begun.glance = body, glance
     await begun.answer.close()
 
@@ -156,7 +168,7 @@ async def _begin(begun: Begun, job: Job, limits: Timers) -> None:
             async for data in rest:
                 first = watch.feed(data)
                 if watch.problem is not None and not watch.committed:
-                    raise ProblemError(watch.problem)
+                    raise _clean(begun.account, watch.problem)
                 if watch.committed:
                     begun.watch, begun.first, begun.rest = watch, first, rest
                     return
@@ -167,7 +179,7 @@ async def _begin(begun: Begun, job: Job, limits: Timers) -> None:
         ) from None
     first = watch.end()
     if watch.problem is not None and not watch.committed:
-        raise ProblemError(watch.problem)
+        raise _clean(begun.account, watch.problem)
     if not watch.committed:
         what = (
             "an empty stream" if kind.startswith("text/event-stream") else f"{kind or 'no'} content"

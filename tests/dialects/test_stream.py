@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT, Watch
+from gateway.dialects.openai_chat import stream
 from tests.dialects.cases import TEXT, Object, ask, chunk, pieces, sse, told
 
 COUNTED = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -294,3 +295,14 @@ def test_json_with_usage_and_choices_is_never_hidden() -> None:
     )
     sent, _ = run(stream)
     assert sent == sse(chunk({"content": "a"}, usage=COUNTED))
+
+
+def test_a_frame_that_never_ends_is_an_error_and_not_a_leak(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is buffered of a frame has a limit."""
+    monkeypatch.setattr(stream, "_MOST_FRAME", 64)
+    state = start()
+    assert state.feed(b'data: {"choices":[' + b" " * 64) == b""
+    assert state.problem is not None
+    assert not state.complete

@@ -1,10 +1,11 @@
 """What end-to-end tests share: gateways in front of scripted providers, stopped at the end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from gateway.core import jsonio
 from gateway.upstream.client import Transports
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Change, Loop, Make, World, config
@@ -29,14 +30,25 @@ def upstream(loop: Loop) -> Iterator[Upstream]:
 
 @pytest.fixture
 def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
-    """Makes gateways in front of the one provider: `make(*changes to the config, **environment)`."""
+    """Makes gateways in front of the one provider.
+
+    `make(*changes to the config, files=more files beside it, transports=..., **environment)`.
+    """
     worlds: list[World] = []
 
-    def make(*changes: Change, transports: Transports | None = None, **environ: str) -> World:
+    def make(
+        *changes: Change,
+        files: Mapping[str, object] | None = None,
+        transports: Transports | None = None,
+        **environ: str,
+    ) -> World:
         value = config(upstream.url)
         for change in changes:
             change(value)
         folder = tmp_path / f"gateway-{len(worlds)}"
+        for name, content in (files or {}).items():
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_bytes(jsonio.dumps(content))
         worlds.append(World(loop, folder, upstream, value, environ, transports))
         return worlds[-1]
 

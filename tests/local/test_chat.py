@@ -137,3 +137,16 @@ def test_a_fold_says_what_the_chunks_said() -> None:
             },
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("fields", "cached"),
+    [({}, None), ({"seed": 7}, False), ({"seed": 7, "cache_prompt": True}, True)],
+)
+def test_a_seed_forgoes_the_cache_unless_asked_otherwise(
+    fields: dict[str, Any], cached: bool | None
+) -> None:
+    asked = read(json.dumps(THINK | fields).encode())
+    assert asked is not None
+    for run in (asked.plain(), asked.first(), asked.second("so", 1)):
+        assert run.get("cache_prompt") is cached

@@ -162,7 +162,9 @@ def test_a_model_that_wants_to_end_its_turn_at_once_still_answers(
 @pytest.mark.parametrize("tier", TIERS)
 def test_fields_of_llama_cpp_and_seeds_are_honoured(provider: Provider, tier: str) -> None:
     sampled = TIERS[tier] | {"temperature": 1.5, "seed": 11}
-    one, two = (provider.chat("Name a fruit.", **sampled)["choices"] for _ in range(2))
+    # With llama.cpp's cache the second answer differs: its prompt is read in other batches.
+    words = " ".join(f"item {number}" for number in range(60))
+    one, two = (provider.chat(words, **sampled)["choices"] for _ in range(2))
     assert one == two
     ruled = provider.chat("Name a fruit.", **TIERS[tier], grammar='root ::= "yes"')
     assert ruled["choices"][0]["message"]["content"] == "yes"

@@ -32,13 +32,13 @@ EXPANDED: list[tuple[str, str]] = [
     ("${NONE:-${NO:-}}", ""),
     ("${NONE:-http://${B}:8000/v1}/x", "http://two:8000/v1/x"),
     ("${NONE:-a:-b}", "a:-b"),
-    ("${NONE:-{x}}", "{x}}"[:-1] + ""),
+    ("${NONE:-{x}}", "{x}"),
     # what a variable holds is not looked at again
     ("${DOLLAR}", "${A}"),
 ]
 
 
-@pytest.mark.parametrize(("text", "expanded"), EXPANDED[:-2] + EXPANDED[-1:])
+@pytest.mark.parametrize(("text", "expanded"), EXPANDED)
 def test_variables_are_put_in(text: str, expanded: str) -> None:
     assert environ.expand(text, ENVIRON) == expanded
 

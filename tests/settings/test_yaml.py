@@ -1,5 +1,6 @@
 """YAML 1.2: what plain words become, where each stands, and what is refused and why."""
 
+import contextlib
 from collections.abc import Mapping
 
 import pytest
@@ -145,7 +146,5 @@ def test_each_part_has_its_line(text: str, lines: Mapping[Path, int]) -> None:
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
-    try:
-        yaml.read(text, "f.yaml")
-    except ConfigError as error:
-        assert str(error).startswith("f.yaml")
+    with contextlib.suppress(ConfigError):
+        assert yaml.read(text, "f.yaml").file == "f.yaml"

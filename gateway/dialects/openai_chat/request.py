@@ -24,6 +24,10 @@ FEATURES = frozenset(
 )  # fmt: skip
 """Members that the caller depends on: never dropped, a target that refuses one is skipped."""
 
+_SEARCH = frozenset({"web_search_options", "search_parameters", "plugins"})
+"""Members of OpenAI, xAI and OpenRouter that let the provider search."""
+_CLIENT_TOOLS = (None, "function", "custom")
+"""Types of tools that the client runs itself."""
 _EFFORT = "reasoning_effort"
 _CAPS = ("max_completion_tokens", "max_tokens")
 
@@ -76,7 +80,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         effort=effort_set if isinstance(effort_set, str) else None,
         max_output=_cap(value),
         choices=_whole(value.get("n")) or 1,
-        hosted_tools="web_search_options" in value,
+        hosted_tools=_hosted(value, tools),
         stored=value.get("store") is True,
         sampled=isinstance(temperature, int | float) and temperature > 0,
         logprobs=value.get("logprobs") is True,
@@ -135,6 +139,14 @@ def _tools(tools: list[Json]) -> tuple[str, ...]:
         name = function.get("name") if isinstance(function, dict) else None
         names.append(name if isinstance(name, str) else "")
     return tuple(names)
+
+
+def _hosted(value: dict[str, Json], tools: Json) -> bool:
+    """Whether the provider itself looks at the world while it answers."""
+    if not _SEARCH.isdisjoint(value):
+        return True
+    listed = tools if isinstance(tools, list) else []
+    return any(isinstance(tool, dict) and tool.get("type") not in _CLIENT_TOOLS for tool in listed)
 
 
 def _forced(choice: Json) -> bool:

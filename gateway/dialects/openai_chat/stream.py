@@ -27,6 +27,9 @@ _CONTENT = (
 _MOST_HELD = 1 << 20
 """Bytes held before the first content; lifecycle frames are a few hundred, so more is content."""
 
+_MOST_FRAME = 32_000_000
+"""Bytes of one frame: images in answers take some millions."""
+
 
 def watch(body: Body) -> Watch:
     """The state of one stream that answers `body`."""
@@ -72,6 +75,10 @@ class _Stream:
         if end != len(data):
             self._rest = data[end:]
             data = data[:end]
+            if len(self._rest) > _MOST_FRAME:
+                message = "The provider sent a frame without an end."
+                self.problem = Problem(kind="upstream_error", message=message, spent="maybe")
+                return b""
         else:
             self._rest = b""
         return self._pass(data) if data else b""

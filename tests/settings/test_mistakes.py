@@ -1,0 +1,309 @@
+"""Broken configurations: each mistake with its file, line, path and what was probably meant."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings.mistake import Mistake, nearest, written
+from tests.settings import world
+
+# What is appended to a sound configuration of fifteen lines, and what is told of it.
+APPENDED: list[tuple[str, str]] = [
+    # keys that are none
+    ("sever: {port: 1}", "16: error: sever: no such key. Did you mean 'server'?"),
+    ("server: {prot: 1}", "16: error: server.prot: no such key. Did you mean 'port'?"),
+    ("routing:\n  clasifier: off",
+     "17: error: routing.clasifier: no such key. Did you mean 'classifier'?"),
+    ("metrics: true", "16: error: metrics: no such key."),
+    ("choices:\n- name: a\n  tier: fast\n  then: x",
+     "19: error: choices[0].then: no such key. Did you mean 'when'?"),
+    ("choices:\n- {name: a, tier: fast, when: {keyword: x}}",
+     "17: error: choices[0].when.keyword: no such key. Did you mean 'keywords'?"),
+    ("choices:\n- name: a\n  tier: fast\n  when:\n    any:\n    - tools: true\n    - not: {imges: true}",
+     "22: error: choices[0].when.any[1].not.imges: no such key. Did you mean 'images'?"),
+    ("choices:\n- {name: a, tier: fast, when: {user_tokens: {maximum: 3}}}",
+     "17: error: choices[0].when.user_tokens.maximum: no such key. Did you mean 'max'?"),
+    # words that are not allowed
+    ("routing: {classifier: of}",
+     "16: error: routing.classifier: 'of' is not allowed. Did you mean 'off'?"),
+    ("routing: {on_loss: tell}",
+     "16: error: routing.on_loss: 'tell' is not allowed. Known: drop-and-tell, refuse."),
+    ("default: {tier: medium}",
+     "16: error: default.tier: 'medium' is not allowed. Known: fast, reasoning, smart."),
+    ("guards:\n- {name: g, max_tier: reasonning}",
+     "17: error: guards[0].max_tier: 'reasonning' is not allowed. Did you mean 'reasoning'?"),
+    ("cache: {scope: keys}", "16: error: cache.scope: 'keys' is not allowed. Did you mean 'key'?"),
+    # kinds of values
+    ("server: {port: http}", "16: error: server.port: must be a whole number."),
+    ("server: {port: 1.5}", "16: error: server.port: must be a whole number."),
+    ("server: {port: [1]}", "16: error: server.port: must be a whole number."),
+    ("server: {port: 70000}", "16: error: server.port: must be at most 65535."),
+    ("server: {in_flight: 0}", "16: error: server.in_flight: must be at least 1."),
+    ("server: {max_body: 32 megabytes}",
+     "16: error: server.max_body: must be a size, as 500KB, 32MB or 1GB."),
+    ("server: {max_body: 32mb}",
+     "16: error: server.max_body: must be a size, as 500KB, 32MB or 1GB."),
+    ("server: {open: maybe}", "16: error: server.open: must be true or false."),
+    ("server: 8484", "16: error: server: must be a mapping."),
+    ("cache: {ttl: an hour}",
+     "16: error: cache.ttl: must be a duration, as 500ms, 90s, 15m, 1h or 7d."),
+    ("cache: {ttl: 1 week}",
+     "16: error: cache.ttl: must be a duration, as 500ms, 90s, 15m, 1h or 7d."),
+    ("cache: {ttl: .inf}", "16: error: cache.ttl: must be a finite number."),
+    ("cache: {ttl: -1}", "16: error: cache.ttl: must be at least 0."),
+    ("default: {lab: 7}", "16: error: default.lab: must be a text. Put it in quotes."),
+    ("default: {lab: [acme]}", "16: error: default.lab: must be a text."),
+    ("aliases: [a, b]", "16: error: aliases: must be a mapping."),
+    ("guards: {name: g}", "16: error: guards: must be a list."),
+    ("choices:\n- {name: a, tier: fast, when: {user_tokens: 30}}",
+     "17: error: choices[0].when.user_tokens: must be a mapping. Write it as {min: 1, max: 30}."),
+    ("choices:\n- {name: a, tier: fast, when: {turns: {min: two}}}",
+     "17: error: choices[0].when.turns.min: must be a number."),
+    ("choices:\n- {name: a, tier: fast, when: {keywords: 5}}",
+     "17: error: choices[0].when.keywords: must be a list."),
+    ("choices:\n- {name: a, tier: fast, when: {keywords: [a, 404]}}",
+     "17: error: choices[0].when.keywords[1]: must be a text. Put it in quotes."),
+    ("choices:\n- {name: a, tier: fast, when: {keywords: []}}",
+     "17: error: choices[0].when.keywords: must not be empty."),
+    ("choices:\n- {name: a, tier: fast, when: {keywords: [' ']}}",
+     "17: error: choices[0].when.keywords[0]: must not be empty."),
+    ("choices:\n- {name: a, tier: fast, when: {any: []}}",
+     "17: error: choices[0].when.any: must not be empty."),
+    ("choices:\n- {tier: fast}", "17: error: choices[0]: the key 'name' is missing."),
+    # rules
+    ("choices:\n- {name: a}",
+     "17: error: choices[0]: decides nothing. Give it a `tier`, `lab` or `model`."),
+    ("choices:\n- {name: a, lab: acmee}",
+     "17: error: choices[0].lab: no lab 'acmee'. Did you mean 'acme'?"),
+    ("choices:\n- {name: a, model: smal}",
+     "17: error: choices[0].model: no target has the model 'smal'. Did you mean 'small'?"),
+    ("choices:\n- {name: a, model: fast}",
+     "17: error: choices[0].model: no target has the model 'fast'. Known: large, small."),
+    ("choices:\n- {name: a, tier: fast, when: {matches: '('}}",
+     "17: error: choices[0].when.matches: '(' is not a regular expression: missing ): (."),
+    ("choices:\n- {name: a, tier: fast, when: {turns: {min: 3, max: 2}}}",
+     "17: error: choices[0].when.turns: min is above max: it never holds."),
+    ("choices:\n- {name: a, tier: fast, when: {all: [{not: {dialect: openai_chat}}]}}",
+     ("17: error: choices[0].when.all[0].not.dialect: no dialect 'openai_chat'. "
+      "Did you mean 'openai-chat'?")),
+    ("choices:\n- {name: a, tier: fast}\n- {name: a, lab: acme}",
+     "18: error: choices[1].name: 'a' is given twice."),
+    ("guards:\n- {name: g}", "17: error: guards[0]: has no effect. Give it one, as `max_tier: smart`."),
+    ("guards:\n- {name: g, allow: [acme, x]}", "17: error: guards[0].allow: no lab 'x'. Known: acme."),
+    ("guards:\n- {name: g, deny: amce}",
+     "17: error: guards[0].deny: no lab 'amce'. Did you mean 'acme'?"),
+    ("guards:\n- {name: g, min_tier: smart, max_tier: fast}",
+     "17: error: guards[0].min_tier: is above max_tier: no tier is left."),
+    ("guards:\n- {name: g, no_cache: true}\n- {name: g, no_cache: true}",
+     "18: error: guards[1].name: 'g' is given twice."),
+    # names
+    ("default: {lab: amce}", "16: error: default.lab: no lab 'amce'. Did you mean 'acme'?"),
+    ("aliases: {gpt: smalll}", "16: error: aliases.gpt: nothing is called 'smalll'. Did you mean 'small'?"),
+    ("aliases: {gpt: acme/fastest}",
+     "16: error: aliases.gpt: nothing is called 'acme/fastest'. Did you mean 'acme/fast'?"),
+    ("aliases: {auto: fast}",
+     "16: error: aliases.auto: an alias must lead from a free name to one that is no alias."),
+    ("aliases: {a: fast, b: a}",
+     "16: error: aliases.b: an alias must lead from a free name to one that is no alias."),
+    ("ledger: {time_zone: Berlin}",
+     "16: error: ledger.time_zone: no time zone 'Berlin'. Write it as Europe/Berlin."),
+    ("keys: '${KEYS_FILE}'",
+     ("16: error: keys: the environment variable KEYS_FILE is not set. "
+      "Write ${NAME:-default} to give a default.")),
+    ("keys: '${KEYS_FILE'", "16: error: keys: '${KEYS_FILE' lacks a closing brace."),
+    ("include: [more/*.yaml]", "16: error: include: no file matches 'more/*.yaml'."),
+    ("include: ['']", "16: error: include: no file matches ''."),
+    ("include: more.yaml", "16: error: include: must be a list."),
+    ("models: {}", "16: error: models: this key is given twice"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "told"), APPENDED)
+def test_a_mistake_is_told_with_its_line_and_what_was_meant(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    assert world.mistakes(tmp_path, world.BASE + text + "\n") == [f"c.yaml:{told}"]
+
+
+# What is replaced in the sound configuration, and what is told of it.
+REPLACED: list[tuple[str, str, str]] = [
+    ("version: 1", "version: 2", "1: error: version: 2 is not allowed. Known: 1."),
+    ("version: 1", "version: '1'", "1: error: version: '1' is not allowed. Write it without quotes."),
+    ("version: 1", "cache: {}", "1: error: the key 'version' is missing."),
+    ("dialects: {openai-chat: /chat/completions}", "auth: bearer",
+     "3: error: providers.acme: the key 'dialects' is missing."),
+    ("{openai-chat: /chat/completions}", "{openai_chat: /x}",
+     "5: error: providers.acme.dialects.openai_chat: no such dialect. Did you mean 'openai-chat'?"),
+    ("{openai-chat: /chat/completions}", "{}", "5: error: providers.acme.dialects: must not be empty."),
+    ("https://acme.example/v1", "acme.example/v1",
+     "4: error: providers.acme.base_url: must start with http:// or https://."),
+    ("https://acme.example/v1", "''",
+     "5: error: providers.acme.dialects.openai-chat: needs a `base_url`."),
+    ("https://acme.example/v1", '"${ACME_URL}"',
+     ("4: error: providers.acme.base_url: the environment variable ACME_URL is not set. "
+      "Write ${NAME:-default} to give a default.")),
+    ('accounts: {main: "${ACME_API_KEY}"}', "auth: api-key",
+     "3: error: providers.acme: has no `accounts`. Without any, write `auth: none`."),
+    ('accounts: {main: "${ACME_API_KEY}"}', 'accounts: "${ACME_API_KEY}"',
+     "6: error: providers.acme.accounts: must be a mapping."),
+    ('accounts: {main: "${ACME_API_KEY}"}', "accounts: {main: '${file:/no/such}'}",
+     "6: error: providers.acme.accounts.main: the file /no/such cannot be read."),
+    ('accounts: {main: "${ACME_API_KEY}"}', "accounts: {main: a}\n    auth: token",
+     ("7: error: providers.acme.auth: 'token' is not allowed. "
+      "Known: api-key, bearer, none, x-api-key, x-goog-api-key.")),
+    ('accounts: {main: "${ACME_API_KEY}"}', "accounts: {main: a}\n    timeouts: {idle: soon}",
+     ("7: error: providers.acme.timeouts.idle: "
+      "must be a duration, as 500ms, 90s, 15m, 1h or 7d.")),
+    ("model: large", "model: large, effort: medium",
+     "10: error: labs.acme.smart[0].effort: large has no control of effort."),
+    ("effort: none}", "effort: medium}",
+     ("9: error: labs.acme.fast[0].effort: small does not accept 'medium'. "
+      "It accepts none, low, high.")),
+    ("effort: none}", "effort: hgh}",
+     "9: error: labs.acme.fast[0].effort: 'hgh' is not allowed. Did you mean 'high'?"),
+    ("model: large", "model: large, provider: amce",
+     "10: error: labs.acme.smart[0].provider: no provider 'amce'. Did you mean 'acme'?"),
+    ("smart: [{model: large}]", "smart: {model: large}",
+     "10: error: labs.acme.smart: must be a list."),
+    ("smart: [{model: large}]", "medium: [{model: large}]",
+     "10: error: labs.acme.medium: no such key. Known: about, fast, reasoning, smart."),
+    ("input: 3", "input: three", "15: error: models.large.price.input: must be a number."),
+    ("input: 3", "input: -3", "15: error: models.large.price.input: must be at least 0."),
+    ("input: 3", "input: 0.0000000001", "15: error: models.large.price.input: has too many digits."),
+    ("large: {price: {input: 3, output: 4}}", "large: {like: smal}",
+     "15: error: models.large.like: no model 'smal' is described. Did you mean 'small'?"),
+    ("large: {price: {input: 3, output: 4}}", "large: {like: large}",
+     "15: error: models.large.like: is like itself, in a circle."),
+    ("large: {price: {input: 3, output: 4}}", "large: {retires: soon}",
+     "15: error: models.large.retires: must be a date, as 2027-01-14."),
+    ("large: {price: {input: 3, output: 4}}", "large: {vision: 3}",
+     "15: error: models.large.vision: must be true or false."),
+    ("large: {price: {input: 3, output: 4}}", "large:\n",
+     "15: error: models.large: must be a mapping."),
+    ("style: reasoning_effort", "style: reasoning_efort",
+     ("13: error: models.small.effort.style: no style 'reasoning_efort'. "
+      "Did you mean 'reasoning_effort'?")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "told"), REPLACED)
+def test_a_mistake_in_a_part_is_told_with_its_line(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    assert old in world.BASE
+    assert world.mistakes(tmp_path, world.BASE.replace(old, new, 1)) == [f"c.yaml:{told}"]
+
+
+def test_a_misspelt_key_that_is_needed_is_told_twice(tmp_path: Path) -> None:
+    assert world.mistakes(tmp_path, world.BASE.replace("model: large", "modle: large")) == [
+        "c.yaml:10: error: labs.acme.smart[0]: the key 'model' is missing.",
+        "c.yaml:10: error: labs.acme.smart[0].modle: no such key. Did you mean 'model'?",
+    ]
+
+
+def test_the_sound_configuration_has_no_mistake(tmp_path: Path) -> None:
+    assert world.mistakes(tmp_path, world.BASE) == []
+    assert world.warnings(tmp_path, world.BASE) == []
+
+
+def test_a_lab_without_a_provider_of_its_name_must_name_one(tmp_path: Path) -> None:
+    text = world.BASE.replace("labs:\n  acme:", "labs:\n  other:")
+    assert world.mistakes(tmp_path, text) == [
+        "c.yaml:9: error: labs.other.fast[0]: names no `provider`, and none is called 'other'.",
+        "c.yaml:10: error: labs.other.smart[0]: names no `provider`, and none is called 'other'.",
+    ]
+
+
+def test_models_that_are_like_each_other_in_a_circle_are_told_once_each(tmp_path: Path) -> None:
+    text = f"{world.BASE}  a: {{like: b}}\n  b: {{like: a}}\n"
+    assert world.mistakes(tmp_path, text) == [
+        "c.yaml:16: error: models.a.like: is like itself, in a circle.",
+        "c.yaml:17: error: models.b.like: is like itself, in a circle.",
+    ]
+
+
+def test_every_mistake_of_the_schema_is_told_at_once_in_order(tmp_path: Path) -> None:
+    text = world.BASE + "server: {port: x, host: 1}\ncache: {tll: 1h}\nkeys: '${NONE}'\n"
+    assert world.mistakes(tmp_path, text) == [
+        (
+            "c.yaml:18: error: keys: the environment variable NONE is not set. "
+            "Write ${NAME:-default} to give a default."
+        ),
+        "c.yaml:16: error: server.host: must be a text. Put it in quotes.",
+        "c.yaml:16: error: server.port: must be a whole number.",
+        "c.yaml:17: error: cache.tll: no such key. Did you mean 'ttl'?",
+    ]
+
+
+def test_every_mistake_between_parts_is_told_at_once_in_order(tmp_path: Path) -> None:
+    text = (
+        world.BASE.replace("model: large", "model: large, effort: low")
+        + "default: {lab: x}\nguards: [{name: g}]\nchoices: [{name: c, lab: y}]\n"
+        + "ledger: {time_zone: Mars}\n"
+    )
+    assert [line.partition(": ")[0] for line in world.mistakes(tmp_path, text)] == [
+        "c.yaml:10",
+        "c.yaml:16",
+        "c.yaml:17",
+        "c.yaml:18",
+        "c.yaml:19",
+    ]
+
+
+WARNINGS: list[tuple[str, str, str]] = [
+    ("large: {price: {input: 3, output: 4}}", "other: {}",
+     ("10: warning: labs.acme.smart[0].model: no facts of 'large' are known: "
+      "nothing it refuses is kept from it.")),
+    ("large: {price", "large: {retires: 2026-12-24, price",
+     "10: warning: labs.acme.smart[0].model: large retires on 2026-12-24."),
+    ("large: {price", "large: {retires: 2026-11-24, price",
+     "10: warning: labs.acme.smart[0].model: large has retired on 2026-11-24."),
+    ("large: {price: {input: 3, output: 4}}", "large: {price: {input: 3}}",
+     ("15: warning: models.large.price: lacks `input` or `output`: "
+      "calls have no cost where it is needed.")),
+    ("large: {price: {input: 3, output: 4}}",
+     "large: {price: {input: 3, output: 4, above: [{tokens: 9, input: 5}]}}",
+     ("15: warning: models.large.price: lacks `input` or `output`: "
+      "calls have no cost where it is needed.")),
+    ("models:", "choices:\n- {name: all, tier: fast}\n- {name: late, lab: acme}\nmodels:",
+     "13: warning: choices[1]: is never reached: 'all' matches first."),
+    ("models:",
+     ("choices:\n- {name: a, when: {tag: t}, tier: fast}\n- {name: b, when: {tag: s}, tier: fast}\n"
+      "- {name: c, when: {tag: t}, tier: smart}\nmodels:"),
+     "14: warning: choices[2]: is never reached: 'a' matches first."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "told"), WARNINGS)
+def test_what_is_probably_not_meant_is_a_warning(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    assert world.warnings(tmp_path, world.BASE.replace(old, new, 1)) == [f"c.yaml:{told}"]
+
+
+@pytest.mark.parametrize("day", ["2026-12-25", "2027-06-01"])
+def test_what_retires_later_than_in_thirty_days_is_no_warning(tmp_path: Path, day: str) -> None:
+    text = world.BASE.replace("large: {price", f"large: {{retires: {day}, price")
+    assert world.warnings(tmp_path, text) == []
+
+
+def test_a_finding_is_one_line() -> None:
+    bare = Mistake(message="m.")
+    assert str(bare) == "error: m."
+    full = Mistake(level="warning", file="f", line=3, path="a.b", message="m.", hint="h.")
+    assert str(full) == "f:3: warning: a.b: m. h."
+    assert written(()) == ""
+    assert written(("a", 0, "b", 1, 2)) == "a[0].b[1][2]"
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "hint"),
+    [
+        ("servr", ["server", "cache"], "Did you mean 'server'?"),
+        ("zzz", ["b", "a"], "Known: a, b."),
+        ("zzz", [], ""),
+        ("zzz", [f"n{at}" for at in range(13)], ""),
+    ],
+)
+def test_the_nearest_name_is_offered(name: str, known: list[str], hint: str) -> None:
+    assert nearest(name, known) == hint
