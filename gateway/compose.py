@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from gateway.cache.exact import Exact
-from gateway.core.target import TIMERS, Provider
+from gateway.core.target import Provider
 from gateway.dialects import DIALECTS
 from gateway.dialects.openai_chat.effort import STYLES
 from gateway.engine import Engine
@@ -84,12 +84,12 @@ def _zone(source: Source) -> list[Mistake]:
 
 def _unpriced(source: Source, built: Built) -> list[Mistake]:
     found = []
-    for path, lab, tier, _, part in check.targets(source):
-        for target in built.catalogue.labs[lab].tiers[tier]:
-            if target.model == part.model and target.provider.on and target.price is None:
-                message = f"the price of {target.name} is unknown: its calls have no cost."
-                hint = "Give it one under `models`."
-                found.append(source.mistake((*path, "model"), message, hint, warn=True))
+    for path, lab, tier, _, _ in check.targets(source):
+        target = built.catalogue.labs[lab].tiers[tier][int(path[-1])]
+        if target.provider.on and target.price is None:
+            message = f"the price of {target.name} is unknown: its calls have no cost."
+            hint = "Give it one under `models`."
+            found.append(source.mistake((*path, "model"), message, hint, warn=True))
     return found
 
 
@@ -141,7 +141,6 @@ class Gateway:
             record=self.journal.write,
             log=log,
             on_loss=config.routing.on_loss,
-            totals={tier: timers.total for tier, timers in TIMERS.items()},
         )
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -44,7 +44,7 @@ class Reply(msgspec.Struct, kw_only=True):
 class Engine:
     """Serves calls. Everything it needs is handed to it; it chooses nothing."""
 
-    def __init__(  # noqa: PLR0913 - it is handed all that it needs, each by name
+    def __init__(
         self,
         *,
         router: Router,
@@ -53,7 +53,6 @@ class Engine:
         record: Callable[[Entry | Intent], None],
         log: Log,
         on_loss: str,
-        totals: dict[str, float],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -63,7 +62,6 @@ class Engine:
         self._record = record
         self._log = log
         self._on_loss = on_loss
-        self._totals = totals
         self._clock = clock
         self._wall = wall
         self._later: set[asyncio.Task[None]] = set()
@@ -120,7 +118,7 @@ class Engine:
             dialect=dialect,
             plan=plan,
             tier=decision.tier,
-            deadline=asyncio.get_running_loop().time() + self._totals[decision.tier],
+            began=asyncio.get_running_loop().time(),
             dialling=lambda target, account: self._dialling(tally, target, account),
             failing=tally.fail,
         )

@@ -1,10 +1,13 @@
 """`tiergate serve`: starts the gateway and says what it serves."""
 
+import contextlib
 import errno
 import logging
 import os
+import shutil
 import socket
 import sys
+import textwrap
 import time
 
 import click
@@ -15,6 +18,7 @@ from gateway.compose import Gateway, data_folder
 from gateway.core.target import TIERS
 from gateway.http.app import VERSION, App
 from gateway.ledger.store import StoreError
+from gateway.settings.mistake import ConfigError
 from gateway.telemetry.log import Library, Log, stderr
 
 
@@ -46,7 +50,8 @@ def command(session: Session, host: str | None, port: int | None) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=25,
     )
-    _Server(config, gateway).run()
+    with contextlib.suppress(KeyboardInterrupt):  # raised again after a stop in good order
+        _Server(config, gateway).run()
 
 
 def _gateway(session: Session, log: Log, host: str, port: int) -> Gateway:
@@ -61,9 +66,12 @@ def _gateway(session: Session, log: Log, host: str, port: int) -> Gateway:
         raise click.ClickException(message) from None
     try:
         return Gateway(session.site, session.environ, log, host=host)
-    except (OSError, StoreError) as error:
+    except StoreError as error:
+        mistake = session.source.mistake(("ledger", "store"), f"{error}.")
+        raise ConfigError([mistake]) from None
+    except OSError as error:
         folder = data_folder(session.environ).absolute()
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = (error.strerror or str(error)).lower()
         message = f"The data folder {folder} cannot be used: {reason}. TIERGATE_DATA moves it."
         raise click.ClickException(message) from None
 
@@ -107,7 +115,7 @@ def _introduce(gateway: Gateway, url: str) -> None:
     for lab in sorted(catalogue.labs.values(), key=lambda lab: not lab.on):
         mark = "*" if lab.name == catalogue.default_lab else " "
         if not lab.on:
-            lines.append(f"  off {mark} {lab.name:<{width}}  {lab.why}")
+            lines += _folded(f"  off {mark} {lab.name:<{width}}  ", lab.why)
             continue
         serving = (
             next((t.model for t in lab.tiers.get(tier, ()) if t.provider.on), "-") for tier in TIERS
@@ -115,7 +123,7 @@ def _introduce(gateway: Gateway, url: str) -> None:
         tiers = ", ".join(f"{tier} {model}" for tier, model in zip(TIERS, serving, strict=True))
         lines.append(f"  on  {mark} {lab.name:<{width}}  {tiers}")
         if lab.about:
-            lines.append(f"        {'':<{width}}  {lab.about}")
+            lines += _folded(f"        {'':<{width}}  ", lab.about)
     keys = "none needed (keys: open)" if gateway.keys.is_open else f"{len(gateway.keys)} known"
     lines += ["", f"  keys    {keys}", f"  ledger  {gateway.journal_folder}", ""]
     if gateway.recovered.entries:
@@ -126,3 +134,11 @@ def _introduce(gateway: Gateway, url: str) -> None:
     body = '{"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}'
     lines += ["try:", f"  curl {url}/v1/chat/completions{bearer} -d '{body}'", ""]
     click.echo("\n".join(lines))
+
+
+def _folded(head: str, text: str) -> list[str]:
+    """A text behind its head, folded to the width of a terminal; a pipe gets one line."""
+    if not sys.stdout.isatty():
+        return [head + text]
+    width = max(shutil.get_terminal_size().columns, len(head) + 24)
+    return textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head))

@@ -70,7 +70,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """A local engine that the gateway starts once, watches and stops."""
     on: bool = True
     why: str = ""
-    """Why it is off, or what makes it worth a word while it is on."""
+    """Why it is off."""
+
+    def __repr__(self) -> str:
+        return f"Provider({self.name!r})"
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

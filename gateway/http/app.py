@@ -18,6 +18,7 @@ from gateway.http import edge, models
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.generate import Generate
 from gateway.routing import explain
+from gateway.telemetry.log import where
 
 VERSION = metadata.version("tiergate")
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
@@ -40,12 +41,13 @@ class App(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            hot = self._hot.get(scope["path"])
-            if hot is not None:
-                await hot(scope, receive, send)
-                return
-        await super().__call__(scope, receive, send)
+        hot = self._hot.get(scope["path"]) if scope["type"] == "http" else None
+        if hot is None:
+            await super().__call__(scope, receive, send)
+        elif scope["method"] == "POST":
+            await hot(scope, receive, send)
+        else:
+            await _not_allowed(scope["method"], scope["path"], "POST")(scope, receive, send)
 
 
 def _lifespan(gateway: Gateway) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
@@ -93,9 +95,11 @@ def _routes(app: App, gateway: Gateway) -> None:
         call = edge.call(dialect, head, caller, data, edge.new_id())
         return _json(explain.view(*gateway.engine.explain(call)))
 
-    @app.api_route("/health", methods=["GET", "HEAD"], summary="Whether the process answers")
-    @app.api_route("/ready", methods=["GET", "HEAD"], summary="Whether calls can be served")
     @app.head("/", include_in_schema=False)
+    @app.head("/ready", include_in_schema=False)
+    @app.head("/health", include_in_schema=False)
+    @app.get("/ready", summary="Whether calls can be served")
+    @app.get("/health", summary="Whether the process answers")
     async def health() -> Response:
         return _json({"status": "ok", "version": VERSION, "config": catalogue.version})
 
@@ -107,21 +111,20 @@ def _routes(app: App, gateway: Gateway) -> None:
     async def unknown(request: Request, error: HTTPException) -> Response:
         path = request.url.path[:200]
         if error.status_code == _NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "")
-            message = f"{request.method} is not allowed on {path}." + (
-                allowed and f" It takes {allowed}."
-            )
-            return _problem(Problem(kind="method_not_allowed", message=message), allow=allowed)
+            return _not_allowed(request.method, path, (error.headers or {}).get("Allow", ""))
         message = f"There is nothing at {path}. Calls go to POST /v1/chat/completions."
         return _problem(Problem(kind="not_found", message=message))
 
-    @app.api_route(
-        "/v1/chat/completions",
-        methods=["GET", "PUT", "PATCH", "DELETE"],
-        include_in_schema=False,
-    )
-    async def only_post() -> Response:
-        raise HTTPException(_NOT_ALLOWED, headers={"Allow": "POST"})
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> Response:
+        gateway.log("bug", error=where(error))
+        message = "The gateway failed on this request; its log has the reason."
+        return _problem(Problem(kind="internal", message=message))
+
+
+def _not_allowed(method: str, path: str, allowed: str) -> Response:
+    message = f"{method} is not allowed on {path}." + (allowed and f" It takes {allowed}.")
+    return _problem(Problem(kind="method_not_allowed", message=message), allow=allowed)
 
 
 def _json(value: object) -> Response:

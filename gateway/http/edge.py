@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from gateway.core.call import NO_STEER, Call, Key, Steer
@@ -26,6 +26,8 @@ _SECRETS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
 _STEER = b"x-tiergate-"
 _HOP = HOP.encode()
 _MOST_HEADERS = 16_384
+"""Bytes."""
+_MOST_LINES = 100
 _MOST_TAGS = 16
 
 
@@ -43,7 +45,7 @@ class Head:
 
     __slots__ = ("forwarded", "length", "secret", "steer")
 
-    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Read headers. Raises ProblemError: loop, media_type, invalid_request."""
         self.forwarded: dict[str, str] = {}
         self.length: int | None = None
@@ -55,7 +57,9 @@ class Head:
             if name in _SECRETS:
                 found[name] = value
             elif name in _FORWARDED:
-                self.forwarded[name.decode("latin-1")] = value.decode("latin-1")
+                if not value.isascii():
+                    raise _refuse("invalid_request", f"The header {name.decode()} is not ASCII.")
+                self.forwarded[name.decode()] = value.decode()
             elif name.startswith(_STEER):
                 if name == _HOP:
                     raise _refuse("loop", "This request has already passed through this gateway.")
@@ -64,8 +68,8 @@ class Head:
                 self.length = int(value) if value.isdigit() else None
             elif name == b"content-encoding" and value.strip().lower() != b"identity":
                 raise _refuse("media_type", "Send the body without a content-encoding.")
-        if size > _MOST_HEADERS:
-            message = f"The headers are larger than {_MOST_HEADERS:,} bytes."
+        if size > _MOST_HEADERS or len(headers) > _MOST_LINES:
+            message = f"The headers are more than {_MOST_LINES} or {_MOST_HEADERS:,} bytes."
             raise ProblemError(Problem(kind="invalid_request", message=message, status=431))
         self.secret = _secret(found)
         self.steer = _steer(steer) if steer else NO_STEER

@@ -3,8 +3,9 @@
 Thinking takes two runs of the model. The first opens a thinking block and ends where the model
 closes it, ends its turn or has used its share of tokens: left alone, SmolLM2-135M mostly stops
 there and answers nothing. The second replays the prompt with that thinking, closed by the chat
-template, so that the model goes on with its answer. The client sees one answer: `reasoning_content`, then `content`, one id, one finish
-reason, and the usage of both runs with the prompt counted once.
+template, so that the model goes on with its answer. The client sees one answer:
+`reasoning_content`, then `content`, one id, one finish reason, and the usage of both runs with the
+prompt counted once.
 
 llama.cpp notices that its reader has left only when it writes to it. So it is always asked to
 stream, and to report its progress while it reads a prompt; those reports are dropped here, and a

@@ -14,6 +14,9 @@ from gateway.settings.files import Files, Where, shown
 from gateway.settings.mistake import ConfigError, Mistake, Path, nearest, written
 from gateway.settings.schema import Config
 
+_SECRET = 8
+"""Characters that a secret has at least; shorter values stand in words by chance."""
+
 
 class Source(msgspec.Struct):
     """A configuration as written: one value out of all its files, and where each part stands."""
@@ -46,6 +49,8 @@ class Source(msgspec.Struct):
         )
         for value, text in self.filled.items():
             message = message.replace(repr(value), repr(text))
+            if len(value) >= _SECRET:
+                message = message.replace(value, text)
         return Mistake(
             level="warning" if warn else "error",
             file=file,
@@ -89,7 +94,9 @@ def load(file: File, environ: Mapping[str, str]) -> Source:
     try:
         source.config = Config.model_validate(expanded)
     except ValidationError as error:
-        mistakes += [_translate(source, dict(item)) for item in error.errors()]
+        told = {item.path for item in mistakes}
+        translated = [_translate(source, dict(item)) for item in error.errors()]
+        mistakes += [item for item in translated if item.path not in told]
     if mistakes:
         raise ConfigError(mistakes)
     return source

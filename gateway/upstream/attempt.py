@@ -27,8 +27,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect
     plan: Plan
     tier: str
-    deadline: float
-    """On the running loop's clock, seconds."""
+    began: float
+    """When the call began, on the running loop's clock, seconds."""
     dialling: Callable[[Target, Account], None]
     """Told before each request is sent."""
     failing: Callable[[Problem], None]
@@ -88,12 +88,15 @@ class Upstream:
         target, account = candidate.target, candidate.account
         provider = target.provider
         limits = timers(job.tier, provider.timeouts)
+        deadline = job.began + limits.total
+        if asyncio.get_running_loop().time() >= deadline:
+            raise ProblemError(Problem(kind="upstream_timeout", message="The call took too long."))
         if provider.command:
             await self._ready(provider)
         written = job.dialect.write(job.body, target)
         job.dialling(target, account)
         answer = await self._client.send(
-            provider, account, job.dialect.name, written.body, job.call.headers, limits
+            provider, account, job.dialect.name, written.body, job.call.headers, limits, deadline
         )
         try:
             begun = Begun(
@@ -104,20 +107,22 @@ class Upstream:
                 upstream_id=_upstream_id(answer),
             )
             if answer.status != 200:
-                await _refused(answer, job, account, limits)
+                await _refused(answer, job, account, limits, deadline)
             if job.body.prompt.stream:
-                await _begin(begun, job, limits)
+                await _begin(begun, job, limits, deadline)
             else:
-                await _whole(begun, job, limits)
+                await _whole(begun, job, limits, deadline)
         except BaseException:
             await answer.close()
             raise
         return begun
 
 
-async def _refused(answer: Answer, job: Job, account: Account, limits: Timers) -> None:
+async def _refused(
+    answer: Answer, job: Job, account: Account, limits: Timers, deadline: float
+) -> None:
     """Raise what a provider's error says, without the secret that it may quote."""
-    body = await _collect(answer, "the provider", limits, job.deadline, _MOST_ERROR)
+    body = await _collect(answer, "the provider", limits, deadline, _MOST_ERROR)
     body = without(account, body)
     raise ProblemError(job.dialect.read_problem(answer.status, body, _retry_after(answer)))
 
@@ -135,9 +140,9 @@ def _clean(account: Account, problem: Problem) -> ProblemError:
     return ProblemError(problem)
 
 
-async def _whole(begun: Begun, job: Job, limits: Timers) -> None:
+async def _whole(begun: Begun, job: Job, limits: Timers, deadline: float) -> None:
     name = begun.target.provider.name
-    body = await _collect(begun.answer, name, limits, job.deadline, _MOST)
+    body = await _collect(begun.answer, name, limits, deadline, _MOST)
     glance = job.dialect.glance(body)
     if glance.problem is not None:
         raise _clean(begun.account, glance.problem)
@@ -156,12 +161,12 @@ async def _collect(answer: Answer, name: str, limits: Timers, deadline: float, m
     return b"".join(parts)
 
 
-async def _begin(begun: Begun, job: Job, limits: Timers) -> None:
+async def _begin(begun: Begun, job: Job, limits: Timers, deadline: float) -> None:
     """Read a stream until its first content."""
     name = begun.target.provider.name
     kind = begun.answer.header("content-type") or ""
     watch = job.dialect.watch(job.body)
-    rest = read(begun.answer.stream, limits.idle, job.deadline, name)
+    rest = read(begun.answer.stream, limits.idle, deadline, name)
     limit = asyncio.get_running_loop().time() + limits.first_content
     try:
         async with asyncio.timeout_at(limit):

@@ -105,6 +105,7 @@ class Engine:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=log,
+                    start_new_session=True,  # Ctrl-C is for the gateway, which drains first
                 )
         except OSError as error:
             self._say(f"{self.provider.name}: {command[0]}: {error.strerror}")

@@ -1,6 +1,7 @@
 """The one door to httpx: requests to providers in, responses or a Problem out."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -26,6 +27,11 @@ _FIXED = (
     ("accept-encoding", "identity"),
     ("user-agent", "tiergate"),
 )
+_UNSENT = (
+    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError,
+    httpx.UnsupportedProtocol,
+)  # fmt: skip
+"""What a transport raises where no byte of a request has left."""
 HOP = "x-tiergate-hop"
 """Marks requests of this gateway, so that one which comes back to it is refused: no loops."""
 
@@ -67,20 +73,30 @@ class Client:
         body: bytes,
         headers: Mapping[str, str],
         timers: Timers,
+        deadline: float = math.inf,
     ) -> Answer:
-        """Send a body to a door of a provider. Raises ProblemError where no answer comes."""
+        """Send a body to a door of a provider. Raises ProblemError where no answer comes.
+
+        The head of the answer is waited for within `timers`, and until `deadline` on the loop's
+        clock at most.
+        """
         url, fixed = self._prepare(provider, account, dialect)
         request = httpx.Request(
-            "POST", url, headers=[*fixed, *headers.items()] if headers else fixed, content=body
+            "POST",
+            url,
+            headers=[*fixed, *headers.items()] if headers else fixed,
+            content=body,
+            extensions={"timeout": {"connect": timers.connect}},
         )
         transport = self._transport(provider)
+        limit = min(asyncio.get_running_loop().time() + timers.headers, deadline)
         try:
-            async with asyncio.timeout(timers.headers):
+            async with asyncio.timeout_at(limit):
                 response = await transport.handle_async_request(request)
         except TimeoutError:
-            message = f"{provider.name} did not answer within {timers.headers:g} s."
+            message = f"{provider.name} did not answer in time."
             raise _problem("upstream_timeout", message, "maybe") from None
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        except _UNSENT as error:
             message = f"{provider.name} cannot be reached ({_word(error)})."
             raise _problem("upstream_unreachable", message, "no") from None
         except httpx.HTTPError as error:

@@ -64,12 +64,15 @@ class Transport(httpx.AsyncBaseTransport):
                 headers=_headers(request.headers.raw),
                 allow_redirects=False,
                 proxy=self._proxy,
+                timeout=_timeout(request),
             )
         except ClientConnectorError as error:
             raise httpx.ConnectError(_reason(error)) from error
-        except aiohttp.ServerTimeoutError as error:
-            raise httpx.ReadTimeout(_reason(error)) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except aiohttp.ConnectionTimeoutError as error:
+            raise httpx.ConnectTimeout(_reason(error)) from error
+        except (aiohttp.InvalidURL, ValueError) as error:  # refused before anything was sent
+            raise httpx.LocalProtocolError(_reason(error)) from error
+        except (aiohttp.ClientError, OSError) as error:
             raise httpx.ReadError(_reason(error)) from error
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
 
@@ -102,6 +105,12 @@ class _Body(httpx.AsyncByteStream):
         else:
             self._answer.close()
         await asyncio.sleep(0)
+
+
+def _timeout(request: httpx.Request) -> aiohttp.ClientTimeout:
+    """The time to connect alone, from httpx's own extension."""
+    seconds = request.extensions.get("timeout", {}).get("connect")
+    return aiohttp.ClientTimeout(total=None, sock_connect=seconds)
 
 
 def _headers(raw: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:

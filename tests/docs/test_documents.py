@@ -59,7 +59,7 @@ def url(environ: dict[str, str]) -> Iterator[str]:
         if importlib.util.find_spec(part) is None:
             pytest.skip(f"no {part}: make dev")
     command = [sys.executable, "-m", "gateway", "serve", "--port", "0"]
-    with subprocess.Popen(  # noqa: S603 - the program under test
+    with subprocess.Popen(
         command,
         cwd=ROOT,
         env=environ,
@@ -88,7 +88,7 @@ def test_the_documents_show_each_kind_of_block() -> None:
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("make ")])
 def test_make_commands_exist(command: str) -> None:
     """Each make command in the documents is a target that `make help` explains."""
-    helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert f"{command} " in helped.stdout
 
 
@@ -114,7 +114,7 @@ def test_commands_run(command: str, url: str, environ: dict[str, str]) -> None:
 @pytest.mark.parametrize("program", blocks("python"))
 def test_programs_run(program: str, url: str, environ: dict[str, str]) -> None:
     """Each Python program runs and prints what the model says."""
-    done = subprocess.run(  # noqa: S603 - as above
+    done = subprocess.run(
         [sys.executable, "-c", program.replace(HERE, url)],
         env=environ,
         capture_output=True,

@@ -187,7 +187,7 @@ def test_retry_after(
     world: World, upstream: Upstream, told: dict[str, str], waits: list[float], status: int, seconds: str | None
 ) -> None:  # fmt: skip
     """Waited for up to 20 s; beyond that it is the client's to wait, who is told up to 60 s."""
-    upstream.on("/acme", failing(429, **told))
+    upstream.on("/acme", failing(429, None, **told))
     reply = world.ask(chat())
     assert reply.status_code == status
     assert world.waits == waits

@@ -136,7 +136,7 @@ def stream(*pieces: bytes | None, end: End = "clean", bill: tuple[int, int] | No
     return Answer(pieces=pieces, headers=SSE, end=end, bill=bill)
 
 
-def failing(status: int, body: bytes | None = None, **headers: str) -> Answer:
+def failing(status: int, body: bytes | None = None, /, **headers: str) -> Answer:
     """An error: `retry_after="3"` becomes that header."""
     if body is None:
         body = jsonio.dumps({"error": {"message": "No.", "type": "made_up", "code": None}})

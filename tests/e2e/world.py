@@ -126,6 +126,7 @@ class World:
         settings = uvicorn.Config(
             App(self.gateway), host="127.0.0.1", port=0, http="httptools", lifespan="on",
             access_log=False, log_config=None, server_header=False, date_header=False,
+            proxy_headers=False,
         )  # fmt: skip
         settings.load()
         self._server = uvicorn.Server(settings)

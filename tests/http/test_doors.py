@@ -110,3 +110,21 @@ def test_a_connection_is_used_again(world: World) -> None:
     """Also after an error that came when all of the request had been read."""
     for body in (chat(), b"{", chat(stream=True), chat(model="gpt-9"), chat()):
         assert "connection" not in world.ask(body).headers
+
+
+def test_a_bug_is_told_in_the_dialect_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without what it was about: that may quote a prompt."""
+
+    def broken(_: object) -> None:
+        raise KeyError("my secret")
+
+    monkeypatch.setattr(world.gateway.engine, "explain", broken)
+    reply = world.client.post("/v1/route", json=chat())
+    assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal")
+    assert reply.headers["x-should-retry"] == "false"
+    assert "my secret" not in reply.text
+    (row,) = world.log
+    assert str(row["error"]).startswith("KeyError at test_doors.py:")
+    caplog.clear()

@@ -223,7 +223,8 @@ def test_methods_of_other_doors(world: World) -> None:
 
 
 def test_paths(world: World) -> None:
-    for path in ("/", "/v1", "/v1/completions", "/chat/completions", "/v1/chat/completions/x", "/%00"):
+    assert world.client.get("/").headers["allow"] == "HEAD"
+    for path in ("/v1", "/v1/completions", "/chat/completions", "/v1/chat/completions/x", "/%00"):
         assert "POST /v1/chat/completions" in refused(world.client.get(path), 404, "not_found")
         assert world.client.post(path).status_code == 404
     assert "<" not in refused(world.client.get("/" + "<script>" * 200), 404, "not_found")[:20]
@@ -248,7 +249,7 @@ def test_keys(make: Make, upstream: Upstream, path: str) -> None:
         assert reply.headers["x-should-retry"] == "false"
         assert len(upstream.requests) == before
     for name, value in (
-        ("authorization", "Bearer one"), ("authorization", "bearer  two "), ("authorization", "one"),
+        ("authorization", "Bearer one"), ("authorization", "bearer  two"), ("authorization", "one"),
         ("x-api-key", "two"), ("api-key", "one"), ("x-goog-api-key", "two"),
     ):  # fmt: skip
         assert send(**{name: value}).status_code == 200
@@ -283,11 +284,9 @@ def test_more_calls_than_it_may_serve(make: Make, upstream: Upstream) -> None:
         abort(connection)
         assert request.left.wait(PATIENCE)
     upstream.on("/acme")
-    for _ in range(100):  # the call that was left ends a moment after its connection
-        answer = world.ask(chat())
-        if answer.status_code == 200:
-            break
-    assert answer.status_code == 200
+    # The call that was left ends a moment after its connection.
+    statuses = (world.ask(chat()).status_code for _ in range(1000))
+    assert 200 in statuses
 
 
 def test_a_key_with_a_scope(make: Make, upstream: Upstream) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.cli.explain import command
@@ -171,6 +171,10 @@ def body_of(parts: Json) -> bytes:
 
 @settings(max_examples=60)
 @given(parts=BODIES, steer=STEERS)
+@example(parts={"model": "auto", "text": "Prove it.", "tools": [TOOL]}, steer=Steer())
+@example(parts={"model": "gpt-4o", "text": "hi", "stream": True}, steer=Steer(tags=("support",)))
+@example(parts={"model": "gpt-6.2-sol", "text": "hi", "tools": [TOOL]}, steer=Steer())
+@example(parts={"model": "auto", "text": "hi"}, steer=Steer(lab="local"))
 def test_every_door_tells_the_same_decision(doors: Doors, parts: Json, steer: Steer) -> None:
     body = body_of(parts)
     told = doors.engine(body, steer)

@@ -1,0 +1,143 @@
+"""`tiergate explain`: a text, a file or standard input in, the decision and its reasons out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import config, program, run
+
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return config(tmp_path)
+
+
+def body(text: str, **more: object) -> str:
+    return json.dumps({"model": "auto", "messages": [{"role": "user", "content": text}], **more})
+
+
+def test_a_text_is_explained_for_people(file: Path) -> None:
+    result = run("--config", file, "explain", "Prove it.")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        "acme/reasoning by rule 'proofs'",
+        "",
+        "step   effect      why",
+        "─" * 46,
+        "pin    lab acme    'auto' leaves the tier open",
+        "rule   reasoning   proofs",
+        "",
+        "1. acme/huge",
+    ]
+
+
+def test_a_classified_text_says_how_sure_it_is(file: Path) -> None:
+    result = run("--config", file, "explain", "hi")
+    assert result.stdout.splitlines()[0] == "acme/fast by classifier, 96% sure"
+
+
+def test_what_is_skipped_and_moved_is_said(file: Path, tmp_path: Path) -> None:
+    request = tmp_path / "request.json"
+    request.write_text(body("Prove it.", tools=TOOLS))
+    result = run("--config", file, "explain", request)
+    lines = result.stdout.splitlines()
+    assert lines[0] == "acme/smart by rule 'proofs'"
+    assert any(
+        line.split("   ")[-1] == "no target of reasoning can serve this call" for line in lines
+    )
+    assert lines[-2:] == ["1. acme/large", "-  acme/huge is skipped: takes no tools"]
+
+
+def test_a_request_is_read_from_standard_input(file: Path) -> None:
+    result = run("--config", file, "explain", "-", "--json", stdin=body("Prove it."))
+    told = json.loads(result.stdout)
+    assert (told["tier"], told["source"], told["rule"]) == ("reasoning", "rule", "proofs")
+    assert [item["target"] for item in told["plan"]] == ["acme/huge"]
+    assert told["plan"][0]["price"] == {"input": "5", "output": "6", "version": "config"}
+
+
+@pytest.mark.parametrize(
+    ("words", "tier"),
+    [
+        ((), "reasoning"),
+        (("--model", "smart"), "smart"),
+        (("--model", "acme/fast"), "fast"),
+        (("--model", "huge"), "reasoning"),
+        (("--tier", "fast"), "fast"),
+        (("--lab", "acme"), "reasoning"),
+        (("--tag", "draft"), "fast"),
+        (("--tag", "other", "--tag", "draft", "--model", "reasoning"), "fast"),
+    ],
+)
+def test_options_are_the_request_s_headers_and_model(
+    file: Path, words: tuple[str, ...], tier: str
+) -> None:
+    result = run("--config", file, "explain", "Prove it.", "--json", *words)
+    assert json.loads(result.stdout)["tier"] == tier
+
+
+REFUSALS = [
+    (("hi", "--lab", "nowhere"), "There is no lab 'nowhere'. Labs that are on: acme."),
+    (("hi", "--tier", "huge"), "There is no tier 'huge': it is fast, smart or reasoning."),
+    (
+        ("hi", "--model", "smal"),
+        (
+            "The model 'smal' is not served here. Did you mean 'small'? Ask for auto, fast, smart, "
+            "reasoning, lab/tier or a model that GET /v1/models lists."
+        ),
+    ),
+    (("-",), '"messages" is required and must be a list.'),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSALS)
+def test_a_refusal_is_told_with_its_reason_and_status_1(
+    file: Path, words: tuple[str, ...], message: str
+) -> None:
+    result = run("--config", file, "explain", *words, stdin='{"model": "auto"}')
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"refused: {message}\n"
+    result = run("--config", file, "explain", *words, "--json", stdin='{"model": "auto"}')
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["message"] == message
+
+
+def test_a_body_that_is_no_json_is_refused_and_a_file_that_is_not_there_named(
+    file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.json").write_bytes(b"{\xff")
+    result = run("--config", file, "explain", tmp_path / "bad.json")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("refused: The request body is not valid JSON: ")
+    result = run("--config", file, "explain", tmp_path / "none.json")
+    assert result.exit_code == 1
+    assert (
+        result.stderr == f"Error: {tmp_path}/none.json cannot be read: no such file or directory.\n"
+    )
+
+
+def test_a_text_that_ends_like_a_file_is_a_text(file: Path) -> None:
+    result = run("--config", file, "explain", "Prove what is in package.json")
+    assert result.stdout.startswith("acme/reasoning")
+
+
+def test_without_a_prompt_it_is_misused(file: Path) -> None:
+    result = run("--config", file, "explain")
+    assert result.exit_code == 2
+    assert "Missing argument 'PROMPT'" in result.stderr
+
+
+def test_a_program_s_argument_that_is_no_utf_8_is_a_text_too(tmp_path: Path) -> None:
+    config(tmp_path)
+    word = b"prove \xff".decode("utf-8", "surrogateescape")
+    result = program("--config", "c.yaml", "explain", word, folder=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("acme/reasoning")
+
+
+def test_nothing_is_written_anywhere(file: Path, tmp_path: Path) -> None:
+    program("--config", file, "explain", "hi", folder=tmp_path)
+    assert [item.name for item in tmp_path.iterdir()] == ["c.yaml"]

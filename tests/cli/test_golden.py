@@ -1,0 +1,120 @@
+"""`tiergate test`: golden prompts, what is told of those that fail, and the status for CI."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import config, program, run
+from tests.config import shipped
+
+GOLDEN = """\
+prompts:
+- {prompt: hi, tier: fast}
+- {prompt: "Prove it.", tier: reasoning, lab: acme}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "golden.yaml").write_text(GOLDEN)
+    return config(tmp_path)
+
+
+def test_all_that_pass_are_counted(file: Path) -> None:
+    result = run("--config", file, "test")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "2 passed, 0 failed\n", "")
+
+
+def test_what_fails_is_told_with_what_decided_it(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    long = "word " * 30
+    other.write_text(
+        "prompts:\n- {prompt: hi, tier: smart}\n- {prompt: hi, tier: fast}\n"
+        "- {prompt: Prove it., tier: reasoning, lab: other}\n"
+        f"- {{prompt: '{long}prove', tier: fast}}\n"
+        "- {prompt: hi, model: nothing/fast, tier: fast}\n"
+    )
+    result = run("--config", file, "test", other)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "- hi",
+        "    expected smart",
+        "    got      fast (classifier: fast .96, smart 1.00: 1 word, greeting, simple task)",
+        "- Prove it.",
+        "    expected other/reasoning",
+        "    got      acme/reasoning (rule: proofs)",
+        f"- {long[:90]}...",
+        "    expected fast",
+        "    got      reasoning (rule: proofs)",
+        "- hi",
+        "    expected fast",
+        (
+            "    got      nothing (refused: The model 'nothing/fast' is not served here. Ask for "
+            "auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists.)"
+        ),
+        "1 passed, 4 failed",
+    ]
+
+
+def test_verdicts_as_json(file: Path, tmp_path: Path) -> None:
+    result = run("--config", file, "test", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)[1] == {
+        "prompt": "Prove it.",
+        "expected": "reasoning",
+        "tier": "reasoning",
+        "lab": "acme",
+        "source": "rule",
+        "why": "proofs",
+        "passed": True,
+    }
+    (tmp_path / "golden.yaml").write_text("prompts: [{prompt: hi, tier: smart}]")
+    result = run("--config", file, "test", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)[0]["passed"] is False
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "golden.yaml: error: cannot be read: no such file or directory.\n"),
+        (b"\xff", "golden.yaml: error: is not UTF-8.\n"),
+        (b"prompts: []", "golden.yaml: error: names no prompts.\n"),
+        (
+            b"prompts: [",
+            "golden.yaml:2: error: not valid YAML: did not find expected node content\n",
+        ),
+        (
+            b"prompts:\n- {prompt: hi, tier: quick}",
+            (
+                "golden.yaml:2: error: prompts[0].tier: Invalid enum value 'quick'. "
+                "A tier is fast, smart, reasoning.\n"
+            ),
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_with_its_line(
+    file: Path, tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    golden = tmp_path / "golden.yaml"
+    golden.unlink()
+    if content is not None:
+        golden.write_bytes(content)
+    result = run("--config", file, "test")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"{tmp_path}/{told}"
+
+
+@pytest.mark.parametrize("environ", [{}, {"OPENAI_API_KEY": "k"}, shipped.ALL_SET])
+def test_the_shipped_prompts_pass_whatever_keys_there_are(environ: dict[str, str]) -> None:
+    result = run("--config", shipped.MAIN, "test", environ=environ)
+    assert result.exit_code == 0, result.stdout
+    assert result.stdout.endswith(" passed, 0 failed\n")
+
+
+def test_the_program_fails_a_pipeline(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "golden.yaml").write_text("prompts: [{prompt: hi, tier: smart}]")
+    result = program("--config", file, "test")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout.endswith("0 passed, 1 failed\n")

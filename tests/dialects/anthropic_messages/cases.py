@@ -1,0 +1,77 @@
+"""Requests, targets and streams that the tests of this dialect are made of."""
+
+import json
+from typing import Any
+
+from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.target import Provider, Target
+from gateway.dialects.anthropic_messages import DIALECT
+from gateway.dialects.base import Body, Written
+
+type Object = dict[str, Any]
+
+DOORS = {DIALECT.name: "https://here.test/v1/messages"}
+HI = [{"role": "user", "content": "hi"}]
+
+
+def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: Facts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
+    """A target; `refuses` is of its provider."""
+    provider = Provider(name="here", doors=DOORS, refuses=refuses)
+    return Target(provider=provider, model=model, facts=facts, **more)
+
+
+def raw(**more: Any) -> bytes:
+    """A request as a client sends it; None takes a member out."""
+    value: Object = {"model": "m", "max_tokens": 4096, "messages": HI, **more}
+    return json.dumps({k: v for k, v in value.items() if v is not ...}).encode()
+
+
+def ask(**more: Any) -> Body:
+    """A request as it was read."""
+    return DIALECT.read(raw(**more))
+
+
+def sent(written: Written) -> Object:
+    """What a target gets."""
+    value: Object = json.loads(written.body)
+    return value
+
+
+def event(kind: str, **more: Any) -> bytes:
+    """One frame."""
+    data = json.dumps({"type": kind, **more}, ensure_ascii=False)
+    return f"event: {kind}\ndata: {data}\n\n".encode()
+
+
+def start(**usage: Any) -> bytes:
+    """How every message begins."""
+    message = {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": [],
+        "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1, **usage},
+    }  # fmt: skip
+    return event("message_start", message=message)
+
+
+def begin(index: int = 0, **block: Any) -> bytes:
+    return event("content_block_start", index=index, content_block=block)
+
+
+def delta(kind: str = "text_delta", index: int = 0, **more: Any) -> bytes:
+    return event("content_block_delta", index=index, delta={"type": kind, **more})
+
+
+def done(index: int = 0) -> bytes:
+    return event("content_block_stop", index=index)
+
+
+def end(reason: str | None = "end_turn", **usage: Any) -> bytes:
+    """How a message ends, but for message_stop."""
+    ended = {"stop_reason": reason, "stop_sequence": None}
+    return event("message_delta", delta=ended, usage={"output_tokens": 9, **usage})
+
+
+PING = event("ping")
+STOP = event("message_stop")
+EMPTY = begin(type="text", text="")
+HELLO = delta(text="hello")
+WHOLE = start() + PING + EMPTY + HELLO + delta(text=" you") + done() + end() + STOP

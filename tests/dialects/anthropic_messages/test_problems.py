@@ -1,0 +1,108 @@
+"""Errors both ways: whose fault a provider's is, and what a client is told."""
+
+import json
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.problem import STATUS, Kind, Problem
+from gateway.dialects.anthropic_messages import DIALECT, problems
+from tests.dialects.anthropic_messages.cases import Object
+
+READ, WRITE, FRAME = DIALECT.read_problem, DIALECT.problem, DIALECT.problem_frame
+KINDS: tuple[Kind, ...] = get_args(Kind.__value__)
+BY_STATUS = {
+    400: {"invalid_request_error"}, 401: {"authentication_error"}, 403: {"permission_error"},
+    404: {"not_found_error"}, 405: {"invalid_request_error"}, 408: {"api_error"}, 413: {"request_too_large"},
+    415: {"invalid_request_error"}, 429: {"rate_limit_error"}, 500: {"api_error"}, 502: {"api_error"},
+    503: {"api_error"}, 504: {"timeout_error"}, 508: {"invalid_request_error"}, 529: {"overloaded_error"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_problem_has_a_type_that_goes_with_its_status(kind: Kind) -> None:
+    problem = Problem(kind=kind, message="Why.")
+    body = json.loads(WRITE(problem))
+    status = problems.status(problem)
+    assert body == {"type": "error", "error": {"type": body["error"]["type"], "message": "Why."}}
+    assert body["error"]["type"] in BY_STATUS[status]
+    assert status == (529 if "overloaded" in kind or kind == "draining" else STATUS[kind])
+
+
+def test_a_status_of_its_own_stands() -> None:
+    assert problems.status(Problem(kind="overloaded", message="m", status=503)) == 503
+
+
+def error(kind: str, message: str = "m") -> bytes:
+    return json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "shown"),
+    [
+        (400, error("invalid_request_error"), "upstream_rejected", 400),
+        (400, error("invalid_request_error", "prompt is too long: 3 tokens > 2 maximum"), "upstream_context", 400),
+        (400, error("invalid_request_error", "Your credit balance is too low to access the API"), "upstream_auth", 502),
+        (400, error("authentication_error"), "upstream_auth", 502),
+        (401, error("authentication_error"), "upstream_auth", 502),
+        (402, error("billing_error"), "upstream_auth", 502),
+        (403, b"<html>no</html>", "upstream_auth", 502),
+        (404, error("not_found_error", "model: m"), "upstream_model", 404),
+        (404, b"not here", "upstream_model", 404),
+        (408, b"", "upstream_timeout", 504),
+        (409, error("conflict_error"), "upstream_error", 502),
+        (413, error("request_too_large"), "upstream_rejected", 413),
+        (422, b"[]", "upstream_rejected", 422),
+        (429, error("rate_limit_error"), "upstream_rate_limited", 429),
+        (500, error("api_error", "context window"), "upstream_error", 502),
+        (302, b"", "upstream_error", 502),
+        (503, b"", "upstream_overloaded", 529),
+        (504, error("timeout_error"), "upstream_timeout", 504),
+        (529, error("overloaded_error"), "upstream_overloaded", 529),
+    ],
+)  # fmt: skip
+def test_whose_fault_a_status_is(status: int, body: bytes, kind: str, shown: int) -> None:
+    """Only what the request itself is to blame for goes on, in the provider's very bytes."""
+    problem = READ(status, body, 3.5)
+    assert (problem.kind, problems.status(problem)) == (kind, shown)
+    assert problem.upstream_status == status
+    own = kind in ("upstream_rejected", "upstream_context", "upstream_model")
+    assert problem.retry_after == (None if own else 3.5)
+    assert (WRITE(problem) == body) == (own and body.startswith(b"{"))
+    assert problem.spent == ("maybe" if kind == "upstream_timeout" else "no")
+    assert str(status) in problem.message
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"type": "invalid_request_error"}, "upstream_rejected"), ({"type": "not_found_error"}, "upstream_model"),
+        ({"type": "overloaded_error"}, "upstream_overloaded"), ({"type": "timeout_error"}, "upstream_timeout"),
+        ({"type": "permission_error"}, "upstream_auth"), ({"type": "new_error"}, "upstream_error"),
+        ({"type": 7}, "upstream_error"), ("no", "upstream_error"),
+    ],
+)  # fmt: skip
+def test_an_error_in_a_200_stands_for_a_status(said: object, kind: str) -> None:
+    body = json.dumps({"type": "error", "error": said}).encode()
+    problem = problems.found(said, body)
+    assert problem.kind == kind
+    own = kind in ("upstream_rejected", "upstream_model")
+    assert (problem.body, problem.spent) == ((body, "no") if own else (None, "maybe"))
+
+
+@given(st.binary(max_size=60), st.integers(200, 599))
+def test_any_error_body_is_a_problem(body: bytes, status: int) -> None:
+    problem = READ(status, body, None)
+    assert 400 <= problems.status(problem) < 600
+    assert WRITE(problem)
+
+
+def test_an_error_frame_is_named_and_on_one_line() -> None:
+    """SDKs know it by the name; a line end of the provider must not end it."""
+    own: Object = {"kind": "upstream_rejected", "message": "m", "body": b'{\r\n "a": 1\n}'}
+    assert FRAME(Problem(**own)) == b'event: error\ndata: { "a": 1}\n\n'
+    assert FRAME(Problem(kind="upstream_overloaded", message="Busy.")) == (
+        b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Busy."}}\n\n'
+    )

@@ -1,0 +1,218 @@
+"""Streams at home: the same bytes out, nothing before there is content, and no end that was not one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import sse
+from gateway.core.usage import Usage
+from gateway.dialects.anthropic_messages import DIALECT
+from gateway.dialects.base import Watch
+from tests.dialects.anthropic_messages.cases import (
+    EMPTY,
+    HELLO,
+    PING,
+    STOP,
+    WHOLE,
+    ask,
+    begin,
+    delta,
+    done,
+    end,
+    event,
+    start,
+)
+from tests.dialects.cases import TEXT, pieces
+
+DONE = b"event: data\ndata: [DONE]\n\n"
+ERROR = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
+
+
+def run(data: bytes, *cuts: int) -> tuple[bytes, Watch]:
+    watch = DIALECT.watch(ask(stream=True))
+    out = [watch.feed(piece) for piece in pieces(data, cuts)]
+    return b"".join([*out, watch.end()]), watch
+
+
+def facts(watch: Watch) -> tuple[object, ...]:
+    kind = watch.problem.kind if watch.problem is not None else None
+    return watch.committed, watch.complete, watch.usage, watch.served, watch.finish, kind
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        HELLO, delta("thinking_delta", thinking="hm"), delta("signature_delta", signature="s"), delta("input_json_delta", partial_json="{"),
+        delta("citations_delta", citation={"cited_text": "c"}), begin(type="tool_use", id="t", name="f", input={}),
+        begin(type="redacted_thinking", data="d"), begin(type="server_tool_use", id="t", name="f", input={}), begin(type="text", text="a"),
+        begin(type="compaction", content=None), end(), STOP,
+    ],
+)  # fmt: skip
+def test_the_first_content_commits_and_lets_go_what_was_held(first: bytes) -> None:
+    """Text, thinking, a tool call, a block that comes whole, a clean end: from here on nobody takes over."""
+    watch = DIALECT.watch(ask(stream=True))
+    assert watch.feed(start() + PING) == b""
+    assert watch.feed(EMPTY) == b""
+    assert not watch.committed
+    assert watch.feed(first) == start() + PING + EMPTY + first
+    assert watch.committed
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        PING, b": comment\n\n", b"\n", b"event: ping\n\n", start(), EMPTY, begin(type="thinking", thinking="", signature=""), done(), delta(text=""),
+        delta("input_json_delta", partial_json=""), end(None), event("new_event", text="a"), b'data: {"type":"content_block_start"}\n\n',
+        b'data: {"type":"content_block_start","content_block":{"type":7}}\n\n', b'data: {"type":"content_block_delta"}\n\n',
+        b'data: {"type":"message_start"}\n\n', b'data: {"type":"message_start","message":{"model":7}}\n\n', b'data: {"type":"message_delta"}\n\n',
+        b"data: {}\n\n", DONE, b'data: {"type":"content_block_delta","delta":{"text":"half',
+    ],
+)  # fmt: skip
+def test_nothing_goes_on_before_there_is_content(frame: bytes) -> None:
+    watch = DIALECT.watch(ask(stream=True))
+    assert watch.feed(frame) == b""
+    assert (watch.committed, watch.complete) == (False, False)
+
+
+def test_a_whole_stream_passes_as_it_came() -> None:
+    out, watch = run(WHOLE)
+    assert out == WHOLE
+    assert facts(watch) == (True, True, Usage(input=5, output=9), "m-1", "end_turn", None)
+
+
+def test_after_the_commit_point_nothing_is_held() -> None:
+    watch = DIALECT.watch(ask(stream=True))
+    watch.feed(start() + HELLO)
+    for frame in (PING, HELLO, done(), b": c\n\n"):
+        assert watch.feed(frame) == frame
+    assert watch.feed(b"data: {") == b""
+    assert watch.feed(b"}\n\ndata:") == b"data: {}\n\n"
+
+
+def test_a_megabyte_before_content_is_content() -> None:
+    """What is held is bounded."""
+    watch = DIALECT.watch(ask(stream=True))
+    out = b""
+    for _ in range(1100):
+        out = out or watch.feed(b": " + b"x" * 1000 + b"\n\n")
+    assert len(out) > 1 << 20
+    assert watch.committed
+
+
+@given(st.integers(0, len(WHOLE) - 1))
+def test_a_stream_that_is_cut_is_complete_only_with_message_stop(at: int) -> None:
+    """Law 10: SDKs take a stream for whole that just ends, so the gateway must not."""
+    out, watch = run(WHOLE[:at])
+    assert watch.complete == (at >= len(WHOLE) - len(b"\n\n"))
+    assert WHOLE.startswith(out)
+
+
+def test_what_has_come_out_is_unknown_until_it_is_told() -> None:
+    """message_start tells one token of output or so; the input it tells is exact."""
+    _, watch = run(start(cache_read_input_tokens=4) + HELLO)
+    assert watch.usage == Usage(input=5, cache_read=4)
+
+
+def test_usage_is_the_last_that_was_told_and_what_is_left_out_stands() -> None:
+    """Running totals, not added up; the lifetimes of what was written come only at the start."""
+    head = start(cache_creation_input_tokens=7, cache_creation={"ephemeral_1h_input_tokens": 7})
+    first = end(None, output_tokens=4, input_tokens=6)
+    last = end(output_tokens=9, input_tokens=None, output_tokens_details={"thinking_tokens": 2})
+    out, watch = run(head + HELLO + first + last + STOP)
+    assert out == head + HELLO + first + last + STOP
+    assert watch.usage == Usage(input=6, cache_write={"1h": 7}, output=7, reasoning=2)
+
+
+def test_an_end_without_usage_or_reason() -> None:
+    bare = event("message_delta", usage=None, delta=None)
+    assert facts(run(start() + bare + STOP)[1]) == (True, True, Usage(input=5), "m-1", None, None)
+
+
+def test_a_foreign_done_stays_here_and_ends_nothing() -> None:
+    """OpenRouter adds it; the official SDK raises at it."""
+    assert run(WHOLE + DONE)[0] == WHOLE
+    out, watch = run(start() + HELLO + end() + DONE)
+    assert out == start() + HELLO + end()
+    assert not watch.complete
+
+
+@pytest.mark.parametrize("cut", [b"", b"\n", b"\n\n"])
+def test_the_last_frame_may_lack_its_blank_line(cut: bytes) -> None:
+    tail = WHOLE.removesuffix(b"\n\n") + cut
+    out, watch = run(tail)
+    assert (out, watch.complete) == (tail, True)
+    assert run(WHOLE + b"data: [DONE]")[0] == WHOLE
+    assert run(start() + HELLO + b"data: {broken")[0] == start() + HELLO
+
+
+@pytest.mark.parametrize("head", [b"", start() + PING, start() + EMPTY])
+def test_an_error_before_content_shows_nothing(head: bytes) -> None:
+    """Another target can still answer."""
+    out, watch = run(head + ERROR + HELLO)
+    assert out == b""
+    assert (watch.committed, watch.problem.kind if watch.problem else None) == (
+        False,
+        "upstream_overloaded",
+    )
+
+
+def test_an_error_after_content_goes_on_and_is_the_last() -> None:
+    out, watch = run(start() + HELLO + ERROR + HELLO + STOP)
+    assert out == start() + HELLO + ERROR
+    assert not watch.complete
+    assert watch.feed(STOP) == watch.end() == b""
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'data: {"type":"error","error":{"type":"api_error"}}\n\n', b'event: x\ndata: {"error":{"message":"m"}}\n\n',
+        b"event: error\ndata: down\n\n", b'event: error\ndata: {"message":"down"}\n\n',
+    ],
+)  # fmt: skip
+def test_an_error_that_no_sdk_would_see_stays_here(frame: bytes) -> None:
+    """The engine tells it in the form that they know."""
+    out, watch = run(start() + HELLO + b"\n" + frame)
+    assert out == start() + HELLO + b"\n"
+    assert watch.problem is not None
+    assert (watch.problem.kind, watch.problem.spent) == ("upstream_error", "maybe")
+
+
+@pytest.mark.parametrize("frame", [b"data: {broken\n\n", b"data: []\n\n"])
+def test_a_broken_frame_is_a_problem(frame: bytes) -> None:
+    out, watch = run(start() + frame)
+    assert out == b""
+    assert watch.problem is not None
+    assert watch.problem.kind == "upstream_error"
+
+
+@given(st.data())
+def test_any_split_of_a_stream_gives_the_same_bytes_and_the_same_facts(data: st.DataObject) -> None:
+    """Wherever reads end: in a CRLF, in a character, in an escape, between the two line ends."""
+    line = data.draw(st.sampled_from([b"\n", b"\r\n"]))
+    text = data.draw(TEXT)
+    middle = st.sampled_from(
+        [
+            delta(text=text), delta(text='"type":"error"'), delta(text="event: error"), delta(text='"error":'), PING, b": c\n\n", ERROR, DONE, STOP,
+            EMPTY, done(), end(), end(None), begin(type="tool_use", id="t", name="f", input={}), delta("input_json_delta", partial_json='{"error": '),
+            b'data: {"error": {broken\n\n', b'data: {"type":"error"}\n\n', b"\n", start(),
+        ]
+    )  # fmt: skip
+    stream = b"".join([start(), *data.draw(st.lists(middle, max_size=6))]).replace(b"\n", line)
+    stream = stream[: len(stream) - data.draw(st.integers(0, 3))]
+    whole, seen = run(stream)
+    cuts = data.draw(
+        st.lists(st.integers(0, len(stream)), max_size=8) | st.just(list(range(len(stream))))
+    )
+    parts, seen_in_parts = run(stream, *cuts)
+    assert parts == whole
+    assert facts(seen_in_parts) == facts(seen)
+
+
+def test_frames_that_say_nothing_new_are_not_parsed() -> None:
+    """After the commit point: what is broken there passes, as nobody looks into it."""
+    broken = b'event: content_block_delta\ndata: {"type":"content_block_delta",\n\n'
+    out, watch = run(start() + HELLO + broken + end() + STOP, len(start() + HELLO))
+    assert out == start() + HELLO + broken + end() + STOP
+    assert watch.complete
+    assert len(sse.frames(out)) == 5

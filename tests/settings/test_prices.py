@@ -1,0 +1,69 @@
+"""List prices of the real package: spot values, long-context steps, times of day, the unknown."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib import metadata
+
+import pytest
+
+from gateway.core.price import cost
+from gateway.core.usage import Usage
+from gateway.settings import prices
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "rates"),
+    [
+        ("openai", "gpt-4o", ("2.5", "1.25", None, "10")),
+        ("openai", "gpt-4o-mini", ("0.15", "0.075", None, "0.6")),
+        ("anthropic", "claude-sonnet-4-5", ("3", "0.3", "3.75", "15")),
+        ("google", "gemini-2.5-flash", ("0.3", "0.03", None, "2.5")),
+    ],
+)
+def test_a_price_is_usd_per_million_tokens(
+    provider: str, model: str, rates: tuple[str | None, ...]
+) -> None:
+    price = prices.find(provider, model, NOON)
+    assert price is not None
+    known = price.rates
+    found = (known.input, known.cache_read, known.cache_write, known.output)
+    assert found == tuple(None if rate is None else Decimal(rate) for rate in rates)
+    assert all(rate is None or isinstance(rate, Decimal) for rate in found)
+    assert price.version == f"genai-prices {metadata.version('genai-prices')}"
+
+
+def test_a_long_prompt_has_the_rates_of_its_step() -> None:
+    price = prices.find("google", "gemini-2.5-pro", NOON)
+    assert price is not None
+    assert [step.above for step in price.steps] == [200_000]
+    assert (price.at(200_000).input, price.at(200_001).input) == (Decimal("1.25"), Decimal("2.5"))
+    assert (price.at(200_000).output, price.at(200_001).output) == (Decimal(10), Decimal(15))
+    assert cost(Usage(input=300_000, output=1_000), price) == Decimal("0.765")
+
+
+@pytest.mark.parametrize(
+    ("hour", "minute", "rate"),
+    [(0, 29, "0.135"), (0, 30, "0.27"), (12, 0, "0.27"), (16, 29, "0.27"), (17, 0, "0.135")],
+)
+def test_a_price_can_depend_on_the_time_of_day(hour: int, minute: int, rate: str) -> None:
+    price = prices.find("deepseek", "deepseek-chat", NOON.replace(hour=hour, minute=minute))
+    assert price is not None
+    assert price.rates.input == Decimal(rate)
+
+
+def test_a_price_can_depend_on_the_day() -> None:
+    found = [
+        prices.find("google", "gemini-4-argon", datetime(2026, month, day, tzinfo=UTC))
+        for month, day in ((11, 30), (12, 1))
+    ]
+    inputs = [price.rates.input for price in found if price is not None]
+    assert inputs == [Decimal(2), Decimal(4)]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"), [("openai", "no-such-model"), ("no-such-provider", "gpt-4o"), ("", "")]
+)
+def test_what_the_list_does_not_have_is_unknown(provider: str, model: str) -> None:
+    assert prices.find(provider, model, NOON) is None

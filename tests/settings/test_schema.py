@@ -1,0 +1,83 @@
+"""What may be written, and what it comes to."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings.schema import Cache, Server, TimersPart, When
+from tests.settings import world
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        (0, 0),
+        (1000, 1000),
+        ("2000", 2000),
+        ("10B", 10),
+        ("500KB", 500_000),
+        ("32MB", 32_000_000),
+        (" 1.5 GB ", 1_500_000_000),
+        ("0.1MB", 100_000),
+    ],
+)
+def test_sizes_are_bytes(written: object, size: int) -> None:
+    assert Server.model_validate({"max_body": written}).max_body == size
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (0, 0.0),
+        (2.5, 2.5),
+        ("90", 90.0),
+        ("0s", 0.0),
+        ("500ms", 0.5),
+        ("90s", 90.0),
+        ("15m", 900.0),
+        ("1.5h", 5400.0),
+        (" 7 d ", 604_800.0),
+    ],
+)
+def test_durations_are_seconds(written: object, seconds: float) -> None:
+    assert Cache.model_validate({"ttl": written}).ttl == seconds
+    assert TimersPart.model_validate({"idle": written}).idle == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "words"), [("a", ["a"]), (["a", " b "], ["a", "b"]), ("two words", ["two words"])]
+)
+def test_one_word_needs_no_list(written: object, words: list[str]) -> None:
+    assert When.model_validate({"keywords": written, "tag": written}).tag == words
+
+
+SOUND = [
+    "aliases: {gpt-4o: auto, a: fast, b: acme/reasoning, c: small, d: acme/large}",
+    "guards: [{name: g, when: {dialect: openai-chat}, no_cache: true}, {name: h, refuse: No.}]",
+    "choices: [{name: c, when: {turns: {min: 2, max: 2}}, model: acme/small}]",
+    "choices: [{name: c, when: {code: {min: 0.5}}, tier: fast}, {name: d, lab: acme}]",
+    "choices: [{name: c, when: {not: {any: [{tools: true}, {all: [{stream: no}]}]}}, tier: fast}]",
+    "server: {open: on, port: '9000'}",
+    "keys: '${KEYS_FILE:-open}'",
+    "guards:\nchoices:\naliases:\n",
+    "ledger: {time_zone: Europe/Berlin}",
+]
+
+
+@pytest.mark.parametrize("text", SOUND)
+def test_what_is_meant_is_taken(tmp_path: Path, text: str) -> None:
+    assert world.mistakes(tmp_path, f"{world.BASE}{text}\n") == []
+    assert world.warnings(tmp_path, f"{world.BASE}{text}\n") == []
+
+
+def test_efforts_of_chat_are_those_that_a_tier_may_ask_for(tmp_path: Path) -> None:
+    text = world.BASE.replace(
+        "accepts: [none, low, high]}", "accepts: [none]}\n    chat: {efforts: [low]}"
+    )
+    assert world.mistakes(tmp_path, text) == [
+        "c.yaml:9: error: labs.acme.fast[0].effort: small does not accept 'none'. It accepts low."
+    ]
+    anything = text.replace("accepts: [none]", "accepts: []").replace(
+        "efforts: [low]", "tools_at: []"
+    )
+    assert world.mistakes(tmp_path, anything) == []

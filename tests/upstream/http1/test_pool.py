@@ -1,0 +1,101 @@
+"""The pool alone: places, turns, and what happens at the last moment."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from gateway.upstream.http1.connection import Connection, Loop
+from gateway.upstream.http1.pool import Pool
+
+_NEVER = 3600.0
+
+
+async def _dial(loop: Loop) -> Connection:
+    return Connection(loop)
+
+
+async def _pool(limit: int) -> tuple[Pool, Connection]:
+    """A pool and its first connection: it has no transport, so it is never kept."""
+    pool = Pool(asyncio.get_running_loop(), _dial, limit=limit, most_idle=10, keep=30.0)
+    return pool, await pool.take(connect=0, wait=0)
+
+
+async def _turn(pool: Pool, wait: float = _NEVER) -> Connection:
+    return await pool.take(connect=0, wait=wait)
+
+
+async def test_turns_come_in_order() -> None:
+    pool, first = await _pool(1)
+    order: list[int] = []
+
+    async def work(number: int) -> None:
+        connection = await _turn(pool)
+        order.append(number)
+        pool.give(connection)
+
+    tasks = [asyncio.create_task(work(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    assert pool.queued == 3
+    pool.give(first)
+    tasks.append(asyncio.create_task(work(3)))  # comes while the place is being handed on
+    await asyncio.gather(*tasks)
+    assert order == [0, 1, 2, 3]
+    assert (pool.lent, pool.queued) == (0, 0)
+
+
+async def test_who_leaves_with_the_turn_in_hand_passes_it_on() -> None:
+    pool, first = await _pool(1)
+    leaving = asyncio.create_task(_turn(pool))
+    waiting = asyncio.create_task(_turn(pool))
+    await asyncio.sleep(0)
+    pool.give(first)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    pool.give(await waiting)
+    assert (pool.lent, pool.queued) == (0, 0)
+
+
+async def test_who_leaves_the_queue_is_passed_over() -> None:
+    pool, first = await _pool(1)
+    leaving = asyncio.create_task(_turn(pool))
+    waiting = asyncio.create_task(_turn(pool))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    pool.give(first)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    pool.give(await waiting)
+    assert (pool.lent, pool.queued) == (0, 0)
+
+
+async def test_a_turn_at_the_last_moment_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is over and the place comes in the same step of the loop."""
+    pool, first = await _pool(1)
+    timers: list[asyncio.Timeout] = []
+    real = asyncio.timeout
+
+    def timeout(delay: float | None) -> asyncio.Timeout:
+        timers.append(real(delay))
+        return timers[-1]
+
+    monkeypatch.setattr(asyncio, "timeout", timeout)
+    late = asyncio.create_task(_turn(pool))
+    await asyncio.sleep(0)
+    pool.give(first)
+    timers[-1].reschedule(asyncio.get_running_loop().time())
+    timers[-1]._on_timeout()  # type: ignore[attr-defined]  # what the timer calls
+    pool.give(await late)
+    assert (pool.lent, pool.queued) == (0, 0)
+
+
+async def test_a_dial_that_fails_gives_the_place_back() -> None:
+    async def fail(_: Loop) -> Connection:
+        raise httpx.ConnectError("no")
+
+    pool = Pool(asyncio.get_running_loop(), fail, limit=1, most_idle=10, keep=30.0)
+    for _ in range(3):
+        with pytest.raises(httpx.ConnectError):
+            await pool.take(connect=1.0, wait=1.0)
+    assert (pool.lent, pool.queued) == (0, 0)

@@ -1,0 +1,167 @@
+"""What the transport alone does, beyond the contract."""
+
+import asyncio
+import socket
+import struct
+
+import httpx
+import pytest
+
+from gateway.upstream.http1.connection import Connection
+from gateway.upstream.http1.dial import Proxy
+from gateway.upstream.http1.transport import Transport
+from gateway.upstream.http1.writing import write
+from tests.contract.client import ask, opened, until, whole
+from tests.contract.server import CHUNKED, OK, Peer, Server, always
+
+
+@pytest.mark.parametrize("url", ["ftp://provider.example/", "https:///path"])
+async def test_an_address_that_cannot_be_called(url: str) -> None:
+    request = httpx.Request("GET", url, headers={"host": "x"})
+    with pytest.raises(httpx.UnsupportedProtocol):
+        await Transport().handle_async_request(request)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "why"),
+    [("GE T", {}, "method"), ("G\xcbT", {}, "method"), ("", {}, "method"),
+     ("POST", {"content-length": "1", "transfer-encoding": "chunked"}, "twice"),
+     ("POST", {"transfer-encoding": "gzip"}, "cannot be read")],
+)  # fmt: skip
+def test_a_request_that_cannot_be_sent(method: str, headers: dict[str, str], why: str) -> None:
+    request = httpx.Request(method, "http://provider.example", headers=headers)
+    with pytest.raises(httpx.LocalProtocolError, match=why):
+        write(request)
+
+
+def test_a_request_has_one_host() -> None:
+    headers = [("host", "one"), ("Host", "two")]
+    with pytest.raises(httpx.LocalProtocolError, match="one host"):
+        write(httpx.Request("GET", "http://one", headers=headers))
+
+
+def test_an_address_never_makes_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would is escaped by httpx; this holds where it did not."""
+    monkeypatch.setattr(httpx.URL, "raw_path", b"/ HTTP/1.1\r\nx-evil: 1")
+    with pytest.raises(httpx.LocalProtocolError, match="address"):
+        write(httpx.Request("GET", "http://one"))
+
+
+def test_a_synchronous_stream_is_refused() -> None:
+    request = httpx.Request("POST", "http://one", content=iter([b"x"]))
+    with pytest.raises(httpx.LocalProtocolError, match="async"):
+        write(request)
+
+
+async def test_bytes_may_be_sent_as_chunks() -> None:
+    async with Server(always(OK)) as server:
+        transport = Transport()
+        told = {"host": "one", "transfer-encoding": "chunked"}
+        for body in (b"", b"abc"):
+            stream = httpx.ByteStream(body)
+            await whole(transport, httpx.Request("POST", server.url, headers=told, stream=stream))
+        assert [request.body for request in server.requests] == [b"", b"abc"]
+        await transport.aclose()
+
+
+def test_a_proxy_shows_no_password() -> None:
+    assert repr(Proxy("http://user:secret@proxy.example:3128")) == "Proxy(proxy.example:3128)"
+
+
+async def test_who_reads_while_it_is_closed_is_told() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.left()
+
+    async with Server(script) as server:
+        transport = Transport()
+        stream, body = await opened(transport, ask(server.url))
+        reader = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        await body.aclose()
+        with pytest.raises(httpx.ReadError):
+            await reader
+        with pytest.raises(httpx.ReadError):
+            await anext(stream)
+        await body.aclose()
+        assert [(pool.lent, pool.idle) for pool in transport.pools()] == [(0, 0)]
+
+
+async def test_an_answer_that_was_read_ends_however_often_it_is_asked() -> None:
+    async with Server(always(OK)) as server:
+        transport = Transport()
+        stream, body = await opened(transport, ask(server.url))
+        assert [data async for data in stream] == [b"ok"]
+        await body.aclose()
+        assert [data async for data in stream] == []
+        await transport.aclose()
+
+
+async def test_a_kept_connection_that_closes_is_forgotten_at_once() -> None:
+    leave = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await leave.wait()
+
+    async with Server(script) as server:
+        transport = Transport()
+        await whole(transport, ask(server.url))
+        (pool,) = transport.pools()
+        assert pool.idle == 1
+        leave.set()
+        await until(lambda: not pool.idle)
+        await transport.aclose()
+
+
+async def test_a_connection_that_was_lost_before_its_use_sent_nothing() -> None:
+    connection = Connection(asyncio.get_running_loop())
+    connection.begin(b"GET", bodiless=False, silence=0)
+    with pytest.raises(httpx.ConnectError):
+        await connection.head()
+
+
+async def test_nothing_can_be_read_where_nothing_was_asked() -> None:
+    connection = Connection(asyncio.get_running_loop())
+    for read in (connection.head, connection.more):
+        with pytest.raises(httpx.LocalProtocolError):
+            await read()
+
+
+async def test_idle_connections_expire_each_at_its_time() -> None:
+    meet = asyncio.Barrier(2)
+
+    async def script(peer: Peer) -> None:
+        while True:
+            if (await peer.request()).line.startswith(b"GET /both"):
+                await meet.wait()
+            await peer.send(OK)
+
+    async with Server(script) as server:
+        transport = Transport(keep=0.1)
+        await asyncio.gather(*[whole(transport, ask(f"{server.url}/both")) for _ in range(2)])
+        await asyncio.sleep(0.06)
+        await whole(transport, ask(server.url))
+        (pool,) = transport.pools()
+        assert pool.idle == 2
+        await until(lambda: pool.idle < 2)
+        assert pool.idle == 1
+        async with asyncio.timeout(1):
+            await server.empty.wait()
+        assert pool.idle == 0
+
+
+async def test_a_reset_is_a_read_error() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        peer.writer.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        peer.writer.transport.abort()
+
+    async with Server(script) as server:
+        with pytest.raises(httpx.ReadError):
+            await whole(Transport(), ask(server.url))
