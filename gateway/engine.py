@@ -78,9 +78,7 @@ class Engine:
             self._close(tally, "aborted", 499, aborted_by="client")
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the engine: a bug is an answer too
-            self._log("bug", call=call.id, error=where(error))
-            message = f"The gateway failed on this call; its log has the reason under {call.id}."
-            problem = Problem(kind="internal", message=message)
+            problem = self._bug(error, tally)
         if not tally.closed:
             state: State = "failed" if tally.attempts else "refused"
             self._close(tally, state, problem.http_status, problem=problem.kind)
@@ -224,6 +222,9 @@ class Engine:
             by = "timeout" if timed else "upstream"
             if not _shows_problem(data, job):
                 yield dialect.problem_frame(problem)
+        except Exception as error:  # noqa: BLE001 - a bug is told in the stream too
+            problem, by = self._bug(error, tally), ""
+            yield dialect.problem_frame(problem)
         finally:
             tally.usage, tally.served = watch.usage, watch.served
             if by == "client" and watch.complete:  # it left with all of the answer
@@ -232,6 +233,11 @@ class Engine:
             kind = problem.kind if problem is not None else None
             self._close(tally, state, status, problem=kind, aborted_by=by or None)
             await begun.answer.close()
+
+    def _bug(self, error: Exception, tally: Tally) -> Problem:
+        self._log("bug", call=tally.call.id, error=where(error))
+        message = "The gateway failed on this call; its log has the reason under "
+        return Problem(kind="internal", message=f"{message}{tally.call.id}.")
 
     def _keep(
         self,

@@ -14,7 +14,7 @@ from pathlib import Path
 from gateway.core import jsonio
 from gateway.core.entry import Entry
 from gateway.ledger.journal import rows, segments
-from gateway.ledger.lock import MODE, held
+from gateway.ledger.lock import MODE, alone, held
 
 _SCHEME = "sqlite:///"
 _PATIENCE = 10.0  # seconds to wait for another process that writes
@@ -122,7 +122,8 @@ class Store:
         # where it exists, since to close it would drop the locks SQLite has on it.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE))
-        with self._connected() as base:
+        # To turn WAL on is refused at once while anybody looks, whatever the patience.
+        with alone(self.path.with_name(f"{self.path.name}.lock")), self._connected() as base:
             self._migrate(base)
 
     def feed(self, folder: Path) -> int:

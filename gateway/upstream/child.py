@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from gateway.core.problem import Problem, ProblemError
@@ -19,7 +19,10 @@ NOT_INSTALLED = 3
 """Exit status of an engine whose parts are missing: starting it again cannot help."""
 _READY_WITHIN = 60.0
 _LONGEST_PAUSE = 30.0
+_LONG = 60.0
+"""Seconds of a run after which pauses begin anew: the next crash is another story."""
 _STOP_WITHIN = 3.0
+_CHUNK = 65_536
 
 type Say = Callable[[str], None]
 
@@ -80,25 +83,28 @@ class Engine:
             await process.wait()
 
     async def _watch(self) -> None:
+        time = asyncio.get_running_loop().time
         pause = 1.0
         while True:
+            began = time()
             status = await self._run()
+            self.url = ""
             self._settled.clear()
             if status == NOT_INSTALLED:
-                self.why = self._tail() or "its parts are not installed"
-                self.url = ""
+                self.why = self.why or self._tail() or "its parts are not installed"
                 self._settled.set()
                 self._say(f"{self.provider.name}: {self.why}")
                 return
+            if time() - began >= _LONG:
+                pause = 1.0
             self._say(f"{self.provider.name}: ended with status {status}; again in {pause:g} s")
-            self.url = ""
             await self._sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _run(self) -> int:
         command = [sys.executable if word == "{python}" else word for word in self.provider.command]
-        self._log.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("wb") as log:
                 process = self._process = await asyncio.create_subprocess_exec(
                     *command,
@@ -108,11 +114,11 @@ class Engine:
                     start_new_session=True,  # Ctrl-C is for the gateway, which drains first
                 )
         except OSError as error:
-            self._say(f"{self.provider.name}: {command[0]}: {error.strerror}")
+            self.why = f"{error.filename or command[0]}: {error.strerror}"
             return NOT_INSTALLED
         if process.stdout is not None:
-            async for line in process.stdout:
-                word, _, url = line.decode("utf-8", "replace").strip().partition(" ")
+            async for line in _lines(process.stdout):
+                word, _, url = line.strip().partition(" ")
                 if word == "ready" and url.startswith("http"):
                     self.url = url.rstrip("/")
                     self._settled.set()
@@ -124,3 +130,13 @@ class Engine:
             lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             return lines[-1][:300] if lines else ""
         return ""
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """The lines of an output; of one without end only its last bytes are kept."""
+    rest = b""
+    while data := await stream.read(_CHUNK):
+        *lines, rest = (rest + data).split(b"\n")
+        rest = rest[-_CHUNK:]
+        for line in lines:
+            yield line.decode("utf-8", "replace")

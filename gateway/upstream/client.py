@@ -28,8 +28,8 @@ _FIXED = (
     ("user-agent", "tiergate"),
 )
 _UNSENT = (
-    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError,
-    httpx.UnsupportedProtocol,
+    httpx.ConnectError, httpx.ConnectTimeout, httpx.LocalProtocolError, httpx.PoolTimeout,
+    httpx.ProxyError, httpx.UnsupportedProtocol,
 )  # fmt: skip
 """What a transport raises where no byte of a request has left."""
 HOP = "x-tiergate-hop"

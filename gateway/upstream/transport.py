@@ -6,6 +6,7 @@ given by whoever makes it: to let the library look for one would scan the enviro
 """
 
 import asyncio
+import io
 import ssl
 from collections.abc import AsyncIterator, Iterable
 
@@ -15,6 +16,8 @@ from aiohttp import ClientConnectorError, ClientSession, TCPConnector
 from yarl import URL
 
 _CHUNK = 1 << 16
+_LARGE = 1 << 20
+"""Bytes from which a body is sent piece by piece, so that it does not hold up the loop."""
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -56,11 +59,12 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; return as soon as the response's headers are there."""
         session = self._open()
+        data = await request.aread()
         try:
             answer = await session.request(
                 request.method,
                 URL(str(request.url), encoded=True),
-                data=await request.aread(),
+                data=io.BytesIO(data) if len(data) > _LARGE else data,
                 headers=_headers(request.headers.raw),
                 allow_redirects=False,
                 proxy=self._proxy,
@@ -68,6 +72,8 @@ class Transport(httpx.AsyncBaseTransport):
             )
         except ClientConnectorError as error:
             raise httpx.ConnectError(_reason(error)) from error
+        except aiohttp.ClientHttpProxyError as error:  # it made no tunnel
+            raise httpx.ProxyError(_reason(error)) from error
         except aiohttp.ConnectionTimeoutError as error:
             raise httpx.ConnectTimeout(_reason(error)) from error
         except (aiohttp.InvalidURL, ValueError) as error:  # refused before anything was sent

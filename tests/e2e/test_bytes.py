@@ -103,7 +103,9 @@ def test_the_providers_error_in_a_stream_comes_back_once(world: World, upstream:
     hello = chunk({"content": "Hello"})
     error = b'data: {"error": {"message":"It broke.", "code": null, "x": 1.50}}\n\n'
     upstream.on("/acme", stream(ROLE, hello, error, DONE))
-    assert world.ask(b'{"model":"smart","messages":[],"stream":true}').content == ROLE + hello + error
+    assert (
+        world.ask(b'{"model":"smart","messages":[],"stream":true}').content == ROLE + hello + error
+    )
 
 
 def test_only_known_headers_go_on(world: World, upstream: Upstream) -> None:

@@ -46,7 +46,9 @@ def test_the_second_is_a_hit(cached: World, upstream: Upstream, streamed: bool) 
 def test_members_in_another_order_are_the_same_request(cached: World) -> None:
     """But any other byte in a value is another one."""
     assert ask(cached, b'{"model":"smart","messages":[{"role":"user","content":"hi"}]}') == "miss"
-    assert ask(cached, b'{ "messages": [{"role":"user","content":"hi"}] , "model":"smart"}') == "hit"
+    assert (
+        ask(cached, b'{ "messages": [{"role":"user","content":"hi"}] , "model":"smart"}') == "hit"
+    )
     assert ask(cached, b'{"model":"smart","messages":[{"role":"user", "content":"hi"}]}') == "miss"
 
 

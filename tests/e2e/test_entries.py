@@ -123,7 +123,12 @@ def test_answered_or_failed(make: Make, upstream: Upstream, case: Case) -> None:
     assert len(upstream.requests) == case.attempts
     assert entry.id == reply.headers["x-request-id"]
     assert (entry.asked, entry.stream, entry.tags) == ("smart", case.streamed, ("a", "b"))
-    assert (entry.lab, entry.tier, entry.provider, entry.model) == ("acme", "smart", "acme", "able-1")
+    assert (entry.lab, entry.tier, entry.provider, entry.model) == (
+        "acme",
+        "smart",
+        "acme",
+        "able-1",
+    )
     assert not [row for row in world.log if row["event"] == "bug"]
 
 

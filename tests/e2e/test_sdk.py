@@ -134,7 +134,9 @@ def test_every_name(
     create = sdk.chat.completions.with_raw_response.create
     if streamed:
         raw: Any = create(model=asked, messages=proof, stream=True)
-        text = "".join(piece.choices[0].delta.content or "" for piece in raw.parse() if piece.choices)
+        text = "".join(
+            piece.choices[0].delta.content or "" for piece in raw.parse() if piece.choices
+        )
     else:
         raw = create(model=asked, messages=proof)
         text = raw.parse().choices[0].message.content
@@ -177,9 +179,7 @@ def test_a_loss_is_refused_where_the_client_says_so(world: World, upstream: Upst
     assert not upstream.requests
 
 
-def test_usage_in_a_stream_is_told_to_those_who_ask(
-    sdk: openai.OpenAI, upstream: Upstream
-) -> None:
+def test_usage_in_a_stream_is_told_to_those_who_ask(sdk: openai.OpenAI, upstream: Upstream) -> None:
     create = sdk.chat.completions.create
     told = list(create(model="smart", messages=HELLO, stream=True, stream_options={"include_usage": True}))  # fmt: skip
     plain = list(create(model="smart", messages=HELLO, stream=True))
@@ -192,7 +192,12 @@ def test_usage_in_a_stream_is_told_to_those_who_ask(
 
 def test_tool_calls(sdk: openai.OpenAI, upstream: Upstream) -> None:
     """Arguments come in pieces; names and ids go through as they are."""
-    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "sum", "arguments": ""}}
+    call = {
+        "index": 0,
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "sum", "arguments": ""},
+    }
     pieces = [{"index": 0, "function": {"arguments": part}} for part in ('{"a"', ": 1}")]
     upstream.on("/acme", stream(
         ROLE, chunk({"tool_calls": [call]}), *(chunk({"tool_calls": [piece]}) for piece in pieces),
@@ -248,7 +253,10 @@ def test_a_stream_carries_reasoning(sdk: openai.OpenAI, upstream: Upstream) -> N
     thought = chunk({"reasoning_content": "Hm."})
     upstream.on("/acme", stream(ROLE, thought, *frames()[1:]))
     chunks = list(sdk.chat.completions.create(model="reasoning", messages=HELLO, stream=True))
-    assert "".join(getattr(piece.choices[0].delta, "reasoning_content", "") for piece in chunks) == "Hm."
+    assert (
+        "".join(getattr(piece.choices[0].delta, "reasoning_content", "") for piece in chunks)
+        == "Hm."
+    )
     assert "".join(piece.choices[0].delta.content or "" for piece in chunks) == "Hello you."
 
 
@@ -302,8 +310,13 @@ def test_lines_are_not_cut_at_unicode_separators(sdk: openai.OpenAI, upstream: U
     text = "a\u2028b\u2029c\u0085d"
     crlf = b"".join(frames([text])).replace(b"\n", b"\r\n")
     assert "\u2028".encode() in crlf
-    upstream.on("/acme", Answer(pieces=tuple(crlf[at : at + 7] for at in range(0, len(crlf), 7)), headers=SSE))
-    reply = sdk.chat.completions.with_raw_response.create(model="smart", messages=HELLO, stream=True)
+    upstream.on(
+        "/acme",
+        Answer(pieces=tuple(crlf[at : at + 7] for at in range(0, len(crlf), 7)), headers=SSE),
+    )
+    reply = sdk.chat.completions.with_raw_response.create(
+        model="smart", messages=HELLO, stream=True
+    )
     data = b"".join(reply.http_response.iter_bytes())
     said = [jsonio.loads(line[6:]) for line in data.split(b"\r\n") if line.startswith(b"data: {")]
     assert "".join(item["choices"][0]["delta"].get("content", "") for item in said) == text

@@ -36,7 +36,11 @@ class Answer:
 
     def head(self) -> bytes:
         lines = [f"HTTP/1.1 {self.status} Scripted", *(f"{k}: {v}" for k, v in self.headers)]
-        how = "transfer-encoding: chunked" if self.length is None else f"content-length: {self.length}"
+        how = (
+            "transfer-encoding: chunked"
+            if self.length is None
+            else f"content-length: {self.length}"
+        )
         return "\r\n".join([*lines, how, "", ""]).encode("latin-1")
 
 
@@ -123,13 +127,17 @@ def frames(
         out.append(chunk({}, finish))
     if counts is not None:
         last = {"id": "up-1", "object": "chat.completion.chunk", "created": 1, "model": "served-1"}
-        out.append(b"data: " + jsonio.dumps({**last, "choices": [], "usage": usage(*counts)}) + b"\n\n")
+        out.append(
+            b"data: " + jsonio.dumps({**last, "choices": [], "usage": usage(*counts)}) + b"\n\n"
+        )
     if done:
         out.append(DONE)
     return tuple(out)
 
 
-def stream(*pieces: bytes | None, end: End = "clean", bill: tuple[int, int] | None = None) -> Answer:
+def stream(
+    *pieces: bytes | None, end: End = "clean", bill: tuple[int, int] | None = None
+) -> Answer:
     """A streamed answer: by default a complete one."""
     if not pieces:
         pieces, bill = frames(), (7, 3)
@@ -260,7 +268,9 @@ class Upstream:
             if piece is None:
                 await self._go.acquire()
                 continue
-            writer.write(piece if answer.length is not None else b"%x\r\n%b\r\n" % (len(piece), piece))
+            writer.write(
+                piece if answer.length is not None else b"%x\r\n%b\r\n" % (len(piece), piece)
+            )
             with suppress(ConnectionError):
                 await writer.drain()
         if answer.end == "stall":

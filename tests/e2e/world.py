@@ -51,10 +51,16 @@ def config(url: str) -> Config:
     """Lab acme with a spare host and lab other, all at one scripted provider; every price known."""
 
     def at(path: str, **more: Any) -> Config:
-        return {"base_url": f"{url}/{path}", "dialects": {"openai-chat": "/chat/completions"}, **more}
+        return {
+            "base_url": f"{url}/{path}",
+            "dialects": {"openai-chat": "/chat/completions"},
+            **more,
+        }
 
     def price(low: float, high: float) -> Config:
-        return {"price": {"input": low, "cache_read": low / 10, "output": high, "as_of": "2026-11-24"}}
+        return {
+            "price": {"input": low, "cache_read": low / 10, "output": high, "as_of": "2026-11-24"}
+        }
 
     effort = {"style": "reasoning_effort", "accepts": ["none", "low", "high"], "default": "none"}
     return {
@@ -144,14 +150,21 @@ class World:
 
     def ask(self, body: Body | bytes, **headers: str) -> httpx.Response:
         """Send a request for an answer; `x_tiergate_cache="off"` becomes that header."""
-        return self.client.post("/v1/chat/completions", content=_bytes(body), headers=_named(headers))
+        return self.client.post(
+            "/v1/chat/completions", content=_bytes(body), headers=_named(headers)
+        )
 
     @contextmanager
     def leaving(self, body: Body, **headers: str) -> Iterator[socket.socket]:
         """A client that sends a request; what it does with the connection is the test's."""
         data = _bytes(body)
         lines = [f"{name}: {value}" for name, value in _named(headers).items()]
-        head = ["POST /v1/chat/completions HTTP/1.1", "host: x", f"content-length: {len(data)}", *lines]
+        head = [
+            "POST /v1/chat/completions HTTP/1.1",
+            "host: x",
+            f"content-length: {len(data)}",
+            *lines,
+        ]
         with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
             connection.sendall("\r\n".join([*head, "", ""]).encode() + data)
             yield connection

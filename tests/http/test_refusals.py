@@ -74,7 +74,11 @@ def test_bodies(world: World, upstream: Upstream, body: bytes, status: int, code
 
 
 def test_the_nearest_name_is_told(world: World) -> None:
-    for asked, meant in (("swfit-1", "swift-1"), ("reasonning", "reasoning"), ("acme/fats", "acme/fast")):
+    for asked, meant in (
+        ("swfit-1", "swift-1"),
+        ("reasonning", "reasoning"),
+        ("acme/fats", "acme/fast"),
+    ):
         assert f"Did you mean {meant!r}?" in refused(
             world.ask(chat(model=asked)), 404, "model_not_found", "model"
         )
@@ -118,7 +122,13 @@ def test_a_tier_that_is_none(world: World) -> None:
 def test_headers_that_are_not_ascii(world: World) -> None:
     """Bytes that no header should hold are no fault of the gateway's."""
     data = b'{"model":"smart",' + HI + b"}"
-    for name in (b"idempotency-key", b"traceparent", b"x-tiergate-tags", b"authorization", b"x-own"):
+    for name in (
+        b"idempotency-key",
+        b"traceparent",
+        b"x-tiergate-tags",
+        b"authorization",
+        b"x-own",
+    ):
         head = [
             b"POST /v1/chat/completions HTTP/1.1", b"host: x", b"connection: close",
             b"content-length: %d" % len(data), name + b": caf\xe9 \xff", b"", data,
@@ -170,7 +180,9 @@ def test_nothing_is_asked_for_that_will_be_refused(make: Make) -> None:
 
 def test_a_body_that_does_not_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "_BODY_WITHIN", 0.05)
-    reply = exchange(world, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+    reply = exchange(
+        world, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
+    )
     assert status(reply) == 408
     assert b'"code":"request_timeout"' in reply
     assert b"\r\nconnection: close\r\n" in reply
@@ -233,7 +245,9 @@ def test_paths(world: World) -> None:
 KEYS = ",".join(f"{name}={hashlib.sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/route", "/v1/models", "/v1/models/auto"])
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions", "/v1/route", "/v1/models", "/v1/models/auto"]
+)
 def test_keys(make: Make, upstream: Upstream, path: str) -> None:
     world = make(TIERGATE_KEYS=KEYS)
 
@@ -242,7 +256,12 @@ def test_keys(make: Make, upstream: Upstream, path: str) -> None:
             return world.client.get(path, headers=headers)
         return world.client.post(path, json=chat(), headers=headers)
 
-    for headers in ({}, {"authorization": "Bearer three"}, {"authorization": "Bearer"}, {"x-api-key": "x"}):
+    for headers in (
+        {},
+        {"authorization": "Bearer three"},
+        {"authorization": "Bearer"},
+        {"x-api-key": "x"},
+    ):
         before = len(upstream.requests)
         reply = send(**headers)
         refused(reply, 401, "invalid_api_key")

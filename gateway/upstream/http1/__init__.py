@@ -1,8 +1,9 @@
 """HTTP/1.1 towards providers: asyncio and httptools behind httpx's transport door.
 
 - Transport: one for a set of providers; httpx requests in, httpx responses out
-- Pool: the connections of one origin; idle ones newest first, a limit, a queue
-- Dial: a connected, encrypted, tunnelled stream
+- writing: one request as bytes, checked
+- Pool: the connections of one origin; idle ones newest first, a limit, a fair queue
+- Dial and race: a connected, encrypted, tunnelled stream
 - Connection: one exchange at a time, bounded in memory and time
 - Reading: one response as the parser tells it, with all that may be wrong with it
 """

@@ -1,8 +1,8 @@
 """One connection to a provider: one exchange at a time, bounded in memory and in time.
 
-    idle --send--> waiting --head--> reading --end--> idle
-                      |                 |
-                      +---- failed -----+   (closed, never used again)
+    idle --begin--> waiting --head--> reading --end--> idle
+                       |                 |
+                       +---- failed -----+   (closed, never used again)
 
 Reading stops while more than HIGH bytes wait for whoever reads the answer: a slow reader costs no
 memory. One timer watches over all waits of a connection: a wait only moves its deadline, and the
@@ -11,7 +11,6 @@ timer looks at it when it fires.
 
 import asyncio
 import select
-import socket
 from collections.abc import Callable
 
 import httpx
@@ -20,8 +19,13 @@ from gateway.upstream.http1.reading import Reading
 
 HIGH = 262_144
 """Bytes of an answer that may wait to be read."""
+_REFUSED = 300
+"""From this status on, the rest of a body that is still being sent is not wanted."""
+_EARLY = 0.0005
+"""Seconds by which a loop's timer may fire before its time."""
 
 type Loop = asyncio.AbstractEventLoop
+type _Mark = asyncio.Future[None]
 
 
 class StaleConnection(httpx.RemoteProtocolError):
@@ -32,45 +36,49 @@ class Connection(asyncio.Protocol):
     """A connection and the exchange on it."""
 
     __slots__ = (
-        "_alarm", "_bodies", "_deadline", "_drained", "_fd_poll", "_head", "_loop", "_more",
-        "_paused", "_quiet", "_silence", "_transport", "_writable", "error", "reading", "reused",
-        "since",
+        "_alarm", "_deadline", "_drained", "_due", "_error", "_head", "_loop", "_more", "_paused",
+        "_poll", "_quiet", "_reading", "_reused", "_silence", "_transport", "_unsent", "_writable",
+        "gone", "since",
     )  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._fd_poll: Callable[[int], list[tuple[int, int]]] | None = None
-        self._head: asyncio.Future[None] | None = None
-        self._more: asyncio.Future[None] | None = None
-        self._drained: asyncio.Future[None] | None = None
+        self._poll: Callable[[int], list[tuple[int, int]]] | None = None
+        self._reading: Reading | None = None
+        self._error: httpx.TransportError | None = None
+        self._head: _Mark | None = None
+        self._more: _Mark | None = None
+        self._drained: _Mark | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._deadline = 0.0
         self._silence = 0.0
         self._quiet = ""
         self._writable = True
         self._paused = False
-        self.reading: Reading | None = None
-        self.error: Exception | None = None
-        self.reused = False
+        self._reused = False
+        self._unsent = False
+        self.gone: Callable[[Connection], object] | None = None
+        """Told when the connection is lost while no exchange is on it."""
         self.since = 0.0
         """When it became idle, on the loop's clock."""
 
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there; called again when it has been encrypted."""
+        """The connection is there, and encrypted where it is to be."""
         # uvloop's transports are no subclasses of asyncio's, but do the same.
         self._transport = transport  # type: ignore[assignment]
         found = transport.get_extra_info("socket")
         if found is not None and hasattr(select, "poll"):
             poll = select.poll()
             poll.register(found.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
-            self._fd_poll = poll.poll
+            self._poll = poll.poll
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the provider."""
-        reading = self.reading
+        reading = self._reading
         if reading is None or reading.complete:
             # Nobody asked: what an idle connection says must never answer the next request.
             self.abort()
@@ -78,18 +86,20 @@ class Connection(asyncio.Protocol):
         try:
             reading.feed(data)
         except httpx.RemoteProtocolError as error:
-            self.fail(error)
+            self._fail(error)
             return
-        if self._silence:
-            self._deadline = self._loop.time() + self._silence
         if reading.head_complete and self._head is not None and not self._head.done():
             self._head.set_result(None)
+            _wake(self._drained)
         if reading.chunks or reading.complete:
-            _wake(self._more)
-        if reading.buffered > HIGH and not self._paused and not reading.complete:
-            self._paused = True
-            if self._transport is not None:
-                self._transport.pause_reading()
+            if self._more is not None and not self._more.done():
+                self._more.set_result(None)
+            elif reading.buffered > HIGH and not self._paused and not reading.complete:
+                self._paused = True
+                if self._transport is not None:
+                    self._transport.pause_reading()
+        elif self._silence:
+            self._deadline = self._loop.time() + self._silence
 
     def eof_received(self) -> bool:
         """The provider will send no more: the connection is closed."""
@@ -98,20 +108,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._transport = None
-        reading = self.reading
-        if reading is None or reading.complete:
-            return
-        if exc is None and self.error is None and reading.end():
+        self._silent()
+        reading = self._reading
+        if reading is None:
+            if self.gone is not None:
+                self.gone(self)
+        elif reading.complete or (exc is None and self._error is None and reading.end()):
+            _wake(self._head)
             _wake(self._more)
-            return
-        if self.error is None:
-            if self.reused and not reading.head_complete and not reading.headers:
-                self.error = StaleConnection("a kept connection was closed before it answered")
-            elif exc is not None:
-                self.error = httpx.ReadError(type(exc).__name__)
-            else:
-                self.error = httpx.RemoteProtocolError("the answer was cut short")
-        self.fail(self.error)
+            _wake(self._drained)
+        elif self._reused and not reading.heard:
+            self._fail(StaleConnection("a kept connection was closed before it answered"))
+        elif exc is not None:
+            self._fail(httpx.ReadError(type(exc).__name__))
+        else:
+            self._fail(httpx.RemoteProtocolError("the answer was cut short"))
 
     def pause_writing(self) -> None:
         """The provider does not read what is sent."""
@@ -128,125 +139,130 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether another request may be sent: nothing has come, and it has not been closed."""
         transport = self._transport
-        if transport is None or transport.is_closing() or self.error is not None:
+        if transport is None or transport.is_closing():
             return False
         # What the loop has not read yet, a close above all, shows in the socket itself.
-        return self._fd_poll is None or not self._fd_poll(0)
+        return self._poll is None or not self._poll(0)
 
-    def begin(self, data: bytes, *, bodiless: bool, silence: float) -> None:
-        """Send the first bytes of a request; the provider may be quiet for `silence` seconds."""
-        self.reading = Reading(bodiless=bodiless)
+    def begin(self, data: bytes, *, bodiless: bool, silence: float, more: bool = False) -> None:
+        """Send the first bytes of a request, of which `more` may follow.
+
+        The provider may be quiet for `silence` seconds, 0: for ever.
+        """
+        self._reading = Reading(bodiless=bodiless)
         self._silence = silence
         self._head = self._loop.create_future()
-        if self._transport is None:
-            self.fail(StaleConnection("a kept connection was closed before it was used"))
-            return
-        self._transport.write(data)
+        self._unsent = more
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            # Only a new one can be: it was lost between its making and now. Nothing was sent.
+            self._fail(httpx.ConnectError("the connection was closed at once"))
+        else:
+            transport.write(data)
 
     def write(self, data: bytes) -> None:
         """Send more of a request."""
         if self._transport is not None:
             self._transport.write(data)
 
-    async def drained(self, seconds: float) -> None:
-        """Wait until the provider has read most of what was sent. Raises httpx.WriteTimeout."""
-        if self._writable or self.error is not None or self._answered():
-            return
-        self._drained = self._loop.create_future()
-        try:
-            async with asyncio.timeout(seconds or None):
-                await self._drained
-        except TimeoutError:
-            self.fail(httpx.WriteTimeout(f"nothing could be sent for {seconds:g} s"))
-            raise self._error() from None
-        finally:
-            self._drained = None
+    def written(self) -> None:
+        """The whole request has been given to be sent."""
+        self._unsent = False
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until the provider has read most of what was sent, and tell whether it wants more.
+
+        Raises httpx.WriteTimeout where it reads nothing for `seconds`, 0: never.
+        """
+        while not self._writable and self._wanted() and self._transport is not None:
+            left = self._transport.get_write_buffer_size()
+            self._drained = self._loop.create_future()
+            try:
+                async with asyncio.timeout(seconds or None):
+                    await self._drained
+            except TimeoutError:
+                if self._transport.get_write_buffer_size() >= left:
+                    self._fail(httpx.WriteTimeout(f"it read nothing for {seconds:g} s"))
+            finally:
+                self._drained = None
+        return self._wanted()
 
     async def head(self) -> Reading:
         """Wait for the head of the answer. Raises httpx errors."""
-        future = self._head
-        if future is None or self.reading is None:
+        reading, future = self._reading, self._head
+        if reading is None or future is None:
             raise httpx.LocalProtocolError("nothing was asked")
         if not future.done():
             self._watch("it did not answer")
             await future
-        if self.error is not None and not self.reading.head_complete:
-            raise self._error()
-        return self.reading
+        if self._error is not None and not reading.head_complete:
+            raise self._error
+        return reading
 
     async def more(self) -> bytes:
         """The next bytes of the answer; empty at its end. Raises httpx errors."""
-        reading = self.reading
+        reading = self._reading
         if reading is None:
-            return b""
-        while True:
-            if reading.chunks:
-                data = reading.take()
-                if self._paused:
-                    self._paused = False
-                    if self._transport is not None:
-                        self._transport.resume_reading()
-                return data
+            raise httpx.LocalProtocolError("nothing was asked")
+        while not reading.chunks:
             if reading.complete:
                 return b""
-            if self.error is not None:
-                raise self._error()
+            if self._error is not None:
+                raise self._error
             self._more = self._loop.create_future()
             self._watch("it stopped sending")
             try:
                 await self._more
             finally:
                 self._more = None
+        if self._paused:
+            self._paused = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+        return reading.take()
 
     def rest(self) -> bool:
         """End an exchange; tells whether the connection may be kept for another."""
-        reading, self.reading, self._head = self.reading, None, None
-        self._quiet = ""
-        kept = (
+        reading, self._reading, self._head = self._reading, None, None
+        transport = self._transport
+        if (
             reading is not None
             and reading.complete
             and reading.keep
-            and not reading.chunks
-            and self.error is None
-            and self._transport is not None
-            and not self._transport.is_closing()
-        )
-        if kept:
+            and transport is not None
+            and not transport.is_closing()
+            and not self._unsent
+            and not self._paused
+            and self._more is None  # nobody still waits here
+            and not transport.get_write_buffer_size()
+        ):
             self.since = self._loop.time()
-            if self._paused and self._transport is not None:
-                self._paused = False
-                self._transport.resume_reading()
-        else:
-            self.abort()
-        return kept
+            self._reused = True
+            return True
+        self._fail(httpx.ReadError("the answer was closed while it was read"))
+        return False
 
-    def fail(self, error: Exception) -> None:
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        self._silent()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _wanted(self) -> bool:
+        """Whether more of the request may be sent."""
+        reading = self._reading
+        return self._error is None and (
+            reading is None or not reading.head_complete or reading.status < _REFUSED
+        )
+
+    def _fail(self, error: httpx.TransportError) -> None:
         """End the exchange with an error and close the connection."""
-        if self.error is None:
-            self.error = error
+        if self._error is None:
+            self._error = error
         _wake(self._head)
         _wake(self._more)
         _wake(self._drained)
         self.abort()
-
-    def abort(self) -> None:
-        """Close at once, whatever is under way."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if self._transport is not None:
-            self._transport.abort()
-
-    def close(self) -> None:
-        """Close an idle connection politely."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def _answered(self) -> bool:
-        return self.reading is not None and self.reading.head_complete
-
-    def _error(self) -> Exception:
-        return self.error if self.error is not None else httpx.ReadError("closed")
 
     # time
 
@@ -255,30 +271,31 @@ class Connection(asyncio.Protocol):
         if not self._silence:
             return
         self._quiet = quiet
-        self._deadline = self._loop.time() + self._silence
-        if self._alarm is None:
-            self._alarm = self._loop.call_at(self._deadline, self._ring)
+        self._deadline = deadline = self._loop.time() + self._silence
+        if self._alarm is not None:
+            if self._due <= deadline:
+                return
+            self._alarm.cancel()  # it was set by an exchange that had more patience
+        self._due = deadline
+        self._alarm = self._loop.call_at(deadline, self._ring)
 
     def _ring(self) -> None:
         self._alarm = None
         waiting = self._more is not None or (self._head is not None and not self._head.done())
-        if not waiting or self.error is not None:
+        if not waiting:
             return
-        if self._loop.time() < self._deadline - 0.0005:
+        if self._loop.time() < self._deadline - _EARLY:
+            self._due = self._deadline
             self._alarm = self._loop.call_at(self._deadline, self._ring)
             return
-        self.fail(httpx.ReadTimeout(f"{self._quiet} for {self._silence:g} s"))
+        self._fail(httpx.ReadTimeout(f"{self._quiet} for {self._silence:g} s"))
+
+    def _silent(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
 
-def _wake(future: asyncio.Future[None] | None) -> None:
+def _wake(future: _Mark | None) -> None:
     if future is not None and not future.done():
         future.set_result(None)
-
-
-def keep_alive(sock: socket.socket) -> None:
-    """Let the kernel notice a peer that has vanished: a probe each minute, as the SDKs do."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5)):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,40 +1,36 @@
-"""Connecting: addresses raced as RFC 8305 says, TLS, and proxies (plain, CONNECT, https).
+"""Connecting to one origin: TLS, and proxies (plain, CONNECT, https).
 
-A failed attempt says what failed: ConnectError where nothing was sent to the provider.
+A failed attempt says what failed: ConnectError and ProxyError mean that nothing was sent to the
+provider.
 """
 
 import asyncio
 import base64
-import contextlib
-import itertools
 import socket
 import ssl
-from collections.abc import Iterable
-from typing import Any
 from urllib.parse import unquote
 
+import certifi
 import httpx
 
-from gateway.upstream.http1.connection import Connection, Loop, keep_alive
+from gateway.upstream.http1.connection import Connection, Loop
+from gateway.upstream.http1.race import connect
 
-_HEAD_START = 0.25
-"""Seconds that one address has before the next is tried beside it (RFC 8305, section 5)."""
 _MOST_ANSWER = 16_384
-
-type Address = tuple[int, tuple[Any, ...]]
+"""Bytes of a proxy's answer."""
 
 
 class Proxy:
     """A proxy to go through."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         """Take its URL: http:// or https://, with user and password where it wants them."""
         parsed = httpx.URL(url)
         if parsed.scheme not in ("http", "https"):
             raise ValueError("a proxy's URL starts with http:// or https://")
-        self.encrypted = parsed.scheme == "https"
-        self.host = parsed.host
-        self.port = parsed.port or (443 if self.encrypted else 80)
+        self.host = parsed.raw_host.decode("ascii")
+        self.port = parsed.port or (443 if parsed.scheme == "https" else 80)
+        self.tls = (tls or context()) if parsed.scheme == "https" else None
         user, password = unquote(parsed.username), unquote(parsed.password)
         secret = base64.b64encode(f"{user}:{password}".encode())
         self.header = b"proxy-authorization: Basic " + secret + b"\r\n" if user else b""
@@ -47,54 +43,55 @@ class Dial:
     """Makes connections to one origin."""
 
     def __init__(
-        self, host: str, port: int, tls: ssl.SSLContext | None, proxy: Proxy | None
+        self, host: str, port: int, tls: ssl.SSLContext | None, sni: str | None, proxy: Proxy | None
     ) -> None:
+        """`tls` None: not encrypted. `sni`: the name that TLS asks for, where not the host."""
         self._host = host
         self._port = port
         self._tls = tls
+        self._name = sni or host
         self._proxy = proxy
 
-    async def __call__(self, loop: Loop, sni: str | None) -> Connection:
+    async def __call__(self, loop: Loop) -> Connection:
         """A connection that is ready for a request. Raises httpx.ConnectError, httpx.ProxyError."""
         connection = Connection(loop)
         proxy = self._proxy
         try:
             if proxy is None:
-                sock = await _connect(loop, self._host, self._port)
-                await _attach(loop, connection, sock, self._tls, sni or self._host)
+                sock = await connect(loop, self._host, self._port)
+                await _attach(loop, connection, sock, self._tls, self._name)
             elif self._tls is None:
-                sock = await _connect(loop, proxy.host, proxy.port)
-                tls = _default() if proxy.encrypted else None
-                await _attach(loop, connection, sock, tls, proxy.host)
+                sock = await connect(loop, proxy.host, proxy.port)
+                await _attach(loop, connection, sock, proxy.tls, proxy.host)
             else:
-                await self._tunnel(loop, connection, proxy, self._tls, sni or self._host)
+                await self._tunnel(loop, connection, proxy, self._tls)
         except ssl.SSLError as error:
-            connection.abort()
-            reason = getattr(error, "verify_message", "") or error.reason or "TLS failed"
+            reason = getattr(error, "verify_message", "") or error.reason or "failed"
             raise httpx.ConnectError(f"TLS: {reason}") from error
         except OSError as error:
-            connection.abort()
-            raise httpx.ConnectError(error.strerror or type(error).__name__) from error
-        except BaseException:
-            connection.abort()
-            raise
+            raise httpx.ConnectError(
+                error.strerror or str(error) or type(error).__name__
+            ) from error
+        except ValueError as error:  # no name that the resolver or TLS could take
+            raise httpx.ConnectError("the host's name is not valid") from error
         return connection
 
     async def _tunnel(
-        self, loop: Loop, connection: Connection, proxy: Proxy, tls: ssl.SSLContext, name: str
+        self, loop: Loop, connection: Connection, proxy: Proxy, tls: ssl.SSLContext
     ) -> None:
         """A TLS connection through a proxy's CONNECT."""
-        sock = await _connect(loop, proxy.host, proxy.port)
-        outer = _Tunnel(loop)
-        await _attach(loop, outer, sock, _default() if proxy.encrypted else None, proxy.host)
+        sock = await connect(loop, proxy.host, proxy.port)
+        tunnel = _Tunnel()
+        await _attach(loop, tunnel, sock, proxy.tls, proxy.host)
         host = f"[{self._host}]" if ":" in self._host else self._host
         place = f"{host}:{self._port}".encode("ascii")
-        ask = b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (place, place, proxy.header)
         try:
-            await outer.ask(ask)
-            made = await loop.start_tls(outer.transport(), connection, tls, server_hostname=name)
+            outer = await tunnel.ask(
+                b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (place, place, proxy.header)
+            )
+            made = await loop.start_tls(outer, connection, tls, server_hostname=self._name)
         except BaseException:
-            outer.transport().abort()
+            tunnel.abort()
             raise
         if made is None:
             raise httpx.ConnectError("TLS: closed")
@@ -104,44 +101,49 @@ class Dial:
 class _Tunnel(asyncio.Protocol):
     """The conversation with a proxy before the tunnel is there."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[bytes] = loop.create_future()
+        self._lost = False
         self._heard = b""
-
-    def transport(self) -> asyncio.Transport:
-        if self._transport is None:
-            raise httpx.ProxyError("the proxy closed the connection")
-        return self._transport
+        self._news = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
+        self._transport = transport  # type: ignore[assignment]  # as in Connection
 
     def data_received(self, data: bytes) -> None:
         self._heard += data
-        if not self._answer.done():
-            if b"\r\n\r\n" in self._heard:
-                self._answer.set_result(self._heard)
-            elif len(self._heard) > _MOST_ANSWER:
-                self._answer.set_exception(httpx.ProxyError("the proxy's answer is too long"))
+        self._news.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio gives it
-        self._transport = None
-        if not self._answer.done():
-            self._answer.set_exception(httpx.ProxyError("the proxy closed the connection"))
+        self._lost = True
+        self._news.set()
 
-    async def ask(self, request: bytes) -> None:
-        """Ask for the tunnel. Raises httpx.ProxyError where it is refused."""
-        self.transport().write(request)
-        answer = await self._answer
-        head, _, rest = answer.partition(b"\r\n\r\n")
-        line = head.split(b"\r\n", 1)[0]
-        words = line.split(b" ", 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or words[1] != b"200":
-            status = words[1].decode("latin-1") if len(words) > 1 else "?"
-            raise httpx.ProxyError(f"the proxy refused the tunnel with status {status[:3]}")
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def ask(self, request: bytes) -> asyncio.Transport:
+        """Ask for the tunnel; gives what leads through it. Raises httpx.ProxyError."""
+        transport = self._transport
+        if transport is None or self._lost:
+            raise httpx.ProxyError("the proxy closed the connection")
+        transport.write(request)
+        while b"\r\n\r\n" not in self._heard:
+            if len(self._heard) > _MOST_ANSWER:
+                raise httpx.ProxyError("the proxy's answer is too long")
+            if self._lost:
+                raise httpx.ProxyError("the proxy closed the connection")
+            self._news.clear()
+            await self._news.wait()
+        head, _, rest = self._heard.partition(b"\r\n\r\n")
+        words = head.split(b"\r\n", 1)[0].split(b" ", 2)
+        status = words[1] if len(words) > 1 and words[0].startswith(b"HTTP/1.") else b"?"
+        if len(status) != len("200") or not status.startswith(b"2"):
+            shown = status[:3].decode("latin-1")
+            raise httpx.ProxyError(f"the proxy refused the tunnel with status {shown}")
         if rest:
             raise httpx.ProxyError("the proxy sent bytes before the tunnel was used")
+        return transport
 
 
 async def _attach(
@@ -151,6 +153,7 @@ async def _attach(
     tls: ssl.SSLContext | None,
     name: str,
 ) -> None:
+    """Hand a connected socket to the loop, and encrypt."""
     try:
         await loop.create_connection(
             lambda: protocol, sock=sock, ssl=tls, server_hostname=name if tls is not None else None
@@ -160,69 +163,10 @@ async def _attach(
         raise
 
 
-async def _connect(loop: Loop, host: str, port: int) -> socket.socket:
-    """A connected socket: the first of the host's addresses that answers."""
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = _alternating((family, place) for family, _, _, _, place in found)
-    if not addresses:
-        raise OSError(f"{host} has no address")
-    if len(addresses) == 1:
-        return await _one(loop, addresses[0])
-    return await _race(loop, addresses)
-
-
-def _alternating(addresses: Iterable[Address]) -> list[Address]:
-    """Addresses with their families taking turns, in the order the resolver gave them."""
-    groups: dict[int, list[Address]] = {}
-    for address in addresses:
-        groups.setdefault(address[0], []).append(address)
-    turns = itertools.zip_longest(*groups.values())
-    return [address for turn in turns for address in turn if address is not None]
-
-
-async def _race(loop: Loop, addresses: list[Address]) -> socket.socket:
-    tasks: set[asyncio.Task[socket.socket]] = set()
-    waiting = list(addresses)
-    error: BaseException = OSError("no address")
-    try:
-        while waiting or tasks:
-            if waiting:
-                tasks.add(loop.create_task(_one(loop, waiting.pop(0))))
-            limit = _HEAD_START if waiting else None
-            done, tasks = await asyncio.wait(
-                tasks, timeout=limit, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                failed = task.exception()
-                if failed is None:
-                    return task.result()
-                error = failed
-        raise error
-    finally:
-        for task in tasks:
-            task.cancel()
-            task.add_done_callback(_discard)
-
-
-def _discard(task: asyncio.Task[socket.socket]) -> None:
-    """Close the socket of an attempt that lost the race and yet connected."""
-    if not task.cancelled() and task.exception() is None:
-        task.result().close()
-
-
-async def _one(loop: Loop, address: Address) -> socket.socket:
-    family, place = address
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)  # noqa: FBT003 - takes no name
-        keep_alive(sock)
-        await loop.sock_connect(sock, place)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            sock.close()
-        raise
-    return sock
-
-
-def _default() -> ssl.SSLContext:
-    return ssl.create_default_context()
+def context() -> ssl.SSLContext:
+    """TLS as the machine trusts it; with certifi's roots where the machine has none."""
+    made = ssl.create_default_context()
+    if not made.cert_store_stats()["x509_ca"]:
+        made.load_verify_locations(certifi.where())
+    made.set_alpn_protocols(["http/1.1"])
+    return made

@@ -1,50 +1,63 @@
-"""The connections of one origin: the newest idle one first, a limit, a queue."""
+"""The connections of one origin: the newest idle one first, a limit, a fair queue."""
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 import httpx
 
 from gateway.upstream.http1.connection import Connection, Loop
-from gateway.upstream.http1.dial import Dial
+
+type Dialling = Callable[[Loop], Awaitable[Connection]]
 
 
 class Pool:
-    """Lends connections. What is lent comes back through `give`, whatever became of it."""
+    """Lends connections. What is lent comes back through `give`, whatever became of it.
 
-    def __init__(self, loop: Loop, dial: Dial, *, limit: int, most_idle: int, keep: float) -> None:
+    A place is the right to a connection. Who leaves hands the place to the first in the queue, so
+    nobody who comes later takes it.
+    """
+
+    def __init__(
+        self, loop: Loop, dial: Dialling, *, limit: int, most_idle: int, keep: float
+    ) -> None:
         """Hold at most `limit` connections; keep `most_idle` idle ones, each for `keep` seconds."""
         self._loop = loop
         self._dial = dial
         self._limit = limit
         self._most_idle = most_idle
         self._keep = keep
-        self._idle: list[Connection] = []
+        self._idle: dict[Connection, None] = {}  # the newest last
         self._queue: deque[asyncio.Future[None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
         self.lent = 0
-        """Connections in use or being made."""
+        """Places in use: connections that serve a request or are being made."""
 
     @property
     def idle(self) -> int:
         """Connections that wait for work."""
         return len(self._idle)
 
-    async def take(self, *, connect: float, wait: float, sni: str | None) -> Connection:
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a place."""
+        return len(self._queue)
+
+    async def take(self, *, connect: float, wait: float) -> Connection:
         """A connection. Raises httpx.PoolTimeout, ConnectTimeout, ConnectError, ProxyError."""
-        while True:
-            connection = self._newest()
-            if connection is not None:
-                self.lent += 1
-                return connection
-            if self.lent < self._limit:
-                break
+        if self.lent < self._limit:
+            self.lent += 1
+        else:
             await self._turn(wait)
-        self.lent += 1
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable:
+                return connection
+            connection.abort()
         try:
             async with asyncio.timeout(connect or None):
-                return await self._dial(self._loop, sni)
+                return await self._dial(self._loop)
         except TimeoutError:
             self._leave()
             raise httpx.ConnectTimeout(f"no connection within {connect:g} s") from None
@@ -54,68 +67,68 @@ class Pool:
 
     def give(self, connection: Connection) -> None:
         """Take a connection back: to be kept where it can be used again."""
-        if connection.rest() and not self._closed and len(self._idle) < self._most_idle:
-            connection.reused = True
-            self._idle.append(connection)
-            if self._sweep is None and self._keep:
-                self._sweep = self._loop.call_later(self._keep, self._expire)
-        else:
-            connection.close()
+        if connection.rest():
+            if self._closed or len(self._idle) >= self._most_idle:
+                connection.abort()
+            else:
+                connection.gone = self._forget
+                self._idle[connection] = None
+                if self._sweep is None:
+                    self._sweep = self._loop.call_later(self._keep, self._expire)
         self._leave()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close what is idle; what is lent is closed when it comes back."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
-
-    def _newest(self) -> Connection | None:
         while self._idle:
-            connection = self._idle.pop()
-            if connection.usable:
-                return connection
-            connection.abort()
-        return None
+            self._idle.popitem()[0].abort()
 
     async def _turn(self, wait: float) -> None:
+        """Wait for a place that somebody hands on."""
         place = self._loop.create_future()
         self._queue.append(place)
         try:
             async with asyncio.timeout(wait or None):
                 await place
         except TimeoutError:
+            if _given(place):
+                return  # it came at the last moment
             raise httpx.PoolTimeout(f"no connection was free within {wait:g} s") from None
         except BaseException:
-            if place.done() and not place.cancelled():
-                self._next()  # the turn was given to somebody who has left
+            if _given(place):
+                self._leave()
             raise
         finally:
-            if not place.done():
+            if not _given(place):
                 self._queue.remove(place)
 
     def _leave(self) -> None:
-        self.lent -= 1
-        self._next()
-
-    def _next(self) -> None:
-        while self._queue:
-            place = self._queue.popleft()
+        """Hand a place on to the first who still waits for one."""
+        for place in self._queue:
             if not place.done():
+                self._queue.remove(place)
                 place.set_result(None)
                 return
+        self.lent -= 1
+
+    def _forget(self, connection: Connection) -> None:
+        self._idle.pop(connection, None)
 
     def _expire(self) -> None:
         """Close what has been idle for too long; a provider would close it in mid-request."""
         self._sweep = None
         oldest = self._loop.time() - self._keep
-        stale = [connection for connection in self._idle if connection.since <= oldest]
-        self._idle = [connection for connection in self._idle if connection.since > oldest]
-        for connection in stale:
-            connection.close()
-        if self._idle:
-            due = self._idle[0].since + self._keep
-            self._sweep = self._loop.call_at(due, self._expire)
+        while self._idle:
+            connection = next(iter(self._idle))
+            if connection.since > oldest:
+                self._sweep = self._loop.call_at(connection.since + self._keep, self._expire)
+                return
+            del self._idle[connection]
+            connection.abort()
+
+
+def _given(place: asyncio.Future[None]) -> bool:
+    return place.done() and not place.cancelled()

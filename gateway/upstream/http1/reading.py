@@ -1,64 +1,65 @@
 """One response as the parser tells it: what it is, where it ends, and all that is wrong with it.
 
 httptools (llhttp) parses; this decides what is accepted. Rules that it does not enforce stand here:
-RFC 9112, 6.3 (a message with both Content-Length and Transfer-Encoding, or with two lengths, may be
-an attempt at smuggling), 9112 section 2.2 and 9110 section 15.2 (interim responses are skipped).
+RFC 9112, 6.3 (a message whose length is given twice may be an attempt at smuggling), 6.1 (codings
+beside chunked are none that we asked for) and RFC 9110, 15.2 (interim responses are skipped).
 """
 
 import httptools
 import httpx
 
 MOST_HEAD = 65_536
-"""Bytes of status line and headers."""
+"""Bytes of headers. Twice as many may come without a byte of the body: trailers, chunk lines."""
 _INTERIM, _SWITCHING, _FINAL = 100, 101, 200
 _BODILESS = frozenset({204, 304})
+_LINE = 4
+"""Bytes of a header line beside name and value."""
 
 
 class Reading:
     """The response to one request."""
 
     __slots__ = (
-        "_head_bytes", "_interim", "_parser", "_trailing", "bodiless", "buffered", "chunks",
-        "complete", "framed", "head_complete", "headers", "keep", "status",
+        "_barren", "_bodiless", "_framed", "_interim", "_parser", "buffered", "chunks", "complete",
+        "head_complete", "headers", "heard", "keep", "status",
     )  # fmt: skip
 
     def __init__(self, *, bodiless: bool) -> None:
+        """`bodiless`: the answer to a HEAD, behind which no body follows whatever it says."""
         self._parser = httptools.HttpResponseParser(self)
-        self._head_bytes = 0
+        self._bodiless = bodiless
+        self._barren = 0
         self._interim = False
-        self._trailing = False
-        self.bodiless = bodiless
-        """The answer to a HEAD: whatever its headers say, no body follows."""
+        self._framed = False
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.chunks: list[bytes] = []
         self.buffered = 0
+        self.heard = False
+        """A byte has come."""
         self.head_complete = False
         self.complete = False
-        self.framed = False
-        """The message itself says where its body ends; else the end of the connection does."""
         self.keep = True
         """The connection may serve another request."""
 
     def feed(self, data: bytes) -> None:
         """Take bytes. Raises httpx.RemoteProtocolError for what is no acceptable response."""
-        if not self.head_complete:
-            self._head_bytes += len(data)
-            if self._head_bytes > 4 * MOST_HEAD:
-                raise httpx.RemoteProtocolError("the response's head is too large")
+        self.heard = True
+        self._barren += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            raise httpx.RemoteProtocolError("the response switches protocols") from None
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, httpx.RemoteProtocolError):
                 raise cause from None
             raise httpx.RemoteProtocolError(f"not a valid response ({error})") from None
+        if self._barren > 2 * MOST_HEAD and not self.complete:
+            what = "trailer" if self.head_complete else "head"
+            raise httpx.RemoteProtocolError(f"the response's {what} is too large")
 
     def end(self) -> bool:
         """Take the end of the connection; tells whether the response ended with it."""
-        if self.head_complete and not self.framed and not self.complete:
+        if self.head_complete and not self._framed:
             self.complete = True
         return self.complete
 
@@ -70,6 +71,8 @@ class Reading:
         self.buffered = 0
         return data
 
+    # the parser's side
+
     def on_message_begin(self) -> None:
         """A second response behind the first: nobody asked for it."""
         if self.complete:
@@ -77,34 +80,47 @@ class Reading:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; those behind the body are trailers and are ignored."""
-        if not self.head_complete and not self.complete:
+        if not self.head_complete:
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there: decide what it means."""
         if self.complete:
             return
-        status = self._parser.get_status_code()
+        parser = self._parser
+        status = parser.get_status_code()
         if status < _FINAL:
             if status == _SWITCHING or status < _INTERIM:
                 raise httpx.RemoteProtocolError(f"unexpected status {status}")
             self._interim = True
             return
-        lengths, chunked, size = 0, False, 0
+        lengths, codings, size = 0, 0, 0
         for name, value in self.headers:
-            size += len(name) + len(value)
+            size += len(name) + len(value) + _LINE
             lower = name.lower()
-            lengths += lower == b"content-length"
-            chunked = chunked or lower == b"transfer-encoding"
+            if lower == b"content-length":
+                lengths += 1
+            elif lower == b"transfer-encoding":
+                codings += 1
+                if value.lower() != b"chunked":
+                    raise httpx.RemoteProtocolError("a transfer coding that was not asked for")
         if size > MOST_HEAD:
             raise httpx.RemoteProtocolError("the response's head is too large")
-        if lengths > 1 or (lengths and chunked):
+        if lengths + codings > 1:
             raise httpx.RemoteProtocolError("the response's length is given twice")
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise httpx.RemoteProtocolError(f"HTTP/{version} was not asked for")
         self.status = status
-        self.framed = bool(lengths) or chunked or status in _BODILESS
-        self.keep = self.framed and self._parser.should_keep_alive()
+        self._framed = lengths + codings > 0 or status in _BODILESS
+        self.keep = (
+            self._framed
+            and parser.should_keep_alive()
+            and not (codings and version == "1.0")  # RFC 9112, 6.1: its framing is faulty
+        )
         self.head_complete = True
-        if self.bodiless:
+        self._barren = 0
+        if self._bodiless:
             # The parser does not know that no body follows, so it cannot be used further.
             self.complete = True
             self.keep = False
@@ -116,6 +132,7 @@ class Reading:
             return
         self.chunks.append(data)
         self.buffered += len(data)
+        self._barren = 0
 
     def on_message_complete(self) -> None:
         """The end of an interim response, or of the response."""

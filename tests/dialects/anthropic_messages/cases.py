@@ -45,7 +45,7 @@ def event(kind: str, **more: Any) -> bytes:
 
 def start(**usage: Any) -> bytes:
     """How every message begins."""
-    message = {
+    message: Object = {
         "id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": [],
         "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 1, **usage},
     }  # fmt: skip

@@ -1,0 +1,69 @@
+# tiergate in a container.
+#
+#   docker build -t tiergate .                                        the gateway alone
+#   docker build -t tiergate:local-model --build-arg EXTRAS=local .   and a small local model
+#
+# Inside, as everywhere, it listens on 127.0.0.1 and `keys: open` refuses anything wider: that is
+# for who runs it to decide. With client keys:
+#
+#   docker run -p 8484:8484 -v tiergate:/data -e OPENAI_API_KEY \
+#     -e TIERGATE_SERVER__HOST=0.0.0.0 -e TIERGATE_KEYS="me=<sha256 of the key>" tiergate
+#
+# Without them, say TIERGATE_SERVER__OPEN=true and publish on this machine alone, as
+# docker-compose.yml does: -p 127.0.0.1:8484:8484.
+#
+# The shipped configuration is /app/config; one of your own is a mount: -v ./config:/app/config:ro.
+# Other commands: docker run --rm tiergate explain "Prove that 2 is prime."
+
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim AS build
+ARG EXTRAS=""
+# The base's own certificates, also those that were added to it; no Python but the base's.
+ENV UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_NO_CACHE=1 \
+    UV_PYTHON_DOWNLOADS=never \
+    UV_SYSTEM_CERTS=1
+RUN python3 -m venv /uv && /uv/bin/python -m pip install --quiet --no-cache-dir uv
+WORKDIR /app
+# What it stands on first: a change of the gateway's own code leaves this layer as it is.
+COPY pyproject.toml uv.lock ./
+RUN /uv/bin/uv sync --frozen --quiet --no-default-groups ${EXTRAS:+--extra "$EXTRAS"} --no-install-project
+COPY LICENSE README.md ./
+COPY config config
+COPY gateway gateway
+RUN /uv/bin/uv sync --frozen --quiet --no-default-groups ${EXTRAS:+--extra "$EXTRAS"} --no-editable
+
+FROM python:${PYTHON}-slim
+ARG EXTRAS=""
+# llama.cpp computes with libgomp, which its wheel does not bring.
+RUN if [ "$EXTRAS" = local ]; then \
+        apt-get update -qq && \
+        apt-get install -qq --no-install-recommends libgomp1 && \
+        rm -rf /var/lib/apt/lists/*; \
+    fi
+RUN groupadd --gid 8484 tiergate && \
+    useradd --uid 8484 --gid 8484 --no-create-home --home-dir /data --shell /usr/sbin/nologin tiergate && \
+    install -d -o 8484 -g 8484 -m 0700 /data
+COPY --from=build /app/.venv /app/.venv
+COPY --from=build /app/config /app/config
+ENV PATH=/app/.venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    TIERGATE_DATA=/data
+# Costs are summed by day in any time zone: fails here where the base has no zone data.
+RUN python -c "import zoneinfo; zoneinfo.ZoneInfo('Europe/Berlin')" && tiergate --help >/dev/null
+WORKDIR /app
+# By number, so that a runtime can see that it is not root.
+USER 8484:8484
+VOLUME ["/data"]
+EXPOSE 8484
+# Asks the address itself, past any HTTP_PROXY. Where only the configuration or --port says another
+# port, say it in TIERGATE_SERVER__PORT instead.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import http.client, os, sys; probe = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('TIERGATE_SERVER__PORT') or 8484), timeout=2); probe.request('GET', '/health'); sys.exit(probe.getresponse().status != 200)"]
+# Calls that run are finished first, for up to 25 s: give it `docker stop --time 30`.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["tiergate"]
+CMD ["serve"]

@@ -1,0 +1,31 @@
+"""Whole Messages answers: a glance for accounting, the bytes untouched."""
+
+from gateway.core import jsonio
+from gateway.core.problem import Problem
+from gateway.dialects.anthropic_messages import problems, usage
+from gateway.dialects.base import Glance
+
+
+def glance(body: bytes) -> Glance:
+    """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return Glance(problem=_nothing("an answer that is not JSON"))
+    if not isinstance(value, dict):
+        return Glance(problem=_nothing("an answer that is not a JSON object"))
+    content = value.get("content")
+    if value.get("type") == "error" or (value.get("error") and content is None):
+        return Glance(problem=problems.found(value.get("error"), body))
+    if not isinstance(content, list):
+        return Glance(problem=_nothing("an answer without content"))
+    served, finish = value.get("model"), value.get("stop_reason")
+    return Glance(
+        usage=usage.read(value.get("usage")),
+        served=served if isinstance(served, str) else None,
+        finish=finish if isinstance(finish, str) else None,
+    )
+
+
+def _nothing(what: str) -> Problem:
+    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")

@@ -1,0 +1,71 @@
+"""Changes to the top-level members of a request; nothing is rebuilt while there are none."""
+
+from typing import Literal
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.loss import Loss
+from gateway.dialects.base import Body, Written
+
+type Action = Literal["dropped", "approximated", "clamped"]
+
+
+class Edit:
+    """One body on its way to one target."""
+
+    __slots__ = ("_members", "body", "losses")
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.losses: list[Loss] = []
+        self._members: jsonio.Members | None = None
+
+    def has(self, name: str) -> bool:
+        """Whether the body still names a member."""
+        return name in (self.body.members if self._members is None else self._members)
+
+    def put(self, name: str, value: object) -> None:
+        """Set a member."""
+        self._copy()[name] = msgspec.Raw(jsonio.dumps(value))
+
+    def put_in(self, name: str, inner: str, value: object) -> None:
+        """Set one member of a member, None takes it out; the others in it keep their bytes."""
+        parts: jsonio.Members = {}
+        if self.body.value.get(name) is not None:
+            parts = jsonio.members(bytes(memoryview(self._copy()[name])))
+        if value is None:
+            parts.pop(inner, None)
+        else:
+            parts[inner] = msgspec.Raw(jsonio.dumps(value))
+        if parts:
+            self._copy()[name] = msgspec.Raw(jsonio.join(parts))
+        else:
+            self.remove(name)
+
+    def remove(self, name: str) -> None:
+        """Take a member out."""
+        self._copy().pop(name, None)
+
+    def lose(self, field: str, action: Action, why: str) -> None:
+        """Name what the target does not get as it was written."""
+        self.losses.append(Loss(field, action, why))
+
+    def drop(self, name: str, why: str) -> None:
+        """Take a member out, and name it."""
+        self.remove(name)
+        self.lose(name, "dropped", why)
+
+    def done(self) -> Written:
+        """The body: the client's own bytes where nothing changed and no name stands twice."""
+        raw = self.body.raw
+        if self._members is not None:
+            raw = jsonio.join(self._members)
+        elif jsonio.repeats(raw, self.body.members):
+            raw = jsonio.join(self.body.members)
+        return Written(raw, tuple(self.losses))
+
+    def _copy(self) -> jsonio.Members:
+        if self._members is None:
+            self._members = dict(self.body.members)
+        return self._members

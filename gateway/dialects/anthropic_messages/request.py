@@ -1,0 +1,139 @@
+"""Messages requests: read once for routing, written by replacing top-level members only.
+
+What was said before (`system`, `tools`, `messages`) is never written anew: prompt caches and the
+signatures of thinking blocks depend on its bytes.
+"""
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.core.problem import Problem, ProblemError, invalid
+from gateway.core.prompt import Prompt
+from gateway.core.target import Target
+from gateway.dialects.anthropic_messages import effort
+from gateway.dialects.anthropic_messages.edit import Edit
+from gateway.dialects.anthropic_messages.said import Said
+from gateway.dialects.base import Body, Written
+
+NAME = "anthropic-messages"
+
+SAMPLING = ("temperature", "top_p", "top_k")
+"""Tuning knobs that a thinking model refuses: dropped and named, they change no meaning."""
+
+FEATURES = frozenset(
+    {
+        "system", "tools", "tool_choice", "stop_sequences", "output_config", "output_format",
+        "mcp_servers", "container", "thread",
+    }
+)  # fmt: skip
+"""Members that the caller depends on: never dropped, a target that refuses one is skipped."""
+
+_OWN_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
+"""Dated types of tools that the client runs; those of any other type run at the provider."""
+
+
+def read(raw: bytes) -> Body:
+    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
+    try:
+        value = jsonio.loads(raw)
+        if not isinstance(value, dict):
+            raise invalid("The request body must be a JSON object.")
+        members = jsonio.members(raw)
+    except jsonio.JsonError as error:
+        message = f"The request body is not valid JSON: {error}."
+        raise ProblemError(Problem(kind="invalid_json", message=message)) from None
+    return Body(raw, members, value, _prompt(value, members))
+
+
+def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
+    model, cap, said = _required(value)
+    tools = value.get("tools")
+    definitions = tools if isinstance(tools, list) else []
+    choice, temperature = value.get("tool_choice"), value.get("temperature")
+    return Prompt(
+        model=model,
+        stream=value.get("stream") is True,
+        user=said.user,
+        user_turns=said.user_turns,
+        chars=said.chars + (len(bytes(memoryview(members["tools"]))) if definitions else 0),
+        tool_loop=said.tool_loop,
+        tools=tuple(_name(tool) for tool in definitions),
+        forced_tool=isinstance(choice, dict) and choice.get("type") in ("any", "tool"),
+        images=said.images,
+        files=said.files,
+        json_schema=_schema(value),
+        effort=effort.read(value),
+        max_output=cap,
+        hosted_tools=any(map(_hosted, definitions)) or bool(value.get("mcp_servers")),
+        stored=value.get("container") is not None or value.get("thread") is not None,
+        sampled=isinstance(temperature, int | float) and temperature > 0,
+        members=frozenset(value),
+    )
+
+
+def _required(value: dict[str, Json]) -> tuple[str, int, Said]:
+    model = value.get("model")
+    if not isinstance(model, str) or not model:
+        raise invalid('"model" is required: a model name, a tier, "auto" or "lab/tier".', "model")
+    cap = value.get("max_tokens")
+    if not isinstance(cap, int) or isinstance(cap, bool) or cap < 0:
+        raise invalid('"max_tokens" is required and must be a whole number.', "max_tokens")
+    messages = value.get("messages")
+    if not isinstance(messages, list):
+        raise invalid('"messages" is required and must be a list.', "messages")
+    stream = value.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise invalid('"stream" must be true or false.', "stream")
+    said = Said(value.get("system"))
+    for at, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
+        said.message(message)
+    return model, cap, said
+
+
+def _name(tool: Json) -> str:
+    name = tool.get("name") if isinstance(tool, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _hosted(tool: Json) -> bool:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    return isinstance(kind, str) and kind != "custom" and not kind.startswith(_OWN_TOOLS)
+
+
+def _schema(value: dict[str, Json]) -> bool:
+    """Whether the answer has to follow a schema; `output_format` is the older, beta name."""
+    config = value.get("output_config")
+    forms = (config.get("format") if isinstance(config, dict) else None, value.get("output_format"))
+    return any(isinstance(form, dict) and form.get("type") == "json_schema" for form in forms)
+
+
+def write(body: Body, target: Target) -> Written:
+    """The body for one target: the client's bytes, with only those members changed that must be."""
+    edit = Edit(body)
+    if body.prompt.model != target.model:
+        edit.put("model", target.model)
+    thinks = effort.write(edit, target, _write_cap(edit, target))
+    sampling = target.facts.sampling
+    if sampling == "never" or (sampling == "effort-none" and thinks):
+        for name in SAMPLING:
+            if name in body.prompt.members:
+                edit.drop(name, f"{target.model} takes no sampling parameters")
+    for name in sorted((target.facts.refuses | target.provider.refuses) & body.prompt.members):
+        if edit.has(name):
+            edit.drop(name, f"{target.name} refuses it")
+    return edit.done()
+
+
+def _write_cap(edit: Edit, target: Target) -> int:
+    cap, most = edit.body.prompt.max_output or 0, target.facts.max_output
+    if most is not None and cap > most:
+        edit.put("max_tokens", most)
+        edit.lose("max_tokens", "clamped", f"{target.model} gives at most {most}")
+        return most
+    return cap
+
+
+def asks_usage(body: Body) -> bool:  # noqa: ARG001 - this dialect always tells it
+    """Whether the client wants usage told in a stream."""
+    return True

@@ -1,0 +1,93 @@
+"""A connected socket: the first of a host's addresses that answers, raced as RFC 8305 says."""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from gateway.upstream.http1.connection import Loop
+
+_HEAD_START = 0.25
+"""Seconds that one address has before the next is tried beside it (RFC 8305, section 5)."""
+
+type Address = tuple[int, tuple[Any, ...]]
+"""Family and place, as socket.connect takes it."""
+type Attempt = Callable[[Loop, Address], Awaitable[socket.socket]]
+
+
+async def connect(loop: Loop, host: str, port: int) -> socket.socket:
+    """A socket connected to a host. Raises OSError."""
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = alternating((family, place) for family, _, _, _, place in found)
+    if len(addresses) == 1:
+        return await attempt(loop, addresses[0])
+    return await race(loop, addresses)
+
+
+def alternating(addresses: Iterable[Address]) -> list[Address]:
+    """Addresses with their families taking turns, in the order the resolver gave them."""
+    groups: dict[int, list[Address]] = {}
+    for address in addresses:
+        groups.setdefault(address[0], []).append(address)
+    turns = itertools.zip_longest(*groups.values())
+    return [address for turn in turns for address in turn if address is not None]
+
+
+async def attempt(loop: Loop, address: Address) -> socket.socket:
+    """A socket connected to one address. Raises OSError."""
+    family, place = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # noqa: FBT003 - takes no name
+        _keep_alive(sock)
+        await loop.sock_connect(sock, place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def race(
+    loop: Loop,
+    addresses: list[Address],
+    *,
+    attempt: Attempt = attempt,
+    head_start: float = _HEAD_START,
+) -> socket.socket:
+    """The first socket that is connected; the others are closed. Raises the last OSError."""
+    tasks: set[asyncio.Future[socket.socket]] = set()
+    waiting = list(addresses)
+    error: BaseException = OSError("no address")
+    try:
+        while waiting or tasks:
+            if waiting:
+                tasks.add(asyncio.ensure_future(attempt(loop, waiting.pop(0))))
+            limit = head_start if waiting else None
+            done, _ = await asyncio.wait(tasks, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                tasks.remove(task)
+                failed = task.exception()
+                if failed is None:
+                    return task.result()
+                error = failed
+        raise error
+    finally:
+        for task in tasks:
+            task.cancel()
+            task.add_done_callback(_discard)
+
+
+def _discard(task: asyncio.Future[socket.socket]) -> None:
+    """Close the socket of an attempt that lost the race and yet connected."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Let the kernel notice a peer that has vanished: a probe each minute, as the SDKs do."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

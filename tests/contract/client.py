@@ -1,0 +1,57 @@
+"""A client that speaks to a transport as the gateway does: no httpx.AsyncClient between."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+
+import httpx
+
+TIMES = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
+
+
+def ask(
+    url: str,
+    method: str = "GET",
+    *,
+    headers: Iterable[tuple[str, str]] = (),
+    content: bytes | AsyncIterator[bytes] | None = None,
+    **times: float,
+) -> httpx.Request:
+    """A request; `times` replace five seconds for each wait."""
+    return httpx.Request(
+        method,
+        url,
+        headers=[("accept-encoding", "identity"), *headers],
+        content=content,
+        extensions={"timeout": TIMES | times},
+    )
+
+
+async def whole(
+    transport: httpx.AsyncBaseTransport, request: httpx.Request
+) -> tuple[httpx.Response, bytes]:
+    """The response and its body, read to the end. A hang is a failure, not an error."""
+    async with asyncio.timeout(10):
+        response = await transport.handle_async_request(request)
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        try:
+            return response, b"".join([data async for data in stream])
+        finally:
+            await stream.aclose()
+
+
+async def opened(
+    transport: httpx.AsyncBaseTransport, request: httpx.Request
+) -> tuple[AsyncIterator[bytes], httpx.AsyncByteStream]:
+    """The body of a response: as an iterator, and to be closed."""
+    response = await transport.handle_async_request(request)
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    return aiter(stream), stream
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns when something holds that tells nobody; within two seconds."""
+    async with asyncio.timeout(2):
+        while not condition():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.001)

@@ -1,0 +1,109 @@
+"""What contracts share: event loops, transports, certificates."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvloop
+
+from gateway.upstream.http1 import Transport
+from gateway.upstream.stock import stock
+
+type Make = Callable[..., httpx.AsyncBaseTransport]
+
+_LOOPS: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+_MAKERS: Mapping[str, Make] = {"http1": Transport, "stock": stock}
+_CONFIG = """
+[req]
+distinguished_name = name
+prompt = no
+[name]
+CN = {common}
+[extensions]
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+basicConstraints = critical, CA:{ca}
+{more}
+"""
+
+
+def pytest_asyncio_loop_factories(
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Transports hang on the loop's own sockets and TLS: they are tested on both."""
+    if item.path.name.startswith("test_transport"):
+        return _LOOPS
+    return {"asyncio": _LOOPS["asyncio"]}
+
+
+@pytest.fixture(params=list(_MAKERS))
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which transport."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def make(kind: str) -> AsyncIterator[Make]:
+    """Makes a transport; closes it after the test."""
+    made: list[httpx.AsyncBaseTransport] = []
+
+    def make(**options: Any) -> httpx.AsyncBaseTransport:
+        made.append(_MAKERS[kind](**options))
+        return made[-1]
+
+    yield make
+    for transport in made:
+        await transport.aclose()
+    await asyncio.sleep(0)
+
+
+class Certificates:
+    """TLS contexts of servers, and of clients that trust their authority."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for authority in ("ca", "other"):
+            self._make(authority, "TRUE", "keyUsage = critical, keyCertSign, cRLSign")
+        here = "subjectAltName = DNS:localhost, IP:127.0.0.1"
+        self._make("good", "FALSE", here, "ca")
+        self._make("elsewhere", "FALSE", "subjectAltName = DNS:other.example", "ca")
+        self._make("unknown", "FALSE", here, "other")
+
+    def server(self, name: str, *protocols: str) -> ssl.SSLContext:
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.load_cert_chain(self._folder / f"{name}.pem", self._folder / f"{name}.key")
+        if protocols:
+            made.set_alpn_protocols(list(protocols))
+        return made
+
+    def client(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self._folder / "ca.pem")
+
+    def _make(self, name: str, ca: str, more: str, by: str | None = None) -> None:
+        config = self._folder / f"{name}.cnf"
+        config.write_text(_CONFIG.format(common=name, ca=ca, more=more))
+        signed = ["-CA", f"{by}.pem", "-CAkey", f"{by}.key"] if by else []
+        subprocess.run(
+            ["openssl", "req", "-x509", *signed, "-newkey", "ec", "-nodes", "-days", "2",
+             "-pkeyopt", "ec_paramgen_curve:prime256v1", "-config", config.name,
+             "-extensions", "extensions", "-keyout", f"{name}.key", "-out", f"{name}.pem"],
+            cwd=self._folder, check=True, capture_output=True,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Certificates of this test run."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl: apt-get install openssl")
+    return Certificates(tmp_path_factory.mktemp("certificates"))

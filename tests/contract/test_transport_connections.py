@@ -1,0 +1,350 @@
+"""What every transport promises about connections: kept, counted, closed; never answering another."""
+
+import asyncio
+import contextlib
+import random
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.upstream.http1 import StaleConnection, Transport
+from tests.contract.client import ask, opened, until, whole
+from tests.contract.conftest import Make
+from tests.contract.server import CHUNKED, OK, Peer, Server, always, once
+
+_POISON = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison"
+_EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+async def _until_empty(server: Server, seconds: float = 0.25) -> None:
+    async with asyncio.timeout(seconds):
+        await server.empty.wait()
+
+
+@pytest.mark.parametrize(
+    "first", [OK, _EMPTY, CHUNKED + b"2\r\nok\r\n0\r\n\r\n"], ids=["200", "204", "chunks"]
+)
+@pytest.mark.parametrize("later", [False, True], ids=["same segment", "later"])
+async def test_what_nobody_asked_for_answers_nobody(make: Make, first: bytes, later: bool) -> None:
+    """Only as they come: with most_idle, httpcore does give it to the next. So stock() keeps none."""
+    pushed = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        if peer.server.opened == 1:
+            await peer.request()
+            await peer.send(first if later else first + _POISON)
+        if peer.server.opened == 1 and later:
+            await pushed.wait()
+            with contextlib.suppress(ConnectionError):
+                await peer.send(_POISON)
+        while True:
+            await peer.request()
+            await peer.send(OK)
+
+    async with Server(script) as server:
+        transport = make()
+        await whole(transport, ask(server.url))
+        pushed.set()
+        await asyncio.sleep(0.01 if later else 0)
+        for _ in range(2):
+            assert (await whole(transport, ask(server.url)))[1] == b"ok"
+
+
+async def test_a_connection_is_used_again(make: Make) -> None:
+    async with Server(always(OK)) as server:
+        transport = make(most_idle=10)
+        for _ in range(5):
+            await whole(transport, ask(server.url, "POST", content=b"x"))
+        assert server.opened == 1
+
+
+async def test_connection_close_is_obeyed(make: Make) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
+    async with Server(always(answer)) as server:
+        transport = make(most_idle=10)
+        for _ in range(3):
+            await whole(transport, ask(server.url))
+        assert server.opened == 3
+
+
+async def test_a_kept_connection_that_was_closed_is_not_used(make: Make) -> None:
+    async with Server(once(OK)) as server:
+        transport = make(most_idle=10)
+        for _ in range(6):
+            await whole(transport, ask(server.url, "POST", content=b"x"))
+            await server.empty.wait()
+        assert len(server.requests) == 6
+
+
+async def test_a_post_that_was_read_is_not_sent_again(make: Make, kind: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.request()
+
+    async with Server(script) as server:
+        transport = make(most_idle=10)
+        await whole(transport, ask(server.url, "POST", content=b"x"))
+        truth = StaleConnection if kind == "http1" else httpx.TransportError
+        with pytest.raises(truth):
+            await whole(transport, ask(server.url, "POST", content=b"x"))
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 2", b"HTTP/1.1 100 Continue\r\n\r\n"])
+async def test_a_connection_that_began_to_answer_is_not_stale(make: Make, said: bytes) -> None:
+    """Who answers has read: such an error must never look safe to repeat."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.request()
+        await peer.send(said)
+
+    async with Server(script) as server:
+        transport = make(most_idle=10)
+        await whole(transport, ask(server.url))
+        with pytest.raises(httpx.TransportError) as caught:
+            await whole(transport, ask(server.url))
+        assert not isinstance(caught.value, (StaleConnection, httpx.ConnectError))
+
+
+async def test_a_race_with_a_closing_server_loses_no_post(make: Make) -> None:
+    """The server saw exactly what was answered; each other is an error that says so."""
+    async with Server(once(OK)) as server:
+        transport = make(most_idle=10)
+        answered = 0
+        for _ in range(100):
+            with contextlib.suppress(StaleConnection, httpx.ReadError, httpx.RemoteProtocolError):
+                answered += (await whole(transport, ask(server.url, "POST", content=b"x")))[
+                    1
+                ] == b"ok"
+        assert answered == len(server.requests) >= 50
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["waiting", "in mid-stream"])
+async def test_who_leaves_closes_the_connection(make: Make, started: bool) -> None:
+    asked = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if started:
+            await peer.send(CHUNKED)
+            await peer.chunk(b"one")
+        asked.set()
+        await peer.left()
+
+    async with Server(script) as server:
+        transport = make()
+        task = asyncio.create_task(whole(transport, ask(server.url)))
+        await asked.wait()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await _until_empty(server)
+
+
+async def test_an_answer_that_is_closed_early_closes_the_connection(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.chunk(b"one")
+        await peer.left()
+
+    async with Server(script) as server:
+        stream, body = await opened(make(most_idle=10), ask(server.url))
+        assert await anext(stream) == b"one"
+        await body.aclose()
+        await _until_empty(server)
+
+
+async def test_no_more_connections_than_the_limit(make: Make) -> None:
+    async with Server(always(OK)) as server:
+        transport = make(limit=2, most_idle=2)
+        answers = await asyncio.gather(*[whole(transport, ask(server.url)) for _ in range(40)])
+        assert [body for _, body in answers] == [b"ok"] * 40
+        assert server.peak == 2
+
+
+async def test_a_full_pool_is_a_pool_timeout(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.left()
+
+    async with Server(script) as server:
+        transport = make(limit=1)
+        first = asyncio.create_task(whole(transport, ask(server.url)))
+        await until(lambda: bool(server.requests))
+        with pytest.raises(httpx.PoolTimeout):
+            await whole(transport, ask(server.url, pool=0.05))
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_the_limit_is_one_origin_s(make: Make, kind: str) -> None:
+    """That of httpx is for all hosts: one stock() for each provider."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.left()
+
+    async with Server(script) as full, Server(always(OK)) as other:
+        transport = make(limit=1)
+        first = asyncio.create_task(whole(transport, ask(full.url)))
+        await until(lambda: bool(full.requests))
+        if kind == "stock":
+            with pytest.raises(httpx.PoolTimeout):
+                await whole(transport, ask(other.url, pool=0.05))
+        else:
+            assert (await whole(transport, ask(other.url, pool=5.0)))[1] == b"ok"
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_idle_connections_expire(make: Make, kind: str) -> None:
+    async with Server(always(OK)) as server:
+        transport = make(keep=0.05, most_idle=10)
+        await whole(transport, ask(server.url))
+        if kind == "stock":
+            await asyncio.sleep(0.06)  # httpcore looks at the next request only
+            await whole(transport, ask(server.url))
+            assert server.opened == 2
+        else:
+            await _until_empty(server, 1.0)
+
+
+async def test_no_more_idle_connections_than_wanted(make: Make) -> None:
+    meet = asyncio.Barrier(4)
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await meet.wait()
+        await peer.send(OK)
+        await peer.left()
+
+    async with Server(script) as server:
+        transport = make(most_idle=1)
+        await asyncio.gather(*[whole(transport, ask(server.url)) for _ in range(4)])
+        await until(lambda: server.live == 1)
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_500_aborted_streams_leave_nothing(make: Make) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.chunk(b"one")
+        await peer.left()
+
+    async with Server(script) as server:
+        transport = make(most_idle=10)
+
+        async def abort() -> None:
+            stream, body = await opened(transport, ask(server.url))
+            await anext(stream)
+            await body.aclose()
+
+        await abort()
+        await _until_empty(server, 1.0)
+        before = _open_files()
+        for _ in range(20):
+            await asyncio.gather(*[abort() for _ in range(25)])
+        await _until_empty(server, 2.0)
+        await asyncio.sleep(0.01)
+        assert _open_files() <= before
+        assert server.opened == 501
+        if isinstance(transport, Transport):
+            assert [(pool.lent, pool.idle, pool.queued) for pool in transport.pools()] == [
+                (0, 0, 0)
+            ]
+
+
+async def test_no_answer_goes_to_another(make: Make) -> None:
+    """Echoes of all sizes over few connections, a third of them cancelled at a random moment."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            await peer.send(
+                b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(request.body) + request.body
+            )
+
+    seeded = random.Random(7)
+    done = {"whole": 0, "cancelled": 0}
+    room = asyncio.Semaphore(40)
+
+    async def one(number: int) -> None:
+        mark = b"%08d" % number
+        sent = mark + b"z" * seeded.choice((10, 2_000, 100_000)) + mark
+        leave, after = seeded.random() < 0.35, seeded.random() * 0.01
+        async with room:
+            task = asyncio.create_task(whole(transport, ask(server.url, "POST", content=sent)))
+            if leave:
+                await asyncio.sleep(after)
+                task.cancel()
+            try:
+                _, body = await task
+            except asyncio.CancelledError:
+                done["cancelled"] += 1
+            else:
+                assert body == sent
+                done["whole"] += 1
+
+    async with Server(script) as server:
+        transport = make(limit=15, most_idle=15)
+        await asyncio.gather(*[one(number) for number in range(600)])
+        assert done["whole"] + done["cancelled"] == 600
+        assert done["cancelled"] > 20
+        if isinstance(transport, Transport):
+            (pool,) = transport.pools()
+            assert (pool.lent, pool.queued) == (0, 0)
+            assert pool.idle <= 15
+        await transport.aclose()
+        await _until_empty(server, 2.0)
+
+
+async def test_what_is_in_use_finishes_when_the_transport_is_closed(make: Make, kind: str) -> None:
+    """Only httpcore closes what is in use, and its reader is told so."""
+    closed = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.chunk(b"one")
+        await closed.wait()
+        await peer.chunk(b"two")
+        await peer.send(b"0\r\n\r\n")
+        await peer.left()
+
+    async with Server(script) as server:
+        transport = make()
+        stream, body = await opened(transport, ask(server.url))
+        assert await anext(stream) == b"one"
+        await transport.aclose()
+        closed.set()
+        if kind == "stock":
+            with pytest.raises(httpx.ReadError):
+                await anext(stream)
+        else:
+            assert [data async for data in stream] == [b"two"]
+        await body.aclose()
+        await _until_empty(server)
+
+
+async def test_a_closed_answer_gives_nothing_of_another(make: Make) -> None:
+    """Its connection may serve somebody else by then."""
+    async with Server(always(OK)) as server:
+        transport = make(most_idle=10)
+        stream, body = await opened(transport, ask(server.url))
+        assert await anext(stream) == b"ok"
+        await body.aclose()
+        other, rest = await opened(transport, ask(server.url))
+        with contextlib.suppress(httpx.ReadError, StopAsyncIteration):
+            assert not await anext(stream)
+        assert await anext(other) == b"ok"
+        await rest.aclose()

@@ -1,0 +1,165 @@
+"""A stream told whole and a whole message told as a stream: the same words either way."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dialects.anthropic_messages import DIALECT
+from tests.dialects.anthropic_messages.cases import (
+    EMPTY,
+    HELLO,
+    PING,
+    STOP,
+    WHOLE,
+    Object,
+    ask,
+    begin,
+    delta,
+    done,
+    end,
+    event,
+    start,
+)
+from tests.dialects.cases import TEXT
+
+FOLD, UNFOLD = DIALECT.fold, DIALECT.unfold
+
+
+def fold(*frames: bytes) -> Object:
+    value: Object = json.loads(FOLD(b"".join([start(), *frames, end(), STOP])))
+    return value
+
+
+def content(*frames: bytes) -> list[Object]:
+    blocks: list[Object] = fold(*frames)["content"]
+    return blocks
+
+
+def test_a_stream_told_whole() -> None:
+    assert json.loads(FOLD(WHOLE + b"event: data\ndata: [DONE]\n\n")) == {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": [{"type": "text", "text": "hello you"}],
+        "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 9},
+    }  # fmt: skip
+
+
+def test_thinking_keeps_its_signature() -> None:
+    began = begin(type="thinking", thinking="", signature="")
+    pieces = [delta("thinking_delta", thinking=it) for it in ("a", "b")]
+    assert content(began, *pieces, delta("signature_delta", signature="s=="), done()) == [
+        {"type": "thinking", "thinking": "ab", "signature": "s=="}
+    ]
+    omitted = begin(type="thinking", thinking="")
+    assert content(omitted, delta("signature_delta", signature="s")) == [
+        {"type": "thinking", "thinking": "", "signature": "s"}
+    ]
+
+
+def test_blocks_that_come_whole_stay_whole() -> None:
+    redacted, result = {"type": "redacted_thinking", "data": "d"}, {"type": "web_search_tool_result", "content": [{"url": "u"}]}  # fmt: skip
+    assert content(begin(1, **result), begin(0, **redacted), done(), PING) == [redacted, result]
+
+
+def test_the_input_of_a_tool_stays_in_the_models_bytes() -> None:
+    """Numbers too large for a float, and a way of writing that no encoder would choose."""
+    tool = begin(type="tool_use", id="t", name="f", input={})
+    pieces = ["", '{"n": 1234567890123', '4567890123, "x":', "1.50}"]
+    stream = [tool, *(delta("input_json_delta", partial_json=it) for it in pieces)]
+    whole = FOLD(b"".join([start(), *stream, end("tool_use"), STOP]))
+    assert b'"input":{"n": 12345678901234567890123, "x":1.50}' in whole
+    assert content(tool, delta("input_json_delta", partial_json=""))[0]["input"] == {}
+
+
+def test_an_input_that_was_cut_is_kept_as_text() -> None:
+    tool = begin(type="tool_use", id="t", name="f", input={})
+    cut = delta("input_json_delta", partial_json='{"path": "/et')
+    assert content(tool, cut)[0]["input"] == {"_raw": '{"path": "/et'}
+
+
+def test_citations_and_unknown_deltas() -> None:
+    cited = [delta("citations_delta", citation={"n": n}) for n in (1, 2)]
+    assert content(EMPTY, cited[0], HELLO, cited[1]) == [
+        {"type": "text", "text": "hello", "citations": [{"n": 1}, {"n": 2}]}
+    ]
+    compaction = [begin(type="compaction", content=None), delta("compaction_delta", content="a", encrypted_content=None), delta("compaction_delta", content="b")]  # fmt: skip
+    assert content(*compaction) == [{"type": "compaction", "content": "ab"}]
+
+
+def test_the_end_replaces_what_it_tells() -> None:
+    ended = event(
+        "message_delta",
+        delta={"stop_reason": "refusal", "stop_details": {"category": "c"}, "container": {"id": "c"}},
+        usage={"output_tokens": 3, "input_tokens": None},
+        context_management={"applied_edits": []},
+    )  # fmt: skip
+    whole = json.loads(FOLD(start(cache_read_input_tokens=4) + ended + STOP))
+    assert (whole["stop_reason"], whole["stop_details"]) == ("refusal", {"category": "c"})
+    assert whole["usage"] == {"input_tokens": 5, "output_tokens": 3, "cache_read_input_tokens": 4}
+    assert (whole["container"], whole["context_management"]) == ({"id": "c"}, {"applied_edits": []})
+    bare = event("message_start", message={"content": []}) + event("message_delta", delta={})
+    assert json.loads(FOLD(bare)) == {"content": [], "usage": {}}
+
+
+def message(*blocks: Object, **more: Any) -> Object:
+    return {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m-1", "content": [*blocks], "stop_reason": "end_turn",
+        "stop_sequence": None, "usage": {"input_tokens": 5, "output_tokens": 9, "service_tier": "standard"}, **more,
+    }  # fmt: skip
+
+
+def test_a_whole_message_told_as_a_stream() -> None:
+    """With the events, names and order that SDKs put together."""
+    blocks: list[Object] = [{"type": "thinking", "thinking": "a", "signature": "s"}, {"type": "text", "text": "b", "citations": [{"n": 1}]}, {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}]  # fmt: skip
+    head = {**message(), "stop_reason": None, "usage": {"input_tokens": 5, "output_tokens": 0, "service_tier": "standard"}}  # fmt: skip
+    expected = [
+        event("message_start", message=head),
+        begin(0, type="thinking", thinking="", signature=""), delta("thinking_delta", 0, thinking="a"), delta("signature_delta", 0, signature="s"), done(0),
+        begin(1, type="text", text="", citations=[]), delta("citations_delta", 1, citation={"n": 1}), delta("text_delta", 1, text="b"), done(1),
+        begin(2, type="tool_use", id="t", name="f", input={}), delta("input_json_delta", 2, partial_json='{"x":1}'), done(2),
+        end(input_tokens=5), STOP,
+    ]  # fmt: skip
+    told = UNFOLD(json.dumps(message(*blocks)).encode(), True).split(b"\n\n")[:-1]
+    assert len(told) == len(expected)
+    for frame, wanted in zip(told, expected, strict=True):
+        name, data = frame.split(b"\ndata: ")
+        assert name == wanted.split(b"\n")[0]
+        assert json.loads(data) == json.loads(wanted.split(b"data: ")[1])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"usage": None}, {"usage": {"input_tokens": 1}}, {"container": {"id": "c"}, "stop_details": None}, {"x": {"n": 1}},
+        {"usage": {"input_tokens": 1, "output_tokens": 2, "server_tool_use": None, "cache_creation": None, "iterations": [{"type": "message"}]}},
+    ],
+)  # fmt: skip
+def test_members_of_a_message_survive(more: Object) -> None:
+    whole = message({"type": "text", "text": "a"}, **more)
+    again = json.loads(FOLD(UNFOLD(json.dumps(whole).encode(), True)))
+    assert again == {**whole, "usage": whole["usage"] or {}}
+
+
+BLOCKS = st.one_of(
+    st.builds(lambda text: {"type": "text", "text": text}, TEXT),
+    st.builds(lambda text, n: {"type": "text", "text": text, "citations": [{"n": n}]}, TEXT, st.integers()),
+    st.builds(lambda text: {"type": "text", "text": text, "citations": None}, TEXT),
+    st.builds(lambda a, b: {"type": "thinking", "thinking": a, "signature": b}, TEXT, TEXT),
+    st.builds(lambda text: {"type": "redacted_thinking", "data": text}, TEXT),
+    st.builds(lambda x: {"type": "tool_use", "id": "t", "name": "f", "input": x}, st.dictionaries(TEXT, TEXT, max_size=2)),
+    st.builds(lambda text: {"type": "new", "content": [text]}, TEXT),
+)  # fmt: skip
+
+
+@given(st.lists(BLOCKS, max_size=4), st.sampled_from(["end_turn", "tool_use", "max_tokens"]))
+def test_any_message_is_the_same_after_it_was_streamed(blocks: list[Object], why: str) -> None:
+    """Law 2, and one account of both forms."""
+    whole = message(*blocks, stop_reason=why)
+    stream = UNFOLD(json.dumps(whole).encode(), False)
+    assert json.loads(FOLD(stream)) == whole
+    watch = DIALECT.watch(ask(stream=True))
+    assert watch.feed(stream) == stream
+    glance = DIALECT.glance(FOLD(stream))
+    assert (watch.usage, watch.finish, watch.served) == (glance.usage, glance.finish, glance.served)
+    assert watch.complete

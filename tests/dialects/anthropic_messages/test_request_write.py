@@ -1,0 +1,242 @@
+"""Requests as they are written: the client's bytes, but for what the target needs otherwise."""
+
+import json
+from itertools import product
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.facts import EFFORTS, Facts
+from gateway.core.loss import Loss
+from gateway.dialects.anthropic_messages import DIALECT, effort
+from gateway.dialects.base import Written
+from tests.dialects.anthropic_messages.cases import HI, Object, ask, sent, target
+from tests.dialects.cases import SPACE, values
+
+ALL = ("low", "medium", "high", "xhigh", "max")
+BUDGET = Facts(effort_style="anthropic-budget", efforts=("none", *ALL[:3]), sampling="effort-none")
+BOTH = Facts(effort_style="anthropic-budget+effort", efforts=("none", *ALL[:3]))
+MIXED = Facts(effort_style="anthropic-mixed", efforts=("none", "low", "medium", "high", "max"), sampling="effort-none")  # fmt: skip
+ADAPTIVE = Facts(effort_style="anthropic", efforts=("none", *ALL), sampling="never")
+BETWEEN = Facts(effort_style="anthropic-between-tools", efforts=("none", *ALL))
+ALWAYS = Facts(effort_style="anthropic-always", efforts=ALL)
+PLAIN = Facts(vision=True)
+ADAPT, OFF = {"type": "adaptive"}, {"type": "disabled"}
+
+
+def on(budget: int, **more: Any) -> Object:
+    return {"type": "enabled", "budget_tokens": budget, **more}
+
+
+def write(facts: Facts, at: str | None = None, **more: Any) -> Written:
+    return DIALECT.write(ask(**more), target(facts=facts, effort=at))
+
+
+def lost(written: Written) -> list[tuple[str, str]]:
+    return [(loss.field, loss.action) for loss in written.losses]
+
+
+def said(written: Written) -> tuple[object, object]:
+    value = sent(written)
+    return value.get("thinking"), value.get("output_config")
+
+
+@given(st.data())
+def test_with_nothing_to_change_the_bytes_are_the_clients(data: st.DataObject) -> None:
+    """Law 1: unknown members, numbers as they were written and space between survive."""
+    space = data.draw(SPACE)
+    more = data.draw(st.dictionaries(st.sampled_from(["x", "metadata", "speed"]), values(), max_size=3))  # fmt: skip
+    parts = {"model": '"m"', "max_tokens": "64", "messages": '[{"role":"user","content":"\\u00e9","n":1.50}]', **more}  # fmt: skip
+    body = (space + "{" + ("," + space).join(f'"{k}":{space}{v}' for k, v in parts.items()) + "}").encode()  # fmt: skip
+    read = DIALECT.read(body)
+    assert DIALECT.write(read, target()).body is body
+    renamed = DIALECT.write(read, target("other")).body
+    expected = {**parts, "model": '"other"'}
+    assert renamed == ("{" + ",".join(f'"{k}":{v}' for k, v in expected.items()) + "}").encode()
+
+
+def test_a_repeated_member_is_forwarded_once() -> None:
+    body = DIALECT.read(b'{"model":"a","model":"m","max_tokens":1,"messages":[]}')
+    assert DIALECT.write(body, target()).body == b'{"model":"m","max_tokens":1,"messages":[]}'
+
+
+@pytest.mark.parametrize(
+    ("facts", "at", "thinking", "config"),
+    [
+        (ADAPTIVE, "high", ADAPT, {"effort": "high"}), (ADAPTIVE, "none", OFF, None), (ADAPTIVE, "minimal", ADAPT, {"effort": "low"}),
+        (BETWEEN, "none", {"type": "between_tools"}, None), (BETWEEN, "max", ADAPT, {"effort": "max"}),
+        (ALWAYS, "none", ADAPT, {"effort": "low"}), (MIXED, "low", ADAPT, {"effort": "low"}),
+        (BUDGET, "low", on(2048), None), (BUDGET, "minimal", on(1024), None), (BUDGET, "max", on(3072), None), (BUDGET, "none", OFF, None),
+        (BOTH, "low", on(2048), {"effort": "low"}), (PLAIN, "high", None, None),
+        (Facts(effort_style="reasoning_effort"), "high", None, None), (ADAPTIVE, None, None, None),
+    ],
+)  # fmt: skip
+def test_the_targets_effort_fills_what_the_client_left_open(
+    facts: Facts, at: str | None, thinking: object, config: object
+) -> None:
+    written = write(facts, at)
+    assert (*said(written), written.losses) == (thinking, config, ())
+
+
+def test_an_effort_is_put_beside_a_format_whose_bytes_stay() -> None:
+    schema = '{"type":"json_schema" , "schema":{"maximum":1.50}}'
+    body = f'{{"model":"m","max_tokens":9,"messages":[],"output_config":{{"format": {schema}}}}}'
+    written = DIALECT.write(DIALECT.read(body.encode()), target(facts=ADAPTIVE, effort="low"))
+    assert f'"output_config":{{"format":{schema},"effort":"low"}}'.encode() in written.body
+    assert said(write(ADAPTIVE, "low", output_config=None)) == (ADAPT, {"effort": "low"})
+    assert said(write(ADAPTIVE, "low", output_config=7)) == (None, 7)
+
+
+@pytest.mark.parametrize("more", [{"thinking": ADAPT}, {"output_config": {"effort": "low"}}])
+def test_what_the_client_set_wins(more: Object) -> None:
+    written = write(ADAPTIVE, "max", **more)
+    assert sent(written) == sent(write(ADAPTIVE, **more))
+    assert (written.body, written.losses) == (ask(**more).raw, ())
+
+
+CALLED = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]}  # fmt: skip
+THOUGHT = {"role": "assistant", "content": [{"type": "thinking", "thinking": "", "signature": "s"}]}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}
+
+
+@pytest.mark.parametrize(
+    ("more", "budget"),
+    [
+        ({"max_tokens": 2048}, 1024), ({"max_tokens": 2047}, None), ({"tool_choice": {"type": "any"}}, None),
+        ({"messages": [*HI, {"role": "assistant", "content": "{"}]}, None), ({"messages": [*HI, CALLED, RESULT]}, None),
+        ({"messages": [*HI, {"role": "assistant", "content": "text"}, RESULT]}, None), ({"messages": [RESULT]}, None),
+        ({"messages": [*HI, THOUGHT, RESULT]}, 2048), ({"messages": []}, 2048),
+    ],
+)  # fmt: skip
+def test_a_budget_is_only_said_where_it_can_be(more: Object, budget: int | None) -> None:
+    """It leaves room for an answer; a forced tool, a prefill and a turn begun without it are 400."""
+    assert said(write(BUDGET, "low", **more)) == (on(budget) if budget else None, None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "more", "thinking", "config", "losses"),
+    [
+        (ADAPTIVE, {"thinking": on(9000, display="summarized")}, {**ADAPT, "display": "summarized"}, {"effort": "high"}, [("thinking.budget_tokens", "approximated")]),
+        (ADAPTIVE, {"thinking": on(9000), "output_config": {"effort": "max"}}, ADAPT, {"effort": "max"}, [("thinking.budget_tokens", "approximated")]),
+        (ADAPTIVE, {"thinking": {"type": "enabled"}}, ADAPT, None, [("thinking.budget_tokens", "approximated")]),
+        (MIXED, {"thinking": on(2000)}, on(2000), None, []),
+        (ADAPTIVE, {"thinking": {"type": "between_tools"}}, OFF, None, [("thinking", "approximated")]),
+        (BETWEEN, {"thinking": OFF}, {"type": "between_tools"}, None, [("thinking", "approximated")]),
+        (ALWAYS, {"thinking": OFF}, ADAPT, {"effort": "low"}, [("thinking", "clamped")]),
+        (ALWAYS, {"thinking": OFF, "output_config": {"effort": "high"}}, ADAPT, {"effort": "high"}, [("thinking", "clamped")]),
+        (BUDGET, {"thinking": {**ADAPT, "display": "omitted"}}, on(3072, display="omitted"), None, [("thinking", "approximated")]),
+        (BUDGET, {"thinking": ADAPT, "max_tokens": 99}, None, None, [("thinking", "dropped")]),
+        (BUDGET, {"thinking": ADAPT, "output_config": {"effort": "low"}}, on(2048), None, [("thinking", "approximated"), ("output_config.effort", "approximated")]),
+        (BUDGET, {"output_config": {"effort": "low"}}, on(2048), None, [("output_config.effort", "approximated")]),
+        (BUDGET, {"output_config": {"effort": "low"}, "max_tokens": 99}, None, None, [("output_config.effort", "dropped")]),
+        (BUDGET, {"thinking": OFF, "output_config": {"effort": "low", "format": {"a": 1}}}, OFF, {"format": {"a": 1}}, [("output_config.effort", "dropped")]),
+        (BOTH, {"output_config": {"effort": "max"}}, None, {"effort": "high"}, [("output_config.effort", "clamped")]),
+        (MIXED, {"output_config": {"effort": "xhigh"}}, None, {"effort": "high"}, [("output_config.effort", "clamped")]),
+        (ADAPTIVE, {"thinking": OFF, "output_config": {"effort": "xhigh"}}, OFF, {"effort": "high"}, [("output_config.effort", "clamped")]),
+        (ADAPTIVE, {"thinking": OFF, "output_config": {"effort": "high"}}, OFF, {"effort": "high"}, []),
+        (ADAPTIVE, {"output_config": {"effort": "new"}}, None, {"effort": "new"}, []),
+        (Facts(effort_style="anthropic"), {"output_config": {"effort": "max"}}, None, {"effort": "max"}, []),
+        (ADAPTIVE, {"thinking": {"type": "new"}, "output_config": {"effort": "max"}}, {"type": "new"}, {"effort": "max"}, []),
+        (PLAIN, {"thinking": on(2000), "output_config": {"effort": "low"}}, None, None, [("thinking", "dropped"), ("output_config.effort", "dropped")]),
+        (PLAIN, {"thinking": OFF}, OFF, None, []),
+        (Facts(), {"thinking": on(2000), "output_config": {"effort": "low"}}, on(2000), {"effort": "low"}, []),
+        (Facts(effort_style="thinking"), {"thinking": on(2000)}, on(2000), None, []),
+    ],
+)  # fmt: skip
+def test_what_a_model_would_refuse_is_said_as_near_as_it_can_be(
+    facts: Facts, more: Object, thinking: object, config: object, losses: object
+) -> None:
+    written = write(facts, **more)
+    assert (*said(written), lost(written)) == (thinking, config, losses)
+    assert all("m" in loss.why for loss in written.losses)
+
+
+@pytest.mark.parametrize(("style", "word"), list(product(effort.STYLES, EFFORTS)))
+def test_whatever_is_written_is_of_a_type_that_the_model_takes(style: str, word: str) -> None:
+    """Filled in or fitted: from every style of client to every style of model, at every effort."""
+    facts = Facts(effort_style=style, efforts=("none", *ALL))
+    takes = effort.STYLES[style]
+    asks: list[Object] = [{}, {"thinking": ADAPT}, {"thinking": OFF}, {"thinking": on(3000)}, {"output_config": {"effort": word}}]  # fmt: skip
+    for more in asks:
+        thinking, config = said(write(facts, word, **more))
+        assert thinking is None or (isinstance(thinking, dict) and thinking["type"] in takes.thinking)  # fmt: skip
+        assert config is None or takes.effort
+
+
+@pytest.mark.parametrize(
+    ("asked", "most", "sent_cap", "budget"),
+    [(9000, 8000, 8000, 6976), (9000, 1500, 1500, 1024), (9000, 8500, 8500, 7476), (9000, 64000, 9000, 8500), (9000, None, 9000, 8500)],
+)  # fmt: skip
+def test_a_cap_is_clamped_and_a_budget_with_it(
+    asked: int, most: int | None, sent_cap: int, budget: int
+) -> None:
+    facts = Facts(effort_style="anthropic-budget", max_output=most)
+    written = write(facts, max_tokens=asked, thinking=on(8500))
+    value = sent(written)
+    assert (value["max_tokens"], value["thinking"]["budget_tokens"]) == (sent_cap, budget)
+    clamped = [("max_tokens", "clamped"), ("thinking.budget_tokens", "clamped")]
+    assert lost(written) == (clamped if sent_cap != asked else [])
+
+
+def test_a_budget_that_no_cap_ever_held_is_the_clients_own() -> None:
+    """The provider will say so, in its own words."""
+    assert write(BUDGET, max_tokens=2000, thinking=on(8500)).losses == ()
+    assert write(BUDGET, thinking={"type": "enabled"}).losses == ()
+    facts = Facts(effort_style="anthropic-budget", max_output=8000)
+    assert lost(write(facts, max_tokens=9000, thinking=on(2000))) == [("max_tokens", "clamped")]
+
+
+def test_nothing_is_warmed_up_but_the_cache() -> None:
+    """`max_tokens: 0` writes the prompt cache and gives no answer."""
+    assert sent(write(ADAPTIVE, max_tokens=0))["max_tokens"] == 0
+
+
+SAMPLED: Object = {"temperature": 0.5, "top_p": 0.9, "top_k": 40}
+
+
+@pytest.mark.parametrize(
+    ("facts", "more", "dropped"),
+    [
+        (ADAPTIVE, {}, True), (Facts(), {}, False), (MIXED, {}, False), (MIXED, {"thinking": ADAPT}, True), (MIXED, {"thinking": OFF}, False),
+        (BUDGET, {"thinking": on(2000)}, True), (BUDGET, {"output_config": {"effort": "low"}}, True),
+        (Facts(sampling="effort-none", effort_style="anthropic-between-tools"), {"thinking": {"type": "between_tools"}}, True),
+        (Facts(sampling="effort-none"), {"thinking": ADAPT}, False),
+    ],
+)  # fmt: skip
+def test_sampling_is_dropped_and_named_where_the_model_refuses_it(
+    facts: Facts, more: Object, dropped: bool
+) -> None:
+    written = write(facts, **SAMPLED, **more)
+    assert all((name in sent(written)) != dropped for name in SAMPLED)
+    assert all(((name, "dropped") in lost(written)) == dropped for name in SAMPLED)
+
+
+def test_sampling_goes_where_the_target_thinks_and_stays_where_it_does_not() -> None:
+    assert "temperature" in sent(write(MIXED, "none", **SAMPLED))
+    assert "temperature" not in sent(write(MIXED, "low", **SAMPLED))
+    between = Facts(sampling="effort-none", effort_style="anthropic-between-tools")
+    assert "temperature" not in sent(write(between, "none", **SAMPLED))
+
+
+def test_refused_members_are_dropped_and_named() -> None:
+    body = ask(speed="fast", metadata={"user_id": "u"}, top_k=1)
+    there = target(refuses=frozenset({"speed", "absent"}), facts=Facts(refuses=frozenset({"top_k"}), sampling="never"))  # fmt: skip
+    written = DIALECT.write(body, there)
+    assert sent(written) == {**sent(Written(ask().raw)), "metadata": {"user_id": "u"}}
+    assert written.losses == (
+        Loss("top_k", "dropped", "m takes no sampling parameters"),
+        Loss("speed", "dropped", "here/m refuses it"),
+    )
+
+
+@given(st.sampled_from([ADAPTIVE, BETWEEN, ALWAYS, MIXED, BUDGET, BOTH]), st.sampled_from([None, *EFFORTS]))  # fmt: skip
+def test_history_is_never_written_anew(facts: Facts, at: str | None) -> None:
+    """Prompt caches and the signatures of thinking depend on its bytes."""
+    history = b'"system": [ {"type":"text","text":"\\u00e9"} ], "tools":[ ] ,"messages":[{"role":"user", "content":"a","n":1.50}]'
+    body = DIALECT.read(b'{"model":"m","max_tokens":4096,"temperature":1,' + history + b"}")
+    written = DIALECT.write(body, target("other", facts=facts, effort=at)).body
+    for part in (b'[ {"type":"text","text":"\\u00e9"} ]', b'[{"role":"user", "content":"a","n":1.50}]', b"[ ]"):  # fmt: skip
+        assert part in written
+    assert json.loads(written)["model"] == "other"

@@ -1,0 +1,179 @@
+"""A configuration becomes a gateway: what is chosen, what is refused, what is left from before."""
+
+import hashlib
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.compose import Gateway, Site, data_folder, site, store_url
+from gateway.core import jsonio
+from gateway.core.entry import Entry, Intent
+from gateway.ledger.journal import Journal
+from gateway.settings.load import load
+from gateway.settings.mistake import ConfigError
+from gateway.state.memory import Memory
+from gateway.state.redis import Redis
+from gateway.telemetry.log import silent
+from tests.e2e.world import Change, config
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+KEY = {"TIERGATE_KEYS": f"one={hashlib.sha256(b's').hexdigest()}"}
+
+
+def build(folder: Path, *changes: Change) -> Site:
+    value = config("http://provider.invalid")
+    for change in changes:
+        change(value)
+    file = folder / "gateway.yaml"
+    file.write_bytes(jsonio.dumps(value))
+    return site(load(file, {}), NOW)
+
+
+async def started(built: Site, folder: Path, host: str | None = None, **environ: str) -> Gateway:
+    gateway = Gateway(built, {"TIERGATE_DATA": str(folder / "data"), **environ}, silent, host=host)
+    await gateway.start()
+    return gateway
+
+
+def with_(path: str, value: Any) -> Change:
+    *above, last = path.split(".")
+
+    def change(whole: dict[str, Any]) -> None:
+        for name in above:
+            whole = whole.setdefault(name, {})
+        whole[last] = value
+
+    return change
+
+
+HOSTS: list[tuple[str | None, Change | None, dict[str, str], bool]] = [
+    (None, None, {}, True),
+    ("127.0.0.1", None, {}, True),
+    ("::1", None, {}, True),
+    ("localhost", None, {}, True),
+    ("0.0.0.0", None, {}, False),
+    ("::", None, {}, False),
+    ("", None, {}, False),
+    ("10.0.0.1", None, {}, False),
+    (None, with_("server.host", "0.0.0.0"), {}, False),
+    ("127.0.0.1", with_("server.host", "0.0.0.0"), {}, True),
+    ("0.0.0.0", with_("server.open", True), {}, True),
+    ("0.0.0.0", None, KEY, True),
+]
+
+
+@pytest.mark.parametrize(("host", "change", "environ", "starts"), HOSTS)
+async def test_open_stays_on_this_machine(
+    tmp_path: Path, host: str | None, change: Change | None, environ: dict[str, str], starts: bool
+) -> None:
+    built = build(tmp_path, *([change] if change else []))
+    if starts:
+        await (await started(built, tmp_path, host, **environ)).stop()
+    else:
+        with pytest.raises(ConfigError, match="let everybody who reaches"):
+            await started(built, tmp_path, host, **environ)
+
+
+async def test_one_lab_must_be_on(tmp_path: Path) -> None:
+    def off(value: dict[str, Any]) -> None:
+        del value["providers"]["spare"]
+        for name in ("acme", "other"):
+            value["providers"][name]["accounts"] = {"main": f"${{{name.upper()}_KEY}}"}
+
+    with pytest.raises(ConfigError, match=r"no lab is on \(acme: set ACME_KEY, other: set OTHER_KEY\)"):
+        await started(build(tmp_path, off), tmp_path)
+
+
+async def test_where_state_is_kept(tmp_path: Path) -> None:
+    cached, off = build(tmp_path), build(tmp_path)
+    cached = build(tmp_path, with_("cache.ttl", "1h"))
+    kinds = []
+    for built, environ in (
+        (cached, {}),
+        (cached, {"REDIS_URL": "redis://127.0.0.1:1/0"}),
+        (off, {"REDIS_URL": "redis://127.0.0.1:1/0"}),
+    ):
+        gateway = await started(built, tmp_path, **environ)
+        kinds.append(type(gateway._state))
+        await gateway.stop()
+    assert kinds == [Memory, Redis, type(None)]
+
+
+async def test_what_a_crash_left_open_is_closed(tmp_path: Path) -> None:
+    """By the first start after it, and by that alone."""
+    journal = Journal(tmp_path / "data" / "ledger")
+    journal.write(
+        Intent(
+            id="tg-1", at=1.0, key="open", lab="acme", tier="smart", provider="acme",
+            model="able-1", config="c",
+        )  # fmt: skip
+    )
+    journal.close()
+    built = build(tmp_path)
+    first = await started(built, tmp_path)
+    assert [entry.id for entry in first.recovered.entries] == ["tg-1"]
+    assert {entry.state for entry in first.recovered.entries} == {"unknown_crash"}
+    await first.stop()
+    second = await started(built, tmp_path)
+    assert not second.recovered.entries
+    await second.stop()
+    rows = stored(tmp_path)
+    assert rows == [("tg-1", "unknown_crash")]
+
+
+def stored(folder: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(folder / "data" / "ledger.db")) as base:
+        return list(base.execute("select id, state from entries"))
+
+
+async def test_what_was_written_is_in_the_store_when_it_stops(tmp_path: Path) -> None:
+    gateway = await started(build(tmp_path), tmp_path)
+    gateway.journal.write(
+        Entry(
+            id="tg-2", at=1.0, key="open", dialect="openai-chat", state="refused", status=400,
+            duration=0.1, config="c",
+        )  # fmt: skip
+    )
+    await gateway.stop()
+    assert stored(tmp_path) == [("tg-2", "refused")]
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    def wrong(value: dict[str, Any]) -> None:
+        value["ledger"] = {"time_zone": "Europe/Bern"}
+        value["choices"] = [{"name": "a", "when": {"matches": "("}, "tier": "fast"}]
+        value["labs"]["acme"]["fast"][0]["provider"] = "acne"
+
+    with pytest.raises(ConfigError) as caught:
+        build(tmp_path, wrong)
+    told = [str(mistake) for mistake in caught.value.mistakes]
+    assert len(told) == 3
+    assert any("no time zone 'Europe/Bern'" in line for line in told)
+    assert any("choices[0].when.matches" in line for line in told)
+    assert any("Did you mean 'acme'?" in line for line in told)
+
+
+def test_a_price_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
+    def unpriced(value: dict[str, Any]) -> None:
+        del value["models"]["able-1"]
+
+    (warning,) = build(tmp_path, unpriced).warnings
+    assert "the price of acme/able-1 is unknown" in str(warning)
+    assert not build(tmp_path).warnings
+
+
+def test_the_classifier_may_be_off(tmp_path: Path) -> None:
+    assert build(tmp_path).router.classifier is not None
+    assert build(tmp_path, with_("routing.classifier", "off")).router.classifier is None
+
+
+def test_where_it_writes() -> None:
+    assert data_folder({}) == Path("data")
+    assert data_folder({"TIERGATE_DATA": "/x"}) == Path("/x")
+    data = Path("/data")
+    assert store_url("sqlite:///ledger.db", data) == "sqlite:////data/ledger.db"
+    assert store_url("sqlite:////else/ledger.db", data) == "sqlite:////else/ledger.db"

@@ -1,0 +1,5 @@
+"""Upstream is tested against a scripted provider that runs in a loop and thread of its own."""
+
+from tests.e2e.conftest import loop, make, upstream
+
+__all__ = ["loop", "make", "upstream"]

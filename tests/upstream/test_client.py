@@ -1,0 +1,227 @@
+"""The door to httpx: what is sent to a provider, and what its failures are called."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import msgspec
+import pytest
+import respx
+
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Account, Auth, Provider, Timers
+from gateway.upstream import client as door
+from gateway.upstream.client import Answer, Client, read
+
+URL = "https://provider.invalid/v1/chat/completions"
+KEY = Account("main", "sk-1")
+OK = httpx.Response(200, json={})
+
+
+def provider(**more: object) -> Provider:
+    values = {"name": "acme", "doors": {"openai-chat": URL}, "accounts": (KEY,), **more}
+    return msgspec.convert(values, Provider, from_attributes=True)
+
+
+@pytest.fixture
+def router() -> respx.MockRouter:
+    return respx.MockRouter(assert_all_called=False)
+
+
+@pytest.fixture
+async def client(router: respx.MockRouter) -> AsyncIterator[Client]:
+    transport = httpx.MockTransport(router.async_handler)
+    client = Client(transports=lambda _: transport, hop="h")
+    yield client
+    await client.close()
+
+
+async def send(
+    client: Client,
+    to: Provider,
+    *,
+    account: Account = KEY,
+    timers: Timers | None = None,
+    **headers: str,
+) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await client.send(to, account, "openai-chat", b'{"a": 1.50}', named, timers or Timers())
+
+
+async def test_what_is_sent(client: Client, router: respx.MockRouter) -> None:
+    route = router.post(URL).mock(return_value=OK)
+    answer = await send(client, provider(headers={"x-own": "1"}), traceparent="00-1-2-01")
+    assert answer.status == 200
+    request = route.calls.last.request
+    assert request.content == b'{"a": 1.50}'
+    assert dict(request.headers) == {
+        "host": "provider.invalid", "content-type": "application/json",
+        "accept-encoding": "identity", "user-agent": "tiergate", "x-tiergate-hop": "h",
+        "x-own": "1", "authorization": "Bearer sk-1", "traceparent": "00-1-2-01",
+        "content-length": "11",
+    }  # fmt: skip
+    assert request.extensions["timeout"]["connect"] == 5.0
+
+
+AUTH: list[tuple[Auth, dict[str, str]]] = [
+    ("bearer", {"authorization": "Bearer sk-1"}),
+    ("x-api-key", {"x-api-key": "sk-1"}),
+    ("api-key", {"api-key": "sk-1"}),
+    ("x-goog-api-key", {"x-goog-api-key": "sk-1"}),
+    ("none", {}),
+]
+
+
+@pytest.mark.parametrize(("auth", "headers"), AUTH)
+async def test_credentials(
+    client: Client, router: respx.MockRouter, auth: Auth, headers: dict[str, str]
+) -> None:
+    route = router.post(URL).mock(return_value=OK)
+    await send(client, provider(auth=auth))
+    names = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+    sent = route.calls.last.request.headers
+    assert {name: sent[name] for name in names if name in sent} == headers
+
+
+async def test_accounts_are_not_mixed_up(client: Client, router: respx.MockRouter) -> None:
+    """What is prepared once for an account is that account's alone."""
+    route = router.post(URL).mock(return_value=OK)
+    for secret in ("sk-1", "sk-2", "sk-1"):
+        await send(client, provider(), account=Account(secret, secret))
+    keys = [call.request.headers["authorization"] for call in route.calls]
+    assert keys == ["Bearer sk-1", "Bearer sk-2", "Bearer sk-1"]
+
+
+async def test_a_local_engine_may_move(client: Client, router: respx.MockRouter) -> None:
+    """Its door is a path; its address is known when it runs, and changes when it starts again."""
+    first = router.post("http://127.0.0.1:1/v1/chat").mock(return_value=OK)
+    second = router.post("http://127.0.0.1:2/v1/chat").mock(return_value=OK)
+    engine = provider(doors={"openai-chat": "/v1/chat"}, auth="none")
+    client.bases["acme"] = "http://127.0.0.1:1"
+    await send(client, engine)
+    client.bases["acme"] = "http://127.0.0.1:2"
+    await send(client, engine)
+    assert (first.call_count, second.call_count) == (1, 1)
+
+
+FAILURES: list[tuple[type[Exception], str, str]] = [
+    (httpx.ConnectError, "upstream_unreachable", "no"),
+    (httpx.ConnectTimeout, "upstream_unreachable", "no"),
+    (httpx.PoolTimeout, "upstream_unreachable", "no"),
+    (httpx.ProxyError, "upstream_unreachable", "no"),
+    (httpx.LocalProtocolError, "upstream_unreachable", "no"),
+    (httpx.UnsupportedProtocol, "upstream_unreachable", "no"),
+    (httpx.ReadError, "upstream_unreachable", "maybe"),
+    (httpx.WriteError, "upstream_unreachable", "maybe"),
+    (httpx.RemoteProtocolError, "upstream_unreachable", "maybe"),
+    (httpx.ReadTimeout, "upstream_unreachable", "maybe"),
+    (TimeoutError, "upstream_timeout", "maybe"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "spent"), FAILURES)
+async def test_failures(
+    client: Client, router: respx.MockRouter, error: type[Exception], kind: str, spent: str
+) -> None:
+    """The one question that a retry asks: can the provider have done the work?"""
+    router.post(URL).mock(side_effect=error)
+    with pytest.raises(ProblemError) as caught:
+        await send(client, provider())
+    problem = caught.value.problem
+    assert (problem.kind, problem.spent) == (kind, spent)
+    assert "acme" in problem.message
+    assert "sk-1" not in problem.message
+
+
+async def test_the_head_is_waited_for_within_its_time(
+    client: Client, router: respx.MockRouter
+) -> None:
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    router.post(URL).mock(side_effect=never)
+    with pytest.raises(ProblemError, match="in time"):
+        await send(client, provider(), timers=Timers(headers=0.01))
+    now = asyncio.get_running_loop().time()
+    with pytest.raises(ProblemError, match="in time"):
+        await client.send(provider(), KEY, "openai-chat", b"", {}, Timers(), now + 0.01)
+
+
+async def chunks(*items: bytes | Exception | float) -> AsyncIterator[bytes]:
+    """A body: bytes, an error, or a silence in seconds."""
+    for item in items:
+        if isinstance(item, Exception):
+            raise item
+        if isinstance(item, float):
+            await asyncio.sleep(item)
+        else:
+            yield item
+
+
+async def collect(*items: bytes | Exception | float, idle: float = 9.0, total: float = 9.0) -> list[bytes]:  # fmt: skip
+    deadline = asyncio.get_running_loop().time() + total
+    return [data async for data in read(chunks(*items), idle, deadline, "acme")]
+
+
+async def test_a_body_is_read_to_its_end() -> None:
+    assert await collect(b"a", b"", b"b") == [b"a", b"", b"b"]
+
+
+@pytest.mark.parametrize(
+    ("items", "idle", "total", "kind", "word"),
+    [
+        ((b"a", 60.0), 0.01, 9.0, "upstream_timeout", "stopped sending"),
+        ((b"a", 60.0), 9.0, 0.01, "upstream_timeout", "longer than its tier allows"),
+        ((b"a", httpx.RemoteProtocolError("x")), 9.0, 9.0, "upstream_truncated", "cut off"),
+        ((b"a", httpx.ReadError("")), 9.0, 9.0, "upstream_truncated", "ReadError"),
+    ],
+    ids=["idle", "total", "cut", "reset"],
+)
+async def test_a_body_that_breaks(
+    items: tuple[bytes | Exception | float, ...], idle: float, total: float, kind: str, word: str
+) -> None:
+    with pytest.raises(ProblemError, match=word) as caught:
+        await collect(*items, idle=idle, total=total)
+    assert (caught.value.problem.kind, caught.value.problem.spent) == (kind, "maybe")
+
+
+async def test_a_slow_consumer_is_not_a_slow_provider() -> None:
+    """Time that passes at the reader's own side is counted for nobody."""
+    deadline = asyncio.get_running_loop().time() + 9
+    seen = []
+    async for data in read(chunks(b"a", b"b"), 0.005, deadline, "acme"):
+        await asyncio.sleep(0.02)
+        seen.append(data)
+    assert seen == [b"a", b"b"]
+
+
+def test_a_problem_knows_its_kind() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        door._problem("no_such_kind", "", "no")
+    assert door._problem("upstream_timeout", "x", "no").problem == Problem(
+        kind="upstream_timeout", message="x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "url", "proxy"),
+    [
+        ({}, URL, None),
+        ({"https_proxy": "http://p:1"}, URL, "http://p:1"),
+        ({"http_proxy": "http://p:1"}, URL, None),
+        ({"http_proxy": "http://p:1"}, "http://provider.invalid/", "http://p:1"),
+        ({"all_proxy": "http://p:1"}, URL, "http://p:1"),
+        ({"https_proxy": "http://p:1", "no_proxy": "provider.invalid"}, URL, None),
+        ({"https_proxy": "http://p:1", "no_proxy": ".invalid,x"}, URL, None),
+        ({"https_proxy": "http://p:1", "no_proxy": "*"}, URL, None),
+        ({"https_proxy": "http://p:1", "no_proxy": "other.invalid"}, URL, "http://p:1"),
+        ({"https_proxy": "http://p:1"}, "/v1/chat", None),
+    ],
+)
+def test_proxies_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], url: str, proxy: str | None
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert door._environment_proxy(url) == proxy

@@ -1,0 +1,300 @@
+"""What every transport behind the door must do: truthful errors, prompt ends, bytes as they are."""
+
+import asyncio
+import gzip
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing, suppress
+
+import httpx
+import pytest
+
+from gateway.upstream import http1, transport
+from tests.e2e.upstream import (
+    DROPPED,
+    PATIENCE,
+    ROLE,
+    SILENT,
+    SSE,
+    Answer,
+    Request,
+    Upstream,
+    failing,
+    frames,
+    stream,
+    whole,
+)
+from tests.e2e.world import Loop
+
+type Make = Callable[..., httpx.AsyncBaseTransport]
+
+BODY = b'{"messages":[]}'
+
+
+@pytest.fixture(params=[transport.Transport, http1.Transport], ids=["aiohttp", "own"])
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
+    made: list[httpx.AsyncBaseTransport] = []
+
+    def make(**options: object) -> httpx.AsyncBaseTransport:
+        made.append(request.param(**options))
+        return made[-1]
+
+    yield make
+    for item in made:
+        await item.aclose()
+
+
+@pytest.fixture
+def door(make: Make) -> httpx.AsyncBaseTransport:
+    return make()
+
+
+def post(url: str, body: bytes = BODY, /, **headers: str) -> httpx.Request:
+    return httpx.Request("POST", f"{url}/chat/completions", content=body, headers=headers)
+
+
+async def read(response: httpx.Response) -> bytes:
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    try:
+        return b"".join([data async for data in response.stream])
+    finally:
+        await response.stream.aclose()
+
+
+async def ask(door: httpx.AsyncBaseTransport, url: str, **headers: str) -> bytes:
+    return await read(await door.handle_async_request(post(url, BODY, **headers)))
+
+
+async def arrived(upstream: Upstream) -> Request:
+    return await asyncio.to_thread(upstream.arrived)
+
+
+async def test_bytes_go_and_come_as_they_are(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
+    answer = whole("\u2028\u0085")
+    upstream.on("/", answer)
+    request = post(upstream.url, x_own="a b", cookie="c=d")
+    response = await door.handle_async_request(request)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
+    assert await read(response) == answer.pieces[0]
+    seen = upstream.requests[0]
+    assert (seen.method, seen.path, seen.body) == ("POST", "/chat/completions", BODY)
+    assert seen.header("x-own".replace("-", "_")) == "a b"
+    assert seen.header("content-length") == str(len(BODY))
+    assert seen.header("cookie") == "c=d"
+    names = {name.lower() for name, _ in seen.headers}
+    assert names <= {b"host", b"content-length", b"x_own", b"cookie", b"accept", b"accept-encoding",
+                     b"connection", b"user-agent"}  # fmt: skip
+
+
+async def test_a_large_body(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+    body = b'{"messages":[],"x":"%b"}' % (b"x" * 3_000_000)
+    await read(await door.handle_async_request(post(upstream.url, body)))
+    assert upstream.requests[0].body == body
+
+
+async def test_a_lone_chunk_comes_at_once(
+    door: httpx.AsyncBaseTransport, upstream: Upstream, loop: Loop
+) -> None:
+    """Nothing is held back until more comes: the provider writes on only when told."""
+    first, second = frames()[:2]
+    upstream.on("/", stream(first, None, second))
+    response = await door.handle_async_request(post(upstream.url))
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    chunks = aiter(response.stream)
+    assert await anext(chunks) == first
+    await asyncio.to_thread(loop.run, upstream.release())
+    assert await anext(chunks) == second
+    await response.stream.aclose()
+
+
+async def test_a_connection_is_used_again(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
+    for _ in range(5):
+        await ask(door, upstream.url)
+    assert upstream.connections == 1
+    await asyncio.gather(*(ask(door, upstream.url) for _ in range(4)))
+    assert 1 < upstream.connections <= 4
+
+
+async def test_not_after_a_body_that_was_not_read(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
+    upstream.on("/", stream(ROLE, end="stall"), whole())
+    response = await door.handle_async_request(post(upstream.url))
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    await response.stream.aclose()
+    request = await arrived(upstream)
+    assert await asyncio.to_thread(request.left.wait, PATIENCE)
+    assert (await ask(door, upstream.url)).startswith(b'{"id"')
+    assert upstream.connections == 2
+
+
+async def test_nobody_listens(door: httpx.AsyncBaseTransport) -> None:
+    """The provider has not read it: it may be sent elsewhere."""
+    with pytest.raises(httpx.ConnectError):
+        await ask(door, "http://127.0.0.1:1")
+
+
+async def test_no_such_host(door: httpx.AsyncBaseTransport) -> None:
+    with pytest.raises(httpx.ConnectError):
+        await ask(door, "http://no-such-host.invalid")
+
+
+async def test_a_host_that_does_not_take_the_connection(door: httpx.AsyncBaseTransport) -> None:
+    """Its queue is full, so that a connection is neither made nor refused."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as server:
+        address = server.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for item in waiting:
+            item.setblocking(False)
+            with suppress(BlockingIOError):
+                item.connect(address)
+        request = post(f"http://127.0.0.1:{address[1]}")
+        request.extensions["timeout"] = {"connect": 0.1}
+        with pytest.raises(httpx.ConnectTimeout):
+            await door.handle_async_request(request)
+        for item in waiting:
+            item.close()
+
+
+async def test_closed_before_an_answer(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+    """It may have been read: an error that tells of the reading, not of the connecting."""
+    upstream.on("/", DROPPED)
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        await ask(door, upstream.url)
+    assert len(upstream.requests) == 1
+
+
+CUT: list[tuple[str, Answer]] = [
+    ("length", Answer(pieces=(b"abc",), length=9, end="cut")),
+    ("length, ended", Answer(pieces=(b"abc",), length=9)),
+    ("chunked", Answer(pieces=(b"abc",), end="cut")),
+]
+
+
+@pytest.mark.parametrize("answer", [row[1] for row in CUT], ids=[row[0] for row in CUT])
+async def test_a_body_that_is_cut(
+    door: httpx.AsyncBaseTransport, upstream: Upstream, loop: Loop, answer: Answer
+) -> None:
+    """It is never an end."""
+    upstream.on("/", answer)
+    response = await door.handle_async_request(post(upstream.url))
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    if answer.end == "clean":  # the provider waits for another request: it must go away
+        await asyncio.to_thread(loop.run, upstream.stop())
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        await read(response)
+
+
+async def test_what_is_not_http(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+    upstream.on("/", Answer(status=0, pieces=(b"hello\r\n\r\n",), length=0, end="cut"))
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        await ask(door, upstream.url)
+
+
+LEAVING: list[tuple[str, Answer]] = [
+    ("waiting for the head", SILENT),
+    ("in the body", stream(ROLE, end="stall")),
+]
+
+
+@pytest.mark.parametrize("answer", [row[1] for row in LEAVING], ids=[row[0] for row in LEAVING])
+async def test_cancelled(
+    door: httpx.AsyncBaseTransport, upstream: Upstream, answer: Answer
+) -> None:
+    """The provider sees the connection closed within 250 ms (the best of three)."""
+    upstream.on("/", answer)
+    took = []
+    for _ in range(3):
+        task = asyncio.create_task(ask(door, upstream.url))
+        request = await arrived(upstream)
+        since = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(request.left.wait, PATIENCE)
+        took.append(request.left_at - since)
+    assert min(took) < 0.25
+
+
+BAD = ["a\r\nx-evil: 1", "a\nx-evil: 1", "a\rb", "a\0b"]
+
+
+@pytest.mark.parametrize("value", BAD)
+async def test_no_header_makes_another(
+    door: httpx.AsyncBaseTransport, upstream: Upstream, value: str
+) -> None:
+    """And the error says that nothing was sent."""
+    with pytest.raises(httpx.LocalProtocolError):
+        await ask(door, upstream.url, traceparent=value)
+    assert not upstream.requests
+
+
+async def test_a_redirect_is_an_answer(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+    upstream.on("/", failing(308, b"", location=f"{upstream.url}/elsewhere"))
+    response = await door.handle_async_request(post(upstream.url))
+    assert response.status_code == 308
+    await read(response)
+    assert len(upstream.requests) == 1
+
+
+async def test_nothing_is_decompressed(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+    """A bomb stays as small as it came."""
+    bomb = gzip.compress(b"0" * 10_000_000)
+    headers = (("content-encoding", "gzip"), ("content-type", "application/json"))
+    upstream.on("/", Answer(pieces=(bomb,), headers=headers, length=len(bomb)))
+    assert await ask(door, upstream.url) == bomb
+
+
+async def test_no_cookie_is_kept(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+    upstream.on("/", Answer(pieces=(b"{}",), headers=(("set-cookie", "a=b; Path=/"),), length=2))
+    await ask(door, upstream.url)
+    await ask(door, upstream.url)
+    assert upstream.requests[1].header("cookie") is None
+
+
+async def test_headers_of_answers(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
+    headers = (*SSE, ("X-Twice", "a"), ("x-twice", "b"), ("x-latin", "caf\xe9"))
+    upstream.on("/", Answer(pieces=(b"{}",), headers=headers, length=2))
+    response = await door.handle_async_request(post(upstream.url))
+    assert response.headers.get_list("x-twice") == ["a", "b"]
+    assert response.headers["x-latin"] == "caf\xe9"
+    await read(response)
+
+
+async def test_through_a_proxy(make: Make, upstream: Upstream) -> None:
+    """A plain address goes to the proxy whole; its credentials go to nobody else."""
+    proxied = make(proxy=upstream.url.replace("://", "://user:pass%40word@"))
+    upstream.on("http://provider.invalid/", whole())
+    assert (await ask(proxied, "http://provider.invalid/v1")).startswith(b'{"id"')
+    request = upstream.requests[0]
+    assert request.path == "http://provider.invalid/v1/chat/completions"
+    assert request.header("host") == "provider.invalid"
+    assert request.header("proxy-authorization") == "Basic dXNlcjpwYXNzQHdvcmQ="
+
+
+async def test_a_proxy_that_refuses(make: Make, upstream: Upstream) -> None:
+    """A tunnel that is not made: the provider has read nothing."""
+    proxied = make(proxy=upstream.url)
+    upstream.on("provider.invalid:443", failing(403))
+    with pytest.raises((httpx.ConnectError, httpx.ProxyError)):
+        await ask(proxied, "https://provider.invalid")
+
+
+async def test_many_that_are_cancelled_leave_nothing(
+    door: httpx.AsyncBaseTransport, upstream: Upstream
+) -> None:
+    upstream.on("/", SILENT)
+    tasks = [asyncio.create_task(ask(door, upstream.url)) for _ in range(30)]
+    requests = [await arrived(upstream) for _ in tasks]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for request in requests:
+        assert await asyncio.to_thread(request.left.wait, PATIENCE)
+    upstream.on("/", whole())
+    await ask(door, upstream.url)
