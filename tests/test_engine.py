@@ -16,7 +16,7 @@ from gateway import engine as story
 from gateway.cache.exact import Exact
 from gateway.compose import site
 from gateway.core import jsonio
-from gateway.core.call import Call, Steer
+from gateway.core.call import NO_STEER, Call, Steer
 from gateway.core.entry import Entry, Intent
 from gateway.core.target import Provider
 from gateway.engine import Engine, Reply
@@ -99,11 +99,11 @@ class Stage:
             raise OSError(errno.ENOSPC, "No space left on device: my secret folder")
         self.rows.append(row)
 
-    async def ask(self, body: Body | bytes, **steer: str) -> Reply:
+    async def ask(self, body: Body | bytes, steer: Steer = NO_STEER) -> Reply:
         data = body if isinstance(body, bytes) else jsonio.dumps(body)
         call = Call(
             id="tg-1", dialect="openai-chat", operation="generate", body=data,
-            steer=Steer(**steer), received_at=1e9, started=self.now,
+            steer=steer, received_at=1e9, started=self.now,
         )  # fmt: skip
         return await self.engine.serve(call)
 
@@ -304,7 +304,7 @@ async def test_losses_are_refused_where_the_configuration_says_so(tmp_path: Path
     assert (stage.entry.state, stage.entry.cost) == ("refused", Decimal(0))
     stage.answers = [ok()]
     assert (
-        head(await stage.ask(body, on_loss="drop-and-tell"))["x-tiergate-dropped"] == "temperature"
+        head(await stage.ask(body, Steer(on_loss="drop-and-tell")))["x-tiergate-dropped"] == "temperature"
     )
 
 

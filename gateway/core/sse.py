@@ -10,10 +10,19 @@ _END = re.compile(rb"\n\r?\n")
 
 
 def cut(data: bytes) -> int:
-    """The length of the longest prefix that consists of whole frames; 0 where there is none."""
+    """The length of the longest prefix that consists of whole frames; 0 where there is none.
+
+    A blank line too many belongs to what follows it, so that it does not matter where a read ended.
+    """
     plain = data.rfind(b"\n\n")
     carriage = data.rfind(b"\n\r\n")
-    return max(plain + 2 if plain >= 0 else 0, carriage + 3 if carriage >= 0 else 0)
+    last = max(plain, carriage)
+    if last < 0:
+        return 0
+    before = last - 2 if data[last - 1 : last] == b"\r" else last - 1
+    if data[before : before + 1] == b"\n" and before >= 0:
+        return max((match.end() for match in _END.finditer(data)), default=0)
+    return last + (2 if plain == last else 3)
 
 
 def frames(data: bytes) -> list[bytes]:

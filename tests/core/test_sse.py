@@ -91,3 +91,19 @@ def test_what_was_cut_off_is_read_later_as_if_it_had_come_at_once(
     both = sse.frames(text[:end]) + sse.frames(text[end:])
     payloads = [sse.data(frame) for frame in both]
     assert [p for p in payloads if p] == [p for p in map(sse.data, sse.frames(text)) if p]
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (b"a\n\n\nb", 3),
+        (b"a\n\n\n\nb", 5),
+        (b"a\n\n\n\n\nb", 5),
+        (b"\n\n\nb", 2),
+        (b"a\r\n\r\n\r\nb", 5),
+        (b"a\r\n\r\nb", 5),
+    ],
+)
+def test_a_blank_line_too_many_belongs_to_what_follows(data: bytes, whole: int) -> None:
+    """Else the bytes that go on would depend on where a read ended."""
+    assert sse.cut(data) == whole
