@@ -95,7 +95,9 @@ async def test_one_lab_must_be_on(tmp_path: Path) -> None:
         for name in ("acme", "other"):
             value["providers"][name]["accounts"] = {"main": f"${{{name.upper()}_KEY}}"}
 
-    with pytest.raises(ConfigError, match=r"no lab is on \(acme: set ACME_KEY, other: set OTHER_KEY\)"):
+    with pytest.raises(
+        ConfigError, match=r"no lab is on \(acme: set ACME_KEY, other: set OTHER_KEY\)"
+    ):
         await started(build(tmp_path, off), tmp_path)
 
 

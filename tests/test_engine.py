@@ -304,7 +304,8 @@ async def test_losses_are_refused_where_the_configuration_says_so(tmp_path: Path
     assert (stage.entry.state, stage.entry.cost) == ("refused", Decimal(0))
     stage.answers = [ok()]
     assert (
-        head(await stage.ask(body, Steer(on_loss="drop-and-tell")))["x-tiergate-dropped"] == "temperature"
+        head(await stage.ask(body, Steer(on_loss="drop-and-tell")))["x-tiergate-dropped"]
+        == "temperature"
     )
 
 

@@ -66,6 +66,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: dict[str, float] = {}
     """Seconds by name of a timer, in place of the tier's."""
     proxy: str | None = None
+    transport: Literal["own", "stock"] = "own"
+    """`stock` where something unusual stands before the provider: HTTP/2 only, a SOCKS proxy."""
     command: tuple[str, ...] = ()
     """A local engine that the gateway starts once, watches and stops."""
     on: bool = True

@@ -112,6 +112,7 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
             if seconds is not None
         },
         proxy=part.proxy or None,
+        transport=part.transport,
         command=tuple(part.command),
         on=not why,
         why=why,

@@ -136,6 +136,8 @@ class ProviderPart(Part):
     refuses: Words = []
     timeouts: TimersPart = TimersPart()
     proxy: Annotated[str | None, Field(repr=False)] = None
+    transport: Literal["own", "stock"] = "own"
+    """`stock` is slower and speaks HTTP/2 and SOCKS (with the extras of these names)."""
     command: list[str] = []
     """A local engine, started once, watched and stopped; its address replaces `base_url`."""
     start: Literal["always", "alone"] = "always"

@@ -11,10 +11,13 @@ import msgspec
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Auth, Provider, Timers
-from gateway.upstream.transport import Transport
+from gateway.upstream.http1 import StaleConnection, Transport
+from gateway.upstream.stock import stock
 
 type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
 """Gives the transport of a provider: what stands behind the door."""
+
+type Fields = list[tuple[bytes, bytes]]
 
 _AUTH: Mapping[Auth, Callable[[str], tuple[str, str]]] = {
     "bearer": lambda secret: ("authorization", f"Bearer {secret}"),
@@ -58,9 +61,9 @@ class Client:
     """Sends calls to providers. One for the life of the gateway."""
 
     def __init__(self, transports: Transports | None = None, *, hop: str = "1") -> None:
-        self._transports = transports or _Stock()
+        self._transports = transports or _Doors()
         self._made: dict[str, httpx.AsyncBaseTransport] = {}
-        self._prepared: dict[tuple[str, str], tuple[httpx.URL, list[tuple[str, str]]]] = {}
+        self._prepared: dict[tuple[str, str], tuple[httpx.URL, Fields]] = {}
         self._hop = hop
         self.bases: dict[str, str] = {}
         """Where local engines answer, by provider: the start of doors that are only a path."""
@@ -81,18 +84,24 @@ class Client:
         clock at most.
         """
         url, fixed = self._prepare(provider, account, dialect)
+        fields = [*fixed, (b"content-length", b"%d" % len(body))]
+        for name, value in headers.items():
+            fields.append((name.encode("ascii"), value.encode("ascii")))
         request = httpx.Request(
             "POST",
             url,
-            headers=[*fixed, *headers.items()] if headers else fixed,
-            content=body,
+            headers=fields,
+            stream=httpx.ByteStream(body),
             extensions={"timeout": {"connect": timers.connect}},
         )
         transport = self._transport(provider)
         limit = min(asyncio.get_running_loop().time() + timers.headers, deadline)
         try:
             async with asyncio.timeout_at(limit):
-                response = await transport.handle_async_request(request)
+                try:
+                    response = await transport.handle_async_request(request)
+                except StaleConnection:  # once: then it was not the connection
+                    response = await transport.handle_async_request(request)
         except TimeoutError:
             message = f"{provider.name} did not answer in time."
             raise _problem("upstream_timeout", message, "maybe") from None
@@ -114,7 +123,7 @@ class Client:
 
     def _prepare(
         self, provider: Provider, account: Account, dialect: str
-    ) -> tuple[httpx.URL, list[tuple[str, str]]]:
+    ) -> tuple[httpx.URL, Fields]:
         """URL and headers of an account's requests, made once."""
         door = provider.doors[dialect]
         if door.startswith("/"):
@@ -127,7 +136,8 @@ class Client:
             fixed = [("host", host), *_FIXED, (HOP, self._hop), *provider.headers.items()]
             if account.secret and provider.auth != "none":
                 fixed.append(_AUTH[provider.auth](account.secret))
-            ready = self._prepared[where] = (url, fixed)
+            fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in fixed]
+            ready = self._prepared[where] = (url, fields)
         return ready
 
     def _transport(self, provider: Provider) -> httpx.AsyncBaseTransport:
@@ -143,15 +153,19 @@ class Client:
         self._made.clear()
 
 
-class _Stock:
-    """One stock transport for all providers, and one more for each proxy."""
+class _Doors:
+    """One transport of our own for all, one more for each proxy; a stock one where asked."""
 
     def __init__(self) -> None:
         self._by_proxy: dict[str | None, Transport] = {}
 
     def __call__(self, provider: Provider) -> httpx.AsyncBaseTransport:
         proxy = provider.proxy or _environment_proxy(next(iter(provider.doors.values()), ""))
-        return self._by_proxy.setdefault(proxy, Transport(proxy=proxy))
+        if provider.transport == "stock" or (proxy or "").startswith("socks"):
+            return stock(proxy=proxy)  # its limit is for all hosts: one for each provider
+        if proxy not in self._by_proxy:
+            self._by_proxy[proxy] = Transport(proxy=proxy)
+        return self._by_proxy[proxy]
 
 
 def _environment_proxy(url: str) -> str | None:

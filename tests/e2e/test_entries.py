@@ -73,6 +73,8 @@ WHOLE = [
     Case("200 with an error", failing(200), 502, "failed", "upstream_error"),
     Case("200 with nothing", Answer(length=0), 502, "failed", "upstream_error"),
     Case("no head in time", SILENT, 504, "failed", "upstream_timeout", timer="headers"),
+    Case("the whole time is up", HALF_STALLED, 504, "failed", "upstream_timeout", timer="total"),
+    Case("the whole time is up, no head", SILENT, 504, "failed", "upstream_timeout", timer="total"),
     Case("stalled in its body", HALF_STALLED, 504, "failed", "upstream_timeout", timer="idle"),
 ]
 STREAMED = [
@@ -94,6 +96,7 @@ STREAMED = [
     Case("error after content", stream(HEL, b'data: {"error":{"message":"no"}}\n\n'), 200, "aborted", "upstream_error", "upstream"),
     Case("no head in time", SILENT, 504, "failed", "upstream_timeout", timer="headers"),
     Case("no content in time", stream(ROLE, end="stall"), 504, "failed", "upstream_timeout", timer="first_content"),
+    Case("the whole time is up", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="total"),
     Case("nothing more in time", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="idle"),
 ]  # fmt: skip
 CASES = [

@@ -6,11 +6,12 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing, suppress
+from typing import Any
 
 import httpx
 import pytest
 
-from gateway.upstream import http1, transport
+from gateway.upstream import http1
 from tests.e2e.upstream import (
     DROPPED,
     PATIENCE,
@@ -32,12 +33,12 @@ type Make = Callable[..., httpx.AsyncBaseTransport]
 BODY = b'{"messages":[]}'
 
 
-@pytest.fixture(params=[transport.Transport, http1.Transport], ids=["aiohttp", "own"])
-async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
+@pytest.fixture
+async def make() -> AsyncIterator[Make]:
     made: list[httpx.AsyncBaseTransport] = []
 
-    def make(**options: object) -> httpx.AsyncBaseTransport:
-        made.append(request.param(**options))
+    def make(**options: Any) -> httpx.AsyncBaseTransport:
+        made.append(http1.Transport(**options))
         return made[-1]
 
     yield make

@@ -1,0 +1,1 @@
+"""Tests of what builds and composes the containers; none needs an engine."""

@@ -1,0 +1,93 @@
+"""What the Dockerfile and the compose file say, as values."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.settings import yaml
+from gateway.settings.yaml import Value
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the Dockerfile: its steps in order, continued lines joined."""
+
+    base: str
+    name: str
+    steps: tuple[tuple[str, str], ...]
+    """Instruction and what follows it."""
+
+    def all(self, word: str) -> list[str]:
+        return [rest for instruction, rest in self.steps if instruction == word]
+
+    def one(self, word: str) -> str:
+        """What follows an instruction that stands once. Raises ValueError where it does not."""
+        (rest,) = self.all(word)
+        return rest
+
+    @property
+    def env(self) -> dict[str, str]:
+        return dict(word.split("=", 1) for rest in self.all("ENV") for word in rest.split())
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def stages() -> list[Stage]:
+    """The stages of the Dockerfile."""
+    lines = [line for line in text("Dockerfile").splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    found: list[Stage] = []
+    for line in joined.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            base, _, name = rest.partition(" AS ")
+            found.append(Stage(base, name, ()))
+        elif word and found:
+            last = found[-1]
+            found[-1] = Stage(last.base, last.name, (*last.steps, (word, rest)))
+    return found
+
+
+def probe(stage: Stage) -> list[str]:
+    """The command of a stage's HEALTHCHECK, word by word."""
+    words = json.loads(stage.one("HEALTHCHECK").partition("CMD ")[2])
+    assert isinstance(words, list)
+    return [str(word) for word in words]
+
+
+def compose() -> dict[str, Value]:
+    """The compose file."""
+    return mapping(yaml.read(text("docker-compose.yml"), "docker-compose.yml").value)
+
+
+def services() -> dict[str, dict[str, Value]]:
+    return {name: mapping(value) for name, value in mapping(compose()["services"]).items()}
+
+
+def gateways() -> dict[str, dict[str, Value]]:
+    """The services that are built here."""
+    return {name: service for name, service in services().items() if "build" in service}
+
+
+def environment(service: dict[str, Value]) -> dict[str, str | None]:
+    """Variables of a service; None where the shell or .env gives the value."""
+    found: dict[str, str | None] = {}
+    for item in words(service["environment"]):
+        name, given, value = item.partition("=")
+        found[name] = value if given else None
+    return found
+
+
+def mapping(value: Value) -> dict[str, Value]:
+    assert isinstance(value, dict)
+    return value
+
+
+def words(value: Value) -> list[str]:
+    assert isinstance(value, list)
+    return [str(item) for item in value]

@@ -1,0 +1,196 @@
+"""The compose file: a gateway that this machine alone reaches, beside a Redis that keeps what counts."""
+
+import re
+import socket
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import redis
+
+from gateway.settings import environ
+from gateway.settings.load import Source, find, load
+from gateway.settings.yaml import Value
+from tests.conftest import _program
+from tests.containers import files
+from tests.containers.files import ROOT
+
+FINAL = files.stages()[-1]
+
+
+def shipped(variables: dict[str, str]) -> Source:
+    return load(find(str(ROOT / "config" / "gateway.yaml"), {}), variables)
+
+
+def names(value: Value) -> set[str]:
+    """Variables that the strings of a configuration are made from."""
+    if isinstance(value, dict):
+        return {name for item in value.values() for name in names(item)}
+    if isinstance(value, list):
+        return {name for item in value for name in names(item)}
+    return set(environ.names(value)) if isinstance(value, str) else set()
+
+
+def ports() -> list[tuple[str, str]]:
+    """Every published port, with its service."""
+    return [
+        (name, port)
+        for name, service in files.services().items()
+        for port in files.words(service.get("ports", []))
+    ]
+
+
+@pytest.mark.parametrize(("name", "port"), ports())
+def test_every_published_port_is_of_this_machine_alone(name: str, port: str) -> None:
+    assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+:-\d+\}:8484", port)
+
+
+def test_each_gateway_publishes_a_port_of_its_own_and_redis_none() -> None:
+    assert sorted(name for name, _ in ports()) == sorted(files.gateways())
+    assert len({port for _, port in ports()}) == len(ports())
+
+
+@pytest.mark.parametrize("name", files.gateways())
+def test_a_gateway_may_listen_where_the_published_port_leads(name: str) -> None:
+    """On all addresses of the container, which open keys refuse unless told otherwise."""
+    given = {key: value for key, value in _given(name).items() if value is not None}
+    server = shipped(given).config.server
+    assert (server.host, server.open) == ("0.0.0.0", True)
+    (port,) = [port for service, port in ports() if service == name]
+    assert port.endswith(f":{server.port}")
+
+
+def _given(name: str) -> dict[str, str | None]:
+    return files.environment(files.gateways()[name])
+
+
+@pytest.mark.parametrize("name", files.gateways())
+def test_a_gateway_waits_for_a_healthy_redis_and_uses_it(name: str) -> None:
+    service = files.gateways()[name]
+    waits = files.mapping(service["depends_on"])
+    assert waits == {"redis": {"condition": "service_healthy"}}
+    assert str(_given(name)["REDIS_URL"]).startswith("redis://redis:6379/")
+
+
+def test_gateways_do_not_share_a_database_or_a_folder() -> None:
+    places = [
+        (_given(name)["REDIS_URL"], files.words(service["volumes"])[0])
+        for name, service in files.gateways().items()
+    ]
+    assert len({url for url, _ in places}) == len({volume for _, volume in places}) == len(places)
+
+
+@pytest.mark.parametrize("name", files.gateways())
+def test_what_a_gateway_writes_is_in_a_volume_and_nothing_else_is_writable(name: str) -> None:
+    service = files.gateways()[name]
+    volume, _, folder = files.words(service["volumes"])[0].partition(":")
+    assert volume in files.mapping(files.compose()["volumes"])
+    assert folder == FINAL.env["TIERGATE_DATA"]
+    assert _given(name).get("TIERGATE_DATA", folder) == folder
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "user", "cap_add", "network_mode"} & set(service)
+
+
+@pytest.mark.parametrize("name", files.gateways())
+def test_a_gateway_has_time_to_finish_its_calls(name: str) -> None:
+    (grace,) = re.findall(r"timeout_graceful_shutdown=(\d+)", files.text("gateway/cli/serve.py"))
+    given = str(files.gateways()[name]["stop_grace_period"])
+    assert int(given.removesuffix("s")) > int(grace)
+
+
+@pytest.mark.parametrize("name", files.gateways())
+def test_a_gateway_keeps_the_health_check_of_its_image(name: str) -> None:
+    assert "healthcheck" not in files.gateways()[name]
+    assert FINAL.one("HEALTHCHECK")
+
+
+def test_every_credential_and_address_of_the_shipped_configuration_can_be_given() -> None:
+    assert names(shipped({}).raw) - set(_given("gateway")) == set()
+
+
+def test_every_variable_that_is_passed_on_is_explained() -> None:
+    explained = set(re.findall(r"[A-Z][A-Z0-9_]{2,}", files.text(".env.example")))
+    passed = {name for name, value in _given("gateway").items() if value is None}
+    assert passed - explained == set()
+
+
+def test_a_dot_env_is_read_where_there_is_one() -> None:
+    assert files.gateways()["gateway"]["env_file"] == [{"path": ".env", "required": False}]
+
+
+def test_no_secret_stands_in_it() -> None:
+    for service in files.gateways().values():
+        given = {name for name, value in files.environment(service).items() if value is not None}
+        assert not [name for name in given if re.search(r"KEY|SECRET|TOKEN", name)]
+
+
+def test_the_local_model_is_a_profile_with_the_extra_of_that_name() -> None:
+    extras = tomllib.loads(files.text("pyproject.toml"))["project"]["optional-dependencies"]
+    plain, variant = (files.gateways()[name] for name in ("gateway", "local-model"))
+    assert "profiles" not in plain
+    assert plain["build"] == "."
+    assert variant["profiles"] == ["local-model"]
+    build = files.mapping(variant["build"])
+    assert files.mapping(build["args"])["EXTRAS"] in extras
+    assert plain["image"] != variant["image"]
+
+
+def test_no_provider_key_makes_the_local_model_step_aside() -> None:
+    assert "env_file" not in files.gateways()["local-model"]
+    assert not [name for name, value in _given("local-model").items() if value is None]
+
+
+def test_redis_starts_with_these_options_and_evicts_only_what_expires(tmp_path: Path) -> None:
+    """A real server reads the very words of the compose file."""
+    program = _program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    name, *options = files.words(files.services()["redis"]["command"])
+    assert name == "redis-server"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    here = ["--bind 127.0.0.1", f"--port {port}", f"--dir {tmp_path}"]
+    with subprocess.Popen(
+        [program, *options, *here], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        try:
+            assert server.stdout
+            said = ""
+            for line in server.stdout:
+                said += line
+                if "Ready to accept connections" in line:
+                    break
+            else:
+                pytest.fail(f"it did not start:\n{said}")
+            client = redis.Redis(port=port)
+            settings = client.config_get(
+                "maxmemory", "maxmemory-policy", "appendonly", "appendfsync", "save"
+            )
+            client.close()
+        finally:
+            server.terminate()
+            server.communicate(timeout=30)
+    assert settings == {
+        "maxmemory": str(256 * 1024 * 1024),
+        "maxmemory-policy": "volatile-lru",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+    }
+
+
+def test_what_redis_keeps_is_in_a_volume_and_its_health_is_checked() -> None:
+    service = files.services()["redis"]
+    (volume,) = files.words(service["volumes"])
+    assert volume.partition(":")[0] in files.mapping(files.compose()["volumes"])
+    assert volume.endswith(":/data")
+    test = files.words(files.mapping(service["healthcheck"])["test"])
+    assert test == ["CMD-SHELL", "redis-cli ping | grep -qx PONG"]
+
+
+def test_images_are_named_without_a_host() -> None:
+    for service in files.services().values():
+        assert not re.search(r"[.:][^/]*/", str(service["image"]))

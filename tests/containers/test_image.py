@@ -1,0 +1,228 @@
+"""The Dockerfile: a small image that runs as nobody in particular and says how it is."""
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from gateway.settings.load import find, load
+from tests.containers import files
+from tests.containers.files import ROOT, Stage
+
+BUILD, FINAL = files.stages()
+"""Two stages; a third one would have to be thought about here."""
+
+CONFIG = """\
+version: 1
+providers:
+  mine: {base_url: "http://127.0.0.1:9/v1", dialects: {openai-chat: /chat/completions}, auth: none}
+labs:
+  mine: {fast: [{model: m}], smart: [{model: m}], reasoning: [{model: m}]}
+models:
+  m: {context: 4096, price: {input: 0, output: 0}}
+"""
+
+
+def project() -> dict[str, dict[str, dict[str, object]]]:
+    return tomllib.loads(files.text("pyproject.toml"))
+
+
+def syncs() -> list[list[str]]:
+    """Each `uv sync` of the Dockerfile, word by word."""
+    return [shlex.split(run) for run in BUILD.all("RUN") if "uv sync" in run]
+
+
+def test_both_stages_stand_on_the_same_official_slim_python() -> None:
+    assert BUILD.base == FINAL.base == "python:${PYTHON}-slim"
+
+
+def test_the_default_python_is_one_the_project_takes() -> None:
+    given = re.search(r"^ARG PYTHON=3\.(\d+)$", files.text("Dockerfile"), re.MULTILINE)
+    assert given
+    least = str(project()["project"]["requires-python"]).removeprefix(">=3.")
+    assert int(given[1]) >= int(least)
+
+
+def test_it_syncs_as_setup_does_but_for_editing() -> None:
+    (line,) = re.findall(r"^set -- (sync .*)$", files.text("scripts/setup"), re.MULTILINE)
+    first, last = syncs()
+    assert set(line.split()) < set(first)
+    assert set(line.split()) < set(last)
+    assert "--no-install-project" in first
+    assert "--no-editable" in last, "else the code would have to stand beside the environment"
+
+
+def test_only_the_named_extra_is_added() -> None:
+    assert BUILD.all("ARG") == FINAL.all("ARG") == ['EXTRAS=""']
+    for words in syncs():
+        assert "${EXTRAS:+--extra" in words
+        assert not {"--all-extras", "--extra", "--group", "--all-groups"} & set(words)
+
+
+def test_the_final_stage_takes_the_environment_and_the_configuration_alone() -> None:
+    app = BUILD.one("WORKDIR")
+    assert FINAL.all("COPY") == [
+        f"--from={BUILD.name} {app}/{part} {app}/{part}" for part in (".venv", "config")
+    ]
+    assert FINAL.env["PATH"].split(":")[0] == f"{app}/.venv/bin"
+    assert FINAL.one("WORKDIR") == app, "the configuration is found from here"
+
+
+def test_no_build_tool_is_put_into_the_final_stage() -> None:
+    ran = " ".join(FINAL.all("RUN"))
+    installed = re.findall(r"apt-get install ([^&]*)", ran)
+    assert [words.split()[-1] for words in installed] == ["libgomp1"]
+    assert not re.search(r"\b(uv|pip|gcc|git|curl|wget|build-essential)\b", ran)
+    assert "rm -rf /var/lib/apt/lists/*" in ran
+
+
+def test_only_what_is_copied_reaches_the_build() -> None:
+    ignored = [line for line in files.text(".dockerignore").splitlines() if line[:1] != "#"]
+    assert ignored[0] == "*"
+    let_in = {line[1:] for line in ignored if line.startswith("!")}
+    copied = {source for rest in BUILD.all("COPY") for source in rest.split()[:-1]}
+    assert copied == let_in
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+
+
+def test_what_the_project_is_packed_from_is_copied() -> None:
+    copied = {source for rest in BUILD.all("COPY") for source in rest.split()[:-1]}
+    tables = tomllib.loads(files.text("pyproject.toml"))
+    packed = tables["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    named = [tables["project"]["readme"], *tables["project"]["license-files"]]
+    assert {*packed, *named, "pyproject.toml", "uv.lock"} == copied
+
+
+def test_it_runs_as_a_user_by_number_that_owns_the_data_folder() -> None:
+    user, _, group = FINAL.one("USER").partition(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    data = FINAL.env["TIERGATE_DATA"]
+    assert json.loads(FINAL.one("VOLUME")) == [data]
+    made = " ".join(FINAL.all("RUN"))
+    assert f"--uid {user} " in made
+    assert f"install -d -o {user} -g {group} -m 0700 {data}" in made
+    instructions = [word for word, _ in FINAL.steps]
+    assert "RUN" not in instructions[instructions.index("USER") :], "what it runs is root's"
+
+
+def test_it_starts_the_command_that_the_project_installs() -> None:
+    (program,) = json.loads(FINAL.one("ENTRYPOINT"))
+    assert program in project()["project"]["scripts"]
+    assert json.loads(FINAL.one("CMD")) == ["serve"]
+    assert FINAL.one("STOPSIGNAL") == "SIGTERM"
+
+
+def test_it_does_not_decide_where_to_listen() -> None:
+    assert [name for name in FINAL.env if name.startswith("TIERGATE_")] == ["TIERGATE_DATA"]
+
+
+def test_the_exposed_port_is_the_shipped_one() -> None:
+    config = load(find(str(ROOT / "config" / "gateway.yaml"), {}), {}).config
+    assert FINAL.one("EXPOSE") == str(config.server.port)
+    assert f"or {config.server.port})" in files.probe(FINAL)[-1]
+
+
+def test_zone_data_is_looked_for_when_it_is_built() -> None:
+    assert any("zoneinfo.ZoneInfo(" in run for run in FINAL.all("RUN"))
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "docker-compose.yml", "scripts/containers"])
+def test_no_package_registry_is_named(name: str) -> None:
+    assert not re.search(r"pypi|pythonhosted|deb\.debian|ghcr|quay\.io|index-url", files.text(name))
+
+
+def check(stage: Stage, port: int) -> int:
+    """Exit status of the HEALTHCHECK, with a proxy in the environment that leads nowhere."""
+    program, *rest = files.probe(stage)
+    assert program == "python"
+    nowhere = "http://127.0.0.1:9"
+    environ = {**os.environ, "TIERGATE_SERVER__PORT": str(port), "HTTP_PROXY": nowhere}
+    environ["http_proxy"] = nowhere
+    ran = subprocess.run(
+        [sys.executable, *rest], env=environ, capture_output=True, timeout=30, check=False
+    )
+    return ran.returncode
+
+
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+@contextmanager
+def running(folder: Path, port: int) -> Iterator[None]:
+    """The gateway, serving on a port of loopback."""
+    config = folder / "gateway.yaml"
+    config.write_text(CONFIG, encoding="utf-8")
+    environ = {**os.environ, "TIERGATE_DATA": str(folder / "data"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "gateway", "--config", str(config), "serve"]
+    with subprocess.Popen(
+        [*command, "--port", str(port)],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            said = ""
+            for line in process.stdout:
+                said += line
+                if f":{port}" in line:
+                    break
+            else:
+                pytest.fail(f"it did not start:\n{said}")
+            yield
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+def test_the_health_check_passes_beside_a_running_gateway_and_fails_without(tmp_path: Path) -> None:
+    port = free()
+    with running(tmp_path, port):
+        assert check(FINAL, port) == 0
+    assert check(FINAL, port) != 0
+
+
+def test_the_health_check_fails_where_the_answer_is_no() -> None:
+    class No(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(503)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), No) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert check(FINAL, server.server_port) == 1
+        thread.join(timeout=30)
+
+
+def test_the_script_says_in_one_line_that_no_engine_is_here(tmp_path: Path) -> None:
+    for program in ("dirname", "id", "sed"):
+        (tmp_path / program).symlink_to(next(Path("/").glob(f"*/bin/{program}"), f"/bin/{program}"))
+    ran = subprocess.run(
+        ["/bin/sh", str(ROOT / "scripts" / "containers")],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    said = "containers: not run: no engine (docker or podman) is running here\n"
+    assert (ran.stdout, ran.stderr, ran.returncode) == (said, "", 0)
