@@ -15,7 +15,8 @@ import msgspec
 from gateway.cache.exact import Exact
 from gateway.core.target import Provider
 from gateway.dialects import DIALECTS
-from gateway.dialects.openai_chat.effort import STYLES
+from gateway.dialects.anthropic_messages import effort as messages
+from gateway.dialects.openai_chat import effort as chat
 from gateway.engine import Engine
 from gateway.ledger.journal import Journal, JournalError
 from gateway.ledger.recovery import recover
@@ -52,7 +53,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 def site(source: Source, now: datetime) -> Site:
     """Check and build a configuration. Raises ConfigError with every mistake."""
-    mistakes = check.errors(source, frozenset(DIALECTS), frozenset(STYLES))
+    styles = frozenset({*chat.STYLES, *messages.STYLES})
+    mistakes = check.errors(source, frozenset(DIALECTS), styles)
     mistakes += _zone(source)
     rules = Rules()
     try:

@@ -18,7 +18,7 @@ from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
-from gateway.dialects import DIALECTS, Body, Dialect, Watch
+from gateway.dialects import OPERATIONS, Body, Dialect, Watch
 from gateway.routing import features
 from gateway.routing.decide import Router, decide
 from gateway.telemetry.log import Log, where
@@ -68,7 +68,7 @@ class Engine:
 
     async def serve(self, call: Call) -> Reply:
         """Answer a call. Never raises but for cancellation; every path leaves one final entry."""
-        dialect = DIALECTS[call.dialect]
+        dialect = OPERATIONS[call.dialect, call.operation]
         tally = Tally(call, self.router.catalogue.version)
         try:
             return await self._serve(call, dialect, tally)
@@ -81,12 +81,12 @@ class Engine:
             problem = self._bug(error, tally)
         if not tally.closed:
             state: State = "failed" if tally.attempts else "refused"
-            self._close(tally, state, problem.http_status, problem=problem.kind)
+            self._close(tally, state, dialect.status(problem), problem=problem.kind)
         return refusal(problem, dialect, call.id, self._told(tally))
 
     def explain(self, call: Call) -> tuple[Decision, Plan]:
         """The decision and plan of a call, without calling anybody. Raises ProblemError."""
-        dialect = DIALECTS[call.dialect]
+        dialect = OPERATIONS[call.dialect, call.operation]
         prompt = dialect.read(call.body).prompt
         seen = features.read(prompt, call.dialect, call.key, call.steer)
         return decide(self.router, seen, dialect)
@@ -341,10 +341,13 @@ async def _frames(begun: Begun, watch: Watch) -> AsyncIterator[bytes]:
 
     Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
     """
-    if begun.first:
-        yield begun.first
-    if begun.rest is not None:
-        async for data in begun.rest:
+    first, rest = begun.first, begun.rest
+    if watch.problem is not None:
+        first, rest = without(begun.account, first), None
+    if first:
+        yield first
+    if rest is not None:
+        async for data in rest:
             ready = watch.feed(data)
             if watch.problem is not None:
                 ready = without(begun.account, ready)
@@ -383,7 +386,7 @@ def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Rep
     if problem.retry_after is not None:
         seconds = min(max(1, math.ceil(problem.retry_after)), 60)
         head.append((b"retry-after", b"%d" % seconds))
-    return Reply(status=problem.http_status, headers=head, body=dialect.problem(problem))
+    return Reply(status=dialect.status(problem), headers=head, body=dialect.problem(problem))
 
 
 def _ascii(text: str) -> bytes:

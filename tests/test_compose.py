@@ -1,5 +1,6 @@
 """A configuration becomes a gateway: what is chosen, what is refused, what is left from before."""
 
+import asyncio
 import hashlib
 import sqlite3
 from contextlib import closing
@@ -143,6 +144,32 @@ async def test_what_was_written_is_in_the_store_when_it_stops(tmp_path: Path) ->
     gateway.journal.write(ENTRY)
     await gateway.stop()
     assert stored(tmp_path) == [("tg-2", "refused")]
+
+
+async def test_work_beside_calls_goes_on_after_a_failure(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = []
+    gateway = Gateway(
+        build(tmp_path),
+        {"TIERGATE_DATA": str(tmp_path / "data")},
+        lambda event, **fields: rows.append({"event": event, **fields}),
+    )
+    times = 0
+    enough = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        nonlocal times
+        times += 1
+        if times == 3:
+            loop.call_soon_threadsafe(enough.set)
+        raise KeyError("my secret")
+
+    task = asyncio.create_task(gateway._every(0, work))
+    await enough.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await gateway.stop()
+    assert rows[:2] == [{"event": "ledger", "error": "KeyError"}] * 2
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:

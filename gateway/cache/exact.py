@@ -31,7 +31,8 @@ _SPARE = 4096
 _PER_CALL = frozenset(
     {
         "idempotency-key", "traceparent", "tracestate", "user-agent", "x-request-id",
-        "x-grok-conv-id", "x-session-affinity", "x-session-id",
+        "x-grok-conv-id", "x-session-affinity", "x-session-id", "x-claude-code-session-id",
+        "x-claude-code-agent-id", "x-claude-code-parent-agent-id",
     }
 )  # fmt: skip
 """Headers that name a call or a session, or its client; all others may change the answer."""

@@ -45,8 +45,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     dialect: Dialect
     operation: str
-    """What is asked: "generate"."""
+    """What is asked: "generate", "count_tokens"."""
     body: bytes
+    query: str = ""
+    """What of the query string goes on to a provider."""
     headers: dict[str, str] = {}
     """Client headers that go on to a provider, names in lower case."""
     key: Key = OPEN

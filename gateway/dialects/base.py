@@ -74,6 +74,17 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """One wire format."""
 
     name: str
+    path: str
+    """Where clients send it."""
+    operation: str = "generate"
+    tail: str = ""
+    """What an operation adds to a provider's door."""
+    queries: frozenset[str] = frozenset()
+    """Query strings that go on to a provider."""
+    headers: frozenset[bytes]
+    """Client headers that mean something to its providers, in lower case; others stay here."""
+    defaults: dict[str, str] = {}
+    """Headers that a provider wants, where the client sends none of that name."""
     features: frozenset[str]
     """Members that change what the answer is: a target that refuses one is skipped."""
     read: Callable[[bytes], Body]
@@ -91,5 +102,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """An error body."""
     problem_frame: Callable[[Problem], bytes]
     """An error inside a stream that has begun."""
+    status: Callable[[Problem], int]
+    """The HTTP status of an error."""
+    unfit: Callable[[Prompt, Target], str]
+    """Why a model cannot be asked this in this dialect; empty where it can."""
     read_problem: Callable[[int, bytes, float | None], Problem]
     """A provider's error: status, body, seconds of Retry-After."""

@@ -12,7 +12,7 @@ from gateway.compose import Gateway
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.problem import Problem, ProblemError
-from gateway.dialects import DIALECTS, OPENAI_CHAT
+from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, OPERATIONS, Dialect
 from gateway.engine import refusal
 from gateway.http import edge, models
 from gateway.http.edge import Receive, Scope, Send
@@ -36,7 +36,7 @@ class App(FastAPI):
             redoc_url=None,
             lifespan=_lifespan(gateway),
         )
-        self._hot = {"/v1/chat/completions": Generate(gateway, OPENAI_CHAT.name)}
+        self._hot = {one.path: Generate(gateway, one) for one in OPERATIONS.values()}
         _routes(self, gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,10 +92,11 @@ def _routes(app: App, gateway: Gateway) -> None:
             raise ProblemError(Problem(kind="invalid_request", message=message, param="dialect"))
         most = gateway.site.source.config.server.max_body
         data = await edge.body(request.receive, head.length, most)
-        call = edge.call(dialect, head, caller, data, edge.new_id())
+        call = edge.call(DIALECTS[dialect], head, caller, data, edge.new_id())
         return _json(explain.view(*gateway.engine.explain(call)))
 
     @app.head("/", include_in_schema=False)
+    @app.head("/api/hello", include_in_schema=False)
     @app.head("/ready", include_in_schema=False)
     @app.head("/health", include_in_schema=False)
     @app.get("/ready", summary="Whether calls can be served")
@@ -104,35 +105,41 @@ def _routes(app: App, gateway: Gateway) -> None:
         return _json({"status": "ok", "version": VERSION, "config": catalogue.version})
 
     @app.exception_handler(ProblemError)
-    async def refused(_: Request, error: ProblemError) -> Response:
-        return _problem(error.problem)
+    async def refused(request: Request, error: ProblemError) -> Response:
+        return _problem(error.problem, request.url.path)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
         path = request.url.path[:200]
         if error.status_code == _NOT_ALLOWED:
             return _not_allowed(request.method, path, (error.headers or {}).get("Allow", ""))
-        message = f"There is nothing at {path}. Calls go to POST /v1/chat/completions."
-        return _problem(Problem(kind="not_found", message=message))
+        doors = " or ".join(one.path for one in DIALECTS.values())
+        message = f"There is nothing at {path}. Calls go to POST {doors}."
+        return _problem(Problem(kind="not_found", message=message), path)
 
     @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> Response:
+    async def failed(request: Request, error: Exception) -> Response:
         gateway.log("bug", error=where(error))
         message = "The gateway failed on this request; its log has the reason."
-        return _problem(Problem(kind="internal", message=message))
+        return _problem(Problem(kind="internal", message=message), request.url.path)
 
 
 def _not_allowed(method: str, path: str, allowed: str) -> Response:
     message = f"{method} is not allowed on {path}." + (allowed and f" It takes {allowed}.")
-    return _problem(Problem(kind="method_not_allowed", message=message), allow=allowed)
+    return _problem(Problem(kind="method_not_allowed", message=message), path, allow=allowed)
 
 
 def _json(value: object) -> Response:
     return Response(jsonio.dumps(value), media_type="application/json")
 
 
-def _problem(problem: Problem, allow: str = "") -> Response:
-    reply = refusal(problem, OPENAI_CHAT, edge.new_id(), [])
+def _dialect(path: str) -> Dialect:
+    """The dialect that whoever asks for a path speaks."""
+    return ANTHROPIC_MESSAGES if path.startswith(ANTHROPIC_MESSAGES.path) else OPENAI_CHAT
+
+
+def _problem(problem: Problem, path: str, allow: str = "") -> Response:
+    reply = refusal(problem, _dialect(path), edge.new_id(), [])
     headers = {name.decode(): value.decode() for name, value in reply.headers}
     if allow:
         headers["allow"] = allow

@@ -2,11 +2,12 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from gateway.core.call import NO_STEER, Call, Key, Steer
 from gateway.core.problem import Kind, Problem, ProblemError
+from gateway.dialects import Dialect
 from gateway.limits.keys import Keys
 from gateway.upstream.client import HOP
 
@@ -15,13 +16,6 @@ type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
-_FORWARDED = frozenset(
-    {
-        b"openai-beta", b"idempotency-key", b"x-session-id", b"x-session-affinity",
-        b"x-grok-conv-id", b"traceparent", b"tracestate",
-    }
-)  # fmt: skip
-"""Client headers that mean something to providers; all others stay here."""
 _SECRETS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
 _STEER = b"x-tiergate-"
 _HOP = HOP.encode()
@@ -45,9 +39,14 @@ class Head:
 
     __slots__ = ("forwarded", "length", "secret", "steer")
 
-    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        headers: Sequence[tuple[bytes, bytes]],
+        forwarded: frozenset[bytes] = frozenset(),
+        defaults: Mapping[str, str] = {},
+    ) -> None:
         """Read headers. Raises ProblemError: loop, media_type, invalid_request."""
-        self.forwarded: dict[str, str] = {}
+        self.forwarded: dict[str, str] = dict(defaults)
         self.length: int | None = None
         found: dict[bytes, bytes] = {}
         steer: dict[str, str] = {}
@@ -56,7 +55,7 @@ class Head:
             size += len(name) + len(value)
             if name in _SECRETS:
                 found[name] = value
-            elif name in _FORWARDED:
+            elif name in forwarded:
                 if not value.isascii():
                     raise _refuse("invalid_request", f"The header {name.decode()} is not ASCII.")
                 self.forwarded[name.decode()] = value.decode()
@@ -137,13 +136,16 @@ def _too_large(most: int) -> ProblemError:
     return ProblemError(Problem(kind="request_too_large", message=message))
 
 
-def call(dialect: str, head: Head, key: Key, data: bytes, call_id: str) -> Call:
+def call(
+    dialect: Dialect, head: Head, key: Key, data: bytes, call_id: str, query: str = ""
+) -> Call:
     """The Call of a request that was read whole."""
     return Call(
         id=call_id,
-        dialect=dialect,
-        operation="generate",
+        dialect=dialect.name,
+        operation=dialect.operation,
         body=data,
+        query=query if query in dialect.queries else "",
         headers=head.forwarded,
         key=key,
         steer=head.steer,

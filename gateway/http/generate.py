@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.compose import Gateway
 from gateway.core.problem import Problem, ProblemError
-from gateway.dialects import DIALECTS
+from gateway.dialects import Dialect
 from gateway.engine import Reply, refusal
 from gateway.http import edge
 from gateway.http.edge import Gone, Receive, Scope, Send
@@ -19,9 +19,9 @@ _BODY_WITHIN = 30.0
 class Generate:
     """Serves the generating endpoint of one dialect."""
 
-    def __init__(self, gateway: Gateway, dialect: str) -> None:
+    def __init__(self, gateway: Gateway, dialect: Dialect) -> None:
         self._gateway = gateway
-        self._dialect = DIALECTS[dialect]
+        self._dialect = dialect
         server = gateway.site.source.config.server
         self._most_body, self._most_calls = server.max_body, server.in_flight
         self._calls = 0
@@ -30,7 +30,7 @@ class Generate:
         """Answer one request."""
         call_id = edge.new_id()
         try:
-            head = edge.Head(scope["headers"])
+            head = edge.Head(scope["headers"], self._dialect.headers, self._dialect.defaults)
             key = edge.identify(self._gateway.keys, head)
             self._admit()
             async with asyncio.timeout(_BODY_WITHIN):
@@ -44,7 +44,9 @@ class Generate:
         except ProblemError as error:
             await self._refuse(send, error.problem, call_id)
             return
-        call = edge.call(self._dialect.name, head, key, data, call_id)
+        call = edge.call(
+            self._dialect, head, key, data, call_id, scope["query_string"].decode("latin-1")
+        )
         self._calls += 1
         try:
             await _until_gone(self._gateway.engine.serve(call), receive, send)

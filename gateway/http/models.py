@@ -4,6 +4,8 @@ from gateway.core.call import Key
 from gateway.core.jsonio import Json
 from gateway.core.target import TIERS, Catalogue
 
+_MESSAGES = "anthropic-messages"
+
 
 def listing(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
     """What GET /v1/models answers. `created` is in seconds since the epoch."""
@@ -14,6 +16,9 @@ def listing(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
     ]
     tiers = [tier for tier in TIERS if key.tiers is None or tier in key.tiers]
     owners: dict[str, str] = dict.fromkeys(("auto", *tiers), "tiergate")
+    every = [place for spots in catalogue.models.values() for place in spots]
+    if any(place.lab in labs and _MESSAGES in place.target.provider.doors for place in every):
+        owners["claude-auto"] = "tiergate"  # Claude Code keeps only names that hold "claude"
     owners |= dict.fromkeys(catalogue.aliases, "tiergate")
     for lab in labs:
         owners |= {f"{lab}/{name}": lab for name in ("auto", *tiers)}

@@ -42,13 +42,20 @@ def main(args: Sequence[str] | None = None) -> int:
         return _ABSENT
     threading.Thread(target=_follow, name="parent", daemon=True).start()
     with socket.create_server(("127.0.0.1", asked.port), backlog=128) as listener:
-        model = Model(
-            weights,
-            threads=asked.threads,
-            parallel=asked.parallel,
-            context=asked.context,
-            verbose=asked.verbose,
-        )
+        try:
+            model = Model(
+                weights,
+                threads=asked.threads,
+                parallel=asked.parallel,
+                context=asked.context,
+                verbose=asked.verbose,
+            )
+        except ImportError as error:  # a library of the machine's: OpenMP, on a bare one
+            sys.stderr.write(
+                f"the local model cannot be loaded ({error}): on Debian, "
+                "`apt-get install libgomp1`; or give the gateway a provider's key\n"
+            )
+            return _ABSENT
         config = uvicorn.Config(
             Front(Engine(model.host, model.port)),
             http="httptools",

@@ -2,7 +2,6 @@
 
 from gateway.core.target import Target
 from gateway.dialects import Dialect
-from gateway.dialects.openai_chat import effort
 from gateway.routing.features import Features
 
 
@@ -28,12 +27,9 @@ def unfit(target: Target, call: Features, dialect: Dialect) -> str:
     refused = dialect.features & prompt.members & (facts.refuses | provider.refuses)
     if refused:
         return f"refuses {', '.join(sorted(refused))}"
-    if (
-        prompt.logprobs
-        and facts.sampling != "always"
-        and effort.effective(prompt, target) != "none"
-    ):
-        return "gives no logprobs while it reasons"
+    own = dialect.unfit(prompt, target)
+    if own:
+        return own
     if facts.window is not None and call.prompt_tokens > facts.window:
         return f"about {call.prompt_tokens:,} tokens do not fit its window of {facts.window:,}"
     return ""
@@ -45,7 +41,4 @@ def _tools(target: Target, call: Features) -> str:
         return "takes no tools"
     if call.prompt.forced_tool and facts.forced_tools is False:
         return "cannot be forced to use a tool"
-    at = facts.chat_tools_at
-    if at is not None and effort.effective(call.prompt, target) not in at:
-        return "needs openai-responses"
     return ""

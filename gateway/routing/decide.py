@@ -62,7 +62,7 @@ def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, 
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
     lab, tier, model, source, rule, confidence = _choose(router, view, pin, trace)
-    known = _allowed(router, lab, call, pin, bounds, trace)
+    known = _allowed(router, lab, call, pin, dialect, bounds, trace)
     if known.name != lab:
         model = None
     plan, tier, model = _plan(
@@ -133,7 +133,13 @@ def _classify(router: Router, call: Features, lab: str, trace: _Trace) -> _Chose
 
 
 def _allowed(
-    router: Router, lab: str, call: Features, pin: Pin, bounds: Bounds, trace: _Trace
+    router: Router,
+    lab: str,
+    call: Features,
+    pin: Pin,
+    dialect: Dialect,
+    bounds: Bounds,
+    trace: _Trace,
 ) -> Lab:
     """The lab, or where guards or the key's scope forbid it and the caller named none, another."""
     labs = router.catalogue.labs
@@ -142,16 +148,28 @@ def _allowed(
         scope = call.key.labs
         return bounds.lab(name) and (scope is None or name in scope)
 
-    if may(lab) and labs[lab].on:
+    own = may(lab) and labs[lab].on
+    if own and (pin.named_lab or _speaks(labs[lab], dialect)):
         return labs[lab]
     if not pin.named_lab:
         for name in dict.fromkeys((pin.lab, router.catalogue.default_lab, *labs)):
-            if labs[name].on and may(name):
+            if labs[name].on and may(name) and (not own or _speaks(labs[name], dialect)):
                 why = f"{lab} is off: {labs[lab].why}" if may(lab) else f"{lab} may not be used"
+                why = f"{lab} does not speak {dialect.name}" if own else why
                 trace.add("constraint", why, f"lab {name}")
                 return labs[name]
+    if own:
+        return labs[lab]
     message = f"This key may not use the lab {lab!r} for this call."
     raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
+
+
+def _speaks(lab: Lab, dialect: Dialect) -> bool:
+    return any(
+        target.provider.on and dialect.name in target.provider.doors
+        for targets in lab.tiers.values()
+        for target in targets
+    )
 
 
 def _plan(

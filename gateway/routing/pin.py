@@ -1,6 +1,7 @@
 """What the model name, the headers and the key ask for by name, before anything is weighed."""
 
 import difflib
+from collections.abc import Mapping
 
 import msgspec
 
@@ -11,6 +12,14 @@ from gateway.routing.features import Features
 
 _LONG = 100
 """Characters of an unknown name that are looked at and repeated."""
+
+_CLAUDE: Mapping[str, Tier] = {
+    "claude-haiku": "fast",
+    "claude-sonnet": "smart",
+    "claude-opus": "reasoning",
+    "claude-fable": "reasoning",
+}
+"""Where no provider can serve a Claude name, its family says which tier was meant."""
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +86,9 @@ def _name(
         own = [place for place in places if place.lab == lab]
         if own or (places and not named):
             return (own or places)[0].tier, name
+    family = next((tier for word, tier in _CLAUDE.items() if rest.startswith(word)), None)
+    if family is not None or rest == "claude-auto":
+        return family, None
     raise ProblemError(_unknown(asked, rest, lab, catalogue))
 
 

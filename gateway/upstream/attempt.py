@@ -96,7 +96,14 @@ class Upstream:
         written = job.dialect.write(job.body, target)
         job.dialling(target, account)
         answer = await self._client.send(
-            provider, account, job.dialect.name, written.body, job.call.headers, limits, deadline
+            provider,
+            account,
+            job.dialect,
+            written.body,
+            job.call.headers,
+            limits,
+            deadline,
+            query=job.call.query,
         )
         try:
             begun = Begun(

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Auth, Provider, Timers
+from gateway.dialects import Dialect
 from gateway.upstream.http1 import StaleConnection, Transport
 from gateway.upstream.stock import stock
 
@@ -72,18 +73,20 @@ class Client:
         self,
         provider: Provider,
         account: Account,
-        dialect: str,
+        dialect: Dialect,
         body: bytes,
         headers: Mapping[str, str],
         timers: Timers,
         deadline: float = math.inf,
+        *,
+        query: str = "",
     ) -> Answer:
         """Send a body to a door of a provider. Raises ProblemError where no answer comes.
 
         The head of the answer is waited for within `timers`, and until `deadline` on the loop's
         clock at most.
         """
-        url, fixed = self._prepare(provider, account, dialect)
+        url, fixed = self._prepare(provider, account, dialect, query)
         fields = [*fixed, (b"content-length", b"%d" % len(body))]
         for name, value in headers.items():
             fields.append((name.encode("ascii"), value.encode("ascii")))
@@ -122,10 +125,10 @@ class Client:
         )
 
     def _prepare(
-        self, provider: Provider, account: Account, dialect: str
+        self, provider: Provider, account: Account, dialect: Dialect, query: str
     ) -> tuple[httpx.URL, Fields]:
         """URL and headers of an account's requests, made once."""
-        door = provider.doors[dialect]
+        door = provider.doors[dialect.name] + dialect.tail + (query and f"?{query}")
         if door.startswith("/"):
             door = self.bases.get(provider.name, "") + door
         where = (f"{provider.name}\n{account.name}", door)

@@ -103,7 +103,7 @@ def test_the_shipped_configuration_without_keys_has_the_local_model_on() -> None
     lines = result.stdout.splitlines()
     assert "on  local: fast 1, smart 1, reasoning 1" in lines
     assert "off openai: set OPENAI_API_KEY" in lines
-    assert lines[-1].startswith("ok: 1 of 11 labs on, 2 guards, 4 choices, version ")
+    assert lines[-1].startswith("ok: 1 of 12 labs on, 2 guards, 4 choices, version ")
 
 
 def test_the_shipped_configuration_with_a_key_has_its_lab_on() -> None:

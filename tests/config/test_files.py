@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS
+from gateway.dialects.anthropic_messages import effort as messages
 from gateway.dialects.openai_chat.effort import STYLES
 from gateway.routing.rules import compile_rules
 from gateway.settings import check, yaml
@@ -32,7 +33,7 @@ def test_a_lab_is_read_in_a_minute(file: Path) -> None:
 @pytest.mark.parametrize("file", [shipped.MAIN, shipped.MATRIX], ids=lambda file: file.name)
 def test_a_whole_configuration_has_no_mistake(file: Path) -> None:
     source = shipped.source(shipped.ALL_SET, file)
-    assert check.errors(source, frozenset(DIALECTS), frozenset(STYLES)) == []
+    assert check.errors(source, frozenset(DIALECTS), frozenset({*STYLES, *messages.STYLES})) == []
     assert check.warnings(source, CHECKED) == []
 
 
@@ -64,6 +65,7 @@ def test_only_the_local_model_is_on_where_nothing_is_set() -> None:
 
 KEYS = {
     "OPENAI_API_KEY": "openai",
+    "ANTHROPIC_API_KEY": "anthropic",
     "GEMINI_API_KEY": "google",
     "GOOGLE_API_KEY": "google",
     "MODEL_API_KEY": "meta",

@@ -91,6 +91,15 @@ def test_streams_come_back_as_they_are(world: World, upstream: Upstream, size: i
     assert world.ask(body).content == data
 
 
+def test_the_last_frame_may_lack_its_end(world: World, upstream: Upstream) -> None:
+    """Some hosts close right behind the marker."""
+    data = ROLE + chunk({"content": "Hi"}) + chunk({}, "stop") + DONE.rstrip()
+    upstream.on("/acme", stream(data))
+    assert world.ask(b'{"model":"smart","messages":[],"stream":true}').content == data
+    upstream.on("/acme", stream(DONE.rstrip()))
+    assert world.ask(b'{"model":"smart","messages":[],"stream":true}').content == DONE.rstrip()
+
+
 def test_a_usage_chunk_that_was_not_asked_for_stays_here(world: World, upstream: Upstream) -> None:
     told = frames()
     upstream.on("/acme", stream(*told))

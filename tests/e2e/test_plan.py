@@ -1,8 +1,11 @@
 """After a failure: who is asked next, when, and what the client is told when nobody answers."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.core import jsonio
+from gateway.upstream import attempt
 from tests.e2e.upstream import (
     DROPPED,
     HTML,
@@ -216,17 +219,43 @@ def test_nothing_is_retried_after_the_commit_point(make: Make, upstream: Upstrea
     assert b"[DONE]" not in reply.content
 
 
-def test_a_key_that_a_provider_quotes_is_never_shown(make: Make, upstream: Upstream) -> None:
-    world = make()
+def test_a_key_that_a_provider_quotes_is_never_shown(world: World, upstream: Upstream) -> None:
+    """In errors of every status, in a 200, before and after the first content; nor written down."""
     quoted = body("invalid_api_key", f"Incorrect API key provided: {SECRET}.")
-    for status in (400, 401, 429, 500):
-        upstream.on("/acme", failing(status, quoted))
-        reply = world.ask(chat())
-        assert SECRET.encode() not in reply.content
-        assert SECRET not in str(reply.headers)
+    frame = b"data: " + quoted + b"\n\n"
+    scripts = [failing(status, quoted) for status in (200, 400, 401, 404, 422, 429, 500)]
+    scripts += [stream(frame), stream(ROLE, chunk({"content": "Hel"}), frame, frame)]
+    for script in scripts:
+        for streamed in (False, True):
+            upstream.on("/acme", script)
+            reply = world.ask(chat(stream=streamed))
+            assert b'"error"' in reply.content
+            assert SECRET.encode() not in reply.content
+            assert SECRET not in str(reply.headers)
+    assert len(world.entries()) == 2 * len(scripts)
     assert SECRET not in str(world.log)
-    for path in world.folder.rglob("*.jsonl"):
-        assert SECRET not in path.read_text()
+    for path in (world.folder / "data").rglob("*"):
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes()
+
+
+def test_a_connection_that_was_closed_while_idle(world: World, upstream: Upstream) -> None:
+    """The next call is served, in one attempt: nothing of it can have been read."""
+    upstream.on("/acme", replace(whole(), end="cut"))
+    for _ in range(3):
+        assert world.ask(chat()).headers["x-tiergate-attempts"] == "1"
+    assert upstream.connections == 3
+
+
+def test_an_answer_without_end_is_not_collected(
+    world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "_MOST", 1000)
+    monkeypatch.setattr(attempt, "_MOST_ERROR", 100)
+    upstream.on("/acme", whole("x" * 1000), failing(400, b"x" * 101))
+    for _ in range(2):
+        reply = world.ask(chat())
+        assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_error")
+        assert "larger than" in reply.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])

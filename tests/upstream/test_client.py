@@ -10,6 +10,7 @@ import respx
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Auth, Provider, Timers
+from gateway.dialects import OPENAI_CHAT
 from gateway.upstream import client as door
 from gateway.upstream.client import Answer, Client, read
 
@@ -45,7 +46,7 @@ async def send(
     **headers: str,
 ) -> Answer:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return await client.send(to, account, "openai-chat", b'{"a": 1.50}', named, timers or Timers())
+    return await client.send(to, account, OPENAI_CHAT, b'{"a": 1.50}', named, timers or Timers())
 
 
 async def test_what_is_sent(client: Client, router: respx.MockRouter) -> None:
@@ -145,7 +146,7 @@ async def test_the_head_is_waited_for_within_its_time(
         await send(client, provider(), timers=Timers(headers=0.01))
     now = asyncio.get_running_loop().time()
     with pytest.raises(ProblemError, match="in time"):
-        await client.send(provider(), KEY, "openai-chat", b"", {}, Timers(), now + 0.01)
+        await client.send(provider(), KEY, OPENAI_CHAT, b"", {}, Timers(), now + 0.01)
 
 
 async def chunks(*items: bytes | Exception | float) -> AsyncIterator[bytes]:

@@ -1,10 +1,24 @@
 """anthropic-messages: the Messages wire format of Anthropic and of the hosts that follow it."""
 
-from gateway.dialects.anthropic_messages import answer, fold, problems, request, stream
+import msgspec
+
+from gateway.dialects.anthropic_messages import (
+    answer,
+    count,
+    fold,
+    headers,
+    problems,
+    request,
+    stream,
+)
 from gateway.dialects.base import Dialect
 
 DIALECT = Dialect(
     name=request.NAME,
+    path="/v1/messages",
+    queries=frozenset({"beta=true"}),
+    headers=headers.FORWARDED,
+    defaults=headers.DEFAULTS,
     features=request.FEATURES,
     read=request.read,
     write=request.write,
@@ -15,5 +29,18 @@ DIALECT = Dialect(
     unfold=fold.unfold,
     problem=problems.write,
     problem_frame=problems.frame,
+    status=problems.status,
+    unfit=lambda _prompt, _target: "",
     read_problem=problems.read,
 )
+
+COUNT_TOKENS = msgspec.structs.replace(
+    DIALECT,
+    path="/v1/messages/count_tokens",
+    operation="count_tokens",
+    tail="/count_tokens",
+    read=count.read,
+    write=count.write,
+    glance=count.glance,
+)
+"""How many tokens a request has: free of charge, asked of the model that would answer it."""

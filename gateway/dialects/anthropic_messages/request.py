@@ -31,8 +31,11 @@ _OWN_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
 """Dated types of tools that the client runs; those of any other type run at the provider."""
 
 
-def read(raw: bytes) -> Body:
-    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
+def read(raw: bytes, *, counting: bool = False) -> Body:
+    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field.
+
+    A request that only counts tokens needs no cap on them.
+    """
     try:
         value = jsonio.loads(raw)
         if not isinstance(value, dict):
@@ -41,11 +44,11 @@ def read(raw: bytes) -> Body:
     except jsonio.JsonError as error:
         message = f"The request body is not valid JSON: {error}."
         raise ProblemError(Problem(kind="invalid_json", message=message)) from None
-    return Body(raw, members, value, _prompt(value, members))
+    return Body(raw, members, value, _prompt(value, members, counting=counting))
 
 
-def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
-    model, cap, said = _required(value)
+def _prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) -> Prompt:
+    model, cap, said = _required({"max_tokens": 0, **value} if counting else value)
     tools = value.get("tools")
     definitions = tools if isinstance(tools, list) else []
     choice, temperature = value.get("tool_choice"), value.get("temperature")

@@ -11,7 +11,17 @@ from gateway.core.facts import EFFORTS, Facts, nearest
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 
-__all__ = ["EFFORTS", "MEMBERS", "ON_OFF", "STYLES", "accepted", "effective", "nearest", "write"]
+__all__ = [
+    "EFFORTS",
+    "MEMBERS",
+    "ON_OFF",
+    "STYLES",
+    "accepted",
+    "effective",
+    "nearest",
+    "unfit",
+    "write",
+]
 
 type Members = dict[str, object]
 
@@ -74,3 +84,17 @@ def effective(prompt: Prompt, target: Target) -> str | None:
             return nearest(prompt.effort, known)
         return prompt.effort
     return target.effort if target.effort is not None else target.facts.default_effort
+
+
+def unfit(prompt: Prompt, target: Target) -> str:
+    """Why a model refuses a request on chat at its effort; empty where it does not.
+
+    OpenAI answers 400 to function tools beside reasoning from GPT-5.6 on, and to logprobs.
+    """
+    facts = target.facts
+    at = facts.chat_tools_at
+    if prompt.tools and at is not None and effective(prompt, target) not in at:
+        return "needs openai-responses"
+    if prompt.logprobs and facts.sampling != "always" and effective(prompt, target) != "none":
+        return "gives no logprobs while it reasons"
+    return ""

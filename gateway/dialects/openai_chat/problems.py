@@ -58,6 +58,11 @@ _BY_STATUS: Mapping[int, Kind] = {
 }
 
 
+def status(problem: Problem) -> int:
+    """The HTTP status: that of its kind."""
+    return problem.http_status
+
+
 def write(problem: Problem) -> bytes:
     """The error body; a provider's own body of a rejected request goes on as it came."""
     if problem.body is not None:

@@ -15,6 +15,14 @@ from gateway.dialects.openai_chat import effort
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 """Tuning knobs that a reasoning model may refuse: dropped and named, they change no meaning."""
 
+FORWARDED = frozenset(
+    {
+        b"openai-beta", b"idempotency-key", b"x-session-id", b"x-session-affinity",
+        b"x-grok-conv-id", b"traceparent", b"tracestate",
+    }
+)  # fmt: skip
+"""Client headers that mean something to OpenAI and the hosts that follow it."""
+
 FEATURES = frozenset(
     {
         "tools", "tool_choice", "functions", "function_call", "response_format", "stop", "n",

@@ -1,0 +1,38 @@
+"""Counting the tokens of a request: a Messages request without max_tokens, answered with a number.
+
+Source: POST /v1/messages/count_tokens of Anthropic's API reference; counting is not billed.
+"""
+
+from gateway.core import jsonio
+from gateway.core.problem import Problem
+from gateway.core.target import Target
+from gateway.core.usage import Usage, count
+from gateway.dialects.anthropic_messages import answer, request
+from gateway.dialects.anthropic_messages.edit import Edit
+from gateway.dialects.base import Body, Glance, Written
+
+
+def read(raw: bytes) -> Body:
+    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
+    return request.read(raw, counting=True)
+
+
+def write(body: Body, target: Target) -> Written:
+    """The body for one target: another model is all that is changed."""
+    edit = Edit(body)
+    if body.prompt.model != target.model:
+        edit.put("model", target.model)
+    return edit.done()
+
+
+def glance(body: bytes) -> Glance:
+    """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        value = None
+    if isinstance(value, dict) and count(value.get("input_tokens")) is not None:
+        return Glance(usage=Usage(input=0, output=0))
+    found = answer.glance(body).problem
+    missing = Problem(kind="upstream_error", message="The provider sent no count of tokens.")
+    return Glance(problem=found or missing)
