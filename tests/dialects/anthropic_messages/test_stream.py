@@ -216,3 +216,13 @@ def test_frames_that_say_nothing_new_are_not_parsed() -> None:
     assert out == start() + HELLO + broken + end() + STOP
     assert watch.complete
     assert len(sse.frames(out)) == 5
+
+
+def test_a_start_without_usage_tells_none() -> None:
+    """Hosts that follow the format leave members out."""
+    out, watch = run(
+        b'event: message_start\ndata: {"type":"message_start","message":{"model":1}}\n\n'
+        b'event: message_start\ndata: {"type":"message_start","message":7}\n\n' + HELLO + STOP
+    )
+    assert out.endswith(STOP)
+    assert (watch.usage, watch.served) == (None, None)

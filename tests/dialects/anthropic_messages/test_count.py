@@ -1,0 +1,46 @@
+"""Counting tokens: a request without max_tokens, a number for an answer, and no cost."""
+
+import msgspec
+import pytest
+
+from gateway.core.problem import ProblemError
+from gateway.core.target import Provider, Target
+from gateway.core.usage import Usage
+from gateway.dialects.anthropic_messages import COUNT_TOKENS
+
+BODY = b'{"model":"claude-x", "messages":[{"role":"user","content":"Hi"}], "x": 1.50}'
+
+
+def target(model: str) -> Target:
+    return Target(provider=Provider(name="p", doors={}), model=model)
+
+
+def test_nothing_to_change_is_the_same_bytes() -> None:
+    body = COUNT_TOKENS.read(BODY)
+    assert COUNT_TOKENS.write(body, target("claude-x")).body is BODY
+    assert body.prompt.user == "Hi"
+
+
+def test_another_model_changes_that_member_alone() -> None:
+    written = COUNT_TOKENS.write(COUNT_TOKENS.read(BODY), target("claude-y")).body
+    assert b'"model":"claude-y"' in written
+    assert b'"x":1.50' in written
+    assert b"max_tokens" not in written
+
+
+def test_a_cap_that_is_there_must_be_one() -> None:
+    with pytest.raises(ProblemError, match="max_tokens"):
+        COUNT_TOKENS.read(b'{"model":"m","messages":[],"max_tokens":"x"}')
+
+
+def test_a_number_costs_nothing() -> None:
+    assert COUNT_TOKENS.glance(b'{"input_tokens": 12}').usage == Usage(input=0, output=0)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b'{"type":"error","error":{"type":"api_error"}}', b'{"content":[]}']
+)
+def test_anything_else_is_a_problem(body: bytes) -> None:
+    problem = COUNT_TOKENS.glance(body).problem
+    assert problem is not None
+    assert msgspec.to_builtins(problem)["kind"].startswith("upstream_")

@@ -1,0 +1,218 @@
+"""Anthropic's dialect at home: its unmodified SDK, bytes as they came, errors in its shape."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.upstream import SSE, Answer, Upstream, failing
+from tests.e2e.world import Config, Make, World
+
+HELLO: list[Any] = [{"role": "user", "content": "Say hello to me please."}]
+USAGE = {"input_tokens": 7, "output_tokens": 3, "cache_read_input_tokens": 2}
+
+
+def claude(value: Config) -> None:
+    """A lab that speaks Messages, beside those that speak Chat Completions."""
+    value["providers"]["claude"] = {
+        "base_url": value["providers"]["acme"]["base_url"].replace("acme", "claude"),
+        "dialects": {"anthropic-messages": "/v1/messages"},
+        "auth": "x-api-key",
+        "accounts": {"main": "sk-ant-never-shown"},
+    }
+    targets = {"fast": "claude-haiku-9", "smart": "claude-sonnet-9", "reasoning": "claude-opus-9"}
+    value["labs"]["claude"] = {tier: [{"model": model}] for tier, model in targets.items()}
+    price = {"input": 1, "cache_read": 0.1, "output": 4}
+    value["models"] |= {model: {"price": price} for model in targets.values()}
+
+
+def whole() -> Answer:
+    body = jsonio.dumps(
+        {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "claude-served",
+            "content": [{"type": "text", "text": "Hello you."}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": USAGE,
+            "x_unknown": 1.5,
+        }
+    ).replace(b"1.5", b"1.50")
+    return Answer(pieces=(body,), length=len(body))
+
+
+def event(kind: str, **more: Any) -> bytes:
+    return f"event: {kind}\ndata: ".encode() + jsonio.dumps({"type": kind, **more}) + b"\n\n"
+
+
+def frames() -> list[bytes]:
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-served"}
+    started: dict[str, Any] = {
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": USAGE,
+    }
+    return [
+        event("message_start", message={**message, **started}),
+        event("ping"),
+        event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        event("content_block_delta", index=0, delta={"type": "text_delta", "text": "Hello "}),
+        event("content_block_delta", index=0, delta={"type": "text_delta", "text": "you."}),
+        event("content_block_stop", index=0),
+        event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 3}),
+        event("message_stop"),
+    ]
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make(claude)
+
+
+@pytest.fixture
+def sdk(world: World) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=world.url, api_key="any", max_retries=0) as client:
+        yield client
+
+
+def streamed(sdk: anthropic.Anthropic, model: str = "claude-sonnet-9") -> str:
+    with sdk.messages.stream(model=model, max_tokens=50, messages=HELLO) as stream:
+        return "".join(stream.text_stream)
+
+
+def test_a_whole_answer_and_its_cost(
+    world: World, sdk: anthropic.Anthropic, upstream: Upstream
+) -> None:
+    """The named model is called as it is, the credential replaced, the answer accounted for."""
+    upstream.on("/claude", whole())
+    reply = sdk.messages.with_raw_response.create(
+        model="claude-opus-9", max_tokens=50, messages=HELLO
+    )
+    assert reply.parse().content[0].model_dump(include={"text"}) == {"text": "Hello you."}
+    assert reply.headers["x-tiergate-tier"] == "reasoning"
+    assert reply.headers["x-tiergate-cost"] == "0.0000192"
+    request = upstream.requests[-1]
+    assert request.path == "/claude/v1/messages"
+    assert (request.header("x-api-key"), request.header("authorization")) == (
+        "sk-ant-never-shown",
+        None,
+    )
+    assert request.header("anthropic-version") is not None
+    entry = world.entry()
+    assert (entry.input, entry.cache_read, entry.output, entry.model, entry.served) == (
+        7, 2, 3, "claude-opus-9", "claude-served",
+    )  # fmt: skip
+
+
+def test_bytes_go_both_ways_as_they_came(world: World, upstream: Upstream) -> None:
+    """Law 1: a body with nothing to change, an answer with a number that a re-encode would change."""
+    upstream.on("/claude", whole())
+    body = b'{ "model":"claude-haiku-9","max_tokens":9, "x": 1.50,"messages":[] }'
+    reply = world.client.post("/v1/messages?beta=true", content=body)
+    assert upstream.requests[-1].body == body
+    assert upstream.requests[-1].path == "/claude/v1/messages?beta=true"
+    assert upstream.requests[-1].header("anthropic-version") == "2023-06-01"
+    assert reply.content == whole().pieces[0]
+
+
+@pytest.mark.parametrize("query", ["beta=true&x=1", "key=secret", "beta=false"])
+def test_other_queries_stay_here(world: World, upstream: Upstream, query: str) -> None:
+    upstream.on("/claude", whole())
+    body = b'{"model":"claude-haiku-9","max_tokens":9,"messages":[]}'
+    assert world.client.post(f"/v1/messages?{query}", content=body).status_code == 200
+    assert upstream.requests[-1].path == "/claude/v1/messages"
+
+
+def test_a_stream_is_the_providers_own(
+    world: World, sdk: anthropic.Anthropic, upstream: Upstream
+) -> None:
+    upstream.on("/claude", Answer(pieces=tuple(frames()), headers=SSE))
+    assert streamed(sdk) == "Hello you."
+    body = {"model": "claude-sonnet-9", "max_tokens": 9, "messages": HELLO, "stream": True}
+    assert world.client.post("/v1/messages", json=body).content == b"".join(frames())
+    assert {entry.state for entry in world.entries()} == {"settled"}
+
+
+@pytest.mark.parametrize("kept", range(4, 8))
+def test_a_stream_that_is_cut_is_never_whole(
+    sdk: anthropic.Anthropic, upstream: Upstream, kept: int
+) -> None:
+    """Law 10: the SDK takes a stream without its last event for a whole one; it gets an error."""
+    upstream.on("/claude", Answer(pieces=tuple(frames()[:kept]), headers=SSE))
+    with pytest.raises(anthropic.APIStatusError):
+        streamed(sdk)
+
+
+@pytest.mark.parametrize(
+    ("asked", "tier"),
+    [
+        ("claude-auto", None), ("auto", None), ("fast", "fast"), ("claude-haiku-1", "fast"),
+        ("claude-sonnet-1", "smart"), ("claude-opus-1", "reasoning"), ("claude-fable-1", "reasoning"),
+    ],
+)  # fmt: skip
+def test_names_lead_to_the_lab_that_speaks_the_dialect(
+    sdk: anthropic.Anthropic, upstream: Upstream, asked: str, tier: str | None
+) -> None:
+    """The default lab speaks Chat Completions alone; a family of Claude means a tier."""
+    upstream.on("/claude", whole())
+    reply = sdk.messages.with_raw_response.create(model=asked, max_tokens=50, messages=HELLO)
+    assert reply.headers["x-tiergate-lab"] == "claude"
+    assert tier in (None, reply.headers["x-tiergate-tier"])
+
+
+def test_a_lab_that_was_named_is_not_exchanged(world: World) -> None:
+    body = {"model": "acme/smart", "max_tokens": 9, "messages": HELLO}
+    reply = world.client.post("/v1/messages", json=body)
+    assert reply.status_code == 400
+    assert "needs openai-chat" in reply.json()["error"]["message"]
+
+
+def test_without_a_lab_of_the_dialect_the_default_says_why(make: Make) -> None:
+    body = {"model": "auto", "max_tokens": 9, "messages": HELLO}
+    reply = make().client.post("/v1/messages", json=body)
+    assert (reply.status_code, reply.json()["type"]) == (400, "error")
+    assert "needs openai-chat" in reply.json()["error"]["message"]
+
+
+def test_tokens_are_counted_and_cost_nothing(
+    world: World, sdk: anthropic.Anthropic, upstream: Upstream
+) -> None:
+    upstream.on("/claude", Answer(pieces=(b'{"input_tokens": 12}',), length=20))
+    counted = sdk.messages.count_tokens(model="claude-haiku-9", messages=HELLO)
+    assert counted.input_tokens == 12
+    assert upstream.requests[-1].path == "/claude/v1/messages/count_tokens"
+    entry = world.entry()
+    assert (entry.state, str(entry.cost)) == ("settled", "0")
+
+
+def test_errors_are_in_its_shape(
+    world: World, sdk: anthropic.Anthropic, upstream: Upstream
+) -> None:
+    own = b'{"type":"error","error":{"type":"invalid_request_error","message":"Own  words."}}'
+    upstream.on("/claude", failing(400, own))
+    with pytest.raises(anthropic.BadRequestError, match="Own  words"):
+        sdk.messages.create(model="claude-haiku-9", max_tokens=5, messages=HELLO)
+    upstream.on("/claude", failing(401))
+    with pytest.raises(anthropic.InternalServerError, match="credential"):
+        sdk.messages.create(model="claude-haiku-9", max_tokens=5, messages=HELLO)
+    upstream.on("/claude", failing(529))
+    with pytest.raises(anthropic.APIStatusError) as raised:
+        sdk.messages.create(model="claude-haiku-9", max_tokens=5, messages=HELLO)
+    assert raised.value.status_code == 529
+    for path, status in (("/v1/messages", 405), ("/v1/messages/nothing", 404)):
+        reply = world.client.get(path)
+        assert (reply.status_code, reply.json()["type"]) == (status, "error")
+    assert world.client.head("/api/hello").status_code == 200
+
+
+def test_claude_auto_is_listed_where_it_can_be_served(world: World, make: Make) -> None:
+    def names(of: World) -> list[str]:
+        return [model["id"] for model in of.client.get("/v1/models").json()["data"]]
+
+    assert "claude-auto" in names(world)
+    assert "claude-auto" not in names(make())
