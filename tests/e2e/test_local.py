@@ -112,6 +112,7 @@ def test_models(program: Program) -> None:
         names = [model.id for model in sdk.models.list()]
     assert names == [
         "auto", "fast", "smart", "reasoning",
+        "claude-auto",
         "local/auto", "local/fast", "local/smart", "local/reasoning", "smollm2-135m",
     ]  # fmt: skip
 
