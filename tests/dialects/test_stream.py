@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, Watch
-from gateway.dialects.openai_chat import stream
+from gateway.dialects import OPENAI_CHAT, Watch, held
 from tests.dialects.cases import TEXT, Object, ask, chunk, pieces, sse, told
 
 COUNTED = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -301,7 +300,7 @@ def test_a_frame_that_never_ends_is_an_error_and_not_a_leak(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is buffered of a frame has a limit."""
-    monkeypatch.setattr(stream, "_MOST_FRAME", 64)
+    monkeypatch.setattr(held, "MOST_FRAME", 64)
     state = start()
     assert state.feed(b'data: {"choices":[' + b" " * 64) == b""
     assert state.problem is not None

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.problem import Kind, Problem
+from gateway.dialects import failure
+from gateway.dialects.failure import Words
 
 _TYPES: Mapping[Kind, str] = {
     "invalid_json": "invalid_request_error",
@@ -55,32 +57,23 @@ _STATUSES: Mapping[str, int] = {
     "overloaded_error": _OVERLOADED,
 }
 """By `error.type`, for errors that come in a 200 or in a stream."""
-_AUTH, _REJECTED_MOST = (401, 402, 403), 500
-_OURS = (
-    '"authentication_error"', '"permission_error"', '"billing_error"', "credit balance is too low",
-    "specified api usage limits",
-)  # fmt: skip
-"""Words that speak of the gateway's account, whatever status they come with."""
-_CONTEXT = (
-    "prompt is too long", "context window", "context limit", "context_length_exceeded",
-    "maximum context length", "too many tokens",
-)  # fmt: skip
-_BY_STATUS: Mapping[int, Kind] = {
-    404: "upstream_model",
-    408: "upstream_timeout",
-    409: "upstream_error",
-    429: "upstream_rate_limited",
-    503: "upstream_overloaded",
-    504: "upstream_timeout",
-    529: "upstream_overloaded",
-}
-_MESSAGES: Mapping[Kind, str] = {
-    "upstream_auth": "The provider did not accept the gateway's credential (HTTP {status}). "
-    "Whoever runs the gateway must check the provider's key and account.",
-    "upstream_rate_limited": "The provider is limiting the gateway's rate (HTTP {status}).",
-    "upstream_overloaded": "The provider is overloaded (HTTP {status}).",
-    "upstream_timeout": "The provider gave up on the request (HTTP {status}).",
-}
+_WORDS = Words(
+    ours=(
+        '"authentication_error"',
+        '"permission_error"',
+        '"billing_error"',
+        "credit balance is too low",
+        "specified api usage limits",
+    ),
+    context=(
+        "prompt is too long",
+        "context window",
+        "context limit",
+        "context_length_exceeded",
+        "maximum context length",
+        "too many tokens",
+    ),
+)
 
 
 def status(problem: Problem) -> int:
@@ -104,59 +97,12 @@ def frame(problem: Problem) -> bytes:
 
 
 def read(status: int, body: bytes, retry_after: float | None) -> Problem:
-    """A provider's error. Only a request's own fault goes to the client in the provider's words."""
-    own, text = _read(body)
-    kind = _kind(status, text)
-    if kind in ("upstream_rejected", "upstream_context", "upstream_model"):
-        return Problem(
-            kind=kind,
-            message=f"The provider refused the request with HTTP {status}.",
-            status=status,
-            body=own,
-            upstream_status=status,
-        )
-    message = _MESSAGES.get(kind, "The provider failed with HTTP {status}.")
-    return Problem(
-        kind=kind,
-        message=message.format(status=status),
-        retry_after=retry_after,
-        upstream_status=status,
-        spent="maybe" if kind == "upstream_timeout" else "no",
-    )
+    """A provider's error; see failure.read."""
+    return failure.read(_WORDS, status, body, retry_after)
 
 
 def found(error: Json, body: bytes) -> Problem:
     """An error object where an answer should be: in a 200, or in the middle of a stream."""
     kind = error.get("type") if isinstance(error, dict) else None
     meant = _STATUSES.get(kind, 500) if isinstance(kind, str) else 500
-    problem = read(meant, body, None)
-    if problem.body is not None:
-        return problem
-    return Problem(
-        kind=problem.kind,
-        message="The provider sent an error in place of an answer.",
-        upstream_status=meant,
-        spent="maybe",
-    )
-
-
-def _read(body: bytes) -> tuple[bytes | None, str]:
-    """An error body, where it is JSON that a client's SDK can show, and its text to search in."""
-    try:
-        value = jsonio.loads(body)
-    except jsonio.JsonError:
-        return None, body[:2000].decode("utf-8", "replace").lower()
-    own = body if isinstance(value, dict) and value else None
-    return own, jsonio.dumps(value)[:2000].decode("utf-8", "replace").lower()
-
-
-def _kind(status: int, text: str) -> Kind:
-    if status in _AUTH or any(word in text for word in _OURS):
-        return "upstream_auth"
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    if status >= _REJECTED_MOST or status < 400:
-        return "upstream_error"
-    if any(word in text for word in _CONTEXT):
-        return "upstream_context"
-    return "upstream_rejected"
+    return failure.found(_WORDS, meant, body)

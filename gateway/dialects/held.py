@@ -1,0 +1,102 @@
+"""What all streams at home have in common: whole frames, held until there is content."""
+
+from abc import ABC, abstractmethod
+
+from gateway.core import jsonio, sse
+from gateway.core.problem import Problem
+from gateway.core.usage import Usage
+
+DONE = b"[DONE]"
+"""The end of Chat Completions streams, which some hosts send in other dialects too."""
+MOST_HELD = 1 << 20
+"""Bytes held before the first content; lifecycle frames are a few hundred, so more is content."""
+MOST_FRAME = 32_000_000
+"""Bytes of one frame: images in answers take some millions."""
+
+
+class Held(ABC):
+    """The state of one stream; see Watch. A dialect says what a frame means in `_read`."""
+
+    __slots__ = ("_held", "_rest", "committed", "finish", "problem", "served", "usage")
+
+    def __init__(self) -> None:
+        self.committed = False
+        self.usage: Usage | None = None
+        self.served: str | None = None
+        self.finish: str | None = None
+        self.problem: Problem | None = None
+        self._rest = b""
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what was read; return what may go on now. Nothing does after an error."""
+        if self.problem is not None:
+            return b""
+        data = self._rest + data if self._rest else data
+        end = sse.cut(data)
+        if end != len(data):
+            self._rest = data[end:]
+            data = data[:end]
+            if len(self._rest) > MOST_FRAME:
+                self.problem = broken("a frame without an end")
+                return b""
+        else:
+            self._rest = b""
+        return self._pass(data) if data else b""
+
+    def end(self) -> bytes:
+        """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
+        rest, self._rest = self._rest, b""
+        if self.problem is not None or not _whole(rest):
+            return b""
+        return self._pass(rest)
+
+    @abstractmethod
+    def _plain(self, data: bytes) -> bool:
+        """Whether frames say nothing that must be known: what was committed, and more of it."""
+
+    @abstractmethod
+    def _glance(self, frame: bytes, payload: bytes) -> bool:
+        """Read one frame; tell whether it stays here."""
+
+    def _pass(self, data: bytes) -> bytes:
+        if not self._plain(data):
+            data = self._read(data)
+        if self.committed:
+            if self._held:
+                data, self._held = self._held + data, b""
+            return data
+        self._held += data
+        if len(self._held) > MOST_HELD:
+            self.committed = True
+            data, self._held = self._held, b""
+            return data
+        return b""
+
+    def _read(self, data: bytes) -> bytes:
+        kept: list[bytes] = []
+        for frame in sse.frames(data):
+            payload = b"" if self._plain(frame) else sse.data(frame)
+            if payload and self._glance(frame, payload):
+                # It stays here; blank lines before it are of no frame, wherever a read ended.
+                frame = frame[: -len(frame.lstrip(b"\r\n"))]  # noqa: PLW2901
+            if self.problem is not None:
+                return b"".join([*kept, frame]) if self.committed else b""
+            kept.append(frame)
+        return b"".join(kept)
+
+
+def broken(what: str = "a broken frame") -> Problem:
+    """What a stream is that cannot be read."""
+    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")
+
+
+def _whole(rest: bytes) -> bool:
+    """Whether what stands at the end of a stream is a frame, or blank lines."""
+    payload = sse.data(rest)
+    if not payload:
+        return not rest.strip(b"\r\n")
+    try:
+        return payload.startswith(DONE) or isinstance(jsonio.loads(payload), dict)
+    except jsonio.JsonError:
+        return False
