@@ -13,7 +13,7 @@ from gateway.http import edge
 from gateway.http.edge import Gone, Receive, Scope, Send
 
 _BODY_WITHIN = 30.0
-"""Seconds to the next piece of a request's body."""
+"""Seconds for the whole of a request's body to arrive."""
 
 
 class Generate:

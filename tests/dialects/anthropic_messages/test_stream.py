@@ -226,3 +226,20 @@ def test_a_start_without_usage_tells_none() -> None:
     )
     assert out.endswith(STOP)
     assert (watch.usage, watch.served) == (None, None)
+
+
+def test_text_that_looks_like_an_end_is_text() -> None:
+    """A frame that a search finds is read, and passes where it says nothing."""
+    piece = delta(text="[DONE]") + delta(text="event: error")
+    stream = start() + HELLO + piece + end() + STOP
+    out, watch = run(stream, len(start() + HELLO))
+    assert out == stream
+    assert watch.complete
+
+
+def test_a_delta_and_a_start_that_say_little() -> None:
+    """Usage and stop reason may be missing; a start's model may be no text."""
+    bare = b'event: message_delta\ndata: {"type":"message_delta"}\n\n'
+    out, watch = run(start() + HELLO + bare + STOP)
+    assert out.endswith(bare + STOP)
+    assert watch.finish is None
