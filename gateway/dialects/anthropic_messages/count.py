@@ -8,8 +8,8 @@ from gateway.core.problem import Problem
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
 from gateway.dialects.anthropic_messages import answer, request
-from gateway.dialects.anthropic_messages.edit import Edit
 from gateway.dialects.base import Body, Glance, Written
+from gateway.dialects.edit import Edit
 
 
 def read(raw: bytes) -> Body:

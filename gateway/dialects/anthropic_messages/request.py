@@ -4,15 +4,18 @@ What was said before (`system`, `tools`, `messages`) is never written anew: prom
 signatures of thinking blocks depend on its bytes.
 """
 
+import functools
+
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem, ProblemError, invalid
+from gateway.core.problem import invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects.anthropic_messages import effort
-from gateway.dialects.anthropic_messages.edit import Edit
 from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import Body, Written
+from gateway.dialects.edit import Edit
+from gateway.dialects.parse import parse
 
 NAME = "anthropic-messages"
 
@@ -36,15 +39,7 @@ def read(raw: bytes, *, counting: bool = False) -> Body:
 
     A request that only counts tokens needs no cap on them.
     """
-    try:
-        value = jsonio.loads(raw)
-        if not isinstance(value, dict):
-            raise invalid("The request body must be a JSON object.")
-        members = jsonio.members(raw)
-    except jsonio.JsonError as error:
-        message = f"The request body is not valid JSON: {error}."
-        raise ProblemError(Problem(kind="invalid_json", message=message)) from None
-    return Body(raw, members, value, _prompt(value, members, counting=counting))
+    return parse(raw, functools.partial(_prompt, counting=counting))
 
 
 def _prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) -> Prompt:

@@ -1,16 +1,15 @@
 """Chat Completions requests: read once for routing, written by replacing top-level members only."""
 
-import msgspec
-
 from gateway.core import jsonio
 from gateway.core.facts import UNKNOWN
 from gateway.core.jsonio import Json
-from gateway.core.loss import Loss
-from gateway.core.problem import Problem, ProblemError, invalid
+from gateway.core.problem import invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects.base import Body, Written
+from gateway.dialects.edit import Edit
 from gateway.dialects.openai_chat import effort
+from gateway.dialects.parse import parse
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 """Tuning knobs that a reasoning model may refuse: dropped and named, they change no meaning."""
@@ -42,15 +41,7 @@ _CAPS = ("max_completion_tokens", "max_tokens")
 
 def read(raw: bytes) -> Body:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    try:
-        value = jsonio.loads(raw)
-        if not isinstance(value, dict):
-            raise invalid("The request body must be a JSON object.")
-        members = jsonio.members(raw)
-    except jsonio.JsonError as error:
-        message = f"The request body is not valid JSON: {error}."
-        raise ProblemError(Problem(kind="invalid_json", message=message)) from None
-    return Body(raw, members, value, _prompt(value, members))
+    return parse(raw, _prompt)
 
 
 def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
@@ -181,7 +172,7 @@ def _whole(number: Json) -> int | None:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    edit = _Edit(body)
+    edit = Edit(body)
     if body.prompt.model != target.model:
         edit.put("model", target.model)
     _write_effort(edit, body.prompt, target)
@@ -199,47 +190,7 @@ def write(body: Body, target: Target) -> Written:
     return edit.done()
 
 
-class _Edit:
-    """Changes to top-level members; nothing is rebuilt while there are none."""
-
-    __slots__ = ("body", "losses", "members")
-
-    def __init__(self, body: Body) -> None:
-        self.body = body
-        self.members: jsonio.Members | None = None
-        self.losses: list[Loss] = []
-
-    def has(self, name: str) -> bool:
-        return name in (self.body.members if self.members is None else self.members)
-
-    def put(self, name: str, value: object) -> None:
-        if self.members is None:
-            self.members = dict(self.body.members)
-        self.members[name] = msgspec.Raw(jsonio.dumps(value))
-
-    def fill(self, name: str, value: object) -> None:
-        if name not in self.body.members:
-            self.put(name, value)
-
-    def remove(self, name: str) -> None:
-        if self.members is None:
-            self.members = dict(self.body.members)
-        del self.members[name]
-
-    def drop(self, name: str, why: str) -> None:
-        self.remove(name)
-        self.losses.append(Loss(name, "dropped", why))
-
-    def done(self) -> Written:
-        raw = self.body.raw
-        if self.members is not None:
-            raw = jsonio.join(self.members)
-        elif jsonio.repeats(raw, self.body.members):
-            raw = jsonio.join(self.body.members)
-        return Written(raw, tuple(self.losses))
-
-
-def _write_effort(edit: _Edit, prompt: Prompt, target: Target) -> None:
+def _write_effort(edit: Edit, prompt: Prompt, target: Target) -> None:
     facts, asked = target.facts, prompt.effort
     if asked is None:
         if target.effort is not None and not effort.MEMBERS & prompt.members:
@@ -251,7 +202,7 @@ def _write_effort(edit: _Edit, prompt: Prompt, target: Target) -> None:
     if asked in effort.EFFORTS and accepted and asked not in accepted:
         sent = effort.nearest(asked, accepted)
         why = f"{target.model} accepts {', '.join(accepted)}; sent {sent}"
-        edit.losses.append(Loss(_EFFORT, "clamped", why))
+        edit.lose(_EFFORT, "clamped", why)
     if facts == UNKNOWN or sent not in effort.EFFORTS:
         return
     if facts.effort_style is None:
@@ -260,7 +211,7 @@ def _write_effort(edit: _Edit, prompt: Prompt, target: Target) -> None:
     said = effort.write(facts.effort_style, sent)
     if facts.effort_style in effort.ON_OFF and sent != "none":
         why = f"{target.model} thinks or does not; sent as thinking"
-        edit.losses.append(Loss(_EFFORT, "approximated", why))
+        edit.lose(_EFFORT, "approximated", why)
     if _EFFORT not in said:
         edit.remove(_EFFORT)
     for name, value in said.items():
@@ -268,7 +219,7 @@ def _write_effort(edit: _Edit, prompt: Prompt, target: Target) -> None:
             edit.put(name, value)
 
 
-def _write_cap(edit: _Edit, prompt: Prompt, target: Target) -> None:
+def _write_cap(edit: Edit, prompt: Prompt, target: Target) -> None:
     theirs = target.provider.max_tokens
     present = [name for name in _CAPS if name in prompt.members]
     unset = all(edit.body.value[name] is None for name in present)
@@ -277,7 +228,7 @@ def _write_cap(edit: _Edit, prompt: Prompt, target: Target) -> None:
         return
     cap, most = asked, target.facts.max_output
     if not unset and most is not None and cap > most:
-        edit.losses.append(Loss(present[0], "clamped", f"{target.model} gives at most {most}"))
+        edit.lose(present[0], "clamped", f"{target.model} gives at most {most}")
         cap = most
     name = (present[0] if present else "max_tokens") if theirs == "either" else theirs
     if unset or cap != asked or (theirs != "either" and present != [theirs]):
@@ -287,7 +238,7 @@ def _write_cap(edit: _Edit, prompt: Prompt, target: Target) -> None:
                 edit.remove(other)
 
 
-def _drop_sampling(edit: _Edit, prompt: Prompt, target: Target) -> None:
+def _drop_sampling(edit: Edit, prompt: Prompt, target: Target) -> None:
     sampling = target.facts.sampling
     if sampling == "always":
         return
@@ -303,7 +254,7 @@ def asks_usage(body: Body) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _ask_usage(edit: _Edit, body: Body) -> None:
+def _ask_usage(edit: Edit, body: Body) -> None:
     if not asks_usage(body):
         options = body.value.get("stream_options")
         known = options if isinstance(options, dict) else {}

@@ -29,6 +29,11 @@ class Edit:
         """Set a member."""
         self._copy()[name] = msgspec.Raw(jsonio.dumps(value))
 
+    def fill(self, name: str, value: object) -> None:
+        """Set a member that the client left out."""
+        if name not in self.body.members:
+            self.put(name, value)
+
     def put_in(self, name: str, inner: str, value: object) -> None:
         """Set one member of a member, None takes it out; the others in it keep their bytes."""
         parts: jsonio.Members = {}
