@@ -1,16 +1,13 @@
 """The story of one call: read, decide, look in the cache, call upstream, relay, account."""
 
 import asyncio
-import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from decimal import Decimal
 
-import msgspec
-
 from gateway.cache.exact import Exact
+from gateway.cache.flight import WHOLE, Flight, Flights, Subscriber
 from gateway.cache.recording import Recording, answer
-from gateway.core import loss
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry, Intent, State
@@ -19,26 +16,14 @@ from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
 from gateway.dialects import OPERATIONS, Body, Dialect, Watch
+from gateway.reply import FOLD_TYPE, STREAM_TYPE, Reply, head, refusal, told
 from gateway.routing import features
 from gateway.routing.decide import Router, decide
 from gateway.telemetry.log import Log, where
-from gateway.upstream.attempt import Begun, Job, Upstream, without
+from gateway.upstream.attempt import Begun, Job, Upstream
+from gateway.upstream.relay import frames, shows_problem
 
-type Headers = list[tuple[bytes, bytes]]
-
-_MOST_KEPT = 8_000_000
-"""Bytes of a stream that are kept for the cache; a longer one is relayed and not stored."""
-_FOLD_TYPE = b"application/json"
-_STREAM_TYPE = b"text/event-stream; charset=utf-8"
-
-
-class Reply(msgspec.Struct, kw_only=True):
-    """What goes to the client: a status, headers, and a body that is whole or still coming."""
-
-    status: int
-    headers: Headers
-    body: bytes = b""
-    stream: AsyncGenerator[bytes] | None = None
+type Seat = Subscriber[Begun]
 
 
 class Engine:
@@ -64,6 +49,9 @@ class Engine:
         self._on_loss = on_loss
         self._clock = clock
         self._wall = wall
+        self._flights: Flights[Begun] = Flights()
+        self._seats: dict[str, Seat] = {}
+        """By call: the flights that clients are on."""
         self._later: set[asyncio.Task[None]] = set()
 
     async def serve(self, call: Call) -> Reply:
@@ -80,9 +68,17 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the edge of the engine: a bug is an answer too
             problem = self._bug(error, tally)
         if not tally.closed:
-            state: State = "failed" if tally.attempts else "refused"
+            state: State = "failed" if tally.attempts or tally.cache == "hit" else "refused"
             self._close(tally, state, dialect.status(problem), problem=problem.kind)
-        return refusal(problem, dialect, call.id, self._told(tally))
+        return refusal(problem, dialect, call.id, told(tally))
+
+    def leave(self, call: Call, cancel: Callable[[], object]) -> None:
+        """A call's client has left: `cancel` its task, once that does nothing for others."""
+        seat = self._seats.get(call.id)
+        if seat is None:
+            cancel()
+        else:
+            seat.gone(cancel)
 
     def explain(self, call: Call) -> tuple[Decision, Plan]:
         """The decision and plan of a call, without calling anybody. Raises ProblemError."""
@@ -102,14 +98,7 @@ class Engine:
         seen = features.read(body.prompt, call.dialect, call.key, call.steer)
         decision, plan = decide(self.router, seen, dialect)
         tally.decision = decision
-        stored = self._place(call, body, decision, plan)
-        if stored is not None and self._cache is not None:
-            tally.cache = "miss"
-            if call.steer.cache != "refresh":
-                found = await self._cache.find(stored)
-                told = _tell(found, dialect, body) if found is not None else None
-                if found is not None and told is not None:
-                    return self._hit(call, body, found, told, plan, tally)
+        self._refuse_losses(call, body, dialect, plan)
         job = Job(
             call=call,
             body=body,
@@ -120,14 +109,83 @@ class Engine:
             dialling=lambda target, account: self._dialling(tally, target, account),
             failing=tally.fail,
         )
-        self._refuse_losses(call, body, dialect, plan)
-        begun = await self._upstream.run(job)
+        stored = self._place(call, body, decision, plan)
+        if stored is None or self._cache is None:
+            return await self._call(job, tally, None)
+        tally.cache, form = "miss", _form(dialect, body)
+        if call.steer.cache != "refresh":
+            found = await self._cache.find(stored)
+            said = _tell(found, dialect, body)
+            if found is not None and said is not None:
+                return self._hit(job, found, said, plan.targets[0], tally)
+            seat = self._flights.join(stored, form)
+            if seat is not None:
+                reply = await self._aboard(call, seat, self._share(job, tally, seat))
+                if reply is not None:
+                    return reply
+        seat = self._flights.start(stored, form)
+        return await self._aboard(call, seat, self._call(job, tally, seat))
+
+    async def _aboard[T: Reply | None](
+        self, call: Call, seat: Seat, work: Coroutine[object, object, T]
+    ) -> T:
+        """Do a call's work on a flight. A stream keeps its seat until it ends."""
+        self._seats[call.id] = seat
+        streamed = False
+        try:
+            reply = await work
+            streamed = reply is not None and reply.stream is not None
+        finally:
+            if not streamed:
+                await self._disembark(call, seat)
+        return reply
+
+    async def _disembark(self, call: Call, seat: Seat) -> None:
+        self._seats.pop(call.id, None)
+        await seat.close()
+
+    async def _call(self, job: Job, tally: Tally, seat: Seat | None) -> Reply:
+        """The answer of a provider; with a seat, it is for all that are on the flight."""
+        try:
+            begun = await self._upstream.run(job)
+        except BaseException as error:
+            if seat is not None:
+                self._flights.drop(seat.flight)
+                seat.flight.fail(error)
+            raise
         tally.losses, tally.upstream_id = begun.written.losses, begun.upstream_id
-        tally.first_content = round(self._clock() - call.started, 6)
-        if begun.watch is not None:
-            stream = self._relay(job, begun, begun.watch, tally, stored)
-            return Reply(status=200, headers=self._head(tally, _STREAM_TYPE), stream=stream)
-        return self._whole(job, begun, tally, stored)
+        tally.first_content = round(self._clock() - job.call.started, 6)
+        watch = begun.watch
+        if watch is None:
+            return self._whole(job, begun, tally, seat)
+        source = frames(begun, watch)
+        if seat is not None:
+            flight = seat.flight
+            flight.begin(
+                begun, source, lambda: self._landed(job, begun, tally, flight), begun.answer.close
+            )
+            source = seat.frames()
+        stream = self._relay(job, begun, watch, tally, source, seat)
+        return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream)
+
+    async def _share(self, job: Job, tally: Tally, seat: Seat) -> Reply | None:
+        """The answer of a flight that another call began; None where it cannot be told so."""
+        tally.cache = "hit"
+        begun = await seat.flight.started()
+        tally.losses, tally.upstream_id = begun.written.losses, begun.upstream_id
+        tally.target = begun.target
+        if begun.watch is not None and job.body.prompt.stream:
+            tally.first_content = round(self._clock() - job.call.started, 6)
+            stream = self._relay(job, begun, begun.watch, tally, seat.frames(), seat)
+            return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream)
+        async for _ in seat.frames():
+            pass
+        recording = seat.flight.recording
+        said = _tell(recording, job.dialect, job.body)
+        if recording is None or said is None:
+            tally.cache, tally.target, tally.upstream_id = "miss", None, None
+            return None
+        return self._hit(job, recording, said, begun.target, tally)
 
     def _dialling(self, tally: Tally, target: Target, account: Account) -> None:
         """Before each request: so that a crash leaves on record what it may be billed for."""
@@ -170,78 +228,105 @@ class Engine:
             return None
         return cache.key(call, body.members, plan.targets[0])
 
-    def _hit(
-        self, call: Call, body: Body, found: Recording, told: bytes, plan: Plan, tally: Tally
-    ) -> Reply:
+    def _hit(self, job: Job, found: Recording, said: bytes, target: Target, tally: Tally) -> Reply:
+        streamed = job.body.prompt.stream
         tally.cache = "hit"
-        tally.usage, tally.served, tally.target = found.usage, found.served, plan.targets[0]
-        tally.first_content = round(self._clock() - call.started, 6)
+        tally.usage, tally.served, tally.target = found.usage, found.served, target
+        tally.first_content = round(self._clock() - job.call.started, 6)
         self._close(tally, "cache_hit", 200)
-        kind = _STREAM_TYPE if body.prompt.stream else _FOLD_TYPE
-        head = self._head(tally, kind, cost=None if body.prompt.stream else Decimal(0))
-        return Reply(status=200, headers=head, body=told)
+        kind = STREAM_TYPE if streamed else FOLD_TYPE
+        told_head = head(tally, kind, cost=None if streamed else Decimal(0))
+        return Reply(status=200, headers=told_head, body=said)
 
-    def _whole(self, job: Job, begun: Begun, tally: Tally, stored: str | None) -> Reply:
+    def _whole(self, job: Job, begun: Begun, tally: Tally, seat: Seat | None) -> Reply:
         glance, data = begun.glance, begun.whole
         if glance is None or data is None:
             raise RuntimeError("a whole answer is read before it is relayed")
         tally.usage, tally.served = glance.usage, glance.served
-        self._keep(stored, job, begun, tally, data, glance.usage, glance.served, glance.finish)
+        gone = seat is not None and seat.left
+        if seat is not None:
+            recording = self._recording(
+                job, begun, tally, data, glance.usage, glance.served, glance.finish
+            )
+            seat.flight.land(begun, recording)
+            self._keep(job, begun, seat.flight, recording)
         cost = tally.cost()
-        self._close(tally, "settled" if glance.usage is not None else "estimated", 200)
-        head = self._head(tally, _FOLD_TYPE, cost=cost)
-        return Reply(status=200, headers=head, body=data)
+        state: State = "settled" if glance.usage is not None else "estimated"
+        if gone:
+            self._close(tally, "aborted", 499, aborted_by="client")
+        else:
+            self._close(tally, state, 200)
+        return Reply(status=200, headers=head(tally, FOLD_TYPE, cost=cost), body=data)
 
     async def _relay(
-        self, job: Job, begun: Begun, watch: Watch, tally: Tally, stored: str | None
+        self,
+        job: Job,
+        begun: Begun,
+        watch: Watch,
+        tally: Tally,
+        source: AsyncGenerator[bytes],
+        seat: Seat | None,
     ) -> AsyncGenerator[bytes]:
         """The frames of a stream, as they came; an error where it breaks; the entry at its end."""
         dialect, by = job.dialect, "client"
         state: State = "aborted"
-        kept: list[bytes] | None = None if stored is None else []
-        size = 0
         problem: Problem | None = None
         data = b""
         try:
-            async for data in _frames(begun, watch):
+            async for data in source:
                 yield data
-                if kept is not None:
-                    kept.append(data)
-                    size += len(data)
-                    if size > _MOST_KEPT:
-                        kept = None
-            state, by = "settled" if watch.usage is not None else "estimated", ""
-            if kept is not None:
-                whole = b"".join(kept)
-                self._keep(
-                    stored, job, begun, tally, whole, watch.usage, watch.served, watch.finish
-                )
+            by = ""
         except ProblemError as error:
             problem = error.problem
             timed = problem.kind == "upstream_timeout" and watch.problem is None
             by = "timeout" if timed else "upstream"
-            if not _shows_problem(data, job):
+            if not shows_problem(data, dialect, job.body):
                 yield dialect.problem_frame(problem)
         except Exception as error:  # noqa: BLE001 - a bug is told in the stream too
             problem, by = self._bug(error, tally), ""
             yield dialect.problem_frame(problem)
         finally:
-            tally.usage, tally.served = watch.usage, watch.served
-            if by == "client" and watch.complete:  # it left with all of the answer
-                state, by = "settled" if watch.usage is not None else "estimated", ""
-            status = 499 if by == "client" else 200
+            if by == "client" and watch.complete and (seat is None or seat.done):
+                by = ""  # it left with all of the answer
+            if not by and problem is None:
+                state = "settled" if watch.usage is not None else "estimated"
+                state = "cache_hit" if tally.cache == "hit" else state
             kind = problem.kind if problem is not None else None
-            self._close(tally, state, status, problem=kind, aborted_by=by or None)
-            await begun.answer.close()
+
+            def close() -> None:
+                tally.usage, tally.served = watch.usage, watch.served
+                status = 499 if by == "client" else 200
+                self._close(tally, state, status, problem=kind, aborted_by=by or None)
+
+            if by == "client" and seat is not None and seat.first and seat.others:
+                seat.flight.owed = close  # it goes on for others, on this call's account
+            else:
+                close()
+            if seat is not None:
+                await self._disembark(job.call, seat)
+            else:
+                await begun.answer.close()
 
     def _bug(self, error: Exception, tally: Tally) -> Problem:
         self._log("bug", call=tally.call.id, error=where(error))
         message = "The gateway failed on this call; its log has the reason under "
         return Problem(kind="internal", message=f"{message}{tally.call.id}.")
 
-    def _keep(
+    def _landed(self, job: Job, begun: Begun, tally: Tally, flight: Flight[Begun]) -> None:
+        """A streamed flight is over: keep its answer, and close an account whose client left."""
+        watch, body = begun.watch, flight.body
+        if watch is not None and watch.complete and flight.failure is None and body is not None:
+            flight.recording = self._recording(
+                job, begun, tally, body, watch.usage, watch.served, watch.finish
+            )
+            self._keep(job, begun, flight, flight.recording)
+        else:
+            self._flights.drop(flight)
+        if flight.owed is not None:
+            flight.owed()
+
+    def _recording(
         self,
-        stored: str | None,
         job: Job,
         begun: Begun,
         tally: Tally,
@@ -249,12 +334,8 @@ class Engine:
         usage: Usage | None,
         served: str | None,
         finish: str | None,
-    ) -> None:
-        """Store a complete answer of the plan's first target after it was sent; nobody waits."""
-        cache, decision = self._cache, tally.decision
-        if stored is None or cache is None or decision is None:
-            return
-        recording = Recording(
+    ) -> Recording:
+        return Recording(
             dialect=job.dialect.name,
             stream=job.body.prompt.stream,
             body=data,
@@ -264,19 +345,32 @@ class Engine:
             provider=begun.target.provider.name,
             account=begun.account.name,
             model=begun.target.model,
-            tier=decision.tier,
-            lab=decision.lab,
+            tier=job.tier,
+            lab=tally.decision.lab if tally.decision is not None else "",
             created=self._wall(),
         )
+
+    def _keep(self, job: Job, begun: Begun, flight: Flight[Begun], recording: Recording) -> None:
+        """Store a complete answer of the plan's first target after it was sent; nobody waits.
+
+        Until it is stored its flight may still be joined: no moment between is missed.
+        """
+        cache = self._cache
         first = begun.target is job.plan.targets[0]
-        if cache.keeps(recording, status=200, complete=True, first=first):
-            self._run_later(cache.store(stored, recording))
+        if cache is None or not cache.keeps(recording, status=200, complete=True, first=first):
+            self._flights.drop(flight)
+            return
 
-    def _run_later(self, work: Coroutine[object, object, object]) -> None:
-        async def run() -> None:
-            await work
+        async def store() -> None:
+            try:
+                await cache.store(flight.key, recording)
+            finally:
+                self._flights.drop(flight)
 
-        task = asyncio.create_task(run())
+        self._run_later(store())
+
+    def _run_later(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
@@ -296,99 +390,16 @@ class Engine:
         except OSError as error:
             self._log("ledger", call=entry.id, error=where(error))
 
-    def _told(self, tally: Tally) -> Headers:
-        """Headers that say what was decided, as far as it was."""
-        head: Headers = []
-        decision, target = tally.decision, tally.target
-        if decision is not None:
-            head += [
-                (b"x-tiergate-decision", f"{decision.source}; {tally.call.id}".encode()),
-                (b"x-tiergate-lab", decision.lab.encode()),
-                (b"x-tiergate-tier", decision.tier.encode()),
-            ]
-        if target is not None:
-            head += [
-                (b"x-tiergate-model", _ascii(target.model)),
-                (b"x-tiergate-provider", target.provider.name.encode()),
-            ]
-        if decision is not None:
-            head += [
-                (b"x-tiergate-cache", tally.cache.encode()),
-                (b"x-tiergate-attempts", b"%d" % tally.attempts),
-            ]
-        if tally.losses:
-            head.append((b"x-tiergate-dropped", _ascii(loss.names(tally.losses))))
-        if tally.upstream_id is not None:
-            head.append((b"x-upstream-request-id", _ascii(tally.upstream_id)))
-        return head
 
-    def _head(self, tally: Tally, kind: bytes, cost: Decimal | None = None) -> Headers:
-        head = [(b"content-type", kind), *ids(tally.call.id), *self._told(tally)]
-        if cost is not None:
-            head.append((b"x-tiergate-cost", format(cost, "f").encode()))
-        if kind is _STREAM_TYPE:
-            head.append((b"cache-control", b"no-cache"))
-        return head
+def _form(dialect: Dialect, body: Body) -> str:
+    """How a client takes an answer: a flight gives streams as they were asked for alone."""
+    if not body.prompt.stream:
+        return WHOLE
+    return "stream with usage" if dialect.asks_usage(body) else "stream"
 
 
-def _tell(found: Recording, dialect: Dialect, body: Body) -> bytes | None:
+def _tell(found: Recording | None, dialect: Dialect, body: Body) -> bytes | None:
+    if found is None:
+        return None
     with_usage = dialect.asks_usage(body)
     return answer(found, dialect, stream=body.prompt.stream, with_usage=with_usage)
-
-
-async def _frames(begun: Begun, watch: Watch) -> AsyncIterator[bytes]:
-    """What may go on to the client, one item for each read of the provider's stream.
-
-    Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
-    """
-    first, rest = begun.first, begun.rest
-    if watch.problem is not None:
-        first, rest = without(begun.account, first), None
-    if first:
-        yield first
-    if rest is not None:
-        async for data in rest:
-            ready = watch.feed(data)
-            if watch.problem is not None:
-                ready = without(begun.account, ready)
-            if ready:
-                yield ready
-            if watch.problem is not None:
-                raise ProblemError(watch.problem)
-        last = watch.end()
-        if last and watch.complete:  # else it is the half of a frame
-            yield last
-    if watch.problem is not None:
-        raise ProblemError(watch.problem)
-    if not watch.complete:
-        message = "The provider ended the stream before the answer was complete."
-        raise ProblemError(Problem(kind="upstream_truncated", message=message, spent="maybe"))
-
-
-def _shows_problem(data: bytes, job: Job) -> bool:
-    """Whether what the client was sent last holds the provider's own error."""
-    watch = job.dialect.watch(job.body)
-    watch.feed(data)
-    return watch.problem is not None
-
-
-def ids(call: str) -> Headers:
-    """The id of a call, in both headers that the official SDKs read."""
-    value = call.encode()
-    return [(b"x-request-id", value), (b"request-id", value)]
-
-
-def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Reply:
-    """A problem as the reply that a client of this dialect understands."""
-    head = [(b"content-type", _FOLD_TYPE), *ids(call), *told]
-    if problem.should_retry is False:
-        head.append((b"x-should-retry", b"false"))
-    if problem.retry_after is not None:
-        seconds = min(max(1, math.ceil(problem.retry_after)), 60)
-        head.append((b"retry-after", b"%d" % seconds))
-    return Reply(status=dialect.status(problem), headers=head, body=dialect.problem(problem))
-
-
-def _ascii(text: str) -> bytes:
-    """A header value: what is not printable ASCII becomes a question mark."""
-    return bytes(c if 32 <= c < 127 else 63 for c in text.encode("ascii", "replace"))

@@ -12,14 +12,15 @@ from types import FrameType
 import httpx
 import pytest
 
-from gateway import engine as story
 from gateway.cache.exact import Exact
+from gateway.cache.flight import Flights
 from gateway.compose import site
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, Call, Steer
 from gateway.core.entry import Entry, Intent
 from gateway.core.target import Provider
-from gateway.engine import Engine, Reply
+from gateway.engine import Engine
+from gateway.reply import Reply
 from gateway.settings.load import load
 from gateway.state.memory import Memory
 from gateway.upstream.attempt import Upstream
@@ -273,11 +274,9 @@ async def test_a_recording_of_another_kind_is_a_miss(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("most", "told"), [(10_000, "hit"), (100, "miss")])
-async def test_a_long_stream_is_relayed_and_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, told: str
-) -> None:
-    monkeypatch.setattr(story, "_MOST_KEPT", most)
+async def test_a_long_stream_is_relayed_and_not_kept(tmp_path: Path, most: int, told: str) -> None:
     stage = Stage(tmp_path, cached=True)
+    stage.engine._flights = Flights(most)
     stage.answers = [httpx.Response(200, stream=Chunks(*frames())) for _ in range(2)]
     said = await drain(await stage.ask(chat(stream=True)))
     await stage.engine.settle()

@@ -13,10 +13,10 @@ from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, OPERATIONS, Dialect
-from gateway.engine import refusal
 from gateway.http import edge, models
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.generate import Generate
+from gateway.reply import refusal
 from gateway.routing import explain
 from gateway.telemetry.log import where
 

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from gateway.compose import Gateway
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Dialect
-from gateway.engine import Reply, refusal
 from gateway.http import edge
 from gateway.http.edge import Gone, Receive, Scope, Send
+from gateway.reply import Reply, refusal
 
 _BODY_WITHIN = 30.0
 """Seconds for the whole of a request's body to arrive."""
@@ -49,7 +50,9 @@ class Generate:
         )
         self._calls += 1
         try:
-            await _until_gone(self._gateway.engine.serve(call), receive, send)
+            engine = self._gateway.engine
+            leave = partial(engine.leave, call)
+            await _until_gone(engine.serve(call), leave, receive, send)
         finally:
             self._calls -= 1
 
@@ -65,16 +68,24 @@ class Generate:
         await write(reply, send)
 
 
-async def _until_gone(serving: Coroutine[Any, Any, Reply], receive: Receive, send: Send) -> None:
-    """Serve and write the reply; when the client leaves first, stop what is done for it."""
+async def _until_gone(
+    serving: Coroutine[Any, Any, Reply],
+    leave: Callable[[Callable[[], object]], None],
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Serve and write the reply; when the client leaves first, stop what is done for it alone."""
     task = asyncio.current_task()
     left = False
     done = False
 
     async def watch() -> None:
-        nonlocal left
         while (await receive())["type"] != "http.disconnect":
             pass
+        leave(stop)
+
+    def stop() -> None:
+        nonlocal left
         if not done and task is not None:
             left = True
             task.cancel()

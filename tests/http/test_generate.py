@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.engine import Reply
+from gateway.reply import Reply
 from gateway.http.edge import Message
 from gateway.http.generate import _until_gone, write
 
@@ -91,7 +91,7 @@ async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
     async def serve() -> Reply:
         return stream.reply()
 
-    await _until_gone(serve(), receive, send)
+    await _until_gone(serve(), lambda stop: stop(), receive, send)
     assert stream.closed
 
 
@@ -115,7 +115,7 @@ async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
     async def serve() -> Reply:
         return Reply(status=200, headers=[], body=b"{}")
 
-    await _until_gone(serve(), receive, send)
+    await _until_gone(serve(), lambda stop: stop(), receive, send)
     assert [message["type"] for message in sent] == [
         "http.response.start",
         "http.response.body",
@@ -136,7 +136,7 @@ async def test_a_stop_from_outside_is_passed_on() -> None:
 
     async def send(_: Message) -> None: ...
 
-    task = asyncio.create_task(_until_gone(serve(), receive, send))
+    task = asyncio.create_task(_until_gone(serve(), lambda stop: stop(), receive, send))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

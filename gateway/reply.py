@@ -1,0 +1,85 @@
+"""What goes to the client: a status, headers that say what happened, and a body."""
+
+import math
+from collections.abc import AsyncGenerator
+from decimal import Decimal
+
+import msgspec
+
+from gateway.core import loss
+from gateway.core.problem import Problem
+from gateway.core.tally import Tally
+from gateway.dialects import Dialect
+
+type Headers = list[tuple[bytes, bytes]]
+
+FOLD_TYPE = b"application/json"
+STREAM_TYPE = b"text/event-stream; charset=utf-8"
+
+
+class Reply(msgspec.Struct, kw_only=True):
+    """A status, headers, and a body that is whole or still coming."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    stream: AsyncGenerator[bytes] | None = None
+
+
+def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Reply:
+    """A problem as the reply that a client of this dialect understands."""
+    head = [(b"content-type", FOLD_TYPE), *ids(call), *told]
+    if problem.should_retry is False:
+        head.append((b"x-should-retry", b"false"))
+    if problem.retry_after is not None:
+        seconds = min(max(1, math.ceil(problem.retry_after)), 60)
+        head.append((b"retry-after", b"%d" % seconds))
+    return Reply(status=dialect.status(problem), headers=head, body=dialect.problem(problem))
+
+
+def ids(call: str) -> Headers:
+    """The id of a call, in both headers that the official SDKs read."""
+    value = call.encode()
+    return [(b"x-request-id", value), (b"request-id", value)]
+
+
+def head(tally: Tally, kind: bytes, cost: Decimal | None = None) -> Headers:
+    """The headers of an answer; `cost` in USD stands on whole ones."""
+    found = [(b"content-type", kind), *ids(tally.call.id), *told(tally)]
+    if cost is not None:
+        found.append((b"x-tiergate-cost", format(cost, "f").encode()))
+    if kind is STREAM_TYPE:
+        found.append((b"cache-control", b"no-cache"))
+    return found
+
+
+def told(tally: Tally) -> Headers:
+    """Headers that say what was decided, as far as it was."""
+    found: Headers = []
+    decision, target = tally.decision, tally.target
+    if decision is not None:
+        found += [
+            (b"x-tiergate-decision", f"{decision.source}; {tally.call.id}".encode()),
+            (b"x-tiergate-lab", decision.lab.encode()),
+            (b"x-tiergate-tier", decision.tier.encode()),
+        ]
+    if target is not None:
+        found += [
+            (b"x-tiergate-model", _ascii(target.model)),
+            (b"x-tiergate-provider", target.provider.name.encode()),
+        ]
+    if decision is not None:
+        found += [
+            (b"x-tiergate-cache", tally.cache.encode()),
+            (b"x-tiergate-attempts", b"%d" % tally.attempts),
+        ]
+    if tally.losses:
+        found.append((b"x-tiergate-dropped", _ascii(loss.names(tally.losses))))
+    if tally.upstream_id is not None:
+        found.append((b"x-upstream-request-id", _ascii(tally.upstream_id)))
+    return found
+
+
+def _ascii(text: str) -> bytes:
+    """A header value: what is not printable ASCII becomes a question mark."""
+    return bytes(c if 32 <= c < 127 else 63 for c in text.encode("ascii", "replace"))

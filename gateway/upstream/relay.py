@@ -1,0 +1,43 @@
+"""A begun stream as what may go on to its clients, in the provider's own bytes."""
+
+from collections.abc import AsyncGenerator
+
+from gateway.core.problem import Problem, ProblemError
+from gateway.dialects import Body, Dialect, Watch
+from gateway.upstream.attempt import Begun, without
+
+
+async def frames(begun: Begun, watch: Watch) -> AsyncGenerator[bytes]:
+    """One item for each read of the provider's stream.
+
+    Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
+    """
+    first, rest = begun.first, begun.rest
+    if watch.problem is not None:
+        first, rest = without(begun.account, first), None
+    if first:
+        yield first
+    if rest is not None:
+        async for data in rest:
+            ready = watch.feed(data)
+            if watch.problem is not None:
+                ready = without(begun.account, ready)
+            if ready:
+                yield ready
+            if watch.problem is not None:
+                raise ProblemError(watch.problem)
+        last = watch.end()
+        if last and watch.complete:  # else it is the half of a frame
+            yield last
+    if watch.problem is not None:
+        raise ProblemError(watch.problem)
+    if not watch.complete:
+        message = "The provider ended the stream before the answer was complete."
+        raise ProblemError(Problem(kind="upstream_truncated", message=message, spent="maybe"))
+
+
+def shows_problem(data: bytes, dialect: Dialect, body: Body) -> bool:
+    """Whether what a client was sent last holds the provider's own error."""
+    watch = dialect.watch(body)
+    watch.feed(data)
+    return watch.problem is not None
