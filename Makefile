@@ -1,9 +1,9 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt bench clean
+.PHONY: help install dev run test check fmt clients bench bench-quick kill clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf 'make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf 'make %-11s %s\n' "$$name" "$$text"; done
 
 install: ## .venv/bin/tiergate, the gateway alone
 	@scripts/setup
@@ -25,8 +25,18 @@ fmt: dev ## the code in its one format
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix-only --quiet .
 
+clients: dev ## the tests with real clients, Claude Code, which this installs (0.4 GB; needs npm)
+	@scripts/clients
+	@.venv/bin/pytest tests/e2e/test_claude_code.py
+
 bench: dev ## what the gateway costs, as ratios
 	@.venv/bin/python -m bench
+
+bench-quick: dev ## a short bench that fails where the gateway costs more than it may
+	@.venv/bin/python -m bench --quick --floors
+
+kill: dev ## kill -9 under load, 20 times, and an audit of the ledger after it
+	@.venv/bin/python -m tests.e2e.kill_trial 20
 
 clean: ## remove all that make made, but for data
 	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import load, measure, table
+from bench import floor, load, measure, table
 from bench.load import Broken
 from bench.machine import Missing
 from bench.peers import Nginx, Peer, Tiergate, Unstarted
@@ -36,9 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.json:
         asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
     _print(table.render(results))
-    found = table.verdicts(results) if asked.floors else []
+    found = floor.verdicts(results) if asked.floors else []
     if found:
-        _print("\n" + table.render_verdicts(found))
+        _print("\n" + floor.render(found))
     return 0 if all(one.met for one in found) else MISSED
 
 

@@ -1,4 +1,4 @@
-"""How results read: rows of medians, ratios to nginx, and the floors below which CI fails.
+"""How results read: rows of medians and ratios to nginx.
 
 A ratio is the median of the rounds' own ratios: what slows a whole round slows both sides of it.
 """
@@ -15,9 +15,6 @@ BASE = "nginx"
 # Above this share of waiting for a CPU, somebody else used the machine.
 BUSY = 0.1
 
-# Least share of nginx's figure, by row.
-FLOORS = {"plain": 0.03, "paced": 0.20}
-
 type Values = list[float | None]
 
 
@@ -31,20 +28,6 @@ class Row(msgspec.Struct, frozen=True):
     label: str
     form: str
     values: Callable[[Results, str], Values]
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """A floor and whether the peer's ratio reaches it; a ratio that is not known does not."""
-
-    peer: str
-    label: str
-    floor: float
-    ratio: float | None
-
-    @property
-    def met(self) -> bool:
-        """Whether it holds."""
-        return self.ratio is not None and self.ratio >= self.floor
 
 
 def _seen(scene: str, figure: Callable[[Load], float | None]) -> Callable[[Results, str], Values]:
@@ -133,17 +116,6 @@ def ratios(row: Row, results: Results, peer: str) -> list[float]:
     return [a / b for a, b in pairs if a is not None and b is not None and b > 0]
 
 
-def verdicts(results: Results) -> list[Verdict]:
-    """Every floor, for every peer but nginx."""
-    return [
-        Verdict(peer, row.label, FLOORS[row.key], middle([*ratios(row, results, peer)]))
-        for peer in results.peers
-        if peer != BASE
-        for row in ROWS
-        if row.key in FLOORS
-    ]
-
-
 def render(results: Results) -> str:
     """The results as a Markdown table, with the machine above and what to know below."""
     others = [peer for peer in results.peers if peer != BASE]
@@ -151,15 +123,6 @@ def render(results: Results) -> str:
     heads = ["", *results.peers, *(head for name in compared for head in (name, "range"))]
     lines = [heads, *(_line(row, results, others) for row in ROWS)]
     return "\n".join([_above(results), "", *_align(lines), "", *_below(results)])
-
-
-def render_verdicts(found: list[Verdict]) -> str:
-    """One line a floor."""
-    return "\n".join(
-        f"{'ok    ' if one.met else 'MISSED'}  {one.peer}, {one.label}:"
-        f" {_percent(one.ratio)} of {BASE}, floor {_percent(one.floor)}"
-        for one in found
-    )
 
 
 def _line(row: Row, results: Results, others: list[str]) -> list[str]:
@@ -183,8 +146,8 @@ def _ratio(value: float | None) -> str:
     return _percent(value) if value < 1 else f"{value:.1f}x"
 
 
-def _percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.1%}"
+def _percent(value: float) -> str:
+    return f"{value:.1%}"
 
 
 def _align(lines: list[list[str]]) -> list[str]:

@@ -26,7 +26,7 @@ from gateway.limits.keys import Keys
 from gateway.routing.decide import Router
 from gateway.routing.prior import Prior
 from gateway.routing.rules import RuleError, Rules, compile_rules
-from gateway.settings import build, check, prices
+from gateway.settings import build, check, dates, prices
 from gateway.settings.build import Built
 from gateway.settings.load import Source
 from gateway.settings.mistake import ConfigError, Mistake
@@ -38,8 +38,13 @@ from gateway.upstream.attempt import Upstream
 from gateway.upstream.child import Engine as Local
 from gateway.upstream.client import Client, Transports
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _FEED_EVERY = 2.0
 """Seconds between feeds of the store from the journals."""
+
+
+STYLES = {"openai-chat": frozenset(chat.STYLES), "anthropic-messages": frozenset(messages.STYLES)}
+"""How effort can be said, by dialect."""
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,25 +58,25 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 def site(source: Source, now: datetime) -> Site:
     """Check and build a configuration. Raises ConfigError with every mistake."""
-    styles = frozenset({*chat.STYLES, *messages.STYLES})
-    mistakes = check.errors(source, frozenset(DIALECTS), styles)
+    mistakes = check.errors(source, frozenset(DIALECTS), STYLES)
     mistakes += _zone(source)
     rules = Rules()
     try:
         rules = compile_rules(source.config.guards, source.config.choices)
     except RuleError as error:
-        mistakes.append(source.mistake(error.path, f"{error}."))
+        mistakes += [source.mistake(one.path, f"{one}.") for one in error.every]
     if mistakes:
         raise ConfigError(mistakes)
     built = build.build(source, lambda provider, model: prices.find(provider, model, now))
     classifier = Prior() if source.config.routing.classifier == "prior" else None
     router = Router(catalogue=built.catalogue, rules=rules, classifier=classifier)
-    return Site(
-        source=source,
-        built=built,
-        router=router,
-        warnings=tuple(check.warnings(source, now.date()) + _unpriced(source, built)),
+    off = frozenset(name for name, provider in built.providers.items() if not provider.on)
+    warnings = (
+        *check.warnings(source, now.date(), STYLES, off),
+        *_unpriced(source, built),
+        *dates.listed(source, built.catalogue, now.date()),
     )
+    return Site(source=source, built=built, router=router, warnings=warnings)
 
 
 def _zone(source: Source) -> list[Mistake]:
@@ -119,7 +124,9 @@ class Gateway:
         self.keys: Keys = keys.load(
             config.keys, site.source.file.parent, environ.get("TIERGATE_KEYS", "")
         )
-        self._refuse_open(host or config.server.host)
+        refused = refusals(site, self.keys, host or config.server.host)
+        if refused:
+            raise ConfigError(refused)
         self.journal_folder = self.data / config.ledger.journal
         self.journal = Journal(self.journal_folder)
         self.recovered = recover(self.journal)
@@ -166,7 +173,10 @@ class Gateway:
         if self._state is not None:
             await self._state.close()
         self.journal.close()
-        self._feed()
+        try:
+            self._feed()
+        except Exception as error:  # noqa: BLE001 - the next start feeds it
+            self.log("ledger", error=type(error).__name__)
 
     def _unsynced(self, error: JournalError) -> None:
         self.log("ledger", error=error.strerror)
@@ -198,7 +208,15 @@ class Gateway:
         if url:
             from gateway.state.redis import Redis  # noqa: PLC0415 - takes 0.2 s, few need it
 
-            return Redis(url, note=lambda text: self.log("redis", text=text), clock=time.monotonic)
+            try:
+                return Redis(
+                    url, note=lambda text: self.log("redis", text=text), clock=time.monotonic
+                )
+            except ValueError as error:
+                mistake = self.site.source.mistake(
+                    ("cache",), f"REDIS_URL cannot be used: {error}."
+                )
+                raise ConfigError([mistake]) from None
         return Memory(most, clock=time.monotonic)
 
     def _cache(self, environ: Mapping[str, str]) -> Exact | None:
@@ -212,20 +230,23 @@ class Gateway:
             clock=time.time,
             sharing=config.scope,
             sampled=config.sampled,
+            note=lambda text: self.log("cache", text=text),
         )
 
-    def _refuse_open(self, host: str) -> None:
-        local = host in ("127.0.0.1", "::1", "localhost")
-        if self.keys.is_open and not local and not self.site.source.config.server.open:
-            message = f"`keys: open` would let everybody who reaches {host} spend money."
-            hint = "Configure keys, or set server.open to true where something else guards it."
-            raise ConfigError([self.site.source.mistake(("server", "host"), message, hint)])
-        if not any(lab.on for lab in self.site.built.catalogue.labs.values()):
-            whys = ", ".join(
-                f"{lab.name}: {lab.why}" for lab in self.site.built.catalogue.labs.values()
-            )
-            message = f"no lab is on ({whys})." if whys else "no lab is configured."
-            raise ConfigError([self.site.source.mistake(("labs",), message)])
+
+def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:
+    """What keeps a valid configuration from starting: open beyond this machine, no lab on."""
+    source, labs = site.source, site.built.catalogue.labs.values()
+    found = []
+    if keys.is_open and host not in _LOOPBACK and not source.config.server.open:
+        message = f"`keys: open` would let everybody who reaches {host} spend money."
+        hint = "Configure keys, or set server.open to true where something else guards it."
+        found.append(source.mistake(("server", "host"), message, hint))
+    if not any(lab.on for lab in labs):
+        whys = ", ".join(f"{lab.name}: {lab.why}" for lab in labs)
+        message = f"no lab is on ({whys})." if whys else "no lab is configured."
+        found.append(source.mistake(("labs",), message))
+    return found
 
 
 def store_url(url: str, data: Path) -> str:

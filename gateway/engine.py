@@ -94,8 +94,9 @@ class Engine:
 
     async def _serve(self, call: Call, dialect: Dialect, tally: Tally) -> Reply:
         body = dialect.read(call.body)
-        tally.asked, tally.stream = body.prompt.model, body.prompt.stream
-        seen = features.read(body.prompt, call.dialect, call.key, call.steer)
+        prompt = body.prompt
+        tally.asked, tally.stream, tally.effort = prompt.model, prompt.stream, prompt.effort
+        seen = features.read(prompt, call.dialect, call.key, call.steer)
         decision, plan = decide(self.router, seen, dialect)
         tally.decision = decision
         self._refuse_losses(call, body, dialect, plan)

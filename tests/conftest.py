@@ -102,14 +102,14 @@ def corpus() -> Path:
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real, empty server of the Redis protocol on loopback, one for the whole run."""
-    program = _program()
+    program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     with _serve(program, tmp_path_factory.mktemp("redis")) as port:
         yield f"redis://127.0.0.1:{port}/0"
 
 
-def _program() -> str | None:
+def redis_program() -> str | None:
     """The server on PATH, else the one that comes as a wheel."""
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):

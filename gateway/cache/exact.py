@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import math
 from collections.abc import Callable
 
 from gateway.cache import key as keys
@@ -24,6 +25,7 @@ FINISHED = frozenset(
 )  # fmt: skip
 """Finishes of an answer that is all there. Cut, filtered and unknown ones are not kept."""
 
+_NOTE_EVERY = 60.0
 _SEAL = 16
 _PERSON = b"tiergate seal 1"
 _SPARE = 4096
@@ -50,10 +52,12 @@ class Exact:
         clock: Callable[[], float],
         sharing: Sharing = "key",
         sampled: bool = False,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Keep answers for `ttl` seconds; 0 turns it off.
 
-        `clock` is seconds since the epoch; `sampled` keeps answers at a temperature above 0 too.
+        `clock` is seconds since the epoch; `sampled` keeps answers at a temperature above 0 too;
+        `note` is told, once a minute at most, of values that somebody else must have written.
         """
         self._store = store
         self._secret = secret
@@ -61,6 +65,8 @@ class Exact:
         self._clock = clock
         self._sharing: Sharing = sharing
         self._sampled = sampled
+        self._note = note
+        self._noted = -math.inf
 
     def off(self, prompt: Prompt, steer: Steer, *, no_cache: bool = False) -> str | None:
         """Why a request is neither looked up nor kept; None where it is both.
@@ -110,6 +116,7 @@ class Exact:
             return None
         data = value[_SEAL:]
         if not hmac.compare_digest(value[:_SEAL], self._seal(key, data)):
+            self._doubt()
             return None
         recording = recordings.read(data)
         if recording is None or recording.created + self._ttl < self._clock():
@@ -120,6 +127,12 @@ class Exact:
         """Keep a recording that `keeps` has let pass."""
         data = recordings.write(recording)
         await self._store.put(_name(key), self._seal(key, data) + data, self._ttl)
+
+    def _doubt(self) -> None:
+        now = self._clock()
+        if now - self._noted >= _NOTE_EVERY:
+            self._noted = now
+            self._note("a value in the cache was not written by this gateway; it is not used")
 
     def _seal(self, key: str, data: bytes) -> bytes:
         """Bind a value to its key: one written there by anybody else is a miss."""

@@ -1,57 +1,144 @@
 """`tiergate check`: every mistake of a configuration, with file, line and the nearest name."""
 
+import os
 import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import click
 
 from gateway.cli.session import Session, pass_session
+from gateway.compose import data_folder, refusals, store_url
 from gateway.core import jsonio
-from gateway.core.target import TIERS
+from gateway.core.target import TIERS, Target
 from gateway.limits import keys
 from gateway.settings.mistake import ConfigError, Mistake
+from gateway.settings.reach import reach
+
+_SQLITE = "sqlite:///"
+_COLORS = {"error": "red", "warning": "yellow"}
 
 
 @click.command("check")
+@click.option("--strict", is_flag=True, help="Let warnings fail too.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
 @pass_session
-def command(session: Session, *, as_json: bool) -> None:
-    """Find every mistake in the configuration. Exit status 1 when there is an error."""
-    mistakes: list[Mistake] = []
-    try:
-        mistakes += session.site.warnings
-        mistakes += _refusals(session)
-    except ConfigError as error:
-        mistakes += error.mistakes
-    wrong = any(mistake.level == "error" for mistake in mistakes)
+def command(session: Session, *, strict: bool, as_json: bool) -> None:
+    """Find every mistake in the configuration.
+
+    \b
+    Exit status:
+      0  the gateway would start; there may be warnings
+      1  there is an error or, with --strict, a warning
+      2  the command itself was not understood
+    """  # noqa: D301 - the mark keeps click from filling these lines
+    found = _findings(session)
+    count: Counter[str] = Counter(mistake.level for mistake in found)
+    wrong = bool(count["error"] or (strict and found))
     if as_json:
-        click.echo(jsonio.dumps({"ok": not wrong, "findings": mistakes}))
-    else:
-        for mistake in mistakes:
-            color = "red" if mistake.level == "error" else "yellow"
-            click.secho(str(mistake), fg=color)
-        _verdict(session, len(mistakes), wrong=wrong)
+        told = {"ok": not wrong, "errors": count["error"], "warnings": count["warning"]}
+        click.echo(jsonio.dumps({**told, "findings": found}))
+        sys.exit(1 if wrong else 0)
+    color = False if os.environ.get("NO_COLOR") else None  # None is click's: on a terminal
+    for mistake in found:
+        level = click.style(mistake.level, fg=_COLORS[mistake.level], bold=True)
+        text = str(mistake).replace(f"{mistake.level}: ", f"{level}: ", 1)
+        click.echo(text, color=color)
+    if not count["error"]:
+        _labs(session)
+    click.echo(_verdict(session, count, strict=strict))
     sys.exit(1 if wrong else 0)
 
 
-def _refusals(session: Session) -> list[Mistake]:
-    """What keeps a valid configuration from starting here: keys, and labs that are all off."""
-    source, labs = session.source, session.site.built.catalogue.labs.values()
-    keys.load(source.config.keys, source.file.parent, session.environ.get("TIERGATE_KEYS", ""))
-    if any(lab.on for lab in labs):
-        return []
-    whys = "; ".join(f"{lab.name}: {lab.why}" for lab in labs) or "none is configured"
-    return [source.mistake(("labs",), f"no lab is on ({whys}).")]
+def _findings(session: Session) -> list[Mistake]:
+    """What is wrong, in the order of files and lines; one part's errors hide no other part's."""
+    try:
+        _ = session.source
+    except ConfigError as error:
+        return _sorted(error.mistakes)
+    found: list[Mistake] = []
+    parts: list[Callable[[Session], list[Mistake]]] = [_configured, _started, _written]
+    for part in parts:
+        try:
+            found += part(session)
+        except ConfigError as error:
+            found += error.mistakes
+    return _sorted(found)
 
 
-def _verdict(session: Session, count: int, *, wrong: bool) -> None:
-    if wrong:
-        click.echo(f"{count} finding{'s' if count > 1 else ''}; the gateway would not start.")
-        return
-    catalogue = session.site.built.catalogue
-    for lab in catalogue.labs.values():
-        sizes = ", ".join(f"{tier} {len(lab.tiers.get(tier, ()))}" for tier in TIERS)
+def _sorted(found: list[Mistake]) -> list[Mistake]:
+    once = dict.fromkeys(found)
+    return sorted(once, key=lambda item: (item.file, item.line or 0))
+
+
+def _configured(session: Session) -> list[Mistake]:
+    site = session.site
+    return [*site.warnings, *reach(session.source, site.built.catalogue)]
+
+
+def _started(session: Session) -> list[Mistake]:
+    """What keeps a valid configuration from starting here: its keys, and labs that are all off."""
+    config, folder = session.source.config, session.source.file.parent
+    known = keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", ""))
+    return refusals(session.site, known, config.server.host)
+
+
+def _written(session: Session) -> list[Mistake]:
+    """Places of the ledger that cannot be written."""
+    source, data = session.source, data_folder(session.environ)
+    url, found = source.config.ledger.store, []
+    file = Path(store_url(url, data).removeprefix(_SQLITE))
+    why = _barred(data / source.config.ledger.journal)
+    if why:
+        found.append(source.mistake(("ledger", "journal"), why, _elsewhere()))
+    if not url.startswith(_SQLITE) or url == _SQLITE:
+        scheme = url.partition(":")[0]  # and no more: a password may stand in the rest
+        message = f"{scheme!r} is no store that can be used."
+        hint = f"Write it as {_SQLITE}ledger.db."
+        found.append(source.mistake(("ledger", "store"), message, hint))
+    elif file.is_dir():
+        found.append(source.mistake(("ledger", "store"), f"{file} is a folder.", "Name a file."))
+    elif why := _barred(file.parent):
+        found.append(source.mistake(("ledger", "store"), why, _elsewhere()))
+    return found
+
+
+def _barred(folder: Path) -> str:
+    """Why a folder cannot be made or written in; empty where it can. Nothing is made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        return f"{there} is a file, and a folder is needed."
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"{there} cannot be written."
+
+
+def _elsewhere() -> str:
+    return "Give another place, or move all of them with TIERGATE_DATA."
+
+
+def _labs(session: Session) -> None:
+    """One line a lab: how many of its targets can serve, or why it is off."""
+    for lab in session.site.built.catalogue.labs.values():
+        sizes = ", ".join(f"{tier} {_size(lab.tiers.get(tier, ()))}" for tier in TIERS)
         click.echo(f"{'on ' if lab.on else 'off'} {lab.name}: {sizes if lab.on else lab.why}")
-    config = session.source.config
-    rules = f"{len(config.guards)} guards, {len(config.choices)} choices"
+
+
+def _size(targets: tuple[Target, ...]) -> str:
+    on = sum(target.provider.on for target in targets)
+    return f"{on}" if on == len(targets) else f"{on} of {len(targets)}"
+
+
+def _verdict(session: Session, count: Counter[str], *, strict: bool) -> str:
+    said = [
+        f"{count[level]} {level}{'s' if count[level] > 1 else ''}"
+        for level in ("error", "warning")
+        if count[level]
+    ]
+    if count["error"]:
+        return f"{', '.join(said)}: the gateway would not start."
+    config, catalogue = session.source.config, session.site.built.catalogue
     on = sum(lab.on for lab in catalogue.labs.values())
-    click.secho(f"ok: {on} of {len(catalogue.labs)} labs on, {rules}, version {catalogue.version}")
+    rules = f"{len(config.guards)} guards, {len(config.choices)} choices"
+    word = "not ok, as --strict asks" if strict and said else "ok"
+    parts = [*said, f"{on} of {len(catalogue.labs)} labs on", rules, f"version {catalogue.version}"]
+    return f"{word}: {', '.join(parts)}"

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import click
 import msgspec
 
-from gateway.cli.table import Column, draw, number, usd
+from gateway.cli.table import Column, draw, number, plain, usd
 from gateway.core import jsonio
 from gateway.ledger.query import BY, Group
 from gateway.ledger.query import costs as ask
@@ -22,6 +22,8 @@ from gateway.ledger.store import Store, StoreError
 
 _SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _NUMBERS = tuple(name for name in Group.__struct_fields__ if name != "names")
+_FORMULA = ("=", "+", "-", "@")
+"""What begins a formula in a spreadsheet; such a name gets an apostrophe in front."""
 _ALWAYS = ("calls", "cached", "input", "output", "cost")  # the others where they say something
 _NOTHING = Group(
     names=(),
@@ -94,7 +96,8 @@ def costs(
 ) -> None:
     """Show what calls cost.
 
-    An empty cell of CSV and a null of JSON are unknown: never read them as 0. JSON has the keys
+    A name that a spreadsheet would take for a formula has an apostrophe before it in CSV. An empty
+    cell of CSV and a null of JSON are unknown: never read them as 0. JSON has the keys
     since, until (seconds since the epoch or null), zone, by, groups and total; a group has the
     names of --by and calls, cached, failed, input, cache_read, cache_write, output, reasoning
     (tokens), cost (USD) and unknown, the number of calls whose cost is not known.
@@ -116,7 +119,9 @@ def costs(
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow([*by, *_NUMBERS])
-        writer.writerows(_plain(group, by).values() for group in groups)
+        for group in groups:
+            row = _plain(group, by)
+            writer.writerow([*(_cell_of(row.pop(name)) for name in by), *row.values()])
     elif total.calls:
         _show(groups, total, by)
     else:
@@ -159,6 +164,14 @@ def _ask(ledger: Ledger, by: Sequence[str], **options: Any) -> tuple[list[Group]
     store = Store(f"sqlite:///{ledger.store_path}")
     store.feed(ledger.journal_folder)
     return ask(store, by, **options), ask(store, **options)[0]
+
+
+def _cell_of(name: object) -> object:
+    """A name in CSV: clients choose tags and models, and a spreadsheet would run a formula."""
+    if not isinstance(name, str):
+        return name
+    text = plain(name)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _plain(group: Group, by: Sequence[str]) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """`tiergate explain`: what would be decided for a prompt or a request, and why."""
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -54,7 +55,7 @@ def command(
             click.secho(f"refused: {error.problem.message}", fg="red", err=True)
         sys.exit(1)
     if as_json:
-        click.echo(jsonio.dumps(explain.view(decision, plan)))
+        click.echo(jsonio.dumps(explain.view(decision, plan, time.time())))
     else:
         _show(decision, plan)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import shutil
@@ -9,24 +10,35 @@ import socket
 import sys
 import textwrap
 import time
+from collections.abc import Callable, Iterator
 
 import click
 import uvicorn
 
 from gateway.cli.session import Session, pass_session
+from gateway.cli.workers import apart, supervise
 from gateway.compose import Gateway, data_folder
 from gateway.core.target import TIERS
 from gateway.http.app import VERSION, App
+from gateway.http.wire import Wire
 from gateway.ledger.store import StoreError
 from gateway.settings.mistake import ConfigError
 from gateway.telemetry.log import Library, Log, stderr
+
+_SELDOM = (20_000, 10, 10)
+"""After how many new objects the garbage collector looks for cycles, by generation."""
+_BACKLOG = 2048
+"""Connections that may wait to be taken."""
 
 
 @click.command("serve")
 @click.option("--host", help="Address to listen on. [server.host]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on. [server.port]")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Processes that share the port. [server.workers]"
+)
 @pass_session
-def command(session: Session, host: str | None, port: int | None) -> None:
+def command(session: Session, host: str | None, port: int | None, workers: int | None) -> None:
     """Start the gateway; stop it with Ctrl-C."""
     site = session.site
     log = stderr(time.time)
@@ -35,13 +47,39 @@ def command(session: Session, host: str | None, port: int | None) -> None:
         click.secho(str(warning), fg="yellow", err=True)
     server = site.source.config.server
     host, port = host or server.host, server.port if port is None else port
-    gateway = _gateway(session, log, host, port)
+    count = workers or server.workers
+    with _bound(host, port) as sockets:
+        gateway = _gateway(session, log, host)
+        with _telling(host, port):  # again: somebody may have been quicker
+            for one in sockets:
+                one.listen(_BACKLOG)
+        if count == 1:
+            _serve(gateway, sockets, lambda: _introduce(gateway, sockets[0]))
+            return
+
+        def work() -> None:
+            one = Gateway(session.site, session.environ, log, host=host)
+            if one.recovered.entries:
+                log("ledger", recovered=len(one.recovered.entries))
+            _serve(one, sockets)
+
+        # This one has found that all of them can start, and has closed what was left open.
+        gateway.journal.close()
+        told = f"{count}, {apart(session.environ)}".rstrip(", ")
+        supervise(count, work, sockets, log, lambda: _introduce(gateway, sockets[0], told))
+        gateway.store.feed(gateway.journal_folder)  # the last rows of all: one fed, others did not
+
+
+def _serve(
+    gateway: Gateway, sockets: list[socket.socket], begun: Callable[[], object] = int
+) -> None:
+    """Serve until told to stop, in good order; `begun` is called once it listens."""
     config = uvicorn.Config(
         App(gateway),
-        host=host,
-        port=port,
+        backlog=_BACKLOG,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",  # its parser refuses request smuggling that the other one lets pass
+        http=Wire,
+        ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
@@ -51,19 +89,11 @@ def command(session: Session, host: str | None, port: int | None) -> None:
         timeout_graceful_shutdown=25,
     )
     with contextlib.suppress(KeyboardInterrupt):  # raised again after a stop in good order
-        _Server(config, gateway).run()
+        _Server(config, begun).run(sockets)
 
 
-def _gateway(session: Session, log: Log, host: str, port: int) -> Gateway:
-    """The gateway, where it can listen and write: a reason in one line where it cannot."""
-    try:
-        _probe(host, port)
-    except OSError as error:
-        reason, hint = (error.strerror or str(error)).lower(), ""
-        if error.errno == errno.EADDRINUSE:
-            reason, hint = "another program listens there", " Choose another with --port."
-        message = f"Cannot listen on {host}, port {port}: {reason}.{hint}"
-        raise click.ClickException(message) from None
+def _gateway(session: Session, log: Log, host: str) -> Gateway:
+    """The gateway, where it can write: a reason in one line where it cannot."""
     try:
         return Gateway(session.site, session.environ, log, host=host)
     except StoreError as error:
@@ -76,39 +106,56 @@ def _gateway(session: Session, log: Log, host: str, port: int) -> Gateway:
         raise click.ClickException(message) from None
 
 
-def _probe(host: str, port: int) -> None:
-    """Raises OSError where nobody could listen now: the server itself would only log it."""
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        with socket.socket(family, kind, protocol) as probe:
-            if os.name == "posix":
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(address)
+@contextlib.contextmanager
+def _telling(host: str, port: int) -> Iterator[None]:
+    """Tells in one line why nobody can listen there."""
+    try:
+        yield
+    except OSError as error:
+        reason, hint = (error.strerror or str(error)).lower(), ""
+        if error.errno == errno.EADDRINUSE:
+            reason, hint = "another program listens there", " Choose another with --port."
+        message = f"Cannot listen on {host}, port {port}: {reason}.{hint}"
+        raise click.ClickException(message) from None
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """A socket for each address of the host, not listening yet."""
+    with contextlib.ExitStack() as opened:
+        sockets = []
+        with _telling(host, port):
+            for family, kind, protocol, _, address in socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            ):
+                one = opened.enter_context(socket.socket(family, kind, protocol))
+                if os.name == "posix":
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                one.bind(address)
+                sockets.append(one)
+        yield sockets
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it does."""
+    """Says that it listens once it does."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+    def __init__(self, config: uvicorn.Config, begun: Callable[[], object]) -> None:
         super().__init__(config)
-        self._gateway = gateway
+        self._begun = begun
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for server in self.servers:
-            for listening in server.sockets:
-                host, port = listening.getsockname()[:2]
-                _introduce(
-                    self._gateway,
-                    f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}",
-                )
-                return
+        gc.collect()
+        gc.freeze()  # what is here now stays: it is not searched again and again
+        gc.set_threshold(*_SELDOM)  # a call leaves no cycles behind
+        self._begun()
 
 
-def _introduce(gateway: Gateway, url: str) -> None:
+def _introduce(gateway: Gateway, listening: socket.socket, workers: str = "") -> None:
+    host, port = listening.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     catalogue = gateway.engine.router.catalogue
     lines = [f"tiergate {VERSION} on {url}  (OpenAI SDKs: base_url={url}/v1)", ""]
     width = max(len(name) for name in catalogue.labs)
@@ -126,6 +173,8 @@ def _introduce(gateway: Gateway, url: str) -> None:
             lines += _folded(f"        {'':<{width}}  ", lab.about)
     keys = "none needed (keys: open)" if gateway.keys.is_open else f"{len(gateway.keys)} known"
     lines += ["", f"  keys    {keys}", f"  ledger  {gateway.journal_folder}", ""]
+    if workers:
+        lines.insert(-1, f"  workers {workers}")
     if gateway.recovered.entries:
         lines.insert(
             -1, f"  after a crash: {len(gateway.recovered.entries)} open calls were closed"

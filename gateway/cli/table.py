@@ -36,9 +36,9 @@ def draw(
     Colours and the terminal's width apply to terminals (without colours where NO_COLOR is set);
     a pipe gets plain lines of any length. Cells are text and cannot steer a terminal.
     """
-    heads = [_text(column.name) for column in columns]
-    body = [[_text(cell) for cell in row] for row in rows]
-    last = [_text(cell) for cell in total]
+    heads = [plain(column.name) for column in columns]
+    body = [[plain(cell) for cell in row] for row in rows]
+    last = [plain(cell) for cell in total]
     widths = [
         max(map(_width, cells))
         for cells in zip(heads, *body, *([last] if last else []), strict=True)
@@ -54,7 +54,7 @@ def draw(
         _print(rule, dim=True)
         _print(_line(columns, last, widths), bold=True)
     for note in notes:
-        _print(_text(note), fg="yellow")
+        _print(plain(note), fg="yellow")
 
 
 def number(value: int | None) -> str:
@@ -108,5 +108,6 @@ def _width(text: str) -> int:
     )
 
 
-def _text(cell: str) -> str:
+def plain(cell: str) -> str:
+    """A text that cannot steer a terminal: what is not printable becomes a replacement sign."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in cell)

@@ -63,6 +63,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     model: str | None = None
     """The model that was called."""
     effort: str | None = None
+    """What the client set, else what its tier does."""
     served: str | None = None
     """The model that the provider says answered."""
     attempts: int = 0

@@ -30,7 +30,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     efforts: tuple[str, ...] = ()
     """Values of EFFORTS that the model accepts; empty where it has no such control."""
     effort_style: str | None = None
-    """How effort is written on openai-chat; None where the model has no such control."""
+    """How effort is written, by its name in a dialect; None where the model has no such control."""
+    effort_styles: dict[str, str] = {}
+    """The same by dialect, where a model is reached through several."""
     default_effort: str | None = None
     chat_efforts: tuple[str, ...] | None = None
     """Efforts accepted on openai-chat, where fewer than `efforts`."""
@@ -40,6 +42,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Top-level request members that the model answers with 400."""
     retires: date | None = None
     note: str = ""
+
+    def style(self, dialect: str) -> str | None:
+        """How effort is written on a dialect; None where the model has no such control there."""
+        return self.effort_styles.get(dialect, self.effort_style)
 
     @property
     def window(self) -> int | None:

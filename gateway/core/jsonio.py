@@ -6,6 +6,7 @@ msgspec cuts a body into its top-level members without copying or re-encoding wh
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -32,6 +33,19 @@ def loads(data: bytes | memoryview) -> Json:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise JsonError(f"{error.msg} at byte {error.pos}") from None
+
+
+def reader(kind: Any) -> Callable[[bytes], Any]:
+    """A function that reads one value of a type, straight into it. It raises JsonError."""
+    decode = msgspec.json.Decoder(kind).decode
+
+    def read(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except msgspec.DecodeError as error:
+            raise JsonError(str(error)) from None
+
+    return read
 
 
 def dumps(value: object) -> bytes:

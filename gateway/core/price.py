@@ -7,6 +7,9 @@ import msgspec
 from gateway.core.usage import Usage
 
 _MILLION = Decimal(1_000_000)
+_DAY = 86_400
+_EPOCH = 3
+"""Weekday of 1970-01-01, where Monday is 0."""
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +30,24 @@ class Step(msgspec.Struct, frozen=True):
     rates: Rates
 
 
+class Hours(msgspec.Struct, frozen=True):
+    """A price that holds at certain hours of certain days, both in UTC."""
+
+    spans: tuple[tuple[int, int], ...]
+    """First second of the day, and the second that it ends before."""
+    days: frozenset[int]
+    """Monday is 0."""
+    price: "Price"
+
+
+class Later(msgspec.Struct, frozen=True):
+    """A price that holds from a moment on, with hours of its own."""
+
+    start: float
+    """Seconds since the epoch."""
+    price: "Price"
+
+
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """The price of one model at one provider, and where it comes from."""
 
@@ -35,6 +56,26 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Long-context steps, lowest first."""
     version: str
     """What stands on every row it priced, e.g. "catalogue 2026-11-24"."""
+    hours: tuple[Hours, ...] = ()
+    """Prices by time of day; the first that holds is in force."""
+    later: tuple[Later, ...] = ()
+    """Prices that take its place, earliest first."""
+
+    def on(self, moment: float) -> "Price":
+        """The price in force at a moment, in seconds since the epoch."""
+        if not self.later and not self.hours:
+            return self
+        price = self
+        for item in self.later:
+            if moment >= item.start:
+                price = item.price
+        if price.hours:
+            day, second = divmod(moment, _DAY)
+            weekday = (int(day) + _EPOCH) % 7
+            for hours in price.hours:
+                if weekday in hours.days and any(a <= second < b for a, b in hours.spans):
+                    return hours.price
+        return price
 
     def at(self, prompt_tokens: int) -> Rates:
         """The rates in force for a prompt of this many tokens."""
@@ -48,7 +89,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     """USD of an answer, exact; None where usage or a price that it needs is unknown.
 
-    Where a provider has no price for cache writes, it bills written tokens as input.
+    `price` is the one in force when the call was received, see `Price.on`. Where a provider has no
+    price for cache writes, it bills written tokens as input.
     """
     if usage is None or price is None or usage.input is None or usage.output is None:
         return None

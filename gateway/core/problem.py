@@ -16,7 +16,7 @@ type Kind = Literal[
     "not_found", "method_not_allowed", "request_timeout", "request_too_large", "media_type",
     "no_target", "loop", "rate_limited", "overloaded", "draining", "ledger", "internal",
     "upstream_rejected", "upstream_context", "upstream_model", "upstream_rate_limited",
-    "upstream_auth", "upstream_error",
+    "upstream_auth", "upstream_error", "upstream_moved",
     "upstream_overloaded", "upstream_timeout", "upstream_unreachable", "upstream_truncated",
 ]  # fmt: skip
 
@@ -44,6 +44,7 @@ STATUS: dict[Kind, int] = {
     "upstream_rate_limited": 429,
     "upstream_auth": 502,
     "upstream_error": 502,
+    "upstream_moved": 502,
     "upstream_overloaded": 503,
     "upstream_timeout": 504,
     "upstream_unreachable": 502,

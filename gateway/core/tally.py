@@ -6,7 +6,7 @@ from gateway.core.call import Call
 from gateway.core.decision import Decision
 from gateway.core.entry import Cache, Entry, State
 from gateway.core.loss import Loss
-from gateway.core.price import cost
+from gateway.core.price import Price, cost
 from gateway.core.problem import Problem
 from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
@@ -20,7 +20,8 @@ class Tally:
 
     __slots__ = (
         "account", "asked", "attempts", "cache", "call", "closed", "config", "decision",
-        "first_content", "losses", "served", "spent", "stream", "target", "upstream_id", "usage",
+        "effort", "first_content", "losses", "served", "spent", "stream", "target", "upstream_id",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, call: Call, config: str) -> None:
@@ -28,6 +29,8 @@ class Tally:
         self.config = config
         self.asked: str | None = None
         self.stream = False
+        self.effort: str | None = None
+        """What the client set."""
         self.decision: Decision | None = None
         self.target: Target | None = None
         self.account: Account | None = None
@@ -50,7 +53,12 @@ class Tally:
         """USD of the answer so far; exactly zero for one from the cache, None where unknown."""
         if self.cache == "hit":
             return Decimal(0)
-        return cost(self.usage, self.target.price if self.target is not None else None)
+        return cost(self.usage, self.price())
+
+    def price(self) -> Price | None:
+        """The target's price when the call was received; None where it is unknown."""
+        price = self.target.price if self.target is not None else None
+        return price.on(self.call.received_at) if price is not None else None
 
     def close(
         self,
@@ -88,7 +96,7 @@ class Tally:
             provider=target.provider.name if target is not None else None,
             account=self.account.name if self.account is not None else None,
             model=target.model if target is not None else None,
-            effort=target.effort if target is not None else None,
+            effort=self.effort or (target.effort if target is not None else None),
             served=self.served[:_LONG] if self.served is not None else None,
             attempts=self.attempts,
             cache=self.cache,
@@ -99,13 +107,13 @@ class Tally:
             output=usage.output,
             reasoning=usage.reasoning,
             cost=Decimal(0) if state in _UNSERVED and not self.spent else self.cost(),
-            price=self._price(),
+            price=self._version(),
             first_content=self.first_content,
             duration=round(now - self.call.started, 6),
             upstream_id=self.upstream_id,
             config=self.config,
         )
 
-    def _price(self) -> str | None:
-        price = self.target.price if self.target is not None else None
+    def _version(self) -> str | None:
+        price = self.price()
         return price.version if price is not None and self.cache != "hit" else None

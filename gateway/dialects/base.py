@@ -5,41 +5,14 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.core.jsonio import Json, Members
-from gateway.core.loss import Loss
 from gateway.core.problem import Problem
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage
+from gateway.dialects.body import Body, Glance, Written
+from gateway.dialects.speech import Speech
 
-
-class Body(msgspec.Struct, frozen=True):
-    """A request body, read once."""
-
-    raw: bytes
-    """As the client sent it: the truth."""
-    members: Members
-    value: dict[str, Json]
-    prompt: Prompt
-
-
-class Written(msgspec.Struct, frozen=True):
-    """A body for one target, and what it could not say."""
-
-    body: bytes
-    losses: tuple[Loss, ...] = ()
-
-
-class Glance(msgspec.Struct, frozen=True, kw_only=True):
-    """What accounting needs of a whole answer."""
-
-    usage: Usage | None = None
-    served: str | None = None
-    """The model that the provider says answered."""
-    finish: str | None = None
-    """The provider's own word for why it stopped."""
-    problem: Problem | None = None
-    """Set where a 200 carries an error, or no answer at all."""
+__all__ = ["Body", "Dialect", "Glance", "Watch", "Written"]
 
 
 class Watch(Protocol):
@@ -108,3 +81,5 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Why a model cannot be asked this in this dialect; empty where it can."""
     read_problem: Callable[[int, bytes, float | None], Problem]
     """A provider's error: status, body, seconds of Retry-After."""
+    speech: Speech | None = None
+    """How it is translated to and from others; None where it is not."""

@@ -7,7 +7,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.problem import Kind, Problem
 
-_AUTH, _SERVER = (401, 402, 403), 500
+_AUTH, _MOVED, _SERVER = (401, 402, 403), (301, 302, 303, 307, 308), 500
 _SEARCHED = 2000
 """Bytes of a body that are searched for words."""
 _BY_STATUS: Mapping[int, Kind] = {
@@ -25,6 +25,8 @@ _MESSAGES: Mapping[Kind, str] = {
     "Whoever runs the gateway must check the provider's key and account.",
     "upstream_rate_limited": "The provider is limiting the gateway's rate (HTTP {status}).",
     "upstream_overloaded": "The provider is overloaded (HTTP {status}).",
+    "upstream_moved": "The provider redirects (HTTP {status}), and the gateway does not follow. "
+    "Whoever runs the gateway must check the provider's base_url.",
     "upstream_timeout": "The provider gave up on the request (HTTP {status}).",
 }
 
@@ -90,6 +92,8 @@ def _kind(words: Words, status: int, text: str) -> Kind:
         return "upstream_auth"
     if status in _BY_STATUS:
         return _BY_STATUS[status]
+    if status in _MOVED:
+        return "upstream_moved"
     if status >= _SERVER or status < 400:
         return "upstream_error"
     if any(word in text for word in words.context):

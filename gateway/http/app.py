@@ -16,12 +16,15 @@ from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, OPERATIO
 from gateway.http import edge, models
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.generate import Generate
+from gateway.http.refused import Refused
 from gateway.reply import refusal
 from gateway.routing import explain
 from gateway.telemetry.log import where
 
 VERSION = metadata.version("tiergate")
 _NOT_FOUND, _NOT_ALLOWED = 404, 405
+_CLOSING = (408, 413, 431)
+"""What is left of such a request is not read."""
 
 
 class App(FastAPI):
@@ -34,15 +37,20 @@ class App(FastAPI):
             description="A model-routing API gateway. Its calls speak the providers' own dialects.",
             docs_url=None,  # its page loads scripts from another host
             redoc_url=None,
-            lifespan=_lifespan(gateway),
+            redirect_slashes=False,  # it would redirect to wherever the Host header says
+            lifespan=_lifespan(gateway, refused := Refused(gateway.log)),
         )
-        self._hot = {one.path: Generate(gateway, one) for one in OPERATIONS.values()}
+        self.refused = refused
+        self._hot = {one.path: Generate(gateway, one, refused) for one in OPERATIONS.values()}
         _routes(self, gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         hot = self._hot.get(scope["path"]) if scope["type"] == "http" else None
-        if hot is None:
+        if hot is None and scope["type"] == "http" and edge.crowded(scope["headers"]):
+            self.refused.note(edge.CROWDED.kind)
+            await _problem(edge.CROWDED, scope["path"])(scope, receive, send)
+        elif hot is None:
             await super().__call__(scope, receive, send)
         elif scope["method"] == "POST":
             await hot(scope, receive, send)
@@ -50,13 +58,16 @@ class App(FastAPI):
             await _not_allowed(scope["method"], scope["path"], "POST")(scope, receive, send)
 
 
-def _lifespan(gateway: Gateway) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    gateway: Gateway, refused: Refused
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await gateway.start()
         try:
             yield
         finally:
+            refused.tell()
             await gateway.stop()
 
     return lifespan
@@ -77,7 +88,9 @@ def _routes(app: App, gateway: Gateway) -> None:
     def one_model(request: Request, name: str) -> Response:
         found = models.one(catalogue, key(request), started, name)
         if found is None:
-            message = f"The model {name!r} is not served here. GET /v1/models lists those that are."
+            message = (
+                f"The model {name[:200]!r} is not served here. GET /v1/models lists those that are."
+            )
             raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
         return _json(found)
 
@@ -93,7 +106,7 @@ def _routes(app: App, gateway: Gateway) -> None:
         most = gateway.site.source.config.server.max_body
         data = await edge.body(request.receive, head.length, most)
         call = edge.call(DIALECTS[dialect], head, caller, data, edge.new_id())
-        return _json(explain.view(*gateway.engine.explain(call)))
+        return _json(explain.view(*gateway.engine.explain(call), call.received_at))
 
     @app.head("/", include_in_schema=False)
     @app.head("/api/hello", include_in_schema=False)
@@ -106,11 +119,11 @@ def _routes(app: App, gateway: Gateway) -> None:
 
     @app.exception_handler(ProblemError)
     async def refused(request: Request, error: ProblemError) -> Response:
-        return _problem(error.problem, request.url.path)
+        return _problem(error.problem, request.scope["path"])
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        path = request.url.path[:200]
+        path = request.scope["path"][:200]
         if error.status_code == _NOT_ALLOWED:
             return _not_allowed(request.method, path, (error.headers or {}).get("Allow", ""))
         doors = " or ".join(one.path for one in DIALECTS.values())
@@ -121,7 +134,7 @@ def _routes(app: App, gateway: Gateway) -> None:
     async def failed(request: Request, error: Exception) -> Response:
         gateway.log("bug", error=where(error))
         message = "The gateway failed on this request; its log has the reason."
-        return _problem(Problem(kind="internal", message=message), request.url.path)
+        return _problem(Problem(kind="internal", message=message), request.scope["path"])
 
 
 def _not_allowed(method: str, path: str, allowed: str) -> Response:
@@ -133,14 +146,16 @@ def _json(value: object) -> Response:
     return Response(jsonio.dumps(value), media_type="application/json")
 
 
-def _dialect(path: str) -> Dialect:
-    """The dialect that whoever asks for a path speaks."""
-    return ANTHROPIC_MESSAGES if path.startswith(ANTHROPIC_MESSAGES.path) else OPENAI_CHAT
+def dialect_at(path: str) -> Dialect:
+    """The dialect that whoever asks for a path speaks, also where the path is not quite right."""
+    return ANTHROPIC_MESSAGES if "/messages" in path else OPENAI_CHAT
 
 
 def _problem(problem: Problem, path: str, allow: str = "") -> Response:
-    reply = refusal(problem, _dialect(path), edge.new_id(), [])
+    reply = refusal(problem, dialect_at(path), edge.new_id(), [])
     headers = {name.decode(): value.decode() for name, value in reply.headers}
     if allow:
         headers["allow"] = allow
+    if reply.status in _CLOSING:
+        headers["connection"] = "close"
     return Response(reply.body, reply.status, headers)

@@ -1,5 +1,6 @@
 """The edge: headers and bytes of a request made into a Call, or refused before they are one."""
 
+import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -16,13 +17,20 @@ type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
+BODY_WITHIN = 30.0
+"""Seconds for the whole of a request's body to arrive."""
 _SECRETS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
 _STEER = b"x-tiergate-"
 _HOP = HOP.encode()
-_MOST_HEADERS = 16_384
+MOST_HEADERS = 16_384
 """Bytes."""
 _MOST_LINES = 100
 _MOST_TAGS = 16
+CROWDED = Problem(
+    kind="invalid_request",
+    message=f"The headers are more than {_MOST_LINES} or {MOST_HEADERS:,} bytes.",
+    status=431,
+)
 
 
 class Gone(Exception):
@@ -37,7 +45,7 @@ def new_id() -> str:
 class Head:
     """What the headers of a request say."""
 
-    __slots__ = ("forwarded", "length", "secret", "steer")
+    __slots__ = ("forwarded", "length", "secrets", "steer")
 
     def __init__(
         self,
@@ -48,13 +56,13 @@ class Head:
         """Read headers. Raises ProblemError: loop, media_type, invalid_request."""
         self.forwarded: dict[str, str] = dict(defaults)
         self.length: int | None = None
-        found: dict[bytes, bytes] = {}
+        found: list[tuple[bytes, bytes]] = []
         steer: dict[str, str] = {}
         size = 0
         for name, value in headers:
             size += len(name) + len(value)
             if name in _SECRETS:
-                found[name] = value
+                found.append((name, value))
             elif name in forwarded:
                 if not value.isascii():
                     raise _refuse("invalid_request", f"The header {name.decode()} is not ASCII.")
@@ -67,21 +75,20 @@ class Head:
                 self.length = int(value) if value.isdigit() else None
             elif name == b"content-encoding" and value.strip().lower() != b"identity":
                 raise _refuse("media_type", "Send the body without a content-encoding.")
-        if size > _MOST_HEADERS or len(headers) > _MOST_LINES:
-            message = f"The headers are more than {_MOST_LINES} or {_MOST_HEADERS:,} bytes."
-            raise ProblemError(Problem(kind="invalid_request", message=message, status=431))
-        self.secret = _secret(found)
+        if size > MOST_HEADERS or len(headers) > _MOST_LINES:
+            raise ProblemError(CROWDED)
+        self.secrets = _secrets(found)
         self.steer = _steer(steer) if steer else NO_STEER
 
 
-def _secret(found: dict[bytes, bytes]) -> str | None:
-    for name in _SECRETS:
-        value = found.get(name)
-        if value is not None:
-            text = value.decode("latin-1").strip()
-            scheme, _, rest = text.partition(" ")
-            return rest.strip() if scheme.lower() == "bearer" else text
-    return None
+def _secrets(found: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The different secrets that came, each with the name of its header."""
+    secrets: dict[str, str] = {}
+    for name, value in found:
+        text = value.decode("latin-1").strip()
+        scheme, _, rest = text.partition(" ")
+        secrets.setdefault(rest.strip() if scheme.lower() == "bearer" else text, name.decode())
+    return secrets
 
 
 def _steer(steer: dict[str, str]) -> Steer:
@@ -108,9 +115,34 @@ def _refuse(kind: Kind, message: str) -> ProblemError:
 
 
 async def body(receive: Receive, length: int | None, most: int) -> bytes:
-    """Read a request's body. Raises ProblemError: request_too_large; Gone where the client left."""
+    """Read a request's body.
+
+    Raises ProblemError: request_too_large, request_timeout; Gone where the client left.
+    """
     if length is not None and length > most:
         raise _too_large(most)
+    # As asyncio.timeout would, at a third of its cost.
+    task, late = asyncio.current_task(), False
+
+    def ring() -> None:
+        nonlocal late
+        late = True
+        if task is not None:
+            task.cancel()
+
+    alarm = asyncio.get_running_loop().call_later(BODY_WITHIN, ring)
+    try:
+        return await _read(receive, most)
+    except asyncio.CancelledError:
+        if not late or task is None or task.uncancel() > 0:
+            raise
+        message = f"The body did not arrive within {BODY_WITHIN:g} s. Send it faster, or less."
+        raise ProblemError(Problem(kind="request_timeout", message=message)) from None
+    finally:
+        alarm.cancel()
+
+
+async def _read(receive: Receive, most: int) -> bytes:
     message = await receive()
     if message["type"] == "http.disconnect":
         raise Gone
@@ -132,7 +164,7 @@ async def body(receive: Receive, length: int | None, most: int) -> bytes:
 
 
 def _too_large(most: int) -> ProblemError:
-    message = f"The request body is larger than {most:,} bytes."
+    message = f"The request body is larger than {most:,} bytes (server.max_body)."
     return ProblemError(Problem(kind="request_too_large", message=message))
 
 
@@ -155,5 +187,21 @@ def call(
 
 
 def identify(keys: Keys, head: Head) -> Key:
-    """The key of a request. Raises ProblemError: invalid_api_key."""
-    return keys.find(head.secret)
+    """The key of a request. Raises ProblemError: invalid_api_key, invalid_request."""
+    secrets = head.secrets
+    if len(secrets) > 1 and not keys.is_open:
+        # Which of them counts must not depend on the order of headers, or on which is known.
+        names = sorted(set(secrets.values()))
+        if len(names) == 1:
+            message = f"Two different keys came in {names[0]}: send one."
+            raise _refuse("invalid_api_key", message)
+        raise _refuse(
+            "invalid_request", f"Two different keys came, in {' and '.join(names)}: send one."
+        )
+    return keys.find(next(iter(secrets), None))
+
+
+def crowded(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether there are more headers than anybody needs."""
+    size = sum(len(name) + len(value) for name, value in headers)
+    return size > MOST_HEADERS or len(headers) > _MOST_LINES

@@ -11,17 +11,16 @@ from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Dialect
 from gateway.http import edge
 from gateway.http.edge import Gone, Receive, Scope, Send
+from gateway.http.refused import Refused
 from gateway.reply import Reply, refusal
-
-_BODY_WITHIN = 30.0
-"""Seconds for the whole of a request's body to arrive."""
 
 
 class Generate:
     """Serves the generating endpoint of one dialect."""
 
-    def __init__(self, gateway: Gateway, dialect: Dialect) -> None:
+    def __init__(self, gateway: Gateway, dialect: Dialect, refused: Refused) -> None:
         self._gateway = gateway
+        self._refused = refused
         self._dialect = dialect
         server = gateway.site.source.config.server
         self._most_body, self._most_calls = server.max_body, server.in_flight
@@ -34,13 +33,8 @@ class Generate:
             head = edge.Head(scope["headers"], self._dialect.headers, self._dialect.defaults)
             key = edge.identify(self._gateway.keys, head)
             self._admit()
-            async with asyncio.timeout(_BODY_WITHIN):
-                data = await edge.body(receive, head.length, self._most_body)
+            data = await edge.body(receive, head.length, self._most_body)
         except Gone:
-            return
-        except TimeoutError:
-            message = f"The body did not arrive within {_BODY_WITHIN:g} s."
-            await self._refuse(send, Problem(kind="request_timeout", message=message), call_id)
             return
         except ProblemError as error:
             await self._refuse(send, error.problem, call_id)
@@ -63,6 +57,7 @@ class Generate:
 
     async def _refuse(self, send: Send, problem: Problem, call_id: str) -> None:
         """Refuse before the body was read: the connection cannot be used for another request."""
+        self._refused.note(problem.kind)
         reply = refusal(problem, self._dialect, call_id, [])
         reply.headers.append((b"connection", b"close"))
         await write(reply, send)
@@ -70,7 +65,7 @@ class Generate:
 
 async def _until_gone(
     serving: Coroutine[Any, Any, Reply],
-    leave: Callable[[Callable[[], object]], None],
+    leave: Callable[[Callable[[], object]], object],
     receive: Receive,
     send: Send,
 ) -> None:

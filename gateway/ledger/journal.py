@@ -35,7 +35,6 @@ _LIMIT = 64_000_000  # bytes of a segment: seconds to read, and few files a day
 _GROUP = 64  # rows that wait for the disk at most
 _LONGEST = 4096  # bytes of a row; only what clients wrote can exceed it, and is cut
 _DAY = 86_400
-_KINDS: dict[object, type[Row]] = {"intent": Intent, "final": Entry}
 
 _token = partial(secrets.token_hex, 4)
 _fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has fsync only
@@ -59,6 +58,8 @@ class Segment:
     """Ends in a part of a row that could not be taken back."""
     listed: bool = False
     """Its name is on the disk too."""
+    finished: bool = False
+    """Ends in CLOSED."""
 
 
 class Journal:
@@ -134,7 +135,8 @@ class Journal:
                     segment.listed = True
                 # After the current one: a rotation in between puts that one here.
                 while self._retired:
-                    self._finish(self._retired.popleft())
+                    self._let_go(self._retired[0])
+                    self._retired.popleft()
                 _look_for(segment)
             except FileNotFoundError as error:
                 self._lost = segment is self._segment
@@ -172,8 +174,9 @@ class Journal:
                 segment = self._segment
                 if segment.size == 0:
                     segment.path.unlink(missing_ok=True)
-                elif not self._open:
-                    finish(segment)
+                elif not self._open and not self._retired:  # else they are read together
+                    with suppress(JournalError):
+                        finish(segment)
                 os.close(segment.descriptor)
 
     def _create(self) -> Segment:
@@ -205,14 +208,20 @@ class Journal:
             os.close(fresh.descriptor)
             raise
         old, self._segment, self._lost = self._segment, fresh, False
-        finish(old)
+        with suppress(JournalError):  # `sync` tries again
+            finish(old)
         self._retired.append(old)
 
-    def _finish(self, segment: Segment) -> None:
-        try:
-            self._sync(segment.descriptor)
-        finally:
-            os.close(segment.descriptor)
+    def _let_go(self, segment: Segment) -> None:
+        """Sync and close a segment that another one follows.
+
+        Never before its last line is written: calls that began in it may go on in this process,
+        and recovery by another one would take them for a dead one's.
+        """
+        if not segment.finished:
+            finish(segment)
+        self._sync(segment.descriptor)
+        os.close(segment.descriptor)
 
 
 def write(row: Row) -> bytes:
@@ -232,11 +241,13 @@ def write(row: Row) -> bytes:
 def read(line: bytes) -> Row | None:
     """A line as its row; None where this version does not understand it."""
     try:
-        value = jsonio.loads(line)
-        kind = _KINDS.get(value.get("kind")) if isinstance(value, dict) else None
-        return msgspec.convert(value, kind) if kind else None
-    except (jsonio.JsonError, msgspec.ValidationError, TypeError):  # TypeError: kind is a list
+        row: Row = _ROW(line)
+    except jsonio.JsonError:
         return None
+    return row
+
+
+_ROW = jsonio.reader(Intent | Entry)
 
 
 def rows(path: Path, offset: int = 0) -> Iterator[tuple[Row | None, int]]:
@@ -260,9 +271,9 @@ def segments(folder: Path) -> list[Path]:
 
 
 def finish(segment: Segment) -> None:
-    """Write the last line of a segment; without it, it is only read once more than needed."""
-    with suppress(JournalError):
-        _append(segment, CLOSED)
+    """Write the last line of a segment. Raises JournalError."""
+    _append(segment, CLOSED)
+    segment.finished = True
 
 
 def _append(segment: Segment, data: bytes) -> None:

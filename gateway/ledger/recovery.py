@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.core.entry import Entry, Intent
 from gateway.ledger.journal import CLOSED, Journal, Segment, finish, rows, segments
-from gateway.ledger.lock import grab, held
+from gateway.ledger.lock import alone, grab
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -26,12 +26,11 @@ def recover(journal: Journal) -> Recovered:
 
     A call is open where an intent has no final row; it gets one with state `unknown_crash` and no
     cost: the provider may have billed it, nobody knows what. Only segments whose lock is free are
-    read, one process at a time does it, and what is done is marked, so that to run it again does
-    nothing. Raises JournalError where a row cannot be written, OSError where one cannot be read.
+    read, and what is done is marked, so that to run it again does nothing. One process at a time
+    does it, and others wait: one that began earlier may not have seen who has died since. Raises
+    JournalError where a row cannot be written, OSError where one cannot be read.
     """
-    with held(journal.folder / "recover.lock") as mine:
-        if not mine:
-            return Recovered()
+    with alone(journal.folder / "recover.lock"):
         dead = [segment for path in segments(journal.folder) if (segment := _take(path))]
         try:
             return _close(journal, dead)
@@ -56,14 +55,17 @@ def _close(journal: Journal, dead: list[Segment]) -> Recovered:
         journal.write(entry)
     journal.sync()
     torn = sum(segment.torn for segment in dead)
-    for segment in dead:  # last: a recovery that is cut short is done again
+    for segment in dead:  # last, oldest first: a recovery that is cut short is done again
         finish(segment)
     return Recovered(entries, len(dead), torn)
 
 
 def _take(path: Path) -> Segment | None:
     """A segment with its lock, where its owner is dead and it is not finished."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except FileNotFoundError:  # empty: its owner has taken it away, now that it stops
+        return None
     size = os.fstat(descriptor).st_size
     # The lock first: only then is the end of the file the end.
     if size and grab(descriptor):

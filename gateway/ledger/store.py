@@ -18,7 +18,7 @@ from gateway.ledger.lock import MODE, alone, held
 
 _SCHEME = "sqlite:///"
 _PATIENCE = 10.0  # seconds to wait for another process that writes
-_BATCH = 5_000  # rows of a transaction: a few ms of work, and a lock that others can wait for
+_BATCH = 256  # rows of a transaction: a few ms of work, and a lock that others can wait for
 _MOST = 2**40  # tokens; beyond it is no count of a call, and sums must stay within 64 bits
 
 _TOKENS = frozenset({"input", "cache_read", "cache_write", "output", "reasoning"})
@@ -181,7 +181,10 @@ def _version(base: sqlite3.Connection) -> int:
 
 def _feed(base: sqlite3.Connection, columns: Sequence[str], path: Path, offset: int) -> int:
     """Store the rows of one segment from `offset` on; returns how many that changed."""
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:  # empty: its owner has taken it away, now that it stops
+        return 0
     if size == offset:
         return 0
     insert = _insert(columns)

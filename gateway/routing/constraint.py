@@ -1,5 +1,7 @@
 """Which targets can say what a call needs: a reason for each that cannot; nothing is faked."""
 
+from gateway.core.facts import Facts
+from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import Dialect
 from gateway.routing.features import Features
@@ -16,6 +18,23 @@ def unfit(target: Target, call: Features, dialect: Dialect) -> str:
         reason = _tools(target, call)
         if reason:
             return reason
+    if prompt.images or prompt.files or prompt.audio or prompt.json_schema:
+        reason = _content(prompt, facts)
+        if reason:
+            return reason
+    if facts.refuses or provider.refuses:
+        refused = dialect.features & prompt.members & (facts.refuses | provider.refuses)
+        if refused:
+            return f"refuses {', '.join(sorted(refused))}"
+    own = dialect.unfit(prompt, target)
+    if own:
+        return own
+    if facts.window is not None and call.prompt_tokens > facts.window:
+        return f"about {call.prompt_tokens:,} tokens do not fit its window of {facts.window:,}"
+    return ""
+
+
+def _content(prompt: Prompt, facts: Facts) -> str:
     for present, able, what in (
         (prompt.images > 0, facts.vision, "takes no images"),
         (prompt.files > 0, facts.files, "takes no files"),
@@ -24,14 +43,6 @@ def unfit(target: Target, call: Features, dialect: Dialect) -> str:
     ):
         if present and able is False:
             return what
-    refused = dialect.features & prompt.members & (facts.refuses | provider.refuses)
-    if refused:
-        return f"refuses {', '.join(sorted(refused))}"
-    own = dialect.unfit(prompt, target)
-    if own:
-        return own
-    if facts.window is not None and call.prompt_tokens > facts.window:
-        return f"about {call.prompt_tokens:,} tokens do not fit its window of {facts.window:,}"
     return ""
 
 

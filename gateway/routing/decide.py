@@ -40,25 +40,28 @@ class _Trace:
         self._last = clock()
 
     def add(self, step: str, why: str, effect: str = "", *, matched: bool = True) -> None:
-        self.take(Step(step=step, matched=matched, effect=effect, why=why))
+        line = Step(step=step, matched=matched, effect=effect, why=why, ms=self._since())
+        self.steps.append(line)
 
-    def take(self, step: Step) -> None:
+    def take(self, steps: tuple[Step, ...]) -> None:
+        for step in steps:
+            self.steps.append(msgspec.structs.replace(step, ms=self._since()))
+
+    def _since(self) -> float:
         now = self._clock()
-        ms = round((now - self._last) * 1000, 4)
+        ms = int((now - self._last) * 10_000_000) / 10_000
         self._last = now
-        self.steps.append(msgspec.structs.replace(step, ms=ms))
+        return ms
 
 
 def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
     trace = _Trace(router.clock)
     pin = pins.read(call, router.catalogue)
-    for step in pin.steps:
-        trace.take(step)
+    trace.take(pin.steps)
     view = router.rules.view(call)
     bounds = bound(router.rules, view)
-    for step in bounds.steps:
-        trace.take(step)
+    trace.take(bounds.steps)
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
     lab, tier, model, source, rule, confidence = _choose(router, view, pin, trace)
@@ -88,7 +91,7 @@ type _Chosen = tuple[str, Tier, str | None, Source, str | None, float | None]
 def _choose(router: Router, view: View, pin: Pin, trace: _Trace) -> _Chosen:
     if pin.tier is not None:
         return pin.lab, pin.tier, pin.model, "pin", None, None
-    choice = next((choice for choice in router.rules.choices if choice.test(view)), None)
+    choice = _first(router.rules.choices, view)
     lab = pin.lab
     if choice is None:
         if router.rules.choices:
@@ -112,9 +115,18 @@ def _choose(router: Router, view: View, pin: Pin, trace: _Trace) -> _Chosen:
     return _classify(router, view.call, lab, trace)
 
 
+def _first(choices: tuple[Choice, ...], view: View) -> Choice | None:
+    for choice in choices:
+        if choice.test(view):
+            return choice
+    return None
+
+
 def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
     """Where the model of a choice stands: in the lab and the tier it names, where there is one."""
-    places = router.catalogue.models.get(choice.model or "", ())
+    if choice.model is None:
+        return None
+    places = router.catalogue.models.get(choice.model, ())
     own = [place for place in places if place.lab == lab]
     found = own or ([] if pin.named_lab else list(places))
     return next((place for place in found if place.tier == choice.tier), next(iter(found), None))
@@ -165,11 +177,11 @@ def _allowed(
 
 
 def _speaks(lab: Lab, dialect: Dialect) -> bool:
-    return any(
-        target.provider.on and dialect.name in target.provider.doors
-        for targets in lab.tiers.values()
-        for target in targets
-    )
+    for targets in lab.tiers.values():
+        for target in targets:
+            if target.provider.on and dialect.name in target.provider.doors:
+                return True
+    return False
 
 
 def _plan(

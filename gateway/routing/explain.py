@@ -5,8 +5,11 @@ from gateway.core.jsonio import Json
 from gateway.core.target import Target
 
 
-def view(decision: Decision, plan: Plan) -> dict[str, Json]:
-    """What was decided and why, as JSON: no secret and nothing of the prompt is in it."""
+def view(decision: Decision, plan: Plan, at: float) -> dict[str, Json]:
+    """What was decided and why, as JSON: no secret and nothing of the prompt is in it.
+
+    `at` is when the call was received, in seconds since the epoch: prices may change with time.
+    """
     return {
         "lab": decision.lab,
         "tier": decision.tier,
@@ -19,7 +22,7 @@ def view(decision: Decision, plan: Plan) -> dict[str, Json]:
             {"step": s.step, "matched": s.matched, "effect": s.effect, "why": s.why, "ms": s.ms}
             for s in decision.trace
         ],
-        "plan": [_target(target) for target in plan.targets],
+        "plan": [_target(target, at) for target in plan.targets],
         "skipped": [
             {"target": item.target, "tier": item.tier, "reason": item.reason}
             for item in plan.skipped
@@ -27,8 +30,8 @@ def view(decision: Decision, plan: Plan) -> dict[str, Json]:
     }
 
 
-def _target(target: Target) -> dict[str, Json]:
-    price = target.price
+def _target(target: Target, at: float) -> dict[str, Json]:
+    price = target.price.on(at) if target.price is not None else None
     return {
         "target": target.name,
         "provider": target.provider.name,

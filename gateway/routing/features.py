@@ -1,11 +1,8 @@
-"""What a decision reads of a call: plain numbers and flags, read once."""
-
-import functools
+"""What a decision reads of a call: plain numbers and flags, each read when first asked for."""
 
 from gateway.core.call import Key, Steer
 from gateway.core.prompt import Prompt
-from gateway.routing import signals
-from gateway.routing.signals import Signals
+from gateway.routing.signals import Scan, Signals
 
 _BYTES_A_TOKEN = 4
 """Rough, over tokenisers and languages; sizes near a window are for the provider to judge."""
@@ -18,21 +15,39 @@ class Features:
     that a rule decides by its tags, never has its text searched.
     """
 
+    __slots__ = ("_scan", "_signals", "_user_tokens", "dialect", "key", "prompt", "steer")
+
     def __init__(self, prompt: Prompt, dialect: str, key: Key, steer: Steer) -> None:
         self.prompt = prompt
         self.dialect = dialect
         self.key = key
         self.steer = steer
+        self._scan: Scan | None = None
+        self._signals: Signals | None = None
+        self._user_tokens: int | None = None
 
-    @functools.cached_property
+    @property
+    def scan(self) -> Scan:
+        """The words of the last user turn, for who asks for one thing that they give away."""
+        if self._scan is None:
+            self._scan = Scan(self.prompt.user)
+        return self._scan
+
+    @property
     def signals(self) -> Signals:
-        """What the words of the last user turn give away."""
-        return signals.read(self.prompt.user)
+        """All that the words of the last user turn give away."""
+        if self._signals is None:
+            self._signals = self.scan.signals()
+        return self._signals
 
-    @functools.cached_property
+    @property
     def user_tokens(self) -> int:
         """Of the last user turn."""
-        return -(-len(self.prompt.user.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
+        if self._user_tokens is None:
+            user = self.prompt.user
+            size = len(user) if user.isascii() else len(user.encode("utf-8", "replace"))
+            self._user_tokens = -(-size // _BYTES_A_TOKEN)
+        return self._user_tokens
 
     @property
     def prompt_tokens(self) -> int:

@@ -10,6 +10,8 @@ from gateway.routing.features import Features
 from gateway.routing.rules import Rules, View
 from gateway.settings.schema import GuardPart
 
+_NONE: frozenset[str] = frozenset()
+
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """What all guards that match come to."""
@@ -34,7 +36,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 def bound(rules: Rules, view: View) -> Bounds:
     """Evaluate all guards; a tag that one sets is seen by every other, whatever their order."""
-    view.tags = frozenset(view.call.key.tags) | _sent(view.call)
+    view.tags = _sent(view.call).union(view.call.key.tags)
     if not rules.guards:
         return Bounds(tags=view.tags)
     while True:
@@ -48,6 +50,8 @@ def bound(rules: Rules, view: View) -> Bounds:
 
 def _sent(call: Features) -> frozenset[str]:
     allowed = call.key.allowed_tags
+    if not call.steer.tags:
+        return _NONE
     return frozenset(tag for tag in call.steer.tags if allowed is None or tag in allowed)
 
 

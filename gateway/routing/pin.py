@@ -81,7 +81,8 @@ def _name(
         return None, None
     if rest in TIERS:
         return _tier(rest), None
-    for name in (asked, rest):
+    behind = any(place.target.name == asked for place in catalogue.models.get(asked, ()))
+    for name in (asked, rest) if behind else (rest, asked):
         places = catalogue.models.get(name, ())
         own = [place for place in places if place.lab == lab]
         if own or (places and not named):

@@ -53,6 +53,8 @@ class RuleError(ValueError):
     def __init__(self, path: tuple[str | int, ...], message: str) -> None:
         super().__init__(message)
         self.path = path
+        self.every: tuple[RuleError, ...] = (self,)
+        """Itself, and all the others of the same rules."""
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -86,25 +88,23 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> Rules:
-    """Compile rules. Raises RuleError for patterns that RE2 does not accept."""
+    """Compile rules. Raises RuleError for the patterns that RE2 does not accept, all of them."""
     patterns = _Patterns()
-    return Rules(
-        tuple(
-            Guard(part.name, _test(part.when, ("guards", at, "when"), patterns), part)
-            for at, part in enumerate(guards)
-        ),
-        tuple(
-            Choice(
-                part.name,
-                _test(part.when, ("choices", at, "when"), patterns),
-                part.tier,
-                part.lab,
-                part.model,
-            )
-            for at, part in enumerate(choices)
-        ),
-        patterns.compiled(),
+    bounds = tuple(
+        Guard(part.name, _test(part.when, ("guards", at, "when"), patterns), part)
+        for at, part in enumerate(guards)
     )
+    decided = tuple(
+        Choice(
+            part.name,
+            _test(part.when, ("choices", at, "when"), patterns),
+            part.tier,
+            part.lab,
+            part.model,
+        )
+        for at, part in enumerate(choices)
+    )
+    return Rules(bounds, decided, patterns.compiled())
 
 
 type _Path = tuple[str | int, ...]
@@ -116,19 +116,27 @@ class _Patterns:
     def __init__(self) -> None:
         self._set = re2.Set.SearchSet(_CASELESS)
         self._count = 0
+        self._wrong: list[RuleError] = []
 
     def search(self, pattern: str, path: _Path) -> Test:
         try:
             re2.compile(pattern, _CASELESS)  # a set does not say what is wrong
             number = self._set.Add(pattern)
+            self._count += 1
         except re2.error as error:
             reason = error.args[0] if error.args else "not a pattern"
             text = reason.decode() if isinstance(reason, bytes) else str(reason)
-            raise RuleError(path, f"{pattern!r} is not a regular expression: {text}") from None
-        self._count += 1
+            message = f"{pattern!r} is not a regular expression: {text}"
+            self._wrong.append(RuleError(path, message))
+            number = -1
         return lambda view: view.has(number)
 
     def compiled(self) -> re2.Set | None:
+        """All of them as one, None where there are none. Raises RuleError."""
+        if self._wrong:
+            first = self._wrong[0]
+            first.every = tuple(self._wrong)
+            raise first
         if not self._count:
             return None
         try:
@@ -144,9 +152,27 @@ class _Patterns:
 
 def _test(when: When, path: _Path, patterns: _Patterns) -> Test:
     tests = list(_tests(when, path, patterns))
-    if len(tests) == 1:
-        return tests[0]
-    return lambda view: all(test(view) for test in tests)
+    return tests[0] if len(tests) == 1 else _every(tests)
+
+
+def _every(tests: Sequence[Test]) -> Test:
+    def test(view: View) -> bool:
+        for one in tests:  # noqa: SIM110 - a generator would cost more than most tests
+            if not one(view):
+                return False
+        return True
+
+    return test
+
+
+def _some(tests: Sequence[Test]) -> Test:
+    def test(view: View) -> bool:
+        for one in tests:  # noqa: SIM110 - as above
+            if one(view):
+                return True
+        return False
+
+    return test
 
 
 def _tests(when: When, path: _Path, patterns: _Patterns) -> Iterable[Test]:
@@ -160,10 +186,10 @@ def _tests(when: When, path: _Path, patterns: _Patterns) -> Iterable[Test]:
         yield patterns.search(when.matches, (*path, "matches"))
     if when.any is not None:
         some = [_test(item, (*path, "any", at), patterns) for at, item in enumerate(when.any)]
-        yield lambda view: any(test(view) for test in some)
+        yield _some(some)
     if when.all is not None:
         every = [_test(item, (*path, "all", at), patterns) for at, item in enumerate(when.all)]
-        yield lambda view: all(test(view) for test in every)
+        yield _every(every)
     if when.not_ is not None:
         inner = _test(when.not_, (*path, "not"), patterns)
         yield lambda view: not inner(view)
@@ -177,9 +203,9 @@ def _numbers(when: When) -> Iterable[Test]:
     if when.turns is not None:
         yield _between(when.turns, lambda call: call.prompt.user_turns)
     if when.code is not None:
-        yield _between(when.code, lambda call: call.signals.code)
+        yield _between(when.code, lambda call: call.scan.code)
     if when.maths is not None:
-        yield _between(when.maths, lambda call: call.signals.maths)
+        yield _between(when.maths, lambda call: call.scan.maths)
 
 
 def _between(limits: Range, read: Callable[[Features], float]) -> Test:

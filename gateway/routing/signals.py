@@ -4,7 +4,8 @@
 
 import re
 from collections import Counter
-from typing import Literal
+from itertools import repeat
+from typing import Any, Literal
 
 import msgspec
 
@@ -69,47 +70,124 @@ def cut(text: str) -> str:
 
 def read(text: str) -> Signals:
     """The signals of `text`, in time linear in `LIMIT`, however long the text is."""
-    options, asked = _options(cut(text))
-    low = asked.lower()
-    plain = low.isascii()
-    names = (_WORD_ASCII if plain else _WORD).findall(low)
-    unspaced = [] if plain else _UNSPACED.findall(low)
-    phrases = _UNSPACED_PHRASE.findall(low) if unspaced else []
-    count = Counter(map(_LEXICON.get, names))
-    if len(names) > 2 * _END:
-        # A request stands at an end; between the ends the same words tell a story.
-        ends = Counter(map(_LEXICON.get, names[:_END] + names[-_END:]))
-        for kind in _REQUESTS:
-            count[kind] = ends[kind]
-    count.update(map(_UNSPACED_LEXICON.get, phrases))
-    for phrase, kind in _PHRASES:
-        if phrase in low:
-            count[kind] += 1
-    characters = sum(map(len, unspaced))
-    words = len(low.split()) + characters // 2
-    trace = any(mark in low for mark in _TRACES)
-    code = _code(low, count["code"], trace=trace)
-    return Signals(
-        chars=len(text),
-        words=words,
-        options=options,
-        questions=low.count("?") + low.count("？"),
-        numbers=len(_NUMBER.findall(low)),
-        digits=sum(map(low.count, "0123456789")) / max(len(low), 1),
-        code=code,
-        maths=_maths(low, count["maths"], code=code),
-        proof_words=count["proof"],
-        reasoning_words=count["reason"],
-        build_words=count["build"],
-        simple_words=count["simple"] + count["chat"],
-        trace=trace,
-        lookup=words <= _LOOKUP and _asks_fact(low),
-        counting=count["counting"] > 0,
-        greeting=count["chat"] > 0
-        and words <= _GREETING
-        and count["chat"] + count["polite"] >= len(names) + len(phrases)
-        and 2 * sum(map(len, phrases)) >= characters,
-    )
+    return Scan(text).signals()
+
+
+class Scan:
+    """One text, searched for no more than is asked of it.
+
+    Most of a call's text is prose: a byte that no token, stack trace or formula can lack, looked
+    for first, spares looking for each of these.
+    """
+
+    __slots__ = ("_code", "_hits", "_low", "_maths", "_names", "_options", "_phrases", "_raw",
+                 "_text", "_trace", "_unspaced")  # fmt: skip
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._options, asked = _options(cut(text))
+        self._low = low = asked.lower()
+        self._raw = raw = low.encode("utf-8", "surrogatepass")
+        self._unspaced: list[str] = []
+        self._phrases: list[Kind | None] = []
+        if len(raw) == len(low):
+            # The lexicon is looked up by bytes: no string is made of a word that is in no list.
+            self._names: list[Any] = raw.translate(_LETTERS).split()
+            self._hits = [*filter(None, map(_KIND_ASCII, self._names))]
+        else:
+            self._names = _WORD.findall(low)
+            self._unspaced = _UNSPACED.findall(low)
+            self._hits = [*filter(None, map(_LEXICON.get, self._names))]
+            if self._unspaced:
+                self._phrases = [*map(_UNSPACED_LEXICON.get, _UNSPACED_PHRASE.findall(low))]
+        self._trace: bool | None = None
+        self._code: float | None = None
+        self._maths: float | None = None
+
+    @property
+    def trace(self) -> bool:
+        """As `Signals.trace`."""
+        if self._trace is None:
+            low, raw = self._low, self._raw
+            self._trace = (
+                any(mark in low for mark in _TRACES)
+                or (b":" in raw and any(mark in low for mark in _TRACES_WITH_COLON))
+                or (b"\n" in raw and any(mark in low for mark in _TRACES_WITH_LINE))
+            )
+        return self._trace
+
+    @property
+    def code(self) -> float:
+        """As `Signals.code`. Six points are certainty; words alone give at most half of it."""
+        if self._code is None:
+            low = self._low
+            points = min(self._count("code"), 3) + (4 if self.trace else 0)
+            points += sum(map(min, map(low.count, _TOKENS), _TWICE))
+            if self._raw.translate(None, _UNMARKED):
+                points += 4 if "```" in low else 0
+                points += sum(map(min, map(low.count, _TOKENS_WITH_MARK), _TWICE))
+            self._code = min(points / 6, 1.0)
+        return self._code
+
+    @property
+    def maths(self) -> float:
+        """As `Signals.maths`. Six points are certainty; words alone can give it."""
+        if self._maths is None:
+            low = self._low
+            points = self._count("maths")
+            if self.code < _MOSTLY_CODE:  # in code an operator says nothing
+                points += len(_EQUATION.findall(low))
+            if "\\" in low:
+                points += len(_LATEX.findall(low))
+            if len(self._raw) != len(low):
+                points += len(_SYMBOL.findall(low))
+            self._maths = min(points / 6, 1.0)
+        return self._maths
+
+    def signals(self) -> Signals:
+        """All that there is."""
+        low, raw, names, phrases = self._low, self._raw, self._names, self._phrases
+        count = Counter(self._hits)
+        if len(names) > 2 * _END:
+            # A request stands at an end; between the ends the same words tell a story.
+            kinds = _KIND_ASCII if len(raw) == len(low) else _LEXICON.get
+            ends = Counter(map(kinds, names[:_END] + names[-_END:]))
+            for kind in _REQUESTS:
+                count[kind] = ends[kind]
+        count.update(filter(None, phrases))
+        for phrase, kind in _PHRASES:
+            if phrase in low:
+                count[kind] += 1
+        characters = sum(map(len, self._unspaced))
+        words = len(low.split()) + characters // 2
+        digits = len(raw) - len(raw.translate(None, _DIGITS))
+        return Signals(
+            chars=len(self._text),
+            words=words,
+            options=self._options,
+            questions=low.count("?") + low.count("？"),
+            numbers=len(_NUMBER.findall(low)) if digits else 0,
+            digits=digits / max(len(low), 1),
+            code=self.code,
+            maths=self.maths,
+            proof_words=count["proof"],
+            reasoning_words=count["reason"],
+            build_words=count["build"],
+            simple_words=count["simple"] + count["chat"],
+            trace=self.trace,
+            lookup=words <= _LOOKUP and _asks_fact(low),
+            counting=count["counting"] > 0,
+            greeting=count["chat"] > 0
+            and words <= _GREETING
+            and count["chat"] + count["polite"] >= len(names) + len(phrases)
+            and 2 * sum(map(len, self._together())) >= characters,
+        )
+
+    def _count(self, kind: Kind) -> int:
+        return self._hits.count(kind) + self._phrases.count(kind)
+
+    def _together(self) -> list[str]:
+        return _UNSPACED_PHRASE.findall(self._low) if self._unspaced else []
 
 
 def _options(text: str) -> tuple[int, str]:
@@ -117,26 +195,6 @@ def _options(text: str) -> tuple[int, str]:
     found = len(_OPTION.findall(text)) if "\n" in text else 0
     # One or two such lines are initials or a list of remarks.
     return (found, _OPTION.sub("", text)) if found >= _FEWEST_OPTIONS else (0, text)
-
-
-def _code(low: str, names: int, *, trace: bool) -> float:
-    """Six points are certainty; words alone give at most half of it."""
-    points = min(names, 3) + (4 if trace else 0) + (4 if "```" in low else 0)
-    for token in _TOKENS:
-        points += min(low.count(token), 2)
-    return min(points / 6, 1.0)
-
-
-def _maths(low: str, names: int, *, code: float) -> float:
-    """Six points are certainty; words alone can give it. In code an operator says nothing."""
-    points = names
-    if code < _MOSTLY_CODE:
-        points += len(_EQUATION.findall(low))
-    if "\\" in low:
-        points += len(_LATEX.findall(low))
-    if not low.isascii():
-        points += len(_SYMBOL.findall(low))
-    return min(points / 6, 1.0)
 
 
 def _asks_fact(low: str) -> bool:
@@ -154,7 +212,6 @@ _MOSTLY_CODE = 0.5
 # Every pattern is linear: nothing that repeats can match the same characters in two ways.
 _WORD = re.compile(r"[^\W\d_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
-_WORD_ASCII = re.compile("[a-z]+")
 _NUMBER = re.compile("[0-9][0-9.,]*")
 _OPTION = re.compile(r"\n\(?[A-J][.)] [^\n]*")
 _LATEX = re.compile(
@@ -166,44 +223,21 @@ _LATEX = re.compile(
 _EQUATION = re.compile(r"[=^+*×÷≤≥](?:(?<=[\w)}\]].)|(?<=[\w)}\]] .))=? ?(?=\d|[a-z]\b|[\\(√-])")
 _SYMBOL = re.compile("[∑∫√≤≥≠∞∂∇∈∉∀∃⊂⊆∪∩→⇒⇔×÷±≡≈∏ℝℤℕℚ]")
 
-_TRACES = (
-    "traceback (most recent",
-    "exception in thread",
-    "segmentation fault",
-    "panicked at",
-    "stack trace:",
-    "stacktrace:",
-    "caused by: ",
-    "\n    at ",
-    "\n  at ",
-    "\n\tat ",
-)
+_TRACES = ("traceback (most recent", "exception in thread", "segmentation fault", "panicked at")
+_TRACES_WITH_COLON = ("stack trace:", "stacktrace:", "caused by: ")
+_TRACES_WITH_LINE = ("\n    at ", "\n  at ", "\n\tat ")
 _TOKENS = (
-    "def ",
-    "():",
-    "();",
-    ");\n",
-    "{\n",
-    "};",
-    "return ",
-    "import ",
-    "#include",
-    "function(",
-    "=>",
-    "->",
-    "==",
-    "!=",
-    "&&",
-    "+= ",
-    "print(",
-    "self.",
-    "const ",
-    "public ",
-    "</",
-    "select *",
-    "assert ",
-    "console.",
-)
+    "def ", "return ", "import ", "self.", "const ", "public ", "assert ", "console.",
+)  # fmt: skip
+_TOKENS_WITH_MARK = (
+    "():", "();", ");\n", "{\n", "};", "#include", "function(", "=>", "->", "==", "!=", "&&",
+    "+= ", "print(", "</", "select *",
+)  # fmt: skip
+_UNMARKED = bytes({*range(256)} - {*b"(){}#=>&<*`"})
+"""All bytes but those of which each token with a mark has at least one."""
+_TWICE = repeat(2)
+_DIGITS = b"0123456789"
+_LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
 _FACT_OPENINGS = tuple(
     (
         "what is |what's |what are |what was |what does |who |when |where |what year|which year"
@@ -353,6 +387,7 @@ _APART: dict[Kind, str] = {
     """,
 }
 _LEXICON: dict[str, Kind] = {word: kind for kind, words in _APART.items() for word in words.split()}
+_KIND_ASCII = {word.encode(): kind for word, kind in _LEXICON.items() if word.isascii()}.get
 
 # Chinese and Japanese: found inside a run of characters, the longest first.
 _TOGETHER: dict[Kind, str] = {

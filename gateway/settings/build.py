@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.facts import UNKNOWN, Facts
-from gateway.core.price import Price, Rates, Step
+from gateway.core.price import Price
 from gateway.core.target import (
     TIERS,
     Account,
@@ -21,13 +21,12 @@ from gateway.core.target import (
     places,
 )
 from gateway.settings import environ as env
+from gateway.settings import rates
 from gateway.settings.load import Source
 from gateway.settings.schema import (
     LabPart,
     ModelPart,
-    PricePart,
     ProviderPart,
-    RatesPart,
     TargetPart,
 )
 
@@ -172,7 +171,7 @@ def _target(
     list_price: ListPrice,
 ) -> Target:
     model = describe(models, provider.name, part.model)
-    price = _price(model.price) if model is not None and model.price is not None else None
+    price = rates.price(model.price) if model is not None and model.price is not None else None
     if price is None and provider.on:
         price = list_price(provider.name, part.model)
     return Target(
@@ -202,6 +201,7 @@ def describe(models: Mapping[str, ModelPart], provider: str, model: str) -> Mode
 
 def _facts(part: ModelPart) -> Facts:
     effort, chat = part.effort, part.chat
+    styles = dict(effort.style) if effort is not None else {}
     return Facts(
         context=part.context,
         max_input=part.max_input,
@@ -214,7 +214,8 @@ def _facts(part: ModelPart) -> Facts:
         json_schema=part.json_schema,
         sampling=part.sampling or "always",
         efforts=tuple(effort.accepts) if effort is not None else (),
-        effort_style=effort.style if effort is not None else None,
+        effort_style=styles.pop("", None),
+        effort_styles=styles,
         default_effort=effort.default if effort is not None else None,
         chat_efforts=_tuple(chat.efforts) if chat is not None else None,
         chat_tools_at=_tuple(chat.tools_at) if chat is not None else None,
@@ -226,24 +227,3 @@ def _facts(part: ModelPart) -> Facts:
 
 def _tuple(items: list[str] | None) -> tuple[str, ...] | None:
     return None if items is None else tuple(items)
-
-
-def _price(part: PricePart) -> Price:
-    return Price(
-        rates=_rates(part),
-        steps=tuple(
-            Step(step.tokens, _rates(step))
-            for step in sorted(part.above, key=lambda step: step.tokens)
-        ),
-        version=f"config {part.as_of}".strip(),
-    )
-
-
-def _rates(part: RatesPart) -> Rates:
-    return Rates(
-        input=part.input,
-        cache_read=part.cache_read,
-        cache_write=part.cache_write,
-        cache_write_by=part.cache_write_by,
-        output=part.output,
-    )

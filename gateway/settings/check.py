@@ -1,19 +1,25 @@
 """What the schema cannot see: names that must exist, efforts a model lacks, prices nobody knows."""
 
-from collections.abc import Iterator
-from datetime import date, timedelta
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date
 
-from gateway.core.target import TIERS, Tier
+from gateway.core.target import TIERS
 from gateway.settings.build import describe
+from gateway.settings.dates import dates, targets
 from gateway.settings.load import Source
+from gateway.settings.loop import around, itself
 from gateway.settings.mistake import Mistake, Path, nearest
-from gateway.settings.schema import LabPart, Range, TargetPart, When
+from gateway.settings.schema import EffortPart, GuardPart, Range, When
 
-_SOON = timedelta(days=30)
+__all__ = ["errors", "targets", "warnings"]
+
 _ASKABLE = ("auto", *TIERS)
 
+type Styles = Mapping[str, Collection[str]]
+"""Styles of effort that each dialect has."""
 
-def errors(source: Source, dialects: frozenset[str], styles: frozenset[str]) -> list[Mistake]:
+
+def errors(source: Source, dialects: Collection[str], styles: Styles) -> list[Mistake]:
     """What makes a configuration unusable, in the order it is written."""
     found = [
         *_providers(source, dialects),
@@ -28,24 +34,23 @@ def errors(source: Source, dialects: frozenset[str], styles: frozenset[str]) -> 
     return sorted(found, key=lambda item: (item.file, item.line or 0))
 
 
-def warnings(source: Source, today: date) -> list[Mistake]:
-    """What is allowed and probably not meant, or will soon matter."""
-    return sorted(_doubtful(source, today), key=lambda item: (item.file, item.line or 0))
+def warnings(
+    source: Source, today: date, styles: Styles, off: Collection[str] = ()
+) -> list[Mistake]:
+    """What is allowed and probably not meant, or will soon matter; `off` are providers."""
+    found = [
+        *source.notes,
+        *itself(source, off),
+        *_unknown(source, off),
+        *_unsaid(source, styles, off),
+        *dates(source, today, off),
+        *_unreached(source),
+        *_crossed(source),
+    ]
+    return sorted(found, key=lambda item: (item.file, item.line or 0))
 
 
-def targets(source: Source) -> Iterator[tuple[Path, str, Tier, str, TargetPart]]:
-    """Every target: its path, lab, tier, provider and what is written of it."""
-    for lab, part in source.config.labs.items():
-        for tier in TIERS:
-            for at, target in enumerate(_tier(part, tier)):
-                yield ("labs", lab, tier, at), lab, tier, target.provider or lab, target
-
-
-def _tier(part: LabPart, tier: str) -> list[TargetPart]:
-    return {"fast": part.fast, "smart": part.smart, "reasoning": part.reasoning}[tier]
-
-
-def _providers(source: Source, dialects: frozenset[str]) -> Iterator[Mistake]:
+def _providers(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:
     for name, part in source.config.providers.items():
         at: Path = ("providers", name)
         for dialect, path in part.dialects.items():
@@ -88,7 +93,7 @@ def _labs(source: Source) -> Iterator[Mistake]:
                 )
 
 
-def _models(source: Source, styles: frozenset[str]) -> Iterator[Mistake]:
+def _models(source: Source, styles: Styles) -> Iterator[Mistake]:
     models = source.config.models
     for name, part in models.items():
         at: Path = ("models", name)
@@ -102,11 +107,21 @@ def _models(source: Source, styles: frozenset[str]) -> Iterator[Mistake]:
                 break
             seen.add(like)
             like = models[like].like
-        if part.effort is not None and part.effort.style not in styles:
-            hint = nearest(part.effort.style, styles)
-            yield source.mistake((*at, "effort", "style"), f"no style {part.effort.style!r}.", hint)
-        if part.retires is not None and _day(part.retires) is None:
-            yield source.mistake((*at, "retires"), "must be a date, as 2027-01-14.")
+        if part.effort is not None:
+            yield from _styles(source, (*at, "effort", "style"), part.effort, styles)
+
+
+def _styles(source: Source, at: Path, part: EffortPart, styles: Styles) -> Iterator[Mistake]:
+    for dialect, style in part.style.items():
+        if dialect and dialect not in styles:
+            hint = nearest(dialect, styles)
+            yield source.mistake((*at, dialect), f"no dialect {dialect!r}.", hint)
+            continue
+        known = styles[dialect] if dialect else {name for row in styles.values() for name in row}
+        if style not in known:
+            path = (*at, dialect) if dialect else at
+            where = f" on {dialect}" if dialect else ""
+            yield source.mistake(path, f"no style {style!r}{where}.", nearest(style, known))
 
 
 def _defaults(source: Source) -> Iterator[Mistake]:
@@ -116,7 +131,11 @@ def _defaults(source: Source) -> Iterator[Mistake]:
         yield source.mistake(("default", "lab"), message, nearest(config.default.lab, config.labs))
     for alias, name in config.aliases.items():
         at: Path = ("aliases", alias)
-        if alias in _ASKABLE or name == alias or name in config.aliases:
+        circle = around(config.aliases, alias)
+        if circle:
+            message = f"leads back to itself: {', '.join(circle)}."
+            yield source.mistake(at, message, "Give one of them a model or a tier.")
+        elif alias in _ASKABLE or name in config.aliases:
             yield source.mistake(at, "an alias must lead from a free name to one that is no alias.")
         elif not _askable(source, name):
             known = {*_ASKABLE, *(target.model for *_, target in targets(source))}
@@ -154,6 +173,8 @@ def _guards(source: Source) -> Iterator[Mistake]:
         low, high = guard.min_tier, guard.max_tier
         if low is not None and high is not None and TIERS.index(low) > TIERS.index(high):
             yield source.mistake((*here, "min_tier"), "is above max_tier: no tier is left.")
+        if guard.allow and set(guard.allow) <= set(guard.deny or ()):
+            yield source.mistake((*here, "allow"), "is all denied: no lab is left.")
         effects = (low, high, guard.allow, guard.deny, guard.refuse, guard.tag)
         if not any(effects) and not guard.no_cache:
             yield source.mistake(here, "has no effect.", "Give it one, as `max_tier: smart`.")
@@ -175,7 +196,7 @@ def _choices(source: Source) -> Iterator[Mistake]:
             )
 
 
-def _conditions(source: Source, dialects: frozenset[str]) -> Iterator[Mistake]:
+def _conditions(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:
     config = source.config
     rules = [("guards", at, rule.when) for at, rule in enumerate(config.guards)]
     rules += [("choices", at, rule.when) for at, rule in enumerate(config.choices)]
@@ -214,24 +235,26 @@ def _names(source: Source) -> Iterator[Mistake]:
                 yield source.mistake((kind, at, "name"), f"{name!r} is given twice.")
 
 
-def _doubtful(source: Source, today: date) -> Iterator[Mistake]:
+def _unknown(source: Source, off: Collection[str]) -> Iterator[Mistake]:
+    for path, _, _, provider, target in targets(source):
+        known = describe(source.config.models, provider, target.model)
+        if known is None and provider not in off:
+            message = f"no facts of {target.model!r} are known: nothing it refuses is kept from it."
+            yield source.mistake((*path, "model"), message, warn=True)
+
+
+def _unsaid(source: Source, styles: Styles, off: Collection[str]) -> Iterator[Mistake]:
+    """Targets whose effort has no style on any dialect that their provider speaks."""
     config = source.config
     for path, _, _, provider, target in targets(source):
         model = describe(config.models, provider, target.model)
-        if model is None:
-            message = f"no facts of {target.model!r} are known: nothing it refuses is kept from it."
-            yield source.mistake((*path, "model"), message, warn=True)
+        if target.effort is None or model is None or model.effort is None or provider in off:
             continue
-        ends = _day(model.retires or "")
-        if ends is not None and ends <= today + _SOON:
-            word = "has retired on" if ends <= today else "retires on"
-            yield source.mistake((*path, "model"), f"{target.model} {word} {ends}.", warn=True)
-    yield from _unreached(source)
-    for name, part in config.models.items():
-        steps = [part.price, *part.price.above] if part.price is not None else []
-        if any(rates.input is None or rates.output is None for rates in steps):
-            message = "lacks `input` or `output`: calls have no cost where it is needed."
-            yield source.mistake(("models", name, "price"), message, warn=True)
+        named, doors = model.effort.style, config.providers[provider].dialects
+        if not any(named.get(door, named.get("")) in styles[door] for door in doors):
+            message = f"how {target.model} is told its effort on {' or '.join(doors)} is not known."
+            hint = f"Give it `effort: {{style: {{{next(iter(doors))}: ...}}}}`."
+            yield source.mistake((*path, "effort"), message, hint, warn=True)
 
 
 def _unreached(source: Source) -> Iterator[Mistake]:
@@ -243,8 +266,20 @@ def _unreached(source: Source) -> Iterator[Mistake]:
             yield source.mistake(("choices", at), message, warn=True)
 
 
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
+def _crossed(source: Source) -> Iterator[Mistake]:
+    """Guards that hold together, one of which asks for more than another allows."""
+    guards = source.config.guards
+    for at, guard in enumerate(guards):
+        for other in guards:
+            together = other.when in (When(), guard.when) or guard.when == When()
+            if other is not guard and together and _above(guard, other):
+                message = (
+                    f"{guard.min_tier} is above {other.max_tier}, all that {other.name!r} allows: "
+                    f"where both match, {other.max_tier} holds."
+                )
+                yield source.mistake(("guards", at, "min_tier"), message, warn=True)
+
+
+def _above(guard: GuardPart, other: GuardPart) -> bool:
+    low, high = guard.min_tier, other.max_tier
+    return low is not None and high is not None and TIERS.index(low) > TIERS.index(high)

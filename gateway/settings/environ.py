@@ -12,7 +12,7 @@ from gateway.settings.mistake import ConfigError, Mistake, nearest
 
 RESERVED = frozenset({"config", "data", "secret", "admin_key", "keys"})
 """TIERGATE_ names that are no settings."""
-_FIXED = frozenset({"version", "include"})
+FIXED = frozenset({"version", "include"})
 """Keys that only a file can give."""
 
 _START = re.compile(r"\$\{")
@@ -96,9 +96,9 @@ def overrides(
             continue
         path = tuple(name.removeprefix("TIERGATE_").lower().split("__"))
         try:
-            if path[0] in known - RESERVED - _FIXED:
+            if path[0] in known - RESERVED - FIXED:
                 found[path] = yaml.read(text, name).value
-            elif hint := _meant(name, path, sorted(known - RESERVED - _FIXED)):
+            elif hint := _meant(name, path, sorted(known - RESERVED - FIXED)):
                 mistakes.append(Mistake(file=name, message="no setting.", hint=hint))
         except ConfigError as error:
             mistakes += [msgspec.structs.replace(item, line=None) for item in error.mistakes]

@@ -48,6 +48,8 @@ class Files:
         found = sorted(_glob(file.parent, pattern))
         if not found:
             self._wrong(shown(file), line, f"no file matches {pattern!r}.", ("include",))
+        if found == [file]:
+            self._wrong(shown(file), line, "a file cannot include itself.", ("include",))
         for item in found:
             self._add(item, root=False)
 

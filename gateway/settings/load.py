@@ -13,6 +13,7 @@ from gateway.settings import yaml
 from gateway.settings.files import Files, Where, shown
 from gateway.settings.mistake import ConfigError, Mistake, Path, nearest, written
 from gateway.settings.schema import Config
+from gateway.settings.stray import strays
 
 _SECRET = 8
 """Characters that a secret has at least; shorter values stand in words by chance."""
@@ -30,6 +31,8 @@ class Source(msgspec.Struct):
     """Hash of what is written, but for credentials; a file's name and comments do not count."""
     filled: dict[str, str] = {}
     """Strings with the environment put in, and what stood there before."""
+    notes: tuple[Mistake, ...] = ()
+    """Warnings of what was left out of it."""
 
     def __repr__(self) -> str:
         return f"Source({str(self.file)!r}, version={self.version!r})"
@@ -89,7 +92,7 @@ def load(file: File, environ: Mapping[str, str]) -> Source:
     if mistakes:
         raise ConfigError(mistakes)
     version = hashlib.blake2b(jsonio.dumps(_public(raw)), digest_size=6).hexdigest()
-    source = Source(file, raw, where, Config(version=1), version)
+    source = Source(file, raw, where, Config(version=1), version, notes=tuple(strays(environ)))
     expanded = _expand(raw, (), environ, source, mistakes)
     try:
         source.config = Config.model_validate(expanded)
@@ -190,6 +193,7 @@ _WORDS = {
 
 def _translate(source: Source, item: dict[str, object]) -> Mistake:
     path = item["loc"] if isinstance(item["loc"], tuple) else ()
+    path = path[:-1] if path[-1:] == ("[key]",) else path
     kind, given = str(item["type"]), item["input"]
     context = item.get("ctx")
     context = context if isinstance(context, dict) else {}

@@ -5,29 +5,72 @@ asked to update itself: the gateway makes no request that the configuration does
 """
 
 import functools
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib import metadata
 from typing import Any
 
-from gateway.core.price import Price, Rates, Step
+import msgspec
+
+from gateway.core.price import Hours, Later, Price, Rates, Step
 
 
 def find(provider: str, model: str, now: datetime) -> Price | None:
-    """The price in force at a time, by provider and model as named there; None if unknown."""
+    """A model's price from a time on, by provider and model as named there; None if unknown."""
     try:
         _, info = _snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
         return None
-    prices = info.get_prices(now)
-    above = sorted({tier.start for name in _NAMES for tier in _tiers(getattr(prices, name, None))})
-    return Price(
-        rates=_rates(prices, 0),
-        steps=tuple(Step(start, _rates(prices, start + 1)) for start in above),
-        version=f"genai-prices {metadata.version('genai-prices')}",
+    today = now.astimezone(UTC).date()
+    bounds = [item.constraint for item in info.prices] if isinstance(info.prices, list) else []
+    days = sorted({bound.start_date for bound in bounds if hasattr(bound, "start_date")})
+    times = [getattr(bound, name, None) for bound in bounds for name in ("start_time", "end_time")]
+    edges = sorted({0, *(_second(at, today) for at in times if at is not None)})
+    version = f"genai-prices {metadata.version('genai-prices')}"
+    later = tuple(
+        Later(_moment(day, 0).timestamp(), _on(info, day, edges, f"{version} from {day}"))
+        for day in days
+        if day > today
     )
+    return msgspec.structs.replace(_on(info, today, edges, version), later=later)
 
 
+def _on(info: Any, day: date, edges: list[int], version: str) -> Price:
+    """The price of a day: between two edges it does not change."""
+    ends = [*edges[1:], 24 * 3600]
+    first, *others = [
+        (start, end, info.get_prices(_moment(day, start)))
+        for start, end in zip(edges, ends, strict=True)
+    ]
+    hours = tuple(
+        Hours(((start, end),), _DAILY, _price(prices, f"{version} at {_told(start)}-{_told(end)}"))
+        for start, end, prices in others
+        if prices is not first[2]
+    )
+    return msgspec.structs.replace(_price(first[2], version), hours=hours)
+
+
+def _price(prices: Any, version: str) -> Price:
+    above = sorted({tier.start for name in _NAMES for tier in _tiers(getattr(prices, name, None))})
+    steps = tuple(Step(start, _rates(prices, start + 1)) for start in above)
+    return Price(rates=_rates(prices, 0), steps=steps, version=version)
+
+
+def _moment(day: date, second: int) -> datetime:
+    return datetime(day.year, day.month, day.day, second // 3600, second // 60 % 60, tzinfo=UTC)
+
+
+def _second(at: time, day: date) -> int:
+    """The second of the day, in UTC, of a time; one without a zone is in UTC."""
+    moment = datetime.combine(day, at, tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    return moment.hour * 3600 + moment.minute * 60
+
+
+def _told(second: int) -> str:
+    return f"{second // 3600:02}:{second // 60 % 60:02}"
+
+
+_DAILY = frozenset(range(7))
 _NAMES = ("input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok")
 
 

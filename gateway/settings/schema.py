@@ -4,10 +4,18 @@ Unknown keys are errors. Sizes are written as 32MB, durations as 90s, 15m, 1h or
 """
 
 import re
+from datetime import date
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
@@ -44,6 +52,38 @@ def _switch(value: object) -> object:
     return "" if text in ("false", "no", "off", "0") else text
 
 
+def _day(text: str) -> str:
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ValueError("must be a date, as 2027-01-14") from None
+
+
+def span(text: str) -> tuple[int, int]:
+    """The seconds of a day that "01:00-04:00" begins and ends at. Raises ValueError."""
+    match = re.fullmatch(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)", text)
+    if match is None:
+        raise ValueError("must be hours of a day, as 01:00-04:00")
+    start, end = (int(match[at]) * 3600 + int(match[at + 1]) * 60 for at in (1, 3))
+    if not start < end <= 24 * 3600:
+        raise ValueError(
+            "must end after it begins and by 24:00; one over midnight is two, "
+            "as 22:00-24:00 and 00:00-02:00"
+        )
+    return start, end
+
+
+def _hours(text: str) -> str:
+    span(text)
+    return text
+
+
+def _styles(value: object) -> object:
+    if not isinstance(value, str | dict):
+        raise ValueError("must be a style, or one for each dialect")  # noqa: TRY004 - pydantic's
+    return {"": value} if isinstance(value, str) else value
+
+
 type Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 type Span = Annotated[float, BeforeValidator(_span), Field(ge=0, allow_inf_nan=False)]
 type Words = Annotated[list[str], BeforeValidator(_many)]
@@ -52,6 +92,10 @@ type Some = Annotated[list[Word], BeforeValidator(_many), Field(min_length=1)]
 type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 type Switch = Annotated[str, BeforeValidator(_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
+type Day = Annotated[str, AfterValidator(_day)]
+type Hours = Annotated[str, AfterValidator(_hours)]
+type Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday.__value__)
 type Usd = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
 type Tokens = Annotated[int, Field(ge=0)]
 
@@ -72,6 +116,8 @@ class Server(Part):
     """Calls at a time; more are told to come back."""
     open: bool = False
     """Listen beyond this machine although `keys` is open."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that share the port and the data folder; `in_flight` is of each."""
 
 
 class Default(Part):
@@ -182,10 +228,26 @@ class StepPart(RatesPart):
     tokens: Tokens
 
 
-class PricePart(RatesPart):
-    """A model's price; `above` are its long-context steps."""
+class HoursPart(RatesPart):
+    """Rates at these hours of these days, both in UTC; `above` are their long-context steps."""
+
+    utc: Annotated[list[Hours], BeforeValidator(_many), Field(min_length=1)]
+    """Hours of the day, each as 01:00-04:00."""
+    days: Annotated[list[Weekday], BeforeValidator(_many), Field(min_length=1)] = list(WEEKDAYS)
+    above: list[StepPart] = []
+
+
+class DatedPart(RatesPart):
+    """A price from a day on, 00:00 UTC: all of it, with its own `above` and `hours`."""
 
     above: list[StepPart] = []
+    hours: list[HoursPart] = []
+
+
+class PricePart(DatedPart):
+    """A model's price: `above` long prompts, at certain `hours`, and `from` later days on."""
+
+    from_: Annotated[dict[Day, DatedPart], Field(alias="from")] = {}
     as_of: str = ""
     """When it was checked; stands on every row it prices."""
 
@@ -193,8 +255,8 @@ class PricePart(RatesPart):
 class EffortPart(Part):
     """How much a model can be made to think."""
 
-    style: str
-    """How it is written on openai-chat."""
+    style: Annotated[dict[str, str], BeforeValidator(_styles), Field(min_length=1)]
+    """How it is written: one style, or one for each dialect."""
     accepts: list[Effort] = []
     default: Effort | None = None
 
@@ -226,7 +288,9 @@ class ModelPart(Part):
     chat: ChatPart | None = None
     refuses: Words | None = None
     price: PricePart | None = None
-    retires: str | None = None
+    retires: Day | None = None
+    successor: str | None = None
+    """What its maker names to move to."""
     note: str = ""
 
 

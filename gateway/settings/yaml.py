@@ -15,6 +15,12 @@ from gateway.settings.mistake import ConfigError, Mistake, Path, written
 
 type Value = dict[str, Value] | list[Value] | str | int | float | bool | None
 
+_HINTS = {
+    "unexpected ':'": "Put a text that holds a colon in quotes.",
+    "cannot start any token": "Indent with spaces, not tabs; put a text that begins so in quotes.",
+    "did not find expected key": "Does this line stand as far in as those it belongs to?",
+}
+"""What to do, by words of the parser."""
 _DEPTH = 50
 _MOST = 100_000
 """Values of a document, each use of an anchor counted: a few lines can ask for a billion."""
@@ -37,7 +43,9 @@ def read(text: str, file: str) -> Document:
         mark = error.problem_mark
         line = mark.line + 1 if mark is not None else None
         message = f"not valid YAML: {error.problem}"
-        raise ConfigError([Mistake(file=file, line=line, message=message)]) from None
+        hint = next((hint for words, hint in _HINTS.items() if words in message), "")
+        message += "." if hint else ""
+        raise ConfigError([Mistake(file=file, line=line, message=message, hint=hint)]) from None
     except YAMLError:
         message = "not valid YAML: a character that YAML does not allow"
         raise ConfigError([Mistake(file=file, message=message)]) from None

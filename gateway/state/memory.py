@@ -54,7 +54,7 @@ class Memory:
         if key in self._items:
             self._drop(key)
         weight = _weight(key, value)
-        if weight > self._max:
+        if not value or weight > self._max:
             return
         while self._size + weight > self._max:
             self._drop(next(iter(self._items)))

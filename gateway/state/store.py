@@ -7,7 +7,8 @@ class Store(Protocol):
     """Bytes by key, where losing them costs no request.
 
     On any failure `get` is None and `put` does nothing; neither raises. Keys are made of
-    printable ASCII. Every implementation passes tests/contract/test_store.py.
+    printable ASCII; an empty value is none. Every implementation passes
+    tests/contract/test_store.py.
     """
 
     @property

@@ -11,7 +11,7 @@ from gateway.core.decision import Plan
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Provider, Target, Timers, timers
 from gateway.dialects import Body, Dialect, Glance, Watch, Written
-from gateway.upstream.client import Answer, Client, read
+from gateway.upstream.client import Answer, Client
 from gateway.upstream.retry import Candidate, again, candidates
 
 _MOST = 64_000_000
@@ -69,6 +69,12 @@ class Upstream:
 
     async def run(self, job: Job) -> Begun:
         """The first answer that the plan gives. Raises ProblemError when none does."""
+        order = candidates(job.plan.targets)
+        try:
+            return await self._attempt(job, order[0])
+        except ProblemError as error:
+            first = error.problem
+            job.failing(first)
 
         async def attempt(candidate: Candidate) -> Begun:
             try:
@@ -77,11 +83,6 @@ class Upstream:
                 job.failing(error.problem)
                 raise
 
-        order = candidates(job.plan.targets)
-        try:
-            return await attempt(order[0])
-        except ProblemError as error:
-            first = error.problem
         return await again(attempt, order, first, sleep=self._sleep, jitter=self._jitter)
 
     async def _attempt(self, job: Job, candidate: Candidate) -> Begun:
@@ -111,7 +112,7 @@ class Upstream:
                 account=account,
                 written=written,
                 answer=answer,
-                upstream_id=_upstream_id(answer),
+                upstream_id=_upstream_id(answer, account),
             )
             if answer.status != 200:
                 await _refused(answer, job, account, limits, deadline)
@@ -129,13 +130,12 @@ async def _refused(
     answer: Answer, job: Job, account: Account, limits: Timers, deadline: float
 ) -> None:
     """Raise what a provider's error says, without the secret that it may quote."""
-    body = await _collect(answer, "the provider", limits, deadline, _MOST_ERROR)
-    body = without(account, body)
+    body = without(account, await _collect(answer, limits, deadline, _MOST_ERROR))
     raise ProblemError(job.dialect.read_problem(answer.status, body, _retry_after(answer)))
 
 
 def without(account: Account, data: bytes) -> bytes:
-    """What a provider says of an error, without the credential that it may quote."""
+    """What a provider says, without the credential that it may quote."""
     secret = account.secret.encode()
     return data.replace(secret, b"***") if secret and secret in data else data
 
@@ -148,32 +148,36 @@ def _clean(account: Account, problem: Problem) -> ProblemError:
 
 
 async def _whole(begun: Begun, job: Job, limits: Timers, deadline: float) -> None:
-    name = begun.target.provider.name
-    body = await _collect(begun.answer, name, limits, deadline, _MOST)
+    body = await _collect(begun.answer, limits, deadline, _MOST)
     glance = job.dialect.glance(body)
     if glance.problem is not None:
         raise _clean(begun.account, glance.problem)
-    begun.whole, begun.glance = body, glance
+    begun.whole, begun.glance = without(begun.account, body), glance
     await begun.answer.close()
 
 
-async def _collect(answer: Answer, name: str, limits: Timers, deadline: float, most: int) -> bytes:
-    parts, size = [], 0
-    async for data in read(answer.stream, limits.idle, deadline, name):
+async def _collect(answer: Answer, limits: Timers, deadline: float, most: int) -> bytes:
+    whole = answer.rest()
+    if whole is not None and len(whole) <= most:
+        return whole
+    parts, size = [whole or b""], len(whole or b"")
+    async for data in answer.read(limits.idle, deadline):
         parts.append(data)
         size += len(data)
         if size > most:
-            message = f"The answer of {name} is larger than {most:,} bytes."
-            raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
+            break
+    if size > most:
+        message = f"The answer of {answer.provider} is larger than {most:,} bytes."
+        raise ProblemError(Problem(kind="upstream_error", message=message, spent="maybe"))
     return b"".join(parts)
 
 
 async def _begin(begun: Begun, job: Job, limits: Timers, deadline: float) -> None:
     """Read a stream until its first content."""
     name = begun.target.provider.name
-    kind = begun.answer.header("content-type") or ""
+    kind = begun.answer.header(b"content-type") or ""
     watch = job.dialect.watch(job.body)
-    rest = read(begun.answer.stream, limits.idle, deadline, name)
+    rest = begun.answer.read(limits.idle, deadline)
     limit = asyncio.get_running_loop().time() + limits.first_content
     try:
         async with asyncio.timeout_at(limit):
@@ -201,13 +205,15 @@ async def _begin(begun: Begun, job: Job, limits: Timers, deadline: float) -> Non
     begun.watch, begun.first, begun.rest = watch, first, rest
 
 
-def _upstream_id(answer: Answer) -> str | None:
-    value = answer.header("x-request-id") or answer.header("request-id")
-    return value[:200] if value else None
+def _upstream_id(answer: Answer, account: Account) -> str | None:
+    value = answer.header(b"x-request-id") or answer.header(b"request-id")
+    if not value:
+        return None
+    return value.replace(account.secret, "***")[:200] if account.secret else value[:200]
 
 
 def _retry_after(answer: Answer) -> float | None:
-    headers: Mapping[str, float] = {"retry-after-ms": 0.001, "retry-after": 1.0}
+    headers: Mapping[bytes, float] = {b"retry-after-ms": 0.001, b"retry-after": 1.0}
     for name, unit in headers.items():
         try:
             seconds = float(answer.header(name) or "") * unit

@@ -2,7 +2,7 @@
 
 An engine says `ready http://127.0.0.1:PORT` on its output when it can answer. Its input stays open
 as long as the gateway lives: an engine that ends when its input does outlives no gateway, not even
-one that was killed.
+one that was killed. Of several workers each has engines of its own, which end with it.
 """
 
 import asyncio

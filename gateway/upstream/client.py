@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -12,13 +13,11 @@ import msgspec
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
-from gateway.upstream.http1 import StaleConnection, Transport
+from gateway.upstream.http1 import Body, Fields, Route, StaleConnection, Transport, lines
 from gateway.upstream.stock import stock
 
 type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
 """Gives the transport of a provider: what stands behind the door."""
-
-type Fields = list[tuple[bytes, bytes]]
 
 _AUTH: Mapping[Auth, Callable[[str], tuple[str, str]]] = {
     "bearer": lambda secret: ("authorization", f"Bearer {secret}"),
@@ -36,26 +35,57 @@ _UNSENT = (
     httpx.ProxyError, httpx.UnsupportedProtocol,
 )  # fmt: skip
 """What a transport raises where no byte of a request has left."""
+_SHORTEST = 0.001
+"""Seconds; none would mean for ever."""
 HOP = "x-tiergate-hop"
 """Marks requests of this gateway, so that one which comes back to it is refused: no loops."""
 
 
-class Answer(msgspec.Struct, kw_only=True):
-    """A provider's response, its body not read yet."""
+class Answer:
+    """The response of a provider, named `provider`; its body is not read yet."""
 
-    status: int
-    headers: httpx.Headers
-    stream: AsyncIterator[bytes]
-    body: httpx.AsyncByteStream
+    __slots__ = ("_body", "_fields", "provider", "status")
 
-    def header(self, name: str) -> str | None:
-        """One header, by its name in any case."""
-        value: str | None = self.headers.get(name)
-        return value
+    def __init__(
+        self, provider: str, status: int, fields: Fields, body: httpx.AsyncByteStream
+    ) -> None:
+        self.status = status
+        self.provider = provider
+        self._fields = fields
+        self._body = body
+
+    def header(self, name: bytes) -> str | None:
+        """The first header of a name, given in lower case."""
+        for key, value in self._fields:
+            if key.lower() == name:
+                return value.decode("latin-1")
+        return None
+
+    def rest(self) -> bytes | None:
+        """All of the body that has not been read, where none of it must be waited for."""
+        body = self._body
+        return body.rest() if isinstance(body, Body) else None
+
+    def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
+        """The bytes of the body as they come; see the function of that name."""
+        body = self._body
+        if isinstance(body, Body):
+            return _Chunks(body, idle, deadline, self.provider)
+        return read(aiter(body), idle, deadline, self.provider)
 
     async def close(self) -> None:
         """Let go of the connection, whatever was read of it."""
-        await self.body.aclose()
+        await self._body.aclose()
+
+
+class _Door(NamedTuple):
+    """What requests of one account to one address have in common."""
+
+    transport: httpx.AsyncBaseTransport
+    url: httpx.URL
+    fields: Fields
+    own: tuple[Transport, Route] | None
+    """The shorter way through a transport of our own."""
 
 
 class Client:
@@ -64,7 +94,7 @@ class Client:
     def __init__(self, transports: Transports | None = None, *, hop: str = "1") -> None:
         self._transports = transports or _Doors()
         self._made: dict[str, httpx.AsyncBaseTransport] = {}
-        self._prepared: dict[tuple[str, str], tuple[httpx.URL, Fields]] = {}
+        self._prepared: dict[tuple[str, str, str], _Door] = {}
         self._hop = hop
         self.bases: dict[str, str] = {}
         """Where local engines answer, by provider: the start of doors that are only a path."""
@@ -86,25 +116,14 @@ class Client:
         The head of the answer is waited for within `timers`, and until `deadline` on the loop's
         clock at most.
         """
-        url, fixed = self._prepare(provider, account, dialect, query)
-        fields = [*fixed, (b"content-length", b"%d" % len(body))]
-        for name, value in headers.items():
-            fields.append((name.encode("ascii"), value.encode("ascii")))
-        request = httpx.Request(
-            "POST",
-            url,
-            headers=fields,
-            stream=httpx.ByteStream(body),
-            extensions={"timeout": {"connect": timers.connect}},
-        )
-        transport = self._transport(provider)
-        limit = min(asyncio.get_running_loop().time() + timers.headers, deadline)
+        more = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        now = asyncio.get_running_loop().time()
+        limit = min(now + timers.headers, deadline)
         try:
-            async with asyncio.timeout_at(limit):
-                try:
-                    response = await transport.handle_async_request(request)
-                except StaleConnection:  # once: then it was not the connection
-                    response = await transport.handle_async_request(request)
+            door = self._door(provider, account, dialect, query)
+            if door.own is None:
+                return await _ask(door, provider.name, body, more, timers.connect, limit)
+            return await _post(*door.own, provider.name, body, more, timers.connect, now, limit)
         except TimeoutError:
             message = f"{provider.name} did not answer in time."
             raise _problem("upstream_timeout", message, "maybe") from None
@@ -114,24 +133,13 @@ class Client:
         except httpx.HTTPError as error:
             message = f"The connection to {provider.name} broke ({_word(error)})."
             raise _problem("upstream_unreachable", message, "maybe") from None
-        stream = response.stream
-        if not isinstance(stream, httpx.AsyncByteStream):
-            raise TypeError("the door is async only")
-        return Answer(
-            status=response.status_code,
-            headers=response.headers,
-            stream=aiter(stream),
-            body=stream,
-        )
 
-    def _prepare(
-        self, provider: Provider, account: Account, dialect: Dialect, query: str
-    ) -> tuple[httpx.URL, Fields]:
-        """URL and headers of an account's requests, made once."""
+    def _door(self, provider: Provider, account: Account, dialect: Dialect, query: str) -> _Door:
+        """Where an account's requests go, and what is the same in each; made once."""
         door = provider.doors[dialect.name] + dialect.tail + (query and f"?{query}")
         if door.startswith("/"):
             door = self.bases.get(provider.name, "") + door
-        where = (f"{provider.name}\n{account.name}", door)
+        where = (provider.name, account.name, door)
         ready = self._prepared.get(where)
         if ready is None:
             url = httpx.URL(door)
@@ -140,7 +148,11 @@ class Client:
             if account.secret and provider.auth != "none":
                 fixed.append(_AUTH[provider.auth](account.secret))
             fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in fixed]
-            ready = self._prepared[where] = (url, fields)
+            transport = self._transport(provider)
+            own = None
+            if isinstance(transport, Transport):
+                own = transport, transport.route(url, fields)
+            ready = self._prepared[where] = _Door(transport, url, fields, own)
         return ready
 
     def _transport(self, provider: Provider) -> httpx.AsyncBaseTransport:
@@ -154,6 +166,50 @@ class Client:
         for transport in self._made.values():
             await transport.aclose()
         self._made.clear()
+        self._prepared.clear()
+
+
+async def _ask(
+    door: _Door, name: str, body: bytes, more: Fields, connect: float, limit: float
+) -> Answer:
+    """Ask through any transport. Raises TimeoutError at `limit`, on the loop's clock."""
+    request = httpx.Request(
+        "POST",
+        door.url,
+        headers=[*door.fields, (b"content-length", b"%d" % len(body)), *more],
+        stream=httpx.ByteStream(body),
+        extensions={"timeout": {"connect": connect}},
+    )
+    async with asyncio.timeout_at(limit):
+        response = await door.transport.handle_async_request(request)
+    stream = response.stream
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise TypeError("the door is async only")
+    return Answer(name, response.status_code, response.headers.raw, stream)
+
+
+async def _post(
+    transport: Transport,
+    route: Route,
+    name: str,
+    body: bytes,
+    more: Fields,
+    connect: float,
+    now: float,
+    limit: float,
+) -> Answer:
+    """Ask through a transport of our own, which watches the time itself."""
+    left = max(limit - now, _SHORTEST)
+    times = {"connect": min(connect, left), "wait": left, "until": limit}
+    added = lines(more) if more else b""
+    try:
+        try:
+            reading, stream = await transport.post(route, body, added, **times)
+        except StaleConnection:  # once: then it was not the connection
+            reading, stream = await transport.post(route, body, added, **times)
+    except httpx.ReadTimeout:
+        raise TimeoutError from None
+    return Answer(name, reading.status, reading.headers, stream)
 
 
 class _Doors:
@@ -180,6 +236,34 @@ def _environment_proxy(url: str) -> str | None:
     return found.get(parts.scheme) or found.get("all")
 
 
+class _Chunks:
+    """The bytes of an answer of a transport of our own, as `read` gives those of any."""
+
+    __slots__ = ("_body", "_deadline", "_idle", "_provider", "_time")
+
+    def __init__(self, body: Body, idle: float, deadline: float, provider: str) -> None:
+        self._body = body
+        self._idle = idle
+        self._deadline = deadline
+        self._provider = provider
+        self._time = asyncio.get_running_loop().time
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        limit = min(self._time() + self._idle, self._deadline)
+        try:
+            data = await self._body.more(limit)
+        except httpx.ReadTimeout:
+            raise _late(self._provider, total=limit == self._deadline) from None
+        except httpx.HTTPError as error:
+            raise _cut(self._provider, error) from None
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+
 async def read(
     stream: AsyncIterator[bytes], idle: float, deadline: float, provider: str
 ) -> AsyncIterator[bytes]:
@@ -198,12 +282,20 @@ async def read(
         except StopAsyncIteration:
             return
         except TimeoutError:
-            why = "took longer than its tier allows" if limit == deadline else "stopped sending"
-            raise _problem("upstream_timeout", f"{provider} {why}.", "maybe") from None
+            raise _late(provider, total=limit == deadline) from None
         except httpx.HTTPError as error:
-            message = f"The answer of {provider} was cut off ({_word(error)})."
-            raise _problem("upstream_truncated", message, "maybe") from None
+            raise _cut(provider, error) from None
         yield data
+
+
+def _late(provider: str, *, total: bool) -> ProblemError:
+    why = "took longer than its tier allows" if total else "stopped sending"
+    return _problem("upstream_timeout", f"{provider} {why}.", "maybe")
+
+
+def _cut(provider: str, error: httpx.HTTPError) -> ProblemError:
+    message = f"The answer of {provider} was cut off ({_word(error)})."
+    return _problem("upstream_truncated", message, "maybe")
 
 
 def _problem(kind: str, message: str, spent: str) -> ProblemError:

@@ -12,18 +12,17 @@ async def frames(begun: Begun, watch: Watch) -> AsyncGenerator[bytes]:
 
     Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
     """
+    account = begun.account
     first, rest = begun.first, begun.rest
     if watch.problem is not None:
-        first, rest = without(begun.account, first), None
+        rest = None
     if first:
-        yield first
+        yield without(account, first)
     if rest is not None:
         async for data in rest:
             ready = watch.feed(data)
-            if watch.problem is not None:
-                ready = without(begun.account, ready)
             if ready:
-                yield ready
+                yield without(account, ready)
             if watch.problem is not None:
                 raise ProblemError(watch.problem)
         last = watch.end()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import __main__ as command
-from bench import load, machine, measure, peers, table
+from bench import floor, load, machine, measure, peers, table
 from bench.load import Instruments, Setting
 from bench.measure import Scene
 from bench.peers import Mock, Nginx, Place, Running, Tiergate, Unstarted
@@ -205,12 +205,12 @@ def test_a_missed_floor_is_the_exit_status(
     status: int,
 ) -> None:
     """The whole command with everything measured replaced, but for the floors."""
-    verdict = table.Verdict("tiergate", "figure", 0.03, ratio)
+    verdict = floor.Verdict("tiergate", table.ROWS[0], floor.FLOORS[0], ratio)
     monkeypatch.setattr(command, "Nginx", lambda: None)
     monkeypatch.setattr(load, "build", lambda _: instruments)
     monkeypatch.setattr(measure, "run", lambda *_: {"rounds": []})
     monkeypatch.setattr(table, "render", lambda _: "the table")
-    monkeypatch.setattr(table, "verdicts", lambda _: [verdict])
+    monkeypatch.setattr(floor, "verdicts", lambda _: [verdict])
     written = tmp_path / "results.json"
     assert command.main(["--floors", "--json", str(written)]) == status
     assert written.read_bytes() == b'{\n  "rounds": []\n}\n'

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from bench import table
+from bench import floor, table
 from bench.load import Load
 from bench.machine import Machine
 from bench.measure import SCENES, Memory, Results, Scale
@@ -111,26 +111,61 @@ def test_nginx_faster_than_the_upstream_is_no_base() -> None:
     assert "-" in table.render(found)
 
 
+ENOUGH: dict[str, object] = {"answered": 6000, "events": 25_000, "p50": 1.6}
+FULL: dict[str, object] = {"answered": 100_000, "events": 100_000, "p50": 1.2}
+
+
 @pytest.mark.parametrize(
-    ("answered", "events", "met"),
+    ("fields", "missed"),
     [
-        (3000, 20_000, [True, True]),
-        (2999, 20_000, [False, True]),
-        (3000, 19_999, [True, False]),
+        ({}, []),
+        ({"answered": 5999}, ["plain"]),
+        ({"events": 24_999}, ["paced"]),
+        ({"p50": 2.01}, ["single"]),
     ],
 )
-def test_a_floor_is_met_from_its_very_value(answered: int, events: int, met: list[bool]) -> None:
-    full: dict[str, object] = {"answered": 100_000, "events": 100_000}
-    found = results({"nginx": full, "tiergate": {"answered": answered, "events": events}})
-    assert [one.met for one in table.verdicts(found)] == met
-    words = table.render_verdicts(table.verdicts(found))
-    assert [line.startswith("ok") for line in words.splitlines()] == met
+def test_a_floor_is_met_from_its_very_value(fields: dict[str, object], missed: list[str]) -> None:
+    """6 % of the requests, 25 % of the chunks, five times the added time."""
+    found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH | fields})
+    seen = floor.verdicts(found)
+    assert [one.row.key for one in seen if not one.met] == missed
+    assert [one.row.key for one in seen] == ["plain", "paced", "single", "idle", "start"]
+    words = floor.render(seen).splitlines()
+    assert [line.startswith("ok") for line in words] == [one.met for one in seen]
 
 
-def test_a_ratio_that_is_not_known_misses_its_floor() -> None:
+@pytest.mark.parametrize(
+    ("idle", "seconds", "missed"),
+    [(90_000_000, 1.5, []), (90_000_001, 1.5, ["idle"]), (90_000_000, 1.6, ["start"])],
+)
+def test_memory_and_the_start_are_for_themselves(
+    idle: int, seconds: float, missed: list[str]
+) -> None:
+    """Of 90 MB and 1.5 s at most, whatever nginx takes."""
+    found = msgspec.structs.replace(
+        results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH}),
+        memory={"nginx": Memory(1, 1), "tiergate": Memory(idle, idle)},
+        starts={"nginx": [Start(0.02, 0.01)], "tiergate": [Start(seconds, 0.6)]},
+    )
+    assert [one.row.key for one in floor.verdicts(found) if not one.met] == missed
+
+
+def test_a_floor_is_written_as_it_was_measured() -> None:
+    found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
+    assert floor.render(floor.verdicts(found)).splitlines() == [
+        "ok      tiergate, requests per CPU-second, c=64: 6.0% of nginx, at least 6.0%",
+        "ok      tiergate, chunks per CPU-second, c=32, paced 5 ms: 25.0% of nginx, at least 25.0%",
+        "ok      tiergate, added p50, c=1, ms: 3.0x of nginx, at most 5.0x",
+        "ok      tiergate, resident memory, idle, MB: 52.4, at most 90",
+        "ok      tiergate, cold start to first answer, s: 0.6, at most 1.5",
+    ]
+
+
+def test_a_figure_that_is_not_known_misses_its_floor() -> None:
     found = results({"nginx": {}, "tiergate": {"cpu": None}})
-    assert [one.met for one in table.verdicts(found)] == [False, False]
-    assert "unknown of nginx, floor 3.0%" in table.render_verdicts(table.verdicts(found))
+    missed = [one for one in floor.verdicts(found) if not one.met]
+    assert [one.row.key for one in missed] == ["plain", "paced", "single"]
+    assert "unknown of nginx, at least 6.0%" in floor.render(missed)
 
 
 def test_the_table_is_markdown_with_absolute_figures_and_ratios() -> None:

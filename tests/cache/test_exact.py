@@ -224,3 +224,17 @@ async def test_a_lost_store_is_a_miss() -> None:
     cache = exact(Lost())
     await cache.store("k", MADE)
     assert await cache.find("k") is None
+
+
+async def test_a_value_of_somebody_else_is_a_miss_and_told_once_a_minute() -> None:
+    """Without a word of what it holds."""
+    store, told, now = memory(), list[str](), [NOW]
+    cache = Exact(
+        store, secret=b"s" * 32, ttl=3600, clock=lambda: now[0], note=told.append
+    )  # fmt: skip
+    await store.put("cache:" + key(cache), b"planted by a stranger", 60)
+    for seconds in (0, 30, 30):
+        now[0] += seconds
+        assert await cache.find(key(cache)) is None
+    assert len(told) == 2
+    assert "planted" not in told[0]

@@ -300,3 +300,16 @@ def test_in_a_terminal_no_color_is_respected(no_color: str, colour: bool) -> Non
     assert child.wait(timeout=60) == 0
     assert b"1,234,567.000001" in out
     assert (b"\x1b[3" in out) is colour
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
+def test_sec_log_csv_names_are_no_formulas(ledger: Ledger, sign: str) -> None:
+    """SEC-LOG: clients choose tags and names, and spreadsheets run what looks like a formula."""
+    name = f"{sign}cmd|' /C calc'!A0\r\n\x1b[2J,\"x"
+    write(ledger, entry("a", key=name, tier=None, cost=Decimal("0.5")))
+    output = run(ledger, "--by", "key,tier,lab", "--csv").output
+    assert len(output.splitlines()) == 2
+    _, row = csv.reader(io.StringIO(output))
+    assert row[0] == f"'{sign}cmd|' /C calc'!A0" + "\N{REPLACEMENT CHARACTER}" * 3 + '[2J,"x'
+    assert row[1:4] == ["", "openai", "1"]
+    assert "0.5" in row

@@ -1,5 +1,6 @@
 """`tiergate serve`: why it will not start in one line, and what it says where it does."""
 
+import fcntl
 import os
 import re
 import signal
@@ -10,10 +11,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from gateway.core import jsonio
 from tests.cli.run import GOOD, ON, config, run
 
 
@@ -83,16 +86,33 @@ def test_a_store_that_is_none_is_told(tmp_path: Path, data: str) -> None:
     assert told == f"{file}:21: error: ledger.store: the ledger's store is written sqlite:///PATH."
 
 
+def test_a_redis_url_that_is_none_is_told_without_its_password(file: Path, data: str) -> None:
+    url = "htp://:pass@x:1"
+    told = refuse("--config", file, "serve", "--port", "0", TIERGATE_DATA=data, REDIS_URL=url)
+    assert "REDIS_URL cannot be used" in told
+    assert "pass@" not in told
+
+
+def test_workers_are_one_at_least(file: Path, data: str) -> None:
+    result = run("--config", file, "serve", "--workers", "0", environ={**ON, "TIERGATE_DATA": data})
+    assert result.exit_code == 2
+    assert "Invalid value for '--workers': 0 is not in the range x>=1." in result.stderr
+    told = refuse("--config", file, "serve", TIERGATE_DATA=data, TIERGATE_SERVER__WORKERS="0")
+    assert told.startswith("TIERGATE_SERVER__WORKERS: error: server.workers: ")
+
+
 @contextmanager
 def serving(
-    *words: str | Path, **environ: str
+    *words: str | Path, cwd: Path | None = None, **environ: str
 ) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A running program and the lines of its greeting."""
     command = [sys.executable, "-m", "gateway", *(str(word) for word in words)]
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     root = str(Path(__file__).parents[2])
+    if cwd is not None:
+        cwd.mkdir()
     with subprocess.Popen(
-        command, env={**keep, **ON, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1", **environ},
+        command, cwd=cwd, env={**keep, **ON, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1", **environ},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         watchdog = threading.Timer(60, process.kill)
@@ -146,3 +166,68 @@ def test_it_says_where_it_is_and_what_it_serves_and_stops_when_told(
     assert "Traceback" not in errors
     assert "Aborted" not in errors
     assert process.returncode == 0
+
+
+def logged(process: subprocess.Popen[str], text: str) -> dict[str, Any]:
+    """The next line of the log with this text."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        row: dict[str, Any] = jsonio.loads(line.encode())
+        if row.get("text") == text:
+            return row
+    raise AssertionError(f"{text!r} was never logged")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_workers_share_a_port_and_one_that_dies_is_replaced(
+    file: Path, data: str, stop: signal.Signals
+) -> None:
+    words = ("--config", file, "serve", "--port", "0")
+    with serving(*words, TIERGATE_DATA=data, TIERGATE_SERVER__WORKERS="2") as (process, lines):
+        assert "  workers 2, each with a response cache of its own" in lines
+        url = lines[0].split()[3]
+        pids = [logged(process, "started")["pid"] for _ in range(2)]
+        os.kill(pids[0], signal.SIGKILL)
+        ended = logged(process, "ended")
+        assert (ended["pid"], ended["status"]) == (pids[0], -signal.SIGKILL)
+        pids[0] = logged(process, "started")["pid"]
+        assert httpx.get(f"{url}/health", trust_env=False).json()["status"] == "ok"
+        process.send_signal(stop)
+        out, errors = process.communicate(timeout=30)
+    assert out.strip() == ""  # one greeting
+    assert sorted(jsonio.loads(line.encode())["pid"] for line in errors.splitlines()) == sorted(
+        pids
+    )
+    assert process.returncode == 0
+    # Whichever has answered has closed its journal, which was empty.
+    assert any(not list(Path(data, "ledger").glob(f"*-{pid}-*")) for pid in pids)
+
+
+def test_workers_share_a_cache_where_there_is_redis(file: Path, data: str) -> None:
+    words = ("--config", file, "serve", "--port", "0", "--workers", "2")
+    with serving(*words, TIERGATE_DATA=data, REDIS_URL="redis://127.0.0.1:1") as (_, lines):
+        assert "  workers 2" in lines
+
+
+def test_engines_of_a_worker_end_with_it_when_it_is_killed(tmp_path: Path, data: str) -> None:
+    """An engine here holds the lock of a file named for its worker, as long as it lives."""
+    program = (
+        "import fcntl, os, sys; file = open(str(os.getppid()), 'w'); fcntl.flock(file, 2); "
+        "print('ready http://x'); sys.stdin.read()"
+    )
+    engine = f'    command: ["{{python}}", "-uc", "{program}"]\n'
+    file = config(tmp_path, GOOD.replace("    dialects:", f"{engine}    dialects:", 1))
+    words = ("--config", file, "serve", "--port", "0", "--workers", "2")
+    folder = tmp_path / "engines"
+    with serving(*words, cwd=folder, TIERGATE_DATA=data) as (process, _):
+        pids = [logged(process, "started")["pid"] for _ in range(2)]
+        for _ in pids:
+            logged(process, "acme: ready on http://x")
+        with (folder / f"{pids[0]}").open() as dies, (folder / f"{pids[1]}").open() as lives:
+            os.kill(pids[0], signal.SIGKILL)
+            fcntl.flock(dies, fcntl.LOCK_EX)  # waits for its end
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lives, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new = logged(process, "started")["pid"]
+        logged(process, "acme: ready on http://x")
+        assert {path.name for path in folder.iterdir()} == {f"{pid}" for pid in (*pids, new)}

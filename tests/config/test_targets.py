@@ -8,6 +8,8 @@ import pytest
 from gateway.core.price import cost
 from gateway.core.target import TIERS, Target, Tier
 from gateway.core.usage import Usage
+from gateway.dialects import OPENAI_CHAT
+from gateway.dialects.anthropic_messages import effort as messages
 from gateway.dialects.openai_chat import effort
 from tests.config import shipped
 
@@ -29,6 +31,14 @@ NO_MAX_OUTPUT = {
     "grok-4.7": "xAI names no limit but the window",
     "smollm2-135m": "its limits are the tiers' own and its window",
 }
+NO_PRICE = {
+    "nova/nova-micro-v1": "Amazon gives none for this API, which is free within its rate limits",
+    "nova/nova-2-lite-v1": "Amazon gives none for this API, which is free within its rate limits",
+}
+NO_EFFORT = {
+    "local/smollm2-135m": "it leaves thinking off by leaving it out",
+    "nova/nova-2-lite-v1": "it leaves thinking off by leaving it out",
+}
 EFFORTS_UNKNOWN = ("muse-spark-open", "Muse-Spark-Open-816B-A42B")
 """No source says which efforts they take; the one that is sent comes from a host's example."""
 
@@ -43,12 +53,14 @@ def test_facts_are_known(lab: str, tier: Tier, target: Target) -> None:
     assert facts.context is not None, lab
     assert facts.tools is not None, tier
     assert facts.vision is not None
-    assert (facts.max_output is None) == (target.model in NO_MAX_OUTPUT)
+    assert (facts.max_output is None) == (target.model.rpartition("/")[2] in NO_MAX_OUTPUT)
 
 
 @every_target
 def test_a_price_is_known_and_dated(lab: str, tier: Tier, target: Target) -> None:
-    assert target.price is not None, (lab, tier)
+    assert (target.price is None) == (target.name in NO_PRICE), (lab, tier)
+    if target.price is None:
+        return
     assert target.price.version.startswith("config 2026-11-")
     assert target.price.rates.input is not None
     assert target.price.rates.output is not None
@@ -57,7 +69,9 @@ def test_a_price_is_known_and_dated(lab: str, tier: Tier, target: Target) -> Non
 @every_target
 def test_a_long_prompt_loses_no_class_of_tokens(lab: str, tier: Tier, target: Target) -> None:
     price = target.price
-    assert price is not None, (lab, tier)
+    if price is None:
+        assert target.name in NO_PRICE, (lab, tier)
+        return
     usage = Usage(input=400_000, cache_read=100_000, output=1_000)
     if price.rates.cache_read is not None:
         assert cost(usage, price) is not None
@@ -69,18 +83,26 @@ def test_a_long_prompt_loses_no_class_of_tokens(lab: str, tier: Tier, target: Ta
 
 
 @every_target
-def test_the_effort_is_one_that_chat_takes(lab: str, tier: Tier, target: Target) -> None:
-    if target.facts.effort_style is None:
+def test_the_effort_is_one_that_the_model_takes(lab: str, tier: Tier, target: Target) -> None:
+    facts, doors = target.facts, target.provider.doors
+    if not any(facts.style(dialect) for dialect in doors):
         assert target.effort is None, (lab, tier)
         return
-    accepted = effort.accepted(target.facts)
+    accepted = effort.accepted(facts)
     assert bool(accepted) != target.model.endswith(EFFORTS_UNKNOWN)
-    if lab != "local":  # which leaves thinking off by leaving it out
-        assert target.effort is not None
-    if accepted and target.effort is not None:
-        assert target.effort in accepted
-    if target.effort is not None and "openai-chat" in target.provider.doors:
-        assert effort.write(target.facts.effort_style, target.effort)
+    if target.effort is None:
+        assert target.name in NO_EFFORT
+        return
+    assert target.effort in (accepted or effort.EFFORTS)
+    if "openai-chat" in doors:
+        assert effort.write(effort.style(facts), target.effort) or target.params
+
+
+@every_target
+def test_the_effort_is_said_to_messages_too(lab: str, tier: Tier, target: Target) -> None:
+    if lab not in ("anthropic", "deepseek", "minimax"):
+        return
+    assert target.facts.style("anthropic-messages") in messages.STYLES, tier
 
 
 def test_tiers_of_a_lab_do_not_get_cheaper_or_think_less() -> None:
@@ -88,7 +110,7 @@ def test_tiers_of_a_lab_do_not_get_cheaper_or_think_less() -> None:
         first = [lab.tiers[tier][0] for tier in TIERS]
         prices = [target.price.rates.output for target in first if target.price is not None]
         known = [price for price in prices if price is not None]
-        assert len(known) == 3
+        assert len(known) == sum(target.name not in NO_PRICE for target in first)
         assert known == sorted(known), name
 
 
@@ -131,6 +153,33 @@ PRICES = {
     "moonshot/kimi-k3.1-pro": ("2", "0.2", "2", "10"),
     "zai/glm-5.3-flash": ("0.15", "0.03", None, "0.5"),
     "zai/glm-5.3": ("1.4", "0.26", None, "4.4"),
+    "zai/glm-4.7-flashx": ("0.07", "0.01", None, "0.4"),
+    "mistral/mistral-large-2512": ("0.5", "0.05", None, "1.5"),
+    "gemini/gemini-3.1-pro-preview": ("2", "0.2", None, "12"),
+    "minimax/MiniMax-M3.1-Flash": ("0.15", "0.015", None, "0.6"),
+    "minimax/MiniMax-M3": ("0.3", "0.06", None, "1.2"),
+    "cohere/command-r7b-12-2024": ("0.0375", None, None, "0.15"),
+    "cohere/command-a-plus-05-2026": ("2.5", None, None, "10"),
+    "cohere/command-a-reasoning-08-2025": ("2.5", None, None, "10"),
+    "openrouter/cohere/command-a-plus": ("0.3", "0.15", None, "1.5"),
+    "openrouter/amazon/nova-micro-v1": ("0.035", None, None, "0.14"),
+    "openrouter/amazon/nova-2-lite-v1": ("0.3", None, None, "2.5"),
+    "azure-foundry/MAI-Thinking-1": ("2", "0.2", None, "8"),
+    "azure-foundry/MAI-Code-1.1-Flash": ("0.2", "0.02", None, "1.2"),
+    "azure-foundry/Phi-4-mini-instruct": ("0.075", None, None, "0.3"),
+    "azure-openai/gpt-6-luna": ("0.1", "0.01", "0.125", "0.5"),
+    "anthropic/claude-haiku-5-5": ("0.1", "0.01", "0.125", "0.5"),
+    "anthropic/claude-sonnet-5-5": ("2", "0.1", "2.5", "10"),
+    "anthropic/claude-opus-5-5": ("4", "0.2", "5", "20"),
+    "anthropic/claude-sonnet-4-6": ("3", "0.3", "3.75", "15"),
+    "azure-claude/claude-opus-5-5": ("4", "0.2", "5", "20"),
+    "bedrock-claude/anthropic.claude-haiku-5-5": ("0.11", "0.011", "0.1375", "0.55"),
+    "bedrock-claude/anthropic.claude-opus-5-5": ("4.4", "0.22", "5.5", "22"),
+    "openrouter-claude/anthropic/claude-sonnet-5.5": ("2", "0.1", "2.5", "10"),
+    "openrouter/openai/gpt-6.1-sol": ("2", "0.1", "2.5", "10"),
+    "openrouter/meta/muse-wonder": ("4", "0.2", None, "20"),
+    "openrouter/x-ai/grok-4.7": ("2", "0.5", None, "6"),
+    "fireworks/accounts/fireworks/models/gpt-oss-120b": ("0.15", "0.015", None, "0.6"),
     "groq/openai/gpt-oss-120b": ("0.15", "0.075", None, "0.6"),
     "cerebras/gpt-oss-120b": ("0.35", None, None, "0.75"),
     "together/meta-models/Muse-Spark-Open-816B-A42B": ("1.25", "0.15", None, "4.25"),
@@ -157,6 +206,10 @@ STEPS = {
     "meta/muse-ember-1.0": (200_000, "0.3", "0.012", "1.5"),
     "xai/grok-4.7": (199_999, "4", "1", "12"),
     "dashscope/qwen3.7-plus": (256_000, "0.96", "0.192", "3.84"),
+    "minimax/MiniMax-M3": (512_000, "0.6", "0.12", "2.4"),
+    "gemini/gemini-3.1-pro-preview": (200_000, "4", "0.4", "18"),
+    "anthropic/claude-haiku-5-5": (100_000, "0.5", "0.05", "2.5"),
+    "bedrock-claude/anthropic.claude-haiku-5-5": (100_000, "0.55", "0.055", "2.75"),
 }
 """Tokens, and USD per million tokens above them: input, cached read, output."""
 
@@ -188,3 +241,34 @@ def test_muse_takes_neither_stop_nor_a_forced_tool() -> None:
 
 def test_no_model_is_a_default_whose_maker_may_train_on_prompts() -> None:
     assert [target.name for _, _, target in ALL if "train" in target.facts.note] == []
+
+
+def test_a_minimax_model_is_told_to_think_in_its_own_words() -> None:
+    body = OPENAI_CHAT.read(b'{"model":"auto","messages":[]}')
+    sent = {
+        (tier, target.model): OPENAI_CHAT.write(body, target).body
+        for lab, tier, target in ALL
+        if lab == "minimax"
+    }
+    assert sent["fast", "MiniMax-M3.1-Flash"].endswith(
+        b'"reasoning_effort":"low","reasoning_split":true}'
+    )
+    assert sent["smart", "MiniMax-M3"].endswith(b'"thinking":{"type":"disabled"}}')
+    assert sent["reasoning", "MiniMax-M3"].endswith(
+        b'"thinking":{"type":"adaptive"},"reasoning_split":true}'
+    )
+
+
+def test_a_member_that_cohere_does_not_know_is_left_out_or_skips_it() -> None:
+    cohere = next(target for lab, _, target in ALL if lab == "cohere")
+    raw = b'{"model":"auto","messages":[],"store":true,"parallel_tool_calls":false,"max_tokens":9}'
+    written = OPENAI_CHAT.write(OPENAI_CHAT.read(raw), cohere)
+    assert written.body == b'{"model":"command-r7b-12-2024","messages":[],"max_tokens":9}'
+    assert {loss.field for loss in written.losses} == {"store", "parallel_tool_calls"}
+    assert {"n", "logit_bias"} <= OPENAI_CHAT.features & cohere.provider.refuses
+
+
+def test_a_lab_with_a_model_means_the_lab_s_own_where_a_host_has_the_same_name_for_it() -> None:
+    names = {target.name for _, _, target in ALL}
+    served = {f"{lab}/{target.model}" for lab, _, target in ALL}
+    assert {target.model for _, _, target in ALL} & served <= names

@@ -12,7 +12,7 @@ import redis
 from gateway.settings import environ
 from gateway.settings.load import Source, find, load
 from gateway.settings.yaml import Value
-from tests.conftest import _program
+from tests.conftest import redis_program
 from tests.containers import files
 from tests.containers.files import ROOT
 
@@ -145,7 +145,7 @@ def test_no_provider_key_makes_the_local_model_step_aside() -> None:
 
 def test_redis_starts_with_these_options_and_evicts_only_what_expires(tmp_path: Path) -> None:
     """A real server reads the very words of the compose file."""
-    program = _program()
+    program = redis_program()
     if program is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
     name, *options = files.words(files.services()["redis"]["command"])

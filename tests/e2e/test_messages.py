@@ -190,6 +190,15 @@ def test_tokens_are_counted_and_cost_nothing(
     assert (entry.state, str(entry.cost)) == ("settled", "0")
 
 
+def test_a_count_is_one_number_also_where_a_stream_is_asked_for(
+    world: World, upstream: Upstream
+) -> None:
+    upstream.on("/claude", Answer(pieces=(b'{"input_tokens": 12}',), length=20))
+    body = {"model": "claude-haiku-9", "messages": HELLO, "stream": True}
+    reply = world.client.post("/v1/messages/count_tokens", json=body)
+    assert (reply.status_code, reply.content) == (200, b'{"input_tokens": 12}')
+
+
 def test_errors_are_in_its_shape(
     world: World, sdk: anthropic.Anthropic, upstream: Upstream
 ) -> None:

@@ -15,6 +15,7 @@ from tests.e2e.upstream import (
     Upstream,
     chunk,
     failing,
+    frames,
     stream,
     whole,
 )
@@ -236,6 +237,21 @@ def test_a_key_that_a_provider_quotes_is_never_shown(world: World, upstream: Ups
     assert SECRET not in str(world.log)
     for path in (world.folder / "data").rglob("*"):
         assert path.is_dir() or SECRET.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_nor_where_an_answer_itself_quotes_it(
+    world: World, upstream: Upstream, streamed: bool
+) -> None:
+    """A provider that is a proxy may say in words, or in a header, with what it was called."""
+    said = f"You are {SECRET}."
+    answer = stream(*frames([said]), bill=(7, 3)) if streamed else whole(said)
+    upstream.on("/acme", replace(answer, headers=(*answer.headers, ("x-request-id", SECRET))))
+    reply = world.ask(chat(stream=streamed))
+    assert b"You are ***." in reply.content
+    assert SECRET.encode() not in reply.content
+    assert reply.headers["x-upstream-request-id"] == "***"
+    assert world.entry().upstream_id == "***"
 
 
 def test_a_connection_that_was_closed_while_idle(world: World, upstream: Upstream) -> None:

@@ -18,6 +18,7 @@ from gateway.compose import Gateway, site
 from gateway.core import jsonio
 from gateway.core.entry import Entry, Intent
 from gateway.http.app import App
+from gateway.http.wire import Wire
 from gateway.ledger import journal
 from gateway.settings.load import load
 from gateway.upstream.client import Transports
@@ -130,7 +131,7 @@ class World:
         upstream = self.gateway.engine._upstream
         upstream._sleep, upstream._jitter = self._wait, lambda: 1.0
         settings = uvicorn.Config(
-            App(self.gateway), host="127.0.0.1", port=0, http="httptools", lifespan="on",
+            App(self.gateway), host="127.0.0.1", port=0, http=Wire, lifespan="on",
             access_log=False, log_config=None, server_header=False, date_header=False,
             proxy_headers=False,
         )  # fmt: skip

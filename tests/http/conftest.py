@@ -1,5 +1,74 @@
-"""HTTP is tested through real sockets, with the worlds of the end-to-end tests."""
+"""HTTP is tested through real sockets, with the worlds of the end-to-end tests and real processes."""
+
+from collections.abc import Iterator
+
+import pytest
 
 from tests.e2e.conftest import loop, make, upstream, world
+from tests.e2e.test_messages import frames, whole
+from tests.e2e.upstream import SSE, Answer, Request, Upstream
+from tests.e2e.world import Config, Loop
+from tests.http.gate import KEYS, Gate
 
-__all__ = ["loop", "make", "upstream", "world"]
+__all__ = ["gate", "hasty", "locked", "loop", "make", "provider", "upstream", "world"]
+
+
+def claude(request: Request) -> Answer:
+    if request.path.endswith("/count_tokens"):
+        return Answer(pieces=(b'{"input_tokens":12}',), length=19)
+    if request.json.get("stream") is True:
+        return Answer(pieces=tuple(frames()), headers=SSE)
+    return whole()
+
+
+@pytest.fixture(scope="session")
+def _provider(loop: Loop) -> Iterator[Upstream]:
+    made = Upstream()
+    loop.run(made.start())
+    yield made
+    loop.run(made.stop())
+
+
+@pytest.fixture(scope="session")
+def _gate(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    made = Gate(tmp_path_factory.mktemp("gate") / "gateway", _provider.url)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def locked(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """A gateway that asks for keys."""
+    folder = tmp_path_factory.mktemp("locked") / "gateway"
+    made = Gate(folder, _provider.url, TIERGATE_KEYS=KEYS)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def hasty(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """A gateway that waits for little, and takes bodies of 2 kB."""
+
+    def small(value: Config) -> None:
+        value["server"] = {"max_body": "2KB"}
+
+    folder = tmp_path_factory.mktemp("hasty") / "gateway"
+    made = Gate(folder, _provider.url, small, within=(0.15, 0.15))
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def provider(_provider: Upstream) -> Upstream:
+    """The provider of the gateways that are processes, as if it were new."""
+    _provider.requests.clear()
+    _provider.scripts.clear()
+    _provider.on("/claude", claude)
+    return _provider
+
+
+@pytest.fixture
+def gate(_gate: Gate, provider: Upstream) -> Iterator[Gate]:
+    """A gateway that lives as long as the tests, and has no bug to tell of after each."""
+    yield _gate
+    assert not [row for row in _gate.rows() if row["event"] in ("bug", "library")]

@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.reply import Reply
 from gateway.http.edge import Message
 from gateway.http.generate import _until_gone, write
+from gateway.reply import Reply
 
 
 class Stream:

@@ -2,12 +2,23 @@
 
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from gateway.core.entry import Entry, Intent
-from gateway.ledger.journal import CLOSED, Journal, JournalError, rows, segments, write
+from gateway.ledger.journal import (
+    CLOSED,
+    Journal,
+    JournalError,
+    Segment,
+    finish,
+    rows,
+    segments,
+    write,
+)
 from gateway.ledger.lock import held
 from gateway.ledger.recovery import Recovered, recover
 from gateway.ledger.store import Store
@@ -144,14 +155,83 @@ def test_finished_and_empty_segments_are_not_read(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_one_process_recovers_at_a_time(tmp_path: Path) -> None:
-    dead(tmp_path, "a", write(intent("a")))
-    journal = Journal(tmp_path)
-    with held(tmp_path / "recover.lock") as mine:
-        assert mine
-        assert recover(journal) == Recovered()
-    assert len(recover(journal).entries) == 1
+def test_a_segment_that_its_owner_takes_away_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that stops removes its segment where that is empty, whoever has just listed it."""
+    journal, gone = Journal(tmp_path), tmp_path / "20261101T000000-1-gone.jsonl"
+    journal.write(entry("a"))
+    for room in ("recovery", "store"):
+        listed = Mock(side_effect=lambda folder: [gone, *segments(folder)])
+        monkeypatch.setattr(f"gateway.ledger.{room}.segments", listed)
+    assert recover(journal) == Recovered()
+    assert Store(f"sqlite:///{tmp_path / 'ledger.db'}").feed(tmp_path) == 1
     journal.close()
+
+
+def test_who_comes_second_waits_and_closes_what_has_died_since(
+    tmp_path: Path, start: Start
+) -> None:
+    child = start(tmp_path, "open")
+    assert child.stdout
+    assert child.stdout.readline() == "open\n"
+    journal = Journal(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        with held(tmp_path / "recover.lock") as mine:
+            assert mine
+            second = pool.submit(recover, journal)
+            with pytest.raises(TimeoutError):
+                second.result(0.1)
+            child.kill()
+            child.wait()
+        assert [row.id for row in second.result(20).entries] == ["open"]
+    journal.close()
+
+
+def test_a_segment_whose_last_line_is_missing_is_not_let_go_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its calls go on in the next one: another process that recovers must not close them."""
+    mine, other = Journal(tmp_path, limit=300), Journal(tmp_path)
+    mine.write(intent("live"))
+    full = JournalError(28, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.ledger.journal.finish", Mock(side_effect=full))
+        mine.write(intent("next"))
+        with pytest.raises(JournalError):
+            mine.sync()
+        assert len(segments(tmp_path)) == 3
+        assert recover(other) == Recovered()
+    mine.sync()
+    assert recover(other) == Recovered()
+    mine.write(entry("live"))
+    mine.close()
+    assert [row.id for row in recover(other).entries] == ["next"]
+    other.close()
+
+
+def test_segments_of_which_one_lacks_its_last_line_are_read_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that began in the one and ended in the other is not open."""
+    mine, other = Journal(tmp_path, limit=300), Journal(tmp_path)
+    mine.write(intent("live"))
+    (first,) = (path for path in segments(tmp_path) if path.stat().st_size)
+
+    def full(segment: Segment) -> None:
+        if segment.path == first:
+            raise JournalError(28, "No space left on device")
+        finish(segment)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.ledger.journal.finish", full)
+        mine.write(entry("live"))
+        with pytest.raises(JournalError):
+            mine.close()
+    for segment in mine._retired:
+        os.close(segment.descriptor)
+    assert recover(other) == Recovered((), 2, 0)
+    other.close()
 
 
 def test_a_recovery_that_is_cut_short_is_done_again(

@@ -84,7 +84,7 @@ class Doors:
             received_at=0, started=0,
         )  # fmt: skip
         try:
-            return timeless(explain.view(*self.gateway.engine.explain(call)))
+            return timeless(explain.view(*self.gateway.engine.explain(call), call.received_at))
         except ProblemError as error:
             told: Json = jsonio.loads(OPENAI_CHAT.problem(error.problem))
             return told

@@ -131,3 +131,11 @@ def test_where_no_lab_is_on_nothing_is_listed() -> None:
     known = world.catalogue([world.lab("anthropic", reasoning=[world.OPUS])], default="")
     problem = world.refused(world.router(known=known), world.call())
     assert problem.message == "No lab is on. `tiergate check` says why."
+
+
+def test_a_lab_and_its_model_come_before_a_host_s_name_of_the_same_letters() -> None:
+    """OpenRouter's own id of a model is "google/argon": the lab's model is called at the lab."""
+    routed = world.target(world.OPENAI, "google/argon")
+    known = world.catalogue([world.lab("google", reasoning=[world.ARGON, routed])])
+    _, plan = world.decided(world.router(known=known), world.call("a", model="google/argon"))
+    assert world.names(plan) == ["gemini/argon"]

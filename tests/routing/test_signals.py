@@ -3,11 +3,11 @@
 # ruff: noqa: RUF001 -- prompts of several languages
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.routing import signals
-from gateway.routing.signals import LIMIT, Signals, cut, read
+from gateway.routing.signals import LIMIT, Scan, Signals, cut, read
 
 OPTIONS = "\nA. prove it\nB. derive 12\nC. x = 3\nD. def f():"
 
@@ -25,6 +25,35 @@ def test_shares_are_shares_and_counts_are_counts(text: str) -> None:
     assert all(0 <= share <= 1 for share in (seen.code, seen.maths, seen.digits))
     counts = (seen.words, seen.options, seen.questions, seen.numbers, seen.proof_words)
     assert min(*counts, seen.reasoning_words, seen.build_words, seen.simple_words) >= 0
+
+
+@given(st.text(max_size=200), st.sampled_from(["code", "maths", "trace"]))
+@example("Prove that x^2 = 4.", "maths")
+@example("def f(): return 1 == 1", "code")
+@example("Traceback (most recent call last)", "trace")
+def test_one_thing_alone_is_what_it_is_among_all(text: str, name: str) -> None:
+    """Asked first, last and twice."""
+    scan = Scan(text)
+    first = getattr(scan, name)
+    seen = scan.signals()
+    assert first == getattr(scan, name) == getattr(seen, name) == getattr(read(text), name)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [*signals._TOKENS, *signals._TOKENS_WITH_MARK, "```"],
+)
+def test_no_token_of_code_is_overlooked(token: str) -> None:
+    """Whatever is looked for first to spare the search: alone in prose, each still counts."""
+    assert read(f"so {token} it").code > 0
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [*signals._TRACES, *signals._TRACES_WITH_COLON, *signals._TRACES_WITH_LINE],
+)
+def test_no_mark_of_a_trace_is_overlooked(mark: str) -> None:
+    assert read(f"so {mark} it").trace
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,8 @@ APPENDED: list[tuple[str, str]] = [
      "17: error: guards[0].deny: no lab 'amce'. Did you mean 'acme'?"),
     ("guards:\n- {name: g, min_tier: smart, max_tier: fast}",
      "17: error: guards[0].min_tier: is above max_tier: no tier is left."),
+    ("guards:\n- {name: g, allow: acme, deny: [acme]}",
+     "17: error: guards[0].allow: is all denied: no lab is left."),
     ("guards:\n- {name: g, no_cache: true}\n- {name: g, no_cache: true}",
      "18: error: guards[1].name: 'g' is given twice."),
     # names
@@ -103,6 +105,8 @@ APPENDED: list[tuple[str, str]] = [
      "16: error: aliases.gpt: nothing is called 'acme/fastest'. Did you mean 'acme/fast'?"),
     ("aliases: {auto: fast}",
      "16: error: aliases.auto: an alias must lead from a free name to one that is no alias."),
+    ("aliases: {a: a}",
+     "16: error: aliases.a: leads back to itself: a, a. Give one of them a model or a tier."),
     ("aliases: {a: fast, b: a}",
      "16: error: aliases.b: an alias must lead from a free name to one that is no alias."),
     ("ledger: {time_zone: Berlin}",
@@ -111,6 +115,7 @@ APPENDED: list[tuple[str, str]] = [
      ("16: error: keys: the environment variable KEYS_FILE is not set. "
       "Write ${NAME:-default} to give a default.")),
     ("keys: '${KEYS_FILE'", "16: error: keys: '${KEYS_FILE' lacks a closing brace."),
+    ("include: [c.yaml]", "16: error: include: a file cannot include itself."),
     ("include: [more/*.yaml]", "16: error: include: no file matches 'more/*.yaml'."),
     ("include: ['']", "16: error: include: no file matches ''."),
     ("include: more.yaml", "16: error: include: must be a list."),
@@ -180,6 +185,37 @@ REPLACED: list[tuple[str, str, str]] = [
      "15: error: models.large.vision: must be true or false."),
     ("large: {price: {input: 3, output: 4}}", "large:\n",
      "15: error: models.large: must be a mapping."),
+    ("price: {input: 3, output: 4}", "price: {input: 3, output: 4, from: {2026-12-1: {}}}",
+     "15: error: models.large.price.from.2026-12-1: must be a date, as 2027-01-14."),
+    ("price: {input: 3, output: 4}", "price: {input: 3, output: 4, from: {2026-12-01: {as_of: x}}}",
+     ("15: error: models.large.price.from.2026-12-01.as_of: no such key. "
+      "Known: above, cache_read, cache_write, cache_write_by, hours, input, output.")),
+    ("price: {input: 3, output: 4}", "price: {hours: [{utc: noon, input: 1}]}",
+     "15: error: models.large.price.hours[0].utc[0]: must be hours of a day, as 01:00-04:00."),
+    ("price: {input: 3, output: 4}", "price: {hours: [{utc: '01:60-04:00', input: 1}]}",
+     "15: error: models.large.price.hours[0].utc[0]: must be hours of a day, as 01:00-04:00."),
+    ("price: {input: 3, output: 4}", "price: {hours: [{utc: '22:00-02:00', input: 1}]}",
+     ("15: error: models.large.price.hours[0].utc[0]: must end after it begins and by 24:00; "
+      "one over midnight is two, as 22:00-24:00 and 00:00-02:00.")),
+    ("price: {input: 3, output: 4}", "price: {hours: [{utc: '22:00-24:30', input: 1}]}",
+     ("15: error: models.large.price.hours[0].utc[0]: must end after it begins and by 24:00; "
+      "one over midnight is two, as 22:00-24:00 and 00:00-02:00.")),
+    ("price: {input: 3, output: 4}", "price: {hours: [{utc: [22:00-24:00], input: 1}]}",
+     ("15: error: not valid YAML: found unexpected ':'. "
+      "Put a text that holds a colon in quotes.")),
+    ("price: {input: 3, output: 4}", "price: {hours: [{utc: '01:00-02:00', days: tues}]}",
+     ("15: error: models.large.price.hours[0].days[0]: 'tues' is not allowed. "
+      "Did you mean 'tue'?")),
+    ("style: reasoning_effort", "style: [reasoning_effort]",
+     "13: error: models.small.effort.style: must be a style, or one for each dialect."),
+    ("style: reasoning_effort", "style: {}", "13: error: models.small.effort.style: must not be empty."),
+    ("style: reasoning_effort", "style: {openai-chat: anthropic}",
+     ("13: error: models.small.effort.style.openai-chat: no style 'anthropic' on openai-chat. "
+      "Known: enable_thinking, reasoning, reasoning_effort, template, thinking, "
+      "thinking+reasoning_effort.")),
+    ("style: reasoning_effort", "style: {openai_chat: reasoning_effort}",
+     ("13: error: models.small.effort.style.openai_chat: no dialect 'openai_chat'. "
+      "Did you mean 'openai-chat'?")),
     ("style: reasoning_effort", "style: reasoning_efort",
      ("13: error: models.small.effort.style: no style 'reasoning_efort'. "
       "Did you mean 'reasoning_effort'?")),
@@ -222,6 +258,16 @@ def test_models_that_are_like_each_other_in_a_circle_are_told_once_each(tmp_path
     ]
 
 
+def test_aliases_that_lead_to_each_other_are_told_with_the_way_round(tmp_path: Path) -> None:
+    """One that only leads into the circle is told what it is: an alias of an alias."""
+    hint = "Give one of them a model or a tier."
+    assert world.mistakes(tmp_path, world.BASE + "aliases: {a: b, b: a, c: a}\n") == [
+        f"c.yaml:16: error: aliases.a: leads back to itself: a, b, a. {hint}",
+        f"c.yaml:16: error: aliases.b: leads back to itself: b, a, b. {hint}",
+        "c.yaml:16: error: aliases.c: an alias must lead from a free name to one that is no alias.",
+    ]
+
+
 def test_every_mistake_of_the_schema_is_told_at_once_in_order(tmp_path: Path) -> None:
     text = world.BASE + "server: {port: x, host: 1}\ncache: {tll: 1h}\nkeys: '${NONE}'\n"
     assert world.mistakes(tmp_path, text) == [
@@ -255,16 +301,32 @@ WARNINGS: list[tuple[str, str, str]] = [
      ("10: warning: labs.acme.smart[0].model: no facts of 'large' are known: "
       "nothing it refuses is kept from it.")),
     ("large: {price", "large: {retires: 2026-12-24, price",
-     "10: warning: labs.acme.smart[0].model: large retires on 2026-12-24."),
+     ("10: warning: labs.acme.smart[0].model: large retires on 2026-12-24, and no target of this "
+      "tier stays. Put another in its place by then.")),
     ("large: {price", "large: {retires: 2026-11-24, price",
-     "10: warning: labs.acme.smart[0].model: large has retired on 2026-11-24."),
+     ("10: warning: labs.acme.smart[0].model: large has retired on 2026-11-24, and no target of "
+      "this tier stays. Put another in its place.")),
     ("large: {price: {input: 3, output: 4}}", "large: {price: {input: 3}}",
      ("15: warning: models.large.price: lacks `input` or `output`: "
       "calls have no cost where it is needed.")),
     ("large: {price: {input: 3, output: 4}}",
      "large: {price: {input: 3, output: 4, above: [{tokens: 9, input: 5}]}}",
-     ("15: warning: models.large.price: lacks `input` or `output`: "
+     ("15: warning: models.large.price.above[0]: lacks `input` or `output`: "
       "calls have no cost where it is needed.")),
+    ("style: reasoning_effort", "style: anthropic",
+     ("9: warning: labs.acme.fast[0].effort: how small is told its effort on openai-chat is not "
+      "known. Give it `effort: {style: {openai-chat: ...}}`.")),
+    ("style: reasoning_effort", "style: {anthropic-messages: anthropic}",
+     ("9: warning: labs.acme.fast[0].effort: how small is told its effort on openai-chat is not "
+      "known. Give it `effort: {style: {openai-chat: ...}}`.")),
+    ("models:", "guards:\n- {name: a, max_tier: fast}\n- {name: b, when: {tag: t}, min_tier: smart}\nmodels:",
+     ("13: warning: guards[1].min_tier: smart is above fast, all that 'a' allows: "
+      "where both match, fast holds.")),
+    ("models:",
+     ("guards:\n- {name: a, min_tier: reasoning}\n"
+      "- {name: b, when: {tag: t}, max_tier: smart}\nmodels:"),
+     ("12: warning: guards[0].min_tier: reasoning is above smart, all that 'b' allows: "
+      "where both match, smart holds.")),
     ("models:", "choices:\n- {name: all, tier: fast}\n- {name: late, lab: acme}\nmodels:",
      "13: warning: choices[1]: is never reached: 'all' matches first."),
     ("models:",
@@ -279,6 +341,44 @@ def test_what_is_probably_not_meant_is_a_warning(
     tmp_path: Path, old: str, new: str, told: str
 ) -> None:
     assert world.warnings(tmp_path, world.BASE.replace(old, new, 1)) == [f"c.yaml:{told}"]
+
+
+FINE = [
+    ("models:",  # never of the same call, as far as is known, and in bounds
+     ("guards:\n- {name: a, when: {tag: s}, max_tier: fast}\n"
+      "- {name: b, when: {tag: t}, min_tier: smart, max_tier: smart}\n"
+      "- {name: c, when: {tag: s}, min_tier: fast}\nmodels:")),
+    ("style: reasoning_effort", "style: {openai-chat: reasoning_effort, anthropic-messages: anthropic}"),
+    ("fast: [{model: small, effort: none}]", "fast: [{model: small}, {model: large}]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new"), FINE)
+def test_what_may_well_be_meant_is_no_warning(tmp_path: Path, old: str, new: str) -> None:
+    assert old in world.BASE
+    assert world.warnings(tmp_path, world.BASE.replace(old, new, 1)) == []
+
+
+def test_what_a_provider_that_is_off_lacks_is_no_warning(tmp_path: Path) -> None:
+    text = world.BASE.replace("model: large", "model: unknown")
+    text = text.replace("style: reasoning_effort", "style: anthropic")
+    assert len(world.warnings(tmp_path, text)) == 2
+    assert world.warnings(tmp_path, text, off=frozenset({"acme"})) == []
+
+
+def test_every_pattern_that_is_none_is_told(tmp_path: Path) -> None:
+    text = world.BASE + (
+        "guards:\n- {name: g, when: {matches: '('}, max_tier: fast}\n"
+        "choices:\n- {name: a, when: {keywords: fine}, tier: fast}\n"
+        "- {name: b, when: {any: [{matches: '*x'}, {matches: fine}]}, tier: fast}\n"
+    )
+    assert world.mistakes(tmp_path, text) == [
+        "c.yaml:17: error: guards[0].when.matches: '(' is not a regular expression: missing ): (.",
+        (
+            "c.yaml:20: error: choices[1].when.any[0].matches: '*x' is not a regular expression: "
+            "no argument for repetition operator: *."
+        ),
+    ]
 
 
 @pytest.mark.parametrize("day", ["2026-12-25", "2027-06-01"])

@@ -1,6 +1,6 @@
 """List prices of the real package: spot values, long-context steps, times of day, the unknown."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import metadata
 
@@ -48,18 +48,46 @@ def test_a_long_prompt_has_the_rates_of_its_step() -> None:
     [(0, 29, "0.135"), (0, 30, "0.27"), (12, 0, "0.27"), (16, 29, "0.27"), (17, 0, "0.135")],
 )
 def test_a_price_can_depend_on_the_time_of_day(hour: int, minute: int, rate: str) -> None:
-    price = prices.find("deepseek", "deepseek-chat", NOON.replace(hour=hour, minute=minute))
-    assert price is not None
-    assert price.rates.input == Decimal(rate)
+    """Found at any time, it is the one of the moment it is asked for."""
+    for found in (NOON, NOON.replace(hour=3)):
+        price = prices.find("deepseek", "deepseek-chat", found)
+        assert price is not None
+        at = price.on(NOON.replace(hour=hour, minute=minute).timestamp())
+        assert at.rates.input == Decimal(rate)
+        assert (at.version == price.version) == (rate == "0.135")
 
 
 def test_a_price_can_depend_on_the_day() -> None:
-    found = [
-        prices.find("google", "gemini-4-argon", datetime(2026, month, day, tzinfo=UTC))
-        for month, day in ((11, 30), (12, 1))
-    ]
-    inputs = [price.rates.input for price in found if price is not None]
+    """Found before a step is due, it knows of it; found after, there is nothing to come."""
+    price = prices.find("google", "gemini-4-argon", NOON)
+    after = prices.find("google", "gemini-4-argon", datetime(2026, 12, 1, tzinfo=UTC))
+    assert price is not None
+    assert after is not None
+    moments = [datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)]
+    inputs = [price.on(moment.timestamp()).rates.input for moment in moments]
     assert inputs == [Decimal(2), Decimal(4)]
+    assert price.on(moments[1].timestamp()).version == f"{price.version} from 2026-12-01"
+    assert (after.rates.input, after.later) == (Decimal(4), ())
+
+
+def test_every_price_of_the_list_is_that_of_the_list_at_any_hour() -> None:
+    """Of the models whose price depends on the time, at each hour of three days."""
+    asked = 0
+    for provider in prices._snapshot().providers:
+        for model in provider.models:
+            if not isinstance(model.prices, list) or len(model.prices) < 2:
+                continue
+            price = prices.find(provider.id, model.id, NOON)
+            if price is None:
+                continue  # it answers to other names only
+            _, info = prices._snapshot().find_provider_model(model.id, None, provider.id, None)
+            for day in (NOON, NOON + timedelta(days=7), NOON + timedelta(days=400)):
+                for hour in range(24):
+                    moment = day.replace(hour=hour, minute=30)
+                    expected = prices._rates(info.get_prices(moment), 0)
+                    assert price.on(moment.timestamp()).rates == expected, model.id
+                    asked += 1
+    assert asked > 1000
 
 
 @pytest.mark.parametrize(

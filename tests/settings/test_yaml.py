@@ -88,18 +88,29 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
 )
 
+TOKEN = (
+    "error: not valid YAML: found character that cannot start any token. "
+    "Indent with spaces, not tabs; put a text that begins so in quotes."
+)
+
 REFUSED: list[tuple[str, str]] = [
     ("a: 1\nb: 2\na: 3", "f.yaml:3: error: a: this key is given twice"),
     ("a:\n  b: 1\n  b: 2", "f.yaml:3: error: a.b: this key is given twice"),
     ("1: a\n'1': b", "f.yaml:2: error: 1: this key is given twice"),
     ("a: {b: 1, b: 2}", "f.yaml:1: error: a.b: this key is given twice"),
-    ("a:\n\tb: 1", "f.yaml:2: error: not valid YAML: found character that cannot start any token"),
+    ("a:\n\tb: 1", f"f.yaml:2: {TOKEN}"),
     ("a: 1\n b: 2",
      "f.yaml:2: error: not valid YAML: mapping values are not allowed in this context"),
     ("a: b: c", "f.yaml:1: error: not valid YAML: mapping values are not allowed in this context"),
     ("{a: 1", "f.yaml:2: error: not valid YAML: did not find expected ',' or '}'"),
     ("a: 'x", "f.yaml:1: error: not valid YAML: found unexpected end of stream"),
-    ("a: @x", "f.yaml:1: error: not valid YAML: found character that cannot start any token"),
+    ("a: @x", f"f.yaml:1: {TOKEN}"),
+    ("a: {b: [01:00-02:00]}",
+     ("f.yaml:1: error: not valid YAML: found unexpected ':'. "
+      "Put a text that holds a colon in quotes.")),
+    ("a:\n   b: 1\n  c: 2",
+     ("f.yaml:3: error: not valid YAML: did not find expected key. "
+      "Does this line stand as far in as those it belongs to?")),
     ("a: *nope", "f.yaml:1: error: not valid YAML: found undefined alias"),
     ("a: 1\n---\nb: 2", "f.yaml:2: error: not valid YAML: but found another document"),
     ("a: \x01", "f.yaml: error: not valid YAML: a character that YAML does not allow"),

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from gateway.compose import Site, site
+from gateway.compose import STYLES, Site, site
 from gateway.core.price import Price
 from gateway.dialects import DIALECTS
-from gateway.dialects.openai_chat.effort import STYLES
 from gateway.settings import check
 from gateway.settings.build import Built, build
 from gateway.settings.load import Source, load
 from gateway.settings.mistake import ConfigError
+from gateway.settings.reach import reach
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TODAY = date(2026, 11, 24)
@@ -75,7 +75,17 @@ def mistakes(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[s
     return []
 
 
-def warnings(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:
+def warnings(
+    folder: Path, text: str, environ: Mapping[str, str] = ON, off: frozenset[str] = frozenset()
+) -> list[str]:
     source = loaded(folder, text, environ)
-    assert check.errors(source, frozenset(DIALECTS), frozenset(STYLES)) == []
-    return [str(item).replace(f"{folder}/", "") for item in check.warnings(source, TODAY)]
+    assert check.errors(source, frozenset(DIALECTS), STYLES) == []
+    found = check.warnings(source, TODAY, STYLES, off)
+    return [str(item).replace(f"{folder}/", "") for item in found]
+
+
+def unreached(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:
+    """What is told of a configuration that names what it cannot serve."""
+    made = whole(folder, text, environ)
+    found = reach(made.source, made.built.catalogue)
+    return [str(item).replace(f"{folder}/", "") for item in found]

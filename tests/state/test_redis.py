@@ -1,71 +1,14 @@
 """Redis as a store: what it costs while it is away, how it comes back, and what is told of it."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis.asyncio as client
 
-from gateway.state.redis import DEADLINE, Redis
 from tests.state.line import Line, Mode
 from tests.state.test_memory import at_once
-
-
-class World:
-    """A clock that stands still, and what was noted of Redis."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.notes: list[str] = []
-        self.noted = asyncio.Event()
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-        self.noted.set()
-
-    def store(self, url: str, deadline: float = DEADLINE) -> Redis:
-        return Redis(url, note=self.note, clock=lambda: self.now, deadline=deadline)
-
-    def patient(self, url: str) -> Redis:
-        """A store for tests in which nothing is slow but the machine."""
-        return self.store(url, deadline=20.0)
-
-    async def next_note(self) -> str:
-        """The next thing that is said of it, in the background."""
-        self.noted.clear()
-        async with asyncio.timeout(10):
-            await self.noted.wait()
-        return self.notes[-1]
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-async def line(redis_url: str) -> AsyncIterator[Line]:
-    made = Line(redis_url)
-    await made.up()
-    yield made
-    await made.cut()
-
-
-@pytest.fixture
-async def admin(redis_url: str) -> AsyncIterator[client.Redis]:
-    made = client.Redis.from_url(redis_url)
-    await made.ping()
-    yield made
-    await made.aclose()
-
-
-async def seconds(call: Any) -> float:
-    started = time.perf_counter()
-    await call
-    return time.perf_counter() - started
+from tests.state.world import World, quiet, seconds
 
 
 async def test_values_carry_the_prefix_and_their_time(
@@ -155,12 +98,6 @@ async def test_losing_it_costs_no_request(
     assert await store.get("lost") == b"again"
     assert len(world.notes) == 2
     await store.close()
-
-
-async def quiet(store: Redis) -> bool:
-    """Whether it is alive once nothing goes on in the background."""
-    await store.settle()
-    return store.alive
 
 
 async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:

@@ -70,3 +70,15 @@ def test_libraries_are_brought_in_without_their_arguments() -> None:
             "text": "request %s failed",
         }
     ]  # fmt: skip
+
+
+def test_sec_log_nothing_in_a_line_steers_a_terminal_or_breaks_it() -> None:
+    """SEC-LOG: what JSON may leave as it is, too, and it still reads as it was."""
+    stream = io.StringIO()
+    text = "\r\n\x1b[2J\x7f\x85\x9b\u2028\u2029\u202e\u2066\u200b\ufeff\xad caf\xe9 \U0001f600"
+    log.to(stream, lambda: 1.0)("x", text=text)
+    line = stream.getvalue()
+    assert line.count("\n") == 1
+    assert line.rstrip("\n").isprintable()
+    assert jsonio.loads(line.encode())["text"] == text
+    assert "caf\xe9 \U0001f600" in line

@@ -3,6 +3,8 @@
 Source: POST /v1/messages/count_tokens of Anthropic's API reference; counting is not billed.
 """
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.problem import Problem
 from gateway.core.target import Target
@@ -14,7 +16,9 @@ from gateway.dialects.edit import Edit
 
 def read(raw: bytes) -> Body:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    return request.read(raw, counting=True)
+    body = request.read(raw, counting=True)
+    prompt = msgspec.structs.replace(body.prompt, stream=False)  # a count is one number
+    return msgspec.structs.replace(body, prompt=prompt)
 
 
 def write(body: Body, target: Target) -> Written:

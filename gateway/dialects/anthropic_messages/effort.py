@@ -61,7 +61,8 @@ def write(edit: Edit, target: Target, cap: int) -> bool:
     whether the request as written asks for thinking.
     """
     facts, value = target.facts, edit.body.value
-    style = STYLES.get(facts.effort_style or "")
+    named = facts.style("anthropic-messages")
+    style = STYLES.get(named or "")
     kind, said = _kind(value), _said(value)
     if value.get("thinking") is None and said is None:
         if style is None or target.effort is None:
@@ -70,7 +71,7 @@ def write(edit: Edit, target: Target, cap: int) -> bool:
     if style is not None and (kind is not None or value.get("thinking") is None):
         kind, effort = _fit_thinking(edit, style, target.model, cap)
         _fit_effort(edit, style, target, effort, kind)
-    elif facts.effort_style is None and facts != UNKNOWN:
+    elif named is None and facts != UNKNOWN:
         _drop(edit, target.model)
         return False
     return kind not in (None, "disabled")
@@ -80,10 +81,29 @@ def _drop(edit: Edit, model: str) -> None:
     """Leave out what a model without control of effort would refuse; to think not is no loss."""
     value, why = edit.body.value, f"{model} has no control of effort"
     if value.get("thinking") is not None and _kind(value) not in _OFF:
-        edit.drop("thinking", why)
+        _drop_thinking(edit, why)
     if _said(value) is not None:
         edit.put_in("output_config", "effort", None)
         edit.lose(_EFFORT, "dropped", why)
+
+
+def _drop_thinking(edit: Edit, why: str) -> None:
+    """Leave `thinking` out, and the edits of the context that are refused without it."""
+    edit.drop("thinking", why)
+    context = edit.body.value.get("context_management")
+    edits = context.get("edits") if isinstance(context, dict) else None
+    if not isinstance(edits, list):
+        return
+    kept = [it for it in edits if not _clears_thinking(it)]
+    if len(kept) < len(edits):
+        edit.put_in("context_management", "edits", kept or None)
+        edit.lose("context_management.edits", "dropped", "without thinking none is to be cleared")
+
+
+def _clears_thinking(edit: Json) -> bool:
+    """Whether an edit is of those that need `thinking`; Claude Code sends one with each request."""
+    kind = edit.get("type") if isinstance(edit, dict) else None
+    return isinstance(kind, str) and kind.startswith("clear_thinking_")
 
 
 def _fill(edit: Edit, style: Style, effort: str, cap: int) -> bool:
@@ -130,7 +150,8 @@ def _fit_thinking(edit: Edit, style: Style, model: str, cap: int) -> tuple[str |
     budget = _budget(edit.body, said or _ADAPTIVE_DEFAULT, cap)
     if budget is None:
         if kind is not None:
-            edit.drop("thinking", f"{model} cannot think here: no room in max_tokens, or mid-turn")
+            why = f"{model} cannot think here: no room in max_tokens, or mid-turn"
+            _drop_thinking(edit, why)
         return None, said
     edit.put("thinking", {"type": "enabled", "budget_tokens": budget, **shown})
     if kind is not None:

@@ -8,7 +8,8 @@ FORWARDED = frozenset(
     {
         b"anthropic-version", b"anthropic-beta", b"anthropic-workspace-id",
         b"anthropic-user-profile-id", b"anthropic-dangerous-direct-browser-access",
-        b"x-claude-code-session-id", b"x-claude-code-agent-id",
+        b"x-claude-code-session-id", b"x-claude-code-agent-id", b"x-claude-code-parent-agent-id",
+        b"x-anthropic-additional-protection",
     }
 )  # fmt: skip
 """Names in lower case of client headers that mean something to providers of this dialect."""

@@ -36,6 +36,7 @@ _TYPES: Mapping[Kind, str] = {
     "upstream_rate_limited": "rate_limit_error",
     "upstream_auth": "api_error",
     "upstream_error": "api_error",
+    "upstream_moved": "api_error",
     "upstream_overloaded": "overloaded_error",
     "upstream_timeout": "timeout_error",
     "upstream_unreachable": "api_error",

@@ -30,6 +30,7 @@ FEATURES = frozenset(
 )  # fmt: skip
 """Members that the caller depends on: never dropped, a target that refuses one is skipped."""
 
+_SISTER = "A Chat Completions request goes to POST /v1/chat/completions."
 _OWN_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
 """Dated types of tools that the client runs; those of any other type run at the provider."""
 
@@ -74,13 +75,19 @@ def _required(value: dict[str, Json]) -> tuple[str, int, Said]:
         raise invalid('"model" is required: a model name, a tier, "auto" or "lab/tier".', "model")
     cap = value.get("max_tokens")
     if not isinstance(cap, int) or isinstance(cap, bool) or cap < 0:
-        raise invalid('"max_tokens" is required and must be a whole number.', "max_tokens")
+        hint = "" if "max_tokens" in value else f" {_SISTER}"
+        message = f'"max_tokens" is required and must be a whole number.{hint}'
+        raise invalid(message, "max_tokens")
     messages = value.get("messages")
     if not isinstance(messages, list):
         raise invalid('"messages" is required and must be a list.', "messages")
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise invalid('"stream" must be true or false.', "stream")
+    tools = value.get("tools")
+    first = tools[0] if isinstance(tools, list) and tools else None
+    if isinstance(first, dict) and first.get("type") == "function":
+        raise invalid(f'"tools[0].type" cannot be "function". {_SISTER}', "tools")
     said = Said(value.get("system"))
     for at, message in enumerate(messages):
         if not isinstance(message, dict):

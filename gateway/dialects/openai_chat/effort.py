@@ -19,6 +19,7 @@ __all__ = [
     "accepted",
     "effective",
     "nearest",
+    "style",
     "unfit",
     "write",
 ]
@@ -69,6 +70,12 @@ ON_OFF = frozenset({"thinking", "template"})
 def write(style: str | None, effort: str) -> Members:
     """The members that say an effort in a style; none where the model has no such control."""
     return STYLES[style](effort) if style is not None else {}
+
+
+def style(facts: Facts) -> str | None:
+    """The style of a model on openai-chat; None where it has no such control, or none of here."""
+    named = facts.style("openai-chat")
+    return named if named in STYLES else None
 
 
 def accepted(facts: Facts) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ _CODES: Mapping[Kind, tuple[str, str]] = {
     "upstream_rate_limited": ("rate_limit_error", "upstream_rate_limited"),
     "upstream_auth": ("api_error", "upstream_auth"),
     "upstream_error": ("server_error", "upstream_error"),
+    "upstream_moved": ("server_error", "upstream_moved"),
     "upstream_overloaded": ("server_error", "overloaded"),
     "upstream_timeout": ("server_error", "upstream_timeout"),
     "upstream_unreachable": ("server_error", "upstream_error"),

@@ -50,7 +50,8 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         raise invalid('"model" is required: a model name, a tier, "auto" or "lab/tier".', "model")
     messages = value.get("messages")
     if not isinstance(messages, list):
-        raise invalid('"messages" is required and must be a list.', "messages")
+        raise invalid(f'"messages" is required and must be a list.{_hint(value)}', "messages")
+    _at_home(value)
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise invalid('"stream" must be true or false.', "stream")
@@ -85,6 +86,27 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         logprobs=value.get("logprobs") is True,
         members=frozenset(value),
     )
+
+
+def _hint(value: dict[str, Json]) -> str:
+    """What to do with the request of an older or a newer API of the same maker."""
+    for name in ("input", "prompt"):
+        if name in value:
+            return f' This door takes no "{name}": write it as messages.'
+    return ""
+
+
+def _at_home(value: dict[str, Json]) -> None:
+    """Refuse what no host takes here: a request of the Messages API, whose prompt would be lost."""
+    tools = value.get("tools")
+    first = tools[0] if isinstance(tools, list) and tools else None
+    for name, there in (
+        ("system", "system" in value),
+        ("tools", isinstance(first, dict) and "input_schema" in first),
+    ):
+        if there:
+            message = f'"{name}" is written as in the Messages API: send it to POST /v1/messages.'
+            raise invalid(message, name)
 
 
 class _Said:
@@ -191,10 +213,10 @@ def write(body: Body, target: Target) -> Written:
 
 
 def _write_effort(edit: Edit, prompt: Prompt, target: Target) -> None:
-    facts, asked = target.facts, prompt.effort
+    facts, asked, style = target.facts, prompt.effort, effort.style(target.facts)
     if asked is None:
         if target.effort is not None and not effort.MEMBERS & prompt.members:
-            for name, value in effort.write(facts.effort_style, target.effort).items():
+            for name, value in effort.write(style, target.effort).items():
                 edit.put(name, value)
         return
     accepted = effort.accepted(facts)
@@ -205,11 +227,11 @@ def _write_effort(edit: Edit, prompt: Prompt, target: Target) -> None:
         edit.lose(_EFFORT, "clamped", why)
     if facts == UNKNOWN or sent not in effort.EFFORTS:
         return
-    if facts.effort_style is None:
+    if style is None:
         edit.drop(_EFFORT, f"{target.model} has no control of effort")
         return
-    said = effort.write(facts.effort_style, sent)
-    if facts.effort_style in effort.ON_OFF and sent != "none":
+    said = effort.write(style, sent)
+    if style in effort.ON_OFF and sent != "none":
         why = f"{target.model} thinks or does not; sent as thinking"
         edit.lose(_EFFORT, "approximated", why)
     if _EFFORT not in said:

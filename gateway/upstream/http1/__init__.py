@@ -9,6 +9,7 @@
 """
 
 from gateway.upstream.http1.connection import StaleConnection
-from gateway.upstream.http1.transport import Transport
+from gateway.upstream.http1.transport import Body, Route, Transport
+from gateway.upstream.http1.writing import Fields, lines
 
-__all__ = ["StaleConnection", "Transport"]
+__all__ = ["Body", "Fields", "Route", "StaleConnection", "Transport", "lines"]

@@ -10,6 +10,7 @@ timer looks at it when it fires.
 """
 
 import asyncio
+import math
 import select
 from collections.abc import Callable
 
@@ -38,7 +39,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_alarm", "_deadline", "_drained", "_due", "_error", "_head", "_loop", "_more", "_paused",
         "_poll", "_quiet", "_reading", "_reused", "_silence", "_transport", "_unsent", "_writable",
-        "gone", "since",
+        "gone", "since", "until",
     )  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
@@ -63,6 +64,8 @@ class Connection(asyncio.Protocol):
         """Told when the connection is lost while no exchange is on it."""
         self.since = 0.0
         """When it became idle, on the loop's clock."""
+        self.until = math.inf
+        """When the wait for what comes next is over, on the loop's clock."""
 
     # asyncio's side
 
@@ -99,7 +102,7 @@ class Connection(asyncio.Protocol):
                 if self._transport is not None:
                     self._transport.pause_reading()
         elif self._silence:
-            self._deadline = self._loop.time() + self._silence
+            self._deadline = min(self._loop.time() + self._silence, self.until)
 
     def eof_received(self) -> bool:
         """The provider will send no more: the connection is closed."""
@@ -221,9 +224,15 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         return reading.take()
 
+    def whole(self) -> bytes | None:
+        """What is left of the answer, where all of it is here; None where more must come."""
+        reading = self._reading
+        return reading.take() if reading is not None and reading.complete else None
+
     def rest(self) -> bool:
         """End an exchange; tells whether the connection may be kept for another."""
         reading, self._reading, self._head = self._reading, None, None
+        self.until = math.inf
         transport = self._transport
         if (
             reading is not None
@@ -238,7 +247,10 @@ class Connection(asyncio.Protocol):
         ):
             self.since = self._loop.time()
             self._reused = True
+            reading.release()
             return True
+        if reading is not None:
+            reading.release()
         self._fail(httpx.ReadError("the answer was closed while it was read"))
         return False
 
@@ -268,10 +280,13 @@ class Connection(asyncio.Protocol):
 
     def _watch(self, quiet: str) -> None:
         """From now on the provider may be silent for as long as was said."""
-        if not self._silence:
+        deadline = self.until
+        if self._silence:
+            deadline = min(deadline, self._loop.time() + self._silence)
+        elif deadline == math.inf:
             return
         self._quiet = quiet
-        self._deadline = deadline = self._loop.time() + self._silence
+        self._deadline = deadline
         if self._alarm is not None:
             if self._due <= deadline:
                 return
@@ -288,7 +303,8 @@ class Connection(asyncio.Protocol):
             self._due = self._deadline
             self._alarm = self._loop.call_at(self._deadline, self._ring)
             return
-        self._fail(httpx.ReadTimeout(f"{self._quiet} for {self._silence:g} s"))
+        late = "in time" if self._deadline == self.until else f"for {self._silence:g} s"
+        self._fail(httpx.ReadTimeout(f"{self._quiet} {late}"))
 
     def _silent(self) -> None:
         if self._alarm is not None:

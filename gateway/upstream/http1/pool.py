@@ -44,17 +44,24 @@ class Pool:
         """Requests that wait for a place."""
         return len(self._queue)
 
+    def find(self) -> Connection | None:
+        """A connection, where one is kept that can be used at once; else `take` makes one."""
+        if self.lent < self._limit:
+            connection = self._kept()
+            if connection is not None:
+                self.lent += 1
+                return connection
+        return None
+
     async def take(self, *, connect: float, wait: float) -> Connection:
         """A connection. Raises httpx.PoolTimeout, ConnectTimeout, ConnectError, ProxyError."""
         if self.lent < self._limit:
             self.lent += 1
         else:
             await self._turn(wait)
-        while self._idle:
-            connection, _ = self._idle.popitem()
-            if connection.usable:
-                return connection
-            connection.abort()
+        connection = self._kept()
+        if connection is not None:
+            return connection
         try:
             async with asyncio.timeout(connect or None):
                 return await self._dial(self._loop)
@@ -85,6 +92,14 @@ class Pool:
             self._sweep = None
         while self._idle:
             self._idle.popitem()[0].abort()
+
+    def _kept(self) -> Connection | None:
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable:
+                return connection
+            connection.abort()
+        return None
 
     async def _turn(self, wait: float) -> None:
         """Wait for a place that somebody hands on."""

@@ -71,6 +71,10 @@ class Reading:
         self.buffered = 0
         return data
 
+    def release(self) -> None:
+        """Let go of the parser, which refers to this: else both wait for the garbage collector."""
+        del self._parser
+
     # the parser's side
 
     def on_message_begin(self) -> None:

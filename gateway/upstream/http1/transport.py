@@ -8,20 +8,80 @@ environment is not read. HTTP/2 and SOCKS are for a stock transport behind the s
 import asyncio
 import ssl
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import httpx
 
 from gateway.upstream.http1.connection import Connection
 from gateway.upstream.http1.dial import Dial, Proxy, context
 from gateway.upstream.http1.pool import Pool
-from gateway.upstream.http1.writing import upload, write
+from gateway.upstream.http1.reading import Reading
+from gateway.upstream.http1.writing import AT_ONCE, Fields, Message, prepare, upload, write
 
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _VERSION: Mapping[str, Any] = {"http_version": b"HTTP/1.1"}
 
 type Origin = tuple[str, bytes, int | None, str | None]
 """Scheme, host, port, and the name that TLS asks for where it is not the host."""
+
+
+class Route(NamedTuple):
+    """Where requests go that differ in nothing but their bodies: a pool, and their head."""
+
+    pool: Pool
+    head: bytes
+    """Up to the number of bytes in the body."""
+
+
+class Body(httpx.AsyncByteStream):
+    """The body of a response as it arrives; closing it gives the connection back."""
+
+    __slots__ = ("_connection", "_pool", "_whole")
+
+    def __init__(self, connection: Connection, pool: Pool) -> None:
+        self._connection: Connection | None = connection
+        self._pool = pool
+        self._whole = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self.more()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def more(self, until: float | None = None) -> bytes:
+        """The next bytes, empty at the end; waited for `until` then, on the loop's clock."""
+        connection = self._connection
+        if connection is None:
+            # The connection may serve somebody else by now.
+            if self._whole:
+                return b""
+            raise httpx.ReadError("the answer was closed before its end")
+        if until is not None:
+            connection.until = until
+        data = await connection.more()
+        if not data:
+            self._whole = True
+        return data
+
+    def rest(self) -> bytes | None:
+        """All that has not been read, where it is here; None where it must be waited for."""
+        data = self._connection.whole() if self._connection is not None else None
+        self._whole = self._whole or data is not None
+        return data
+
+    async def aclose(self) -> None:
+        """As `close`, for those who hold it as httpx's."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.give(connection)
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -57,26 +117,48 @@ class Transport(httpx.AsyncBaseTransport):
         connection = await pool.take(
             connect=times.get("connect") or 0.0, wait=times.get("pool") or 0.0
         )
-        try:
-            connection.begin(
-                message.first,
-                bodiless=request.method == "HEAD",
-                silence=times.get("read") or 0.0,
-                more=message.rest is not None,
-            )
-            if message.rest is not None:
-                await upload(connection, message, message.rest, times.get("write") or 0.0)
-            reading = await connection.head()
-        except BaseException:
-            connection.abort()
-            pool.give(connection)
-            raise
+        reading = await _exchange(
+            connection,
+            pool,
+            message,
+            bodiless=request.method == "HEAD",
+            silence=times.get("read") or 0.0,
+            write=times.get("write") or 0.0,
+        )
         return httpx.Response(
             reading.status,
             headers=reading.headers,
-            stream=_Body(connection, pool),
+            stream=Body(connection, pool),
             extensions=dict(_VERSION),
         )
+
+    def route(self, url: httpx.URL, fields: Fields) -> Route:
+        """Where POST requests with these headers go. Raises httpx errors."""
+        proxy = self._proxy if url.scheme == "http" else None
+        origin = (url.scheme, url.raw_host, url.port, None)
+        pool = self._pools.get(origin) or self._open(origin)
+        return Route(pool, prepare(url, fields, proxy.header if proxy is not None else None))
+
+    async def post(
+        self, route: Route, body: bytes, more: bytes, *, connect: float, wait: float, until: float
+    ) -> tuple[Reading, Body]:
+        """Send a body as `handle_async_request` does, without the objects between. Same errors.
+
+        `more` is further header lines, as `lines` gives them. A free connection is waited for
+        `wait` seconds, the head of the answer `until` then, on the loop's clock. Raises
+        TimeoutError where a large body has not been sent by then.
+        """
+        head = b"%b%d%b\r\n\r\n" % (route.head, len(body), more)
+        pool = route.pool
+        connection = pool.find() or await pool.take(connect=connect, wait=wait)
+        connection.until = until
+        if len(body) <= AT_ONCE:
+            reading = await _exchange(connection, pool, Message(head + body))
+        else:
+            message = Message(head, httpx.ByteStream(body), len(body))
+            async with asyncio.timeout_at(until):
+                reading = await _exchange(connection, pool, message)
+        return reading, Body(connection, pool)
 
     def pools(self) -> list[Pool]:
         """The pools there are: their counts, for those who watch."""
@@ -107,33 +189,24 @@ class Transport(httpx.AsyncBaseTransport):
         return pool
 
 
-class _Body(httpx.AsyncByteStream):
-    """The body of a response as it arrives; closing it gives the connection back."""
-
-    __slots__ = ("_connection", "_pool", "_whole")
-
-    def __init__(self, connection: Connection, pool: Pool) -> None:
-        self._connection: Connection | None = connection
-        self._pool = pool
-        self._whole = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        connection = self._connection
-        if connection is None:
-            # The connection may serve somebody else by now.
-            if self._whole:
-                raise StopAsyncIteration
-            raise httpx.ReadError("the answer was closed before its end")
-        data = await connection.more()
-        if not data:
-            self._whole = True
-            raise StopAsyncIteration
-        return data
-
-    async def aclose(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._pool.give(connection)
+async def _exchange(
+    connection: Connection,
+    pool: Pool,
+    message: Message,
+    *,
+    bodiless: bool = False,
+    silence: float = 0.0,
+    write: float = 0.0,
+) -> Reading:
+    """Send a request and wait for the head of its answer."""
+    try:
+        connection.begin(
+            message.first, bodiless=bodiless, silence=silence, more=message.rest is not None
+        )
+        if message.rest is not None:
+            await upload(connection, message, message.rest, write)
+        return await connection.head()
+    except BaseException:
+        connection.abort()
+        pool.give(connection)
+        raise

@@ -9,6 +9,8 @@ from gateway.upstream.http1.connection import Connection
 
 AT_ONCE = 65_536
 """Bytes of a body that go out together with its head."""
+type Fields = list[tuple[bytes, bytes]]
+
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PLAIN, _LENGTH, _CODING, _HOST = range(4)
 _MEANING = {b"content-length": _LENGTH, b"transfer-encoding": _CODING, b"host": _HOST}
@@ -35,12 +37,7 @@ def write(request: httpx.Request, proxy: bytes | None = None) -> Message:
     """
     raw = request.headers.raw
     length, chunked = _bounds(raw)
-    fields = b"\r\n".join([b": ".join(field) for field in raw])
-    # One line end between two headers: a value that holds one would make another header of it.
-    ends = len(raw) - 1
-    if fields.count(b"\n") != ends or fields.count(b"\r") != ends or b"\0" in fields:
-        raise httpx.LocalProtocolError("a header holds a character that no header may hold")
-    head = _start(request, proxy) + fields + b"\r\n\r\n"
+    head = _start(request, proxy) + _join(raw) + b"\r\n\r\n"
     stream = request.stream
     if not chunked and isinstance(stream, httpx.ByteStream):
         data = b"".join(stream)
@@ -51,6 +48,25 @@ def write(request: httpx.Request, proxy: bytes | None = None) -> Message:
     elif not isinstance(stream, httpx.AsyncByteStream):
         raise httpx.LocalProtocolError("the body must be bytes or an async stream")
     return Message(head, stream, length, chunked)
+
+
+def prepare(url: httpx.URL, fields: Fields, proxy: bytes | None = None) -> bytes:
+    """The head of a POST request with these headers, up to the length of its body."""
+    empty = httpx.Request(
+        "POST", url, headers=[*fields, (b"content-length", b"0")], stream=httpx.ByteStream(b"")
+    )
+    return write(empty, proxy).first.removesuffix(b"0\r\n\r\n")
+
+
+def lines(fields: Fields) -> bytes:
+    """Further headers as the lines that follow others, none of which may say a length or a host.
+
+    Raises httpx.LocalProtocolError as `write` does.
+    """
+    for name, _ in fields:
+        if _known.get(name, _HOST) != _PLAIN and _learn(name) != _PLAIN:
+            raise httpx.LocalProtocolError("the request's length or host is given twice")
+    return b"\r\n" + _join(fields)
 
 
 async def upload(
@@ -73,7 +89,16 @@ async def upload(
     connection.written()
 
 
-def _bounds(raw: list[tuple[bytes, bytes]]) -> tuple[int | None, bool]:
+def _join(fields: Fields) -> bytes:
+    joined = b"\r\n".join([b": ".join(field) for field in fields])
+    # One line end between two headers: a value that holds one would make another header of it.
+    ends = len(fields) - 1
+    if joined.count(b"\n") != ends or joined.count(b"\r") != ends or b"\0" in joined:
+        raise httpx.LocalProtocolError("a header holds a character that no header may hold")
+    return joined
+
+
+def _bounds(raw: Fields) -> tuple[int | None, bool]:
     """The length that the headers give, and whether they say chunked; every name is checked."""
     length: int | None = None
     chunked, hosts = False, 0

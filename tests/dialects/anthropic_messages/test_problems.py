@@ -57,7 +57,7 @@ def error(kind: str, message: str = "m") -> bytes:
         (422, b"[]", "upstream_rejected", 422),
         (429, error("rate_limit_error"), "upstream_rate_limited", 429),
         (500, error("api_error", "context window"), "upstream_error", 502),
-        (302, b"", "upstream_error", 502),
+        (302, b"", "upstream_moved", 502),
         (503, b"", "upstream_overloaded", 529),
         (504, error("timeout_error"), "upstream_timeout", 504),
         (529, error("overloaded_error"), "upstream_overloaded", 529),

@@ -41,6 +41,7 @@ def test_a_small_request() -> None:
     ("more", "param"),
     [
         ({"model": ...}, "model"), ({"model": ""}, "model"), ({"max_tokens": ...}, "max_tokens"), ({"max_tokens": True}, "max_tokens"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"max_tokens": -1}, "max_tokens"), ({"max_tokens": "9"}, "max_tokens"), ({"messages": ...}, "messages"), ({"messages": {}}, "messages"),
         ({"messages": [*HI, "hi"]}, "messages[1]"), ({"stream": 1}, "stream"),
     ],

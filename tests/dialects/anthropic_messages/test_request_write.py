@@ -196,6 +196,44 @@ def test_nothing_is_warmed_up_but_the_cache() -> None:
 SAMPLED: Object = {"temperature": 0.5, "top_p": 0.9, "top_k": 40}
 
 
+CLEAR = {"type": "clear_thinking_20251015", "keep": "all"}
+TOOLS = {"type": "clear_tool_uses_20250919"}
+
+
+@pytest.mark.parametrize(
+    ("context", "left"),
+    [
+        ({"edits": [CLEAR]}, None),
+        ({"edits": [CLEAR, TOOLS], "x": 1.5}, {"edits": [TOOLS], "x": 1.5}),
+        ({"edits": [CLEAR], "x": 1.5}, {"x": 1.5}),
+    ],
+)
+@pytest.mark.parametrize("facts", [PLAIN, BUDGET])
+def test_with_thinking_go_the_edits_that_need_it(
+    facts: Facts, context: Object, left: Object | None
+) -> None:
+    """The API answers 400: "`clear_thinking_20251015` strategy requires `thinking`"."""
+    written = write(facts, thinking=ADAPT, context_management=context, max_tokens=99)
+    assert sent(written).get("context_management") == left
+    assert lost(written) == [("thinking", "dropped"), ("context_management.edits", "dropped")]
+
+
+@pytest.mark.parametrize(
+    "context", [{"edits": [TOOLS]}, {"edits": [None, {"type": 1}]}, {"edits": {}}, {}, None, 7]
+)
+def test_other_edits_of_the_context_stay(context: object) -> None:
+    written = write(PLAIN, thinking=ADAPT, context_management=context)
+    assert sent(written)["context_management"] == context
+    assert lost(written) == [("thinking", "dropped")]
+
+
+def test_edits_stay_where_thinking_does() -> None:
+    context = {"edits": [CLEAR]}
+    written = write(BUDGET, thinking=ADAPT, context_management=context, max_tokens=9000)
+    assert sent(written)["context_management"] == context
+    assert sent(written)["thinking"] == on(7976)
+
+
 @pytest.mark.parametrize(
     ("facts", "more", "dropped"),
     [

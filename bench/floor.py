@@ -1,0 +1,97 @@
+"""The floors: what the gateway must reach, in one place, and whether a run reached it.
+
+A share or a multiple is of nginx in the same run, so that it holds on any machine; memory and the
+cold start are for themselves.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from bench.measure import Results
+from bench.table import BASE, ROWS, Row, middle, ratios
+
+
+class Floor(msgspec.Struct, frozen=True):
+    """One floor: the row's key, which figure of it, and the least or the most that is enough."""
+
+    row: str
+    figure: Literal["ratio", "value"]
+    least: float = float("-inf")
+    most: float = float("inf")
+
+
+FLOORS = (
+    Floor("plain", "ratio", least=0.06),
+    Floor("paced", "ratio", least=0.25),
+    Floor("single", "ratio", most=5.0),
+    Floor("idle", "value", most=90.0),
+    Floor("start", "value", most=1.5),
+)
+"""Requests and paced chunks for each CPU-second as shares of nginx's; the time added to a lone
+request as a multiple of what nginx adds; MB of memory without a local model; seconds from the
+command to the first answer."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """A floor, what a peer came to, and how that is written; what is not known does not hold."""
+
+    peer: str
+    row: Row
+    floor: Floor
+    found: float | None
+
+    @property
+    def met(self) -> bool:
+        """Whether it holds."""
+        return self.found is not None and self.floor.least <= self.found <= self.floor.most
+
+
+def verdicts(results: Results, floors: Sequence[Floor] = FLOORS) -> list[Verdict]:
+    """Every floor, for every peer but nginx."""
+    rows = {row.key: row for row in ROWS}
+    return [
+        Verdict(
+            peer, rows[floor.row], floor, middle(_figures(floor, rows[floor.row], results, peer))
+        )
+        for peer in results.peers
+        if peer != BASE
+        for floor in floors
+    ]
+
+
+def _figures(floor: Floor, row: Row, results: Results, peer: str) -> list[float | None]:
+    if floor.figure == "ratio":
+        return [*ratios(row, results, peer)]
+    return row.values(results, peer)
+
+
+def render(found: list[Verdict]) -> str:
+    """One line a floor."""
+    return "\n".join(_line(one) for one in found)
+
+
+def _line(one: Verdict) -> str:
+    floor = one.floor
+    write: Callable[[float], str] = _value
+    if floor.figure == "ratio":
+        write = _share if floor.least > 0 else _multiple
+    bound = f"least {write(floor.least)}" if floor.least > 0 else f"most {write(floor.most)}"
+    seen = "unknown" if one.found is None else write(one.found)
+    of = f" of {BASE}" if floor.figure == "ratio" else ""
+    return (
+        f"{'ok    ' if one.met else 'MISSED'}  {one.peer}, {one.row.label}: {seen}{of}, at {bound}"
+    )
+
+
+def _share(number: float) -> str:
+    return f"{number:.1%}"
+
+
+def _multiple(number: float) -> str:
+    return f"{number:.1f}x"
+
+
+def _value(number: float) -> str:
+    return f"{number:.4g}"

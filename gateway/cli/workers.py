@@ -1,0 +1,193 @@
+"""Workers: processes that share the gateway's port, kept at their number until it is told to stop.
+
+Each is a fork of the one program, so all serve the same configuration, also one that replaces
+another after the files have changed. The sockets stay open in the supervisor: while a worker is
+replaced, connections wait and are not refused. The supervisor has no thread and no event loop, and
+none but these workers may be its children.
+"""
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from socket import socket
+from types import FrameType
+from typing import NoReturn
+
+from gateway.telemetry.log import Log, where
+
+DRAIN = 30.0
+"""Seconds in which a worker that was told to stop must have ended; then it is killed."""
+_STOP = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (*_STOP, signal.SIGCHLD)
+_LIVED = 2.0
+"""Seconds of life after which the next one follows at once."""
+_PAUSES = (0.5, 30.0)
+"""Seconds before the next one where workers die sooner: the first, doubled up to the last."""
+
+
+@dataclass(slots=True)
+class _Seat:
+    """The place of one worker."""
+
+    pid: int | None = None
+    born: float = 0.0
+    due: float = 0.0
+    """When it may be filled again, on the monotonic clock."""
+    pause: float = 0.0
+
+
+def apart(environ: Mapping[str, str]) -> str:
+    """What several workers do not share, for the greeting; empty where they share everything.
+
+    What must be counted over all workers (limits, budgets) is to be refused here without Redis;
+    today nothing is counted, and a cache of its own costs a worker only hits.
+    """
+    return "" if environ.get("REDIS_URL") else "each with a response cache of its own"
+
+
+def supervise(
+    count: int,
+    work: Callable[[], None],
+    sockets: Sequence[socket],
+    log: Log,
+    begun: Callable[[], object],
+) -> None:
+    """Run `work` in `count` processes until SIGTERM or SIGINT, then stop them in good order.
+
+    `begun` is called once signals are heeded. A worker is told to stop by SIGTERM, also by the end
+    of the supervisor, whatever that was. The sockets are closed at the first signal; a second
+    SIGINT is passed on, for those in a hurry.
+    """
+    tie, held = os.pipe()  # nobody writes to it: its end is the supervisor's
+    seats = [_Seat() for _ in range(count)]
+    ending = 0.0
+    with _signals() as wait:
+        begun()
+        while ending == 0 or any(seat.pid for seat in seats):
+            now = time.monotonic()
+            if ending == 0:
+                for seat in seats:
+                    if seat.pid is None and seat.due <= now:
+                        _fill(seat, work, (tie, held), log)
+                soon = [seat.due for seat in seats if seat.pid is None]
+            else:
+                soon = [ending]
+            told = wait(max(0.0, min(soon) - now) if soon else None)
+            if any(one in _STOP for one in told):
+                if ending == 0:
+                    ending = time.monotonic() + DRAIN
+                    for one in sockets:
+                        one.close()
+                    _tell(seats, signal.SIGTERM)
+                elif signal.SIGINT in told:
+                    _tell(seats, signal.SIGINT)
+            _reap(seats, log)
+            if 0 < ending <= time.monotonic():
+                _tell(seats, signal.SIGKILL)
+    os.close(tie)
+    os.close(held)
+
+
+def _fill(seat: _Seat, work: Callable[[], None], tie: tuple[int, int], log: Log) -> None:
+    seat.born = time.monotonic()
+    # No signal between the fork and the worker's own handlers: it would be lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        seat.pid = os.fork()
+        if seat.pid == 0:
+            _become(work, tie, log)
+    except OSError as error:
+        _rest(seat)
+        log("worker", error=where(error))
+        return
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    log("worker", pid=seat.pid, text="started")
+
+
+def _become(work: Callable[[], None], tie: tuple[int, int], log: Log) -> NoReturn:
+    """A fresh fork made into a worker; it ends here and never returns into its parent's code."""
+    status = 1
+    try:
+        os.setsid()  # Ctrl-C is for the supervisor, which stops all
+        signal.set_wakeup_fd(-1)
+        for one in _SIGNALS:
+            signal.signal(one, signal.SIG_DFL)
+        ours, theirs = tie
+        os.close(theirs)
+        threading.Thread(target=_follow, args=(ours,), name="supervisor", daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        work()
+        status = 0
+    except BaseException as error:  # noqa: BLE001 - the end of a process
+        log("worker", pid=os.getpid(), error=where(error))
+    finally:
+        os._exit(status)
+
+
+def _follow(tie: int) -> None:
+    """Stop this process when its supervisor is no more, however that ended."""
+    os.read(tie, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(DRAIN)
+    os._exit(1)
+
+
+def _tell(seats: Sequence[_Seat], what: signal.Signals) -> None:
+    for seat in seats:
+        if seat.pid is not None:
+            os.kill(seat.pid, what)  # not reaped yet, so the id is its own
+
+
+def _reap(seats: Sequence[_Seat], log: Log) -> None:
+    for seat in seats:
+        if seat.pid is None:
+            continue
+        pid, status = os.waitpid(seat.pid, os.WNOHANG)
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+            log("worker", pid=pid, status=code, text="ended")
+            seat.pid = None
+            _rest(seat)
+
+
+def _rest(seat: _Seat) -> None:
+    now = time.monotonic()
+    first, last = _PAUSES
+    lived = now - seat.born >= _LIVED
+    seat.pause = 0.0 if lived else min(max(first, seat.pause * 2), last)
+    seat.due = now + seat.pause
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[float | None], Sequence[int]]]:
+    """Gives `wait(seconds)`, which returns the signals that have come, none where time is up."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    before = {one: signal.signal(one, _pass) for one in _SIGNALS}
+    woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def wait(seconds: float | None) -> Sequence[int]:
+        select.select([reading], [], [], seconds)
+        with suppress(BlockingIOError):
+            return os.read(reading, 4096)
+        return b""
+
+    try:
+        yield wait
+    finally:
+        signal.set_wakeup_fd(woken)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        os.close(reading)
+        os.close(writing)
+
+
+def _pass(_number: int, _frame: FrameType | None) -> None:
+    """A handler, so that the signal is not the default's; the wakeup tells of it."""

@@ -1,0 +1,151 @@
+"""What an answer says, in no dialect: one event after another, streamed and whole alike.
+
+A whole answer is the same events, told at once. Order: Start, then content, each tool's pieces
+after its ToolStart and before its ToolEnd (two tools may be interleaved, as Chat Completions
+allows), then Told and Finish in any order, then End where the dialect's own end has been seen.
+`choice` counts the answers to one request; it is 0 but for clients that asked for several.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from gateway.core.jsonio import Json
+from gateway.core.problem import Problem
+from gateway.core.usage import Usage
+
+type Reason = Literal["stop", "length", "tools", "filter", "pause", "error"]
+"""Why an answer ended: done, cut at a limit, tools to be used, withheld, to be resumed, broken."""
+
+
+class Start(msgspec.Struct, frozen=True, gc=False):
+    """The answer begins."""
+
+    id: str | None = None
+    model: str | None = None
+    """The model that the provider says answers."""
+    created: int | None = None
+    """Seconds since the epoch."""
+    usage: Usage | None = None
+    """What is known of the input at once."""
+
+
+class Words(msgspec.Struct, frozen=True, gc=False):
+    """Text of the answer."""
+
+    text: str
+    choice: int = 0
+
+
+class Likely(msgspec.Struct, frozen=True):
+    """Log probabilities of the words just told, as Chat Completions writes its `content` list."""
+
+    tokens: list[Json]
+    choice: int = 0
+
+
+class Declined(msgspec.Struct, frozen=True, gc=False):
+    """Text in which the model declines, where a dialect keeps that apart."""
+
+    text: str
+    choice: int = 0
+
+
+class Thinking(msgspec.Struct, frozen=True, gc=False):
+    """Readable reasoning, or a summary of it. `part` counts the parts of a summary."""
+
+    text: str
+    part: int = 0
+    choice: int = 0
+
+
+class ThoughtEnd(msgspec.Struct, frozen=True, gc=False):
+    """A block of reasoning is over; `state` is for its maker alone."""
+
+    state: str | None = None
+    redacted: bool = False
+    """There was no readable text, and the state stands for all of it."""
+    id: str | None = None
+    choice: int = 0
+
+
+class ToolStart(msgspec.Struct, frozen=True, gc=False):
+    """A tool is to be used. `index` counts the tools of a choice from 0."""
+
+    index: int
+    id: str
+    name: str
+    custom: bool = False
+    choice: int = 0
+
+
+class ToolPiece(msgspec.Struct, frozen=True, gc=False):
+    """A piece of a tool's arguments: JSON text, of a custom tool free text."""
+
+    index: int
+    text: str
+    choice: int = 0
+
+
+class ToolEnd(msgspec.Struct, frozen=True, gc=False):
+    """A tool's arguments are complete; `state` as in core.request.ToolUse."""
+
+    index: int
+    state: str | None = None
+    choice: int = 0
+
+
+class Cited(msgspec.Struct, frozen=True):
+    """A source of what was said."""
+
+    url: str | None = None
+    title: str | None = None
+    start: int | None = None
+    """Where in the text the words stand that it supports: characters."""
+    end: int | None = None
+    source: Json = None
+    choice: int = 0
+
+
+class Opaque(msgspec.Struct, frozen=True):
+    """Content that no other dialect has: a hosted tool at work, a picture made."""
+
+    kind: str
+    source: Json = None
+    choice: int = 0
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Usage as known now: it takes the place of what was told before."""
+
+    usage: Usage
+
+
+class Finish(msgspec.Struct, frozen=True, gc=False):
+    """Why a choice ended."""
+
+    reason: Reason
+    word: str | None = None
+    """The provider's own word."""
+    stop: str | None = None
+    """The stop sequence that ended it."""
+    choice: int = 0
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """An error in place of the rest."""
+
+    problem: Problem
+
+
+class End(msgspec.Struct, frozen=True, gc=False):
+    """The provider ended the stream as its dialect ends one."""
+
+
+type Event = (
+    Start | Words | Likely | Declined | Thinking | ThoughtEnd | ToolStart | ToolPiece | ToolEnd
+    | Cited | Opaque | Told | Finish | Failed | End
+)  # fmt: skip
+
+CONTENT = (Words, Declined, Thinking, ThoughtEnd, ToolStart, Opaque, Finish)
+"""Events past which nothing is tried again: the commit point."""

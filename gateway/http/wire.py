@@ -1,0 +1,232 @@
+"""A client's connection: what must hold, and within which time, before there is a request at all.
+
+uvicorn's protocol has no limit of its own on the head of a request, and answers what it cannot
+parse in plain text, in the middle of the answer before it if need be. Here a head has a size and a
+deadline, a refusal is one that an SDK can show, and it never stands inside another answer.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.core.problem import Problem
+from gateway.http import edge
+from gateway.http.app import App, dialect_at
+from gateway.http.edge import Receive, Scope, Send
+from gateway.http.generate import write
+from gateway.reply import Reply, refusal
+
+_VERSIONS = ("1.0", "1.1")
+_OFFERS = (b"upgrade", b"http2-settings", b"connection")
+_UNREADABLE = Problem(
+    kind="invalid_request",
+    message="This is no valid HTTP/1.1 request, or one that can be read in two ways.",
+)
+_LATE = Problem(
+    kind="request_timeout", message="The headers of the request did not arrive in time."
+)
+
+
+class _Corked:
+    """A transport that keeps a response's head until its body comes: one system call for both."""
+
+    def __init__(self, inner: asyncio.Transport) -> None:
+        self._inner = inner
+        self._head = b""
+        self.get_extra_info = inner.get_extra_info
+        self.is_closing = inner.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send, but for the head of a response that is not interim."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
+            self._head = data
+            return
+        if data:
+            self._inner.write(data)
+
+    def flush(self) -> None:
+        """Send what was kept."""
+        if self._head:
+            data, self._head = self._head, b""
+            self._inner.write(data)
+
+    def close(self) -> None:
+        """Send what was kept, and close."""
+        self.flush()
+        self._inner.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class Wire(HttpToolsProtocol):
+    """One connection of a client."""
+
+    head_within = 10.0
+    """Seconds for the whole head of a request to arrive."""
+
+    def connection_made(  # type: ignore[override]  # as in the class that it extends
+        self, transport: asyncio.Transport
+    ) -> None:
+        """Wait for the first request."""
+        self._corked = _Corked(transport)
+        super().connection_made(self._corked)  # type: ignore[arg-type]  # it has all of one
+        self.url = b""
+        self._in_head = False
+        self._size = 0
+        self._ended = self._upgrading = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what was read."""
+        self._unset_keepalive_if_required()
+        if self._ended:
+            return
+        cycle = self._cycle
+        before = self._in_head or (cycle is not None and cycle.more_body)
+        in_head, self._moved = self._in_head, before
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError:
+            self._end(_UNREADABLE)
+            return
+        if self._in_head and in_head:
+            self._size += len(data)
+            if self._size > edge.MOST_HEADERS:
+                self._end(edge.CROWDED)
+                return
+        if self._in_head or not self._moved:
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._in_head = self._moved = True
+        self._size = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The last byte of a request's head."""
+        self._in_head = False
+        self._stop()
+        version = self.parser.get_http_version()
+        hosts = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding" and (
+                value.strip().lower() != b"chunked" or version != "1.1"
+            ):
+                raise ValueError("only chunked is known")
+        if hosts > 1 or version not in _VERSIONS:
+            raise ValueError("it can be read in two ways, or not at all")
+        self._upgrading = self.parser.should_upgrade()
+        if not self._upgrading:
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The last byte of a request."""
+        if not self._upgrading:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is written; what is left of a body that nobody wanted has its time too."""
+        self._corked.flush()
+        super().on_response_complete()
+        if self.cycle.more_body:
+            self._wait()
+
+    def _stay(self, rest: bytes) -> None:
+        """Read a request again as if it had not offered another protocol: none is spoken here.
+
+        The parser takes what follows such a head for the other protocol's, also where it is the
+        body of a POST, as the HTTP client of Java sends it.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._end(_UNREADABLE)
+            return
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        kept = [name + b": " + value for name, value in self.headers if name not in _OFFERS]
+        self.data_received(
+            b"\r\n".join([method + b" " + self.url + b" HTTP/1.1", *kept, b"", rest])
+        )
+
+    @property
+    def _cycle(self) -> RequestResponseCycle | None:
+        """The last request that was read, and its answer; none at first."""
+        return self.cycle
+
+    def _wait(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.head_within, self._late)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        self._timer = None
+        cycle = self._cycle
+        if self._in_head:
+            self._end(_LATE)
+        elif cycle is None or cycle.response_complete:
+            self.transport.close()
+
+    def _end(self, problem: Problem) -> None:
+        """Refuse what cannot become a request, in its turn; nothing is read after it."""
+        self._ended = True
+        self._stop()
+        app = self.config.app
+        if isinstance(app, App):
+            app.refused.note(problem.kind)
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        reply = refusal(problem, dialect_at(path), edge.new_id(), [])
+        reply.headers.append((b"connection", b"close"))
+        cycle = self._cycle
+        if cycle is not None and cycle.more_body and not cycle.response_complete:
+            if self.pipeline:  # its body broke before its turn came
+                cycle.more_body = cycle.keep_alive = False
+                self.pipeline[0] = cycle, _saying(reply)
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        elif cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False  # those before it are answered
+            return
+        self.transport.write(_bytes(reply))
+        self.transport.close()
+
+
+def _saying(reply: Reply) -> Any:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await write(reply, send)
+
+    return app
+
+
+def _bytes(reply: Reply) -> bytes:
+    """A whole reply on the wire."""
+    status = HTTPStatus(reply.status)
+    lines = [b"HTTP/1.1 %d %b" % (status, status.phrase.encode())]
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    lines += [name + b": " + value for name, value in headers]
+    return b"\r\n".join([*lines, b"", reply.body])

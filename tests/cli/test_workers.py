@@ -1,0 +1,94 @@
+"""Workers: kept at their number, without haste where they cannot live, and never orphans."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.workers import apart
+
+PROGRAM = """
+import os, signal, time
+from gateway.cli.workers import supervise
+
+def say(event, **fields):
+    os.write(1, f"{event} {fields.get('text')} {fields.get('status')} {fields.get('error')}\\n".encode())
+
+def work():
+    signal.alarm(25)  # whatever fails here, it does not stay
+    WORK
+
+supervise(1, work, [], say, lambda: None)
+"""
+
+
+@contextmanager
+def supervisor(work: str) -> Iterator[subprocess.Popen[str]]:
+    """One that says its log, with a worker that does what is told."""
+    command = [sys.executable, "-c", PROGRAM.replace("WORK", work)]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
+    ) as process:
+        watchdog = threading.Timer(30, process.kill)
+        watchdog.start()
+        yield process
+        watchdog.cancel()
+        process.kill()
+
+
+def lines(process: subprocess.Popen[str], count: int) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().rstrip() for _ in range(count)]
+
+
+def test_what_is_not_shared_without_redis() -> None:
+    assert apart({}) == apart({"REDIS_URL": ""}) == "each with a response cache of its own"
+    assert apart({"REDIS_URL": "redis://x"}) == ""
+
+
+def test_a_worker_that_cannot_live_is_tried_again_after_pauses_and_told_why() -> None:
+    """Six lines are three lives with pauses of 0.5 and 1 s; at once they would be 2,000 a second."""
+    with supervisor("os.write(1, b'%.1f\\n' % time.monotonic()); raise ValueError('x')") as process:
+        told = lines(process, 12)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert sum(line == "worker ended 1 None" for line in told) == 3
+    assert sum(line.startswith("worker None None ValueError at <string>:") for line in told) == 3
+    times = [float(line) for line in told if line[0].isdigit()]
+    assert times[1] - times[0] >= 0.4
+    assert times[2] - times[1] >= 0.9
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGHUP])
+def test_no_worker_outlives_its_supervisor_however_that_ends(kill: signal.Signals) -> None:
+    """It is told as by SIGTERM, so that it can stop in good order."""
+    work = (
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'told\\n'), os._exit(0))); "
+        "os.write(1, b'at work\\n'); "
+        "[signal.pause() for _ in iter(int, 1)]"
+    )
+    with supervisor(work) as process:
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        process.send_signal(kill)
+        assert process.wait(20) == -kill
+        assert lines(process, 2) == ["told", ""]  # and nobody has its output any more
+
+
+def test_a_worker_that_does_not_stop_is_told_again_by_the_second_ctrl_c() -> None:
+    work = (
+        "signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'not now\\n')); "
+        "os.write(1, b'at work\\n'); "
+        "[signal.pause() for _ in iter(int, 1)]"
+    )
+    with supervisor(work) as process:
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        process.send_signal(signal.SIGINT)
+        assert lines(process, 1) == ["not now"]
+        process.send_signal(signal.SIGINT)
+        assert lines(process, 1) == [f"worker ended -{signal.SIGINT.value} None"]
+        assert process.wait(20) == 0

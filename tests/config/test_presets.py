@@ -1,0 +1,144 @@
+"""The presets: the article's models are there to look at and never called; those of today serve."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.call import NO_STEER, OPEN
+from gateway.core.decision import Decision, Plan
+from gateway.core.problem import ProblemError
+from gateway.core.target import TIERS
+from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, Dialect
+from gateway.routing import features
+from gateway.routing.decide import Router, decide
+from gateway.routing.prior import Prior
+from gateway.routing.rules import compile_rules
+from gateway.settings import check
+from tests.config import shipped
+from tests.config.test_files import CHECKED, STYLES
+
+THEN = shipped.FOLDER / "presets" / "article-2025-01.yaml"
+TODAY = shipped.FOLDER / "presets" / "article-2025-01-today.yaml"
+
+GONE = {
+    "o1": "2026-10-23",
+    "claude-3-5-haiku-20241022": "2026-02-19",
+    "claude-3-5-sonnet-20241022": "2025-10-28",
+    "llama-3.1-8b-instant": "2026-08-16",
+    "llama-3.3-70b-versatile": "2026-08-16",
+    "meta-llama/Meta-Llama-3.1-8B-Instruct-Turbo": "2026-03-06",
+    "meta-llama/Llama-3.3-70B-Instruct-Turbo": "2026-10-22",
+}
+"""Models of the article that nobody serves any more, and since when."""
+
+
+def asked(file: Path, model: str, dialect: Dialect = OPENAI_CHAT) -> tuple[Decision, Plan]:
+    """What a preset decides of a hard question with every key set."""
+    config = shipped.source(shipped.ALL_SET, file).config
+    router = Router(
+        catalogue=shipped.built(shipped.ALL_SET, file).catalogue,
+        rules=compile_rules(config.guards, config.choices),
+        classifier=Prior(),
+    )
+    prompt = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
+    value = {"model": model, "max_tokens": 99, "messages": prompt}
+    body = dialect.read(jsonio.dumps(value))
+    call = features.read(body.prompt, dialect.name, OPEN, NO_STEER)
+    return decide(router, call, dialect)
+
+
+@pytest.mark.parametrize("file", [THEN, TODAY], ids=lambda file: file.stem)
+def test_a_preset_is_a_whole_configuration_without_mistake(file: Path) -> None:
+    for environ in ({}, shipped.ALL_SET):
+        source = shipped.source(environ, file)
+        assert check.errors(source, DIALECTS, STYLES) == []
+
+
+def test_check_says_of_each_model_of_then_when_it_went() -> None:
+    found = check.warnings(shipped.source(shipped.ALL_SET, THEN), CHECKED, STYLES)
+    said = [re.match(r"(\S+) has retired on ([\d-]+)", warning.message) for warning in found]
+    assert {match[1]: match[2] for match in said if match} == GONE
+    assert all(said)
+
+
+def test_no_model_that_is_gone_can_be_called() -> None:
+    found = shipped.built(shipped.ALL_SET, THEN)
+    retired = found.providers["retired"]
+    assert not retired.on
+    assert all(".invalid/" in door for door in retired.doors.values())
+    at = {
+        target.model: target.provider.name
+        for lab in found.catalogue.labs.values()
+        for tier in TIERS
+        for target in lab.tiers[tier]
+    }
+    assert {model for model, provider in at.items() if provider == "retired"} == set(GONE)
+    for model in GONE:
+        with pytest.raises(ProblemError, match="off"):
+            asked(THEN, model)
+
+
+def test_then_a_hard_question_goes_to_what_is_left_of_its_lab() -> None:
+    decision, plan = asked(THEN, "auto")
+    assert (decision.lab, decision.tier) == ("openai", "smart")
+    assert [target.name for target in plan.targets] == ["openai/gpt-4o"]
+    assert [skip.target for skip in plan.skipped] == ["retired/o1"]
+
+
+def test_the_labs_of_then_have_the_tiers_of_then() -> None:
+    labs = shipped.built(shipped.ALL_SET, THEN).catalogue.labs
+    tiers = {name: [tier for tier in TIERS if lab.tiers[tier]] for name, lab in labs.items()}
+    assert tiers == {
+        "openai": ["fast", "smart", "reasoning"],
+        "anthropic": ["fast", "smart"],
+        "meta": ["fast", "smart"],
+        "local": ["fast", "smart", "reasoning"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "lab", "tier"),
+    [
+        ("gpt-4o-mini", OPENAI_CHAT, "openai", "fast"),
+        ("gpt-4o", OPENAI_CHAT, "openai", "smart"),
+        ("o1", OPENAI_CHAT, "openai", "reasoning"),
+        ("claude-3-5-haiku-20241022", ANTHROPIC_MESSAGES, "anthropic", "fast"),
+        ("claude-3-5-sonnet-20241022", ANTHROPIC_MESSAGES, "anthropic", "smart"),
+        ("claude-3-5-sonnet-latest", ANTHROPIC_MESSAGES, "anthropic", "smart"),
+        ("llama-3.1-8b-instant", OPENAI_CHAT, "llama", "fast"),
+        ("llama-3.3-70b-versatile", OPENAI_CHAT, "llama", "smart"),
+    ],
+)
+def test_a_name_of_then_is_served_by_its_role_of_today(
+    name: str, dialect: Dialect, lab: str, tier: str
+) -> None:
+    decision, plan = asked(TODAY, name, dialect)
+    assert (decision.lab, decision.tier, decision.source) == (lab, tier, "pin")
+    assert plan.targets
+    assert not {target.model for target in plan.targets} & {*GONE, "gpt-4o", "gpt-4o-mini"}
+
+
+@pytest.mark.parametrize(
+    ("file", "labs"),
+    [
+        (THEN, {"openai", "anthropic", "meta", "local"}),
+        (TODAY, {"openai", "anthropic", "llama", "local"}),
+    ],
+    ids=lambda value: value.stem if isinstance(value, Path) else "",
+)
+def test_a_preset_answers_without_any_key(file: Path, labs: set[str]) -> None:
+    catalogue = shipped.built({}, file).catalogue
+    assert set(catalogue.labs) == labs
+    assert [name for name, lab in catalogue.labs.items() if lab.on] == ["local"]
+
+
+def test_every_name_of_then_leads_to_the_same_role() -> None:
+    then = shipped.built(shipped.ALL_SET, THEN).catalogue.labs
+    aliases = shipped.source({}, TODAY).config.aliases
+    own = {"meta": "llama"}
+    for name in ("openai", "anthropic", "meta"):
+        for tier in TIERS:
+            for target in then[name].tiers[tier][:1]:
+                assert aliases[target.model] == f"{own.get(name, name)}/{tier}"

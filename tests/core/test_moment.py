@@ -1,0 +1,92 @@
+"""Which price holds at a moment: dates, hours of the day and days of the week, all in UTC."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.price import Hours, Later, Price, Rates, Step, cost
+from gateway.core.usage import Usage
+
+WEEKDAYS = frozenset(range(5))
+USAGE = Usage(input=1_000_000, output=1_000_000)
+
+
+def flat(usd: int, version: str) -> Price:
+    return Price(rates=Rates(input=Decimal(usd), output=Decimal(usd)), version=version)
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+PEAK = Hours(((3600, 4 * 3600), (6 * 3600, 10 * 3600)), WEEKDAYS, flat(2, "peak"))
+CLOCK = Price(rates=Rates(input=Decimal(1), output=Decimal(1)), version="base", hours=(PEAK,))
+
+
+@pytest.mark.parametrize(
+    ("moment", "version"),
+    [
+        ("2026-11-24T00:59:59.999", "base"),  # a Tuesday
+        ("2026-11-24T01:00", "peak"),
+        ("2026-11-24T03:59:59.999", "peak"),
+        ("2026-11-24T04:00", "base"),
+        ("2026-11-24T06:00", "peak"),
+        ("2026-11-24T10:00", "base"),
+        ("2026-11-27T01:00", "peak"),  # Friday
+        ("2026-11-28T01:00", "base"),  # Saturday
+        ("2026-11-29T09:00", "base"),  # Sunday
+        ("2026-11-30T09:00", "peak"),  # Monday
+    ],
+)
+def test_hours_begin_with_their_first_second_and_end_before_their_last(
+    moment: str, version: str
+) -> None:
+    """Two windows on weekdays, as DeepSeek bills."""
+    assert CLOCK.on(at(moment)).version == version
+
+
+@given(st.integers(0, 4_000_000_000))
+def test_days_and_hours_are_those_of_the_calendar(second: int) -> None:
+    moment = datetime.fromtimestamp(second, UTC)
+    peak = moment.weekday() < 5 and (1 <= moment.hour < 4 or 6 <= moment.hour < 10)
+    assert CLOCK.on(second).version == ("peak" if peak else "base")
+
+
+def test_the_first_hours_that_hold_are_in_force() -> None:
+    early = Hours(((0, 7200),), frozenset(range(7)), flat(3, "early"))
+    price = Price(rates=Rates(), version="base", hours=(early, PEAK))
+    assert price.on(at("2026-11-24T01:30")).version == "early"
+    assert price.on(at("2026-11-24T02:30")).version == "peak"
+
+
+def test_a_step_begins_with_its_first_second_and_the_last_one_holds() -> None:
+    """Each has a version, and hours and long-context steps, of its own."""
+    first, second = at("2026-12-01"), at("2027-01-01")
+    long = Price(
+        rates=Rates(input=Decimal(4), output=Decimal(4)),
+        steps=(Step(10, Rates(input=Decimal(8), output=Decimal(8))),),
+        version="december",
+    )
+    price = Price(
+        rates=Rates(input=Decimal(1), output=Decimal(1)),
+        version="base",
+        hours=(PEAK,),
+        later=(Later(first, long), Later(second, CLOCK)),
+    )
+    peak = timedelta(hours=2).total_seconds()  # the first of December is a Tuesday
+    assert price.on(first - 1).version == "base"
+    assert price.on(first).version == price.on(first + peak).version == "december"
+    assert price.on(second - 0.001).version == "december"
+    assert price.on(second).version == "base"
+    assert price.on(second + peak).version == "peak"
+    assert cost(USAGE, price.on(first - 1)) == 2
+    assert cost(USAGE, price.on(first)) == 16
+
+
+@given(st.floats(0, 4e9))
+def test_a_price_without_steps_is_itself_at_any_moment(moment: float) -> None:
+    price = flat(1, "v")
+    assert price.on(moment) is price

@@ -1,0 +1,74 @@
+"""A model with two doors is told its effort in the style of the one it is called through."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.facts import Facts
+from gateway.core.target import Provider, Target
+from gateway.dialects import anthropic_messages, openai_chat
+
+BOTH = {"openai-chat": "thinking+reasoning_effort", "anthropic-messages": "anthropic-budget+effort"}
+ACCEPTS = ("none", "low", "high")
+
+
+def target(effort: str | None, **facts: object) -> Target:
+    known = Facts(efforts=ACCEPTS, **facts)  # type: ignore[arg-type]  # members by name
+    return Target(provider=Provider(name="p", doors={}), model="m", effort=effort, facts=known)
+
+
+def sent(there: Target, dialect: str, more: Mapping[str, object]) -> tuple[object, list[str]]:
+    """What is said of effort, and what was lost."""
+    made = {"openai-chat": openai_chat, "anthropic-messages": anthropic_messages}[dialect].DIALECT
+    body = {
+        "model": "m",
+        "max_tokens": 5000,
+        "messages": [{"role": "user", "content": "a"}],
+        **more,
+    }
+    written = made.write(made.read(jsonio.dumps(body)), there)
+    value = jsonio.loads(written.body)
+    assert isinstance(value, dict)
+    names = ("thinking", "reasoning_effort", "output_config")
+    said = {name: value[name] for name in names if name in value}
+    return said, [loss.field for loss in written.losses]
+
+
+def test_a_tier_s_effort_is_said_in_the_dialect_s_own_style() -> None:
+    there = target("low", effort_styles=BOTH)
+    assert sent(there, "openai-chat", {}) == (
+        {"thinking": {"type": "enabled"}, "reasoning_effort": "low"},
+        [],
+    )
+    assert sent(there, "anthropic-messages", {}) == (
+        {
+            "thinking": {"type": "enabled", "budget_tokens": 2048},
+            "output_config": {"effort": "low"},
+        },
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("dialect", "other", "member"),
+    [
+        ("openai-chat", "anthropic-messages", {"reasoning_effort": "high"}),
+        ("anthropic-messages", "openai-chat", {"output_config": {"effort": "high"}}),
+    ],
+)
+def test_a_dialect_without_a_style_has_no_control_and_names_what_is_lost(
+    dialect: str, other: str, member: dict[str, object]
+) -> None:
+    there = target("low", effort_styles={other: BOTH[other]})
+    assert sent(there, dialect, {}) == ({}, [])
+    said, lost = sent(there, dialect, member)
+    assert "high" not in str(said)
+    assert lost in (["reasoning_effort"], ["output_config.effort"])
+
+
+def test_a_style_of_another_dialect_is_none_of_chat() -> None:
+    """It says nothing, and what the client asked for is named as lost."""
+    there = target("low", effort_style="anthropic")
+    assert sent(there, "openai-chat", {}) == ({}, [])
+    assert sent(there, "openai-chat", {"reasoning_effort": "low"}) == ({}, ["reasoning_effort"])

@@ -1,0 +1,88 @@
+"""The documents: their blocks, tables, headings and links."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+
+_BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<kind>[\w ]*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_TABLE = re.compile(r"^(\|.+\n)\|[-| ]+\|\n((?:\|.+\n)+)", re.MULTILINE)
+_CODE = re.compile(r"`([^`]+)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+class Block(NamedTuple):
+    """A fenced block; `reason` says why it is not run, where it is not."""
+
+    page: str
+    kind: str
+    text: str
+    reason: str | None
+
+
+class Table(NamedTuple):
+    """A table; cells are as they are written."""
+
+    page: str
+    head: list[str]
+    rows: list[list[str]]
+
+
+def blocks() -> list[Block]:
+    """All blocks of all documents."""
+    return [
+        Block(page.name, found["kind"], found["text"], found["reason"])
+        for page in DOCUMENTS
+        for found in _BLOCK.finditer(page.read_text("utf-8"))
+    ]
+
+
+def run(kind: str) -> list[str]:
+    """The blocks of a kind that are run."""
+    return [block.text for block in blocks() if block.kind == kind and block.reason is None]
+
+
+def tables() -> list[Table]:
+    """All tables of all documents."""
+    return [
+        Table(page.name, _cells(found[1]), [_cells(row) for row in found[2].splitlines()])
+        for page in DOCUMENTS
+        for found in _TABLE.finditer(_prose(page))
+    ]
+
+
+def table(head: str, page: str) -> Table:
+    """The one table of a page whose first column has this head."""
+    (found,) = [one for one in tables() if one.page == page and one.head[0] == head]
+    return found
+
+
+def codes(cell: str) -> list[str]:
+    """What stands in backticks."""
+    return _CODE.findall(cell)
+
+
+def links(page: Path) -> list[str]:
+    """Where the links of a page lead."""
+    return _LINK.findall(_prose(page))
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that links may give to places of a page: its headings, as GitHub writes them."""
+    said = (heading.lower() for heading in _HEADING.findall(_prose(page)))
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in said}
+
+
+def _prose(page: Path) -> str:
+    """A page without its blocks."""
+    return _BLOCK.sub("", page.read_text("utf-8"))
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip().strip("|").split("|")]

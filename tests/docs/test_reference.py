@@ -1,0 +1,220 @@
+"""What the tables of the documents say is what the code has: keys, options, fields, errors."""
+
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+from pydantic_core import PydanticUndefined
+
+from gateway.cli import cli
+from gateway.compose import STYLES
+from gateway.core import jsonio
+from gateway.core.call import Steer
+from gateway.core.entry import Entry, State
+from gateway.core.problem import STATUS, Kind, Problem
+from gateway.core.target import TIERS, timers
+from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
+from gateway.limits.keys import KeyPart
+from gateway.settings import schema, yaml
+from gateway.settings.environ import RESERVED
+from gateway.settings.schema import Part
+from tests.docs import pages
+from tests.docs.pages import ROOT
+
+PARTS: dict[str, type[Part]] = {
+    "configuration": schema.Config,
+    "server": schema.Server,
+    "default": schema.Default,
+    "routing": schema.Routing,
+    "cache": schema.Cache,
+    "ledger": schema.Ledger,
+    "provider": schema.ProviderPart,
+    "timeouts": schema.TimersPart,
+    "lab": schema.LabPart,
+    "target": schema.TargetPart,
+    "model": schema.ModelPart,
+    "effort": schema.EffortPart,
+    "chat": schema.ChatPart,
+    "price": schema.PricePart,
+    "from": schema.DatedPart,
+    "above": schema.StepPart,
+    "hours": schema.HoursPart,
+    "guard": schema.GuardPart,
+    "choice": schema.ChoicePart,
+    "when": schema.When,
+    "range": schema.Range,
+    "key": KeyPart,
+}
+"""Parts of the schema by the head of the table that documents them."""
+UNMADE = {"rate_limited", "draining"}
+"""Kinds of errors that nothing raises yet."""
+UNTOLD = {"conversation"}
+"""Headers of a request that are read and change nothing yet."""
+
+
+def parts(of: type[Part]) -> Iterator[type[Part]]:
+    """All parts of the schema that hold keys of their own."""
+    for part in of.__subclasses__():
+        if part.__module__ == schema.__name__ and part is not schema.RatesPart:
+            yield part
+        if part.__module__ == schema.__name__:
+            yield from parts(part)
+
+
+def documented() -> dict[str, pages.Table]:
+    """The tables whose head is the name of a part."""
+    found = [(pages.codes(one.head[0]), one) for one in pages.tables()]
+    return {name[0]: one for name, one in found if name and one.head[1] == "default"}
+
+
+def test_every_part_of_the_schema_has_a_table() -> None:
+    assert set(parts(Part)) <= set(PARTS.values())
+    assert documented().keys() == PARTS.keys()
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_table_has_every_key_with_its_default(name: str) -> None:
+    """Each key once, none that does not exist; a default as it would be written."""
+    part, rows = PARTS[name], documented()[name].rows
+    fields = {field.alias or key: field for key, field in part.model_fields.items()}
+    assert sorted(pages.codes(row[0])[0] for row in rows) == sorted(fields)
+    for row in rows:
+        key = pages.codes(row[0])[0]
+        field = fields[key]
+        if row[1] == "required":
+            assert field.default is PydanticUndefined, key
+            continue
+        default = field.get_default(call_default_factory=True)
+        if row[1] == "":
+            assert default in (None, "", []), key
+            continue
+        least = {other: _least(item) for other, item in fields.items() if item.is_required()}
+        (text,) = pages.codes(row[1])
+        made = part.model_validate({**least, key: yaml.read(text, key).value})
+        attribute = next(at for at, item in part.model_fields.items() if item is field)
+        assert getattr(made, attribute) == default, key
+
+
+def _least(field: object) -> object:
+    """Some value of a required field."""
+    kinds: list[tuple[str, object]] = [
+        ("dict[", {"": "x"}), ("list[", ["01:00-02:00"]), ("Literal[1]", 1), ("Tokens", 1),
+    ]  # fmt: skip
+    shown = str(getattr(field, "annotation", ""))
+    return next((value for sign, value in kinds if sign in shown), "x")
+
+
+def test_the_timers_are_those_of_the_tiers() -> None:
+    for row in pages.table("`timeouts`", "configuration.md").rows:
+        name = pages.codes(row[0])[0]
+        said = [float(cell.removesuffix(" s")) for cell in row[2:5]]
+        assert said == [getattr(timers(tier, {}), name) for tier in TIERS], name
+
+
+def options(name: str) -> set[str]:
+    """The options of a command, but for help."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return {
+        text
+        for option in command.params
+        if isinstance(option, click.Option)
+        for text in option.opts
+        if text != "--help"
+    }
+
+
+def test_every_option_of_every_command_is_listed() -> None:
+    """And none that there is not; `--config` is said once for all."""
+    found: dict[str, set[str]] = {}
+    name = ""
+    for row in pages.table("command", "operating.md").rows:
+        name = pages.codes(row[0])[0].removeprefix("tiergate ") if row[0] else name
+        found.setdefault(name, set()).update(pages.codes(row[1]))
+    names = cli.list_commands(click.Context(cli))
+    assert found == {name: options(name) - {"--config"} for name in names}
+
+
+def test_the_options_of_costs_have_a_line_each() -> None:
+    rows = pages.table("option", "costs.md").rows
+    assert {pages.codes(row[0])[0] for row in rows} == options("costs")
+
+
+def test_every_field_of_the_row_says_where_it_is_null() -> None:
+    """In the order of the journal; those that cannot be null say never."""
+    rows = pages.table("field", "costs.md").rows
+    assert [pages.codes(row[0])[0] for row in rows] == list(Entry.__struct_fields__)
+    hints = typing.get_type_hints(Entry)
+    nullable = {name for name, kind in hints.items() if type(None) in typing.get_args(kind)}
+    assert {pages.codes(row[0])[0] for row in rows if row[2] != "never"} == nullable
+
+
+def test_every_state_is_told() -> None:
+    rows = pages.table("state", "costs.md").rows
+    assert [pages.codes(row[0])[0] for row in rows] == list(typing.get_args(State.__value__))
+
+
+def test_every_error_is_told_as_both_dialects_say_it() -> None:
+    """Status, code or type, and whether the client is to try again."""
+    rows = {pages.codes(row[0])[0]: row for row in pages.table("what", "applications.md").rows}
+    assert STATUS.keys() - UNMADE <= rows.keys() <= STATUS.keys()
+    for kind, row in rows.items():
+        problem = Problem(kind=msgspec.convert(kind, Kind), message="")
+        chat = jsonio.loads(OPENAI_CHAT.problem(problem))["error"]["code"]
+        messages = jsonio.loads(ANTHROPIC_MESSAGES.problem(problem))["error"]["type"]
+        assert row[1] == f"{OPENAI_CHAT.status(problem)} `{chat}`", kind
+        assert row[2] == f"{ANTHROPIC_MESSAGES.status(problem)} `{messages}`", kind
+        assert row[3] == ("no" if problem.should_retry is False else "yes"), kind
+
+
+def test_headers_are_those_that_are_read_and_written() -> None:
+    asked, told = (
+        {name for row in one.rows for name in pages.codes(row[0])}
+        for one in pages.tables()
+        if one.head[0] == "header"
+    )
+    steer = {name.replace("_", "-") for name in Steer.__struct_fields__ if name not in UNTOLD}
+    assert asked == {f"x-tiergate-{name}" for name in steer}
+    source = (ROOT / "gateway/reply.py").read_text("utf-8")
+    assert told == set(re.findall(r'b"((?:x-|request-id|retry-after)[a-z-]*)"', source))
+
+
+def test_every_style_of_effort_is_listed() -> None:
+    rows = pages.table("style", "routing.md").rows
+    found = {(pages.codes(row[1])[0], pages.codes(row[0])[0]) for row in rows}
+    assert found == {(name, style) for name, styles in STYLES.items() for style in styles}
+
+
+def test_every_event_of_the_log_is_listed() -> None:
+    sources = "\n".join(file.read_text("utf-8") for file in ROOT.glob("gateway/**/*.py"))
+    rows = pages.table("event", "operating.md").rows
+    found = set(re.findall(r'\b_?log\(\s*"(\w+)"', sources))
+    assert {pages.codes(row[0])[0] for row in rows} == found
+
+
+def test_reserved_variables_are_told() -> None:
+    """But for the one that nothing reads yet."""
+    rows = pages.table("variable", "operating.md").rows
+    told = {name for row in rows for name in pages.codes(row[0])}
+    assert {f"TIERGATE_{name.upper()}" for name in RESERVED - {"admin_key"}} <= told
+
+
+@pytest.mark.parametrize("page", pages.DOCUMENTS, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """To a file that is there, and to a heading that it has."""
+    for link in pages.links(page):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), link
+        assert not anchor or anchor in pages.anchors(there), link
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    linked = set(pages.links(ROOT / "README.md"))
+    assert {f"docs/{page.name}" for page in ROOT.glob("docs/*.md")} <= linked

@@ -1,0 +1,80 @@
+"""Claude Code as people run it: the unmodified program, with a home and a folder of its own."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.core import jsonio
+
+_INSTALLED = Path(__file__).parents[2] / ".tools/clients/node_modules/.bin/claude"
+_NAMED = os.environ.get("TIERGATE_CLAUDE", "")
+"""Read before the environment is emptied."""
+PATIENCE = 60.0
+"""Seconds after which a run has failed."""
+QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_ERROR_REPORTING": "1",
+    "DISABLE_TELEMETRY": "1",
+}
+"""Nothing is asked of any other host."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one run said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, object]]:
+        """Its output, where it was asked for JSON."""
+        return [jsonio.loads(line.encode()) for line in self.out.splitlines() if line]
+
+    @property
+    def result(self) -> dict[str, object]:
+        return self.lines[-1]
+
+
+class Claude:
+    """Claude Code, pointed at a gateway by its environment alone."""
+
+    def __init__(self, folder: Path, url: str, key: str, **environ: str) -> None:
+        self._program = program()
+        self.home, self.work = folder / "home", folder / "work"
+        self.home.mkdir(parents=True)
+        self.work.mkdir()
+        self._environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "ANTHROPIC_BASE_URL": url,
+            "ANTHROPIC_AUTH_TOKEN": key,
+            **QUIET,
+            **environ,
+        }
+
+    def ask(self, prompt: str, *flags: str, **environ: str) -> Said:
+        """One run of `claude -p`; an empty variable is taken out."""
+        given = {name: value for name, value in (self._environ | environ).items() if value}
+        ran = subprocess.run(
+            [self._program, "-p", prompt, *flags],
+            cwd=self.work, env=given, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        return Said(ran.returncode, ran.stdout, ran.stderr)
+
+
+def program() -> str:
+    """Where the program is; skips the test where it is not."""
+    found = shutil.which(_NAMED or _INSTALLED)
+    if found is None:
+        named = f"TIERGATE_CLAUDE is {_NAMED}" if _NAMED else "Claude Code is not installed"
+        pytest.skip(f"{named}: `make clients` installs it (needs npm)")
+    return found

@@ -1,0 +1,73 @@
+"""A program of its own beside the tests, which does not outlive them."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.e2e.upstream import PATIENCE
+
+_KEEP = """
+"$@" >"$0.out" 2>"$0.err" &
+echo "$!"
+read -r _
+kill -KILL "$!" 2>/dev/null
+wait
+"""
+"""A shell that kills its child when its own standard input ends: also after a SIGKILL of the tests."""
+
+
+class Child:
+    """A running program that writes into `stem`.out and `stem`.err."""
+
+    def __init__(self, command: Sequence[str], stem: Path, **environ: str) -> None:
+        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self._stem = stem
+        for end in (".out", ".err"):
+            stem.with_suffix(end).touch()
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", _KEEP, str(stem), *command],
+            env={**keep, **environ}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            start_new_session=True, text=True,
+        )  # fmt: skip
+        assert self._shell.stdout is not None
+        self.pid = int(self._shell.stdout.readline())
+
+    @property
+    def out(self) -> str:
+        return self._stem.with_suffix(".out").read_text()
+
+    @property
+    def err(self) -> str:
+        return self._stem.with_suffix(".err").read_text()
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    @property
+    def sockets(self) -> int:
+        """Files that it has open; sockets are most of them."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208 - names are enough
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory in use."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+    def stop(self) -> None:
+        """Kill it, if it still runs."""
+        self._shell.communicate()
+        self._shell.wait()
+
+
+def until[T](tell: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+    """What is told once it is true; a failure when that takes too long."""
+    deadline = time.monotonic() + seconds
+    while not (told := tell()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.005)
+    return told

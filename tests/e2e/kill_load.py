@@ -1,0 +1,70 @@
+"""Load: many clients at once, each with one call after another, whole and streamed, two dialects."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+import httpx
+
+PATIENCE = 30.0
+_ENDS = (b"data: [DONE]\n\n", b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+
+
+@dataclass
+class Load:
+    """What clients saw, by the marker of each call."""
+
+    url: str
+    seed: str
+    whole: set[str] = field(default_factory=set)
+    """Calls whose answer came whole."""
+    broken: set[str] = field(default_factory=set)
+    """Calls that were cut: the gateway was gone before or within the answer."""
+    wrong: list[str] = field(default_factory=list)
+    """What should not be, whatever is killed."""
+    stopped: bool = False
+
+    async def run(self, clients: int) -> None:
+        """Call until `stopped`; each client ends the call that it is in."""
+        await asyncio.gather(*(self._client(number) for number in range(clients)))
+
+    async def _client(self, number: int) -> None:
+        chance = random.Random(f"{self.seed} {number}")
+        async with httpx.AsyncClient(
+            base_url=self.url,
+            timeout=PATIENCE,
+            trust_env=False,
+            verify=False,  # noqa: S501 - plain HTTP, and certificates take long to read
+        ) as client:
+            count = 0
+            while not self.stopped:
+                count += 1
+                marker = f"k{number}-{count}"
+                try:
+                    if await self._call(client, marker, chance):
+                        self.whole.add(marker)
+                        continue
+                except httpx.TransportError:
+                    pass
+                self.broken.add(marker)
+                await asyncio.sleep(0.02)  # where nobody listens, no busy loop
+
+    async def _call(self, client: httpx.AsyncClient, marker: str, chance: random.Random) -> bool:
+        lab, path = chance.choice((("acme", "chat/completions"), ("claude", "messages")))
+        stream = chance.random() < 0.6
+        body = {
+            "model": f"{lab}/smart",
+            "max_tokens": 500,
+            "stream": stream,
+            "messages": [{"role": "user", "content": marker}],
+        }
+        # A connection of its own at times: a worker that has come later gets its share.
+        ways = {"connection": "close"} if chance.random() < 0.3 else {}
+        headers = {"x-tiergate-tags": marker, "anthropic-version": "2023-06-01", **ways}
+        answer = await client.post(f"/v1/{path}", json=body, headers=headers)
+        if answer.status_code != 200:
+            self.wrong.append(f"{marker}: status {answer.status_code}: {answer.text[:200]}")
+            return False
+        if stream and not answer.content.endswith(_ENDS):
+            self.wrong.append(f"{marker}: an answer without its end: ...{answer.text[-100:]}")
+        return True

@@ -1,0 +1,179 @@
+"""A provider in a process of its own, which outlives every gateway and bills on its own count.
+
+Run as `python -m tests.e2e.kill_provider BILL SEED`; it says its address. It speaks both dialects,
+takes its time, and has a line in the file BILL before the first byte of each answer: from then on
+the call costs, whether or not anybody is left to hear it.
+"""
+
+import asyncio
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.core import jsonio
+
+
+class Bill(msgspec.Struct, frozen=True):
+    """What one answer cost, in tokens."""
+
+    marker: str
+    """What the client wrote into its prompt."""
+    input: int
+    """Fresh ones."""
+    cached: int
+    output: int
+
+
+def bills(file: Path) -> list[Bill]:
+    """All that was billed."""
+    return [msgspec.convert(jsonio.loads(line), Bill) for line in file.read_bytes().splitlines()]
+
+
+def drawn(marker: str, seed: str) -> tuple[Bill, random.Random]:
+    """The bill of a call, the same for the same seed, and what its pace is drawn from."""
+    chance = random.Random(f"{seed} {marker}")
+    draw = chance.randrange
+    return Bill(marker, draw(1, 500), draw(0, 300), draw(1, 200)), chance
+
+
+def chat(bill: Bill) -> dict[str, Any]:
+    prompt = bill.input + bill.cached
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": bill.output,
+        "total_tokens": prompt + bill.output,
+        "prompt_tokens_details": {"cached_tokens": bill.cached},
+    }
+
+
+def messages(bill: Bill, output: int | None = None) -> dict[str, Any]:
+    return {
+        "input_tokens": bill.input,
+        "cache_read_input_tokens": bill.cached,
+        "output_tokens": bill.output if output is None else output,
+    }
+
+
+def whole(path: str, bill: Bill) -> bytes:
+    if path.startswith("/chat"):
+        said = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "Hi."},
+        }
+        told: dict[str, Any] = {
+            "id": "c-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": "m",
+            "choices": [said],
+            "usage": chat(bill),
+        }
+    else:
+        text = {"type": "text", "text": "Hi."}
+        told = {
+            "id": "m-1",
+            "type": "message",
+            "role": "assistant",
+            "model": "m",
+            "content": [text],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": messages(bill),
+        }
+    return jsonio.dumps(told)
+
+
+def frames(path: str, bill: Bill) -> list[bytes]:
+    if path.startswith("/chat"):
+        head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+
+        def data(choices: list[dict[str, Any]], **more: Any) -> bytes:
+            return b"data: " + jsonio.dumps({**head, "choices": choices, **more}) + b"\n\n"
+
+        words = [
+            data([{"index": 0, "delta": {"content": f"w{at} "}, "finish_reason": None}])
+            for at in range(6)
+        ]
+        end = data([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        return [*words, end, data([], usage=chat(bill)), b"data: [DONE]\n\n"]
+
+    def event(kind: str, **more: Any) -> bytes:
+        return f"event: {kind}\ndata: ".encode() + jsonio.dumps({"type": kind, **more}) + b"\n\n"
+
+    message: dict[str, Any] = {
+        "id": "m-1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+    }
+    words = [
+        event("content_block_delta", index=0, delta={"type": "text_delta", "text": f"w{at} "})
+        for at in range(6)
+    ]
+    return [
+        event("message_start", message={**message, "usage": messages(bill, 1)}),
+        event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        *words,
+        event("content_block_stop", index=0),
+        event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": bill.output}),
+        event("message_stop"),
+    ]  # fmt: skip
+
+
+async def answer(path: str, body: bytes, book: int, seed: str) -> AsyncIterator[bytes]:
+    """The bytes of one answer, in their time; billed before the first."""
+    asked = jsonio.loads(body)
+    bill, chance = drawn(asked["messages"][0]["content"], seed)
+    await asyncio.sleep(chance.uniform(0, 0.05))
+    os.write(book, jsonio.dumps(bill) + b"\n")
+    if not asked.get("stream"):
+        data = whole(path, bill)
+        yield (
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+            % len(data)
+        )
+        await asyncio.sleep(chance.uniform(0, 0.05))
+        yield data
+        return
+    yield b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    for data in frames(path, bill):
+        yield b"%x\r\n%b\r\n" % (len(data), data)
+        await asyncio.sleep(chance.uniform(0, 0.03))
+    yield b"0\r\n\r\n"
+
+
+async def serve(book: int, seed: str) -> None:
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                line, *lines = head.decode("latin-1").split("\r\n")
+                length = next(int(one[15:]) for one in lines if one.startswith("content-length:"))
+                async for data in answer(
+                    line.split()[1], await reader.readexactly(length), book, seed
+                ):
+                    writer.write(data)
+                    await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the gateway was killed, or has closed what it did not need
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connection, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    print(f"http://127.0.0.1:{port}", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    asyncio.run(serve(os.open(sys.argv[1], flags, 0o600), sys.argv[2]))

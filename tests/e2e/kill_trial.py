@@ -1,0 +1,270 @@
+"""The trial: a gateway with two workers is killed again and again under load, then audited.
+
+`python -m tests.e2e.kill_trial KILLS [SEED]` is the long form; it prints what it found.
+"""
+
+import asyncio
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gateway.core import jsonio
+from gateway.ledger import journal
+from tests.e2e.kill_audit import RATES, Books, audit, books, store
+from tests.e2e.kill_load import PATIENCE, Load
+from tests.e2e.kill_provider import Bill, bills
+
+ROOT = Path(__file__).parents[2]
+WORKERS = 2
+KINDS = ("one", "both", "supervisor", "all")
+"""Who is killed: a worker, both workers, the supervisor alone, or all three."""
+
+
+@dataclass
+class Found:
+    """What a trial found."""
+
+    load: Load
+    billed: list[Bill]
+    books: Books
+    kills: Counter[str]
+    wrong: list[str]
+    """Disagreements, one a line."""
+
+    @property
+    def states(self) -> Counter[str]:
+        """Final rows by their state."""
+        return Counter(row.state for rows in self.books.finals.values() for row in rows)
+
+
+class Gateway:
+    """`tiergate serve --workers 2` on one port and one data folder, started again when killed."""
+
+    def __init__(self, folder: Path, provider: str) -> None:
+        self.folder = folder
+        self.ledger = folder / "data" / "ledger"
+        self.killed: set[int] = set()
+        """Workers that were killed."""
+        self.config = folder / "gateway.yaml"
+        self.config.write_bytes(jsonio.dumps(_config(provider)))
+        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self.environ = {**keep, "PYTHONPATH": str(ROOT), "TIERGATE_DATA": str(folder / "data")}
+        self.command = ["--config", str(self.config)]
+        self._log = (folder / "log").open("ab")
+        self._process: subprocess.Popen[str] | None = None
+        self._read = 0
+        self.port = 0
+
+    def start(self) -> str:
+        """Start; the address. Where old workers still listen, it is tried again."""
+        end = time.monotonic() + PATIENCE
+        command = [
+            sys.executable,
+            "-m",
+            "gateway",
+            *self.command,
+            "serve",
+            "--workers",
+            str(WORKERS),
+        ]
+        while time.monotonic() < end:
+            self._read = (self.folder / "log").stat().st_size
+            self._process = subprocess.Popen(
+                [*command, "--port", str(self.port)],
+                env=self.environ, stdout=subprocess.PIPE, stderr=self._log, text=True,
+            )  # fmt: skip
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
+                if found := re.search(r" on http://127\.0\.0\.1:(\d+) ", line):
+                    self.port = int(found[1])
+                if line.startswith("  curl "):
+                    return f"http://127.0.0.1:{self.port}"
+            self._process.wait()
+            self._process.stdout.close()
+        raise TimeoutError(f"it does not start: {self.log()}")
+
+    def log(self) -> str:
+        """What the running one has logged."""
+        return (self.folder / "log").read_text()[self._read :]
+
+    def workers(self) -> list[int]:
+        """The workers that are alive, as the supervisor tells it."""
+        alive: dict[int, None] = {}
+        for line in self.log().splitlines():
+            row: Any = jsonio.loads(line.encode()) if line.startswith("{") else {}
+            if row.get("event") == "worker" and row.get("text") == "started":
+                alive[row["pid"]] = None
+            elif row.get("event") == "worker":
+                alive.pop(row["pid"], None)
+        return list(alive)
+
+    def kill(self, *pids: int) -> None:
+        """SIGKILL to workers."""
+        for pid in pids:
+            self.killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    def kill_supervisor(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        self._process.terminate()
+        status = self._process.wait(PATIENCE)
+        self._process.stdout.close()
+        return status
+
+    def close(self) -> None:
+        """End what still runs."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill_supervisor()
+        self._log.close()
+
+    def segments(self, pid: int) -> list[Path]:
+        """The journal of one worker."""
+        return [path for path in journal.segments(self.ledger) if f"-{pid}-" in path.name]
+
+    def writes(self, pid: int) -> bool:
+        """Whether a worker serves: its journal has rows."""
+        return any(path.stat().st_size for path in self.segments(pid))
+
+    def ended(self, pid: int) -> bool:
+        """Whether a worker has stopped in good order: its journal is finished, or none is left."""
+        data = [path.read_bytes() for path in self.segments(pid)]
+        return all(one.endswith(journal.CLOSED) for one in data)
+
+
+def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> Found:
+    """Kill a gateway under load, once for each of `kinds`, and compare all that is known."""
+    book = folder / "bill"
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.kill_provider", str(book), seed],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    ) as provider:  # fmt: skip
+        assert provider.stdout is not None
+        gateway = Gateway(folder, provider.stdout.readline().strip())
+        try:
+            load = Load(gateway.start(), seed)
+            kills = asyncio.run(_kills(gateway, load, kinds, random.Random(seed), clients))
+            wrong = _last(gateway)
+            read = books(gateway.ledger)
+            billed = bills(book)
+            wrong += audit(billed, load, read, gateway.killed)
+            wrong += store(read, gateway.command, gateway.environ)
+        finally:
+            gateway.close()
+            provider.kill()
+    return Found(load, billed, read, kills, wrong)
+
+
+async def _kills(
+    gateway: Gateway, load: Load, kinds: list[str], chance: random.Random, clients: int
+) -> Counter[str]:
+    clients_at_work = asyncio.create_task(load.run(clients))
+    done: Counter[str] = Counter()
+    try:
+        for kind in kinds:
+            workers = gateway.workers()
+            await _until(partial(_all, gateway.writes, workers), f"{workers} serve")
+            await _until(partial(_more, load, len(load.whole) + clients), "clients are at work")
+            await asyncio.sleep(chance.uniform(0.1, 0.6))
+            await asyncio.to_thread(_kill, gateway, kind, chance)
+            done[kind] += 1
+            enough = len(load.whole) + clients
+            await _until(partial(_more, load, enough), "clients go on")
+            if kind == "supervisor":
+                await _until(partial(_all, gateway.ended, workers), "no orphan serves")
+            await _until(lambda: len(gateway.workers()) == WORKERS, "as many workers as before")
+        await _until(partial(_all, gateway.writes, gateway.workers()), "the last ones serve")
+    finally:
+        load.stopped = True
+        await clients_at_work
+    return done
+
+
+def _kill(gateway: Gateway, kind: str, chance: random.Random) -> None:
+    workers = gateway.workers()
+    if kind == "one":
+        gateway.kill(chance.choice(workers))
+    if kind in ("both", "all"):
+        gateway.kill(*workers)
+    if kind in ("supervisor", "all"):
+        gateway.kill_supervisor()
+        gateway.start()
+
+
+def _last(gateway: Gateway) -> list[str]:
+    """A stop and a last restart: what then is still open stays open for ever."""
+    wrong = [] if gateway.stop() == 0 else ["it did not stop in good order"]
+    gateway.start()
+    wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
+    log = (gateway.folder / "log").read_text()
+    return wrong + [line for line in log.splitlines() if "Traceback" in line or '"bug"' in line]
+
+
+def _all(true: Callable[[int], bool], pids: list[int]) -> bool:
+    return all(map(true, pids))
+
+
+def _more(load: Load, count: int) -> bool:
+    return len(load.whole) > count
+
+
+async def _until(true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {PATIENCE:g} s")
+        await asyncio.sleep(0.02)
+
+
+def _config(provider: str) -> dict[str, Any]:
+    def at(door: dict[str, str]) -> dict[str, Any]:
+        return {"base_url": provider, "dialects": door, "auth": "none"}
+
+    lab = {tier: [{"model": "m"}] for tier in ("fast", "smart", "reasoning")}
+    return {
+        "version": 1,
+        "default": {"lab": "acme"},
+        "providers": {
+            "acme": at({"openai-chat": "/chat/completions"}),
+            "claude": at({"anthropic-messages": "/messages"}),
+        },
+        "labs": {"acme": lab, "claude": lab},
+        "models": {"m": {"price": {name: str(rate) for name, rate in RATES.items()}}},
+    }
+
+
+def main(kills: int, seed: str) -> int:
+    """Kill so many times; the exit status."""
+    kinds = [KINDS[at % len(KINDS)] for at in range(kills)]
+    with tempfile.TemporaryDirectory(prefix="tiergate-kill-") as folder:
+        began = time.monotonic()
+        found = trial(Path(folder), kinds, seed)
+    whole, broken = len(found.load.whole), len(found.load.broken)
+    print(f"seed {seed}: {kills} kills in {time.monotonic() - began:.0f} s: {dict(found.kills)}")
+    print(f"clients: {whole} answers came whole, {broken} calls were cut")
+    print(f"provider: {len(found.billed)} answers billed; ledger: {dict(found.states)}")
+    print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong]))
+    return 1 if found.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), *(sys.argv[2:3] or [f"{time.time_ns()}"])))

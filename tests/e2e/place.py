@@ -1,0 +1,143 @@
+"""The place where a gateway looks for Redis: the real one, another program, or nothing."""
+
+import random
+import selectors
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+import redis
+
+from tests.e2e.child import Child, until
+
+type Say = Callable[[bytes], bytes]
+"""What is answered to what was read; nothing where that is empty."""
+
+_PORTS = range(20_000, 30_000)
+"""Below those that the kernel gives to outgoing connections: free again means still free."""
+
+
+class Place:
+    """A port of loopback at which a Redis runs, or does not."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+        self.port = _free()
+        self._server: Child | None = None
+
+    def start(self, *options: str) -> None:
+        """Run the real server here."""
+        fixed = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
+        command = [self._program, *fixed, "--save", "", *options]
+        self._server = Child(command, self._folder / f"redis-{self.port}")
+        until(self._answers, f"a server at {self.port}")
+
+    def start_again(self) -> None:
+        """Run the real server here, where it does not run."""
+        if self._server is None:
+            self.start()
+
+    def kill(self) -> None:
+        """SIGKILL: it closes nothing in good order."""
+        if self._server is not None:
+            self._server.signal(signal.SIGKILL)
+            self._server.stop()
+            self._server = None
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Its kernel takes connections and data, and nobody answers."""
+        assert self._server is not None
+        self._server.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._server.signal(signal.SIGCONT)
+
+    def admin(self, password: str | None = None) -> redis.Redis:
+        """A client of the tests' own; the caller closes it."""
+        return redis.Redis(port=self.port, password=password, socket_timeout=20)
+
+    @contextmanager
+    def instead(self, say: Say, greeting: bytes = b"") -> Iterator[None]:
+        """Another program; with a greeting it says that to whoever comes, and closes."""
+        self.kill()
+        with Other(self.port, say, greeting):
+            yield
+
+    @contextmanager
+    def vanishing(self) -> Iterator[None]:
+        """Nobody takes connections: what asks for one is dropped without a word."""
+        self.kill()
+        with ExitStack() as held:
+            held.enter_context(socket.create_server(("127.0.0.1", self.port), backlog=0))
+            for _ in range(4):  # fill its queue
+                waiting = held.enter_context(closing(socket.socket()))
+                waiting.setblocking(False)
+                with suppress(BlockingIOError):
+                    waiting.connect(("127.0.0.1", self.port))
+            yield
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as dialled:
+            dialled.sendall(b"PING\r\n")
+            return dialled.recv(64).startswith((b"+PONG", b"-NOAUTH"))
+        return False
+
+
+class Other:
+    """A program that listens at a port and is no Redis."""
+
+    def __init__(self, port: int, say: Say, greeting: bytes) -> None:
+        self._tell, self._greeting = say, greeting
+        self._listening = socket.create_server(("127.0.0.1", port), backlog=512)
+        self._wake, self._end = socket.socketpair()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._wake.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as seen, ExitStack() as held:
+            for given in (self._listening, self._end):
+                held.enter_context(given)
+                seen.register(given, selectors.EVENT_READ, given)
+            while True:
+                for ready, _ in seen.select():
+                    end: socket.socket = ready.data
+                    if end is self._end:
+                        return
+                    if end is self._listening:
+                        came = held.enter_context(end.accept()[0])
+                        if self._greeting:
+                            came.sendall(self._greeting)
+                            came.close()
+                        else:
+                            seen.register(came, selectors.EVENT_READ, came)
+                    elif not self._say(end):
+                        seen.unregister(end)
+                        end.close()
+
+    def _say(self, end: socket.socket) -> bool:
+        """Answer one read; tell whether the connection is still open."""
+        with suppress(OSError):
+            if data := end.recv(65536):
+                end.sendall(self._tell(data))
+                return True
+        return False
+
+
+def _free() -> int:
+    chance = random.SystemRandom()
+    while True:
+        port = chance.choice(_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

@@ -1,0 +1,136 @@
+"""A gateway as a user starts it, in a process of its own, and one client of it."""
+
+import http.client
+import re
+import select
+import socket
+import sys
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from gateway.core import jsonio
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import PATIENCE, Answer, Request, whole
+from tests.e2e.world import chat, config
+
+CANARY = "canary-in-a-prompt"
+_HEADERS = {"content-type": "application/json"}
+_ROOT = str(Path(__file__).parents[2])
+
+
+@dataclass(frozen=True)
+class Told:
+    """How one request was answered."""
+
+    cache: str
+    seconds: float
+
+
+def said(text: str) -> Answer:
+    """What the provider answers to a prompt: no two prompts have the same answer."""
+    return whole(f"You said: {text}")
+
+
+def echo(request: Request) -> Answer:
+    return said(request.json["messages"][-1]["content"])
+
+
+def expected(text: str) -> bytes:
+    """The bytes of the answer to a prompt."""
+    piece = said(text).pieces[0]
+    assert piece is not None
+    return piece
+
+
+class Served:
+    """`tiergate serve` with a REDIS_URL."""
+
+    def __init__(self, folder: Path, upstream: str, redis_url: str) -> None:
+        value = config(upstream)
+        value["cache"] = {"ttl": "1h"}
+        folder.mkdir()
+        file = folder / "gateway.yaml"
+        file.write_bytes(jsonio.dumps(value))
+        command = [sys.executable, "-m", "gateway", "--config", str(file), "serve", "--port", "0"]
+        data = str(folder / "data")
+        self.child = Child(
+            command, folder / "gateway", PYTHONPATH=_ROOT, PYTHONUNBUFFERED="1",
+            TIERGATE_DATA=data, REDIS_URL=redis_url,
+        )  # fmt: skip
+        self._number = count()
+        self._run = folder.name
+        self._clients: list[http.client.HTTPConnection] = []
+        self._own = threading.local()
+
+    @cached_property
+    def port(self) -> int:
+        """Where it listens, once it does."""
+        pattern = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
+        match = until(lambda: pattern.search(self.child.out), f"listening: {self.child.err}")
+        assert match is not None
+        return int(match[1])
+
+    def ask(self, text: str) -> Told:
+        """Ask on a connection of this thread, with the answer checked to the last byte."""
+        client: http.client.HTTPConnection | None = getattr(self._own, "client", None)
+        if client is None:
+            client = http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)
+            self._own.client = client
+            self._clients.append(client)
+        body = jsonio.dumps(chat(text))
+        started = time.perf_counter()
+        client.request("POST", "/v1/chat/completions", body, _HEADERS)
+        reply = client.getresponse()
+        data = reply.read()
+        seconds = time.perf_counter() - started
+        assert (reply.status, data) == (200, expected(text)), (reply.status, data[:300])
+        return Told(reply.headers["x-tiergate-cache"], seconds)
+
+    def leave(self, text: str, seconds: float) -> bool:
+        """Ask, and leave after a time; tell whether that was before the answer."""
+        body = jsonio.dumps(chat(text))
+        head = (
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n"
+        )
+        with closing(socket.create_connection(("127.0.0.1", self.port), PATIENCE)) as connection:
+            connection.sendall(head.encode() + body)
+            return not select.select([connection], [], [], seconds)[0]
+
+    def fresh(self) -> str:
+        """A prompt that nobody has sent before."""
+        return f"{CANARY} {self._run} {next(self._number)}"
+
+    def misses(self, number: int) -> list[float]:
+        """Seconds of some requests that were never made before."""
+        told = [self.ask(self.fresh()) for _ in range(number)]
+        assert {each.cache for each in told} == {"miss"}
+        return [each.seconds for each in told]
+
+    def known(self, seconds: float = PATIENCE) -> str:
+        """A prompt whose answer is in the cache; within `seconds` of Redis being there."""
+        text = self.fresh()
+        until(lambda: self.ask(text).cache == "hit", f"a hit; {self.child.err}", seconds)
+        return text
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The log so far."""
+        return [jsonio.loads(line.encode()) for line in self.child.err.splitlines()]
+
+    def notes(self) -> list[str]:
+        """What it has said of Redis so far; it has said nothing else but of the cache."""
+        rows = self.rows()
+        assert {row["event"] for row in rows} <= {"redis", "cache"}, rows
+        return [row["text"] for row in rows if row["event"] == "redis"]
+
+    def stop(self) -> None:
+        """End it, and the client."""
+        for client in self._clients:
+            client.close()
+        self.child.stop()

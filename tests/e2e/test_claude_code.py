@@ -1,0 +1,461 @@
+"""Claude Code on the gateway: the unmodified program, and what was said on both sides of it."""
+
+import gzip
+import hashlib
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.entry import Entry
+from gateway.local.model import Absent, find
+from tests.e2e.agent import Claude, program
+from tests.e2e.messages import Block, error, event, frames, reply, stream, text, thinking, tool
+from tests.e2e.tap import Exchange, Tap
+from tests.e2e.upstream import SSE, Answer, Request, Upstream, failing
+from tests.e2e.world import Config, Loop, Make, World
+
+KEY = "tg-key-of-a-person"
+KEYS = {"TIERGATE_KEYS": f"person={hashlib.sha256(KEY.encode()).hexdigest()}"}
+HELLO = "Say hello to me please."
+EFFORTS = ["low", "medium", "high"]
+JSON = ("--output-format", "json")
+COST = Decimal("0.015036")
+"""12 x 3 + 40,000 x 0.3 + 100 x 3.75 + 200 x 6.375 + 90 x 15 USD per million tokens."""
+
+
+def lab(value: Config) -> None:
+    """A lab of three Claudes as they are now, and one whose model is older."""
+    styles = {
+        "claude-haiku-9": ("anthropic", ["none", *EFFORTS]),
+        "claude-sonnet-9": ("anthropic-between-tools", ["none", *EFFORTS]),
+        "claude-opus-9": ("anthropic-always", EFFORTS),
+        "claude-old-9": ("anthropic-budget", ["none", *EFFORTS]),
+    }
+    value["providers"]["claude"] = {
+        "base_url": value["providers"]["acme"]["base_url"].replace("acme", "claude"),
+        "dialects": {"anthropic-messages": "/v1/messages"},
+        "auth": "x-api-key",
+        "accounts": {"main": "sk-ant-never-shown"},
+    }
+    value["labs"]["claude"] = {
+        "fast": [{"model": "claude-haiku-9", "effort": "none"}],
+        "smart": [{"model": "claude-sonnet-9", "effort": "low"}],
+        "reasoning": [{"model": "claude-opus-9", "effort": "high"}],
+    }
+    older = {"model": "claude-old-9", "provider": "claude", "effort": "low"}
+    value["labs"]["older"] = {"smart": [older]}
+    written = {"cache_write": 3.75, "cache_write_by": {"5m": 3.75, "1h": 6.375}}
+    price = {"input": 3, "cache_read": 0.3, **written, "output": 15}
+    value["models"] |= {
+        model: {"price": price, "tools": True, "effort": {"style": style, "accepts": accepts}}
+        for model, (style, accepts) in styles.items()
+    }
+
+
+def local(value: Config) -> None:
+    """The real model of this machine alone, asked at its own door of this dialect."""
+    value["providers"] = {
+        "local": {
+            "dialects": {"anthropic-messages": "/v1/messages"},
+            "auth": "none",
+            "command": ["{python}", "-m", "gateway.local", "--port", "0", "--threads", "1"],
+        }
+    }
+    value["labs"] = {"local": {"smart": [{"model": "smollm2-135m"}]}}
+    value["models"] = {"smollm2-135m": {"context": 4096, "price": {"input": 0, "output": 0}}}
+    value["default"] = {"lab": "local", "tier": "smart"}
+    del value["aliases"]
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    program()
+
+
+@pytest.fixture
+def change() -> Any:
+    return lab
+
+
+@pytest.fixture
+def world(make: Make, change: Any) -> World:
+    return make(change, **KEYS)
+
+
+@pytest.fixture
+def tap(loop: Loop, world: World) -> Iterator[Tap]:
+    tap = Tap(loop, world.port)
+    yield tap
+    tap.close()
+
+
+@pytest.fixture
+def claude(tap: Tap, tmp_path: Path) -> Claude:
+    return Claude(tmp_path / "claude", tap.url, KEY)
+
+
+def served(tap: Tap, upstream: Upstream) -> list[Exchange]:
+    """All that Claude Code asked: each was served, by an upstream call that differs in its model.
+
+    Where the tier's settings had to change more, the test says so itself.
+    """
+    asked = tap.exchanges()
+    assert {(it.request.method, it.request.path, it.status) for it in asked} == {
+        ("POST", "/v1/messages?beta=true", 200)
+    }
+    assert len(asked) == len(upstream.requests)
+    for mine, theirs in zip(asked, upstream.requests, strict=True):
+        names = (mine.request.json["model"], theirs.json["model"])
+        was, now = (f'{{"model":"{name}",'.encode() for name in names)
+        assert mine.request.body.startswith(was)
+        assert theirs.body == now + mine.request.body[len(was) :]
+        assert theirs.path == "/claude/v1/messages?beta=true"
+    return asked
+
+
+def settled(world: World, calls: int) -> list[Entry]:
+    """The rows of the ledger: one final row a call, with what was used to the last token."""
+    entries = world.entries()
+    assert len(entries) == calls
+    for entry in entries:
+        used = (entry.input, entry.cache_read, entry.cache_write, entry.output, entry.reasoning)
+        assert used == (12, 40_000, 300, 70, 20)
+        assert (entry.state, entry.cost, entry.key) == ("settled", COST, "person")
+    return entries
+
+
+@pytest.mark.parametrize("form", ["text", "json", "stream-json"])
+@pytest.mark.parametrize(
+    ("asked", "model"),
+    [
+        ("claude-auto", "claude-haiku-9"),
+        ("claude-opus-9", "claude-opus-9"),
+        ("smart", "claude-sonnet-9"),
+        ("opus", "claude-opus-9"),
+    ],
+)
+def test_an_answer(
+    claude: Claude, tap: Tap, world: World, upstream: Upstream, asked: str, model: str, form: str
+) -> None:
+    """A tier, a name, and an alias that Claude Code itself knows; nothing but the model changes."""
+    upstream.on("/claude", reply(thinking("A greeting.", "c2lnbg+/=="), text("Hello, you there.")))
+    verbose = ("--verbose",) if form == "stream-json" else ()
+    said = claude.ask(HELLO, "--output-format", form, *verbose, ANTHROPIC_MODEL=asked)
+    assert said.code == 0, said.err
+    if form == "text":
+        assert said.out == "Hello, you there.\n"
+    else:
+        assert (said.result["result"], said.result["is_error"]) == ("Hello, you there.", False)
+    (exchange,) = served(tap, upstream)
+    assert exchange.body == b"".join(frames(*_hello()))
+    (entry,) = settled(world, 1)
+    assert entry.model == model
+
+
+def _hello() -> tuple[Block, ...]:
+    return thinking("A greeting.", "c2lnbg+/=="), text("Hello, you there.")
+
+
+def test_headers(claude: Claude, tap: Tap, upstream: Upstream) -> None:
+    """Betas, version and session go on; the person's key does not."""
+    upstream.on("/claude", reply(text("Hello.")))
+    claude.ask(HELLO, ANTHROPIC_MODEL="smart")
+    mine, theirs = tap.exchanges()[0].request, upstream.requests[0]
+    assert mine.header("authorization") == f"Bearer {KEY}"
+    assert theirs.header("authorization") is None
+    assert theirs.header("x-api-key") == "sk-ant-never-shown"
+    assert KEY not in repr(theirs.headers)
+    for name in ("anthropic-beta", "anthropic-version", "x-claude-code-session-id"):
+        assert theirs.header(name) == mine.header(name) != ""
+    assert "claude-code-" in (theirs.header("anthropic-beta") or "")
+
+
+def script(claude: Claude) -> list[Any]:
+    """A turn that writes a file, reads it, counts its bytes, and ends."""
+    file = str(claude.work / "note.txt")
+    return [
+        reply(thinking("First I write.", "YQ+/=="), tool("toolu_1", "Write", file_path=file, content="forty-two é\n")),
+        reply(thinking("Then I read.", "Yg=="), tool("toolu_2", "Read", file_path=file)),
+        reply(tool("toolu_3", "Bash", command="wc -c <note.txt >size.txt; cat size.txt", description="Count")),
+        reply(text("All is done.")),
+    ]  # fmt: skip
+
+
+def test_a_loop_of_tools(claude: Claude, tap: Tap, world: World, upstream: Upstream) -> None:
+    """Tools are run for real; thinking comes back signed as it was; the model stays the same."""
+    upstream.on("/claude", *script(claude))
+    allowed = ("--allowedTools", "Write,Read,Bash")
+    said = claude.ask("Keep a note.", *JSON, *allowed, ANTHROPIC_MODEL="claude-auto")
+    assert (said.result["result"], said.result["num_turns"]) == ("All is done.", 4)
+    assert (claude.work / "note.txt").read_text() == "forty-two é\n"
+    assert (claude.work / "size.txt").read_text() == "13\n"
+    served(tap, upstream)
+    last = upstream.requests[-1].body
+    assert b'"signature":"YQ+/=="' in last
+    assert b'"signature":"Yg=="' in last
+    results = [block for message in jsonio.loads(last)["messages"] for block in _results(message)]
+    assert [block["tool_use_id"] for block in results] == ["toolu_1", "toolu_2", "toolu_3"]
+    assert "13" in str(results[2]["content"])
+    assert len({entry.model for entry in settled(world, 4)}) == 1
+
+
+def _results(message: dict[str, Any]) -> list[Block]:
+    content = message["content"] if isinstance(message["content"], list) else []
+    return [block for block in content if block["type"] == "tool_result"]
+
+
+def test_an_older_model_is_asked_in_its_own_way(
+    claude: Claude, tap: Tap, world: World, upstream: Upstream
+) -> None:
+    """It takes a budget for an effort; and where it cannot think, nothing asks to clear thoughts."""
+    upstream.on("/claude", *script(claude))
+    allowed = ("--allowedTools", "Write,Read,Bash")
+    said = claude.ask("Keep a note.", *JSON, *allowed, ANTHROPIC_MODEL="older/smart")
+    assert said.result["result"] == "All is done."
+    bodies = [request.json for request in upstream.requests]
+    budget = {"type": "enabled", "budget_tokens": 16_384, "display": "omitted"}
+    assert [body.get("thinking") for body in bodies] == [budget, budget, budget, None]
+    assert ["context_management" in body for body in bodies] == [True, True, True, False]
+    changed = {"model", "thinking", "output_config", "context_management"}
+    for mine, theirs in zip(tap.exchanges(), bodies, strict=True):
+        assert _without(mine.request.json, changed) == _without(theirs, changed)
+        assert "output_config" not in theirs
+    assert {entry.model for entry in settled(world, 4)} == {"claude-old-9"}
+
+
+def _without(body: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in names}
+
+
+def test_an_agent_within(claude: Claude, tap: Tap, world: World, upstream: Upstream) -> None:
+    """A subagent is told apart by its id, also at the provider; hints for gateways are accepted."""
+
+    def answer(request: Request) -> Answer:
+        if request.header("x-claude-code-agent-id"):
+            made = reply(text("The agent says hi."))
+        elif any(map(_results, request.json["messages"])):
+            made = reply(text("All is done."))
+        else:
+            asked = {"prompt": "Say hi.", "subagent_type": "general-purpose"}
+            call = tool("toolu_1", "Agent", description="Say hi", run_in_background=False, **asked)
+            made = reply(call)
+        assert callable(made)
+        return made(request)
+
+    upstream.on("/claude", answer)
+    hints = {"CLAUDE_CODE_GATEWAY_HINT_HEADERS": "1", "ANTHROPIC_MODEL": "claude-auto"}
+    said = claude.ask("Use an agent.", *JSON, "--allowedTools", "Agent", **hints)
+    assert said.result["result"] == "All is done."
+    asked = served(tap, upstream)
+    agents = [it.request.header("x-claude-code-agent-id") for it in asked]
+    assert [agent is not None for agent in agents] == [False, True, False]
+    assert [it.header("x-claude-code-agent-id") for it in upstream.requests] == agents
+    kinds = [it.request.header("x-claude-code-request-class") for it in asked]
+    assert kinds == ["main", "subagent", "main"]
+    settled(world, 3)
+
+
+def test_counting(claude: Claude, tap: Tap, world: World, upstream: Upstream) -> None:
+    """`/context` counts the parts of a prompt: nothing is billed."""
+    upstream.on("/claude/v1/messages/count_tokens", Answer(pieces=(b'{"input_tokens":1234}',), length=21))  # fmt: skip
+    said = claude.ask("/context", ANTHROPIC_MODEL="claude-auto")
+    assert "1.2k" in said.out
+    asked = tap.exchanges()
+    assert {(it.request.path, it.status) for it in asked} == {
+        ("/v1/messages/count_tokens?beta=true", 200)
+    }
+    entries = world.entries()
+    assert len(entries) == len(asked) > 1
+    assert {(entry.state, entry.cost) for entry in entries} == {("settled", Decimal(0))}
+
+
+def test_it_discovers_models(claude: Claude, tap: Tap, upstream: Upstream) -> None:
+    """With its own traffic on, it looks whether the gateway is there and what it serves."""
+    upstream.on("/claude", reply(text("Hello.")))
+    discover = {"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": ""}  # fmt: skip
+    claude.ask(HELLO, ANTHROPIC_MODEL="claude-auto", **discover)
+    assert {(it.request.method, it.request.path, it.status) for it in tap.exchanges()} == {
+        ("HEAD", "/api/hello", 200),
+        ("GET", "/v1/models?limit=1000", 200),
+        ("POST", "/v1/messages?beta=true", 200),
+    }
+    kept = jsonio.loads((claude.home / ".claude/cache/gateway-models.json").read_bytes())
+    names = [model["id"] for model in kept["models"]]
+    assert names[0] == "claude-auto"
+    assert {"claude-haiku-9", "claude-sonnet-9", "claude-opus-9", "claude-old-9"} <= set(names)
+
+
+def recorded(corpus: Path) -> list[tuple[bytes, str]]:
+    """Streams of the real service that end a turn, and the text that its SDK reads in each.
+
+    Claude Code shows the text of the last block, and takes none of tools that run at the provider,
+    also without a gateway: streams with several texts or with such tools are left out.
+    """
+    with gzip.open(corpus / "oracle" / "oracle.jsonl.gz") as lines:
+        decoded = {it["id"]: it for it in map(jsonio.loads, lines)}
+    found = []
+    with gzip.open(corpus / "recorded" / "anthropic__messages.jsonl.gz") as lines:
+        for row in map(jsonio.loads, lines):
+            answer, told = row["response"], decoded.get(row["id"], {})
+            kinds = {block["type"] for block in told.get("content") or []}
+            texts = [
+                block["text"] for block in told.get("content") or [] if block["type"] == "text"
+            ]
+            if (
+                answer["body_kind"] == "sse" and answer["status"] == 200 and row["fidelity"] == "raw"
+                and told.get("finish") == "end_turn" and len(texts) == 1 and texts[0].strip()
+                and kinds <= {"text", "thinking", "redacted_thinking"}
+            ):  # fmt: skip
+                found.append((answer["body"].encode(), texts[0]))
+    return found
+
+
+def test_recordings(claude: Claude, tap: Tap, upstream: Upstream, corpus: Path) -> None:
+    """What the real service once said passes byte for byte, and Claude Code reads its text."""
+    streams = recorded(corpus)
+    assert len(streams) > 10
+    for body, said in streams:
+        upstream.on("/claude", Answer(pieces=(body,), headers=SSE))
+        got = claude.ask(HELLO, *JSON, "--no-session-persistence", ANTHROPIC_MODEL="claude-auto")
+        assert str(got.result["result"]).strip() == said.strip()
+    assert [it.body for it in served(tap, upstream)] == [body for body, _ in streams]
+
+
+ODD = "messages.1: something is odd"
+LONG = "prompt is too long: 210000 tokens > 200000 maximum"
+
+
+@pytest.mark.parametrize(
+    ("script", "told", "says", "calls"),
+    [
+        (failing(529), (529, "overloaded_error"), "overloaded", 4),
+        (failing(429), (429, "rate_limit_error"), "limiting", 4),
+        (failing(500), (502, "api_error"), "failed with HTTP 500", 4),
+        (failing(401, error("authentication_error", "no")), (502, "api_error"), "credential", 1),
+        (failing(400, error("invalid_request_error", LONG)), (400, "invalid_request_error"), "Prompt is too long", 1),
+    ],
+    ids=["529", "429", "500", "401", "too long"],
+)  # fmt: skip
+def test_errors(
+    claude: Claude, tap: Tap, world: World, upstream: Upstream,
+    script: Answer, told: tuple[int, str], says: str, calls: int,
+) -> None:  # fmt: skip
+    """One layer retries: the gateway has, so that Claude Code does not; it knows what went wrong."""
+    upstream.on("/claude", script)
+    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
+    result = said.result
+    assert (said.code, result["is_error"]) == (1, True)
+    assert (result["api_error_status"], result["api_error_type"]) == told
+    assert says in str(result["result"])
+    assert [it.status for it in tap.exchanges()] == [told[0]]
+    assert len(upstream.requests) == calls
+    entry = world.entry()
+    assert (entry.state, entry.status, entry.attempts) == ("failed", told[0], calls)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message", "says"),
+    [
+        (400, "invalid_request_error", ODD, f"API Error: 400 {ODD}"),
+        (404, "not_found_error", "model: claude-gone", "There's an issue with the selected model"),
+    ],
+)
+def test_a_rejection_reaches_it_word_for_word(
+    claude: Claude, tap: Tap, world: World, upstream: Upstream,
+    status: int, kind: str, message: str, says: str,
+) -> None:  # fmt: skip
+    """It recovers by the wording: here it tries other forms of its request, one call each."""
+    own = error(kind, message)
+    upstream.on("/claude", failing(status, own))
+    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
+    assert str(said.result["result"]).startswith(says)
+    asked = tap.exchanges()
+    assert {(it.status, it.body) for it in asked} == {(status, own)}
+    entries = world.entries()
+    assert len(entries) == len(asked) == len(upstream.requests)
+    assert {(entry.state, entry.attempts) for entry in entries} == {("failed", 1)}
+
+
+def test_a_moment_of_overload_is_not_seen(
+    claude: Claude, tap: Tap, world: World, upstream: Upstream
+) -> None:
+    upstream.on("/claude", failing(529), reply(*_hello()))
+    assert claude.ask(HELLO, ANTHROPIC_MODEL="smart").out == "Hello, you there.\n"
+    assert [it.status for it in tap.exchanges()] == [200]
+    assert [entry.attempts for entry in settled(world, 1)] == [2]
+
+
+def test_a_key_that_is_not_known(claude: Claude, tap: Tap, upstream: Upstream) -> None:
+    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart", ANTHROPIC_AUTH_TOKEN="wrong")
+    assert said.code == 1
+    assert str(said.result["result"]).startswith("Failed to authenticate. API Error: 401 This key")
+    assert {it.status for it in tap.exchanges()} == {401}
+    assert not upstream.requests
+
+
+OVERLOADED = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
+THOUGHT = frames(*_hello())[:5]
+SPOKEN = frames(text("Hello, you there."))[:5]
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        (stream(*THOUGHT, end="cut"), "upstream_truncated"),
+        (stream(*SPOKEN, end="cut"), "upstream_truncated"),
+        (stream(*SPOKEN), "upstream_truncated"),
+        (stream(*SPOKEN, OVERLOADED), "upstream_overloaded"),
+    ],
+    ids=["cut while thinking", "cut", "ended early", "overloaded"],
+)
+def test_a_stream_that_breaks_is_asked_for_again(
+    claude: Claude, tap: Tap, world: World, upstream: Upstream, script: Answer, problem: str
+) -> None:
+    """It sees an error, not an end; what it does then is its own; each call has its row."""
+    upstream.on("/claude", script, reply(*_hello()))
+    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
+    assert (said.code, said.result["is_error"]) == (0, False)
+    assert str(said.result["result"]).endswith("Hello, you there.")
+    first, second = served(tap, upstream)
+    assert b"event: error\n" in first.body
+    assert b"message_stop" not in first.body
+    assert b"event: error\n" not in second.body
+    broken, whole = world.entries()
+    assert (broken.state, broken.problem, broken.cost) == ("aborted", problem, None)
+    assert (whole.state, whole.cost) == ("settled", COST)
+
+
+@pytest.fixture
+def model() -> None:
+    try:
+        find()
+    except Absent as absent:
+        pytest.skip(f"{absent} not installed: `make test` installs it")
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("change", [local], ids=["local"])
+@pytest.mark.parametrize("asked", ["claude-auto", "smart", "claude-sonnet-9"])
+def test_a_real_model(claude: Claude, tap: Tap, world: World, asked: str) -> None:
+    """No provider and no key: the small model of this machine says a sentence of its own."""
+    small = ("--system-prompt", "Answer briefly.", "--tools", "", "--disable-slash-commands")
+    sentence = {"temperature": 0, "stop_sequences": [".", "\n"]}
+    caps = {
+        "ANTHROPIC_MODEL": asked,
+        "CLAUDE_CODE_EXTRA_BODY": jsonio.dumps(sentence).decode(),
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "200",
+    }
+    said = claude.ask("What is the capital of France?", *JSON, *small, "--max-turns", "1", **caps)
+    assert (said.code, said.result["is_error"]) == (0, False), said.out
+    assert re.search(r"[a-z]{3}", str(said.result["result"]))
+    (exchange,) = tap.exchanges()
+    assert (exchange.status, exchange.headers["x-tiergate-lab"]) == (200, "local")
+    entry = world.entry()
+    assert (entry.model, entry.state, entry.cost) == ("smollm2-135m", "settled", Decimal(0))
+    assert 100 < (entry.input or 0) + (entry.cache_read or 0) < 4096
+    assert 0 < (entry.output or 0) <= 200

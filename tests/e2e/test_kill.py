@@ -1,0 +1,19 @@
+"""kill -9 under load: what a provider has billed is on the ledger, once, and to the token."""
+
+from pathlib import Path
+
+from tests.e2e.kill_trial import trial
+
+
+def test_what_a_provider_bills_is_on_the_ledger_after_kill_9(tmp_path: Path) -> None:
+    """A worker, the supervisor, then all are killed; `make kill` is the long form.
+
+    Every billed call has one final row; what is settled agrees with the bill to the token; what is
+    not was cut by a kill; nothing that lives is closed; `tiergate costs` agrees with the journals.
+    """
+    found = trial(tmp_path, ["one", "supervisor", "all"], seed="1")
+    assert found.wrong == []
+    assert found.kills == {"one": 1, "supervisor": 1, "all": 1}
+    assert found.states.keys() == {"settled", "unknown_crash"}
+    assert found.states["settled"] >= len(found.load.whole) > 100
+    assert found.states["unknown_crash"] <= len(found.load.broken)

@@ -1,0 +1,411 @@
+"""Redis gone costs a request at most 100 ms once, then nothing, and it comes back without restart.
+
+The gateway, Redis and what stands in for it are processes and sockets as they are in production.
+Times are compared with those of the same gateway, in the same run, while Redis was well.
+TIERGATE_CHAOS=1 (make chaos-redis) makes each number ten times as large.
+"""
+
+import os
+import pickle
+import random
+import statistics
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import redis_program
+from tests.e2e.child import until
+from tests.e2e.place import Place
+from tests.e2e.served import CANARY, Served, Told, echo
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import SECRET, Loop
+
+_TIMES = 10 if "TIERGATE_CHAOS" in os.environ else 1
+_DEADLINE = 0.1
+"""Seconds that the first request may wait."""
+_STALL = 0.15
+"""Seconds that a busy machine may add to any one request."""
+_LATER = 0.005
+"""Seconds that the loss may add to the median of the requests after the first."""
+_BACK = 5.0
+"""Seconds until hits are told again."""
+_GROWTH = 16_000_000
+"""Bytes of memory that a process may still take once, while it warms up."""
+_PASSWORD = "canary-in-a-url"
+
+type Fault = Callable[[Place], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    found = redis_program()
+    if found is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    return found
+
+
+@pytest.fixture(scope="module")
+def provider(loop: Loop) -> Iterator[Upstream]:
+    made = Upstream()
+    loop.run(made.start())
+    made.on("/", echo)
+    yield made
+    loop.run(made.stop())
+
+
+class Pair:
+    """A gateway and the place of its Redis."""
+
+    def __init__(self, program: str, folder: Path, upstream: str, form: str) -> None:
+        self.place = Place(program, folder)
+        self.gateway = Served(folder / "gateway", upstream, form.format(port=self.place.port))
+
+    def stop(self) -> None:
+        self.gateway.stop()
+        self.place.kill()
+        for secret in (CANARY, SECRET, _PASSWORD):
+            assert secret not in self.gateway.child.err
+            assert secret not in self.gateway.child.out
+
+
+@pytest.fixture(scope="module")
+def pairs(
+    program: str, provider: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Pair]]:
+    """Gateways that start while nothing is where their URL points, all at once."""
+    forms = {
+        "plain": "redis://127.0.0.1:{port}/0",
+        "secret": f"redis://:{_PASSWORD}@127.0.0.1:{{port}}/0",
+        "tls": f"rediss://:{_PASSWORD}@127.0.0.1:{{port}}/0",
+    }
+    made = {
+        name: Pair(program, tmp_path_factory.mktemp(name), provider.url, form)
+        for name, form in forms.items()
+    }
+    yield made
+    for pair in made.values():
+        pair.stop()
+
+
+@pytest.fixture
+def pair(pairs: dict[str, Pair]) -> Pair:
+    """The gateway without a password."""
+    return pairs["plain"]
+
+
+def test_a_redis_that_was_never_there_costs_nothing_and_is_found(pair: Pair) -> None:
+    gateway = pair.gateway
+    first, *later = gateway.misses(40 * _TIMES)
+    assert first < _DEADLINE + _STALL
+    pair.place.start()
+    gateway.known(_BACK)
+    healthy = gateway.misses(40)
+    assert statistics.median(later) < statistics.median(healthy) + _LATER
+    place = f"127.0.0.1:{pair.place.port}"
+    assert gateway.notes() == [
+        f"redis is gone: no connection ({place})",
+        f"redis is back ({place})",
+    ]
+
+
+@contextmanager
+def killed(place: Place) -> Iterator[None]:
+    place.kill()
+    yield
+
+
+def instead(answer: bytes, greeting: bytes = b"") -> Fault:
+    return lambda place: place.instead(lambda _: answer, greeting)
+
+
+def pinged(place: Place) -> AbstractContextManager[None]:
+    """A proxy that answers pings by itself, for a server that is dead."""
+    return place.instead(lambda data: b"+PONG\r\n" if b"PING" in data.upper() else b"")
+
+
+@contextmanager
+def full_of_clients(place: Place) -> Iterator[None]:
+    """Others have taken all connections that it allows."""
+    with place.admin() as admin:
+        admin.config_set("maxclients", 1)
+        admin.client_kill_filter(_type="normal", skipme=True)
+        yield
+        admin.config_set("maxclients", 1000)
+
+
+@contextmanager
+def with_a_password(place: Place) -> Iterator[None]:
+    """It asks for a password that the gateway was not told."""
+    with place.admin() as admin:
+        admin.config_set("requirepass", "another")
+        admin.client_kill_filter(_type="normal", skipme=True)
+        yield
+        admin.config_set("requirepass", "")
+
+
+_NO_ANSWER = "no answer in time"
+_GARBAGE = "what answers does not speak its protocol"
+_HTTP = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n"
+_DENIED = b"-DENIED Redis is running in protected mode because protected mode is enabled.\r\n"
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "killed": (killed, "no connection"),
+    "stopped": (Place.stopped, _NO_ANSWER),
+    "mute": (instead(b""), _NO_ANSWER),
+    "vanishing": (Place.vanishing, _NO_ANSWER),
+    "HTTP": (instead(_HTTP), _GARBAGE),
+    "random": (instead(b"\x8f\x00\r\n\xc1\xff\r\n"), _GARBAGE),
+    "half": (instead(b"$100\r\nhalf of it"), _NO_ANSWER),
+    "denied": (instead(b"", _DENIED), ""),  # its words may be lost with the connection
+    "crowded": (full_of_clients, "no connection"),
+    "NOAUTH": (with_a_password, "it does not accept the credentials"),
+    "pings alone": (pinged, _NO_ANSWER),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_losing_it_costs_one_deadline_and_it_comes_back(pair: Pair, name: str) -> None:
+    """One line for the loss and one for the return, and nothing grows meanwhile."""
+    fault, why = FAULTS[name]
+    gateway, place = pair.gateway, pair.place
+    place.start_again()
+    gateway.known()
+    healthy = statistics.median(gateway.misses(30))
+    gateway.known()  # nothing is being put any more
+    said = len(gateway.notes())
+    with fault(place):
+        first, *later = gateway.misses(50 * _TIMES)
+        sockets, resident = gateway.child.sockets, gateway.child.resident
+        later += gateway.misses(50 * _TIMES)
+        assert gateway.child.sockets <= sockets + 2
+        assert gateway.child.resident <= resident + _GROWTH
+    place.start_again()
+    gateway.known(_BACK)
+    where = f"(127.0.0.1:{place.port})"
+    lost, back = gateway.notes()[said:]
+    assert lost.startswith("redis is gone: " + why)
+    assert (lost.endswith(where), back) == (True, f"redis is back {where}")
+    assert first < healthy + _DEADLINE + _STALL
+    assert statistics.median(later) < healthy + _LATER
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"$-1\r\n",
+        b"$2\r\nno\r\n",
+        b"+OK\r\n",
+        b":5\r\n",
+        b"*1\r\n:1\r\n",
+        b"*-1\r\n",
+        b"-ERR no\r\n",
+    ],
+)
+def test_replies_of_the_wrong_type_are_misses(pair: Pair, answer: bytes) -> None:
+    with pair.place.instead(lambda _: answer):
+        pair.gateway.misses(5)
+
+
+def words(command: bytes) -> list[bytes]:
+    """A command of the protocol, which is whole."""
+    rest, found = command.split(b"\r\n", 1)[1], []
+    while rest:
+        length, rest = rest.split(b"\r\n", 1)
+        found.append(rest[: int(length[1:])])
+        rest = rest[int(length[1:]) + 2 :]
+    return found
+
+
+def test_an_answer_to_another_command_is_a_miss(pair: Pair) -> None:
+    """Where replies have crossed on a connection, each is what was last put, by whomever."""
+    last = [b""]
+
+    def say(command: bytes) -> bytes:
+        name, _, *values = words(command)
+        if name == b"SET":
+            last[0] = values[0]
+            return b"+OK\r\n"
+        return b"$%d\r\n%b\r\n" % (len(last[0]), last[0])
+
+    gateway = pair.gateway
+    with pair.place.instead(say):
+        for text in [gateway.known(_BACK), gateway.known()] * 10:
+            assert gateway.ask(text).cache == "miss"
+            until(lambda text=text: gateway.ask(text).cache == "hit", "it was the last")  # type: ignore[misc]
+
+
+@contextmanager
+def full(place: Place) -> Iterator[None]:
+    """It has no memory left and may not evict."""
+    with place.admin() as admin:
+        admin.config_set("maxmemory-policy", "noeviction")
+        admin.config_set("maxmemory", 1)
+        yield
+        admin.config_set("maxmemory", 0)
+
+
+@contextmanager
+def replica(place: Place) -> Iterator[None]:
+    """It became the replica of another, which is not there."""
+    with place.admin() as admin:
+        admin.replicaof("127.0.0.1", "1")
+        yield
+        admin.replicaof("NO", "ONE")
+
+
+@pytest.mark.parametrize("fault", [full, replica])
+def test_one_that_takes_nothing_more_is_read_on(pair: Pair, fault: Fault) -> None:
+    gateway, place = pair.gateway, pair.place
+    place.start_again()
+    known = gateway.known()
+    healthy = statistics.median(gateway.misses(30))
+    gateway.known()  # nothing is being put any more
+    said = len(gateway.notes())
+    with fault(place):
+        seconds = gateway.misses(50 * _TIMES)
+        assert gateway.ask(known).cache == "hit"
+        sockets = gateway.child.sockets
+        seconds += gateway.misses(50 * _TIMES)
+        assert gateway.child.sockets <= sockets + 2
+    gateway.known(_BACK)
+    assert max(seconds) < healthy + _DEADLINE + _STALL
+    assert statistics.median(seconds) < healthy + _LATER
+    assert len(gateway.notes()) <= said + 1
+
+
+def test_a_wrong_password_costs_as_little_and_may_be_mended(pairs: dict[str, Pair]) -> None:
+    """Without a restart, and it is never told."""
+    pair = pairs["secret"]
+    gateway, place = pair.gateway, pair.place
+    place.start("--requirepass", "another")
+    first, *later = gateway.misses(40 * _TIMES)
+    with place.admin("another") as admin:
+        admin.config_set("requirepass", _PASSWORD)
+    gateway.known(_BACK)
+    healthy = gateway.misses(40)
+    assert first < _DEADLINE + _STALL
+    assert statistics.median(later) < statistics.median(healthy) + _LATER
+    lost, back = gateway.notes()
+    assert "it does not accept the credentials" in lost
+    assert back == f"redis is back (127.0.0.1:{place.port})"
+
+
+def test_tls_at_a_port_without_it_is_a_loss(pairs: dict[str, Pair]) -> None:
+    pair = pairs["tls"]
+    pair.place.start()
+    first, *later = pair.gateway.misses(40 * _TIMES)
+    until(pair.gateway.notes, "a word of the loss")
+    later += pair.gateway.misses(40 * _TIMES)
+    other = pairs["plain"]
+    other.place.start_again()
+    other.gateway.known()
+    healthy = statistics.median(other.gateway.misses(40))
+    assert first < _DEADLINE + _STALL
+    assert statistics.median(later) < healthy + _LATER
+    assert len(pair.gateway.notes()) == 1
+
+
+def test_no_answer_fails_or_is_wrong_while_it_dies_and_returns_under_traffic(pair: Pair) -> None:
+    """Killed and stopped at any moment of what four clients do."""
+    gateway, place = pair.gateway, pair.place
+    place.start_again()
+    texts = [gateway.known() for _ in range(4)]
+    ended = threading.Event()
+
+    def traffic(number: int) -> list[Told]:
+        chance, told = random.Random(number), []
+        while not ended.is_set():
+            told.append(gateway.ask(chance.choice([*texts, gateway.fresh()])))
+        return told
+
+    with ThreadPoolExecutor(4) as threads:
+        running = [threads.submit(traffic, number) for number in range(4)]
+        try:
+            for _ in range(_TIMES):
+                place.kill()
+                gateway.misses(20)
+                place.start()
+                gateway.known(_BACK)
+                with place.stopped():
+                    gateway.ask(gateway.fresh())
+                    gateway.misses(20)
+                gateway.known(_BACK)
+        finally:
+            ended.set()
+        told = [each for one in running for each in one.result()]
+    assert {each.cache for each in told} == {"hit", "miss"}
+    usual = statistics.median(each.seconds for each in told)
+    seconds = sorted(each.seconds for each in told)
+    assert seconds[len(told) * 95 // 100] < usual + _DEADLINE / 4
+    assert seconds[len(told) * 995 // 1000] < usual + _DEADLINE + _STALL
+
+
+def test_clients_that_leave_leave_no_answer_to_others(pair: Pair) -> None:
+    """No answer crosses from one key to another, whenever a command was cancelled."""
+    gateway = pair.gateway
+    pair.place.start_again()
+    one, two = gateway.known(), gateway.known()
+
+    def leaving(number: int) -> int:
+        chance = random.Random(number)
+        texts = (chance.choice([one, two, gateway.fresh()]) for _ in range(200 * _TIMES))
+        return sum(gateway.leave(text, chance.uniform(0, 0.004)) for text in texts)
+
+    hits = 0
+    with ThreadPoolExecutor(4) as threads:
+        running = [threads.submit(leaving, number) for number in range(4)]
+        asked = 0
+        while not all(each.done() for each in running):
+            hits += sum(gateway.ask(text).cache == "hit" for text in (one, two))
+            gateway.ask(gateway.fresh())
+            asked += 2
+        left = sum(each.result() for each in running)
+    assert left > 100
+    assert hits > asked / 2
+    gateway.known(_BACK)
+
+
+class Touch:
+    """A pickle that makes a file of whoever reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_what_others_write_under_a_key_is_a_miss(pair: Pair, tmp_path: Path) -> None:
+    """Garbage, cut, sealed for another key, a pickle, too long: replaced by the right answer."""
+    gateway, place = pair.gateway, pair.place
+    place.start_again()
+    with place.admin() as admin:
+        admin.flushall()
+        text = gateway.known()
+        (name,) = admin.keys("tiergate:cache:*")
+        value = admin.get(name)
+        gateway.known()
+        (other,) = set(admin.keys("tiergate:cache:*")) - {name}
+        poisons = {
+            "empty": b"",
+            "garbage": bytes(range(256)),
+            "cut": value[:-1],
+            "longer": value + b" ",
+            "one bit": value[:-2] + bytes([value[-2] ^ 1]) + value[-1:],
+            "another's": admin.get(other),
+            "a pickle": pickle.dumps(Touch(tmp_path / "read")),
+            "sealed pickle": value[:16] + pickle.dumps(Touch(tmp_path / "read")),
+            "long": b"x" * 50_000_000,
+        }
+        for poison in poisons.values():
+            admin.set(name, poison)
+            assert gateway.ask(text).cache == "miss"
+            until(lambda: gateway.ask(text).cache == "hit", "a hit again", _BACK)
+        admin.delete(name)
+        admin.lpush(name, "a list")
+        assert gateway.ask(text).cache == "miss"
+        until(lambda: gateway.ask(text).cache == "hit", "a hit again", _BACK)
+    assert not (tmp_path / "read").exists()

@@ -1,0 +1,215 @@
+"""A gateway as a user starts it, in a process of its own, and clients that write what they like."""
+
+import hashlib
+import http.client
+import re
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.core import jsonio
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import PATIENCE
+from tests.e2e.world import Change, config
+
+CHAT, MESSAGES, COUNT = "/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"
+DOORS = (CHAT, MESSAGES, COUNT)
+CHAT_KEY = "sk-acme-0123456789-never-shown"
+CLAUDE_KEY = "sk-ant-0123456789-never-shown"
+CLIENT_KEY = "client-key-0123456789-never-shown"
+KEYS = f"alice={hashlib.sha256(CLIENT_KEY.encode()).hexdigest()}"
+
+_ROOT = str(Path(__file__).parents[2])
+_SERVE = """
+from types import SimpleNamespace
+from gateway import compose
+from gateway.cli import main
+from gateway.http import edge
+from gateway.http.wire import Wire
+
+still = SimpleNamespace(random=lambda: 0.0)
+compose.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
+Wire.head_within = {head}
+edge.BODY_WITHIN = {body}
+main()
+"""
+_ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
+_END = re.compile(rb"\r\n\r\n")
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)\r\n")
+
+
+def two(value: dict[str, Any]) -> None:
+    """A lab that speaks Messages, beside those that speak Chat Completions."""
+    value["providers"]["claude"] = {
+        "base_url": value["providers"]["acme"]["base_url"].replace("acme", "claude"),
+        "dialects": {"anthropic-messages": "/v1/messages"},
+        "auth": "x-api-key",
+        "accounts": {"main": CLAUDE_KEY},
+    }
+    models = {"fast": "claude-haiku-9", "smart": "claude-sonnet-9", "reasoning": "claude-opus-9"}
+    value["labs"]["claude"] = {tier: [{"model": model}] for tier, model in models.items()}
+    price = {"input": 1, "cache_read": 0.1, "output": 4}
+    value["models"] |= {model: {"price": price} for model in models.values()}
+
+
+@dataclass(frozen=True)
+class Told:
+    """One answer as it stood on the wire."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return jsonio.loads(self.body)
+
+
+class Gate:
+    """`tiergate serve` before a scripted provider."""
+
+    def __init__(
+        self,
+        folder: Path,
+        upstream: str,
+        *changes: Change,
+        within: tuple[float, float] = (10.0, 30.0),
+        **environ: str,
+    ) -> None:
+        """`within` are the seconds that a head and a body may take."""
+        value = config(upstream)
+        for change in (two, *changes):
+            change(value)
+        folder.mkdir(parents=True)
+        self.folder = folder
+        file = folder / "gateway.yaml"
+        file.write_bytes(jsonio.dumps(value))
+        program = _SERVE.format(head=within[0], body=within[1])
+        command = [sys.executable, "-c", program, "--config", str(file), "serve", "--port", "0"]
+        self.child = Child(
+            command, folder / "gateway", PYTHONPATH=_ROOT, PYTHONUNBUFFERED="1",
+            TIERGATE_DATA=str(folder / "data"), **environ,
+        )  # fmt: skip
+        self.port = until(self._listens, f"listening; {folder}/gateway.err says why")
+        self._client = http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)
+
+    def _listens(self) -> int:
+        with suppress(FileNotFoundError):  # its shell has not got that far
+            if match := _ON.search(self.child.out):
+                return int(match[1])
+        return 0
+
+    def dial(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+
+    def exchange(self, *pieces: bytes) -> bytes:
+        """Write pieces and read until the gateway closes."""
+        with self.dial() as connection:
+            with suppress(ConnectionError):  # it may be refused before it is written
+                for piece in pieces:
+                    connection.sendall(piece)
+            return drain(connection)
+
+    def ask(self, path: str, body: bytes = b"", method: str = "POST", **headers: str) -> Told:
+        """One request on a connection that is used again where that is allowed."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            self._client.request(method, path, body, named)
+            reply = self._client.getresponse()
+        except ConnectionError:  # it was idle too long
+            self._client.close()
+            self._client.request(method, path, body, named)
+            reply = self._client.getresponse()
+        data = reply.read()
+        return Told(reply.status, {k.lower(): v for k, v in reply.getheaders()}, data)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The log so far; each line is one event."""
+        return [jsonio.loads(line.encode()) for line in self.child.err.splitlines()]
+
+    def journal(self) -> bytes:
+        """The rows of its ledger."""
+        found = sorted((self.folder / "data" / "ledger").glob("*.jsonl"))
+        return b"".join(path.read_bytes() for path in found)
+
+    def files(self) -> bytes:
+        """All that it has written to disk: journals, the store and what belongs to them."""
+        found = sorted(path for path in (self.folder / "data").rglob("*") if path.is_file())
+        return b"".join(path.read_bytes() for path in found)
+
+    def stop(self) -> None:
+        self._client.close()
+        self.child.stop()
+
+
+def drain(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes, also rudely."""
+    seen = b""
+    try:
+        while piece := connection.recv(65536):
+            seen += piece
+    except ConnectionResetError:
+        pass
+    return seen
+
+
+def answers(data: bytes) -> list[Told]:
+    """The whole answers that stand behind each other in what was read."""
+    found = []
+    while data:
+        head = _END.search(data)
+        assert head is not None, data
+        lines = data[: head.start()].split(b"\r\n")
+        length = _LENGTH.search(data[: head.end()])
+        assert length is not None, data[: head.end()]
+        end = head.end() + int(length[1])
+        fields = (line.decode().partition(": ") for line in lines[1:])
+        told = Told(int(lines[0].split()[1]), {k: v for k, _, v in fields}, data[head.end() : end])
+        found.append(told)
+        data = data[end:]
+    return found
+
+
+def request(path: str, body: bytes = b"", *lines: bytes, method: str = "POST") -> bytes:
+    """A request on the wire, well formed but for what `lines` make of it."""
+    first = f"{method} {path} HTTP/1.1".encode()
+    length = b"content-length: %d" % len(body)
+    return b"\r\n".join([first, b"host: x", length, *lines, b"", body])
+
+
+def chat(**more: Any) -> bytes:
+    """A request for a model by its name, so that nothing of it needs to change."""
+    value = {"model": "able-1", "messages": [{"role": "user", "content": "Hello."}], **more}
+    return jsonio.dumps(value)
+
+
+def messages(**more: Any) -> bytes:
+    """The same in the other dialect."""
+    return chat(**{"model": "claude-haiku-9", "max_tokens": 9, **more})
+
+
+def plain(path: str, **more: Any) -> bytes:
+    """A request that the door of a path takes."""
+    return messages(**more) if "/messages" in path else chat(**more)
+
+
+def shaped(told: Told, path: str, status: int) -> str:
+    """A refusal in the dialect of the path it was sent to; its message."""
+    assert told.status == status, (told.status, told.body[:300])
+    assert told.headers["content-type"] == "application/json"
+    assert told.headers["x-request-id"].startswith("tg-")
+    assert told.headers["request-id"] == told.headers["x-request-id"]
+    error = told.json["error"]
+    if "/messages" in path:
+        assert list(told.json) == ["type", "error"]
+        assert told.json["type"] == "error"
+        assert list(error) == ["type", "message"]
+    else:
+        assert list(told.json) == ["error"]
+        assert list(error) == ["message", "type", "param", "code"]
+    assert len(told.body) < 1000
+    return str(error["message"])

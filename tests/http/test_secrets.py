@@ -1,0 +1,228 @@
+"""Keys and headers of clients: refused alike whatever is wrong with them, and never passed on or told."""
+
+import statistics
+import time
+
+import pytest
+
+from tests.e2e.upstream import Upstream
+from tests.http.gate import (
+    CHAT,
+    CLIENT_KEY,
+    DOORS,
+    MESSAGES,
+    Gate,
+    Told,
+    answers,
+    chat,
+    messages,
+    plain,
+    request,
+    shaped,
+)
+from tests.http.test_naughty import strings
+
+GOOD = CLIENT_KEY.encode()
+BEARER = b"authorization: Bearer "
+
+KEYS = [
+    ("none", []),
+    ("empty", [b"authorization:"]),
+    ("scheme alone", [b"authorization: Bearer"]),
+    ("scheme and a space", [b"authorization: Bearer "]),
+    ("unknown", [BEARER + b"client-key"]),
+    ("its beginning", [BEARER + GOOD[:-1]]),
+    ("more than it", [BEARER + GOOD + b"x"]),
+    ("10 kB", [BEARER + b"x" * 10_000]),
+    ("Basic", [b"authorization: Basic " + GOOD]),
+    ("twice the scheme", [BEARER + b"Bearer " + GOOD]),
+    ("in another case", [BEARER + GOOD.upper()]),
+    ("not ASCII", [BEARER + "clé".encode()]),
+    ("not UTF-8", [BEARER + b"\xff\xfe"]),
+    ("two of one name", [BEARER + GOOD, BEARER + b"other"]),
+    ("two of one name, the other way round", [BEARER + b"other", BEARER + GOOD]),
+    ("in a cookie", [b"cookie: key=" + GOOD]),
+    ("in a header of another", [b"x-auth: " + GOOD, b"proxy-authorization: Bearer " + GOOD]),
+    ("x-api-key", [b"x-api-key: wrong"]),
+    ("x-goog-api-key", [b"x-goog-api-key: wrong"]),
+    ("an override of the method", [b"x-http-method-override: GET", b"x-original-url: /health"]),
+]
+
+
+def sent(gate: Gate, path: str, lines: list[bytes]) -> Told:
+    method = "GET" if path.startswith("/v1/models") else "POST"
+    body = b"" if method == "GET" else plain(path)
+    data = request(path, body, *lines, b"connection: close", method=method)
+    (told,) = answers(gate.exchange(data))
+    return told
+
+
+ROUTES = [*DOORS, "/v1/route", "/v1/models", "/v1/models/auto", f"{CHAT}?key={CLIENT_KEY}"]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("lines", [row[1] for row in KEYS], ids=[row[0] for row in KEYS])
+def test_sec_auth_1_without_a_key(
+    locked: Gate, provider: Upstream, path: str, lines: list[bytes]
+) -> None:
+    """SEC-AUTH 1: every door, 401 in its dialect, and it is told how to send a key."""
+    told = sent(locked, path, lines)
+    message = shaped(told, path, 401)
+    assert "key" in message
+    assert CLIENT_KEY not in told.body.decode()
+    assert told.headers["x-should-retry"] == "false"
+    assert not provider.requests
+
+
+def test_sec_auth_1_a_nul_is_no_key(locked: Gate) -> None:
+    """SEC-AUTH 1: the parser refuses it."""
+    assert sent(locked, CHAT, [BEARER + GOOD + b"\0"]).status == 400
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_sec_auth_1_ways_to_send_one(locked: Gate, provider: Upstream, path: str) -> None:
+    """SEC-AUTH 1: in each dialect's header, in any case of the scheme, with spaces round it."""
+    for line in (
+        BEARER + GOOD, b"Authorization: bearer " + GOOD, b"authorization: BEARER  " + GOOD + b"  ",
+        b"authorization: " + GOOD, b"x-api-key: " + GOOD, b"api-key:\t" + GOOD, b"x-goog-api-key: " + GOOD,
+    ):  # fmt: skip
+        assert sent(locked, path, [line]).status == 200, line
+    assert sent(locked, path, [BEARER + GOOD, b"x-api-key: " + GOOD]).status == 200
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_c_16_two_different_keys(locked: Gate, provider: Upstream, path: str) -> None:
+    """C-16: neither is guessed at, whichever of them is known; the headers are named."""
+    for lines in ([BEARER + GOOD, b"x-api-key: other"], [b"x-api-key: " + GOOD, BEARER + b"other"]):
+        message = shaped(sent(locked, path, lines), path, 400)
+        assert message == "Two different keys came, in authorization and x-api-key: send one."
+    assert not provider.requests
+
+
+def test_c_16_where_keys_are_open_none_is_looked_at(gate: Gate) -> None:
+    """C-16: SDKs send whatever key their environment has."""
+    assert sent(gate, CHAT, [BEARER + b"a", b"x-api-key: b"]).status == 200
+
+
+def test_sec_sqli_1_keys_that_are_not(locked: Gate, provider: Upstream) -> None:
+    """SEC-SQLI 1: 500 strings that break naive programs: one answer for all, fast, and no row."""
+    before = locked.journal()
+    texts = [text.translate(dict.fromkeys(range(32))).strip() for text in strings(560)]
+    bodies, seconds = set(), []
+    for at, text in enumerate(filter(None, texts)):
+        name = ("authorization", "x-api-key", "x-goog-api-key")[at % 3]
+        key = text.encode().decode("latin-1").translate({127: None}).strip()
+        if not key:
+            continue
+        since = time.perf_counter()
+        told = locked.ask((CHAT, MESSAGES)[at % 2], b"{}", **{name: f"Bearer {key}"})
+        seconds.append(time.perf_counter() - since)
+        assert told.status == 401, (key, told.body)
+        bodies.add(told.body)
+    assert len(seconds) >= 500
+    assert len(bodies) == 2
+    assert statistics.median(seconds) < 0.05
+    assert locked.journal() == before
+    assert not provider.requests
+
+
+def test_sec_timing_unknown_and_malformed_keys_look_alike(locked: Gate) -> None:
+    """SEC-TIMING: the same status, body and length."""
+    told = {
+        sent(locked, CHAT, lines).body
+        for name, lines in KEYS
+        if lines and name in ("unknown", "10 kB", "Basic")
+    }
+    assert len(told) == 1
+
+
+ODD = [b"caf\xe9", b"\xff\xfe", "\U0001f600".encode(), b"a\tb", b"x" * 8000, b"'; --", b"{{7*7}}"]
+
+
+@pytest.mark.parametrize("path", DOORS)
+@pytest.mark.parametrize("name", ["x-request-id", "idempotency-key", "user-agent", "anthropic-beta", "anthropic-version", "traceparent", "openai-beta", "x-tiergate-tags", "x-tiergate-conversation", "x-tiergate-lab"])  # fmt: skip
+def test_sec_hdr_odd_values(gate: Gate, provider: Upstream, path: str, name: str) -> None:
+    """SEC-HDR: passed on, refused or dropped, never a fault; no answer repeats one."""
+    for value in ODD:
+        told = sent(gate, path, [name.encode() + b": " + value])
+        assert told.status in (200, 400, 404), (value, told.body)
+        head = "\r\n".join(f"{k}: {v}" for k, v in told.headers.items())
+        assert value.decode("latin-1") not in head
+        assert head.replace("\r\n", "").isascii()
+        assert head.replace("\r\n", "").isprintable()
+        assert told.headers["x-request-id"].startswith("tg-")
+
+
+@pytest.mark.parametrize("value", [b"a\rb", b"a\r\n b", b"a\0b", b"a\x1bb", b"a\x7fb", b"a\x0bb"])
+def test_sec_hdr_control_characters_do_not_go_on(
+    gate: Gate, provider: Upstream, value: bytes
+) -> None:
+    """SEC-HDR: refused, or not passed on; never a fault."""
+    for path in DOORS:
+        told = answers(
+            gate.exchange(
+                request(path, plain(path), b"idempotency-key: " + value, b"connection: close")
+            )
+        )[0]
+        assert told.status in (200, 400), told.body
+    sent_on = [v for one in provider.requests for _, v in one.headers]
+    assert value not in sent_on
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_sec_hdr_what_is_between_client_and_gateway_stays_there(
+    locked: Gate, provider: Upstream, path: str
+) -> None:
+    """SEC-HDR: keys, cookies, hop-by-hop headers and the SDK's own are not the provider's business."""
+    lines = [
+        BEARER + GOOD, b"cookie: a=b", b"te: trailers", b"keep-alive: 9", b"proxy-authorization: Basic x",
+        b"x-stainless-lang: python", b"x-forwarded-for: 10.0.0.1", b"forwarded: for=x", b"referer: x", b"origin: x",
+    ]  # fmt: skip
+    assert sent(locked, path, lines).status == 200
+    (one,) = provider.requests
+    names = {name.decode().lower() for name, _ in one.headers}
+    assert not names & {line.partition(b":")[0].decode() for line in lines} - {"authorization"}
+    assert CLIENT_KEY.encode() not in b"".join(value for _, value in one.headers)
+
+
+FORGED = (
+    '\n{"at":1,"event":"forged"}',
+    "\r\nforged",
+    "\x1b[2J",
+    "\x1b]0;x\x07",
+    "\u2028{}",
+    "\x85x",
+    "\u202ex",
+    "=1+1",
+)
+
+
+def test_sec_log_one_line_an_event_and_no_control_character(
+    gate: Gate, locked: Gate, provider: Upstream
+) -> None:
+    """SEC-LOG: prompts, names, keys, tags and paths that try to write a line of their own."""
+    for text in FORGED:
+        raw = text.encode().translate(None, b"\r\n\0\x1b\x07")
+        for body in (
+            chat(model=text),
+            chat(user=text, messages=[{"role": "user", "content": text}]),
+        ):
+            for lines in (
+                [b"x-tiergate-tags: " + raw],
+                [b"user-agent: " + raw * 900],
+                [BEARER + raw],
+            ):
+                for one in (gate, locked):
+                    assert sent_raw(one, body, lines) < 500
+        assert gate.ask(MESSAGES, messages(model=text)).status == 404
+    gate.exchange(b"\x1b[2J\n{}\r\n\r\n")
+    for one in (gate, locked):
+        log = one.child.err
+        assert len(one.rows()) == log.count("\n") > 0
+        assert {row["event"] for row in one.rows()} == {"refused"}
+        assert log.replace("\n", "").isprintable()
+        assert not set(one.journal()) & set(range(32)) - {10}
+
+
+def sent_raw(gate: Gate, body: bytes, lines: list[bytes]) -> int:
+    return answers(gate.exchange(request(CHAT, body, *lines, b"connection: close")))[0].status

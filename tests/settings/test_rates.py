@@ -1,0 +1,109 @@
+"""A price as it is written, and what calls are priced by."""
+
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.core.facts import Facts
+from gateway.core.price import Price, Rates, Step
+from tests.settings import world
+
+WRITTEN = """\
+    price:
+      input: 1
+      output: 2
+      as_of: 2026-11-24
+      above: [{tokens: 200, input: 3, output: 4}]
+      hours:
+      - {utc: "22:00-24:00", input: 5, output: 6, above: [{tokens: 100, input: 7, output: 8}]}
+      - {utc: ["01:00-04:00", "06:30-10:00"], days: [mon, fri], input: 9, output: 10}
+      from:
+        2027-01-01: {}
+        2026-12-01: {input: 11, output: 12, hours: [{utc: "00:00-24:00", days: sun, input: 13}]}
+"""
+
+
+def price(folder: Path, written: str = WRITTEN) -> Price:
+    text = world.BASE.replace("  large: {price: {input: 3, output: 4}}", f"  large:\n{written}")
+    found = world.built(folder, text).catalogue.labs["acme"].tiers["smart"][0].price
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("moment", "rates", "version"),
+    [
+        ("2026-11-24T12:00", (1, 2), "config 2026-11-24"),
+        ("2026-11-24T22:00", (5, 6), "config 2026-11-24 at 22:00-24:00"),
+        ("2026-11-24T23:59:59", (5, 6), "config 2026-11-24 at 22:00-24:00"),
+        ("2026-11-24T02:00", (1, 2), "config 2026-11-24"),  # a Tuesday
+        ("2026-11-23T02:00", (9, 10), "config 2026-11-24 at 01:00-04:00 06:30-10:00"),
+        ("2026-11-27T06:30", (9, 10), "config 2026-11-24 at 01:00-04:00 06:30-10:00"),
+        ("2026-11-27T06:29", (1, 2), "config 2026-11-24"),
+        ("2026-12-01T00:00", (11, 12), "config 2026-11-24 from 2026-12-01"),
+        ("2026-12-01T22:00", (11, 12), "config 2026-11-24 from 2026-12-01"),
+        ("2026-12-06T00:00", (13, None), "config 2026-11-24 from 2026-12-01 at 00:00-24:00"),
+        ("2026-12-31T23:59:59", (11, 12), "config 2026-11-24 from 2026-12-01"),
+        ("2027-01-01T00:00", (None, None), "config 2026-11-24 from 2027-01-01"),
+    ],
+)
+def test_the_price_of_a_moment_has_its_rates_and_a_version_of_its_own(
+    tmp_path: Path, moment: str, rates: tuple[int | None, ...], version: str
+) -> None:
+    found = price(tmp_path).on(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp())
+    assert found.version == version
+    assert (found.rates.input, found.rates.output) == rates
+
+
+def test_a_day_begins_at_midnight_in_utc_wherever_the_gateway_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = [item.start for item in price(tmp_path).later]
+    assert here == [datetime(2026, 12, 1, tzinfo=UTC).timestamp(), 1_798_761_600]
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert [item.start for item in price(tmp_path).later] == here
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_long_prompts_have_steps_at_each_time(tmp_path: Path) -> None:
+    made = price(tmp_path)
+    assert made.steps == (Step(200, Rates(input=Decimal(3), output=Decimal(4))),)
+    assert made.hours[0].price.steps == (Step(100, Rates(input=Decimal(7), output=Decimal(8))),)
+    assert [step.price.steps for step in made.later] == [(), ()]
+
+
+def test_a_price_without_steps_is_what_it_was(tmp_path: Path) -> None:
+    made = price(tmp_path, "    price: {input: 1, cache_read: 0.5, output: 2}\n")
+    rates = Rates(input=Decimal(1), cache_read=Decimal("0.5"), output=Decimal(2))
+    assert made == Price(rates=rates, version="config")
+    assert made.on(0) is made
+
+
+@pytest.mark.parametrize(
+    ("style", "facts"),
+    [
+        ("reasoning_effort", Facts(effort_style="reasoning_effort")),
+        ("{openai-chat: thinking}", Facts(effort_styles={"openai-chat": "thinking"})),
+        (
+            "{openai-chat: thinking, anthropic-messages: anthropic}",
+            Facts(effort_styles={"openai-chat": "thinking", "anthropic-messages": "anthropic"}),
+        ),
+    ],
+)
+def test_effort_has_one_style_or_one_for_each_dialect(
+    tmp_path: Path, style: str, facts: Facts
+) -> None:
+    """A model that is like another has the same."""
+    text = world.BASE.replace(
+        "style: reasoning_effort, accepts: [none, low, high]", f"style: {style}"
+    )
+    text = text.replace("large: {", "large: {like: small, ")
+    tiers = world.built(tmp_path, text).catalogue.labs["acme"].tiers
+    assert [tiers[tier][0].facts for tier in ("fast", "smart")] == [facts, facts]

@@ -1,0 +1,88 @@
+"""What is written and cannot be served: each with its line, and where calls go in its place."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.settings import world
+
+TWO = """\
+version: 1
+providers:
+  acme: {base_url: "https://a.example", dialects: {openai-chat: /c}, accounts: {m: "${ACME_API_KEY}"}}
+  other: {base_url: "https://b.example", dialects: {openai-chat: /c}, accounts: {m: "${OTHER_KEY}"}}
+labs:
+  acme: {fast: [{model: a}], smart: [{model: b}], reasoning: [{model: c}]}
+  other: {fast: [{model: d}], smart: [{model: e}], reasoning: [{model: f}]}
+  both:
+    fast: [{provider: other, model: d}, {provider: acme, model: a}]
+    smart: [{provider: other, model: e}]
+    reasoning: [{provider: acme, model: c}]
+"""
+"""Line 6 is `acme`, which is on; 7 `other`, which is off; 8 `both`; new text is line 12."""
+
+HINT = "A call that asks for it is refused; one that is routed there goes to the nearest tier."
+SMART = f"10: warning: labs.both.smart: no target can serve (other: set OTHER_KEY). {HINT}"
+
+
+def test_a_tier_that_nobody_can_serve_is_told_with_why(tmp_path: Path) -> None:
+    assert world.unreached(tmp_path, TWO) == [f"c.yaml:{SMART}"]
+    assert world.unreached(tmp_path, TWO, {**world.ON, "OTHER_KEY": "k"}) == []
+
+
+def test_a_tier_that_is_missing_is_told_where_its_lab_is(tmp_path: Path) -> None:
+    assert world.unreached(tmp_path, world.BASE) == [
+        f"c.yaml:8: warning: labs.acme: has no `reasoning` target. {HINT}"
+    ]
+    assert world.unreached(tmp_path, world.BASE, {}) == []  # the lab is off, and that is told
+
+
+APPENDED: list[tuple[str, list[str]]] = [
+    ("default: {lab: acme, tier: smart}", []),
+    ("default: {lab: other}", ["12: warning: default.lab: other is off (set OTHER_KEY): calls go to acme."]),
+    ("default: {lab: both}",
+     ["12: warning: default.tier: both cannot serve smart: calls go to its nearest tier."]),
+    ("default: {lab: both, tier: fast}", []),
+    ("aliases: {x: auto, y: fast, z: acme/auto, u: acme/smart, v: a, w: acme/a, q: both/fast}", []),
+    ("aliases: {x: other/auto}",
+     [("12: warning: aliases.x: leads to other/auto, which cannot be served: "
+       "other is off (set OTHER_KEY).")]),
+    ("aliases: {x: both/smart}",
+     ["12: warning: aliases.x: leads to both/smart, which cannot be served: both cannot serve smart."]),
+    ("aliases: {x: d}",
+     ["12: warning: aliases.x: leads to d, which cannot be served: no provider of it is on."]),
+    ("aliases: {x: other/d}",
+     ["12: warning: aliases.x: leads to other/d, which cannot be served: no provider of it is on."]),
+    ("guards:\n- {name: g, allow: [other, both]}\n- {name: h, deny: other}", []),
+    ("guards:\n- {name: g, allow: other}",
+     [("13: warning: guards[0].allow: allows only labs that serve nothing: "
+       "every call that matches is refused.")]),
+    ("choices:\n- {name: c, lab: acme, tier: fast}\n- {name: d, lab: both}\n- {name: e, model: a}", []),
+    ("choices:\n- {name: c, lab: other, tier: fast}",
+     ["13: warning: choices[0].lab: other is off (set OTHER_KEY): calls go elsewhere."]),
+    ("choices:\n- {name: c, lab: both, tier: smart}",
+     ["13: warning: choices[0].tier: both cannot serve smart: calls go elsewhere."]),
+    ("choices:\n- {name: c, model: other/d, tier: fast}",
+     ["13: warning: choices[0].model: no provider of other/d is on: the choice goes on without it."]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "told"), APPENDED)
+def test_what_leads_to_what_cannot_be_served_is_told(
+    tmp_path: Path, text: str, told: list[str]
+) -> None:
+    found = world.unreached(tmp_path, TWO + text + "\n")
+    assert found == [f"c.yaml:{line}" for line in [SMART, *told]]
+
+
+def test_a_lab_with_no_target_at_all_serves_nothing(tmp_path: Path) -> None:
+    text = TWO + "  none: {about: Nothing.}\nchoices:\n- {name: c, lab: none}\n"
+    assert world.unreached(tmp_path, text) == [
+        f"c.yaml:{SMART}",
+        "c.yaml:14: warning: choices[0].lab: none is off (it has no target): calls go elsewhere.",
+    ]
+
+
+def test_no_default_is_told_of_where_nothing_is_on(tmp_path: Path) -> None:
+    """That no lab is on is told once, by what refuses to start."""
+    assert world.unreached(tmp_path, TWO + "default: {lab: acme}\n", {}) == []

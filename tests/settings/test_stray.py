@@ -1,0 +1,54 @@
+"""Variables that look like settings: told where a setting is close, left alone where none is."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings.stray import strays
+from tests.settings import world
+
+TOLD = [
+    ("TIERGATE_PORT", "9000", "TIERGATE_SERVER__PORT"),
+    ("TIERGATE_HOST", "0.0.0.0", "TIERGATE_SERVER__HOST"),
+    ("TIERGATE_TTL", "1h", "TIERGATE_CACHE__TTL"),
+    ("TIERGATE_KEY", "a=b", "TIERGATE_KEYS"),
+    ("TIERGATE_CONFG", "x.yaml", "TIERGATE_CONFIG"),
+    ("TIERGATE_DATAS", "x", "TIERGATE_DATA"),
+    ("TIERGATE_ADMINKEY", "k", "TIERGATE_ADMIN_KEY"),
+    ("TIERGATE_SEVER", "{}", "TIERGATE_SERVER"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "meant"), TOLD)
+def test_a_name_that_is_close_to_a_setting_is_told(name: str, text: str, meant: str) -> None:
+    told = [str(item) for item in strays({name: text})]
+    assert told == [f"{name}: warning: changes nothing. Did you mean {meant}?"]
+
+
+LEFT = {
+    "TIERGATE_PORT": "tcp://10.0.0.1:8484",  # Kubernetes names a service so
+    "TIERGATE_PORT_8484_TCP": "tcp://10.0.0.1:8484",
+    "TIERGATE_PORT_8484_TCP_PORT": "8484",
+    "TIERGATE_SERVICE_HOST": "10.0.0.1",
+    "TIERGATE_SERVICE_PORT": "8484",
+    "TIERGATE_VERSION": "0.1.0",
+    "TIERGATE_NO_LOCAL": "1",
+    "TIERGATE_CORPUS": "x",
+    "TIERGATE_CONFIG": "c",
+    "TIERGATE_ADMIN_KEY": "k",
+    "TIERGATE_SERVER": "{}",
+    "TIERGATE_SERVER__PROT": "1",  # the schema tells of it
+    "TIERGATE_HOST": "",
+    "PORT": "1",
+}
+
+
+def test_other_programs_names_are_left_alone() -> None:
+    assert list(strays(LEFT)) == []
+
+
+def test_they_are_warnings_of_a_configuration(tmp_path: Path) -> None:
+    environ = {**world.ON, "TIERGATE_PORT": "9000"}
+    assert world.warnings(tmp_path, world.BASE, environ) == [
+        "TIERGATE_PORT: warning: changes nothing. Did you mean TIERGATE_SERVER__PORT?"
+    ]

@@ -1,0 +1,267 @@
+"""The shorter way through the transport of our own says and does what the way through httpx does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Account, Provider, Timers
+from gateway.dialects import OPENAI_CHAT
+from gateway.upstream.client import Answer, Client
+from gateway.upstream.http1 import Transport
+from gateway.upstream.http1.writing import AT_ONCE
+from tests.contract.client import until
+from tests.contract.server import CHUNKED, OK, Peer, Server, always, once
+
+KEY = Account("main", "sk-1")
+PATIENT = Timers(headers=9.0, idle=9.0)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    client = Client(hop="h")
+    yield client
+    await client.close()
+    await asyncio.sleep(0)
+
+
+def provider(server: Server, **more: object) -> Provider:
+    values = {"name": "acme", "doors": {"openai-chat": f"{server.url}/v1/chat"}, **more}
+    return msgspec.convert(values, Provider, from_attributes=True)
+
+
+async def send(
+    client: Client,
+    server: Server,
+    *,
+    body: bytes = b'{"a": 1.50}',
+    limits: Timers = PATIENT,
+    account: Account = KEY,
+    **headers: str,
+) -> Answer:
+    return await client.send(provider(server), account, OPENAI_CHAT, body, headers, limits)
+
+
+async def collect(answer: Answer, *, idle: float = 9.0, total: float = 9.0) -> bytes:
+    deadline = asyncio.get_running_loop().time() + total
+    try:
+        return b"".join([data async for data in answer.read(idle, deadline)])
+    finally:
+        await answer.close()
+
+
+async def refused(client: Client, server: Server, limits: Timers = PATIENT) -> Problem:
+    with pytest.raises(ProblemError) as caught:
+        await send(client, server, limits=limits)
+    return caught.value.problem
+
+
+async def test_what_is_sent(client: Client) -> None:
+    """Byte for byte what httpx's request would be: line, headers in order, length, body."""
+    async with Server(always(OK)) as server:
+        assert await collect(await send(client, server, traceparent="00-1-2-01")) == b"ok"
+        (request,) = server.requests
+        assert request.head.replace(str(server.port).encode(), b"PORT") == (
+            b"POST /v1/chat HTTP/1.1\r\nhost: 127.0.0.1:PORT\r\ncontent-type: application/json\r\n"
+            b"accept-encoding: identity\r\nuser-agent: tiergate\r\nx-tiergate-hop: h\r\n"
+            b"authorization: Bearer sk-1\r\ncontent-length: 11\r\ntraceparent: 00-1-2-01\r\n\r\n"
+        )
+        assert request.body == b'{"a": 1.50}'
+
+
+async def test_a_connection_serves_many_and_accounts_stay_apart(client: Client) -> None:
+    async with Server(always(OK)) as server:
+        for secret in ("sk-1", "sk-2", "sk-1"):
+            answer = await send(client, server, account=Account(secret, secret))
+            assert answer.rest() in (b"ok", None)
+            await collect(answer)
+        sent = [request.all(b"authorization") for request in server.requests]
+        assert sent == [[b"Bearer sk-1"], [b"Bearer sk-2"], [b"Bearer sk-1"]]
+        assert server.opened == 1
+
+
+async def test_all_that_is_here_need_not_be_waited_for(client: Client) -> None:
+    """And once it is taken there is no more of it."""
+    async with Server(always(OK)) as server:
+        await collect(await send(client, server))
+        answer = await send(client, server)
+        assert answer.rest() == b"ok"
+        assert await collect(answer) == b""
+
+
+async def test_what_is_not_all_here_is_read(client: Client) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.chunk(b"a")
+        await go.wait()
+        await peer.chunk(b"b")
+        await peer.send(b"0\r\n\r\n")
+
+    go = asyncio.Event()
+    async with Server(script) as server:
+        answer = await send(client, server)
+        assert answer.rest() is None
+        go.set()
+        assert await collect(answer) == b"ab"
+
+
+@pytest.mark.parametrize(
+    "value", ["a\r\nx-evil: 1", "a\nx-evil: 1", "a\rb", "a\0b"], ids=["crlf", "lf", "cr", "nul"]
+)
+async def test_no_header_makes_another(client: Client, value: str) -> None:
+    async with Server(always(OK)) as server:
+        with pytest.raises(ProblemError) as caught:
+            await send(client, server, traceparent=value)
+        problem = caught.value.problem
+        assert (problem.kind, problem.spent) == ("upstream_unreachable", "no")
+        assert not server.requests
+
+
+@pytest.mark.parametrize("name", ["content-length", "Transfer-Encoding", "host"])
+async def test_no_header_changes_where_a_message_ends(client: Client, name: str) -> None:
+    async with Server(always(OK)) as server:
+        with pytest.raises(ProblemError, match="given twice"):
+            await client.send(provider(server), KEY, OPENAI_CHAT, b"", {name: "1"}, PATIENT)
+        assert not server.requests
+
+
+async def test_a_large_body_is_sent_whole(client: Client) -> None:
+    body = b"x" * (AT_ONCE + 1)
+    async with Server(always(OK)) as server:
+        assert await collect(await send(client, server, body=body)) == b"ok"
+        assert server.requests[0].body == body
+
+
+async def test_a_large_body_that_nobody_reads_has_its_time(client: Client) -> None:
+    async def script(peer: Peer) -> None:
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's own has it
+        await asyncio.Event().wait()
+
+    async with Server(script) as server:
+        with pytest.raises(ProblemError, match="in time"):
+            await send(client, server, body=b"x" * 30_000_000, limits=Timers(headers=0.05))
+
+
+async def test_the_head_has_its_time(client: Client) -> None:
+    """An interim answer is no head, and bytes of one prolong nothing."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+        await peer.left()
+
+    async with Server(script) as server:
+        problem = await refused(client, server, Timers(headers=0.05))
+        assert (problem.kind, problem.spent) == ("upstream_timeout", "maybe")
+        assert problem.message == "acme did not answer in time."
+        async with asyncio.timeout(1):
+            await server.empty.wait()
+
+
+@pytest.mark.parametrize(
+    ("idle", "total", "why"),
+    [(0.05, 9.0, "stopped sending"), (9.0, 0.05, "took longer than its tier allows")],
+)
+async def test_a_body_that_comes_too_late(
+    client: Client, idle: float, total: float, why: str
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        await peer.chunk(b"a")
+        await peer.left()
+
+    async with Server(script) as server:
+        answer = await send(client, server)
+        with pytest.raises(ProblemError, match=why) as caught:
+            await collect(answer, idle=idle, total=total)
+        assert (caught.value.problem.kind, caught.value.problem.spent) == (
+            "upstream_timeout", "maybe",
+        )  # fmt: skip
+
+
+async def test_a_body_that_is_cut_is_never_an_end(client: Client) -> None:
+    async with Server(once(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")) as server:
+        answer = await send(client, server)
+        with pytest.raises(ProblemError, match="cut off") as caught:
+            await collect(answer)
+        assert caught.value.problem.kind == "upstream_truncated"
+
+
+async def test_time_of_one_exchange_is_not_that_of_the_next(client: Client) -> None:
+    """A kept connection forgets the limit of the call before."""
+    async with Server(always(OK)) as server:
+        await collect(await send(client, server, limits=Timers(headers=0.02)), idle=0.02)
+        await asyncio.sleep(0.05)
+        assert await collect(await send(client, server)) == b"ok"
+        assert server.opened == 1
+
+
+async def test_a_connection_that_had_been_closed_is_tried_once_more(
+    client: Client,
+) -> None:
+    """It looked usable; closed before a byte of the answer, it was the connection's fault."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.request()  # and leaves
+
+    async with Server(script) as server:
+        await collect(await send(client, server))
+        assert await collect(await send(client, server)) == b"ok"
+        assert len(server.requests) == 3
+        assert server.opened == 2
+
+
+async def test_nobody_listens(client: Client) -> None:
+    async with Server(always(OK)) as server:
+        pass
+    problem = await refused(client, server)
+    assert (problem.kind, problem.spent) == ("upstream_unreachable", "no")
+
+
+async def test_who_leaves_gives_the_connection_up(client: Client) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.left()
+
+    async with Server(script) as server:
+        task = asyncio.create_task(send(client, server))
+        await until(lambda: bool(server.requests))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(1):
+            await server.empty.wait()
+
+
+async def test_through_a_proxy_a_plain_address_goes_whole(client: Client) -> None:
+    async with Server(always(OK)) as server:
+        acme = provider(
+            server,
+            doors={"openai-chat": "http://provider.invalid/v1"},
+            proxy=server.url.replace("://", "://user:pass@"),
+        )
+        answer = await client.send(acme, KEY, OPENAI_CHAT, b"{}", {}, PATIENT)
+        assert await collect(answer) == b"ok"
+        (request,) = server.requests
+        assert request.line == b"POST http://provider.invalid/v1 HTTP/1.1"
+        assert request.all(b"host") == [b"provider.invalid"]
+        assert request.all(b"proxy-authorization") == [b"Basic dXNlcjpwYXNz"]
+
+
+async def test_a_full_pool_makes_a_call_wait_its_turn() -> None:
+    transport = Transport(limit=1)
+    client = Client(lambda _: transport)
+    async with Server(always(OK)) as server:
+        first = await send(client, server)
+        second = asyncio.create_task(send(client, server))
+        await until(lambda: transport.pools()[0].queued == 1)
+        assert await collect(first) == b"ok"
+        assert await collect(await second) == b"ok"
+        assert server.opened == 1
+        await client.close()
