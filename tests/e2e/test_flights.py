@@ -239,6 +239,7 @@ def test_a_whole_answer_is_made_of_a_stream_but_a_stream_of_its_own_form_alone(
     asked = STREAMED | {"stream_options": {"include_usage": True}}
     with ThreadPoolExecutor(4) as pool:
         (first,) = ask(pool, cached, STREAMED)
+        upstream.arrived()
         (one,) = ask(pool, cached, chat())
         (other,) = ask(pool, cached, asked)
         until(lambda: len(upstream.requests) == 2)
@@ -338,6 +339,7 @@ def test_who_flies_alone(
     upstream.on("/acme", held(whole()), whole())
     with ThreadPoolExecutor(1) as pool:
         (first,) = ask(pool, cached, chat())
+        upstream.arrived()
         assert cached.ask(body, **headers).headers["x-tiergate-cache"] != "hit"
         cached.release()
         first.result(PATIENCE)
