@@ -1,9 +1,9 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients bench bench-quick kill clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick kill clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf 'make %-11s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf 'make %-11s %s\n' "$$name" "$$text"; done
 
 install: ## .venv/bin/tiergate, the gateway alone
 	@scripts/setup
@@ -25,9 +25,12 @@ fmt: dev ## the code in its one format
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix-only --quiet .
 
-clients: dev ## the tests with real clients, Claude Code, which this installs (0.4 GB; needs npm)
-	@scripts/clients
-	@.venv/bin/pytest tests/e2e/test_claude_code.py
+clients: dev ## the tests with real clients, SDKs and agents, which this installs (1.4 GB; needs npm)
+	@scripts/clients all
+	@.venv/bin/pytest tests/e2e/test_claude_code.py tests/clients
+
+law3: dev ## what clients of each dialect get of every recorded answer, as counts (needs TIERGATE_CORPUS)
+	@.venv/bin/python -m tests.corpus.law3
 
 bench: dev ## what the gateway costs, as ratios
 	@.venv/bin/python -m bench

@@ -13,16 +13,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from gateway.cache.exact import Exact
+from gateway.cache.note import Notes
+from gateway.cache.responses import Responses
 from gateway.core.target import Provider
 from gateway.dialects import DIALECTS
 from gateway.dialects.anthropic_messages import effort as messages
+from gateway.dialects.gemini import effort as gemini
 from gateway.dialects.openai_chat import effort as chat
+from gateway.dialects.openai_responses import effort as responses
 from gateway.engine import Engine
 from gateway.ledger.journal import Journal, JournalError
 from gateway.ledger.recovery import recover
 from gateway.ledger.store import Store
 from gateway.limits import keys
 from gateway.limits.keys import Keys
+from gateway.past import Past
 from gateway.routing.decide import Router
 from gateway.routing.prior import Prior
 from gateway.routing.rules import RuleError, Rules, compile_rules
@@ -43,7 +48,12 @@ _FEED_EVERY = 2.0
 """Seconds between feeds of the store from the journals."""
 
 
-STYLES = {"openai-chat": frozenset(chat.STYLES), "anthropic-messages": frozenset(messages.STYLES)}
+STYLES = {
+    "openai-chat": frozenset(chat.STYLES),
+    "openai-responses": frozenset(responses.STYLES),
+    "anthropic-messages": frozenset(messages.STYLES),
+    "gemini": frozenset(gemini.STYLES),
+}
 """How effort can be said, by dialect."""
 
 
@@ -150,6 +160,7 @@ class Gateway:
             record=self.journal.write,
             log=log,
             on_loss=config.routing.on_loss,
+            past=self._past(environ),
         )
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -170,8 +181,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(engine.stop() for engine in self._locals.values()))
         await self._client.close()
-        if self._state is not None:
-            await self._state.close()
+        await self._state.close()
         self.journal.close()
         try:
             self._feed()
@@ -201,9 +211,7 @@ class Gateway:
     def _say(self, text: str) -> None:
         self.log("engine", text=text)
 
-    def _store(self, environ: Mapping[str, str], most: int) -> StateStore | None:
-        if self.site.source.config.cache.ttl <= 0:
-            return None
+    def _store(self, environ: Mapping[str, str], most: int) -> StateStore:
         url = environ.get("REDIS_URL")
         if url:
             from gateway.state.redis import Redis  # noqa: PLC0415 - takes 0.2 s, few need it
@@ -220,9 +228,9 @@ class Gateway:
         return Memory(most, clock=time.monotonic)
 
     def _cache(self, environ: Mapping[str, str]) -> Exact | None:
-        if self._state is None:
-            return None
         config = self.site.source.config.cache
+        if config.ttl <= 0:
+            return None
         return Exact(
             self._state,
             secret=secret.derive(secret.root(self.data, environ), "cache"),
@@ -232,6 +240,14 @@ class Gateway:
             sampled=config.sampled,
             note=lambda text: self.log("cache", text=text),
         )
+
+    def _past(self, environ: Mapping[str, str]) -> Past:
+        root, ttl = secret.root(self.data, environ), self.site.source.config.responses.ttl
+        notes = Notes(self._state, secret=secret.derive(root, "notes"))
+        if ttl <= 0:
+            return Past(notes)
+        kept = Responses(self._state, secret=secret.derive(root, "responses"), ttl=ttl)
+        return Past(notes, kept)
 
 
 def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:

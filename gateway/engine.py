@@ -4,20 +4,25 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from decimal import Decimal
+from typing import Protocol
 
 from gateway.cache.exact import Exact
 from gateway.cache.flight import WHOLE, Flight, Flights, Subscriber
 from gateway.cache.recording import Recording, answer
+from gateway.cache.responses import Chain
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry, Intent, State
+from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
+from gateway.core.prompt import Prompt
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
-from gateway.dialects import OPERATIONS, Body, Dialect, Watch
-from gateway.reply import FOLD_TYPE, STREAM_TYPE, Reply, head, refusal, told
-from gateway.routing import features
+from gateway.dialects import OPERATIONS, Asked, Body, Dialect, Watch
+from gateway.past import Past, holder
+from gateway.reply import ESTIMATED, FOLD_TYPE, STREAM_TYPE, Reply, head, refusal, told
+from gateway.routing import explain, features
 from gateway.routing.decide import Router, decide
 from gateway.telemetry.log import Log, where
 from gateway.upstream.attempt import Begun, Job, Upstream
@@ -26,10 +31,32 @@ from gateway.upstream.relay import frames, shows_problem
 type Seat = Subscriber[Begun]
 
 
+class Waiting(Protocol):
+    """A client that is told that its answer is still to come."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has been told anything."""
+        ...
+
+    def arm(self) -> None:
+        """It is to be told from now on."""
+        ...
+
+
+class _Nobody:
+    begun = False
+
+    def arm(self) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class Engine:
     """Serves calls. Everything it needs is handed to it; it chooses nothing."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each room
         self,
         *,
         router: Router,
@@ -38,6 +65,7 @@ class Engine:
         record: Callable[[Entry | Intent], None],
         log: Log,
         on_loss: str,
+        past: Past | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -47,6 +75,7 @@ class Engine:
         self._record = record
         self._log = log
         self._on_loss = on_loss
+        self.past = past or Past()
         self._clock = clock
         self._wall = wall
         self._flights: Flights[Begun] = Flights()
@@ -54,12 +83,15 @@ class Engine:
         """By call: the flights that clients are on."""
         self._later: set[asyncio.Task[None]] = set()
 
-    async def serve(self, call: Call) -> Reply:
-        """Answer a call. Never raises but for cancellation; every path leaves one final entry."""
+    async def serve(self, call: Call, waiting: Waiting = _NOBODY) -> Reply:
+        """Answer a call. Never raises but for cancellation; every path leaves one final entry.
+
+        `waiting` is armed once it is known that a stream will be the answer.
+        """
         dialect = OPERATIONS[call.dialect, call.operation]
         tally = Tally(call, self.router.catalogue.version)
         try:
-            return await self._serve(call, dialect, tally)
+            return await self._serve(call, dialect, tally, waiting)
         except ProblemError as error:
             problem = error.problem
         except asyncio.CancelledError:
@@ -69,7 +101,8 @@ class Engine:
             problem = self._bug(error, tally)
         if not tally.closed:
             state: State = "failed" if tally.attempts or tally.cache == "hit" else "refused"
-            self._close(tally, state, dialect.status(problem), problem=problem.kind)
+            status = 200 if waiting.begun else dialect.status(problem)
+            self._close(tally, state, status, problem=problem.kind)
         return refusal(problem, dialect, call.id, told(tally))
 
     def leave(self, call: Call, cancel: Callable[[], object]) -> None:
@@ -80,36 +113,54 @@ class Engine:
         else:
             seat.gone(cancel)
 
-    def explain(self, call: Call) -> tuple[Decision, Plan]:
-        """The decision and plan of a call, without calling anybody. Raises ProblemError."""
+    def explain(
+        self, call: Call, chain: Chain | None = None
+    ) -> tuple[Decision, Plan, list[tuple[Loss, ...]]]:
+        """The decision and plan of a call and what each target would not get; asks nobody.
+
+        `chain` is the request with what came before it. Raises ProblemError.
+        """
         dialect = OPERATIONS[call.dialect, call.operation]
-        prompt = dialect.read(call.body).prompt
-        seen = features.read(prompt, call.dialect, call.key, call.steer)
-        return decide(self.router, seen, dialect)
+        body = dialect.asked(call) if chain is None else chain.body
+        asked = Asked(dialect, body if chain is None else chain.asked)
+        seen = features.read(body.prompt, call.dialect, call.key, call.steer, asked)
+        decision, plan = decide(self.router, seen, dialect)
+        return decision, plan, explain.losses(dialect, body, asked, plan)
 
     async def settle(self) -> None:
         """Wait for what was begun after answers had been sent."""
         while self._later:
             await asyncio.wait(self._later)
 
-    async def _serve(self, call: Call, dialect: Dialect, tally: Tally) -> Reply:
-        body = dialect.read(call.body)
-        prompt = body.prompt
+    async def _serve(self, call: Call, dialect: Dialect, tally: Tally, waiting: Waiting) -> Reply:
+        chain = await self.past.read(call, dialect, dialect.asked(call))
+        body = chain.body
+        prompt, asked = body.prompt, Asked(dialect, chain.asked)
         tally.asked, tally.stream, tally.effort = prompt.model, prompt.stream, prompt.effort
-        seen = features.read(prompt, call.dialect, call.key, call.steer)
-        decision, plan = decide(self.router, seen, dialect)
+        seen = features.read(prompt, call.dialect, call.key, call.steer, asked)
+        try:
+            decision, plan = decide(self.router, seen, dialect)
+        except ProblemError as error:
+            if dialect.counted is None or error.problem.kind != "no_target":
+                raise
+            return self._estimated(dialect.counted, prompt, tally)
         tally.decision = decision
-        self._refuse_losses(call, body, dialect, plan)
+        self._refuse_losses(call, body, asked, dialect, plan)
         job = Job(
             call=call,
             body=body,
+            asked=asked,
             dialect=dialect,
             plan=plan,
-            tier=decision.tier,
+            tier=decision.tier or dialect.operation,
             began=asyncio.get_running_loop().time(),
             dialling=lambda target, account: self._dialling(tally, target, account),
             failing=tally.fail,
+            own=chain.own,
+            seat=holder(chain),
         )
+        if prompt.stream:
+            waiting.arm()
         stored = self._place(call, body, decision, plan)
         if stored is None or self._cache is None:
             return await self._call(job, tally, None)
@@ -118,6 +169,7 @@ class Engine:
             found = await self._cache.find(stored)
             said = _tell(found, dialect, body)
             if found is not None and said is not None:
+                await self.past.again(job, found, said)
                 return self._hit(job, found, said, plan.targets[0], tally)
             seat = self._flights.join(stored, form)
             if seat is not None:
@@ -148,7 +200,8 @@ class Engine:
     async def _call(self, job: Job, tally: Tally, seat: Seat | None) -> Reply:
         """The answer of a provider; with a seat, it is for all that are on the flight."""
         try:
-            begun = await self._upstream.run(job)
+            begun = await self._upstream.run(await self.past.recall(job))
+            await self.past.keep(job, begun)
         except BaseException as error:
             if seat is not None:
                 self._flights.drop(seat.flight)
@@ -186,7 +239,14 @@ class Engine:
         if recording is None or said is None:
             tally.cache, tally.target, tally.upstream_id = "miss", None, None
             return None
+        await self.past.again(job, recording, said)
         return self._hit(job, recording, said, begun.target, tally)
+
+    def _estimated(self, counted: Callable[[int], bytes], prompt: Prompt, tally: Tally) -> Reply:
+        """A count of tokens that no target can be asked for: from the length of what is said."""
+        self._close(tally, "estimated", 200)
+        told = [*head(tally, FOLD_TYPE), ESTIMATED]
+        return Reply(status=200, headers=told, body=counted(features.tokens(prompt)))
 
     def _dialling(self, tally: Tally, target: Target, account: Account) -> None:
         """Before each request: so that a crash leaves on record what it may be billed for."""
@@ -201,7 +261,7 @@ class Engine:
             tags=decision.tags if decision is not None else (),
             dialect=call.dialect,
             lab=decision.lab if decision is not None else "",
-            tier=decision.tier if decision is not None else "",
+            tier=(decision.tier or "") if decision is not None else "",
             provider=target.provider.name,
             model=target.model,
             config=tally.config,
@@ -213,10 +273,12 @@ class Engine:
             message = "The ledger cannot be written, so nothing is sent. Try again soon."
             raise ProblemError(Problem(kind="ledger", message=message, retry_after=5)) from None
 
-    def _refuse_losses(self, call: Call, body: Body, dialect: Dialect, plan: Plan) -> None:
+    def _refuse_losses(
+        self, call: Call, body: Body, asked: Asked, dialect: Dialect, plan: Plan
+    ) -> None:
         if (call.steer.on_loss or self._on_loss) != "refuse":
             return
-        lost = dialect.write(body, plan.targets[0]).losses
+        lost = explain.losses(dialect, body, asked, plan)[0]
         if lost:
             reasons = "; ".join(f"{item.field} ({item.why})" for item in lost)
             message = f"Refused, because it would lose: {reasons}."
@@ -273,8 +335,11 @@ class Engine:
         state: State = "aborted"
         problem: Problem | None = None
         data = b""
+        take = self.past.follow(job, begun, watch, first=seat is None or seat.first)
         try:
             async for data in source:
+                if take is not None:
+                    await take(data)
                 yield data
             by = ""
         except ProblemError as error:

@@ -15,6 +15,8 @@ type Headers = list[tuple[bytes, bytes]]
 
 FOLD_TYPE = b"application/json"
 STREAM_TYPE = b"text/event-stream; charset=utf-8"
+ESTIMATED = (b"x-tiergate-estimated", b"tokens")
+"""Tells that no provider counted the tokens."""
 
 
 class Reply(msgspec.Struct, kw_only=True):
@@ -23,6 +25,8 @@ class Reply(msgspec.Struct, kw_only=True):
     status: int
     headers: Headers
     body: bytes = b""
+    frame: bytes = b""
+    """What stands for `body` in a stream whose head was sent before."""
     stream: AsyncGenerator[bytes] | None = None
 
 
@@ -34,7 +38,12 @@ def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Rep
     if problem.retry_after is not None:
         seconds = min(max(1, math.ceil(problem.retry_after)), 60)
         head.append((b"retry-after", b"%d" % seconds))
-    return Reply(status=dialect.status(problem), headers=head, body=dialect.problem(problem))
+    return Reply(
+        status=dialect.status(problem),
+        headers=head,
+        body=dialect.problem(problem),
+        frame=dialect.problem_frame(problem),
+    )
 
 
 def ids(call: str) -> Headers:
@@ -61,8 +70,9 @@ def told(tally: Tally) -> Headers:
         found += [
             (b"x-tiergate-decision", f"{decision.source}; {tally.call.id}".encode()),
             (b"x-tiergate-lab", decision.lab.encode()),
-            (b"x-tiergate-tier", decision.tier.encode()),
         ]
+    if decision is not None and decision.tier is not None:
+        found.append((b"x-tiergate-tier", decision.tier.encode()))
     if target is not None:
         found += [
             (b"x-tiergate-model", _ascii(target.model)),

@@ -114,7 +114,7 @@ async def test_where_state_is_kept(tmp_path: Path) -> None:
         gateway = await started(built, tmp_path, **environ)
         kinds.append(type(gateway._state))
         await gateway.stop()
-    assert kinds == [Memory, Redis, type(None)]
+    assert kinds == [Memory, Redis, Redis]
 
 
 async def test_what_a_crash_left_open_is_closed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ FINISHED = frozenset(
     {
         "stop", "tool_calls", "function_call",  # OpenAI and most that follow it
         "eos", "eos_token", "stop_sequence", "end_turn", "tool_use",  # Together, TGI, Anthropic
+        "completed", "STOP",  # Responses, Gemini
     }
 )  # fmt: skip
 """Finishes of an answer that is all there. Cut, filtered and unknown ones are not kept."""
@@ -34,7 +35,7 @@ _PER_CALL = frozenset(
     {
         "idempotency-key", "traceparent", "tracestate", "user-agent", "x-request-id",
         "x-grok-conv-id", "x-session-affinity", "x-session-id", "x-claude-code-session-id",
-        "x-claude-code-agent-id", "x-claude-code-parent-agent-id",
+        "session_id", "conversation_id", "x-claude-code-agent-id", "x-claude-code-parent-agent-id",
     }
 )  # fmt: skip
 """Headers that name a call or a session, or its client; all others may change the answer."""

@@ -2,7 +2,6 @@
 
 import msgspec
 
-from gateway.cache import tail
 from gateway.core.usage import Usage
 from gateway.dialects import Dialect
 
@@ -64,10 +63,13 @@ def answer(
     body = recording.body
     try:
         if stream and recording.stream:
-            return tail.tell(body, recording.usage) if with_usage else tail.hide(body)
+            usage = recording.usage
+            return dialect.tell_usage(body, usage) if with_usage else dialect.hide_usage(body)
         if stream:
             return dialect.unfold(body, with_usage)
-        return tail.complete(dialect.fold(body), recording.usage) if recording.stream else body
+        if recording.stream:
+            return dialect.complete(dialect.fold(body), recording.usage)
+        return body
     except (ValueError, TypeError, AttributeError, LookupError):
         # Objects of a shape that no answer has: they can be told no other way than they came.
         return None

@@ -11,8 +11,9 @@ from gateway.cli.table import Column, draw
 from gateway.core import jsonio
 from gateway.core.call import OPEN, Steer
 from gateway.core.decision import Decision, Plan
+from gateway.core.loss import Loss
 from gateway.core.problem import ProblemError
-from gateway.dialects import OPENAI_CHAT
+from gateway.dialects import OPENAI_CHAT, Asked
 from gateway.routing import explain, features
 from gateway.routing.decide import decide
 
@@ -47,7 +48,7 @@ def command(
     """  # noqa: D301 - \b is click's sign that lines stay apart
     steer = Steer(lab=lab or None, tier=tier or None, tags=tags)
     try:
-        decision, plan = _decide(session, _body(prompt, model), steer)
+        decision, plan, lost = _decide(session, _body(prompt, model), steer)
     except ProblemError as error:
         if as_json:
             click.echo(OPENAI_CHAT.problem(error.problem))
@@ -55,15 +56,20 @@ def command(
             click.secho(f"refused: {error.problem.message}", fg="red", err=True)
         sys.exit(1)
     if as_json:
-        click.echo(jsonio.dumps(explain.view(decision, plan, time.time())))
+        click.echo(jsonio.dumps(explain.view(decision, plan, lost, time.time())))
     else:
-        _show(decision, plan)
+        _show(decision, plan, lost)
 
 
-def _decide(session: Session, body: bytes, steer: Steer) -> tuple[Decision, Plan]:
-    prompt = OPENAI_CHAT.read(body).prompt
-    seen = features.read(prompt, OPENAI_CHAT.name, OPEN, steer)
-    return decide(session.site.router, seen, OPENAI_CHAT)
+type _Decided = tuple[Decision, Plan, list[tuple[Loss, ...]]]
+
+
+def _decide(session: Session, body: bytes, steer: Steer) -> _Decided:
+    read = OPENAI_CHAT.read(body)
+    asked = Asked(OPENAI_CHAT, read)
+    seen = features.read(read.prompt, OPENAI_CHAT.name, OPEN, steer, asked)
+    decision, plan = decide(session.site.router, seen, OPENAI_CHAT)
+    return decision, plan, explain.losses(OPENAI_CHAT, read, asked, plan)
 
 
 def _body(prompt: str, model: str) -> bytes:
@@ -85,7 +91,7 @@ def _text(word: str) -> str:
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _show(decision: Decision, plan: Plan) -> None:
+def _show(decision: Decision, plan: Plan, lost: list[tuple[Loss, ...]]) -> None:
     sure = f", {decision.confidence:.0%} sure" if decision.confidence is not None else ""
     by = f"{decision.source} {decision.rule!r}" if decision.rule else decision.source
     click.echo(click.style(f"{decision.lab}/{decision.tier}", bold=True) + f" by {by}{sure}\n")
@@ -94,8 +100,11 @@ def _show(decision: Decision, plan: Plan) -> None:
         [[step.step, step.effect or "-", step.why] for step in decision.trace],
     )
     click.echo()
-    for at, target in enumerate(plan.targets, 1):
+    for at, (target, door, few) in enumerate(zip(plan.targets, plan.doors, lost, strict=True), 1):
         effort = f" at effort {target.effort}" if target.effort else ""
-        click.echo(f"{at}. {target.name}{effort}")
+        abroad = f" through {door}" if door != OPENAI_CHAT.name else ""
+        click.echo(f"{at}. {target.name}{effort}{abroad}")
+        for loss in few:
+            click.secho(f"   {loss.field} is {loss.action}: {loss.why}", dim=True)
     for item in plan.skipped:
         click.secho(f"-  {item.target} is skipped: {item.reason}", dim=True)

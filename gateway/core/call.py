@@ -47,6 +47,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     """What is asked: "generate", "count_tokens"."""
     body: bytes
+    path: str = ""
+    """What of the request stands in its URL: "models/gemini-x:generateContent"."""
     query: str = ""
     """What of the query string goes on to a provider."""
     headers: dict[str, str] = {}

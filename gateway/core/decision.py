@@ -13,7 +13,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
-    """pin, constraint, guard, rule, classifier, default or plan."""
+    """pin, embed, constraint, guard, rule, classifier, default or plan."""
     matched: bool
     effect: str = ""
     why: str = ""
@@ -24,7 +24,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What was decided for a call."""
 
     lab: str
-    tier: Tier
+    tier: Tier | None
+    """None for an embedding model, which is of no tier."""
     source: Source
     model: str | None = None
     """A model that is pinned; None leaves the choice to the tier."""
@@ -41,7 +42,7 @@ class Skipped(msgspec.Struct, frozen=True):
     """A target that may not serve the call, and the reason."""
 
     target: str
-    tier: Tier
+    tier: Tier | None
     reason: str
 
 
@@ -49,4 +50,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Targets that may serve a call, in order, and those that may not."""
 
     targets: tuple[Target, ...]
+    doors: tuple[str, ...]
+    """The dialect in which each of them is asked: the client's own where it is spoken."""
     skipped: tuple[Skipped, ...] = ()

@@ -38,6 +38,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Efforts accepted on openai-chat, where fewer than `efforts`."""
     chat_tools_at: tuple[str, ...] | None = None
     """Efforts at which openai-chat takes function tools; None is any, empty is never."""
+    replays_reasoning: bool = False
+    """Whether it wants its reasoning back with its calls of tools, on openai-chat."""
     refuses: frozenset[str] = frozenset()
     """Top-level request members that the model answers with 400."""
     retires: date | None = None

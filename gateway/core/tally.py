@@ -106,13 +106,17 @@ class Tally:
             cache_write=sum(written.values()) if written else None,
             output=usage.output,
             reasoning=usage.reasoning,
-            cost=Decimal(0) if state in _UNSERVED and not self.spent else self.cost(),
+            cost=Decimal(0) if self._free(state) else self.cost(),
             price=self._version(),
             first_content=self.first_content,
             duration=round(now - self.call.started, 6),
             upstream_id=self.upstream_id,
             config=self.config,
         )
+
+    def _free(self, state: State) -> bool:
+        """Whether nobody can have billed anything."""
+        return not self.spent and (state in _UNSERVED or self.attempts == 0)
 
     def _version(self) -> str | None:
         price = self.price()

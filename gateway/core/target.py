@@ -39,7 +39,9 @@ TIMERS: Mapping[str, Timers] = {
     "fast": Timers(headers=20.0, first_content=30.0, idle=20.0, total=120.0),
     "smart": Timers(),
     "reasoning": Timers(headers=300.0, first_content=600.0, idle=300.0, total=3600.0),
+    "embeddings": Timers(),
 }
+"""By tier; by operation for what is of no tier."""
 
 
 def timers(tier: str, own: Mapping[str, float]) -> Timers:
@@ -63,6 +65,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """Whether usage in a stream must be asked for with stream_options."""
     refuses: frozenset[str] = frozenset()
     """Top-level request members that the provider answers with 400."""
+    keeps_responses: bool = False
+    """Whether it keeps answers of its Responses API, for requests that go on from them."""
     timeouts: dict[str, float] = {}
     """Seconds by name of a timer, in place of the tier's."""
     proxy: str | None = None
@@ -101,6 +105,8 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     tiers: dict[Tier, tuple[Target, ...]]
+    embeddings: tuple[Target, ...] = ()
+    """Models that make vectors, of no tier; several targets of one model stand in order."""
     about: str = ""
     on: bool = True
     why: str = ""

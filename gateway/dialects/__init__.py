@@ -1,27 +1,44 @@
 """Wire formats, one package each: requests, answers, streams and errors, both directions."""
 
-from gateway.dialects.anthropic_messages import COUNT_TOKENS
+from gateway.dialects import anthropic_messages, gemini, openai_chat
+from gateway.dialects.abroad import Abroad, Asked
 from gateway.dialects.anthropic_messages import DIALECT as ANTHROPIC_MESSAGES
 from gateway.dialects.base import Body, Dialect, Glance, Watch, Written
+from gateway.dialects.gemini import DIALECT as GEMINI
 from gateway.dialects.openai_chat import DIALECT as OPENAI_CHAT
+from gateway.dialects.openai_responses import DIALECT as OPENAI_RESPONSES
+from gateway.dialects.speech import Telling
 
-DIALECTS = {dialect.name: dialect for dialect in (OPENAI_CHAT, ANTHROPIC_MESSAGES)}
+DIALECTS = {
+    dialect.name: dialect for dialect in (OPENAI_CHAT, OPENAI_RESPONSES, ANTHROPIC_MESSAGES, GEMINI)
+}
 """By name, as providers' doors and configurations call them."""
 
 OPERATIONS = {
     (dialect.name, dialect.operation): dialect
-    for dialect in (OPENAI_CHAT, ANTHROPIC_MESSAGES, COUNT_TOKENS)
+    for dialect in (
+        *DIALECTS.values(),
+        anthropic_messages.COUNT_TOKENS,
+        gemini.COUNT_TOKENS,
+        openai_chat.EMBEDDINGS,
+        gemini.EMBED,
+    )
 }
 """What clients may ask for, by dialect and operation."""
 
 __all__ = [
     "ANTHROPIC_MESSAGES",
     "DIALECTS",
+    "GEMINI",
     "OPENAI_CHAT",
+    "OPENAI_RESPONSES",
     "OPERATIONS",
+    "Abroad",
+    "Asked",
     "Body",
     "Dialect",
     "Glance",
+    "Telling",
     "Watch",
     "Written",
 ]

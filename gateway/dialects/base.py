@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.call import Call
 from gateway.core.problem import Problem
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
@@ -21,13 +22,30 @@ class Watch(Protocol):
     Frames before the first content are held, so that another target can still take over.
     """
 
-    committed: bool
-    """Content has been let through: from here on nothing is retried."""
-    usage: Usage | None
-    served: str | None
-    finish: str | None
-    problem: Problem | None
-    """An error that came in the stream."""
+    @property
+    def committed(self) -> bool:
+        """Whether content has been let through: from here on nothing is retried."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """As far as it was told."""
+        ...
+
+    @property
+    def served(self) -> str | None:
+        """The model that the provider says answers."""
+        ...
+
+    @property
+    def finish(self) -> str | None:
+        """The provider's own word for why it stopped."""
+        ...
+
+    @property
+    def problem(self) -> Problem | None:
+        """An error that came in the stream."""
+        ...
 
     @property
     def complete(self) -> bool:
@@ -41,6 +59,11 @@ class Watch(Protocol):
     def end(self) -> bytes:
         """Take the end of the stream; return what was still held and may go on."""
         ...
+
+
+def _as_told(body: bytes, _: Usage | None = None) -> bytes:
+    """The answers of a dialect that tells usage to everybody: as they are."""
+    return body
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +94,12 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """A recorded stream as the whole answer that says the same."""
     unfold: Callable[[bytes, bool], bytes]
     """A whole answer as the stream that says the same, with usage or without."""
+    tell_usage: Callable[[bytes, Usage | None], bytes] = _as_told
+    """A recorded stream for a client that asked for usage; known usage goes in where it lacks."""
+    hide_usage: Callable[[bytes], bytes] = _as_told
+    """A recorded stream for a client that did not ask for usage."""
+    complete: Callable[[bytes, Usage | None], bytes] = _as_told
+    """A folded stream whose client did not ask for usage, with usage as far as it is known."""
     problem: Callable[[Problem], bytes]
     """An error body."""
     problem_frame: Callable[[Problem], bytes]
@@ -81,5 +110,15 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Why a model cannot be asked this in this dialect; empty where it can."""
     read_problem: Callable[[int, bytes, float | None], Problem]
     """A provider's error: status, body, seconds of Retry-After."""
+    counted: Callable[[int], bytes] | None = None
+    """The answer that tells a number of tokens, of an operation that counts them."""
+    keep_alive: bytes = b": ping\n\n"
+    """A sign of life in a stream that its SDKs ignore."""
+    read_at: Callable[[bytes, str], Body] | None = None
+    """Reads a body whose request stands in part in its URL."""
     speech: Speech | None = None
     """How it is translated to and from others; None where it is not."""
+
+    def asked(self, call: Call) -> Body:
+        """The body of a call. Raises ProblemError as `read` does."""
+        return self.read(call.body) if self.read_at is None else self.read_at(call.body, call.path)

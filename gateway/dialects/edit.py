@@ -36,9 +36,9 @@ class Edit:
 
     def put_in(self, name: str, inner: str, value: object) -> None:
         """Set one member of a member, None takes it out; the others in it keep their bytes."""
-        parts: jsonio.Members = {}
-        if self.body.value.get(name) is not None:
-            parts = jsonio.members(bytes(memoryview(self._copy()[name])))
+        held = self._copy().get(name)
+        raw = b"null" if held is None else bytes(memoryview(held))
+        parts: jsonio.Members = {} if raw == b"null" else jsonio.members(raw)
         if value is None:
             parts.pop(inner, None)
         else:

@@ -12,7 +12,15 @@ from gateway.compose import Gateway
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.problem import Problem, ProblemError
-from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, OPERATIONS, Dialect
+from gateway.dialects import (
+    ANTHROPIC_MESSAGES,
+    DIALECTS,
+    GEMINI,
+    OPENAI_CHAT,
+    OPENAI_RESPONSES,
+    OPERATIONS,
+    Dialect,
+)  # fmt: skip
 from gateway.http import edge, models
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.generate import Generate
@@ -22,7 +30,11 @@ from gateway.routing import explain
 from gateway.telemetry.log import where
 
 VERSION = metadata.version("tiergate")
-_NOT_FOUND, _NOT_ALLOWED = 404, 405
+_NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED = 404, 405, 426
+_GEMINI_DOORS = ("/v1beta/models/", "/v1/models/")
+_LIST = Problem(
+    kind="invalid_request", message="A stream is sent as events: add ?alt=sse to the URL."
+)
 _CLOSING = (408, 413, 431)
 """What is left of such a request is not read."""
 
@@ -41,21 +53,62 @@ class App(FastAPI):
             lifespan=_lifespan(gateway, refused := Refused(gateway.log)),
         )
         self.refused = refused
-        self._hot = {one.path: Generate(gateway, one, refused) for one in OPERATIONS.values()}
+        doors = {name: Generate(gateway, one, refused) for name, one in OPERATIONS.items()}
+        self._hot = {
+            one.path: doors[name] for name, one in OPERATIONS.items() if one.read_at is None
+        }
+        self._gemini = {
+            "generateContent": doors[GEMINI.name, "generate"],
+            "streamGenerateContent": doors[GEMINI.name, "generate"],
+            "countTokens": doors[GEMINI.name, "count_tokens"],
+            "embedContent": doors[GEMINI.name, "embeddings"],
+            "batchEmbedContents": doors[GEMINI.name, "embeddings"],
+        }
+        _names(self, gateway)
         _routes(self, gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        hot = self._hot.get(scope["path"]) if scope["type"] == "http" else None
+        hot, asked = self._hot.get(scope["path"]) if scope["type"] == "http" else None, ""
+        if hot is None and scope["type"] == "http":
+            hot, asked = self._at(scope["path"])
         if hot is None and scope["type"] == "http" and edge.crowded(scope["headers"]):
             self.refused.note(edge.CROWDED.kind)
             await _problem(edge.CROWDED, scope["path"])(scope, receive, send)
         elif hot is None:
             await super().__call__(scope, receive, send)
+        elif scope["method"] == "POST" and _is_list(asked, scope["query_string"]):
+            await _problem(_LIST, scope["path"])(scope, receive, send)
         elif scope["method"] == "POST":
-            await hot(scope, receive, send)
+            await hot(scope, receive, send, asked)
+        elif _upgrades(scope):
+            await _unspoken(scope["path"])(scope, receive, send)
         else:
             await _not_allowed(scope["method"], scope["path"], "POST")(scope, receive, send)
+
+    def _at(self, path: str) -> tuple[Generate | None, str]:
+        """The endpoint whose path names a model and what is asked of it, and what of it does so."""
+        for prefix in _GEMINI_DOORS:
+            if path.startswith(prefix):
+                asked = path[len(prefix) - len("models/") :]
+                return self._gemini.get(asked.rpartition(":")[2]), asked
+        return None, ""
+
+
+def _is_list(asked: str, query: bytes) -> bool:
+    """Whether a stream is asked for as one JSON list, which is Gemini's form without `alt=sse`."""
+    return asked.endswith(":streamGenerateContent") and b"alt=sse" not in query
+
+
+def _upgrades(scope: Scope) -> bool:
+    return any(name == b"sec-websocket-key" for name, _ in scope["headers"])
+
+
+def _unspoken(path: str) -> Response:
+    """For clients that would rather speak over a WebSocket: told at once, they use HTTP."""
+    message = f"{path} is not served over a WebSocket: send a POST."
+    problem = Problem(kind="method_not_allowed", message=message, status=_UPGRADE_REQUIRED)
+    return _problem(problem, path, allow="POST")
 
 
 def _lifespan(
@@ -73,20 +126,27 @@ def _lifespan(
     return lifespan
 
 
-def _routes(app: App, gateway: Gateway) -> None:
+def _names(app: App, gateway: Gateway) -> None:
     started = int(time.time())
     catalogue = gateway.engine.router.catalogue
 
     def key(request: Request) -> Key:
         return edge.identify(gateway.keys, edge.Head(request.headers.raw))
 
+    @app.get("/v1beta/models", include_in_schema=False)
     @app.get("/v1/models", summary="Names a request may ask for, virtual ones first")
     def list_models(request: Request) -> Response:
+        if _from_google(request):
+            return _json(models.gemini(catalogue, key(request)))
         return _json(models.listing(catalogue, key(request), started))
 
+    @app.get("/v1beta/models/{name:path}", include_in_schema=False)
     @app.get("/v1/models/{name:path}", summary="One name")
     def one_model(request: Request, name: str) -> Response:
-        found = models.one(catalogue, key(request), started, name)
+        if _from_google(request):
+            found = models.gemini_one(catalogue, key(request), name)
+        else:
+            found = models.one(catalogue, key(request), started, name)
         if found is None:
             message = (
                 f"The model {name[:200]!r} is not served here. GET /v1/models lists those that are."
@@ -94,10 +154,16 @@ def _routes(app: App, gateway: Gateway) -> None:
             raise ProblemError(Problem(kind="model_not_found", message=message, param="model"))
         return _json(found)
 
+
+def _routes(app: App, gateway: Gateway) -> None:
+    catalogue = gateway.engine.router.catalogue
+
     @app.post(
         "/v1/route", summary="The decision and plan for a request, without calling a provider"
     )
-    async def route(request: Request, dialect: str = OPENAI_CHAT.name) -> Response:
+    async def route(
+        request: Request, dialect: str = OPENAI_CHAT.name, path: str = "models/auto:generateContent"
+    ) -> Response:
         head = edge.Head(request.headers.raw)
         caller = edge.identify(gateway.keys, head)
         if dialect not in DIALECTS:
@@ -105,8 +171,23 @@ def _routes(app: App, gateway: Gateway) -> None:
             raise ProblemError(Problem(kind="invalid_request", message=message, param="dialect"))
         most = gateway.site.source.config.server.max_body
         data = await edge.body(request.receive, head.length, most)
-        call = edge.call(DIALECTS[dialect], head, caller, data, edge.new_id())
-        return _json(explain.view(*gateway.engine.explain(call), call.received_at))
+        spoken = DIALECTS[dialect]
+        asked = path if spoken.read_at is not None else ""
+        call = edge.call(spoken, head, caller, data, edge.new_id(), path=asked)
+        chain = await gateway.engine.past.read(call, spoken, spoken.asked(call))
+        return _json(explain.view(*gateway.engine.explain(call, chain), call.received_at))
+
+    @app.get("/v1/responses/{name}", summary="An answer that the gateway has kept")
+    async def response(request: Request, name: str) -> Response:
+        caller = edge.identify(gateway.keys, edge.Head(request.headers.raw))
+        found = await gateway.engine.past.find(caller, name)
+        return Response(found, media_type="application/json")
+
+    @app.delete("/v1/responses/{name}", summary="Keep an answer no longer")
+    async def delete(request: Request, name: str) -> Response:
+        caller = edge.identify(gateway.keys, edge.Head(request.headers.raw))
+        found = await gateway.engine.past.delete(caller, name)
+        return Response(found, media_type="application/json")
 
     @app.head("/", include_in_schema=False)
     @app.head("/api/hello", include_in_schema=False)
@@ -126,8 +207,9 @@ def _routes(app: App, gateway: Gateway) -> None:
         path = request.scope["path"][:200]
         if error.status_code == _NOT_ALLOWED:
             return _not_allowed(request.method, path, (error.headers or {}).get("Allow", ""))
-        doors = " or ".join(one.path for one in DIALECTS.values())
-        message = f"There is nothing at {path}. Calls go to POST {doors}."
+        doors = ", ".join(one.path for one in DIALECTS.values() if one.read_at is None)
+        gemini = "/v1beta/models/{model}:generateContent"
+        message = f"There is nothing at {path}. Calls go to POST {doors} or {gemini}."
         return _problem(Problem(kind="not_found", message=message), path)
 
     @app.exception_handler(Exception)
@@ -135,6 +217,11 @@ def _routes(app: App, gateway: Gateway) -> None:
         gateway.log("bug", error=where(error))
         message = "The gateway failed on this request; its log has the reason."
         return _problem(Problem(kind="internal", message=message), request.scope["path"])
+
+
+def _from_google(request: Request) -> bool:
+    """Whether a client of Google's asks; one of its SDKs has the version of the others' paths."""
+    return request.scope["path"].startswith("/v1beta") or "x-goog-api-client" in request.headers
 
 
 def _not_allowed(method: str, path: str, allowed: str) -> Response:
@@ -148,7 +235,11 @@ def _json(value: object) -> Response:
 
 def dialect_at(path: str) -> Dialect:
     """The dialect that whoever asks for a path speaks, also where the path is not quite right."""
-    return ANTHROPIC_MESSAGES if "/messages" in path else OPENAI_CHAT
+    if "/messages" in path:
+        return ANTHROPIC_MESSAGES
+    if path.startswith("/v1beta") or ("/models/" in path and ":" in path):
+        return GEMINI
+    return OPENAI_RESPONSES if "/responses" in path else OPENAI_CHAT
 
 
 def _problem(problem: Problem, path: str, allow: str = "") -> Response:

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 from gateway.core.call import NO_STEER, Call, Key, Steer
 from gateway.core.problem import Kind, Problem, ProblemError
@@ -79,6 +80,11 @@ class Head:
             raise ProblemError(CROWDED)
         self.secrets = _secrets(found)
         self.steer = _steer(steer) if steer else NO_STEER
+
+    def add(self, query: bytes) -> None:
+        """Take the key of a Gemini request's URL, where one stands there."""
+        for value in parse_qs(query.decode("latin-1")).get("key", []):
+            self.secrets.setdefault(value, "the URL")
 
 
 def _secrets(found: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -169,7 +175,14 @@ def _too_large(most: int) -> ProblemError:
 
 
 def call(
-    dialect: Dialect, head: Head, key: Key, data: bytes, call_id: str, query: str = ""
+    dialect: Dialect,
+    head: Head,
+    key: Key,
+    data: bytes,
+    call_id: str,
+    *,
+    query: str = "",
+    path: str = "",
 ) -> Call:
     """The Call of a request that was read whole."""
     return Call(
@@ -177,6 +190,7 @@ def call(
         dialect=dialect.name,
         operation=dialect.operation,
         body=data,
+        path=path,
         query=query if query in dialect.queries else "",
         headers=head.forwarded,
         key=key,

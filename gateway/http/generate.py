@@ -10,6 +10,7 @@ from gateway.compose import Gateway
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Dialect
 from gateway.http import edge
+from gateway.http.beat import Beat
 from gateway.http.edge import Gone, Receive, Scope, Send
 from gateway.http.refused import Refused
 from gateway.reply import Reply, refusal
@@ -26,11 +27,13 @@ class Generate:
         self._most_body, self._most_calls = server.max_body, server.in_flight
         self._calls = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str = "") -> None:
+        """Answer one request; `path` is what of it stands in its URL."""
         call_id = edge.new_id()
         try:
             head = edge.Head(scope["headers"], self._dialect.headers, self._dialect.defaults)
+            if path:
+                head.add(scope["query_string"])
             key = edge.identify(self._gateway.keys, head)
             self._admit()
             data = await edge.body(receive, head.length, self._most_body)
@@ -39,14 +42,14 @@ class Generate:
         except ProblemError as error:
             await self._refuse(send, error.problem, call_id)
             return
-        call = edge.call(
-            self._dialect, head, key, data, call_id, scope["query_string"].decode("latin-1")
-        )
+        query = scope["query_string"].decode("latin-1")
+        call = edge.call(self._dialect, head, key, data, call_id, query=query, path=path)
         self._calls += 1
         try:
             engine = self._gateway.engine
             leave = partial(engine.leave, call)
-            await _until_gone(engine.serve(call), leave, receive, send)
+            beat = Beat(self._dialect, call.id, send)
+            await _until_gone(engine.serve(call, beat), leave, receive, send, beat)
         finally:
             self._calls -= 1
 
@@ -68,6 +71,7 @@ async def _until_gone(
     leave: Callable[[Callable[[], object]], object],
     receive: Receive,
     send: Send,
+    beat: Beat,
 ) -> None:
     """Serve and write the reply; when the client leaves first, stop what is done for it alone."""
     task = asyncio.current_task()
@@ -93,29 +97,47 @@ async def _until_gone(
 
     watcher = asyncio.create_task(watch())
     try:
-        await write(await serving, last)
+        await _answer(await serving, last, beat)
     except asyncio.CancelledError:
         if not left or task is None:
             raise
         task.uncancel()
     finally:
+        beat.stop()
         watcher.cancel()
 
 
 async def write(reply: Reply, send: Send) -> None:
+    """Write a whole reply."""
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+async def _answer(reply: Reply, send: Send, beat: Beat) -> None:
     """Write a reply: whole in one message, a stream in one message for each item."""
     if reply.stream is None:
-        headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+        await beat.pause()
+        if beat.begun:  # under a head that says 200
+            await send({"type": "http.response.body", "body": reply.frame or reply.body})
+        else:
+            await write(reply, send)
         return
     async with contextlib.aclosing(reply.stream) as stream:
         # A stream that was begun accounts for itself however it ends; one that was not would not.
-        first = await anext(stream, b"")
-        start = {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
-        await send(start)
-        if first:
-            await send({"type": "http.response.body", "body": first, "more_body": True})
-        async for data in stream:
+        data = await anext(stream, b"")
+        await beat.pause()
+        if not beat.begun:
+            beat.begun = True
+            start = {
+                "type": "http.response.start",
+                "status": reply.status,
+                "headers": reply.headers,
+            }
+            await send(start)
+        while data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
+            beat.resume()
+            data = await anext(stream, b"")
+            await beat.pause()
     await send({"type": "http.response.body", "body": b""})

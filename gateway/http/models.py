@@ -1,14 +1,22 @@
-"""The list of models that a key may ask for, in the shape of OpenAI's: virtual names come first."""
+"""The list of models that a key may ask for, virtual names first, in the caller's dialect.
+
+OpenAI's and Anthropic's lists differ in names that do not clash, so one answer is both. Google's
+is another. Sources: `Model` of OpenAI's, `ModelInfo` of Anthropic's, `Model` of Google's reference.
+"""
+
+from collections.abc import Container
+from datetime import UTC, datetime
 
 from gateway.core.call import Key
 from gateway.core.jsonio import Json
 from gateway.core.target import TIERS, Catalogue
 
-_MESSAGES = "anthropic-messages"
+_METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
+_VECTORS = ["embedContent", "batchEmbedContents"]
 
 
-def listing(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
-    """What GET /v1/models answers. `created` is in seconds since the epoch."""
+def names(catalogue: Catalogue, key: Key) -> dict[str, str]:
+    """Every name that a key may ask for, with whose it is: a lab's, or "tiergate"."""
     labs = [
         name
         for name, lab in catalogue.labs.items()
@@ -16,9 +24,7 @@ def listing(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
     ]
     tiers = [tier for tier in TIERS if key.tiers is None or tier in key.tiers]
     owners: dict[str, str] = dict.fromkeys(("auto", *tiers), "tiergate")
-    every = [place for spots in catalogue.models.values() for place in spots]
-    if any(place.lab in labs and _MESSAGES in place.target.provider.doors for place in every):
-        owners["claude-auto"] = "tiergate"  # Claude Code keeps only names that hold "claude"
+    owners["claude-auto"] = "tiergate"  # Claude Code keeps only names that hold "claude"
     owners |= dict.fromkeys(catalogue.aliases, "tiergate")
     for lab in labs:
         owners |= {f"{lab}/{name}": lab for name in ("auto", *tiers)}
@@ -26,14 +32,67 @@ def listing(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
         owner = next((p.lab for p in places if p.lab in labs and p.tier in tiers), None)
         if owner is not None and name == places[0].target.model:
             owners.setdefault(name, owner)
-    data = [
-        {"id": name, "object": "model", "created": created, "owned_by": owner}
-        for name, owner in owners.items()
-    ]
-    return {"object": "list", "data": data}
+    for name, owner in vectors(catalogue, key).items():
+        owners.setdefault(name, owner)
+    return owners
+
+
+def vectors(catalogue: Catalogue, key: Key) -> dict[str, str]:
+    """Every embedding model that a key may ask for, with its lab."""
+    found: dict[str, str] = {}
+    for name, lab in catalogue.labs.items():
+        for target in lab.embeddings if key.labs is None or name in key.labs else ():
+            if target.provider.on:
+                found.setdefault(target.model, name)
+    return found
+
+
+def listing(catalogue: Catalogue, key: Key, created: int) -> dict[str, Json]:
+    """What GET /v1/models answers to OpenAI's and Anthropic's clients; seconds since the epoch."""
+    data = [_model(name, owner, created) for name, owner in names(catalogue, key).items()]
+    return {
+        "object": "list",
+        "data": data,
+        "has_more": False,
+        "first_id": data[0]["id"],
+        "last_id": data[-1]["id"],
+    }
 
 
 def one(catalogue: Catalogue, key: Key, created: int, name: str) -> dict[str, Json] | None:
     """What GET /v1/models/{name} answers; None where the key may not ask for it."""
-    models = listing(catalogue, key, created)["data"]
-    return next((model for model in models if model["id"] == name), None)
+    owner = names(catalogue, key).get(name)
+    return None if owner is None else _model(name, owner, created)
+
+
+def gemini(catalogue: Catalogue, key: Key) -> dict[str, Json]:
+    """What GET /v1beta/models answers, and /v1/models to Google's clients."""
+    made = vectors(catalogue, key)
+    return {"models": [_gemini(name, made) for name in names(catalogue, key)]}
+
+
+def gemini_one(catalogue: Catalogue, key: Key, name: str) -> dict[str, Json] | None:
+    """What GET /v1beta/models/{name} answers; None where the key may not ask for it."""
+    known = names(catalogue, key)
+    return _gemini(name, vectors(catalogue, key)) if name in known else None
+
+
+def _model(name: str, owner: str, created: int) -> dict[str, Json]:
+    made = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": owner,
+        "type": "model",
+        "display_name": name,
+        "created_at": made,
+    }
+
+
+def _gemini(name: str, made: Container[str]) -> dict[str, Json]:
+    return {
+        "name": f"models/{name}",
+        "displayName": name,
+        "supportedGenerationMethods": _VECTORS if name in made else _METHODS,
+    }

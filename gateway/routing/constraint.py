@@ -2,20 +2,56 @@
 
 from gateway.core.facts import Facts
 from gateway.core.prompt import Prompt
-from gateway.core.target import Target
-from gateway.dialects import Dialect
-from gateway.routing.features import Features
+from gateway.core.target import Provider, Target
+from gateway.dialects import OPERATIONS, Dialect
+from gateway.routing.features import Features, tokens
 
 
-def unfit(target: Target, call: Features, dialect: Dialect) -> str:
-    """Why a target may not serve a call; empty where it may. What is unknown refuses nothing."""
-    prompt, facts, provider = call.prompt, target.facts, target.provider
+def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
+    """The dialect in which a target can serve a call, or "" and why there is none.
+
+    The client's own comes first; then each other one that its provider speaks, as long as all that
+    the call depends on can be said there.
+    """
+    provider = target.provider
     if not provider.on:
-        return f"{provider.name} is off: {provider.why}"
-    if dialect.name not in provider.doors:
-        return f"needs {' or '.join(provider.doors)}"
+        return "", f"{provider.name} is off: {provider.why}"
+    why = ""
+    if dialect.name in provider.doors:
+        why = _unfit(target, call.prompt, dialect)
+        if not why:
+            return dialect.name, ""
+    for name in provider.doors:
+        other = _translated(name, call, dialect)
+        if other is None or call.asked is None:
+            continue
+        prompt = call.asked.prompt(other, target)
+        reason = prompt if isinstance(prompt, str) else _unfit(target, prompt, other)
+        if not reason:
+            return name, ""
+        why = why or reason
+    return "", why or f"needs {' or '.join(provider.doors)}"
+
+
+def speaks(provider: Provider, call: Features, dialect: Dialect) -> bool:
+    """Whether a call of a dialect can reach a provider at all."""
+    return dialect.name in provider.doors or any(
+        _translated(name, call, dialect) is not None for name in provider.doors
+    )
+
+
+def _translated(name: str, call: Features, dialect: Dialect) -> Dialect | None:
+    if name == dialect.name or call.asked is None:
+        return None
+    other = OPERATIONS.get((name, dialect.operation))
+    return other if other is not None and call.asked.speaks(other) else None
+
+
+def _unfit(target: Target, prompt: Prompt, dialect: Dialect) -> str:
+    """Why a target may not be asked this; empty where it may. What is unknown refuses nothing."""
+    facts, provider = target.facts, target.provider
     if prompt.tools:
-        reason = _tools(target, call)
+        reason = _tools(target, prompt)
         if reason:
             return reason
     if prompt.images or prompt.files or prompt.audio or prompt.json_schema:
@@ -29,8 +65,8 @@ def unfit(target: Target, call: Features, dialect: Dialect) -> str:
     own = dialect.unfit(prompt, target)
     if own:
         return own
-    if facts.window is not None and call.prompt_tokens > facts.window:
-        return f"about {call.prompt_tokens:,} tokens do not fit its window of {facts.window:,}"
+    if facts.window is not None and (size := tokens(prompt)) > facts.window:
+        return f"about {size:,} tokens do not fit its window of {facts.window:,}"
     return ""
 
 
@@ -46,10 +82,10 @@ def _content(prompt: Prompt, facts: Facts) -> str:
     return ""
 
 
-def _tools(target: Target, call: Features) -> str:
+def _tools(target: Target, prompt: Prompt) -> str:
     facts = target.facts
     if facts.tools is False:
         return "takes no tools"
-    if call.prompt.forced_tool and facts.forced_tools is False:
+    if prompt.forced_tool and facts.forced_tools is False:
         return "cannot be forced to use a tool"
     return ""

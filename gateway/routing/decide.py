@@ -11,10 +11,9 @@ import msgspec
 from gateway.core.decision import Decision, Plan, Skipped, Source, Step
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Place, Target, Tier
-from gateway.dialects import Dialect
+from gateway.dialects import Dialect, vectors
+from gateway.routing import constraint, embed, prior
 from gateway.routing import pin as pins
-from gateway.routing import prior
-from gateway.routing.constraint import unfit
 from gateway.routing.features import Features
 from gateway.routing.guard import Bounds, bound
 from gateway.routing.pin import Pin
@@ -56,6 +55,8 @@ class _Trace:
 
 def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
+    if dialect.operation == vectors.OPERATION:
+        return embed.decide(router.catalogue, router.rules, call, dialect)
     trace = _Trace(router.clock)
     pin = pins.read(call, router.catalogue)
     trace.take(pin.steps)
@@ -161,11 +162,11 @@ def _allowed(
         return bounds.lab(name) and (scope is None or name in scope)
 
     own = may(lab) and labs[lab].on
-    if own and (pin.named_lab or _speaks(labs[lab], dialect)):
+    if own and (pin.named_lab or _speaks(labs[lab], call, dialect)):
         return labs[lab]
     if not pin.named_lab:
         for name in dict.fromkeys((pin.lab, router.catalogue.default_lab, *labs)):
-            if labs[name].on and may(name) and (not own or _speaks(labs[name], dialect)):
+            if labs[name].on and may(name) and (not own or _speaks(labs[name], call, dialect)):
                 why = f"{lab} is off: {labs[lab].why}" if may(lab) else f"{lab} may not be used"
                 why = f"{lab} does not speak {dialect.name}" if own else why
                 trace.add("constraint", why, f"lab {name}")
@@ -176,10 +177,10 @@ def _allowed(
     raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
 
 
-def _speaks(lab: Lab, dialect: Dialect) -> bool:
+def _speaks(lab: Lab, call: Features, dialect: Dialect) -> bool:
     for targets in lab.tiers.values():
         for target in targets:
-            if target.provider.on and dialect.name in target.provider.doors:
+            if target.provider.on and constraint.speaks(target.provider, call, dialect):
                 return True
     return False
 
@@ -222,7 +223,12 @@ def _plan(
         if skipped:
             why = "; ".join(f"{item.target} {item.reason}" for item in skipped)
             trace.add("plan", why, f"{len(targets)} of {len(targets) + len(skipped)} targets")
-        return Plan(targets=tuple(targets), skipped=tuple(skipped)), candidate, only
+        plan = Plan(
+            targets=tuple(target for target, _ in targets),
+            doors=tuple(door for _, door in targets),
+            skipped=tuple(skipped),
+        )
+        return plan, candidate, only
     reasons = "; ".join(dict.fromkeys(f"{item.target} {item.reason}" for item in skipped))
     tried = f"{lab.name}/{first}" if pinned else f"lab {lab.name}"
     message = f"No target of {tried} can serve this request: {reasons or 'it has none'}."
@@ -244,19 +250,19 @@ def _fitting(
     call: Features,
     dialect: Dialect,
     skipped: list[Skipped],
-) -> list[Target]:
+) -> list[tuple[Target, str]]:
     found = []
     for target in lab.tiers.get(tier, ()):
         if model is not None and model not in (target.model, target.name):
             continue
         if model is not None:
             target = _bare(target)  # noqa: PLW2901 - the same target, said plainly
-        reason = unfit(target, call, dialect)
+        door, reason = constraint.door(target, call, dialect)
         if reason:
             skip = Skipped(target.name, tier, reason)
             skipped += [] if skip in skipped else [skip]
         else:
-            found.append(target)
+            found.append((target, door))
     return found
 
 

@@ -1,11 +1,27 @@
 """A decision and a plan as plain values, the same for the route endpoint and the terminal."""
 
+from collections.abc import Sequence
+
 from gateway.core.decision import Decision, Plan
 from gateway.core.jsonio import Json
+from gateway.core.loss import Loss
 from gateway.core.target import Target
+from gateway.dialects import OPERATIONS, Asked, Body, Dialect
 
 
-def view(decision: Decision, plan: Plan, at: float) -> dict[str, Json]:
+def losses(dialect: Dialect, body: Body, asked: Asked, plan: Plan) -> list[tuple[Loss, ...]]:
+    """What each target of a plan would not get as the client wrote it."""
+    return [
+        dialect.write(body, target).losses
+        if door == dialect.name
+        else asked.losses(OPERATIONS[door, dialect.operation], target)
+        for target, door in zip(plan.targets, plan.doors, strict=True)
+    ]
+
+
+def view(
+    decision: Decision, plan: Plan, lost: Sequence[tuple[Loss, ...]], at: float
+) -> dict[str, Json]:
     """What was decided and why, as JSON: no secret and nothing of the prompt is in it.
 
     `at` is when the call was received, in seconds since the epoch: prices may change with time.
@@ -22,7 +38,10 @@ def view(decision: Decision, plan: Plan, at: float) -> dict[str, Json]:
             {"step": s.step, "matched": s.matched, "effect": s.effect, "why": s.why, "ms": s.ms}
             for s in decision.trace
         ],
-        "plan": [_target(target, at) for target in plan.targets],
+        "plan": [
+            {**_target(target, at), "dialect": door, "losses": [_loss(one) for one in few]}
+            for target, door, few in zip(plan.targets, plan.doors, lost, strict=True)
+        ],
         "skipped": [
             {"target": item.target, "tier": item.tier, "reason": item.reason}
             for item in plan.skipped
@@ -45,6 +64,10 @@ def _target(target: Target, at: float) -> dict[str, Json]:
             "version": price.version,
         },
     }
+
+
+def _loss(loss: Loss) -> dict[str, Json]:
+    return {"field": loss.field, "action": loss.action, "why": loss.why}
 
 
 def _text(value: object) -> str | None:

@@ -2,6 +2,7 @@
 
 from gateway.core.call import Key, Steer
 from gateway.core.prompt import Prompt
+from gateway.dialects import Asked
 from gateway.routing.signals import Scan, Signals
 
 _BYTES_A_TOKEN = 4
@@ -15,10 +16,13 @@ class Features:
     that a rule decides by its tags, never has its text searched.
     """
 
-    __slots__ = ("_scan", "_signals", "_user_tokens", "dialect", "key", "prompt", "steer")
+    __slots__ = ("_scan", "_signals", "_user_tokens", "asked", "dialect", "key", "prompt", "steer")
 
-    def __init__(self, prompt: Prompt, dialect: str, key: Key, steer: Steer) -> None:
+    def __init__(
+        self, prompt: Prompt, dialect: str, key: Key, steer: Steer, asked: Asked | None = None
+    ) -> None:
         self.prompt = prompt
+        self.asked = asked
         self.dialect = dialect
         self.key = key
         self.steer = steer
@@ -52,9 +56,16 @@ class Features:
     @property
     def prompt_tokens(self) -> int:
         """Of all that the model reads."""
-        return -(-self.prompt.chars // _BYTES_A_TOKEN)
+        return tokens(self.prompt)
 
 
-def read(prompt: Prompt, dialect: str, key: Key, steer: Steer) -> Features:
-    """The features of one call."""
-    return Features(prompt, dialect, key, steer)
+def tokens(prompt: Prompt) -> int:
+    """Of all that a model reads, estimated from its length."""
+    return -(-prompt.chars // _BYTES_A_TOKEN)
+
+
+def read(
+    prompt: Prompt, dialect: str, key: Key, steer: Steer, asked: Asked | None = None
+) -> Features:
+    """The features of one call; without `asked` it is served in its own dialect alone."""
+    return Features(prompt, dialect, key, steer, asked)

@@ -8,6 +8,7 @@ import msgspec
 from gateway.core.decision import Step
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Tier
+from gateway.routing import embed
 from gateway.routing.features import Features
 
 _LONG = 100
@@ -128,6 +129,12 @@ def _unknown(asked: str, rest: str, lab: str, catalogue: Catalogue) -> Problem:
         message = f"The lab {lab!r} does not serve the model {shown}."
     elif off:
         message = f"The model {shown} is off: {off}."
+    elif any(
+        {asked, rest} & embed.goes_by(item.name, target)
+        for item in catalogue.labs.values()
+        for target in item.embeddings
+    ):
+        message = f"The model {shown} makes embeddings: ask for them at POST /v1/embeddings."
     else:
         names = ["auto", *TIERS, *catalogue.aliases, *catalogue.models]
         names += [f"{name}/{tier}" for name in catalogue.labs for tier in ("auto", *TIERS)]

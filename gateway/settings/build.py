@@ -24,11 +24,15 @@ from gateway.settings import environ as env
 from gateway.settings import rates
 from gateway.settings.load import Source
 from gateway.settings.schema import (
+    EmbeddingPart,
     LabPart,
     ModelPart,
     ProviderPart,
     TargetPart,
 )
+
+_CHAT, _GEMINI = "openai-chat", "gemini"
+_COMPLETIONS, _EMBEDDINGS = "/chat/completions", "/embeddings"
 
 type ListPrice = Callable[[str, str], Price | None]
 """Looks a price up by provider and model where the configuration has none."""
@@ -49,8 +53,20 @@ def build(source: Source, list_price: ListPrice) -> Built:
     def listed(provider: str, model: str) -> Price | None:
         return list_price(config.providers[provider].prices or provider, model)
 
+    vectors = {
+        name: msgspec.structs.replace(
+            item, doors=embedding_doors(config.providers[name], item.doors)
+        )
+        for name, item in providers.items()
+    }
     labs = {
-        name: _lab(name, part, providers, config.models, listed)
+        name: msgspec.structs.replace(
+            _lab(name, part, providers, config.models, listed),
+            embeddings=tuple(
+                _embedding(item, vectors[item.provider or name], config.models, listed)
+                for item in part.embeddings
+            ),
+        )
         for name, part in config.labs.items()
     }
     default = config.default.lab
@@ -69,10 +85,15 @@ def build(source: Source, list_price: ListPrice) -> Built:
 def _version(written: str, labs: Mapping[str, Lab]) -> str:
     """Of what is written and of what the environment makes of it: targets, and which are on."""
     targets = [
-        (lab.name, tier, target.name, target.provider.on)
+        (lab.name, str(tier), target.name, target.provider.on)
         for lab in labs.values()
         for tier, row in lab.tiers.items()
         for target in row
+    ]
+    targets += [
+        (lab.name, "embeddings", target.name, target.provider.on)
+        for lab in labs.values()
+        for target in lab.embeddings
     ]
     return hashlib.blake2b(jsonio.dumps([written, targets]), digest_size=6).hexdigest()
 
@@ -105,6 +126,7 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
         max_tokens=part.max_tokens,
         stream_usage=part.stream_usage,
         refuses=frozenset(part.refuses),
+        keeps_responses=part.keeps_responses,
         timeouts={
             key: seconds
             for key, seconds in part.timeouts.model_dump().items()
@@ -185,6 +207,30 @@ def _target(
     )
 
 
+def _embedding(
+    part: EmbeddingPart,
+    provider: Provider,
+    models: Mapping[str, ModelPart],
+    list_price: ListPrice,
+) -> Target:
+    target = _target(TargetPart(model=part.model), provider, models, list_price)
+    # Each input, not all of them together, must fit the window: that is the provider's to judge.
+    facts = msgspec.structs.replace(target.facts, context=None, max_input=None)
+    return msgspec.structs.replace(target, facts=facts)
+
+
+def embedding_doors(part: ProviderPart, doors: Mapping[str, str]) -> dict[str, str]:
+    """Where a provider is asked for embeddings, by dialect; `doors` are those for answers."""
+    found = {name: door for name, door in doors.items() if name == _GEMINI}
+    door, question, query = doors.get(_CHAT, "").partition("?")
+    if part.embeddings is not None:
+        own = part.embeddings
+        found[_CHAT] = own if "://" in own else part.base_url.rstrip("/") + own
+    elif door.endswith(_COMPLETIONS):
+        found[_CHAT] = door.removesuffix(_COMPLETIONS) + _EMBEDDINGS + question + query
+    return found
+
+
 def describe(models: Mapping[str, ModelPart], provider: str, model: str) -> ModelPart | None:
     """What the configuration says of a model at a provider, with what it is `like` filled in."""
     part = models.get(f"{provider}/{model}", models.get(model))
@@ -219,6 +265,7 @@ def _facts(part: ModelPart) -> Facts:
         default_effort=effort.default if effort is not None else None,
         chat_efforts=_tuple(chat.efforts) if chat is not None else None,
         chat_tools_at=_tuple(chat.tools_at) if chat is not None else None,
+        replays_reasoning=bool(part.replays_reasoning),
         refuses=frozenset(part.refuses or ()),
         retires=date.fromisoformat(part.retires) if part.retires else None,
         note=part.note,

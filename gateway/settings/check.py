@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 
 from gateway.core.target import TIERS
-from gateway.settings.build import describe
+from gateway.settings.build import describe, embedding_doors
 from gateway.settings.dates import dates, targets
 from gateway.settings.load import Source
 from gateway.settings.loop import around, itself
@@ -24,6 +24,7 @@ def errors(source: Source, dialects: Collection[str], styles: Styles) -> list[Mi
     found = [
         *_providers(source, dialects),
         *_labs(source),
+        *_embeddings(source),
         *_models(source, styles),
         *_defaults(source),
         *_guards(source),
@@ -84,13 +85,31 @@ def _labs(source: Source) -> Iterator[Mistake]:
             yield source.mistake((*path, "effort"), f"{target.model} has no control of effort.")
         else:
             accepts = effort.accepts
-            if model.chat is not None and model.chat.efforts is not None:
-                accepts = model.chat.efforts
+            doors = config.providers[provider].dialects
+            if model.chat is not None and model.chat.efforts is not None and len(doors) == 1:
+                accepts = model.chat.efforts  # elsewhere another door takes the others
             if accepts and target.effort not in accepts:
                 message = f"{target.model} does not accept {target.effort!r}."
                 yield source.mistake(
                     (*path, "effort"), message, f"It accepts {', '.join(accepts)}."
                 )
+
+
+def _embeddings(source: Source) -> Iterator[Mistake]:
+    providers = source.config.providers
+    for lab, part in source.config.labs.items():
+        for at, target in enumerate(part.embeddings):
+            here: Path = ("labs", lab, "embeddings", at)
+            name = target.provider or lab
+            if name not in providers and target.provider is None:
+                yield source.mistake(here, f"names no `provider`, and none is called {lab!r}.")
+            elif name not in providers:
+                hint = nearest(name, providers)
+                yield source.mistake((*here, "provider"), f"no provider {name!r}.", hint)
+            elif not embedding_doors(providers[name], providers[name].dialects):
+                message = f"where {name} is asked for embeddings is not known."
+                hint = "Give the provider `embeddings`, a path or a whole URL."
+                yield source.mistake(here, message, hint)
 
 
 def _models(source: Source, styles: Styles) -> Iterator[Mistake]:
@@ -148,7 +167,7 @@ def _askable(source: Source, name: str) -> bool:
     if slash and lab in source.config.labs and rest in _ASKABLE:
         return True
     behind = {f"{lab}/{target.model}" for _, lab, _, _, target in targets(source)}
-    return name in _ASKABLE or name in behind | _served(source)
+    return name in _ASKABLE or name in behind | _served(source) | _vectors(source)
 
 
 def _served(source: Source) -> set[str]:
@@ -157,6 +176,16 @@ def _served(source: Source) -> set[str]:
         name
         for *_, provider, target in targets(source)
         for name in (target.model, f"{provider}/{target.model}")
+    }
+
+
+def _vectors(source: Source) -> set[str]:
+    """Names of embedding models: alone, behind their lab and behind their provider."""
+    return {
+        f"{before}{target.model}"
+        for lab, part in source.config.labs.items()
+        for target in part.embeddings
+        for before in ("", f"{lab}/", f"{target.provider or lab}/")
     }
 
 

@@ -69,8 +69,15 @@ def _aliases(source: Source, catalogue: Catalogue, able: Able) -> Iterator[Mista
 def _placed(catalogue: Catalogue, name: str) -> bool:
     """Whether a model is served, by its own name, behind its provider or behind its lab."""
     lab, _, model = name.partition("/")
-    return name in catalogue.models or any(
-        place.lab == lab for place in catalogue.models.get(model, ())
+    return (
+        name in catalogue.models
+        or any(place.lab == lab for place in catalogue.models.get(model, ()))
+        or any(
+            target.provider.on
+            and name in (target.model, target.name, f"{item.name}/{target.model}")
+            for item in catalogue.labs.values()
+            for target in item.embeddings
+        )
     )
 
 

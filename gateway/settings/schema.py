@@ -145,6 +145,13 @@ class Cache(Part):
     """Store answers at a temperature above zero too."""
 
 
+class Responses(Part):
+    """Answers that a later request of the Responses API may go on from."""
+
+    ttl: Span = 86400.0
+    """How long they are kept for labs that keep none themselves; `0s` keeps none."""
+
+
 class Ledger(Part):
     """Where the record of calls and their cost is written."""
 
@@ -180,6 +187,8 @@ class ProviderPart(Part):
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
     stream_usage: Literal["ask", "always"] = "ask"
     refuses: Words = []
+    keeps_responses: bool = False
+    """Its Responses API keeps answers, and takes `previous_response_id`."""
     timeouts: TimersPart = TimersPart()
     proxy: Annotated[str | None, Field(repr=False)] = None
     transport: Literal["own", "stock"] = "own"
@@ -188,6 +197,8 @@ class ProviderPart(Part):
     """A local engine, started once, watched and stopped; its address replaces `base_url`."""
     start: Literal["always", "alone"] = "always"
     """`alone`: only where no other provider is on."""
+    embeddings: str | None = None
+    """Path or whole URL of embeddings in OpenAI's shape; beside Chat Completions where unset."""
     prices: str | None = None
     """Its name in genai-prices, where that differs."""
 
@@ -203,6 +214,14 @@ class TargetPart(Part):
     params: dict[str, object] = {}
 
 
+class EmbeddingPart(Part):
+    """A model that makes vectors, at one provider."""
+
+    provider: str | None = None
+    """The lab's own name where unset."""
+    model: str
+
+
 class LabPart(Part):
     """Three tiers, each a list of targets in order of preference."""
 
@@ -210,6 +229,8 @@ class LabPart(Part):
     fast: list[TargetPart] = []
     smart: list[TargetPart] = []
     reasoning: list[TargetPart] = []
+    embeddings: list[EmbeddingPart] = []
+    """Models that make vectors; targets of the same model stand in order of preference."""
 
 
 class RatesPart(Part):
@@ -286,6 +307,8 @@ class ModelPart(Part):
     sampling: Literal["always", "effort-none", "never"] | None = None
     effort: EffortPart | None = None
     chat: ChatPart | None = None
+    replays_reasoning: bool | None = None
+    """It wants its reasoning back with its calls of tools, on openai-chat."""
     refuses: Words | None = None
     price: PricePart | None = None
     retires: Day | None = None
@@ -366,6 +389,7 @@ class Config(Part):
     aliases: dict[str, str] = {}
     routing: Routing = Routing()
     cache: Cache = Cache()
+    responses: Responses = Responses()
     ledger: Ledger = Ledger()
     keys: str = "open"
     """`open`, or a file of hashed keys."""

@@ -97,7 +97,7 @@ def _one(router: Router, golden: Golden) -> Verdict:
     return Verdict(
         golden=golden,
         lab=decision.lab,
-        tier=decision.tier,
+        tier=decision.tier or "",
         source=decision.source,
         why=step.why,
     )

@@ -3,16 +3,33 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
 from gateway.core.call import Call
 from gateway.core.decision import Plan
+from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Provider, Target, Timers, timers
-from gateway.dialects import Body, Dialect, Glance, Watch, Written
+from gateway.dialects import (
+    OPERATIONS,
+    Abroad,
+    Asked,
+    Body,
+    Dialect,
+    Glance,
+    Telling,
+    Watch,
+    Written,
+    note,
+)  # fmt: skip
+from gateway.dialects.maker import maker
+from gateway.dialects.note import Ear, Home, Note
+from gateway.dialects.openai_chat import replay
+from gateway.routing.features import tokens
 from gateway.upstream.client import Answer, Client
-from gateway.upstream.retry import Candidate, again, candidates
+from gateway.upstream.retry import Candidate, Seat, again, candidates
 
 _MOST = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
@@ -24,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     call: Call
     body: Body
+    asked: Asked
     dialect: Dialect
     plan: Plan
     tier: str
@@ -33,6 +51,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Told before each request is sent."""
     failing: Callable[[Problem], None]
     """Told of each attempt that gave no answer."""
+    own: Body | None = None
+    """What is said to the provider in `seat`, which has the earlier answer that it names."""
+    seat: Seat | None = None
+    """Who has what the call goes on from."""
+    notes: Mapping[str, Note] = {}
+    """Reasoning that did not come back with the request, by the first call of its turn."""
+    listens: bool = False
+    """Whether reasoning of the answer is to be noted."""
+    bare: bool = False
+    """No reasoning state is sent: its maker did not take it."""
 
 
 class Begun(msgspec.Struct, kw_only=True):
@@ -43,6 +71,10 @@ class Begun(msgspec.Struct, kw_only=True):
     written: Written
     answer: Answer
     upstream_id: str | None
+    door: str = ""
+    """The dialect in which it was asked."""
+    ear: Ear | None = None
+    """What listened to the answer."""
     whole: bytes | None = None
     glance: Glance | None = None
     watch: Watch | None = None
@@ -69,7 +101,7 @@ class Upstream:
 
     async def run(self, job: Job) -> Begun:
         """The first answer that the plan gives. Raises ProblemError when none does."""
-        order = candidates(job.plan.targets)
+        order = candidates(job.plan, job.seat)
         try:
             return await self._attempt(job, order[0])
         except ProblemError as error:
@@ -86,6 +118,17 @@ class Upstream:
         return await again(attempt, order, first, sleep=self._sleep, jitter=self._jitter)
 
     async def _attempt(self, job: Job, candidate: Candidate) -> Begun:
+        """One candidate; once more without what it has refused to go on from."""
+        try:
+            return await self._ask(job, candidate)
+        except ProblemError as error:
+            less = _less(job, candidate, error.problem)
+            if less is None:
+                raise
+            job.failing(error.problem)
+        return await self._ask(less, candidate)
+
+    async def _ask(self, job: Job, candidate: Candidate) -> Begun:
         target, account = candidate.target, candidate.account
         provider = target.provider
         limits = timers(job.tier, provider.timeouts)
@@ -94,17 +137,19 @@ class Upstream:
             raise ProblemError(Problem(kind="upstream_timeout", message="The call took too long."))
         if provider.command:
             await self._ready(provider)
-        written = job.dialect.write(job.body, target)
+        ear = _ear(job, candidate)
+        door, voice, headers = _speak(job, candidate, ear)
+        written = _write(job, candidate, voice)
         job.dialling(target, account)
         answer = await self._client.send(
             provider,
             account,
-            job.dialect,
+            door,
             written.body,
-            job.call.headers,
+            headers,
             limits,
             deadline,
-            query=job.call.query,
+            tail=_tail(job, door, written),
         )
         try:
             begun = Begun(
@@ -113,25 +158,143 @@ class Upstream:
                 written=written,
                 answer=answer,
                 upstream_id=_upstream_id(answer, account),
+                door=candidate.door,
+                ear=ear,
             )
             if answer.status != 200:
-                await _refused(answer, job, account, limits, deadline)
+                await _refused(answer, voice, account, limits, deadline)
             if job.body.prompt.stream:
-                await _begin(begun, job, limits, deadline)
+                await _begin(begun, job, voice, limits, deadline)
             else:
-                await _whole(begun, job, limits, deadline)
+                await _whole(begun, voice, limits, deadline)
         except BaseException:
             await answer.close()
             raise
         return begun
 
 
+class Voice(Protocol):
+    """What an attempt says and hears in: the client's dialect, or a translation from and to it."""
+
+    @property
+    def write(self) -> Callable[[Body, Target], Written]:
+        """The body for the target."""
+        ...
+
+    @property
+    def glance(self) -> Callable[[bytes], Glance]:
+        """A whole answer."""
+        ...
+
+    @property
+    def watch(self) -> Callable[[Body], Watch]:
+        """The stream of an answer."""
+        ...
+
+    @property
+    def read_problem(self) -> Callable[[int, bytes, float | None], Problem]:
+        """An error of the provider."""
+        ...
+
+
+def _ear(job: Job, candidate: Candidate) -> Ear | None:
+    """What notes the reasoning of an answer, where a client of this dialect would lose it."""
+    target, account, door = candidate.target, candidate.account, candidate.door
+    at_home = door == job.dialect.name
+    if not job.listens or (at_home and not target.facts.replays_reasoning):
+        return None
+    who = Note(
+        maker=maker(target, door),
+        provider=target.provider.name,
+        model=target.model,
+        account=account.name,
+        calls={},
+    )
+    return Ear(who)
+
+
+def _less(job: Job, candidate: Candidate, problem: Problem) -> Job | None:
+    """What a candidate may be asked in place of what it refused; None where that was all.
+
+    The whole conversation in place of an answer that it does not have (any more), and no
+    reasoning in place of a state that it does not take.
+    """
+    if _owns(job, candidate) and note.says(problem, "previous_response", "previous response"):
+        return msgspec.structs.replace(job, own=None)
+    if note.refused(problem) and _reminds(job, candidate):
+        return msgspec.structs.replace(job, notes={}, bare=True)
+    return None
+
+
+def _owns(job: Job, candidate: Candidate) -> bool:
+    """Whether a candidate is asked to go on from an answer that it keeps."""
+    has = job.seat is not None and job.seat.fits(candidate)
+    return has and job.own is not None and candidate.door == job.dialect.name
+
+
+def _reminds(job: Job, candidate: Candidate) -> bool:
+    """Whether a candidate was sent a state that the gateway has put back for it."""
+    made = maker(candidate.target, candidate.door)
+    if job.bare or candidate.door == job.dialect.name:
+        return any(one.maker == made for one in job.notes.values())
+    return note.holds(note.back(job.asked.request, job.notes), made)
+
+
+def _write(job: Job, candidate: Candidate, voice: Voice) -> Written:
+    """The body for one candidate, with the reasoning that it made and no one else's."""
+    target, body, lost, word = candidate.target, job.body, "", "messages"
+    if candidate.door == job.dialect.name:
+        if job.own is not None and _owns(job, candidate):
+            body = job.own
+        elif job.notes:
+            body, model = replay.home(body, job.notes, maker(target, candidate.door))
+            lost = f"reasoning of {model} is for that model alone" if model else ""
+    else:
+        word = job.asked.request.names.get("turns", word)
+    if job.bare:
+        lost = f"{target.name} does not take its own reasoning back"
+    written = voice.write(body, target)
+    if not lost:
+        return written
+    losses = (*written.losses, Loss(f"{word}.reasoning", "dropped", lost))
+    return msgspec.structs.replace(written, losses=losses)
+
+
+def _speak(
+    job: Job, candidate: Candidate, ear: Ear | None
+) -> tuple[Dialect, Voice, dict[str, str]]:
+    """The dialect of an attempt, the voice for it, and the client's headers that mean something."""
+    if candidate.door == job.dialect.name:
+        voice = job.dialect if ear is None else Home(job.dialect, ear)
+        return job.dialect, voice, job.call.headers
+    door, call = OPERATIONS[candidate.door, job.dialect.operation], job.call
+    target = candidate.target
+    telling = Telling(
+        id=call.id,
+        created=int(call.received_at),
+        model=target.model,
+        prompt_tokens=tokens(job.body.prompt),
+        label=maker(target, door.name),
+    )
+    own = {name: text for name, text in call.headers.items() if name.encode() in door.headers}
+    request = job.asked.request
+    request = note.bare(request) if job.bare else note.back(request, job.notes)
+    return door, Abroad(job.dialect, door, request, telling, ear), {**door.defaults, **own}
+
+
+def _tail(job: Job, door: Dialect, written: Written) -> str:
+    """What an attempt adds to the provider's door; the client's query goes on at home alone."""
+    tail = door.tail if written.tail is None else written.tail
+    query = job.call.query if door.name == job.dialect.name else ""
+    return f"{tail}?{query}" if query else tail
+
+
 async def _refused(
-    answer: Answer, job: Job, account: Account, limits: Timers, deadline: float
+    answer: Answer, voice: Voice, account: Account, limits: Timers, deadline: float
 ) -> None:
     """Raise what a provider's error says, without the secret that it may quote."""
     body = without(account, await _collect(answer, limits, deadline, _MOST_ERROR))
-    raise ProblemError(job.dialect.read_problem(answer.status, body, _retry_after(answer)))
+    raise ProblemError(voice.read_problem(answer.status, body, _retry_after(answer)))
 
 
 def without(account: Account, data: bytes) -> bytes:
@@ -147,12 +310,13 @@ def _clean(account: Account, problem: Problem) -> ProblemError:
     return ProblemError(problem)
 
 
-async def _whole(begun: Begun, job: Job, limits: Timers, deadline: float) -> None:
+async def _whole(begun: Begun, voice: Voice, limits: Timers, deadline: float) -> None:
     body = await _collect(begun.answer, limits, deadline, _MOST)
-    glance = job.dialect.glance(body)
+    glance = voice.glance(body)
     if glance.problem is not None:
         raise _clean(begun.account, glance.problem)
-    begun.whole, begun.glance = without(begun.account, body), glance
+    told = body if glance.body is None else glance.body
+    begun.whole, begun.glance = without(begun.account, told), glance
     await begun.answer.close()
 
 
@@ -172,11 +336,11 @@ async def _collect(answer: Answer, limits: Timers, deadline: float, most: int) -
     return b"".join(parts)
 
 
-async def _begin(begun: Begun, job: Job, limits: Timers, deadline: float) -> None:
+async def _begin(begun: Begun, job: Job, voice: Voice, limits: Timers, deadline: float) -> None:
     """Read a stream until its first content."""
     name = begun.target.provider.name
     kind = begun.answer.header(b"content-type") or ""
-    watch = job.dialect.watch(job.body)
+    watch = voice.watch(job.body)
     rest = begun.answer.read(limits.idle, deadline)
     limit = asyncio.get_running_loop().time() + limits.first_content
     try:

@@ -109,9 +109,11 @@ class Client:
         timers: Timers,
         deadline: float = math.inf,
         *,
-        query: str = "",
+        tail: str | None = None,
     ) -> Answer:
         """Send a body to a door of a provider. Raises ProblemError where no answer comes.
+
+        `tail` is what a request adds to the door, in place of what its dialect does.
 
         The head of the answer is waited for within `timers`, and until `deadline` on the loop's
         clock at most.
@@ -120,7 +122,9 @@ class Client:
         now = asyncio.get_running_loop().time()
         limit = min(now + timers.headers, deadline)
         try:
-            door = self._door(provider, account, dialect, query)
+            door = self._door(
+                provider, account, dialect.name, dialect.tail if tail is None else tail
+            )
             if door.own is None:
                 return await _ask(door, provider.name, body, more, timers.connect, limit)
             return await _post(*door.own, provider.name, body, more, timers.connect, now, limit)
@@ -134,9 +138,9 @@ class Client:
             message = f"The connection to {provider.name} broke ({_word(error)})."
             raise _problem("upstream_unreachable", message, "maybe") from None
 
-    def _door(self, provider: Provider, account: Account, dialect: Dialect, query: str) -> _Door:
+    def _door(self, provider: Provider, account: Account, dialect: str, tail: str) -> _Door:
         """Where an account's requests go, and what is the same in each; made once."""
-        door = provider.doors[dialect.name] + dialect.tail + (query and f"?{query}")
+        door = provider.doors[dialect] + tail
         if door.startswith("/"):
             door = self.bases.get(provider.name, "") + door
         where = (provider.name, account.name, door)

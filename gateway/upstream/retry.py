@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import tenacity
 
+from gateway.core.decision import Plan
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Target
 
@@ -24,17 +25,36 @@ _AGAIN = frozenset({"upstream_rate_limited", "upstream_overloaded", "upstream_er
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A target with one of its provider's accounts."""
+    """A target with one of its provider's accounts, and the dialect in which it is asked."""
 
     target: Target
     account: Account
+    door: str
 
 
-def candidates(targets: tuple[Target, ...]) -> list[Candidate]:
-    """Every target of a plan with every account, in order."""
-    return [
-        Candidate(target, account) for target in targets for account in target.provider.accounts
+class Seat(msgspec.Struct, frozen=True):
+    """Who has what the call goes on from: a model's reasoning, or an earlier answer."""
+
+    provider: str
+    account: str
+    model: str | None = None
+    """None where any model of the provider can use it."""
+
+    def fits(self, candidate: Candidate) -> bool:
+        """Whether a candidate is the one that has it."""
+        target = candidate.target
+        own = target.provider.name == self.provider and candidate.account.name == self.account
+        return own and self.model in (None, target.model)
+
+
+def candidates(plan: Plan, seat: Seat | None = None) -> list[Candidate]:
+    """Every target of a plan with every account, in order; but first who has the seat."""
+    every = [
+        Candidate(target, account, door)
+        for target, door in zip(plan.targets, plan.doors, strict=True)
+        for account in target.provider.accounts
     ]
+    return every if seat is None else sorted(every, key=lambda one: not seat.fits(one))
 
 
 def after(problem: Problem, at: int, order: list[Candidate]) -> int | None:

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from gateway.cache.recording import Recording, answer, read, write
 from gateway.core import jsonio, sse
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT
+from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from tests.cache.recorded import DONE, STREAMS, TEXT, TOOLS, USAGE_FRAME, frame, recording
 
 texts = st.text(max_size=5)
@@ -158,6 +158,15 @@ def test_usage_that_nobody_knows_is_not_made_up() -> None:
     made = recording(TEXT + DONE, usage=None)
     assert tell(made, stream=True, with_usage=True) == TEXT + DONE
     assert decoded(tell(made, stream=False))["usage"] is None
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_dialect_that_tells_usage_to_everybody_is_told_as_it_was(asked: bool) -> None:
+    body = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    made = msgspec.structs.replace(recording(body), dialect="anthropic-messages")
+    assert answer(made, ANTHROPIC_MESSAGES, stream=True, with_usage=asked) is body
+    bare = msgspec.structs.replace(ANTHROPIC_MESSAGES, fold=lambda stream: stream)
+    assert answer(made, bare, stream=False, with_usage=asked) is body
 
 
 def test_another_dialect_is_a_miss() -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.compose import STYLES
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS
-from gateway.dialects.anthropic_messages import effort as messages
-from gateway.dialects.openai_chat import effort as chat
 from gateway.routing.rules import compile_rules
 from gateway.settings import check, yaml
 from gateway.settings.build import build
@@ -19,7 +18,6 @@ from gateway.settings.rates import price
 from tests.config import shipped
 
 CHECKED = date(2026, 11, 24)
-STYLES = {"openai-chat": chat.STYLES, "anthropic-messages": messages.STYLES}
 
 
 def off(source: Source) -> set[str]:
@@ -101,7 +99,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "NOVA_API_KEY": ("amazon-nova",),
     "AMAZON_NOVA_API_KEY": ("amazon-nova",),
     "OPENROUTER_API_KEY": (
-        "openai", "anthropic", "meta", "llama", "xai", "cohere", "amazon-nova",
+        "openai", "anthropic", "meta", "google", "llama", "xai", "cohere", "qwen", "amazon-nova",
     ),
     "HF_TOKEN": ("llama",),
     "FIREWORKS_API_KEY": ("llama",),
@@ -171,14 +169,6 @@ def test_one_variable_fills_every_tier(variable: str, lab: str) -> None:
     assert bool(empty) == (variable in PARTIAL), empty
 
 
-def test_claude_code_finds_every_tier_of_a_lab_that_speaks_its_dialect() -> None:
-    labs = shipped.built(shipped.ALL_SET).catalogue.labs
-    for name in ("anthropic", "deepseek", "minimax", "moonshot", "zai"):
-        for tier, targets in labs[name].tiers.items():
-            doors = [target.provider.doors for target in targets]
-            assert any("anthropic-messages" in door for door in doors), (name, tier)
-
-
 def test_the_region_of_bedrock_can_be_chosen() -> None:
     providers = shipped.built({"AWS_REGION": "eu-west-1"}).providers
     door = providers["bedrock"].doors["openai-chat"]
@@ -200,6 +190,7 @@ def test_doors_are_whole_and_encrypted_but_for_your_own_engines() -> None:
     for name, provider in shipped.built({}).providers.items():
         for door in provider.doors.values():
             assert name in own or re.fullmatch(r"https://[a-z0-9.-]+(/[\w.-]+)+", door), name
+        assert provider.auth != "x-goog-api-key" or set(provider.doors) == {"gemini"}
 
 
 def test_the_examples_in_the_overlay_work_as_its_comment_says(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.compose import STYLES
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.decision import Decision, Plan
@@ -17,7 +18,7 @@ from gateway.routing.prior import Prior
 from gateway.routing.rules import compile_rules
 from gateway.settings import check
 from tests.config import shipped
-from tests.config.test_files import CHECKED, STYLES
+from tests.config.test_files import CHECKED
 
 THEN = shipped.FOLDER / "presets" / "article-2025-01.yaml"
 TODAY = shipped.FOLDER / "presets" / "article-2025-01-today.yaml"

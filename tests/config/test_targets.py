@@ -9,7 +9,6 @@ from gateway.core.price import cost
 from gateway.core.target import TIERS, Target, Tier
 from gateway.core.usage import Usage
 from gateway.dialects import OPENAI_CHAT
-from gateway.dialects.anthropic_messages import effort as messages
 from gateway.dialects.openai_chat import effort
 from tests.config import shipped
 
@@ -94,15 +93,6 @@ def test_the_effort_is_one_that_the_model_takes(lab: str, tier: Tier, target: Ta
         assert target.name in NO_EFFORT
         return
     assert target.effort in (accepted or effort.EFFORTS)
-    if "openai-chat" in doors:
-        assert effort.write(effort.style(facts), target.effort) or target.params
-
-
-@every_target
-def test_the_effort_is_said_to_messages_too(lab: str, tier: Tier, target: Target) -> None:
-    if lab not in ("anthropic", "deepseek", "minimax"):
-        return
-    assert target.facts.style("anthropic-messages") in messages.STYLES, tier
 
 
 def test_tiers_of_a_lab_do_not_get_cheaper_or_think_less() -> None:
@@ -112,21 +102,6 @@ def test_tiers_of_a_lab_do_not_get_cheaper_or_think_less() -> None:
         known = [price for price in prices if price is not None]
         assert len(known) == sum(target.name not in NO_PRICE for target in first)
         assert known == sorted(known), name
-
-
-def test_tools_on_chat_find_a_target_in_the_first_two_tiers_of_every_hosted_lab() -> None:
-    for name, lab in shipped.built(shipped.ALL_SET).catalogue.labs.items():
-        for tier in ("fast", "smart"):
-            able = [
-                target
-                for target in lab.tiers[tier]
-                if target.facts.tools
-                and (
-                    target.facts.chat_tools_at is None
-                    or target.effort in target.facts.chat_tools_at
-                )
-            ]
-            assert bool(able) == (name != "local"), (name, tier)
 
 
 PRICES = {
@@ -266,9 +241,3 @@ def test_a_member_that_cohere_does_not_know_is_left_out_or_skips_it() -> None:
     assert written.body == b'{"model":"command-r7b-12-2024","messages":[],"max_tokens":9}'
     assert {loss.field for loss in written.losses} == {"store", "parallel_tool_calls"}
     assert {"n", "logit_bias"} <= OPENAI_CHAT.features & cohere.provider.refuses
-
-
-def test_a_lab_with_a_model_means_the_lab_s_own_where_a_host_has_the_same_name_for_it() -> None:
-    names = {target.name for _, _, target in ALL}
-    served = {f"{lab}/{target.model}" for lab, _, target in ALL}
-    assert {target.model for _, _, target in ALL} & served <= names

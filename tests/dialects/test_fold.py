@@ -324,3 +324,40 @@ def test_a_stream_is_told_with_what_this_gateway_does_not_know() -> None:
     assert first["choices"] == [
         {"index": 0, "delta": {"role": "assistant", "content": "a"}, "logprobs": {"content": [1]}, "native": "n", "finish_reason": None}
     ]  # fmt: skip
+
+
+def test_the_input_of_a_custom_tool_comes_in_pieces_too() -> None:
+    said = message(
+        {"tool_calls": [{"index": 0, "id": "c", "custom": {"name": "sh", "input": "l"}}]},
+        {"tool_calls": [{"index": 0, "custom": {"input": "s"}}]},
+    )
+    assert said["tool_calls"][0]["custom"] == {"name": "sh", "input": "ls"}
+
+
+def test_log_probabilities_of_one_kind_are_not_doubled_by_a_chunk_of_the_other() -> None:
+    def piece(likely: Object | None) -> Object:
+        said = chunk({"content": "a"})
+        said["choices"][0]["logprobs"] = likely
+        return said
+
+    whole = fold(
+        piece({"content": [{"token": "a"}]}),
+        piece({"refusal": [{"token": "b"}]}),
+        piece({"content": None, "refusal": [{"token": "c"}]}),
+        piece(None),
+    )
+    assert whole["choices"][0]["logprobs"] == {
+        "content": [{"token": "a"}],
+        "refusal": [{"token": "b"}, {"token": "c"}],
+    }
+
+
+def test_a_delta_beside_a_message_is_not_what_a_whole_answer_says() -> None:
+    """As Perplexity sends it."""
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": "a"},
+        "delta": {"content": ""},
+    }
+    stream = unfold({**HEAD, "choices": [{**choice, "finish_reason": "stop"}]})
+    assert b'"delta":{"role":"assistant","content":"a"}' in stream

@@ -3,13 +3,15 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.call import Call
 from gateway.core.problem import ProblemError
 from gateway.core.prompt import Prompt
-from gateway.dialects import OPENAI_CHAT
+from gateway.dialects import GEMINI, OPENAI_CHAT
 
 READ = OPENAI_CHAT.read
 
@@ -194,3 +196,15 @@ def test_single_members(members: dict[str, Any], field: str, value: object) -> N
 def test_usage_in_a_stream_is_asked_for(options: Any, asked: bool) -> None:
     body = READ(json.dumps({"model": "m", "messages": [], "stream_options": options}).encode())
     assert OPENAI_CHAT.asks_usage(body) is asked
+
+
+def test_a_body_whose_request_stands_in_its_path_is_read_with_it() -> None:
+    """Gemini's model is in the URL; a dialect without that reads the body alone."""
+    call = Call(
+        id="c", dialect="gemini", operation="generate", body=b'{"contents":[{"parts":[]}]}',
+        received_at=0.0, started=0.0, path="models/m-1:streamGenerateContent",
+    )  # fmt: skip
+    prompt = GEMINI.asked(call).prompt
+    assert (prompt.model, prompt.stream) == ("m-1", True)
+    body = b'{"model":"m","messages":[]}'
+    assert OPENAI_CHAT.asked(msgspec.structs.replace(call, body=body)).raw is body

@@ -7,7 +7,7 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.facts import Facts
 from gateway.core.target import Provider, Target
-from gateway.dialects import anthropic_messages, openai_chat
+from gateway.dialects import DIALECTS, anthropic_messages, openai_chat
 
 BOTH = {"openai-chat": "thinking+reasoning_effort", "anthropic-messages": "anthropic-budget+effort"}
 ACCEPTS = ("none", "low", "high")
@@ -72,3 +72,38 @@ def test_a_style_of_another_dialect_is_none_of_chat() -> None:
     there = target("low", effort_style="anthropic")
     assert sent(there, "openai-chat", {}) == ({}, [])
     assert sent(there, "openai-chat", {"reasoning_effort": "low"}) == ({}, ["reasoning_effort"])
+
+
+ASKED: Mapping[str, tuple[dict[str, object], str, str]] = {
+    "openai-chat": ({"messages": [], "reasoning_effort": "high"}, "reasoning_effort", '"high"'),
+    "openai-responses": ({"input": "a", "reasoning": {"effort": "high"}}, "reasoning.effort", '"high"'),
+    "anthropic-messages": (
+        {"max_tokens": 5000, "messages": [], "output_config": {"effort": "high"}},
+        "output_config.effort",
+        '"high"',
+    ),
+    "gemini": (
+        {"contents": [], "generationConfig": {"thinkingConfig": {"thinkingLevel": "HIGH"}}},
+        "generationConfig.thinkingConfig",
+        '"HIGH"',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", ASKED)
+@pytest.mark.parametrize(
+    "style", ["reasoning_effort", "thinking", "enable_thinking", "template", "anthropic", "gemini-level", None]
+)  # fmt: skip
+def test_an_effort_is_said_or_named_whatever_the_style_of_the_model(
+    dialect: str, style: str | None
+) -> None:
+    """Also where the catalogue has a style of another dialect alone."""
+    body, name, word = ASKED[dialect]
+    made = DIALECTS[dialect]
+    written = made.write(
+        made.read(jsonio.dumps({"model": "m", **body})), target("low", effort_style=style)
+    )
+    lost = [loss.field for loss in written.losses]
+    assert (word in written.body.decode()) or lost == [name]
+    if style is None:
+        assert (word in written.body.decode(), lost) == (False, [name])

@@ -48,8 +48,8 @@ class Claude:
     def __init__(self, folder: Path, url: str, key: str, **environ: str) -> None:
         self._program = program()
         self.home, self.work = folder / "home", folder / "work"
-        self.home.mkdir(parents=True)
-        self.work.mkdir()
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.work.mkdir(exist_ok=True)
         self._environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),

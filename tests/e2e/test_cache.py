@@ -169,7 +169,7 @@ def calm[T](world: World, tell: Callable[[int], T]) -> T:
     for at in range(10):
         before = len(world.log)
         told = tell(at)
-        alive = world.gateway._state is not None and world.gateway._state.alive
+        alive = world.gateway._state.alive
         if alive and len(world.log) == before:
             return told
     raise AssertionError(world.log)

@@ -55,6 +55,7 @@ def lab(value: Config) -> None:
         model: {"price": price, "tools": True, "effort": {"style": style, "accepts": accepts}}
         for model, (style, accepts) in styles.items()
     }
+    value["default"] = {"lab": "claude", "tier": "smart"}
 
 
 def local(value: Config) -> None:

@@ -215,8 +215,8 @@ def test_tool_calls(sdk: openai.OpenAI, upstream: Upstream) -> None:
 def test_models(sdk: openai.OpenAI) -> None:
     """Virtual names come first."""
     names = [model.id for model in sdk.models.list()]
-    virtual = ["auto", "fast", "smart", "reasoning", "gpt-4o"]
-    assert names[:5] == virtual
+    virtual = ["auto", "fast", "smart", "reasoning", "claude-auto", "gpt-4o"]
+    assert names[:6] == virtual
     assert names.index("acme/auto") < names.index("able-1")
     assert {"swift-1", "deep-1", "else-1", "other/smart"} <= set(names)
     assert sdk.models.retrieve("acme/fast").owned_by == "acme"

@@ -15,15 +15,32 @@ def test_models_virtual_names_first(world: World) -> None:
     assert listing["object"] == "list"
     names = [item["id"] for item in listing["data"]]
     assert names == [
-        "auto", "fast", "smart", "reasoning", "gpt-4o",
+        "auto", "fast", "smart", "reasoning", "claude-auto", "gpt-4o",
         "acme/auto", "acme/fast", "acme/smart", "acme/reasoning",
         "other/auto", "other/fast", "other/smart", "other/reasoning",
         "swift-1", "able-1", "deep-1", "else-1",
     ]  # fmt: skip
     for item in listing["data"]:
-        assert set(item) == {"id", "object", "created", "owned_by"}
-        assert item["object"] == "model"
+        assert set(item) == {
+            "id", "object", "created", "owned_by", "type", "display_name", "created_at",
+        }  # fmt: skip
+        assert item["object"] == item["type"] == "model"
         assert isinstance(item["created"], int)
+
+
+def test_models_as_google_lists_them(world: World) -> None:
+    """At its own path, and at the others' where its SDK asks."""
+    listing = world.client.get("/v1beta/models").json()
+    assert listing["models"][0] == {
+        "name": "models/auto",
+        "displayName": "auto",
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+    }
+    sdk = {"x-goog-api-client": "google-genai-sdk/3.6.1"}
+    assert world.client.get("/v1/models", headers=sdk).json() == listing
+    assert world.client.get("/v1beta/models/acme/fast").json()["name"] == "models/acme/fast"
+    reply = world.client.get("/v1beta/models/gpt-9")
+    assert (reply.status_code, reply.json()["error"]["status"]) == (404, "NOT_FOUND")
 
 
 def test_one_model_by_a_name_with_a_slash(world: World) -> None:
@@ -43,6 +60,7 @@ def test_route_says_what_would_be_done(world: World, upstream: Upstream) -> None
     assert told["plan"] == [
         {
             "target": "acme/deep-1", "provider": "acme", "model": "deep-1", "effort": "high",
+            "dialect": "openai-chat", "losses": [],
             "price": {"input": "5", "output": "20", "version": "config 2026-11-24"},
         }
     ]  # fmt: skip
@@ -117,7 +135,7 @@ def test_a_bug_is_told_in_the_dialect_too(
 ) -> None:
     """Without what it was about: that may quote a prompt."""
 
-    def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise KeyError("my secret")
 
     monkeypatch.setattr(world.gateway.engine, "explain", broken)

@@ -5,9 +5,15 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.http.edge import Message
-from gateway.http.generate import _until_gone, write
+from gateway.dialects import OPENAI_CHAT
+from gateway.http.beat import Beat
+from gateway.http.edge import Message, Send
+from gateway.http.generate import _answer, _until_gone, write
 from gateway.reply import Reply
+
+
+def still(send: Send) -> Beat:
+    return Beat(OPENAI_CHAT, "tg-1", send)
 
 
 class Stream:
@@ -48,7 +54,7 @@ async def test_a_stream_is_one_message_for_each_item() -> None:
         sent.append(message)
 
     stream = Stream(b"1", b"2")
-    await write(stream.reply(), send)
+    await _answer(stream.reply(), send, still(send))
     assert [message.get("body") for message in sent] == [None, b"1", b"2", b""]
     assert [message.get("more_body") for message in sent] == [None, True, True, None]
     assert stream.closed
@@ -67,7 +73,7 @@ async def test_a_client_that_cannot_be_written_to(at: int) -> None:
 
     stream = Stream(b"1", b"2")
     with pytest.raises(OSError):
-        await write(stream.reply(), send)
+        await _answer(stream.reply(), send, still(send))
     assert stream.closed
 
 
@@ -91,7 +97,7 @@ async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
     async def serve() -> Reply:
         return stream.reply()
 
-    await _until_gone(serve(), lambda stop: stop(), receive, send)
+    await _until_gone(serve(), lambda stop: stop(), receive, send, still(send))
     assert stream.closed
 
 
@@ -115,7 +121,7 @@ async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
     async def serve() -> Reply:
         return Reply(status=200, headers=[], body=b"{}")
 
-    await _until_gone(serve(), lambda stop: stop(), receive, send)
+    await _until_gone(serve(), lambda stop: stop(), receive, send, still(send))
     assert [message["type"] for message in sent] == [
         "http.response.start",
         "http.response.body",
@@ -136,7 +142,9 @@ async def test_a_stop_from_outside_is_passed_on() -> None:
 
     async def send(_: Message) -> None: ...
 
-    task = asyncio.create_task(_until_gone(serve(), lambda stop: stop(), receive, send))
+    task = asyncio.create_task(
+        _until_gone(serve(), lambda stop: stop(), receive, send, still(send))
+    )
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -131,7 +131,7 @@ PATHS = [
 def test_sec_auth_2_paths_that_are_nearly_right(gate: Gate, path: str) -> None:
     """SEC-AUTH 2: none of them is taken for another; what is meant is told, in its dialect."""
     message = shaped(gate.ask(path, plain(path)), path, 404)
-    assert "POST /v1/chat/completions or /v1/messages" in message
+    assert "POST /v1/chat/completions, /v1/responses, /v1/messages or " in message
 
 
 @pytest.mark.parametrize("host", ["a/?x=", "a/health?", "a#", "localhost/admin", "evil.test", ""])

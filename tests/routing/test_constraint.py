@@ -5,13 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
+from gateway.core.facts import Facts
 from gateway.core.problem import ProblemError
 from gateway.core.prompt import Prompt
-from gateway.core.target import Target
-from gateway.dialects import OPENAI_CHAT
+from gateway.core.target import Provider, Target
+from gateway.dialects import OPENAI_CHAT, Asked
 from gateway.routing import features
-from gateway.routing.constraint import unfit
+from gateway.routing.constraint import door, speaks
 from gateway.routing.decide import Router, decide
 from gateway.routing.rules import compile_rules
 from tests.config import shipped
@@ -67,7 +69,7 @@ CASES: list[tuple[Json, Json, str]] = [
 
 
 def reason(target: Target, **call: Any) -> str:
-    return unfit(target, world.call(**call), OPENAI_CHAT)
+    return door(target, world.call(**call), OPENAI_CHAT)[1]
 
 
 @pytest.mark.parametrize(("facts", "call", "expected"), CASES)
@@ -240,3 +242,56 @@ def test_a_client_that_asks_for_effort_needs_responses_with_tools(openai: Router
         openai, read(model="gpt-6-luna", tools=[TOOL], reasoning_effort="none"), OPENAI_CHAT
     )
     assert world.names(plan) == ["openai/gpt-6-luna"]
+
+
+def asks(**more: Any) -> features.Features:
+    """A Chat Completions call that may go abroad."""
+    value = {"model": "auto", "messages": [{"role": "user", "content": "a"}], **more}
+    body = OPENAI_CHAT.read(jsonio.dumps(value))
+    return features.read(body.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, Asked(OPENAI_CHAT, body))
+
+
+def at(*doors: str, **facts: Any) -> Target:
+    provider = Provider(name="p", doors=dict.fromkeys(doors, "https://p.example"))
+    return Target(provider=provider, model="m", facts=Facts(**facts))
+
+
+def test_the_clients_own_dialect_comes_first_then_the_others_in_order() -> None:
+    call = asks()
+    assert door(at("gemini", "openai-chat"), call, OPENAI_CHAT) == ("openai-chat", "")
+    assert door(at("gemini", "anthropic-messages"), call, OPENAI_CHAT) == ("gemini", "")
+    assert speaks(at("gemini").provider, call, OPENAI_CHAT)
+    assert not speaks(at("cohere").provider, call, OPENAI_CHAT)
+
+
+def test_where_it_cannot_be_said_at_home_another_door_takes_it() -> None:
+    """OpenAI takes tools beside reasoning, and effort max, on Responses alone."""
+    both = ("openai-chat", "openai-responses")
+    tools = asks(tools=[TOOL])
+    assert door(at(*both, chat_tools_at=()), tools, OPENAI_CHAT) == ("openai-responses", "")
+    efforts = {
+        "efforts": ("low", "max"),
+        "chat_efforts": ("low",),
+        "effort_style": "reasoning_effort",
+    }
+    most = asks(reasoning_effort="max")
+    assert door(at(*both, **efforts), most, OPENAI_CHAT) == ("openai-responses", "")
+    assert door(at("openai-chat", **efforts), most, OPENAI_CHAT) == ("openai-chat", "")
+    assert door(at(*both, **efforts), asks(reasoning_effort="low"), OPENAI_CHAT)[0] == "openai-chat"
+
+
+def test_what_cannot_be_said_anywhere_says_why() -> None:
+    """The reason of home first, where there is one."""
+    likely = asks(logprobs=True)
+    name, why = door(at("anthropic-messages"), likely, OPENAI_CHAT)
+    assert (name, "logprobs" in why) == ("", True)
+    both = at("openai-chat", "anthropic-messages", sampling="never")
+    assert door(both, likely, OPENAI_CHAT) == ("", "gives no logprobs while it reasons")
+    blind = at("anthropic-messages", tools=False)
+    assert door(blind, asks(tools=[TOOL]), OPENAI_CHAT) == ("", "takes no tools")
+
+
+def test_without_the_request_a_call_is_served_at_home_alone() -> None:
+    call = world.call("a")
+    assert door(at("gemini"), call, OPENAI_CHAT) == ("", "needs gemini")
+    assert not speaks(at("gemini").provider, call, OPENAI_CHAT)

@@ -6,6 +6,9 @@ import msgspec
 import pytest
 
 from gateway.core.call import Key, Steer
+from gateway.core.problem import ProblemError
+from gateway.dialects import ANTHROPIC_MESSAGES
+from gateway.routing.decide import decide
 from gateway.routing.prior import Prior, Score
 from gateway.routing.signals import Signals
 from tests.routing import world
@@ -263,3 +266,17 @@ def test_time_is_told_and_changes_nothing() -> None:
     assert [step.ms for step in decision.trace] == [1.0, 1.0, 1.0]
     other, _ = world.decided(world.router(choices=[{"when": B, "tier": "fast"}]), world.call("a"))
     assert world.timeless(decision) == world.timeless(other)
+
+
+def test_what_is_not_translated_goes_to_a_lab_that_speaks_it() -> None:
+    """Counting tokens, for one; where none does, the default lab says what it needs."""
+    claude = msgspec.structs.replace(world.OPENAI, name="claude", doors={"anthropic-messages": "u"})
+    spoken = world.lab("claude", smart=[world.target(claude, "opus")])
+    plain = world.lab("openai", smart=[world.TERRA])
+    call = world.call("a", model="smart", dialect=ANTHROPIC_MESSAGES.name)
+    known = world.router(known=world.catalogue([plain, spoken]))
+    decision, plan = decide(known, call, ANTHROPIC_MESSAGES)
+    assert (decision.lab, plan.doors) == ("claude", ("anthropic-messages",))
+    assert "openai does not speak anthropic-messages" in [step.why for step in decision.trace]
+    with pytest.raises(ProblemError, match="needs openai-chat"):
+        decide(world.router(known=world.catalogue([plain])), call, ANTHROPIC_MESSAGES)

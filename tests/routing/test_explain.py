@@ -20,7 +20,7 @@ def test_all_that_was_decided_is_in_it() -> None:
         clock=lambda: 0.0,
     )
     decision, plan = world.decided(clockless, world.call("a", steer=Steer(tags=("t", "s"))))
-    assert explain.view(decision, plan, 1e9) == {
+    assert explain.view(decision, plan, [()], 1e9) == {
         "lab": "openai",
         "tier": "fast",
         "model": "luna",
@@ -53,6 +53,8 @@ def test_all_that_was_decided_is_in_it() -> None:
                 "model": "luna",
                 "effort": "none",
                 "price": {"input": "0.10", "output": None, "version": "config 2026-11-24"},
+                "dialect": "openai-chat",
+                "losses": [],
             }
         ],
         "skipped": [
@@ -64,7 +66,7 @@ def test_all_that_was_decided_is_in_it() -> None:
 def test_no_secret_and_nothing_of_the_prompt_is_in_it() -> None:
     known = world.router(choices=[{"when": {"keywords": "canary"}, "tier": "fast"}])
     decision, plan = world.decided(known, world.call("a canary sings"))
-    told = jsonio.dumps(explain.view(decision, plan, 1e9))
+    told = jsonio.dumps(explain.view(decision, plan, [()], 1e9))
     assert b"secret" not in told
     assert b"sings" not in told
     assert jsonio.loads(told)["plan"][0]["price"] is None

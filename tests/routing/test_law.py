@@ -20,7 +20,7 @@ from gateway.core import jsonio
 from gateway.core.call import Call, Steer
 from gateway.core.entry import Entry, Intent
 from gateway.core.problem import ProblemError
-from gateway.dialects import OPENAI_CHAT
+from gateway.dialects import DIALECTS, OPENAI_CHAT, Telling, abroad
 from gateway.http.app import App
 from gateway.routing import explain
 from tests.config import shipped
@@ -31,25 +31,33 @@ ENVIRON = {**shipped.ALL_SET, "TIERGATE_ALIASES": "{gpt-4o: auto, gpt-4o-mini: g
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
+DOORS = {
+    "/chat/completions": "openai-chat",
+    "/responses": "openai-responses",
+    "/messages": "anthropic-messages",
+    ":generateContent": "gemini",
+    ":streamGenerateContent": "gemini",
+}
+"""How the path of a request ends, by dialect."""
+
+
 def answer(request: httpx.Request) -> httpx.Response:
-    """A provider that says one word, whole or as a stream."""
-    body = jsonio.loads(request.content)
-    made = {"id": "c", "created": 1, "model": body["model"]}
-    if not body.get("stream"):
-        message = {"role": "assistant", "content": "Yes."}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        whole = {**made, "object": "chat.completion", "choices": [choice], "usage": USAGE}
-        return httpx.Response(200, content=jsonio.dumps(whole))
-    piece = {"index": 0, "delta": {"role": "assistant", "content": "Yes."}, "finish_reason": None}
-    end = {"index": 0, "delta": {}, "finish_reason": "stop"}
-    chunks = [
-        {**made, "object": "chat.completion.chunk", "choices": [piece]},
-        {**made, "object": "chat.completion.chunk", "choices": [end]},
-        {**made, "object": "chat.completion.chunk", "choices": [], "usage": USAGE},
-    ]
-    frames = b"".join(b"data: " + jsonio.dumps(chunk) + b"\n\n" for chunk in chunks)
+    """A provider that says one word in the dialect it is asked in, whole or as a stream."""
+    path = request.url.path
+    dialect = DIALECTS[next(name for end, name in DOORS.items() if path.endswith(end))]
+    asked = jsonio.loads(request.content)
+    message = {"role": "assistant", "content": "Yes."}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    made = {"id": "c", "created": 1, "model": asked.get("model", "m"), "usage": USAGE}
+    chat = jsonio.dumps({**made, "object": "chat.completion", "choices": [choice]})
+    events = abroad.speech(OPENAI_CHAT).events(chat)
+    whole = abroad.speech(dialect).tell(events, Telling(id="c", created=1, model=made["model"]))
+    if not asked.get("stream") and not path.endswith(":streamGenerateContent"):
+        return httpx.Response(200, content=whole)
     return httpx.Response(
-        200, headers={"content-type": "text/event-stream"}, content=frames + b"data: [DONE]\n\n"
+        200,
+        headers={"content-type": "text/event-stream"},
+        content=dialect.unfold(whole, True),
     )
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.core.decision import Plan
 from gateway.core.facts import Facts
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.core.target import Account, Provider, Target
@@ -23,14 +24,18 @@ def target(name: str, accounts: int = 1, window: int | None = None) -> Target:
     )
 
 
+def order(*targets: Target) -> list[Candidate]:
+    return candidates(Plan(targets=targets, doors=("openai-chat",) * len(targets)))
+
+
 ORDERS: dict[str, list[Candidate]] = {
-    "alone": candidates((target("x/m"),)),
-    "two accounts": candidates((target("x/m", 2),)),
-    "two targets": candidates((target("x/m", 2), target("y/m"))),
-    "a larger one last": candidates((target("x/m", window=8), target("y/m", window=8), target("z/m", window=9))),
-    "none larger": candidates((target("x/m", window=8), target("y/m", window=8))),
-    "windows unknown": candidates((target("x/m"), target("y/m"))),
-    "a window known": candidates((target("x/m"), target("y/m", window=9))),
+    "alone": order(target("x/m")),
+    "two accounts": order(target("x/m", 2)),
+    "two targets": order(target("x/m", 2), target("y/m")),
+    "a larger one last": order(target("x/m", window=8), target("y/m", window=8), target("z/m", window=9)),
+    "none larger": order(target("x/m", window=8), target("y/m", window=8)),
+    "windows unknown": order(target("x/m"), target("y/m")),
+    "a window known": order(target("x/m"), target("y/m", window=9)),
 }  # fmt: skip
 
 AFTER: list[Row] = [

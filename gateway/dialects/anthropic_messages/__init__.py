@@ -11,6 +11,7 @@ from gateway.dialects.anthropic_messages import (
     request,
     stream,
 )
+from gateway.dialects.anthropic_messages.speech import SPEECH
 from gateway.dialects.base import Dialect
 
 DIALECT = Dialect(
@@ -32,6 +33,8 @@ DIALECT = Dialect(
     status=problems.status,
     unfit=lambda _prompt, _target: "",
     read_problem=problems.read,
+    speech=SPEECH,
+    keep_alive=b'event: ping\ndata: {"type": "ping"}\n\n',
 )
 
 COUNT_TOKENS = msgspec.structs.replace(
@@ -42,5 +45,6 @@ COUNT_TOKENS = msgspec.structs.replace(
     read=count.read,
     write=count.write,
     glance=count.glance,
+    counted=count.counted,
 )
 """How many tokens a request has: free of charge, asked of the model that would answer it."""

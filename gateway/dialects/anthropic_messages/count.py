@@ -9,9 +9,8 @@ from gateway.core import jsonio
 from gateway.core.problem import Problem
 from gateway.core.target import Target
 from gateway.core.usage import Usage, count
-from gateway.dialects.anthropic_messages import answer, request
+from gateway.dialects.anthropic_messages import answer, request, seal
 from gateway.dialects.base import Body, Glance, Written
-from gateway.dialects.edit import Edit
 
 
 def read(raw: bytes) -> Body:
@@ -23,7 +22,7 @@ def read(raw: bytes) -> Body:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: another model is all that is changed."""
-    edit = Edit(body)
+    edit = seal.edit(body, target)
     if body.prompt.model != target.model:
         edit.put("model", target.model)
     return edit.done()
@@ -40,3 +39,8 @@ def glance(body: bytes) -> Glance:
     found = answer.glance(body).problem
     missing = Problem(kind="upstream_error", message="The provider sent no count of tokens.")
     return Glance(problem=found or missing)
+
+
+def counted(tokens: int) -> bytes:
+    """The answer that tells a number."""
+    return jsonio.dumps({"input_tokens": tokens})

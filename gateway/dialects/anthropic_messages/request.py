@@ -11,10 +11,11 @@ from gateway.core.jsonio import Json
 from gateway.core.problem import invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
-from gateway.dialects.anthropic_messages import effort
+from gateway.dialects.anthropic_messages import effort, seal
 from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import Body, Written
 from gateway.dialects.edit import Edit
+from gateway.dialects.hint import elsewhere
 from gateway.dialects.parse import parse
 
 NAME = "anthropic-messages"
@@ -30,7 +31,6 @@ FEATURES = frozenset(
 )  # fmt: skip
 """Members that the caller depends on: never dropped, a target that refuses one is skipped."""
 
-_SISTER = "A Chat Completions request goes to POST /v1/chat/completions."
 _OWN_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
 """Dated types of tools that the client runs; those of any other type run at the provider."""
 
@@ -75,19 +75,21 @@ def _required(value: dict[str, Json]) -> tuple[str, int, Said]:
         raise invalid('"model" is required: a model name, a tier, "auto" or "lab/tier".', "model")
     cap = value.get("max_tokens")
     if not isinstance(cap, int) or isinstance(cap, bool) or cap < 0:
-        hint = "" if "max_tokens" in value else f" {_SISTER}"
+        hint = "" if "max_tokens" in value else elsewhere(value, NAME)
         message = f'"max_tokens" is required and must be a whole number.{hint}'
         raise invalid(message, "max_tokens")
     messages = value.get("messages")
     if not isinstance(messages, list):
-        raise invalid('"messages" is required and must be a list.', "messages")
+        hint = "" if "messages" in value else elsewhere(value, NAME)
+        raise invalid(f'"messages" is required and must be a list.{hint}', "messages")
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise invalid('"stream" must be true or false.', "stream")
     tools = value.get("tools")
     first = tools[0] if isinstance(tools, list) and tools else None
     if isinstance(first, dict) and first.get("type") == "function":
-        raise invalid(f'"tools[0].type" cannot be "function". {_SISTER}', "tools")
+        hint = elsewhere(value, NAME)
+        raise invalid(f'"tools[0].type" cannot be "function".{hint}', "tools")
     said = Said(value.get("system"))
     for at, message in enumerate(messages):
         if not isinstance(message, dict):
@@ -115,7 +117,8 @@ def _schema(value: dict[str, Json]) -> bool:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    edit = Edit(body)
+    edit = seal.edit(body, target)
+    body = edit.body
     if body.prompt.model != target.model:
         edit.put("model", target.model)
     thinks = effort.write(edit, target, _write_cap(edit, target))

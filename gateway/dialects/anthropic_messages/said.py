@@ -33,7 +33,8 @@ class Said:
         """Take the next message."""
         role, content = message.get("role"), message.get("content")
         blocks = content if isinstance(content, list) else []
-        kinds = {block.get("type") for block in blocks if isinstance(block, dict)}
+        found = [block.get("type") for block in blocks if isinstance(block, dict)]
+        kinds = {kind for kind in found if isinstance(kind, str)}
         texts = self._add(content)
         if role == "user":
             result = "tool_result" in kinds

@@ -1,7 +1,20 @@
 """openai-chat: the Chat Completions wire format of OpenAI and of the hosts that follow it."""
 
+import msgspec
+
+from gateway.dialects import vectors
 from gateway.dialects.base import Dialect
-from gateway.dialects.openai_chat import answer, effort, fold, problems, request, stream
+from gateway.dialects.openai_chat import (
+    answer,
+    effort,
+    embed,
+    fold,
+    problems,
+    request,
+    stream,
+    tail,
+)
+from gateway.dialects.openai_chat.speech import SPEECH
 
 DIALECT = Dialect(
     name="openai-chat",
@@ -15,9 +28,28 @@ DIALECT = Dialect(
     asks_usage=request.asks_usage,
     fold=fold.fold,
     unfold=fold.unfold,
+    tell_usage=tail.tell,
+    hide_usage=tail.hide,
+    complete=tail.complete,
     problem=problems.write,
     problem_frame=problems.frame,
     status=problems.status,
     unfit=effort.unfit,
     read_problem=problems.read,
+    speech=SPEECH,
 )
+
+EMBEDDINGS = msgspec.structs.replace(
+    DIALECT,
+    path="/v1/embeddings",
+    operation=vectors.OPERATION,
+    features=embed.FEATURES,
+    read=embed.read,
+    write=embed.write,
+    glance=embed.glance,
+    unfit=lambda _prompt, _target: "",
+    speech=msgspec.structs.replace(
+        SPEECH, decode=embed.decode, encode=embed.encode, events=embed.events, tell=embed.tell
+    ),
+)
+"""Vectors of texts, by a model that the caller names."""

@@ -63,6 +63,7 @@ STYLES: Mapping[str, Callable[[str], Members]] = {
 }
 
 
+_RESPONSES = "openai-responses"
 ON_OFF = frozenset({"thinking", "template"})
 """Styles that can only say whether a model thinks."""
 
@@ -101,7 +102,14 @@ def unfit(prompt: Prompt, target: Target) -> str:
     facts = target.facts
     at = facts.chat_tools_at
     if prompt.tools and at is not None and effective(prompt, target) not in at:
-        return "needs openai-responses"
+        return f"needs {_RESPONSES}"
+    asked = prompt.effort or target.effort
+    if (
+        asked in facts.efforts
+        and asked not in accepted(facts)
+        and _RESPONSES in target.provider.doors
+    ):
+        return f"needs {_RESPONSES} for effort {asked}"
     if prompt.logprobs and facts.sampling != "always" and effective(prompt, target) != "none":
         return "gives no logprobs while it reasons"
     return ""

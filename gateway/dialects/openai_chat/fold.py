@@ -13,7 +13,7 @@ type Object = dict[str, Json]
 _JOINED = frozenset(
     {
         "content", "refusal", "reasoning_content", "reasoning", "reasoning_text", "arguments",
-        "text", "summary", "data", "transcript",
+        "input", "text", "summary", "data", "transcript",
     }
 )  # fmt: skip
 """Strings that come in pieces; any other string is said once and the last one stands."""
@@ -57,11 +57,17 @@ def _merge_choice(into: Object, choice: Object) -> None:
         if name == "logprobs" and isinstance(value, dict):
             held = into.get("logprobs") or {}
             into["logprobs"] = {
-                key: [*(held.get(key) or ()), *part] if isinstance(part, list) else part
-                for key, part in {**held, **value}.items()
+                key: _listed(held.get(key), value.get(key)) for key in {**held, **value}
             }
         elif name not in ("index", "delta"):
             _set(into, name, value)
+
+
+def _listed(held: Json, more: Json) -> Json:
+    """Log probabilities so far, and those of one more piece; null says nothing."""
+    if isinstance(held, list) and isinstance(more, list):
+        return [*held, *more]
+    return held if more is None else more
 
 
 def _set(into: Object, name: str, value: Json) -> None:
@@ -154,7 +160,7 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: FBT001 - a dialect
         more = {
             name: item
             for name, item in choice.items()
-            if name not in ("message", "finish_reason", "index")
+            if name not in ("message", "delta", "finish_reason", "index")
         }
         index = choice.get("index", 0)
         said = {"index": index, "delta": message, **more, "finish_reason": None}

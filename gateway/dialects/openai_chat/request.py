@@ -8,7 +8,8 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects.base import Body, Written
 from gateway.dialects.edit import Edit
-from gateway.dialects.openai_chat import effort
+from gateway.dialects.hint import elsewhere
+from gateway.dialects.openai_chat import effort, replay, seal
 from gateway.dialects.parse import parse
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -89,11 +90,12 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
 
 
 def _hint(value: dict[str, Json]) -> str:
-    """What to do with the request of an older or a newer API of the same maker."""
+    """What to do with the request of another API."""
     for name in ("input", "prompt"):
         if name in value:
-            return f' This door takes no "{name}": write it as messages.'
-    return ""
+            own = f' This door takes no "{name}": write it as messages.'
+            return own + elsewhere(value, "openai-chat")
+    return elsewhere(value, "openai-chat")
 
 
 def _at_home(value: dict[str, Json]) -> None:
@@ -194,7 +196,9 @@ def _whole(number: Json) -> int | None:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    edit = Edit(body)
+    edit = seal.edit(body, target)
+    replay.fill(edit, target)
+    body = edit.body
     if body.prompt.model != target.model:
         edit.put("model", target.model)
     _write_effort(edit, body.prompt, target)

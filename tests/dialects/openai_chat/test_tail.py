@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache import tail
 from gateway.core import jsonio
 from gateway.core.usage import Usage
+from gateway.dialects.openai_chat import tail, tokens
 from gateway.dialects.openai_chat import usage as dialect
 from tests.cache.recorded import DONE, STREAMS, TEXT, USAGE, USAGE_FRAME, frame
 
@@ -23,14 +23,14 @@ usages = st.builds(
 
 @given(usages)
 def test_what_is_written_is_read_as_the_same_usage(usage: Usage) -> None:
-    told = tail.write(usage)
+    told = tokens.written(usage)
     assert told is not None
     assert dialect.read(told) == usage
 
 
 @pytest.mark.parametrize("usage", [None, Usage(), Usage(input=1), Usage(output=1, reasoning=2)])
 def test_what_is_not_known_is_not_said(usage: Usage | None) -> None:
-    assert tail.write(usage) is None
+    assert tokens.written(usage) is None
     assert tail.tell(TEXT + DONE, usage) == TEXT + DONE
     assert tail.complete(b'{"id":"a"}', usage) == b'{"id":"a"}'
 

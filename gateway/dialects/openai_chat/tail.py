@@ -12,6 +12,7 @@ import msgspec
 from gateway.core import jsonio, sse
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
+from gateway.dialects.openai_chat.tokens import written
 
 type Object = dict[str, Json]
 
@@ -21,7 +22,7 @@ _DONE = b"[DONE]"
 
 def tell(stream: bytes, usage: Usage | None) -> bytes:
     """A stream with usage: its own, else one more chunk that says `usage`, where that is known."""
-    told = write(usage)
+    told = written(usage)
     frames = sse.frames(stream)
     if told is None or any(_usage(frame) for frame in frames):
         return stream
@@ -50,35 +51,11 @@ def hide(stream: bytes) -> bytes:
 
 def complete(whole: bytes, usage: Usage | None) -> bytes:
     """A whole answer with usage: its own, else `usage`, where that is known."""
-    told = write(usage)
+    told = written(usage)
     members = jsonio.members(whole)
     if told is None or "usage" in members:
         return whole
     return jsonio.join({**members, "usage": msgspec.Raw(jsonio.dumps(told))})
-
-
-def write(usage: Usage | None) -> Object | None:
-    """Usage as Chat Completions says it: what the dialect's own reading turns back into `usage`.
-
-    None where either count is unknown: the SDKs' type has no place for that.
-    """
-    if usage is None or usage.prompt is None or usage.completion is None:
-        return None
-    told: Object = {
-        "prompt_tokens": usage.prompt,
-        "completion_tokens": usage.completion,
-        "total_tokens": usage.prompt + usage.completion,
-    }
-    inside: Object = {}
-    if usage.cache_read is not None:
-        inside["cached_tokens"] = usage.cache_read
-    if usage.cache_write:
-        inside["cache_write_tokens"] = sum(usage.cache_write.values())
-    if inside:
-        told["prompt_tokens_details"] = inside
-    if usage.reasoning is not None:
-        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
-    return told
 
 
 def _usage(frame: bytes) -> Object | None:

@@ -1,0 +1,49 @@
+"""Values of one kind in a store that others may write to: found by secret names, and sealed."""
+
+import hashlib
+import hmac
+
+from gateway.state import Store
+
+_NAME, _SEAL = 24, 16
+"""Bytes of a name and of a seal."""
+_NAME_PERSON, _SEAL_PERSON = b"tiergate name 1", b"tiergate seal 2"
+MOST = 8_000_000
+"""Bytes of the longest value."""
+
+
+class Sealed:
+    """Bytes of one kind. Never raises for what a store holds: what was not sealed here is none."""
+
+    def __init__(self, store: Store, *, secret: bytes, kind: str) -> None:
+        self._store = store
+        self._secret = secret
+        self._kind = kind
+
+    def name(self, *parts: str) -> str:
+        """The name of a value: it tells nothing of its parts to whoever lacks the secret."""
+        digest = hashlib.blake2b(key=self._secret, digest_size=_NAME, person=_NAME_PERSON)
+        for part in parts:
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8) + data)
+        return f"{self._kind}:{digest.hexdigest()}"
+
+    async def get(self, name: str) -> bytes | None:
+        """The value that was put under a name; None where there is none, or another wrote it."""
+        value = await self._store.get(name)
+        if value is None or not hmac.compare_digest(value[:_SEAL], self._seal(name, value[_SEAL:])):
+            return None
+        return value[_SEAL:]
+
+    async def put(self, name: str, data: bytes, ttl: float) -> None:
+        """Keep a value for `ttl` seconds; one that is too long is not kept."""
+        if len(data) <= MOST:
+            await self._store.put(name, self._seal(name, data) + data, ttl)
+
+    def _seal(self, name: str, data: bytes) -> bytes:
+        """Bind a value to its name."""
+        seal = hashlib.blake2b(
+            name.encode(), key=self._secret, digest_size=_SEAL, person=_SEAL_PERSON
+        )
+        seal.update(data)
+        return seal.digest()

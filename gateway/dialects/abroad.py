@@ -1,0 +1,317 @@
+"""A client served by a target that speaks another dialect: one voice for one attempt.
+
+A voice has what a Dialect has for an attempt (`write`, `glance`, `watch`, `read_problem`), and says
+all of it to the client in the client's own dialect.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.events import (
+    CONTENT,
+    End,
+    Event,
+    Failed,
+    Finish,
+    Start,
+    Told,
+    ToolEnd,
+    ToolPiece,
+    ToolStart,
+)  # fmt: skip
+from gateway.core.loss import Loss
+from gateway.core.problem import Problem
+from gateway.core.prompt import Prompt
+from gateway.core.request import Request
+from gateway.core.target import Target
+from gateway.core.usage import Usage
+from gateway.dialects import fields, ids, vectors
+from gateway.dialects.base import Body, Dialect, Glance, Written
+from gateway.dialects.note import Hears
+from gateway.dialects.speech import Decoder, Encoder, Said, Speech, Telling
+
+
+class Asked:
+    """A client's request as targets of other dialects would be asked it; made when first needed."""
+
+    __slots__ = ("_body", "_client", "_request")
+
+    def __init__(self, client: Dialect, body: Body) -> None:
+        self._client = client
+        self._body = body
+        self._request: Request | None = None
+
+    @property
+    def request(self) -> Request:
+        """The request in no dialect. Raises ProblemError where it cannot be read as one."""
+        if self._request is None:
+            self._request = speech(self._client).decode(self._body)
+        return self._request
+
+    def speaks(self, door: Dialect) -> bool:
+        """Whether it can be said in another dialect at all."""
+        return (
+            self._client.speech is not None
+            and door.speech is not None
+            and self._client.operation == door.operation
+            and door.operation in ("generate", vectors.OPERATION)
+        )
+
+    def prompt(self, door: Dialect, target: Target) -> Prompt | str:
+        """What a target would be asked, as routing sees it; or why it cannot be asked."""
+        _, refusals = fields.weigh(self.request, door.name)
+        return refusals[0] if refusals else _inner(self.request, door, target)[1].prompt
+
+    def losses(self, door: Dialect, target: Target) -> tuple[Loss, ...]:
+        """What the request would lose."""
+        return write(self.request, door, target).losses
+
+
+class Abroad:
+    """The voice of one call with one target."""
+
+    def __init__(
+        self,
+        client: Dialect,
+        door: Dialect,
+        request: Request,
+        telling: Telling,
+        ear: Hears | None = None,
+    ) -> None:
+        """`ear` is told the events of the answer."""
+        self.door = door
+        self._ear = ear
+        self._ours, self._theirs = speech(client), speech(door)
+        self._request = request
+        self._telling = msgspec.structs.replace(
+            telling,
+            asked=self._request,
+            stream_usage=self._request.stream_usage,
+            custom=frozenset(tool.name for tool in self._request.tools if tool.kind == "custom"),
+        )
+        self._named = {
+            ids.plain(tool.name, "tool_"): tool.name
+            for tool in self._request.tools
+            if ids.plain(tool.name, "tool_") != tool.name
+        }
+        one = fields.FIELDS["parallel_tools_off"][door.name].way == "mapped"
+        self._single = request.parallel_tools is False and not one
+
+    def write(self, _: Body, target: Target) -> Written:
+        """The body for the target, and every loss by the client's own names."""
+        return write(self._request, self.door, target)
+
+    def watch(self, _: Body) -> "Translation":
+        """The stream of the answer."""
+        decoder, encoder = self._theirs.decoder(), self._ours.encoder(self._telling)
+        return Translation(decoder, encoder, self._named, self._ear, single=self._single)
+
+    def glance(self, data: bytes) -> Glance:
+        """A whole answer, and in `body` what the client gets of it."""
+        seen = _Seen()
+        events = [
+            _renamed(event, self._named)
+            for event in self._theirs.events(data)
+            if not (self._single and _further(event))
+        ]
+        for event in events:
+            seen.take(event)
+            if self._ear is not None:
+                self._ear.hear(event)
+        body = None if seen.problem is not None else self._ours.tell(events, self._telling)
+        return Glance(
+            usage=seen.usage,
+            served=seen.served,
+            finish=seen.finish,
+            problem=seen.problem,
+            body=body,
+        )
+
+    def read_problem(self, status: int, body: bytes, retry_after: float | None) -> Problem:
+        """A provider's error: its words, not its shape."""
+        return _plain(self.door.read_problem(status, body, retry_after))
+
+
+class Translation:
+    """A stream on its way to a client of another dialect; see Watch."""
+
+    __slots__ = (
+        "_decoder", "_ear", "_encoder", "_ended", "_held", "_named", "_seen", "_single",
+        "committed",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        encoder: Encoder,
+        named: Mapping[str, str] = {},
+        ear: Hears | None = None,
+        *,
+        single: bool = False,
+    ) -> None:
+        """`named` holds the client's names of tools that had to be called otherwise.
+
+        `single`: the client takes one use of a tool at a time, and gets the first of several.
+        """
+        self._decoder, self._encoder, self._named, self._ear = decoder, encoder, named, ear
+        self._single = single
+        self._seen = _Seen()
+        self._held: list[bytes] = []
+        self._ended = False
+        self.committed = False
+
+    @property
+    def usage(self) -> Usage | None:
+        """As Watch has it."""
+        return self._seen.usage
+
+    @property
+    def served(self) -> str | None:
+        """As Watch has it."""
+        return self._seen.served
+
+    @property
+    def finish(self) -> str | None:
+        """As Watch has it."""
+        return self._seen.finish
+
+    @property
+    def problem(self) -> Problem | None:
+        """As Watch has it."""
+        return self._seen.problem
+
+    @property
+    def complete(self) -> bool:
+        """Whether the provider ended the answer as its dialect does."""
+        return self._ended and self.problem is None
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what was read from the provider; return what may go on to the client now."""
+        return self._pass(self._decoder.feed(data))
+
+    def end(self) -> bytes:
+        """Take the end of the stream; return what was still held and may go on."""
+        return self._pass(self._decoder.end())
+
+    def _pass(self, events: Iterable[Event]) -> bytes:
+        out = self._held
+        for event in events:
+            kind = type(event)
+            if self._single and _further(event):
+                continue
+            if kind in _NOTED:
+                self._seen.take(event)
+                if kind is Failed:
+                    break
+                self._ended = self._ended or kind is End
+            elif self._ear is not None:
+                self._ear.hear(event)
+            if kind is ToolStart and self._named:
+                event = _renamed(event, self._named)  # noqa: PLW2901 - the same event
+            out.append(self._encoder.write(event))
+            if not self.committed and kind in CONTENT:
+                self.committed = True
+        if not self.committed:
+            return b""
+        said = b"".join(out)
+        out.clear()
+        return said
+
+
+def _further(event: Event) -> bool:
+    """Whether it is of a use of a tool beside the first."""
+    return isinstance(event, ToolStart | ToolPiece | ToolEnd) and event.index > 0
+
+
+_NOTED = frozenset({Start, Told, Finish, Failed, End})
+
+
+class _Seen:
+    """What accounting needs of the events of an answer."""
+
+    __slots__ = ("finish", "problem", "served", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.served: str | None = None
+        self.finish: str | None = None
+        self.problem: Problem | None = None
+
+    def take(self, event: Event) -> None:
+        match event:
+            case Start():
+                self.served = event.model or self.served
+                self.usage = event.usage or self.usage
+            case Told():
+                self.usage = event.usage
+            case Finish():
+                self.finish = event.word or event.reason
+            case Failed():
+                self.problem = _plain(event.problem)
+            case _:
+                return
+
+
+def _renamed(event: Event, named: Mapping[str, str]) -> Event:
+    """The use of a tool by the client's own name of it."""
+    if isinstance(event, ToolStart) and event.name in named:
+        return msgspec.structs.replace(event, name=named[event.name])
+    return event
+
+
+def _plain(problem: Problem) -> Problem:
+    """A provider's error in its own words and in no shape: that would be another dialect's."""
+    if problem.body is None:
+        return problem
+    return msgspec.structs.replace(
+        problem, body=None, message=_words(problem.body) or problem.message
+    )
+
+
+def speech(dialect: Dialect) -> Speech:
+    """The speech of a dialect. Raises LookupError where it cannot be translated."""
+    if dialect.speech is None:
+        raise LookupError(f"{dialect.name} is not translated")
+    return dialect.speech
+
+
+def write(request: Request, door: Dialect, target: Target) -> Written:
+    """A request for a target that speaks `door`."""
+    losses, _ = fields.weigh(request, door.name)
+    said, inner = _inner(request, door, target)
+    written = door.write(inner, target)
+    own = [Loss(_name(said, loss.field), loss.action, loss.why) for loss in written.losses]
+    again = {(loss.field, loss.action) for loss in own}  # the model's own limit is the nearer one
+    first = [loss for loss in said.losses if (loss.field, loss.action) not in again]
+    every = dict.fromkeys([*losses, *first, *own])
+    return msgspec.structs.replace(written, losses=tuple(every))
+
+
+def _inner(request: Request, door: Dialect, target: Target) -> tuple[Said, Body]:
+    said = speech(door).encode(request, target)
+    return said, door.read(jsonio.dumps({"model": target.model, **said.value}))
+
+
+def _name(said: Said, field: str) -> str:
+    """The client's own name of a member that another dialect's `write` speaks of."""
+    part = field
+    while part:
+        if part in said.names:
+            return said.names[part]
+        part = part.rpartition(".")[0]
+    return field
+
+
+def _words(body: bytes) -> str | None:
+    """The message of a provider's error body."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return None
+    if isinstance(value, list) and value:
+        value = value[0]
+    error = value.get("error", value) if isinstance(value, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    return message if isinstance(message, str) and message else None

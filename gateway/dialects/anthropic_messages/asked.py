@@ -1,0 +1,184 @@
+"""A Messages request as a request in no dialect. Source: Anthropic's API reference."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from gateway.core.facts import EFFORTS
+from gateway.core.jsonio import Json
+from gateway.core.problem import invalid
+from gateway.core.request import Form, Request, Tool, ToolChoice, Turn
+from gateway.dialects.anthropic_messages import effort
+from gateway.dialects.anthropic_messages.blocks import Blocks, Object, cache, objects, string
+from gateway.dialects.body import Body
+
+_NAMES = {
+    "turns": "messages",
+    "tools": "tools",
+    "tool_choice": "tool_choice",
+    "parallel_tools": "tool_choice.disable_parallel_tool_use",
+    "form": "output_config.format",
+    "max_output": "max_tokens",
+    "stop": "stop_sequences",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "effort": "thinking",
+    "budget": "thinking.budget_tokens",
+    "thoughts_shown": "thinking.display",
+    "service_tier": "service_tier",
+    "user": "metadata.user_id",
+    "metadata": "metadata",
+}
+_HELD = frozenset(
+    {
+        "model", "max_tokens", "messages", "system", "tools", "tool_choice", "thinking",
+        "output_config", "output_format", "metadata", "service_tier", "stop_sequences",
+        "temperature", "top_p", "top_k", "stream",
+    }
+)  # fmt: skip
+"""Top-level members that fields of a Request hold."""
+_THINKING = ("adaptive", "enabled", "disabled", "between_tools")
+_SHOWN = {"summarized": True, "omitted": False}
+_TIERS = {"standard_only": "default"}
+"""Service tiers in the words that most dialects have for them."""
+_MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
+    "auto": "auto",
+    "any": "required",
+    "tool": "tool",
+    "none": "none",
+}
+
+
+def decode(body: Body) -> Request:
+    """What a client asks. Raises ProblemError, invalid_request with the field."""
+    value = body.value
+    names = dict(_NAMES)
+    others = {name: it for name, it in value.items() if name not in _HELD and it is not None}
+    tier, metadata = value.get("service_tier"), dict(_object(value, "metadata"))
+    user = metadata.pop("user_id", None)
+    choice, parallel = _choice(_object(value, "tool_choice"))
+    stop = value.get("stop_sequences") or []
+    if not isinstance(stop, list) or not all(isinstance(it, str) for it in stop):
+        raise invalid('"stop_sequences" must be a list of strings.', "stop_sequences")
+    return Request(
+        turns=_turns(value),
+        tools=tuple(_tool(tool) for tool in objects(value.get("tools") or [], "tools")),
+        tool_choice=choice,
+        parallel_tools=parallel,
+        form=_form(value, names, others),
+        max_output=value.get("max_tokens"),
+        stop=tuple(stop),
+        temperature=_number(value, "temperature"),
+        top_p=_number(value, "top_p"),
+        top_k=_number(value, "top_k"),
+        service_tier=_TIERS.get(tier, tier) if isinstance(tier, str) else None,
+        user=user if isinstance(user, str) else None,
+        metadata=metadata or None,
+        stream=value.get("stream") is True,
+        stream_usage=True,
+        names=names,
+        others=others,
+        **_effort(value, names, others),
+    )
+
+
+def _object(value: Object, name: str) -> Object:
+    """A member that is an object, empty where it is left out."""
+    found = value.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise invalid(f'"{name}" must be an object.', name)
+    return found
+
+
+def _number(value: Object, name: str) -> Json:
+    found = value.get(name)
+    if found is not None and (isinstance(found, bool) or not isinstance(found, int | float)):
+        raise invalid(f'"{name}" must be a number.', name)
+    return found
+
+
+def _turns(value: Object) -> tuple[Turn, ...]:
+    blocks, turns = Blocks(), list[Turn]()
+    system = value.get("system")
+    if system:
+        turns.append(Turn(role="system", parts=blocks.parts(system, "system")))
+    for at, message in enumerate(value["messages"]):
+        role, where = message.get("role"), f"messages[{at}]"
+        if role not in ("user", "assistant", "system"):
+            raise invalid(f'"{where}.role" must be "user" or "assistant".', f"{where}.role")
+        parts = blocks.parts(message.get("content"), f"{where}.content")
+        turns.append(Turn(role=role, parts=parts, source=message))
+    return tuple(turns)
+
+
+def _tool(tool: Object) -> Tool:
+    """A plain tool is a function; one with a dated type is known to Anthropic's models alone."""
+    kind = string(tool.get("type")) or "custom"
+    if kind != "custom":
+        name = string(tool.get("name")) or string(tool.get("mcp_server_name")) or kind
+        return Tool(name=name, kind="hosted", cache=cache(tool), source=tool)
+    strict = tool.get("strict")
+    return Tool(
+        name=string(tool.get("name")),
+        description=tool.get("description"),
+        parameters=tool.get("input_schema"),
+        strict=strict if isinstance(strict, bool) else None,
+        cache=cache(tool),
+        source=tool,
+    )
+
+
+def _choice(choice: Object) -> tuple[ToolChoice | None, bool | None]:
+    """Which tools must be used, and whether several at once."""
+    if not choice:
+        return None, None
+    mode = _MODES.get(string(choice.get("type")))
+    if mode is None:
+        raise invalid('"tool_choice.type" must be auto, any, tool or none.', "tool_choice.type")
+    single = choice.get("disable_parallel_tool_use")
+    name = string(choice.get("name")) if mode == "tool" else None
+    parallel = not single if isinstance(single, bool) else None
+    return ToolChoice(mode=mode, name=name), parallel
+
+
+def _form(value: Object, names: dict[str, str], others: Object) -> Form | None:
+    """The schema that the answer follows; `output_format` is the older, beta name."""
+    form = _object(value, "output_config").get("format")
+    if form is None:
+        form, names["form"] = value.get("output_format"), "output_format"
+    if form is None:
+        names["form"] = _NAMES["form"]
+        return None
+    if isinstance(form, dict) and form.get("type") == "json_schema":
+        return Form(schema=form.get("schema") or {})
+    others[names["form"]] = form
+    return None
+
+
+def _effort(value: Object, names: dict[str, str], others: Object) -> dict[str, Json]:
+    """Effort, budget and whether thoughts are shown, as fields of a Request."""
+    thinking, config = _object(value, "thinking"), _object(value, "output_config")
+    kind, display = thinking.get("type"), string(thinking.get("display"))
+    if thinking and kind not in _THINKING:
+        others["thinking"] = thinking
+    others |= {f"thinking.{k}": v for k, v in thinking.items() if k not in ("type", *_BESIDE)}
+    others |= {f"output_config.{k}": v for k, v in config.items() if k not in ("effort", "format")}
+    word = effort.read(value)
+    if config.get("effort") is not None and kind in ("disabled", "between_tools"):
+        others["output_config.effort"] = config["effort"]
+    if config.get("effort") is not None and kind not in ("disabled", "between_tools"):
+        names["effort"] = "output_config.effort"
+    if word is not None and word not in EFFORTS:
+        others["output_config.effort"], word = word, None
+    budget = thinking.get("budget_tokens") if kind == "enabled" else None
+    return {
+        "effort": word,
+        "budget": budget if isinstance(budget, int) else None,
+        "thoughts_shown": _SHOWN.get(display, True if kind == "enabled" else None),
+    }
+
+
+_BESIDE = ("budget_tokens", "display")
+"""Members of `thinking` beside its type."""

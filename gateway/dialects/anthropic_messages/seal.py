@@ -1,0 +1,58 @@
+"""State that the gateway labelled, in blocks of thinking: see dialects.seal."""
+
+from gateway.core.jsonio import Json
+from gateway.core.target import Target
+from gateway.dialects import seal
+from gateway.dialects.anthropic_messages import slot
+from gateway.dialects.body import Body
+from gateway.dialects.edit import Edit
+
+_SLOTS = {"thinking": "signature", "redacted_thinking": "data"}
+
+
+def edit(body: Body, target: Target) -> Edit:
+    """A body on its way to a target, without the reasoning of others."""
+    if seal.MARK not in body.raw:
+        return Edit(body)
+    seals = seal.Seals(target, "anthropic-messages")
+    return seal.edit(body, "messages", seals, seal.each(_Messages(seals).fix))
+
+
+class _Messages:
+    """Messages, one after another."""
+
+    __slots__ = ("_seals",)
+
+    def __init__(self, seals: seal.Seals) -> None:
+        self._seals = seals
+
+    def fix(self, raw: bytes, message: Json) -> bytes | None:
+        """One message; it goes where nothing is left of it."""
+        return seal.within("content", self._content, needed=True)(raw, message)
+
+    def _content(self, raw: bytes, content: Json) -> bytes | None:
+        blocks = content if isinstance(content, list) else []
+        if not any(slot.take(_slot(block)[1])[0] for block in blocks):
+            return raw
+        return seal.each(self._block)(raw, content)
+
+    def _block(self, raw: bytes, block: Json) -> bytes | None:
+        """A block of a message that the gateway wrote; it wrote unsigned thinking there too."""
+        name, said = _slot(block)
+        if said == "":
+            self._seals.lost = True
+            return None
+        state = self._seals.open(said)
+        if state is None:
+            return raw
+        if slot.tied(state):
+            self._seals.lost = True
+            return None
+        return seal.put(raw, name, state) if state else None
+
+
+def _slot(block: Json) -> tuple[str, Json]:
+    """The member of a block that holds state, and what it holds; None for any other block."""
+    kind = block.get("type") if isinstance(block, dict) else None
+    name = _SLOTS.get(kind, "") if isinstance(kind, str) else ""
+    return name, block.get(name) if name else None

@@ -1,0 +1,76 @@
+"""gemini: the generateContent wire format of Google's Gemini API and of Vertex AI."""
+
+import msgspec
+
+from gateway.dialects import vectors
+from gateway.dialects.base import Dialect
+from gateway.dialects.gemini import (
+    answer,
+    count,
+    decode,
+    decoder,
+    embed,
+    encode,
+    encoder,
+    fold,
+    problems,
+    request,
+    stream,
+)
+from gateway.dialects.speech import Speech
+
+SPEECH = Speech(
+    decode=decode.decode,
+    encode=encode.encode,
+    events=decoder.events,
+    tell=encoder.tell,
+    decoder=decoder.Decoder,
+    encoder=encoder.Encoder,
+)
+
+DIALECT = Dialect(
+    name=request.NAME,
+    path="/v1beta/{path}",
+    headers=request.FORWARDED,
+    features=request.FEATURES,
+    read=request.read,
+    read_at=request.read,
+    keep_alive=b"\n\n",  # a comment breaks its SDK
+    write=request.write,
+    glance=answer.glance,
+    watch=stream.watch,
+    asks_usage=request.asks_usage,
+    fold=fold.fold,
+    unfold=fold.unfold,
+    problem=problems.write,
+    problem_frame=problems.frame,
+    status=problems.status,
+    unfit=lambda _prompt, _target: "",
+    read_problem=problems.read,
+    speech=SPEECH,
+)
+
+COUNT_TOKENS = msgspec.structs.replace(
+    DIALECT,
+    operation="count_tokens",
+    read=count.read,
+    read_at=count.read,
+    write=count.write,
+    glance=count.glance,
+    counted=count.counted,
+)
+"""How many tokens a request has: free of charge, asked of the model that would answer it."""
+
+EMBED = msgspec.structs.replace(
+    DIALECT,
+    operation=vectors.OPERATION,
+    features=embed.FEATURES,
+    read=embed.read,
+    read_at=embed.read,
+    write=embed.write,
+    glance=embed.glance,
+    speech=msgspec.structs.replace(
+        SPEECH, decode=embed.decode, encode=embed.encode, events=embed.events, tell=embed.tell
+    ),
+)
+"""Vectors of one content or of many, by a model that the caller names."""

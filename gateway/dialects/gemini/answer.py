@@ -1,0 +1,66 @@
+"""Whole Gemini answers: a glance for accounting, the bytes untouched."""
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.core.problem import Problem
+from gateway.dialects.base import Glance
+from gateway.dialects.gemini import problems, usage, wire
+from gateway.dialects.gemini.wire import Object
+
+_NUMBERS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION")
+"""Reasons that some clients' proxies write as the numbers of Google's enum."""
+
+
+def glance(body: bytes) -> Glance:
+    """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    chunks, problem = read(body)
+    if problem is not None:
+        return Glance(problem=problem)
+    told, finish, served = None, None, None
+    for chunk in chunks:
+        told = usage.read(chunk.get("usageMetadata"), ended=True) or told
+        served = wire.text(chunk.get("modelVersion")) or served
+        finish = ending(chunk) or finish
+    return Glance(usage=told, served=served or None, finish=finish)
+
+
+def read(body: bytes) -> tuple[list[Object], Problem | None]:
+    """The parts of a whole answer: itself, or the chunks of a stream that was sent as a list."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return [], _nothing("an answer that is not JSON")
+    chunks = value if isinstance(value, list) else [value]
+    if not chunks or not all(isinstance(chunk, dict) for chunk in chunks):
+        return [], _nothing("an answer that is not a JSON object")
+    for chunk in chunks:
+        if chunk.get("error") and not chunk.get("candidates"):
+            return [], problems.found(chunk["error"], body)
+    if not any(wire.rows(it.get("candidates")) or blocked(it) is not None for it in chunks):
+        return [], _nothing("an answer without candidates")
+    return chunks, None
+
+
+def ending(chunk: Object) -> str | None:
+    """Why the first candidate that ended did, or why the prompt was refused."""
+    for candidate in wire.rows(chunk.get("candidates")):
+        reason = finish(candidate.get("finishReason"))
+        if reason is not None:
+            return reason
+    return blocked(chunk)
+
+
+def finish(reason: Json) -> str | None:
+    """A reason as a word."""
+    if isinstance(reason, int) and not isinstance(reason, bool):
+        return _NUMBERS[reason] if 0 < reason < len(_NUMBERS) else str(reason)
+    return reason if isinstance(reason, str) and reason else None
+
+
+def blocked(chunk: Object) -> str | None:
+    """Why the prompt was refused; None where it was not."""
+    return finish(wire.group(chunk, "promptFeedback").get("blockReason"))
+
+
+def _nothing(what: str) -> Problem:
+    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")

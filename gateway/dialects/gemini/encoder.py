@@ -1,0 +1,157 @@
+"""Events as Gemini's answers: chunks for a stream, and the same folded for a whole answer."""
+
+from collections.abc import Iterable
+
+from gateway.core import jsonio, sse
+from gateway.core.events import (
+    Cited,
+    Declined,
+    End,
+    Event,
+    Finish,
+    Likely,
+    Reason,
+    Start,
+    Thinking,
+    ThoughtEnd,
+    Told,
+    ToolEnd,
+    ToolPiece,
+    ToolStart,
+    Words,
+)
+from gateway.core.usage import Usage
+from gateway.dialects.gemini import cited, fold, usage
+from gateway.dialects.gemini.contents import arguments
+from gateway.dialects.gemini.signature import SLOT, wrap
+from gateway.dialects.gemini.wire import Object
+from gateway.dialects.speech import Telling
+
+_REASONS: dict[Reason, str] = {
+    "stop": "STOP",
+    "tools": "STOP",
+    "pause": "STOP",
+    "length": "MAX_TOKENS",
+    "filter": "SAFETY",
+    "error": "OTHER",
+}
+
+
+def tell(events: Iterable[Event], telling: Telling) -> bytes:
+    """The whole answer: what the stream of the same events says."""
+    encoder = Encoder(telling)
+    return fold.fold(b"".join([encoder.write(event) for event in events]))
+
+
+class Encoder:
+    """A stream for a client; see speech.Encoder.
+
+    Why candidates ended and what was used stands in the last chunk, as Gemini has it.
+    """
+
+    __slots__ = ("_finished", "_id", "_label", "_model", "_said", "_tools", "_used")
+
+    def __init__(self, telling: Telling) -> None:
+        self._id, self._model, self._label = telling.id, telling.model, telling.label
+        self._finished: dict[int, Reason] = {}
+        self._said: dict[int, list[str]] = {}
+        self._tools: dict[tuple[int, int], tuple[ToolStart, list[str]]] = {}
+        self._used: Usage | None = None
+
+    def write(self, event: Event) -> bytes:
+        """What an event becomes; nothing for one that the dialect does not tell."""
+        match event:
+            case Words() | Declined():
+                self._said.setdefault(event.choice, []).append(event.text)
+                return self._part({"text": event.text}, event.choice)
+            case Thinking():
+                return self._part({"text": event.text, "thought": True}, event.choice)
+            case ThoughtEnd():
+                return self._state(event)
+            case ToolStart():
+                self._tools[event.choice, event.index] = event, []
+            case ToolPiece():
+                self._tools[event.choice, event.index][1].append(event.text)
+            case ToolEnd():
+                return self._call(event)
+            case _:
+                return self._beside(event)
+        return b""
+
+    def _beside(self, event: Event) -> bytes:
+        """What is no content: notes for the last chunk, and members of a candidate."""
+        match event:
+            case Start():
+                self._id, self._model = event.id or self._id, event.model or self._model
+                self._used = event.usage
+            case Told():
+                self._used = event.usage
+            case Finish():
+                self._finished[event.choice] = event.reason
+            case Likely():
+                return self._chunk([{"logprobsResult": _likely(event), "index": event.choice}])
+            case Cited():
+                row = cited.write(event, self._said.get(event.choice, ()))
+                said = {"citationMetadata": {"citations": [row]}, "index": event.choice}
+                return self._chunk([said])
+            case End():
+                return self._end()
+        return b""
+
+    def _part(self, part: Object, choice: int) -> bytes:
+        content = {"parts": [part], "role": "model"}
+        return self._chunk([{"content": content, "index": choice}])
+
+    def _chunk(self, candidates: list[Object], **more: object) -> bytes:
+        chunk = {
+            "candidates": candidates,
+            **more,
+            "modelVersion": self._model,
+            "responseId": self._id,
+        }
+        return sse.frame(jsonio.dumps(chunk))
+
+    def _state(self, event: ThoughtEnd) -> bytes:
+        """A thought's state, in a part of its own without any text: what was said is said."""
+        if event.state is None or not self._label:
+            return b""
+        state = wrap(self._label, event.state, redacted=event.redacted)
+        return self._part({"thought": True, SLOT: state}, event.choice)
+
+    def _call(self, event: ToolEnd) -> bytes:
+        start, pieces = self._tools.pop((event.choice, event.index))
+        text = "".join(pieces)
+        args = {"input": text} if start.custom else arguments(text)
+        part: Object = {"functionCall": {"id": start.id, "name": start.name, "args": args}}
+        if event.state is not None and self._label:
+            part[SLOT] = wrap(self._label, event.state)
+        return self._part(part, event.choice)
+
+    def _end(self) -> bytes:
+        """The last chunk. Its content is empty, not missing: SDKs take that for no answer."""
+        last: list[Object] = [
+            {
+                "content": {"parts": [{"text": ""}], "role": "model"},
+                "finishReason": _REASONS[reason],
+                "index": choice,
+            }
+            for choice, reason in sorted(self._finished.items())
+        ]
+        if self._used is None:
+            return self._chunk(last)
+        return self._chunk(last, usageMetadata=usage.write(self._used))
+
+
+def _likely(event: Likely) -> Object:
+    chosen = [_token(row) for row in event.tokens]
+    tops = [
+        {"candidates": list(map(_token, row.get("top_logprobs") or ()))} for row in event.tokens
+    ]
+    said: Object = {"chosenCandidates": chosen}
+    return {**said, "topCandidates": tops} if any(it["candidates"] for it in tops) else said
+
+
+def _token(row: Object) -> Object:
+    """A token; some hosts leave out how likely it was."""
+    said = {"token": row.get("token"), "logProbability": row.get("logprob")}
+    return {name: value for name, value in said.items() if value is not None}

@@ -1,0 +1,139 @@
+"""Errors of Google's APIs, `{"error": {"code", "message", "status", "details"}}`: both ways.
+
+Sources: the error model of Google's API design guide (statuses, RetryInfo, BadRequest), and
+google-genai, which raises on a frame that holds an `error`.
+"""
+
+from collections.abc import Mapping
+
+from gateway.core import jsonio, sse
+from gateway.core.jsonio import Json
+from gateway.core.problem import Kind, Problem
+from gateway.dialects import failure
+from gateway.dialects.failure import Words
+
+_STATUSES: Mapping[Kind, str] = {
+    "invalid_json": "INVALID_ARGUMENT",
+    "invalid_request": "INVALID_ARGUMENT",
+    "invalid_api_key": "UNAUTHENTICATED",
+    "not_allowed": "PERMISSION_DENIED",
+    "model_not_found": "NOT_FOUND",
+    "not_found": "NOT_FOUND",
+    "method_not_allowed": "INVALID_ARGUMENT",
+    "request_timeout": "DEADLINE_EXCEEDED",
+    "request_too_large": "INVALID_ARGUMENT",
+    "media_type": "INVALID_ARGUMENT",
+    "no_target": "FAILED_PRECONDITION",
+    "loop": "FAILED_PRECONDITION",
+    "rate_limited": "RESOURCE_EXHAUSTED",
+    "overloaded": "UNAVAILABLE",
+    "draining": "UNAVAILABLE",
+    "ledger": "UNAVAILABLE",
+    "internal": "INTERNAL",
+    "upstream_rejected": "INVALID_ARGUMENT",
+    "upstream_context": "INVALID_ARGUMENT",
+    "upstream_model": "NOT_FOUND",
+    "upstream_rate_limited": "RESOURCE_EXHAUSTED",
+    "upstream_auth": "INTERNAL",
+    "upstream_error": "INTERNAL",
+    "upstream_moved": "INTERNAL",
+    "upstream_overloaded": "UNAVAILABLE",
+    "upstream_timeout": "DEADLINE_EXCEEDED",
+    "upstream_unreachable": "UNAVAILABLE",
+    "upstream_truncated": "INTERNAL",
+}
+_CODES: Mapping[str, int] = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "OUT_OF_RANGE": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+"""By `error.status`, for errors that come in a 200 or in a stream without a code."""
+_TYPE = "type.googleapis.com/google.rpc."
+_WORDS = Words(
+    ours=(
+        "api_key_invalid",
+        "api key not valid",
+        "api key expired",
+        "api_key_service_blocked",
+        "service_disabled",
+        "billing_disabled",
+        "user location is not supported",
+    ),
+    context=(
+        "exceeds the maximum number of tokens",
+        "input token count",
+        "context window",
+        "context length",
+    ),
+    shown=(dict, list),  # a JSON stream that begins with an error is a list of one
+)
+
+
+def status(problem: Problem) -> int:
+    """The HTTP status: that of its kind."""
+    return problem.http_status
+
+
+def write(problem: Problem) -> bytes:
+    """The error body; a provider's own body of a rejected request goes on as it came."""
+    if problem.body is not None:
+        return problem.body
+    error: dict[str, Json] = {
+        "code": problem.http_status,
+        "message": problem.message,
+        "status": _STATUSES[problem.kind],
+    }
+    details: list[Json] = []
+    if problem.param is not None:
+        broken = [{"field": problem.param, "description": problem.message}]
+        details.append({"@type": f"{_TYPE}BadRequest", "fieldViolations": broken})
+    if problem.retry_after is not None:
+        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{problem.retry_after:g}s"})
+    if details:
+        error["details"] = details
+    return jsonio.dumps({"error": error})
+
+
+def frame(problem: Problem) -> bytes:
+    """The error as the last frame of a stream: SDKs know it by its first member."""
+    value = jsonio.loads(write(problem))
+    first = value[0] if isinstance(value, list) else value
+    error = first.get("error", first) if isinstance(first, dict) else first
+    return sse.frame(jsonio.dumps({"error": error}))
+
+
+def read(status: int, body: bytes, retry_after: float | None) -> Problem:
+    """A provider's error; see failure.read. Google says when to come back in the body."""
+    return failure.read(_WORDS, status, body, _delay(body) if retry_after is None else retry_after)
+
+
+def found(error: Json, body: bytes) -> Problem:
+    """An error object where an answer should be: in a 200, or in the middle of a stream."""
+    said = error if isinstance(error, dict) else {}
+    code, word = said.get("code"), said.get("status")
+    if not (isinstance(code, int) and 400 <= code < 600):
+        code = _CODES.get(word, 500) if isinstance(word, str) else 500
+    return failure.found(_WORDS, code, body)
+
+
+def _delay(body: bytes) -> float | None:
+    """Seconds of a RetryInfo, e.g. `"retryDelay": "48s"`."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return None
+    if isinstance(value, list) and value:
+        value = value[0]
+    error = value.get("error") if isinstance(value, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    for detail in details if isinstance(details, list) else ():
+        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
+        if isinstance(delay, str) and delay.removesuffix("s").replace(".", "", 1).isdecimal():
+            return float(delay.removesuffix("s"))
+    return None

@@ -1,0 +1,75 @@
+"""State that the gateway labelled, in signatures of parts: see dialects.seal."""
+
+from itertools import groupby
+
+from gateway.core.jsonio import Json
+from gateway.core.target import Target
+from gateway.dialects import seal
+from gateway.dialects.body import Body
+from gateway.dialects.edit import Edit
+from gateway.dialects.gemini import effort, wire
+from gateway.dialects.gemini.signature import SKIP, SLOT, Sign
+
+_MARKS = (b"dGcxL", b"cjp0ZzEu")
+"""How base64 of a label begins, and of one with "r:" before it: a body without either has none."""
+
+
+def edit(body: Body, target: Target) -> Edit:
+    """A body on its way to a target, without the reasoning of others."""
+    if not any(mark in body.raw for mark in _MARKS):
+        return Edit(body)
+    seals = seal.Seals(target, effort.NAME)
+    kind = effort.style(target.facts)
+    contents = _Contents(seals, signs=kind is None or kind.level)
+    return seal.edit(body, "contents", seals, contents.fix)
+
+
+class _Contents:
+    """The contents of one request."""
+
+    __slots__ = ("_first", "_ours", "_seals", "_signs")
+
+    def __init__(self, seals: seal.Seals, *, signs: bool) -> None:
+        self._seals = seals
+        self._signs = signs
+        """The model wants the first call of a turn signed, also where it did not make it."""
+        self._ours: set[int] = set()
+        """Parts, by identity, of answers that the gateway wrote."""
+        self._first: set[int] = set()
+        """Those of them that are the first call of their answer."""
+
+    def fix(self, raw: bytes, contents: Json) -> bytes | None:
+        """All contents; neighbours of the model are one answer."""
+        for _, run in groupby(wire.rows(contents), key=lambda it: it.get("role") == "model"):
+            parts = [part for content in run for part in wire.rows(content.get("parts"))]
+            if any(Sign(part).maker is not None for part in parts):
+                self._ours |= set(map(id, parts))
+                self._first |= set([id(part) for part in parts if _call(part)][:1])
+        content = seal.within("parts", seal.each(self._part), needed=True)
+        return seal.each(content)(raw, contents) if self._ours else raw
+
+    def _part(self, raw: bytes, part: Json) -> bytes | None:
+        """A part: its words and its call stay, thoughts do not, be they signed or not."""
+        if id(part) not in self._ours:
+            return raw
+        sign, slot = Sign(part), wire.spelled(part, SLOT)
+        if sign.maker is not None:
+            state = self._seals.given(sign.maker, sign.state)
+            if state:
+                return seal.put(raw, slot, state)
+        elif sign.state is not None:
+            return raw
+        if _call(part):
+            signed = SKIP if self._signs and id(part) in self._first else None
+            return seal.put(raw, slot, signed) if signed or slot in part else raw
+        if part.get("thought") is True:
+            self._seals.lost = True
+            return None
+        if slot not in part:
+            return raw
+        said = any(value for name, value in part.items() if name != slot)
+        return seal.put(raw, slot, None) if said else None
+
+
+def _call(part: Json) -> bool:
+    return bool(wire.group(part, "functionCall"))

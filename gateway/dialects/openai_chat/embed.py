@@ -1,0 +1,166 @@
+"""Embeddings in OpenAI's shape, as most hosts have them: both ways.
+
+Source: POST /v1/embeddings of OpenAI's API reference; hosts add members of their own, which go on.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.events import Event, Failed
+from gateway.core.jsonio import Json, Members
+from gateway.core.problem import invalid
+from gateway.core.prompt import Prompt
+from gateway.core.request import Foreign, Part, Request, Text, Turn
+from gateway.core.target import Target
+from gateway.core.usage import Usage, count
+from gateway.dialects import vectors
+from gateway.dialects.base import Body, Glance, Written
+from gateway.dialects.edit import Edit
+from gateway.dialects.openai_chat import problems
+from gateway.dialects.parse import parse
+from gateway.dialects.speech import Said, Telling
+from gateway.dialects.vectors import Wanted
+
+FEATURES = frozenset({"dimensions", "output_dimension", "output_dtype", "input_type"})
+"""Members that make other vectors: never dropped, a target that refuses one is skipped."""
+
+_OURS = frozenset({"model", "input", "dimensions", "encoding_format", "user"})
+_CHARS_A_TOKEN = 4
+
+
+class _Answer(msgspec.Struct):
+    """An answer whose vectors, which may be megabytes, are stepped over."""
+
+    data: msgspec.Raw = msgspec.Raw()
+    usage: Any = None
+    model: Any = None
+    error: Any = None
+
+
+_SEEN = jsonio.reader(_Answer)
+
+
+def read(raw: bytes) -> Body:
+    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
+    return parse(raw, _prompt)
+
+
+def _prompt(value: dict[str, Json], _: Members) -> Prompt:
+    model, asked = value.get("model"), value.get("input")
+    if not isinstance(model, str) or not model:
+        raise invalid('"model" is required: an embedding model, "auto" or "lab/auto".', "model")
+    if not isinstance(asked, str | list):
+        raise invalid('"input" is required: a text, a list of texts, or tokens.', "input")
+    items = _items(asked)
+    said = [item for item in items if isinstance(item, str)]
+    tokens = sum(len(item) for item in items if isinstance(item, list))
+    return Prompt(
+        model=model,
+        user="\n".join(said),
+        user_turns=1,
+        chars=sum(map(len, said)) + tokens * _CHARS_A_TOKEN,
+        members=frozenset(value),
+    )
+
+
+def _items(asked: Json) -> list[Json]:
+    """Each input by itself: a text, a list of tokens, or what else a host may take."""
+    numbers = isinstance(asked, list) and asked and isinstance(asked[0], int)
+    return [asked] if isinstance(asked, str) or numbers else asked
+
+
+def write(body: Body, target: Target) -> Written:
+    """The body for one target: the client's bytes, with only those members changed that must be."""
+    edit = Edit(body)
+    if body.prompt.model != target.model:
+        edit.put("model", target.model)
+    for name in sorted((target.facts.refuses | target.provider.refuses) & body.prompt.members):
+        edit.drop(name, f"{target.name} refuses it")
+    return edit.done()
+
+
+def glance(body: bytes) -> Glance:
+    """Read what accounting needs. A 200 with an error or with no vectors in it is a problem."""
+    try:
+        seen = _SEEN(body)
+    except jsonio.JsonError:
+        return Glance(problem=vectors.nothing("no embeddings"))
+    if bytes(memoryview(seen.data)[:1]) != b"[":
+        if seen.error:
+            return Glance(problem=problems.found(seen.error, body))
+        return Glance(problem=vectors.nothing("no embeddings"))
+    served = seen.model if isinstance(seen.model, str) else None
+    return Glance(usage=_usage(seen.usage), served=served, finish=vectors.DONE)
+
+
+def _usage(usage: Json) -> Usage | None:
+    """Nothing comes out but vectors, so that some hosts tell a total alone (Voyage)."""
+    if not isinstance(usage, dict):
+        return None
+    prompt = count(usage.get("prompt_tokens"))
+    prompt = count(usage.get("total_tokens")) if prompt is None else prompt
+    return None if prompt is None else Usage(input=prompt, output=0)
+
+
+def decode(body: Body) -> Wanted:
+    """The request in no dialect."""
+    value = body.value
+    size, user = value.get("dimensions"), value.get("user")
+    return Wanted(
+        turns=tuple(Turn(role="user", parts=(_part(item),)) for item in _items(value["input"])),
+        dimensions=size if isinstance(size, int) else None,
+        packed=value.get("encoding_format") == "base64",
+        user=user if isinstance(user, str) else None,
+        names={"turns": "input", "dimensions": "dimensions", "user": "user"},
+        others={name: it for name, it in value.items() if name not in _OURS and it is not None},
+        source=value,
+    )
+
+
+def _part(item: Json) -> Part:
+    if isinstance(item, str):
+        return Text(text=item, source=item)
+    return Foreign(kind="tokens" if isinstance(item, list) else "object", source=item)
+
+
+def encode(request: Request, _: Target) -> Said:
+    """The body of a request that came in another dialect; vectors come as numbers."""
+    asked = vectors.wanted(request)
+    value: dict[str, Json] = {"input": vectors.texts(asked)}
+    if asked.dimensions is not None:
+        value["dimensions"] = asked.dimensions
+    names = {"input": "turns", "dimensions": "dimensions"}
+    return Said(
+        value=value, names={name: asked.names.get(word, word) for name, word in names.items()}
+    )
+
+
+def events(body: bytes) -> list[Event]:
+    """A whole answer as events. Never raises: what is no answer is a Failed."""
+    seen = glance(body)
+    if seen.problem is not None:
+        return [Failed(seen.problem)]
+    rows = jsonio.loads(body)["data"]
+    if not all(isinstance(row, dict) for row in rows):
+        return [Failed(vectors.nothing("vectors that are no lists of numbers"))]
+    rows.sort(key=lambda row: count(row.get("index")) or 0)
+    return vectors.answer([row.get("embedding") for row in rows], seen.usage, seen.served)
+
+
+def tell(events: Iterable[Event], telling: Telling) -> bytes:
+    """A whole answer, from its events."""
+    packed, heard = vectors.wanted(telling.asked).packed, vectors.Heard(events, telling.model)
+    data = [
+        {
+            "object": "embedding",
+            "index": at,
+            "embedding": vectors.pack(vector) if packed else vector,
+        }
+        for at, vector in enumerate(heard.vectors)
+    ]
+    tokens = heard.usage.prompt if heard.usage is not None else None
+    usage = None if tokens is None else {"prompt_tokens": tokens, "total_tokens": tokens}
+    return jsonio.dumps({"object": "list", "data": data, "model": heard.model, "usage": usage})

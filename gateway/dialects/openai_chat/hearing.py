@@ -1,0 +1,201 @@
+"""Chat Completions answers as events: whole ones and streams of chunks.
+
+Hosts differ in where reasoning stands and how calls are cut in pieces: `voice` reads one choice.
+What ends an answer is told at its end, not where a chunk names a finish: hosts send content after
+that, and finish again.
+"""
+
+from gateway.core import jsonio, sse
+from gateway.core.events import End, Event, Failed, Start, Told
+from gateway.core.jsonio import Json
+from gateway.core.problem import Problem
+from gateway.dialects.held import DONE, MOST_FRAME, broken
+from gateway.dialects.openai_chat import problems, usage
+from gateway.dialects.openai_chat.voice import Voice
+
+type Object = dict[str, Json]
+
+_NOTHING = "a stream without an answer"
+
+
+def events(body: bytes) -> list[Event]:
+    """A whole answer. A 200 with an error, HTML or nothing in it is a Failed."""
+    try:
+        value = jsonio.loads(body)
+    except jsonio.JsonError:
+        return [Failed(_no_answer("an answer that is not JSON"))]
+    if not isinstance(value, dict):
+        return [Failed(_no_answer("an answer that is not a JSON object"))]
+    choices = value.get("choices")
+    if value.get("error") and not choices:
+        return [Failed(problems.found(value["error"], body))]
+    if not isinstance(choices, list) or not choices:
+        return [Failed(_no_answer("an answer without choices"))]
+    start = _start(value)
+    out: list[Event] = [start]
+    for at, choice in enumerate(choices):
+        if isinstance(choice, dict):
+            voice = Voice(_index(choice, at), start)
+            voice.hear(choice, _message(choice), out)
+            voice.close(out)
+    told = usage.find(value)
+    if told is not None:
+        out.append(Told(told))
+    out.append(End())
+    return out
+
+
+class Stream:
+    """One stream of chunks; see Decoder."""
+
+    __slots__ = ("_over", "_rest", "_said", "_start", "_usage", "_voices")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._over = False
+        """Nothing is read any more: it has ended, or failed."""
+        self._start = Start()
+        self._said = False
+        """Start has been told."""
+        self._usage: Json = None
+        self._voices: dict[int, Voice] = {}
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take what was read. After a Failed nothing more comes."""
+        out: list[Event] = []
+        if self._over:
+            return out
+        data = self._rest + data if self._rest else data
+        end = sse.cut(data)
+        self._rest = data[end:]
+        for frame in sse.frames(data[:end]):
+            if self._frame(frame, out):
+                return out
+        if len(self._rest) > MOST_FRAME:
+            self._fail(broken("a frame without an end"), out)
+        return out
+
+    def end(self) -> list[Event]:
+        """Take the end of the stream: some hosts send no `[DONE]`, or no blank line after it."""
+        out: list[Event] = []
+        rest, self._rest = self._rest, b""
+        if self._over:
+            return out
+        over = _whole(rest) and self._frame(rest, out)
+        if not over and self._voices and all(it.finished for it in self._voices.values()):
+            self._close(out)
+        self._over = True
+        return out
+
+    def _frame(self, frame: bytes, out: list[Event]) -> bool:
+        """Read one frame; tell whether it was the last."""
+        payload = frame.strip()
+        if payload.startswith(b"data:") and b"\n" not in payload:
+            payload = payload[5:].lstrip()
+        else:
+            payload = sse.data(frame)
+        if not payload:
+            return False
+        if payload.startswith(DONE):
+            return self._ended(out)
+        try:
+            chunk = jsonio.loads(payload)
+        except jsonio.JsonError:
+            chunk = None
+        if not isinstance(chunk, dict):
+            return self._fail(broken(), out)
+        error = chunk.get("error")
+        if error or chunk.get("object") == "error":
+            return self._fail(problems.found(error or chunk, payload), out)
+        self._chunk(chunk, out)
+        return False
+
+    def _chunk(self, chunk: Object, out: list[Event]) -> None:
+        if not self._said:
+            self._begin(chunk, out)
+        choices = chunk.get("choices")
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict):
+                    index = _index(choice, 0)
+                    voice = self._voices.get(index)
+                    if voice is None:
+                        voice = self._voices[index] = Voice(index, self._start)
+                    voice.hear(choice, choice.get("delta"), out)
+        told = usage.find(chunk)
+        if told is not None and told != self._usage:
+            self._usage = told
+            out.append(Told(told))
+
+    def _begin(self, chunk: Object, out: list[Event]) -> None:
+        """Tell the start when a chunk has a choice: Azure's first has no id, model or choice."""
+        known, new = self._start, _start(chunk)
+        self._start = Start(
+            id=known.id or new.id,
+            model=known.model or new.model,
+            created=known.created or new.created,
+        )
+        if chunk.get("choices") or usage.find(chunk) is not None:
+            self._said = True
+            out.append(self._start)
+
+    def _ended(self, out: list[Event]) -> bool:
+        if any(it.finished or it.spoke for it in self._voices.values()):
+            return self._close(out)
+        return self._fail(broken(_NOTHING), out)
+
+    def _close(self, out: list[Event]) -> bool:
+        for index in sorted(self._voices):
+            self._voices[index].close(out)
+        out.append(End())
+        self._over = True
+        return True
+
+    def _fail(self, problem: Problem, out: list[Event]) -> bool:
+        out.append(Failed(problem))
+        self._over = True
+        return True
+
+
+def decoder() -> Stream:
+    """The state of one stream."""
+    return Stream()
+
+
+def _start(value: Object) -> Start:
+    id, model, created = value.get("id"), value.get("model"), value.get("created")
+    return Start(
+        id=id if isinstance(id, str) and id else None,
+        model=model if isinstance(model, str) and model else None,
+        created=int(created) if isinstance(created, int | float) and created > 0 else None,
+    )
+
+
+def _index(choice: Object, otherwise: int) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else otherwise
+
+
+def _whole(rest: bytes) -> bool:
+    """Whether what stands at the end of a stream is a frame: half a frame is none."""
+    payload = sse.data(rest)
+    if not payload or payload.startswith(DONE):
+        return bool(payload)
+    try:
+        return isinstance(jsonio.loads(payload), dict)
+    except jsonio.JsonError:
+        return False
+
+
+def _message(choice: Object) -> Json:
+    """The message of a choice, its calls numbered: each is one of its own."""
+    message = choice.get("message")
+    if not isinstance(message, dict) or not isinstance(message.get("tool_calls"), list):
+        return message
+    calls = message["tool_calls"]
+    numbered = [{**it, "index": at} for at, it in enumerate(calls) if isinstance(it, dict)]
+    return {**message, "tool_calls": numbered}
+
+
+def _no_answer(what: str) -> Problem:
+    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")

@@ -1,0 +1,38 @@
+"""State that the gateway labelled, in `reasoning_details`: see dialects.seal."""
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.core.target import Target
+from gateway.dialects import seal
+from gateway.dialects.body import Body
+from gateway.dialects.edit import Edit
+
+_MEMBER = "reasoning_details"
+
+
+def edit(body: Body, target: Target) -> Edit:
+    """A body on its way to a target, without the reasoning of others."""
+    if seal.MARK not in body.raw:
+        return Edit(body)
+    seals = seal.Seals(target, "openai-chat")
+
+    def fix(raw: bytes, block: Json) -> bytes | None:
+        state = seals.open(block.get("data")) if isinstance(block, dict) else None
+        if state is None:
+            return raw
+        details = _details(state)
+        if not details:
+            seals.lost = True
+        return b",".join(map(jsonio.dumps, details)) or None
+
+    message = seal.within(_MEMBER, seal.each(fix))
+    return seal.edit(body, "messages", seals, seal.each(message))
+
+
+def _details(state: str) -> list[Json]:
+    """The blocks of a host; a state that is the name of a member is none, and its text stands."""
+    try:
+        value = jsonio.loads(state.encode())
+    except jsonio.JsonError:
+        return []
+    return value if isinstance(value, list) else []

@@ -1,0 +1,11 @@
+"""How Chat Completions is translated to and from other dialects."""
+
+from gateway.dialects.openai_chat.asking import decode
+from gateway.dialects.openai_chat.hearing import decoder, events
+from gateway.dialects.openai_chat.telling import encoder, tell
+from gateway.dialects.openai_chat.wording import encode
+from gateway.dialects.speech import Speech
+
+SPEECH = Speech(
+    decode=decode, encode=encode, events=events, tell=tell, decoder=decoder, encoder=encoder
+)

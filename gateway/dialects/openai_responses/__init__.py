@@ -1,0 +1,25 @@
+"""openai-responses: the Responses wire format of OpenAI and of the hosts that follow it."""
+
+from gateway.dialects.base import Dialect
+from gateway.dialects.openai_responses import answer, effort, fold, problems, request, stream
+from gateway.dialects.openai_responses.speech import SPEECH
+
+DIALECT = Dialect(
+    name=request.NAME,
+    path="/v1/responses",
+    headers=request.FORWARDED,
+    features=request.FEATURES,
+    read=request.read,
+    write=request.write,
+    glance=answer.glance,
+    watch=stream.watch,
+    asks_usage=request.asks_usage,
+    fold=fold.fold,
+    unfold=fold.unfold,
+    problem=problems.write,
+    problem_frame=problems.frame,
+    status=problems.status,
+    unfit=effort.unfit,
+    read_problem=problems.read,
+    speech=SPEECH,
+)

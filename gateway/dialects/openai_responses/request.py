@@ -1,0 +1,176 @@
+"""Responses requests: read once for routing, written by replacing top-level members only.
+
+`Prompt.stored` holds where an answer depends on what the provider keeps (`previous_response_id`,
+`conversation`, `prompt`, item references), or is asked to be kept (`store: true`) or made later
+(`background`). A request that leaves `store` out is none of these: OpenAI keeps its answer for a
+while, and an equal request may be given that same answer, whose id OpenAI still knows.
+"""
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.core.problem import invalid
+from gateway.core.prompt import Prompt
+from gateway.core.target import Target
+from gateway.dialects.base import Body, Written
+from gateway.dialects.edit import Edit
+from gateway.dialects.hint import elsewhere
+from gateway.dialects.openai_responses import effort, seal, space
+from gateway.dialects.openai_responses.said import Said
+from gateway.dialects.parse import parse
+
+NAME = "openai-responses"
+
+SAMPLING = ("temperature", "top_p")
+"""Tuning knobs that a reasoning model refuses: dropped and named, they change no meaning."""
+
+FORWARDED = frozenset(
+    {
+        b"openai-beta", b"idempotency-key", b"session_id", b"conversation_id", b"x-session-id",
+        b"x-session-affinity", b"x-grok-conv-id", b"traceparent", b"tracestate",
+    }
+)  # fmt: skip
+"""Client headers that mean something to OpenAI (Codex's session among them) and to other hosts."""
+
+FEATURES = frozenset(
+    {
+        "instructions", "tools", "tool_choice", "text", "previous_response_id", "conversation",
+        "background", "prompt", "top_logprobs",
+    }
+)  # fmt: skip
+"""Members that the caller depends on: never dropped, a target that refuses one is skipped."""
+
+LOGPROBS = "message.output_text.logprobs"
+"""What `include` asks log probabilities with."""
+
+_OWN_TOOLS = frozenset(
+    {
+        None, "function", "custom", "namespace", "tool_search", "local_shell", "apply_patch",
+        "computer", "computer_use", "computer_use_preview",
+    }
+)  # fmt: skip
+"""Types of tools that the client runs, or that only choose among its own."""
+_KEPT = ("previous_response_id", "conversation", "prompt")
+_CAP = "max_output_tokens"
+
+
+def read(raw: bytes) -> Body:
+    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
+    return parse(raw, _prompt)
+
+
+def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
+    model, said = _required(value)
+    tools, listed = space.offered(value), isinstance(value.get("tools"), list)
+    temperature, cap = value.get("temperature"), value.get(_CAP)
+    include, most = value.get("include"), value.get("top_logprobs")
+    return Prompt(
+        model=model,
+        stream=value.get("stream") is True,
+        user=said.user,
+        user_turns=said.user_turns,
+        chars=said.chars + (len(bytes(memoryview(members["tools"]))) if listed else 0),
+        tool_loop=said.tool_loop,
+        tools=tuple(map(tool_name, tools)),
+        forced_tool=_forced(value.get("tool_choice")),
+        images=said.images,
+        files=said.files,
+        json_schema=_schema(value.get("text")),
+        effort=effort.read(value),
+        max_output=cap if isinstance(cap, int) and not isinstance(cap, bool) else None,
+        hosted_tools=any(map(_hosted, tools)),
+        stored=said.referred or _stored(value),
+        sampled=isinstance(temperature, int | float) and temperature > 0,
+        logprobs=(isinstance(include, list) and LOGPROBS in include) or bool(most),
+        members=frozenset(value),
+    )
+
+
+def _required(value: dict[str, Json]) -> tuple[str, Said]:
+    model = value.get("model")
+    if not isinstance(model, str) or not model:
+        raise invalid('"model" is required: a model name, a tier, "auto" or "lab/tier".', "model")
+    if "messages" in value:
+        raise invalid(f'This door takes no "messages".{elsewhere(value, NAME)}', "messages")
+    stream, given = value.get("stream"), value.get("input")
+    if stream is not None and not isinstance(stream, bool):
+        raise invalid('"stream" must be true or false.', "stream")
+    said = Said(value.get("instructions"))
+    if isinstance(given, str):
+        said.text(given)
+    elif isinstance(given, list):
+        for at, item in enumerate(given):
+            if not isinstance(item, dict):
+                raise invalid(f'"input[{at}]" must be an object.', f"input[{at}]")
+            said.item(item)
+    elif given is not None or not any(value.get(name) for name in _KEPT):
+        message = '"input" is required and must be a string or a list of items.'
+        raise invalid(message + elsewhere(value, NAME), "input")
+    return model, said
+
+
+def tool_name(tool: Json) -> str:
+    """What a tool is called: its name, else its type, as hosted ones have no name."""
+    for member in ("name", "type"):
+        name = tool.get(member) if isinstance(tool, dict) else None
+        if isinstance(name, str):
+            return name
+    return ""
+
+
+def _hosted(tool: Json) -> bool:
+    """Whether the provider itself looks at the world while it answers."""
+    if not isinstance(tool, dict):
+        return False
+    kind, place = tool.get("type"), tool.get("environment")
+    if kind == "shell":
+        return not (isinstance(place, dict) and place.get("type") == "local")
+    return not isinstance(kind, str | None) or kind not in _OWN_TOOLS
+
+
+def _forced(choice: Json) -> bool:
+    if isinstance(choice, dict):
+        return choice.get("type") != "allowed_tools" or choice.get("mode") == "required"
+    return bool(choice == "required")
+
+
+def _schema(text: Json) -> bool:
+    form = text.get("format") if isinstance(text, dict) else None
+    return isinstance(form, dict) and form.get("type") == "json_schema"
+
+
+def _stored(value: dict[str, Json]) -> bool:
+    asked = value.get("store") is True or value.get("background") is True
+    return asked or any(value.get(name) is not None for name in _KEPT)
+
+
+def write(body: Body, target: Target) -> Written:
+    """The body for one target: the client's bytes, with only those members changed that must be."""
+    edit = seal.edit(body, target)
+    body = edit.body
+    if body.prompt.model != target.model:
+        edit.put("model", target.model)
+    effort.write(edit, target)
+    _write_cap(edit, target)
+    if effort.reasons(body.prompt, target):
+        for name in SAMPLING:
+            if name in body.prompt.members:
+                edit.drop(name, f"{target.model} takes no sampling parameters")
+    for name in sorted((target.facts.refuses | target.provider.refuses) & body.prompt.members):
+        if edit.has(name):
+            edit.drop(name, f"{target.name} refuses it")
+    return edit.done()
+
+
+def _write_cap(edit: Edit, target: Target) -> None:
+    asked, most = edit.body.prompt.max_output, target.facts.max_output
+    if edit.body.value.get(_CAP) is None:
+        if target.max_output is not None:
+            edit.put(_CAP, target.max_output)
+    elif asked is not None and most is not None and asked > most:
+        edit.put(_CAP, most)
+        edit.lose(_CAP, "clamped", f"{target.model} gives at most {most}")
+
+
+def asks_usage(body: Body) -> bool:  # noqa: ARG001 - this dialect always tells it
+    """Whether the client wants usage told in a stream."""
+    return True

@@ -1,0 +1,80 @@
+"""What the instructions and the input of a request add up to."""
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.dialects.openai_responses.space import MORE
+
+_TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
+_RESULTS = frozenset({"mcp_approval_response", "tool_search_output", "program_output"})
+"""Items that answer the model beside those named `..._call_output`."""
+_STRINGS = ("arguments", "input", "output", "code")
+"""Members of items that are text for the model."""
+
+
+class Said:
+    """Reads one item after the other."""
+
+    __slots__ = ("chars", "files", "images", "referred", "tool_loop", "user", "user_turns")
+
+    def __init__(self, instructions: Json) -> None:
+        self.user = ""
+        self.user_turns = self.images = self.files = 0
+        self.chars = len(instructions) if isinstance(instructions, str) else 0
+        self.tool_loop = False
+        self.referred = False
+        """An item is named that only the provider has."""
+
+    def text(self, text: str) -> None:
+        """Take input that is one string: a user's."""
+        self.chars += len(text)
+        self.user_turns += 1
+        self.user = text
+
+    def item(self, item: dict[str, Json]) -> None:
+        """Take the next item."""
+        kind = item.get("type")
+        self.tool_loop = answers(kind)
+        self.referred = self.referred or kind == "item_reference"
+        if kind in (None, "message"):
+            text = self._content(item.get("content"))
+            if item.get("role") == "user":
+                self.user_turns += 1
+                self.user = text
+            return
+        if kind == MORE:
+            self.chars += len(jsonio.dumps(item.get("tools")).decode())
+            return
+        for name in _STRINGS:
+            said = item.get(name)
+            if isinstance(said, str):
+                self.chars += len(said)
+            elif isinstance(said, list):
+                self._content(said)
+        for name in ("summary", "content"):
+            self._content(item.get(name))
+        if isinstance(item.get("action"), dict):
+            self.chars += len(jsonio.dumps(item["action"]).decode())
+
+    def _content(self, content: Json) -> str:
+        """Count a string or a list of parts; gives its text."""
+        if isinstance(content, str):
+            self.chars += len(content)
+            return content
+        texts = []
+        for part in content if isinstance(content, list) else ():
+            if not isinstance(part, dict):
+                continue
+            kind, text = part.get("type"), part.get("text")
+            if kind in _TEXTS and isinstance(text, str):
+                texts.append(text)
+                self.chars += len(text)
+            elif kind == "input_image":
+                self.images += 1
+            elif kind == "input_file":
+                self.files += 1
+        return "\n".join(texts)
+
+
+def answers(kind: Json) -> bool:
+    """Whether items of a type tell the model what its tool gave."""
+    return isinstance(kind, str) and (kind.endswith("_call_output") or kind in _RESULTS)

@@ -1,0 +1,13 @@
+"""The six functions that translate openai-responses to and from other dialects."""
+
+from gateway.dialects.openai_responses import decode, decoder, encode, encoder
+from gateway.dialects.speech import Speech
+
+SPEECH = Speech(
+    decode=decode.decode,
+    encode=encode.encode,
+    events=decoder.events,
+    tell=encoder.tell,
+    decoder=decoder.Decoder,
+    encoder=encoder.Encoder,
+)

@@ -1,0 +1,112 @@
+"""Responses streams at home: bytes go on as they came, with a glance at what they say.
+
+    held --first content--> committed --response.completed or .incomplete--> complete
+
+Frames before the first content (response.created, items and parts that begin empty) are held;
+nothing is held after it but a frame that has not ended. A frame is only parsed before the commit
+point, or where a cheap search finds that it tells an error or an end. Only a terminal event is an
+end: OpenRouter's `[DONE]` after it says nothing.
+"""
+
+import re
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.dialects.base import Body, Watch
+from gateway.dialects.held import DONE, Held, broken
+from gateway.dialects.openai_responses import answer, problems, usage
+
+ENDS = frozenset({"response.completed", "response.incomplete"})
+
+_TELLS = re.compile(
+    rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|error)"'
+    rb'|"error"\s*:\s*[^n\s]'
+)
+_LIFECYCLE = frozenset(
+    {
+        "response.created", "response.queued", "response.in_progress",
+        "response.content_part.added", "response.reasoning_part.added",
+        "response.reasoning_summary_part.added",
+    }
+)  # fmt: skip
+_BEGIN_EMPTY = ("message", "reasoning")
+"""Items that say nothing when they are added: a tool that is called has its name by then."""
+
+
+def watch(body: Body) -> Watch:  # noqa: ARG001 - what was asked changes nothing here
+    """The state of one stream that answers `body`."""
+    return _Stream()
+
+
+class _Stream(Held):
+    """What one stream has said so far; see Watch."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ended = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ended with a terminal event, and no error came."""
+        return self._ended and self.problem is None
+
+    def _plain(self, data: bytes) -> bool:
+        return self.committed and _TELLS.search(data) is None
+
+    def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
+        """Read one event; tell whether it stays here: what is none, an error that no SDK raises."""
+        if payload.startswith(DONE):
+            return False
+        try:
+            event = jsonio.loads(payload)
+        except jsonio.JsonError:
+            event = None
+        if not isinstance(event, dict):
+            self.problem = broken()
+            return True
+        kind = event.get("type")
+        response = event.get("response")
+        if isinstance(response, dict):
+            self._take(response)
+        error = failed(event)
+        if error is not None:
+            self.problem = problems.found(error)
+            return not event.get("error") and kind != "response.failed"
+        if kind in ENDS:
+            self._ended = self.committed = True
+            self.finish = answer.finish(response) if isinstance(response, dict) else None
+        elif not self.committed:
+            self.committed = _content(event)
+        return False
+
+    def _take(self, response: dict[str, Json]) -> None:
+        model = response.get("model")
+        self.served = model if isinstance(model, str) and model else self.served
+        told = usage.read(response.get("usage"))
+        self.usage = self.usage if told is None else told
+
+
+def failed(event: dict[str, Json]) -> Json:
+    """The error that an event tells; None for one that tells none."""
+    kind, error = event.get("type"), event.get("error")
+    if kind == "response.failed":
+        response = event.get("response")
+        return (response.get("error") if isinstance(response, dict) else None) or {}
+    if kind == "error":
+        return error or {name: event[name] for name in ("code", "message") if name in event}
+    return error if error and not isinstance(kind, str) else None
+
+
+def _content(event: dict[str, Json]) -> bool:
+    """Whether an event before the commit point holds content: from here nothing is retried."""
+    kind = event.get("type")
+    if not isinstance(kind, str) or not kind.startswith("response."):
+        return False
+    if kind == "response.output_item.added":
+        item = event.get("item")
+        return isinstance(item, dict) and item.get("type") not in _BEGIN_EMPTY
+    if kind.endswith(".delta"):
+        return bool(event.get("delta"))
+    return kind not in _LIFECYCLE

@@ -1,0 +1,62 @@
+"""The response object that a client gets: what it asked, said again, and what came of it."""
+
+from gateway.core.jsonio import Json
+from gateway.core.request import Request
+from gateway.dialects import ids
+from gateway.dialects.openai_responses.frames import Object
+from gateway.dialects.speech import Telling
+
+_DEFAULTS: Object = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "safety_identifier": None,
+    "temperature": None,
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": None,
+    "truncation": "disabled",
+    "user": None,
+}
+"""What the API says of members that were left out; what depends on the model is unknown here."""
+
+
+def begin(telling: Telling, id: str | None, model: str | None, created: int | None) -> Object:
+    """The response as it begins."""
+    asked = telling.asked.source if isinstance(telling.asked, Request) else None
+    value: Object = asked if isinstance(asked, dict) else {}
+    return {
+        "id": response_id(id or telling.id),
+        "object": "response",
+        "created_at": telling.created if created is None else created,
+        "status": "in_progress",
+        "completed_at": None,
+        "error": None,
+        "incomplete_details": None,
+        "model": model or telling.model,
+        "output": [],
+        "reasoning": {"effort": None, "summary": None, **_object(value.get("reasoning"))},
+        "service_tier": "default",
+        "store": False,
+        "text": {"format": {"type": "text"}, **_object(value.get("text"))},
+        "usage": None,
+        **{
+            name: default if value.get(name) is None else value[name]
+            for name, default in _DEFAULTS.items()
+        },
+    }
+
+
+def response_id(id: str) -> str:
+    """An id as those of this API are: clients may tell by it what it is of."""
+    return id if id.startswith("resp_") else "resp_" + ids.plain(id, "")
+
+
+def _object(value: Json) -> Object:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,141 @@
+"""Which model makes vectors: the one that the caller names, never another in its place.
+
+Vectors of two models cannot be compared. So nothing is weighed here: no tier, no choice and no
+classifier; guards, the key's scope and what a target can be asked bound the call as any other.
+"""
+
+import difflib
+from collections.abc import Sequence
+
+from gateway.core.decision import Decision, Plan, Skipped, Source, Step
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Catalogue, Lab, Target
+from gateway.dialects import Dialect
+from gateway.routing import constraint
+from gateway.routing.features import Features
+from gateway.routing.guard import bound
+from gateway.routing.rules import Rules
+
+_LONG = 100
+"""Characters of an unknown name that are repeated."""
+_AUTO = "auto"
+
+
+def decide(
+    catalogue: Catalogue, rules: Rules, call: Features, dialect: Dialect
+) -> tuple[Decision, Plan]:
+    """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
+    asked, steps = call.prompt.model, []
+    if asked in catalogue.aliases:
+        name = catalogue.aliases[asked]
+        steps.append(Step(step="pin", matched=True, effect=f"model {name}", why=f"alias {asked}"))
+        asked = name
+    if call.steer.tier is not None:
+        why = "x-tiergate-tier: an embedding model is of no tier"
+        steps.append(Step(step="embed", matched=False, effect="ignored", why=why))
+    bounds = bound(rules, rules.view(call))
+    steps += bounds.steps
+    if bounds.refuse is not None:
+        raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
+    scope = call.key.labs
+    may = [lab for lab in catalogue.labs if bounds.lab(lab) and (scope is None or lab in scope)]
+    lab, model, source = _find(catalogue, call, asked, may)
+    steps.append(Step(step="embed", matched=True, effect=f"{lab.name}, model {model}", why=asked))
+    plan = _plan(lab, model, call, dialect)
+    if plan.skipped:
+        why = "; ".join(f"{item.target} {item.reason}" for item in plan.skipped)
+        many = len(plan.targets)
+        effect = f"{many} of {many + len(plan.skipped)} targets"
+        steps.append(Step(step="plan", matched=True, effect=effect, why=why))
+    decision = Decision(
+        lab=lab.name,
+        tier=None,
+        source=source,
+        model=model if source == "pin" else None,
+        tags=tuple(sorted(bounds.tags)),
+        no_cache=bounds.no_cache,
+        trace=tuple(steps),
+    )
+    return decision, plan
+
+
+def goes_by(lab: str, target: Target) -> frozenset[str]:
+    """The names of a target's model: its own, behind lab and provider, and without a host's path.
+
+    A host that serves models of many makers calls them "openai/text-embedding-3-small".
+    """
+    bare = target.model.rpartition("/")[2]
+    return frozenset({target.model, target.name, bare, f"{lab}/{target.model}", f"{lab}/{bare}"})
+
+
+def _find(
+    catalogue: Catalogue, call: Features, asked: str, may: Sequence[str]
+) -> tuple[Lab, str, Source]:
+    """The lab, the model by its bare name, and whether the caller named it."""
+    first, _, rest = asked.partition("/")
+    behind = rest == _AUTO and first in catalogue.labs
+    named = call.steer.lab or (first if behind else None)
+    home = named or call.key.lab or catalogue.default_lab
+    if home not in catalogue.labs:
+        message = f"There is no lab {home!r}."
+        raise ProblemError(Problem(kind="model_not_found", message=message, param="x-tiergate-lab"))
+    if behind or asked == _AUTO:
+        lab = catalogue.labs[home]
+        if not lab.embeddings:
+            raise _unknown(catalogue, f"The lab {home!r} has no embedding model.", asked, may)
+        source: Source = "default"
+        model = lab.embeddings[0].model.rpartition("/")[2]
+        having = [lab]
+    else:
+        source = "pin"
+        order = [home] if named else list(dict.fromkeys((home, *catalogue.labs)))
+        labs = [catalogue.labs[name] for name in order]
+        having = [lab for lab in labs if any(asked in goes_by(lab.name, t) for t in lab.embeddings)]
+        if not having:
+            shown = asked if len(asked) <= _LONG else f"{asked[:_LONG]}..."
+            raise _unknown(
+                catalogue, f"{shown!r} is no embedding model that is served here.", asked, may
+            )
+        model = asked
+    allowed = [lab for lab in having if lab.name in may]
+    if not allowed:
+        message = f"This key may not use the lab {having[0].name!r} for this call."
+        raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
+    lab = next((lab for lab in allowed if any(t.provider.on for t in _of(lab, model))), allowed[0])
+    return lab, _of(lab, model)[0].model.rpartition("/")[2], source
+
+
+def _of(lab: Lab, model: str) -> list[Target]:
+    return [target for target in lab.embeddings if model in goes_by(lab.name, target)]
+
+
+def _plan(lab: Lab, model: str, call: Features, dialect: Dialect) -> Plan:
+    targets, doors, skipped = [], [], []
+    for target in _of(lab, model):
+        door, reason = constraint.door(target, call, dialect)
+        if reason:
+            skipped.append(Skipped(target.name, None, reason))
+        else:
+            targets.append(target)
+            doors.append(door)
+    if not targets:
+        reasons = "; ".join(dict.fromkeys(f"{item.target} {item.reason}" for item in skipped))
+        message = f"No target of {model} can serve this request: {reasons}."
+        raise ProblemError(Problem(kind="no_target", message=message, param="model"))
+    return Plan(targets=tuple(targets), doors=tuple(doors), skipped=tuple(skipped))
+
+
+def _unknown(catalogue: Catalogue, what: str, asked: str, may: Sequence[str]) -> ProblemError:
+    names = [
+        target.model
+        for lab in may
+        for target in catalogue.labs[lab].embeddings
+        if target.provider.on
+    ]
+    close = difflib.get_close_matches(asked[:_LONG], names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    listed = ", ".join(dict.fromkeys(names))
+    known = f" Those that are: {listed}." if listed else " None is: give a lab `embeddings`."
+    return ProblemError(
+        Problem(kind="model_not_found", message=f"{what}{hint}{known}", param="model")
+    )

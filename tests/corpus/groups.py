@@ -1,0 +1,290 @@
+"""The same task, recorded in several dialects: each recording in the other's shape, beside the sibling's own.
+
+A shape is what objects there are, by where they stand and their `type`, with the names of their
+members; of a stream also which event follows which. An answer that was translated has no object,
+member or order of events that real answers of the dialect do not have, and every member that all
+of the sibling's objects of that kind have.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.core import sse
+from gateway.dialects import DIALECTS, Abroad, Telling
+from tests.corpus import asks
+from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Object, Row
+
+WORDS = {
+    "openai_chat": CHAT,
+    "openai_responses": RESPONSES,
+    "anthropic": MESSAGES,
+    "gemini": GEMINI,
+}
+FREE = frozenset(
+    {
+        "args", "arguments", "input", "input_schema", "instructions", "metadata", "parameters", "text.format",
+        "tools", "tool_choice", "logprobs", "annotations", "citations", "encrypted_content",
+    }
+)  # fmt: skip
+"""Members whose values are the client's or the model's own, and lists of what is told elsewhere."""
+_ANSWER = "is there where the answer says it"
+_COUNT = "counts that other dialects do not tell: unknown is left out"
+_HOST = "of one host, or new"
+_MODEL = "depends on the model"
+UNSAID: Mapping[str, Mapping[str, str]] = {
+    CHAT: {
+        **dict.fromkeys(("content", "tool_calls", "annotations", "role"), _ANSWER),
+        **dict.fromkeys(
+            (
+                "completion_tokens_details", "prompt_tokens_details", "accepted_prediction_tokens",
+                "rejected_prediction_tokens", "audio_tokens", "image_tokens", "text_tokens",
+                "video_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "usage",
+            ),
+            _COUNT,
+        ),
+        **dict.fromkeys(
+            (
+                "content_filter_results", "cost", "cost_details", "is_byok", "num_sources_used",
+                "cost_in_usd_ticks", "provider", "obfuscation", "service_tier",
+                "system_fingerprint", "format", "id", "index",
+            ),
+            _HOST,
+        ),
+    },
+    RESPONSES: {
+        **dict.fromkeys(
+            (
+                "billing", "content_filters", "frequency_penalty", "presence_penalty",
+                "prompt_cache_retention", "tool_usage", "obfuscation", "context_details",
+                "cost_in_usd_ticks", "num_server_side_tools_used", "num_sources_used",
+            ),
+            _HOST,
+        ),
+        **dict.fromkeys(("phase", "verbosity", "context", "mode"), _MODEL),
+        **dict.fromkeys(("content", "status", "encrypted_content"), "optional in the SDK's type"),
+    },
+    MESSAGES: {
+        **dict.fromkeys(
+            (
+                "cache_creation", "cache_creation_input_tokens", "cache_read_input_tokens",
+                "output_tokens_details", "server_tool_use",
+            ),
+            _COUNT,
+        ),
+        **dict.fromkeys(("inference_geo", "service_tier", "caller"), _HOST),
+    },
+    GEMINI: {
+        **dict.fromkeys(("text", "thought", "functionCall", "thoughtSignature"), _ANSWER),
+        **dict.fromkeys(("groundingMetadata", "urlContextMetadata"), _ANSWER),
+        **dict.fromkeys(
+            (
+                "candidatesTokensDetails", "promptTokensDetails", "thoughtsTokenCount",
+                "toolUsePromptTokenCount", "toolUsePromptTokensDetails", "candidatesTokenCount",
+                "totalTokenCount",
+            ),
+            _COUNT,
+        ),
+        **dict.fromkeys(("avgLogprobs", "finishMessage", "trafficType", "serviceTier"), _HOST),
+        "createTime": _HOST,
+        "usageMetadata": "stands in the last chunk alone",
+    },
+}  # fmt: skip
+"""Members that all siblings have and a translated answer may lack, and why."""
+_SLOT = "where a maker's state is kept"
+_BESIDE = "calls stay open until their host ends them, and other items may come meanwhile"
+OWN: Mapping[tuple[str, str], str] = {
+    (CHAT, "chars"): _SLOT,
+    (CHAT, "redacted"): _SLOT,
+    (RESPONSES, "(response.incomplete).response.output[](message)"): "recorded ones were cut while thinking",
+    (RESPONSES, "(response.incomplete).response.output[](message).content[](output_text)"): "recorded ones were cut while thinking",
+}  # fmt: skip
+"""Members and objects that no recorded answer of the dialect has, and why."""
+STEPS: Mapping[tuple[str, str, str], str] = {
+    (MESSAGES, "content_block_delta thinking_delta", "content_block_stop"): "reasoning without a state",
+    (MESSAGES, "message_start", "message_delta"): "an answer without content",
+    (GEMINI, "text", "functionCall"): "text, then calls",
+    (CHAT, "reasoning_content", "reasoning_details"): _SLOT,
+    (CHAT, "reasoning_details", "reasoning_content"): _SLOT,
+    (RESPONSES, "response.output_item.done function_call", "response.output_item.added reasoning"): _SLOT,
+    (RESPONSES, "response.output_item.done message", "response.output_item.added reasoning"): _SLOT,
+    (RESPONSES, "response.output_item.done message", "response.incomplete"): "recorded ones were cut while thinking",
+    (RESPONSES, "response.output_item.done reasoning", "response.function_call_arguments.done"): _BESIDE,
+    (RESPONSES, "response.output_text.delta", "response.function_call_arguments.done"): _BESIDE,
+    (RESPONSES, "response.function_call_arguments.delta", "response.output_item.added message"): _BESIDE,
+    (RESPONSES, "response.function_call_arguments.delta", "response.output_item.added reasoning"): _BESIDE,
+    (RESPONSES, "response.output_item.done function_call", "response.output_text.done"): _BESIDE,
+}  # fmt: skip
+"""Events that follow no other so in any recorded stream of the dialect, and why they may."""
+
+
+@dataclass
+class Shape:
+    """What objects there are, and in which order events came."""
+
+    some: dict[str, set[str]] = field(default_factory=dict)
+    """Members of any object of a kind."""
+    full: dict[str, set[str]] = field(default_factory=dict)
+    """Members that say something in all objects of a kind."""
+    every: dict[str, set[str]] = field(default_factory=dict)
+    """Members of all objects of a kind, null or not."""
+    steps: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, other: "Shape") -> None:
+        for kind, names in other.some.items():
+            self.some.setdefault(kind, set()).update(names)
+        for kind, names in other.every.items():
+            self.every[kind] = self.every.get(kind, names) & names
+        for kind, names in other.full.items():
+            self.full[kind] = self.full.get(kind, names) & names
+        self.steps |= other.steps
+
+
+@dataclass
+class Count:
+    """What became of the recordings of one pair."""
+
+    agree: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def shape(dialect: str, body: bytes, *, stream: bool) -> Shape:
+    """The shape of an answer."""
+    found = Shape()
+    if not stream:
+        value = json.loads(body)
+        _take(found, "", value[0] if isinstance(value, list) else value)
+        return found
+    before = "begin"
+    for frame in sse.frames(body):
+        data = sse.data(frame)
+        if not data:
+            continue
+        done = data.startswith(b"[DONE]")
+        value = {} if done else json.loads(data)
+        name = "[DONE]" if done else _name(dialect, value)
+        if name and name != before:
+            found.steps.add((before, name))
+            before = name
+        if not done:
+            _take(found, "", value)
+    found.steps.add((before, "end"))
+    return found
+
+
+def _take(found: Shape, path: str, value: object) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _take(found, f"{path}[]", item)
+    elif isinstance(value, dict):
+        kind = value.get("type")
+        where = f"{path}({kind})" if isinstance(kind, str) else path
+        names = {name for name, item in value.items() if item is not None}
+        found.some.setdefault(where, set()).update(value)
+        found.full[where] = found.full.get(where, names) & names
+        found.every[where] = found.every.get(where, set(value)) & set(value)
+        for name, item in value.items():
+            if name not in FREE and f"{path.rpartition('.')[2]}.{name}" not in FREE:
+                _take(found, f"{where}.{name}", item)
+
+
+def _name(dialect: str, value: Object) -> str:
+    """What an event is, as far as its place in a stream goes."""
+    if dialect in (RESPONSES, MESSAGES):
+        inner = value.get("content_block") or value.get("delta") or value.get("item")
+        kind = inner.get("type", "") if isinstance(inner, dict) else ""
+        name = f"{value.get('type')} {kind}".strip()
+        return "" if name == "ping" else name
+    if dialect == GEMINI:
+        first = (value.get("candidates") or [{}])[0]
+        parts = (first.get("content") or {}).get("parts") or []
+        kinds = {"thought" if it.get("thought") else next(iter(it), "") for it in parts}
+        return " ".join([*sorted(kinds), *(["end"] if first.get("finishReason") else [])]) or "none"
+    choices = value.get("choices") or []
+    if not choices:
+        return "usage" if value.get("usage") else ""
+    delta = choices[0].get("delta") or {}
+    names = [name for name, item in delta.items() if item and name not in ("role", "reasoning")]
+    if choices[0].get("finish_reason"):
+        names.append("finish")
+    return " ".join(sorted(names))
+
+
+def every(corpus: Path, rows: Iterable[Row]) -> dict[tuple[str, str], Count]:
+    """Every recording of a group in the dialect of every sibling, by its own and the sibling's."""
+    known: dict[tuple[str, bool], Shape] = {}
+    good = {row.id: row for row in rows if row.status == 200 and not row.raised}
+    shapes = {id: shape(row.dialect, row.body, stream=row.stream) for id, row in good.items()}
+    for id, row in good.items():
+        known.setdefault((row.dialect, row.stream), Shape()).add(shapes[id])
+    counts: dict[tuple[str, str], Count] = {}
+    groups = json.loads((corpus / "parallel_groups.json").read_text())
+    for name, group in groups.items():
+        told = {
+            WORDS[word]: [good[it["id"]] for it in members if it["id"] in good]
+            for word, members in group.items()
+            if word in WORDS
+        }
+        for row, other, siblings in _pairs(told):
+            count = counts.setdefault((row.dialect, other), Count())
+            wanted = Shape()
+            for it in siblings:
+                wanted.add(shapes[it.id])
+            out = _said(row, other)
+            if out is None:
+                continue
+            said = shape(other, out, stream=row.stream)
+            wrong = list(_unlike(other, said, wanted, known[other, row.stream]))
+            if wrong:
+                count.failed[f"{name} {row.id}"] = "; ".join(wrong)
+            else:
+                count.agree += 1
+    return counts
+
+
+def _pairs(told: dict[str, list[Row]]) -> Iterator[tuple[Row, str, list[Row]]]:
+    for own, rows in told.items():
+        for row in rows:
+            for other, siblings in told.items():
+                same = [it for it in siblings if it.stream == row.stream]
+                if other != own and same:
+                    yield row, other, same
+
+
+def _said(row: Row, other: str) -> bytes | None:
+    """An answer in another dialect; None where a problem comes out."""
+    body, request = asks.client(row, DIALECTS[other])
+    telling = Telling(id="01law3", created=7, model="m", prompt_tokens=9, label="law3")
+    voice = Abroad(DIALECTS[other], DIALECTS[row.dialect], request, telling)
+    if not row.stream:
+        return voice.glance(row.body).body
+    watch = voice.watch(body)
+    out = watch.feed(row.body) + watch.end()
+    return None if watch.problem is not None else out
+
+
+def _unlike(dialect: str, said: Shape, wanted: Shape, known: Shape) -> Iterator[str]:
+    unsaid = UNSAID[dialect]
+    for kind, names in said.some.items():
+        real = known.some.get(kind)
+        if real is None and (dialect, kind) not in OWN:
+            yield f"no real answer has {kind or 'a body'} {sorted(names)}"
+        new = [it for it in sorted(names - (real or names)) if (dialect, it) not in OWN]
+        if new:
+            yield f"no real {kind or 'body'} has {new}"
+    for kind, names in said.every.items():
+        missing = sorted(wanted.full.get(kind, set()) - names - unsaid.keys())
+        if missing:
+            yield f"every sibling's {kind or 'body'} has {missing}"
+    for before, after in sorted(said.steps - known.steps):
+        if (dialect, before, after) not in STEPS:
+            yield f"no real stream has {after!r} after {before!r}"
+
+
+def table(counts: dict[tuple[str, str], Count]) -> list[str]:
+    """The counts as lines, a pair each."""
+    found = [f"{'recorded':20} {'told in':20} {'agree':>6} {'failed':>7}"]
+    for (own, other), it in counts.items():
+        found.append(f"{own:20} {other:20} {it.agree:6} {len(it.failed):7}")
+    return found

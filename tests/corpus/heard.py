@@ -1,0 +1,345 @@
+"""What a client of a dialect makes of bytes: by the official SDK's types, and by the gateway's own decoder."""
+
+import importlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+from openai.types.chat import ChatCompletion
+
+from gateway.core import usage as core
+from gateway.core.events import (
+    Declined,
+    End,
+    Event,
+    Failed,
+    Finish,
+    Start,
+    Thinking,
+    Told,
+    ToolPiece,
+    ToolStart,
+    Words,
+)  # fmt: skip
+from gateway.dialects import DIALECTS
+from tests.corpus.oracle import (
+    CHAT,
+    GEMINI,
+    MESSAGES,
+    RESPONSES,
+    Meaning,
+    Object,
+    Usage,
+    fives,
+    plain,
+    reason,
+)
+
+type Heard = tuple[dict[int, Meaning], Usage | None]
+
+try:
+    _GENAI: Any = importlib.import_module("google.genai")
+except ImportError:
+    _GENAI = None
+
+KNOWS_GEMINI = _GENAI is not None
+"""Whether the official SDK of Google is here; else our own decoder alone reads Gemini's answers."""
+
+
+def own(dialect: str, body: bytes, *, stream: bool) -> Heard:
+    """By the dialect's own decoder. Raises AssertionError where the answer failed."""
+    speech = DIALECTS[dialect].speech
+    assert speech is not None
+    if not stream:
+        return said(speech.events(body))
+    decoder = speech.decoder()
+    events = [*decoder.feed(body), *decoder.end()]
+    assert isinstance(events[-1], End), "a stream without its end"
+    return said(events)
+
+
+def said(events: Iterable[Event]) -> Heard:
+    """What events say, by choice."""
+    found: dict[int, Object] = {}
+    usage: core.Usage | None = None
+    for event in events:
+        assert not isinstance(event, Failed), event
+        usage = event.usage if isinstance(event, Told) else usage
+        if isinstance(event, Start):
+            usage = event.usage or usage
+            continue
+        choice = found.setdefault(
+            getattr(event, "choice", 0),
+            {"text": "", "reasoning": "", "declined": "", "calls": {}, "finish": "none"},
+        )
+        match event:
+            case Words():
+                choice["text"] += event.text
+            case Thinking():
+                choice["reasoning"] += event.text
+            case Declined():
+                choice["declined"] += event.text
+            case ToolStart():
+                choice["calls"][event.index] = [event.name, ""]
+            case ToolPiece():
+                choice["calls"][event.index][1] += event.text
+            case Finish():
+                choice["finish"] = event.reason
+            case _:
+                pass
+    meanings = {}
+    for at, it in found.items():
+        calls = tuple((name, plain(text)) for name, text in it["calls"].values())
+        meanings[at] = Meaning(**{**it, "calls": calls})
+    return meanings, _classes(usage)
+
+
+def _classes(usage: core.Usage | None) -> Usage | None:
+    if usage is None:
+        return None
+    written = sum(usage.cache_write.values())
+    return usage.input, usage.cache_read, written, usage.output, usage.reasoning
+
+
+class Clients:
+    """The official clients, over a transport that gives them bytes."""
+
+    def __init__(self) -> None:
+        self._status, self._body, self._kind = 200, b"", ""
+        transport = httpx2.Client(transport=httpx2.MockTransport(self._answer))
+        self._openai = openai.OpenAI(
+            api_key="k", base_url="https://x.test/v1", http_client=transport, max_retries=0
+        )
+        self._anthropic = anthropic.Anthropic(
+            api_key="k", base_url="https://x.test", http_client=transport, max_retries=0
+        )
+        self._genai: Any = None
+        if KNOWS_GEMINI:
+            args = {"transport": httpx2.MockTransport(self._answer)}
+            options = {"client_args": args, "base_url": "http://x.test"}
+            self._genai = _GENAI.Client(api_key="k", vertexai=False, http_options=options)
+
+    def _answer(self, _: httpx2.Request) -> httpx2.Response:
+        headers = {"content-type": self._kind}
+        return httpx2.Response(self._status, content=self._body, headers=headers)
+
+    def hear(self, dialect: str, body: bytes, *, stream: bool, status: int = 200) -> Heard | None:
+        """What the SDK decodes; None where it is not here. Raises what the SDK raises."""
+        self._status, self._body = status, body
+        self._kind = "text/event-stream" if stream and status == 200 else "application/json"
+        match dialect:
+            case "openai-chat":
+                return _chat(self._completion(stream=stream))
+            case "openai-responses":
+                return _responses(self._response(stream=stream))
+            case "anthropic-messages":
+                return _messages(self._message(stream=stream))
+            case _:
+                return None if self._genai is None else _gemini(self._chunks(stream=stream))
+
+    def raises(self, dialect: str, body: bytes, status: int) -> bool:
+        """Whether the SDK raises an error of its API at a refusal."""
+        errors: tuple[type[Exception], ...] = (openai.APIError, anthropic.APIError)
+        if _GENAI is not None:
+            errors = (*errors, _GENAI.errors.APIError)
+        try:
+            return self.hear(dialect, body, stream=False, status=status) is None
+        except errors:
+            return True
+
+    def _completion(self, *, stream: bool) -> Any:
+        chat = self._openai.chat.completions
+        if not stream:
+            return chat.create(model="m", messages=[])
+        try:
+            with chat.stream(model="m", messages=[]) as found:
+                return found.get_final_completion()
+        except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError):
+            pass  # how its helper tells these ends: the chunks below it have all of the answer
+        except AttributeError:  # its helper does not know custom tools
+            if b'"custom"' not in self._body:
+                raise
+        return _added(chat.create(model="m", messages=[], stream=True))
+
+    def _response(self, *, stream: bool) -> Any:
+        responses = self._openai.responses
+        if not stream:
+            return responses.create(model="m", input="hi")
+        last: Any = None
+        with responses.stream(model="m", input="hi") as found:
+            for event in found:
+                if event.type in ("response.completed", "response.incomplete", "response.failed"):
+                    last = event.response
+        assert last is not None, "no terminal event"
+        return last
+
+    def _message(self, *, stream: bool) -> Any:
+        messages = self._anthropic.messages
+        if not stream:
+            return messages.create(model="m", max_tokens=1, messages=[])
+        with messages.stream(model="m", max_tokens=1, messages=[]) as found:
+            return found.get_final_message()
+
+    def _chunks(self, *, stream: bool) -> list[Any]:
+        models = self._genai.models
+        if stream:
+            return list(models.generate_content_stream(model="m", contents="hi"))
+        return [models.generate_content(model="m", contents="hi")]
+
+
+def _added(chunks: Iterable[Any]) -> Any:
+    """Chunks, as the SDK's types hold them, as one completion."""
+    whole: Object = {
+        "id": "",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "",
+        "usage": None,
+    }
+    choices: dict[int, Object] = {}
+    for chunk in chunks:
+        whole["usage"] = chunk.usage or whole["usage"]
+        for it in chunk.choices:
+            choice = choices.setdefault(
+                it.index, {"index": it.index, "message": {"role": "assistant"}}
+            )
+            choice["finish_reason"] = it.finish_reason or choice.get("finish_reason")
+            _grow(choice["message"], it.delta.to_dict())
+    return ChatCompletion.model_validate({**whole, "choices": [*choices.values()]})
+
+
+def _grow(held: Object, delta: Object) -> None:
+    for name, value in delta.items():
+        if name in ("role", "index", "id", "type"):
+            held[name] = value
+        elif isinstance(value, str):
+            held[name] = (held.get(name) or "") + value
+        elif isinstance(value, dict):
+            _grow(held.setdefault(name, {}), value)
+        elif name == "tool_calls":
+            calls = held.setdefault(name, [])
+            for call in value:
+                if call["index"] == len(calls):
+                    calls.append({})
+                _grow(calls[call["index"]], call)
+
+
+def _chat(completion: Any) -> Heard:
+    found = {}
+    for choice in completion.choices:
+        message = choice.message
+        calls = []
+        for call in message.tool_calls or ():
+            custom = call.type == "custom"
+            inside = call.custom if custom else call.function
+            calls.append((inside.name, plain(inside.input if custom else inside.arguments)))
+        old = message.function_call
+        if old is not None:
+            calls.append((old.name, plain(old.arguments)))
+        found[choice.index] = Meaning(
+            text=message.content or "",
+            reasoning=(message.model_extra or {}).get("reasoning_content") or "",
+            declined=message.refusal or "",
+            calls=tuple(calls),
+            finish=reason(choice.finish_reason, calls),
+        )
+    usage = completion.usage
+    if usage is None:
+        return found, None
+    inside = usage.prompt_tokens_details
+    out = usage.completion_tokens_details
+    cached = inside.cached_tokens if inside is not None else None
+    written = (inside.model_extra or {}).get("cache_write_tokens") if inside is not None else None
+    if inside is not None and written is None:
+        written = getattr(inside, "cache_write_tokens", None)
+    thought = out.reasoning_tokens if out is not None else None
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    return found, fives(usage.prompt_tokens, cached, written, usage.completion_tokens, thought)
+
+
+def _responses(response: Any) -> Heard:
+    text, thoughts, declined, calls = "", "", "", []
+    for item in response.output:
+        if item.type == "message":
+            text += "".join(it.text for it in item.content if it.type == "output_text")
+            declined += "".join(it.refusal for it in item.content if it.type == "refusal")
+        elif item.type == "reasoning":
+            thoughts += "".join(it.text for it in item.summary)
+        elif item.type in ("function_call", "custom_tool_call"):
+            given = item.arguments if item.type == "function_call" else item.input
+            calls.append((item.name, plain(given)))
+    assert response.output_text == text
+    cut = response.incomplete_details
+    word = response.status if cut is None else cut.reason
+    meaning = Meaning(text, thoughts, declined, tuple(calls), reason(word, calls))
+    usage = response.usage
+    if usage is None:
+        return {0: meaning}, None
+    inside, out = usage.input_tokens_details, usage.output_tokens_details
+    written = inside.model_dump().get("cache_write_tokens")
+    assert usage.total_tokens == usage.input_tokens + usage.output_tokens
+    counts = (usage.input_tokens, inside.cached_tokens, written, usage.output_tokens)
+    return {0: meaning}, fives(*counts, out.reasoning_tokens)
+
+
+def _messages(message: Any) -> Heard:
+    blocks = message.content
+    calls = [(it.name, plain(it.input)) for it in blocks if it.type == "tool_use"]
+    word = message.stop_reason or "error"
+    meaning = Meaning(
+        text="".join(it.text for it in blocks if it.type == "text"),
+        reasoning="".join(it.thinking for it in blocks if it.type == "thinking"),
+        calls=tuple(calls),
+        finish="tools" if word == "tool_use" else reason(word, ()),
+    )
+    usage = message.usage
+    thought = (usage.model_dump().get("output_tokens_details") or {}).get("thinking_tokens")
+    cached, written = usage.cache_read_input_tokens, usage.cache_creation_input_tokens
+    return {0: meaning}, (usage.input_tokens, cached, written, usage.output_tokens - (thought or 0), thought)  # fmt: skip
+
+
+def _gemini(chunks: list[Any]) -> Heard:
+    found: dict[int, Meaning] = {}
+    usage: Any = None
+    for chunk in chunks:
+        usage = chunk.usage_metadata or usage
+        for candidate in chunk.candidates or ():
+            at = candidate.index or 0
+            known = found.get(at, Meaning(finish="none"))
+            content = candidate.content
+            parts = (content.parts if content is not None else None) or []
+            calls = [(it.function_call.name, plain(it.function_call.args or {})) for it in parts if it.function_call]  # fmt: skip
+            every = (*known.calls, *calls)
+            word = candidate.finish_reason
+            found[at] = Meaning(
+                text=known.text + "".join(it.text or "" for it in parts if not it.thought),
+                reasoning=known.reasoning + "".join(it.text or "" for it in parts if it.thought),
+                calls=every,
+                finish=known.finish if word is None else reason(word.value, every),
+            )
+    if usage is None or usage.prompt_token_count is None:
+        return found, None
+    prompt, cached = usage.prompt_token_count, usage.cached_content_token_count
+    counts = prompt - (cached or 0), cached, None, usage.candidates_token_count
+    return found, (*counts, usage.thoughts_token_count)
+
+
+def shown(value: object) -> str:
+    """A value, short."""
+    return json.dumps(value, default=str)[:300]
+
+
+__all__ = [
+    "CHAT",
+    "GEMINI",
+    "KNOWS_GEMINI",
+    "MESSAGES",
+    "RESPONSES",
+    "Clients",
+    "own",
+    "said",
+    "shown",
+]

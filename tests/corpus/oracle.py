@@ -1,0 +1,345 @@
+"""Every recorded exchange of the four dialects, and what the official SDK decoded from it, in no dialect.
+
+The recorded oracle leaves some things out: calls of the years before tools, custom tools, reasoning
+of whole Responses. They are read out of the recording itself, by names alone.
+"""
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+from gateway.core import sse
+from tests.corpus.exchanges import five
+
+type Object = dict[str, Any]
+
+CHAT, RESPONSES, MESSAGES, GEMINI = (
+    "openai-chat", "openai-responses", "anthropic-messages", "gemini",
+)  # fmt: skip
+ENDPOINTS = {
+    "chat_completions": CHAT,
+    "responses": RESPONSES,
+    "messages": MESSAGES,
+    "gemini_generate_content": GEMINI,
+    "gemini_stream_generate_content": GEMINI,
+}
+REASONS = {
+    "length": "length", "MAX_TOKENS": "length", "max_tokens": "length", "max_output_tokens": "length",
+    "content_filter": "filter", "SAFETY": "filter", "refusal": "filter",
+    "pause_turn": "pause", "compaction": "pause",
+    "UNEXPECTED_TOOL_CALL": "error", "OTHER": "error", "error": "error", "failed": "error",
+}  # fmt: skip
+"""Words of the four dialects; all others end an answer well."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recorded exchange."""
+
+    id: str
+    dialect: str
+    provider: str
+    status: int
+    stream: bool
+    body: bytes = field(repr=False)
+    sizes: tuple[int, ...]
+    """Of the reads in which the answer came, where they were recorded."""
+    request: Object | None = field(repr=False)
+    path: str
+    """The variable part of the path, of Gemini's."""
+    oracle: Object = field(repr=False)
+
+    @property
+    def raised(self) -> bool:
+        """Whether the SDK raised."""
+        return bool(self.oracle["outcome"] == "error")
+
+    @property
+    def pieces(self) -> list[bytes]:
+        """The answer as it was read."""
+        if not self.sizes:
+            return [self.body]
+        ends = [0, *accumulate(self.sizes)]
+        return [self.body[a:b] for a, b in pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What one choice of an answer says."""
+
+    text: str = ""
+    reasoning: str = ""
+    declined: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    """Names, and arguments in one form of JSON; of what is no JSON, as they are."""
+    finish: str = "stop"
+    """As Finish.reason."""
+    custom: frozenset[str] = frozenset()
+    """Names of calls that are of custom tools."""
+    whole: str | None = None
+    """The text at the end, where the recorded pieces are fewer."""
+
+
+type Usage = tuple[int | None, ...]
+"""The five classes in the order of exchanges.FIVE."""
+
+
+def read(corpus: Path) -> list[Row]:
+    """Every exchange that has an oracle and is of a dialect, in the order of its id."""
+    oracle = {row["id"]: row for row in lines(corpus / "oracle" / "oracle.jsonl.gz")}
+    found = []
+    for path in sorted((corpus / "recorded").glob("*.jsonl.gz")):
+        endpoint = path.name.partition("__")[2].removesuffix(".jsonl.gz")
+        if endpoint in ENDPOINTS:
+            found += [_row(row, ENDPOINTS[endpoint], oracle) for row in lines(path)]
+    return sorted(found, key=lambda row: row.id)
+
+
+def lines(path: Path) -> Iterator[Object]:
+    with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as rows:
+        for row in rows:
+            yield json.loads(row)
+
+
+def _row(row: Object, dialect: str, oracle: dict[str, Object]) -> Row:
+    answer, request = row["response"], row["request"]
+    body = (answer["body"] or "").encode("utf-8", "surrogatepass")
+    sizes = tuple((answer.get("wire") or {}).get("chunk_lens") or ())
+    path = request["path"].partition("?")[0].rpartition("models/")[2]
+    return Row(
+        id=row["id"],
+        dialect=dialect,
+        provider=row["provider"],
+        status=answer["status"],
+        stream=answer["body_kind"] == "sse",
+        body=body,
+        sizes=sizes if sum(sizes) == len(body) else (),
+        request=request["body"] if isinstance(request["body"], dict) else None,
+        path=f"models/{path}",
+        oracle=oracle[row["id"]],
+    )
+
+
+def plain(arguments: Any) -> str:
+    """Arguments in one form: the same for the same values."""
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments or "{}")
+        except ValueError:
+            return str(arguments)
+    return json.dumps(arguments, sort_keys=True)
+
+
+def reason(word: str | None, calls: object) -> str:
+    """Why an answer ended, by a dialect's word."""
+    return REASONS.get(word or "", "tools" if calls else "stop")
+
+
+def meant(row: Row) -> dict[int, Meaning]:
+    """What the SDK decoded, by choice."""
+    return _MEANT[row.dialect](row)
+
+
+def used(row: Row) -> Usage | None:
+    """Usage as the SDK decoded it, in five classes that never overlap; None where there is none."""
+    told = row.oracle.get("usage")
+    return None if told is None else _USED[row.dialect](told)
+
+
+def payloads(body: bytes) -> list[Object]:
+    """What the frames of a stream say."""
+    found = []
+    for frame in sse.frames(body):
+        data = sse.data(frame)
+        if data and not data.startswith(b"[DONE]"):
+            found.append(json.loads(data))
+    return found
+
+
+def _chat(row: Row) -> dict[int, Meaning]:
+    found = {}
+    for choice in row.oracle["choices"]:
+        text, thought = choice["text"] or "", choice["reasoning"] or ""
+        if isinstance(text, dict):
+            text = json.dumps(text, separators=(",", ":"), ensure_ascii=False)
+        elif isinstance(text, list):
+            inner = [it for part in text if part["type"] == "thinking" for it in part["thinking"]]
+            thought = "".join(it["text"] for it in inner)
+            text = "".join(part["text"] for part in text if part["type"] == "text")
+        calls = [(call[1], plain(call[2])) for call in choice["tools"]] or _old_call(row)
+        found[choice["index"]] = Meaning(
+            text=text,
+            reasoning=thought,
+            declined=choice["refusal"] or "",
+            calls=tuple(calls),
+            finish=reason(choice["finish"], calls),
+        )
+    return found
+
+
+def _old_call(row: Row) -> list[tuple[str, str]]:
+    """The one call of the years before tools."""
+    if b'"function_call"' not in row.body:
+        return []
+    values = payloads(row.body) if row.stream else [json.loads(row.body)]
+    said = [it.get("delta") or it.get("message") or {} for v in values for it in v["choices"][:1]]
+    pieces = [it["function_call"] for it in said if it.get("function_call")]
+    name = "".join(it.get("name") or "" for it in pieces)
+    return [(name, plain("".join(it.get("arguments") or "" for it in pieces)))] if name else []
+
+
+def items(row: Row) -> list[Object]:
+    """The output of a Responses answer, each item as it was when it was done."""
+    if not row.stream:
+        found: list[Object] = json.loads(row.body).get("output") or []
+        return found
+    done: dict[int, Object] = {}
+    last: list[Object] = []
+    for event in payloads(row.body):
+        if event.get("type") == "response.output_item.done":
+            done[event.get("output_index", len(done))] = event["item"]
+        elif event.get("type") in ("response.completed", "response.incomplete"):
+            last = event["response"].get("output") or []
+    return [done[at] for at in sorted(done)] or last
+
+
+def _responses(row: Row) -> dict[int, Meaning]:
+    oracle, output = row.oracle, items(row)
+    calls, thoughts, declined, custom = [], "", "", set[str]()
+    for item in output:
+        if item["type"] in ("function_call", "custom_tool_call"):
+            custom |= {item["name"]} if item["type"] == "custom_tool_call" else set()
+            calls.append((item["name"], plain(item.get("arguments", item.get("input")))))
+        elif item["type"] == "reasoning":
+            said = item.get("summary") or item.get("content") or ()
+            thoughts += "".join(part["text"] for part in said)
+        elif item["type"] == "message":
+            declined += "".join(part.get("refusal") or "" for part in item["content"])
+    known = [(name, plain(arguments)) for _, name, arguments in oracle.get("tools", ())]
+    assert [it for it in calls if it in known] == known, row.id
+    cut = oracle.get("incomplete")
+    finish = reason(cut["reason"] if cut else oracle.get("status"), calls)
+    return {
+        0: Meaning(
+            text=oracle.get("delta_text") or oracle.get("text", ""),
+            reasoning=oracle.get("delta_reasoning") or thoughts,
+            declined=declined,
+            calls=tuple(calls),
+            finish=finish,
+            custom=frozenset(custom),
+            whole=oracle.get("text") or None,
+        )
+    }
+
+
+def _messages(row: Row) -> dict[int, Meaning]:
+    blocks = row.oracle["content"]
+    calls = [(it["name"], plain(it["input"])) for it in blocks if it["type"] == "tool_use"]
+    finish = row.oracle["finish"]
+    return {
+        0: Meaning(
+            text="".join(it["text"] for it in blocks if it["type"] == "text"),
+            reasoning="".join(it.get("thinking", "") for it in blocks if it["type"] == "thinking"),
+            calls=tuple(calls),
+            finish="tools" if finish == "tool_use" else reason(finish, ()),
+        )
+    }
+
+
+def _gemini(row: Row) -> dict[int, Meaning]:
+    oracle = row.oracle
+    calls = tuple((name, plain(args)) for _, name, args in oracle["tools"])
+    words = oracle["finish"]
+    blocked = bool(oracle.get("blocked"))
+    finish = "filter" if blocked else reason(words[-1] if words else None, calls)
+    return {
+        0: Meaning(
+            text=oracle["text"], reasoning=oracle["thought"], calls=calls, finish=finish
+        )
+    }  # fmt: skip
+
+
+def gemini_itself(row: Row) -> dict[int, Meaning]:
+    """What a recording of Gemini's says that its SDK could not decode: by the names in it alone."""
+    value = json.loads(row.body)
+    chunks = value if isinstance(value, list) else [value]
+    first = [it for chunk in chunks for it in (chunk.get("candidates") or ())[:1]]
+    parts = [part for it in first for part in (it.get("content") or {}).get("parts") or ()]
+    calls = [it["functionCall"] for it in parts if "functionCall" in it]
+    words = [it["finishReason"] for it in first if it.get("finishReason")]
+    numbers = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY"}
+    word = numbers.get(words[-1], words[-1]) if words else None
+    return {
+        0: Meaning(
+            text="".join(it.get("text", "") for it in parts if not it.get("thought")),
+            reasoning="".join(it.get("text", "") for it in parts if it.get("thought")),
+            calls=tuple((it["name"], plain(it.get("args") or {})) for it in calls),
+            finish=reason(word, calls),
+        )
+    }
+
+
+def fives(
+    prompt: int, cached: int | None, written: int | None, out: int, thought: int | None
+) -> Usage:
+    """Five classes, of counts that hold one another: a part is never more than its whole."""
+    cached = None if cached is None else min(cached, prompt)
+    written = None if written is None else min(written, prompt - (cached or 0))
+    inside = min(thought or 0, out)
+    return prompt - (cached or 0) - (written or 0), cached, written, out - inside, thought
+
+
+def _used_chat(told: Object) -> Usage:
+    fresh, cached, written, out, thought = five(told)
+    prompt = told["prompt_tokens"]
+    if (cached or 0) > prompt:
+        return prompt - min(cached or 0, prompt), min(cached or 0, prompt), written, out, thought
+    return fresh, cached, written, out, thought
+
+
+def _used_responses(told: Object) -> Usage | None:
+    if not told or told.get("input_tokens") is None:
+        return None
+    inside = told.get("input_tokens_details") or {}
+    thought = (told.get("output_tokens_details") or {}).get("reasoning_tokens")
+    prompt, out = told["input_tokens"], told["output_tokens"]
+    if thought and told.get("total_tokens") == prompt + out + thought:
+        out += thought
+    return fives(
+        prompt, inside.get("cached_tokens"), inside.get("cache_write_tokens"), out, thought
+    )
+
+
+def _used_messages(told: Object) -> Usage:
+    thought = (told.get("output_tokens_details") or {}).get("thinking_tokens")
+    own = [told, *[it for it in told.get("iterations") or () if it.get("type") == "compaction"]]
+    fresh = sum(it["input_tokens"] for it in own)
+    cached = sum(it.get("cache_read_input_tokens") or 0 for it in own)
+    written = sum(it.get("cache_creation_input_tokens") or 0 for it in own)
+    out = sum(it["output_tokens"] for it in own)
+    return fresh, cached, written, out - (thought or 0), thought
+
+
+def _used_gemini(told: Object) -> Usage | None:
+    def count(name: str) -> int | None:
+        found: int | None = told.get(f"{name}_token_count")
+        return found
+
+    prompt, cached, thought = count("prompt"), count("cached_content"), count("thoughts")
+    if prompt is None:
+        return None
+    tools = count("tool_use_prompt") or 0
+    return prompt + tools - (cached or 0), cached, None, count("candidates") or 0, thought
+
+
+_MEANT = {CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemini}
+_USED = {
+    CHAT: _used_chat,
+    RESPONSES: _used_responses,
+    MESSAGES: _used_messages,
+    GEMINI: _used_gemini,
+}

@@ -1,0 +1,53 @@
+"""Recorded exchanges of the Responses API, and what the official SDK decoded from each."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+type Object = dict[str, Any]
+type Row = tuple[Object, bytes, Object]
+"""A recording, the body of its answer, and its oracle."""
+
+SEVERAL = {
+    "d073dfa7803c5185": "several streams recorded as one",
+    "77312109f9f55a12": "two streams recorded as one",
+}
+"""Bodies that hold more than one answer: the first is read, the SDK took the last."""
+AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
+"""Sizes of reads, in turn."""
+
+
+def rows(corpus: Path) -> list[Row]:
+    """Every exchange in a corpus."""
+    oracle = {row["id"]: row for row in _lines(corpus / "oracle" / "oracle.jsonl.gz")}
+    return [
+        (row, (row["response"]["body"] or "").encode("utf-8", "surrogatepass"), oracle[row["id"]])
+        for path in sorted((corpus / "recorded").glob("*__responses.jsonl.gz"))
+        for row in _lines(path)
+    ]
+
+
+def _lines(path: Path) -> Iterator[Object]:
+    with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def answers(rows: list[Row]) -> list[Row]:
+    """Those that the SDK made a response of."""
+    return [row for row in rows if row[2]["outcome"] == "ok"]
+
+
+def streams(rows: list[Row]) -> list[Row]:
+    return [row for row in answers(rows) if row[0]["response"]["body_kind"] == "sse"]
+
+
+def awkward(data: bytes) -> list[bytes]:
+    """Bytes as they may be read."""
+    ends = [0]
+    while ends[-1] < len(data):
+        ends.append(min(len(data), ends[-1] + AWKWARD[len(ends) % len(AWKWARD)]))
+    return [data[a:b] for a, b in pairwise(ends)]

@@ -1,0 +1,330 @@
+"""Every recorded exchange of Chat Completions as events, against what the official SDK decoded; and back."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from gateway.core import sse
+from gateway.core.events import (
+    Declined,
+    End,
+    Event,
+    Failed,
+    Finish,
+    Start,
+    Thinking,
+    Told,
+    ToolPiece,
+    ToolStart,
+    Words,
+)  # fmt: skip
+from gateway.core.request import Request
+from gateway.core.usage import Usage
+from gateway.dialects import OPENAI_CHAT
+from gateway.dialects.ids import plain
+from gateway.dialects.openai_chat.speech import SPEECH
+from gateway.dialects.speech import Telling
+from tests.corpus.conftest import Say
+from tests.corpus.exchanges import Exchange, Object, five, payload
+from tests.corpus.test_relay import UNLIKE_THE_SDK as USAGE_UNLIKE_THE_SDK
+from tests.dialects.cases import target
+
+UNLIKE_THE_SDK = {
+    "bf6ff51306299835": "two calls under one index, told apart by id: the SDK runs them together",
+    "0a4588d90fc603cf": "a call whose name comes in every piece: the SDK writes it several times",
+    "a2c6be78cc0e2b52": "a call without an id: one is made",
+    "37a4c53fd3a2f2bf": "reasoning in content parts of a stream, where the oracle does not look",
+    "9e12c0455abc0a47": "reasoning in content parts of a stream, where the oracle does not look",
+    "b9ae6d6fa02fd3b9": "reasoning in reasoning_details alone, where the oracle does not look",
+    "42904abe91c37975": "function_call, which the oracle leaves out",
+    "6e53eeecc082697e": "function_call, which the oracle leaves out",
+    "e53eb67f484d08a8": "function_call, which the oracle leaves out",
+    "4e151f9fbccb101f": "function_call, which the oracle leaves out",
+}
+"""Answers that are read otherwise than by the SDK, knowingly."""
+SAID_OTHERWISE = {
+    "c50c6732974195ec": "a picture in a tool's result follows in a message of the user's",
+    "98f4b782d381a22f": "a picture in a tool's result follows in a message of the user's",
+    "18edfd659b018e08": "a document of Mistral's without a name, which is given one",
+    "0f47b68ac9f55a8d": "a document of Mistral's without a name, which is given one",
+    "c0880ebf29e57fa6": "a sound of Mistral's without a format, which is taken for the usual one",
+    "b06dc6f7ae663b7f": "a sound of Mistral's without a format, which is taken for the usual one",
+    "cc1d7ee33989ddd8": "a file by its id at the provider, which is refused abroad",
+    "1b11b9a5b6f21bdb": "a tool of the host's, which is refused abroad",
+    "bec3a5c7425b283c": "a tool of the host's, which is refused abroad",
+    "380c71d936159c01": "a tool of the host's, which is refused abroad",
+    "f9916f30bff6d8ad": "a tool of the host's, which is refused abroad",
+    "ec3ccd90093d5ae1": "a tool of the host's, which is refused abroad",
+    "798994887b0abb13": "an assistant's message that says nothing, which is left out",
+}
+"""Requests that come back as other values, knowingly."""
+AN_ERROR = {
+    "8382d44533840ebd", "237fcc7662e76bd0", "9935bc9acbec91c3", "73bfa5fc761b6aea", "c34f9bbb7dd05572",
+    "ab0d0ab825f06a93", "5e8705c708128f64", "9fe6d3b38627e4c6",
+}  # fmt: skip
+"""Recordings with status 200 that hold an error."""
+TELLING = Telling(id="01", created=7, model="asked")
+AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
+"""Sizes of reads, in turn."""
+
+
+def ok(exchanges: list[Exchange]) -> list[Exchange]:
+    return [it for it in exchanges if it.status == 200 and it.id not in AN_ERROR]
+
+
+def run(*parts: bytes) -> list[Event]:
+    decoder = SPEECH.decoder()
+    found = [event for part in parts for event in decoder.feed(part)]
+    return [*found, *decoder.end()]
+
+
+def heard(exchange: Exchange) -> list[Event]:
+    return run(exchange.body) if exchange.stream else SPEECH.events(exchange.body)
+
+
+def encoded(events: list[Event]) -> bytes:
+    encoder = SPEECH.encoder(TELLING)
+    return b"".join([encoder.write(event) for event in events])
+
+
+def said(events: list[Event]) -> dict[int, Object]:
+    """What events say of each choice, in the shape of the oracle."""
+    found: dict[int, Object] = {}
+    for event in events:
+        if isinstance(event, Start | Told | Failed | End):
+            continue
+        blank: Object = {"text": "", "reasoning": "", "refusal": "", "tools": {}, "finish": None}
+        choice = found.setdefault(event.choice, blank)
+        match event:
+            case Words():
+                choice["text"] += event.text
+            case Thinking():
+                choice["reasoning"] += event.text
+            case Declined():
+                choice["refusal"] += event.text
+            case ToolStart():
+                choice["tools"][event.index] = [event.id, event.name, ""]
+            case ToolPiece():
+                choice["tools"][event.index][2] += event.text
+            case Finish():
+                choice["finish"] = event.word
+            case _:
+                pass
+    return {at: {**choice, "tools": list(choice["tools"].values())} for at, choice in found.items()}
+
+
+def reasons(events: list[Event]) -> list[str]:
+    return [event.reason for event in events if isinstance(event, Finish)]
+
+
+def used(events: list[Event]) -> Usage | None:
+    return next((it.usage for it in reversed(events) if isinstance(it, Told)), None)
+
+
+def expected(choice: Object) -> Object:
+    """A choice as the SDK decoded it; content that is no string as the text that it means."""
+    text, thought = choice["text"] or "", choice["reasoning"] or ""
+    if isinstance(text, dict):
+        text = json.dumps(text, separators=(",", ":"))
+    elif isinstance(text, list):
+        thought = "".join(
+            inner["text"] for part in text if part["type"] == "thinking" for inner in part["thinking"]
+        )  # fmt: skip
+        text = "".join(part["text"] for part in text if part["type"] == "text")
+    tools = [list(call) for call in choice["tools"]]
+    return {
+        "text": text,
+        "reasoning": thought,
+        "refusal": choice["refusal"] or "",
+        "tools": tools,
+        "finish": choice["finish"] or None,
+    }
+
+
+def test_events_say_what_the_sdk_decoded(exchanges: list[Exchange], say: Say) -> None:
+    """Law 3: text, reasoning, refusal, calls, finish and model of whole answers and of streams."""
+    unlike = set()
+    for exchange in ok(exchanges):
+        events = heard(exchange)
+        assert isinstance(events[-1], End), exchange.id
+        assert not any(isinstance(event, Failed) for event in events)
+        if said(events) != {it["index"]: expected(it) for it in exchange.oracle["choices"]}:
+            unlike.add(exchange.id)
+        [start] = [event for event in events if isinstance(event, Start)]
+        assert start.model == (exchange.oracle["model"] or None), exchange.id
+    say(f"{len(ok(exchanges))} answers, {len(unlike)} read otherwise")
+    assert unlike == set(UNLIKE_THE_SDK)
+    assert len(unlike) < 0.02 * len(ok(exchanges))
+
+
+def test_an_error_with_status_200_is_one_failed(exchanges: list[Exchange]) -> None:
+    """And nothing after it: as the home stream has it."""
+    for exchange in exchanges:
+        if exchange.id in AN_ERROR:
+            events = heard(exchange)
+            assert isinstance(events[-1], Failed)
+            assert sum(isinstance(event, Failed) for event in events) == 1
+
+
+def test_usage_is_that_of_the_oracle(exchanges: list[Exchange], say: Say) -> None:
+    """In the five classes; the exceptions are those of the ledger."""
+    unlike = set()
+    for exchange in ok(exchanges):
+        usage = used(heard(exchange))
+        found: tuple[int | None, ...] = (None,) * 5
+        if usage is not None:
+            written = sum(usage.cache_write.values()) or None
+            found = (usage.input, usage.cache_read, written, usage.output, usage.reasoning)
+        if found != (five(exchange.told) if exchange.told else (None,) * 5):
+            unlike.add(exchange.id)
+    say(f"usage of {len(ok(exchanges))} answers, {len(unlike)} read otherwise")
+    assert unlike == set(USAGE_UNLIKE_THE_SDK)
+
+
+def test_any_split_of_a_stream_gives_the_same_events(exchanges: list[Exchange], say: Say) -> None:
+    """Law 2: awkward reads of all streams, and single bytes of the short ones."""
+    count = 0
+    for exchange in exchanges:
+        if not exchange.stream:
+            continue
+        body, events = exchange.body, run(exchange.body)
+        ends = [0]
+        while ends[-1] < len(body):
+            ends.append(min(len(body), ends[-1] + AWKWARD[len(ends) % len(AWKWARD)]))
+        assert run(*[body[a:b] for a, b in pairwise(ends)]) == events, exchange.id
+        if len(body) < 2500:
+            assert run(*[body[at : at + 1] for at in range(len(body))]) == events, exchange.id
+        count += 1
+    say(f"{count} streams")
+
+
+def test_a_stream_cut_before_its_finish_has_no_end(exchanges: list[Exchange], say: Say) -> None:
+    """Law 10 at every frame."""
+    cuts = 0
+    for exchange in ok(exchanges):
+        if not exchange.stream:
+            continue
+        decoder = SPEECH.decoder()
+        named: set[int] = set()
+        for frame in sse.frames(exchange.body):
+            if b"[DONE]" in frame:
+                break
+            chunk = payload(frame) or {}
+            named |= {it["index"] for it in chunk.get("choices") or () if it.get("finish_reason")}
+            if len(named) == exchange.choices:
+                break
+            assert not any(isinstance(it, End | Finish) for it in decoder.feed(frame))
+            cuts += 1
+        if len(named) < exchange.choices == 1:
+            assert not decoder.end(), exchange.id
+    say(f"{cuts} cuts, none of them an end")
+
+
+def test_whole_and_stream_of_one_answer_are_the_same_events(exchanges: list[Exchange]) -> None:
+    """Law 2: a stream told whole, a whole answer told as a stream."""
+    for exchange in ok(exchanges):
+        events = heard(exchange)
+        if exchange.stream:
+            other = SPEECH.events(OPENAI_CHAT.fold(exchange.body))
+        else:
+            other = run(OPENAI_CHAT.unfold(exchange.body, True))
+        assert (said(other), used(other)) == (said(events), used(events)), exchange.id
+        assert reasons(other) == reasons(events), exchange.id
+
+
+def without_blanks(whole: Object) -> Object:
+    for choice in whole["choices"]:
+        choice["message"]["content"] = choice["message"]["content"] or None
+    return whole
+
+
+def own(said: Object) -> Object:
+    """What the encoder itself wrote: log probabilities are the host's, some without a number."""
+    choices = [{**choice, "logprobs": None} for choice in said["choices"]]
+    return {**said, "choices": choices}
+
+
+def test_a_told_stream_and_a_told_answer_agree(exchanges: list[Exchange]) -> None:
+    """Law 2 of the encoder: its stream folds to what is told whole, and the SDK's types hold both."""
+    for exchange in ok(exchanges):
+        events = heard(exchange)
+        whole = json.loads(SPEECH.tell(events, TELLING))
+        stream = encoded(events)
+        assert without_blanks(json.loads(OPENAI_CHAT.fold(stream))) == without_blanks(whole)
+        ChatCompletion.model_validate(own(whole))
+        for frame in sse.frames(stream)[:-1]:
+            ChatCompletionChunk.model_validate(own(payload(frame)))
+
+
+def test_an_answer_goes_to_events_and_back(exchanges: list[Exchange], say: Say) -> None:
+    """What is told is heard again: all but the word of a finish, which is the dialect's own then."""
+    for exchange in ok(exchanges):
+        events = heard(exchange)
+        again = run(encoded(events))
+        for found in (again, SPEECH.events(SPEECH.tell(events, TELLING))):
+            first, second = said(events), said(found)
+            for choice in (*first.values(), *second.values()):
+                choice.pop("finish")
+                choice["tools"] = [[id, name, text or "{}"] for id, name, text in choice["tools"]]
+            assert second == first, exchange.id
+            assert reasons(found) == reasons(events), exchange.id
+            before = used(events)
+            if before is not None and before.completion is not None:
+                assert used(found) == before, exchange.id
+    say(f"{len(ok(exchanges))} answers there and back")
+
+
+def bare(value: Any) -> Any:
+    """A request as plain values, without what it was read from."""
+    if isinstance(value, msgspec.Struct):
+        fields = {name: bare(getattr(value, name)) for name in value.__struct_fields__}
+        for name in ("source", "names", "others"):
+            fields.pop(name, None)
+        return {"is": type(value).__name__, **fields}
+    return [bare(item) for item in value] if isinstance(value, tuple) else value
+
+
+def meant(request: Request) -> Any:
+    """What a request means to a host, in one way of the several that there are to say it."""
+    value = bare(request)
+    for turn in value["turns"]:
+        turn["role"] = "system" if turn["role"] == "developer" else turn["role"]
+        turn["parts"] = [part for part in turn["parts"] if part["is"] != "Thought"]
+        parts = [*turn["parts"], *[it for part in turn["parts"] for it in part.get("parts", ())]]
+        for part in parts:
+            part["cache"] = None
+            if part["is"] in ("ToolUse", "ToolResult"):
+                part["id"] = plain(part["id"])
+        if parts and all(part["is"] == "Text" for part in parts):
+            glue = "" if turn["role"] == "assistant" else "\n\n"
+            turn["parts"] = [glue.join(part["text"] for part in parts)]
+    if value["form"]:
+        value["form"]["name"] = value["form"]["name"] or "answer"
+    value["thoughts_shown"] = value["top_k"] = value["stream_usage"] = None
+    return value
+
+
+def test_a_request_goes_to_values_and_back(exchanges: list[Exchange], say: Say) -> None:
+    """What `encode` writes, `decode` reads back: turns, tools and settings of every recorded request."""
+    unlike: dict[str, Any] = {}
+    count = 0
+    for exchange in exchanges:
+        if exchange.request is None or "messages" not in exchange.request:
+            continue
+        count += 1
+        raw = json.dumps({"model": "m", **exchange.request}, ensure_ascii=False).encode(
+            "utf-8", "replace"
+        )
+        first = SPEECH.decode(OPENAI_CHAT.read(raw))
+        said = SPEECH.encode(first, target())
+        body = json.dumps({**said.value, "model": "m"}).encode()
+        second = SPEECH.decode(OPENAI_CHAT.read(body))
+        assert set(said.names) == set(said.value)
+        if meant(second) != meant(first):
+            unlike[exchange.id] = (exchange.provider, meant(first), meant(second))
+    say(f"{count} requests there and back, {len(unlike)} said otherwise")
+    assert {id: why for id, why in unlike.items() if id not in SAID_OTHERWISE} == {}
+    assert set(unlike) == set(SAID_OTHERWISE)

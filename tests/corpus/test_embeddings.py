@@ -1,0 +1,116 @@
+"""Every recorded exchange of embeddings: requests byte for byte, usage as the provider told it."""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.dialects import OPERATIONS, Body, Dialect, abroad
+from gateway.dialects.speech import Telling
+from gateway.dialects.vectors import OPERATION, Heard, Wanted
+from tests.corpus.conftest import Say
+from tests.dialects.cases import target
+
+type Object = dict[str, Any]
+
+OTHERS = frozenset(
+    {
+        "/api/embed", "/api/embeddings", "/v1/embed", "/v2/embed",  # Ollama's and Cohere's own
+        "/v1/organization/usage/embeddings",  # asks what was used
+    }
+)  # fmt: skip
+"""Other requests than those that are served here."""
+
+
+def _rows(corpus: Path) -> Iterator[tuple[Dialect, Object, str]]:
+    for path in sorted((corpus / "recorded").glob("*embed*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                row = json.loads(line)
+                at = (row["request"].get("path") or "").partition("?")[0]
+                if at not in OTHERS:
+                    name = "gemini" if "gemini_embed" in path.name else "openai-chat"
+                    yield OPERATIONS[name, OPERATION], row, at
+
+
+@pytest.fixture(scope="module")
+def rows(corpus: Path) -> list[tuple[Dialect, Object, str]]:
+    return list(_rows(corpus))
+
+
+def _read(dialect: Dialect, row: Object, at: str) -> Body | None:
+    value = row["request"].get("body")
+    if not isinstance(value, dict):
+        return None
+    raw = json.dumps(value, ensure_ascii=False, separators=(" , ", " : ")).encode()
+    if dialect.read_at is None:
+        return dialect.read(raw)
+    return dialect.read_at(raw, at[at.index("models/") :])
+
+
+def test_every_request_goes_on_byte_for_byte(
+    rows: list[tuple[Dialect, Object, str]], say: Say
+) -> None:
+    count: Counter[str] = Counter()
+    for dialect, row, at in rows:
+        body = _read(dialect, row, at)
+        if body is None:
+            continue
+        count[row["provider"]] += 1
+        assert dialect.write(body, target(body.prompt.model)).body is body.raw, row["id"]
+        other = json.loads(dialect.write(body, target("other")).body)
+        same = body.value
+        if dialect.name == "openai-chat":
+            assert other == {**same, "model": "other"}, row["id"]
+        elif "requests" in same:
+            asks = [{**ask, "model": "models/other"} for ask in same["requests"]]
+            assert other == {**same, "requests": asks}, row["id"]
+    say(f"requests: {dict(count)}")
+    assert sum(count.values()) > 30
+
+
+def test_every_answer_tells_its_usage_and_its_vectors(
+    rows: list[tuple[Dialect, Object, str]], say: Say
+) -> None:
+    count: Counter[str] = Counter()
+    for dialect, row, _ in rows:
+        answer = row["response"]
+        data = (answer["body"] or "").encode()
+        if answer["status"] != 200:
+            assert dialect.read_problem(answer["status"], data, None).kind.startswith("upstream_")
+            count["refused"] += 1
+            continue
+        value = json.loads(data)
+        seen = dialect.glance(data)
+        assert seen.problem is None, row["id"]
+        usage = value.get("usage") or value.get("usageMetadata") or {}
+        tokens = next(
+            (usage[it] for it in ("prompt_tokens", "promptTokenCount", "total_tokens") if it in usage),
+            None,
+        )  # fmt: skip
+        assert (seen.usage.input if seen.usage is not None else None) == tokens, row["id"]
+        assert seen.served == value.get("model"), row["id"]
+        made = value.get("data") or value.get("embeddings")
+        plain = [it.get("embedding") or it.get("values") for it in made]
+        heard = Heard(abroad.speech(dialect).events(data), "m")
+        packed = any(isinstance(it, str) for it in plain)
+        count["packed" if packed else "numbers"] += 1
+        assert heard.vectors == ([] if packed else plain), row["id"]
+        if not packed:
+            _tells(heard, plain, data, dialect)
+    say(f"answers: {dict(count)}")
+    assert count["numbers"] > 20
+
+
+def _tells(heard: Heard, plain: list[list[float]], data: bytes, dialect: Dialect) -> None:
+    """Each dialect tells the same vectors."""
+    telling = Telling(id="c", created=1, model="m", asked=Wanted(turns=()))
+    events = abroad.speech(dialect).events(data)
+    for name, inner in (("openai-chat", "embedding"), ("gemini", "values")):
+        told = json.loads(abroad.speech(OPERATIONS[name, OPERATION]).tell(events, telling))
+        rows = told.get("data") or told["embeddings"]
+        assert [row[inner] for row in rows] == plain == heard.vectors

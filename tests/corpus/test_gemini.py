@@ -1,0 +1,287 @@
+"""Every recorded exchange of generateContent, against what the official SDK decoded: at home and as events."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core import sse
+from gateway.core.events import (
+    End,
+    Event,
+    Failed,
+    Finish,
+    Start,
+    Thinking,
+    ThoughtEnd,
+    Told,
+    ToolEnd,
+    ToolPiece,
+    ToolStart,
+    Words,
+)
+from gateway.core.usage import Usage
+from gateway.dialects.base import Body, Watch
+from gateway.dialects.gemini import DIALECT, SPEECH, wire
+from gateway.dialects.speech import Telling
+from tests.corpus.conftest import Say
+from tests.dialects.gemini.cases import heard, read, target
+
+type Object = dict[str, Any]
+type Row = tuple[Object, bytes, Object]
+"""A recording, the body of its answer, and its oracle."""
+
+STREAM = "models/m:streamGenerateContent"
+TELLING = Telling(id="call-1", created=1, model="m", label="ab12")
+NO_FRAMES = {"65e7162a6e5e20f4": "its frames have no blank lines between them, and the SDK raises"}
+TWICE = {"324363ee7cc3534f": "says STOP in the middle too: only the one at the end is a finish"}
+REFUSED = {"55cfc3e7296159ad": "a refused prompt: the SDK has no finish, here it is one"}
+BROKEN = {"7850c6efd3327d86": "UNEXPECTED_TOOL_CALL: an error abroad"}
+AWKWARD = (1, 2, 3, 5, 8, 13, 21, 34)
+"""Sizes of reads, in turn."""
+
+
+def lines(path: Path) -> Iterator[Object]:
+    with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as rows:
+        for row in rows:
+            yield json.loads(row)
+
+
+@pytest.fixture(scope="module")
+def rows(corpus: Path) -> list[Row]:
+    oracle = {row["id"]: row for row in lines(corpus / "oracle" / "oracle.jsonl.gz")}
+    return [
+        (row, row["response"]["body"].encode("utf-8", "surrogatepass"), oracle[row["id"]])
+        for path in sorted((corpus / "recorded").glob("*generate_content.jsonl.gz"))
+        for row in lines(path)
+    ]
+
+
+def good(rows: list[Row]) -> list[Row]:
+    return [
+        row for row in rows if row[0]["response"]["status"] == 200 and row[0]["id"] not in NO_FRAMES
+    ]
+
+
+def is_stream(row: Row) -> bool:
+    return bool(row[0]["response"]["body_kind"] == "sse")
+
+
+def streams(rows: list[Row]) -> list[Row]:
+    return [row for row in good(rows) if is_stream(row)]
+
+
+def events(row: Row) -> list[Event]:
+    return heard(row[1]) if is_stream(row) else SPEECH.events(row[1])
+
+
+def awkward(data: bytes) -> list[bytes]:
+    ends = [0]
+    while ends[-1] < len(data):
+        ends.append(min(len(data), ends[-1] + AWKWARD[len(ends) % len(AWKWARD)]))
+    return [data[a:b] for a, b in pairwise(ends)]
+
+
+def run(parts: list[bytes]) -> tuple[bytes, Watch]:
+    watch = DIALECT.watch(read(b'{"contents":[]}', STREAM))
+    out = [watch.feed(part) for part in parts]
+    return b"".join([*out, watch.end()]), watch
+
+
+def counted(told: Object) -> Usage | None:
+    """Usage as the SDK decoded it, in the five classes."""
+    name = "{}_token_count".format
+    prompt, cached = told.get(name("prompt")), told.get(name("cached_content"))
+    shown, thoughts = told.get(name("candidates")), told.get(name("thoughts"))
+    tools, total = told.get(name("tool_use_prompt")) or 0, told.get(name("total"))
+    if prompt is None:
+        return None
+    if shown is None and total == prompt + tools + (thoughts or 0):
+        shown = 0
+    return Usage(input=prompt - (cached or 0) + tools, cache_read=cached, output=shown, reasoning=thoughts)  # fmt: skip
+
+
+def said(found: list[Event]) -> tuple[Any, ...]:
+    """Text, reasoning, calls and how many signatures."""
+    pieces: dict[tuple[int, int], list[str]] = {}
+    for event in found:
+        if isinstance(event, ToolPiece):
+            pieces.setdefault((event.choice, event.index), []).append(event.text)
+    return (
+        "".join(it.text for it in found if isinstance(it, Words)),
+        "".join(it.text for it in found if isinstance(it, Thinking)),
+        [
+            [it.name, json.loads("".join(pieces[it.choice, it.index]))]
+            for it in found
+            if isinstance(it, ToolStart)
+        ],
+        sum(isinstance(it, ThoughtEnd | ToolEnd) and it.state is not None for it in found),
+    )
+
+
+def test_events_say_what_the_sdk_decoded(rows: list[Row], say: Say) -> None:
+    """Law 3: text, reasoning, calls, signatures, finish and usage."""
+    known = [row for row in good(rows) if row[2]["outcome"] == "ok"]
+    for row in known:
+        oracle, found = row[2], events(row)
+        calls = [call[1:] for call in oracle["tools"]]
+        expected = (oracle["text"], oracle["thought"], calls, oracle["signatures"])
+        assert said(found) == expected, oracle["id"]
+        assert isinstance(found[0], Start)
+        told = [it.usage for it in found if isinstance(it, Told)]
+        assert (told[-1] if told else None) == counted(oracle["usage"]), oracle["id"]
+        if oracle["id"] in BROKEN:
+            assert isinstance(found[-1], Failed)
+            continue
+        assert isinstance(found[-1], End), oracle["id"]
+        words = [it.word for it in found if isinstance(it, Finish)]
+        same = words == oracle["finish"]
+        assert same == (oracle["id"] not in TWICE | REFUSED), oracle["id"]
+    say(f"{len(known)} answers, of which {len(streams(known))} were streams")
+    assert len(known) > 140
+
+
+def test_answers_that_the_sdk_could_not_decode_are_read_all_the_same(rows: list[Row]) -> None:
+    """Lists of chunks, as they come without alt=sse, and reasons written as numbers."""
+    found = [row for row in good(rows) if row[2]["outcome"] != "ok"]
+    for row in found:
+        said = events(row)
+        assert isinstance(said[-1], End), row[0]["id"]
+        assert DIALECT.glance(row[1]).problem is None
+    assert len(found) == 13
+
+
+def test_at_home_the_same_is_accounted(rows: list[Row], say: Say) -> None:
+    """Whole answers and folded streams at a glance, and streams as they pass, agree with the events."""
+    for row in good(rows):
+        whole = DIALECT.fold(row[1]) if is_stream(row) else row[1]
+        glance, found = DIALECT.glance(whole), events(row)
+        told = [it.usage for it in found if isinstance(it, Told)]
+        assert glance.problem is None
+        assert glance.usage == (told[-1] if told else None), row[0]["id"]
+        if row[0]["id"] not in BROKEN:
+            assert glance.finish in [it.word for it in found if isinstance(it, Finish)]
+        if is_stream(row):
+            watch = run([row[1]])[1]
+            assert (watch.usage, watch.finish, watch.served) == (
+                glance.usage,
+                glance.finish,
+                glance.served,
+            ), row[0]["id"]
+    say(f"{len(good(rows))} answers")
+
+
+def test_every_stream_passes_byte_for_byte_however_it_is_read(rows: list[Row], say: Say) -> None:
+    for row in streams(rows):
+        data = row[1]
+        every = [data[at : at + 1] for at in range(len(data))] if len(data) < 20_000 else []
+        for parts in ([data], awkward(data), every):
+            if parts:
+                out, watch = run(parts)
+                assert (out == data, watch.complete, watch.problem) == (True, True, None), row[0]["id"]  # fmt: skip
+                decoder = SPEECH.decoder()
+                found = [event for part in parts for event in decoder.feed(part)]
+                assert [*found, *decoder.end()] == events(row)
+    say(f"{len(streams(rows))} streams")
+    assert len(streams(rows)) > 70
+
+
+def test_a_stream_that_stops_early_is_never_complete(rows: list[Row], say: Say) -> None:
+    """Law 10 at every frame before the last finish, and in the middle of each."""
+    cuts = 0
+    for row in streams(rows):
+        parts = sse.frames(row[1])
+        ends = [at for at, it in enumerate(parts) if b'"finishReason"' in it]
+        middle = set(ends[:-1])
+        for count in range(ends[-1] + 1):
+            head, half = b"".join(parts[:count]), parts[count][: len(parts[count]) // 2]
+            for cut in (head, head + half):
+                if cut is head and count - 1 in middle:
+                    continue  # it says that it ended here, and nothing shows that it did not
+                out, watch = run([cut])
+                assert not watch.complete, row[0]["id"]
+                assert row[1].startswith(out)
+                assert not any(isinstance(it, End) for it in heard(cut))
+                cuts += 1
+    say(f"{cuts} cuts")
+
+
+def test_every_answer_is_the_same_after_it_was_told_again(rows: list[Row], say: Say) -> None:
+    """Events told in this dialect, whole and streamed, are the same events to whoever reads them."""
+    for row in good(rows):
+        found = events(row)
+        encoder = SPEECH.encoder(TELLING)
+        data = b"".join(encoder.write(event) for event in found)
+        if row[0]["id"] not in BROKEN:
+            for again in (heard(data), SPEECH.events(SPEECH.tell(found, TELLING))):
+                assert said(again) == said(found), row[0]["id"]
+                assert isinstance(again[-1], End)
+    say(f"{len(good(rows))} answers")
+
+
+def test_every_answer_is_the_same_after_it_was_streamed(rows: list[Row]) -> None:
+    """Law 2 with real answers."""
+    for row in good(rows):
+        if not isinstance(json.loads(row[1]) if not is_stream(row) else None, list):
+            whole = DIALECT.fold(row[1]) if is_stream(row) else row[1]
+            assert json.loads(DIALECT.fold(DIALECT.unfold(whole, True))) == json.loads(whole)
+
+
+def test_every_refusal_is_told_by_whose_fault_it_is(rows: list[Row], say: Say) -> None:
+    """One of the request in the provider's own bytes; one of credentials is ours."""
+    refused = [row for row in rows if row[0]["response"]["status"] != 200]
+    for recording, body, _ in refused:
+        status = recording["response"]["status"]
+        problem = DIALECT.read_problem(status, body, None)
+        if problem.kind == "upstream_auth":
+            assert b"API key" in body or b"SERVICE_DISABLED" in body
+        elif status == 429:
+            assert (problem.kind, problem.retry_after) == ("upstream_rate_limited", 48.0)
+        else:
+            assert (problem.http_status, DIALECT.problem(problem)) == (status, body)
+    say(f"{len(refused)} refusals")
+    assert len(refused) == 30
+
+
+def requests(rows: list[Row]) -> Iterator[tuple[Object, Body]]:
+    for recording, _, _ in rows:
+        value = recording["request"]["body"]
+        if isinstance(value, dict):
+            raw = json.dumps(value, ensure_ascii=False, separators=(", ", " : ")).encode()
+            yield recording, read(raw, f"models/{recording['model']}:generateContent")
+
+
+def test_every_request_is_read_and_goes_on_as_it_came(rows: list[Row], say: Say) -> None:
+    """Law 1 with real requests; a few name their model in the body too, which is taken out."""
+    count = 0
+    for recording, body in requests(rows):
+        written = DIALECT.write(body, target(body.prompt.model))
+        assert (written.body is body.raw) == ("model" not in body.value), recording["id"]
+        if recording["response"]["status"] == 200:
+            assert body.prompt.user_turns > 0 or body.prompt.tool_loop, recording["id"]
+        count += 1
+    say(f"{count} requests")
+    assert count > 150
+
+
+def test_every_request_is_decoded_and_said_again(rows: list[Row], say: Say) -> None:
+    """What this dialect decodes it can encode, but for parts that are its own alone."""
+    count = 0
+    for recording, body in requests(rows):
+        request = SPEECH.decode(body)
+        again = SPEECH.encode(request, target(body.prompt.model))
+        texts = [text for content in again.value["contents"] for text in _texts(content)]
+        for content in wire.rows(body.value["contents"]):
+            for text in _texts(content):
+                assert text in texts, recording["id"]
+        count += 1
+    say(f"{count} requests")
+
+
+def _texts(content: Object) -> list[str]:
+    parts = wire.rows(content.get("parts"))
+    return [part["text"] for part in parts if part.get("text") and not part.get("thought")]

@@ -1,0 +1,69 @@
+"""Law 3 over a part of the corpus, the same in each run; `make law3` does all of it and prints the counts."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.corpus import asks, exceptions, groups, law3
+from tests.corpus.conftest import Say
+from tests.corpus.oracle import Row, read
+
+SOME = 600
+"""Exchanges of 1,412, beside all that have an exception."""
+
+
+@pytest.fixture(scope="module")
+def rows(corpus: Path) -> list[Row]:
+    return read(corpus)
+
+
+@pytest.fixture(scope="module")
+def some(rows: list[Row]) -> list[Row]:
+    picked = {row.id for row in random.Random(3).sample(rows, SOME)}
+    return [row for row in rows if row.id in picked | exceptions.EVERY.keys()]
+
+
+def test_a_client_of_each_dialect_gets_what_the_provider_said(some: list[Row], say: Say) -> None:
+    """Relayed and translated, whole and streamed, by the official SDK and by our own decoder."""
+    counts = law3.answers(some)
+    say(
+        f"{len(some)} answers to clients of four dialects: {sum(it.agree for it in counts.values())} agree"
+    )
+    assert len(counts) == 16
+    assert {pair: it.failed for pair, it in counts.items() if it.failed} == {}
+
+
+def test_exceptions_are_few_and_of_recordings_that_there_are(rows: list[Row]) -> None:
+    """Two in a hundred of a pair at most."""
+    every = Counter(row.dialect for row in rows)
+    for client in law3.NAMES:
+        few = Counter(row.dialect for row in rows if exceptions.of(row, client) is not None)
+        for dialect, count in few.items():
+            assert count <= law3.MOST * every[dialect], (dialect, client)
+    assert exceptions.EVERY.keys() <= {row.id for row in rows}
+
+
+def test_nothing_of_a_request_is_missing_in_another_dialect_unless_it_is_named(
+    some: list[Row], say: Say
+) -> None:
+    """Text, media, calls and their results, tools and settings; else a Loss, or a refusal."""
+    counts = asks.every(some)
+    whole, named, refused = (
+        sum(len(getattr(it, name)) for it in counts.values())
+        for name in ("whole", "named", "refused")
+    )
+    say(f"{whole} requests whole in another dialect, {named} with losses named, {refused} refused")
+    assert {pair: it.failed for pair, it in counts.items() if it.failed} == {}
+    assert all(it.whole for it in counts.values())
+
+
+def test_a_translated_answer_has_the_shape_of_the_sibling_s(
+    corpus: Path, rows: list[Row], say: Say
+) -> None:
+    """The same task recorded in several dialects: objects, members and the order of events."""
+    counts = groups.every(corpus, rows)
+    say(f"{sum(it.agree for it in counts.values())} answers beside recordings of the same task")
+    assert {pair: it.failed for pair, it in counts.items() if it.failed} == {}
+    assert len(counts) == 12

@@ -1,0 +1,479 @@
+"""A request of another dialect as a Messages request that the API takes."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.facts import Facts
+from gateway.core.loss import Loss
+from gateway.core.request import (
+    Foreign,
+    Form,
+    Media,
+    Part,
+    Refused,
+    Request,
+    Text,
+    Thought,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+    Turn,
+)  # fmt: skip
+from gateway.core.target import Target
+from gateway.dialects import abroad, ids, maker
+from gateway.dialects.anthropic_messages import DIALECT
+from gateway.dialects.anthropic_messages.speech import SPEECH
+from gateway.dialects.speech import Said
+from tests.dialects.anthropic_messages.cases import Object, sent, target
+
+CLIENT = {"turns": "messages", "max_output": "max_completion_tokens", "effort": "reasoning_effort", "form": "response_format"}  # fmt: skip
+"""Names as a client of Chat Completions has them."""
+DOOR = msgspec.structs.replace(DIALECT, speech=SPEECH)
+TARGET = target("m", facts=Facts(max_output=64_000))
+
+
+def turn(role: str, *parts: Part | str) -> Turn:
+    said = tuple(Text(text=part) if isinstance(part, str) else part for part in parts)
+    return Turn(role=role, parts=said)  # type: ignore[arg-type]  # of the tests
+
+
+HELLO = turn("user", "hi")
+
+
+def encode(*turns: Turn, to: Target = TARGET, **more: Any) -> Said:
+    return SPEECH.encode(Request(turns=turns or (HELLO,), names=CLIENT, **more), to)
+
+
+def messages(*turns: Turn) -> list[tuple[str, list[Object]]]:
+    value = encode(*turns).value["messages"]
+    return [(it["role"], it["content"]) for it in value]
+
+
+def text(text: str) -> Object:
+    return {"type": "text", "text": text}
+
+
+def lost(said: Said) -> list[tuple[str, str]]:
+    return [(loss.field, loss.action) for loss in said.losses]
+
+
+def test_only_what_was_asked_is_said() -> None:
+    said = encode()
+    assert said.value == {
+        "max_tokens": 64_000,
+        "messages": [{"role": "user", "content": [text("hi")]}],
+    }
+    assert said.losses == ()
+
+
+def test_the_cap_is_the_clients_the_targets_the_models_or_what_every_claude_gives() -> None:
+    assert encode(max_output=5).value["max_tokens"] == 5
+    known = target("m", max_output=7, facts=Facts(max_output=64_000))
+    assert encode(to=known).value["max_tokens"] == 7
+    assert encode(to=target("m")).value["max_tokens"] == 32_000
+
+
+def test_a_cap_that_is_clamped_is_told_by_the_clients_name() -> None:
+    request = Request(turns=(HELLO,), max_output=100_000, names=CLIENT)
+    written = abroad.write(request, DOOR, TARGET)
+    assert [loss.field for loss in written.losses] == ["max_completion_tokens"]
+
+
+def test_leading_system_turns_are_the_system_prompt_and_later_ones_are_wrapped() -> None:
+    said = encode(
+        turn("system", "a", " "), turn("developer", "b"), HELLO, turn("developer", "now"), turn("assistant", "x"), turn("system", "c")
+    )  # fmt: skip
+    assert said.value["system"] == [text("a"), text("b")]
+    assert [(it["role"], it["content"]) for it in said.value["messages"]] == [
+        ("user", [text("hi"), text("<system>\nnow\n</system>")]),
+        ("assistant", [text("x")]),
+        ("user", [text("<system>\nc\n</system>")]),
+    ]
+
+
+def test_a_system_turn_alone_is_said_by_the_user() -> None:
+    said = encode(turn("system", "a"), turn("system", "do it"))
+    assert said.value["system"] == [text("a")]
+    assert said.value["messages"] == [{"role": "user", "content": [text("do it")]}]
+    assert lost(said) == [("messages", "approximated")]
+
+
+def test_a_picture_in_a_later_system_turn_is_not_wrapped() -> None:
+    picture = Media(kind="image", url="u")
+    [(_, content)] = messages(HELLO, turn("system", picture))
+    assert content[1] == {"type": "image", "source": {"type": "url", "url": "u"}}
+
+
+def test_neighbours_are_one_message_and_no_message_is_empty() -> None:
+    assert messages(turn("assistant", "hello"), turn("user", ""), turn("user", " "), turn("assistant", " "), turn("user", "b"), turn("assistant", "c"), turn("user", "")) == [
+        ("user", [text("(no content)")]),
+        ("assistant", [text("hello")]),
+        ("user", [text("b")]),
+        ("assistant", [text("c")]),
+        ("user", [text("(no content)")]),
+    ]  # fmt: skip
+    assert SPEECH.encode(Request(turns=()), TARGET).value["messages"] == []
+
+
+def test_a_begun_answer_stays_and_ends_in_no_space() -> None:
+    said = encode(HELLO, turn("assistant", "Sure: \n"))
+    assert said.value["messages"][1] == {"role": "assistant", "content": [text("Sure:")]}
+    assert lost(said) == [("messages", "approximated")]
+    assert encode(HELLO, turn("assistant", "Sure:")).losses == ()
+
+
+USE = ToolUse(id="call_1", name="f", arguments='{"a": 1}')
+
+
+def use(id: str, name: str = "f", input: Any = None) -> Object:
+    return {"type": "tool_use", "id": id, "name": name, "input": {"a": 1} if input is None else input}  # fmt: skip
+
+
+def result(id: str, *content: Object, **more: Any) -> Object:
+    return {"type": "tool_result", "tool_use_id": id, **({"content": [*content]} if content else {}), **more}  # fmt: skip
+
+
+def test_all_results_of_a_turn_are_in_one_message_first() -> None:
+    two = ToolUse(id="call_2", name="g", arguments="")
+    said = messages(
+        HELLO,
+        turn("assistant", "t", USE, two),
+        turn("user", "between"),
+        turn("user", ToolResult(id="call_2", parts=(), cache="1h")),
+        turn("user", ToolResult(id="call_1", parts=(Text(text="r"),))),
+        turn("user", "after"),
+    )
+    assert said[1] == ("assistant", [text("t"), use("call_1"), use("call_2", "g", {})])
+    cached = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    assert said[2] == ("user", [result("call_2", **cached), result("call_1", text("r")), text("between"), text("after")])  # fmt: skip
+
+
+MISSING = text("No result provided")
+
+
+def test_a_use_without_a_result_gets_one_that_says_so() -> None:
+    missing = result("call_1", MISSING, is_error=True)
+    assert messages(HELLO, turn("assistant", USE), turn("user", "go on"))[2] == ("user", [missing, text("go on")])  # fmt: skip
+    assert messages(HELLO, turn("assistant", USE))[2] == ("user", [missing])
+
+
+def test_a_result_without_a_use_is_text() -> None:
+    said = encode(turn("user", ToolResult(id="call_9", parts=(Text(text="r"),)), "x"))
+    assert said.value["messages"] == [{"role": "user", "content": [text("r"), text("x")]}]
+    assert lost(said) == [("messages.tool_result", "approximated")]
+
+
+def test_a_picture_in_an_error_stands_behind_the_results() -> None:
+    """The API refuses images in a result that is an error, and an error that says nothing."""
+    picture = Media(kind="image", url="u", cache="")
+    failed = ToolResult(id="call_1", parts=(Text(text="r"), picture), error=True)
+    bare = ToolResult(id="call_1", parts=(picture,), error=True)
+    shown: Object = {"type": "image", "source": {"type": "url", "url": "u"}, "cache_control": {"type": "ephemeral"}}  # fmt: skip
+    for part, inner in ((failed, "r"), (bare, "Error")):
+        content = messages(HELLO, turn("assistant", USE), turn("user", part, "x"))[2][1]
+        assert content == [result("call_1", text(inner), is_error=True), shown, text("x")]
+    fine = ToolResult(id="call_1", parts=(picture,))
+    assert messages(HELLO, turn("assistant", USE), turn("user", fine))[2][1] == [result("call_1", shown)]  # fmt: skip
+
+
+def test_ids_and_names_are_plain_the_same_for_use_and_result_and_never_stand_twice() -> None:
+    odd = ToolUse(id="call:1", name="mcp.a", arguments="{}")
+    said = messages(
+        turn("assistant", odd), turn("user", ToolResult(id="call:1")), turn("assistant", odd, odd), turn("user", ToolResult(id="call:1")),
+    )  # fmt: skip
+    plain = ids.plain("call:1", "toolu_")
+    assert said[1][1] == [use(plain, ids.plain("mcp.a", "tool_"), {})]
+    assert said[2][1] == [result(plain)]
+    again, third = (it["id"] for it in said[3][1])
+    assert said[4][1] == [result(again), result(third, MISSING, is_error=True)]
+    assert len({plain, again, third}) == 3
+    assert all(ids.plain(it) == it for it in (plain, again, third))
+
+
+@pytest.mark.parametrize("arguments", ["", " ", "null", "{}"])
+def test_no_arguments_are_an_empty_object_and_no_loss(arguments: str) -> None:
+    """Groq writes "null" where a function is called with nothing."""
+    said = encode(HELLO, turn("assistant", ToolUse(id="call_1", name="f", arguments=arguments)))
+    assert said.value["messages"][1]["content"] == [use("call_1", "f", {})]
+    assert lost(said) == []
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1', "[1]", "words"])
+def test_arguments_that_are_no_object_are_kept_and_named(arguments: str) -> None:
+    bad = ToolUse(id="call_1", name="f", arguments=arguments)
+    said = encode(HELLO, turn("assistant", bad))
+    assert said.value["messages"][1]["content"] == [use("call_1", "f", {"_raw": arguments})]
+    assert lost(said) == [("messages.arguments", "approximated")]
+
+
+def test_custom_tools_are_functions_with_one_text() -> None:
+    tool = Tool(name="patch", kind="custom", description="d", strict=True, cache="")
+    free = ToolUse(id="call_1", name="patch", arguments="*** Begin", custom=True)
+    said = encode(HELLO, turn("assistant", free), turn("user", ToolResult(id="call_1", custom=True)), tools=(tool,), tool_choice=ToolChoice(mode="tool", name="patch"))  # fmt: skip
+    schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"], "additionalProperties": False}  # fmt: skip
+    assert said.value["tools"] == [{"name": "patch", "description": "d", "input_schema": schema, "cache_control": {"type": "ephemeral"}}]  # fmt: skip
+    assert said.value["tool_choice"] == {"type": "tool", "name": "patch"}
+    assert said.value["messages"][1]["content"] == [use("call_1", "patch", {"input": "*** Begin"})]
+
+
+OURS = maker.maker(TARGET, "anthropic-messages")
+
+
+def test_reasoning_goes_to_its_maker_alone() -> None:
+    mine = turn("assistant", Thought(text="a", state="s", maker=OURS), Thought(state="d", redacted=True, maker=OURS), "x")  # fmt: skip
+    assert encode(HELLO, mine).losses == ()
+    assert messages(HELLO, mine)[1][1] == [
+        {"type": "thinking", "thinking": "a", "signature": "s"},
+        {"type": "redacted_thinking", "data": "d"},
+        text("x"),
+    ]
+    why = "reasoning of another model is for that model alone"
+    for part in (Thought(text="a", state="s", maker="other"), Thought(text="a", state="s"), Thought(text="a"), ToolUse(id="c", name="f", arguments="{}", state="s")):  # fmt: skip
+        said = encode(HELLO, turn("assistant", part, "x"))
+        assert said.losses == (Loss("messages.reasoning", "dropped", why),)
+        assert "thinking" not in str(said.value)
+
+
+def test_refusals_are_the_assistants_words() -> None:
+    assert messages(HELLO, turn("assistant", Refused(text="no")), HELLO)[1][1] == [text("no")]
+
+
+@pytest.mark.parametrize(
+    ("role", "part", "field"),
+    [
+        ("user", Media(kind="audio", data="a"), "messages.audio"),
+        ("user", Foreign(kind="x"), "messages.foreign"),
+        ("assistant", Media(kind="image", url="u"), "messages.image"),
+        ("assistant", Foreign(kind="x"), "messages.foreign"),
+    ],
+)
+def test_a_part_that_cannot_stand_there_is_named(role: str, part: Part, field: str) -> None:
+    said = encode(HELLO, turn(role, part, "x"), HELLO)
+    assert lost(said) == [(field, "dropped")]
+
+
+PNG, JPG = "iVBORw0KGgo=", "/9j/4AAQ"
+
+
+@pytest.mark.parametrize(
+    ("part", "block"),
+    [
+        (Media(kind="image", type="image/jpg", data=JPG), {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": JPG}}),
+        (Media(kind="image", data=PNG), {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}),
+        (Media(kind="image", type="image/tiff", data="SUkq"), {"type": "image", "source": {"type": "base64", "media_type": "image/tiff", "data": "SUkq"}}),
+        (Media(kind="file", type="image/png", data=PNG, name="n"), {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}),
+        (Media(kind="image", id="f"), {"type": "image", "source": {"type": "file", "file_id": "f"}}),
+        (Media(kind="file", data="JVBERi0="), {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}),
+        (Media(kind="file", url="u", name="n"), {"type": "document", "source": {"type": "url", "url": "u"}, "title": "n"}),
+        (Media(kind="file", text="w", cache="5m"), {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "w"}, "cache_control": {"type": "ephemeral"}}),
+        (Media(kind="file", type="text/csv", data="YSxi"), {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a,b"}}),
+        (Media(kind="file", type="text/csv", data="/w=="), {"type": "document", "source": {"type": "base64", "media_type": "text/csv", "data": "/w=="}}),
+    ],
+)  # fmt: skip
+def test_images_and_documents(part: Media, block: Object) -> None:
+    """An image's type is what its bytes say: "image/jpg" is none that the API takes."""
+    assert messages(turn("user", part)) == [("user", [block])]
+
+
+F, G = Tool(name="f", parameters={"properties": {"a": {}}}, strict=True), Tool(name="g", strict=False)  # fmt: skip
+
+
+def test_tools() -> None:
+    assert encode(tools=(F, G)).value["tools"] == [
+        {"name": "f", "input_schema": {"type": "object", "properties": {"a": {}}}, "strict": True},
+        {"name": "g", "input_schema": {"type": "object", "properties": {}}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "parallel", "expected"),
+    [
+        (None, None, None),
+        (None, True, None),
+        (None, False, {"type": "auto", "disable_parallel_tool_use": True}),
+        (ToolChoice(mode="auto"), None, {"type": "auto"}),
+        (ToolChoice(mode="required"), False, {"type": "any", "disable_parallel_tool_use": True}),
+        (ToolChoice(mode="none"), False, {"type": "none"}),
+        (ToolChoice(mode="tool", name="f"), None, {"type": "tool", "name": "f"}),
+    ],
+)
+def test_the_choice_of_tools(choice: ToolChoice | None, parallel: bool | None, expected: Any) -> None:  # fmt: skip
+    said = encode(tools=(F,), tool_choice=choice, parallel_tools=parallel)
+    assert said.value.get("tool_choice") == expected
+    assert "tool_choice" not in encode(tool_choice=choice, parallel_tools=parallel).value
+
+
+def test_of_allowed_tools_only_those_are_sent() -> None:
+    hosted = Tool(name="h", kind="hosted")
+    choice = ToolChoice(mode="required", allowed=("g", "h"))
+    said = encode(tools=(F, G, hosted), tool_choice=choice)
+    assert [tool["name"] for tool in said.value["tools"]] == ["g"]
+    assert said.value["tool_choice"] == {"type": "any"}
+
+
+def test_settings() -> None:
+    said = encode(temperature=0.5, top_k=3, stop=("a", " \n"), user="u-1", stream=True, form=Form(schema={"type": "object"}))  # fmt: skip
+    assert {k: v for k, v in said.value.items() if k not in ("max_tokens", "messages")} == {
+        "temperature": 0.5, "top_k": 3, "stop_sequences": ["a"], "metadata": {"user_id": "u-1"}, "stream": True,
+        "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+    }  # fmt: skip
+    assert lost(said) == [("stop", "dropped")]
+    assert said.names["output_config.format"] == "response_format"
+    assert encode(top_p=0.5).value["top_p"] == 0.5
+
+
+def test_what_the_api_takes_of_sampling() -> None:
+    """It has a temperature of at most 1, and newer models no top_p beside it."""
+    hot = encode(temperature=1.5, top_p=0.9)
+    assert (hot.value["temperature"], "top_p" in hot.value) == (1, False)
+    assert lost(hot) == [("temperature", "clamped"), ("top_p", "dropped")]
+    assert encode(temperature=0, top_p=1).losses == ()
+
+
+@pytest.mark.parametrize("user", ["jo@example.org", "x" * 257])
+def test_a_user_who_may_be_a_person_is_hashed(user: str) -> None:
+    sent = encode(user=user).value["metadata"]["user_id"]
+    assert sent == encode(user=user).value["metadata"]["user_id"] != user
+    assert len(sent) == 32
+
+
+def test_of_cache_breakpoints_the_last_four_stay() -> None:
+    parts = [Text(text=str(n), cache="") for n in range(4)]
+    said = encode(turn("system", Text(text="s", cache="")), turn("user", *parts), tools=(Tool(name="f", cache="30m"),))  # fmt: skip
+    assert str(said.value).count("cache_control") == 4
+    assert all("cache_control" in block for block in said.value["messages"][0]["content"])
+    assert lost(said) == [("cache_control", "dropped")]
+    kept = encode(turn("user", *parts))
+    assert (str(kept.value).count("cache_control"), kept.losses) == (4, ())
+
+
+def facts(style: str, *efforts: str, **more: Any) -> Facts:
+    return Facts(effort_style=style, efforts=efforts, max_output=64_000, **more)
+
+
+SIX = facts("anthropic", "none", "low", "medium", "high", "xhigh", "max")
+OLD = facts("anthropic-budget")
+MIXED = facts("anthropic-budget+effort", "low", "medium", "high")
+ALWAYS = facts("anthropic-always", "low", "medium", "high")
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "thinking", "effort", "losses"),
+    [
+        (SIX, {"effort": "high"}, {"type": "adaptive"}, "high", []),
+        (SIX, {"effort": "minimal"}, {"type": "adaptive"}, "low", ["reasoning_effort"]),
+        (SIX, {"effort": "none"}, {"type": "disabled"}, None, []),
+        (SIX, {"effort": "none", "thoughts_shown": True}, {"type": "disabled"}, None, []),
+        (SIX, {"effort": "low", "thoughts_shown": True}, {"type": "adaptive", "display": "summarized"}, "low", []),
+        (SIX, {"effort": "low", "thoughts_shown": False}, {"type": "adaptive", "display": "omitted"}, "low", []),
+        (SIX, {"budget": 3000}, {"type": "adaptive"}, "medium", ["budget"]),
+        (SIX, {"budget": 0}, {"type": "disabled"}, None, []),
+        (SIX, {"budget": -1}, {"type": "adaptive"}, None, []),
+        (ALWAYS, {"effort": "max"}, {"type": "adaptive"}, "high", ["reasoning_effort"]),
+        (ALWAYS, {"effort": "none"}, {"type": "adaptive"}, "low", ["reasoning_effort"]),
+        (OLD, {"effort": "low"}, {"type": "enabled", "budget_tokens": 2048}, None, ["reasoning_effort", "reasoning_effort"]),
+        (OLD, {"budget": 3000}, {"type": "enabled", "budget_tokens": 3000}, None, []),
+        (OLD, {"budget": 100}, {"type": "enabled", "budget_tokens": 1024}, None, ["budget"]),
+        (OLD, {"budget": 3000, "max_output": 3500}, {"type": "enabled", "budget_tokens": 2476}, None, ["budget"]),
+        (OLD, {"budget": 3000, "max_output": 1500}, None, None, ["budget"]),
+        (MIXED, {"effort": "high"}, {"type": "enabled", "budget_tokens": 16384}, "high", ["reasoning_effort"]),
+        (Facts(tools=True), {"effort": "high"}, None, None, ["reasoning_effort"]),
+    ],
+)  # fmt: skip
+def test_effort_as_a_model_takes_it(known: Facts, asked: Object, thinking: Any, effort: Any, losses: list[str]) -> None:  # fmt: skip
+    """Through `write`, which fits it to the model; what is lost has the client's names."""
+    request = Request(turns=(HELLO,), names=CLIENT, **asked)
+    written = abroad.write(request, DOOR, target("m", facts=known))
+    value = sent(written)
+    assert value.get("thinking") == thinking
+    assert (value.get("output_config") or {}).get("effort") == effort
+    assert [loss.field for loss in written.losses] == losses
+
+
+@pytest.mark.parametrize(
+    ("to", "thinking", "effort"),
+    [
+        (target("m", facts=SIX, effort="medium"), {"type": "adaptive", "display": "summarized"}, "medium"),
+        (target("m", facts=SIX, effort="minimal"), {"type": "adaptive", "display": "summarized"}, "low"),
+        (target("m", facts=SIX, effort="none"), {"type": "disabled"}, None),
+        (target("m", facts=SIX), None, None),
+        (target("m", facts=facts("anthropic", "none", "low", default_effort="high")), {"type": "adaptive", "display": "summarized"}, None),
+        (target("m", facts=OLD, effort="low"), {"type": "enabled", "budget_tokens": 2048}, None),
+        (target("m"), None, None),
+    ],
+)  # fmt: skip
+def test_a_client_that_wants_to_read_thoughts_changes_no_effort(to: Target, thinking: Any, effort: Any) -> None:  # fmt: skip
+    """What the target's tier says of effort stands; a model that would not think still does not."""
+    request = Request(turns=(HELLO,), names=CLIENT, thoughts_shown=True)
+    written = abroad.write(request, DOOR, to)
+    value = sent(written)
+    assert value.get("thinking") == thinking
+    assert (value.get("output_config") or {}).get("effort") == effort
+    assert written.losses == ()
+
+
+def test_the_form_stands_beside_effort() -> None:
+    said = encode(effort="high", form=Form(schema={}))
+    assert said.value["output_config"] == {"effort": "high", "format": {"type": "json_schema", "schema": {}}}  # fmt: skip
+    assert (said.names["output_config.effort"], said.names["output_config.format"]) == ("reasoning_effort", "response_format")  # fmt: skip
+
+
+def test_every_body_is_one_that_the_door_reads() -> None:
+    said = encode(turn("system", "s"), HELLO, turn("assistant", USE), tools=(F,), stream=True)
+    body = DIALECT.read(json.dumps({"model": "m", **said.value}).encode())
+    assert (body.prompt.model, body.prompt.stream, body.prompt.tools) == ("m", True, ("f",))
+    assert body.prompt.tool_loop
+
+
+IDS = st.sampled_from(["call_1", "call_2", "a:b", ""])
+SAID = st.sampled_from(["", " ", "alpha", "beta\n"]).map(
+    lambda it: Text(text=it, cache="" if it else None)
+)
+PICTURES = st.sampled_from([Media(kind="image", url="u"), Media(kind="file", text="w", cache="1h")])
+USES = st.builds(ToolUse, id=IDS, name=st.sampled_from(["f", "g.h"]), arguments=st.sampled_from(["", "{}", "[", "1"]), custom=st.booleans())  # fmt: skip
+RESULTS = st.builds(ToolResult, id=IDS, parts=st.lists(SAID | PICTURES, max_size=2).map(tuple), error=st.booleans())  # fmt: skip
+THOUGHTS = st.builds(Thought, text=st.just("t"), state=st.just("s"), maker=st.sampled_from([None, OURS]))  # fmt: skip
+TURNS = st.one_of(
+    st.builds(Turn, role=st.sampled_from(["system", "developer"]), parts=st.lists(SAID, max_size=2).map(tuple)),
+    st.builds(Turn, role=st.just("user"), parts=st.lists(SAID | PICTURES | RESULTS, max_size=3).map(tuple)),
+    st.builds(Turn, role=st.just("assistant"), parts=st.lists(SAID | USES | THOUGHTS, max_size=3).map(tuple)),
+)  # fmt: skip
+
+
+@given(st.lists(TURNS, min_size=1, max_size=6))
+def test_any_conversation_is_one_that_the_api_takes(turns: list[Turn]) -> None:
+    """Roles alternate from the user on, uses are answered at once and first, no text is blank."""
+    said = encode(*turns)
+    body = said.value["messages"]
+    assert [it["role"] for it in body] == ["user", "assistant"] * (len(body) // 2) + ["user"] * (len(body) % 2)  # fmt: skip
+    seen: set[str] = set()
+    open_: list[str] = []
+    for message in body:
+        blocks = message["content"]
+        assert blocks
+        kinds = [it["type"] for it in blocks]
+        results = [it["tool_use_id"] for it in blocks if it["type"] == "tool_result"]
+        assert sorted(results) == sorted(open_)
+        assert kinds[: len(results)] == ["tool_result"] * len(results)
+        open_ = [it["id"] for it in blocks if it["type"] == "tool_use"]
+        assert all(ids.plain(it) == it for it in open_)
+        assert not seen.intersection(open_)
+        assert len(set(open_)) == len(open_)
+        seen.update(open_)
+        for block in blocks:
+            inner = block.get("content", [])
+            assert all(it["text"].strip() for it in [block, *inner] if it["type"] == "text")
+            assert isinstance(block.get("input", {}), dict)
+            if block.get("is_error"):
+                assert {it["type"] for it in inner} == {"text"}
+    assert not open_
+    assert all(it["text"].strip() for it in said.value.get("system", []))
+    assert json.dumps(said.value).count("cache_control") <= 4
+    words = [part.text for turn in turns for part in turn.parts if isinstance(part, Text)]
+    assert all(json.dumps(said.value).count(word.strip()) for word in words)

@@ -1,0 +1,396 @@
+"""Answers of other dialects as Messages: what the official SDK puts together says the same."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import jsonio, sse
+from gateway.core.events import (
+    Cited,
+    Declined,
+    End,
+    Event,
+    Failed,
+    Finish,
+    Likely,
+    Opaque,
+    Start,
+    Thinking,
+    ThoughtEnd,
+    Told,
+    ToolEnd,
+    ToolPiece,
+    ToolStart,
+    Words,
+)  # fmt: skip
+from gateway.core.usage import Usage
+from gateway.dialects import held, ids
+from gateway.dialects.anthropic_messages import DIALECT, usage
+from gateway.dialects.anthropic_messages.speech import SPEECH
+from gateway.dialects.speech import Telling
+from tests.dialects.anthropic_messages.cases import Object, ask
+from tests.dialects.anthropic_messages.sdk import streamed, whole
+from tests.dialects.cases import TEXT, pieces
+
+TELLING = Telling(id="01JX", created=7, model="m", prompt_tokens=12)
+LABELLED = Telling(id="01JX", created=7, model="m", label="beef")
+DONE: list[Event] = [Finish("stop"), End()]
+
+
+def stream(*events: Event, telling: Telling = TELLING) -> bytes:
+    encoder = SPEECH.encoder(telling)
+    return b"".join([encoder.write(event) for event in events])
+
+
+def told(*events: Event, telling: Telling = TELLING) -> list[Object]:
+    """The payloads, each under its own name."""
+    frames = sse.frames(stream(*events, telling=telling))
+    values = [jsonio.loads(sse.data(frame)) for frame in frames]
+    for frame, value in zip(frames, values, strict=True):
+        assert frame.startswith(b"event: " + value["type"].encode() + b"\ndata: ")
+    return values
+
+
+def content(*events: Event, telling: Telling = TELLING) -> list[Object]:
+    """The blocks, the same of a stream and whole; wholly as the SDK has them."""
+    events = (Start(), *events, *DONE)
+    blocks: list[Object] = streamed(stream(*events, telling=telling))["content"]
+    assert whole(SPEECH.tell(events, telling))["content"] == blocks
+    return blocks
+
+
+def test_a_stream_to_the_letter() -> None:
+    first = SPEECH.encoder(TELLING)
+    assert first.write(Start(id="chatcmpl-1", model="m-1")) == (
+        b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_01JX","type":"message","role":"assistant","model":"m-1",'
+        b'"content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":12,"output_tokens":0}}}\n\n'
+    )
+    assert first.write(Words("h\u00e9 \u2028")) == (
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}\n\n'
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"h\xc3\xa9 \xe2\x80\xa8"}}\n\n'
+    )
+    assert first.write(Words("!")) == b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"!"}}\n\n'  # fmt: skip
+    assert first.write(Finish("stop")) == b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'  # fmt: skip
+    assert first.write(Told(Usage(input=9, cache_read=3, output=4, reasoning=2))) == b""
+    assert first.write(End()) == (
+        b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
+        b'"usage":{"input_tokens":9,"cache_read_input_tokens":3,"output_tokens":6,"output_tokens_details":{"thinking_tokens":2}}}\n\n'
+        b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    )
+
+
+def test_a_whole_answer() -> None:
+    events: list[Event] = [Start(model="m-1"), Words("a"), Told(Usage(input=9, output=4)), *DONE]
+    assert json.loads(SPEECH.tell(events, TELLING)) == {
+        "id": "msg_01JX", "type": "message", "role": "assistant", "model": "m-1", "content": [{"type": "text", "text": "a"}],
+        "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 9, "output_tokens": 4},
+    }  # fmt: skip
+
+
+def test_what_is_known_at_the_start_goes_before_the_estimate() -> None:
+    [head] = told(Start(id="msg_a", usage=Usage(input=3, cache_read=1)))
+    assert (head["message"]["id"], head["message"]["model"]) == ("msg_a", "m")
+    assert head["message"]["usage"] == {"input_tokens": 3, "cache_read_input_tokens": 1, "output_tokens": 0}  # fmt: skip
+    assert told(Start(), Start())[1:] == []
+    assert [it["type"] for it in told(Words("a"))][:2] == ["message_start", "content_block_start"]
+    odd = Telling(id="a:b", created=0, model="m")
+    assert re.fullmatch("msg_[a-z0-9]+", told(Start(), telling=odd)[0]["message"]["id"])
+
+
+def test_usage_that_was_not_told_is_estimated() -> None:
+    """The SDKs' types demand both counts."""
+    message = streamed(stream(Words("12345"), *DONE))
+    assert message["usage"] == {"input_tokens": 12, "output_tokens": 2}
+    half = streamed(stream(Words("12345"), Told(Usage(output=7)), *DONE))
+    assert half["usage"] == {"input_tokens": 12, "output_tokens": 7}
+
+
+def test_blocks_follow_each_other_with_one_open_at_a_time() -> None:
+    values = told(Start(), Thinking("a"), Words("b"), ToolStart(0, "t", "f"), ToolEnd(0), Words("c"), *DONE)  # fmt: skip
+    kinds = [(it["type"].removeprefix("content_block_"), it.get("index")) for it in values[1:-2]]
+    assert kinds == [
+        ("start", 0), ("delta", 0), ("stop", 0), ("start", 1), ("delta", 1), ("stop", 1), ("start", 2), ("stop", 2), ("start", 3), ("delta", 3), ("stop", 3),
+    ]  # fmt: skip
+
+
+def test_interleaved_tools_are_told_one_after_the_other() -> None:
+    events: list[Event] = [
+        ToolStart(0, "t0", "f"), ToolStart(1, "t1", "g"), ToolPiece(1, '{"b"'), ToolPiece(0, '{"a"'), ToolStart(2, "t2", "h"), Words("w"), ToolPiece(1, ":2}"),
+        ToolPiece(0, ":1}"), ToolEnd(1), ToolEnd(0), ToolEnd(2),
+    ]  # fmt: skip
+    assert content(*events) == [
+        {"type": "tool_use", "id": "t0", "name": "f", "input": {"a": 1}},
+        {"type": "tool_use", "id": "t1", "name": "g", "input": {"b": 2}},
+        {"type": "tool_use", "id": "t2", "name": "h", "input": {}},
+        {"type": "text", "text": "w"},
+    ]
+    encoder = SPEECH.encoder(TELLING)
+    assert [bool(encoder.write(event)) for event in events[:5]] == [True, False, False, True, False]
+
+
+def test_tools_that_are_not_ended_end_with_the_answer() -> None:
+    left: list[Event] = [ToolStart(0, "t0", "f"), ToolPiece(0, "{}"), ToolStart(1, "t1", "g"), ToolPiece(1, "{}")]  # fmt: skip
+    assert [it["id"] for it in content(*left)] == ["t0", "t1"]
+    assert [it["type"] for it in told(Start(), *left, End())].count("content_block_stop") == 2
+    stray: list[Event] = [
+        ToolPiece(0, "{}"),
+        ToolEnd(0),
+        ToolStart(0, "t", "f"),
+        ToolPiece(0, ""),
+        ToolEnd(0),
+    ]
+    assert len(content(*stray)) == 1
+
+
+def test_ids_of_tools_are_plain() -> None:
+    odd, none = content(ToolStart(0, "call:1", "f"), ToolEnd(0), ToolStart(1, "", "f"), ToolEnd(1))
+    assert (odd["id"], none["id"]) == (ids.plain("call:1", "toolu_"), "toolu_01JX_1")
+
+
+def test_reasoning_and_the_state_of_its_maker() -> None:
+    thought: list[Event] = [Thinking("a"), Thinking("b"), ThoughtEnd(state="s==")]
+    assert content(*thought, telling=LABELLED) == [{"type": "thinking", "thinking": "ab", "signature": "tg1.beef.s=="}]  # fmt: skip
+    assert content(*thought) == [{"type": "thinking", "thinking": "ab", "signature": ""}]
+    assert content(ThoughtEnd(state="s"), telling=LABELLED) == [{"type": "thinking", "thinking": "", "signature": "tg1.beef.s"}]  # fmt: skip
+    assert content(Words("a"), ThoughtEnd(), ThoughtEnd(state="s"), Words("b")) == [{"type": "text", "text": "ab"}]  # fmt: skip
+    sealed = ThoughtEnd(state="d", redacted=True)
+    assert content(sealed, telling=LABELLED) == [{"type": "redacted_thinking", "data": "tg1.beef.d"}]  # fmt: skip
+    assert content(Thinking("a"), sealed) == [{"type": "thinking", "thinking": "a", "signature": ""}]  # fmt: skip
+
+
+def test_parts_of_a_summary_are_paragraphs() -> None:
+    events: list[Event] = [Thinking("", part=0), Thinking("a", part=0), Thinking("b", part=1), Thinking("c", part=1), ThoughtEnd()]  # fmt: skip
+    assert content(*events)[0]["thinking"] == "a\n\nbc"
+    again: list[Event] = [Thinking("a", part=1), ThoughtEnd(), Thinking("b", part=0), ThoughtEnd()]
+    assert [it["thinking"] for it in content(*again)] == ["a", "b"]
+
+
+def test_a_state_that_hangs_on_a_use_comes_back_with_it() -> None:
+    """As an empty thought behind the use, which clients send back as they got it."""
+    events: list[Event] = [ToolStart(0, "t:0", "f"), ToolPiece(0, "{}"), ToolStart(1, "t1", "f"), ToolEnd(0, state="sig=="), ToolEnd(1)]  # fmt: skip
+    blocks = content(*events, telling=LABELLED)
+    assert [it["type"] for it in blocks] == ["tool_use", "thinking", "tool_use"]
+    request = SPEECH.decode(ask(messages=[{"role": "assistant", "content": blocks}]))
+    one, two = request.turns[0].parts
+    assert (one.state, one.maker, two.state) == ("sig==", "beef", None)  # type: ignore[union-attr]  # uses of tools
+    assert [it["type"] for it in content(*events)] == ["tool_use", "tool_use"]
+
+
+def test_citations_of_the_api_itself_are_told_and_others_are_not() -> None:
+    """An encrypted index cannot be made up; a client would send it back, and be refused."""
+    own = {"type": "char_location", "cited_text": "a", "document_index": 0, "start_char_index": 0, "end_char_index": 1}  # fmt: skip
+    theirs = {"type": "url_citation", "url": "https://a.test"}
+    cited: list[Event] = [Words("a"), Cited(source=own), Cited(url="u", source=theirs), Cited(url="u"), ThoughtEnd()]  # fmt: skip
+    assert content(Cited(source=own), *cited) == [{"type": "text", "text": "a", "citations": [own]}]
+
+
+def test_what_the_api_does_not_tell() -> None:
+    events: list[Event] = [Start(), Likely([]), Opaque("web_search_call"), Failed(held.broken()), Words(""), Words("x", choice=1)]  # fmt: skip
+    assert len(told(*events)) == 1
+
+
+@pytest.mark.parametrize(
+    ("finish", "reason", "stop"),
+    [
+        (Finish("stop", "stop"), "end_turn", None),
+        (Finish("stop", "stop", "##"), "stop_sequence", "##"),
+        (Finish("length", "length"), "max_tokens", None),
+        (Finish("length", "model_context_window_exceeded"), "model_context_window_exceeded", None),
+        (Finish("tools", "tool_calls"), "tool_use", None),
+        (Finish("filter", "content_filter"), "refusal", None),
+        (Finish("pause"), "pause_turn", None),
+        (Finish("stop", "refusal"), "end_turn", None),
+        (Finish("error", "MALFORMED_FUNCTION_CALL"), None, None),
+    ],
+)
+def test_why_it_ended(finish: Finish, reason: str | None, stop: str | None) -> None:
+    """In the API's own word where it is one of the same meaning."""
+    delta = told(Start(), finish, End())[-2]["delta"]
+    assert (delta["stop_reason"], delta["stop_sequence"]) == (reason, stop)
+    assert ("stop_details" in delta) == (reason == "refusal")
+
+
+def test_what_was_declined_is_a_refusal_in_words() -> None:
+    message = streamed(stream(Start(), Declined("I can not."), *DONE))
+    assert message["content"] == [{"type": "text", "text": "I can not."}]
+    assert (message["stop_reason"], message["stop_details"]) == ("refusal", {"type": "refusal"})
+    cut = streamed(stream(Start(), Declined("I can"), Finish("length"), End()))
+    assert cut["stop_reason"] == "max_tokens"
+
+
+def test_an_end_without_a_finish() -> None:
+    assert told(Start(), End())[-2]["delta"]["stop_reason"] == "end_turn"
+
+
+COUNTS = st.integers(0, 10**6)
+USAGES = st.builds(
+    Usage,
+    input=COUNTS,
+    cache_read=st.none() | COUNTS,
+    cache_write=st.dictionaries(st.sampled_from(["5m", "1h", ""]), st.integers(1, 10**6)),
+    output=COUNTS,
+    reasoning=st.none() | COUNTS,
+)
+
+
+@given(USAGES)
+def test_usage_comes_back_as_it_was(known: Usage) -> None:
+    """All five classes, streamed and whole."""
+    events: list[Event] = [Start(), Words("a"), *DONE[:1], Told(known), End()]
+    [again] = [it for it in run(stream(*events)) if isinstance(it, Told)]
+    assert again.usage == known
+    assert usage.read(json.loads(SPEECH.tell(events, TELLING))["usage"]) == known
+
+
+def run(*parts: bytes) -> list[Event]:
+    decoder = SPEECH.decoder()
+    events: list[Event] = [event for part in parts for event in decoder.feed(part)]
+    return events + decoder.end()
+
+
+ARGUMENTS = st.dictionaries(TEXT, TEXT, max_size=2).map(json.dumps)
+WORDS: st.SearchStrategy[list[Event]] = TEXT.map(lambda text: [Words(text)])
+
+
+@st.composite
+def thoughts(draw: st.DrawFn) -> list[Event]:
+    ended = ThoughtEnd(state=draw(st.none() | st.just("c3RhdGU=")))
+    return [*(Thinking(text) for text in draw(st.lists(TEXT, max_size=2))), ended]
+
+
+@st.composite
+def tools(draw: st.DrawFn) -> list[Event]:
+    """Several uses, the pieces of each in order, interleaved in any way; words may come between."""
+    lanes: list[list[Event]] = []
+    for at in range(draw(st.integers(1, 3))):
+        text = draw(ARGUMENTS)
+        cut = draw(st.integers(0, len(text)))
+        halves = [ToolPiece(at, text[:cut]), ToolPiece(at, text[cut:])]
+        name = draw(st.sampled_from(["f", "get_weather"]))
+        lanes.append([ToolStart(at, f"call_{at}", name), *halves, ToolEnd(at)])
+    lanes.append(draw(WORDS))
+    events: list[Event] = []
+    while lanes:
+        lane = draw(st.sampled_from(lanes))
+        events.append(lane.pop(0))
+        lanes = [it for it in lanes if it]
+    return events
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[Event]:
+    """Whole answers as any dialect may tell them."""
+    said = draw(st.lists(WORDS | thoughts(), max_size=4))
+    if draw(st.booleans()):
+        said.append(draw(tools()))
+    finish = Finish(draw(st.sampled_from(["stop", "length", "tools", "filter", "pause"])))
+    end: list[Event] = [Told(draw(USAGES)), finish]
+    content = [event for part in said for event in part]
+    return [Start(model="m-1"), *content, *draw(st.permutations(end)), End()]
+
+
+def said(events: list[Event]) -> Object:
+    """What events say, whatever pieces they say it in."""
+    started = {event.index: event for event in events if isinstance(event, ToolStart)}
+    ended = [it.state for it in events if isinstance(it, ThoughtEnd) and it.state]
+    pieces = [event for event in events if isinstance(event, ToolPiece)]
+    return {
+        "text": "".join(event.text for event in events if isinstance(event, Words)),
+        "thinking": "".join(event.text for event in events if isinstance(event, Thinking)),
+        "states": ended,
+        "calls": [
+            (it.id, it.name, json.loads("".join(p.text for p in pieces if p.index == it.index)))
+            for it in started.values()
+        ],
+        "finish": [event.reason for event in events if isinstance(event, Finish)],
+        "usage": [event.usage for event in events if isinstance(event, Told)],
+        "model": [event.model for event in events if isinstance(event, Start)],
+    }
+
+
+def put_together(message: Object) -> Object:
+    """What the SDK made of it, in the same form."""
+    blocks: list[Object] = message["content"]
+    reasons = {"end_turn": "stop", "max_tokens": "length", "tool_use": "tools", "refusal": "filter", "pause_turn": "pause"}  # fmt: skip
+    return {
+        "text": "".join(it["text"] for it in blocks if it["type"] == "text"),
+        "thinking": "".join(it["thinking"] for it in blocks if it["type"] == "thinking"),
+        "states": [it["signature"].removeprefix("tg1.beef.") for it in blocks if it["type"] == "thinking" and it["signature"]],
+        "calls": [(it["id"], it["name"], it["input"]) for it in blocks if it["type"] == "tool_use"],
+        "finish": [reasons[message["stop_reason"]]],
+        "model": [message["model"]],
+    }  # fmt: skip
+
+
+@given(answers())
+def test_the_sdk_puts_together_what_was_said(events: list[Event]) -> None:
+    """Laws 2 and 3: streamed and whole."""
+    expected: Any = said(events)
+    [known] = expected.pop("usage")
+    for message in (
+        streamed(stream(*events, telling=LABELLED)),
+        whole(SPEECH.tell(events, LABELLED)),
+    ):
+        assert put_together(message) == expected
+        counts = message["usage"]
+        assert counts["input_tokens"] == known.input
+        assert counts.get("cache_read_input_tokens") == known.cache_read
+        assert counts.get("cache_creation_input_tokens", 0) == sum(known.cache_write.values())
+        assert counts["output_tokens"] == known.completion
+        details = counts.get("output_tokens_details") or {}
+        assert details.get("thinking_tokens") == known.reasoning
+
+
+@given(answers(), st.lists(st.integers(0, 3000), max_size=6))
+def test_what_is_told_is_heard_again_however_it_is_read(events: list[Event], cuts: list[int]) -> None:  # fmt: skip
+    """Law 2: of a stream in any pieces, and whole."""
+    data = stream(*events)
+    heard = run(data)
+    assert run(*pieces(data, cuts)) == heard
+    expected = {**said(events), "states": []}
+    assert said(heard) == expected
+    assert said(SPEECH.events(SPEECH.tell(events, TELLING))) == expected
+    assert isinstance(heard[-1], End)
+
+
+@given(answers())
+def test_the_dialect_at_home_understands_what_is_told(events: list[Event]) -> None:
+    """The recorder and the accounting of the same dialect read it as a provider's stream."""
+    data = stream(*events)
+    watch = DIALECT.watch(ask(stream=True))
+    assert watch.feed(data) == data
+    assert (watch.complete, watch.problem) == (True, None)
+    assert json.loads(DIALECT.fold(data)) == json.loads(SPEECH.tell(events, TELLING))
+
+
+def test_the_text_of_a_custom_tool_is_an_object_to_the_sdk() -> None:
+    """It has no custom tools: the text goes into the one member of a function that stands for it."""
+    call: list[Event] = [ToolStart(0, "toolu_1", "run", custom=True), ToolPiece(0, 'print("a\\n'), ToolPiece(0, '\u00e9")'), ToolEnd(0)]  # fmt: skip
+    for message in (streamed(stream(Start(), *call, *DONE)), whole(SPEECH.tell([Start(), *call, *DONE], TELLING))):  # fmt: skip
+        assert message["content"][0]["input"] == {"input": 'print("a\\n\u00e9")'}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [(["null"], []), (['{"a":', "null", "}"], ['{"a":', "null", "}"]), (["{}"], ["{}"])],
+)
+def test_no_input_is_none_also_where_a_host_writes_null(pieces: list[str], said: list[str]) -> None:
+    """Groq calls a function with "null": an SDK would give its user that in place of an object."""
+    call: list[Event] = [
+        ToolStart(0, "toolu_1", "f"),
+        *[ToolPiece(0, text) for text in pieces],
+        ToolEnd(0),
+    ]
+    deltas = [it["delta"]["partial_json"] for it in told(Start(), *call, *DONE) if it["type"] == "content_block_delta"]  # fmt: skip
+    assert deltas == said
+
+
+def test_the_head_tells_no_thinking_before_there_is_any() -> None:
+    """Gemini counts thoughts in its first chunk, where `output_tokens` is still 0."""
+    known = Usage(input=5, cache_read=1, output=2, reasoning=9)
+    head = told(Start(usage=known))[0]["message"]["usage"]
+    assert head == {"input_tokens": 5, "cache_read_input_tokens": 1, "output_tokens": 0}

@@ -1,0 +1,114 @@
+"""Requests, targets, answers and streams that the tests of this dialect are made of."""
+
+import json
+from typing import Any
+
+from gateway.core.events import Event
+from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.request import Request, Text, Turn
+from gateway.core.target import Provider, Target
+from gateway.dialects.base import Body, Written
+from gateway.dialects.gemini import DIALECT, SPEECH
+from gateway.dialects.speech import Said, Telling
+
+type Object = dict[str, Any]
+
+GENERATE, STREAM = "models/m:generateContent", "models/m:streamGenerateContent"
+HI: list[Object] = [{"role": "user", "parts": [{"text": "hi"}]}]
+TELLING = Telling(id="call-1", created=1, model="m-1", label="ab12")
+
+LEVEL = Facts(effort_style="gemini-level", efforts=("low", "medium", "high"))
+BUDGET = Facts(effort_style="gemini-budget", efforts=("none", "low", "medium", "high"))
+EITHER = Facts(effort_style="gemini-level+budget", efforts=("minimal", "low", "high"))
+
+
+def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: Facts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
+    """A target; `refuses` is of its provider."""
+    provider = Provider(name="here", doors={"gemini": "https://here.test/v1beta"}, refuses=refuses)
+    return Target(provider=provider, model=model, facts=facts, **more)
+
+
+def raw(**more: Any) -> bytes:
+    """A request as a client sends it."""
+    return json.dumps({"contents": HI, **more}).encode()
+
+
+def ask(path: str = GENERATE, /, **more: Any) -> Body:
+    """A request as it was read."""
+    return DIALECT.read(raw(**more)) if not path else read(raw(**more), path)
+
+
+def read(body: bytes, path: str) -> Body:
+    """Read a body with the variable part of its path."""
+    reading: Any = DIALECT.read
+    found: Body = reading(body, path)
+    return found
+
+
+def config(**members: Any) -> Body:
+    """A request with a generationConfig."""
+    return ask(generationConfig=members)
+
+
+def sent(written: Written) -> Object:
+    """What a target gets."""
+    value: Object = json.loads(written.body)
+    return value
+
+
+def decoded(**more: Any) -> Request:
+    """A request in no dialect."""
+    return SPEECH.decode(ask(**more))
+
+
+def user(text: str = "hi") -> Turn:
+    return Turn(role="user", parts=(Text(text=text),))
+
+
+def encoded(*turns: Turn, to: Target | None = None, **more: Any) -> Said:
+    """A request of turns in this dialect."""
+    return SPEECH.encode(Request(turns=turns or (user(),), **more), to or target(facts=LEVEL))
+
+
+def candidate(*parts: Object, finish: Any = None, index: int | None = 0, **more: Any) -> Object:
+    """One candidate of an answer."""
+    value: Object = {**more}
+    if parts:
+        value["content"] = {"parts": list(parts), "role": "model"}
+    if finish is not None:
+        value["finishReason"] = finish
+    return value if index is None else {**value, "index": index}
+
+
+def text(words: str, **more: Any) -> Object:
+    return {"text": words, **more}
+
+
+def chunk(*candidates: Object, **more: Any) -> Object:
+    """One chunk, or a whole answer."""
+    return {"candidates": list(candidates), "modelVersion": "m-1", "responseId": "r1", **more}
+
+
+def frame(value: Any, end: str = "\r\n\r\n") -> bytes:
+    return f"data: {json.dumps(value, ensure_ascii=False)}{end}".encode()
+
+
+def stream(*chunks: Object) -> bytes:
+    return b"".join(map(frame, chunks))
+
+
+def whole(*chunks: Object) -> bytes:
+    """One answer, or a list of several chunks."""
+    return json.dumps(chunks[0] if len(chunks) == 1 else chunks).encode()
+
+
+def heard(data: bytes) -> list[Event]:
+    """The events of a stream."""
+    decoder = SPEECH.decoder()
+    return [*decoder.feed(data), *decoder.end()]
+
+
+USED = {"promptTokenCount": 5, "candidatesTokenCount": 2, "totalTokenCount": 7}
+HELLO = chunk(candidate(text("hel")), usageMetadata={"promptTokenCount": 5, "totalTokenCount": 5})
+LAST = chunk(candidate(text("lo"), finish="STOP"), usageMetadata=USED)
+WHOLE = stream(HELLO, LAST)

@@ -1,0 +1,289 @@
+"""A client's request in no dialect: every field, every part, and nothing left out unseen."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from gateway.core.request import (
+    Foreign,
+    Form,
+    Media,
+    Text,
+    Thought,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+    Turn,
+)
+from gateway.dialects import fields, maker
+from gateway.dialects.gemini import SPEECH
+from gateway.dialects.gemini.signature import SKIP, wrap
+from tests.dialects.gemini.cases import HI, STREAM, ask, decoded
+
+MAKER = "0123456789abcdef"
+STATE = "??????>>>>>>é"
+"""Its base64 has both of the letters in which the two alphabets differ."""
+
+
+def parts(*rows: Any, role: str = "model") -> list[Any]:
+    """Parts of one content, without what they were read from."""
+    turns = decoded(contents=[{"role": role, "parts": list(rows)}]).turns
+    return [bare(part) for turn in turns for part in turn.parts]
+
+
+def bare(part: Any) -> Any:
+    return type(part)(**{name: getattr(part, name) for name in part.__struct_fields__ if name != "source"})  # fmt: skip
+
+
+def call(name: str = "f", **more: Any) -> Any:
+    return {"functionCall": {"name": name, "args": {"a": 1}, **more}}
+
+
+def result(name: str = "f", response: Any = None, **more: Any) -> Any:
+    return {"functionResponse": {"name": name, "response": response or {"output": "x"}, **more}}
+
+
+def test_settings_have_the_clients_own_names() -> None:
+    request = decoded(
+        generationConfig={
+            "maxOutputTokens": 9, "stopSequences": ["a", 7], "temperature": 0, "topP": 0.5, "topK": 40.0, "presencePenalty": 1, "frequencyPenalty": 2,
+            "seed": 3, "candidateCount": 2, "responseLogprobs": True, "logprobs": 5, "thinkingConfig": {"thinkingLevel": "LOW", "includeThoughts": True},
+        },
+        labels={"a": "b"}, serviceTier="flex",
+    )  # fmt: skip
+    assert (request.max_output, request.stop, request.temperature) == (9, ("a",), 0)
+    assert (request.top_p, request.top_k, request.seed, request.choices) == (0.5, 40, 3, 2)
+    assert (request.presence_penalty, request.frequency_penalty) == (1, 2)
+    assert (request.logprobs, request.top_logprobs) == (True, 5)
+    assert (request.effort, request.budget, request.thoughts_shown) == ("low", None, True)
+    assert (request.metadata, request.service_tier) == ({"a": "b"}, "flex")
+    assert (request.stream, request.stream_usage, request.others) == (False, True, {})
+    assert request.names["max_output"] == "generationConfig.maxOutputTokens"
+    assert request.names["effort"] == "generationConfig.thinkingConfig.thinkingLevel"
+    assert [it for it in request.names.values() if "_" in it] == []
+
+
+def test_snake_case_is_read_and_kept() -> None:
+    request = decoded(
+        generation_config={"max_output_tokens": 9, "thinking_config": {"thinking_budget": 500}},
+        system_instruction={"parts": [{"text": "s"}]},
+        tool_config={"function_calling_config": {"mode": "NONE"}},
+    )
+    assert (request.max_output, request.budget, request.effort) == (9, 500, "low")
+    assert request.turns[0].role == "system"
+    assert request.tool_choice == ToolChoice(mode="none")
+    assert request.names["max_output"] == "generation_config.max_output_tokens"
+    assert request.names["effort"] == "generation_config.thinking_config.thinking_budget"
+    assert request.names["tool_choice"] == "tool_config.function_calling_config"
+
+
+def test_a_bare_request_sets_nothing() -> None:
+    request = decoded()
+    assert request.turns == (Turn(role="user", parts=(Text(text="hi", source={"text": "hi"}),), source=HI[0]),)  # fmt: skip
+    assert (request.tools, request.tool_choice, request.form, request.effort) == ((), None, None, None)  # fmt: skip
+    assert fields.weigh(request, "openai-chat") == ([], [])
+    assert SPEECH.decode(ask(STREAM)).stream
+    assert decoded(generationConfig={"stopSequences": "x"}).stop == ("x",)
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/pdf", "audio/wav", "video/mp4"])
+def test_an_upload_of_any_kind_is_unknown_elsewhere(kind: str) -> None:
+    """A sound by its place at Google was once sent to Chat Completions with no data at all."""
+    file = {"fileData": {"mimeType": kind, "fileUri": "gs://bucket/a"}}
+    _, refusals = fields.weigh(decoded(contents=[{"role": "user", "parts": [file]}]), "openai-chat")
+    assert any("unknown to another" in why for why in refusals)
+
+
+def test_what_no_field_holds_stands_in_others() -> None:
+    request = decoded(
+        safetySettings=[1],
+        cachedContent="c",
+        model="m",
+        generationConfig={"mediaResolution": "LOW", "responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING"}, "responseModalities": ["AUDIO"], "seed": 1},
+        toolConfig={"retrievalConfig": {}, "functionCallingConfig": {"mode": "VALIDATED"}},
+    )  # fmt: skip
+    assert request.others == {
+        "safetySettings": [1],
+        "cachedContent": "c",
+        "generationConfig.mediaResolution": "LOW",
+        "generationConfig.responseMimeType": "text/x.enum",
+        "generationConfig.responseSchema": {"type": "STRING"},
+        "generationConfig.responseModalities": ["AUDIO"],
+        "toolConfig.retrievalConfig": {},
+        "toolConfig.functionCallingConfig.mode": "VALIDATED",
+    }
+    plain = {"responseMimeType": "text/plain", "responseModalities": ["TEXT"], "x": None}
+    assert decoded(generationConfig=plain).others == {}
+
+
+@pytest.mark.parametrize(
+    ("members", "form"),
+    [
+        ({"responseMimeType": "application/json"}, Form()),
+        ({"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}}, Form(schema={"type": "object"})),
+        ({"response_schema": {"type": "OBJECT"}}, Form(schema={"type": "object"})),
+        ({"responseMimeType": "text/plain", "responseSchema": {"type": "OBJECT"}}, None),
+    ],
+)  # fmt: skip
+def test_the_form_of_the_answer(members: Any, form: Form | None) -> None:
+    assert decoded(generationConfig=members).form == form
+
+
+@pytest.mark.parametrize(
+    ("calling", "choice"),
+    [
+        ({"mode": "AUTO"}, ToolChoice(mode="auto")), ({"mode": "any"}, ToolChoice(mode="required")), ({"mode": "NONE"}, ToolChoice(mode="none")),
+        ({"mode": "ANY", "allowedFunctionNames": ["f"]}, ToolChoice(mode="tool", name="f")),
+        ({"mode": "ANY", "allowed_function_names": ["f", "g", 7]}, ToolChoice(mode="required", allowed=("f", "g"))),
+        ({"mode": "VALIDATED", "allowedFunctionNames": ["f"]}, ToolChoice(mode="auto", allowed=("f",))),
+        ({"allowedFunctionNames": ["f"]}, ToolChoice(mode="auto", allowed=("f",))), ({}, None), ({"mode": "MODE_UNSPECIFIED"}, None),
+    ],
+)  # fmt: skip
+def test_which_tools_may_be_used(calling: Any, choice: ToolChoice | None) -> None:
+    assert decoded(toolConfig={"functionCallingConfig": calling}).tool_choice == choice
+
+
+def test_tools_are_functions_and_hosted_ones() -> None:
+    rows = [
+        {"name": "f", "description": "d", "parametersJsonSchema": {"type": "object"}},
+        {"name": "g", "parameters": {"type": "OBJECT", "properties": {"a": {"type": "STRING", "nullable": True}}}},
+        {},
+    ]  # fmt: skip
+    tools = decoded(tools=[{"functionDeclarations": rows}, {"google_search": {}}]).tools
+    assert [bare(tool) for tool in tools] == [
+        Tool(name="f", description="d", parameters={"type": "object"}),
+        Tool(name="g", parameters={"type": "object", "properties": {"a": {"type": ["string", "null"]}}}),
+        Tool(name=""),
+        Tool(name="googleSearch", kind="hosted"),
+    ]  # fmt: skip
+    assert tools[3].source == {"google_search": {}}
+
+
+def test_the_system_instruction_comes_first() -> None:
+    turns = decoded(systemInstruction="be kind").turns
+    assert (turns[0].role, turns[0].parts) == ("system", (Text(text="be kind"),))
+    assert decoded(systemInstruction={"parts": []}).turns == decoded().turns
+    assert [turn.role for turn in decoded(contents=[{"role": "system", "parts": {"text": "a"}}, *HI]).turns] == ["system", "user"]  # fmt: skip
+
+
+def test_media_of_every_kind() -> None:
+    assert parts(
+        {"inlineData": {"mimeType": "image/png", "data": "a-_", "displayName": "n"}, "mediaResolution": {"level": "MEDIA_RESOLUTION_LOW"}},
+        {"inline_data": {"mime_type": "application/pdf", "data": "bb"}},
+        {"inlineData": {"mimeType": "audio/wav"}, "mediaResolution": {"level": ["x"]}},
+        {"fileData": {"mimeType": "video/mp4", "fileUri": "https://x.test/v"}},
+        {"fileData": {"fileUri": "https://www.youtube.com/watch?v=1"}},
+        {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/f"}},
+        {"fileData": {"mimeType": "image/png"}},
+        role="user",
+    ) == [
+        Media(kind="image", type="image/png", data="a+/", name="n", detail="low"),
+        Media(kind="file", type="application/pdf", data="bb"),
+        Media(kind="audio", type="audio/wav", data=""),
+        Media(kind="video", type="video/mp4", url="https://x.test/v"),
+        Media(kind="video", url="https://www.youtube.com/watch?v=1"),
+        Media(kind="file", id="https://generativelanguage.googleapis.com/v1beta/files/f"),
+        Media(kind="image", type="image/png", url=""),
+    ]  # fmt: skip
+
+
+def test_parts_that_nobody_else_has_are_foreign() -> None:
+    assert parts({"executableCode": {"code": "1"}}, {"toolCall": {}}, {"text": 7}, {"functionCall": 7}, {}, {"text": ""}) == [
+        Foreign(kind="executableCode"), Foreign(kind="toolCall"), Foreign(kind="text"), Foreign(kind="functionCall"),
+    ]  # fmt: skip
+
+
+def test_thoughts_that_came_in_pieces_are_one() -> None:
+    thought = {"text": "a", "thought": True}
+    assert parts(thought, {"text": "b", "thought": True, "thoughtSignature": "c2lnbg=="}, thought) == [
+        Thought(text="ab", state="c2lnbg=="),
+        Thought(text="a"),
+    ]  # fmt: skip
+    assert parts(thought, {"text": "w", "thoughtSignature": "AAAA"}) == [
+        Thought(text="a"),
+        Text(text="w"),
+        Thought(state="AAAA"),
+    ]
+    assert parts({"thought": True, **call()})[0].name == "f"
+
+
+def test_a_stream_that_was_kept_chunk_by_chunk_is_one_turn() -> None:
+    """As chats of google-genai keep it: each chunk is a content of its own."""
+    slot = {"thought": True, "thoughtSignature": wrap(MAKER, "s")}
+    rows = [{"text": "a", "thought": True}, {"text": "b", "thought": True}, slot, call(id="1")]
+    kept = [*HI, *HI, *[{"role": "model", "parts": [row]} for row in rows]]
+    turns = decoded(contents=kept).turns
+    assert [turn.role for turn in turns] == ["user", "user", "assistant"]
+    assert bare(turns[2].parts[0]) == Thought(text="ab", state="s", maker=MAKER)
+    assert turns[2].source == kept[2:]
+
+
+@pytest.mark.parametrize("change", [str, lambda said: said.replace("-", "+").replace("_", "/")])
+def test_a_label_in_the_slot_names_the_maker(change: Any) -> None:
+    """In either alphabet of base64: SDKs decode the slot, and write it anew."""
+    assert {"-", "_"} < set(wrap(MAKER, STATE))
+    said = change(wrap(MAKER, STATE))
+    slot = {"thoughtSignature": said}
+    assert parts({"text": "a", "thought": True}, {"thought": True, **slot}) == [
+        Thought(text="a", state=STATE, maker=MAKER)
+    ]
+    assert parts({**call(id="1"), **slot}) == [
+        ToolUse(id="1", name="f", arguments='{"a":1}', state=STATE, maker=MAKER)
+    ]
+    hidden = {"thoughtSignature": wrap(MAKER, "s", redacted=True)}
+    assert parts({"thought": True, **hidden}) == [Thought(state="s", redacted=True, maker=MAKER)]
+
+
+def test_the_slot_is_valid_base64() -> None:
+    raw = base64.urlsafe_b64decode(wrap(MAKER, "s"))
+    assert raw.decode() == maker.label(MAKER, "s")
+
+
+@pytest.mark.parametrize("said", [SKIP, base64.b64encode(SKIP.encode()).decode(), "", 7])
+def test_the_stand_in_is_no_state(said: Any) -> None:
+    assert parts({**call(), "thoughtSignature": said})[0].state is None
+
+
+@pytest.mark.parametrize("said", ["AAA", "AAAA", "tg1.", "====", "é"])
+def test_googles_own_state_stays_as_it_is(said: str) -> None:
+    use = parts({**call(), "thought_signature": said})[0]
+    assert (use.state, use.maker) == (said, None)
+
+
+def test_calls_without_ids_get_one_and_their_results_find_them() -> None:
+    """By name and order; an id that is there is followed."""
+    turns = decoded(
+        contents=[
+            *HI,
+            {"role": "model", "parts": [call("f"), call("g"), call("f"), call("h", id="own")]},
+            {"role": "user", "parts": [result("g"), result("f"), result("x"), result("h", id="own")]},
+            {"role": "function", "parts": [result("f")]},
+        ]
+    ).turns  # fmt: skip
+    assert [part.id for part in turns[1].parts] == ["call_1", "call_2", "call_3", "own"]  # type: ignore[union-attr]  # all are calls
+    assert [part.id for part in turns[2].parts] == ["call_2", "call_1", "call_3", "own"]  # type: ignore[union-attr]  # all are results
+    assert (turns[3].role, turns[3].parts[0].id) == ("user", "call_5")  # type: ignore[union-attr]  # a result
+
+
+@pytest.mark.parametrize(
+    ("response", "text", "error"),
+    [
+        ({"output": "x"}, "x", False), ({"result": {"a": 1}}, '{"a":1}', False), ({"error": "no"}, "no", True), ({"a": 1}, '{"a":1}', False),
+        ({"output": "x", "y": 1}, '{"output":"x","y":1}', False), ({"error": "x", "y": 1}, '{"error":"x","y":1}', False),
+    ],
+)  # fmt: skip
+def test_what_a_function_gave(response: Any, text: str, error: bool) -> None:
+    assert parts(result(response=response, id="1"), role="user") == [
+        ToolResult(id="1", name="f", parts=(Text(text=text),), error=error)
+    ]
+
+
+def test_a_result_may_hold_media() -> None:
+    png = {"inlineData": {"mimeType": "image/png", "data": "aa"}}
+    found = parts({"functionResponse": {"id": "1", "parts": [png, {}]}}, role="user")[0]
+    assert [bare(part) for part in found.parts] == [
+        Text(text=""),
+        Media(kind="image", type="image/png", data="aa"),
+    ]

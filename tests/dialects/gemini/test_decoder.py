@@ -1,0 +1,265 @@
+"""Answers as events, streamed and whole alike."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.events import (
+    Cited,
+    End,
+    Event,
+    Failed,
+    Finish,
+    Likely,
+    Opaque,
+    Start,
+    Thinking,
+    ThoughtEnd,
+    Told,
+    ToolEnd,
+    ToolPiece,
+    ToolStart,
+    Words,
+)
+from gateway.core.usage import Usage
+from gateway.dialects.gemini import SPEECH, decoder
+from tests.dialects.cases import pieces
+from tests.dialects.gemini.cases import (
+    HELLO,
+    LAST,
+    USED,
+    WHOLE,
+    candidate,
+    chunk,
+    frame,
+    heard,
+    stream,
+    text,
+    whole,
+)
+
+START = Start(id="r1", model="m-1")
+CALL = {"functionCall": {"name": "f", "args": {"a": 1}, "id": "c1"}}
+MORE = {"functionCall": {"name": "g"}}
+
+
+def content(*parts: Any, **more: Any) -> list[Event]:
+    """Events of a whole answer, but for its start and its end."""
+    said = SPEECH.events(whole(chunk(candidate(*parts, **{"finish": "STOP", **more}))))
+    assert (said[0], said[-1]) == (START, End())
+    return said[1:-1]
+
+
+def failed(events: list[Event]) -> str | None:
+    last = events[-1] if events else None
+    return last.problem.kind if isinstance(last, Failed) else None
+
+
+def test_a_stream_says_its_words_and_its_end() -> None:
+    assert heard(WHOLE) == [
+        Start(id="r1", model="m-1", usage=Usage(input=5)), Words("hel"), Told(Usage(input=5)), Words("lo"), Told(Usage(input=5, output=2)),
+        Finish("stop", "STOP"), End(),
+    ]  # fmt: skip
+
+
+def test_thoughts_tools_and_their_signatures() -> None:
+    """A signature stays with the part that it came with."""
+    assert content(text("hm", thought=True), {**CALL, "thoughtSignature": "s1"}, MORE, text("", thoughtSignature="s2")) == [
+        Thinking("hm"), ThoughtEnd(),
+        ToolStart(0, "c1", "f"), ToolPiece(0, '{"a":1}'), ToolEnd(0, "s1"),
+        ToolStart(1, "call_cb433b26e0a7814f31723972", "g"), ToolPiece(1, "{}"), ToolEnd(1),
+        ThoughtEnd("s2"), Finish("tools", "STOP"),
+    ]  # fmt: skip
+    assert content(text("hm", thought=True, thoughtSignature="s"), text("a")) == [
+        Thinking("hm"), ThoughtEnd("s"), Words("a"), Finish("stop", "STOP"),
+    ]  # fmt: skip
+    assert content(text("hm", thought=True)) == [
+        Thinking("hm"),
+        ThoughtEnd(),
+        Finish("stop", "STOP"),
+    ]
+
+
+def test_a_call_without_an_id_gets_the_same_one_whole_or_streamed() -> None:
+    answer = chunk(candidate(MORE, MORE, finish="STOP"))
+    starts = [it for it in heard(stream(answer)) if isinstance(it, ToolStart)]
+    assert starts == [it for it in SPEECH.events(whole(answer)) if isinstance(it, ToolStart)]
+    assert starts[0].id != starts[1].id
+    other = chunk(candidate(MORE, finish="STOP"), responseId="r2")
+    assert starts[0].id not in {it.id for it in heard(stream(other)) if isinstance(it, ToolStart)}
+
+
+def test_what_nobody_else_has_is_opaque() -> None:
+    data = {"inlineData": {"mimeType": "image/png", "data": "aa"}, "thoughtSignature": "s"}
+    nameless: Any = {"functionCall": {"args": {}}}
+    assert content(data, nameless, text("w", videoMetadata={}), finish="MAX_TOKENS") == [
+        Opaque("inlineData", data), ThoughtEnd("s"), Opaque("functionCall", nameless), Words("w"), Finish("length", "MAX_TOKENS"),
+    ]  # fmt: skip
+
+
+def test_log_probabilities_in_the_words_of_chat_completions() -> None:
+    result = {
+        "chosenCandidates": [{"token": "é", "logProbability": -0.5}, {"token": "b"}],
+        "topCandidates": [{"candidates": [{"token": "é", "logProbability": -0.5}]}],
+    }
+    assert content(text("éb"), logprobsResult=result)[1] == Likely(
+        [
+            {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": [{"token": "é", "logprob": -0.5, "bytes": [195, 169]}]},
+            {"token": "b", "logprob": 0.0, "bytes": [98], "top_logprobs": []},
+        ]
+    )  # fmt: skip
+    assert len(content(text("a"), logprobsResult={})) == 2
+
+
+def test_sources_are_told_once_with_places_in_characters() -> None:
+    """Google counts bytes; some chunks repeat all sources."""
+    rows = [{"uri": "u", "title": "t", "startIndex": 2, "endIndex": 4}, {"uri": "v"}]
+    one = chunk(candidate(text("éab"), citationMetadata={"citations": rows}))
+    cited = [it for it in heard(stream(one, one, LAST)) if isinstance(it, Cited)]
+    assert cited == [Cited("u", "t", 1, 3, rows[0]), Cited("v", source=rows[1])]
+
+
+def test_what_a_search_found_is_told_for_what_it_supports() -> None:
+    web, file = {"web": {"uri": "u", "title": "t"}}, {"retrievedContext": {"title": "f"}}
+    found = content(
+        text("éab"),
+        groundingMetadata={
+            "groundingChunks": [web, file, {"new": {}}],
+            "groundingSupports": [{"segment": {"endIndex": 2}, "groundingChunkIndices": [0, 9, "x"]}, {"segment": {}}],
+        },
+    )  # fmt: skip
+    assert found[1:-1] == [
+        Cited("u", "t", 0, 1, web), Cited(None, "f", source=file), Cited(source={"new": {}}),
+    ]  # fmt: skip
+    assert len(content(text("a"), groundingMetadata={"groundingChunks": 7})) == 2
+    assert len(content(text("a"), groundingMetadata=7)) == 2
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [("STOP", "stop"), (1, "stop"), ("MAX_TOKENS", "length"), ("CONTINUATION", "length"), ("SAFETY", "filter"), ("SPII", "filter"), ("IMAGE_SAFETY", "filter"), ("MODEL_ARMOR", "filter"), ("NEW_WORD", "stop")],
+)  # fmt: skip
+def test_why_it_ended(word: Any, reason: str) -> None:
+    last = content(text("a"), finish=word)[-1]
+    assert isinstance(last, Finish)
+    assert (last.reason, last.word) == (reason, word if word != 1 else "STOP")
+
+
+@pytest.mark.parametrize("word", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MISSING_THOUGHT_SIGNATURE", "OTHER", "LANGUAGE"])  # fmt: skip
+def test_an_answer_that_failed_is_an_error_whose_usage_is_known(word: str) -> None:
+    said = heard(stream(chunk(candidate(finish=word), usageMetadata=USED)))
+    assert (failed(said), Told(Usage(input=5, output=2)) in said) == ("upstream_error", True)
+    assert word in str(said[-1])
+
+
+def test_an_unknown_word_without_content_is_an_error() -> None:
+    assert failed(heard(stream(chunk(candidate(finish="NEW_WORD"))))) == "upstream_error"
+    assert failed(SPEECH.events(whole(chunk(candidate())))) == "upstream_error"
+    assert content(text("a"), finish=None)[-1] == Finish("stop")
+
+
+def test_a_refused_prompt_is_filtered() -> None:
+    said = {"promptFeedback": {"blockReason": "SAFETY"}, "responseId": "r1", "modelVersion": "m-1"}
+    expected = [START, Finish("filter", "SAFETY"), End()]
+    assert heard(stream(said)) == SPEECH.events(whole(said)) == expected
+    counted = {**said, "usageMetadata": {"promptTokenCount": 5, "totalTokenCount": 5}}
+    assert Told(Usage(input=5, output=0)) in heard(stream(counted))
+
+
+def test_candidates_are_told_apart() -> None:
+    one = chunk(candidate(text("a"), CALL), candidate(text("b"), index=1), 7)  # type: ignore[arg-type]  # odd
+    two = chunk(candidate(finish="STOP"), candidate(finish="MAX_TOKENS", index=1))
+    said = heard(stream(one, two))
+    assert [it for it in said if isinstance(it, Words)] == [Words("a"), Words("b", 1)]
+    assert said[-3:] == [Finish("tools", "STOP"), Finish("length", "MAX_TOKENS", choice=1), End()]
+    assert not any(isinstance(it, End) for it in heard(stream(one)))
+
+
+def test_a_finish_in_the_middle_is_none() -> None:
+    middle = chunk(candidate(text("a"), finish="STOP"))
+    assert sum(isinstance(it, Finish) for it in heard(stream(middle, middle))) == 1
+    assert not any(isinstance(it, Finish) for it in heard(stream(middle, HELLO)))
+
+
+@pytest.mark.parametrize("data", [frame(chunk(7, candidate(7), {"content": {"parts": 7}})), frame(chunk(usageMetadata={"x": 1}))])  # type: ignore[arg-type] # odd  # fmt: skip
+def test_odd_chunks_say_nothing(data: bytes) -> None:
+    assert heard(data) == [START]
+
+
+@pytest.mark.parametrize("value", [{"candidates": 7}, {"modelVersion": 7, "createTime": 7}, {"createTime": "soon"}])  # fmt: skip
+def test_a_start_may_know_nothing(value: Any) -> None:
+    assert heard(frame(value)) == [Start()]
+
+
+def test_when_it_was_made() -> None:
+    said = heard(frame(chunk(createTime="2026-11-24T12:00:00.5Z")))
+    assert said == [Start(id="r1", model="m-1", created=1795521600)]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(b"<", "upstream_error"), (b"{}", "upstream_error"), (b'{"error":{"code":429}}', "upstream_rate_limited"), (b'[{"error":{"code":503}}]', "upstream_overloaded")],
+)  # fmt: skip
+def test_what_is_no_answer_fails(body: bytes, kind: str) -> None:
+    assert failed(SPEECH.events(body)) == kind
+
+
+def test_a_list_of_chunks_is_an_answer() -> None:
+    """As streamGenerateContent sends it without alt=sse."""
+    assert SPEECH.events(whole(HELLO, LAST)) == heard(WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (frame({"error": {"code": 503}}), "upstream_overloaded"), (frame([{"error": {"status": "RESOURCE_EXHAUSTED"}}]), "upstream_rate_limited"),
+        (b"data: {\n\n", "upstream_error"), (frame([]), "upstream_error"), (frame("x"), "upstream_error"),
+    ],
+)  # fmt: skip
+def test_an_error_ends_everything(data: bytes, kind: str) -> None:
+    reader = SPEECH.decoder()
+    said = reader.feed(stream(HELLO) + data + stream(LAST))
+    assert (failed(said), len(said)) == (kind, 4)
+    assert (reader.feed(stream(LAST)), reader.end()) == ([], [])
+
+
+def test_a_frame_without_an_end_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "MOST_FRAME", 10)
+    assert failed(heard(b"data: {" + b"a" * 20)) == "upstream_error"
+
+
+def test_the_last_frame_may_lack_its_blank_line() -> None:
+    assert heard(stream(HELLO) + frame(LAST, "")) == heard(WHOLE)
+    assert (
+        failed(heard(stream(LAST) + frame({"error": {"code": 503}}, ""))) == "upstream_overloaded"
+    )
+    assert heard(b": comment\n\n" + WHOLE + b"\n\n") == heard(WHOLE)
+
+
+@pytest.mark.parametrize("at", range(1, len(WHOLE)))
+def test_a_stream_that_is_cut_has_no_end(at: int) -> None:
+    """Law 10, at every byte but within the last blank line."""
+    assert any(isinstance(it, End) for it in heard(WHOLE[:at])) == (at >= len(WHOLE) - 4)
+
+
+def test_half_a_frame_after_the_end_shows_that_there_is_more() -> None:
+    assert End() not in heard(WHOLE + b"data: {")
+
+
+PARTS: list[Any] = [
+    text("é\u2028"), text("hm", thought=True), text("x", thought=True, thoughtSignature="s"), text("", thoughtSignature="s"), CALL, MORE, {"inlineData": {}}
+]  # fmt: skip
+CHUNKS = st.lists(st.lists(st.sampled_from(PARTS), max_size=3), max_size=4)
+
+
+@given(CHUNKS, st.lists(st.integers(0, 2000), max_size=6), st.sampled_from(["\n\n", "\r\n\r\n"]))
+def test_any_split_of_any_stream_says_the_same(rows: Any, cuts: list[int], end: str) -> None:
+    """Law 2: bytes may be cut anywhere, and the list of the chunks is the same answer."""
+    chunks = [*[chunk(candidate(*row), usageMetadata=USED) for row in rows], LAST]
+    data = b"".join(frame(it, end) for it in chunks)
+    reader = SPEECH.decoder()
+    said = [it for piece in pieces(data, sorted(cuts)) for it in reader.feed(piece)]
+    assert [*said, *reader.end()] == heard(data) == SPEECH.events(json.dumps(chunks).encode())

@@ -1,0 +1,198 @@
+"""Embeddings of Gemini, one and many: byte for byte at home, and said in no dialect abroad."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.core.events import End, Failed, Finish, Opaque, Start, Told
+from gateway.core.facts import Facts
+from gateway.core.loss import Loss
+from gateway.core.problem import ProblemError
+from gateway.core.request import Foreign, Text
+from gateway.core.usage import Usage
+from gateway.dialects import abroad, fields, vectors
+from gateway.dialects.base import Body
+from gateway.dialects.gemini import EMBED
+from gateway.dialects.speech import Telling
+from gateway.dialects.vectors import Wanted
+from tests.dialects.gemini.cases import target
+
+SPEECH = abroad.speech(EMBED)
+ONE, MANY = "models/m:embedContent", "models/m:batchEmbedContents"
+TEXT: Any = {"parts": [{"text": "hi"}]}
+READ: Any = EMBED.read_at
+
+
+def read(value: Any, path: str = ONE) -> Body:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    found: Body = READ(raw, path)
+    return found
+
+
+def many(*asks: Any) -> Body:
+    return read({"requests": list(asks)}, MANY)
+
+
+def test_one_content_is_read() -> None:
+    body = read({"content": TEXT, "task_type": "X"}, "models/tuned/m:embedContent")
+    prompt = body.prompt
+    assert (prompt.model, prompt.user, prompt.chars) == ("tuned/m", "hi", 2)
+    assert prompt.members == {"content", "taskType"}
+
+
+def test_all_contents_of_a_batch_are_read() -> None:
+    image = {"inlineData": {"mimeType": "image/png", "data": ""}}
+    prompt = many({"content": TEXT}, {"content": {"parts": [{"text": "you"}, image]}}).prompt
+    assert (prompt.user, prompt.chars, prompt.images) == ("hi\nyou", 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "param"),
+    [
+        ({}, ONE, "content"),
+        ({"content": "hi"}, ONE, "content"),
+        ({"content": TEXT}, MANY, "requests"),
+        ({"requests": {"content": TEXT}}, MANY, "requests"),
+        ({"requests": [3]}, MANY, "requests"),
+        ({"requests": [{}]}, MANY, "content"),
+        ({"content": TEXT}, "", "model"),
+        ({"content": TEXT}, "models/m:generateContent", None),
+    ],
+)
+def test_what_is_no_request_is_refused_with_its_field(
+    value: Any, path: str, param: str | None
+) -> None:
+    with pytest.raises(ProblemError) as error:
+        read(value, path)
+    assert error.value.problem.param == param
+
+
+def test_one_content_keeps_its_bytes() -> None:
+    body = read(b'{ "content":{"parts":[{"text":"hi"}]}, "x": 1.50 }')
+    written = EMBED.write(body, target("m"))
+    assert written.body is body.raw
+    assert written.tail == "/models/m:embedContent"
+    named = read(b'{ "model" : "models/m", "content":{"parts":[]}, "x": 1.50 }')
+    assert EMBED.write(named, target("m")).body is named.raw
+    other = EMBED.write(named, target("n"))
+    assert other.body == b'{"model":"models/n","content":{"parts":[]},"x":1.50}'
+    assert other.tail == "/models/n:embedContent"
+
+
+def test_a_batch_changes_only_where_it_names_another_model() -> None:
+    raw = (
+        b'{ "requests": [{"model":"models/m", "content": {"parts":[]}, "x": 1.50},'
+        b' { "content": {"parts": [] } }] }'
+    )
+    body = read(raw, MANY)
+    assert EMBED.write(body, target("m")).body is body.raw
+    other = EMBED.write(body, target("models/n"))
+    assert other.tail == "/models/n:batchEmbedContents"
+    assert other.body == (
+        b'{"requests":[{"model":"models/n","content":{"parts":[]},"x":1.50},'
+        b'{ "content": {"parts": [] } }]}'
+    )
+
+
+def test_what_a_target_refuses_is_left_out_of_every_request() -> None:
+    refusing = target("m", facts=Facts(refuses=frozenset({"autoTruncate"})))
+    body = many({"content": TEXT, "auto_truncate": True}, {"content": TEXT, "auto_truncate": True})
+    written = EMBED.write(body, refusing)
+    assert json.loads(written.body) == {"requests": [{"content": TEXT}] * 2}
+    assert written.losses == (Loss("auto_truncate", "dropped", f"{refusing.name} refuses it"),)
+    alone = EMBED.write(read({"content": TEXT, "autoTruncate": True}), refusing)
+    assert json.loads(alone.body) == {"content": TEXT}
+
+
+@pytest.mark.parametrize(
+    ("body", "usage"),
+    [
+        (b'{"embedding": {"values": [1]}}', None),
+        (b'{"embeddings": [], "usageMetadata": {"promptTokenCount": 8}}', 8),
+        (b'{"embeddings": [], "usageMetadata": {}}', None),
+    ],
+)
+def test_usage_is_input_where_it_is_told(body: bytes, usage: int | None) -> None:
+    seen = EMBED.glance(body)
+    assert seen.usage == (None if usage is None else Usage(input=usage, output=0))
+    assert (seen.finish, seen.problem) == ("stop", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"x", "upstream_error"),
+        (b"{}", "upstream_error"),
+        (b'{"embeddings": null}', "upstream_error"),
+        (b'{"error": {"code": 429, "message": "no"}}', "upstream_rate_limited"),
+    ],
+)
+def test_a_200_without_vectors_is_a_problem(body: bytes, kind: str) -> None:
+    problem = EMBED.glance(body).problem
+    assert problem is not None
+    assert problem.kind == kind
+    assert SPEECH.events(body) == [Failed(problem)]
+
+
+def test_a_batch_is_decoded_as_one_request() -> None:
+    lines = {"parts": [{"text": "a"}, {"text": "b"}]}
+    asked = vectors.wanted(
+        SPEECH.decode(
+            many(
+                {"content": TEXT, "outputDimensionality": 2, "taskType": "X"},
+                {"content": lines, "output_dimensionality": 2},
+            )
+        )
+    )
+    assert vectors.texts(asked) == ["hi", "a\nb"]
+    assert (asked.dimensions, asked.single, asked.others) == (2, False, {"taskType": "X"})
+    assert vectors.wanted(SPEECH.decode(read({"content": TEXT}))).single
+
+
+def test_what_openai_cannot_be_asked_is_refused_there() -> None:
+    image = {"inlineData": {"mimeType": "image/png", "data": ""}}
+    pictured = SPEECH.decode(read({"content": {"parts": [{"text": "a"}, image, {}]}}))
+    assert [type(part) for part in pictured.turns[0].parts] == [Text, Foreign, Foreign]
+    sized = SPEECH.decode(many({"content": TEXT, "outputDimensionality": 2}, {"content": TEXT}))
+    for asked in (pictured, sized):
+        assert fields.weigh(asked, "openai-chat")[1]
+
+
+def test_one_text_is_asked_alone_and_several_in_a_batch() -> None:
+    asked = SPEECH.decode(many({"content": TEXT}, {"content": TEXT}))
+    said = SPEECH.encode(asked, target("models/m"))
+    assert said.value == {"requests": [{"model": "models/m", "content": TEXT}] * 2}
+    inner = read({"model": "models/m", **said.value}, "")
+    written = EMBED.write(inner, target("m"))
+    assert json.loads(written.body) == said.value
+    assert written.tail == "/models/m:batchEmbedContents"
+    one = SPEECH.encode(SPEECH.decode(read({"content": TEXT, "outputDimensionality": 2})), target())
+    assert one.value == {"content": TEXT, "outputDimensionality": 2}
+    assert one.names["outputDimensionality"] == "outputDimensionality"
+    assert read({"model": "m", **one.value}, "").prompt.model == "m"
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
+    rows = [{"values": [1.0]}]
+    usage = {"promptTokenCount": 4}
+    value = {"embedding": rows[0]} if single else {"embeddings": rows}
+    events = SPEECH.events(json.dumps({**value, "usageMetadata": usage}).encode())
+    assert events == [
+        Start(),
+        Opaque(kind="embedding", source=[1.0]),
+        Told(Usage(input=4, output=0)),
+        Finish(reason="stop", word="stop"),
+        End(),
+    ]
+    telling = Telling(id="c", created=1, model="m", asked=Wanted(turns=(), single=single))
+    assert json.loads(SPEECH.tell(events, telling)) == {**value, "usageMetadata": usage}
+    bare = [event for event in events if not isinstance(event, Told)]
+    assert json.loads(SPEECH.tell(bare, telling)) == value
+
+
+@pytest.mark.parametrize("row", [3, {}, {"values": "x"}, {"values": [None]}])
+def test_what_is_no_list_of_numbers_fails_abroad(row: Any) -> None:
+    (failed,) = SPEECH.events(json.dumps({"embeddings": [row]}).encode())
+    assert isinstance(failed, Failed)

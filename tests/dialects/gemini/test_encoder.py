@@ -1,0 +1,185 @@
+"""Events as this dialect tells them, streamed and whole alike."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import sse
+from gateway.core.events import (
+    Cited,
+    Declined,
+    End,
+    Event,
+    Failed,
+    Finish,
+    Likely,
+    Opaque,
+    Start,
+    Thinking,
+    ThoughtEnd,
+    Told,
+    ToolEnd,
+    ToolPiece,
+    ToolStart,
+    Words,
+)
+from gateway.core.problem import Problem
+from gateway.core.usage import Usage
+from gateway.dialects.gemini import DIALECT, SPEECH
+from gateway.dialects.gemini.signature import wrap
+from tests.dialects.gemini.cases import STREAM, TELLING, Object, ask, candidate, chunk, heard, text
+
+USED = Usage(input=5, cache_read=1, output=2, reasoning=3)
+ENDED: list[Event] = [Finish("stop"), End()]
+CALL: list[Event] = [ToolStart(0, "c1", "f"), ToolPiece(0, '{"a"'), ToolPiece(0, ":1}"), ToolEnd(0)]
+
+
+def written(events: list[Event], label: str = "ab12") -> bytes:
+    encoder = SPEECH.encoder(msgspec.structs.replace(TELLING, label=label))
+    return b"".join(encoder.write(event) for event in events)
+
+
+def frames(events: list[Event], **more: Any) -> list[Object]:
+    return [json.loads(sse.data(it)) for it in sse.frames(written(events, **more))]
+
+
+def parts(events: list[Event], **more: Any) -> list[Object]:
+    """Parts of all chunks."""
+    rows = [row for it in frames(events, **more) for row in it["candidates"]]
+    return [part for row in rows for part in row.get("content", {}).get("parts", ())]
+
+
+def test_a_stream_of_words() -> None:
+    told = Start(id="r1", model="m-2", created=1, usage=Usage(input=9))
+    assert frames([told, Words("hel"), Told(USED), Words("lo"), *ENDED]) == [
+        {**chunk(candidate(text("hel"))), "modelVersion": "m-2"},
+        {**chunk(candidate(text("lo"))), "modelVersion": "m-2"},
+        {
+            **chunk(candidate(text(""), finish="STOP")),
+            "modelVersion": "m-2",
+            "usageMetadata": {"promptTokenCount": 6, "cachedContentTokenCount": 1, "candidatesTokenCount": 2, "thoughtsTokenCount": 3, "totalTokenCount": 11},
+        },
+    ]  # fmt: skip
+
+
+def test_what_the_provider_does_not_say_the_call_does() -> None:
+    last = frames([Start(), *ENDED])[0]
+    assert (last["responseId"], last["modelVersion"], "usageMetadata" in last) == ("call-1", "m-1", False)  # fmt: skip
+
+
+def test_a_tool_is_told_when_its_arguments_are_complete() -> None:
+    assert written(CALL[:3]) == b""
+    call = {"functionCall": {"id": "c1", "name": "f", "args": {"a": 1}}}
+    assert parts(CALL) == [call]
+    signed: list[Event] = [*CALL[:3], ToolEnd(0, "s")]
+    assert parts(signed) == [{**call, "thoughtSignature": wrap("ab12", "s")}]
+    assert parts(signed, label="") == [call]
+
+
+def test_tools_may_be_interleaved() -> None:
+    mixed: list[Event] = [ToolStart(0, "a", "f"), ToolStart(1, "b", "g"), ToolPiece(1, "{"), ToolPiece(0, ""), ToolPiece(1, "x"), ToolEnd(1), ToolEnd(0)]  # fmt: skip
+    assert [part["functionCall"] for part in parts(mixed)] == [
+        {"id": "b", "name": "g", "args": {"_raw": "{x"}},
+        {"id": "a", "name": "f", "args": {}},
+    ]
+    free: list[Event] = [ToolStart(0, "a", "f", custom=True), ToolPiece(0, "x = 1"), ToolEnd(0)]
+    assert parts(free)[0]["functionCall"]["args"] == {"input": "x = 1"}
+
+
+def test_reasoning_and_its_state() -> None:
+    thought: list[Event] = [Thinking("hm"), ThoughtEnd("s"), ThoughtEnd(), ThoughtEnd("d", redacted=True)]  # fmt: skip
+    assert parts(thought) == [
+        text("hm", thought=True),
+        {"thought": True, "thoughtSignature": wrap("ab12", "s")},
+        {"thought": True, "thoughtSignature": wrap("ab12", "d", redacted=True)},
+    ]
+    assert parts(thought, label="") == [text("hm", thought=True)]
+
+
+def test_reasoning_comes_back_as_it_was() -> None:
+    """What a client keeps of a stream is a request's turn again, with its maker."""
+    events: list[Event] = [Thinking("h"), Thinking("m"), ThoughtEnd("s"), *CALL]
+    for kept in (parts(events), json.loads(SPEECH.tell(events, TELLING))["candidates"][0]["content"]["parts"]):  # fmt: skip
+        turn = SPEECH.decode(ask(contents=[{"role": "model", "parts": kept}])).turns[0]
+        thought, use = turn.parts
+        assert (thought.text, thought.state, thought.maker) == ("hm", "s", "ab12")  # type: ignore[union-attr]  # a thought
+        assert (use.id, use.name, use.arguments) == ("c1", "f", '{"a":1}')  # type: ignore[union-attr]  # a call
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"),
+    [("stop", "STOP"), ("tools", "STOP"), ("pause", "STOP"), ("length", "MAX_TOKENS"), ("filter", "SAFETY"), ("error", "OTHER")],
+)  # fmt: skip
+def test_why_it_ended(reason: Any, word: str) -> None:
+    assert frames([Finish(reason), End()])[0]["candidates"][0]["finishReason"] == word
+
+
+def test_several_choices_end_in_one_chunk() -> None:
+    said: list[Event] = [Words("b", 1), Words("a", 0), Finish("length", choice=1), Finish("stop"), End()]  # fmt: skip
+    last = frames(said)[-1]["candidates"]
+    assert [(row["index"], row["finishReason"]) for row in last] == [(0, "STOP"), (1, "MAX_TOKENS")]
+    whole = json.loads(SPEECH.tell(said, TELLING))["candidates"]
+    assert [row["content"]["parts"] for row in whole] == [[text("a")], [text("b")]]
+
+
+def test_sources_have_places_in_bytes() -> None:
+    said = frames([Words("éab"), Cited("u", "t", 1, 3), Cited(title="x"), Cited("u")])
+    assert said[1]["candidates"][0]["citationMetadata"] == {
+        "citations": [{"startIndex": 2, "endIndex": 4, "uri": "u", "title": "t"}]
+    }
+    assert said[2]["candidates"][0]["citationMetadata"]["citations"] == [{"title": "x"}]
+
+
+def test_log_probabilities() -> None:
+    near = {"token": "a", "logprob": -1.0, "bytes": [97]}
+    said = frames([Likely([{**near, "top_logprobs": [near]}]), Likely([near])])
+    chosen = {"token": "a", "logProbability": -1.0}
+    assert said[0]["candidates"][0]["logprobsResult"] == {
+        "chosenCandidates": [chosen],
+        "topCandidates": [{"candidates": [chosen]}],
+    }
+    assert said[1]["candidates"][0]["logprobsResult"] == {"chosenCandidates": [chosen]}
+
+
+def test_a_token_without_a_probability_has_none() -> None:
+    """Hugging Face's last token is {"token": "", "top_logprobs": [...]}."""
+    [said] = frames([Likely([{"token": ""}])])
+    assert said["candidates"][0]["logprobsResult"] == {"chosenCandidates": [{"token": ""}]}
+
+
+def test_what_has_no_word_here_is_not_told() -> None:
+    problem = Problem(kind="upstream_error", message="m")
+    assert written([Failed(problem), Opaque("x"), Start(), Told(USED), Finish("stop")]) == b""
+    assert parts([Declined("no")]) == [text("no")]
+
+
+TEXTS = st.text(min_size=1)
+BLOCKS: st.SearchStrategy[list[Event]] = st.one_of(
+    st.builds(lambda words: [Words(words)], TEXTS),
+    st.builds(lambda words, state: [Thinking(words), ThoughtEnd(state)], TEXTS, st.none() | TEXTS),
+    st.just([*CALL[:1], ToolPiece(0, '{"a":1}'), *CALL[3:]]),
+)
+
+
+@given(st.lists(BLOCKS, max_size=5))
+def test_streamed_and_whole_say_the_same(blocks: list[list[Event]]) -> None:
+    """Law 2; and a home stream of the same bytes is complete."""
+    events = [Start(id="r1", model="m-1"), *[it for block in blocks for it in block], Told(USED), *ENDED]  # fmt: skip
+    data = written(events)
+    assert DIALECT.fold(data) == SPEECH.tell(events, TELLING)
+    watch = DIALECT.watch(ask(STREAM))
+    assert (watch.feed(data) + watch.end(), watch.complete, watch.finish) == (data, True, "STOP")
+    assert words(heard(data)) == words(SPEECH.events(SPEECH.tell(events, TELLING))) == words(events)
+
+
+def words(events: list[Event]) -> tuple[str, str, int]:
+    """Text, reasoning, and how many tools."""
+    return (
+        "".join(it.text for it in events if isinstance(it, Words)),
+        "".join(it.text for it in events if isinstance(it, Thinking)),
+        sum(isinstance(it, ToolStart) for it in events),
+    )

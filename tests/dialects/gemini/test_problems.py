@@ -1,0 +1,97 @@
+"""Errors both ways: whose fault a provider's is, and what a client is told."""
+
+import json
+from typing import Any, get_args
+
+import pytest
+
+from gateway.core.problem import STATUS, Kind, Problem
+from gateway.dialects.gemini import DIALECT, problems
+
+KINDS: tuple[Kind, ...] = get_args(Kind.__value__)
+
+
+def error(status: str = "INVALID_ARGUMENT", message: str = "m", **more: Any) -> bytes:
+    return json.dumps({"error": {"code": 400, "message": message, "status": status, **more}}).encode()  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_problem_has_a_status(kind: Kind) -> None:
+    said = json.loads(DIALECT.problem(Problem(kind=kind, message="Why.")))["error"]
+    assert said == {"code": STATUS[kind], "message": "Why.", "status": said["status"]}
+    assert said["status"].isupper()
+    assert DIALECT.status(Problem(kind=kind, message="m")) == STATUS[kind]
+
+
+def test_the_field_and_the_time_to_come_back_stand_in_details() -> None:
+    said = json.loads(DIALECT.problem(Problem(kind="rate_limited", message="m", param="f", retry_after=2)))  # fmt: skip
+    field, delay = said["error"]["details"]
+    assert field["fieldViolations"] == [{"field": "f", "description": "m"}]
+    assert delay["retryDelay"] == "2s"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, error(), "upstream_rejected"),
+        (400, error(message="API key not valid. Please pass a valid API key."), "upstream_auth"),
+        (400, error(message="The input token count (9) exceeds the maximum number of tokens allowed (8)."), "upstream_context"),
+        (400, error("FAILED_PRECONDITION", "User location is not supported for the API use."), "upstream_auth"),
+        (403, error("PERMISSION_DENIED"), "upstream_auth"),
+        (404, error("NOT_FOUND"), "upstream_model"),
+        (429, error("RESOURCE_EXHAUSTED", "check your plan and billing details"), "upstream_rate_limited"),
+        (503, error("UNAVAILABLE"), "upstream_overloaded"),
+        (500, b"<html>", "upstream_error"),
+    ],
+)  # fmt: skip
+def test_whose_fault_an_error_is(status: int, body: bytes, kind: str) -> None:
+    assert DIALECT.read_problem(status, body, None).kind == kind
+
+
+def test_a_rejected_request_is_told_in_the_providers_own_words() -> None:
+    for body in (error(), b"[" + error() + b"]"):
+        assert DIALECT.problem(DIALECT.read_problem(400, body, None)) == body
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (error(details=[7, {"@type": "x"}, {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "48.5s"}]), 48.5),
+        (b"[" + error(details=[{"retryDelay": "3s"}]) + b"]", 3.0),
+        (error(details=[{"retryDelay": "soon"}]), None),
+        (error(), None), (b"[]", None), (b"7", None), (b"<", None), (b'{"error":"x"}', None),
+    ],
+)  # fmt: skip
+def test_the_time_to_come_back_stands_in_the_body(body: bytes, seconds: float | None) -> None:
+    assert DIALECT.read_problem(429, body, None).retry_after == seconds
+    assert DIALECT.read_problem(429, body, 1.0).retry_after == 1.0
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{\n "error": {"code": 400}}', {"code": 400}),
+        (b'[{"error":{"code":400}}]', {"code": 400}),
+        (b'{"x":1,"error":{"code":400}}', {"code": 400}),
+        (b'{"message":"m"}', {"message": "m"}),
+        (b'["m"]', "m"),
+    ],
+)
+def test_a_frame_begins_with_the_error_and_has_one_line(body: bytes, said: Any) -> None:
+    """google-genai raises only where `error` is the first member."""
+    frame = DIALECT.problem_frame(Problem(kind="upstream_rejected", message="m", body=body))
+    assert frame.startswith(b'data: {"error":')
+    assert frame.count(b"\n") == 2
+    assert json.loads(frame[6:]) == {"error": said}
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"code": 503}, "upstream_overloaded"), ({"code": 429, "status": "X"}, "upstream_rate_limited"), ({"status": "UNAVAILABLE"}, "upstream_overloaded"),
+        ({"status": "NEW"}, "upstream_error"), ({"code": 200, "status": 7}, "upstream_error"), ("words", "upstream_error"), ({"status": "INVALID_ARGUMENT"}, "upstream_rejected"),
+    ],
+)  # fmt: skip
+def test_an_error_in_an_answer_says_what_it_stands_for(said: Any, kind: str) -> None:
+    body = json.dumps({"error": said}).encode()
+    assert problems.found(said, body).kind == kind

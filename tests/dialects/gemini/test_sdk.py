@@ -1,0 +1,176 @@
+"""What this dialect writes, as google-genai decodes it: streams, whole answers, errors, replays."""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from gateway.core.events import (
+    End,
+    Event,
+    Finish,
+    Start,
+    Thinking,
+    ThoughtEnd,
+    Told,
+    ToolEnd,
+    ToolPiece,
+    ToolStart,
+    Words,
+)
+from gateway.core.problem import Problem
+from gateway.core.usage import Usage
+from gateway.dialects.base import Body
+from gateway.dialects.gemini import COUNT_TOKENS, DIALECT, SPEECH
+from tests.dialects.gemini.cases import TELLING, read
+
+genai: Any = pytest.importorskip("google.genai", reason="no google-genai: make install")
+
+EVENTS: list[Event] = [
+    Start(id="r1", model="m-1"), Thinking("hm"), ThoughtEnd("sig"), Words("Hé"), Words("llo"),
+    ToolStart(0, "c1", "f"), ToolPiece(0, '{"a":'), ToolPiece(0, "1}"), ToolEnd(0),
+    Told(Usage(input=5, cache_read=1, output=2, reasoning=3)), Finish("tools"), End(),
+]  # fmt: skip
+
+
+type Answer = Callable[[httpx2.Request], httpx2.Response]
+type Make = Callable[[Answer], Any]
+
+
+@pytest.fixture
+def client() -> Iterator[Make]:
+    """The official client over a transport that calls a function; closed when the test is over."""
+    with contextlib.ExitStack() as stack:
+
+        def make(answer: Answer) -> Any:
+            options = {
+                "client_args": {"transport": httpx2.MockTransport(answer)},
+                "base_url": "http://x.test",
+            }
+            return stack.enter_context(
+                genai.Client(api_key="k", vertexai=False, http_options=options)
+            )
+
+        yield make
+
+
+def gives(data: bytes, status: int = 200) -> Answer:
+    return lambda _: httpx2.Response(status, content=data)
+
+
+def path(request: httpx2.Request) -> str:
+    """The variable part."""
+    return re.sub("^/v1(beta)?/", "", request.url.path)
+
+
+def written(events: list[Event]) -> bytes:
+    encoder = SPEECH.encoder(TELLING)
+    return b"".join(encoder.write(event) for event in events)
+
+
+def summary(chunks: list[Any]) -> tuple[Any, ...]:
+    """Text, reasoning, calls, the last reason and the last usage."""
+    parts = [part for it in chunks for part in it.candidates[0].content.parts]
+    used = chunks[-1].usage_metadata
+    return (
+        "".join(it.text or "" for it in parts if not it.thought),
+        "".join(it.text or "" for it in parts if it.thought),
+        [(it.function_call.id, it.function_call.name, it.function_call.args) for it in parts if it.function_call],
+        chunks[-1].candidates[0].finish_reason.value,
+        (used.prompt_token_count, used.cached_content_token_count, used.candidates_token_count, used.thoughts_token_count, used.total_token_count),
+    )  # fmt: skip
+
+
+SAID = ("Héllo", "hm", [("c1", "f", {"a": 1})], "STOP", (6, 1, 2, 3, 11))
+
+
+def test_a_stream_is_decoded(client: Make) -> None:
+    chunks = list(client(gives(written(EVENTS))).models.generate_content_stream(model="m", contents="hi"))  # fmt: skip
+    assert summary(chunks) == SAID
+    assert (chunks[-1].response_id, chunks[-1].model_version) == ("r1", "m-1")
+
+
+def test_a_whole_answer_is_decoded(client: Make) -> None:
+    whole = SPEECH.tell(EVENTS, TELLING)
+    answer = client(gives(whole)).models.generate_content(model="m", contents="hi")  # fmt: skip
+    assert summary([answer]) == SAID
+    again = list(client(gives(DIALECT.unfold(whole, True))).models.generate_content_stream(model="m", contents="hi"))  # fmt: skip
+    assert summary(again) == SAID
+
+
+def test_an_error_in_a_stream_is_raised(client: Make) -> None:
+    frame = DIALECT.problem_frame(Problem(kind="upstream_truncated", message="It broke."))
+    found = client(gives(written(EVENTS[:5]) + frame)).models.generate_content_stream(model="m", contents="hi")  # fmt: skip
+    with pytest.raises(genai.errors.ServerError, match=r"It broke\."):
+        list(found)
+
+
+def test_a_refused_request_is_raised(client: Make) -> None:
+    body = DIALECT.problem(Problem(kind="invalid_request", message="No.", param="contents"))
+    with pytest.raises(genai.errors.ClientError, match=r"INVALID_ARGUMENT.*No\."):
+        client(gives(body, 400)).models.generate_content(model="m", contents="hi")  # fmt: skip
+
+
+def test_a_chat_sends_reasoning_and_calls_back_to_be_known_again(client: Make) -> None:
+    """Streamed or not: the SDK's own history holds the label in its slot."""
+    bodies: list[Body] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked = path(request)
+        bodies.append(read(request.content, asked))
+        if asked.endswith("streamGenerateContent"):
+            return httpx2.Response(200, content=written(EVENTS))
+        return httpx2.Response(200, content=SPEECH.tell(EVENTS, TELLING))
+
+    for ask in ("send_message", "send_message_stream"):
+        chat = client(answer).chats.create(model="openai/auto")
+        list(getattr(chat, ask)("hi"))
+        list(getattr(chat, ask)(genai.types.Part.from_function_response(name="f", response={"output": "x"})))  # fmt: skip
+        request = SPEECH.decode(bodies[-1])
+        kinds = [type(part).__name__ for turn in request.turns for part in turn.parts]
+        assert kinds == ["Text", "Thought", *["Text"] * (len(kinds) - 4), "ToolUse", "ToolResult"]
+        turns = [part for turn in request.turns for part in turn.parts]
+        thought, use, result = turns[1], turns[-2], turns[-1]
+        assert (thought.text, thought.state, thought.maker) == ("hm", "sig", "ab12")  # type: ignore[union-attr]  # a thought
+        assert (use.id, result.id, result.name) == ("c1", "c1", "f")  # type: ignore[union-attr]  # a call and its result
+        assert bodies[-1].prompt.model == "openai/auto"
+
+
+def test_a_request_of_the_sdk_is_read(client: Make) -> None:
+    bodies: list[Body] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked = path(request)
+        if asked.endswith(":countTokens"):
+            counting: Any = COUNT_TOKENS.read
+            bodies.append(counting(request.content, asked))
+            return httpx2.Response(200, content=b'{"totalTokens": 3}')
+        bodies.append(read(request.content, asked))
+        return httpx2.Response(200, content=SPEECH.tell(EVENTS, TELLING))
+
+    types = genai.types
+    declared = types.FunctionDeclaration(name="f", parameters={"type": "OBJECT", "properties": {"a": {"type": "STRING"}}})  # fmt: skip
+    config = types.GenerateContentConfig(
+        system_instruction="be kind", max_output_tokens=9, temperature=0.5, stop_sequences=["x"], response_mime_type="application/json",
+        response_schema={"type": "OBJECT", "nullable": True}, thinking_config=types.ThinkingConfig(thinking_level="LOW", include_thoughts=True),
+        tools=[types.Tool(function_declarations=[declared])], automatic_function_calling={"disable": True},
+        tool_config={"function_calling_config": {"mode": "ANY", "allowed_function_names": ["f"]}},
+    )  # fmt: skip
+    image = types.Part.from_bytes(data=b"\xff\xfe", mime_type="image/png")
+    client(answer).models.generate_content(model="m", contents=["hi", image], config=config)
+    request = SPEECH.decode(bodies[0])
+    assert [turn.role for turn in request.turns] == ["system", "user"]
+    assert request.tools[0].parameters == {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+    }
+    assert (request.max_output, request.temperature, request.stop) == (9, 0.5, ("x",))
+    assert (request.effort, request.thoughts_shown, request.others) == ("low", True, {})
+    assert request.form is not None
+    assert request.form.schema == {"type": ["object", "null"]}
+    assert request.turns[1].parts[1].data == "//4="  # type: ignore[union-attr]  # an image
+    counted = client(answer).models.count_tokens(model="m", contents="hi")
+    assert (counted.total_tokens, bodies[1].prompt.user) == (3, "hi")

@@ -1,0 +1,167 @@
+"""Streams at home: the same bytes out, nothing before there is content, and no end that was not one."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.usage import Usage
+from gateway.dialects import held
+from gateway.dialects.base import Watch
+from gateway.dialects.gemini import DIALECT
+from tests.dialects.cases import TEXT, pieces
+from tests.dialects.gemini.cases import (
+    HELLO,
+    LAST,
+    STREAM,
+    USED,
+    WHOLE,
+    ask,
+    candidate,
+    chunk,
+    frame,
+    stream,
+    text,
+)
+
+EMPTY = chunk(candidate(text("")))
+BLOCKED = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 5, "totalTokenCount": 5}}  # fmt: skip
+ERROR = {"error": {"code": 503, "message": "m", "status": "UNAVAILABLE"}}
+
+
+def run(data: bytes, *cuts: int, n: int = 1) -> tuple[bytes, Watch]:
+    watch = DIALECT.watch(ask(STREAM, generationConfig={"candidateCount": n}))
+    out = [watch.feed(piece) for piece in pieces(data, cuts)]
+    return b"".join([*out, watch.end()]), watch
+
+
+def facts(watch: Watch) -> tuple[object, ...]:
+    kind = watch.problem.kind if watch.problem is not None else None
+    return watch.committed, watch.complete, watch.usage, watch.served, watch.finish, kind
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        HELLO, chunk(candidate(text("hm", thought=True))), chunk(candidate({"functionCall": {"name": "f"}})), chunk(candidate({"inlineData": {"data": "a"}})),
+        chunk(candidate(text("", thoughtSignature="s"))), chunk(candidate(finish="STOP")), BLOCKED,
+    ],
+)  # fmt: skip
+def test_the_first_content_commits_and_lets_go_what_was_held(first: Any) -> None:
+    watch = DIALECT.watch(ask(STREAM))
+    assert watch.feed(frame(EMPTY)) == b""
+    assert not watch.committed
+    assert watch.feed(frame(first)) == frame(EMPTY) + frame(first)
+    assert watch.committed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\r\n", b": comment\n\n", frame(chunk()), frame(chunk(candidate())), frame(chunk(candidate(text("", thought=True)))),
+        frame({"candidates": [7]}), frame({"candidates": [{"content": 7}]}), frame({"modelVersion": 7, "usageMetadata": 7}), b'data: {"candidates": [{"content',
+    ],
+)  # fmt: skip
+def test_nothing_goes_on_before_there_is_content(data: bytes) -> None:
+    watch = DIALECT.watch(ask(STREAM))
+    assert watch.feed(data) == b""
+    assert (watch.committed, watch.complete) == (False, False)
+
+
+def test_a_whole_stream_passes_as_it_came() -> None:
+    out, watch = run(WHOLE)
+    assert out == WHOLE
+    assert facts(watch) == (True, True, Usage(input=5, output=2), "m-1", "STOP", None)
+
+
+@given(st.lists(st.integers(0, len(WHOLE)), max_size=8))
+def test_it_does_not_matter_where_reads_end(cuts: list[int]) -> None:
+    out, watch = run(WHOLE, *sorted(cuts))
+    assert (out, facts(watch)) == (WHOLE, facts(run(WHOLE)[1]))
+
+
+@given(TEXT)
+def test_words_pass_unseen(words: str) -> None:
+    data = stream(HELLO, chunk(candidate(text(words))), LAST)
+    out, watch = run(data)
+    assert (out, watch.complete) == (data, True)
+
+
+def test_what_tells_nothing_is_not_looked_into() -> None:
+    odd = b'data: {"not json\r\n\r\n'
+    out, watch = run(stream(HELLO) + odd + stream(LAST))
+    assert odd in out
+    assert watch.complete
+
+
+@pytest.mark.parametrize("at", range(1, len(WHOLE)))
+def test_a_stream_that_is_cut_is_never_complete(at: int) -> None:
+    """Law 10, at every byte but within the last blank line."""
+    _, watch = run(WHOLE[:at])
+    assert watch.complete == (at >= len(WHOLE) - 4)
+
+
+def test_half_a_frame_after_the_end_shows_that_there_is_more() -> None:
+    out, watch = run(WHOLE + b'data: {"candidates"')
+    assert (out, watch.complete) == (WHOLE, False)
+
+
+def test_a_finish_that_more_content_follows_was_none() -> None:
+    """Recorded of Gemini: STOP in the middle of a stream, and again at its end."""
+    middle = chunk(candidate(text("a"), finish="STOP"))
+    more = chunk(candidate(text("b")))
+    assert not run(stream(middle, more))[1].complete
+    assert run(stream(middle, more, LAST))[1].complete
+    used = chunk(candidate(), usageMetadata=USED)
+    assert run(stream(middle, used))[1].usage == Usage(input=5, output=2)
+    assert run(stream(middle, used))[1].complete
+
+
+def test_every_candidate_must_end() -> None:
+    one = chunk(candidate(text("a"), finish="STOP"), candidate(text("b"), index=1))
+    two = chunk(candidate(text("c"), finish="MAX_TOKENS", index=1))
+    assert not run(stream(one), n=2)[1].complete
+    assert not run(stream(one))[1].complete
+    assert run(stream(one, two), n=2)[1].complete
+
+
+def test_a_prompt_that_was_refused_is_an_answer() -> None:
+    out, watch = run(stream(BLOCKED))
+    assert out == stream(BLOCKED)
+    assert facts(watch) == (True, True, Usage(input=5, output=0), None, "SAFETY", None)
+
+
+def test_an_error_before_content_stays_here() -> None:
+    out, watch = run(stream(EMPTY, ERROR))
+    assert (out, watch.problem is not None, watch.complete) == (b"", True, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "passed"),
+    [(ERROR, True), ([ERROR], False), ({"responseId": "r", **ERROR}, False)],
+)
+def test_an_error_after_content_goes_on_where_an_sdk_sees_it(said: Any, passed: bool) -> None:
+    out, watch = run(stream(HELLO) + frame(said) + stream(LAST))
+    assert out == stream(HELLO) + (frame(said) if passed else b"")
+    assert watch.problem is not None
+    assert (watch.problem.kind, watch.complete) == ("upstream_overloaded", False)
+
+
+@pytest.mark.parametrize(
+    "data", [b"data: [DONE]\n\n", b'data: "usageMetadata"\n\n', b"data: []\n\n"]
+)
+def test_what_is_no_chunk_is_a_problem(data: bytes) -> None:
+    out, watch = run(data)
+    assert (out, facts(watch)[-1]) == (b"", "upstream_error")
+
+
+def test_a_frame_without_an_end_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held, "MOST_FRAME", 10)
+    assert run(b"data: {" + b"a" * 20)[1].problem is not None
+
+
+def test_a_last_frame_without_a_blank_line_counts() -> None:
+    data = stream(HELLO) + frame(LAST, "")
+    out, watch = run(data)
+    assert (out, watch.complete) == (data, True)

@@ -1,0 +1,37 @@
+"""What the official SDK makes of bytes that a gateway would send it."""
+
+from typing import Any
+
+import httpx2
+import openai
+
+type Object = dict[str, Any]
+
+
+def _client(body: bytes, kind: str) -> openai.OpenAI:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content=body, headers={"content-type": kind})
+
+    transport = httpx2.Client(transport=httpx2.MockTransport(answer))
+    return openai.OpenAI(
+        api_key="k", base_url="https://here.test", http_client=transport, max_retries=0
+    )
+
+
+def streamed(body: bytes) -> Object:
+    """The completion that `chat.completions.stream` puts together, without nulls."""
+    client = _client(body, "text/event-stream")
+    with client.chat.completions.stream(
+        model="m", messages=[{"role": "user", "content": "hi"}]
+    ) as stream:
+        found: Object = stream.get_final_completion().to_dict(exclude_none=True)
+    return found
+
+
+def whole(body: bytes) -> Object:
+    """The completion that `chat.completions.create` reads, without nulls."""
+    client = _client(body, "application/json")
+    found: Object = client.chat.completions.create(
+        model="m", messages=[{"role": "user", "content": "hi"}]
+    ).to_dict(exclude_none=True)
+    return found

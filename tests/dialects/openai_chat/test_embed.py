@@ -1,0 +1,184 @@
+"""Embeddings in OpenAI's shape: byte for byte at home, and said in no dialect abroad."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.core.events import End, Failed, Finish, Opaque, Start, Told
+from gateway.core.facts import Facts
+from gateway.core.loss import Loss
+from gateway.core.problem import ProblemError
+from gateway.core.request import Foreign, Request, Text
+from gateway.core.usage import Usage
+from gateway.dialects import abroad, vectors
+from gateway.dialects.openai_chat import EMBEDDINGS
+from gateway.dialects.speech import Telling
+from gateway.dialects.vectors import Wanted
+from tests.dialects.cases import target
+
+SPEECH = abroad.speech(EMBEDDINGS)
+TELLING = Telling(id="c", created=1, model="m")
+
+
+def raw(**members: Any) -> bytes:
+    return json.dumps({"model": "m", "input": "hi", **members}).encode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "chars", "user"),
+    [
+        ("one", 3, "one"),
+        (["one", "fünf"], 7, "one\nfünf"),
+        ([1, 2, 3], 12, ""),
+        ([[1, 2], [3]], 12, ""),
+        ([], 0, ""),
+        ([{"text": "x"}], 0, ""),
+    ],
+)
+def test_every_form_of_input_is_read(asked: Any, chars: int, user: str) -> None:
+    prompt = EMBEDDINGS.read(raw(input=asked, stream=True)).prompt
+    assert (prompt.chars, prompt.user, prompt.stream) == (chars, user, False)
+    assert prompt.members == {"model", "input", "stream"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b'{"input": "hi"}', "model"),
+        (b'{"model": "", "input": "hi"}', "model"),
+        (b'{"model": "m"}', "input"),
+        (b'{"model": "m", "input": 3}', "input"),
+        (b"[]", None),
+        (b"{", None),
+    ],
+)
+def test_what_is_no_request_is_refused_with_its_field(body: bytes, param: str | None) -> None:
+    with pytest.raises(ProblemError) as error:
+        EMBEDDINGS.read(body)
+    assert error.value.problem.param == param
+
+
+def test_only_the_model_and_what_is_refused_change() -> None:
+    body = EMBEDDINGS.read(b'{ "input":[1.50] , "model": "m", "user" :"u", "dimensions":  2 }')
+    assert EMBEDDINGS.write(body, target("m")).body is body.raw
+    other = EMBEDDINGS.write(
+        body, target("n", facts=Facts(refuses=frozenset({"user"})), provider_refuses=frozenset())
+    )
+    assert other.body == b'{"input":[1.50],"model":"n","dimensions":2}'
+    assert other.losses == (Loss("user", "dropped", "here/n refuses it"),)
+    assert EMBEDDINGS.unfit(body.prompt, target()) == ""
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ('{"prompt_tokens": 8, "total_tokens": 8, "completion_tokens": 0}', 8),
+        ('{"total_tokens": 3}', 3),
+        ('{"prompt_tokens": 0, "total_tokens": 3}', 0),
+        ("{}", None),
+        ("null", None),
+        ('{"prompt_tokens": -1}', None),
+    ],
+)
+def test_usage_is_input_alone(usage: str, expected: int | None) -> None:
+    seen = EMBEDDINGS.glance(f'{{"data": [{{}}], "usage": {usage}, "model": "s"}}'.encode())
+    assert seen.usage == (None if expected is None else Usage(input=expected, output=0))
+    assert (seen.served, seen.finish, seen.problem) == ("s", "stop", None)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>", "upstream_error"),
+        (b"[]", "upstream_error"),
+        (b"{}", "upstream_error"),
+        (b'{"data": null}', "upstream_error"),
+        (b'{"error": {"message": "no", "code": 429}}', "upstream_rate_limited"),
+        (b'{"error": {"message": "no", "type": "invalid_request_error"}}', "upstream_rejected"),
+    ],
+)
+def test_a_200_without_vectors_is_a_problem(body: bytes, kind: str) -> None:
+    problem = EMBEDDINGS.glance(body).problem
+    assert problem is not None
+    assert problem.kind == kind
+    assert SPEECH.events(body) == [Failed(problem)]
+
+
+def test_a_model_that_is_no_word_is_not_repeated() -> None:
+    assert EMBEDDINGS.glance(b'{"data": [], "model": 3}').served is None
+
+
+def test_a_request_is_decoded_with_the_clients_own_words() -> None:
+    asked = vectors.wanted(
+        SPEECH.decode(
+            EMBEDDINGS.read(
+                raw(
+                    input=["a", [1], {"image": "x"}],
+                    dimensions=2,
+                    encoding_format="base64",
+                    user="u",
+                    input_type="query",
+                    output_dtype=None,
+                )
+            )
+        )
+    )
+    parts = [part for turn in asked.turns for part in turn.parts]
+    assert parts == [
+        Text(text="a", source="a"),
+        Foreign(kind="tokens", source=[1]),
+        Foreign(kind="object", source={"image": "x"}),
+    ]
+    assert (asked.dimensions, asked.packed, asked.user) == (2, True, "u")
+    assert asked.others == {"input_type": "query"}
+    bare = vectors.wanted(SPEECH.decode(EMBEDDINGS.read(raw(dimensions="2", user=3))))
+    assert (bare.dimensions, bare.packed, bare.user) == (None, False, None)
+
+
+def test_a_request_of_another_dialect_asks_for_numbers() -> None:
+    asked = vectors.wanted(SPEECH.decode(EMBEDDINGS.read(raw(input=["a", "b"], dimensions=2))))
+    said = SPEECH.encode(asked, target())
+    assert said.value == {"input": ["a", "b"], "dimensions": 2}
+    assert said.names == {"input": "input", "dimensions": "dimensions"}
+    bare = SPEECH.encode(vectors.wanted(SPEECH.decode(EMBEDDINGS.read(raw()))), target())
+    assert bare.value == {"input": ["hi"]}
+    with pytest.raises(TypeError):
+        SPEECH.encode(Request(turns=()), target())
+
+
+def test_vectors_come_in_the_order_of_their_index() -> None:
+    rows = [{"index": 1, "embedding": [1.0]}, {"index": 0, "embedding": [2.0]}]
+    body = json.dumps({"data": rows, "model": "s", "usage": {"prompt_tokens": 4}}).encode()
+    assert SPEECH.events(body) == [
+        Start(model="s"),
+        Opaque(kind="embedding", source=[2.0]),
+        Opaque(kind="embedding", source=[1.0]),
+        Told(Usage(input=4, output=0)),
+        Finish(reason="stop", word="stop"),
+        End(),
+    ]
+
+
+@pytest.mark.parametrize("row", ["3", '{"embedding": "AAAA"}', '{"embedding": ["x"]}', '{"embedding": [1e300]}', "{}"])  # fmt: skip
+def test_what_is_no_list_of_numbers_fails_abroad(row: str) -> None:
+    (failed,) = SPEECH.events(f'{{"data": [{row}]}}'.encode())
+    assert isinstance(failed, Failed)
+    assert failed.problem.kind == "upstream_error"
+
+
+@pytest.mark.parametrize(
+    ("packed", "said"), [(False, [1.0, -2.5]), (True, "AACAPwAAIMA=")], ids=["float", "base64"]
+)
+def test_an_answer_is_told_as_the_client_wants_it(packed: bool, said: Any) -> None:
+    asked = Wanted(turns=(), packed=packed)
+    telling = Telling(id="c", created=1, model="m", asked=asked)
+    told = SPEECH.tell(vectors.answer([[1.0, -2.5]], Usage(input=4, output=0), None), telling)
+    assert json.loads(told) == {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": said}],
+        "model": "m",
+        "usage": {"prompt_tokens": 4, "total_tokens": 4},
+    }
+    unknown = json.loads(SPEECH.tell(vectors.answer([[1.0]], None, "s"), telling))
+    assert (unknown["usage"], unknown["model"]) == (None, "s")

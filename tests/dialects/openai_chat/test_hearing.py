@@ -1,0 +1,442 @@
+"""Answers as events: what hosts really send, whole and in pieces."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.events import (
+    Cited,
+    Declined,
+    End,
+    Event,
+    Failed,
+    Finish,
+    Likely,
+    Opaque,
+    Start,
+    Thinking,
+    ThoughtEnd,
+    Told,
+    ToolEnd,
+    ToolPiece,
+    ToolStart,
+    Words,
+)  # fmt: skip
+from gateway.core.usage import Usage
+from gateway.dialects import held
+from gateway.dialects.openai_chat.speech import SPEECH
+from tests.dialects.cases import TEXT, Object, chunk, pieces, sse, told
+
+START = Start(id="c1", model="m-1", created=1)
+
+
+def run(data: bytes, *cuts: int) -> list[Event]:
+    decoder = SPEECH.decoder()
+    found = [event for part in pieces(data, cuts) for event in decoder.feed(part)]
+    return [*found, *decoder.end()]
+
+
+def stream(*deltas: Object, finish: str = "stop") -> list[Event]:
+    """The events of deltas, without their start and end."""
+    first, *found, last = run(sse(*[chunk(delta) for delta in deltas], chunk(finish=finish)))
+    assert (first, last) == (START, End())
+    return found
+
+
+def whole(message: Any, finish: str | None = "stop", **more: Any) -> list[Event]:
+    """The events of a message, without their start and end."""
+    choice = {"index": 0, "message": message, "finish_reason": finish, **more}
+    value = {"id": "c1", "created": 1, "model": "m-1", "choices": [choice]}
+    first, *found, last = SPEECH.events(json.dumps(value).encode())
+    assert (first, last) == (START, End())
+    return found
+
+
+def call(id: Any = None, name: Any = None, arguments: Any = None, **more: Any) -> Object:
+    """One piece of a call, with what is given."""
+    function = {"name": name, "arguments": arguments}
+    said = {key: value for key, value in function.items() if value is not None}
+    return {**({} if id is None else {"id": id}), "function": said, **more}
+
+
+def calls(*chunks: list[Any]) -> list[tuple[str, str, str]]:
+    """The calls of a stream: id, name and arguments."""
+    found: dict[int, tuple[str, str, str]] = {}
+    for event in stream(*[{"tool_calls": listed} for listed in chunks]):
+        if isinstance(event, ToolStart):
+            found[event.index] = (event.id, event.name, "")
+        elif isinstance(event, ToolPiece):
+            id, name, text = found[event.index]
+            found[event.index] = (id, name, text + event.text)
+    return list(found.values())
+
+
+def test_a_stream_of_openai_s() -> None:
+    """Role, text, finish, usage, [DONE]: the end is told at the end."""
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    data = sse(
+        chunk({"role": "assistant", "content": ""}),
+        chunk({"content": "h"}),
+        chunk({"content": "i"}),
+        chunk(finish="stop"),
+        told(usage),
+    )
+    assert run(data) == [
+        START, Words("h"), Words("i"), Told(Usage(input=5, output=2)), Finish("stop", "stop"), End(),
+    ]  # fmt: skip
+
+
+def test_the_start_waits_for_a_choice() -> None:
+    """Azure's first chunk has prompt filters, and neither id nor model."""
+    first = {"id": "", "model": "", "created": 0, "choices": [], "prompt_filter_results": [{}]}
+    assert run(sse(first, chunk({"content": "a"})))[:2] == [START, Words("a")]
+    nameless = {"choices": [{"delta": {"content": "a"}}]}
+    assert run(sse({"model": "m-1", "choices": []}, nameless))[0] == Start(model="m-1")
+    assert run(sse(nameless))[0] == Start()
+
+
+def test_usage_is_told_when_it_changes() -> None:
+    """Hosts like vLLM count in every chunk; one who repeats the same says nothing new."""
+    counts = [{"prompt_tokens": 1, "completion_tokens": n, "total_tokens": 1 + n} for n in (1, 1, 2)]  # fmt: skip
+    data = sse(*[chunk({"content": "a"}, usage=usage) for usage in counts], chunk(finish="stop"))
+    assert [event.usage.output for event in run(data) if isinstance(event, Told)] == [1, 2]
+    early = sse(told(counts[0]), chunk({"content": "a"}, finish="stop"))
+    assert run(early)[:2] == [START, Told(Usage(input=1, output=1))]
+
+
+@pytest.mark.parametrize("member", ["reasoning_content", "reasoning", "reasoning_text"])
+def test_reasoning_is_told_once_and_ends_before_the_text(member: str) -> None:
+    """Its state is the name of its place, which is where its host wants it back."""
+    expected = [
+        Thinking("h"), Thinking("m"), ThoughtEnd(member), Words("a"), Finish("stop", "stop"),
+    ]  # fmt: skip
+    assert stream({member: "h", "content": ""}, {member: "m"}, {"content": "a"}) == expected
+    both = {member: "hm", "reasoning_text": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}  # fmt: skip
+    found = whole({"content": "a", **both})
+    assert found[0] == Thinking("hm")
+    assert found[2:] == expected[3:]
+
+
+def test_reasoning_ends_with_whatever_comes_next() -> None:
+    """A refusal, a call, other content, the end."""
+    for delta, kind in (
+        ({"refusal": "no"}, Declined), ({"tool_calls": [call("c", "f", "{}")]}, ToolStart), ({"images": [{}]}, Opaque), ({}, Finish),
+    ):  # fmt: skip
+        found = stream({"reasoning": "hm"}, delta)
+        assert found[:2] == [Thinking("hm"), ThoughtEnd("reasoning")]
+        assert isinstance(found[2], kind)
+
+
+def test_sealed_blocks_are_the_state_of_their_reasoning() -> None:
+    """OpenRouter wants them back as they are: pieces of one block are put together."""
+    text = {"type": "reasoning.text", "index": 0, "format": "f"}
+    found = stream(
+        {"reasoning": "h", "reasoning_details": [{**text, "text": "h"}]},
+        {"reasoning": "m", "reasoning_details": [{**text, "text": "m", "signature": None}, 7]},
+        {"reasoning_details": [{**text, "signature": "sig"}]},
+        {"content": "a"},
+        {"reasoning_details": [{"type": "reasoning.encrypted", "index": 1, "data": "d"}]},
+    )
+    joined = {**text, "text": "hm", "signature": "sig"}
+    late = {"type": "reasoning.encrypted", "index": 1, "data": "d"}
+    assert found == [
+        Thinking("h"), Thinking("m"), ThoughtEnd(json.dumps([joined], separators=(",", ":"))), Words("a"),
+        ThoughtEnd(json.dumps([late], separators=(",", ":")), redacted=True), Finish("stop", "stop"),
+    ]  # fmt: skip
+
+
+def test_blocks_of_another_index_are_others() -> None:
+    """Signatures belong to one block each."""
+    blocks = [{"type": "reasoning.text", "index": at, "signature": "s"} for at in range(2)]
+    found = stream(*[{"reasoning_details": [block]} for block in blocks])
+    assert isinstance(found[0], ThoughtEnd)
+    assert json.loads(found[0].state or "") == blocks
+
+
+def test_blocks_alone_are_read_too() -> None:
+    """Texts and summaries; blocks of another index, or of none, are others."""
+    listed = [{"type": "reasoning.summary", "summary": "a"}, {"type": "reasoning.text", "text": "b"}, {"text": 7}, 7]  # fmt: skip
+    assert stream({"reasoning_details": listed})[:2] == [Thinking("ab"), ThoughtEnd("reasoning")]
+    unread = stream({"reasoning_details": [{"type": "x"}]}, {"content": "a"})
+    assert unread == [Words("a"), Finish("stop", "stop")]
+
+
+def test_content_in_parts() -> None:
+    """Mistral's thinking and text; what is neither is kept as it is."""
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "thinking", "thinking": []},
+        {"type": "text", "text": "a"}, {"type": "text", "text": ""}, {"type": "reference", "reference_ids": [1]}, 7,
+    ]  # fmt: skip
+    expected = [
+        Thinking("hm"), ThoughtEnd("content"), Words("a"), Opaque("reference", parts[4]), Finish("stop", "stop"),
+    ]  # fmt: skip
+    assert stream({"content": parts}) == whole({"content": parts}) == expected
+
+
+def test_content_that_is_an_object_is_its_json() -> None:
+    """Cloudflare's JSON mode; any other kind of value says nothing."""
+    assert whole({"content": {"a": 1}})[0] == Words('{"a":1}')
+    assert whole({"content": 7}, None) == [Finish("error")]
+
+
+def test_calls_as_openai_cuts_them() -> None:
+    """By index, mixed; each is told as soon as its arguments begin, and none ends before the end."""
+    first, second = call("c1", "f", "", index=0), call("c2", "g", "", index=1)
+    found = stream(
+        {"tool_calls": [first]},
+        {"tool_calls": [second]},
+        {"tool_calls": [call(None, None, "{", index=1), call(None, None, "[", index=0)]},
+        {"tool_calls": [call(None, None, "}", index=1)]},
+        finish="tool_calls",
+    )
+    assert found == [
+        ToolStart(0, "c1", "f"), ToolStart(1, "c2", "g"), ToolPiece(1, "{"), ToolPiece(0, "["), ToolPiece(1, "}"),
+        ToolEnd(0), ToolEnd(1), Finish("tools", "tool_calls"),
+    ]  # fmt: skip
+
+
+HOSTS: list[tuple[str, list[list[Any]], list[tuple[str, str, str]]]] = [
+    ("a whole call at once, without index", [[call("a", "f", "{}")]], [("a", "f", "{}")]),
+    ("two at once", [[call("a", "f", "{}"), call("b", "f", "[]")]], [("a", "f", "{}"), ("b", "f", "[]")]),
+    ("no index, pieces", [[call("a", "f", "")], [call(None, None, "{")], [call(None, None, "}")]], [("a", "f", "{}")]),
+    ("index always 0", [[call("a", "f", "{}", index=0)], [call("b", "g", "{}", index=0)]], [("a", "f", "{}"), ("b", "g", "{}")]),
+    ("id repeated", [[call("a", "f", "{", index=0)], [call("a", "f", "}", index=0)]], [("a", "f", "{}")]),
+    ("empty id and name repeated", [[call("a", "f", "{", index=0)], [call("", "", "}", index=0)]], [("a", "f", "{}")]),
+    ("name repeated", [[call("a", "f", "", index=0)], [call(None, "f", "{}", index=0)]], [("a", "f", "{}")]),
+    ("name in pieces", [[call("a", "get_", index=0)], [call(None, "it", index=0)], [call(None, None, "{}", index=0)]], [("a", "get_it", "{}")]),
+    ("arguments before the name", [[call("a", None, "{", index=0)], [call(None, "f", "}", index=0)]], [("a", "f", "{}")]),
+    ("id after the name", [[call("", "f", "", index=0)], [call("a", "f", "{}", index=0)]], [("a", "f", "{}")]),
+    ("an id after a call without one", [[call("", "f", "{}", index=0)], [call("b", "g", "{}", index=0)]], [("call_f", "f", "{}"), ("b", "g", "{}")]),
+    ("arguments as an object", [[call("a", "f", {"x": 1})]], [("a", "f", '{"x":1}')]),
+    ("no arguments", [[call("a", "f")]], [("a", "f", "")]),
+    ("no name at all", [[call("a", None, "{}", index=0)]], [("a", "", "{}")]),
+    ("broken pieces", [[7, call("a", "f", "{}"), {"id": "a", "function": 7}]], [("a", "f", "{}")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "chunks", "expected"), HOSTS, ids=[it[0] for it in HOSTS])
+def test_calls_as_hosts_cut_them(
+    host: str, chunks: list[list[Any]], expected: list[tuple[str, str, str]]
+) -> None:
+    """The same calls, however they come."""
+    found = [(id if len(id) < 9 else "call_f", name, text) for id, name, text in calls(*chunks)]
+    assert found == expected, host
+
+
+def test_calls_without_ids_are_given_some() -> None:
+    """Always the same for the same call, another for each."""
+    one = calls([call("", "f", "{}"), call("", "f", "{}")], [call("", "g", "{}", index=0)])
+    assert [name for _, name, _ in one] == ["f", "f", "g"]
+    assert len({id for id, _, _ in one}) == 3
+    assert all(id.startswith("call_") for id, _, _ in one)
+    again = whole({"tool_calls": [call("", "f", "{}"), call("", "f", "{}"), 7]})
+    assert [it.id for it in again if isinstance(it, ToolStart)] == [id for id, _, _ in one[:2]]
+
+
+def test_custom_calls() -> None:
+    """Free text; an empty `custom` beside a function is none (Snowflake)."""
+    piece = {"index": 0, "id": "c", "type": "custom", "custom": {"name": "sql", "input": "sel"}}
+    found = stream({"tool_calls": [piece]}, {"tool_calls": [{"index": 0, "custom": {"input": "ect"}}]})  # fmt: skip
+    assert found[:3] == [ToolStart(0, "c", "sql", custom=True), ToolPiece(0, "sel"), ToolPiece(0, "ect")]  # fmt: skip
+    both = {**call("c", "f", "{}"), "type": "function", "custom": {"name": "", "input": ""}}
+    assert whole({"tool_calls": [both]})[0] == ToolStart(0, "c", "f")
+
+
+def test_the_signature_of_google_s_door_is_the_state_of_its_call() -> None:
+    """extra_content.google.thought_signature."""
+    extra = {"extra_content": {"google": {"thought_signature": "s"}}}
+    assert ToolEnd(0, "s") in whole({"tool_calls": [call("c", "f", "{}", **extra)]})
+
+
+def test_function_call_of_the_years_before_tools() -> None:
+    """One call, whose id is made; an empty one is none."""
+    deltas = [{"function_call": {"name": "f", "arguments": ""}}, {"function_call": {"arguments": "{}"}}]  # fmt: skip
+    start, *rest = stream(*deltas, finish="function_call")
+    assert isinstance(start, ToolStart)
+    assert (start.name, start.index) == ("f", 0)
+    assert rest == [ToolPiece(0, "{}"), ToolEnd(0), Finish("tools", "function_call")]
+    empty = {"function_call": {"name": "", "arguments": ""}, "audio": {"id": "", "data": ""}}
+    assert whole({"content": "a", **empty}) == [Words("a"), Finish("stop", "stop")]
+
+
+def test_the_rest_of_a_message() -> None:
+    """Refusals, sources, sounds, log probabilities."""
+    note = {"type": "url_citation", "url_citation": {"url": "u", "title": "t", "start_index": 1, "end_index": 2}}  # fmt: skip
+    tokens = [{"token": "a", "logprob": -1}]
+    found = whole(
+        {"content": "a", "refusal": "no", "annotations": [note, {"type": "x"}, 7], "audio": {"id": "s"}},
+        logprobs={"content": tokens},
+    )  # fmt: skip
+    assert found == [
+        Words("a"), Declined("no"), Cited(url="u", title="t", start=1, end=2, source=note), Cited(source={"type": "x"}),
+        Opaque("audio", {"id": "s"}), Likely(tokens), Finish("stop", "stop"),
+    ]  # fmt: skip
+    assert whole({"content": "a"}, logprobs={"content": []}) == [Words("a"), Finish("stop", "stop")]
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("stop", "stop"), ("end", "stop"), ("eos", "stop"), ("length", "length"), ("model_length", "length"), ("MAX_TOKENS", "length"),
+        ("content_filter", "filter"), ("sensitive", "filter"), ("error", "error"), ("network_error", "error"), ("pause_turn", "pause"),
+        ("tool_calls", "stop"), ("unheard_of", "stop"),
+    ],
+)  # fmt: skip
+def test_a_finish_has_a_reason(word: str, reason: str) -> None:
+    """Whatever a host calls it; tools are to be used where there are calls."""
+    assert whole({"content": "a"}, word)[-1] == Finish(reason, word)  # type: ignore[arg-type]  # a parameter is no literal
+    there = whole({"tool_calls": [call("c", "f", "{}")]}, word)[-1]
+    assert isinstance(there, Finish)
+    assert there.reason == ("tools" if reason == "stop" else reason)
+
+
+def test_a_finish_without_a_word_is_known_by_what_came() -> None:
+    """Null, empty or missing: calls, text, or nothing, which is an error."""
+    for word in (None, ""):
+        assert whole({"tool_calls": [call("c", "f", "{}")]}, word)[-1] == Finish("tools")
+        assert whole({"content": "a"}, word)[-1] == Finish("stop")
+        assert whole({"content": ""}, word) == [Finish("error")]
+    assert whole(None, "stop") == [Finish("stop", "stop")]
+    assert whole({}, "unheard_of") == [Finish("error", "unheard_of")]
+
+
+def test_choices_are_told_apart() -> None:
+    """Mixed as they come; each ends with its own reason."""
+    data = sse(
+        chunk({"content": "a"}, index=1),
+        chunk({"content": "b"}),
+        chunk(finish="length", index=1),
+        chunk(finish="stop"),
+    )
+    expected = [
+        START, Words("a", 1), Words("b"), Finish("stop", "stop"), Finish("length", "length", choice=1), End(),
+    ]  # fmt: skip
+    assert run(data) == expected
+    value = {"choices": [{"message": {"content": "a"}}, 7, {"message": {"content": "b"}}]}
+    found = SPEECH.events(json.dumps(value).encode())
+    assert [it.choice for it in found if isinstance(it, Words)] == [0, 2]
+
+
+def test_content_after_a_finish_is_told_before_the_end() -> None:
+    """A host that goes on after its finish, and finishes again."""
+    data = sse(chunk({"content": "h"}), chunk(finish="stop"), chunk({"content": "i"}), chunk(finish="length"))  # fmt: skip
+    assert run(data)[1:] == [Words("h"), Words("i"), Finish("length", "length"), End()]
+
+
+def test_a_stream_without_done_ends_when_all_choices_have_finished() -> None:
+    """Cerebras and Perplexity send none; one finish of two choices is no end."""
+    data = sse(chunk({"content": "a"}, finish="stop"), done=False)
+    assert run(data)[-1] == End()
+    assert run(data.rstrip())[-1] == End()
+    assert run(sse(chunk({"content": "a"}, index=1), chunk(finish="stop"), done=False))[-1] == Words("a", 1)  # fmt: skip
+    assert run(sse(chunk({"content": "a"}), done=False))[-1] == Words("a")
+    assert run(b"") == run(b"\n\n: ping\n\n") == []
+
+
+def test_the_last_frame_may_lack_its_blank_line() -> None:
+    """A whole frame counts, half of one does not, nor what comes after [DONE]."""
+    body = sse(chunk({"content": "a"}), chunk(finish="stop"))
+    assert run(body.rstrip()) == run(body) == run(body + sse(chunk({"content": "late"})))
+    cut = sse(chunk({"content": "a"}), done=False)
+    assert run(cut + b'data: {"choices":[{"finish')[-1] == Words("a")
+    assert run(cut + b"data: 7")[-1] == Words("a")
+    assert run(cut + b": com")[-1] == Words("a")
+
+
+def test_done_without_a_finish_is_an_end_where_there_was_content() -> None:
+    """And an answer with neither is none: another target may take over."""
+    assert run(sse(chunk({"content": "a"})))[1:] == [Words("a"), Finish("stop"), End()]
+    for nothing in (sse(), sse(chunk({"role": "assistant", "content": ""}))):
+        last = run(nothing)[-1]
+        assert isinstance(last, Failed)
+        assert "without an answer" in last.problem.message
+
+
+def test_frames_as_hosts_write_them() -> None:
+    """Carriage returns, comments, event names, a chunk over two lines, no space after the colon."""
+    one = json.dumps(chunk({"content": "a"})).encode()
+    half = len(b'{"id": "c1",')
+    data = (
+        b"\r\n: PROCESSING\r\n\r\nevent: x\r\ndata:" + one + b"\r\n\r\n"
+        b"event: ping\r\n\r\ndata: " + one[:half] + b"\r\ndata: " + one[half:] + b"\r\n\r\n"
+        b'data: {"choices":[{"finish_reason":"stop","delta":null},7]}\r\n\r\ndata: {"choices":7}\n\ndata: [DONE] \r\n\r\n'
+    )  # fmt: skip
+    expected = [START, Words("a"), Words("a"), Finish("stop", "stop"), End()]
+    assert run(data) == expected
+    assert run(data, *range(len(data))) == expected
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (b"data: {nonsense\n\n", "upstream_error"), (b"data: 7\n\n", "upstream_error"),
+        (b'data: {"error":{"message":"x","code":429}}\n\n', "upstream_rate_limited"),
+        (b'event: error\ndata: {"error":{"message":"x","status_code":503}}\n\n', "upstream_overloaded"),
+        (b'data: {"object":"error","message":"x","code":400}\n\n', "upstream_rejected"), (b'data: {"error":"x"}\n\n', "upstream_error"),
+    ],
+)  # fmt: skip
+def test_an_error_in_a_stream_is_the_last_of_it(frame: bytes, kind: str) -> None:
+    """Nothing comes after it, not even an end."""
+    data = sse(chunk({"content": "a"}), done=False) + frame
+    decoder = SPEECH.decoder()
+    last = decoder.feed(data + sse(chunk({"content": "b"})))[-1]
+    assert isinstance(last, Failed)
+    assert last.problem.kind == kind
+    assert decoder.feed(sse(chunk({"content": "c"}))) == decoder.end() == []
+
+
+def test_an_error_may_lack_its_blank_line() -> None:
+    """The last of a stream, as any other frame."""
+    data = sse(chunk({"content": "a"}), done=False) + b'data: {"error":"x"}'
+    assert isinstance(run(data)[-1], Failed)
+
+
+def test_a_frame_without_an_end_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody holds a provider's bytes for ever."""
+    monkeypatch.setattr("gateway.dialects.openai_chat.hearing.MOST_FRAME", 10)
+    assert run(b"data: " + b"a" * 20) == [Failed(held.broken("a frame without an end"))]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>", b"[]", b"{}", b'{"choices":[]}', b'{"choices":7}', b'{"error":{"message":"x","code":500}}',
+        b'{"error":{"message":"x"},"choices":[]}',
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_is_a_failed(body: bytes) -> None:
+    """Never an exception."""
+    [failed] = SPEECH.events(body)
+    assert isinstance(failed, Failed)
+    assert failed.problem.kind == "upstream_error"
+
+
+def test_an_answer_counts_although_an_error_stands_beside_it() -> None:
+    """Hosts write `"error": null`, and worse."""
+    body = {"choices": [{"message": {"content": "a"}}], "error": {"message": "x"}, "usage": {"prompt_tokens": 1}}  # fmt: skip
+    found = SPEECH.events(json.dumps(body).encode())
+    assert found == [Start(), Words("a"), Finish("stop"), Told(Usage(input=1)), End()]
+
+
+DELTA = st.one_of(
+    st.fixed_dictionaries({"content": TEXT}),
+    st.fixed_dictionaries({"reasoning_content": TEXT, "content": st.none()}),
+    st.fixed_dictionaries({"refusal": TEXT}),
+    st.builds(
+        lambda id, name, text, index: {"tool_calls": [call(id, name, text, index=index)]},
+        st.sampled_from(["a", "b", "", None]),
+        st.sampled_from(["f", "g", "", None]),
+        TEXT,
+        st.integers(0, 2),
+    ),
+)
+
+
+@given(st.lists(DELTA, max_size=6), st.lists(st.integers(0, 2000), max_size=8))
+def test_any_split_gives_the_same_events(deltas: list[Object], cuts: list[int]) -> None:
+    """Law 2, with what is hard on the wire, and calls cut at random."""
+    data = sse(*[chunk(delta) for delta in deltas], chunk(finish="stop"))
+    assert run(data, *cuts) == run(data)

@@ -1,0 +1,314 @@
+"""Events as answers: what the official SDK reads of them, streamed and whole."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import sse as wire
+from gateway.core.events import (
+    Cited,
+    Declined,
+    End,
+    Event,
+    Failed,
+    Finish,
+    Likely,
+    Opaque,
+    Reason,
+    Start,
+    Thinking,
+    ThoughtEnd,
+    Told,
+    ToolEnd,
+    ToolPiece,
+    ToolStart,
+    Words,
+)
+from gateway.core.request import Request, Thought, ToolUse
+from gateway.core.usage import Usage
+from gateway.dialects import OPENAI_CHAT, held, maker
+from gateway.dialects.openai_chat import tokens, usage
+from gateway.dialects.openai_chat.speech import SPEECH
+from gateway.dialects.speech import Telling
+from tests.dialects.cases import TEXT, Object
+from tests.dialects.openai_chat import sdk
+
+TELLING = Telling(id="01", created=7, model="asked")
+LABELLED = Telling(id="01", created=7, model="asked", label="ab")
+LEGACY = Telling(
+    id="01", created=7, model="asked", asked=Request(turns=(), names={"tools": "functions"})
+)
+START = Start(id="c1", model="m-1", created=1)
+ENDED = (Finish("stop"), End())
+
+
+def stream(*events: Event, telling: Telling = TELLING) -> bytes:
+    encoder = SPEECH.encoder(telling)
+    return b"".join([encoder.write(event) for event in events])
+
+
+def chunks(*events: Event, telling: Telling = TELLING) -> list[Object]:
+    payloads = [wire.data(frame) for frame in wire.frames(stream(*events, telling=telling))]
+    return [json.loads(payload) for payload in payloads if payload != b"[DONE]"]
+
+
+def deltas(*events: Event, telling: Telling = TELLING) -> list[Object]:
+    """What events add after the first delta."""
+    found = chunks(START, *events, telling=telling)
+    return [choice["delta"] for chunk in found[1:] for choice in chunk["choices"]]
+
+
+def whole(*events: Event, telling: Telling = TELLING) -> Object:
+    found: Object = json.loads(SPEECH.tell(events, telling))
+    return found
+
+
+def message(*events: Event, telling: Telling = TELLING) -> Object:
+    found: Object = whole(START, *events, *ENDED, telling=telling)["choices"][0]["message"]
+    return found
+
+
+def test_a_stream_is_chunks_of_one_answer() -> None:
+    """One id, time and model; the role first, the finish last, then [DONE]."""
+    assert stream(START, Words("h"), Words("i"), *ENDED) == (
+        b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+        b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"h"},"finish_reason":null}]}\n\n'
+        b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"i"},"finish_reason":null}]}\n\n'
+        b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+        b"data: [DONE]\n\n"
+    )
+
+
+def test_what_the_provider_did_not_say_is_the_gateway_s() -> None:
+    """Id, time and model; also where an answer has no start at all."""
+    for events in ((Start(), Words("a")), (Words("a"),)):
+        head = chunks(*events)[0]
+        assert (head["id"], head["created"], head["model"]) == ("chatcmpl-01", 7, "asked")
+
+
+def test_usage_is_a_chunk_of_its_own_for_who_asked() -> None:
+    """The last that was told; a whole answer has it in any case."""
+    used = Usage(input=3, cache_read=2, cache_write={"5m": 1}, output=4, reasoning=5)
+    start = Start(id="c1", usage=Usage(input=9))
+    events = (start, Words("a"), Told(Usage(input=1, output=1)), Finish("stop"), Told(used), End())
+    told = {
+        "prompt_tokens": 6,
+        "completion_tokens": 9,
+        "total_tokens": 15,
+        "prompt_tokens_details": {"cached_tokens": 2, "cache_write_tokens": 1},
+        "completion_tokens_details": {"reasoning_tokens": 5},
+    }
+    assert (chunks(*events)[-1]["choices"], chunks(*events)[-1]["usage"]) == ([], told)
+    quiet = Telling(id="01", created=7, model="asked", stream_usage=False)
+    assert all("usage" not in chunk for chunk in chunks(*events, telling=quiet))
+    assert stream(*events, telling=quiet).endswith(b"data: [DONE]\n\n")
+    assert whole(*events, telling=quiet)["usage"] == told
+    assert "usage" not in whole(start, *ENDED)
+
+
+@pytest.mark.parametrize(
+    "used",
+    [None, Usage(), Usage(input=1), Usage(output=1)],
+)
+def test_usage_that_is_half_known_is_not_told(used: Usage | None) -> None:
+    """The SDK's type has no place for what is unknown."""
+    assert tokens.written(used) is None
+
+
+COUNT = st.integers(0, 9)
+
+
+@given(COUNT, st.none() | COUNT, st.just({}) | st.builds(lambda n: {"": n}, st.integers(1, 9)), COUNT, st.none() | COUNT)  # fmt: skip
+def test_usage_that_is_told_reads_back_the_same(
+    fresh: int, read: int | None, written: dict[str, int], output: int, reasoning: int | None
+) -> None:
+    """All five numbers."""
+    used = Usage(
+        input=fresh, cache_read=read, cache_write=written, output=output, reasoning=reasoning
+    )
+    told = tokens.written(used)
+    assert told is not None
+    assert usage.read(told) == used
+
+
+def test_reasoning_is_reasoning_content() -> None:
+    """Parts of a summary stand apart."""
+    second = (Thinking("c", part=1), Thinking("d", part=1))
+    said = deltas(Thinking("a"), Thinking("b"), *second, ThoughtEnd(), Thinking("e"))
+    assert said == [{"reasoning_content": text} for text in ("a", "b", "\n\nc", "d", "e")]
+    assert deltas(Thinking("a", part=1)) == [{"reasoning_content": "a"}]
+
+
+def test_states_stand_in_reasoning_details() -> None:
+    """Each with its label, and with what it belongs to: so many characters, nothing, or a call."""
+    events = (
+        Thinking("one"), Thinking("two", part=1), ThoughtEnd("s1"), ThoughtEnd("s2", redacted=True), ToolStart(0, "c", "f"),
+        ToolPiece(0, "{}"), ToolEnd(0, "s3"),
+    )  # fmt: skip
+    expected = [
+        {"type": "reasoning.encrypted", "data": "tg1.ab.s1", "index": 0, "chars": 8},
+        {"type": "reasoning.encrypted", "data": "tg1.ab.s2", "index": 1, "redacted": True},
+        {"type": "reasoning.encrypted", "data": "tg1.ab.s3", "index": 2, "id": "c"},
+    ]
+    said = message(*events, telling=LABELLED)
+    assert said["reasoning_details"] == expected
+    streamed = sdk.streamed(stream(START, *events, *ENDED, telling=LABELLED))
+    assert streamed["choices"][0]["message"]["reasoning_details"] == expected
+    assert "reasoning_details" not in message(*events)
+
+
+def test_states_come_back_as_they_went() -> None:
+    """What the client sends back is read as the thoughts and calls that were told."""
+    events = (
+        Thinking("one"), ThoughtEnd("s1"), Thinking("two"), ThoughtEnd("s2"), ThoughtEnd("s3", redacted=True), Words("x"),
+        ToolStart(0, "c", "f"), ToolPiece(0, "{}"), ToolEnd(0, "s4"),
+    )  # fmt: skip
+    said = message(*events, telling=LABELLED)
+    body = json.dumps({"model": "m", "messages": [said]}).encode()
+    [turn] = SPEECH.decode(OPENAI_CHAT.read(body)).turns
+    thoughts = [
+        (it.text, it.state, it.redacted, it.maker) for it in turn.parts if isinstance(it, Thought)
+    ]
+    assert thoughts == [("one", "s1", False, "ab"), ("two", "s2", False, "ab"), ("", "s3", True, "ab")]  # fmt: skip
+    [use] = [it for it in turn.parts if isinstance(it, ToolUse)]
+    assert (use.state, use.maker) == ("s4", "ab")
+    assert maker.split(maker.label("ab", "s4")) == ("ab", "s4")
+
+
+def test_calls_are_numbered_as_they_begin() -> None:
+    """Whatever the provider numbers them; id and name in the first piece alone."""
+    said = deltas(
+        ToolStart(4, "a", "f"), ToolStart(2, "b", "g"), ToolPiece(2, "["), ToolPiece(4, "{"), ToolPiece(4, ""),
+        ToolPiece(9, "?"), ToolPiece(4, "}"), ToolEnd(4), ToolEnd(2), ToolEnd(9),
+    )  # fmt: skip
+    assert [delta["tool_calls"][0] for delta in said] == [
+        {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}},
+        {"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": ""}},
+        {"index": 1, "function": {"arguments": "["}},
+        {"index": 0, "function": {"arguments": "{"}},
+        {"index": 0, "function": {"arguments": "}"}},
+    ]
+
+
+def test_a_call_without_arguments_has_an_empty_object() -> None:
+    """Clients read arguments as JSON; a custom tool's text may be empty."""
+    [call] = message(ToolStart(0, "a", "f"), ToolEnd(0))["tool_calls"]
+    assert call == {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    [custom] = message(ToolStart(0, "a", "c", custom=True), ToolEnd(0))["tool_calls"]
+    assert custom == {"id": "a", "type": "custom", "custom": {"name": "c", "input": ""}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [('{"input":"select"}', "select"), ('{"input":7}', '{"input":7}'), ("[", "["), ("[]", "[]")],
+)
+def test_a_custom_tool_is_turned_back(arguments: str, text: str) -> None:
+    """Where a function with one text took its place; what is not that goes on as it came."""
+    telling = Telling(id="01", created=7, model="asked", custom=frozenset({"c"}))
+    events = (ToolStart(0, "a", "c"), ToolPiece(0, arguments[:1]), ToolPiece(0, arguments[1:]), ToolEnd(0))  # fmt: skip
+    [call] = message(*events, telling=telling)["tool_calls"]
+    assert call == {"id": "a", "type": "custom", "custom": {"name": "c", "input": text}}
+    own = ToolStart(0, "a", "c", custom=True)
+    [kept] = message(own, ToolPiece(0, arguments), ToolEnd(0), telling=telling)["tool_calls"]
+    assert kept["custom"]["input"] == arguments
+
+
+def test_who_asked_with_functions_gets_a_function_call() -> None:
+    """The one call that a message of those years has."""
+    events = (
+        START, ToolStart(0, "a", "f"), ToolPiece(0, "{}"), ToolStart(1, "b", "g"), ToolEnd(0), ToolEnd(1), Finish("tools"), End(),
+    )  # fmt: skip
+    [choice] = whole(*events, telling=LEGACY)["choices"]
+    assert choice["finish_reason"] == "function_call"
+    assert choice["message"]["function_call"] == {"name": "f", "arguments": "{}"}
+    assert "tool_calls" not in choice["message"]
+    assert whole(START, *ENDED, telling=LEGACY)["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"),
+    [
+        ("stop", "stop"), ("length", "length"), ("tools", "tool_calls"), ("filter", "content_filter"), ("pause", "stop"),
+        ("error", "error"),
+    ],
+)  # fmt: skip
+def test_a_finish_is_told_by_its_reason(reason: Reason, word: str) -> None:
+    """The provider's own word is of another dialect."""
+    choice = whole(START, Finish(reason, "end_turn"), End())["choices"][0]
+    assert choice["finish_reason"] == word
+
+
+def test_sources_are_told_at_the_finish() -> None:
+    """In one list: the SDK cannot add one list to another. One without an address is none."""
+    cited = [Cited(url=url, title="t", start=1, end=2) for url in ("u", "v", None)]
+    notes = [
+        {"type": "url_citation", "url_citation": {"url": url, "title": "t", "start_index": 1, "end_index": 2}}
+        for url in ("u", "v")
+    ]  # fmt: skip
+    events: list[Event] = [START, Words("a"), cited[0], Words("b"), *cited[1:], *ENDED]
+    assert [delta for chunk in chunks(*events) for choice in chunk["choices"] if (delta := choice["delta"])][-1] == {"annotations": notes}  # fmt: skip
+    streamed = sdk.streamed(stream(*events))
+    assert streamed["choices"][0]["message"]["annotations"] == notes
+
+
+def test_refusals_and_log_probabilities() -> None:
+    """In their own members; streams add up to what is told whole."""
+    tokens: list[list[Any]] = [[{"token": text, "logprob": -1.0, "bytes": None, "top_logprobs": []}] for text in "ab"]  # fmt: skip
+    events = (START, Declined("n"), Declined("o"), Likely(tokens[0]), Likely(tokens[1]), *ENDED)
+    [choice] = whole(*events)["choices"]
+    assert choice["message"] == {"role": "assistant", "content": None, "refusal": "no"}
+    assert choice["logprobs"]["content"] == [*tokens[0], *tokens[1]]
+    [streamed] = sdk.streamed(stream(*events))["choices"]
+    assert streamed["message"]["refusal"] == "no"
+    assert [token["token"] for token in streamed["logprobs"]["content"]] == ["a", "b"]
+
+
+def test_what_the_dialect_does_not_tell_is_nothing() -> None:
+    """Hosted tools at work; errors, which the dialect's own frame tells."""
+    assert stream(Opaque("x"), Failed(held.broken())) == b""
+
+
+def test_every_choice_begins_with_its_role() -> None:
+    """Also one whose first event is its end."""
+    found = chunks(START, Words("a", 1), ThoughtEnd(choice=2), Finish("stop", choice=3))
+    heads = [chunk["choices"][0]["index"] for chunk in found if "role" in chunk["choices"][0]["delta"]]  # fmt: skip
+    assert heads == [0, 1, 2, 3]
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.builds(Words, TEXT.filter(bool), st.integers(0, 1)),
+        st.builds(Thinking, TEXT.filter(bool), st.integers(0, 1), st.integers(0, 1)),
+        st.builds(ThoughtEnd, st.none() | st.sampled_from(["s", "t"]), choice=st.integers(0, 1)),
+        st.builds(Declined, TEXT.filter(bool), st.integers(0, 1)),
+        st.builds(Cited, url=st.sampled_from(["u", "v"]), choice=st.integers(0, 1)),
+        st.builds(Told, st.builds(Usage, input=COUNT, output=COUNT)),
+    ),
+    max_size=8,
+)
+CALLS = st.lists(st.tuples(st.sampled_from(["f", "g"]), st.lists(TEXT, max_size=3)), max_size=3)
+
+
+@given(EVENTS, CALLS)
+def test_streamed_and_whole_say_the_same_to_the_sdk(
+    events: list[Event], calls: list[tuple[str, list[str]]]
+) -> None:
+    """Law 2: whatever the events are; tools begin together and are mixed."""
+    starts = [ToolStart(at, f"c{at}", name) for at, (name, _) in enumerate(calls)]
+    pieces = [ToolPiece(at, text) for at, (_, texts) in enumerate(calls) for text in texts]
+    ends = [ToolEnd(at) for at in range(len(calls))]
+    finishes = [Finish("tools" if calls else "stop"), Finish("stop", choice=1)]
+    said: list[Any] = [START, *events, *starts, *reversed(pieces), *ends, *finishes, End()]
+    streamed = sdk.streamed(stream(*said, telling=LABELLED))
+    told = sdk.whole(SPEECH.tell(said, LABELLED))
+    for found in (streamed, told):
+        found.pop("object")
+        for choice in found["choices"]:
+            choice["message"]["content"] = choice["message"].get("content") or ""
+            for call in choice["message"].get("tool_calls") or ():
+                call["function"].pop("parsed_arguments", None)
+                call.pop("index", None)
+    assert streamed == told

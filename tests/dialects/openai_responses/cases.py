@@ -1,0 +1,117 @@
+"""Requests, targets, events and streams that the tests of this dialect are made of."""
+
+import json
+from typing import Any
+
+from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.request import Request
+from gateway.core.target import Provider, Target
+from gateway.dialects.base import Body, Written
+from gateway.dialects.openai_responses import DIALECT
+from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.speech import Telling
+
+type Object = dict[str, Any]
+
+DOORS = {DIALECT.name: "https://here.test/v1/responses"}
+
+
+def target(model: str = "m", *, refuses: frozenset[str] = frozenset(), facts: Facts = UNKNOWN, **more: Any) -> Target:  # fmt: skip
+    """A target; `refuses` is of its provider."""
+    provider = Provider(name="here", doors=DOORS, refuses=refuses)
+    return Target(provider=provider, model=model, facts=facts, **more)
+
+
+def raw(**more: Any) -> bytes:
+    """A request as a client sends it; ... takes a member out."""
+    value: Object = {"model": "m", "input": "hi", **more}
+    return json.dumps({k: v for k, v in value.items() if v is not ...}).encode()
+
+
+def ask(**more: Any) -> Body:
+    """A request as it was read."""
+    return DIALECT.read(raw(**more))
+
+
+def decoded(**more: Any) -> Request:
+    """A request as it is translated."""
+    return SPEECH.decode(ask(**more))
+
+
+def sent(written: Written) -> Object:
+    """What a target gets."""
+    value: Object = json.loads(written.body)
+    return value
+
+
+def telling(asked: Request | None = None, **more: Any) -> Telling:
+    return Telling(id="call1", created=7, model="m", asked=asked, **more)
+
+
+def event(kind: str, **more: Any) -> bytes:
+    """One frame."""
+    data = json.dumps({"type": kind, **more}, ensure_ascii=False)
+    return f"event: {kind}\ndata: {data}\n\n".encode()
+
+
+def read(stream: bytes) -> list[Object]:
+    """What frames say, each under the name of its own type."""
+    found = []
+    for frame in stream.decode().split("\n\n")[:-1]:
+        name, data = frame.split("\n")
+        value = json.loads(data.removeprefix("data: "))
+        assert name == "event: " + value["type"]
+        found.append(value)
+    return found
+
+
+USAGE = {
+    "input_tokens": 20,
+    "input_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 3},
+    "output_tokens": 10,
+    "output_tokens_details": {"reasoning_tokens": 4},
+    "total_tokens": 30,
+}
+TEXT = {"type": "output_text", "text": "hello you", "annotations": []}
+MESSAGE = {
+    "id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [TEXT],
+}  # fmt: skip
+CALL = {
+    "id": "fc_1", "type": "function_call", "status": "completed", "call_id": "call_1", "name": "f",
+    "arguments": '{"a":1}',
+}  # fmt: skip
+
+
+def response(*output: Object, **more: Any) -> Object:
+    """A response object that is done."""
+    return {
+        "id": "resp_1", "object": "response", "created_at": 5, "status": "completed",
+        "model": "m-1", "output": [*output], "error": None, "incomplete_details": None,
+        "usage": USAGE, **more,
+    }  # fmt: skip
+
+
+def added(item: Object, at: int = 0) -> bytes:
+    return event("response.output_item.added", output_index=at, item=item)
+
+
+def done(item: Object, at: int = 0) -> bytes:
+    return event("response.output_item.done", output_index=at, item=item)
+
+
+def delta(kind: str, text: str, at: int = 0, **more: Any) -> bytes:
+    return event(f"response.{kind}.delta", output_index=at, delta=text, **more)
+
+
+CREATED = event("response.created", response=response(status="in_progress", usage=None))
+ADDED = added({**MESSAGE, "status": "in_progress", "content": []})
+HELLO = delta("output_text", "hello", item_id="msg_1", content_index=0, logprobs=[])
+COMPLETED = event("response.completed", response=response(MESSAGE))
+WHOLE = (
+    CREATED
+    + ADDED
+    + HELLO
+    + delta("output_text", " you", item_id="msg_1", content_index=0)
+    + done(MESSAGE)
+    + COMPLETED
+)

@@ -1,0 +1,310 @@
+"""Answers of this dialect as events: streams, whatever was read of them, and whole answers."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import events as e
+from gateway.core.usage import Usage
+from gateway.dialects.held import MOST_FRAME
+from gateway.dialects.openai_responses.speech import SPEECH
+from tests.dialects.cases import pieces
+from tests.dialects.openai_responses.cases import (
+    ADDED,
+    CALL,
+    COMPLETED,
+    CREATED,
+    HELLO,
+    MESSAGE,
+    WHOLE,
+    Object,
+    added,
+    delta,
+    done,
+    event,
+    response,
+)
+
+START = e.Start("resp_1", "m-1", 5)
+TOLD = e.Told(Usage(input=12, cache_read=5, cache_write={"": 3}, output=6, reasoning=4))
+ENDED = [TOLD, e.Finish("stop", "completed"), e.End()]
+TOOLS = [TOLD, e.Finish("tools", "completed"), e.End()]
+
+
+def run(*parts: bytes) -> list[e.Event]:
+    decoder = SPEECH.decoder()
+    found = [event for part in parts for event in decoder.feed(part)]
+    return [*found, *decoder.end()]
+
+
+def whole(*output: Object, **more: object) -> list[e.Event]:
+    return SPEECH.events(json.dumps(response(*output, **more)).encode())
+
+
+def ended(*output: Object, **more: object) -> bytes:
+    return event("response.completed", response=response(*output, **more))
+
+
+def test_a_stream_is_told_as_it_comes() -> None:
+    decoder = SPEECH.decoder()
+    assert decoder.feed(CREATED + event("response.in_progress") + ADDED) == [START]
+    assert decoder.feed(HELLO[:9]) == []
+    assert decoder.feed(HELLO[9:]) == [e.Words("hello")]
+    assert decoder.feed(delta("output_text", " you") + done(MESSAGE)) == [e.Words(" you")]
+    assert decoder.feed(COMPLETED) == ENDED
+    assert decoder.feed(HELLO) == []
+    assert decoder.end() == []
+
+
+def test_a_whole_answer_is_the_same_events() -> None:
+    assert whole(MESSAGE) == [START, e.Words("hello you"), *ENDED]
+
+
+@given(st.lists(st.integers(0, len(WHOLE)), max_size=12))
+def test_it_does_not_matter_where_a_read_ended(cuts: list[int]) -> None:
+    assert run(*pieces(WHOLE, cuts)) == run(WHOLE)
+
+
+def test_frames_may_be_crlf_with_comments_and_data_in_lines() -> None:
+    stream = b": hi\r\n\r\n" + WHOLE.replace(b"\n", b"\r\n").replace(
+        b'"delta"', b'\r\ndata: "delta"'
+    )
+    assert run(stream + b"data: [DONE]\r\n\r\n") == run(WHOLE)
+    assert run(WHOLE.removesuffix(b"\n\n")) == run(WHOLE)
+
+
+def test_items_of_one_id_are_as_many_as_there_are() -> None:
+    found = whole(CALL, {**CALL, "call_id": "call_2"})
+    assert [it.id for it in found if isinstance(it, e.ToolStart)] == ["call_1", "call_2"]
+
+
+def test_what_is_not_streamed_is_told_when_it_is_done() -> None:
+    """And what is not done, at the end: nothing twice."""
+    told = [START, e.Words("hello you"), *ENDED]
+    assert run(CREATED + done(MESSAGE) + done(MESSAGE) + COMPLETED) == told
+    assert run(CREATED + COMPLETED) == told
+    assert run(COMPLETED) == told
+    unplaced = event("response.output_item.done", item=MESSAGE)
+    assert run(unplaced + COMPLETED)[1:] == told[1:]
+
+
+def test_an_item_is_known_by_its_id_where_its_place_is_another_at_the_end() -> None:
+    """Hosts leave items out of the whole that they have counted in the stream."""
+    stream = CREATED + added({**MESSAGE, "content": []}, 4) + delta("output_text", "hello you", 4)
+    assert run(stream + COMPLETED) == [START, e.Words("hello you"), *ENDED]
+    assert run(stream + done(MESSAGE, 4) + ended(MESSAGE, CALL))[2:5] == [
+        e.ToolStart(0, "call_1", "f"),
+        e.ToolPiece(0, '{"a":1}'),
+        e.ToolEnd(0),
+    ]
+    nameless = {**MESSAGE, "id": None}
+    assert run(CREATED + done(nameless) + ended(nameless)) == [
+        START,
+        e.Words("hello you"),
+        *ENDED,
+    ]
+
+
+@pytest.mark.parametrize("cut", [b"", CREATED, CREATED + HELLO, WHOLE[: -len(COMPLETED) // 2]])
+def test_a_stream_that_stops_has_no_end(cut: bytes) -> None:
+    found = run(cut)
+    assert e.End() not in found
+    assert not any(isinstance(it, e.Failed) for it in found)
+
+
+def test_a_terminal_event_may_lack_its_blank_line_and_half_of_it_is_none() -> None:
+    assert run(CREATED + COMPLETED.rstrip())[-1] == e.End()
+    assert run(CREATED + COMPLETED[:-20]) == [START]
+    assert run(CREATED + b"data: [DONE]") == [START]
+
+
+def test_a_call_is_begun_written_and_ended() -> None:
+    stream = (
+        CREATED
+        + added({**CALL, "arguments": ""})
+        + delta("function_call_arguments", '{"a":')
+        + delta("function_call_arguments", "")
+        + delta("function_call_arguments", "1}")
+        + done(CALL)
+        + ended(CALL)
+    )
+    assert run(stream) == [
+        START,
+        e.ToolStart(0, "call_1", "f"),
+        e.ToolPiece(0, '{"a":'),
+        e.ToolPiece(0, "1}"),
+        e.ToolEnd(0),
+        *TOOLS,
+    ]
+    assert whole(CALL) == [
+        START,
+        e.ToolStart(0, "call_1", "f"),
+        e.ToolPiece(0, '{"a":1}'),
+        e.ToolEnd(0),
+        *TOOLS,
+    ]
+
+
+def test_two_calls_may_be_written_at_once() -> None:
+    other = {**CALL, "call_id": "call_2", "arguments": ""}
+    stream = added(CALL) + added(other, 1) + added(other, 1)
+    stream += delta("function_call_arguments", "b", 1) + delta("function_call_arguments", "a", 0)
+    stream += done(other, 1) + done(CALL)
+    assert run(CREATED + stream) == [
+        START,
+        e.ToolStart(0, "call_1", "f"),
+        e.ToolStart(1, "call_2", "f"),
+        e.ToolPiece(1, "b"),
+        e.ToolPiece(0, "a"),
+        e.ToolEnd(1),
+        e.ToolEnd(0),
+    ]
+
+
+def test_a_custom_tool_has_free_text_and_an_odd_call_what_it_has() -> None:
+    custom = {"type": "custom_tool_call", "id": "ctc_1", "name": "c", "input": "a b"}
+    assert whole(custom)[1:4] == [
+        e.ToolStart(0, "ctc_1", "c", custom=True),
+        e.ToolPiece(0, "a b"),
+        e.ToolEnd(0),
+    ]
+    assert whole({"type": "function_call"})[1:3] == [e.ToolStart(0, "", ""), e.ToolEnd(0)]
+    assert run(delta("custom_tool_call_input", "x")) == [e.Start()]
+
+
+SUMMARY = {
+    "id": "rs_1", "type": "reasoning", "encrypted_content": "enc",
+    "summary": [{"type": "summary_text", "text": "one"}, {"type": "summary_text", "text": "two"}],
+}  # fmt: skip
+
+
+def test_a_summary_is_thinking_in_parts_and_its_state_is_that_of_the_item_that_is_done() -> None:
+    stream = added({**SUMMARY, "summary": [], "encrypted_content": "begun"})
+    stream += delta("reasoning_summary_text", "one", summary_index=0)
+    stream += delta("reasoning_text", "raw", content_index=0)
+    stream += delta("reasoning_summary_text", "two", summary_index=1) + done(SUMMARY)
+    expected = [
+        e.Thinking("one"),
+        e.Thinking("two", part=1),
+        e.ThoughtEnd("enc", id="rs_1"),
+    ]
+    assert run(stream)[1:] == expected
+    assert whole(SUMMARY)[1:4] == expected
+
+
+def test_reasoning_itself_is_thinking_too() -> None:
+    raw = {"type": "reasoning", "id": 3, "summary": [], "content": [{"text": "raw"}, {"text": ""}]}
+    stream = delta("reasoning_text", "raw", content_index=None) + done(raw)
+    assert run(stream)[1:] == whole(raw)[1:3] == [e.Thinking("raw"), e.ThoughtEnd()]
+
+
+def test_a_state_without_text_stands_for_all_and_nothing_is_nothing() -> None:
+    hidden = {"type": "reasoning", "id": "rs_1", "encrypted_content": "enc"}
+    assert whole(hidden)[1] == e.ThoughtEnd("enc", redacted=True, id="rs_1")
+    assert whole({"type": "reasoning", "summary": []})[1:] == ENDED
+
+
+NOTE = {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 5}
+FILE = {"type": "file_citation", "file_id": "f", "index": 3}
+TOKENS = [{"token": "hello", "logprob": -0.1}]
+
+
+def test_refusals_sources_and_log_probabilities() -> None:
+    text = {"type": "output_text", "text": "hello", "annotations": [NOTE, FILE], "logprobs": TOKENS}
+    item = {**MESSAGE, "content": [text, {"type": "refusal", "refusal": "no"}]}
+    cited = [e.Cited("u", "t", 0, 5, NOTE), e.Cited(source=FILE)]
+    assert whole(item)[1:6] == [e.Words("hello"), e.Likely(TOKENS), *cited, e.Declined("no")]
+    stream = delta("output_text", "hello", logprobs=TOKENS)
+    stream += event("response.output_text.annotation.added", output_index=0, annotation=NOTE)
+    stream += delta("refusal", "no") + delta("refusal", "") + done(item)
+    assert run(stream)[1:] == [
+        e.Words("hello"),
+        e.Likely(TOKENS),
+        cited[0],
+        e.Declined("no"),
+        cited[1],
+    ]
+    assert run(delta("output_text", "", logprobs={"a": 1}))[1:] == []
+    odd = event("response.output_text.annotation.added", annotation=3)
+    assert run(odd)[1:] == [e.Cited(source=3)]
+
+
+def test_what_no_other_dialect_has_is_opaque() -> None:
+    search = {"type": "web_search_call", "id": "ws_1"}
+    assert whole(search)[1] == e.Opaque("web_search_call", source=search)
+    assert whole({"x": 1})[1] == e.Opaque("", source={"x": 1})
+
+
+@pytest.mark.parametrize(
+    ("details", "reason"),
+    [
+        ({"reason": "max_output_tokens"}, "length"),
+        ({"reason": "content_filter"}, "filter"),
+        ({"reason": "steered"}, "pause"),
+        ({"reason": "new"}, "length"),
+        (None, "length"),
+    ],
+)
+def test_an_answer_that_is_incomplete_says_why(details: Object | None, reason: e.Reason) -> None:
+    word = details["reason"] if details else "incomplete"
+    more: Object = {"status": "incomplete", "incomplete_details": details}
+    finish = e.Finish(reason, word)
+    assert whole(CALL, **more)[-2] == finish
+    stream = event("response.incomplete", response=response(CALL, **more))
+    assert run(stream)[-2:] == [finish, e.End()]
+    assert run(event("response.incomplete"))[-2] == e.Finish("length")
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (event("error", error={"code": "rate_limit_exceeded"}), "upstream_rate_limited"),
+        (event("error", code="server_error", message="m"), "upstream_error"),
+        (event("error"), "upstream_error"),
+        (event("response.failed", response=response()), "upstream_error"),
+        (b'data: {"error":{"code":429}}\n\n', "upstream_rate_limited"),
+        (b"data: <html>\n\n", "upstream_error"),
+        (b"data: []\n\n", "upstream_error"),
+    ],
+)
+def test_an_error_is_one_failure_and_nothing_after_it(frame: bytes, kind: str) -> None:
+    found = run(CREATED + HELLO + frame + WHOLE, WHOLE)
+    assert found[:2] == [START, e.Words("hello")]
+    (failed,) = found[2:]
+    assert isinstance(failed, e.Failed)
+    assert failed.problem.kind == kind
+
+
+def test_a_frame_without_an_end_is_broken() -> None:
+    decoder = SPEECH.decoder()
+    (failed,) = decoder.feed(b"data: " + b"x" * MOST_FRAME)
+    assert isinstance(failed, e.Failed)
+    assert decoder.feed(WHOLE) == decoder.end() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"<html>", "upstream_error"),
+        (b"[]", "upstream_error"),
+        (b'{"error":{"code":"rate_limit_exceeded"}}', "upstream_rate_limited"),
+    ],
+)
+def test_what_is_no_answer_is_a_failure(body: bytes, kind: str) -> None:
+    (failed,) = SPEECH.events(body)
+    assert isinstance(failed, e.Failed)
+    assert failed.problem.kind == kind
+
+
+def test_events_that_nobody_knows_and_members_of_odd_types_are_passed_over() -> None:
+    stream = event("response.new", x=1) + event("response.output_text.delta", delta=3)
+    stream += event("response.refusal.delta", delta=None, output_index="x")
+    stream += event("response.reasoning_text.delta") + b'data: {"type":3}\n\n'
+    assert run(stream) == [e.Start()]
+    assert SPEECH.events(b'{"output":[3],"created_at":"x"}') == [
+        e.Start(),
+        e.Finish("stop"),
+        e.End(),
+    ]

@@ -1,0 +1,375 @@
+"""Events as an answer of this dialect: every item added and done, and the whole is its end."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import events as e
+from gateway.core.request import Request, Text, Turn
+from gateway.core.usage import Usage
+from gateway.dialects import maker
+from gateway.dialects.openai_responses import DIALECT, slot
+from gateway.dialects.openai_responses.speech import SPEECH
+from gateway.dialects.speech import Telling
+from tests.dialects.openai_responses.cases import Object, decoded, read, telling
+
+TOLD = e.Told(Usage(input=12, cache_read=5, output=6, reasoning=4))
+
+
+def stream(*events: e.Event, as_: Telling | None = None) -> list[Object]:
+    encoder = SPEECH.encoder(as_ or telling())
+    frames = b"".join(encoder.write(event) for event in events)
+    said = read(frames)
+    assert [it["sequence_number"] for it in said] == list(range(len(said)))
+    return said
+
+
+def kinds(*events: e.Event, as_: Telling | None = None) -> list[str]:
+    return [it["type"].removeprefix("response.") for it in stream(*events, as_=as_)]
+
+
+def told(*events: e.Event, as_: Telling | None = None) -> Object:
+    value: Object = json.loads(SPEECH.tell(events, as_ or telling()))
+    return value
+
+
+def output(*events: e.Event, as_: Telling | None = None) -> list[Object]:
+    items: list[Object] = told(*events, END, as_=as_)["output"]
+    return items
+
+
+END = e.End()
+STOP = (TOLD, e.Finish("stop"), END)
+
+
+def test_text_is_a_message_in_the_order_of_the_api() -> None:
+    said = stream(e.Start("chatcmpl-1", "gpt", 3), e.Words("hel"), e.Words("lo"), *STOP)
+    assert [it["type"] for it in said] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    begun, ended = said[0]["response"], said[-1]["response"]
+    assert (begun["id"], begun["model"], begun["created_at"]) == ("resp_chatcmpl-1", "gpt", 3)
+    assert (begun["status"], begun["output"], begun["usage"]) == ("in_progress", [], None)
+    id = "msg_chatcmpl-1_0"
+    part = {"type": "output_text", "text": "hello", "annotations": [], "logprobs": []}
+    item = {"id": id, "type": "message", "status": "completed", "role": "assistant", "content": [part]}  # fmt: skip
+    assert said[2]["item"] == {**item, "status": "in_progress", "content": []}
+    assert said[3]["part"] == {**part, "text": ""}
+    assert said[4] == {
+        "type": "response.output_text.delta", "item_id": id, "output_index": 0, "content_index": 0,
+        "delta": "hel", "logprobs": [], "sequence_number": 4,
+    }  # fmt: skip
+    assert (said[6]["text"], said[7]["part"], said[8]["item"]) == ("hello", part, item)
+    assert (ended["status"], ended["output"]) == ("completed", [item])
+    assert (begun["completed_at"], ended["completed_at"]) == (None, 7)
+    assert ended["usage"] == {
+        "input_tokens": 17,
+        "input_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 0},
+        "output_tokens": 10,
+        "output_tokens_details": {"reasoning_tokens": 4},
+        "total_tokens": 27,
+    }
+
+
+def test_a_refusal_is_a_part_of_its_own() -> None:
+    assert kinds(e.Declined("n"), e.Declined("o"), e.Words("a"), *STOP)[3:] == [
+        "content_part.added", "refusal.delta", "refusal.delta", "refusal.done",
+        "content_part.done", "content_part.added", "output_text.delta", "output_text.done",
+        "content_part.done", "output_item.done", "completed",
+    ]  # fmt: skip
+    (message,) = output(e.Declined("n"), e.Declined("o"), e.Words("a"))
+    assert message["content"][0] == {"type": "refusal", "refusal": "no"}
+    assert message["content"][1]["text"] == "a"
+
+
+def test_log_probabilities_are_an_empty_delta_and_stand_in_the_part() -> None:
+    tokens = [{"token": "a", "logprob": -1, "bytes": [97], "top_logprobs": []}]
+    said = stream(e.Words("a"), e.Likely(tokens), *STOP)
+    assert (said[5]["delta"], said[5]["logprobs"]) == ("", tokens)
+    assert said[6]["logprobs"] == tokens
+    assert output(e.Likely(tokens))[0]["content"][0]["logprobs"] == tokens
+
+
+FILE = {"type": "file_citation", "file_id": "f", "filename": "a", "index": 1}
+OURS = {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 2}
+CHAT = {"type": "url_citation", "url_citation": {"url": "u"}}
+
+
+@pytest.mark.parametrize(
+    ("event", "note"),
+    [
+        (e.Cited(source=FILE), FILE),
+        (e.Cited("u", source=OURS), OURS),
+        (e.Cited("u", "t", 0, 2, CHAT), OURS),
+        (e.Cited("u"), {**OURS, "title": ""}),
+        (e.Cited("u", "t", source={"type": "char_location"}), OURS),
+    ],
+)
+def test_a_source_is_an_annotation(event: e.Cited, note: Object) -> None:
+    said = stream(e.Words("ab"), event, *STOP)
+    assert said[5]["type"] == "response.output_text.annotation.added"
+    assert (said[5]["annotation"], said[5]["annotation_index"]) == (note, 0)
+    assert output(e.Words("ab"), event)[0]["content"][0]["annotations"] == [note]
+
+
+def test_a_source_without_an_address_cannot_be_said() -> None:
+    assert "output_text.annotation.added" not in kinds(e.Words("a"), e.Cited(source=3), *STOP)
+    assert output(e.Cited("u"))[0]["content"][0]["annotations"][0]["end_index"] == 0
+
+
+def test_thinking_is_a_summary_in_parts() -> None:
+    thought = (e.Thinking("o"), e.Thinking("ne"), e.Thinking("two", part=1))
+    assert kinds(*thought, e.Words("a"), *STOP)[2:13] == [
+        "output_item.added", "reasoning_summary_part.added", "reasoning_summary_text.delta",
+        "reasoning_summary_text.delta", "reasoning_summary_text.done",
+        "reasoning_summary_part.done", "reasoning_summary_part.added",
+        "reasoning_summary_text.delta", "reasoning_summary_text.done",
+        "reasoning_summary_part.done", "output_item.done",
+    ]  # fmt: skip
+    found = output(*thought, e.ThoughtEnd("sig"), e.Thinking("three"), e.Words("a"))
+    assert [[part["text"] for part in item.get("summary", ())] for item in found] == [
+        ["one", "two"],
+        ["three"],
+        [],
+    ]
+    assert "encrypted_content" not in found[0]
+
+
+def test_a_state_goes_under_its_label_and_nowhere_without() -> None:
+    own = telling(label="m1")
+    (thought,) = output(e.Thinking("hm"), e.ThoughtEnd("sig"), as_=own)
+    assert thought["encrypted_content"] == maker.label("m1", "sig")
+    (hidden,) = output(e.ThoughtEnd("data", redacted=True), as_=own)
+    assert hidden["encrypted_content"] == maker.label("m1", "redacted:data")
+    assert output(e.ThoughtEnd("data", redacted=True)) == []
+    assert output(e.ThoughtEnd(), as_=own) == []
+
+
+def test_a_state_of_a_call_follows_it_and_comes_back_to_it() -> None:
+    call = (e.ToolStart(0, "c1", "f"), e.ToolPiece(0, "{}"), e.ToolEnd(0, "sig"))
+    found = output(e.Words("a"), *call, as_=telling(label="m1"))
+    assert [item["type"] for item in found] == ["message", "function_call", "reasoning"]
+    assert found[2]["encrypted_content"] == maker.label(
+        "m1", slot.write(slot.Kept("sig", call="c1"))
+    )
+    (turn,) = decoded(input=found).turns
+    assert [type(part).__name__ for part in turn.parts] == ["Text", "ToolUse"]
+    assert (turn.parts[1].state, turn.parts[1].maker) == ("sig", "m1")  # type: ignore[union-attr]  # a ToolUse
+
+
+def test_calls_may_be_open_beside_one_another() -> None:
+    said = stream(
+        e.Words("I look."),
+        e.ToolStart(0, "c1", "f"),
+        e.ToolStart(1, "c2", "g"),
+        e.ToolPiece(1, "{"),
+        e.ToolPiece(0, '{"a":1}'),
+        e.ToolPiece(1, "}"),
+        e.ToolEnd(0),
+        e.ToolEnd(1),
+        TOLD,
+        e.Finish("tools"),
+        END,
+    )
+    pieces = [it for it in said if it["type"] == "response.function_call_arguments.delta"]
+    assert [(it["output_index"], it["delta"]) for it in pieces] == [
+        (2, "{"),
+        (1, '{"a":1}'),
+        (2, "}"),
+    ]
+    calls = said[-1]["response"]["output"][1:]
+    assert [(it["id"], it["call_id"], it["name"], it["arguments"], it["status"]) for it in calls] == [
+        ("fc_call1_1", "c1", "f", '{"a":1}', "completed"),
+        ("fc_call1_2", "c2", "g", "{}", "completed"),
+    ]  # fmt: skip
+    assert said[-1]["response"]["status"] == "completed"
+
+
+def test_a_function_that_is_called_with_nothing_has_an_empty_object() -> None:
+    said = stream(e.ToolStart(0, "c", "f"), e.ToolEnd(0), *STOP)
+    assert [it.get("delta") or it.get("arguments") for it in said[3:5]] == ["{}", "{}"]
+
+
+def test_a_custom_tool_has_free_text() -> None:
+    events = (e.ToolStart(0, "c", "n", custom=True), e.ToolPiece(0, "a b"), e.ToolEnd(0))
+    assert kinds(*events, *STOP)[2:6] == [
+        "output_item.added", "custom_tool_call_input.delta", "custom_tool_call_input.done",
+        "output_item.done",
+    ]  # fmt: skip
+    (call,) = output(*events)
+    assert (call["type"], call["input"], call["id"]) == ("custom_tool_call", "a b", "ctc_call1_0")
+    (empty,) = output(e.ToolStart(0, "c", "n", custom=True), e.ToolEnd(0))
+    assert empty["input"] == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ('{"input":"a b"}', "a b"),
+        ('{"input":3}', '{"input":3}'),
+        ('{"a":"b","c":"d"}', '{"a":"b","c":"d"}'),
+        ("[1]", "[1]"),
+        ("half {", "half {"),
+    ],
+)
+def test_a_function_that_stood_for_a_custom_tool_is_one_again(arguments: str, text: str) -> None:
+    as_ = telling(custom=frozenset({"n"}))
+    said = stream(e.ToolStart(0, "c", "n"), e.ToolPiece(0, arguments), e.ToolEnd(0), *STOP, as_=as_)
+    assert (said[2]["item"]["type"], said[2]["item"]["input"]) == ("custom_tool_call", "")
+    assert (said[3]["delta"], said[4]["input"], said[5]["item"]["input"]) == (text, text, text)
+
+
+def test_pieces_of_no_call_and_other_choices_are_nothing() -> None:
+    assert output(e.ToolPiece(3, "x"), e.ToolEnd(3), e.Words("other", choice=1)) == []
+    encoder = SPEECH.encoder(telling())
+    assert encoder.write(e.Words("other", choice=1)) == b""
+    assert encoder.write(e.Opaque("new", {})) == b""
+
+
+def test_a_failure_is_told_by_the_problem_frame() -> None:
+    problem = DIALECT.glance(b"x").problem
+    assert problem is not None
+    encoder = SPEECH.encoder(telling())
+    encoder.write(e.Start())
+    assert encoder.write(e.Failed(problem)) == b""
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "why"),
+    [
+        ("stop", "completed", None),
+        ("tools", "completed", None),
+        ("pause", "completed", None),
+        ("length", "incomplete", {"reason": "max_output_tokens"}),
+        ("filter", "incomplete", {"reason": "content_filter"}),
+        ("error", "failed", None),
+    ],
+)
+def test_the_end_says_how_it_ended(reason: e.Reason, status: str, why: Object | None) -> None:
+    events = (e.Words("a"), e.Finish(reason), TOLD, END)
+    assert kinds(*events)[-1] == status
+    answer = told(*events)
+    assert (answer["status"], answer["incomplete_details"]) == (status, why)
+    assert (answer["error"] is not None) == (status == "failed")
+    assert answer["output"][0]["status"] == ("incomplete" if why else "completed")
+
+
+def test_a_call_that_was_cut_is_incomplete() -> None:
+    events = (e.ToolStart(0, "c", "f"), e.ToolPiece(0, '{"a'), e.Finish("length"))
+    (call,) = output(*events)
+    assert (call["status"], call["arguments"]) == ("incomplete", '{"a')
+
+
+def test_an_answer_without_an_end_has_none() -> None:
+    """Law 10: what broke off is never said to be whole."""
+    events = (e.Start(), e.Words("a"), TOLD, e.Finish("stop"))
+    assert "completed" not in kinds(*events)
+    assert told(*events)["status"] == "in_progress"
+
+
+def test_an_answer_that_begins_twice_or_ends_without_a_finish_is_one() -> None:
+    early = e.Start("resp_9", "m-9", None, Usage(input=3, output=1))
+    said = stream(early, e.Start("other"), END)
+    assert [it["type"] for it in said] == [
+        "response.created",
+        "response.in_progress",
+        "response.completed",
+    ]
+    assert said[-1]["response"]["id"] == "resp_9"
+    assert said[-1]["response"]["created_at"] == 7
+    assert said[-1]["response"]["usage"]["input_tokens"] == 3
+
+
+def test_the_answer_says_again_what_the_client_asked() -> None:
+    tools = [{"type": "function", "name": "f", "parameters": {}, "strict": True}]
+    asked = decoded(
+        instructions="Be brief.",
+        tools=tools,
+        tool_choice="required",
+        max_output_tokens=9,
+        reasoning={"effort": "low"},
+        text={"verbosity": "low"},
+        metadata={"a": "b"},
+        temperature=0.5,
+        parallel_tool_calls=False,
+        service_tier="priority",
+        store=True,
+        user=None,
+    )
+    answer = told(e.Words("a"), *STOP, as_=telling(asked))
+    names = ("instructions", "tools", "tool_choice", "max_output_tokens", "metadata")
+    assert [answer[name] for name in names] == ["Be brief.", tools, "required", 9, {"a": "b"}]
+    assert answer["reasoning"] == {"effort": "low", "summary": None}
+    assert answer["text"] == {"format": {"type": "text"}, "verbosity": "low"}
+    assert (answer["temperature"], answer["parallel_tool_calls"]) == (0.5, False)
+    # What was kept, and at which tier, is not the client's to say.
+    assert (answer["store"], answer["service_tier"]) == (False, "default")
+    bare = told(*STOP, as_=telling(Request(turns=(Turn(role="user", parts=(Text(text="a"),)),))))
+    assert (bare["tools"], bare["tool_choice"], bare["model"]) == ([], "auto", "m")
+
+
+WORDS = st.sampled_from(["a", "\u00e9\n", '\u2028"\\', "\U0001f600"])
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[e.Event]:
+    """Content in any order, as decoders tell it."""
+    found: list[e.Event] = [e.Start("resp_x", "m", 1)]
+    tools = 0
+    for kind in draw(st.lists(st.sampled_from("wdtcu"), max_size=5)):
+        texts = draw(st.lists(WORDS, min_size=1, max_size=3))
+        if kind == "w":
+            found += map(e.Words, texts)
+        elif kind == "d":
+            found += map(e.Declined, texts)
+        elif kind == "t":
+            found += [e.Thinking(text, part=part) for part, text in enumerate(texts)]
+            found.append(e.ThoughtEnd(draw(st.sampled_from([None, "sig"]))))
+        else:
+            found.append(e.ToolStart(tools, f"c{tools}", "f", custom=kind == "u"))
+            found += [e.ToolPiece(tools, text) for text in texts]
+            found.append(e.ToolEnd(tools))
+            tools += 1
+    five = Usage(input=1, cache_read=0, output=2, reasoning=0)
+    return [*found, e.Told(five), e.Finish("tools" if tools else "stop", "completed"), END]
+
+
+@given(answers())
+def test_a_stream_and_a_whole_answer_say_the_same(events: list[e.Event]) -> None:
+    """Law 2: told whole, streamed and folded, and read again."""
+    as_ = telling()
+    encoder = SPEECH.encoder(as_)
+    frames = b"".join(map(encoder.write, events))
+    whole = SPEECH.tell(events, as_)
+    assert DIALECT.fold(frames) == whole
+    decoder = SPEECH.decoder()
+    assert joined(decoder.feed(frames)) == joined(SPEECH.events(whole)) == joined(events)
+
+
+def joined(events: list[e.Event]) -> list[object]:
+    """Events with neighbours of a kind run together, as they are in a whole answer."""
+    found: list[object] = []
+    for event in events:
+        if isinstance(event, e.ThoughtEnd):
+            found.append("thought")
+            continue
+        if not isinstance(event, e.Words | e.Declined | e.Thinking | e.ToolPiece):
+            found.append(event)
+            continue
+        place = (type(event), getattr(event, "part", 0), getattr(event, "index", 0))
+        if found and isinstance(found[-1], tuple) and found[-1][0] == place:
+            found[-1] = (place, found[-1][1] + event.text)
+        else:
+            found.append((place, event.text))
+    return found

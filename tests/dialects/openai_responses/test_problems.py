@@ -1,0 +1,67 @@
+"""Errors of this dialect: in bodies, in streams, and what a provider's own mean."""
+
+import json
+
+import pytest
+
+from gateway.core.problem import Problem
+from gateway.dialects.openai_responses import DIALECT, problems
+from tests.dialects.openai_responses.cases import read
+
+TRUNCATED = Problem(kind="upstream_truncated", message="It broke off.")
+
+
+def test_an_error_is_told_in_the_shape_of_openai() -> None:
+    said = json.loads(
+        DIALECT.problem(Problem(kind="invalid_request", message="No.", param="input"))
+    )
+    assert said["error"]["message"] == "No."
+    assert said["error"]["param"] == "input"
+    assert DIALECT.status(TRUNCATED) == 502
+
+
+def test_an_error_in_a_stream_has_the_members_that_both_kinds_of_clients_read() -> None:
+    (event,) = read(DIALECT.problem_frame(TRUNCATED))
+    assert (event["type"], event["message"]) == ("error", "It broke off.")
+    assert event["code"] == event["error"]["code"] == "upstream_truncated"
+    assert event["sequence_number"] == problems.LAST
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"error":{"message":"Bad.","code":"c"}}', b'{"message":"Bad."}']
+)
+def test_a_provider_s_own_words_go_into_the_frame(body: bytes) -> None:
+    problem = Problem(kind="upstream_rejected", message="ours", body=body)
+    (event,) = read(DIALECT.problem_frame(problem))
+    assert event["message"] == event["error"]["message"] == "Bad."
+
+
+@pytest.mark.parametrize("body", [b'{"error":"odd"}', b"[]"])
+def test_a_body_without_words_is_told_in_ours(body: bytes) -> None:
+    problem = Problem(kind="upstream_rejected", message="ours", body=body)
+    assert read(DIALECT.problem_frame(problem))[0]["error"] == {"message": "ours"}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": "rate_limit_exceeded"}, "upstream_rate_limited"),
+        ({"code": "server_error"}, "upstream_error"),
+        ({"code": "server_is_overloaded"}, "upstream_overloaded"),
+        ({"code": "context_length_exceeded"}, "upstream_context"),
+        ({"code": "invalid_image_format"}, "upstream_rejected"),
+        ({"code": "insufficient_quota"}, "upstream_auth"),
+        ({"code": 429}, "upstream_rate_limited"),
+        ({"code": 7}, "upstream_error"),
+        ({"code": None, "type": "invalid_request_error"}, "upstream_rejected"),
+        ("odd", "upstream_error"),
+    ],
+)
+def test_a_code_says_whose_fault_it_is(error: object, kind: str) -> None:
+    assert problems.found(error).kind == kind
+
+
+def test_a_refusal_goes_on_as_it_came_and_a_credential_s_does_not() -> None:
+    body = b'{"error":{"message":"Invalid schema","code":"invalid_function_parameters"}}'
+    assert DIALECT.problem(DIALECT.read_problem(400, body, None)) == body
+    assert DIALECT.read_problem(401, b"{}", None).kind == "upstream_auth"

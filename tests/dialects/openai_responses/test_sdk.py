@@ -1,0 +1,139 @@
+"""What the official SDK makes of streams and answers that this dialect writes."""
+
+import httpx2
+import openai
+import pytest
+from openai.types.responses import ParsedResponse
+
+from gateway.core import events as e
+from gateway.core.problem import Problem
+from gateway.core.usage import Usage
+from gateway.dialects.openai_responses import DIALECT
+from gateway.dialects.openai_responses.speech import SPEECH
+from tests.dialects.openai_responses.cases import telling
+
+EVENTS: list[e.Event] = [
+    e.Start("chatcmpl-1", "gpt", 3),
+    e.Thinking("Hm"),
+    e.Thinking("m."),
+    e.ThoughtEnd("sig"),
+    e.Words("Hel"),
+    e.Words("lo"),
+    e.Likely([{"token": "Hello", "logprob": -0.5, "bytes": [72], "top_logprobs": []}]),
+    e.Cited("https://a.test/b", "B", 0, 5),
+    e.ToolStart(0, "c1", "f"),
+    e.ToolStart(1, "c2", "run", custom=True),
+    e.ToolPiece(0, '{"a":'),
+    e.ToolPiece(1, "print(1)"),
+    e.ToolPiece(0, "1}"),
+    e.ToolEnd(0),
+    e.ToolEnd(1),
+    e.Told(Usage(input=7, cache_read=3, output=5, reasoning=2)),
+    e.Finish("tools"),
+    e.End(),
+]
+
+
+def client(body: bytes, *, stream: bool) -> openai.OpenAI:
+    kind = "text/event-stream" if stream else "application/json"
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, headers={"content-type": kind}, content=body)
+
+    http = httpx2.Client(transport=httpx2.MockTransport(answer))
+    return openai.OpenAI(
+        api_key="k", base_url="https://here.test/v1", http_client=http, max_retries=0
+    )
+
+
+def frames(events: list[e.Event]) -> bytes:
+    encoder = SPEECH.encoder(telling(label="m1"))
+    return b"".join(map(encoder.write, events))
+
+
+def check(answer: "openai.types.responses.Response | ParsedResponse[object]") -> None:
+    assert (answer.status, answer.output_text, answer.model) == ("completed", "Hello", "gpt")
+    thought, message, call, custom = answer.output
+    assert thought.type == "reasoning"
+    assert [part.text for part in thought.summary] == ["Hmm."]
+    assert thought.encrypted_content == "tg1.m1.sig"
+    assert message.type == "message"
+    (part,) = message.content
+    assert part.type == "output_text"
+    assert part.annotations[0].type == "url_citation"
+    assert part.annotations[0].url == "https://a.test/b"
+    assert part.logprobs is not None
+    assert part.logprobs[0].token == "Hello"
+    assert call.type == "function_call"
+    assert (call.call_id, call.name, call.arguments) == ("c1", "f", '{"a":1}')
+    assert custom.type == "custom_tool_call"
+    assert (custom.call_id, custom.name, custom.input) == ("c2", "run", "print(1)")
+    told = answer.usage
+    assert told is not None
+    assert (told.input_tokens, told.input_tokens_details.cached_tokens) == (10, 3)
+    assert (told.output_tokens, told.output_tokens_details.reasoning_tokens) == (7, 2)
+
+
+def test_a_whole_answer() -> None:
+    body = SPEECH.tell(EVENTS, telling(label="m1"))
+    check(client(body, stream=False).responses.create(model="m", input="hi"))
+
+
+def test_the_events_of_a_stream() -> None:
+    """`create(stream=True)`: each event of its own type, its texts in pieces."""
+    with client(frames(EVENTS), stream=True).responses.create(
+        model="m", input="hi", stream=True
+    ) as stream:
+        events = list(stream)
+    text = "".join(it.delta for it in events if it.type == "response.output_text.delta")
+    args = [it.delta for it in events if it.type == "response.function_call_arguments.delta"]
+    summary = [it.delta for it in events if it.type == "response.reasoning_summary_text.delta"]
+    assert (text, args, summary) == ("Hello", ['{"a":', "1}"], ["Hm", "m."])
+    last = events[-1]
+    assert last.type == "response.completed"
+    check(last.response)
+
+
+def test_the_stream_that_the_sdk_puts_together() -> None:
+    """`stream()`: its snapshots grow with the pieces, and its answer is the whole one."""
+    with client(frames(EVENTS), stream=True).responses.stream(model="m", input="hi") as stream:
+        snapshots = [it.snapshot for it in stream if it.type == "response.output_text.delta"]
+        answer = stream.get_final_response()
+    assert snapshots == ["Hel", "Hello", "Hello"]
+    check(answer)
+
+
+def test_a_whole_answer_that_is_told_as_a_stream() -> None:
+    """Also one of a cache, at home."""
+    body = SPEECH.tell(EVENTS, telling(label="m1"))
+    unfolded = DIALECT.unfold(body, True)
+    with client(unfolded, stream=True).responses.stream(model="m", input="hi") as stream:
+        check(stream.get_final_response())
+
+
+def test_a_limit_is_no_completion() -> None:
+    cut: list[e.Event] = [e.Start(), e.Words("Hel"), e.Finish("length"), e.End()]
+    with client(frames(cut), stream=True).responses.create(
+        model="m", input="hi", stream=True
+    ) as stream:
+        *_, last = stream
+    assert last.type == "response.incomplete"
+    assert last.response.incomplete_details is not None
+    assert last.response.incomplete_details.reason == "max_output_tokens"
+
+
+@pytest.mark.parametrize("begun", [[], EVENTS[:6]])
+def test_an_error_in_a_stream_is_raised(begun: list[e.Event]) -> None:
+    """Law 10: whatever came before it, the SDK does not take the stream for a whole one."""
+    broken = Problem(kind="upstream_truncated", message="It broke off.")
+    body = frames(begun) + DIALECT.problem_frame(broken)
+    with (
+        pytest.raises(openai.APIError, match=r"It broke off\."),
+        client(body, stream=True).responses.create(model="m", input="hi", stream=True) as stream,
+    ):
+        list(stream)
+    with (
+        pytest.raises(openai.APIError, match=r"It broke off\."),
+        client(body, stream=True).responses.stream(model="m", input="hi") as helper,
+    ):
+        helper.get_final_response()

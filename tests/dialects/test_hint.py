@@ -1,0 +1,79 @@
+"""A body at the wrong door is refused with the right one (reliability: wrong dialect, wrong path)."""
+
+from typing import Any
+
+import pytest
+
+from gateway.core.problem import ProblemError
+from gateway.dialects import DIALECTS
+
+TALK = b'"messages":[{"role":"user","content":"hi"}]'
+CHAT = b'{"model":"m",' + TALK + b"}"
+MESSAGES = b'{"model":"m","max_tokens":9,"system":"s",' + TALK + b"}"
+RESPONSES = b'{"model":"m","input":"hi"}'
+GEMINI = b'{"model":"m","contents":[{"parts":[{"text":"hi"}]}]}'
+
+TO_CHAT = "A Chat Completions request goes to POST /v1/chat/completions"
+TO_MESSAGES = "A request of the Messages API goes to POST /v1/messages."
+TO_RESPONSES = "A Responses request goes to POST /v1/responses."
+TO_GEMINI = "A Gemini request goes to POST /v1beta/models/{model}:generateContent."
+EITHER = f"{TO_CHAT}, one of the Messages API to POST /v1/messages."
+
+
+def refused(door: str, body: bytes) -> str:
+    reading: Any = DIALECTS[door].read
+    with pytest.raises(ProblemError) as caught:
+        reading(body)
+    assert caught.value.problem.kind == "invalid_request"
+    return caught.value.problem.message
+
+
+@pytest.mark.parametrize(
+    ("door", "body", "hint"),
+    [
+        ("openai-chat", MESSAGES, "send it to POST /v1/messages."),
+        ("openai-chat", RESPONSES, TO_RESPONSES),
+        ("openai-chat", GEMINI, TO_GEMINI),
+        ("openai-chat", b'{"model":"m","messages":"hi","stop_sequences":[]}', TO_MESSAGES),
+        ("anthropic-messages", CHAT, f"{TO_CHAT}."),
+        ("anthropic-messages", RESPONSES, TO_RESPONSES),
+        ("anthropic-messages", b'{"max_tokens":9,' + RESPONSES[1:], TO_RESPONSES),
+        ("anthropic-messages", GEMINI, TO_GEMINI),
+        ("openai-responses", CHAT, EITHER),
+        ("openai-responses", MESSAGES, TO_MESSAGES),
+        (
+            "openai-responses",
+            b'{"model":"m","tools":[{"input_schema":{}}],"messages":[]}',
+            TO_MESSAGES,
+        ),
+        ("openai-responses", GEMINI, TO_GEMINI),
+        ("gemini", CHAT, EITHER),
+        ("gemini", MESSAGES, TO_MESSAGES),
+        ("gemini", RESPONSES, TO_RESPONSES),
+    ],
+)
+def test_the_right_door_is_named(door: str, body: bytes, hint: str) -> None:
+    assert refused(door, body).endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("door", "body"),
+    [
+        ("openai-chat", b'{"model":"m"}'),
+        ("openai-chat", b'{"model":"m","messages":1,"tools":[]}'),
+        ("openai-chat", b'{"model":"m","prompt":"hi"}'),
+        ("anthropic-messages", b'{"model":"m","max_tokens":9}'),
+        ("openai-responses", b'{"model":"m"}'),
+        ("openai-responses", b'{"model":"m","input":1}'),
+        ("gemini", b'{"model":"m"}'),
+        ("gemini", b'{"model":"m","contents":1}'),
+    ],
+)
+def test_no_door_is_named_where_none_is_known_to_be_right(door: str, body: bytes) -> None:
+    assert "POST" not in refused(door, body)
+
+
+def test_a_member_of_an_older_api_is_written_as_messages() -> None:
+    assert refused("openai-chat", b'{"model":"m","prompt":"hi"}') == (
+        '"messages" is required and must be a list. This door takes no "prompt": write it as messages.'
+    )

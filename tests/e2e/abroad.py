@@ -1,0 +1,371 @@
+"""Four labs that speak one dialect each, what they answer, and four SDKs that ask them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anthropic
+import openai
+from google import genai
+from google.genai import types
+
+from gateway.core import jsonio
+from tests.e2e.upstream import SSE, Answer
+from tests.e2e.world import Config, World
+
+type Json = dict[str, Any]
+
+CHAT, RESPONSES, MESSAGES, GEMINI = (
+    "openai-chat", "openai-responses", "anthropic-messages", "gemini",
+)  # fmt: skip
+DOORS = {CHAT: "/chat", RESPONSES: "/responses", MESSAGES: "/messages", GEMINI: "/gemini"}
+DIALECTS = tuple(DOORS)
+TEXT = "Hello you."
+THOUGHT = "They greet."
+ARGUMENTS = {"city": "Zürich", "days": 2}
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city"],
+}
+COUNTS = (7, 3)
+"""Tokens in and out of every answer."""
+
+
+def four(value: Config) -> None:
+    """A lab for each dialect, of its name."""
+    base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
+    auth = {CHAT: "bearer", RESPONSES: "bearer", MESSAGES: "x-api-key", GEMINI: "x-goog-api-key"}
+    value["aliases"] = {}
+    value["providers"] = {
+        name: {
+            "base_url": base,
+            "dialects": {name: door},
+            "auth": auth[name],
+            "accounts": {"main": f"secret-of-{name}"},
+        }
+        for name, door in DOORS.items()
+    }
+    value["labs"] = {name: {"smart": [{"model": f"m-{name}"}]} for name in DOORS}
+    value["models"] = {f"m-{name}": {"price": {"input": 1, "output": 4}} for name in DOORS}
+    value["default"] = {"lab": CHAT, "tier": "smart"}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an SDK made of an answer."""
+
+    text: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    """Names and arguments, as canonical JSON."""
+    finish: str = "stop"
+    """stop, length or tools."""
+    counts: tuple[int, int] | None = None
+
+
+def canonical(arguments: Any) -> str:
+    value = jsonio.loads(arguments.encode()) if isinstance(arguments, str) else arguments
+    return jsonio.dumps(dict(sorted(value.items()))).decode()
+
+
+# What providers say.
+
+
+def answer(dialect: str, *, tools: bool = False, stream: bool = False, cut: int = 0) -> Answer:
+    """Text, or the use of a tool; `cut` leaves that many frames off the end."""
+    whole = _WHOLES[dialect](tools)
+    if not stream:
+        body = jsonio.dumps(whole)
+        return Answer(pieces=(body,), length=len(body), bill=COUNTS)
+    frames = _STREAMS[dialect](whole, tools)
+    return Answer(pieces=tuple(frames[: len(frames) - cut]), headers=SSE, bill=COUNTS)
+
+
+def _chat(tools: bool) -> Json:
+    call = {"name": "weather", "arguments": jsonio.dumps(ARGUMENTS).decode()}
+    calls = [{"id": "call_1", "type": "function", "function": call}]
+    said: Json = {"content": None, "tool_calls": calls} if tools else {"content": TEXT}
+    message = {"role": "assistant", **said}
+    return {
+        "id": "c-1", "object": "chat.completion", "created": 1, "model": "served-chat",
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if tools else "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }  # fmt: skip
+
+
+def _chat_stream(whole: Json, tools: bool) -> list[bytes]:
+    head = {**{k: whole[k] for k in ("id", "created", "model")}, "object": "chat.completion.chunk"}
+    deltas: list[Json] = [{"role": "assistant", "content": ""}]
+    if tools:
+        (call,) = whole["choices"][0]["message"]["tool_calls"]
+        said = call["function"]["arguments"]
+        first = {**call, "index": 0, "function": {"name": "weather", "arguments": ""}}
+        deltas += [{"tool_calls": [first]}]
+        deltas += [
+            {"tool_calls": [{"index": 0, "function": {"arguments": part}}]} for part in _split(said)
+        ]
+    else:
+        deltas += [{"content": part} for part in _split(TEXT)]
+    chunks = [
+        {**head, "choices": [{"index": 0, "delta": it, "finish_reason": None}]} for it in deltas
+    ]
+    finish = whole["choices"][0]["finish_reason"]
+    chunks.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+    chunks.append({**head, "choices": [], "usage": whole["usage"]})
+    return [*(b"data: " + jsonio.dumps(chunk) + b"\n\n" for chunk in chunks), b"data: [DONE]\n\n"]
+
+
+def _split(text: str) -> list[str]:
+    return [text[:4], text[4:7], text[7:]]
+
+
+def _messages(tools: bool) -> Json:
+    use = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": ARGUMENTS}
+    return {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "served-messages",
+        "content": [use if tools else {"type": "text", "text": TEXT}],
+        "stop_reason": "tool_use" if tools else "end_turn", "stop_sequence": None,
+        "usage": {"input_tokens": 7, "output_tokens": 3},
+    }  # fmt: skip
+
+
+def _event(kind: str, **more: Any) -> bytes:
+    return f"event: {kind}\ndata: ".encode() + jsonio.dumps({"type": kind, **more}) + b"\n\n"
+
+
+def _messages_stream(whole: Json, tools: bool) -> list[bytes]:
+    block = whole["content"][0]
+    empty = {**block, "input": {}} if tools else {**block, "text": ""}
+    said = jsonio.dumps(ARGUMENTS).decode() if tools else TEXT
+    kind, name = ("input_json_delta", "partial_json") if tools else ("text_delta", "text")
+    return [
+        _event("message_start", message={**whole, "content": [], "stop_reason": None}),
+        _event("content_block_start", index=0, content_block=empty),
+        *(_event("content_block_delta", index=0, delta={"type": kind, name: part}) for part in _split(said)),
+        _event("content_block_stop", index=0),
+        _event("message_delta", delta={"stop_reason": whole["stop_reason"], "stop_sequence": None}, usage=whole["usage"]),
+        _event("message_stop"),
+    ]  # fmt: skip
+
+
+def _responses(tools: bool) -> Json:
+    call = {
+        "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "weather",
+        "arguments": jsonio.dumps(ARGUMENTS).decode(), "status": "completed",
+    }  # fmt: skip
+    part = {"type": "output_text", "text": TEXT, "annotations": [], "logprobs": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}  # fmt: skip
+    return {
+        "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "served-responses",
+        "output": [call if tools else message], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+        "usage": {
+            "input_tokens": 7, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 3,
+            "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 10,
+        },
+    }  # fmt: skip
+
+
+def _responses_stream(whole: Json, tools: bool) -> list[bytes]:
+    item = whole["output"][0]
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    said = item["arguments"] if tools else TEXT
+    where = {"item_id": item["id"], "output_index": 0}
+    events: list[Json] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.in_progress", "response": begun},
+    ]
+    if tools:
+        start = {**item, "arguments": "", "status": "in_progress"}
+        events += [
+            {"type": "response.output_item.added", "output_index": 0, "item": start},
+            *({"type": "response.function_call_arguments.delta", **where, "delta": part} for part in _split(said)),
+            {"type": "response.function_call_arguments.done", **where, "name": "weather", "arguments": said},
+        ]  # fmt: skip
+    else:
+        start = {**item, "content": [], "status": "in_progress"}
+        at = {**where, "content_index": 0}
+        empty = {**item["content"][0], "text": ""}
+        events += [
+            {"type": "response.output_item.added", "output_index": 0, "item": start},
+            {"type": "response.content_part.added", **at, "part": empty},
+            *({"type": "response.output_text.delta", **at, "delta": part, "logprobs": []} for part in _split(said)),
+            {"type": "response.output_text.done", **at, "text": said, "logprobs": []},
+            {"type": "response.content_part.done", **at, "part": item["content"][0]},
+        ]  # fmt: skip
+    events += [
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": whole},
+    ]
+    return [
+        f"event: {event['type']}\ndata: ".encode()
+        + jsonio.dumps({**event, "sequence_number": number})
+        + b"\n\n"
+        for number, event in enumerate(events)
+    ]
+
+
+def _gemini(tools: bool) -> Json:
+    part: Json = {"functionCall": {"name": "weather", "args": ARGUMENTS}} if tools else {"text": TEXT}  # fmt: skip
+    return {
+        "candidates": [{"content": {"role": "model", "parts": [part]}, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 3, "totalTokenCount": 10},
+        "modelVersion": "served-gemini", "responseId": "g-1",
+    }  # fmt: skip
+
+
+def _gemini_stream(whole: Json, tools: bool) -> list[bytes]:
+    parts = whole["candidates"][0]["content"]["parts"] if tools else [{"text": it} for it in _split(TEXT)]  # fmt: skip
+    frames = []
+    for at, part in enumerate(parts):
+        candidate = {"content": {"role": "model", "parts": [part]}, "index": 0}
+        if at == len(parts) - 1:
+            candidate["finishReason"] = "STOP"
+        frames.append(b"data: " + jsonio.dumps({**whole, "candidates": [candidate]}) + b"\r\n\r\n")
+    return frames
+
+
+_WHOLES: dict[str, Callable[[bool], Json]] = {
+    CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemini,
+}  # fmt: skip
+_STREAMS: dict[str, Callable[[Json, bool], list[bytes]]] = {
+    CHAT: _chat_stream, RESPONSES: _responses_stream, MESSAGES: _messages_stream, GEMINI: _gemini_stream,
+}  # fmt: skip
+
+
+# What clients ask.
+
+
+type Ask = Callable[[World, str, bool, bool], Heard]
+"""With a world, a model, whether a tool is offered, and whether to stream."""
+
+QUESTION = "What is the weather in Zürich?"
+SYSTEM = "Be brief."
+
+
+@contextmanager
+def _openai(world: World) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{world.url}/v1", api_key="k", max_retries=0) as sdk:
+        yield sdk
+
+
+def ask_chat(world: World, model: str, tools: bool, stream: bool) -> Heard:
+    function = {"name": "weather", "description": "Tells it.", "parameters": SCHEMA}
+    offered: Json = {"tools": [{"type": "function", "function": function}]} if tools else {}
+    messages: list[Any] = [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": QUESTION},
+    ]
+    with _openai(world) as sdk:
+        if not stream:
+            whole = sdk.chat.completions.create(model=model, messages=messages, **offered)
+            return _heard_chat(
+                whole.choices[0].message, whole.choices[0].finish_reason, whole.usage
+            )
+        options: Json = {"stream_options": {"include_usage": True}}
+        with sdk.chat.completions.stream(
+            model=model, messages=messages, **options, **offered
+        ) as it:
+            final = it.get_final_completion()
+        return _heard_chat(final.choices[0].message, final.choices[0].finish_reason, final.usage)
+
+
+def _heard_chat(message: Any, finish: str, usage: Any) -> Heard:
+    calls = tuple((it.function.name, canonical(it.function.arguments)) for it in message.tool_calls or ())  # fmt: skip
+    return Heard(
+        text=message.content or "",
+        calls=calls,
+        finish="tools" if finish == "tool_calls" else finish,
+        counts=(usage.prompt_tokens, usage.completion_tokens),
+    )
+
+
+def ask_responses(world: World, model: str, tools: bool, stream: bool) -> Heard:
+    function = {"type": "function", "name": "weather", "parameters": SCHEMA, "strict": False}
+    offered: Json = {"tools": [function]} if tools else {}
+    asked: Json = {"model": model, "instructions": SYSTEM, "input": QUESTION, **offered}
+    found: Any
+    with _openai(world) as sdk:
+        if stream:
+            with sdk.responses.stream(**asked) as events:
+                found = events.get_final_response()
+        else:
+            found = sdk.responses.create(**asked)
+    calls = tuple((it.name, canonical(it.arguments)) for it in found.output if it.type == "function_call")  # fmt: skip
+    assert found.status == "completed"
+    assert found.usage is not None
+    return Heard(
+        text=found.output_text,
+        calls=calls,
+        finish="tools" if calls else "stop",
+        counts=(found.usage.input_tokens, found.usage.output_tokens),
+    )
+
+
+def ask_messages(world: World, model: str, tools: bool, stream: bool) -> Heard:
+    tool = {"name": "weather", "description": "Tells it.", "input_schema": SCHEMA}
+    asked: Json = {
+        "model": model, "max_tokens": 500, "system": SYSTEM,
+        "messages": [{"role": "user", "content": QUESTION}], **({"tools": [tool]} if tools else {}),
+    }  # fmt: skip
+    with anthropic.Anthropic(base_url=world.url, api_key="k", max_retries=0) as sdk:
+        found: Any
+        if stream:
+            with sdk.messages.stream(**asked) as events:
+                found = events.get_final_message()
+        else:
+            found = sdk.messages.create(**asked)
+    words = {"end_turn": "stop", "tool_use": "tools", "max_tokens": "length"}
+    return Heard(
+        text="".join(it.text for it in found.content if it.type == "text"),
+        calls=tuple(
+            (it.name, canonical(it.input)) for it in found.content if it.type == "tool_use"
+        ),
+        finish=words[str(found.stop_reason)],
+        counts=(found.usage.input_tokens, found.usage.output_tokens),
+    )
+
+
+def ask_gemini(world: World, model: str, tools: bool, stream: bool) -> Heard:
+    declared = types.FunctionDeclaration(name="weather", parameters_json_schema=SCHEMA)
+    config = types.GenerateContentConfig(
+        system_instruction=SYSTEM,
+        tools=[types.Tool(function_declarations=[declared])] if tools else None,
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+    )
+    sdk = genai.Client(api_key="k", http_options=types.HttpOptions(base_url=world.url))
+    if stream:
+        found = list(
+            sdk.models.generate_content_stream(model=model, contents=QUESTION, config=config)
+        )
+    else:
+        found = [sdk.models.generate_content(model=model, contents=QUESTION, config=config)]
+    sdk.close()
+    parts = [
+        part
+        for one in found
+        for candidate in one.candidates or ()
+        if candidate.content is not None
+        for part in candidate.content.parts or ()
+    ]
+    calls = tuple(
+        (str(it.name), canonical(it.args)) for part in parts if (it := part.function_call)
+    )
+    ended = [it.finish_reason for one in found for it in one.candidates or () if it.finish_reason]
+    assert [str(it.name) for it in ended] == ["STOP"]
+    usage = found[-1].usage_metadata
+    assert usage is not None
+    return Heard(
+        text="".join(part.text or "" for part in parts if not part.thought),
+        calls=calls,
+        finish="tools" if calls else "stop",
+        counts=(
+            usage.prompt_token_count or 0,
+            (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0),
+        ),
+    )
+
+
+ASKS: dict[str, Ask] = {
+    CHAT: ask_chat, RESPONSES: ask_responses, MESSAGES: ask_messages, GEMINI: ask_gemini,
+}  # fmt: skip

@@ -1,0 +1,187 @@
+"""Any client, any lab: every pair of dialects over real sockets, through the official SDKs."""
+
+import hashlib
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from google.genai import errors as google
+
+from gateway.core import jsonio
+from tests.e2e.abroad import (
+    ARGUMENTS,
+    ASKS,
+    CHAT,
+    COUNTS,
+    DIALECTS,
+    DOORS,
+    GEMINI,
+    MESSAGES,
+    QUESTION,
+    RESPONSES,
+    SYSTEM,
+    TEXT,
+    Heard,
+    answer,
+    canonical,
+    four,
+)  # fmt: skip
+from tests.e2e.upstream import Answer, Upstream, failing
+from tests.e2e.world import Make, World
+
+PAIRS = [(client, lab) for client in DIALECTS for lab in DIALECTS]
+ERRORS = (openai.APIError, anthropic.APIError, google.APIError)
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make(four)
+
+
+def named(pair: tuple[str, str]) -> str:
+    return " at ".join(pair)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("tools", [False, True], ids=["text", "tools"])
+@pytest.mark.parametrize(("client", "lab"), PAIRS, ids=[named(pair) for pair in PAIRS])
+def test_any_client_is_served_by_any_lab(
+    world: World, upstream: Upstream, client: str, lab: str, tools: bool, stream: bool
+) -> None:
+    """The same text, tool call, finish and usage, whatever is spoken on either side."""
+    upstream.on(DOORS[lab], answer(lab, tools=tools, stream=stream))
+    heard = ASKS[client](world, f"{lab}/smart", tools, stream)
+    expected = (
+        Heard(calls=(("weather", canonical(ARGUMENTS)),), finish="tools", counts=COUNTS)
+        if tools
+        else Heard(text=TEXT, counts=COUNTS)
+    )
+    assert heard == expected
+    (request,) = upstream.requests
+    assert request.path.startswith(DOORS[lab])
+    said = jsonio.dumps(request.json).decode()
+    assert QUESTION in said
+    assert SYSTEM in said
+    assert ('"weather"' in said) == tools
+    secrets = [value for _, value in request.headers if b"secret-of-" in value]
+    assert len(secrets) == 1
+    assert secrets[0].endswith(f"secret-of-{lab}".encode())
+    entry = world.entry()
+    assert (entry.state, entry.lab, entry.model, entry.dialect) == ("settled", lab, f"m-{lab}", client)  # fmt: skip
+    assert (entry.input, entry.output) == COUNTS
+    assert str(entry.cost) == "0.000019"
+
+
+@pytest.mark.parametrize(("client", "lab"), PAIRS, ids=[named(pair) for pair in PAIRS])
+def test_a_stream_that_is_cut_is_never_whole_abroad(
+    world: World, upstream: Upstream, client: str, lab: str
+) -> None:
+    """Law 10: the unmodified SDK raises. (Some hosts of chat end without [DONE]: a finish is one.)"""
+    upstream.on(DOORS[lab], answer(lab, stream=True, cut=3 if lab == CHAT else 1))
+    with pytest.raises(ERRORS):
+        ASKS[client](world, f"{lab}/smart", False, True)
+    assert world.entry().state == "aborted"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("client", "lab"), PAIRS, ids=[named(pair) for pair in PAIRS])
+def test_errors_come_in_the_clients_own_shape(
+    world: World, upstream: Upstream, client: str, lab: str, stream: bool
+) -> None:
+    """With the provider's words."""
+    shape = {
+        MESSAGES: {"type": "error", "error": {"type": "invalid_request_error", "message": "No cats."}},
+        GEMINI: {"error": {"code": 400, "message": "No cats.", "status": "INVALID_ARGUMENT"}},
+    }.get(lab, {"error": {"message": "No cats.", "type": "invalid_request_error", "code": None}})  # fmt: skip
+    upstream.on(DOORS[lab], failing(400, jsonio.dumps(shape)))
+    with pytest.raises(ERRORS, match="No cats"):
+        ASKS[client](world, f"{lab}/smart", False, stream)
+    entry = world.entry()
+    assert (entry.state, entry.status, entry.problem) == ("failed", 400, "upstream_rejected")
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+def test_what_is_lost_abroad_is_named(world: World, upstream: Upstream, client: str) -> None:
+    """In the header, the ledger and beforehand by the route endpoint, in the client's own words."""
+    bodies: dict[str, tuple[str, dict[str, Any]]] = {
+        CHAT: ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi."}], "seed": 7}),
+        RESPONSES: ("/v1/responses", {"input": "Hi.", "truncation": "auto"}),
+        MESSAGES: ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}], "top_k": 5}),
+        GEMINI: ("/v1beta/models/{}:generateContent", {"contents": [{"parts": [{"text": "Hi."}]}], "generationConfig": {"topK": 5}}),
+    }  # fmt: skip
+    lost = {
+        CHAT: "seed",
+        RESPONSES: "truncation",
+        MESSAGES: "top_k",
+        GEMINI: "generationConfig.topK",
+    }
+    lab = {CHAT: MESSAGES, RESPONSES: MESSAGES, MESSAGES: CHAT, GEMINI: CHAT}[client]
+    path, body = bodies[client]
+    model = f"{lab}/smart"
+    asked = {**body} if client == GEMINI else {"model": model, **body}
+    upstream.on(DOORS[lab], answer(lab))
+    path = path.format(model)
+    reply = world.client.post(path, json=asked)
+    assert reply.status_code == 200
+    assert reply.headers["x-tiergate-dropped"] == lost[client]
+    query = {"dialect": client, "path": path.removeprefix("/v1beta/")}
+    planned = world.client.post("/v1/route", json=asked, params=query).json()["plan"]
+    assert [loss["field"] for loss in planned[0]["losses"]] == [lost[client]]
+    assert planned[0]["dialect"] == lab
+    refused = world.client.post(path, json=asked, headers={"x-tiergate-on-loss": "refuse"})
+    assert refused.status_code == 400
+    assert lost[client] in refused.text
+    assert [entry.dropped for entry in world.entries()] == [(lost[client],), ()]
+
+
+def test_what_cannot_be_said_abroad_is_refused(world: World, upstream: Upstream) -> None:
+    """A feature is never dropped: the client hears which, and nobody was asked."""
+    asked = {
+        "model": f"{MESSAGES}/smart", "messages": [{"role": "user", "content": "Hi."}],
+        "logprobs": True,
+    }  # fmt: skip
+    reply = world.client.post("/v1/chat/completions", json=asked)
+    assert reply.status_code == 400
+    assert "logprobs" in reply.json()["error"]["message"]
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+def test_what_is_no_answer_abroad_is_an_error(
+    world: World, upstream: Upstream, client: str
+) -> None:
+    """HTML, nothing at all, an error in a 200: whole and streamed."""
+    lab = MESSAGES if client == CHAT else CHAT
+    html = Answer(pieces=(b"<html>maintenance</html>",), headers=(("content-type", "text/html"),))
+    for script in (html, Answer(pieces=(b"",), length=0), failing(200)):
+        for stream in (False, True):
+            upstream.on(DOORS[lab], script)
+            with pytest.raises(ERRORS):
+                ASKS[client](world, f"{lab}/smart", False, stream)
+
+
+def test_a_websocket_is_refused_at_once(world: World) -> None:
+    """Codex then goes on over HTTP without a pause."""
+    headers = {
+        "connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }  # fmt: skip
+    reply = world.client.get("/v1/responses", headers=headers)
+    assert (reply.status_code, reply.headers["allow"]) == (426, "POST")
+    assert "send a POST" in reply.json()["error"]["message"]
+
+
+def test_a_key_in_the_url_is_gemini_s_alone(make: Make, upstream: Upstream) -> None:
+    key = hashlib.sha256(b"s1").hexdigest()
+    world = make(four, TIERGATE_KEYS=f"one={key}")
+    upstream.on(DOORS[GEMINI], answer(GEMINI))
+    body = {"contents": [{"parts": [{"text": "Hi."}]}]}
+    path = f"/v1beta/models/{GEMINI}/smart:generateContent"
+    assert world.client.post(path, json=body).status_code == 401
+    assert world.client.post(f"{path}?key=s1", json=body).status_code == 200
+    chat = {"model": "auto", "messages": []}
+    assert world.client.post("/v1/chat/completions?key=s1", json=chat).status_code == 401
+    listed = world.client.post(path.replace(":gen", ":streamGen"), json=body, params={"key": "s1"})
+    assert (listed.status_code, listed.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    assert "alt=sse" in listed.json()["error"]["message"]

@@ -1,0 +1,129 @@
+"""A stream that has nothing to say yet says that it is there; no SDK takes that for an answer."""
+
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import openai
+import pytest
+
+from gateway.core import jsonio
+from gateway.http import beat
+from tests.e2e.abroad import ASKS, CHAT, DIALECTS, DOORS, MESSAGES, TEXT, answer, four
+from tests.e2e.test_flights import hear, until
+from tests.e2e.upstream import PATIENCE, SSE, Answer, Upstream, failing
+from tests.e2e.world import Make, World
+
+
+@pytest.fixture
+def signs(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """One for each sign of life that was given."""
+    found: list[bytes] = []
+    say = beat.Beat._say
+
+    async def counted(self: beat.Beat) -> None:
+        await say(self)
+        found.append(b"")
+
+    monkeypatch.setattr(beat.Beat, "_say", counted)
+    monkeypatch.setattr(beat, "EVERY", 0.02)
+    return found
+
+
+@pytest.fixture
+def world(make: Make, signs: list[bytes]) -> World:
+    return make(four)
+
+
+def late(world: World, signs: list[bytes], times: int) -> threading.Thread:
+    """Lets the provider go on by a piece whenever two more signs of life were given."""
+
+    def run() -> None:
+        for _ in range(times):
+            least = len(signs) + 2
+            until(lambda: len(signs) >= least)  # noqa: B023 - called before the next round
+            world.release()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+@pytest.mark.parametrize("lab", [CHAT, MESSAGES])
+def test_the_sdk_hears_the_answer_alone(
+    world: World, upstream: Upstream, signs: list[bytes], client: str, lab: str
+) -> None:
+    """Signs before the head of the answer, before its content and in its middle."""
+    pieces = answer(lab, stream=True).pieces
+    held = (None, *pieces[:2], None, *pieces[2:4], None, *pieces[4:])
+    upstream.on(DOORS[lab], Answer(pieces=held, headers=SSE))
+    thread = late(world, signs, 3)
+    assert ASKS[client](world, f"{lab}/smart", False, True).text == TEXT
+    thread.join()
+
+
+def chat(world: World) -> bytes:
+    body = {
+        "model": f"{CHAT}/smart",
+        "stream": True,
+        "messages": [{"role": "user", "content": "Hi."}],
+    }
+    data = jsonio.dumps(body)
+    return b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (
+        len(data),
+        data,
+    )
+
+
+def test_a_sign_before_the_answer_names_no_target(world: World, upstream: Upstream) -> None:
+    """Another may still take over; what was told can only be the id of the call."""
+    upstream.on(DOORS[CHAT], replace(answer(CHAT, stream=True), pieces=(None,), end="stall"))
+    with socket.create_connection(("127.0.0.1", world.port)) as client:
+        client.sendall(chat(world))
+        heard = hear(client, b": ping\n\n")
+    head = heard.partition(b"\r\n\r\n")[0].lower()
+    assert head.startswith(b"http/1.1 200 ok\r\n")
+    assert b"x-request-id: tg-" in head
+    assert b"text/event-stream" in head
+    assert b"x-tiergate" not in head
+
+
+def test_an_error_after_a_sign_comes_in_the_stream(
+    world: World, upstream: Upstream, signs: list[bytes]
+) -> None:
+    """The SDK raises it; the ledger says what status went out."""
+    upstream.on(DOORS[CHAT], replace(failing(400), pieces=(None, *failing(400).pieces)))
+    thread = late(world, signs, 1)
+    with (
+        openai.OpenAI(base_url=f"{world.url}/v1", api_key="k", max_retries=0) as sdk,
+        pytest.raises(openai.APIError, match="No"),
+    ):
+        list(
+            sdk.chat.completions.create(
+                model=f"{CHAT}/smart", messages=[{"role": "user", "content": "Hi."}], stream=True
+            )
+        )
+    thread.join()
+    entry = world.entry()
+    assert (entry.state, entry.status, entry.problem) == ("failed", 200, "upstream_rejected")
+
+
+def test_who_asks_for_no_stream_hears_nothing_before_the_answer(
+    world: World, upstream: Upstream, signs: list[bytes]
+) -> None:
+    """A whole answer has a status of its own, which is not known yet."""
+    whole = failing(400)
+    upstream.on(DOORS[CHAT], replace(whole, pieces=(None, *whole.pieces)))
+    body = {"model": f"{CHAT}/smart", "messages": [{"role": "user", "content": "Hi."}]}
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(world.client.post, "/v1/chat/completions", json=body)
+        upstream.arrived()
+        with socket.create_connection(("127.0.0.1", world.port)) as other:
+            other.sendall(chat(world))  # another call's signs tell that time has passed
+            until(lambda: len(signs) > 3)
+            assert not asked.done()
+            world.release()
+            world.release()
+            assert asked.result(PATIENCE).status_code == 400

@@ -1,0 +1,265 @@
+"""Embeddings over real sockets: two official SDKs, two dialects of providers, and the ledger."""
+
+import base64
+import struct
+from decimal import Decimal
+from typing import Any
+
+import openai
+import pytest
+from google import genai
+from google.genai import errors, types
+
+from gateway.core import jsonio
+from tests.e2e.upstream import Answer, Request, failing
+from tests.e2e.world import Change, Config, Make, World
+
+VECTORS = [[0.5, -0.25, 1.0], [0.0, 2.0, -1.5]]
+"""Exact in float32."""
+PACKED = [base64.b64encode(struct.pack("<3f", *it)).decode() for it in VECTORS]
+
+
+def two(value: Config) -> None:
+    """Lab acme embeds in OpenAI's shape, with a spare host of the same model; google in its own."""
+    base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
+    value["providers"]["google"] = {
+        "base_url": base,
+        "dialects": {"gemini": "/google/v1beta"},
+        "auth": "x-goog-api-key",
+        "accounts": {"main": "google-secret"},
+    }
+    value["labs"]["acme"]["embeddings"] = [
+        {"model": "vec-1"},
+        {"model": "makers/vec-1", "provider": "spare"},
+        {"model": "vec-2"},
+    ]
+    value["labs"]["google"] = {"embeddings": [{"model": "gem-vec"}]}
+    rates = {"price": {"input": 0.02, "output": 0, "as_of": "2026-11-24"}}
+    value["models"] |= {"vec-1": rates, "gem-vec": rates, "vec-2": {"refuses": ["dimensions"]}}
+
+
+def cached(value: Config) -> None:
+    two(value)
+    value["cache"] = {"ttl": "1h"}
+
+
+def answer(body: bytes, tokens: int = 7) -> Answer:
+    return Answer(pieces=(body,), length=len(body), bill=(tokens, 0))
+
+
+def openai_answer(request: Request) -> Answer:
+    """A vector for each input, packed where that was asked for, in a spacing of its own."""
+    asked = request.json
+    made = PACKED if asked.get("encoding_format") == "base64" else VECTORS
+    many = len(asked["input"]) if isinstance(asked["input"], list) else 1
+    data = [{"object": "embedding", "index": at, "embedding": made[at]} for at in range(many)]
+    usage = {"prompt_tokens": 7, "total_tokens": 7}
+    value = {"object": "list", "data": data, "model": "served-vec", "usage": usage}
+    return answer(jsonio.dumps(value).replace(b'"data":', b'"data" :  '))
+
+
+def gemini_answer(request: Request) -> Answer:
+    made = [{"values": it} for it in VECTORS]
+    value: dict[str, Any] = {"embeddings": made[: len(request.json.get("requests", []))]}
+    if request.path.endswith(":embedContent"):
+        value = {"embedding": made[0]}
+    return answer(jsonio.dumps({**value, "usageMetadata": {"promptTokenCount": 7}}))
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return started(make, two)
+
+
+def started(make: Make, change: Change) -> World:
+    world = make(change)
+    world.upstream.on("/acme", openai_answer)
+    world.upstream.on("/spare", openai_answer)
+    world.upstream.on("/google", gemini_answer)
+    return world
+
+
+def sdk(world: World) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{world.url}/v1", api_key="k", max_retries=0)
+
+
+def google(world: World) -> genai.Client:
+    return genai.Client(api_key="k", http_options=types.HttpOptions(base_url=world.url))
+
+
+def test_the_openai_sdk_gets_its_base64_from_an_openai_provider(world: World) -> None:
+    with sdk(world) as client:
+        found = client.embeddings.create(model="vec-1", input=["one", "two"])
+    assert [it.embedding for it in found.data] == VECTORS
+    assert found.usage.prompt_tokens == 7
+    request = world.upstream.arrived()
+    assert request.path == "/acme/embeddings"
+    assert request.json["encoding_format"] == "base64"
+    entry = world.entry()
+    assert (entry.lab, entry.tier, entry.source, entry.model) == ("acme", None, "pin", "vec-1")
+    assert (entry.dialect, entry.state, entry.status) == ("openai-chat", "settled", 200)
+    assert (entry.input, entry.output, entry.served) == (7, 0, "served-vec")
+    assert entry.cost == Decimal("0.00000014")
+
+
+def test_bytes_pass_both_ways_but_for_the_model(world: World) -> None:
+    body = b'{ "input" : ["a", "\\u00e9"],\n"model":"auto", "x_own": 1.50, "user":"u" }'
+    reply = world.client.post("/v1/embeddings", content=body)
+    request = world.upstream.arrived()
+    assert request.body == b'{"input":["a", "\\u00e9"],"model":"vec-1","x_own":1.50,"user":"u"}'
+    assert b'"data" :  [' in reply.content
+    assert reply.headers["x-tiergate-lab"] == "acme"
+    assert reply.headers["x-tiergate-model"] == "vec-1"
+    assert reply.headers["x-tiergate-cost"] == "0.00000014"
+    assert reply.headers["x-tiergate-decision"].startswith("default; ")
+    assert "x-tiergate-tier" not in reply.headers
+    same = b'{ "input" : [[1, 2], [3]], "model" : "vec-1" }'
+    world.client.post("/v1/embeddings", content=same)
+    assert world.upstream.arrived().body == same
+
+
+def test_the_same_model_of_another_host_takes_over(world: World) -> None:
+    world.upstream.on("/acme", failing(503))
+    with sdk(world) as client:
+        found = client.embeddings.create(model="vec-1", input="one")
+    assert found.data[0].embedding == VECTORS[0]
+    requests = [world.upstream.arrived() for _ in range(2)]
+    assert [it.path for it in requests] == ["/acme/embeddings", "/spare/embeddings"]
+    assert requests[1].json["model"] == "makers/vec-1"
+    assert world.entry().attempts == 2
+
+
+def test_another_model_never_takes_over(world: World) -> None:
+    world.upstream.on("/acme", failing(503))
+    with sdk(world) as client, pytest.raises(openai.InternalServerError):
+        client.embeddings.create(model="vec-2", input="one")
+    assert {it.json["model"] for it in world.upstream.requests} == {"vec-2"}
+
+
+def test_the_openai_sdk_is_served_by_gemini(world: World) -> None:
+    with sdk(world) as client:
+        found = client.embeddings.create(
+            model="google/gem-vec", input=["one", "two"], dimensions=3, user="u"
+        )
+        one = client.embeddings.create(model="gem-vec", input="one", encoding_format="float")
+    assert [it.embedding for it in found.data] == VECTORS
+    assert found.usage.total_tokens == 7
+    assert found.model == "gem-vec"
+    assert one.data[0].embedding == VECTORS[0]
+    many, single = (world.upstream.arrived() for _ in range(2))
+    assert many.path == "/google/v1beta/models/gem-vec:batchEmbedContents"
+    assert many.header("x-goog-api-key") == "google-secret"
+    ask = {"model": "models/gem-vec", "outputDimensionality": 3}
+    assert many.json == {
+        "requests": [
+            {**ask, "content": {"parts": [{"text": "one"}]}},
+            {**ask, "content": {"parts": [{"text": "two"}]}},
+        ]
+    }
+    assert single.path == "/google/v1beta/models/gem-vec:embedContent"
+    assert single.json == {"model": "models/gem-vec", "content": {"parts": [{"text": "one"}]}}
+    first = world.entries()[0]
+    assert (first.dropped, first.input, first.output) == (("user",), 7, 0)
+
+
+def test_tokens_are_refused_where_only_gemini_could_embed_them(world: World) -> None:
+    with sdk(world) as client, pytest.raises(openai.BadRequestError, match="part of this kind"):
+        client.embeddings.create(model="gem-vec", input=[1, 2, 3])
+    assert world.upstream.requests == []
+    assert world.entry().state == "refused"
+
+
+def test_the_google_sdk_is_served_at_home_and_abroad(world: World) -> None:
+    client = google(world)
+    config = types.EmbedContentConfig(output_dimensionality=3, task_type="RETRIEVAL_QUERY")
+    home = client.models.embed_content(model="gem-vec", contents=["one", "two"], config=config)
+    away = client.models.embed_content(model="vec-1", contents=["one", "two"], config=config)
+    client.close()
+    for found in (home, away):
+        assert found.embeddings is not None
+        assert [it.values for it in found.embeddings] == VECTORS
+    at_home, abroad = (world.upstream.arrived() for _ in range(2))
+    assert at_home.json["requests"][1]["taskType"] == "RETRIEVAL_QUERY"
+    assert at_home.json["requests"][1]["model"] == "models/gem-vec"
+    assert abroad.path == "/acme/embeddings"
+    assert abroad.json == {"model": "vec-1", "input": ["one", "two"], "dimensions": 3}
+    entries = world.entries()
+    assert [(it.dialect, it.model, it.dropped) for it in entries] == [
+        ("gemini", "gem-vec", ()),
+        ("gemini", "vec-1", ("taskType",)),
+    ]
+
+
+def test_one_content_is_asked_at_home_byte_for_byte_and_answered_abroad(world: World) -> None:
+    body = b'{ "content": {"parts":[{"text": "one"}]}, "taskType":"SEMANTIC_SIMILARITY" }'
+    home = world.client.post("/v1/models/gem-vec:embedContent", content=body)
+    assert world.upstream.arrived().body == body
+    assert jsonio.loads(home.content)["embedding"]["values"] == VECTORS[0]
+    away = world.client.post("/v1beta/models/vec-1:embedContent", content=body)
+    assert jsonio.loads(away.content) == {
+        "embedding": {"values": VECTORS[0]},
+        "usageMetadata": {"promptTokenCount": 7},
+    }
+
+
+def test_equal_requests_are_answered_from_the_cache(make: Make) -> None:
+    world = started(make, cached)
+    with sdk(world) as client:
+        first = client.embeddings.create(model="vec-1", input=["one", "two"])
+        again = client.embeddings.create(model="vec-1", input=["one", "two"])
+        other = client.embeddings.create(model="vec-1", input=["one", "too"])
+    assert first.data == again.data == other.data
+    assert len(world.upstream.requests) == 2
+    entries = world.entries()
+    assert [it.state for it in entries] == ["settled", "cache_hit", "settled"]
+    assert entries[1].cost == 0
+
+
+def test_a_name_that_is_not_served_is_told_with_those_that_are(world: World) -> None:
+    with sdk(world) as client:
+        with pytest.raises(openai.NotFoundError) as error:
+            client.embeddings.create(model="vec-3", input="one")
+        with pytest.raises(openai.NotFoundError, match="POST /v1/embeddings"):
+            client.chat.completions.create(
+                model="vec-1", messages=[{"role": "user", "content": "hi"}]
+            )
+        listed = {it.id: it.owned_by for it in client.models.list()}
+    said = str(error.value)
+    assert "Did you mean 'vec-2'?" in said
+    assert "vec-1, makers/vec-1, vec-2, gem-vec" in said
+    assert listed["gem-vec"] == "google"
+    assert listed["vec-2"] == "acme"
+
+
+def test_googles_list_says_which_models_embed(world: World) -> None:
+    found = world.client.get("/v1beta/models/gem-vec").json()
+    assert found["supportedGenerationMethods"] == ["embedContent", "batchEmbedContents"]
+    assert "generateContent" in world.client.get("/v1beta/models/fast").json()[
+        "supportedGenerationMethods"
+    ]  # fmt: skip
+
+
+def test_a_provider_s_error_goes_to_each_client_in_its_dialect(world: World) -> None:
+    told = b'{"error":{"message":"Too long.","type":"invalid_request_error","code":null}}'
+    world.upstream.on("/acme", failing(400, told))
+    world.upstream.on("/spare", failing(400, told))
+    reply = world.client.post("/v1/embeddings", content=b'{"model":"vec-2","input":"a"}')
+    assert (reply.status_code, reply.content) == (400, told)
+    client = google(world)
+    with pytest.raises(errors.ClientError, match="Too long"):
+        client.models.embed_content(model="vec-2", contents="one")
+    client.close()
+
+
+def test_a_200_without_vectors_is_no_answer(world: World) -> None:
+    world.upstream.on("/acme", answer(b'{"object":"list"}'))
+    world.upstream.on("/spare", answer(b'{"error":{"message":"busy","code":503}}'))
+    reply = world.client.post("/v1/embeddings", content=b'{"model":"vec-1","input":"a"}')
+    assert reply.status_code >= 500
+    assert world.entry().state == "failed"
+
+
+def test_a_target_that_refuses_the_size_is_not_asked_for_it(world: World) -> None:
+    with sdk(world) as client, pytest.raises(openai.BadRequestError, match="refuses dimensions"):
+        client.embeddings.create(model="vec-2", input="one", dimensions=2)
+    assert world.upstream.requests == []

@@ -1,0 +1,335 @@
+"""Requests of the Responses API that go on from an earlier answer, through the official SDK."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any
+
+import openai
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.abroad import CHAT, DIALECTS, DOORS, MESSAGES, RESPONSES, SCHEMA, TEXT, answer, four
+from tests.e2e.thought import BACK, NONE, reasoning, thinking, thinks
+from tests.e2e.upstream import Answer, Request, Upstream, failing
+from tests.e2e.world import Config, Make, World
+
+FIRST, SECOND = "My name is Zoë.", "What is my name?"
+ID = "resp_1"
+"""What the provider of Responses calls its answer."""
+
+
+def stored(value: Config) -> None:
+    """Four labs; the one of Responses keeps answers, and has two accounts."""
+    four(value)
+    value["providers"][RESPONSES] |= {
+        "keeps_responses": True,
+        "accounts": {"main": "key-1", "spare": "key-2"},
+    }
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make(four)
+
+
+@contextmanager
+def sdk(world: World, key: str = "k") -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{world.url}/v1", api_key=key, max_retries=0) as client:
+        yield client
+
+
+def ask(world: World, lab: str, text: Any, *, stream: bool = False, key: str = "k", **more: Any) -> Any:  # fmt: skip
+    """One answer."""
+    asked: dict[str, Any] = {"model": f"{lab}/smart", "input": text, **more}
+    with sdk(world, key) as client:
+        if stream:
+            with client.responses.stream(**asked) as events:
+                return events.get_final_response()
+        return client.responses.create(**asked)
+
+
+def said(request: Request, lab: str) -> list[tuple[str, str]]:
+    """Roles and texts of what a provider was asked."""
+    body = request.json
+    if lab == RESPONSES:
+        turns = [(it["role"], it["content"]) for it in body["input"]]
+    elif lab in (CHAT, MESSAGES):
+        turns = [(it["role"], it["content"]) for it in body["messages"]]
+    else:
+        turns = [(it.get("role", "user"), it["parts"]) for it in body["contents"]]
+    return [(role.replace("model", "assistant"), text(content)) for role, content in turns]
+
+
+def text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+WHOLE = [("user", FIRST), ("assistant", TEXT), ("user", SECOND)]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("lab", DIALECTS)
+def test_a_second_turn_goes_on_from_the_first(
+    world: World, upstream: Upstream, lab: str, stream: bool
+) -> None:
+    """A lab that keeps nothing is told all of the conversation, and no id."""
+    upstream.on(DOORS[lab], answer(lab, stream=stream))
+    first = ask(world, lab, FIRST, stream=stream)
+    ask(world, lab, SECOND, stream=stream, previous_response_id=first.id)
+    request = upstream.requests[1]
+    assert said(request, lab) == WHOLE
+    assert "previous_response_id" not in request.json
+    assert [entry.state for entry in world.entries()] == ["settled", "settled"]
+
+
+def renamed(id: str, *, stream: bool = False) -> Answer:
+    """An answer of the lab of Responses under another id."""
+    found = answer(RESPONSES, stream=stream)
+    pieces = tuple((it or b"").replace(b'"resp_1"', f'"{id}"'.encode()) for it in found.pieces)
+    return Answer(pieces=pieces, headers=found.headers)
+
+
+def test_a_chain_of_three_may_change_labs(world: World, upstream: Upstream) -> None:
+    """Each answer holds all that came before it."""
+    for lab in DIALECTS:
+        upstream.on(DOORS[lab], answer(lab))
+    first = ask(world, MESSAGES, FIRST)
+    second = ask(world, CHAT, SECOND, previous_response_id=first.id)
+    ask(world, RESPONSES, "And yours?", previous_response_id=second.id)
+    assert said(upstream.requests[2], RESPONSES) == [
+        *WHOLE, ("assistant", TEXT), ("user", "And yours?"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_who_keeps_answers_is_told_the_id(make: Make, upstream: Upstream, stream: bool) -> None:
+    """Byte for byte what the client wrote, on the account that has the answer."""
+    world = make(stored)
+    upstream.on(DOORS[RESPONSES], failing(429), answer(RESPONSES, stream=stream))
+    first = ask(world, RESPONSES, FIRST, stream=stream)
+    assert first.id == ID
+    ask(world, RESPONSES, SECOND, stream=stream, previous_response_id=ID)
+    sent = upstream.requests[2]
+    assert (sent.json["previous_response_id"], sent.json["input"]) == (ID, SECOND)
+    assert [it.header("authorization") for it in upstream.requests] == [
+        "Bearer key-1", "Bearer key-2", "Bearer key-2",
+    ]  # fmt: skip
+
+
+def test_where_who_keeps_it_fails_another_account_is_told_all(
+    make: Make, upstream: Upstream
+) -> None:
+    """Without ids of the first one's items, which mean nothing there."""
+    world = make(stored)
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES), failing(503), renamed("resp_2"))
+    ask(world, RESPONSES, FIRST)
+    ask(world, RESPONSES, SECOND, previous_response_id=ID)
+    assert "previous_response_id" in upstream.requests[1].json
+    last = upstream.requests[2]
+    assert last.header("authorization") == "Bearer key-2"
+    assert "previous_response_id" not in last.json
+    assert said(last, RESPONSES) == WHOLE
+    assert "msg_1" not in last.body.decode()
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_who_does_not_have_it_any_more_is_told_all(
+    make: Make, upstream: Upstream, status: int
+) -> None:
+    """An organisation without retention keeps nothing, whatever it was asked to."""
+    world = make(stored)
+    error = {
+        "message": "Previous response with id 'resp_1' not found.", "type": "invalid_request_error",
+        "param": "previous_response_id", "code": "previous_response_not_found",
+    }  # fmt: skip
+    gone = failing(status, jsonio.dumps({"error": error}))
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES), gone, renamed("resp_2"))
+    ask(world, RESPONSES, FIRST)
+    assert ask(world, RESPONSES, SECOND, previous_response_id=ID).id == "resp_2"
+    asked, last = upstream.requests[1:]
+    assert asked.json["previous_response_id"] == ID
+    assert said(last, RESPONSES) == WHOLE
+    assert last.header("authorization") == "Bearer key-1"
+
+
+def test_what_a_provider_alone_knows_stays_with_it(make: Make, upstream: Upstream) -> None:
+    """A stored prompt has content that the gateway has not seen: the chain goes on there."""
+    world = make(stored)
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    upstream.on(DOORS[CHAT], answer(CHAT))
+    ask(world, RESPONSES, FIRST, prompt={"id": "pmpt_1"})
+    ask(world, RESPONSES, SECOND, previous_response_id=ID)
+    assert upstream.requests[1].json["previous_response_id"] == ID
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+        ask(world, CHAT, SECOND, previous_response_id=ID)
+
+
+def test_an_id_that_nobody_knows_is_not_found(world: World, upstream: Upstream) -> None:
+    """In OpenAI's shape; nobody is asked, and the call is on the ledger."""
+    with pytest.raises(openai.NotFoundError) as raised:
+        ask(world, CHAT, SECOND, previous_response_id="resp_none")
+    assert raised.value.body == {
+        "message": "Previous response with id 'resp_none' not found.",
+        "type": "invalid_request_error",
+        "param": "previous_response_id",
+        "code": "previous_response_not_found",
+    }
+    assert not upstream.requests
+    entry = world.entry()
+    assert (entry.state, entry.status, entry.problem) == ("refused", 404, "not_found")
+
+
+def test_what_is_not_to_be_stored_is_not(world: World, upstream: Upstream) -> None:
+    upstream.on(DOORS[CHAT], answer(CHAT))
+    first = ask(world, CHAT, FIRST, store=False)
+    with pytest.raises(openai.NotFoundError):
+        ask(world, CHAT, SECOND, previous_response_id=first.id)
+
+
+def test_store_is_no_loss_where_the_gateway_stores(world: World, upstream: Upstream) -> None:
+    upstream.on(DOORS[CHAT], answer(CHAT))
+    body = {"model": f"{CHAT}/smart", "input": FIRST, "store": True}
+    reply = world.client.post("/v1/responses", json=body)
+    assert reply.status_code == 200
+    assert "x-tiergate-dropped" not in reply.headers
+
+
+def test_an_answer_is_retrieved_and_deleted(world: World, upstream: Upstream) -> None:
+    """As it was given; what goes on from it stays."""
+    upstream.on(DOORS[CHAT], answer(CHAT))
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    first = ask(world, CHAT, FIRST)
+    second = ask(world, RESPONSES, SECOND, previous_response_id=first.id)
+    with sdk(world) as client:
+        assert client.responses.retrieve(first.id) == first
+        client.responses.delete(first.id)
+        with pytest.raises(openai.NotFoundError, match="not found"):
+            client.responses.retrieve(first.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        ask(world, CHAT, SECOND, previous_response_id=first.id)
+    ask(world, CHAT, "And yours?", previous_response_id=second.id)
+    assert said(upstream.requests[-1], CHAT)[:3] == WHOLE
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["memory", "redis"])
+def test_no_key_goes_on_from_the_answer_of_another(
+    make: Make, upstream: Upstream, request: pytest.FixtureRequest, shared: bool
+) -> None:
+    """To them there is none."""
+    keys = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
+    url = {"REDIS_URL": request.getfixturevalue("redis_url")} if shared else {}
+    world = make(four, TIERGATE_KEYS=keys, **url)
+    upstream.on(DOORS[CHAT], answer(CHAT))
+    first = ask(world, CHAT, FIRST, key="one")
+    with pytest.raises(openai.NotFoundError):
+        ask(world, CHAT, SECOND, key="two", previous_response_id=first.id)
+    with sdk(world, "two") as client:
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(first.id)
+        with pytest.raises(openai.NotFoundError):
+            client.responses.delete(first.id)
+    ask(world, CHAT, SECOND, key="one", previous_response_id=first.id)
+    assert said(upstream.requests[1], CHAT) == WHOLE
+    assert world.client.get(f"/v1/responses/{first.id}").status_code == 401
+
+
+def test_another_process_goes_on_through_redis(
+    make: Make, upstream: Upstream, redis_url: str
+) -> None:
+    shared = {"REDIS_URL": redis_url, "TIERGATE_SECRET": "one for all"}
+    first, second = make(four, **shared), make(four, **shared)
+    upstream.on(DOORS[MESSAGES], answer(MESSAGES))
+    found = ask(first, MESSAGES, FIRST)
+    ask(second, MESSAGES, SECOND, previous_response_id=found.id)
+    assert said(upstream.requests[1], MESSAGES) == WHOLE
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_a_lost_store_loses_no_answer(world: World, upstream: Upstream, stream: bool) -> None:
+    """But a request that goes on from an answer that is lost is told so."""
+    upstream.on(DOORS[CHAT], answer(CHAT, stream=stream))
+    first = ask(world, CHAT, FIRST, stream=stream)
+    world.loop.run(world.gateway._state.close())
+    assert ask(world, CHAT, FIRST, stream=stream).output_text == TEXT
+    with pytest.raises(openai.NotFoundError):
+        ask(world, CHAT, SECOND, stream=stream, previous_response_id=first.id)
+
+
+def test_without_a_store_the_id_goes_to_who_keeps_it(make: Make, upstream: Upstream) -> None:
+    """And is refused where nobody does; nothing can be retrieved."""
+
+    def off(value: Config) -> None:
+        stored(value)
+        value["responses"] = {"ttl": "0s"}
+
+    world = make(off)
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    ask(world, RESPONSES, SECOND, previous_response_id="resp_theirs")
+    assert upstream.requests[0].json["previous_response_id"] == "resp_theirs"
+    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+        ask(world, CHAT, SECOND, previous_response_id="resp_theirs")
+    with sdk(world) as client, pytest.raises(openai.NotFoundError, match=r"responses\.ttl"):
+        client.responses.retrieve(ID)
+
+
+FUNCTION: Any = [{"type": "function", "name": "weather", "parameters": SCHEMA, "strict": False}]
+
+
+def test_reasoning_in_a_chain_is_for_its_maker(make: Make, upstream: Upstream) -> None:
+    """It gets it back as it wrote it, once; where it refuses that, the call goes on without."""
+    world = make(thinking)
+    message = "messages.1.content.0: Invalid `signature` in `thinking` block"
+    error = {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+    refused = failing(400, jsonio.dumps(error))
+    upstream.on(DOORS[MESSAGES], thinks(MESSAGES), refused, answer(MESSAGES))
+    first = ask(world, MESSAGES, FIRST, tools=FUNCTION)
+    result: Any = [{"type": "function_call_output", "call_id": "toolu_1", "output": "Rain."}]
+    body = {"model": f"{MESSAGES}/smart", "input": result, "tools": FUNCTION, "previous_response_id": first.id}  # fmt: skip
+    reply = world.client.post("/v1/responses", json=body)
+    assert reply.status_code == 200, reply.text
+    sent = [reasoning(it, MESSAGES) for it in upstream.requests[1:]]
+    assert sent == [BACK[MESSAGES], NONE[MESSAGES]]
+    assert reply.headers["x-tiergate-dropped"] == "input.reasoning"
+
+
+@pytest.mark.parametrize("more", [{"conversation": "conv_1"}, {"background": True}])
+def test_state_of_a_provider_is_refused_abroad(
+    world: World, upstream: Upstream, more: dict[str, Any]
+) -> None:
+    (name,) = more
+    with pytest.raises(openai.BadRequestError, match=name):
+        ask(world, CHAT, FIRST, **more)
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_an_answer_from_the_cache_is_kept_too(make: Make, upstream: Upstream, stream: bool) -> None:
+    """For the key that had it from there."""
+    keys = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
+
+    def cached(value: Config) -> None:
+        four(value)
+        value["cache"] = {"ttl": "1h", "scope": "tenant"}
+
+    world = make(cached, TIERGATE_KEYS=keys)
+    upstream.on(DOORS[CHAT], answer(CHAT, stream=stream))
+    ask(world, CHAT, FIRST, stream=stream, key="one")
+    world.loop.run(world.gateway.engine.settle())
+    found = ask(world, CHAT, FIRST, stream=stream, key="two")
+    assert len(upstream.requests) == 1
+    ask(world, CHAT, SECOND, stream=stream, key="two", previous_response_id=found.id)
+    assert said(upstream.requests[1], CHAT) == WHOLE
+
+
+def test_the_route_endpoint_decides_on_the_whole_conversation(
+    world: World, upstream: Upstream
+) -> None:
+    upstream.on(DOORS[CHAT], answer(CHAT))
+    first = ask(world, CHAT, FIRST)
+    body = {"model": f"{CHAT}/smart", "input": SECOND, "previous_response_id": first.id}
+    reply = world.client.post("/v1/route", json=body, params={"dialect": RESPONSES})
+    assert reply.status_code == 200, reply.text
+    assert jsonio.loads(reply.content)["plan"][0]["dialect"] == CHAT
