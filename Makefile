@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick kill clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk kill clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,9 @@ bench: dev ## what the gateway costs, as ratios
 
 bench-quick: dev ## a short bench that fails where the gateway costs more than it may
 	@.venv/bin/python -m bench --quick --floors
+
+bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails where it is too much
+	@.venv/bin/python -m bench.chunk
 
 kill: dev ## kill -9 under load, 20 times, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.kill_trial 20

@@ -205,7 +205,8 @@ def _routes(app: App, gateway: Gateway) -> None:
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
         path = request.scope["path"][:200]
-        if error.status_code == _NOT_ALLOWED:
+        lost = request.method == "POST" and dialect_at(path) is GEMINI  # a method that is none
+        if error.status_code == _NOT_ALLOWED and not lost:
             return _not_allowed(request.method, path, (error.headers or {}).get("Allow", ""))
         doors = ", ".join(one.path for one in DIALECTS.values() if one.read_at is None)
         gemini = "/v1beta/models/{model}:generateContent"
@@ -235,10 +236,10 @@ def _json(value: object) -> Response:
 
 def dialect_at(path: str) -> Dialect:
     """The dialect that whoever asks for a path speaks, also where the path is not quite right."""
-    if "/messages" in path:
-        return ANTHROPIC_MESSAGES
     if path.startswith("/v1beta") or ("/models/" in path and ":" in path):
         return GEMINI
+    if "/messages" in path:
+        return ANTHROPIC_MESSAGES
     return OPENAI_RESPONSES if "/responses" in path else OPENAI_CHAT
 
 

@@ -391,7 +391,7 @@ GEMINI = st.builds(
     _GM_USER,
     some(
         systemInstruction=all_of(parts=st.lists(_GM_TEXT, min_size=1, max_size=2)),
-        generationConfig=_GM_CONFIG, generation_config=all_of(speech_config=st.just({})),
+        generationConfig=_GM_CONFIG,
         labels=st.just({"a": "b"}), serviceTier=st.just("flex"),
         safetySettings=st.just([]), cachedContent=st.just("c"), continuation_token=st.just("c"), store=FLAG, odd=STRANGE,
     ),

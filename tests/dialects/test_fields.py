@@ -190,7 +190,7 @@ IMPLIED = (
         "contents.parts.executableCode.code", "messages.content.odd", "messages.content.file_id",
         "messages.content.content.file_id", "input.id",  # within what is refused, or means nothing
         "max_tokens", "max_completion_tokens", "output_format", "output_config",
-        "generation_config", "generation_config.speech_config", "safety_identifier", "user",  # twice
+        "safety_identifier", "user",  # twice
         "top_logprobs", "include",  # the one implies the other
         "generationConfig.responseMimeType",  # a schema is of JSON
         "toolConfig.functionCallingConfig.allowedFunctionNames",  # of none is none

@@ -37,6 +37,7 @@ RUN = {"sh", "python", "sql", "yaml", "yaml golden", "yaml keys"}
 """Kinds of blocks, each with a test below."""
 UNRUN = {
     "js": "needs npm and a package that nothing here installs",
+    "toml": "Codex reads it; tests/clients starts Codex with the same settings",
 }
 """Kinds of blocks that are not run, and why."""
 REASONS = {

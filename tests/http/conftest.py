@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.core import jsonio
 from tests.e2e.conftest import loop, make, upstream, world
-from tests.e2e.test_messages import frames, whole
+from tests.e2e.test_messages import event, frames, whole
 from tests.e2e.upstream import SSE, Answer, Request, Upstream
 from tests.e2e.world import Config, Loop
 from tests.http.gate import KEYS, Gate
@@ -19,6 +20,47 @@ def claude(request: Request) -> Answer:
     if request.json.get("stream") is True:
         return Answer(pieces=tuple(frames()), headers=SSE)
     return whole()
+
+
+def _whole(value: Config) -> Answer:
+    body = jsonio.dumps(value)
+    return Answer(pieces=(body,), length=len(body))
+
+
+def replies(request: Request) -> Answer:
+    """A host of Responses."""
+    part = {"type": "output_text", "text": "Hello you.", "annotations": []}
+    item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}  # fmt: skip
+    value = {
+        "id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "model": "reply-served",
+        "output": [item], "usage": {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10},
+    }  # fmt: skip
+    if request.json.get("stream") is not True:
+        return _whole(value)
+    delta = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "delta": "Hello you."}
+    return Answer(
+        pieces=(
+            event("response.created", response={**value, "status": "in_progress", "output": []}),
+            event("response.output_text.delta", **delta),
+            event("response.completed", response=value),
+        ),
+        headers=SSE,
+    )
+
+
+def google(request: Request) -> Answer:
+    """A host of Gemini."""
+    if request.path.endswith(":countTokens"):
+        return _whole({"totalTokens": 12})
+    content = {"role": "model", "parts": [{"text": "Hello you."}]}
+    value = {
+        "candidates": [{"content": content, "finishReason": "STOP", "index": 0}],
+        "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 3, "totalTokenCount": 10},
+        "modelVersion": "gem-served", "responseId": "g-1",
+    }  # fmt: skip
+    if ":stream" in request.path:
+        return Answer(pieces=(b"data: " + jsonio.dumps(value) + b"\r\n\r\n",), headers=SSE)
+    return _whole(value)
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +106,8 @@ def provider(_provider: Upstream) -> Upstream:
     _provider.requests.clear()
     _provider.scripts.clear()
     _provider.on("/claude", claude)
+    _provider.on("/reply", replies)
+    _provider.on("/google", google)
     return _provider
 
 

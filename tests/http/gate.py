@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from gateway.core import jsonio
 from tests.e2e.child import Child, until
@@ -17,9 +18,17 @@ from tests.e2e.upstream import PATIENCE
 from tests.e2e.world import Change, config
 
 CHAT, MESSAGES, COUNT = "/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"
-DOORS = (CHAT, MESSAGES, COUNT)
+RESPONSES = "/v1/responses"
+GENERATE = "/v1beta/models/gem-9:generateContent"
+STREAM = "/v1beta/models/gem-9:streamGenerateContent?alt=sse"
+TOKENS = "/v1beta/models/gem-9:countTokens"
+GOOGLE = (GENERATE, STREAM, TOKENS)
+"""The model stands in the path of these."""
+DOORS = (CHAT, MESSAGES, COUNT, RESPONSES, *GOOGLE)
 CHAT_KEY = "sk-acme-0123456789-never-shown"
 CLAUDE_KEY = "sk-ant-0123456789-never-shown"
+OPENAI_KEY = "sk-proj-0123456789-never-shown"
+GOOGLE_KEY = "AIza-0123456789-never-shown"
 CLIENT_KEY = "client-key-0123456789-never-shown"
 KEYS = f"alice={hashlib.sha256(CLIENT_KEY.encode()).hexdigest()}"
 
@@ -42,18 +51,32 @@ _END = re.compile(rb"\r\n\r\n")
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)\r\n")
 
 
-def two(value: dict[str, Any]) -> None:
-    """A lab that speaks Messages, beside those that speak Chat Completions."""
-    value["providers"]["claude"] = {
-        "base_url": value["providers"]["acme"]["base_url"].replace("acme", "claude"),
-        "dialects": {"anthropic-messages": "/v1/messages"},
-        "auth": "x-api-key",
-        "accounts": {"main": CLAUDE_KEY},
-    }
-    models = {"fast": "claude-haiku-9", "smart": "claude-sonnet-9", "reasoning": "claude-opus-9"}
-    value["labs"]["claude"] = {tier: [{"model": model}] for tier, model in models.items()}
+_SPOKEN = (
+    ("claude", "anthropic-messages", "/v1/messages", "x-api-key", CLAUDE_KEY),
+    ("reply", "openai-responses", "/responses", "bearer", OPENAI_KEY),
+    ("google", "gemini", "", "x-goog-api-key", GOOGLE_KEY),
+)
+_MODELS = {
+    "claude": {"fast": "claude-haiku-9", "smart": "claude-sonnet-9", "reasoning": "claude-opus-9"},
+    "reply": {"fast": "reply-9", "smart": "reply-10"},
+    "google": {"fast": "gem-9", "smart": "gem-10"},
+}
+
+
+def more(value: dict[str, Any]) -> None:
+    """A lab for each of the other dialects, beside those that speak Chat Completions."""
+    base = value["providers"]["acme"]["base_url"]
     price = {"input": 1, "cache_read": 0.1, "output": 4}
-    value["models"] |= {model: {"price": price} for model in models.values()}
+    for name, dialect, door, auth, key in _SPOKEN:
+        value["providers"][name] = {
+            "base_url": base.replace("acme", name),
+            "dialects": {dialect: door},
+            "auth": auth,
+            "accounts": {"main": key},
+        }
+        models = _MODELS[name]
+        value["labs"][name] = {tier: [{"model": model}] for tier, model in models.items()}
+        value["models"] |= {model: {"price": price} for model in models.values()}
 
 
 @dataclass(frozen=True)
@@ -82,7 +105,7 @@ class Gate:
     ) -> None:
         """`within` are the seconds that a head and a body may take."""
         value = config(upstream)
-        for change in (two, *changes):
+        for change in (more, *changes):
             change(value)
         folder.mkdir(parents=True)
         self.folder = folder
@@ -164,14 +187,29 @@ def answers(data: bytes) -> list[Told]:
         head = _END.search(data)
         assert head is not None, data
         lines = data[: head.start()].split(b"\r\n")
-        length = _LENGTH.search(data[: head.end()])
-        assert length is not None, data[: head.end()]
-        end = head.end() + int(length[1])
         fields = (line.decode().partition(": ") for line in lines[1:])
-        told = Told(int(lines[0].split()[1]), {k: v for k, _, v in fields}, data[head.end() : end])
-        found.append(told)
-        data = data[end:]
+        headers = {k: v for k, _, v in fields}
+        if headers.get("transfer-encoding") == "chunked":
+            body, data = _chunks(data[head.end() :])
+        else:
+            length = _LENGTH.search(data[: head.end()])
+            assert length is not None, data[: head.end()]
+            end = head.end() + int(length[1])
+            body, data = data[head.end() : end], data[end:]
+        found.append(Told(int(lines[0].split()[1]), headers, body))
     return found
+
+
+def _chunks(data: bytes) -> tuple[bytes, bytes]:
+    """A chunked body, and what stands behind it."""
+    body, size = b"", -1
+    while size:
+        line, _, data = data.partition(b"\r\n")
+        size = int(line, 16)
+        body += data[:size]
+        assert data[size : size + 2] == b"\r\n", data
+        data = data[size + 2 :]
+    return body, data
 
 
 def request(path: str, body: bytes = b"", *lines: bytes, method: str = "POST") -> bytes:
@@ -192,9 +230,56 @@ def messages(**more: Any) -> bytes:
     return chat(**{"model": "claude-haiku-9", "max_tokens": 9, **more})
 
 
+def response(**more: Any) -> bytes:
+    """A request of Responses."""
+    return jsonio.dumps({"model": "reply-9", "input": "Hello.", **more})
+
+
+def contents(**more: Any) -> bytes:
+    """A request of Gemini, whose path says the rest."""
+    return jsonio.dumps({"contents": [{"role": "user", "parts": [{"text": "Hello."}]}], **more})
+
+
+def family(path: str) -> str:
+    """The dialect of a path, by the name of its generating door."""
+    if path.startswith("/v1beta") or ("/models/" in path and ":" in path):
+        return GENERATE
+    if "/messages" in path:
+        return MESSAGES
+    return RESPONSES if "/responses" in path else CHAT
+
+
+_PLAIN = {CHAT: chat, MESSAGES: messages, RESPONSES: response, GENERATE: contents}
+_GOOGLE = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND", 405: "INVALID_ARGUMENT",
+    408: "DEADLINE_EXCEEDED", 413: "INVALID_ARGUMENT", 415: "INVALID_ARGUMENT", 431: "INVALID_ARGUMENT",
+    502: "INTERNAL",
+}  # fmt: skip
+
+
 def plain(path: str, **more: Any) -> bytes:
     """A request that the door of a path takes."""
-    return messages(**more) if "/messages" in path else chat(**more)
+    return _PLAIN[family(path)](**more)
+
+
+def named(path: str, model: str) -> tuple[str, bytes]:
+    """A path and a body that ask for a model, which stands in one of them."""
+    if path in GOOGLE:
+        return path.replace("gem-9", quote(model, safe="")), contents()
+    return path, plain(path, model=model)
+
+
+def field(told: Told) -> str | None:
+    """The member that a refusal names for programs; Messages has no place for it."""
+    error = told.json["error"]
+    if "details" in error:
+        (detail,) = error["details"]
+        assert detail["@type"] == "type.googleapis.com/google.rpc.BadRequest"
+        (broken,) = detail["fieldViolations"]
+        assert broken["description"] == error["message"]
+        return str(broken["field"])
+    found = error.get("param")
+    return None if found is None else str(found)
 
 
 def shaped(told: Told, path: str, status: int) -> str:
@@ -203,11 +288,16 @@ def shaped(told: Told, path: str, status: int) -> str:
     assert told.headers["content-type"] == "application/json"
     assert told.headers["x-request-id"].startswith("tg-")
     assert told.headers["request-id"] == told.headers["x-request-id"]
-    error = told.json["error"]
-    if "/messages" in path:
+    error, dialect = told.json["error"], family(path)
+    if dialect == MESSAGES:
         assert list(told.json) == ["type", "error"]
         assert told.json["type"] == "error"
         assert list(error) == ["type", "message"]
+    elif dialect == GENERATE:
+        assert list(told.json) == ["error"]
+        assert list(error)[:3] == ["code", "message", "status"]
+        assert set(error) <= {"code", "message", "status", "details"}
+        assert (error["code"], error["status"]) == (status, _GOOGLE[status])
     else:
         assert list(told.json) == ["error"]
         assert list(error) == ["message", "type", "param", "code"]

@@ -10,12 +10,15 @@ from tests.http.gate import (
     CHAT,
     CLIENT_KEY,
     DOORS,
+    GENERATE,
+    GOOGLE,
     MESSAGES,
+    RESPONSES,
     Gate,
     Told,
     answers,
     chat,
-    messages,
+    named,
     plain,
     request,
     shaped,
@@ -50,14 +53,22 @@ KEYS = [
 
 
 def sent(gate: Gate, path: str, lines: list[bytes]) -> Told:
-    method = "GET" if path.startswith("/v1/models") else "POST"
+    method = "GET" if "/models" in path and ":" not in path else "POST"
     body = b"" if method == "GET" else plain(path)
     data = request(path, body, *lines, b"connection: close", method=method)
     (told,) = answers(gate.exchange(data))
     return told
 
 
-ROUTES = [*DOORS, "/v1/route", "/v1/models", "/v1/models/auto", f"{CHAT}?key={CLIENT_KEY}"]
+ROUTES = [
+    *DOORS,
+    "/v1/route",
+    "/v1/models",
+    "/v1/models/auto",
+    "/v1beta/models",
+    "/v1beta/models/auto",
+    f"{CHAT}?key={CLIENT_KEY}",
+]
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -99,6 +110,29 @@ def test_c_16_two_different_keys(locked: Gate, provider: Upstream, path: str) ->
     assert not provider.requests
 
 
+def test_sec_auth_1_a_key_in_the_url_of_gemini(locked: Gate, provider: Upstream) -> None:
+    """SEC-AUTH 1, C-16: taken there alone, as good as in a header, never beside another, and it stays here."""
+    other = b"x-goog-api-key: other"
+    for path in GOOGLE:
+        url = f"{path}{'&' if '?' in path else '?'}key="
+        assert sent(locked, url + CLIENT_KEY, []).status == 200
+        assert sent(locked, url + CLIENT_KEY, [BEARER + GOOD]).status == 200
+        shaped(sent(locked, url + "other", []), path, 401)
+        shaped(sent(locked, url, []), path, 401)
+        for lines, key in (([other], CLIENT_KEY), ([BEARER + GOOD], "other")):
+            message = shaped(sent(locked, url + key, lines), path, 400)
+            assert message.startswith("Two different keys came, in ")
+            assert "the URL" in message
+        message = shaped(sent(locked, f"{url}{CLIENT_KEY}&key=other", []), path, 401)
+        assert message == "Two different keys came in the URL: send one."
+    assert len(provider.requests) == 2 * len(GOOGLE)
+    for one in provider.requests:
+        assert CLIENT_KEY not in one.path
+        assert CLIENT_KEY.encode() not in b"".join(value for _, value in one.headers)
+    assert CLIENT_KEY not in locked.child.err
+    assert CLIENT_KEY.encode() not in locked.journal()
+
+
 def test_c_16_where_keys_are_open_none_is_looked_at(gate: Gate) -> None:
     """C-16: SDKs send whatever key their environment has."""
     assert sent(gate, CHAT, [BEARER + b"a", b"x-api-key: b"]).status == 200
@@ -108,6 +142,7 @@ def test_sec_sqli_1_keys_that_are_not(locked: Gate, provider: Upstream) -> None:
     """SEC-SQLI 1: 500 strings that break naive programs: one answer for all, fast, and no row."""
     before = locked.journal()
     texts = [text.translate(dict.fromkeys(range(32))).strip() for text in strings(560)]
+    doors = (CHAT, MESSAGES, RESPONSES, GENERATE)
     bodies, seconds = set(), []
     for at, text in enumerate(filter(None, texts)):
         name = ("authorization", "x-api-key", "x-goog-api-key")[at % 3]
@@ -115,12 +150,12 @@ def test_sec_sqli_1_keys_that_are_not(locked: Gate, provider: Upstream) -> None:
         if not key:
             continue
         since = time.perf_counter()
-        told = locked.ask((CHAT, MESSAGES)[at % 2], b"{}", **{name: f"Bearer {key}"})
+        told = locked.ask(doors[at % 4], b"{}", **{name: f"Bearer {key}"})
         seconds.append(time.perf_counter() - since)
         assert told.status == 401, (key, told.body)
         bodies.add(told.body)
     assert len(seconds) >= 500
-    assert len(bodies) == 2
+    assert len(bodies) == 3  # Responses errs as Chat Completions does
     assert statistics.median(seconds) < 0.05
     assert locked.journal() == before
     assert not provider.requests
@@ -214,7 +249,8 @@ def test_sec_log_one_line_an_event_and_no_control_character(
             ):
                 for one in (gate, locked):
                     assert sent_raw(one, body, lines) < 500
-        assert gate.ask(MESSAGES, messages(model=text)).status == 404
+        for path in (MESSAGES, RESPONSES, GENERATE):
+            assert gate.ask(*named(path, text)).status == 404
     gate.exchange(b"\x1b[2J\n{}\r\n\r\n")
     for one in (gate, locked):
         log = one.child.err

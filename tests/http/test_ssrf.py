@@ -14,10 +14,17 @@ from tests.http.gate import (
     CHAT,
     CHAT_KEY,
     CLAUDE_KEY,
+    COUNT,
     DOORS,
+    GENERATE,
+    GOOGLE,
+    GOOGLE_KEY,
     MESSAGES,
+    OPENAI_KEY,
+    RESPONSES,
     Gate,
     answers,
+    named,
     plain,
     request,
     shaped,
@@ -108,7 +115,10 @@ def test_sec_ssrf_2_3_headers_and_the_request_line(
         (told,) = answers(gate.exchange(request(path, plain(path), line, b"connection: close")))
         assert told.status == 200
         assert form.encode() not in b"".join(value for _, value in provider.requests[-1].headers)
-    for target in (f"http://127.0.0.1:{evil.port}{path}", f"{path}?base_url={evil.forms[0]}"):
+    for target in (
+        f"http://127.0.0.1:{evil.port}{path}",
+        f"{path}{'&' if '?' in path else '?'}base_url={evil.forms[0]}",
+    ):
         data = request(target, plain(path), b"connection: close")
         host = data.replace(b"host: x", b"host: 127.0.0.1:%d" % evil.port)
         assert answers(gate.exchange(host))[0].status == 200
@@ -124,8 +134,7 @@ def test_sec_ssrf_3_names_of_models(
     gate: Gate, provider: Upstream, evil: Evil, path: str, model: str
 ) -> None:
     """SEC-SSRF 3: an address is no model."""
-    body = plain(path, model=model.format(port=evil.port))
-    shaped(gate.ask(path, body), path, 404)
+    shaped(gate.ask(*named(path, model.format(port=evil.port))), path, 404)
     assert not provider.requests
 
 
@@ -137,11 +146,15 @@ def test_sec_ssrf_4_redirects_are_not_followed(
     """SEC-SSRF 4: 502, and the credential goes nowhere else."""
     to = (("location", evil.forms[0]), ("content-type", "text/html"))
     provider.on("/", Answer(pieces=(b"moved",), status=status, headers=to, length=5))
-    provider.on("/claude", *provider.scripts["/"])
+    for lab in ("/claude", "/reply", "/google"):
+        provider.on(lab, *provider.scripts["/"])
     told = gate.ask(path, plain(path))
     shaped(told, path, 502)
     assert "location" not in told.headers
     assert str(evil.port) not in told.body.decode()
+
+
+_TURNS = {CHAT: "messages", MESSAGES: "messages", COUNT: "messages", RESPONSES: "input"}
 
 
 @pytest.mark.parametrize("path", DOORS)
@@ -151,29 +164,37 @@ def test_sec_ssrf_5_addresses_in_messages_are_not_fetched(
     """SEC-SSRF 5: images and files go on as addresses."""
     at = evil.forms[0]
     parts: list[dict[str, Any]] = [
+        {"fileData": {"mimeType": "image/png", "fileUri": at}},
+        {"type": "input_image", "image_url": at},
+        {"type": "input_file", "file_url": at},
         {"type": "image_url", "image_url": {"url": at}},
         {"type": "file", "file": {"file_id": at}},
         {"type": "image", "source": {"type": "url", "url": at}},
         {"type": "document", "source": {"type": "url", "url": at}},
         {"type": "text", "text": at},
     ]
-    body = plain(path, messages=[{"role": "user", "content": parts}])
+    turn = [{"role": "user", "parts" if path in GOOGLE else "content": parts}]
+    body = plain(path, **{_TURNS.get(path, "contents"): turn})
     assert gate.ask(path, body).status == 200
     assert provider.requests[-1].body == body
 
 
 def test_sec_ssrf_credentials_go_to_their_provider_alone(gate: Gate, provider: Upstream) -> None:
     """SEC-SSRF 1: each in its own header, at its own door."""
-    for path in (CHAT, MESSAGES):
+    for path in (CHAT, MESSAGES, RESPONSES, GENERATE):
         assert gate.ask(path, plain(path), authorization="Bearer x", x_api_key="x").status == 200
-    chat, claude = provider.requests
+    asked = dict(
+        zip((CHAT_KEY, CLAUDE_KEY, OPENAI_KEY, GOOGLE_KEY), provider.requests, strict=True)
+    )
+    headers = dict.fromkeys(asked, b"authorization")
+    headers |= {CLAUDE_KEY: b"x-api-key", GOOGLE_KEY: b"x-goog-api-key"}
 
     def carries(one: Request, key: str) -> list[bytes]:
         return [name for name, value in one.headers if key.encode() in value]
 
-    assert carries(chat, CHAT_KEY) == [b"authorization"]
-    assert carries(claude, CLAUDE_KEY) == [b"x-api-key"]
-    assert not carries(chat, CLAUDE_KEY) + carries(claude, CHAT_KEY)
+    for own, one in asked.items():
+        for key in asked:
+            assert carries(one, key) == ([headers[key]] if key == own else [])
 
 
 def test_sec_ssrf_6_a_proxy_that_is_not_for_it(

@@ -56,7 +56,13 @@ SAMPLING = ("temperature", "topP", "topK", "presencePenalty", "frequencyPenalty"
 ADDRESS = ("model", "stream")
 """Members that a body without a path has in its place."""
 
-_MODEL = re.compile(r"(?:.*?/)??models/(.+)")
+_READ = FEATURES | {
+    CONFIG, "safetySettings",
+    *(f"{CONFIG}.{name}" for name in ("maxOutputTokens", "thinkingConfig", *SAMPLING)),
+}  # fmt: skip
+"""Members that mean something here."""
+
+_MODEL = re.compile(r"(?:.*?/)??models/(.*)")
 
 
 def read(raw: bytes, path: str = "") -> Body:
@@ -118,11 +124,22 @@ def prompt(value: Object, members: Members, *, model: str, stream: bool | None) 
         stored=value.get("store") is True or wire.get(value, "cachedContent") is not None,
         sampled=isinstance(temperature, int | float) and temperature > 0,
         logprobs=wire.get(config, "responseLogprobs") is True,
-        members=frozenset(
-            [wire.camel(name) for name in value if name not in ADDRESS]
-            + [f"{CONFIG}.{wire.camel(name)}" for name in config]
-        ),
+        members=_members(value, config),
     )
+
+
+def _members(value: Object, config: Object) -> frozenset[str]:
+    names = [wire.camel(name) for name in value if name not in ADDRESS]
+    names += [f"{CONFIG}.{wire.camel(name)}" for name in config]
+    members = frozenset(names)
+    if len(members) < len(names):
+        for field in sorted(_READ & members):
+            top, _, inner = field.rpartition(".")
+            other, holder = wire.snake(inner), config if top else value
+            if other != inner and other in holder and inner in holder:
+                # What is read here must not be another than what the provider reads.
+                raise invalid(f'"{field}" came twice, also as "{other}": send one.', field)
+    return members
 
 
 def _said(value: Object) -> Said:

@@ -4,18 +4,25 @@
 
 There is no frame that ends a stream: it is whole when it ends after every candidate has, or after
 the prompt was refused. A finishReason that more content follows was none. Usage is cumulative, the
-last one stands.
+last one stands: every frame tells it, and it is only read where somebody asks.
 """
 
 import re
 
-from gateway.core import jsonio
+from gateway.core import jsonio, sse
+from gateway.core.usage import Usage
 from gateway.dialects.base import Body, Watch
 from gateway.dialects.gemini import answer, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.held import Held, broken
 
-_TELLS = re.compile(rb'"(?:usageMetadata|finishReason|promptFeedback|error)"')
+_TELLS = re.compile(rb'"(?:finishReason"|promptFeedback"|error"|functionCall"|index"\s*:\s*[^0\s])')
+"""What tells more than words: also a call, whose arguments may look like usage."""
+_USED = b'"usageMetadata"'
+_COUNTS = re.compile(
+    rb'"usageMetadata"\s*:\s*\{\s*"(?:prompt|candidates)TokenCount"\s*:\s*\d{1,12}\s*[,}]'
+)
+"""Usage that counts something for certain, so that it takes the place of what was told before."""
 
 
 def watch(body: Body) -> Watch:
@@ -26,9 +33,11 @@ def watch(body: Body) -> Watch:
 class _Stream(Held):
     """What one stream has said so far; see Watch."""
 
-    __slots__ = ("_blocked", "_choices", "_finished", "_seen")
+    __slots__ = ("_blocked", "_choices", "_finished", "_seen", "_unread", "_used")
 
     def __init__(self, *, choices: int) -> None:
+        self._unread = b""
+        self._used: Usage | None = None
         super().__init__()
         self._choices = choices
         self._blocked = False
@@ -42,6 +51,18 @@ class _Stream(Held):
             return False
         return self._blocked or len(self._finished) >= max(self._choices, len(self._seen), 1)
 
+    @property
+    def usage(self) -> Usage | None:
+        """As Watch has it."""
+        if self._unread:
+            frames, self._unread = sse.frames(self._unread), b""
+            self._used = _last(frames) or self._used
+        return self._used
+
+    @usage.setter
+    def usage(self, told: Usage | None) -> None:
+        self._used, self._unread = told, b""
+
     def end(self) -> bytes:
         """Take the end of the stream; half a frame shows that it was cut."""
         rest = bool(self._rest.strip())
@@ -53,7 +74,16 @@ class _Stream(Held):
 
     def _plain(self, data: bytes) -> bool:
         quiet = self.committed and not self._finished and self._choices == 1
-        return quiet and _TELLS.search(data) is None
+        if not quiet or _TELLS.search(data) is not None:
+            return False
+        at = data.rfind(_USED)
+        if at < 0:
+            return True
+        known = self.served is not None and 0 in self._seen and not self._blocked
+        if not known or _COUNTS.match(data, at) is None:
+            return False
+        self._unread = data
+        return True
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one chunk; tell whether it stays here: what is none, an error that no SDK sees."""
@@ -77,7 +107,8 @@ class _Stream(Held):
             self._blocked = self.committed = True
             self.finish = reason
         told = usage.read(chunk.get("usageMetadata"), ended=self.complete)
-        self.usage = told or self.usage
+        if told is not None:
+            self.usage = told
         return False
 
     def _candidate(self, candidate: Object) -> None:
@@ -91,6 +122,21 @@ class _Stream(Held):
         elif content:
             self._finished.discard(at)
         self.committed = self.committed or content or reason is not None
+
+
+def _last(frames: list[bytes]) -> Usage | None:
+    """The last usage that frames tell, of a stream that goes on; what cannot be read tells none."""
+    for frame in reversed(frames):
+        try:
+            chunk = jsonio.loads(sse.data(frame))
+        except jsonio.JsonError:
+            continue
+        told = (
+            usage.read(chunk.get("usageMetadata"), ended=False) if isinstance(chunk, dict) else None
+        )
+        if told is not None:
+            return told
+    return None
 
 
 def _content(part: Object) -> bool:

@@ -37,7 +37,11 @@ def others(value: Object) -> Object:
     if not isinstance(value.get("safety_identifier"), str):
         found.pop("user", None)  # else it is one more name of the user
     include = value.get("include")
-    more = [it for it in include if it not in _GIVEN] if isinstance(include, list) else []
+    more = (
+        [it for it in include if not (isinstance(it, str) and it in _GIVEN)]
+        if isinstance(include, list)
+        else []
+    )
     if more:
         found["include"] = more
     text = value.get("text")

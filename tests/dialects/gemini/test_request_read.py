@@ -114,6 +114,37 @@ def test_the_rest_of_what_is_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "field", "other"),
+    [
+        ({"systemInstruction": None, "system_instruction": "x"}, "systemInstruction", "system_instruction"),
+        ({"generation_config": {}, "generationConfig": {}}, "generationConfig", "generation_config"),
+        ({"generationConfig": {"topP": 1, "top_p": 0}}, "generationConfig.topP", "top_p"),
+    ],
+)  # fmt: skip
+def test_a_member_in_both_its_spellings_is_refused(
+    more: dict[str, Any], field: str, other: str
+) -> None:
+    """What is read for routing must not be another than what the provider reads."""
+    with pytest.raises(ProblemError) as caught:
+        ask(**more)
+    assert caught.value.problem.param == field
+    assert caught.value.problem.message == f'"{field}" came twice, also as "{other}": send one.'
+
+
+def test_members_that_nobody_knows_may_look_alike() -> None:
+    more = {"x_own": 1, "xOwn": 2, "generationConfig": {"a": 1, "a_": 2, "topK": 1}}
+    body = ask(**more)
+    assert {"xOwn", "generationConfig.a", "generationConfig.topK"} <= body.prompt.members
+
+
+@pytest.mark.parametrize("path", ["models/:generateContent", ":generateContent"])
+def test_a_path_that_names_no_model(path: str) -> None:
+    with pytest.raises(ProblemError, match=r"A model must be named in the path") as caught:
+        ask(path)
+    assert caught.value.problem.param == "model"
+
+
+@pytest.mark.parametrize(
     ("thinking", "effort"),
     [
         ({"thinkingLevel": "MINIMAL"}, "minimal"), ({"thinking_level": "low"}, "low"), ({"thinkingLevel": "THINKING_LEVEL_UNSPECIFIED"}, None),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core import jsonio
 from gateway.core.usage import Usage
 from gateway.dialects import held
 from gateway.dialects.base import Watch
@@ -165,3 +166,102 @@ def test_a_last_frame_without_a_blank_line_counts() -> None:
     data = stream(HELLO) + frame(LAST, "")
     out, watch = run(data)
     assert (out, watch.complete) == (data, True)
+
+
+def used(prompt: Any, **more: Any) -> dict[str, Any]:
+    """A chunk of content that tells usage."""
+    return chunk(candidate(text("a")), usageMetadata={"promptTokenCount": prompt}, **more)
+
+
+def test_usage_in_every_frame_is_told_whenever_it_is_asked_for() -> None:
+    """Cumulative: the last one stands, of one read and of many."""
+    watch = DIALECT.watch(ask(STREAM))
+    watch.feed(stream(used(1), used(2)))
+    assert watch.usage == Usage(input=2)
+    for count in (3, 4):
+        watch.feed(frame(used(count)))
+    assert [watch.usage, watch.usage] == [Usage(input=4)] * 2
+    watch.feed(stream(used(5), used(6)))
+    assert watch.usage == Usage(input=6)
+    watch.feed(frame(used(7)))
+    watch.feed(frame(chunk(candidate(text("b")))))
+    assert watch.usage == Usage(input=7)
+    watch.feed(stream(used(8), LAST))
+    assert (watch.usage, watch.complete) == (Usage(input=5, output=2), True)
+
+
+def test_usage_is_not_read_until_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = DIALECT.watch(ask(STREAM))
+    watch.feed(frame(used(1)))
+    read: list[bytes] = []
+    loads = jsonio.loads
+
+    def noted(data: bytes) -> Any:
+        read.append(data)
+        return loads(data)
+
+    monkeypatch.setattr(jsonio, "loads", noted)
+    for count in range(2, 9):
+        assert watch.feed(frame(used(count))) == frame(used(count))
+    assert read == []
+    assert [watch.usage, watch.usage, len(read)] == [Usage(input=8), Usage(input=8), 1]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        used("x"), used(-1), used(2**50), used(1e30), chunk(candidate(text("a")), usageMetadata={"totalTokenCount": 7}), chunk(candidate(text("a")), usageMetadata=None),
+        chunk(candidate(text('"usageMetadata": {"promptTokenCount": 9}'))),
+        chunk(candidate({"functionCall": {"name": "f", "args": {"usageMetadata": {"promptTokenCount": 9}}}})),
+    ],
+)  # fmt: skip
+def test_what_counts_nothing_leaves_what_was_told(said: Any) -> None:
+    assert run(stream(used(1), used(2), said))[1].usage == Usage(input=2)
+    watch = DIALECT.watch(ask(STREAM))
+    for one in (used(1), used(2), said):
+        watch.feed(frame(one))
+    assert watch.usage == Usage(input=2)
+
+
+@pytest.mark.parametrize("odd", [b'{"a', b"[", b""])
+def test_usage_that_cannot_be_read_tells_none(odd: bytes) -> None:
+    """As every frame after the first content, it goes on unseen."""
+    broken = b'data: %s "usageMetadata": {"promptTokenCount": 9}\n\n' % odd
+    listed = frame([{"usageMetadata": {"promptTokenCount": 9}}])
+    out, watch = run(frame(used(1)) + broken + listed)
+    assert (out, watch.usage, watch.problem) == (frame(used(1)) + broken + listed, Usage(input=1), None)  # fmt: skip
+    watch = DIALECT.watch(ask(STREAM))
+    watch.feed(frame(used(1)))
+    watch.feed(frame(used(2)) + broken + listed)
+    assert watch.usage == Usage(input=2)
+
+
+def test_a_model_that_is_named_late_is_known() -> None:
+    first, late = used(1), used(2)
+    del first["modelVersion"]
+    _, watch = run(stream(first, late))
+    assert (watch.served, watch.usage) == ("m-1", Usage(input=2))
+
+
+def test_a_refused_prompt_that_more_follows_has_no_output() -> None:
+    """Nothing more will be counted, and the total has none."""
+    more = chunk(candidate(text("a")), usageMetadata={"promptTokenCount": 6, "totalTokenCount": 6})
+    assert run(stream(BLOCKED, more))[1].usage == Usage(input=6, output=0)
+    assert run(stream(HELLO, BLOCKED, more))[1].usage == Usage(input=6, output=0)
+
+
+@pytest.mark.parametrize("more", [{}, {"usageMetadata": USED}])
+@pytest.mark.parametrize(("first", "other"), [(0, 1), (1, 2)])
+def test_a_candidate_that_nobody_asked_for_must_end_too(first: int, other: int, more: Any) -> None:
+    one = chunk(candidate(text("a"), index=first), **more)
+    two = chunk(candidate(text("b"), index=other), **more)
+    ends = [chunk(candidate(finish="STOP", index=at)) for at in (first, other)]
+    assert not run(stream(one, two, ends[0]))[1].complete
+    assert run(stream(one, two, *ends))[1].complete
+
+
+def test_the_first_candidate_is_seen_though_another_began() -> None:
+    one = chunk(candidate(text("a"), index=1), usageMetadata=USED)
+    two = chunk(candidate(text("b")), usageMetadata=USED)
+    end = chunk(candidate(finish="STOP", index=1))
+    assert not run(stream(one, two, end))[1].complete

@@ -256,6 +256,8 @@ def test_members_of_this_dialect_alone_are_named() -> None:
     losses, refusals = fields.weigh(request, "openai-chat")
     assert [it.split(":")[0] for it in refusals] == ["previous_response_id"]
     assert {"store", "truncation", "reasoning.mode", "x_new"} <= {loss.field for loss in losses}
+    odd: list[object] = [{"x": []}, "reasoning.encrypted_content"]
+    assert decoded(include=odd).others == {"include": [{"x": []}]}
     alone = decoded(user="v")
     assert (alone.user, alone.names["user"], alone.others) == ("v", "user", {})
 

@@ -1,0 +1,168 @@
+"""What a chunk of a stream costs the gateway's own code: CPU in this process, without a socket.
+
+    python -m bench.chunk
+
+Each dialect's provider writes a paced stream of text, one frame a read. At home the dialect's
+watch passes it on; abroad it is told to a client of each other dialect. Exit status: 0 every bound
+holds, 1 one was missed.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from gateway.core.events import End, Event, Finish, Start, Told, Words
+from gateway.core.request import Request
+from gateway.core.usage import Usage
+from gateway.dialects import DIALECTS, Abroad, Asked, Telling
+from gateway.dialects.abroad import speech
+from gateway.dialects.base import Body, Dialect, Watch
+
+HOME = 3.0
+ABROAD = 12.0
+"""Microseconds of CPU that one chunk may cost."""
+CHUNKS = 256
+ROUNDS = 40
+MISSED = 1
+
+_USAGE = Usage(input=900, output=CHUNKS)
+_TELLING = Telling(id="01chunk", created=1, model="model-1", label="0123456789abcdef")
+_ASK = b'{"model":"model-1","stream":true,"max_tokens":9,"max_output_tokens":99,%s}'
+_ASKS = {
+    "openai-chat": _ASK % b'"messages":[{"role":"user","content":"hi"}]',
+    "anthropic-messages": _ASK % b'"messages":[{"role":"user","content":"hi"}]',
+    "openai-responses": _ASK % b'"input":"hi"',
+    "gemini": b'{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}',
+}
+_PATHS = {"gemini": "/v1beta/models/model-1:streamGenerateContent"}
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What one chunk of `provider` costs where the client speaks `client`, in microseconds."""
+
+    provider: str
+    client: str
+    cost: float
+
+    @property
+    def bound(self) -> float:
+        """The most that is enough."""
+        return HOME if self.provider == self.client else ABROAD
+
+    @property
+    def met(self) -> bool:
+        """Whether the bound holds."""
+        return self.cost <= self.bound
+
+
+def measure(rounds: int, clock: Callable[[], float] = time.process_time) -> list[Cost]:
+    """Every provider with every client. `clock` counts seconds."""
+    found = []
+    for door in DIALECTS.values():
+        sent = stream(door)
+        for client in DIALECTS.values():
+            costs = [_round(client, door, sent, clock) for _ in range(rounds)]
+            found.append(Cost(door.name, client.name, min(costs)))
+    return found
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """A provider's stream, one frame a read: what goes before, CHUNKS pieces of text, the end."""
+
+    before: list[bytes]
+    chunks: list[bytes]
+    after: list[bytes]
+
+
+def stream(dialect: Dialect) -> Stream:
+    """A stream of text as a provider of this dialect writes it."""
+    asked = msgspec.structs.replace(_TELLING, asked=_request(dialect))
+    encoder = speech(dialect).encoder(asked)
+
+    def write(*events: Event) -> list[bytes]:
+        written = [data for data in map(encoder.write, events) if data]
+        return [_as_google(data) for data in written] if dialect.name == "gemini" else written
+
+    return Stream(
+        write(Start(id="r-1", model="model-1", created=1, usage=_USAGE), Words("Words")),
+        write(*(Words(f" word{at}") for at in range(CHUNKS))),
+        write(Told(_USAGE), Finish("stop"), End()),
+    )
+
+
+def render(found: Sequence[Cost]) -> str:
+    """The costs as a table: a provider a row, a client a column."""
+    names = list(dict.fromkeys(one.provider for one in found))
+    width = max(map(len, names)) + 2
+    lines = ["".join(["provider".ljust(width), *(f"{name:>{width}}" for name in names)])]
+    for name in names:
+        row = [one for one in found if one.provider == name]
+        cells = (f"{one.cost:.1f}{' ' if one.met else '!'}" for one in row)
+        lines.append("".join([name.ljust(width), *(f"{cell:>{width}}" for cell in cells)]))
+    lines.append(f"microseconds of CPU a chunk; at most {HOME:g} at home, {ABROAD:g} abroad")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.process_time) -> int:
+    """Measures and prints; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.chunk", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each, the best one counts")
+    found = measure(parser.parse_args(arguments).rounds, clock)
+    sys.stdout.write(render(found) + "\n")
+    return 0 if all(one.met for one in found) else MISSED
+
+
+def _round(client: Dialect, door: Dialect, sent: Stream, clock: Callable[[], float]) -> float:
+    watch = _watch(client, door)
+    for data in sent.before:
+        watch.feed(data)
+    feed = watch.feed
+    before = clock()
+    for data in sent.chunks:
+        feed(data)
+    spent = clock() - before
+    for data in sent.after:
+        watch.feed(data)
+    watch.end()
+    if not watch.complete:
+        raise RuntimeError(f"{door.name} to {client.name}: the stream did not end")
+    return spent / CHUNKS * 1e6
+
+
+def _watch(client: Dialect, door: Dialect) -> Watch:
+    body = _body(client)
+    if client is door:
+        return door.watch(body)
+    telling = msgspec.structs.replace(_TELLING, prompt_tokens=9)
+    return Abroad(client, door, _request(client), telling).watch(body)
+
+
+def _body(dialect: Dialect) -> Body:
+    raw = _ASKS[dialect.name]
+    if dialect.read_at is None:
+        return dialect.read(raw)
+    return dialect.read_at(raw, _PATHS[dialect.name])
+
+
+def _request(dialect: Dialect) -> Request:
+    return Asked(dialect, _body(dialect)).request
+
+
+def _as_google(frame: bytes) -> bytes:
+    """A frame with what Google writes beside its text: usage so far, and lines that end in CRLF."""
+    chunk = msgspec.json.decode(frame.removeprefix(b"data: "))
+    used = {
+        "promptTokenCount": 900,
+        "candidatesTokenCount": 7,
+        "totalTokenCount": 907,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 900}],
+    }
+    chunk = {"candidates": chunk.pop("candidates"), "usageMetadata": used} | chunk
+    return b"data: " + msgspec.json.encode(chunk).replace(b":", b": ") + b"\r\n\r\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

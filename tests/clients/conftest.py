@@ -1,0 +1,59 @@
+"""A gateway in a process of its own in front of four labs that follow a script, one for all tests."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from gateway.core import jsonio
+from tests.clients.lab import Lab, labs
+from tests.clients.program import ROOT
+from tests.e2e.child import Child, until
+from tests.e2e.conftest import loop
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import Loop, config
+
+__all__ = ["loop"]
+
+_LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The gateway's address, and what stands behind it."""
+
+    url: str
+    lab: Lab
+    child: Child
+
+
+@pytest.fixture(scope="session")
+def running(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    upstream = Upstream()
+    loop.run(upstream.start())
+    lab = Lab(upstream)
+    folder = tmp_path_factory.mktemp("gateway")
+    value = config(upstream.url)
+    labs(value)
+    file = folder / "gateway.yaml"
+    file.write_bytes(jsonio.dumps(value))
+    child = Child(
+        [str(ROOT / ".venv/bin/tiergate"), "--config", str(file), "serve", "--port", "0"],
+        folder / "gateway", PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
+    )  # fmt: skip
+    try:
+        found = until(lambda: _LISTENING.search(child.out), "the gateway listens")
+        assert found is not None
+        yield Place(found[1], lab, child)
+    finally:
+        child.stop()
+        loop.run(upstream.stop())
+
+
+@pytest.fixture
+def place(running: Place) -> Iterator[Place]:
+    """The same for every test, at which no lab refused anything."""
+    running.lab.begin({})
+    yield running
+    assert not running.lab.wrong, "\n".join(running.lab.wrong)

@@ -1,0 +1,74 @@
+"""Programs that `make clients` installed, and how they are run: alone, hermetic, never for long."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(__file__).parent / "programs"
+NODE = ROOT / ".tools/clients/node/node_modules"
+PYTHON = ROOT / ".tools/clients/python/bin/python"
+PATIENCE = 90.0
+"""Seconds after which a run has failed."""
+QUIET = {
+    "LANG": "C.UTF-8",
+    "DO_NOT_TRACK": "1",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    "LANGSMITH_TRACING": "false",
+    "LANGCHAIN_TRACING_V2": "false",
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
+    "NO_COLOR": "1",
+    # Whatever asks for another host than this one hears at once that there is none.
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+"""Nothing is asked of any other host."""
+
+
+class Ran:
+    """What a run gave."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def lines(self) -> list[Any]:
+        """Its output, where it is JSON line by line."""
+        return [jsonio.loads(line.encode()) for line in self.out.splitlines() if line.strip()]
+
+
+def run(command: list[str], folder: Path, **environ: str) -> Ran:
+    """Run a program in a folder, with a home of its own beside it."""
+    home, work = folder / "home", folder / "work"
+    for made in (home, work):
+        made.mkdir(parents=True, exist_ok=True)
+    ran = subprocess.run(
+        command, cwd=work, env={"PATH": os.environ["PATH"], "HOME": str(home), **QUIET, **environ},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def program(name: str, folder: Path, *words: str) -> Ran:
+    """Run one of the programs beside this file with these words."""
+    if name.endswith(".py"):
+        needs(PYTHON)
+        return run([str(PYTHON), str(PROGRAMS / name), *words], folder)
+    needs(NODE)
+    beside = folder / "node"  # a program finds packages beside itself
+    beside.mkdir(parents=True)
+    (beside / "node_modules").symlink_to(NODE)
+    for file in PROGRAMS.glob("*.mjs"):
+        (beside / file.name).write_bytes(file.read_bytes())
+    return run(["node", str(beside / name), *words], folder)
+
+
+def needs(path: Path) -> None:
+    if not path.exists():
+        pytest.skip(f"no {path.name} of clients: `make clients` installs it (needs npm)")

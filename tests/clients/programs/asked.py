@@ -1,0 +1,51 @@
+"""What every program is asked, and how it tells: the arguments are a URL, a model and a way."""
+
+import json
+import sys
+from collections.abc import Callable
+
+URL, MODEL, WAY = sys.argv[1:4]
+KEY = "unused"
+SYSTEM = "Be brief."
+CALLS: list[list[object]] = []
+"""Uses of the tool in the part that runs."""
+
+
+def weather(city: str, days: int = 1) -> str:
+    """Tells it."""
+    given: dict[str, object] = {"city": city} if days == 1 else {"city": city, "days": days}
+    CALLS.append(["weather", given])
+    return f"{city}: {days} days of sun"
+
+
+def tell(**parts: Callable[[], object]) -> None:
+    """Run each part and print what came of it, an error as its status and its words."""
+    told: dict[str, object] = {}
+    for name, part in parts.items():
+        CALLS.clear()
+        try:
+            told[name] = part()
+        except Exception as error:  # noqa: BLE001 - every error is told
+            cause: BaseException = error
+            status = getattr(cause, "status_code", None)
+            told[name] = {"status": status or 0, "error": f"{error} {error.__cause__ or ''}"}
+    print(json.dumps(told))
+
+
+def parts(
+    text: Callable[[str, bool], object], loop: Callable[[str, bool], str]
+) -> dict[str, Callable[[], object]]:
+    """The parts that every program has: text and a loop of tools, whole and streamed, and errors."""
+
+    def looped(stream: bool) -> object:
+        said = loop("[loop]", stream)
+        return {"text": said, "calls": list(CALLS)}
+
+    return {
+        "whole": lambda: text("[hello]", False),
+        "stream": lambda: text("[hello]", True),
+        "loop": lambda: looped(False),
+        "streamed_loop": lambda: looped(True),
+        "error": lambda: text("[fail]", False),
+        "streamed_error": lambda: text("[fail]", True),
+    }

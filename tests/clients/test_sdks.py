@@ -1,0 +1,87 @@
+"""SDKs and frameworks as people install them, each at labs of other dialects than its own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.conftest import Place
+from tests.clients.lab import ODD
+from tests.clients.program import program
+from tests.clients.said import Turn
+from tests.e2e.abroad import CHAT, COUNTS, DIALECTS, GEMINI, MESSAGES, RESPONSES
+
+CLIENTS = [
+    ("openai.mjs", "chat", CHAT),
+    ("openai.mjs", "responses", RESPONSES),
+    ("anthropic.mjs", "messages", MESSAGES),
+    ("ai.mjs", "chat", CHAT),
+    ("ai.mjs", "responses", RESPONSES),
+    ("ai.mjs", "messages", MESSAGES),
+    ("lang.py", "chat", CHAT),
+    ("lang.py", "responses", RESPONSES),
+    ("lang.py", "messages", MESSAGES),
+    ("typed.py", "chat", CHAT),
+    ("typed.py", "responses", RESPONSES),
+    ("typed.py", "messages", MESSAGES),
+    ("agents_sdk.py", "chat", CHAT),
+    ("agents_sdk.py", "responses", RESPONSES),
+    ("llm_cli.py", "chat", CHAT),
+    ("llm_cli.py", "messages", MESSAGES),
+]
+PAIRS = [(*client, lab) for client in CLIENTS for lab in DIALECTS if lab != client[2]]
+FORGETFUL = {("typed.py", "responses")}
+"""It sends reasoning back to models alone that it knows by name, to others as text in tags."""
+HELLO = "Hello, you there. Grüezi!"
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("weather", {"city": "Zürich", "days": 2}),
+    ("weather", {"city": "Rome"}),
+    ("weather", {"city": 'L"Aquila\n', "days": 3}),
+]
+SCRIPTS = {
+    "[hello]": (Turn(text=HELLO),),
+    "[loop]": (
+        Turn(thought="One city first.", calls=(CALLS[0],)),
+        Turn(thought="Then two at once.", text="Two more.", calls=(CALLS[1], CALLS[2])),
+        Turn(text="All is done."),
+    ),
+    "[fail]": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "own", "lab"), PAIRS, ids=[f"{name} {way} at {lab}" for name, way, _, lab in PAIRS]
+)  # fmt: skip
+def test_a_client_at_another_lab(
+    place: Place, tmp_path: Path, name: str, way: str, own: str, lab: str
+) -> None:
+    """Text and a loop of tools, two of them at once, whole and streamed; and what went wrong."""
+    place.lab.begin(SCRIPTS)
+    ran = program(name, tmp_path, place.url, f"{lab}/smart", way)
+    assert ran.code == 0, ran.err
+    told = ran.lines[-1]
+    assert not place.lab.wrong, place.lab.wrong[0]
+    for part in ("whole", "stream"):
+        assert told[part] == {"text": HELLO, "usage": list(COUNTS)}, part
+    calls = [list(call) for call in CALLS]
+    for part in ("loop", "streamed_loop"):
+        assert told[part].get("calls") == calls, told[part]
+        assert told[part]["text"] == "All is done.", told[part]
+    for part in ("error", "streamed_error"):
+        assert told[part]["status"] == 400, told[part]
+        assert ODD in told[part]["error"]
+    assert {it.dialect for it in place.lab.heard} == {lab}
+    lost = any(it.kept < it.rounds for it in place.lab.heard)
+    assert lost == ((name, way) in FORGETFUL)
+
+
+@pytest.mark.parametrize("lab", [CHAT, MESSAGES, GEMINI])
+def test_items_that_only_a_lab_keeps_are_refused_by_name(
+    place: Place, tmp_path: Path, lab: str
+) -> None:
+    """The AI SDK's default at Responses: the next turn only names the items of the one before."""
+    place.lab.begin(SCRIPTS)
+    told = program("ai.mjs", tmp_path, place.url, f"{lab}/smart", "stored").lines[-1]
+    assert told["stream"]["text"] == HELLO
+    assert told["streamed_loop"]["status"] == 400
+    assert "item_reference" in told["streamed_loop"]["error"]
