@@ -36,7 +36,8 @@ HEL = chunk({"content": WORDS[0]})
 STREAMED = chat(stream=True)
 COST = Decimal("0.000019")
 """USD of 7 tokens in and 3 out of able-1."""
-SOON = 0.25
+SOON = 2.0
+"""Seconds; tests/e2e/test_entries.py holds how soon it is."""
 
 
 @pytest.fixture
