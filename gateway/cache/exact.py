@@ -1,6 +1,5 @@
 """The response cache for equal requests: what it takes, what it keeps, and where that is found."""
 
-import hashlib
 import hmac
 import math
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from gateway.cache import key as keys
 from gateway.cache import recording as recordings
 from gateway.cache.key import Sharing
 from gateway.cache.recording import Recording
+from gateway.cache.sealed import SEAL, seal
 from gateway.core.call import Call, Steer
 from gateway.core.jsonio import Members
 from gateway.core.prompt import Prompt
@@ -27,7 +27,6 @@ FINISHED = frozenset(
 """Finishes of an answer that is all there. Cut, filtered and unknown ones are not kept."""
 
 _NOTE_EVERY = 60.0
-_SEAL = 16
 _PERSON = b"tiergate seal 1"
 _SPARE = 4096
 """Bytes of a recording beside its body."""
@@ -115,8 +114,8 @@ class Exact:
         value = await self._store.get(_name(key))
         if value is None or len(value) > MOST + _SPARE:
             return None
-        data = value[_SEAL:]
-        if not hmac.compare_digest(value[:_SEAL], self._seal(key, data)):
+        data = value[SEAL:]
+        if not hmac.compare_digest(value[:SEAL], self._seal(key, data)):
             self._doubt()
             return None
         recording = recordings.read(data)
@@ -136,10 +135,7 @@ class Exact:
             self._note("a value in the cache was not written by this gateway; it is not used")
 
     def _seal(self, key: str, data: bytes) -> bytes:
-        """Bind a value to its key: one written there by anybody else is a miss."""
-        seal = hashlib.blake2b(key.encode(), key=self._secret, digest_size=_SEAL, person=_PERSON)
-        seal.update(data)
-        return seal.digest()
+        return seal(self._secret, _PERSON, key, data)
 
 
 def _name(key: str) -> str:

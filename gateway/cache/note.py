@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
-import msgspec
-
 from gateway.cache import key as keys
+from gateway.cache.packed import Packed
 from gateway.cache.sealed import Sealed
 from gateway.core.call import Key
 from gateway.core.jsonio import Json
@@ -15,9 +14,7 @@ from gateway.state import Store
 
 TTL = 3600.0
 """Seconds: a tool loop is a matter of minutes; a person may be asked in it."""
-_VERSION = b"\x01"
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Note).decode
+_PACKED = Packed(Note)
 
 
 class Notes:
@@ -36,22 +33,13 @@ class Notes:
             return {}
         base = replay.base(messages)
         found = await asyncio.gather(*(self._sealed.get(self._name(key, base, id)) for id in ids))
-        notes = {id: _read(data) for id, data in zip(ids, found, strict=True)}
+        notes = {id: _PACKED.read(data) for id, data in zip(ids, found, strict=True)}
         return {id: note for id, note in notes.items() if note is not None}
 
     async def keep(self, key: Key, messages: list[dict[str, Json]], note: Note) -> None:
         """Keep what was noted of the answer to a request with these messages."""
         name = self._name(key, replay.base(messages), next(iter(note.calls)))
-        await self._sealed.put(name, _VERSION + _encode(note), TTL)
+        await self._sealed.put(name, _PACKED.write(note), TTL)
 
     def _name(self, key: Key, base: str, id: str) -> str:
         return self._sealed.name(keys.scope("key", key), base, id)
-
-
-def _read(data: bytes | None) -> Note | None:
-    if data is None or data[:1] != _VERSION:
-        return None
-    try:
-        return _decode(memoryview(data)[1:])
-    except msgspec.DecodeError:
-        return None

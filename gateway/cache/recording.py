@@ -2,10 +2,9 @@
 
 import msgspec
 
+from gateway.cache.packed import Packed
 from gateway.core.usage import Usage
 from gateway.dialects import Dialect
-
-_VERSION = b"\x01"
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,23 +30,17 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Recording).decode
+_PACKED = Packed(Recording)
 
 
 def write(recording: Recording) -> bytes:
     """A recording as bytes that `read` takes."""
-    return _VERSION + _encode(recording)
+    return _PACKED.write(recording)
 
 
 def read(data: bytes) -> Recording | None:
     """The recording that bytes hold; None for those of another version and for anything else."""
-    if data[:1] != _VERSION:
-        return None
-    try:
-        return _decode(memoryview(data)[1:])
-    except msgspec.DecodeError:
-        return None
+    return _PACKED.read(data)
 
 
 def answer(

@@ -10,6 +10,7 @@ import re
 import msgspec
 
 from gateway.cache import key as keys
+from gateway.cache.packed import Packed
 from gateway.cache.sealed import Sealed
 from gateway.core import jsonio, sse
 from gateway.core.call import Key
@@ -22,7 +23,6 @@ PREVIOUS = "previous_response_id"
 _BOUND = (PREVIOUS, "conversation", "prompt")
 """Members that stand for content which only the provider has."""
 _DELETED = b"-"
-_VERSION = b"\x01"
 _ITEMS = jsonio.reader(list[msgspec.Raw])
 _TELLS = re.compile(
     rb'"type"\s*:\s*"response\.(?:created|output_item\.done|(completed|incomplete))"'
@@ -57,8 +57,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the provider keeps it too."""
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Entry).decode
+_PACKED = Packed(_Entry)
 
 
 class Responses:
@@ -109,7 +108,7 @@ class Responses:
             account=account,
             kept=kept,
         )
-        await self._sealed.put(self._name(key, id), _VERSION + _encode(entry), self._ttl)
+        await self._sealed.put(self._name(key, id), _PACKED.write(entry), self._ttl)
 
     async def find(self, key: Key, id: str) -> bytes:
         """A kept answer. Raises ProblemError: not_found."""
@@ -128,13 +127,7 @@ class Responses:
         return jsonio.dumps({"id": id, "object": "response", "deleted": True})
 
     async def _entry(self, key: Key, id: str) -> _Entry | None:
-        data = await self._sealed.get(self._name(key, id))
-        if data is None or data[:1] != _VERSION:
-            return None
-        try:
-            return _decode(memoryview(data)[1:])
-        except msgspec.DecodeError:
-            return None
+        return _PACKED.read(await self._sealed.get(self._name(key, id)))
 
     def _name(self, key: Key, id: str) -> str:
         return self._sealed.name(keys.scope("key", key), id)

@@ -5,8 +5,10 @@ import hmac
 
 from gateway.state import Store
 
-_NAME, _SEAL = 24, 16
-"""Bytes of a name and of a seal."""
+SEAL = 16
+"""Bytes of a seal."""
+_NAME = 24
+"""Bytes of a name."""
 _NAME_PERSON, _SEAL_PERSON = b"tiergate name 1", b"tiergate seal 2"
 MOST = 8_000_000
 """Bytes of the longest value."""
@@ -31,9 +33,9 @@ class Sealed:
     async def get(self, name: str) -> bytes | None:
         """The value that was put under a name; None where there is none, or another wrote it."""
         value = await self._store.get(name)
-        if value is None or not hmac.compare_digest(value[:_SEAL], self._seal(name, value[_SEAL:])):
+        if value is None or not hmac.compare_digest(value[:SEAL], self._seal(name, value[SEAL:])):
             return None
-        return value[_SEAL:]
+        return value[SEAL:]
 
     async def put(self, name: str, data: bytes, ttl: float) -> None:
         """Keep a value for `ttl` seconds; one that is too long is not kept."""
@@ -41,9 +43,11 @@ class Sealed:
             await self._store.put(name, self._seal(name, data) + data, ttl)
 
     def _seal(self, name: str, data: bytes) -> bytes:
-        """Bind a value to its name."""
-        seal = hashlib.blake2b(
-            name.encode(), key=self._secret, digest_size=_SEAL, person=_SEAL_PERSON
-        )
-        seal.update(data)
-        return seal.digest()
+        return seal(self._secret, _SEAL_PERSON, name, data)
+
+
+def seal(secret: bytes, person: bytes, name: str, data: bytes) -> bytes:
+    """What binds a value to its name, in SEAL bytes: another's there is known as one."""
+    made = hashlib.blake2b(name.encode(), key=secret, digest_size=SEAL, person=person)
+    made.update(data)
+    return made.digest()
