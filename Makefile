@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk kill clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger kill leave clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,8 +41,14 @@ bench-quick: dev ## a short bench that fails where the gateway costs more than i
 bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails where it is too much
 	@.venv/bin/python -m bench.chunk
 
-kill: dev ## kill -9 under load, 20 times, and an audit of the ledger after it
-	@.venv/bin/python -m tests.e2e.kill_trial 20
+bench-ledger: dev ## what the ledger costs a call; fails where it is too much
+	@.venv/bin/python -m bench.ledger
+
+kill: dev ## kill -9 under load, 100 times, and an audit of the ledger after it
+	@.venv/bin/python -m tests.e2e.kill_trial 100
+
+leave: dev ## 1,000 clients that leave at random moments, and an audit of the ledger after it
+	@.venv/bin/python -m tests.e2e.leave_trial 1400
 
 clean: ## remove all that make made, but for data
 	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build

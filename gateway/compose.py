@@ -5,13 +5,16 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from gateway.archive import Archive
+from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.note import Notes
 from gateway.cache.responses import Responses
@@ -22,30 +25,32 @@ from gateway.dialects.gemini import effort as gemini
 from gateway.dialects.openai_chat import effort as chat
 from gateway.dialects.openai_responses import effort as responses
 from gateway.engine import Engine
-from gateway.ledger.journal import Journal, JournalError
-from gateway.ledger.recovery import recover
-from gateway.ledger.store import Store
 from gateway.limits import keys
 from gateway.limits.keys import Keys
 from gateway.past import Past
 from gateway.routing.decide import Router
 from gateway.routing.prior import Prior
 from gateway.routing.rules import RuleError, Rules, compile_rules
-from gateway.settings import build, check, dates, prices
+from gateway.routing.strike import strike
+from gateway.settings import baseline, build, check, dates, prices
 from gateway.settings.build import Built
 from gateway.settings.load import Source
 from gateway.settings.mistake import ConfigError, Mistake
+from gateway.settings.schema import Media
 from gateway.state import Store as StateStore
 from gateway.state import secret
-from gateway.state.memory import Memory
+from gateway.state.memory import Memory as Here
+from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Log
+from gateway.telemetry.metrics import Gauge
+from gateway.telemetry.trace import TraceError
+from gateway.upstream import media
 from gateway.upstream.attempt import Upstream
 from gateway.upstream.child import Engine as Local
 from gateway.upstream.client import Client, Transports
 
+VERSION = metadata.version("tiergate")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_FEED_EVERY = 2.0
-"""Seconds between feeds of the store from the journals."""
 
 
 STYLES = {
@@ -69,7 +74,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 def site(source: Source, now: datetime) -> Site:
     """Check and build a configuration. Raises ConfigError with every mistake."""
     mistakes = check.errors(source, frozenset(DIALECTS), STYLES)
-    mistakes += _zone(source)
+    mistakes += [*_zone(source), *_struck(source)]
     rules = Rules()
     try:
         rules = compile_rules(source.config.guards, source.config.choices)
@@ -79,14 +84,24 @@ def site(source: Source, now: datetime) -> Site:
         raise ConfigError(mistakes)
     built = build.build(source, lambda provider, model: prices.find(provider, model, now))
     classifier = Prior() if source.config.routing.classifier == "prior" else None
-    router = Router(catalogue=built.catalogue, rules=rules, classifier=classifier)
+    router = Router(
+        catalogue=built.catalogue,
+        rules=rules,
+        classifier=classifier,
+        fetches=_fetches(source.config.media),
+    )
     off = frozenset(name for name, provider in built.providers.items() if not provider.on)
     warnings = (
         *check.warnings(source, now.date(), STYLES, off),
-        *_unpriced(source, built),
+        *dates.unpriced(source, built.catalogue),
+        *baseline.warnings(source, built),
         *dates.listed(source, built.catalogue, now.date()),
     )
     return Site(source=source, built=built, router=router, warnings=warnings)
+
+
+def _fetches(part: Media) -> frozenset[str]:
+    return media.kinds(part.types) if part.fetch == "on" else frozenset()
 
 
 def _zone(source: Source) -> list[Mistake]:
@@ -99,15 +114,12 @@ def _zone(source: Source) -> list[Mistake]:
     return []
 
 
-def _unpriced(source: Source, built: Built) -> list[Mistake]:
-    found = []
-    for path, lab, tier, _, _ in check.targets(source):
-        target = built.catalogue.labs[lab].tiers[tier][int(path[-1])]
-        if target.provider.on and target.price is None:
-            message = f"the price of {target.name} is unknown: its calls have no cost."
-            hint = "Give it one under `models`."
-            found.append(source.mistake((*path, "model"), message, hint, warn=True))
-    return found
+def _struck(source: Source) -> Iterator[Mistake]:
+    for at, pattern in enumerate(source.config.ledger.redact):
+        try:
+            strike(pattern)
+        except ValueError as error:
+            yield source.mistake(("ledger", "redact", at), f"{error}.")
 
 
 def data_folder(environ: Mapping[str, str]) -> Path:
@@ -126,21 +138,24 @@ class Gateway:
         *,
         host: str | None = None,
         transports: Transports | None = None,
+        guard: media.Guard = media.PUBLIC,
+        figures: Memory | None = None,
     ) -> None:
+        """`guard` says which hosts media may be fetched from; workers count in `figures`."""
         config = site.source.config
         self.site = site
         self.log = log
         self.data = data_folder(environ)
+        self.admin_key = environ.get("TIERGATE_ADMIN_KEY", "").strip()
         self.keys: Keys = keys.load(
             config.keys, site.source.file.parent, environ.get("TIERGATE_KEYS", "")
         )
         refused = refusals(site, self.keys, host or config.server.host)
         if refused:
             raise ConfigError(refused)
-        self.journal_folder = self.data / config.ledger.journal
-        self.journal = Journal(self.journal_folder)
-        self.recovered = recover(self.journal)
-        self.store = Store(store_url(config.ledger.store, self.data))
+        self.archive = self._archive(figures)
+        self.journal_folder, self.store = self.archive.folder, self.archive.store
+        self.recovered = self.archive.recovered
         self._client = Client(transports, hop=secrets.token_hex(4))
         self._locals = {
             provider.name: Local(provider, self.data / f"{provider.name}.log", self._say)
@@ -148,6 +163,7 @@ class Gateway:
             if provider.on and provider.command
         }
         self._state = self._store(environ, config.cache.max_bytes)
+        self._watch()
         self.engine = Engine(
             router=site.router,
             upstream=Upstream(
@@ -155,53 +171,64 @@ class Gateway:
                 ready=self._ready,
                 sleep=asyncio.sleep,
                 jitter=random.Random().random,  # noqa: S311 - spreads retries, guards nothing
+                media=self._media(guard),
             ),
             cache=self._cache(environ),
-            record=self.journal.write,
+            books=Books(
+                self.archive.record,
+                log,
+                settled=self.archive.settled,
+                baseline=baseline.baseline(site.source, site.built),
+                begin=self.archive.begin,
+            ),
             log=log,
             on_loss=config.routing.on_loss,
             past=self._past(environ),
+            kept=self.archive.kept if config.ledger.content == "on" else None,
         )
-        self._tasks: list[asyncio.Task[None]] = []
+
+    def _archive(self, figures: Memory | None) -> Archive:
+        source, built = self.site.source, self.site.built
+        try:
+            return Archive(
+                source.config,
+                self.data,
+                self.log,
+                url=store_url(source.config.ledger.store, self.data),
+                info={"version": VERSION, "config": built.catalogue.version},
+                providers=built.providers,
+                strikes=tuple(strike(pattern) for pattern in source.config.ledger.redact),
+                figures=figures,
+            )
+        except TraceError as error:
+            raise ConfigError([source.mistake(("traces", "endpoint"), str(error))]) from None
 
     async def start(self) -> None:
         """Begin what goes on beside calls."""
         for engine in self._locals.values():
             engine.start()
-        self._tasks = [
-            asyncio.create_task(self.journal.keep(asyncio.sleep, self._unsynced), name="sync"),
-            asyncio.create_task(self._every(_FEED_EVERY, self._feed), name="feed"),
-        ]
+        self.archive.start()
 
     async def stop(self) -> None:
         """End it all; what was begun for calls that have ended is finished first."""
         await self.engine.settle()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(engine.stop() for engine in self._locals.values()))
         await self._client.close()
         await self._state.close()
-        self.journal.close()
-        try:
-            self._feed()
-        except Exception as error:  # noqa: BLE001 - the next start feeds it
-            self.log("ledger", error=type(error).__name__)
+        await self.archive.stop()
 
-    def _unsynced(self, error: JournalError) -> None:
-        self.log("ledger", error=error.strerror)
-
-    def _feed(self) -> None:
-        self.store.feed(self.journal_folder)
-
-    async def _every(self, seconds: float, work: Callable[[], object]) -> None:
-        """Do some work off the loop again and again; a failure is logged and tried again."""
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await asyncio.to_thread(work)
-            except Exception as error:  # noqa: BLE001 - work beside calls must not end
-                self.log("ledger", error=type(error).__name__)
+    def _watch(self) -> None:
+        metrics, state = self.archive.metrics, self._state
+        metrics.expect(
+            (lab.name, tier, target.provider.name, target.model)
+            for lab in self.site.built.catalogue.labs.values()
+            for tier, targets in lab.tiers.items()
+            for target in targets
+            if target.provider.on
+        )
+        if not isinstance(state, Here):
+            up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
+            metrics.watch([up])
 
     async def _ready(self, provider: Provider) -> None:
         engine = self._locals.get(provider.name)
@@ -225,7 +252,20 @@ class Gateway:
                     ("cache",), f"REDIS_URL cannot be used: {error}."
                 )
                 raise ConfigError([mistake]) from None
-        return Memory(most, clock=time.monotonic)
+        return Here(most, clock=time.monotonic)
+
+    def _media(self, guard: media.Guard) -> media.Fetch | None:
+        """What fetches media that a request has by URL, where the configuration says so."""
+        part = self.site.source.config.media
+        if part.fetch == "off":
+            return None
+        bounds = media.Bounds(
+            allow=tuple(part.allow),
+            types=frozenset(part.types),
+            most=part.max_bytes,
+            timeout=part.timeout,
+        )
+        return media.Fetch(bounds, guard)
 
     def _cache(self, environ: Mapping[str, str]) -> Exact | None:
         config = self.site.source.config.cache

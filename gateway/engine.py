@@ -3,25 +3,35 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
+from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.flight import WHOLE, Flight, Flights, Subscriber
 from gateway.cache.recording import Recording, answer
 from gateway.cache.responses import Chain
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
-from gateway.core.entry import Entry, Intent, State
+from gateway.core.entry import Entry, State
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.tally import Tally
-from gateway.core.target import Account, Target
+from gateway.core.target import Target
 from gateway.core.usage import Usage
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect, Watch
 from gateway.past import Past, holder
-from gateway.reply import ESTIMATED, FOLD_TYPE, STREAM_TYPE, Reply, head, refusal, told
+from gateway.reply import (
+    ESTIMATED,
+    FOLD_TYPE,
+    STREAM_TYPE,
+    Reply,
+    head,
+    refusal,
+    told,
+    trailer,
+)  # fmt: skip
 from gateway.routing import explain, features
 from gateway.routing.decide import Router, decide
 from gateway.telemetry.log import Log, where
@@ -62,17 +72,19 @@ class Engine:
         router: Router,
         upstream: Upstream,
         cache: Exact | None,
-        record: Callable[[Entry | Intent], None],
+        books: Books,
         log: Log,
         on_loss: str,
         past: Past | None = None,
+        kept: Callable[[Call, Reply], Reply] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.router = router
         self._upstream = upstream
         self._cache = cache
-        self._record = record
+        self._books = books
+        self._kept = kept
         self._log = log
         self._on_loss = on_loss
         self.past = past or Past()
@@ -89,20 +101,22 @@ class Engine:
         `waiting` is armed once it is known that a stream will be the answer.
         """
         dialect = OPERATIONS[call.dialect, call.operation]
-        tally = Tally(call, self.router.catalogue.version)
+        tally = self._books.open(call, self.router.catalogue.version)
         try:
-            return await self._serve(call, dialect, tally, waiting)
+            reply = await self._serve(call, dialect, tally, waiting)
+            return reply if self._kept is None else self._kept(call, reply)
         except ProblemError as error:
             problem = error.problem
         except asyncio.CancelledError:
-            self._close(tally, "aborted", 499, aborted_by="client")
+            self._books.close(tally, "aborted", 499, aborted_by="client")
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the engine: a bug is an answer too
             problem = self._bug(error, tally)
         if not tally.closed:
             state: State = "failed" if tally.attempts or tally.cache == "hit" else "refused"
             status = 200 if waiting.begun else dialect.status(problem)
-            self._close(tally, state, status, problem=problem.kind)
+            self._books.close(tally, state, status, problem=problem.kind)
+            await self._books.kept()
         return refusal(problem, dialect, call.id, told(tally))
 
     def leave(self, call: Call, cancel: Callable[[], object]) -> None:
@@ -122,7 +136,7 @@ class Engine:
         """
         dialect = OPERATIONS[call.dialect, call.operation]
         body = dialect.asked(call) if chain is None else chain.body
-        asked = Asked(dialect, body if chain is None else chain.asked)
+        asked = Asked(dialect, body if chain is None else chain.asked, self.router.fetches)
         seen = features.read(body.prompt, call.dialect, call.key, call.steer, asked)
         decision, plan = decide(self.router, seen, dialect)
         return decision, plan, explain.losses(dialect, body, asked, plan)
@@ -135,8 +149,8 @@ class Engine:
     async def _serve(self, call: Call, dialect: Dialect, tally: Tally, waiting: Waiting) -> Reply:
         chain = await self.past.read(call, dialect, dialect.asked(call))
         body = chain.body
-        prompt, asked = body.prompt, Asked(dialect, chain.asked)
-        tally.asked, tally.stream, tally.effort = prompt.model, prompt.stream, prompt.effort
+        prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
+        tally.read(prompt, features.tokens(prompt))
         seen = features.read(prompt, call.dialect, call.key, call.steer, asked)
         try:
             decision, plan = decide(self.router, seen, dialect)
@@ -144,7 +158,7 @@ class Engine:
             if dialect.counted is None or error.problem.kind != "no_target":
                 raise
             return self._estimated(dialect.counted, prompt, tally)
-        tally.decision = decision
+        self._books.decided(tally, decision)
         self._refuse_losses(call, body, asked, dialect, plan)
         job = Job(
             call=call,
@@ -154,8 +168,8 @@ class Engine:
             plan=plan,
             tier=decision.tier or dialect.operation,
             began=asyncio.get_running_loop().time(),
-            dialling=lambda target, account: self._dialling(tally, target, account),
-            failing=tally.fail,
+            dialling=partial(self._books.dialling, tally),
+            failing=partial(self._books.failing, tally),
             own=chain.own,
             seat=holder(chain),
         )
@@ -211,7 +225,7 @@ class Engine:
         tally.first_content = round(self._clock() - job.call.started, 6)
         watch = begun.watch
         if watch is None:
-            return self._whole(job, begun, tally, seat)
+            return await self._whole(job, begun, tally, seat)
         source = frames(begun, watch)
         if seat is not None:
             flight = seat.flight
@@ -244,34 +258,9 @@ class Engine:
 
     def _estimated(self, counted: Callable[[int], bytes], prompt: Prompt, tally: Tally) -> Reply:
         """A count of tokens that no target can be asked for: from the length of what is said."""
-        self._close(tally, "estimated", 200)
+        self._books.close(tally, "estimated", 200)
         told = [*head(tally, FOLD_TYPE), ESTIMATED]
         return Reply(status=200, headers=told, body=counted(features.tokens(prompt)))
-
-    def _dialling(self, tally: Tally, target: Target, account: Account) -> None:
-        """Before each request: so that a crash leaves on record what it may be billed for."""
-        tally.attempts += 1
-        tally.target, tally.account = target, account
-        call, decision = tally.call, tally.decision
-        intent = Intent(
-            id=call.id,
-            at=self._wall(),
-            key=call.key.name,
-            tenant=call.key.tenant,
-            tags=decision.tags if decision is not None else (),
-            dialect=call.dialect,
-            lab=decision.lab if decision is not None else "",
-            tier=(decision.tier or "") if decision is not None else "",
-            provider=target.provider.name,
-            model=target.model,
-            config=tally.config,
-        )
-        try:
-            self._record(intent)
-        except OSError as error:
-            self._log("ledger", error=where(error))
-            message = "The ledger cannot be written, so nothing is sent. Try again soon."
-            raise ProblemError(Problem(kind="ledger", message=message, retry_after=5)) from None
 
     def _refuse_losses(
         self, call: Call, body: Body, asked: Asked, dialect: Dialect, plan: Plan
@@ -296,12 +285,13 @@ class Engine:
         tally.cache = "hit"
         tally.usage, tally.served, tally.target = found.usage, found.served, target
         tally.first_content = round(self._clock() - job.call.started, 6)
-        self._close(tally, "cache_hit", 200)
+        entry = self._books.close(tally, "cache_hit", 200)
         kind = STREAM_TYPE if streamed else FOLD_TYPE
-        told_head = head(tally, kind, cost=None if streamed else Decimal(0))
-        return Reply(status=200, headers=told_head, body=said)
+        if streamed and job.call.steer.stream_cost and job.dialect.comments:
+            said += trailer(entry)
+        return Reply(status=200, headers=head(tally, kind, entry), body=said)
 
-    def _whole(self, job: Job, begun: Begun, tally: Tally, seat: Seat | None) -> Reply:
+    async def _whole(self, job: Job, begun: Begun, tally: Tally, seat: Seat | None) -> Reply:
         glance, data = begun.glance, begun.whole
         if glance is None or data is None:
             raise RuntimeError("a whole answer is read before it is relayed")
@@ -313,13 +303,13 @@ class Engine:
             )
             seat.flight.land(begun, recording)
             self._keep(job, begun, seat.flight, recording)
-        cost = tally.cost()
-        state: State = "settled" if glance.usage is not None else "estimated"
+        tally.complete, tally.heard = True, glance.heard
         if gone:
-            self._close(tally, "aborted", 499, aborted_by="client")
+            entry = self._books.close(tally, "aborted", 499, aborted_by="client")
         else:
-            self._close(tally, state, 200)
-        return Reply(status=200, headers=head(tally, FOLD_TYPE, cost=cost), body=data)
+            entry = self._books.close(tally, "settled", 200)
+        await self._books.kept()
+        return Reply(status=200, headers=head(tally, FOLD_TYPE, entry), body=data)
 
     async def _relay(
         self,
@@ -332,42 +322,48 @@ class Engine:
     ) -> AsyncGenerator[bytes]:
         """The frames of a stream, as they came; an error where it breaks; the entry at its end."""
         dialect, by = job.dialect, "client"
-        state: State = "aborted"
         problem: Problem | None = None
+        entry: Entry | None = None
         data = b""
         take = self.past.follow(job, begun, watch, first=seat is None or seat.first)
-        try:
-            async for data in source:
-                if take is not None:
-                    await take(data)
-                yield data
-            by = ""
-        except ProblemError as error:
-            problem = error.problem
-            timed = problem.kind == "upstream_timeout" and watch.problem is None
-            by = "timeout" if timed else "upstream"
-            if not shows_problem(data, dialect, job.body):
-                yield dialect.problem_frame(problem)
-        except Exception as error:  # noqa: BLE001 - a bug is told in the stream too
-            problem, by = self._bug(error, tally), ""
-            yield dialect.problem_frame(problem)
-        finally:
-            if by == "client" and watch.complete and (seat is None or seat.done):
-                by = ""  # it left with all of the answer
-            if not by and problem is None:
-                state = "settled" if watch.usage is not None else "estimated"
-                state = "cache_hit" if tally.cache == "hit" else state
+
+        def close() -> Entry:
+            tally.usage, tally.served = watch.usage, watch.served
+            tally.heard, tally.complete = watch.heard, watch.complete
+            done: State = "cache_hit" if tally.cache == "hit" else "settled"
+            state: State = "aborted" if by or problem is not None else done
             kind = problem.kind if problem is not None else None
+            status = 499 if by == "client" else 200
+            return self._books.close(tally, state, status, problem=kind, aborted_by=by or None)
 
-            def close() -> None:
-                tally.usage, tally.served = watch.usage, watch.served
-                status = 499 if by == "client" else 200
-                self._close(tally, state, status, problem=kind, aborted_by=by or None)
-
-            if by == "client" and seat is not None and seat.first and seat.others:
-                seat.flight.owed = close  # it goes on for others, on this call's account
-            else:
-                close()
+        try:
+            try:
+                async for data in source:
+                    if take is not None:
+                        await take(data)
+                    yield data
+                by = ""
+            except ProblemError as error:
+                problem = error.problem
+                timed = problem.kind == "upstream_timeout" and watch.problem is None
+                by = "timeout" if timed else "upstream"
+                if not shows_problem(data, dialect, job.body):
+                    yield dialect.problem_frame(problem)
+            except Exception as error:  # noqa: BLE001 - a bug is told in the stream too
+                problem, by = self._bug(error, tally), ""
+                yield dialect.problem_frame(problem)
+            entry = close()
+            await self._books.kept()
+            if job.call.steer.stream_cost and dialect.comments:
+                yield trailer(entry)
+        finally:
+            if entry is None:
+                if by == "client" and watch.complete and (seat is None or seat.done):
+                    by = ""  # it left with all of the answer
+                if by == "client" and seat is not None and seat.first and seat.others:
+                    seat.flight.owed = close  # it goes on for others, on this call's account
+                else:
+                    close()
             if seat is not None:
                 await self._disembark(job.call, seat)
             else:
@@ -439,22 +435,6 @@ class Engine:
         task = asyncio.create_task(work)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
-
-    def _close(
-        self,
-        tally: Tally,
-        state: State,
-        status: int,
-        *,
-        problem: str | None = None,
-        aborted_by: str | None = None,
-    ) -> None:
-        """The one place where a call becomes its final entry."""
-        entry = tally.close(state, status, self._clock(), problem=problem, aborted_by=aborted_by)
-        try:
-            self._record(entry)
-        except OSError as error:
-            self._log("ledger", call=entry.id, error=where(error))
 
 
 def _form(dialect: Dialect, body: Body) -> str:

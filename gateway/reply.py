@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core import loss
+from gateway.core.entry import Entry
 from gateway.core.problem import Problem
 from gateway.core.tally import Tally
 from gateway.dialects import Dialect
@@ -52,14 +53,27 @@ def ids(call: str) -> Headers:
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def head(tally: Tally, kind: bytes, cost: Decimal | None = None) -> Headers:
-    """The headers of an answer; `cost` in USD stands on whole ones."""
+def head(tally: Tally, kind: bytes, entry: Entry | None = None) -> Headers:
+    """The headers of an answer; one that is whole has its cost, as its `entry` does."""
     found = [(b"content-type", kind), *ids(tally.call.id), *told(tally)]
-    if cost is not None:
-        found.append((b"x-tiergate-cost", format(cost, "f").encode()))
     if kind is STREAM_TYPE:
         found.append((b"cache-control", b"no-cache"))
+    elif entry is not None and entry.cost is not None:
+        found.append((b"x-tiergate-cost", _usd(entry.cost)))
+        if entry.estimate:
+            found.append((b"x-tiergate-estimated", b"cost"))
     return found
+
+
+def trailer(entry: Entry) -> bytes:
+    """The cost of a stream as a comment after its end, which readers of events skip."""
+    cost = b"unknown" if entry.cost is None else _usd(entry.cost)
+    guessed = b" (estimated)" if entry.estimate else b""
+    return b": x-tiergate-cost: %s%s\n\n" % (cost, guessed)
+
+
+def _usd(cost: Decimal) -> bytes:
+    return format(cost, "f").encode()
 
 
 def told(tally: Tally) -> Headers:

@@ -141,7 +141,7 @@ def stored(folder: Path) -> list[tuple[str, str]]:
 
 async def test_what_was_written_is_in_the_store_when_it_stops(tmp_path: Path) -> None:
     gateway = await started(build(tmp_path), tmp_path)
-    gateway.journal.write(ENTRY)
+    gateway.archive.journal.write(ENTRY)
     await gateway.stop()
     assert stored(tmp_path) == [("tg-2", "refused")]
 
@@ -164,12 +164,12 @@ async def test_work_beside_calls_goes_on_after_a_failure(tmp_path: Path) -> None
             loop.call_soon_threadsafe(enough.set)
         raise KeyError("my secret")
 
-    task = asyncio.create_task(gateway._every(0, work))
+    task = asyncio.create_task(gateway.archive._every(0, work))
     await enough.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await gateway.stop()
-    assert rows[:2] == [{"event": "ledger", "error": "KeyError"}] * 2
+    assert rows[:2] == [{"event": "ledger", "error": "KeyError", "work": "work"}] * 2
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:

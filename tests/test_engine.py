@@ -12,12 +12,13 @@ from types import FrameType
 import httpx
 import pytest
 
+from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.flight import Flights
 from gateway.compose import site
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, Call, Steer
-from gateway.core.entry import Entry, Intent
+from gateway.core.entry import Entry, Intent, Row
 from gateway.core.target import Provider
 from gateway.engine import Engine
 from gateway.reply import Reply
@@ -61,7 +62,7 @@ class Stage:
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
         self.router = site(load(file, {}), datetime(2026, 11, 24, tzinfo=UTC)).router
-        self.rows: list[Entry | Intent] = []
+        self.rows: list[Row] = []
         self.log: list[tuple[str, dict[str, object]]] = []
         self.requests: list[httpx.Request] = []
         self.answers: list[httpx.Response | Exception] = []
@@ -75,12 +76,15 @@ class Stage:
             router=self.router,
             upstream=Upstream(client, ready=self.ready, sleep=self.sleep, jitter=lambda: 1.0),
             cache=cache if cached else None,
-            record=self.record,
-            log=lambda event, **fields: self.log.append((event, fields)),
+            books=Books(self.record, self.say, clock=lambda: self.now, wall=lambda: 1e9),
+            log=self.say,
             on_loss=on_loss,
             clock=lambda: self.now,
             wall=lambda: 1e9,
         )
+
+    def say(self, event: str, **fields: object) -> None:
+        self.log.append((event, fields))
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         self.now += 0.25
@@ -95,7 +99,7 @@ class Stage:
     async def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def record(self, row: Entry | Intent) -> None:
+    def record(self, row: Row) -> None:
         if type(row) is self.full:
             raise OSError(errno.ENOSPC, "No space left on device: my secret folder")
         self.rows.append(row)

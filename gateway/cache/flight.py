@@ -44,7 +44,7 @@ class Flight[B]:
         """Why it gave no answer, or no more of it."""
         self.recording: Recording | None = None
         """Its complete answer."""
-        self.owed: Callable[[], None] | None = None
+        self.owed: Callable[[], object] | None = None
         """What closes the account of the first call, once its client has left and others stay."""
         self.members: set[Subscriber[B]] = set()
         self.first = Subscriber(self)

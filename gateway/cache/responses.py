@@ -3,13 +3,22 @@
 An answer is kept with all of its conversation, under its own id: whatever becomes of the ones
 before it, and wherever the next request goes, it can be said whole. A provider that keeps answers
 itself is told the earlier one's id, as the client wrote it.
+
+A request may also name single items. Ids of items that the gateway wrote tell whose answer they are
+of, and the last of a conversation has all the earlier ones in its own: one look serves for all.
+Items whose ids a provider wrote are kept one by one as well.
 """
 
+import asyncio
 import re
+from collections.abc import Mapping
+from itertools import batched
 
 import msgspec
 
+from gateway.cache import item as items
 from gateway.cache import key as keys
+from gateway.cache.item import Held
 from gateway.cache.packed import Packed
 from gateway.cache.sealed import Sealed
 from gateway.core import jsonio, sse
@@ -17,18 +26,21 @@ from gateway.core.call import Key
 from gateway.core.jsonio import Json
 from gateway.core.problem import Problem, ProblemError, invalid
 from gateway.dialects import OPENAI_RESPONSES, Body
+from gateway.dialects.openai_responses.said import refers
+from gateway.dialects.openai_responses.telling import answer_id
 from gateway.state import Store
 
 PREVIOUS = "previous_response_id"
 _BOUND = (PREVIOUS, "conversation", "prompt")
 """Members that stand for content which only the provider has."""
 _DELETED = b"-"
-_ITEMS = jsonio.reader(list[msgspec.Raw])
+_AT_ONCE = 64
+"""Items that are looked for at the same time."""
+_MOST = 64
+"""Answers that are looked through for the items of one request: the last one has nearly all."""
 _TELLS = re.compile(
     rb'"type"\s*:\s*"response\.(?:created|output_item\.done|(completed|incomplete))"'
 )
-_FREE = frozenset({"message", "reasoning", "function_call", "custom_tool_call"})
-"""Items that need no id."""
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +69,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the provider keeps it too."""
 
 
-_PACKED = Packed(_Entry)
+_PACKED, _HELD = Packed(_Entry), Packed(Held)
 
 
 class Responses:
@@ -66,6 +78,7 @@ class Responses:
     def __init__(self, store: Store, *, secret: bytes, ttl: float) -> None:
         """Keep answers for `ttl` seconds."""
         self._sealed = Sealed(store, secret=secret, kind="response")
+        self._items = Sealed(store, secret=secret, kind="item")
         self._ttl = ttl
 
     async def read(self, key: Key, body: Body) -> Chain:
@@ -73,24 +86,32 @@ class Responses:
 
         Raises ProblemError: not_found, invalid_request.
         """
-        id = body.value.get(PREVIOUS)
-        if id is None:
+        id, named = body.value.get(PREVIOUS), items.references(body)
+        if id is None and not named:
             return Chain(body=body, asked=_without(body, "store"))
-        if not isinstance(id, str):
+        if not isinstance(id, str | None):
             raise invalid(f'"{PREVIOUS}" must be a string.', PREVIOUS)
-        entry = await self._entry(key, id)
-        if entry is None:
+        entry = await self._entry(key, id) if id is not None else None
+        if id is not None and entry is None:
             raise missing(f"Previous response with id '{id}' not found.", PREVIOUS)
-        who = (entry.provider, entry.account) if entry.kept else (None, None)
-        if entry.input is None:
-            return Chain(body=body, asked=body, provider=who[0], account=who[1])
-        whole = _expand(body, entry)
+        held = await self._recall(key, named)
+        if entry is not None:
+            seat = (entry.provider, entry.account) if entry.kept else None
+        else:
+            seat = next((it for one in reversed(named) if (it := held[one].seat)), None)
+        provider, account = seat or (None, None)
+        stays = all(seat is not None and held[one].seat == seat for one in named)
+        own = body if stays else _with(body, items.expand(body, held, seat))
+        if entry is not None and entry.input is None:
+            return Chain(body=own, asked=own, provider=provider, account=account)
+        before = [*items.cut(entry.input), *_made(entry)] if entry is not None else []
+        whole = _with(body, [*before, *items.expand(body, held)], PREVIOUS)
         return Chain(
             body=whole,
             asked=_without(whole, "store"),
-            own=body if entry.kept else None,
-            provider=who[0],
-            account=who[1],
+            own=own if seat is not None else None,
+            provider=provider,
+            account=account,
         )
 
     async def keep(
@@ -102,13 +123,17 @@ class Responses:
         if value.get("status") not in ("completed", "incomplete") or not isinstance(id, str):
             return
         entry = _Entry(
-            input=None if _bound(body) else _items(body),
+            input=None if _bound(body) else _input(body),
             response=response,
             provider=provider,
             account=account,
             kept=kept,
         )
-        await self._sealed.put(self._name(key, id), _PACKED.write(entry), self._ttl)
+        loose = [(name, one) for name, one in _output(entry).items() if answer_id(name) != id]
+        await asyncio.gather(
+            self._sealed.put(self._name(key, id), _PACKED.write(entry), self._ttl),
+            *(self._put(key, name, _HELD.write(one)) for name, one in loose),
+        )
 
     async def find(self, key: Key, id: str) -> bytes:
         """A kept answer. Raises ProblemError: not_found."""
@@ -122,15 +147,51 @@ class Responses:
 
         Answers that go on from it stay: they hold all that they need.
         """
-        await self.find(key, id)
+        entry = await self._entry(key, id)
+        if entry is None:
+            raise missing(f"Response with id '{id}' not found.", "response_id")
         await self._sealed.put(self._name(key, id), _DELETED, self._ttl)
+        loose = [name for name in _output(entry) if answer_id(name) != id]
+        await asyncio.gather(*(self._put(key, name, _DELETED) for name in loose))
         return jsonio.dumps({"id": id, "object": "response", "deleted": True})
 
     async def _entry(self, key: Key, id: str) -> _Entry | None:
         return _PACKED.read(await self._sealed.get(self._name(key, id)))
 
+    async def _recall(self, key: Key, named: list[str]) -> Mapping[str, Held]:
+        """The items of a client that have these ids. Raises ProblemError: invalid_request."""
+        found: dict[str, Held] = {}
+        rest: dict[str, None] = {}
+        answers: set[str] = set()
+        for id in reversed(named):
+            answer = answer_id(id)
+            if id not in found and answer is not None and answer not in answers:
+                answers.add(answer)
+                entry = await self._entry(key, answer)
+                found = {**_earlier(entry), **_output(entry), **found} if entry else found
+            if id not in found:
+                if len(answers) > _MOST:
+                    raise items.unknown(id)
+                rest[id] = None
+        for some in batched(rest, _AT_ONCE):
+            for id, one in zip(some, await self._singly(key, some), strict=True):
+                if one is None:
+                    raise items.unknown(id)
+                found[id] = one
+        return found
+
+    async def _singly(self, key: Key, ids: tuple[str, ...]) -> list[Held | None]:
+        data = await asyncio.gather(*(self._items.get(self._item(key, id)) for id in ids))
+        return [_HELD.read(it) for it in data]
+
+    async def _put(self, key: Key, id: str, data: bytes) -> None:
+        await self._items.put(self._item(key, id), data, self._ttl)
+
     def _name(self, key: Key, id: str) -> str:
         return self._sealed.name(keys.scope("key", key), id)
+
+    def _item(self, key: Key, id: str) -> str:
+        return self._items.name(keys.scope("key", key), id)
 
 
 class Tape:
@@ -175,51 +236,45 @@ def missing(message: str, param: str) -> ProblemError:
 def _bound(body: Body) -> bool:
     """Whether part of the conversation is known to the provider alone."""
     given = body.value.get("input")
-    items = given if isinstance(given, list) else []
-    return any(body.value.get(name) is not None for name in _BOUND) or any(
-        item.get("type") == "item_reference" for item in items
-    )
+    listed = given if isinstance(given, list) else []
+    return any(body.value.get(name) is not None for name in _BOUND) or any(map(refers, listed))
 
 
-def _expand(body: Body, entry: _Entry) -> Body:
-    """A request with the conversation before it in place of the earlier answer's id."""
-    items = [*_ITEMS(entry.input or b"[]"), *_made(entry), *_ITEMS(_items(body))]
-    joined = b"[" + b",".join([bytes(memoryview(item)) for item in items]) + b"]"
-    members = {name: raw for name, raw in body.members.items() if name != PREVIOUS}
+def _with(body: Body, found: list[bytes], *gone: str) -> Body:
+    """A request with the items that it stands for, and without members."""
+    joined = b"[" + b",".join(found) + b"]"
+    members = {name: raw for name, raw in body.members.items() if name not in gone}
     whole = OPENAI_RESPONSES.read(jsonio.join({**members, "input": msgspec.Raw(joined)}))
     # The answer depends on what is kept: the cache of equal requests leaves it alone.
     prompt = msgspec.structs.replace(whole.prompt, stored=True)
     return Body(whole.raw, whole.members, whole.value, prompt)
 
 
-def _made(entry: _Entry) -> list[msgspec.Raw]:
+def _made(entry: _Entry) -> list[bytes]:
     """The items of an answer, byte for byte; what only its provider understands is left out."""
-    members = jsonio.members(entry.response)
-    items: list[msgspec.Raw] = _ITEMS(bytes(memoryview(members.get("output", msgspec.Raw(b"[]")))))
-    if not entry.kept:
-        return items
-    output = _object(entry.response)["output"]
-    return [msgspec.Raw(jsonio.dumps(_free(item))) for item in output if _portable(item)]
+    found = _told(entry)
+    return items.portable(map(jsonio.loads, found)) if entry.kept else found
 
 
-def _portable(item: dict[str, Json]) -> bool:
-    """Whether an item means something beyond the provider that keeps it."""
-    return item.get("type") != "reasoning" or bool(item.get("encrypted_content"))
+def _told(entry: _Entry) -> list[bytes]:
+    """The items of an answer."""
+    output = jsonio.members(entry.response).get("output")
+    return items.cut(None if output is None else bytes(memoryview(output)))
 
 
-def _free(item: dict[str, Json]) -> dict[str, Json]:
-    """An item without the id by which its provider would look for those that belong to it."""
-    if item.get("type") not in _FREE:
-        return item
-    return {name: value for name, value in item.items() if name != "id"}
+def _output(entry: _Entry) -> dict[str, Held]:
+    """The items of an answer by their ids."""
+    return items.by_id(_told(entry), entry.provider, entry.account, kept=entry.kept)
 
 
-def _items(body: Body) -> bytes:
+def _earlier(entry: _Entry) -> dict[str, Held]:
+    """The items before an answer, those that have ids: they mean something without them."""
+    return items.by_id(items.cut(entry.input), entry.provider, entry.account, kept=False)
+
+
+def _input(body: Body) -> bytes:
     """The input of a request as a list of items."""
-    given = body.value.get("input")
-    if isinstance(given, list):
-        return bytes(memoryview(body.members["input"]))
-    return jsonio.dumps([] if given is None else [{"role": "user", "content": given}])
+    return b"[" + b",".join(items.expand(body, {})) + b"]"
 
 
 def _without(body: Body, name: str) -> Body:

@@ -37,8 +37,9 @@ class _Lazy(click.Group):
             return None
         module = __import__(f"gateway.cli.{cmd_name}", fromlist=["command"])
         command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name)
-        if not any(option.name == "config" for option in command.params):
-            command.params.append(_config())
+        for one in (command, *getattr(command, "commands", {}).values()):
+            if not any(option.name == "config" for option in one.params):
+                one.params.append(_config())
         return command
 
     def resolve_command(

@@ -4,6 +4,8 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -13,10 +15,12 @@ from gateway.compose import data_folder, refusals, store_url
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Target
 from gateway.limits import keys
+from gateway.settings import second
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.reach import reach
 
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 _COLORS = {"error": "red", "warning": "yellow"}
 
 
@@ -74,7 +78,8 @@ def _sorted(found: list[Mistake]) -> list[Mistake]:
 
 def _configured(session: Session) -> list[Mistake]:
     site = session.site
-    return [*site.warnings, *reach(session.source, site.built.catalogue)]
+    doubtful = second.doubtful(session.source, site.built, datetime.now(UTC))
+    return [*site.warnings, *reach(session.source, site.built.catalogue), *doubtful]
 
 
 def _started(session: Session) -> list[Mistake]:
@@ -87,20 +92,24 @@ def _started(session: Session) -> list[Mistake]:
 def _written(session: Session) -> list[Mistake]:
     """Places of the ledger that cannot be written."""
     source, data = session.source, data_folder(session.environ)
-    url, found = source.config.ledger.store, []
-    file = Path(store_url(url, data).removeprefix(_SQLITE))
+    url, here = source.config.ledger.store, ("ledger", "store")
     why = _barred(data / source.config.ledger.journal)
-    if why:
-        found.append(source.mistake(("ledger", "journal"), why, _elsewhere()))
+    found = [source.mistake(("ledger", "journal"), why, _elsewhere())] if why else []
+    if url.startswith(_POSTGRES):
+        if find_spec("psycopg") is None:
+            hint = "Install it: pip install 'tiergate[postgres]'."
+            found.append(source.mistake(here, "PostgreSQL needs the extra `postgres`.", hint))
+        return found
+    file = Path(store_url(url, data).removeprefix(_SQLITE))
     if not url.startswith(_SQLITE) or url == _SQLITE:
         scheme = url.partition(":")[0]  # and no more: a password may stand in the rest
         message = f"{scheme!r} is no store that can be used."
-        hint = f"Write it as {_SQLITE}ledger.db."
-        found.append(source.mistake(("ledger", "store"), message, hint))
+        hint = f"Write it as {_SQLITE}ledger.db or postgresql://user:password@host/database."
+        found.append(source.mistake(here, message, hint))
     elif file.is_dir():
-        found.append(source.mistake(("ledger", "store"), f"{file} is a folder.", "Name a file."))
+        found.append(source.mistake(here, f"{file} is a folder.", "Name a file."))
     elif why := _barred(file.parent):
-        found.append(source.mistake(("ledger", "store"), why, _elsewhere()))
+        found.append(source.mistake(here, why, _elsewhere()))
     return found
 
 

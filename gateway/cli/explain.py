@@ -66,7 +66,7 @@ type _Decided = tuple[Decision, Plan, list[tuple[Loss, ...]]]
 
 def _decide(session: Session, body: bytes, steer: Steer) -> _Decided:
     read = OPENAI_CHAT.read(body)
-    asked = Asked(OPENAI_CHAT, read)
+    asked = Asked(OPENAI_CHAT, read, session.site.router.fetches)
     seen = features.read(read.prompt, OPENAI_CHAT.name, OPEN, steer, asked)
     decision, plan = decide(session.site.router, seen, OPENAI_CHAT)
     return decision, plan, explain.losses(OPENAI_CHAT, read, asked, plan)

@@ -17,12 +17,13 @@ import uvicorn
 
 from gateway.cli.session import Session, pass_session
 from gateway.cli.workers import apart, supervise
-from gateway.compose import Gateway, data_folder
+from gateway.compose import VERSION, Gateway, data_folder
 from gateway.core.target import TIERS
-from gateway.http.app import VERSION, App
+from gateway.http.app import App
 from gateway.http.wire import Wire
 from gateway.ledger.store import StoreError
 from gateway.settings.mistake import ConfigError
+from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Library, Log, stderr
 
 _SELDOM = (20_000, 10, 10)
@@ -49,7 +50,8 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
     host, port = host or server.host, server.port if port is None else port
     count = workers or server.workers
     with _bound(host, port) as sockets:
-        gateway = _gateway(session, log, host)
+        figures = Memory(count) if count > 1 else None  # before they are forked
+        gateway = _gateway(session, log, host, figures)
         with _telling(host, port):  # again: somebody may have been quicker
             for one in sockets:
                 one.listen(_BACKLOG)
@@ -58,16 +60,16 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
             return
 
         def work() -> None:
-            one = Gateway(session.site, session.environ, log, host=host)
+            one = Gateway(session.site, session.environ, log, host=host, figures=figures)
             if one.recovered.entries:
                 log("ledger", recovered=len(one.recovered.entries))
             _serve(one, sockets)
 
         # This one has found that all of them can start, and has closed what was left open.
-        gateway.journal.close()
+        gateway.archive.close()
         told = f"{count}, {apart(session.environ)}".rstrip(", ")
         supervise(count, work, sockets, log, lambda: _introduce(gateway, sockets[0], told))
-        gateway.store.feed(gateway.journal_folder)  # the last rows of all: one fed, others did not
+        gateway.archive.feed()  # the last rows of all: one fed, others did not
 
 
 def _serve(
@@ -92,10 +94,10 @@ def _serve(
         _Server(config, begun).run(sockets)
 
 
-def _gateway(session: Session, log: Log, host: str) -> Gateway:
+def _gateway(session: Session, log: Log, host: str, figures: Memory | None) -> Gateway:
     """The gateway, where it can write: a reason in one line where it cannot."""
     try:
-        return Gateway(session.site, session.environ, log, host=host)
+        return Gateway(session.site, session.environ, log, host=host, figures=figures)
     except StoreError as error:
         mistake = session.source.mistake(("ledger", "store"), f"{error}.")
         raise ConfigError([mistake]) from None

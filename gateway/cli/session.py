@@ -17,8 +17,10 @@ from gateway.settings.load import Source, find, load
 class Books(msgspec.Struct, frozen=True):
     """Where the ledger of a configuration lies."""
 
-    store_path: Path
+    store: str
+    """A URL."""
     journal_folder: Path
+    content_folder: Path
     time_zone: str
 
 
@@ -47,8 +49,12 @@ class Session:
     def __call__(self) -> Books:
         """The ledger's places."""
         ledger, data = self.source.config.ledger, data_folder(self.environ)
-        path = store_url(ledger.store, data).removeprefix("sqlite:///")
-        return Books(Path(path), data / ledger.journal, ledger.time_zone)
+        return Books(
+            store=store_url(ledger.store, data),
+            journal_folder=data / ledger.journal,
+            content_folder=data / "content",
+            time_zone=ledger.time_zone,
+        )
 
 
 pass_session = click.make_pass_decorator(Session)

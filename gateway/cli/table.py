@@ -6,10 +6,12 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 import click
 import msgspec
+
+from gateway.ledger.cell import plain
 
 _GAP = "   "
 _NARROWEST = 24
@@ -22,6 +24,8 @@ class Column(msgspec.Struct, frozen=True):
 
     name: str
     right: bool = False
+    rank: int = 0
+    """Where a terminal is too narrow, columns of the highest rank go first; those of 0 stay."""
 
 
 def draw(
@@ -36,13 +40,14 @@ def draw(
     Colours and the terminal's width apply to terminals (without colours where NO_COLOR is set);
     a pipe gets plain lines of any length. Cells are text and cannot steer a terminal.
     """
+    rows = list(rows)
+    columns, rows, total, gone = _fitted(columns, rows, total)
+    if gone:
+        notes = [*notes, f"Too narrow for: {', '.join(gone)}."]
     heads = [plain(column.name) for column in columns]
     body = [[plain(cell) for cell in row] for row in rows]
     last = [plain(cell) for cell in total]
-    widths = [
-        max(map(_width, cells))
-        for cells in zip(heads, *body, *([last] if last else []), strict=True)
-    ]
+    widths = _widths([heads, *body, *([last] if last else [])])
     if not columns[-1].right:
         body, widths = _wrapped(body, widths)
     rule = "─" * (sum(widths) + len(_GAP) * (len(widths) - 1))
@@ -54,7 +59,8 @@ def draw(
         _print(rule, dim=True)
         _print(_line(columns, last, widths), bold=True)
     for note in notes:
-        _print(plain(note), fg="yellow")
+        for line in _folded(plain(note)):
+            _print(line, fg="yellow")
 
 
 def number(value: int | None) -> str:
@@ -66,14 +72,26 @@ def usd(value: Decimal | None) -> str:
     """An amount to the micro-dollar; one that is smaller, but not nothing, says so."""
     if value is None:
         return "-"
-    if 0 < value < _MICRO:
-        return f"<{_MICRO}"
+    if 0 < abs(value) < _MICRO:
+        return f"<{_MICRO}" if value > 0 else f">-{_MICRO}"
     return f"{value:,.6f}"
 
 
+def bound(value: Decimal) -> str:
+    """An amount that is not exceeded: to the cent, or below a dollar to its second digit."""
+    digits = max(2, 1 - value.adjusted())
+    return f"{value.quantize(Decimal(1).scaleb(-digits), ROUND_CEILING):,f}"
+
+
+def _folded(note: str) -> list[str]:
+    if not sys.stdout.isatty():
+        return [note]
+    return textwrap.wrap(note, max(shutil.get_terminal_size().columns, _NARROWEST))
+
+
 def _print(line: str, **style: str | bool) -> None:
-    plain = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
-    click.echo(line if plain else click.style(line, **style))  # type: ignore[arg-type]
+    bare = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
+    click.echo(line if bare else click.style(line, **style))  # type: ignore[arg-type]
 
 
 def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -82,6 +100,32 @@ def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]
         space = " " * (width - _width(cell))
         out.append(space + cell if column.right else cell + space)
     return _GAP.join(out).rstrip()
+
+
+def _fitted(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], total: Sequence[str]
+) -> tuple[Sequence[Column], Sequence[Sequence[str]], Sequence[str], list[str]]:
+    """A table without the columns that a terminal has no room for, and their names."""
+    if not sys.stdout.isatty() or not any(column.rank for column in columns):
+        return columns, rows, total, []
+    room = shutil.get_terminal_size().columns
+    widths = _widths([[column.name for column in columns], *rows, *([total] if total else [])])
+    kept = list(range(len(columns)))
+    while sum(widths[at] + len(_GAP) for at in kept) - len(_GAP) > room:
+        last = max(kept, key=lambda at: (columns[at].rank, at))
+        if not columns[last].rank:
+            break
+        kept.remove(last)
+
+    def pick[T](cells: Sequence[T]) -> list[T]:
+        return [cells[at] for at in kept] if cells else []
+
+    gone = [column.name for at, column in enumerate(columns) if at not in kept]
+    return pick(columns), [pick(row) for row in rows], pick(total), gone
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(_width, cells)) for cells in zip(*rows, strict=True)]
 
 
 def _wrapped(body: list[list[str]], widths: list[int]) -> tuple[list[list[str]], list[int]]:
@@ -106,8 +150,3 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
         for sign in text
     )
-
-
-def plain(cell: str) -> str:
-    """A text that cannot steer a terminal: what is not printable becomes a replacement sign."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in cell)

@@ -34,6 +34,8 @@ class Steer(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     conversation: str | None = None
     on_loss: str | None = None
+    stream_cost: bool = False
+    """The cost of a stream stands in a comment after its end."""
 
 
 NO_STEER = Steer()
@@ -53,6 +55,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What of the query string goes on to a provider."""
     headers: dict[str, str] = {}
     """Client headers that go on to a provider, names in lower case."""
+    trace: str | None = None
+    """The client's W3C traceparent, as it came."""
     key: Key = OPEN
     steer: Steer = NO_STEER
     received_at: float

@@ -1,31 +1,79 @@
-"""One row of the ledger: what a call was, what was decided, what it used and what it cost."""
+"""The rows of the ledger: what a call was, what was decided, what it used and what it cost.
+
+An `Intent` is written before each request to a provider, an `Attempt` where one gave no answer, one
+`Entry` when the call is over, and a `Reprice` where a price has come later. Rows are never changed:
+the store puts them together by the id of the call. None is unknown, never zero; times are seconds.
+"""
 
 from decimal import Decimal
 from typing import Literal
 
 import msgspec
 
+VERSION = 2
+"""Of the rows. A later one only adds fields, so a reader of an older one goes on working."""
+
 type State = Literal[
     "settled", "estimated", "aborted", "failed", "refused", "cache_hit", "unknown_crash"
 ]
 type Cache = Literal["hit", "miss", "off"]
+type Source = Literal["provider", "partial", "estimate", "recording"]
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True, tag="intent", tag_field="kind"):
     """Written before a provider is dialled, so that a crash leaves a trace of what it may bill."""
 
-    v: int = 1
+    v: int = VERSION
     id: str
     at: float
+    attempt: int = 1
+    """Which request of the call it is, from 1."""
     key: str
     tenant: str = "default"
     tags: tuple[str, ...] = ()
     dialect: str
+    stream: bool = False
     lab: str
     tier: str
     provider: str
+    account: str | None = None
     model: str
+    input: int | None = None
+    """Estimated tokens of the prompt."""
+    most: int | None = None
+    """Tokens that the answer may have."""
+    reserved: Decimal | None = None
+    """USD that it may cost at most, by that estimate."""
+    price: str | None = None
     config: str
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, tag="attempt", tag_field="kind"):
+    """A request to a provider that gave no answer; the one that did is told by the final row."""
+
+    v: int = VERSION
+    id: str
+    """Of the call."""
+    attempt: int
+    """Which request of the call it was, from 1."""
+    at: float
+    """When it was sent, seconds since the epoch."""
+    provider: str
+    account: str | None = None
+    model: str
+    status: int | None = None
+    """HTTP status of the provider; None where there was none."""
+    problem: str
+    duration: float | None = None
+    input: int | None = None
+    output: int | None = None
+    """All that came out, shown and reasoned."""
+    cost: Decimal | None = None
+    """USD; 0 where providers bill nothing for such an error, None where they may."""
+    estimate: Decimal | None = None
+    """USD of `cost` that rest on estimated tokens."""
+    reserved: Decimal | None = None
+    """USD that it may have cost at most, where `cost` is unknown."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="kind"):
@@ -36,7 +84,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     gateway, nothing was sent; `cache_hit`; `unknown_crash` closed by recovery after a crash.
     """
 
-    v: int = 1
+    v: int = VERSION
     id: str
     at: float
     """When the call was received, seconds since the epoch."""
@@ -64,18 +112,37 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     """The model that was called."""
     effort: str | None = None
     """What the client set, else what its tier does."""
+    service: str | None = None
+    """The provider's service tier that served, where it is not its standard one."""
     served: str | None = None
     """The model that the provider says answered."""
     attempts: int = 0
     cache: Cache = "off"
     dropped: tuple[str, ...] = ()
+    usage: Source | None = None
+    """Who counted the tokens: the provider all or in part, the gateway by its estimate, or, of an
+    answer from the cache, the provider when it was recorded."""
     input: int | None = None
     cache_read: int | None = None
     cache_write: int | None = None
+    cache_write_by: dict[str, int] = {}
+    """`cache_write` by lifetime ("5m", "1h"; "" where unsaid)."""
     output: int | None = None
     reasoning: int | None = None
+    tools: dict[str, int] = {}
+    """Requests of the provider's own tools that are billed one by one."""
     cost: Decimal | None = None
-    """USD."""
+    """USD of the answer and of the attempts before it, as far as that is known of them."""
+    wasted: Decimal | None = None
+    """USD of `cost` for attempts that gave no answer; None where they may have been billed."""
+    estimate: Decimal | None = None
+    """USD of `cost` that rest on estimated tokens."""
+    billed: Decimal | None = None
+    """USD that the provider says it billed for the answer."""
+    reserved: Decimal | None = None
+    """USD that what is unknown may have cost at most."""
+    baseline: Decimal | None = None
+    """USD that the same tokens would have cost on the baseline, without cache and failures."""
     price: str | None = None
     """The version of the price that was used."""
     first_content: float | None = None
@@ -88,4 +155,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     """Version of the configuration."""
 
 
-type Row = Intent | Entry
+class Reprice(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_field="kind"):
+    """A later cost of a call; of several the one that was written last stands."""
+
+    v: int = VERSION
+    id: str
+    """Of the call."""
+    at: float
+    """When it was priced again, seconds since the epoch."""
+    cost: Decimal | None
+    estimate: Decimal | None = None
+    baseline: Decimal | None = None
+    price: str | None
+
+
+type Row = Intent | Attempt | Entry | Reprice
+"""What is known of a call while it runs, the final entry it becomes, and its later price."""

@@ -42,6 +42,8 @@ class Likely(msgspec.Struct, frozen=True):
 
     tokens: list[Json]
     choice: int = 0
+    declined: bool = False
+    """They are of words in which the model declined."""
 
 
 class Declined(msgspec.Struct, frozen=True, gc=False):

@@ -1,12 +1,16 @@
 """Prices and the one sum that everything about money comes from: price x usage, exactly."""
 
-from decimal import Decimal
+from collections.abc import Iterator
+from decimal import Context, Decimal
 
 import msgspec
 
 from gateway.core.usage import Usage
 
+_EXACT = Context(prec=100)
+"""Digits enough that no sum of prices is ever rounded."""
 _MILLION = Decimal(1_000_000)
+_NOTHING = Decimal(0)
 _DAY = 86_400
 _EPOCH = 3
 """Weekday of 1970-01-01, where Monday is 0."""
@@ -60,11 +64,24 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Prices by time of day; the first that holds is in force."""
     later: tuple[Later, ...] = ()
     """Prices that take its place, earliest first."""
+    services: dict[str, "Price"] = {}
+    """Prices by service tier of the provider, where one other than its standard served."""
+    tools: dict[str, Decimal] = {}
+    """USD of one request of a tool of the provider's own."""
 
     def on(self, moment: float) -> "Price":
-        """The price in force at a moment, in seconds since the epoch."""
-        if not self.later and not self.hours:
-            return self
+        """The price in force at a moment, in seconds since the epoch; its services too."""
+        price = self._then(moment) if self.later or self.hours else self
+        timed = {
+            word: item.on(moment)
+            for word, item in price.services.items()
+            if item.later or item.hours
+        }
+        if not timed:
+            return price
+        return msgspec.structs.replace(price, services={**price.services, **timed})
+
+    def _then(self, moment: float) -> "Price":
         price = self
         for item in self.later:
             if moment >= item.start:
@@ -77,6 +94,10 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
                     return hours.price
         return price
 
+    def serving(self, service: str | None) -> "Price | None":
+        """The price of a service tier, `None` being the standard one; None where it is unknown."""
+        return self if service is None else self.services.get(service)
+
     def at(self, prompt_tokens: int) -> Rates:
         """The rates in force for a prompt of this many tokens."""
         rates = self.rates
@@ -86,27 +107,115 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return rates
 
 
+def scaled(rates: Rates, factor: Decimal) -> Rates:
+    """Rates times a factor, exactly; what is unknown stays unknown."""
+    by = {life: _EXACT.multiply(rate, factor) for life, rate in rates.cache_write_by.items()}
+    return Rates(
+        input=_times(rates.input, factor),
+        cache_read=_times(rates.cache_read, factor),
+        cache_write=_times(rates.cache_write, factor),
+        cache_write_by=by,
+        output=_times(rates.output, factor),
+    )
+
+
 def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     """USD of an answer, exact; None where usage or a price that it needs is unknown.
 
     `price` is the one in force when the call was received, see `Price.on`. Where a provider has no
-    price for cache writes, it bills written tokens as input.
+    price for cache writes, it bills written tokens as input. Its own tools are billed by request,
+    at the same price in every service tier.
     """
     if usage is None or price is None or usage.input is None or usage.output is None:
         return None
-    rates = price.at(usage.prompt or 0)
-    parts = [
-        (usage.input, rates.input),
-        (usage.cache_read or 0, rates.cache_read),
-        (usage.output + (usage.reasoning or 0), rates.output),
-    ]
-    for lifetime, tokens in usage.cache_write.items():
-        write = rates.cache_write_by.get(lifetime, rates.cache_write)
-        parts.append((tokens, rates.input if write is None else write))
-    total = Decimal(0)
-    for tokens, rate in parts:
+    served = price.serving(usage.service)
+    if served is None:
+        return None
+    total = _NOTHING
+    for _, tokens, rate in _tokens(usage, served.at(usage.prompt or 0)):
         if tokens:
             if rate is None:
                 return None
-            total += tokens * rate
-    return total / _MILLION
+            total = _EXACT.fma(tokens, rate, total)
+    tools = _tools(usage, price)
+    return None if tools is None else _EXACT.add(_EXACT.divide(total, _MILLION), tools)
+
+
+def compared(usage: Usage | None, price: Price | None, own: Price | None) -> Decimal | None:
+    """USD that an answer would have cost at another price than its `own`.
+
+    Its tokens are priced at the standard tier there, for a service tier is its own provider's word;
+    tools are billed as they were.
+    """
+    if usage is None or price == own:
+        return cost(usage, price)
+    tokens = cost(msgspec.structs.replace(usage, service=None, tools={}), price)
+    tools = _tools(usage, own)
+    return None if tokens is None or tools is None else _EXACT.add(tokens, tools)
+
+
+def reserve(
+    price: Price, prompt: int, most: int | None, service: str | None = None
+) -> Decimal | None:
+    """USD that a call costs at most, but for tools of the provider's own; None where unknown.
+
+    It is a bound for every prompt of up to `prompt` tokens, however the provider's cache takes it,
+    and every answer of up to `most`, in the service tier that is asked for.
+    """
+    served = price.serving(service)
+    if served is None or most is None:
+        return None
+    bounds = [_NOTHING]
+    for rates in (served.rates, *(item.rates for item in served.steps if prompt > item.above)):
+        if (prompt and rates.input is None) or (most and rates.output is None):
+            return None
+        ways = (rates.input, rates.cache_read, rates.cache_write, *rates.cache_write_by.values())
+        dearest = max((rate for rate in ways if rate is not None), default=_NOTHING)
+        written = _EXACT.multiply(most, rates.output or _NOTHING)
+        bounds.append(_EXACT.fma(prompt, dearest, written))
+    return _EXACT.divide(max(bounds), _MILLION)
+
+
+def why_unknown(usage: Usage | None, price: Price | None) -> str | None:
+    """What price an answer lacks, as "no price of output tokens"; None where it lacks none.
+
+    What its provider has not counted lacks no price.
+    """
+    if usage is None or usage.input is None or usage.output is None:
+        return None
+    if price is None:
+        return "no price"
+    served = price.serving(usage.service)
+    if served is None:
+        return f"no price of service tier {usage.service}"
+    for name, tokens, rate in _tokens(usage, served.at(usage.prompt or 0)):
+        if tokens and rate is None:
+            return f"no price of {name} tokens"
+    lacking = [name for name, count in usage.tools.items() if count and name not in price.tools]
+    return f"no price of {lacking[0]} requests" if lacking else None
+
+
+def _tokens(usage: Usage, rates: Rates) -> Iterator[tuple[str, int, Decimal | None]]:
+    """Each class of tokens: what it is called, how many, and USD per million of them."""
+    yield "input", usage.input or 0, rates.input
+    yield "cached", usage.cache_read or 0, rates.cache_read
+    yield "output", usage.completion or 0, rates.output
+    for lifetime, tokens in usage.cache_write.items():
+        write = rates.cache_write_by.get(lifetime, rates.cache_write)
+        yield "cache write", tokens, rates.input if write is None else write
+
+
+def _tools(usage: Usage, price: Price | None) -> Decimal | None:
+    """USD of the requests of the provider's own tools."""
+    total = _NOTHING
+    for name, count in usage.tools.items():
+        if count:
+            rate = price.tools.get(name) if price is not None else None
+            if rate is None:
+                return None
+            total = _EXACT.fma(count, rate, total)
+    return total
+
+
+def _times(rate: Decimal | None, factor: Decimal) -> Decimal | None:
+    return None if rate is None else _EXACT.multiply(rate, factor)

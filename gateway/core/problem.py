@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.core.usage import Usage
+
 type Kind = Literal[
     "invalid_json", "invalid_request", "invalid_api_key", "not_allowed", "model_not_found",
     "not_found", "method_not_allowed", "request_timeout", "request_too_large", "media_type",
@@ -70,6 +72,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     upstream_status: int | None = None
     spent: Literal["no", "maybe"] = "no"
     """Whether the provider may have billed the attempt that failed."""
+    usage: Usage | None = None
+    """What the attempt used, as far as the provider told."""
 
     @property
     def http_status(self) -> int:

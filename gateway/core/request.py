@@ -170,6 +170,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     thoughts_shown: bool | None = None
     """Whether the client wants to read the reasoning or a summary of it."""
     service_tier: str | None = None
+    """In OpenAI's words, of which "default" is the standard one."""
     user: str | None = None
     """Who the client's own user is."""
     metadata: Json = None

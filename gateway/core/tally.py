@@ -1,26 +1,60 @@
-"""What is known of a call while it runs, and the one final entry that it becomes."""
+"""Adds up one call: what was asked of whom, what it used, and what that costs."""
 
 from decimal import Decimal
 
+import msgspec
+
 from gateway.core.call import Call
 from gateway.core.decision import Decision
-from gateway.core.entry import Cache, Entry, State
+from gateway.core.entry import Attempt, Cache, Entry, Intent, Source, State
+from gateway.core.estimate import fill
 from gateway.core.loss import Loss
-from gateway.core.price import Price, cost
+from gateway.core.price import Price, compared, cost, reserve, why_unknown
 from gateway.core.problem import Problem
+from gateway.core.prompt import Prompt
 from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
 
 _LONG = 200
-_UNSERVED: frozenset[State] = frozenset({"refused", "failed"})
+_NOTHING = Decimal(0)
+BILLED = "provider"
+"""The version of a price that is not known, where the provider says what it billed."""
+_UNBILLED = "count_tokens"
+"""The operation that no provider bills."""
 
 
 class Tally:
-    """Adds up one call. `entry` is made once: a second closing is a bug and raises."""
+    """The account of one call. `close` makes its entry once: a second closing raises."""
 
     __slots__ = (
-        "account", "asked", "attempts", "cache", "call", "closed", "config", "decision",
-        "effort", "first_content", "losses", "served", "spent", "stream", "target", "upstream_id",
+        "_bound",
+        "_guessed",
+        "_sent",
+        "_unknown",
+        "_wasted",
+        "account",
+        "asked",
+        "attempts",
+        "baseline",
+        "cache",
+        "call",
+        "closed",
+        "compared",
+        "complete",
+        "config",
+        "decision",
+        "effort",
+        "first_content",
+        "heard",
+        "losses",
+        "most",
+        "open",
+        "prompt",
+        "reserved",
+        "served",
+        "stream",
+        "target",
+        "upstream_id",
         "usage",
     )  # fmt: skip
 
@@ -32,33 +66,120 @@ class Tally:
         self.effort: str | None = None
         """What the client set."""
         self.decision: Decision | None = None
+        self.compared = False
+        """Whether calls are compared with a baseline."""
+        self.baseline: Target | None = None
+        """What a call is compared with that names no model itself."""
         self.target: Target | None = None
         self.account: Account | None = None
         self.attempts = 0
+        self.open = False
+        """An attempt was sent and has not failed."""
         self.cache: Cache = "off"
         self.losses: tuple[Loss, ...] = ()
         self.usage: Usage | None = None
+        """As far as the provider told."""
+        self.heard: int | None = None
+        """Bytes of the answer's content; None where nobody has heard it."""
+        self.complete = False
+        """The answer came to its end."""
         self.served: str | None = None
         self.upstream_id: str | None = None
         self.first_content: float | None = None
-        self.spent = False
-        """An attempt that failed may have been billed."""
         self.closed = False
+        self.prompt = 0
+        """Tokens that the provider reads, estimated."""
+        self.most: int | None = None
+        """Tokens of output that the client allows, of all choices together."""
+        self.reserved: Decimal | None = _NOTHING
+        """USD that the open attempt may cost at most."""
+        self._wasted = _NOTHING
+        self._guessed = _NOTHING
+        self._unknown = False
+        """A failed attempt may have been billed, and nobody knows what."""
+        self._bound: Decimal | None = _NOTHING
+        """USD that such attempts may have cost at most."""
+        self._sent = 0.0
 
-    def fail(self, problem: Problem) -> None:
-        """Note an attempt that gave no answer."""
-        self.spent = self.spent or problem.spent == "maybe"
+    def read(self, prompt: Prompt, tokens: int) -> None:
+        """Note what is asked; `tokens` is the estimated length of the prompt."""
+        self.asked, self.stream, self.effort = prompt.model, prompt.stream, prompt.effort
+        self.prompt = tokens
+        self.most = prompt.max_output and prompt.max_output * prompt.choices
 
-    def cost(self) -> Decimal | None:
-        """USD of the answer so far; exactly zero for one from the cache, None where unknown."""
-        if self.cache == "hit":
-            return Decimal(0)
-        return cost(self.usage, self.price())
+    def dial(self, target: Target, account: Account, at: float, now: float) -> Intent:
+        """A request is about to be sent, `at` seconds since the epoch, `now` on the clock."""
+        self.attempts += 1
+        self.target, self.account, self.open, self._sent = target, account, True, now
+        price, most = self.price(), self._longest(target)
+        if self.call.operation == _UNBILLED:
+            self.reserved = _NOTHING
+        elif price is None:
+            self.reserved = None
+        else:
+            self.reserved = reserve(price, self.prompt, most)
+        call, decision = self.call, self.decision
+        return Intent(
+            id=call.id,
+            at=at,
+            attempt=self.attempts,
+            key=call.key.name,
+            tenant=call.key.tenant,
+            tags=decision.tags if decision is not None else (),
+            dialect=call.dialect,
+            stream=self.stream,
+            lab=decision.lab if decision is not None else "",
+            tier=(decision.tier or "") if decision is not None else "",
+            provider=target.provider.name,
+            account=account.name,
+            model=target.model,
+            input=self.prompt,
+            most=most,
+            reserved=self.reserved,
+            price=price.version if price is not None else None,
+            config=self.config,
+        )
+
+    def fail(self, problem: Problem, at: float, now: float) -> Attempt | None:
+        """The open attempt gave no answer; None where nothing was sent."""
+        target = self.target
+        if not self.open or target is None:
+            return None
+        self.open = False
+        billed, guessed, usage = self._lost(problem)
+        if billed is None or guessed is None:
+            self._unknown, self._bound = True, _sum(self._bound, self.reserved)
+        else:
+            self._wasted += billed
+            self._guessed += guessed
+        return Attempt(
+            id=self.call.id,
+            attempt=self.attempts,
+            at=at - (now - self._sent),
+            provider=target.provider.name,
+            account=self.account.name if self.account is not None else None,
+            model=target.model,
+            status=problem.upstream_status,
+            problem=problem.kind,
+            duration=round(now - self._sent, 6),
+            input=usage.prompt if usage is not None else None,
+            output=usage.completion if usage is not None else None,
+            cost=billed,
+            estimate=guessed,
+            reserved=self.reserved if billed is None else None,
+        )
 
     def price(self) -> Price | None:
         """The target's price when the call was received; None where it is unknown."""
-        price = self.target.price if self.target is not None else None
-        return price.on(self.call.received_at) if price is not None else None
+        return self._priced(self.target)
+
+    def unpriced(self) -> str | None:
+        """What price the answer lacks; None where it lacks none, or has no cost."""
+        if not self.open or self.cache == "hit" or self.call.operation == _UNBILLED:
+            return None
+        if self.usage is not None and self.usage.billed is not None:
+            return None
+        return why_unknown(self._filled()[0], self.price())
 
     def close(
         self,
@@ -73,8 +194,15 @@ class Tally:
         if self.closed:
             raise RuntimeError("a call has one final entry")
         self.closed = True
-        decision, target, usage = self.decision, self.target, self.usage or Usage()
+        decision, target = self.decision, self.target
+        found, source = self._filled()
+        usage = found or Usage()
         written = usage.cache_write
+        answer, guessed = self._answer(found, source)
+        unknown = answer is None or (self._unknown and not self.open)
+        total = None if answer is None or unknown else answer + self._wasted
+        if state == "settled" and source != "provider":
+            state = "estimated"
         return Entry(
             id=self.call.id,
             at=self.call.received_at,
@@ -97,27 +225,115 @@ class Tally:
             account=self.account.name if self.account is not None else None,
             model=target.model if target is not None else None,
             effort=self.effort or (target.effort if target is not None else None),
+            service=usage.service,
             served=self.served[:_LONG] if self.served is not None else None,
             attempts=self.attempts,
             cache=self.cache,
             dropped=tuple(dict.fromkeys(loss.field for loss in self.losses)),
+            usage=source,
             input=usage.input,
             cache_read=usage.cache_read,
             cache_write=sum(written.values()) if written else None,
+            cache_write_by=written,
             output=usage.output,
             reasoning=usage.reasoning,
-            cost=Decimal(0) if self._free(state) else self.cost(),
-            price=self._version(),
+            tools=usage.tools,
+            cost=total,
+            wasted=None if self._unknown else self._wasted,
+            estimate=None if total is None else _sum(guessed, self._guessed),
+            billed=None if self.cache == "hit" else usage.billed,
+            reserved=self._most(answer),
+            baseline=self._compare(found),
+            price=None if self.cache == "hit" else self._version(found),
             first_content=self.first_content,
             duration=round(now - self.call.started, 6),
             upstream_id=self.upstream_id,
             config=self.config,
         )
 
-    def _free(self, state: State) -> bool:
-        """Whether nobody can have billed anything."""
-        return not self.spent and (state in _UNSERVED or self.attempts == 0)
-
-    def _version(self) -> str | None:
+    def _version(self, usage: Usage | None) -> str | None:
+        """The price that the answer's cost is by."""
         price = self.price()
-        return price.version if price is not None and self.cache != "hit" else None
+        if usage is not None and usage.billed is not None and cost(usage, price) is None:
+            return BILLED
+        served = price.serving(usage.service if usage is not None else None) if price else None
+        return None if served is None else served.version
+
+    def _priced(self, target: Target | None) -> Price | None:
+        price = target.price if target is not None else None
+        return price.on(self.call.received_at) if price is not None else None
+
+    def _longest(self, target: Target) -> int | None:
+        """Tokens that an answer of a target may have."""
+        if self.call.operation == "embeddings":
+            return 0
+        known = (self.most, target.max_output, target.facts.max_output)
+        return min((most for most in known if most), default=None)
+
+    def _lost(self, problem: Problem) -> tuple[Decimal | None, Decimal | None, Usage | None]:
+        """USD of a failed attempt, what of them is estimated, and what it used."""
+        if problem.spent == "no" or self.call.operation == _UNBILLED:
+            return _NOTHING, _NOTHING, None
+        if problem.usage is None:
+            return None, None, None
+        usage, source = fill(problem.usage, prompt=self.prompt, heard=0, complete=False)
+        price = self.price()
+        total = cost(usage, price)
+        return total, _estimated(total, source, problem.usage, price), usage
+
+    def _filled(self) -> tuple[Usage | None, Source | None]:
+        """What the answer used, and who counted it."""
+        if self.cache == "hit":
+            return self.usage, None if self.usage is None else "recording"
+        if not self.open:
+            return None, None
+        if self.call.operation == _UNBILLED:
+            return self.usage, None if self.usage is None else "provider"
+        return fill(self.usage, prompt=self.prompt, heard=self.heard, complete=self.complete)
+
+    def _answer(
+        self, usage: Usage | None, source: Source | None
+    ) -> tuple[Decimal | None, Decimal | None]:
+        """USD of the answer, and what of them is estimated."""
+        if self.cache == "hit" or not self.open or self.call.operation == _UNBILLED:
+            return _NOTHING, _NOTHING
+        price = self.price()
+        total = cost(usage, price)
+        if total is None and self.usage is not None and self.usage.billed is not None:
+            return self.usage.billed, _NOTHING
+        return total, _estimated(total, source, self.usage, price)
+
+    def _most(self, answer: Decimal | None) -> Decimal | None:
+        """USD that what is unknown may have cost at most; None where nothing is, or no bound."""
+        if answer is None:
+            return _sum(self.reserved, self._bound)
+        return self._bound if self._unknown else None
+
+    def _compare(self, usage: Usage | None) -> Decimal | None:
+        """USD that the same answer would have cost on the baseline; 0 of a call without one."""
+        if not self.compared or self.decision is None:
+            return None
+        if self.call.operation == _UNBILLED or not (self.open or self.cache == "hit"):
+            return _NOTHING
+        pinned = self.decision.source == "pin" and self.decision.model is not None
+        own = pinned or self.decision.tier is None
+        return compared(usage, self._priced(self.target if own else self.baseline), self.price())
+
+
+def _estimated(
+    total: Decimal | None, source: Source | None, told: Usage | None, price: Price | None
+) -> Decimal | None:
+    """What of the USD of an answer rests on the gateway's own counts; None where they are unknown.
+
+    `told` is as far as the provider counted.
+    """
+    if source == "provider":
+        return None if total is None else _NOTHING
+    if total is None or told is None or told.input is None:
+        return total
+    known = msgspec.structs.replace(told, output=told.output or 0)
+    return total - (cost(known, price) or _NOTHING)
+
+
+def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    return None if one is None or other is None else one + other

@@ -65,6 +65,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """Whether usage in a stream must be asked for with stream_options."""
     refuses: frozenset[str] = frozenset()
     """Top-level request members that the provider answers with 400."""
+    media: Literal["url", "data"] = "url"
+    """How images and files may be given: `data` where it opens no URL."""
     keeps_responses: bool = False
     """Whether it keeps answers of its Responses API, for requests that go on from them."""
     timeouts: dict[str, float] = {}

@@ -1,9 +1,21 @@
 """What a call used, in five classes of tokens that never overlap."""
 
+from decimal import Decimal
+
 import msgspec
 
 _MOST = 2**40
 """A million times the largest windows: more is a broken provider."""
+_DEAREST = 1_000_000
+"""USD of one answer; more is a broken provider too."""
+_STANDARD = frozenset(
+    {
+        "", "auto", "default", "none", "not_available", "on_demand", "standard", "standard_only",
+        "unspecified", "global",
+    }
+)  # fmt: skip
+"""Words of providers for how everybody is served who asks for nothing else."""
+_LONGEST = 40
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -19,6 +31,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Tokens written to the provider's prompt cache by lifetime ("5m", "1h"; "" where unsaid)."""
     output: int | None = None
     reasoning: int | None = None
+    tools: dict[str, int] = {}
+    """Requests of the provider's own tools that it bills one by one ("web_search")."""
+    service: str | None = None
+    """The provider's service tier that served, where it is not its standard one ("priority")."""
+    billed: Decimal | None = None
+    """USD that the provider says it billed."""
 
     @property
     def prompt(self) -> int | None:
@@ -42,3 +60,70 @@ def count(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if isinstance(value, int) and 0 <= value <= _MOST else None
+
+
+def money(value: object) -> Decimal | None:
+    """USD as a provider writes them, in the digits that it wrote; unknown where they are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return Decimal(str(value)) if 0 <= value <= _DEAREST else None
+
+
+def service(*words: object) -> str | None:
+    """The service tier that providers' words name; None for the standard one.
+
+    Where several words say something, the price depends on all: they are joined ("fast+us").
+    """
+    named = [word.strip().lower()[:_LONGEST] for word in words if isinstance(word, str)]
+    return "+".join(dict.fromkeys(word for word in named if word not in _STANDARD)) or None
+
+
+def joined(before: Usage | None, told: Usage) -> Usage:
+    """Usage after it was told once more: the later telling stands, as far as it goes.
+
+    Counts are running totals and are never added up. A side that a later telling leaves out stays
+    as it was; where it tells the same total in fewer classes, the finer account stays. Nobody is
+    asked nothing: a prompt of no tokens takes nothing back, nor does an account of nothing at all.
+    """
+    if before is None or _says_all(told, before):
+        return told
+    into = before if _less_in(told, before) else told
+    out = before if _less_out(told, before) else told
+    return Usage(
+        input=into.input,
+        cache_read=into.cache_read,
+        cache_write=into.cache_write,
+        output=out.output,
+        reasoning=out.reasoning,
+        tools=told.tools or before.tools,
+        service=told.service or before.service,
+        billed=before.billed if told.billed is None else told.billed,
+    )
+
+
+def _says_all(told: Usage, before: Usage) -> bool:
+    """Whether a telling has every part that an earlier one had."""
+    return bool(
+        told.input
+        and told.output is not None
+        and (told.reasoning is not None or before.reasoning is None)
+        and (told.cache_read is not None or before.cache_read is None)
+        and (told.cache_write or not before.cache_write)
+        and (told.tools or not before.tools)
+        and (told.service is not None or before.service is None)
+        and (told.billed is not None or before.billed is None)
+    )
+
+
+def _less_in(told: Usage, before: Usage) -> bool:
+    """Whether a later telling says less of the prompt: nothing, or the same total in one class."""
+    if told.input is None or (not told.prompt and before.prompt):
+        return True
+    return told.cache_read is None and not told.cache_write and told.prompt == before.prompt
+
+
+def _less_out(told: Usage, before: Usage) -> bool:
+    """Whether a later telling says less of what came out."""
+    if told.output is None or (not told.prompt and not told.completion):
+        return before.output is not None or told.output is None
+    return told.reasoning is None and told.completion == before.completion

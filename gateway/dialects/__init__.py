@@ -5,6 +5,7 @@ from gateway.dialects.abroad import Abroad, Asked
 from gateway.dialects.anthropic_messages import DIALECT as ANTHROPIC_MESSAGES
 from gateway.dialects.base import Body, Dialect, Glance, Watch, Written
 from gateway.dialects.gemini import DIALECT as GEMINI
+from gateway.dialects.links import Fetched
 from gateway.dialects.openai_chat import DIALECT as OPENAI_CHAT
 from gateway.dialects.openai_responses import DIALECT as OPENAI_RESPONSES
 from gateway.dialects.speech import Telling
@@ -37,6 +38,7 @@ __all__ = [
     "Asked",
     "Body",
     "Dialect",
+    "Fetched",
     "Glance",
     "Telling",
     "Watch",

@@ -11,23 +11,27 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.events import (
     CONTENT,
+    Declined,
     End,
     Event,
     Failed,
     Finish,
+    Opaque,
     Start,
+    Thinking,
     Told,
     ToolEnd,
     ToolPiece,
     ToolStart,
+    Words,
 )  # fmt: skip
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem
 from gateway.core.prompt import Prompt
-from gateway.core.request import Request
-from gateway.core.target import Target
+from gateway.core.request import Media, Request
+from gateway.core.target import Provider, Target
 from gateway.core.usage import Usage
-from gateway.dialects import fields, ids, vectors
+from gateway.dialects import amount, fields, ids, links, vectors
 from gateway.dialects.base import Body, Dialect, Glance, Written
 from gateway.dialects.note import Hears
 from gateway.dialects.speech import Decoder, Encoder, Said, Speech, Telling
@@ -36,11 +40,13 @@ from gateway.dialects.speech import Decoder, Encoder, Said, Speech, Telling
 class Asked:
     """A client's request as targets of other dialects would be asked it; made when first needed."""
 
-    __slots__ = ("_body", "_client", "_request")
+    __slots__ = ("_body", "_client", "_fetches", "_request")
 
-    def __init__(self, client: Dialect, body: Body) -> None:
+    def __init__(self, client: Dialect, body: Body, fetches: frozenset[str] = frozenset()) -> None:
+        """`fetches`: kinds of media that the gateway fetches for targets that open no URL."""
         self._client = client
         self._body = body
+        self._fetches = fetches
         self._request: Request | None = None
 
     @property
@@ -61,12 +67,37 @@ class Asked:
 
     def prompt(self, door: Dialect, target: Target) -> Prompt | str:
         """What a target would be asked, as routing sees it; or why it cannot be asked."""
-        _, refusals = fields.weigh(self.request, door.name)
-        return refusals[0] if refusals else _inner(self.request, door, target)[1].prompt
+        request, why = self._standing(door, target)
+        if why:
+            return why
+        _, refusals = fields.weigh(request, door.name)
+        return refusals[0] if refusals else _inner(request, door, target)[1].prompt
 
     def losses(self, door: Dialect, target: Target) -> tuple[Loss, ...]:
         """What the request would lose."""
-        return write(self.request, door, target).losses
+        return write(self._standing(door, target)[0], door, target).losses
+
+    def closed(self, target: Target) -> str:
+        """Why a target at home cannot be given the media of the request; empty where it can."""
+        if target.provider.media != "data" or self._client.speech is None:
+            return ""
+        return self._standing(self._client, target)[1]
+
+    def wanted(self, door: str, provider: Provider) -> dict[str, Media]:
+        """The media, by URL, that are to be fetched before a provider is asked."""
+        as_it_is = door == self._client.name and provider.media != "data"
+        if as_it_is or not self._fetches:
+            return {}
+        return links.wanted(self.request, door, provider)
+
+    def filled(self, fetched: Mapping[str, links.Fetched]) -> "Asked":
+        """The same with what was fetched in place of its URL."""
+        asked = Asked(self._client, self._body, self._fetches)
+        asked._request = links.filled(self.request, fetched)
+        return asked
+
+    def _standing(self, door: Dialect, target: Target) -> tuple[Request, str]:
+        return links.standing(self.request, door.name, target.provider, self._fetches)
 
 
 class Abroad:
@@ -111,9 +142,10 @@ class Abroad:
     def glance(self, data: bytes) -> Glance:
         """A whole answer, and in `body` what the client gets of it."""
         seen = _Seen()
+        every = self._theirs.events(data)
         events = [
             _renamed(event, self._named)
-            for event in self._theirs.events(data)
+            for event in every
             if not (self._single and _further(event))
         ]
         for event in events:
@@ -125,6 +157,7 @@ class Abroad:
             usage=seen.usage,
             served=seen.served,
             finish=seen.finish,
+            heard=sum(map(amount.event, every)),
             problem=seen.problem,
             body=body,
         )
@@ -139,7 +172,7 @@ class Translation:
 
     __slots__ = (
         "_decoder", "_ear", "_encoder", "_ended", "_held", "_named", "_seen", "_single",
-        "committed",
+        "committed", "heard",
     )  # fmt: skip
 
     def __init__(
@@ -161,6 +194,7 @@ class Translation:
         self._held: list[bytes] = []
         self._ended = False
         self.committed = False
+        self.heard = 0
 
     @property
     def usage(self) -> Usage | None:
@@ -199,6 +233,8 @@ class Translation:
         out = self._held
         for event in events:
             kind = type(event)
+            if kind in _SAID:
+                self.heard += amount.event(event)
             if self._single and _further(event):
                 continue
             if kind in _NOTED:
@@ -225,6 +261,7 @@ def _further(event: Event) -> bool:
     return isinstance(event, ToolStart | ToolPiece | ToolEnd) and event.index > 0
 
 
+_SAID = frozenset({Words, Declined, Thinking, ToolStart, ToolPiece, Opaque})
 _NOTED = frozenset({Start, Told, Finish, Failed, End})
 
 

@@ -52,6 +52,11 @@ class Watch(Protocol):
         """Whether the answer has ended as its dialect ends one."""
         ...
 
+    @property
+    def heard(self) -> int:
+        """UTF-8 bytes of text, reasoning, and names and arguments of tools so far."""
+        ...
+
     def feed(self, data: bytes) -> bytes:
         """Take what was read from the provider; return what may go on to the client now."""
         ...
@@ -114,6 +119,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The answer that tells a number of tokens, of an operation that counts them."""
     keep_alive: bytes = b": ping\n\n"
     """A sign of life in a stream that its SDKs ignore."""
+    comments: bool = True
+    """Whether its SDKs skip a comment after the end of a stream."""
     read_at: Callable[[bytes, str], Body] | None = None
     """Reads a body whose request stands in part in its URL."""
     speech: Speech | None = None

@@ -113,7 +113,7 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
         gemini=_near("a function with one text takes its place"),
     ),
     "tool_grammar": _to(chat=_drop(), messages=_drop(), gemini=_drop()),
-    "hosted_tool": _all(_no("does not have this tool of another provider")),
+    "hosted_tool": _all(_no("does not have this tool of another provider: leave it out")),
     "tool_member": _all(_drop("knows no such member of a tool")),
     "strict_tool": _to(gemini=_drop("has no strict mode for one function")),
     "tool_choice_required": _to(),
@@ -159,9 +159,8 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
     "thoughts_shown": _to(chat=_near("hosts show reasoning or do not, unasked")),
     "thought": _to(),
     "foreign_thought": _all(_drop("reasoning of another model is for that model alone")),
-    "service_tier": _to(
-        messages=_drop("has service tiers of its own"), gemini=_drop("has service tiers of its own")
-    ),
+    "service_tier": _to(messages=_drop("has service tiers of its own")),
+    "standard_tier": _to(),
     "user": _to(gemini=_drop("takes no name of a user")),
     "metadata": _to(
         messages=_drop("takes no metadata"), gemini=_drop("takes no metadata")
@@ -230,7 +229,7 @@ def weigh(request: Request, door: str) -> tuple[list[Loss], list[str]]:
     for field, name in asked(request):
         rule = FIELDS[field][door]
         if rule.way == "refused":
-            refusals[f"{name}: {door} {rule.why}"] = None
+            refusals[f"{name}: {door} {rule.why}{_how(request, field, name)}"] = None
         elif rule.way != "mapped":
             losses.setdefault(name, Loss(name, rule.way, f"{door} {rule.why}"))
     for name in request.others:
@@ -242,12 +241,21 @@ def weigh(request: Request, door: str) -> tuple[list[Loss], list[str]]:
     return list(losses.values()), list(refusals)
 
 
+def _how(request: Request, field: str, name: str) -> str:
+    """How the users of a widespread client leave a tool out that it offers by itself."""
+    responses = request.names.get("turns") == "input"
+    codex = responses and (field, name) == ("hosted_tool", "tools.web_search")
+    return ' (Codex: web_search = "disabled")' if codex else ""
+
+
 def asked(request: Request) -> Iterator[tuple[str, str]]:
     """Fields of FIELDS that a request sets, each with the client's own name of it."""
     name = request.names.get
     for field in _SETTINGS:
         value = getattr(request, field)
-        if value not in (None, (), False) or (value is False and field == "thoughts_shown"):
+        if field == "service_tier" and value == "default":
+            yield "standard_tier", name(field, field)
+        elif value not in (None, (), False) or (value is False and field == "thoughts_shown"):
             yield field, name(field, field)
     if request.choices > 1:
         yield "choices", name("choices", "n")
@@ -359,7 +367,7 @@ def _media(part: Media, word: str) -> Iterator[tuple[str, str]]:
     name = f"{word}.{part.kind}"
     if part.id is not None:
         yield "image_id" if part.kind == "image" else "file_id", name
-    elif part.url is not None and not (part.kind == "video" and _YOUTUBE in part.url):
+    elif part.url is not None and not (part.kind == "video" and YOUTUBE in part.url):
         yield f"{part.kind}_url", name
     if part.name is not None:
         yield "file_name" if part.kind == "file" else "media_name", f"{name}.name"
@@ -371,7 +379,7 @@ def _media(part: Media, word: str) -> Iterator[tuple[str, str]]:
         yield "citations", f"{word}.citations"
 
 
-_YOUTUBE = "youtu"
+YOUTUBE = "youtu"
 """In addresses of films that Google opens itself."""
 
 

@@ -17,10 +17,11 @@ MOST_FRAME = 32_000_000
 class Held(ABC):
     """The state of one stream; see Watch. A dialect says what a frame means in `_read`."""
 
-    __slots__ = ("_held", "_rest", "committed", "finish", "problem", "served", "usage")
+    __slots__ = ("_held", "_rest", "committed", "finish", "heard", "problem", "served", "usage")
 
     def __init__(self) -> None:
         self.committed = False
+        self.heard = 0
         self.usage: Usage | None = None
         self.served: str | None = None
         self.finish: str | None = None
@@ -59,7 +60,26 @@ class Held(ABC):
     def _glance(self, frame: bytes, payload: bytes) -> bool:
         """Read one frame; tell whether it stays here."""
 
+    @abstractmethod
+    def _amount(self, payload: bytes) -> int:
+        """Bytes of content that a frame adds. Raises JsonError where it is none of this dialect."""
+
+    def _hear(self, data: bytes) -> None:
+        """Count the content of frames; mostly it is one, whose payload is the rest of a line."""
+        at = data.find(b"data:")
+        if at < 0:
+            return
+        try:
+            self.heard += self._amount(data[at + 5 :])
+        except jsonio.JsonError:
+            for frame in sse.frames(data):
+                try:
+                    self.heard += self._amount(sse.data(frame))
+                except jsonio.JsonError:  # the end of a stream, or what no client reads either
+                    continue
+
     def _pass(self, data: bytes) -> bytes:
+        self._hear(data)
         if not self._plain(data):
             data = self._read(data)
         if self.committed:

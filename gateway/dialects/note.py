@@ -22,6 +22,8 @@ from gateway.dialects.speech import Decoder
 
 _WORDS = ("signature", "thinking", "thought", "encrypted", "reasoning")
 """A provider that refuses a state says one of these."""
+GONE = ("previous_response", "previous response", "item with id")
+"""One that is named an answer or an item which it does not have says one of these."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -241,6 +243,10 @@ class _Heard:
     @property
     def complete(self) -> bool:
         return self._watch.complete
+
+    @property
+    def heard(self) -> int:
+        return self._watch.heard
 
     def feed(self, data: bytes) -> bytes:
         for event in self._decoder.feed(data):

@@ -106,7 +106,7 @@ def within(name: str, fix: Fix, *, needed: bool = False) -> Fix:
     return fixed
 
 
-def put(raw: bytes, name: str, value: str | None) -> bytes:
+def put(raw: bytes, name: str, value: Json) -> bytes:
     """An object with a member set; None takes it out."""
     return _with(jsonio.members(raw), name, None if value is None else jsonio.dumps(value))
 

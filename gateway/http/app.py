@@ -3,12 +3,11 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import metadata
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from gateway.compose import Gateway
+from gateway.compose import VERSION, Gateway
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.problem import Problem, ProblemError
@@ -21,7 +20,7 @@ from gateway.dialects import (
     OPERATIONS,
     Dialect,
 )  # fmt: skip
-from gateway.http import edge, models
+from gateway.http import admin, edge, models, scrape
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.generate import Generate
 from gateway.http.refused import Refused
@@ -29,7 +28,6 @@ from gateway.reply import refusal
 from gateway.routing import explain
 from gateway.telemetry.log import where
 
-VERSION = metadata.version("tiergate")
 _NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED = 404, 405, 426
 _GEMINI_DOORS = ("/v1beta/models/", "/v1/models/")
 _LIST = Problem(
@@ -43,6 +41,7 @@ class App(FastAPI):
     """FastAPI for documents and slow endpoints; calls never pass through its layers."""
 
     def __init__(self, gateway: Gateway) -> None:
+        refused = Refused(gateway.log, gateway.archive.metrics.refused)
         super().__init__(
             title="tiergate",
             version=VERSION,
@@ -50,7 +49,7 @@ class App(FastAPI):
             docs_url=None,  # its page loads scripts from another host
             redoc_url=None,
             redirect_slashes=False,  # it would redirect to wherever the Host header says
-            lifespan=_lifespan(gateway, refused := Refused(gateway.log)),
+            lifespan=_lifespan(gateway, refused),
         )
         self.refused = refused
         doors = {name: Generate(gateway, one, refused) for name, one in OPERATIONS.items()}
@@ -66,6 +65,8 @@ class App(FastAPI):
         }
         _names(self, gateway)
         _routes(self, gateway)
+        admin.routes(self, gateway)
+        scrape.routes(self, gateway, lambda: sum(door.calls for door in doors.values()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

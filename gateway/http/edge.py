@@ -46,7 +46,7 @@ def new_id() -> str:
 class Head:
     """What the headers of a request say."""
 
-    __slots__ = ("forwarded", "length", "secrets", "steer")
+    __slots__ = ("forwarded", "length", "secrets", "steer", "trace")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Head:
         """Read headers. Raises ProblemError: loop, media_type, invalid_request."""
         self.forwarded: dict[str, str] = dict(defaults)
         self.length: int | None = None
+        self.trace: str | None = None
         found: list[tuple[bytes, bytes]] = []
         steer: dict[str, str] = {}
         size = 0
@@ -74,6 +75,8 @@ class Head:
                 steer[name[len(_STEER) :].decode("latin-1")] = value.decode("latin-1").strip()
             elif name == b"content-length":
                 self.length = int(value) if value.isdigit() else None
+            elif name == b"traceparent":
+                self.trace = value.decode("latin-1")
             elif name == b"content-encoding" and value.strip().lower() != b"identity":
                 raise _refuse("media_type", "Send the body without a content-encoding.")
         if size > MOST_HEADERS or len(headers) > _MOST_LINES:
@@ -103,6 +106,9 @@ def _steer(steer: dict[str, str]) -> Steer:
         raise _refuse("invalid_request", "x-tiergate-cache is off or refresh.")
     if on_loss not in (None, "refuse", "drop-and-tell"):
         raise _refuse("invalid_request", "x-tiergate-on-loss is refuse or drop-and-tell.")
+    stream_cost = steer.get("stream-cost")
+    if stream_cost not in (None, "on", "off"):
+        raise _refuse("invalid_request", "x-tiergate-stream-cost is on or off.")
     tags = tuple(filter(None, (tag.strip() for tag in steer.get("tags", "").split(","))))
     if len(tags) > _MOST_TAGS:
         raise _refuse("invalid_request", f"x-tiergate-tags names more than {_MOST_TAGS} tags.")
@@ -113,6 +119,7 @@ def _steer(steer: dict[str, str]) -> Steer:
         tags=tags,
         conversation=steer.get("conversation") or None,
         on_loss=on_loss,
+        stream_cost=stream_cost == "on",
     )
 
 
@@ -193,6 +200,7 @@ def call(
         path=path,
         query=query if query in dialect.queries else "",
         headers=head.forwarded,
+        trace=head.trace or head.forwarded.get("traceparent"),
         key=key,
         steer=head.steer,
         received_at=time.time(),

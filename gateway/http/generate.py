@@ -25,7 +25,8 @@ class Generate:
         self._dialect = dialect
         server = gateway.site.source.config.server
         self._most_body, self._most_calls = server.max_body, server.in_flight
-        self._calls = 0
+        self.calls = 0
+        """Calls that are being served."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str = "") -> None:
         """Answer one request; `path` is what of it stands in its URL."""
@@ -44,17 +45,17 @@ class Generate:
             return
         query = scope["query_string"].decode("latin-1")
         call = edge.call(self._dialect, head, key, data, call_id, query=query, path=path)
-        self._calls += 1
+        self.calls += 1
         try:
             engine = self._gateway.engine
             leave = partial(engine.leave, call)
             beat = Beat(self._dialect, call.id, send)
             await _until_gone(engine.serve(call, beat), leave, receive, send, beat)
         finally:
-            self._calls -= 1
+            self.calls -= 1
 
     def _admit(self) -> None:
-        if self._calls >= self._most_calls:
+        if self.calls >= self._most_calls:
             message = "The gateway is serving as many calls as it may. Try again shortly."
             raise ProblemError(Problem(kind="overloaded", message=message, retry_after=1.0))
 

@@ -15,9 +15,15 @@ class Refused:
     """
 
     def __init__(
-        self, log: Log, *, clock: Callable[[], float] = time.monotonic, every: float = 10.0
+        self,
+        log: Log,
+        count: Callable[[Kind], object] = str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        every: float = 10.0,
     ) -> None:
         self._log = log
+        self._count = count
         self._clock = clock
         self._every = every
         self._next = clock()
@@ -26,6 +32,7 @@ class Refused:
     def note(self, kind: Kind) -> None:
         """Count one."""
         self._new[kind] += 1
+        self._count(kind)
         now = self._clock()
         if now >= self._next:
             self._next = now + self._every

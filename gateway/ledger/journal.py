@@ -2,8 +2,9 @@
 
 A row is in the kernel's hands when `write` returns, so a killed process loses nothing that it
 acknowledged; `sync`, off the hot path, brings rows to the disk for the case that the machine
-itself fails. A segment belongs to the process that holds its lock; one that nobody holds is dead,
-and `recovery` closes what it left open. The last line of a finished segment is CLOSED.
+itself fails, and who cannot go on before that waits for `settled`. A segment belongs to the
+process that holds its lock; one that nobody holds is dead, and `recovery` closes what it left open.
+The last line of a finished segment is CLOSED.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry, Intent, Row
+from gateway.core.entry import Attempt, Entry, Intent, Reprice, Row
 from gateway.ledger.lock import MODE, grab
 
 CLOSED = b'{"kind":"closed"}\n'
@@ -92,6 +93,8 @@ class Journal:
         self._retired: deque[Segment] = deque()
         self._lost = False
         self._lock = threading.Lock()  # of descriptors that are synced and closed
+        self._turn = threading.Lock()  # of the change to the next segment, held for no call
+        self._round: asyncio.Task[None] | None = None  # the sync that all who wait are in
         self._waiting = asyncio.Event()
         self._full = asyncio.Event()
         try:
@@ -109,11 +112,14 @@ class Journal:
         if self._lost or segment.size + len(line) > self._limit or self._clock() >= segment.until:
             self._rotate()
             segment = self._segment
-        _append(segment, line)
-        if isinstance(row, Intent):
-            self._open[row.id] = self._open.get(row.id, b"") + line
-        else:
-            self._open.pop(row.id, None)
+        append(segment, line)
+        match row:
+            case Intent():
+                self._open[row.id] = self._open.get(row.id, b"") + line
+            case Entry():
+                self._open.pop(row.id, None)
+            case Attempt() if row.id in self._open:
+                self._open[row.id] += line
         self.written += 1
         self._waiting.set()
         if self.written - self.synced >= _GROUP:
@@ -126,16 +132,15 @@ class Journal:
         somebody else: the next row then goes to a new one.
         """
         with self._lock:
-            written = self.written
-            segment = self._segment
+            with self._turn:
+                written, segment, retired = self.written, self._segment, list(self._retired)
             try:
                 self._sync(segment.descriptor)
                 if not segment.listed:
                     _sync_folder(self.folder)
                     segment.listed = True
-                # After the current one: a rotation in between puts that one here.
-                while self._retired:
-                    self._let_go(self._retired[0])
+                for one in retired:
+                    self._let_go(one)
                     self._retired.popleft()
                 _look_for(segment)
             except FileNotFoundError as error:
@@ -144,6 +149,22 @@ class Journal:
             except OSError as error:
                 raise _journal_error(error, segment.path) from error
             self.synced = written
+
+    async def settled(self) -> None:
+        """Return once every row that is written by now is on the disk.
+
+        All who wait share one sync, in a thread; those who came while it ran share the next one.
+        Raises JournalError where the disk refuses.
+        """
+        written = self.written
+        while self.synced < written:
+            if self._round is None:
+                self._round = asyncio.create_task(asyncio.to_thread(self.sync))
+                self._round.add_done_callback(self._rounded)
+            await asyncio.shield(self._round)
+
+    def _rounded(self, _: asyncio.Task[None]) -> None:
+        self._round = None
 
     async def keep(
         self,
@@ -160,6 +181,8 @@ class Journal:
             await _either(sleep(interval), self._full.wait())
             self._waiting.clear()
             self._full.clear()
+            if self.synced == self.written:  # somebody has waited for that
+                continue
             try:
                 await asyncio.to_thread(self.sync)
             except JournalError as error:
@@ -202,15 +225,17 @@ class Journal:
                 raise _journal_error(error, self.folder) from error
             return
         try:
-            _append(fresh, b"".join(self._open.values()))
+            append(fresh, b"".join(self._open.values()))
         except JournalError:
             fresh.path.unlink()
             os.close(fresh.descriptor)
             raise
-        old, self._segment, self._lost = self._segment, fresh, False
         with suppress(JournalError):  # `sync` tries again
-            finish(old)
-        self._retired.append(old)
+            finish(self._segment)
+        # At once: a sync that saw the new one alone would miss the rows of the old one.
+        with self._turn:
+            self._retired.append(self._segment)
+            self._segment, self._lost = fresh, False
 
     def _let_go(self, segment: Segment) -> None:
         """Sync and close a segment that another one follows.
@@ -247,7 +272,7 @@ def read(line: bytes) -> Row | None:
     return row
 
 
-_ROW = jsonio.reader(Intent | Entry)
+_ROW = jsonio.reader(Intent | Attempt | Entry | Reprice)
 
 
 def rows(path: Path, offset: int = 0) -> Iterator[tuple[Row | None, int]]:
@@ -272,12 +297,12 @@ def segments(folder: Path) -> list[Path]:
 
 def finish(segment: Segment) -> None:
     """Write the last line of a segment. Raises JournalError."""
-    _append(segment, CLOSED)
+    append(segment, CLOSED)
     segment.finished = True
 
 
-def _append(segment: Segment, data: bytes) -> None:
-    """Write whole lines or nothing."""
+def append(segment: Segment, data: bytes) -> None:
+    """Write whole lines or nothing. Raises JournalError."""
     if segment.torn:
         data = b"\n" + data
     done = 0
@@ -302,7 +327,7 @@ def _take_back(descriptor: int, count: int) -> bool:
 
 
 def _cut(row: Row, longest: int) -> Row:
-    """A row in which no string is longer than `longest`, no list than an eighth of that."""
+    """A row in which no string is longer than `longest`, no list or map than an eighth of that."""
 
     def cut(value: object) -> object:
         if isinstance(value, str):
@@ -310,6 +335,9 @@ def _cut(row: Row, longest: int) -> Row:
             return value if len(value) <= longest else value[: longest - 1] + "…"
         if isinstance(value, tuple):
             return tuple(cut(item) for item in value[: longest // 8])
+        if isinstance(value, dict):
+            counts = [(cut(name), cut(count)) for name, count in value.items()]
+            return dict([pair for pair in counts if pair[1] is not None][: longest // 8])
         if isinstance(value, int) and value >= 2**63:
             return None  # a token count, and not one that anybody has counted
         return value

@@ -1,33 +1,25 @@
-"""Questions to the store: calls, tokens and exact cost by tier, lab, model, key, day and others."""
+"""Questions to the store: what calls can be grouped by, what a group adds up, and its days."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
-from decimal import Context, Decimal
-from typing import Any, Final, cast
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 
-from gateway.core import jsonio
-from gateway.ledger.store import Store
-
-BY: Final = {
-    "tier": "costs.tier",
-    "lab": "costs.lab",
-    "model": "costs.model",
-    "provider": "costs.provider",
-    "key": "costs.key",
-    "tag": "tag.value",
-    "day": "day(costs.at)",
-}
+BY: Final = (
+    *("tier", "lab", "model", "provider", "key", "tag", "day", "rule", "state", "source"),
+    *("account", "cache", "problem", "config", "dialect", "served"),
+)
 """What calls can be grouped by. By `tag`, a call counts once for each of its tags."""
 
-# Sums are exact: 28 digits, the default, would round a large sum of very small costs.
-_EXACT = Context(prec=100)
+ONLY: Final = (*BY, "id")
+"""What calls can be chosen by."""
 
-# Offsets of all zones have been whole quarters of an hour since 1972.
-_QUARTER = 900
-
-_TOKENS = ("input", "cache_read", "cache_write", "output", "reasoning")
+type Only = Mapping[str, Collection[str]]
+"""Values by name of ONLY; a call is kept that has one of them for each name."""
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,117 +41,134 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     output: int | None
     reasoning: int | None
     cost: Decimal | None
-    """USD of the calls whose cost is known; None where there is none."""
+    """USD of the calls whose cost is known; None where there is none. So are the sums below."""
+    wasted: Decimal | None = None
+    """USD of `cost` for attempts that gave no answer."""
+    estimate: Decimal | None = None
+    """USD of `cost` that rest on estimated tokens."""
+    baseline: Decimal | None = None
+    """USD that calls would have cost on the baseline, of those whose cost is known too."""
+    saved: Decimal | None = None
+    """USD of `baseline` less what these calls cost; what failed calls cost is taken off too."""
+    reserved: Decimal | None = None
+    """USD that the calls of `unknown` may have cost at most, as far as that is known."""
     unknown: int
-    """Calls that were, or may have been, billed, and whose cost is not known."""
+    """Calls that were, or may have been, billed, and whose whole cost is not known."""
 
 
-def costs(
-    store: Store,
-    by: Sequence[str] = (),
-    *,
-    since: float | None = None,
-    until: float | None = None,
-    zone: tzinfo = UTC,
-    only: Mapping[str, Collection[str]] | None = None,
-) -> list[Group]:
-    """Calls received from `since` on and before `until`, seconds since the epoch, grouped.
+TOKENS: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
+MONEY: Final = ("cost", "wasted", "estimate", "baseline", "saved", "reserved")
 
-    With an empty `by` there is one group, whatever there is. Days are those of `zone`.
-    `only` keeps calls that have one of the names given for each. Days come in order, and within
-    them, or without them, what cost most comes first. Raises ValueError for a name not in BY.
-    """
-    chosen = only or {}
-    if strange := sorted({*by, *chosen} - BY.keys()):
-        raise ValueError(f"cannot group by {strange[0]}: it is one of {', '.join(BY)}")
-    names = [BY[name] for name in by]
-    tests = {"costs.at >= ?": since, "costs.at < ?": until}
-    where = [test for test, value in tests.items() if value is not None]
-    values: list[object] = [value for value in tests.values() if value is not None]
-    for name, wanted in chosen.items():
-        where.append(_TAGGED if name == "tag" else f"{BY[name]} IN {_WANTED}")
-        values.append(jsonio.dumps(list(wanted)).decode())
-    sql = " ".join(
-        [
-            f"SELECT {', '.join([*names, *_SUMS])} FROM costs",  # noqa: S608 - names of BY only
-            "LEFT JOIN json_each(costs.tags) AS tag" if "tag" in by else "",
-            f"WHERE {' AND '.join(where)}" if where else "",
-            f"GROUP BY {', '.join(names)}" if names else "",
-        ]
-    )
-    with store.reading() as base:
-        base.create_function("day", 1, _days(zone), deterministic=True)
-        # Any: the stub of sqlite3 knows aggregates of whole numbers only.
-        base.create_aggregate("usd", 1, cast("Any", _Sum))
-        found = [_group(row, len(by)) for row in base.execute(sql, values)]
-    return sorted(found, key=_order(by))
-
-
-_WANTED = "(SELECT value FROM json_each(?))"
-_TAGGED = f"EXISTS (SELECT 1 FROM json_each(costs.tags) WHERE value IN {_WANTED})"  # noqa: S608
-_SUMS = (
+SUMS: Final = (
     "count(*)",
-    "total(costs.state = 'cache_hit')",
-    "total(costs.state IN ('failed', 'refused', 'unknown_crash'))",
-    "sum(costs.input)",
-    "sum(costs.cache_read)",
-    "sum(costs.cache_write)",
-    "sum(costs.output)",
-    "sum(costs.reasoning)",
-    "usd(costs.cost)",
-    "total(costs.unknown)",
+    "count(*) FILTER (WHERE state = 'cache_hit')",
+    "count(*) FILTER (WHERE state IN ('failed', 'refused', 'unknown_crash'))",
+    "count(*) FILTER (WHERE unknown)",
+    *(f"sum({name})" for name in TOKENS),
 )
+"""What `group` reads after the names, and before MONEY."""
 
 
-class _Sum:
-    """The SQL aggregate `usd`: an exact sum of decimal texts; NULL where there is none."""
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How a database says what the others say differently."""
 
-    def __init__(self) -> None:
-        self.total: Decimal | None = None
-
-    def step(self, cost: str | None) -> None:
-        if cost is not None:
-            value = Decimal(cost)
-            self.total = value if self.total is None else _EXACT.add(self.total, value)
-
-    def finalize(self) -> str | None:
-        return None if self.total is None else format(self.total, "f")
-
-
-def _days(zone: tzinfo) -> Callable[[float], str]:
-    """The SQL function `day`: the date of a moment in a zone, looked up once a quarter hour."""
-    known: dict[int, str] = {}
-
-    def day(at: float) -> str:
-        quarter = int(at // _QUARTER)
-        found = known.get(quarter)
-        if found is None:
-            moment = datetime.fromtimestamp(quarter * _QUARTER, zone)
-            found = known[quarter] = moment.date().isoformat()
-        return found
-
-    return day
+    mark: str
+    """The place of a value."""
+    many: Callable[[list[str]], object]
+    """Several texts as one value."""
+    among: str
+    """A test that a column `{}` is one of several texts."""
+    tagged: str
+    """A test that one of several texts is among the tags."""
+    tags: str
+    """What joins each call with its tags, a row `tag.value` each."""
 
 
-def _group(row: tuple[Any, ...], width: int) -> Group:
-    calls, cached, failed, *tokens, cost, unknown = row[width:]
+def check(by: Sequence[str], only: Only | None) -> None:
+    """Raise ValueError for a name that calls cannot be grouped or chosen by."""
+    for names, known in ((by, BY), (only or {}, ONLY)):
+        if strange := sorted(set(names) - set(known)):
+            raise ValueError(f"cannot group by {strange[0]}: it is one of {', '.join(known)}")
+
+
+def where(
+    words: Words,
+    *,
+    since: float | None,
+    until: float | None,
+    only: Only | None,
+    zone: tzinfo = UTC,
+) -> tuple[str, list[object]]:
+    """The condition of a choice of calls, in a table that is called c, and its values."""
+    tests = ["true"]
+    values: list[object] = []
+    for sign, moment in ((">=", since), ("<", until)):
+        if moment is not None:
+            tests.append(f"c.at {sign} {words.mark}")
+            values.append(moment)
+    for name, wanted in (only or {}).items():
+        if name == "day":
+            spans = [span for text in wanted if (span := _span(text, zone))]
+            one = f"c.at >= {words.mark} AND c.at < {words.mark}"
+            tests.append(f"({' OR '.join([one] * len(spans)) or 'false'})")
+            values.extend(moment for span in spans for moment in span)
+        else:
+            tests.append(words.tagged if name == "tag" else words.among.format(f"c.{name}"))
+            values.append(words.many(list(wanted)))
+    return " AND ".join(tests), values
+
+
+class Days:
+    """The days of a zone from one moment to another; `place` is where a moment is in `names`."""
+
+    def __init__(self, zone: tzinfo, first: float, last: float) -> None:
+        day = datetime.fromtimestamp(first, zone).date() - timedelta(days=1)
+        end = datetime.fromtimestamp(last, zone).date() + timedelta(days=1)
+        found = [day + timedelta(days=count) for count in range((end - day).days + 1)]
+        self.names = [one.isoformat() for one in found]
+        self.starts = [_midnight(one, zone) for one in found]
+
+    def place(self, at: float) -> int:
+        """How many of the days have begun at a moment."""
+        return bisect_right(self.starts, at)
+
+
+def group(by: Sequence[str], row: Sequence[Any], days: Days | None) -> Group:
+    """A row of a database: the names of `by`, SUMS, and the six of MONEY."""
+    width = len(by)
+    named = [
+        days.names[value - 1] if days and name == "day" else value
+        for name, value in zip(by, row, strict=False)
+    ]
+    calls, cached, failed, unknown, *sums = row[width:]
+    sums[: len(TOKENS)] = [None if n is None else int(n) for n in sums[: len(TOKENS)]]
+    fields: dict[str, Any] = dict(zip((*TOKENS, *MONEY), sums, strict=True))
     return Group(
-        names=row[:width],
-        calls=calls,
-        cached=int(cached),
-        failed=int(failed),
-        **dict(zip(_TOKENS, tokens, strict=True)),
-        cost=None if cost is None else Decimal(cost),
-        unknown=int(unknown),
+        names=tuple(named), calls=calls, cached=cached, failed=failed, unknown=unknown, **fields
     )
 
 
-def _order(by: Sequence[str]) -> Callable[[Group], tuple[object, ...]]:
+def order(by: Sequence[str]) -> Callable[[Group], tuple[object, ...]]:
+    """A key that sorts groups: days in order, then what cost most first, then names."""
     days = [place for place, name in enumerate(by) if name == "day"]
 
     def key(group: Group) -> tuple[object, ...]:
-        dear = -1 if group.cost is None else group.cost
         names = [(name is None, name or "") for name in group.names]
-        return ([names[place] for place in days], -dear, names)
+        dear = (group.cost is None, -(group.cost or 0))
+        return ([names[place] for place in days], *dear, names)
 
     return key
+
+
+def _span(text: str, zone: tzinfo) -> tuple[float, float] | None:
+    try:
+        day = date.fromisoformat(text)
+        return _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
+    except (ValueError, OverflowError):  # no day, so nothing was received on it
+        return None
+
+
+def _midnight(day: date, zone: tzinfo) -> float:
+    """When a day begins: where clocks skip midnight, the moment at which they do."""
+    return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()

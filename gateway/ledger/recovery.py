@@ -1,11 +1,13 @@
 """Recovery: what dead processes left open in their journals gets its final row."""
 
 import os
+from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 
-from gateway.core.entry import Entry, Intent
+from gateway.core.entry import Attempt, Entry, Intent
 from gateway.ledger.journal import CLOSED, Journal, Segment, finish, rows, segments
 from gateway.ledger.lock import alone, grab
 
@@ -25,10 +27,10 @@ def recover(journal: Journal) -> Recovered:
     """Close, in `journal`, the calls that dead processes left open in its folder.
 
     A call is open where an intent has no final row; it gets one with state `unknown_crash` and no
-    cost: the provider may have billed it, nobody knows what. Only segments whose lock is free are
-    read, and what is done is marked, so that to run it again does nothing. One process at a time
-    does it, and others wait: one that began earlier may not have seen who has died since. Raises
-    JournalError where a row cannot be written, OSError where one cannot be read.
+    cost: the provider may have billed it, nobody knows what, and at most `reserved`. Only segments
+    whose lock is free are read, and what is done is marked, so that to run it again does nothing.
+    One process at a time does it, and others wait: one that began earlier may not have seen who has
+    died since. Raises JournalError where a row cannot be written, OSError where one cannot be read.
     """
     with alone(journal.folder / "recover.lock"):
         dead = [segment for path in segments(journal.folder) if (segment := _take(path))]
@@ -39,18 +41,28 @@ def recover(journal: Journal) -> Recovered:
                 os.close(segment.descriptor)
 
 
+class _Call:
+    """What the rows of a call say; a dict each, since a segment may repeat rows of another one."""
+
+    def __init__(self) -> None:
+        self.intents: dict[Intent, None] = {}
+        self.failed: dict[Attempt, None] = {}
+        self.done = False
+
+
 def _close(journal: Journal, dead: list[Segment]) -> Recovered:
-    intents: dict[str, dict[Intent, None]] = {}
-    done: set[str] = set()
+    calls: dict[str, _Call] = {}
     # All of them before any: a call may start in one segment and end in the next.
     for segment in dead:
         for row, _ in rows(segment.path):
-            if isinstance(row, Intent):
-                # A dict: a segment may start with rows of the one before.
-                intents.setdefault(row.id, {})[row] = None
-            elif row is not None:
-                done.add(row.id)
-    entries = tuple(_crashed(list(tries)) for id, tries in intents.items() if id not in done)
+            match row:
+                case Intent():
+                    calls.setdefault(row.id, _Call()).intents[row] = None
+                case Attempt():
+                    calls.setdefault(row.id, _Call()).failed[row] = None
+                case Entry():
+                    calls.setdefault(row.id, _Call()).done = True
+    entries = tuple(_crashed(call) for call in calls.values() if call.intents and not call.done)
     for entry in entries:
         journal.write(entry)
     journal.sync()
@@ -78,20 +90,40 @@ def _take(path: Path) -> Segment | None:
     return None
 
 
-def _crashed(tries: list[Intent]) -> Entry:
+def _crashed(call: _Call) -> Entry:
+    tries = list(call.intents)
     last = tries[-1]
+    known = {row.attempt for row in call.failed}
+    # Rows of version 1 do not count their attempts, and have no rows of failures either.
+    bounds = [row.reserved for row in tries if row.attempt not in known]
+    bounds += [row.reserved for row in call.failed if row.cost is None]
     return Entry(
         id=last.id,
-        at=last.at,
+        at=tries[0].at,
         key=last.key,
         tenant=last.tenant,
         tags=last.tags,
         dialect=last.dialect,
+        stream=last.stream,
         state="unknown_crash",
         lab=last.lab,
         tier=last.tier,
         provider=last.provider,
+        account=last.account,
         model=last.model,
         attempts=len(tries),
+        wasted=_sum(row.cost for row in call.failed),
+        reserved=_sum(bounds),
+        price=last.price,
         config=last.config,
     )
+
+
+def _sum(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    """Their sum; None where one is unknown."""
+    total = Decimal(0)
+    for amount in amounts:
+        if amount is None:
+            return None
+        total += amount
+    return total

@@ -18,7 +18,7 @@ def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
         return "", f"{provider.name} is off: {provider.why}"
     why = ""
     if dialect.name in provider.doors:
-        why = _unfit(target, call.prompt, dialect)
+        why = _unfit(target, call.prompt, dialect) or _closed(target, call)
         if not why:
             return dialect.name, ""
     for name in provider.doors:
@@ -68,6 +68,14 @@ def _unfit(target: Target, prompt: Prompt, dialect: Dialect) -> str:
     if facts.window is not None and (size := tokens(prompt)) > facts.window:
         return f"about {size:,} tokens do not fit its window of {facts.window:,}"
     return ""
+
+
+def _closed(target: Target, call: Features) -> str:
+    """Why a target that opens no URL cannot be given what a call has by URL."""
+    prompt = call.prompt
+    if target.provider.media != "data" or call.asked is None:
+        return ""
+    return call.asked.closed(target) if prompt.images or prompt.files or prompt.audio else ""
 
 
 def _content(prompt: Prompt, facts: Facts) -> str:

@@ -26,6 +26,8 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     catalogue: Catalogue
     rules: Rules
     classifier: prior.Classifier | None
+    fetches: frozenset[str] = frozenset()
+    """Kinds of media that are fetched by URL for targets that take data alone."""
     clock: Callable[[], float] = time.perf_counter
     """For the milliseconds in the trace, which no decision reads."""
 

@@ -126,6 +126,7 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
         max_tokens=part.max_tokens,
         stream_usage=part.stream_usage,
         refuses=frozenset(part.refuses),
+        media=part.media,
         keeps_responses=part.keeps_responses,
         timeouts={
             key: seconds

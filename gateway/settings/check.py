@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 
 from gateway.core.target import TIERS
+from gateway.settings import baseline, terms
 from gateway.settings.build import describe, embedding_doors
 from gateway.settings.dates import dates, targets
 from gateway.settings.load import Source
@@ -26,6 +27,8 @@ def errors(source: Source, dialects: Collection[str], styles: Styles) -> list[Mi
         *_labs(source),
         *_embeddings(source),
         *_models(source, styles),
+        *terms.twice(source),
+        *baseline.errors(source),
         *_defaults(source),
         *_guards(source),
         *_choices(source),
@@ -45,6 +48,7 @@ def warnings(
         *_unknown(source, off),
         *_unsaid(source, styles, off),
         *dates(source, today, off),
+        *terms.lacking(source),
         *_unreached(source),
         *_crossed(source),
     ]

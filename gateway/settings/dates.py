@@ -1,32 +1,34 @@
 """What a day of the calendar changes: models that retire, prices that step."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 from gateway.core.price import Rates
-from gateway.core.target import TIERS, Catalogue, Tier
+from gateway.core.target import TIERS, Catalogue, Target, Tier
 from gateway.settings.build import describe
 from gateway.settings.load import Source
 from gateway.settings.mistake import Mistake, Path
-from gateway.settings.schema import (
-    DatedPart,
-    HoursPart,
-    LabPart,
-    ModelPart,
-    PricePart,
-    RatesPart,
-    TargetPart,
-)
+from gateway.settings.schema import DatedPart, LabPart, ModelPart, PricePart, RatesPart, TargetPart
+from gateway.settings.terms import priced, services
 
 _SOON = timedelta(days=30)
+_VECTORS = "embeddings"
 _RATES = ("input", "cache_read", "cache_write", "output")
+_BESIDE = {
+    "cache_write_by": "lifetimes of the cache",
+    "hours": "hours",
+    "above": "long-context steps",
+    "services": "service tiers",
+    "tools": "tools",
+}
+"""What a price has beside its rates, as people call it."""
 
 
 def dates(source: Source, today: date, off: Collection[str]) -> Iterator[Mistake]:
     """Warnings of what is due within 30 days or has passed, but of providers that are off."""
     yield from _retired(source, today, off)
     yield from _steps(source, today, off)
-    yield from _lacking(source)
 
 
 def targets(source: Source) -> Iterator[tuple[Path, str, Tier, str, TargetPart]]:
@@ -41,28 +43,70 @@ def _tier(part: LabPart, tier: Tier) -> list[TargetPart]:
     return {"fast": part.fast, "smart": part.smart, "reasoning": part.reasoning}[tier]
 
 
+class _Use(NamedTuple):
+    """A model at a provider, where a lab has it: in a tier, or for embeddings."""
+
+    path: Path
+    lab: str
+    row: str
+    provider: str
+    model: str
+
+    @property
+    def peers(self) -> tuple[object, ...]:
+        """What those have in common that can take its place: vectors have the same model."""
+        return (*self.path[:-1], self.model if self.row == _VECTORS else "")
+
+
+def _uses(source: Source) -> Iterator[_Use]:
+    for path, lab, tier, provider, target in targets(source):
+        yield _Use(path, lab, tier, provider, target.model)
+    for lab, part in source.config.labs.items():
+        for at, item in enumerate(part.embeddings):
+            here: Path = ("labs", lab, _VECTORS, at)
+            yield _Use(here, lab, _VECTORS, item.provider or lab, item.model)
+
+
+def unpriced(source: Source, catalogue: Catalogue) -> Iterator[Mistake]:
+    """Warnings of targets that are on and have no price at all."""
+    for use in _uses(source):
+        target = _made(use, catalogue)
+        if target.provider.on and target.price is None:
+            message = f"the price of {target.name} is unknown: its calls have no cost."
+            hint = "Give it one under `models`."
+            yield source.mistake((*use.path, "model"), message, hint, warn=True)
+
+
+def _made(use: _Use, catalogue: Catalogue) -> Target:
+    lab, at = catalogue.labs[use.lab], int(use.path[-1])
+    if use.row == _VECTORS:
+        return lab.embeddings[at]
+    return next(row[at] for tier, row in lab.tiers.items() if tier == use.row)
+
+
 def _retired(source: Source, today: date, off: Collection[str]) -> Iterator[Mistake]:
     models = source.config.models
     known = [
-        (path, provider, target.model, describe(models, provider, target.model))
-        for path, _, _, provider, target in targets(source)
-        if provider not in off
+        (use, describe(models, use.provider, use.model))
+        for use in _uses(source)
+        if use.provider not in off
     ]
-    staying = {path[:-1] for path, _, _, part in known if _end(part) > today + _SOON}
-    for path, _, name, part in known:
+    staying = {use.peers for use, part in known if _end(part) > today + _SOON}
+    for use, part in known:
         end = _end(part)
         if part is None or end > today + _SOON:
             continue
-        gone = end <= today
-        message = f"{name} {'has retired' if gone else 'retires'} on {end}"
-        if path[:-1] not in staying:
-            message += ", and no target of this tier stays"
+        gone, last = end <= today, use.peers not in staying
+        message = f"{use.model} {'has retired' if gone else 'retires'} on {end}"
+        if last:
+            one = "provider of it" if use.row == _VECTORS else "target of this tier"
+            message += f", and no {one} stays"
         hint = "Take it out." if gone else "Put another in its place by then."
-        if path[:-1] not in staying and gone:
+        if last and gone:
             hint = "Put another in its place."
         if part.successor is not None:
             hint = f"Its successor is {part.successor}."
-        yield source.mistake((*path, "model"), f"{message}.", hint, warn=True)
+        yield source.mistake((*use.path, "model"), f"{message}.", hint, warn=True)
 
 
 def _end(part: ModelPart | None) -> date:
@@ -73,30 +117,38 @@ def _end(part: ModelPart | None) -> date:
 def _steps(source: Source, today: date, off: Collection[str]) -> Iterator[Mistake]:
     places: dict[str, dict[str, None]] = {}
     prices: dict[str, PricePart] = {}
-    for _, lab, tier, provider, target in targets(source):
-        found = _priced(source.config.models, provider, target.model)
-        if found is not None and provider not in off:
+    for use in _uses(source):
+        found = priced(source.config.models, use.provider, use.model)
+        if found is not None and use.provider not in off:
             name, prices[name] = found
-            places.setdefault(name, {})[f"{lab}/{tier}"] = None
+            places.setdefault(name, {})[f"{use.lab}/{use.row}"] = None
     for name, price in prices.items():
-        before: RatesPart = price
+        at: Path = ("models", name, "price")
+        hint = f"It serves {', '.join(places[name])}."
+        before: DatedPart = price
         for day, after in sorted(price.from_.items()):
-            if today < date.fromisoformat(day) <= today + _SOON:
+            if _due(day, today):
                 message = f"the price changes on {day}: {_change(before, after)}."
-                yield source.mistake(
-                    ("models", name, "price", "from", day),
-                    message,
-                    f"It serves {', '.join(places[name])}.",
-                    warn=True,
-                )
+                yield source.mistake((*at, "from", day), message, hint, warn=True)
             before = after
+        for path, word, service in services(price, at):
+            factor = service.factor
+            for day, then in sorted(service.from_.items()):
+                if _due(day, today):
+                    message = f"the price of {word} changes on {day}: {factor} to {then} times."
+                    yield source.mistake((*path, "from", day), message, hint, warn=True)
+                factor = then
+
+
+def _due(day: str, today: date) -> bool:
+    return today < date.fromisoformat(day) <= today + _SOON
 
 
 def listed(source: Source, catalogue: Catalogue, today: date) -> Iterator[Mistake]:
     """Warnings of steps within 30 days of prices that a list gave and no file has."""
-    for path, lab, tier, provider, target in targets(source):
-        made = catalogue.labs[lab].tiers[tier][int(path[-1])]
-        own = _priced(source.config.models, provider, target.model)
+    for use in _uses(source):
+        made = _made(use, catalogue)
+        own = priced(source.config.models, use.provider, use.model)
         if made.price is None or own is not None or not made.provider.on:
             continue
         before = made.price.rates
@@ -104,24 +156,9 @@ def listed(source: Source, catalogue: Catalogue, today: date) -> Iterator[Mistak
             day = datetime.fromtimestamp(item.start, UTC).date()
             if day <= today + _SOON:
                 change = _change(before, item.price.rates)
-                message = f"the list price of {target.model} changes on {day}: {change}."
-                yield source.mistake((*path, "model"), message, warn=True)
+                message = f"the list price of {use.model} changes on {day}: {change}."
+                yield source.mistake((*use.path, "model"), message, warn=True)
             before = item.price.rates
-
-
-def _priced(
-    models: Mapping[str, ModelPart], provider: str, model: str
-) -> tuple[str, PricePart] | None:
-    """Where the price of a model is written, its own or that of the one it is like."""
-    name: str | None = f"{provider}/{model}" if f"{provider}/{model}" in models else model
-    seen: set[str] = set()
-    while name is not None and name in models and name not in seen:
-        price = models[name].price
-        if price is not None:
-            return name, price
-        seen.add(name)
-        name = models[name].like
-    return None
 
 
 def _change(before: RatesPart | Rates, after: RatesPart | Rates) -> str:
@@ -133,34 +170,14 @@ def _change(before: RatesPart | Rates, after: RatesPart | Rates) -> str:
         for name, old, new in pairs
         if old != new
     ]
-    return ", ".join(changes) or "only its hours or its long-context steps"
+    if changes:
+        return ", ".join(changes)
+    beside = [word for name, word in _BESIDE.items() if _differ(before, after, name)]
+    return f"only its {' and its '.join(beside or ['hours or its long-context steps'])}"
 
 
-def _lacking(source: Source) -> Iterator[Mistake]:
-    for name, part in source.config.models.items():
-        if part.price is None:
-            continue
-        at: Path = ("models", name, "price")
-        for path, rates in _rates(part.price, at):
-            if rates.input is None or rates.output is None:
-                message = "lacks `input` or `output`: calls have no cost where it is needed."
-                yield source.mistake(path, message, warn=True)
-                break
-
-
-def _rates(part: PricePart, at: Path) -> Iterator[tuple[Path, RatesPart]]:
-    """All rates of a price; a dated one with none says that they are not known yet, and is left."""
-    yield from _terms(part, at)
-    for day, item in part.from_.items():
-        if item.model_fields_set:
-            yield from _terms(item, (*at, "from", day))
-
-
-def _terms(part: DatedPart, at: Path) -> Iterator[tuple[Path, RatesPart]]:
-    yield at, part
-    rows: list[tuple[Path, DatedPart | HoursPart]] = [(at, part)]
-    rows += [((*at, "hours", number), hours) for number, hours in enumerate(part.hours)]
-    yield from rows[1:]
-    for path, row in rows:
-        for number, step in enumerate(row.above):
-            yield (*path, "above", number), step
+def _differ(before: RatesPart | Rates, after: RatesPart | Rates, name: str) -> bool:
+    old, new = getattr(before, name, None), getattr(after, name, None)
+    if isinstance(before, DatedPart) and name in ("services", "tools"):
+        return any((old or {}).get(word) != item for word, item in (new or {}).items())
+    return old != new

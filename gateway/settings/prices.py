@@ -16,10 +16,16 @@ from gateway.core.price import Hours, Later, Price, Rates, Step
 
 
 def find(provider: str, model: str, now: datetime) -> Price | None:
-    """A model's price from a time on, by provider and model as named there; None if unknown."""
+    """A model's price from a time on, by provider and model as named there; None if unknown.
+
+    So is one with a fee that no answer counts: a price without it would be too low.
+    """
     try:
-        _, info = _snapshot().find_provider_model(model, None, provider, None)
+        seller, info = _snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
+        return None
+    rows = [item.prices for item in info.prices] if isinstance(info.prices, list) else [info.prices]
+    if any(getattr(prices, name, None) is not None for prices in rows for name in _UNCOUNTED):
         return None
     today = now.astimezone(UTC).date()
     bounds = [item.constraint for item in info.prices] if isinstance(info.prices, list) else []
@@ -28,14 +34,16 @@ def find(provider: str, model: str, now: datetime) -> Price | None:
     edges = sorted({0, *(_second(at, today) for at in times if at is not None)})
     version = f"genai-prices {metadata.version('genai-prices')}"
     later = tuple(
-        Later(_moment(day, 0).timestamp(), _on(info, day, edges, f"{version} from {day}"))
+        Later(
+            _moment(day, 0).timestamp(), _on(seller.id, info, day, edges, f"{version} from {day}")
+        )
         for day in days
         if day > today
     )
-    return msgspec.structs.replace(_on(info, today, edges, version), later=later)
+    return msgspec.structs.replace(_on(seller.id, info, today, edges, version), later=later)
 
 
-def _on(info: Any, day: date, edges: list[int], version: str) -> Price:
+def _on(seller: str, info: Any, day: date, edges: list[int], version: str) -> Price:
     """The price of a day: between two edges it does not change."""
     ends = [*edges[1:], 24 * 3600]
     first, *others = [
@@ -43,17 +51,34 @@ def _on(info: Any, day: date, edges: list[int], version: str) -> Price:
         for start, end in zip(edges, ends, strict=True)
     ]
     hours = tuple(
-        Hours(((start, end),), _DAILY, _price(prices, f"{version} at {_told(start)}-{_told(end)}"))
+        Hours(
+            ((start, end),),
+            _DAILY,
+            _price(seller, prices, f"{version} at {_told(start)}-{_told(end)}"),
+        )
         for start, end, prices in others
         if prices is not first[2]
     )
-    return msgspec.structs.replace(_price(first[2], version), hours=hours)
+    return msgspec.structs.replace(_price(seller, first[2], version), hours=hours)
 
 
-def _price(prices: Any, version: str) -> Price:
+def _price(seller: str, prices: Any, version: str) -> Price:
     above = sorted({tier.start for name in _NAMES for tier in _tiers(getattr(prices, name, None))})
     steps = tuple(Step(start, _rates(prices, start + 1)) for start in above)
-    return Price(rates=_rates(prices, 0), steps=steps, version=version)
+    tools = _tools(seller, prices)
+    return Price(rates=_rates(prices, 0), steps=steps, version=version, tools=tools)
+
+
+def _tools(seller: str, prices: Any) -> dict[str, Decimal]:
+    """USD of one request of each tool that is billed so."""
+    listed = {tool: _at(prices, name, 0) for name, tool in _TOOLS.items()}
+    found = {tool: price / _THOUSAND for tool, price in listed.items() if price is not None}
+    if seller == _GOOGLE and _SEARCH in found:
+        each = found[_SEARCH]
+        by_prompt = each == _BY_PROMPT
+        found[_SEARCH] = Decimal(0) if by_prompt else each
+        found["grounding"] = each if by_prompt else Decimal(0)
+    return found
 
 
 def _moment(day: date, second: int) -> datetime:
@@ -71,7 +96,17 @@ def _told(second: int) -> str:
 
 
 _DAILY = frozenset(range(7))
-_NAMES = ("input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok")
+_LIFETIMES = {"5m": "cache_write_5m_mtok", "1h": "cache_write_1h_mtok"}
+_NAMES = (
+    "input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok", *_LIFETIMES.values(),
+)  # fmt: skip
+_SEARCH, _GOOGLE = "web_search", "google"
+_BY_PROMPT = Decimal("0.035")
+"""What Google bills for a grounded prompt before Gemini 3, whatever it searched."""
+_TOOLS = {"web_searches_kcount": _SEARCH, "storage_searches_kcount": "file_search"}
+_THOUSAND = Decimal(1000)
+_UNCOUNTED = ("requests_kcount", "output_citation_mtok", "output_reasoning_mtok")
+"""Fees of each request, and of classes of tokens that are counted as output here."""
 
 
 @functools.cache
@@ -86,7 +121,9 @@ def _tiers(price: Any) -> list[Any]:
 
 
 def _rates(prices: Any, tokens: int) -> Rates:
+    by = {life: _at(prices, name, tokens) for life, name in _LIFETIMES.items()}
     return Rates(
+        cache_write_by={life: rate for life, rate in by.items() if rate is not None},
         input=_at(prices, "input_mtok", tokens),
         cache_read=_at(prices, "cache_read_mtok", tokens),
         cache_write=_at(prices, "cache_write_mtok", tokens),

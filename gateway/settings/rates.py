@@ -1,43 +1,87 @@
 """A price as it is written turned into the one that calls are priced by."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import msgspec
 
-from gateway.core.price import Hours, Later, Price, Rates, Step
+from gateway.core.price import Hours, Later, Price, Rates, Step, scaled
 from gateway.settings.schema import (
     WEEKDAYS,
     DatedPart,
     HoursPart,
     PricePart,
     RatesPart,
+    ServicePart,
     StepPart,
     span,
 )
 
+type Services = Mapping[str, ServicePart]
+type Tools = Mapping[str, Decimal]
+
 
 def price(part: PricePart) -> Price:
-    """The price, with what takes its place later and when; each has a version of its own."""
+    """The price, with what takes its place later and when; each has a version of its own.
+
+    Each has its service tiers with it: a factor is of the price that is in force.
+    """
     version = f"config {part.as_of}".strip()
+    services, tools, later = part.services, part.tools, []
+    for day, item in sorted(part.from_.items()):
+        services, tools = {**services, **item.services}, {**tools, **item.tools}
+        made = _dated(item, f"{version} from {day}", services, tools)
+        later.append(Later(_midnight(day), made))
+    made = _dated(part, version, part.services, part.tools)
+    return msgspec.structs.replace(made, later=tuple(later))
+
+
+def _dated(part: DatedPart, version: str, services: Services, tools: Tools) -> Price:
+    hours = tuple(
+        msgspec.structs.replace(item, price=_full(item.price, services, tools))
+        for item in _hours(part.hours, version)
+    )
+    made = Price(rates=_rates(part), steps=_steps(part.above), version=version, hours=hours)
+    return _full(made, services, tools)
+
+
+def _full(standard: Price, services: Services, tools: Tools) -> Price:
+    """A price with its service tiers and its tools."""
+    found = {word: _service(standard, word, part) for word, part in services.items()}
+    return msgspec.structs.replace(standard, services=found, tools=dict(tools))
+
+
+def _service(standard: Price, word: str, part: ServicePart) -> Price:
+    version = f"{standard.version}, {word}"
+    if part.factor is None:
+        hours = tuple(_hours(part.hours, version))
+        return Price(rates=_rates(part), steps=_steps(part.above), version=version, hours=hours)
     later = tuple(
-        Later(_midnight(day), _dated(step, f"{version} from {day}"))
-        for day, step in sorted(part.from_.items())
+        Later(_midnight(day), _times(standard, factor, f"{version} from {day}"))
+        for day, factor in sorted(part.from_.items())
     )
-    return msgspec.structs.replace(_dated(part, version), later=later)
+    return msgspec.structs.replace(_times(standard, part.factor, version), later=later)
 
 
-def _dated(part: DatedPart, version: str) -> Price:
-    hours = tuple(_hours(item, version) for item in part.hours)
-    return Price(rates=_rates(part), steps=_steps(part.above), version=version, hours=hours)
+def _times(standard: Price, factor: Decimal, version: str) -> Price:
+    steps = tuple(Step(item.above, scaled(item.rates, factor)) for item in standard.steps)
+    return Price(rates=scaled(standard.rates, factor), steps=steps, version=version)
 
 
-def _hours(part: HoursPart, version: str) -> Hours:
-    at = f"{version} at {' '.join(part.utc)}"
-    return Hours(
-        spans=tuple(span(text) for text in part.utc),
-        days=frozenset(WEEKDAYS.index(day) for day in part.days),
-        price=Price(rates=_rates(part), steps=_steps(part.above), version=at),
-    )
+def _hours(parts: list[HoursPart], version: str) -> list[Hours]:
+    return [
+        Hours(
+            spans=tuple(span(text) for text in part.utc),
+            days=frozenset(WEEKDAYS.index(day) for day in part.days),
+            price=Price(
+                rates=_rates(part),
+                steps=_steps(part.above),
+                version=f"{version} at {' '.join(part.utc)}",
+            ),
+        )
+        for part in parts
+    ]
 
 
 def _steps(parts: list[StepPart]) -> tuple[Step, ...]:

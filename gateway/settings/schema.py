@@ -84,6 +84,12 @@ def _styles(value: object) -> object:
     return {"": value} if isinstance(value, str) else value
 
 
+def _host(text: str) -> str:
+    if not re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*(:[0-9]{1,5})?", text.lower()):
+        raise ValueError("must be a host, as cdn.example.com, *.example.com or example.com:8443")
+    return text.lower()
+
+
 type Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 type Span = Annotated[float, BeforeValidator(_span), Field(ge=0, allow_inf_nan=False)]
 type Words = Annotated[list[str], BeforeValidator(_many)]
@@ -94,9 +100,15 @@ type Switch = Annotated[str, BeforeValidator(_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type Day = Annotated[str, AfterValidator(_day)]
 type Hours = Annotated[str, AfterValidator(_hours)]
+type Host = Annotated[str, AfterValidator(_host)]
+type MediaType = Literal[
+    "image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf",
+    "audio/wav", "audio/mpeg", "audio/flac", "audio/ogg",
+]  # fmt: skip
 type Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday.__value__)
 type Usd = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
+type Factor = Annotated[Decimal, Field(ge=0, max_digits=9, decimal_places=6)]
 type Tokens = Annotated[int, Field(ge=0)]
 
 
@@ -152,12 +164,68 @@ class Responses(Part):
     """How long they are kept for labs that keep none themselves; `0s` keeps none."""
 
 
+class Media(Part):
+    """What is done where a target takes images and files as data, and a request has their URLs."""
+
+    fetch: Literal["off", "on"] = "off"
+    """`off`: such a target is skipped; the gateway fetches nothing."""
+    max_bytes: Size = 20_000_000
+    """Of all that is fetched for one call."""
+    timeout: Span = 10.0
+    """Until all of it is here."""
+    allow: Annotated[list[Host], BeforeValidator(_many)] = []
+    """Hosts that may be asked, with a port where it is not 80 or 443; empty is any public one."""
+    types: Annotated[list[MediaType], BeforeValidator(_many), Field(min_length=1)] = [
+        "image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf",
+    ]  # fmt: skip
+    """What it may be, by its first bytes."""
+
+
 class Ledger(Part):
     """Where the record of calls and their cost is written."""
 
     journal: str = "ledger"
     store: str = "sqlite:///ledger.db"
+    """sqlite:///PATH for one machine, postgresql://... for many."""
     time_zone: str = "UTC"
+    baseline: str | None = None
+    """What calls are compared with: a tier of their own lab, `lab/tier`, or `provider/model`."""
+    durability: Literal["group", "each"] = "group"
+    """`each`: a row is on the disk before its provider is called and before its answer ends."""
+    on_disk_full: Literal["refuse", "serve"] = "refuse"
+    """What becomes of calls whose row cannot be written."""
+    keep: Span = 0.0
+    """How long rows stay in the store; `0s` keeps them for ever."""
+    keep_journal: Span = 0.0
+    """How long segments stay once the store has all of them; `0s` keeps them for ever."""
+    content: Literal["on", "off"] = "off"
+    """Whether prompts and answers are kept."""
+    keep_content: Span = 604800.0
+    redact: Words = []
+    """Regular expressions (RE2) of what is struck out of kept text, beside keys and the like."""
+
+
+class Metrics(Part):
+    """Figures for Prometheus at /metrics."""
+
+    keys: bool = False
+    """Label them by client key; then they need the admin key."""
+
+
+class Traces(Part):
+    """Spans by OpenTelemetry's conventions for generative models; off where unset."""
+
+    endpoint: str = ""
+    """An OTLP receiver, as http://collector:4318."""
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of calls."""
+
+
+class Log(Part):
+    """What the log on standard error says of calls."""
+
+    calls: Literal["off", "failed", "all"] = "failed"
 
 
 class TimersPart(Part):
@@ -187,6 +255,8 @@ class ProviderPart(Part):
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
     stream_usage: Literal["ask", "always"] = "ask"
     refuses: Words = []
+    media: Literal["url", "data"] = "url"
+    """`data`: it takes images and files as data alone, in none of its dialects by URL."""
     keeps_responses: bool = False
     """Its Responses API keeps answers, and takes `previous_response_id`."""
     timeouts: TimersPart = TimersPart()
@@ -258,15 +328,32 @@ class HoursPart(RatesPart):
     above: list[StepPart] = []
 
 
+class ServicePart(RatesPart):
+    """The price in a service tier: a `factor` of the standard price, or rates of its own."""
+
+    factor: Factor | None = None
+    from_: Annotated[dict[Day, Factor], Field(alias="from")] = {}
+    """Other factors, from a day on."""
+    above: list[StepPart] = []
+    hours: list[HoursPart] = []
+
+
 class DatedPart(RatesPart):
     """A price from a day on, 00:00 UTC: all of it, with its own `above` and `hours`."""
 
     above: list[StepPart] = []
     hours: list[HoursPart] = []
+    services: dict[Word, ServicePart] = {}
+    """By the provider's word for a service tier beside its standard one, as `flex`."""
+    tools: dict[Word, Usd] = {}
+    """USD of one request of a tool of the provider's own, as `web_search`."""
 
 
 class PricePart(DatedPart):
-    """A model's price: `above` long prompts, at certain `hours`, and `from` later days on."""
+    """A model's price: `above` long prompts, at certain `hours`, and `from` later days on.
+
+    Service tiers and tools go on from day to day; a later day names those that change.
+    """
 
     from_: Annotated[dict[Day, DatedPart], Field(alias="from")] = {}
     as_of: str = ""
@@ -390,7 +477,11 @@ class Config(Part):
     routing: Routing = Routing()
     cache: Cache = Cache()
     responses: Responses = Responses()
+    media: Media = Media()
     ledger: Ledger = Ledger()
+    metrics: Metrics = Metrics()
+    traces: Traces = Traces()
+    log: Log = Log()
     keys: str = "open"
     """`open`, or a file of hashed keys."""
     providers: dict[str, ProviderPart] = {}

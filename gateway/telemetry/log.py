@@ -5,9 +5,10 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Protocol, TextIO
+from typing import Literal, Protocol, TextIO
 
 from gateway.core import jsonio
+from gateway.core.entry import Entry, Row
 
 _UNSEEN = re.compile(
     "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
@@ -36,6 +37,52 @@ def to(stream: TextIO, clock: Callable[[], float]) -> Log:
 
 def _escaped(sign: re.Match[str]) -> str:
     return f"\\u{ord(sign[0]):04x}"
+
+
+def calls(log: Log, which: Literal["off", "failed", "all"]) -> Callable[[Row], None]:
+    """What writes a line for each call, or for each that failed, from its final row.
+
+    A call that its client left has not failed. Nothing that a client wrote is in a line.
+    """
+
+    def write(row: Row) -> None:
+        if not isinstance(row, Entry) or (which == "failed" and not _failed(row)):
+            return
+        log(
+            "call",
+            id=row.id,
+            key=row.key,
+            lab=row.lab,
+            tier=row.tier,
+            provider=row.provider,
+            model=row.model,
+            status=row.status,
+            state=row.state,
+            problem=row.problem,
+            aborted_by=row.aborted_by,
+            attempts=row.attempts,
+            cache=row.cache,
+            input=row.input,
+            cache_read=row.cache_read,
+            cache_write=row.cache_write,
+            output=row.output,
+            reasoning=row.reasoning,
+            cost=None if row.cost is None else f"{row.cost:f}",
+            first_content=row.first_content,
+            duration=row.duration,
+        )
+
+    return _ignore if which == "off" else write
+
+
+def _failed(row: Entry) -> bool:
+    if row.state == "aborted":
+        return row.aborted_by != "client"
+    return row.state in ("failed", "refused", "unknown_crash")
+
+
+def _ignore(_: Row) -> None:
+    """A sink that writes nothing."""
 
 
 def silent(event: str, **fields: object) -> None:

@@ -18,10 +18,12 @@ from gateway.dialects import (
     Asked,
     Body,
     Dialect,
+    Fetched,
     Glance,
     Telling,
     Watch,
     Written,
+    links,
     note,
 )  # fmt: skip
 from gateway.dialects.maker import maker
@@ -29,6 +31,7 @@ from gateway.dialects.note import Ear, Home, Note
 from gateway.dialects.openai_chat import replay
 from gateway.routing.features import tokens
 from gateway.upstream.client import Answer, Client
+from gateway.upstream.media import Fetch
 from gateway.upstream.retry import Candidate, Seat, again, candidates
 
 _MOST = 64_000_000
@@ -47,8 +50,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     tier: str
     began: float
     """When the call began, on the running loop's clock, seconds."""
-    dialling: Callable[[Target, Account], None]
-    """Told before each request is sent."""
+    dialling: Callable[[Target, Account], Awaitable[None] | None]
+    """Told before each request is sent, which waits for what it returns."""
     failing: Callable[[Problem], None]
     """Told of each attempt that gave no answer."""
     own: Body | None = None
@@ -61,6 +64,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Whether reasoning of the answer is to be noted."""
     bare: bool = False
     """No reasoning state is sent: its maker did not take it."""
+    fetched: dict[str, Fetched] = {}
+    """Media that were fetched for the call, by URL; all its attempts share them."""
 
 
 class Begun(msgspec.Struct, kw_only=True):
@@ -93,8 +98,11 @@ class Upstream:
         ready: Callable[[Provider], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]],
         jitter: Callable[[], float],
+        media: Fetch | None = None,
     ) -> None:
+        """Without `media` nothing is fetched that a request has by URL."""
         self._client = client
+        self._media = media
         self._ready = ready
         self._sleep = sleep
         self._jitter = jitter
@@ -137,10 +145,18 @@ class Upstream:
             raise ProblemError(Problem(kind="upstream_timeout", message="The call took too long."))
         if provider.command:
             await self._ready(provider)
+        if self._media is not None:
+            job = await _filled(self._media, job, candidate)
         ear = _ear(job, candidate)
         door, voice, headers = _speak(job, candidate, ear)
         written = _write(job, candidate, voice)
-        job.dialling(target, account)
+        if (recorded := job.dialling(target, account)) is not None:
+            await recorded
+
+        def again(problem: Problem) -> Awaitable[None] | None:
+            job.failing(problem)
+            return job.dialling(target, account)
+
         answer = await self._client.send(
             provider,
             account,
@@ -150,6 +166,7 @@ class Upstream:
             limits,
             deadline,
             tail=_tail(job, door, written),
+            again=again,
         )
         try:
             begun = Begun(
@@ -197,6 +214,24 @@ class Voice(Protocol):
         ...
 
 
+async def _filled(media: Fetch, job: Job, candidate: Candidate) -> Job:
+    """A call with data in place of each URL that a candidate would not open."""
+    prompt = job.body.prompt
+    if not (prompt.images or prompt.files or prompt.audio):
+        return job
+    wanted = job.asked.wanted(candidate.door, candidate.target.provider)
+    if not wanted:
+        return job
+    missing = {url: part for url, part in wanted.items() if url not in job.fetched}
+    words = {url: links.name(job.asked.request, part) for url, part in missing.items()}
+    job.fetched.update(await media.all(missing, words, job.fetched))
+    found = {url: job.fetched[url] for url in wanted}
+    if candidate.door != job.dialect.name:
+        return msgspec.structs.replace(job, asked=job.asked.filled(found))
+    own = None if job.own is None else links.home(job.own, found)
+    return msgspec.structs.replace(job, body=links.home(job.body, found), own=own)
+
+
 def _ear(job: Job, candidate: Candidate) -> Ear | None:
     """What notes the reasoning of an answer, where a client of this dialect would lose it."""
     target, account, door = candidate.target, candidate.account, candidate.door
@@ -219,7 +254,7 @@ def _less(job: Job, candidate: Candidate, problem: Problem) -> Job | None:
     The whole conversation in place of an answer that it does not have (any more), and no
     reasoning in place of a state that it does not take.
     """
-    if _owns(job, candidate) and note.says(problem, "previous_response", "previous response"):
+    if _owns(job, candidate) and note.says(problem, *note.GONE):
         return msgspec.structs.replace(job, own=None)
     if note.refused(problem) and _reminds(job, candidate):
         return msgspec.structs.replace(job, notes={}, bare=True)
@@ -310,6 +345,11 @@ def _clean(account: Account, problem: Problem) -> ProblemError:
     return ProblemError(problem)
 
 
+def _failed(account: Account, problem: Problem, watch: Watch) -> ProblemError:
+    """A stream that has told no content, with what it used as far as it has told that."""
+    return _clean(account, msgspec.structs.replace(problem, usage=watch.usage))
+
+
 async def _whole(begun: Begun, voice: Voice, limits: Timers, deadline: float) -> None:
     body = await _collect(begun.answer, limits, deadline, _MOST)
     glance = voice.glance(body)
@@ -348,24 +388,24 @@ async def _begin(begun: Begun, job: Job, voice: Voice, limits: Timers, deadline:
             async for data in rest:
                 first = watch.feed(data)
                 if watch.problem is not None and not watch.committed:
-                    raise _clean(begun.account, watch.problem)
+                    raise _failed(begun.account, watch.problem, watch)
                 if watch.committed:
                     begun.watch, begun.first, begun.rest = watch, first, rest
                     return
     except TimeoutError:
         message = f"{name} gave no content in time."
-        raise ProblemError(
-            Problem(kind="upstream_timeout", message=message, spent="maybe")
-        ) from None
+        late = Problem(kind="upstream_timeout", message=message, spent="maybe")
+        raise _failed(begun.account, late, watch) from None
     first = watch.end()
     if watch.problem is not None and not watch.committed:
-        raise _clean(begun.account, watch.problem)
+        raise _failed(begun.account, watch.problem, watch)
     if not watch.committed:
         what = (
             "an empty stream" if kind.startswith("text/event-stream") else f"{kind or 'no'} content"
         )
         message = f"{name} sent {what} in place of an answer."
-        raise ProblemError(Problem(kind="upstream_truncated", message=message, spent="maybe"))
+        cut = Problem(kind="upstream_truncated", message=message, spent="maybe")
+        raise _failed(begun.account, cut, watch)
     begun.watch, begun.first, begun.rest = watch, first, rest
 
 

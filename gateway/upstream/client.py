@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -13,11 +14,21 @@ import msgspec
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
-from gateway.upstream.http1 import Body, Fields, Route, StaleConnection, Transport, lines
+from gateway.upstream.http1 import (
+    Body,
+    Fields,
+    Route,
+    StaleConnection,
+    Transport,
+    context,
+    lines,
+)
 from gateway.upstream.stock import stock
 
 type Transports = Callable[[Provider], httpx.AsyncBaseTransport]
 """Gives the transport of a provider: what stands behind the door."""
+type Again = Callable[[Problem], Awaitable[None] | None]
+"""Told why a request is sent once more, before it is; what it returns is waited for."""
 
 _AUTH: Mapping[Auth, Callable[[str], tuple[str, str]]] = {
     "bearer": lambda secret: ("authorization", f"Bearer {secret}"),
@@ -30,6 +41,7 @@ _FIXED = (
     ("accept-encoding", "identity"),
     ("user-agent", "tiergate"),
 )
+_OPEN = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-agent", "tiergate"))
 _UNSENT = (
     httpx.ConnectError, httpx.ConnectTimeout, httpx.LocalProtocolError, httpx.PoolTimeout,
     httpx.ProxyError, httpx.UnsupportedProtocol,
@@ -37,6 +49,9 @@ _UNSENT = (
 """What a transport raises where no byte of a request has left."""
 _SHORTEST = 0.001
 """Seconds; none would mean for ever."""
+_CROSSING = 0.25
+"""Seconds after which a request that was not answered may have been read before the connection was
+closed: a close that crosses it arrives sooner, and so soon nobody has worked on it."""
 HOP = "x-tiergate-hop"
 """Marks requests of this gateway, so that one which comes back to it is refused: no loops."""
 
@@ -99,7 +114,7 @@ class Client:
         self.bases: dict[str, str] = {}
         """Where local engines answer, by provider: the start of doors that are only a path."""
 
-    async def send(
+    async def send(  # noqa: PLR0913 - what a request is made of, and how long it may take
         self,
         provider: Provider,
         account: Account,
@@ -110,10 +125,13 @@ class Client:
         deadline: float = math.inf,
         *,
         tail: str | None = None,
+        again: Again | None = None,
     ) -> Answer:
         """Send a body to a door of a provider. Raises ProblemError where no answer comes.
 
-        `tail` is what a request adds to the door, in place of what its dialect does.
+        `tail` is what a request adds to the door, in place of what its dialect does. `again` is
+        told why the first sending failed, and waited for, before there is a second: where a kept
+        connection was closed as the request was on its way.
 
         The head of the answer is waited for within `timers`, and until `deadline` on the loop's
         clock at most.
@@ -127,7 +145,10 @@ class Client:
             )
             if door.own is None:
                 return await _ask(door, provider.name, body, more, timers.connect, limit)
-            return await _post(*door.own, provider.name, body, more, timers.connect, now, limit)
+            sent = Sent(
+                provider.name, body, lines(more) if more else b"", timers.connect, now, limit
+            )
+            return await _post(*door.own, sent, again)
         except TimeoutError:
             message = f"{provider.name} did not answer in time."
             raise _problem("upstream_timeout", message, "maybe") from None
@@ -192,28 +213,78 @@ async def _ask(
     return Answer(name, response.status_code, response.headers.raw, stream)
 
 
-async def _post(
-    transport: Transport,
-    route: Route,
-    name: str,
-    body: bytes,
-    more: Fields,
-    connect: float,
-    now: float,
-    limit: float,
-) -> Answer:
+class Sent(NamedTuple):
+    """What goes to a provider, and until when its answer is waited for."""
+
+    name: str
+    body: bytes
+    added: bytes
+    """Its own fields, as lines."""
+    connect: float
+    since: float
+    until: float
+    """Both on the loop's clock."""
+
+
+async def _post(transport: Transport, route: Route, sent: Sent, again: Again | None) -> Answer:
     """Ask through a transport of our own, which watches the time itself."""
-    left = max(limit - now, _SHORTEST)
-    times = {"connect": min(connect, left), "wait": left, "until": limit}
-    added = lines(more) if more else b""
+    left = max(sent.until - sent.since, _SHORTEST)
+    times = {"connect": min(sent.connect, left), "wait": left, "until": sent.until}
     try:
         try:
-            reading, stream = await transport.post(route, body, added, **times)
+            reading, stream = await transport.post(route, sent.body, sent.added, **times)
         except StaleConnection:  # once: then it was not the connection
-            reading, stream = await transport.post(route, body, added, **times)
+            if asyncio.get_running_loop().time() - sent.since > _CROSSING:
+                raise  # it may have been read, and worked on
+            if again is not None:
+                message = f"{sent.name} closed a kept connection as the request was on its way."
+                if (told := again(_told("upstream_unreachable", message, "no"))) is not None:
+                    await told
+            reading, stream = await transport.post(route, sent.body, sent.added, **times)
     except httpx.ReadTimeout:
         raise TimeoutError from None
-    return Answer(name, reading.status, reading.headers, stream)
+    return Answer(sent.name, reading.status, reading.headers, stream)
+
+
+class Web:
+    """Asks for what anybody may read: no credential, no cookie, no proxy, no redirect followed."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """`tls` None: as the machine trusts it, made when first needed."""
+        self._tls = tls
+
+    async def get(
+        self, scheme: str, host: str, port: int, path: str, *, at: str, connect: float, until: float
+    ) -> Answer:
+        """Ask a host for a path, at the IP address `at` and nowhere else. Raises ProblemError.
+
+        The certificate must be of the host. The connection is closed with the answer; its head is
+        waited for `until` then, on the loop's clock.
+        """
+        if scheme == "https" and self._tls is None:
+            self._tls = await asyncio.to_thread(context)
+        name = f"[{host}]" if ":" in host else host
+        usual = port == (443 if scheme == "https" else 80)
+        place = f"[{at}]" if ":" in at else at
+        try:
+            request = httpx.Request(
+                "GET",
+                f"{scheme}://{place}:{port}{path}",
+                headers=[("host", name if usual else f"{name}:{port}"), *_OPEN],
+                extensions={"timeout": {"connect": connect}, "sni_hostname": host},
+            )
+            transport = Transport(tls=self._tls, limit=1, most_idle=0)
+            async with asyncio.timeout_at(until):
+                response = await transport.handle_async_request(request)
+        except TimeoutError:
+            raise _problem("upstream_timeout", f"{host} did not answer in time.", "no") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            message = f"{host} cannot be reached ({_word(error)})."
+            raise _problem("upstream_unreachable", message, "no") from None
+        stream = response.stream
+        if not isinstance(stream, httpx.AsyncByteStream):
+            raise TypeError("the door is async only")
+        return Answer(host, response.status_code, response.headers.raw, stream)
 
 
 class _Doors:
@@ -303,9 +374,11 @@ def _cut(provider: str, error: httpx.HTTPError) -> ProblemError:
 
 
 def _problem(kind: str, message: str, spent: str) -> ProblemError:
-    return ProblemError(
-        msgspec.convert({"kind": kind, "message": message, "spent": spent}, Problem)
-    )
+    return ProblemError(_told(kind, message, spent))
+
+
+def _told(kind: str, message: str, spent: str) -> Problem:
+    return msgspec.convert({"kind": kind, "message": message, "spent": spent}, Problem)
 
 
 def _word(error: Exception) -> str:

@@ -128,16 +128,30 @@ def test_a_gateway_open_to_everybody_is_an_error(tmp_path: Path) -> None:
     assert result.exit_code == 0
 
 
+def test_a_store_whose_driver_is_missing_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.cli.check.find_spec", lambda _: None)
+    file = config(tmp_path, GOOD + "ledger: {store: 'postgresql://u:canary@db/x'}\n")
+    result = run("--config", file, "check", environ={**ON, "TIERGATE_DATA": str(tmp_path)})
+    assert result.exit_code == 1
+    assert "ledger.store: PostgreSQL needs the extra `postgres`." in result.output
+    assert "canary" not in result.output
+
+
 def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """Nothing is made to find that out."""
     (tmp_path / "taken").write_text("")
     data = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
     elsewhere = "Give another place, or move all of them with TIERGATE_DATA."
     for written, told in (
-        ("store: 'postgresql://u:canary@db/x'",
-         "ledger.store: 'postgresql' is no store that can be used. Write it as sqlite:///ledger.db."),
+        ("store: 'postgresql://u:canary@db/x'", ""),
+        ("store: 'mysql://u:canary@db/x'",
+         ("ledger.store: 'mysql' is no store that can be used. "
+         "Write it as sqlite:///ledger.db or postgresql://user:password@host/database.")),
         ("store: 'sqlite:///'",
-         "ledger.store: 'sqlite' is no store that can be used. Write it as sqlite:///ledger.db."),
+         ("ledger.store: 'sqlite' is no store that can be used. "
+         "Write it as sqlite:///ledger.db or postgresql://user:password@host/database.")),
         ("store: 'sqlite:///deep/er/l.db', journal: deep/j", ""),
         (f"store: 'sqlite:///{tmp_path}'", f"ledger.store: {tmp_path} is a folder. Name a file."),
         (f"store: 'sqlite:///{tmp_path}/taken/l.db'",

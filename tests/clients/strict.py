@@ -155,7 +155,7 @@ _INPUT_PART = by(
     "type",
     {
         "input_text": _INPUT_TEXT,
-        "output_text": record({"type": ANY, "text": filled}),
+        "output_text": record({"type": ANY, "text": filled}, {"annotations": ANY, "logprobs": ANY}),
         "input_image": record({"type": ANY, "image_url": TEXT}, {"detail": TEXT}),
         "input_file": record({"type": ANY, "filename": TEXT}, {"file_data": TEXT, "file_url": TEXT}),
     },
@@ -165,7 +165,7 @@ _MESSAGE = record(
         "role": word("user", "assistant", "system", "developer"),
         "content": either(filled, listed(_INPUT_PART, 1)),
     },
-    {"type": word("message")},
+    {"type": word("message"), "id": TEXT, "status": word("completed", "incomplete")},
 )
 _ITEM = by(
     "type",

@@ -52,7 +52,9 @@ def test_codex_searches_the_web_at_its_own_lab_alone(place: Place, tmp_path: Pat
     """As it is installed it offers a tool of OpenAI's: no other lab has it, and it says so."""
     place.lab.begin({"Keep a note": CODEX})
     config = tmp_path / "home/.codex/config.toml"
-    with pytest.raises(AssertionError, match=r"tools\.web_search"):
+    with pytest.raises(
+        AssertionError, match=r"tools\.web_search.*leave it out \(Codex: web_search = .*disabled"
+    ):
         codex("{lab}/smart", 'web_search = "live"')(
             tmp_path, place.url, CHAT, "Keep a note.", False
         )

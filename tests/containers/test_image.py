@@ -63,10 +63,14 @@ def test_it_syncs_as_setup_does_but_for_editing() -> None:
     assert "--no-editable" in last, "else the code would have to stand beside the environment"
 
 
-def test_only_the_named_extra_is_added() -> None:
-    assert BUILD.all("ARG") == FINAL.all("ARG") == ['EXTRAS=""']
+def test_only_the_named_extras_are_added() -> None:
+    """Those that a server wants, unless others are named."""
+    assert BUILD.all("ARG") == FINAL.all("ARG") == ['EXTRAS="postgres otel"']
+    extras = tomllib.loads(files.text("pyproject.toml"))["project"]["optional-dependencies"]
+    assert {"postgres", "otel"} <= set(extras)
+    each = """$(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done)"""
+    assert sum(each in run for run in BUILD.all("RUN")) == len(syncs())
     for words in syncs():
-        assert "${EXTRAS:+--extra" in words
         assert not {"--all-extras", "--extra", "--group", "--all-groups"} & set(words)
 
 

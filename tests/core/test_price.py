@@ -1,13 +1,15 @@
 """Price times usage, to the last digit."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.core.price import Price, Rates, Step, cost
+from gateway.core.price import Price, Rates, Step, compared, cost, reserve, scaled, why_unknown
 from gateway.core.usage import Usage
 
 USD = st.decimals(0, 1_000_000, places=9, allow_nan=False, allow_infinity=False)
@@ -20,6 +22,17 @@ RATES = st.builds(
     cache_write_by=st.dictionaries(st.sampled_from(["5m", "1h"]), USD),
     output=st.none() | USD,
 )
+KNOWN = st.builds(
+    Rates,
+    input=USD,
+    cache_read=USD,
+    cache_write=st.none() | USD,
+    cache_write_by=st.dictionaries(st.sampled_from(["5m", "1h"]), USD),
+    output=USD,
+)
+"""Rates that lack none."""
+SERVICES = st.none() | st.sampled_from(["flex", "priority"])
+TOOLS = st.sampled_from(["web_search", "file_search"])
 USAGES = st.builds(
     Usage,
     input=st.none() | COUNTS,
@@ -27,7 +40,39 @@ USAGES = st.builds(
     cache_write=st.dictionaries(st.sampled_from(["", "5m", "1h"]), COUNTS),
     output=st.none() | COUNTS,
     reasoning=st.none() | COUNTS,
+    tools=st.dictionaries(TOOLS, st.integers(0, 1000)),
+    service=SERVICES,
 )
+COUNTED = st.builds(
+    Usage,
+    input=COUNTS,
+    cache_read=st.none() | COUNTS,
+    cache_write=st.dictionaries(st.sampled_from(["", "5m", "1h"]), COUNTS),
+    output=COUNTS,
+    reasoning=st.none() | COUNTS,
+    tools=st.dictionaries(TOOLS, st.integers(0, 1000)),
+    service=SERVICES,
+)
+
+
+def made(rates: st.SearchStrategy[Rates]) -> st.SearchStrategy[Price]:
+    """Prices with up to two steps, and with service tiers that have steps of their own."""
+    steps = st.lists(st.builds(Step, COUNTS, rates), max_size=2).map(
+        lambda found: tuple(sorted(found, key=lambda step: step.above))
+    )
+    plain = st.builds(Price, rates=rates, steps=steps, version=st.just("v"))
+    return st.builds(
+        Price,
+        rates=rates,
+        steps=steps,
+        version=st.just("v"),
+        services=st.dictionaries(st.sampled_from(["flex", "priority"]), plain),
+        tools=st.dictionaries(TOOLS, USD),
+    )
+
+
+PRICES = made(RATES)
+FULL = made(KNOWN)
 
 
 def plain(usage: Usage, rates: Rates) -> Fraction | None:
@@ -48,13 +93,42 @@ def plain(usage: Usage, rates: Rates) -> Fraction | None:
     return sum((tokens * Fraction(rate or 0) for tokens, rate in billed), Fraction(0)) / 1_000_000
 
 
-@given(USAGES, RATES)
-def test_cost_is_price_times_usage_exactly(usage: Usage, rates: Rates) -> None:
+def whole(usage: Usage, price: Price) -> Fraction | None:
+    """What a provider bills: its tokens at the rates of its tier and length, and its tools."""
+    if usage.service is not None:
+        if usage.service not in price.services:
+            return None
+        tier = price.services[usage.service]
+    else:
+        tier = price
+    prompt = (usage.input or 0) + (usage.cache_read or 0) + sum(usage.cache_write.values())
+    reached = [step.rates for step in tier.steps if step.above < prompt]
+    tokens = plain(usage, reached[-1] if reached else tier.rates)
+    if tokens is None or any(n and name not in price.tools for name, n in usage.tools.items()):
+        return None
+    tools = sum(n * Fraction(price.tools.get(name, 0)) for name, n in usage.tools.items())
+    return tokens + tools
+
+
+def exact(value: Decimal | None) -> Fraction | None:
+    return None if value is None else Fraction(value)
+
+
+@given(USAGES, PRICES)
+def test_cost_is_price_times_usage_exactly(usage: Usage, price: Price) -> None:
     """No rounding, no float, never negative; unknown where anything that counts is unknown."""
-    found = cost(usage, Price(rates=rates, version="v"))
-    expected = plain(usage, rates)
-    assert (None if found is None else Fraction(found)) == expected
+    found = cost(usage, price)
+    assert exact(found) == whole(usage, price)
     assert found is None or found >= 0
+
+
+def test_no_digit_is_lost_of_the_longest_numbers() -> None:
+    """A rate of 18 digits, times a factor of 9, times as many tokens as a count may have."""
+    rate, factor, tokens = Decimal("123456789.123456789"), Decimal("987.654321"), 2**40 - 1
+    flat = Price(rates=scaled(Rates(input=rate, output=rate), factor), version="v")
+    usage = Usage(input=tokens, output=tokens)
+    spent = 2 * tokens * Fraction(rate) * Fraction(factor) / 1_000_000
+    assert exact(cost(usage, flat)) == exact(reserve(flat, tokens, tokens)) == spent
 
 
 @given(USAGES, RATES, RATES, RATES, st.integers(0, 10**9), st.integers(0, 10**9))
@@ -62,20 +136,131 @@ def test_a_long_prompt_is_priced_whole_at_its_step(
     usage: Usage, base: Rates, low: Rates, high: Rates, one: int, two: int
 ) -> None:
     """The last step that the prompt is longer than holds for all of the request."""
+    usage = msgspec.structs.replace(usage, service=None, tools={})
     first, second = sorted((one, two))
     price = Price(rates=base, steps=(Step(first, low), Step(second, high)), version="v")
     prompt = usage.prompt or 0
     rates = high if prompt > second else low if prompt > first else base
-    found = cost(usage, price)
-    assert (None if found is None else Fraction(found)) == plain(usage, rates)
+    assert exact(cost(usage, price)) == plain(usage, rates)
 
 
-def test_a_step_begins_one_token_above() -> None:
-    """At 272,000 tokens the old price still holds."""
-    base, dear = Rates(input=Decimal(1)), Rates(input=Decimal(2))
-    price = Price(rates=base, steps=(Step(272_000, dear),), version="v")
-    assert price.at(272_000) is base
-    assert price.at(272_001) is dear
+LONG = Price(
+    rates=Rates(
+        input=Decimal(3), cache_read=Decimal("0.3"), cache_write=Decimal("3.75"), output=Decimal(15)
+    ),
+    steps=(
+        Step(
+            200_000,
+            Rates(
+                input=Decimal(6),
+                cache_read=Decimal("0.6"),
+                cache_write=Decimal("7.5"),
+                output=Decimal("22.5"),
+            ),
+        ),
+    ),
+    version="v",
+)
+"""What Anthropic billed for Sonnet 4.5: above 200,000 tokens of prompt all of it, output too."""
+
+AT_THE_STEP = [
+    (Usage(input=199_999, output=1000), "0.614997"),
+    (Usage(input=200_000, output=1000), "0.615"),
+    (Usage(input=200_001, output=1000), "1.222506"),
+    # read and written tokens are of the prompt
+    (Usage(input=1, cache_read=199_999, output=0), "0.0600027"),
+    (Usage(input=1, cache_read=200_000, output=0), "0.120006"),
+    (Usage(input=0, cache_write={"5m": 100_000, "1h": 100_000}, output=0), "0.75"),
+    (Usage(input=0, cache_write={"5m": 100_001, "1h": 100_000}, output=0), "1.5000075"),
+    # the answer is not
+    (Usage(input=200_000, output=1, reasoning=50_000), "1.350015"),
+]
+
+
+@pytest.mark.parametrize(("usage", "usd"), AT_THE_STEP)
+def test_a_step_begins_one_token_above(usage: Usage, usd: str) -> None:
+    """At 200,000 tokens the old price still holds; at 200,001 every token has the new one."""
+    assert cost(usage, LONG) == Decimal(usd)
+
+
+@given(COUNTED, COUNTED, KNOWN)
+def test_the_cost_of_parts_adds_up_to_the_cost_of_the_whole(
+    one: Usage, other: Usage, rates: Rates
+) -> None:
+    """Where no step lies between them: an answer may be counted in several places."""
+    price = Price(rates=rates, version="v", tools={"web_search": Decimal("0.01")})
+    one, other = (
+        msgspec.structs.replace(
+            item, service=None, tools={"web_search": item.tools.get("web_search", 0)}
+        )
+        for item in (one, other)
+    )
+    lives = {*one.cache_write, *other.cache_write}
+    both = Usage(
+        input=(one.input or 0) + (other.input or 0),
+        cache_read=(one.cache_read or 0) + (other.cache_read or 0),
+        cache_write={
+            life: one.cache_write.get(life, 0) + other.cache_write.get(life, 0) for life in lives
+        },
+        output=(one.output or 0) + (other.output or 0),
+        reasoning=(one.reasoning or 0) + (other.reasoning or 0),
+        tools={"web_search": one.tools["web_search"] + other.tools["web_search"]},
+    )
+    parts = [cost(item, price) for item in (one, other)]
+    assert exact(cost(both, price)) == sum(Fraction(part) for part in known(parts))
+
+
+def known(values: Iterable[Decimal | None]) -> list[Decimal]:
+    found = list(values)
+    assert all(value is not None for value in found)
+    return [value for value in found if value is not None]
+
+
+@given(COUNTED, FULL, st.sampled_from(["input", "cache_read", "output", "reasoning"]), COUNTS)
+def test_more_tokens_never_cost_less_within_a_step(
+    usage: Usage, price: Price, name: str, more: int
+) -> None:
+    larger = msgspec.structs.replace(usage, **{name: (getattr(usage, name) or 0) + more})
+    tier = price.serving(usage.service)
+    assume(tier is not None and tier.at(usage.prompt or 0) == tier.at(larger.prompt or 0))
+    before, after = cost(usage, price), cost(larger, price)
+    assert (before is None) == (after is None)
+    if before is not None and after is not None:
+        assert after >= before
+
+
+@given(COUNTED, FULL, st.integers(0, 10**9), st.integers(0, 10**9))
+def test_a_reserve_is_never_less_than_the_cost(
+    usage: Usage, price: Price, longer: int, more: int
+) -> None:
+    """Of any prompt and answer within its bounds, however the prompt's cache was used."""
+    usage = msgspec.structs.replace(usage, tools={})
+    prompt, most = (usage.prompt or 0) + longer, (usage.completion or 0) + more
+    bound, spent = reserve(price, prompt, most, usage.service), cost(usage, price)
+    assert (bound is None) == (usage.service not in (None, *price.services))
+    if spent is not None:
+        assert bound is not None
+        assert bound >= spent
+
+
+@pytest.mark.parametrize(
+    ("price", "prompt", "most", "bound"),
+    [
+        (LONG, 200_000, 1000, "0.765"),  # all written to the cache
+        (LONG, 200_001, 1000, "1.5225075"),
+        (LONG, 0, 0, "0"),
+        (LONG, 10, None, None),
+        (Price(rates=Rates(input=Decimal(1)), version="v"), 10, 1, None),
+        (Price(rates=Rates(input=Decimal(1)), version="v"), 10, 0, "0.00001"),
+        (Price(rates=Rates(output=Decimal(1)), version="v"), 10, 1, None),
+        (Price(rates=Rates(output=Decimal(1)), version="v"), 0, 1, "0.000001"),
+    ],
+)
+def test_a_reserve_is_for_the_dearest_way(
+    price: Price, prompt: int, most: int | None, bound: str | None
+) -> None:
+    """And unknown where a price that may be needed is unknown, or how long the answer may be."""
+    assert reserve(price, prompt, most) == (None if bound is None else Decimal(bound))
 
 
 @pytest.mark.parametrize(
@@ -112,3 +297,66 @@ def test_a_lifetime_has_its_own_price() -> None:
     )
     usage = Usage(input=0, cache_write={"5m": 1_000_000, "1h": 1_000_000}, output=0)
     assert cost(usage, Price(rates=rates, version="v")) == Decimal("9.75")
+
+
+PLAIN = Price(
+    rates=Rates(input=Decimal(2), output=Decimal(10)),
+    version="v",
+    services={"flex": Price(rates=Rates(input=Decimal(1), output=Decimal(5)), version="v, flex")},
+    tools={"web_search": Decimal("0.01")},
+)
+
+
+def test_a_service_tier_has_its_own_price_and_tools_are_billed_beside_it() -> None:
+    """A tool costs the same in every tier."""
+    usage = Usage(input=1_000_000, output=100_000, tools={"web_search": 3})
+    assert cost(usage, PLAIN) == Decimal("3.03")
+    assert cost(msgspec.structs.replace(usage, service="flex"), PLAIN) == Decimal("1.53")
+    assert PLAIN.serving(None) is PLAIN
+    flex = PLAIN.serving("flex")
+    assert flex is not None
+    assert flex.version == "v, flex"
+
+
+LACKING = [
+    (Usage(input=1, output=1, service="priority"), PLAIN, "no price of service tier priority"),
+    (Usage(input=1, output=1, tools={"x_search": 1}), PLAIN, "no price of x_search requests"),
+    (Usage(input=1, output=1, tools={"x_search": 0}), PLAIN, None),
+    (Usage(input=1, cache_read=1, output=1), PLAIN, "no price of cached tokens"),
+    (Usage(input=1, output=1), None, "no price"),
+    (Usage(input=1, output=0, reasoning=1), Price(rates=Rates(input=Decimal(1)), version="v"),
+     "no price of output tokens"),
+    (Usage(input=1, output=0), Price(rates=Rates(), version="v"), "no price of input tokens"),
+    (Usage(input=0, output=0, cache_write={"1h": 1}), Price(rates=Rates(), version="v"),
+     "no price of cache write tokens"),
+    (Usage(input=1, output=1, service="flex"), PLAIN, None),
+    (None, None, None),
+    (Usage(input=1), None, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("usage", "price", "why"), LACKING)
+def test_what_price_is_lacking_is_said(
+    usage: Usage | None, price: Price | None, why: str | None
+) -> None:
+    assert why_unknown(usage, price) == why
+
+
+@given(COUNTED, st.none() | PRICES)
+def test_a_cost_is_unknown_where_a_price_is_lacking_and_nowhere_else(
+    usage: Usage, price: Price | None
+) -> None:
+    assert (cost(usage, price) is None) == (why_unknown(usage, price) is not None)
+
+
+def test_a_comparison_prices_tokens_elsewhere_and_leaves_tools_as_they_were() -> None:
+    """A word for a service tier means nothing at another provider."""
+    other = Price(rates=Rates(input=Decimal(4), output=Decimal(20)), version="o")
+    usage = Usage(input=1_000_000, output=100_000, service="flex", tools={"web_search": 3})
+    assert compared(usage, other, PLAIN) == Decimal("6.03")
+    assert compared(usage, PLAIN, PLAIN) == cost(usage, PLAIN) == Decimal("1.53")
+    assert compared(usage, other, None) is None
+    assert compared(usage, None, PLAIN) is None
+    assert compared(None, other, PLAIN) is None
+    bare = Usage(input=1_000_000, output=0)
+    assert compared(bare, other, None) == 4

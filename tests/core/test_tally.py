@@ -6,13 +6,15 @@ import msgspec
 import pytest
 
 from gateway.core.call import Call, Key
-from gateway.core.decision import Decision
-from gateway.core.entry import Entry, State
+from gateway.core.decision import Decision, Source
+from gateway.core.entry import Attempt, Entry, Intent
+from gateway.core.facts import Facts
 from gateway.core.loss import Loss
 from gateway.core.price import Later, Price, Rates
 from gateway.core.problem import Problem
+from gateway.core.prompt import Prompt
 from gateway.core.tally import Tally
-from gateway.core.target import Account, Provider, Target
+from gateway.core.target import Account, Provider, Target, Tier
 from gateway.core.usage import Usage
 
 CALL = Call(
@@ -29,13 +31,28 @@ TARGET = Target(provider=Provider(name="p", doors={}), model="m", effort="low", 
 DECISION = Decision(lab="l", tier="fast", source="rule", rule="r", confidence=0.5, tags=("a",))
 
 
+COUNT = msgspec.structs.replace(CALL, operation="count_tokens")
+PROMPT = Prompt(model="auto", stream=True, max_output=100)
+FREE = Problem(kind="upstream_overloaded", message="m", upstream_status=529)
+LOST = Problem(kind="upstream_timeout", message="m", spent="maybe")
+TOLD = msgspec.structs.replace(LOST, usage=Usage(input=500, output=1))
+
+
+def dialled(call: Call = CALL, target: Target = TARGET, decision: Decision = DECISION) -> Tally:
+    """One request sent, of a prompt of about 400 tokens and at most 100 of output."""
+    tally = Tally(call, "c1")
+    tally.read(PROMPT, 400)
+    tally.decision = decision
+    tally.dial(target, Account("main", "s"), 1000.5, 50.5)
+    return tally
+
+
 def answered() -> Tally:
-    tally = Tally(CALL, "c1")
-    tally.asked, tally.stream = "auto", True
-    tally.decision, tally.target, tally.account = DECISION, TARGET, Account("main", "s")
-    tally.attempts, tally.cache, tally.served = 2, "miss", "m-2026"
+    tally = dialled()
+    tally.cache, tally.served = "miss", "m-2026"
     tally.losses = (Loss("top_p", "dropped", "w"), Loss("top_p", "dropped", "w"))
     tally.usage = Usage(input=1_000_000, cache_write={"5m": 1, "1h": 2}, output=10)
+    tally.heard, tally.complete = 40, True
     tally.upstream_id, tally.first_content = "req-1", 0.25
     return tally
 
@@ -45,10 +62,50 @@ def test_a_call_becomes_one_row() -> None:
     assert entry == Entry(
         id="tg-1", at=1000.0, key="k", tenant="t", tags=("a",), dialect="openai-chat", asked="auto", stream=True,
         state="settled", status=200, lab="l", tier="fast", source="rule", rule="r", confidence=0.5, provider="p",
-        account="main", model="m", effort="low", served="m-2026", attempts=2, cache="miss", dropped=("top_p",),
-        input=1_000_000, cache_write=3, output=10, cost=Decimal("1.000023"), price="v1", first_content=0.25, duration=1.0,
+        account="main", model="m", effort="low", served="m-2026", attempts=1, cache="miss", dropped=("top_p",),
+        usage="provider", input=1_000_000, cache_write=3, cache_write_by={"5m": 1, "1h": 2}, output=10,
+        cost=Decimal("1.000023"), wasted=Decimal(0), estimate=Decimal(0), price="v1", first_content=0.25, duration=1.0,
         upstream_id="req-1", config="c1",
     )  # fmt: skip
+
+
+def test_a_request_leaves_a_row_before_it_is_sent() -> None:
+    """With what it may cost at most: 400 tokens in and 100 out."""
+    tally = Tally(CALL, "c1")
+    tally.read(PROMPT, 400)
+    tally.decision = DECISION
+    assert tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5) == Intent(
+        id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True,
+        lab="l", tier="fast", provider="p", account="main", model="m", input=400, most=100,
+        reserved=Decimal("0.0006"), price="v1", config="c1",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("client", "target", "model", "most"),
+    [(100, 50, 70, 50), (100, None, 70, 70), (None, None, 70, 70), (None, None, None, None)],
+)
+def test_an_answer_is_as_long_as_all_let_it_be(
+    client: int | None, target: int | None, model: int | None, most: int | None
+) -> None:
+    tally = Tally(CALL, "c1")
+    tally.read(Prompt(model="auto", max_output=client), 400)
+    facts = Facts(max_output=model)
+    asked = msgspec.structs.replace(TARGET, max_output=target, facts=facts)
+    intent = tally.dial(asked, Account("main", "s"), 1000.5, 50.5)
+    assert (intent.most, intent.reserved is None) == (most, most is None)
+
+
+def test_several_choices_are_as_many_answers() -> None:
+    tally = Tally(CALL, "c1")
+    tally.read(Prompt(model="auto", max_output=100, choices=3), 400)
+    assert tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5).most == 300
+
+
+def test_vectors_have_no_output_and_counts_no_price() -> None:
+    tally = dialled(msgspec.structs.replace(CALL, operation="embeddings"))
+    assert tally.reserved == Decimal("0.0004")
+    assert dialled(COUNT).reserved == 0
 
 
 def test_the_effort_is_the_clients_before_the_tiers() -> None:
@@ -62,48 +119,178 @@ def test_a_call_that_got_nowhere_has_nothing_but_what_it_was() -> None:
     entry = Tally(CALL, "c1").close("refused", 400, 50.5, problem="invalid_json")
     expected = Entry(
         id="tg-1", at=1000.0, key="k", tenant="t", dialect="openai-chat", state="refused", status=400,
-        problem="invalid_json", cost=Decimal(0), duration=0.5, config="c1",
+        problem="invalid_json", cost=Decimal(0), wasted=Decimal(0), estimate=Decimal(0), duration=0.5, config="c1",
     )  # fmt: skip
     assert entry == expected
 
 
-@pytest.mark.parametrize("state", ["aborted", "estimated"])
-def test_what_was_answered_and_not_told_has_no_cost(state: State) -> None:
-    """A provider has billed it, nobody knows how much: unknown, never zero."""
+def test_what_was_answered_and_not_told_is_estimated() -> None:
+    """By the length of the prompt and of what was heard; the row says so."""
     tally = answered()
     tally.usage = None
-    entry = tally.close(state, 502, 51.0, aborted_by="upstream")
-    assert entry.cost is None
-    assert entry.input is entry.output is entry.cache_write is None
-    assert entry.aborted_by == "upstream"
+    entry = tally.close("settled", 200, 51.0)
+    assert (entry.state, entry.usage, entry.input) == ("estimated", "estimate", 400)
+    assert entry.output is not None
+    assert entry.output > 0
+    assert entry.cost == entry.estimate == (400 + 2 * Decimal(entry.output)) / 1_000_000
 
 
-@pytest.mark.parametrize("state", ["failed", "refused"])
-def test_what_failed_cost_nothing_where_no_attempt_can_have_been_billed(state: State) -> None:
-    """One that may have been, also one of several, leaves it open."""
-    free = Problem(kind="upstream_overloaded", message="m")
-    billed = Problem(kind="upstream_timeout", message="m", spent="maybe")
-    for problems, cost in (((), Decimal(0)), ((free,), Decimal(0)), ((billed, free), None)):
-        tally = answered()
-        tally.usage = None
-        for problem in problems:
-            tally.fail(problem)
-        assert tally.close(state, 503, 51.0).cost == cost
+def test_what_the_provider_told_of_a_stream_that_was_cut_stands() -> None:
+    """Its input is exact, its output at least what it said; only that is an estimate."""
+    tally = answered()
+    tally.usage, tally.complete = Usage(input=500, output=1), False
+    entry = tally.close("aborted", 200, 51.0, aborted_by="upstream")
+    assert (entry.state, entry.usage, entry.input) == ("aborted", "partial", 500)
+    assert entry.output is not None
+    assert entry.cost == (500 + 2 * Decimal(entry.output)) / 1_000_000
+    assert entry.estimate == (entry.output - 1) * 2 / Decimal(1_000_000)
+
+
+def test_an_answer_that_nobody_heard_has_no_cost() -> None:
+    """A client left before a whole answer came: it was billed, nobody knows how much."""
+    tally = dialled()
+    entry = tally.close("aborted", 499, 51.0, aborted_by="client")
+    assert (entry.cost, entry.estimate, entry.output) == (None, None, None)
+    assert entry.reserved == Decimal("0.0006")
+
+
+def test_a_failed_request_leaves_a_row() -> None:
+    assert dialled().fail(FREE, 1002.5, 52.5) == Attempt(
+        id="tg-1", attempt=1, at=1000.5, provider="p", account="main", model="m", status=529,
+        problem="upstream_overloaded", duration=2.0, cost=Decimal(0), estimate=Decimal(0),
+    )  # fmt: skip
+
+
+def test_a_failed_request_that_told_what_it_used_cost_that() -> None:
+    row = dialled().fail(TOLD, 1002.5, 52.5)
+    assert row is not None
+    assert (row.input, row.output) == (500, 1)
+    assert (row.cost, row.estimate) == (Decimal("0.000502"), Decimal(0))
+
+
+def test_a_failed_request_that_may_have_been_billed_has_no_cost_but_a_bound() -> None:
+    row = dialled().fail(LOST, 1002.5, 52.5)
+    assert row is not None
+    assert (row.cost, row.estimate, row.reserved) == (None, None, Decimal("0.0006"))
+
+
+def test_a_failure_before_anything_was_sent_is_no_request() -> None:
+    tally = Tally(CALL, "c1")
+    assert tally.fail(LOST, 1002.5, 52.5) is None
+    tally = dialled()
+    tally.fail(FREE, 1002.5, 52.5)
+    assert tally.fail(LOST, 1002.5, 52.5) is None
+
+
+@pytest.mark.parametrize(
+    ("problems", "cost", "wasted", "reserved"),
+    [
+        ((FREE,), "0", "0", None),
+        ((FREE, TOLD), "0.000502", "0.000502", None),
+        ((LOST,), None, None, "0.0006"),
+        ((LOST, TOLD, LOST), None, None, "0.0012"),
+    ],
+)
+def test_what_failed_cost_what_its_requests_did(
+    problems: tuple[Problem, ...], cost: str | None, wasted: str | None, reserved: str | None
+) -> None:
+    """Nothing where providers bill nothing; unknown where one may have billed something."""
+    tally = Tally(CALL, "c1")
+    tally.read(PROMPT, 400)
+    tally.decision = DECISION
+    for problem in problems:
+        tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
+        tally.fail(problem, 1002.5, 52.5)
+    entry = tally.close("failed", 503, 53.0)
+    assert (entry.cost, entry.wasted, entry.reserved) == tuple(
+        None if text is None else Decimal(text) for text in (cost, wasted, reserved)
+    )
+
+
+@pytest.mark.parametrize(
+    ("problem", "cost", "wasted", "reserved"),
+    [
+        (FREE, "1.000023", "0", None),
+        (TOLD, "1.000525", "0.000502", None),
+        (LOST, "1.000023", None, "0.0006"),
+    ],
+)
+def test_an_answer_costs_its_own_and_what_was_wasted_before_it(
+    problem: Problem, cost: str, wasted: str | None, reserved: str | None
+) -> None:
+    """Where nobody knows whether anything was wasted, the answer's own cost stands."""
+    tally = dialled()
+    tally.fail(problem, 1002.5, 52.5)
+    tally.dial(TARGET, Account("main", "s"), 1002.5, 52.5)
+    tally.usage, tally.complete = answered().usage, True
+    entry = tally.close("settled", 200, 53.0)
+    assert (entry.cost, entry.attempts) == (Decimal(cost), 2)
+    assert entry.wasted == (None if wasted is None else Decimal(wasted))
+    assert entry.reserved == (None if reserved is None else Decimal(reserved))
+
+
+def test_a_failed_attempt_without_a_bound_leaves_none() -> None:
+    tally = dialled(target=Target(provider=Provider(name="p", doors={}), model="m"))
+    tally.fail(LOST, 1002.5, 52.5)
+    tally.dial(TARGET, Account("main", "s"), 1002.5, 52.5)
+    entry = tally.close("aborted", 499, 53.0)
+    assert (entry.cost, entry.reserved) == (None, None)
 
 
 def test_a_hit_costs_nothing_and_has_no_price() -> None:
     tally = answered()
     tally.cache = "hit"
-    assert tally.cost() == 0
     entry = tally.close("cache_hit", 200, 50.001)
     assert (entry.cost, entry.price, entry.input) == (Decimal(0), None, 1_000_000)
+    assert (entry.usage, entry.billed) == ("recording", None)
+    tally = answered()
+    tally.cache, tally.usage = "hit", None
+    assert tally.close("cache_hit", 200, 50.001).usage is None
 
 
 def test_a_target_without_a_price_leaves_cost_and_price_open() -> None:
-    tally = answered()
-    tally.target = Target(provider=Provider(name="p", doors={}), model="m")
+    tally = dialled(target=Target(provider=Provider(name="p", doors={}), model="m"))
+    tally.usage, tally.complete = Usage(input=1, output=1), True
+    assert tally.unpriced() == "no price"
     entry = tally.close("settled", 200, 51.0)
-    assert (entry.cost, entry.price) == (None, None)
+    assert (entry.cost, entry.price, entry.reserved) == (None, None, None)
+
+
+def test_what_a_provider_says_it_billed_is_the_cost_that_no_price_tells() -> None:
+    """A price that is known has the last word: the two stand beside each other on the row."""
+    usage = Usage(input=500, output=101, billed=Decimal("0.0042"))
+    tally = dialled(target=Target(provider=Provider(name="p", doors={}), model="m"))
+    tally.usage, tally.complete = usage, True
+    assert tally.unpriced() is None
+    entry = tally.close("settled", 200, 51.0)
+    assert entry.cost == entry.billed == usage.billed
+    assert entry.estimate == 0
+    assert entry.price == "provider"
+    tally = dialled()
+    tally.usage, tally.complete = usage, True
+    entry = tally.close("settled", 200, 51.0)
+    assert (entry.cost, entry.billed, entry.price) == (Decimal("0.000702"), usage.billed, "v1")
+
+
+def test_nothing_is_missed_of_what_is_priced_or_needs_no_price() -> None:
+    hit = answered()
+    hit.cache = "hit"
+    for tally in (answered(), hit, Tally(CALL, "c1"), dialled(COUNT)):
+        assert tally.unpriced() is None
+
+
+def test_counting_tokens_costs_nothing() -> None:
+    """Also where it failed or nobody waited for the number."""
+    tally = dialled(COUNT)
+    assert tally.close("aborted", 499, 51.0).cost == 0
+    tally = dialled(COUNT)
+    tally.usage = Usage(input=0, output=0)
+    entry = tally.close("settled", 200, 51.0)
+    assert (entry.state, entry.usage) == ("settled", "provider")
+    assert entry.cost == 0
+    tally = dialled(COUNT)
+    tally.fail(LOST, 1002.5, 52.5)
+    assert tally.close("failed", 504, 51.0).cost == 0
 
 
 @pytest.mark.parametrize(
@@ -117,9 +304,44 @@ def test_a_call_has_the_price_of_the_moment_it_was_received(
     price = msgspec.structs.replace(PRICE, later=(Later(start, dear),))
     tally = answered()
     tally.target = msgspec.structs.replace(TARGET, price=price)
-    assert tally.cost() == Decimal(cost)
     entry = tally.close("settled", 200, 51.0)
     assert (entry.cost, entry.price) == (Decimal(cost), version)
+
+
+DEAR = msgspec.structs.replace(
+    TARGET, price=Price(rates=Rates(input=Decimal(10), output=Decimal(20)), version="v9")
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "tier", "model", "baseline"),
+    [
+        ("rule", "fast", None, "0.00702"),
+        ("rule", "fast", "m", "0.00702"),
+        ("pin", "fast", None, "0.00702"),
+        ("pin", "fast", "m", "0.000702"),
+        ("rule", None, None, "0.000702"),
+    ],
+)
+def test_a_call_is_compared_with_the_same_tokens_on_the_baseline(
+    source: Source, tier: Tier | None, model: str | None, baseline: str
+) -> None:
+    """One whose client chose the model, or that is of no tier, only with itself."""
+    tally = dialled(decision=Decision(lab="l", tier=tier, source=source, model=model))
+    tally.compared, tally.baseline = True, DEAR
+    tally.usage, tally.complete = Usage(input=500, output=101), True
+    entry = tally.close("settled", 200, 51.0)
+    assert (entry.cost, entry.baseline) == (Decimal("0.000702"), Decimal(baseline))
+
+
+def test_a_hit_saves_all_of_the_baseline_and_a_failure_none() -> None:
+    tally = answered()
+    tally.compared, tally.baseline, tally.cache = True, DEAR, "hit"
+    assert tally.close("cache_hit", 200, 51.0).baseline == Decimal("10.00023")
+    tally = dialled()
+    tally.compared, tally.baseline = True, DEAR
+    tally.fail(TOLD, 1002.5, 52.5)
+    assert tally.close("failed", 503, 51.0).baseline == 0
 
 
 def test_names_from_outside_are_cut() -> None:

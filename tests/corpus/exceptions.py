@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.corpus.oracle import CHAT, GEMINI, RESPONSES, Row
+from tests.corpus.oracle import CHAT, GEMINI, MESSAGES, RESPONSES, Row
 
 _PARTS = "reasoning in content parts of a stream, where the oracle does not look"
 _TWO = "several streams recorded as one: the first is read, the SDK took the last"
@@ -42,6 +42,11 @@ SOME: Mapping[tuple[str, str], str] = {
             "frames without output_index, at which the SDK stops before it reads usage",
             (CHAT, GEMINI),
             ("6af70d073d77ee69",),
+        ),
+        (
+            "tells 0 tokens of input, which takes back no estimate that a message began with",
+            (MESSAGES,),
+            ("b922c23fb6ebca4d",),
         ),
     )
     for id in ids

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from gateway.core.usage import Usage
+
 type Object = dict[str, Any]
 
 
@@ -89,6 +93,13 @@ def shown(exchange: Exchange, *, asked: bool) -> bytes:
     return blank.join(kept)
 
 
+def classes(usage: Usage | None) -> Usage | None:
+    """Usage without what stands beside its tokens."""
+    if usage is None:
+        return None
+    return msgspec.structs.replace(usage, tools={}, service=None, billed=None)
+
+
 FIVE = ("input", "cache_read", "cache_write", "output", "reasoning")
 
 
@@ -101,6 +112,7 @@ def five(told: Object) -> tuple[int | None, ...]:
         told.get("prompt_cache_hit_tokens"),
         told.get("cached_tokens"),
         told.get("cache_read_input_tokens"),
+        told.get("num_cached_tokens"),
     ]
     cached = next((count for count in places if count is not None), None)
     written = inside.get("cache_write_tokens") or told.get("cache_creation_input_tokens") or None
@@ -110,6 +122,9 @@ def five(told: Object) -> tuple[int | None, ...]:
     beyond = told.get("total_tokens", 0) - prompt - completion
     if beyond > 0 and thought in (None, beyond):
         thought = beyond
-    elif (thought or 0) <= completion:
-        completion -= thought or 0
+    elif "market_cost" in told:  # Vercel's, which leaves reasoning out
+        pass
+    elif thought is not None and thought <= completion + completion // 10:
+        thought = min(thought, completion)
+        completion -= thought
     return prompt - (cached or 0) - (written or 0), cached, written, completion, thought

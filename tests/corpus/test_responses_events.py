@@ -10,6 +10,7 @@ from gateway.dialects.openai_responses import DIALECT, usage
 from gateway.dialects.openai_responses.speech import SPEECH
 from tests.corpus import responses
 from tests.corpus.conftest import Say
+from tests.corpus.exchanges import classes
 from tests.corpus.responses import SEVERAL, Row, answers, awkward, streams
 from tests.dialects.openai_responses.cases import telling
 
@@ -71,8 +72,8 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
         assert finish.word == (cut["reason"] if cut else status), where
         assert (finish.reason == "length") == (status == "incomplete"), where
         if "usage" in oracle:
-            given = [it.usage for it in events if isinstance(it, e.Told)]
-            expected = usage.read(oracle["usage"])
+            given = [classes(it.usage) for it in events if isinstance(it, e.Told)]
+            expected = classes(usage.read(oracle["usage"]))
             assert given == ([] if expected is None else [expected]), where
         assert isinstance(events[0], e.Start), where
         assert events[-1] == e.End(), where

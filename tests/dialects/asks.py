@@ -321,7 +321,7 @@ RESPONSES = st.builds(
                 all_of(some(description=WORDS, strict=FLAG), type="json_schema", name="n", schema=SCHEMAS),
             ),
         ),
-        service_tier=st.sampled_from(["auto", "flex"]), metadata=st.just({"a": "b"}),
+        service_tier=st.sampled_from(["auto", "default", "flex", "scale"]), metadata=st.just({"a": "b"}),
         safety_identifier=st.just("ann"), user=st.just("bob"), prompt_cache_key=st.just("k"), store=FLAG,
         previous_response_id=st.just("r"), conversation=st.just("c"), background=FLAG,
         truncation=st.sampled_from(["auto", "disabled"]), stream=FLAG, odd=STRANGE,
@@ -392,7 +392,7 @@ GEMINI = st.builds(
     some(
         systemInstruction=all_of(parts=st.lists(_GM_TEXT, min_size=1, max_size=2)),
         generationConfig=_GM_CONFIG,
-        labels=st.just({"a": "b"}), serviceTier=st.just("flex"),
+        labels=st.just({"a": "b"}), serviceTier=st.sampled_from(["flex", "standard", "priority"]),
         safetySettings=st.just([]), cachedContent=st.just("c"), continuation_token=st.just("c"), store=FLAG, odd=STRANGE,
     ),
     some(

@@ -40,6 +40,7 @@ from gateway.dialects import (
 )
 from gateway.dialects.note import Ear
 from gateway.dialects.speech import Said
+from tests.dialects.asks import decoded
 from tests.dialects.cases import chunk, pieces, sse, target, told
 
 TELLING = Telling(id="call-1", created=1, model="m-1", label="0123456789abcdef")
@@ -415,3 +416,39 @@ def test_one_use_of_a_tool_at_a_time_is_the_first() -> None:
         assert b'"text":"so"' in streamed
         losses = [(it.field, it.action) for it in asked(body).losses(GEMINI, target("m"))]
         assert losses == ([("tool_choice.disable_parallel_tool_use", "approximated")] if single else [])  # fmt: skip
+
+
+LIKELY = [{"token": "No", "logprob": -0.5, "bytes": [78, 111], "top_logprobs": []}]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_log_probabilities_of_a_refusal(stream: bool) -> None:
+    """Gemini has them beside the words; Responses has none, nor was it asked for them."""
+    logprobs = {"content": None, "refusal": LIKELY}
+    said = {"role": "assistant", "content": None, "refusal": "No"}
+    choice = {"index": 0, "finish_reason": "stop", "logprobs": logprobs}
+    head = {"id": "c", "created": 1, "model": "m"}
+    whole = json.dumps({**head, "object": "chat.completion", "choices": [{**choice, "message": said}]}).encode()  # fmt: skip
+    frames = sse(
+        {**head, "object": "chat.completion.chunk", "choices": [{**choice, "delta": said}]}
+    )
+    requests = [
+        (GEMINI, decoded("gemini", {"contents": [{"parts": [{"text": "hi"}]}], "generationConfig": {"responseLogprobs": True}})),
+        (OPENAI_RESPONSES, decoded("openai-responses", {"model": "m", "input": "hi", "include": ["message.output_text.logprobs"]})),
+    ]  # fmt: skip
+    for client, request in requests:
+        voice = Abroad(client, OPENAI_CHAT, request, TELLING)
+        if stream:
+            watch = voice.watch(OPENAI_CHAT.read(b'{"model":"m","messages":[]}'))
+            answer = json.loads(client.fold(watch.feed(frames) + watch.end()))
+        else:
+            answer = json.loads(voice.glance(whole).body or b"")
+        if client is GEMINI:
+            found = answer["candidates"][0]["logprobsResult"]
+            assert found == {"chosenCandidates": [{"token": "No", "logProbability": -0.5}]}
+        else:
+            (message,) = answer["output"]
+            assert message["content"] == [{"type": "refusal", "refusal": "No"}]
+    events = abroad.speech(OPENAI_CHAT).events(whole)
+    again = json.loads(abroad.speech(OPENAI_CHAT).tell(events, TELLING))
+    assert again["choices"][0]["logprobs"] == logprobs

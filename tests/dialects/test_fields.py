@@ -293,7 +293,7 @@ VALUES: dict[str, tuple[str, Object, str]] = {
 LEAST: dict[str, Object] = {
     "openai-chat": {"model": "m", "messages": []},
     "openai-responses": {"model": "m", "input": "a"},
-    "anthropic-messages": {"model": "m", "max_tokens": 99, "messages": []},
+    "anthropic-messages": {"model": "m", "max_tokens": 999, "messages": []},
     "gemini": {"contents": []},
 }
 
@@ -315,6 +315,55 @@ def media(part: Object, *, client: str = "openai-chat") -> Request:
     name = "parts" if client == "gemini" else "content"
     member = "contents" if client == "gemini" else "messages"
     return decoded(client, {**LEAST[client], member: [{"role": "user", name: [part]}]})
+
+
+def test_a_tool_that_runs_at_a_provider_is_named_with_what_to_do() -> None:
+    """Codex offers one by itself where it does not know the model; of no other client is that said."""
+    search = {"type": "web_search", "external_web_access": True}
+    request = decoded(fields.RESPONSES, {"model": "m", "input": "hi", "tools": [search]})
+    why = "does not have this tool of another provider: leave it out"
+    for door in (fields.CHAT, fields.MESSAGES, fields.GEMINI):
+        (refusal,) = fields.weigh(request, door)[1]
+        assert refusal == f'tools.web_search: {door} {why} (Codex: web_search = "disabled")'
+    shell = {"model": "m", "input": "hi", "tools": [{"type": "local_shell"}]}
+    tool = {"type": "web_search_20250305", "name": "web_search"}
+    messages = {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}], "tools": [tool]}  # fmt: skip
+    for client, value in ((fields.RESPONSES, shell), (fields.MESSAGES, messages)):
+        (refusal,) = fields.weigh(decoded(client, value), fields.CHAT)[1]
+        assert refusal.endswith(why)
+
+
+TIERS: dict[str, tuple[str, dict[str | None, Any]]] = {
+    fields.CHAT: ("service_tier", {None: "auto", "default": "default", "flex": "flex", "priority": "priority", "scale": "scale"}),
+    fields.RESPONSES: ("service_tier", {None: "auto", "default": "default", "flex": "flex", "priority": "priority", "scale": "scale"}),
+    fields.MESSAGES: ("service_tier", {None: "auto", "default": "standard_only"}),
+    fields.GEMINI: ("serviceTier", {None: "unspecified", "default": "standard", "flex": "flex", "priority": "priority"}),
+}  # fmt: skip
+"""By dialect: the member, and its words by those of Request."""
+MINIMAL: dict[str, Object] = {
+    fields.CHAT: {"model": "m", "messages": [{"role": "user", "content": "hi"}]},
+    fields.RESPONSES: {"model": "m", "input": "hi"},
+    fields.MESSAGES: {"model": "m", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}]},
+    fields.GEMINI: {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("client", "door"), PAIRS, ids=map(" to ".join, PAIRS))
+def test_a_service_tier_is_said_in_the_targets_own_word_or_named(client: str, door: str) -> None:
+    """`standard` of Google, `standard_only` of Anthropic and `default` of OpenAI are one."""
+    (member, words), (there, theirs) = TIERS[client], TIERS[door]
+    for meant, word in words.items():
+        request = decoded(client, {**MINIMAL[client], member: word})
+        assert request.service_tier == meant
+        written = abroad.write(request, DIALECTS[door], target())
+        said = jsonio.loads(written.body)
+        if meant is not None and meant in theirs:
+            assert said[there] == theirs[meant]
+            assert written.losses == ()
+        else:
+            assert there not in said
+            lost = [(loss.field, loss.action) for loss in written.losses]
+            assert lost == ([] if meant is None else [(member, "dropped")])
 
 
 def test_media_by_address() -> None:

@@ -151,7 +151,7 @@ def test_a_stream_at_home_is_listened_to_and_goes_on_as_it_came() -> None:
     assert not watch.committed
     out = b"".join([watch.feed(data[:50]), watch.feed(data[50:-2]), watch.end()])
     assert out == plain.feed(data[:-2]) + plain.end()
-    for name in ("committed", "usage", "served", "finish", "problem", "complete"):
+    for name in ("committed", "usage", "served", "finish", "problem", "complete", "heard"):
         assert getattr(watch, name) == getattr(plain, name)
     assert watch.complete
     found = ear.heard()

@@ -117,6 +117,16 @@ def test_unsigned_thinking_of_a_host_of_this_dialect_stays() -> None:
     )
 
 
+@pytest.mark.parametrize("dialect", [ANTHROPIC_MESSAGES, OPENAI_RESPONSES])
+def test_thinking_without_a_state_is_never_anyones_own(dialect: Dialect) -> None:
+    """The label alone says that it was told of another dialect: a home provider would refuse it."""
+    for slot in (label("0123456789abcdef", "").encode(), mine(dialect, "")):
+        thought = b'{"role":"assistant","content":[{"type":"thinking","thinking":"so","signature":"%b"}]}'  # fmt: skip
+        if dialect is OPENAI_RESPONSES:
+            thought = b'{"type":"reasoning","id":"rs_1_0","summary":[{"type":"summary_text","text":"so"}],"encrypted_content":"%b"}'  # fmt: skip
+        check(dialect, USER + b"," + thought % slot, USER)
+
+
 def test_the_targets_own_state_is_written_as_it_made_it() -> None:
     def said(signature: bytes, data: bytes) -> bytes:
         return (
@@ -253,6 +263,20 @@ def test_a_call_that_nobody_signed_is_signed_beside_a_label() -> None:
     check(GEMINI, before, parts % (b"", skip))
     check(GEMINI, before, parts % (b"", b""), OLD)
     check(GEMINI, parts % (b"", b"," + slot), parts % (b"", b""), OLD)
+
+
+def test_a_call_whose_maker_had_no_state_loses_none() -> None:
+    """A model that does not reason: nothing is lost, and Gemini 3 has what it wants of a call."""
+    slot = b',"thoughtSignature":"' + sealed(label("0123456789abcdef", "").encode()) + b'"'
+    skip = b',"thoughtSignature":"skip_thought_signature_validator"'
+    parts = b'{"role":"model","parts":[{"text":"a"},{"functionCall":{"name":"f"}%b},{"functionCall":{"name":"g"}%b}]}'
+    kept(GEMINI, parts % (slot, slot), parts % (skip, b""))
+    written = write(GEMINI, whole(GEMINI, parts % (slot, slot)), OLD)
+    assert (written.body, written.losses) == (whole(GEMINI, parts % (b"", b"")), ())
+    thought = (
+        b'{"role":"model","parts":[{"text":"so","thought":true},{"thought":true%b},{"text":"a"}]}'
+    )
+    check(GEMINI, thought % slot, b'{"role":"model","parts":[{"text":"a"}]}')
 
 
 def test_the_targets_own_signature_is_written_as_it_made_it() -> None:

@@ -4,6 +4,7 @@ What is not run says why, in a comment before it that the test knows, or by its 
 """
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -15,9 +16,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import duckdb
 import pytest
 
 from gateway.cli import cli
@@ -33,7 +36,7 @@ from tests.docs.pages import ROOT
 
 HERE = "http://127.0.0.1:8484"
 TODAY = datetime(2026, 11, 24, tzinfo=UTC)
-RUN = {"sh", "python", "sql", "yaml", "yaml golden", "yaml keys"}
+RUN = {"sh", "python", "sql", "sql duckdb", "yaml", "yaml golden", "yaml keys"}
 """Kinds of blocks, each with a test below."""
 UNRUN = {
     "js": "needs npm and a package that nothing here installs",
@@ -206,7 +209,21 @@ def test_queries_run(query: str, url: str, environ: dict[str, str]) -> None:
     store = Path(environ["TIERGATE_DATA"], "ledger.db")
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as base:
         rows = base.execute(query).fetchall()
-    assert rows or "WHERE unknown" in query
+    assert rows or "WHERE unknown" in query or "FROM attempts" in query
+
+
+@pytest.mark.parametrize("query", pages.run("sql duckdb"))
+def test_journals_are_read_where_they_lie(query: str, url: str, environ: dict[str, str]) -> None:
+    """DuckDB has an answer from the journals of a gateway that runs, and the one of the command."""
+    assert url
+    place = f"'{environ['TIERGATE_DATA']}/ledger/"
+    with duckdb.connect() as base:
+        base.execute(query.replace("'data/ledger/", place))
+        names = [column[0] for column in base.description or ()]
+        found = [dict(zip(names, row, strict=True)) for row in base.fetchall()]
+    total = json.loads(shell("tiergate costs --json", environ))["total"]
+    assert sum(row["calls"] for row in found) == total["calls"] > 0
+    assert sum(row["usd"] or 0 for row in found) == Decimal(total["cost"] or 0)
 
 
 def configured(text: str, folder: Path) -> Site:

@@ -14,15 +14,18 @@ from gateway.cli import cli
 from gateway.compose import STYLES
 from gateway.core import jsonio
 from gateway.core.call import Steer
-from gateway.core.entry import Entry, State
+from gateway.core.entry import Entry, Row, Source, State
 from gateway.core.problem import STATUS, Kind, Problem
 from gateway.core.target import TIERS, timers
 from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
+from gateway.ledger import export
+from gateway.ledger.journal import read
+from gateway.ledger.query import BY, ONLY
 from gateway.limits.keys import KeyPart
 from gateway.settings import schema, yaml
 from gateway.settings.environ import RESERVED
 from gateway.settings.schema import Part
-from tests.docs import pages
+from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
 
 PARTS: dict[str, type[Part]] = {
@@ -32,7 +35,11 @@ PARTS: dict[str, type[Part]] = {
     "routing": schema.Routing,
     "cache": schema.Cache,
     "responses": schema.Responses,
+    "media": schema.Media,
     "ledger": schema.Ledger,
+    "metrics": schema.Metrics,
+    "traces": schema.Traces,
+    "log": schema.Log,
     "provider": schema.ProviderPart,
     "timeouts": schema.TimersPart,
     "lab": schema.LabPart,
@@ -43,6 +50,7 @@ PARTS: dict[str, type[Part]] = {
     "chat": schema.ChatPart,
     "price": schema.PricePart,
     "from": schema.DatedPart,
+    "service": schema.ServicePart,
     "above": schema.StepPart,
     "hours": schema.HoursPart,
     "guard": schema.GuardPart,
@@ -119,7 +127,11 @@ def test_the_timers_are_those_of_the_tiers() -> None:
 
 def options(name: str) -> set[str]:
     """The options of a command, but for help."""
+    name, _, rest = name.partition(" ")
     command = cli.get_command(click.Context(cli), name)
+    if rest:
+        assert isinstance(command, click.Group)
+        command = command.commands[rest]
     assert command is not None
     return {
         text
@@ -141,23 +153,71 @@ def test_every_option_of_every_command_is_listed() -> None:
     assert found == {name: options(name) - {"--config"} for name in names}
 
 
-def test_the_options_of_costs_have_a_line_each() -> None:
-    rows = pages.table("option", "costs.md").rows
-    assert {pages.codes(row[0])[0] for row in rows} == options("costs")
+@pytest.mark.parametrize(
+    ("name", "head"), [("costs", "option"), ("costs reprice", "option of reprice")]
+)
+def test_the_options_of_costs_have_a_line_each(name: str, head: str) -> None:
+    rows = pages.table(head, "costs.md").rows
+    assert {pages.codes(row[0])[0] for row in rows} == options(name)
 
 
-def test_every_field_of_the_row_says_where_it_is_null() -> None:
+def test_what_calls_are_grouped_by_is_listed() -> None:
+    row, *_ = pages.table("option", "costs.md").rows
+    assert pages.codes(row[1])[: len(BY)] == list(BY)
+    assert sorted(ONLY) == sorted([*BY, "id"])
+
+
+def test_every_sum_has_a_line() -> None:
+    """In the order of JSON and CSV."""
+    rows = pages.table("column", "costs.md").rows
+    assert [pages.codes(row[0])[0] for row in rows] == list(export.NUMBERS)
+
+
+@pytest.mark.parametrize("head", ledger.KINDS)
+def test_every_field_of_a_row_says_where_it_is_null(head: str) -> None:
     """In the order of the journal; those that cannot be null say never."""
-    rows = pages.table("field", "costs.md").rows
-    assert [pages.codes(row[0])[0] for row in rows] == list(Entry.__struct_fields__)
-    hints = typing.get_type_hints(Entry)
-    nullable = {name for name, kind in hints.items() if type(None) in typing.get_args(kind)}
-    assert {pages.codes(row[0])[0] for row in rows if row[2] != "never"} == nullable
+    kind, rows = ledger.KINDS[head], pages.table(head, "costs.md").rows
+    assert [pages.codes(cells[0])[0] for cells in rows] == list(kind.__struct_fields__)
+    hints = typing.get_type_hints(kind)
+    nullable = {name for name, hint in hints.items() if type(None) in typing.get_args(hint)}
+    assert {pages.codes(cells[0])[0] for cells in rows if cells[2] != "never"} == nullable
 
 
-def test_every_state_is_told() -> None:
-    rows = pages.table("state", "costs.md").rows
-    assert [pages.codes(row[0])[0] for row in rows] == list(typing.get_args(State.__value__))
+def test_every_kind_of_row_is_told() -> None:
+    kinds = [one.__struct_config__.tag for one in typing.get_args(Row.__value__)]
+    rows = pages.table("kind", "costs.md").rows
+    assert [pages.codes(cells[0])[0] for cells in rows] == kinds
+    assert set(ledger.KINDS.values()) == set(typing.get_args(Row.__value__))
+
+
+def test_the_schema_of_the_rows_is_that_of_the_code() -> None:
+    """Every field with what the page says of it."""
+    assert ledger.FILE.read_bytes() == ledger.made(), "run: python -m tests.docs.ledger"
+    for kind in jsonio.loads(ledger.made())["$defs"].values():
+        assert {"kind"} == {n for n, one in kind["properties"].items() if "description" not in one}
+
+
+def test_a_row_of_version_1_is_still_one() -> None:
+    """Readers of a version rely on it: fields are only added."""
+    old = (
+        b'{"kind":"final","v":1,"id":"tg-1","at":1.5,"key":"open","tenant":"default","tags":[],"dialect":'
+        b'"openai-chat","asked":"auto","stream":false,"state":"settled","status":200,"problem":null,"aborted_by":null,'
+        b'"lab":"l","tier":"fast","source":"rule","rule":"r","confidence":null,"provider":"p","account":"main",'
+        b'"model":"m","effort":null,"served":"m","attempts":1,"cache":"miss","dropped":[],"input":1,"cache_read":null,'
+        b'"cache_write":null,"output":2,"reasoning":null,"cost":"0.5","price":"config","first_content":0.1,'
+        b'"duration":0.2,"upstream_id":"u","config":"c"}'
+    )
+    found = read(old)
+    assert isinstance(found, Entry)
+    told = {**jsonio.loads(jsonio.dumps(found)), **jsonio.loads(old)}
+    assert jsonio.loads(jsonio.dumps(found)) == told
+    assert set(jsonio.loads(old)) <= {"kind", *Entry.__struct_fields__}
+
+
+@pytest.mark.parametrize(("head", "kind"), [("state", State), ("`usage`", Source)])
+def test_every_state_and_source_is_told(head: str, kind: typing.TypeAliasType) -> None:
+    rows = pages.table(head, "costs.md").rows
+    assert [pages.codes(cells[0])[0] for cells in rows] == list(typing.get_args(kind.__value__))
 
 
 def test_every_error_is_told_as_both_dialects_say_it() -> None:
@@ -194,15 +254,14 @@ def test_every_style_of_effort_is_listed() -> None:
 def test_every_event_of_the_log_is_listed() -> None:
     sources = "\n".join(file.read_text("utf-8") for file in ROOT.glob("gateway/**/*.py"))
     rows = pages.table("event", "operating.md").rows
-    found = set(re.findall(r'\b_?log\(\s*"(\w+)"', sources))
+    found = set(re.findall(r'\b_?log(?:_seldom)?\(\s*"(\w+)"', sources))
     assert {pages.codes(row[0])[0] for row in rows} == found
 
 
 def test_reserved_variables_are_told() -> None:
-    """But for the one that nothing reads yet."""
     rows = pages.table("variable", "operating.md").rows
     told = {name for row in rows for name in pages.codes(row[0])}
-    assert {f"TIERGATE_{name.upper()}" for name in RESERVED - {"admin_key"}} <= told
+    assert {f"TIERGATE_{name.upper()}" for name in RESERVED} <= told
 
 
 @pytest.mark.parametrize("page", pages.DOCUMENTS, ids=lambda page: page.name)

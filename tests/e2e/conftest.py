@@ -7,6 +7,7 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.upstream.client import Transports
+from gateway.upstream.media import PUBLIC, Guard
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Change, Loop, Make, World, config
 
@@ -32,7 +33,7 @@ def upstream(loop: Loop) -> Iterator[Upstream]:
 def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
     """Makes gateways in front of the one provider.
 
-    `make(*changes to the config, files=more files beside it, transports=..., **environment)`.
+    `make(*changes to the config, files=more files beside it, transports=..., guard=..., **environment)`.
     """
     worlds: list[World] = []
 
@@ -40,6 +41,7 @@ def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
         *changes: Change,
         files: Mapping[str, object] | None = None,
         transports: Transports | None = None,
+        guard: Guard = PUBLIC,
         **environ: str,
     ) -> World:
         value = config(upstream.url)
@@ -49,7 +51,7 @@ def make(loop: Loop, upstream: Upstream, tmp_path: Path) -> Iterator[Make]:
         for name, content in (files or {}).items():
             folder.mkdir(exist_ok=True)
             (folder / name).write_bytes(jsonio.dumps(content))
-        worlds.append(World(loop, folder, upstream, value, environ, transports))
+        worlds.append(World(loop, folder, upstream, value, environ, transports, guard))
         return worlds[-1]
 
     yield make

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
 from gateway.core import jsonio
-from gateway.core.entry import Entry, Intent
+from gateway.core.entry import Attempt, Entry, Intent
 from gateway.ledger import journal
 from tests.e2e.kill_load import Load
 from tests.e2e.kill_provider import Bill
@@ -20,87 +20,132 @@ RATES = {"input": Decimal(3), "cache_read": Decimal("0.3"), "output": Decimal(15
 
 @dataclass
 class Books:
-    """The journals of a data folder."""
+    """The journals of a data folder, by call."""
 
-    intents: dict[str, list[Intent]]
-    finals: dict[str, list[Entry]]
-    owners: dict[str, set[int]]
-    """By call, the processes that wrote its intents."""
+    intents: dict[str, list[Intent]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[str, list[Attempt]] = field(default_factory=lambda: defaultdict(list))
+    finals: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    owners: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    """The processes that wrote its intents."""
 
 
 def books(folder: Path) -> Books:
-    read = Books(defaultdict(list), defaultdict(list), defaultdict(set))
+    read = Books()
     for path in journal.segments(folder):
         for row, _ in journal.rows(path):
-            if isinstance(row, Intent):
-                read.intents[row.id].append(row)
-                read.owners[row.id].add(int(path.name.split("-")[1]))
-            elif row is not None:
-                read.finals[row.id].append(row)
+            match row:
+                case Intent():
+                    # A segment starts with the rows of open calls, which the one before has too.
+                    if row not in read.intents[row.id]:
+                        read.intents[row.id].append(row)
+                    read.owners[row.id].add(int(path.name.split("-")[1]))
+                case Attempt():
+                    if row not in read.failed[row.id]:
+                        read.failed[row.id].append(row)
+                case Entry():
+                    read.finals[row.id].append(row)
     return read
 
 
-def audit(billed: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> list[str]:
+def audit(asked: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> list[str]:
     """Every disagreement, one a line; none where the ledger is what the provider billed."""
     wrong = list(load.wrong)
     calls: dict[str, set[str]] = defaultdict(set)
     for id, tries in read.intents.items():
-        if len(tries) != 1:
-            wrong.append(f"{id}: {len(tries)} intents")
+        if [one.attempt for one in tries] != [*range(1, len(tries) + 1)]:
+            wrong.append(f"{id}: intents {[one.attempt for one in tries]}")
         if len(read.finals.get(id, ())) != 1:
             wrong.append(f"{id}: {len(read.finals.get(id, ()))} final rows")
         calls[tries[0].tags[0]].add(id)
     wrong += [
-        f"{id}: a final row without an intent" for id in read.finals.keys() - read.intents.keys()
+        f"{id}: a row without an intent"
+        for id in (read.finals.keys() | read.failed.keys()) - read.intents.keys()
     ]
-    charged: set[str] = set()
-    for bill in billed:
-        if bill.marker in charged:
-            wrong.append(f"{bill.marker}: billed twice")
-        charged.add(bill.marker)
-        if len(calls.get(bill.marker, ())) != 1:
-            wrong.append(
-                f"{bill.marker}: billed, and {len(calls.get(bill.marker, ()))} calls in the ledger"
-            )
-            continue
-        (id,) = calls[bill.marker]
+    wrong += [f"{marker}: {len(ids)} calls" for marker, ids in calls.items() if len(ids) > 1]
+    requests: dict[str, list[Bill]] = defaultdict(list)
+    for bill in asked:
+        requests[bill.marker].append(bill)
+    for marker in requests.keys() - calls.keys():
+        wrong.append(f"{marker}: asked of the provider, and not in the ledger")
+    for marker, (id, *_) in calls.items():
         for entry in read.finals.get(id, ())[:1]:
-            wrong += _agrees(bill, entry)
-    for id, finals in read.finals.items():
-        wrong += _closed(id, finals[0], load, charged, read.owners, killed)
+            ones = sorted(requests[marker], key=lambda bill: bill.number)
+            wrong += _agrees(ones, read.intents[id], read.failed.get(id, []), entry)
+            wrong += _closed(id, entry, load, read.owners, killed)
     return wrong
 
 
-def _agrees(bill: Bill, entry: Entry) -> list[str]:
-    if entry.state == "unknown_crash":
-        return [] if entry.cost is None else [f"{entry.id}: a cost that nobody knows"]
+def _agrees(
+    requests: list[Bill], intents: list[Intent], failed: list[Attempt], entry: Entry
+) -> list[str]:
+    """What is wrong with the rows of a call, by the provider's own account of its requests."""
+    wrong = []
+    # A request that was about to be sent when its process was killed may not have been.
+    sent, crashed = len(requests), entry.state == "unknown_crash"
+    if not (sent <= len(intents) <= sent + crashed and entry.attempts == len(intents)):
+        wrong.append(f"{sent} requests, {len(intents)} intents, {entry.attempts} attempts")
+    for row in failed:
+        wrong += _failed(requests[row.attempt - 1] if row.attempt <= sent else None, row)
+    wasted = (
+        None if any(row.cost is None for row in failed) else sum(row.cost or 0 for row in failed)
+    )
+    if entry.wasted != wasted:
+        wrong.append(f"{entry.wasted} wasted, by its attempts {wasted}")
+    if crashed:
+        wrong += [] if entry.cost is None else ["a cost that nobody knows"]
+    elif entry.state != "settled":
+        wrong.append(entry.state)
+    elif requests and requests[-1].kind == "answer":
+        wrong += _settled(requests[-1], failed, entry)
+    else:
+        wrong.append("settled, and not billed")
+    return [f"{entry.tags[0]} {entry.id}: {one}" for one in wrong]
+
+
+def _failed(bill: Bill | None, row: Attempt) -> list[str]:
+    """Nothing was billed for a refusal; for an answer that was cut, nobody knows how much."""
+    if bill is None or bill.kind == "answer":
+        return [f"attempt {row.attempt} failed, and by the provider it is {bill}"]
+    if bill.kind == "refused":
+        return [] if row.cost == 0 else [f"attempt {row.attempt} cost {row.cost}, not billed"]
+    if row.cost is None:
+        return [] if row.reserved else [f"attempt {row.attempt} has no bound"]
+    # As much as was told before the cut: the prompt, and a first token.
+    tokens = (bill.input, bill.cached, 1)
+    return [] if row.cost == _cost(tokens) else [f"attempt {row.attempt} cost {row.cost}"]
+
+
+def _settled(bill: Bill, failed: list[Attempt], entry: Entry) -> list[str]:
     tokens = (bill.input, bill.cached, bill.output)
+    cost = _cost(tokens) + sum(row.cost or 0 for row in failed)
+    told = (bill.id, tokens, cost, [*range(1, bill.number)])
+    found = (
+        entry.upstream_id,
+        (entry.input, entry.cache_read or 0, entry.output),
+        entry.cost,
+        [row.attempt for row in failed],
+    )
+    return [] if found == told else [f"billed {told}, on the ledger {found}"]
+
+
+def _cost(tokens: tuple[int, int, int]) -> Decimal:
     rates = (RATES["input"], RATES["cache_read"], RATES["output"])
-    cost = sum(count * rate for count, rate in zip(tokens, rates, strict=True)) / Decimal(1_000_000)
-    found = (entry.input, entry.cache_read or 0, entry.output)
-    if entry.state == "settled" and (found, entry.cost) == (tokens, cost):
-        return []
-    return [f"{bill.marker}: billed {tokens} and {cost}, {entry.state} {found} and {entry.cost}"]
+    return sum(
+        (count * rate for count, rate in zip(tokens, rates, strict=True)), Decimal(0)
+    ) / Decimal(1_000_000)
 
 
 def _closed(
-    id: str, entry: Entry, load: Load, charged: set[str],
-    owners: Mapping[str, set[int]], killed: set[int],
-) -> list[str]:  # fmt: skip
-    """What is wrong with how a call ended."""
-    marker = entry.tags[0]
+    id: str, entry: Entry, load: Load, owners: Mapping[str, set[int]], killed: set[int]
+) -> list[str]:
+    """What is wrong with a call that recovery has closed."""
+    marker, wrong = entry.tags[0], []
     if entry.state == "unknown_crash":
-        wrong = []
         if marker not in load.broken:
             wrong.append(f"{marker}: closed as crashed, and its client has the answer")
         if not owners[id] <= killed:
             wrong.append(f"{marker}: closed as crashed in {owners[id]}, which was not killed")
-        return wrong
-    if entry.state != "settled":
-        return [f"{marker}: {entry.state}"]
-    if marker not in charged:
-        return [f"{marker}: settled, and not billed"]
-    return []
+    return wrong
 
 
 def store(read: Books, command: list[str], environ: Mapping[str, str]) -> list[str]:
@@ -115,7 +160,7 @@ def store(read: Books, command: list[str], environ: Mapping[str, str]) -> list[s
     told = {
         "calls": len(rows),
         "failed": states["unknown_crash"],
-        "unknown": states["unknown_crash"],
+        "unknown": sum(row.cost is None or row.wasted is None for row in rows),
         "input": sum(row.input or 0 for row in rows),
         "cache_read": sum(row.cache_read or 0 for row in rows),
         "output": sum(row.output or 0 for row in rows),

@@ -2,16 +2,18 @@
 
 Run as `python -m tests.e2e.kill_provider BILL SEED`; it says its address. It speaks both dialects,
 takes its time, and has a line in the file BILL before the first byte of each answer: from then on
-the call costs, whether or not anybody is left to hear it.
+the call costs, whether or not anybody is left to hear it. Some requests it refuses, which costs
+nothing, and some answers it breaks off before their first content, which cost what whole ones do.
 """
 
 import asyncio
 import os
 import random
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,10 +21,15 @@ from gateway.core import jsonio
 
 
 class Bill(msgspec.Struct, frozen=True):
-    """What one answer cost, in tokens."""
+    """What one request cost, in tokens."""
 
     marker: str
     """What the client wrote into its prompt."""
+    number: int
+    """Which request for this prompt it was, from 1."""
+    id: str
+    """The provider's own, as its answer has it."""
+    kind: Literal["answer", "refused", "cut"]
     input: int
     """Fresh ones."""
     cached: int
@@ -30,15 +37,22 @@ class Bill(msgspec.Struct, frozen=True):
 
 
 def bills(file: Path) -> list[Bill]:
-    """All that was billed."""
+    """Every request that came, in order, and what was billed for it."""
     return [msgspec.convert(jsonio.loads(line), Bill) for line in file.read_bytes().splitlines()]
 
 
-def drawn(marker: str, seed: str) -> tuple[Bill, random.Random]:
-    """The bill of a call, the same for the same seed, and what its pace is drawn from."""
-    chance = random.Random(f"{seed} {marker}")
+def drawn(marker: str, number: int, seed: str) -> tuple[Bill, random.Random]:
+    """The bill of a request, the same for the same seed, and what its pace is drawn from."""
+    chance = random.Random(f"{seed} {marker} {number}")
     draw = chance.randrange
-    return Bill(marker, draw(1, 500), draw(0, 300), draw(1, 200)), chance
+    tokens = draw(1, 500), draw(0, 300), draw(1, 200)
+    id = f"up-{marker}-{number}"
+    fate = chance.random()
+    if number > 2 or fate > 0.25:  # after two failures it gets what it wants
+        return Bill(marker, number, id, "answer", *tokens), chance
+    if number > 1 or fate > 0.1:  # after a cut answer nobody asks the same host again
+        return Bill(marker, number, id, "refused", 0, 0, 0), chance
+    return Bill(marker, number, id, "cut", *tokens), chance
 
 
 def chat(bill: Bill) -> dict[str, Any]:
@@ -60,7 +74,7 @@ def messages(bill: Bill, output: int | None = None) -> dict[str, Any]:
 
 
 def whole(path: str, bill: Bill) -> bytes:
-    if path.startswith("/chat"):
+    if path.endswith("/chat/completions"):
         said = {
             "index": 0,
             "finish_reason": "stop",
@@ -90,7 +104,7 @@ def whole(path: str, bill: Bill) -> bytes:
 
 
 def frames(path: str, bill: Bill) -> list[bytes]:
-    if path.startswith("/chat"):
+    if path.endswith("/chat/completions"):
         head = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
         def data(choices: list[dict[str, Any]], **more: Any) -> bytes:
@@ -129,41 +143,66 @@ def frames(path: str, bill: Bill) -> list[bytes]:
     ]  # fmt: skip
 
 
-async def answer(path: str, body: bytes, book: int, seed: str) -> AsyncIterator[bytes]:
-    """The bytes of one answer, in their time; billed before the first."""
+class Cut(Exception):
+    """The answer breaks off here."""
+
+
+async def answer(path: str, body: bytes, number: int, book: int, seed: str) -> AsyncIterator[bytes]:
+    """The bytes of one answer, in their time; billed before the first. Raises Cut."""
     asked = jsonio.loads(body)
-    bill, chance = drawn(asked["messages"][0]["content"], seed)
+    bill, chance = drawn(asked["messages"][0]["content"], number, seed)
     await asyncio.sleep(chance.uniform(0, 0.05))
     os.write(book, jsonio.dumps(bill) + b"\n")
+    if bill.kind == "refused":
+        yield _head(500, bill, REFUSED)
+        yield REFUSED
+        return
     if not asked.get("stream"):
         data = whole(path, bill)
-        yield (
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-            % len(data)
-        )
+        yield _head(200, bill, data)
         await asyncio.sleep(chance.uniform(0, 0.05))
+        if bill.kind == "cut":
+            yield data[: len(data) // 2]
+            raise Cut
         yield data
         return
-    yield b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    for data in frames(path, bill):
+    yield _head(200, bill, None)
+    for at, data in enumerate(frames(path, bill)):
+        if bill.kind == "cut" and at == (0 if "chat" in path else 1):
+            raise Cut
         yield b"%x\r\n%b\r\n" % (len(data), data)
         await asyncio.sleep(chance.uniform(0, 0.03))
     yield b"0\r\n\r\n"
 
 
+REFUSED = b'{"error":{"message":"No.","type":"server_error"}}'
+
+
+def _head(status: int, bill: Bill, data: bytes | None) -> bytes:
+    """The head of an answer of one piece, or of a stream."""
+    if data is None:
+        form = "content-type: text/event-stream\r\ntransfer-encoding: chunked"
+    else:
+        form = f"content-type: application/json\r\ncontent-length: {len(data)}"
+    return f"HTTP/1.1 {status} Said\r\nx-request-id: {bill.id}\r\n{form}\r\n\r\n".encode()
+
+
 async def serve(book: int, seed: str) -> None:
+    numbers: Counter[str] = Counter()
+
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 line, *lines = head.decode("latin-1").split("\r\n")
                 length = next(int(one[15:]) for one in lines if one.startswith("content-length:"))
-                async for data in answer(
-                    line.split()[1], await reader.readexactly(length), book, seed
-                ):
+                body = await reader.readexactly(length)
+                marker = jsonio.loads(body)["messages"][0]["content"]
+                numbers[marker] += 1
+                async for data in answer(line.split()[1], body, numbers[marker], book, seed):
                     writer.write(data)
                     await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, Cut):
             pass  # the gateway was killed, or has closed what it did not need
         finally:
             writer.close()

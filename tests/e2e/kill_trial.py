@@ -36,7 +36,8 @@ class Found:
     """What a trial found."""
 
     load: Load
-    billed: list[Bill]
+    asked: list[Bill]
+    """Every request that came to the provider."""
     books: Books
     kills: Counter[str]
     wrong: list[str]
@@ -165,13 +166,13 @@ def trial(folder: Path, kinds: list[str], seed: str, clients: int = 16) -> Found
             kills = asyncio.run(_kills(gateway, load, kinds, random.Random(seed), clients))
             wrong = _last(gateway)
             read = books(gateway.ledger)
-            billed = bills(book)
-            wrong += audit(billed, load, read, gateway.killed)
+            asked = bills(book)
+            wrong += audit(asked, load, read, gateway.killed)
             wrong += store(read, gateway.command, gateway.environ)
         finally:
             gateway.close()
             provider.kill()
-    return Found(load, billed, read, kills, wrong)
+    return Found(load, asked, read, kills, wrong)
 
 
 async def _kills(
@@ -236,20 +237,51 @@ async def _until(true: Callable[[], bool], what: str) -> None:
 
 
 def _config(provider: str) -> dict[str, Any]:
-    def at(door: dict[str, str]) -> dict[str, Any]:
-        return {"base_url": provider, "dialects": door, "auth": "none"}
+    def at(door: dict[str, str], path: str = "") -> dict[str, Any]:
+        return {"base_url": f"{provider}{path}", "dialects": door, "auth": "none"}
 
-    lab = {tier: [{"model": "m"}] for tier in ("fast", "smart", "reasoning")}
+    def lab(name: str) -> dict[str, Any]:
+        targets = [{"model": "m"}, {"model": "m", "provider": f"{name}-spare"}]
+        return dict.fromkeys(("fast", "smart", "reasoning"), targets)
+
+    chat, messages = {"openai-chat": "/chat/completions"}, {"anthropic-messages": "/messages"}
     return {
         "version": 1,
         "default": {"lab": "acme"},
         "providers": {
-            "acme": at({"openai-chat": "/chat/completions"}),
-            "claude": at({"anthropic-messages": "/messages"}),
+            "acme": at(chat),
+            "acme-spare": at(chat, "/spare"),
+            "claude": at(messages),
+            "claude-spare": at(messages, "/spare"),
         },
-        "labs": {"acme": lab, "claude": lab},
+        "labs": {"acme": lab("acme"), "claude": lab("claude")},
         "models": {"m": {"price": {name: str(rate) for name, rate in RATES.items()}}},
     }
+
+
+def table(found: Found) -> list[tuple[str, int]]:
+    """What was counted on each side."""
+    kinds = Counter(one.kind for one in found.asked)
+    intents = sum(map(len, found.books.intents.values()))
+    failed = [row for rows in found.books.failed.values() for row in rows]
+    finals = [row for rows in found.books.finals.values() for row in rows]
+    return [
+        *((f"killed: {kind}", count) for kind, count in sorted(found.kills.items())),
+        ("clients: answers that came whole", len(found.load.whole)),
+        ("clients: calls that were cut, or found nobody", len(found.load.broken)),
+        ("provider: answers billed", kinds["answer"]),
+        ("provider: answers cut and billed", kinds["cut"]),
+        ("provider: requests refused, not billed", kinds["refused"]),
+        ("ledger: intents", intents),
+        ("ledger: attempts that failed", len(failed)),
+        ("ledger: final rows", len(finals)),
+        *((f"ledger: final rows, {state}", count) for state, count in sorted(found.states.items())),
+        (
+            "ledger: final rows of unknown cost",
+            sum(row.cost is None or row.wasted is None for row in finals),
+        ),
+        ("ledger: calls with more than one final row", len(finals) - len(found.books.finals)),
+    ]
 
 
 def main(kills: int, seed: str) -> int:
@@ -258,10 +290,8 @@ def main(kills: int, seed: str) -> int:
     with tempfile.TemporaryDirectory(prefix="tiergate-kill-") as folder:
         began = time.monotonic()
         found = trial(Path(folder), kinds, seed)
-    whole, broken = len(found.load.whole), len(found.load.broken)
-    print(f"seed {seed}: {kills} kills in {time.monotonic() - began:.0f} s: {dict(found.kills)}")
-    print(f"clients: {whole} answers came whole, {broken} calls were cut")
-    print(f"provider: {len(found.billed)} answers billed; ledger: {dict(found.states)}")
+    print(f"seed {seed}: {kills} kills in {time.monotonic() - began:.0f} s")
+    print("\n".join(f"{what:<44}{count:>8,}" for what, count in table(found)))
     print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong]))
     return 1 if found.wrong else 0
 

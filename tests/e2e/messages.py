@@ -15,7 +15,7 @@ USAGE = {
     "cache_read_input_tokens": 40_000,
     "cache_creation": {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 200},
     "service_tier": "standard",
-    "inference_geo": "us",
+    "inference_geo": "global",
 }
 OUTPUT = {"output_tokens": 90, "output_tokens_details": {"thinking_tokens": 20}}
 _PIECE = 7

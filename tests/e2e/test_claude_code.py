@@ -427,7 +427,10 @@ def test_a_stream_that_breaks_is_asked_for_again(
     assert b"message_stop" not in first.body
     assert b"event: error\n" not in second.body
     broken, whole = world.entries()
-    assert (broken.state, broken.problem, broken.cost) == ("aborted", problem, None)
+    assert (broken.state, broken.problem, broken.usage) == ("aborted", problem, "partial")
+    assert broken.cost is not None
+    assert broken.estimate is not None
+    assert 0 <= broken.estimate < broken.cost  # its input was told as it began
     assert (whole.state, whole.cost) == ("settled", COST)
 
 

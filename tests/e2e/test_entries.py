@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.core.entry import State
+from gateway.core.entry import Attempt, Entry, Source, State
 from tests.e2e.upstream import (
     DONE,
     DROPPED,
@@ -47,7 +47,9 @@ class Case:
     by: str | None = None
     attempts: int = 1
     cost: Decimal | None = None
-    """None is unknown: the provider may bill what it did not finish."""
+    """None is unknown: the provider may bill what gave no answer."""
+    usage: Source | None = None
+    """Who counted the tokens of the answer; None where there is none."""
     timer: str | None = None
     """The timer that must strike."""
     streamed: bool = False
@@ -59,10 +61,15 @@ class Case:
 
 FREE = Decimal(0)
 PAID = Decimal("0.000019")  # 7 tokens at 1, 3 at 4 USD a million
+GUESSED = Decimal("0.000018")  # 6 and 3, by the length of the prompt and of "Hello you."
+PARTLY = Decimal("0.00001")  # 6 and 1, of "Hel"
+MOST = Decimal("0.000406")  # 6, and the 100 that the client allows
 
 WHOLE = [
-    Case("ok", whole(), 200, "settled", cost=PAID),
-    Case("ok, usage not told", whole(counts=None), 200, "estimated"),
+    Case("ok", whole(), 200, "settled", cost=PAID, usage="provider"),
+    Case(
+        "ok, usage not told", whole(counts=None), 200, "estimated", cost=GUESSED, usage="estimate"
+    ),
     Case("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
     Case("5xx", failing(500), 502, "failed", "upstream_error", attempts=4, cost=FREE),
     Case("401", failing(401), 502, "failed", "upstream_auth", cost=FREE),
@@ -78,9 +85,9 @@ WHOLE = [
     Case("stalled in its body", HALF_STALLED, 504, "failed", "upstream_timeout", timer="idle"),
 ]
 STREAMED = [
-    Case("ok", stream(), 200, "settled", cost=PAID),
-    Case("ok, usage not told", stream(*frames(counts=None)), 200, "estimated"),
-    Case("ok, no marker", stream(*frames(done=False)), 200, "settled", cost=PAID),
+    Case("ok", stream(), 200, "settled", cost=PAID, usage="provider"),
+    Case("ok, usage not told", stream(*frames(counts=None)), 200, "estimated", cost=GUESSED, usage="estimate"),
+    Case("ok, no marker", stream(*frames(done=False)), 200, "settled", cost=PAID, usage="provider"),
     Case("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
     Case("5xx", failing(503), 503, "failed", "upstream_overloaded", attempts=4, cost=FREE),
     Case("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable"),
@@ -88,16 +95,16 @@ STREAMED = [
     Case("ended before content", stream(ROLE), 502, "failed", "upstream_truncated"),
     Case("error before content", stream(ROLE, b'data: {"error":{"message":"no"}}\n\n'), 502, "failed", "upstream_error"),
     Case("200 with HTML", HTML, 502, "failed", "upstream_truncated"),
-    Case("cut after content", stream(ROLE, HEL, end="cut"), 200, "aborted", "upstream_truncated", "upstream"),
-    Case("ended after content", stream(ROLE, HEL), 200, "aborted", "upstream_truncated", "upstream"),
-    Case("cut inside a frame", stream(ROLE, HEL, LO[:30], end="cut"), 200, "aborted", "upstream_truncated", "upstream"),
-    Case("ended inside a frame", stream(ROLE, HEL, LO[:30]), 200, "aborted", "upstream_truncated", "upstream"),
-    Case("broken frame", stream(HEL, b'data: {"finish_reason":"stop\n\n', DONE), 200, "aborted", "upstream_error", "upstream"),
-    Case("error after content", stream(HEL, b'data: {"error":{"message":"no"}}\n\n'), 200, "aborted", "upstream_error", "upstream"),
+    Case("cut after content", stream(ROLE, HEL, end="cut"), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
+    Case("ended after content", stream(ROLE, HEL), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
+    Case("cut inside a frame", stream(ROLE, HEL, LO[:30], end="cut"), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
+    Case("ended inside a frame", stream(ROLE, HEL, LO[:30]), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
+    Case("broken frame", stream(HEL, b'data: {"finish_reason":"stop\n\n', DONE), 200, "aborted", "upstream_error", "upstream", cost=PARTLY, usage="estimate"),
+    Case("error after content", stream(HEL, b'data: {"error":{"message":"no"}}\n\n'), 200, "aborted", "upstream_error", "upstream", cost=PARTLY, usage="estimate"),
     Case("no head in time", SILENT, 504, "failed", "upstream_timeout", timer="headers"),
     Case("no content in time", stream(ROLE, end="stall"), 504, "failed", "upstream_timeout", timer="first_content"),
-    Case("the whole time is up", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="total"),
-    Case("nothing more in time", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="idle"),
+    Case("the whole time is up", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="total", cost=PARTLY, usage="estimate"),
+    Case("nothing more in time", stream(HEL, end="stall"), 200, "aborted", "upstream_timeout", "timeout", timer="idle", cost=PARTLY, usage="estimate"),
 ]  # fmt: skip
 CASES = [
     *(Case(**{**vars(case), "streamed": streamed}) for cases, streamed in ((WHOLE, False), (STREAMED, True)) for case in cases)
@@ -116,13 +123,14 @@ def timed(timer: str | None) -> Change:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_answered_or_failed(make: Make, upstream: Upstream, case: Case) -> None:
+    """The final row, the rows of attempts that failed, and the money in both."""
     world = make(timed(case.timer))
     upstream.on("/acme", case.script)
-    reply = world.ask(chat(stream=case.streamed), x_tiergate_tags="a, b")
+    reply = world.ask(chat(stream=case.streamed, max_tokens=100), x_tiergate_tags="a, b")
     entry = world.entry()
     assert (reply.status_code, entry.status) == (case.status, case.status)
     assert (entry.state, entry.problem, entry.aborted_by) == (case.state, case.problem, case.by)
-    assert (entry.attempts, entry.cost) == (case.attempts, case.cost)
+    assert (entry.attempts, entry.cost, entry.usage) == (case.attempts, case.cost, case.usage)
     assert len(upstream.requests) == case.attempts
     assert entry.id == reply.headers["x-request-id"]
     assert (entry.asked, entry.stream, entry.tags) == ("smart", case.streamed, ("a", "b"))
@@ -132,7 +140,24 @@ def test_answered_or_failed(make: Make, upstream: Upstream, case: Case) -> None:
         "acme",
         "able-1",
     )
+    paid(entry, [row for row in world.rows() if isinstance(row, Attempt)], case)
     assert not [row for row in world.log if row["event"] == "bug"]
+
+
+def paid(entry: Entry, failed: list[Attempt], case: Case) -> None:
+    """What was wasted, estimated and left unknown; the sum of a call's rows is its final one."""
+    answered = entry.state != "failed"
+    assert [row.attempt for row in failed] == [*range(1, case.attempts + (not answered))]
+    assert {(row.id, row.provider, row.model) for row in failed} <= {(entry.id, "acme", "able-1")}
+    if not answered:
+        assert {row.problem for row in failed} == {case.problem}
+        assert entry.cost == (None if None in {row.cost for row in failed} else FREE)
+    unknown = case.cost is None
+    assert entry.wasted == (None if unknown else FREE)
+    assert entry.reserved == (MOST if unknown else None)
+    assert {row.reserved for row in failed} <= {MOST if unknown else None}
+    guessed = {"provider": FREE, "estimate": entry.cost}
+    assert entry.estimate == guessed.get(entry.usage or "", None if unknown else FREE)
 
 
 REFUSED: list[tuple[str, Body | bytes, int, str]] = [
@@ -189,14 +214,18 @@ def test_client_leaves(
     took = []
     for _ in range(3):
         world = make()
-        with world.leaving(chat(stream=streamed)) as connection:
+        with world.leaving(chat(stream=streamed, max_tokens=100)) as connection:
             request = upstream.arrived()
             for _ in range(reads):
                 assert connection.recv(65536).startswith(b"HTTP/1.1 200")
             took.append(left_after(request, abort(connection)))
         entry = world.entry()
         assert (entry.state, entry.status, entry.aborted_by) == ("aborted", 499, "client")
-        assert (entry.attempts, entry.cost, entry.output) == (1, None, None)
+        assert (entry.attempts, entry.wasted) == (1, FREE)
+        if reads:  # what was heard by then
+            assert (entry.cost, entry.output, entry.reserved) == (PARTLY, 1, None)
+        else:
+            assert (entry.cost, entry.output, entry.reserved) == (None, None, MOST)
         assert not [row for row in world.log if row["event"] == "bug"]
         if took[-1] < 0.25:
             break

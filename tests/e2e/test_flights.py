@@ -201,7 +201,8 @@ def test_the_last_that_leaves_ends_it(
     paying, (hit,) = by_cache(cached.entries())
     for entry in (paying, hit):
         assert (entry.state, entry.status, entry.aborted_by) == ("aborted", 499, "client")
-    assert (paying.cost, hit.cost) == (None, Decimal(0))
+    heard = Decimal("0.00001") if begun and streamed else None  # "Hel", and the prompt
+    assert (paying.cost, hit.cost) == (heard, Decimal(0))
 
 
 def one_left(world: World) -> bool:

@@ -8,8 +8,10 @@ from tests.e2e.kill_trial import trial
 def test_what_a_provider_bills_is_on_the_ledger_after_kill_9(tmp_path: Path) -> None:
     """A worker, the supervisor, then all are killed; `make kill` is the long form.
 
-    Every billed call has one final row; what is settled agrees with the bill to the token; what is
-    not was cut by a kill; nothing that lives is closed; `tiergate costs` agrees with the journals.
+    Every request that the provider has seen has its intent, every failed one its row, every call
+    one final row; what is settled agrees with the bill, by the provider's own id and to the token;
+    what is not was cut by a kill; nothing that lives is closed; `tiergate costs` agrees with the
+    journals.
     """
     found = trial(tmp_path, ["one", "supervisor", "all"], seed="1")
     assert found.wrong == []
@@ -17,3 +19,8 @@ def test_what_a_provider_bills_is_on_the_ledger_after_kill_9(tmp_path: Path) -> 
     assert found.states.keys() == {"settled", "unknown_crash"}
     assert found.states["settled"] >= len(found.load.whole) > 100
     assert found.states["unknown_crash"] <= len(found.load.broken)
+    assert {bill.kind for bill in found.asked} == {"answer", "refused", "cut"}
+    assert {row.cost is None for rows in found.books.failed.values() for row in rows} == {
+        True,
+        False,
+    }

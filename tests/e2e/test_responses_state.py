@@ -333,3 +333,66 @@ def test_the_route_endpoint_decides_on_the_whole_conversation(
     reply = world.client.post("/v1/route", json=body, params={"dialect": RESPONSES})
     assert reply.status_code == 200, reply.text
     assert jsonio.loads(reply.content)["plan"][0]["dialect"] == CHAT
+
+
+def named(id: str) -> list[dict[str, str]]:
+    """A second turn that only names the item of the first."""
+    return [{"role": "user", "content": FIRST}, {"type": "item_reference", "id": id}, {"role": "user", "content": SECOND}]  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("lab", DIALECTS)
+def test_a_second_turn_may_name_items_of_the_first(
+    world: World, upstream: Upstream, lab: str, stream: bool
+) -> None:
+    """A lab that keeps nothing is told the items; so is another lab than the one that wrote them."""
+    for each in (lab, CHAT):
+        upstream.on(DOORS[each], answer(each, stream=stream))
+    first = ask(world, lab, FIRST, stream=stream)
+    for each in (lab, CHAT):
+        ask(world, each, named(first.output[-1].id), stream=stream)
+        assert said(upstream.requests[-1], each) == WHOLE
+        assert "item_reference" not in upstream.requests[-1].body.decode()
+
+
+def test_who_keeps_items_is_told_their_ids(make: Make, upstream: Upstream) -> None:
+    """As the client wrote them, on the account that has them; who has them no more is told all."""
+    world = make(stored)
+    error = {"message": "Item with id 'msg_1' not found.", "type": "invalid_request_error", "param": "input", "code": None}  # fmt: skip
+    gone = failing(404, jsonio.dumps({"error": error}))
+    upstream.on(DOORS[RESPONSES], failing(429), answer(RESPONSES), gone, renamed("resp_2"))
+    first = ask(world, RESPONSES, FIRST)
+    assert ask(world, RESPONSES, named(first.output[-1].id)).id == "resp_2"
+    asked, last = upstream.requests[2:]
+    assert asked.json["input"] == named("msg_1")
+    assert said(last, RESPONSES) == WHOLE
+    assert {it.header("authorization") for it in (asked, last)} == {"Bearer key-2"}
+
+
+@pytest.mark.parametrize("lab", [CHAT, RESPONSES])
+def test_no_key_names_an_item_of_another(make: Make, upstream: Upstream, lab: str) -> None:
+    """Nor is its id sent to the provider that keeps the item, which knows one client alone."""
+    keys = ",".join(f"{name}={sha256(name.encode()).hexdigest()}" for name in ("one", "two"))
+    world = make(stored, TIERGATE_KEYS=keys)
+    upstream.on(DOORS[lab], answer(lab))
+    id = ask(world, lab, FIRST, key="one").output[-1].id
+    with pytest.raises(openai.BadRequestError, match=f"Item with id '{id}' not found"):
+        ask(world, lab, named(id), key="two")
+    assert len(upstream.requests) == 1
+    ask(world, lab, named(id), key="one")
+
+
+def test_without_a_store_items_that_are_named_go_to_who_keeps_them(
+    make: Make, upstream: Upstream
+) -> None:
+    def off(value: Config) -> None:
+        stored(value)
+        value["responses"] = {"ttl": "0s"}
+
+    world = make(off)
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    ask(world, RESPONSES, named("msg_theirs"))
+    assert upstream.requests[0].json["input"] == named("msg_theirs")
+    for given in (named("msg_theirs"), [{"id": "msg_theirs"}]):
+        with pytest.raises(openai.BadRequestError, match=r"input\.item_reference"):
+            ask(world, CHAT, given)

@@ -16,18 +16,23 @@ import uvloop
 
 from gateway.compose import Gateway, site
 from gateway.core import jsonio
-from gateway.core.entry import Entry, Intent
+from gateway.core.entry import Entry, Intent, Row
 from gateway.http.app import App
 from gateway.http.wire import Wire
 from gateway.ledger import journal
 from gateway.settings.load import load
 from gateway.upstream.client import Transports
+from gateway.upstream.media import PUBLIC, Guard
 from tests.e2e.upstream import PATIENCE, Request, Upstream
 
 type Config = dict[str, Any]
 type Body = dict[str, Any]
 
 SECRET = "sk-acme-0123456789-never-shown"
+PROMPT = "Say hello to me please."
+"""What `chat` asks: a canary, as SECRET is one."""
+_KEPT = frozenset({"content"})
+"""What of a data folder holds what was said."""
 
 
 class Loop:
@@ -108,6 +113,7 @@ class World:
         value: Config,
         environ: Mapping[str, str],
         transports: Transports | None = None,
+        guard: Guard = PUBLIC,
     ) -> None:
         self.loop = loop
         self.upstream = upstream
@@ -121,13 +127,13 @@ class World:
         environ = {"TIERGATE_DATA": str(folder / "data"), **environ}
         built = site(load(file, environ), datetime.now(UTC))
         self._tasks: set[asyncio.Task[Any]] = set()
-        loop.run(self._start(built, environ, transports))
+        loop.run(self._start(built, environ, transports, guard))
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
 
     async def _start(
-        self, built: Any, environ: Mapping[str, str], transports: Transports | None
+        self, built: Any, environ: Mapping[str, str], transports: Transports | None, guard: Guard
     ) -> None:
-        self.gateway = Gateway(built, environ, self._note, transports=transports)
+        self.gateway = Gateway(built, environ, self._note, transports=transports, guard=guard)
         upstream = self.gateway.engine._upstream
         upstream._sleep, upstream._jitter = self._wait, lambda: 1.0
         settings = uvicorn.Config(
@@ -178,8 +184,20 @@ class World:
         """Stop, as after SIGTERM: what was begun is finished first."""
         if self._server.started:
             self.client.close()
+            figures, _ = self.gateway.archive.metrics.render()
             self.loop.run(self._stop())
             self._server.started = False
+            self._silent(figures)
+
+    def _silent(self, figures: bytes) -> None:
+        """No key and no prompt is in what a gateway leaves behind: files, log and metrics."""
+        told = {"log": repr(self.log).encode(), "metrics": figures}
+        for path in sorted((self.folder / "data").rglob("*")):
+            if path.is_file() and not set(path.relative_to(self.folder / "data").parts) & _KEPT:
+                told[path.name] = path.read_bytes()
+        for name, data in told.items():
+            for canary in (SECRET, PROMPT):
+                assert canary.encode() not in data, (name, canary)
 
     async def _stop(self) -> None:
         for listening in self._server.servers:
@@ -190,7 +208,7 @@ class World:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.lifespan.shutdown()
 
-    def rows(self) -> list[Entry | Intent]:
+    def rows(self) -> list[Row]:
         """The journal, read from disk; the gateway is stopped first, so that nothing is to come."""
         self.close()
         folder = self.folder / "data" / "ledger"
@@ -215,7 +233,7 @@ type Change = Callable[[Config], None]
 type Make = Callable[..., World]
 
 
-def chat(text: str = "Say hello to me please.", **more: Any) -> Body:
+def chat(text: str = PROMPT, **more: Any) -> Body:
     """A request for the smart tier that is not streamed, unless told otherwise."""
     return {"model": "smart", "messages": [{"role": "user", "content": text}], **more}
 

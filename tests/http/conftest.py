@@ -80,9 +80,9 @@ def _gate(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def locked(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    """A gateway that asks for keys."""
+    """A gateway that asks for keys, for an admin's too."""
     folder = tmp_path_factory.mktemp("locked") / "gateway"
-    made = Gate(folder, _provider.url, TIERGATE_KEYS=KEYS)
+    made = Gate(folder, _provider.url, TIERGATE_KEYS=KEYS, TIERGATE_ADMIN_KEY="of-an-admin")
     yield made
     made.stop()
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from gateway.compose import VERSION
 from gateway.core import jsonio
-from gateway.http.app import VERSION
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import World, chat
 

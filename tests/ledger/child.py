@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from gateway.ledger.journal import Journal, JournalError
-from gateway.ledger.store import Store
+from gateway.ledger.record import Record
+from gateway.ledger.store import open_store
 from tests.ledger.rows import entry, intent
 
 
@@ -52,9 +53,25 @@ def full(journal: Journal) -> None:
     say("after")
 
 
+def serving(journal: Journal) -> None:
+    """Calls under `serve` on a disk that takes 2,000 bytes, then more."""
+    record = Record(journal, "serve", [], lambda event, **fields: say(f"log {event}"))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    for number in range(20):
+        record(intent(f"{number}"))
+        record(entry(f"{number}"))
+    say(f"late {record.late}")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    record(intent("after"))
+    record(entry("after"))
+    say(f"late {record.late}")
+    journal.close()
+
+
 def feed(folder: Path) -> None:
     """Feed the store beside the folder until a line comes in, then once more."""
-    store = Store(f"sqlite:///{folder.parent / 'ledger.db'}")
+    store = open_store(f"sqlite:///{folder.parent / 'ledger.db'}")
     say("ready")
     os.set_blocking(0, False)
     fed = 0
@@ -75,4 +92,5 @@ if __name__ == "__main__":
     if mode == "feed":
         feed(folder)
     else:
-        {"endless": endless, "open": open_call, "full": full}[mode](Journal(folder, limit=20_000))
+        modes = {"endless": endless, "open": open_call, "full": full, "serving": serving}
+        modes[mode](Journal(folder, limit=20_000))

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from gateway.core.entry import Entry, Intent
+from gateway.core.entry import Attempt, Entry, Intent, Reprice
 
 
 def intent(id: str = "call-1", **changes: Any) -> Intent:
@@ -39,3 +39,22 @@ def entry(id: str = "call-1", **changes: Any) -> Entry:
         "config": "c0ffee",
     }
     return Entry(id=id, **{**plain, **changes})
+
+
+def attempt(id: str = "call-1", **changes: Any) -> Attempt:
+    plain: dict[str, Any] = {
+        "attempt": 1,
+        "at": 1_793_000_000.5,
+        "provider": "openai",
+        "model": "gpt-5-nano",
+        "status": 500,
+        "problem": "upstream_error",
+        "cost": Decimal(0),
+        "estimate": Decimal(0),
+    }
+    return Attempt(id=id, **{**plain, **changes})
+
+
+def reprice(id: str = "call-1", **changes: Any) -> Reprice:
+    plain: dict[str, Any] = {"at": 1_793_000_900.0, "cost": Decimal("0.02"), "price": "p2"}
+    return Reprice(id=id, **{**plain, **changes})

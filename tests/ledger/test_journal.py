@@ -1,18 +1,28 @@
 """The journal: rows go in whole, stay in, and nothing that fails spoils the next one."""
 
-import asyncio
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from gateway.core.entry import Entry
-from gateway.ledger.journal import CLOSED, Journal, JournalError, read, rows, segments, write
+from gateway.core.entry import Entry, Intent
+from gateway.ledger.journal import (
+    CLOSED,
+    Journal,
+    JournalError,
+    Segment,
+    finish,
+    read,
+    rows,
+    segments,
+    write,
+)
 from tests.ledger.conftest import Start
-from tests.ledger.rows import entry, intent
+from tests.ledger.rows import attempt, entry, intent, reprice
 
 
 def ids(folder: Path) -> list[str]:
@@ -45,12 +55,25 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 def test_a_row_is_one_line_of_json_and_reads_back_whole() -> None:
     row = entry(cost=Decimal("0.000000000001"), tags=("support",), dropped=("top_k",))
     line = write(row)
-    assert line.startswith(b'{"kind":"final","v":1,"id":"call-1",')
+    assert line.startswith(b'{"kind":"final","v":2,"id":"call-1",')
     assert b'"cost":"1E-12"' in line
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     assert read(line) == row
-    assert read(write(intent())) == intent()
+    for row_ in (intent(reserved=Decimal("0.5")), attempt(cost=None), reprice(cost=None)):
+        assert read(write(row_)) == row_
+    tools = entry(tools={"web_search": 2}, cache_write_by={"5m": 7, "1h": 1})
+    assert read(write(tools)) == tools
+
+
+def test_a_row_of_version_1_is_read() -> None:
+    line = (
+        b'{"kind":"intent","v":1,"id":"a","at":1.5,"key":"k","tenant":"default","tags":[],"dialect":'
+        b'"openai-chat","lab":"l","tier":"fast","provider":"p","model":"m","config":"c"}\n'
+    )
+    row = read(line)
+    assert isinstance(row, Intent)
+    assert (row.v, row.attempt, row.account, row.reserved) == (1, 1, None, None)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +139,15 @@ def test_what_json_cannot_say_costs_no_row() -> None:
     assert (cut.asked, cut.output, cut.input) == ("a?b", None, 5)
 
 
+def test_maps_of_a_row_that_is_too_long_are_cut_and_stay_maps() -> None:
+    tools = {"\x01" * 900: 1, "beyond": 2**70, **{f"tool-{at}": at for at in range(900)}}
+    cut = read(write(entry(tools=tools)))
+    assert isinstance(cut, Entry)
+    assert list(cut.tools.items())[:2] == [("\x01" * 127 + "…", 1), ("tool-0", 0)]
+    assert len(cut.tools) == 16
+    assert cut.cost == entry().cost
+
+
 def test_segments_are_named_by_time_and_process_and_belong_to_the_user(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "deep/er", clock=lambda: 1_793_000_000.0, token=lambda: "abcd")
     (path,) = segments(journal.folder)
@@ -161,6 +193,26 @@ def test_a_segment_that_is_large_enough_is_followed_by_one_that_starts_with_open
     assert [row and row.id for row, _ in rows(first)] == ["a", "b", "c", None]
     assert first.read_bytes().endswith(CLOSED)
     assert [row and row.id for row, _ in rows(second)] == ["a", "d"]
+    journal.write(entry("a"))
+    journal.close()
+    assert second.read_bytes().endswith(CLOSED)
+
+
+def test_failed_attempts_of_open_calls_go_on_too_and_end_nothing(tmp_path: Path) -> None:
+    """A later price, and attempts of calls that are not open, are left where they are."""
+    journal = Journal(tmp_path, limit=1_500)
+    journal.write(reprice("x"))
+    journal.write(attempt("x"))
+    journal.write(intent("a"))
+    journal.write(attempt("a"))
+    journal.write(reprice("a"))
+    journal.write(intent("a", attempt=2))
+    first, *_ = segments(tmp_path)
+    while len(segments(tmp_path)) == 1:
+        journal.write(reprice("b"))
+    (second,) = set(segments(tmp_path)) - {first}
+    carried = [intent("a"), attempt("a"), intent("a", attempt=2), reprice("b")]
+    assert [row for row, _ in rows(second)] == carried
     journal.write(entry("a"))
     journal.close()
     assert second.read_bytes().endswith(CLOSED)
@@ -266,7 +318,7 @@ def test_where_no_new_segment_can_be_made_the_old_one_goes_on(
 def test_a_new_segment_that_cannot_take_the_open_calls_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal(tmp_path, limit=1_000)
+    journal = Journal(tmp_path, limit=1_200)
     journal.write(intent("a"))
     journal.write(entry("b"))
     with monkeypatch.context() as patch:
@@ -351,74 +403,24 @@ def test_a_folder_that_cannot_be_made_again_refuses_rows(tmp_path: Path) -> None
     journal.close()
 
 
-def never(error: JournalError) -> None:
-    raise error
-
-
-class Naps:
-    """A sleep that ends when it is told to."""
-
-    def __init__(self) -> None:
-        self.asked: list[float] = []
-        self.gate = asyncio.Event()
-
-    async def sleep(self, seconds: float) -> None:
-        self.asked.append(seconds)
-        await self.gate.wait()
-
-
-async def turns(until: Callable[[], bool]) -> None:
-    """Let others run until something is so; a thread may be among them."""
-    async with asyncio.timeout(30):
-        while not until():
-            await asyncio.to_thread(int)
-
-
-async def test_keep_syncs_an_interval_after_a_row_and_rests_without_any(tmp_path: Path) -> None:
-    journal, naps = Journal(tmp_path), Naps()
-    keep = asyncio.create_task(journal.keep(naps.sleep, never, 0.1))
-    await asyncio.sleep(0)
-    assert naps.asked == []
+def test_a_sync_counts_no_row_that_a_change_of_segments_has_put_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the old segment gets its last line, a sync must not see the new one alone."""
+    synced: list[int] = []
+    journal = Journal(tmp_path, sync=synced.append, limit=900)
     journal.write(entry("a"))
-    await turns(lambda: naps.asked == [0.1])
-    assert journal.synced == 0
-    naps.gate.set()
-    await turns(lambda: journal.synced == 1)
-    keep.cancel()
-    await asyncio.wait([keep])
-    journal.close()
+    old = journal._segment.descriptor
 
+    def finishing(segment: Segment) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(journal.sync).result(30)
+        assert (journal.synced, synced) == (1, [old])
+        finish(segment)
 
-async def test_keep_does_not_wait_once_64_rows_do(tmp_path: Path) -> None:
-    journal, naps = Journal(tmp_path), Naps()
-    keep = asyncio.create_task(journal.keep(naps.sleep, never))
-    for number in range(63):
-        journal.write(entry(str(number)))
-    await turns(lambda: naps.asked == [0.1])
-    assert journal.synced == 0
-    journal.write(entry("63"))
-    await turns(lambda: journal.synced == 64)
-    keep.cancel()
-    await asyncio.wait([keep])
-    journal.close()
-
-
-async def test_keep_notes_a_failure_and_goes_on(tmp_path: Path) -> None:
-    broken, noted, naps = [True], list[JournalError](), Naps()
-
-    def sync(_: int) -> None:
-        if broken[0]:
-            raise OSError(errno.EIO, "Input/output error")
-
-    journal = Journal(tmp_path, sync=sync)
-    naps.gate.set()
-    keep = asyncio.create_task(journal.keep(naps.sleep, noted.append))
-    journal.write(entry("a"))
-    await turns(lambda: bool(noted))
-    broken[0] = False
+    monkeypatch.setattr("gateway.ledger.journal.finish", finishing)
     journal.write(entry("b"))
-    await turns(lambda: journal.synced == 2)
-    assert [error.errno for error in noted] == [errno.EIO]
-    keep.cancel()
-    await asyncio.wait([keep])
+    monkeypatch.undo()
+    journal.sync()
+    assert (journal.synced, synced) == (2, [old, journal._segment.descriptor, old])
     journal.close()

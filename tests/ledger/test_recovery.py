@@ -3,12 +3,13 @@
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
-from gateway.core.entry import Entry, Intent
+from gateway.core.entry import Entry, Intent, Row
 from gateway.ledger.journal import (
     CLOSED,
     Journal,
@@ -21,12 +22,12 @@ from gateway.ledger.journal import (
 )
 from gateway.ledger.lock import held
 from gateway.ledger.recovery import Recovered, recover
-from gateway.ledger.store import Store
+from gateway.ledger.store import open_store
 from tests.ledger.conftest import Start
-from tests.ledger.rows import entry, intent
+from tests.ledger.rows import attempt, entry, intent, reprice
 
 
-def all_rows(folder: Path) -> list[Intent | Entry]:
+def all_rows(folder: Path) -> list[Row]:
     return [row for path in segments(folder) for row, _ in rows(path) if row]
 
 
@@ -63,7 +64,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged_and_leaves_nothing_open(
     assert recover(journal) == Recovered()
     journal.close()
 
-    store = Store(f"sqlite:///{tmp_path / 'ledger.db'}")
+    store = open_store(f"sqlite:///{tmp_path / 'ledger.db'}")
     assert store.feed(tmp_path) == len(intents)
 
 
@@ -92,28 +93,74 @@ def test_what_recovery_writes(tmp_path: Path) -> None:
         + write(intent("lost", at=5.0))
         + write(entry("done"))
         + b"torn\n"
-        + write(intent("lost", at=6.5, provider="groq", model="llama")),
+        + write(intent("lost", at=6.5, attempt=2, provider="groq", account="b", model="llama")),
     )
     journal = Journal(tmp_path)
     journal.write(entry("before"))
     (found,) = recover(journal).entries
     assert found == Entry(
         id="lost",
-        at=6.5,
+        at=5.0,
         key="alice",
         dialect="openai-chat",
         state="unknown_crash",
         lab="openai",
         tier="fast",
         provider="groq",
+        account="b",
         model="llama",
         attempts=2,
         cost=None,
+        wasted=Decimal(0),
+        reserved=None,
         config="c0ffee",
     )
     mine = [path for path in segments(tmp_path) if f"-{os.getpid()}-" in path.name]
     assert [row for row, _ in rows(mine[0])] == [entry("before"), found]
     assert path.read_bytes().endswith(CLOSED)
+    journal.close()
+
+
+CENT = Decimal("0.01")
+
+
+@pytest.mark.parametrize(
+    ("lines", "attempts", "wasted", "reserved"),
+    [
+        ([intent("a", reserved=CENT)], 1, Decimal(0), CENT),
+        ([intent("a", v=1), intent("a", v=1, at=9.0)], 2, Decimal(0), None),
+        (
+            [intent("a", reserved=CENT), attempt("a"), intent("a", attempt=2, reserved=2 * CENT)],
+            2, Decimal(0), 2 * CENT,
+        ),
+        (
+            [intent("a", reserved=CENT), attempt("a", cost=CENT), intent("a", attempt=2)],
+            2, CENT, None,
+        ),
+        # What a failed attempt may have cost is unknown too.
+        (
+            [intent("a", reserved=CENT), attempt("a", cost=None, reserved=CENT),
+             intent("a", attempt=2, reserved=2 * CENT)],
+            2, None, 3 * CENT,
+        ),
+        ([intent("a", reserved=CENT), attempt("a")], 1, Decimal(0), Decimal(0)),
+    ],
+    ids=["one", "version 1", "one failed free", "one failed and cost", "one may have cost", "all failed"],
+)  # fmt: skip
+def test_what_a_crash_may_have_cost(
+    tmp_path: Path,
+    lines: list[Row],
+    attempts: int,
+    wasted: Decimal | None,
+    reserved: Decimal | None,
+) -> None:
+    """`reserved` is the most that the open attempt, and failed ones of unknown cost, may cost."""
+    dead(tmp_path, "a", b"".join(map(write, [*lines, reprice("a"), attempt("nobody")])))
+    dead(tmp_path, "b", b"".join(map(write, lines)))
+    journal = Journal(tmp_path)
+    (found,) = recover(journal).entries
+    assert (found.cost, found.attempts) == (None, attempts)
+    assert (found.wasted, found.reserved) == (wasted, reserved)
     journal.close()
 
 
@@ -139,8 +186,9 @@ def test_a_call_that_ends_in_another_segment_is_not_open(tmp_path: Path) -> None
 
 
 def test_an_attempt_that_was_copied_to_the_next_segment_counts_once(tmp_path: Path) -> None:
-    dead(tmp_path, "a", write(intent("a")) + write(intent("a", model="other")))
-    dead(tmp_path, "b", write(intent("a")) + write(intent("a", model="other")))
+    second = intent("a", attempt=2, model="other")
+    dead(tmp_path, "a", write(intent("a")) + write(second))
+    dead(tmp_path, "b", write(intent("a")) + write(second))
     journal = Journal(tmp_path)
     (found,) = recover(journal).entries
     assert (found.attempts, found.model) == (2, "other")
@@ -161,11 +209,11 @@ def test_a_segment_that_its_owner_takes_away_meanwhile_is_none(
     """A worker that stops removes its segment where that is empty, whoever has just listed it."""
     journal, gone = Journal(tmp_path), tmp_path / "20261101T000000-1-gone.jsonl"
     journal.write(entry("a"))
-    for room in ("recovery", "store"):
+    for room in ("recovery", "base"):
         listed = Mock(side_effect=lambda folder: [gone, *segments(folder)])
         monkeypatch.setattr(f"gateway.ledger.{room}.segments", listed)
     assert recover(journal) == Recovered()
-    assert Store(f"sqlite:///{tmp_path / 'ledger.db'}").feed(tmp_path) == 1
+    assert open_store(f"sqlite:///{tmp_path / 'ledger.db'}").feed(tmp_path) == 1
     journal.close()
 
 
@@ -192,7 +240,7 @@ def test_a_segment_whose_last_line_is_missing_is_not_let_go_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its calls go on in the next one: another process that recovers must not close them."""
-    mine, other = Journal(tmp_path, limit=300), Journal(tmp_path)
+    mine, other = Journal(tmp_path, limit=400), Journal(tmp_path)
     mine.write(intent("live"))
     full = JournalError(28, "No space left on device")
     with monkeypatch.context() as patch:
@@ -214,7 +262,7 @@ def test_segments_of_which_one_lacks_its_last_line_are_read_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that began in the one and ended in the other is not open."""
-    mine, other = Journal(tmp_path, limit=300), Journal(tmp_path)
+    mine, other = Journal(tmp_path, limit=400), Journal(tmp_path)
     mine.write(intent("live"))
     (first,) = (path for path in segments(tmp_path) if path.stat().st_size)
 
@@ -253,5 +301,5 @@ def test_a_recovery_that_is_cut_short_is_done_again(
     assert not path.read_bytes().endswith(CLOSED)
     assert [row.id for row in recover(journal).entries] == ["a", "b"]
     journal.close()
-    store = Store(f"sqlite:///{tmp_path / 'ledger.db'}")
+    store = open_store(f"sqlite:///{tmp_path / 'ledger.db'}")
     assert store.feed(tmp_path) == 2

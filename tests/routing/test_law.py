@@ -18,7 +18,7 @@ from gateway.cli.session import Session
 from gateway.compose import Gateway
 from gateway.core import jsonio
 from gateway.core.call import Call, Steer
-from gateway.core.entry import Entry, Intent
+from gateway.core.entry import Entry, Row
 from gateway.core.problem import ProblemError
 from gateway.dialects import DIALECTS, OPENAI_CHAT, Telling, abroad
 from gateway.http.app import App
@@ -74,8 +74,8 @@ class Doors:
             lambda event, **fields: None,
             transports=lambda provider: httpx.MockTransport(answer),
         )
-        self.rows: list[Entry | Intent] = []
-        self.gateway.engine._record = self.rows.append
+        self.rows: list[Row] = []
+        self.gateway.engine._books._record = self.rows.append
         self.runner = asyncio.Runner()
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(App(self.gateway)), base_url="http://gateway"

@@ -1,11 +1,15 @@
 """What a day of the calendar changes: retirements and price steps, thirty days ahead."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.compose import site
+from gateway.core.price import Later, Price, Rates
+from gateway.settings.dates import listed, unpriced
 from tests.settings import world
 
 LARGE = "large: {price: {input: 3, output: 4}}"
@@ -62,8 +66,15 @@ STEPS: list[tuple[str, list[str]]] = [
      ["2026-12-01: the price changes on 2026-12-01: input 3 to 1. It serves acme/smart.",
       "2026-12-02: the price changes on 2026-12-02: input 1 to 2. It serves acme/smart."]),
     ("{input: 3, output: 4, from: {2026-12-01: {input: 3, output: 4, above: [{tokens: 1, input: 9, output: 9}]}}}",
-     [("2026-12-01: the price changes on 2026-12-01: only its hours or its long-context steps. "
+     [("2026-12-01: the price changes on 2026-12-01: only its long-context steps. "
        "It serves acme/smart.")]),
+    (("{input: 3, output: 4, tools: {a: 1, b: 2}, services: {flex: {factor: 1}}, from: {2026-12-01: "
+      "{input: 3, output: 4, hours: [{utc: '01:00-02:00', input: 1, output: 1}], tools: {a: 2}}}}"),
+     [("2026-12-01: the price changes on 2026-12-01: only its hours and its tools. "
+       "It serves acme/smart.")]),
+    ("{input: 3, output: 4, services: {flex: {factor: 0.5, from: {2026-12-09: 0.6, 2026-12-08: 1, 2027-02-01: 2}}}}",
+     [("2026-12-08: the price of flex changes on 2026-12-08: 0.5 to 1 times. It serves acme/smart."),
+      ("2026-12-09: the price of flex changes on 2026-12-09: 1 to 0.6 times. It serves acme/smart.")]),
     # not known yet, which is no mistake
     ("{input: 3, output: 4, from: {2026-12-01: {}}}",
      [("2026-12-01: the price changes on 2026-12-01: input 3 to unknown, output 4 to unknown. "
@@ -77,8 +88,10 @@ STEPS: list[tuple[str, list[str]]] = [
 def test_a_price_step_is_told_thirty_days_ahead(
     tmp_path: Path, price: str, told: list[str]
 ) -> None:
-    head = "c.yaml:15: warning: models.large.price.from."
-    assert world.warnings(tmp_path, priced(price)) == [f"{head}{line}" for line in told]
+    head = "c.yaml:15: warning: models.large.price."
+    found = world.warnings(tmp_path, priced(price))
+    assert [line.rpartition(".from.")[2] for line in found] == told
+    assert all(line.startswith(head) for line in found)
 
 
 def test_a_step_is_told_once_with_all_that_it_changes(tmp_path: Path) -> None:
@@ -123,6 +136,86 @@ def test_a_step_of_a_list_price_is_told_where_its_target_stands(tmp_path: Path) 
     assert early.warnings == ()
 
 
+VECTORS = "    embeddings: [{model: v}, {model: v, provider: other}, {model: w}]"
+OTHER = """\
+  other:
+    base_url: https://other.example/v1
+    dialects: {openai-chat: /chat/completions}
+    auth: none
+labs:
+"""
+
+
+def with_vectors(v: str, w: str, other: str = "") -> str:
+    text = world.BASE.replace("labs:\n", OTHER).replace("models:\n", f"{VECTORS}\nmodels:\n")
+    return f"{text}  v: {{{v}}}\n  w: {{{w}}}\n{other}"
+
+
+PRICE = "price: {input: 1, output: 0}"
+
+
+def test_models_that_make_vectors_retire_too(tmp_path: Path) -> None:
+    """No other model takes the place of one: its vectors mean nothing beside theirs."""
+    text = with_vectors(f"{PRICE}, retires: 2026-12-11", f"{PRICE}, retires: 2026-11-01")
+    gone = "and no provider of it stays. Put another in its place"
+    assert world.warnings(tmp_path, text) == [
+        f"c.yaml:15: warning: labs.acme.embeddings[{at}].model: {told}"
+        for at, told in [
+            (0, f"v retires on 2026-12-11, {gone} by then."),
+            (1, f"v retires on 2026-12-11, {gone} by then."),
+            (2, f"w has retired on 2026-11-01, {gone}."),
+        ]
+    ]
+    both = world.warnings(tmp_path, with_vectors(f"{PRICE}, retires: 2026-12-11", PRICE))
+    assert len(both) == 2  # though w stays
+    assert all(line.endswith(f"v retires on 2026-12-11, {gone} by then.") for line in both)
+    text = with_vectors(
+        f"{PRICE}, retires: 2026-12-11", PRICE, "  other/v: {like: v, retires: null}"
+    )
+    (told,) = world.warnings(tmp_path, text)
+    assert told.endswith("v retires on 2026-12-11. Put another in its place by then.")
+
+
+def test_a_price_step_of_a_model_that_makes_vectors_is_told(tmp_path: Path) -> None:
+    text = with_vectors(
+        "price: {input: 1, output: 0, from: {2026-12-01: {input: 2, output: 0}}}", PRICE
+    )
+    (told,) = world.warnings(tmp_path, text)
+    assert told.endswith("changes on 2026-12-01: input 1 to 2. It serves acme/embeddings.")
+
+
+def test_models_that_make_vectors_need_a_price_too(tmp_path: Path) -> None:
+    """Each target that is on is told of where it stands."""
+    text = with_vectors("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
+    source = world.loaded(tmp_path, text)
+    catalogue = world.built(tmp_path, text).catalogue
+    assert [str(item).replace(f"{tmp_path}/", "") for item in unpriced(source, catalogue)] == [
+        f"c.yaml:{line}: warning: labs.acme.{path}.model: the price of {name} is unknown: "
+        "its calls have no cost. Give it one under `models`."
+        for line, path, name in [
+            (14, "smart[0]", "acme/unheard-of"),
+            (15, "embeddings[0]", "acme/v"),
+            (15, "embeddings[1]", "other/v"),
+        ]
+    ]
+    off = world.built(tmp_path, text, {}).catalogue
+    assert [item.path for item in unpriced(source, off)] == ["labs.acme.embeddings[1].model"]
+
+
+def test_a_step_of_a_list_price_of_vectors_is_told(tmp_path: Path) -> None:
+    """As of a model in a tier."""
+    text = with_vectors("note: x", PRICE)
+    source = world.loaded(tmp_path, text)
+    before = Price(rates=Rates(input=Decimal(1)), version="list")
+    after = Price(rates=Rates(input=Decimal(3)), version="list")
+    later = Later(datetime(2026, 12, 1, tzinfo=UTC).timestamp(), after)
+    price = msgspec.structs.replace(before, later=(later,))
+    built = world.built(tmp_path, text, prices={("acme", "v"): price})
+    (told,) = listed(source, built.catalogue, world.TODAY)
+    assert told.path == "labs.acme.embeddings[0].model"
+    assert told.message == "the list price of v changes on 2026-12-01: input 1 to 3."
+
+
 LACKING: list[tuple[str, str]] = [
     ("{output: 1}", ""),
     ("{input: 1, output: 1, hours: [{utc: '01:00-02:00', input: 1}]}", ".hours[0]"),
@@ -131,6 +224,12 @@ LACKING: list[tuple[str, str]] = [
     (("{input: 1, output: 1, from: {2027-06-01: {input: 1, output: 1, hours: [{utc: '01:00-02:00', "
       "input: 1, output: 2, above: [{tokens: 3, input: 1}]}]}}}"),
      ".from.2027-06-01.hours[0].above[0]"),
+    ("{input: 1, output: 1, services: {flex: {factor: 1}, fast: {input: 1}}}", ".services.fast"),
+    ("{input: 1, output: 1, services: {flex: {}}}", ".services.flex"),
+    ("{input: 1, output: 1, from: {2027-06-01: {input: 1, output: 1, services: {fast: {input: 1}}}}}",
+     ".from.2027-06-01.services.fast"),
+    # all of it: tools alone are no price
+    ("{input: 1, output: 1, from: {2027-06-01: {tools: {web_search: 1}}}}", ".from.2027-06-01"),
 ]  # fmt: skip
 
 

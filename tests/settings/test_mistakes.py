@@ -14,7 +14,7 @@ APPENDED: list[tuple[str, str]] = [
     ("server: {prot: 1}", "16: error: server.prot: no such key. Did you mean 'port'?"),
     ("routing:\n  clasifier: off",
      "17: error: routing.clasifier: no such key. Did you mean 'classifier'?"),
-    ("metrics: true", "16: error: metrics: no such key."),
+    ("xyz: true", "16: error: xyz: no such key."),
     ("choices:\n- name: a\n  tier: fast\n  then: x",
      "19: error: choices[0].then: no such key. Did you mean 'when'?"),
     ("choices:\n- {name: a, tier: fast, when: {keyword: x}}",
@@ -189,7 +189,7 @@ REPLACED: list[tuple[str, str, str]] = [
      "15: error: models.large.price.from.2026-12-1: must be a date, as 2027-01-14."),
     ("price: {input: 3, output: 4}", "price: {input: 3, output: 4, from: {2026-12-01: {as_of: x}}}",
      ("15: error: models.large.price.from.2026-12-01.as_of: no such key. "
-      "Known: above, cache_read, cache_write, cache_write_by, hours, input, output.")),
+      "Known: above, cache_read, cache_write, cache_write_by, hours, input, output, services, tools.")),
     ("price: {input: 3, output: 4}", "price: {hours: [{utc: noon, input: 1}]}",
      "15: error: models.large.price.hours[0].utc[0]: must be hours of a day, as 01:00-04:00."),
     ("price: {input: 3, output: 4}", "price: {hours: [{utc: '01:60-04:00', input: 1}]}",

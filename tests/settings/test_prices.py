@@ -90,6 +90,50 @@ def test_every_price_of_the_list_is_that_of_the_list_at_any_hour() -> None:
     assert asked > 1000
 
 
+def test_lifetimes_of_a_cache_have_their_prices_and_steps_too() -> None:
+    price = prices.find("anthropic", "claude-haiku-5-5", NOON)
+    assert price is not None
+    by = [price.at(length).cache_write_by for length in (100_000, 100_001)]
+    assert by == [{"1h": Decimal("0.2")}, {"1h": Decimal(1)}]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "tools"),
+    [
+        ("anthropic", "claude-haiku-5-5", {"web_search": "0.01"}),
+        ("openai", "gpt-6-luna", {"web_search": "0.01", "file_search": "0.0025"}),
+        ("meta", "muse-spark-1.3", {"web_search": "0.0025"}),
+        ("openai", "text-embedding-3-small", {}),
+    ],
+)
+def test_requests_of_tools_have_a_price_each(
+    provider: str, model: str, tools: dict[str, str]
+) -> None:
+    """The list has it by the thousand."""
+    price = prices.find(provider, model, NOON)
+    assert price is not None
+    assert price.tools == {name: Decimal(usd) for name, usd in tools.items()}
+
+
+@pytest.mark.parametrize("model", ["gemini-3.1-flash-lite", "gemini-2.5-pro"])
+def test_google_bills_searches_or_prompts_that_were_grounded(model: str) -> None:
+    """From Gemini 3 on each search, before that a prompt whatever it searched."""
+    price = prices.find("google", model, NOON)
+    assert price is not None
+    each = model.startswith("gemini-3")
+    assert price.tools == {
+        "web_search": Decimal("0.014") if each else Decimal(0),
+        "grounding": Decimal(0) if each else Decimal("0.035"),
+    }
+
+
+@pytest.mark.parametrize("model", ["sonar", "sonar-pro", "sonar-deep-research"])
+def test_a_price_with_a_fee_that_nobody_counts_is_unknown(model: str) -> None:
+    """Perplexity bills each request beside its tokens, or citations and reasoning apart."""
+    assert prices._snapshot().find_provider_model(model, None, "perplexity", None)
+    assert prices.find("perplexity", model, NOON) is None
+
+
 @pytest.mark.parametrize(
     ("provider", "model"), [("openai", "no-such-model"), ("no-such-provider", "gpt-4o"), ("", "")]
 )

@@ -107,3 +107,90 @@ def test_effort_has_one_style_or_one_for_each_dialect(
     text = text.replace("large: {", "large: {like: small, ")
     tiers = world.built(tmp_path, text).catalogue.labs["acme"].tiers
     assert [tiers[tier][0].facts for tier in ("fast", "smart")] == [facts, facts]
+
+
+SERVICES = """\
+    price:
+      input: 1
+      cache_write_by: {1h: 3}
+      output: 2
+      as_of: 2026-11-24
+      above: [{tokens: 200, input: 3, output: 4}]
+      hours: [{utc: "22:00-24:00", input: 5, output: 6}]
+      tools: {web_search: 0.01, file_search: 0.0025}
+      services:
+        flex: {factor: 0.5}
+        ultra: {factor: 3, from: {2026-12-15: 6}}
+        own: {input: 7, output: 8, above: [{tokens: 100, input: 9, output: 10}],
+              hours: [{utc: "01:00-04:00", input: 11, output: 12}]}
+      from:
+        2026-12-01: {input: 10, output: 20, tools: {web_search: 0.02}, services: {flex: {factor: 0.6}}}
+        2027-01-01: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "word", "rates", "version"),
+    [
+        ("2026-11-24T12:00", "flex", ("0.5", "1"), "config 2026-11-24, flex"),
+        ("2026-11-24T22:30", "flex", ("2.5", "3"), "config 2026-11-24 at 22:00-24:00, flex"),
+        ("2026-11-24T12:00", "ultra", ("3", "6"), "config 2026-11-24, ultra"),
+        ("2026-12-01T00:00", "flex", ("6", "12"), "config 2026-11-24 from 2026-12-01, flex"),
+        ("2026-12-14T23:59", "ultra", ("30", "60"), "config 2026-11-24 from 2026-12-01, ultra"),
+        (
+            "2026-12-15T00:00",
+            "ultra",
+            ("60", "120"),
+            "config 2026-11-24 from 2026-12-01, ultra from 2026-12-15",
+        ),
+        # one with rates of its own has hours and steps of its own, and no other's
+        ("2026-11-24T12:00", "own", ("7", "8"), "config 2026-11-24, own"),
+        ("2026-11-24T22:30", "own", ("7", "8"), "config 2026-11-24 at 22:00-24:00, own"),
+        ("2026-11-24T01:30", "own", ("11", "12"), "config 2026-11-24, own at 01:00-04:00"),
+        ("2026-12-01T12:00", "own", ("7", "8"), "config 2026-11-24 from 2026-12-01, own"),
+        # of a price that is not known yet, a factor is not known either
+        ("2027-01-01T00:00", "flex", (None, None), "config 2026-11-24 from 2027-01-01, flex"),
+    ],
+)
+def test_a_service_tier_has_the_price_of_its_moment(
+    tmp_path: Path, moment: str, word: str, rates: tuple[str | None, ...], version: str
+) -> None:
+    """Whatever is in force of the standard price at that hour and on that day."""
+    at = price(tmp_path, SERVICES).on(
+        datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
+    )
+    found = at.serving(word)
+    assert found is not None
+    assert found.version == version
+    assert (found.rates.input, found.rates.output) == tuple(
+        None if text is None else Decimal(text) for text in rates
+    )
+
+
+def test_a_factor_is_of_every_rate_and_of_the_steps(tmp_path: Path) -> None:
+    made = price(tmp_path, SERVICES)
+    assert made.services["flex"].rates == Rates(
+        input=Decimal("0.5"), cache_write_by={"1h": Decimal("1.5")}, output=Decimal(1)
+    )
+    assert made.services["flex"].steps == (
+        Step(200, Rates(input=Decimal("1.5"), output=Decimal(2))),
+    )
+    assert made.services["own"].steps == (Step(100, Rates(input=Decimal(9), output=Decimal(10))),)
+
+
+@pytest.mark.parametrize(
+    ("moment", "web", "files"),
+    [
+        ("2026-11-24T12:00", "0.01", "0.0025"),
+        ("2026-11-24T22:30", "0.01", "0.0025"),
+        ("2026-12-01T00:00", "0.02", "0.0025"),
+        ("2027-01-01T00:00", "0.02", "0.0025"),
+    ],
+)
+def test_tools_go_on_through_hours_and_days(
+    tmp_path: Path, moment: str, web: str, files: str
+) -> None:
+    at = price(tmp_path, SERVICES).on(
+        datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
+    )
+    assert at.tools == {"web_search": Decimal(web), "file_search": Decimal(files)}

@@ -81,3 +81,19 @@ def test_efforts_of_chat_are_those_that_a_tier_may_ask_for(tmp_path: Path) -> No
         "efforts: [low]", "tools_at: []"
     )
     assert world.mistakes(tmp_path, anything) == []
+
+
+@pytest.mark.parametrize(
+    "host", ["cdn.example.com", "*.Example.com", "example.com:8443", "localhost"]
+)
+def test_hosts_of_media(tmp_path: Path, host: str) -> None:
+    text = f"{world.BASE}media: {{fetch: on, max_bytes: 1MB, types: image/png, allow: '{host}'}}\n"
+    assert world.mistakes(tmp_path, text) == []
+
+
+@pytest.mark.parametrize(
+    "host", ["*", "a.*", "https://a.example", "a.example/x", "u@a", "[::1]", "a:b", "", ".a"]
+)
+def test_what_is_no_host_of_media(tmp_path: Path, host: str) -> None:
+    (mistake,) = world.mistakes(tmp_path, f"{world.BASE}media: {{allow: ['{host}']}}\n")
+    assert "must be a host, as cdn.example.com, *.example.com or example.com:8443" in mistake

@@ -2,11 +2,15 @@
 
 import io
 import logging
+from decimal import Decimal
+from typing import Literal
 
 import pytest
 
 from gateway.core import jsonio
+from gateway.core.entry import Row
 from gateway.telemetry import log
+from tests.telemetry.rows import CANARY, ID, attempt, entry, hit, intent, refused
 
 
 def test_one_line_an_event() -> None:
@@ -82,3 +86,49 @@ def test_sec_log_nothing_in_a_line_steers_a_terminal_or_breaks_it() -> None:
     assert line.rstrip("\n").isprintable()
     assert jsonio.loads(line.encode())["text"] == text
     assert "caf\xe9 \U0001f600" in line
+
+
+def lines(which: Literal["off", "failed", "all"], *rows: Row) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    sink = log.calls(lambda event, **fields: found.append({"event": event, **fields}), which)
+    for row in rows:
+        sink(row)
+    return found
+
+
+def test_a_line_of_a_call() -> None:
+    """Money as a string, exact and never in powers of ten; what is unknown is null."""
+    assert lines("all", entry(cost=Decimal("1.2E-7"), reasoning=None)) == [
+        {
+            "event": "call", "id": ID, "key": "website", "lab": "acme", "tier": "smart",
+            "provider": "acme", "model": "able-1", "status": 200, "state": "settled",
+            "problem": None, "aborted_by": None, "attempts": 1, "cache": "miss", "input": 100,
+            "cache_read": 40, "cache_write": 10, "output": 20, "reasoning": None,
+            "cost": "0.00000012", "first_content": 0.4, "duration": 1.5,
+        }
+    ]  # fmt: skip
+    assert lines("all", entry(cost=None))[0]["cost"] is None
+
+
+def test_final_rows_alone_are_calls() -> None:
+    assert lines("all", intent(), attempt()) == []
+
+
+def test_which_calls_have_a_line() -> None:
+    """A client that leaves is no failure; a provider that does is one."""
+    rows = [
+        entry(), hit(), entry(state="estimated"), refused(), entry(state="failed"),
+        entry(state="aborted", aborted_by="client"), entry(state="aborted", aborted_by="upstream"),
+        entry(state="aborted"), entry(state="unknown_crash", status=None),
+    ]  # fmt: skip
+    assert lines("off", *rows) == []
+    assert len(lines("all", *rows)) == len(rows)
+    assert [(one["state"], one["aborted_by"]) for one in lines("failed", *rows)] == [
+        ("refused", None), ("failed", None), ("aborted", "upstream"), ("aborted", None),
+        ("unknown_crash", None),
+    ]  # fmt: skip
+
+
+def test_nothing_that_a_client_wrote_is_in_a_line() -> None:
+    row = entry(asked=CANARY, tags=(CANARY,), served=CANARY, upstream_id=CANARY, dropped=(CANARY,))
+    assert CANARY not in str(lines("all", row))

@@ -1,7 +1,7 @@
 """The shorter way through the transport of our own says and does what the way through httpx does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import msgspec
 import pytest
@@ -200,21 +200,50 @@ async def test_time_of_one_exchange_is_not_that_of_the_next(client: Client) -> N
         assert server.opened == 1
 
 
+async def leaving(peer: Peer) -> None:
+    """Answers one request, and leaves when it has read a second."""
+    await peer.request()
+    await peer.send(OK)
+    await peer.request()
+
+
 async def test_a_connection_that_had_been_closed_is_tried_once_more(
     client: Client,
 ) -> None:
-    """It looked usable; closed before a byte of the answer, it was the connection's fault."""
+    """It looked usable; closed before a byte of the answer, it was the connection's fault.
 
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(OK)
-        await peer.request()  # and leaves
+    Whoever keeps the books is told before the second request.
+    """
+    told: list[tuple[Problem, int]] = []
+    async with Server(leaving) as server:
 
-    async with Server(script) as server:
+        async def waited() -> None:
+            told.append((told.pop()[0], len(server.requests)))
+
+        def again(problem: Problem) -> Awaitable[None]:
+            told.append((problem, 0))
+            return waited()
+
         await collect(await send(client, server))
-        assert await collect(await send(client, server)) == b"ok"
+        who = provider(server)
+        answer = await client.send(who, KEY, OPENAI_CHAT, b"{}", {}, PATIENT, again=again)
+        assert await collect(answer) == b"ok"
         assert len(server.requests) == 3
         assert server.opened == 2
+    ((problem, before),) = told
+    assert (problem.kind, problem.spent, before) == ("upstream_unreachable", "no", 2)
+
+
+async def test_a_request_that_may_have_been_worked_on_is_not_sent_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed long after it was sent: it may be billed, and the next target is asked."""
+    monkeypatch.setattr("gateway.upstream.client._CROSSING", 0.0)
+    async with Server(leaving) as server:
+        await collect(await send(client, server))
+        problem = await refused(client, server)
+        assert len(server.requests) == 2
+    assert (problem.kind, problem.spent) == ("upstream_unreachable", "maybe")
 
 
 async def test_nobody_listens(client: Client) -> None:

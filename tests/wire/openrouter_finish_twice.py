@@ -1,5 +1,7 @@
 """OpenRouter repeats the finish in the chunk that tells usage: that chunk has a choice, and stays."""
 
+from decimal import Decimal
+
 from gateway.core.usage import Usage
 from tests.wire.oddity import Stream
 
@@ -14,6 +16,6 @@ ODDITY = Stream(
     held=(
         b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
     ),
-    usage=Usage(input=9, output=4),
+    usage=Usage(input=9, output=4, billed=Decimal("0.00012")),
     said={"role": "assistant", "content": "hi"},
 )

@@ -2,7 +2,7 @@
 
 from gateway.core import jsonio
 from gateway.core.problem import Problem
-from gateway.dialects.anthropic_messages import problems, usage
+from gateway.dialects.anthropic_messages import amount, problems, usage
 from gateway.dialects.base import Glance
 
 
@@ -22,6 +22,7 @@ def glance(body: bytes) -> Glance:
     served, finish = value.get("model"), value.get("stop_reason")
     return Glance(
         usage=usage.read(value.get("usage")),
+        heard=amount.whole(body),
         served=served if isinstance(served, str) else None,
         finish=finish if isinstance(finish, str) else None,
     )

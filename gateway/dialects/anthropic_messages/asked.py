@@ -39,8 +39,8 @@ _HELD = frozenset(
 """Top-level members that fields of a Request hold."""
 _THINKING = ("adaptive", "enabled", "disabled", "between_tools")
 _SHOWN = {"summarized": True, "omitted": False}
-_TIERS = {"standard_only": "default"}
-"""Service tiers in the words that most dialects have for them."""
+_TIERS = {"standard_only": "default", "auto": None}
+"""Service tiers as Request has them."""
 _MODES: Mapping[str, Literal["auto", "none", "required", "tool"]] = {
     "auto": "auto",
     "any": "required",

@@ -75,6 +75,8 @@ class _Asking:
             self._names["output_config.format"] = self._name("form")
         if request.user is not None:
             self._put("metadata", {"user_id": _user(request.user)}, "user")
+        if request.service_tier == "default":
+            self._put("service_tier", "standard_only", "service_tier")
         self._put("stream", request.stream or None, "stream")
         self._unmark([*tools, *turns.system, *turns.messages])
         return Said(

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.core import jsonio, sse
 from gateway.core.jsonio import Json
+from gateway.dialects.anthropic_messages.usage import merged
 
 type Object = dict[str, Json]
 
@@ -82,8 +83,7 @@ def _grow(block: Object, delta: Object) -> None:
 def _end(whole: Object, event: Object) -> None:
     """What `message_delta` says: how it ended, and usage as running totals, null for unsaid."""
     whole.update(event["delta"])
-    told = {name: value for name, value in (event.get("usage") or {}).items() if value is not None}
-    whole["usage"] = {**(whole.get("usage") or {}), **told}
+    whole["usage"] = merged(whole.get("usage") or {}, event.get("usage") or {})
     more = {k: v for k, v in event.items() if k not in ("type", "delta", "usage")}
     whole.update(more)
 

@@ -145,7 +145,7 @@ class Stream:
         self._content.close(out)
         told, delta = event.get("usage"), event.get("delta")
         if isinstance(told, dict):
-            self._told |= {name: value for name, value in told.items() if value is not None}
+            self._told = usage.merged(self._told, told)
             read = usage.read(self._told)
             if read is not None:
                 out.append(Told(read))

@@ -16,17 +16,22 @@ _TIED = "tool:"
 
 
 def put(label: str, state: str | None, tool: str = "") -> str:
-    """A state as it stands in the slot, tied to a use by its id; empty where none may stand."""
-    if not label or not state:
+    """A state as it stands in the slot, tied to a use by its id; empty where none may stand.
+
+    Thinking without a state has the label alone: a provider at home would refuse it as its own.
+    """
+    if not label:
         return ""
+    state = state or ""
     return maker.label(label, f"{_TIED}{tool}:{state}" if tool else state)
 
 
 def take(slot: object) -> tuple[str | None, str | None]:
-    """The maker that a slot names, and the state in it."""
-    if not isinstance(slot, str) or not slot:
+    """The maker that a slot names, and the state in it, where there is any."""
+    if not isinstance(slot, str):
         return None, None
-    return maker.split(slot)
+    made, state = maker.split(slot)
+    return made, state or None
 
 
 def tied(state: str) -> bool:

@@ -12,7 +12,7 @@ import re
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.anthropic_messages import problems, usage
+from gateway.dialects.anthropic_messages import amount, problems, usage
 from gateway.dialects.base import Body, Watch
 from gateway.dialects.held import DONE, Held, broken
 
@@ -46,6 +46,8 @@ class _Stream(Held):
 
     def _plain(self, data: bytes) -> bool:
         return self.committed and _TELLS.search(data) is None
+
+    _amount = staticmethod(amount.event)
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:
         """Read one event; tell whether it stays here: what is none, an error that no SDK sees.
@@ -90,7 +92,7 @@ class _Stream(Held):
         """The end of a message; its usage has running totals, and what it leaves out stands."""
         told, delta = event.get("usage"), event.get("delta")
         if isinstance(told, dict):
-            self._told |= {name: value for name, value in told.items() if value is not None}
+            self._told = usage.merged(self._told, told)
             self.usage = usage.read(self._told)
         finish = delta.get("stop_reason") if isinstance(delta, dict) else None
         if isinstance(finish, str):

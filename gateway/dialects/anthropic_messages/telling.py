@@ -181,8 +181,9 @@ class Frames:
     def _thought_end(self, event: ThoughtEnd) -> bytes:
         state = slot.put(self._telling.label, event.state)
         if event.redacted:
-            return self._redacted(state)
-        return self._signed(state)
+            return self._redacted(state if event.state else "")
+        said = event.state or self._kind == "thinking"
+        return self._signed(state) if said else b""
 
     def _redacted(self, state: str) -> bytes:
         if not state:
@@ -230,9 +231,8 @@ class Frames:
         self._tool = None
         out = [self._delta('"}')] if tool.custom else []
         out.append(self._close())
-        tied = slot.put(self._telling.label, event.state, self._id(tool))
-        if tied:
-            out.append(self._signed(tied))
+        if event.state and self._telling.label:
+            out.append(self._signed(slot.put(self._telling.label, event.state, self._id(tool))))
         waiting, self._waiting = self._waiting, []
         out += [self.write(it) for it in waiting]
         return b"".join(out)

@@ -3,6 +3,8 @@
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 
+_SERVICES = {"priority": "service_tier", "batch": "service_tier", "fast": "speed"}
+"""Words of the API for how it served, and the members that they stand in."""
 _LIFETIMES = {"5m": "ephemeral_5m_input_tokens", "1h": "ephemeral_1h_input_tokens"}
 
 
@@ -24,4 +26,9 @@ def written(usage: Usage | None) -> dict[str, Json]:
         told["output_tokens"] = usage.completion
     if usage.reasoning is not None:
         told["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    searches = usage.tools.get("web_search")
+    if searches:
+        told["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
+    if usage.service in _SERVICES:
+        told[_SERVICES[usage.service]] = usage.service
     return told

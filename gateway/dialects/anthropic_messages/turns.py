@@ -140,7 +140,7 @@ class Turns:
 
     def _thought(self, part: Thought) -> Object | None:
         """Reasoning goes to the model that made it, and to no other."""
-        if part.maker != self._maker:
+        if part.state is None or part.maker != self._maker:
             self._other_model()
             return None
         if part.redacted:

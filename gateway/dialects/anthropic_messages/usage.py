@@ -1,14 +1,23 @@
 """Usage as the Messages API reports it, in the five classes that never overlap.
 
 `input_tokens` leaves out what was read from and written to the prompt cache; `output_tokens`
-includes thinking. Tokens of a compaction are told in `iterations` and in no total. Source: `Usage`
-and `BetaUsage` of Anthropic's API reference.
+includes thinking. `iterations` tells the same tokens by sampling, and beside them those that no
+total has: of a compaction, and of an advisor or a fallback, which are other models at other prices.
+Source: `Usage` and `BetaUsage` of Anthropic's API reference.
 """
 
+import msgspec
+
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count
+from gateway.core.usage import Usage, count, service
+from gateway.dialects import charges
 
 _LIFETIMES = {"5m": "ephemeral_5m_input_tokens", "1h": "ephemeral_1h_input_tokens"}
+_INPUTS = (
+    "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
+)  # fmt: skip
+_OTHERS = {"advisor_message": "advisor", "fallback_message": "fallback"}
+"""Samplings of other models than the one that was asked, and what a price knows them by."""
 
 
 def read(usage: Json) -> Usage | None:
@@ -16,11 +25,63 @@ def read(usage: Json) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     own = _read(usage)
-    iterations = usage.get("iterations")
-    for part in iterations if isinstance(iterations, list) else ():
-        if isinstance(part, dict) and part.get("type") == "compaction":
-            own = _add(own, _read(part))
-    return own
+    parts = usage.get("iterations")
+    rows = [row for row in parts if isinstance(row, dict)] if isinstance(parts, list) else []
+    if own is not None and rows:
+        own = _whole(own, rows)
+    for row in rows:
+        if row.get("type") == "compaction":
+            own = _add(own, _read(row))
+    if own is None:
+        return None
+    return msgspec.structs.replace(
+        own,
+        tools={**charges.tools(usage), **_others(rows)},
+        service=service(usage.get("service_tier"), usage.get("speed"), usage.get("inference_geo")),
+        billed=charges.billed(usage),
+    )
+
+
+def merged(told: dict[str, Json], more: dict[str, Json]) -> dict[str, Json]:
+    """A usage object after it was told once more: running totals, and what is left out stands.
+
+    Hosts that count the input when a message begins may tell 0 of it where it ends.
+    """
+    said = {name: value for name, value in more.items() if value is not None}
+    if not any(said.get(name) for name in _INPUTS):
+        said = {name: value for name, value in said.items() if name not in _INPUTS}
+    return {**told, **said}
+
+
+def _others(rows: list[dict[str, Json]]) -> dict[str, int]:
+    """Samplings that are billed at the price of another model: no price of this one has them."""
+    kinds = [tool for row in rows if (tool := _OTHERS.get(str(row.get("type"))))]
+    return {tool: kinds.count(tool) for tool in kinds}
+
+
+def _whole(own: Usage, rows: list[dict[str, Json]]) -> Usage:
+    """The totals, or the sum of the samplings where some tokens of theirs are in no total."""
+    total: Usage | None = None
+    for row in rows:
+        if row.get("type") == "fallback_message":
+            return own  # the hops before it were declined, and are not billed
+        if row.get("type") == "message":
+            total = _add(total, _read(row))
+    if total is None:
+        return own
+    missed = sum(total.cache_write.values()) > sum(own.cache_write.values())
+    more = (total.completion or 0) - (own.completion or 0)
+    return Usage(
+        input=_most(own.input, total.input),
+        cache_read=_most(own.cache_read, total.cache_read),
+        cache_write=total.cache_write if missed else own.cache_write,
+        output=own.output if own.output is None or more <= 0 else own.output + more,
+        reasoning=own.reasoning,
+    )
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return other if one is None else max(one, other or 0)
 
 
 def _read(usage: dict[str, Json]) -> Usage | None:

@@ -36,6 +36,7 @@ DIALECT = Dialect(
     read=request.read,
     read_at=request.read,
     keep_alive=b"\n\n",  # a comment breaks its SDK
+    comments=False,
     write=request.write,
     glance=answer.glance,
     watch=stream.watch,

@@ -3,8 +3,9 @@
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.problem import Problem
+from gateway.core.usage import Usage, joined
 from gateway.dialects.base import Glance
-from gateway.dialects.gemini import problems, usage, wire
+from gateway.dialects.gemini import amount, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 
 _NUMBERS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION")
@@ -16,12 +17,16 @@ def glance(body: bytes) -> Glance:
     chunks, problem = read(body)
     if problem is not None:
         return Glance(problem=problem)
-    told, finish, served = None, None, None
+    told: Usage | None = None
+    finish, served = None, None
+    candidates = [row for chunk in chunks for row in wire.rows(chunk.get("candidates"))]
+    used = {use for candidate in candidates for use in usage.used(candidate)}
     for chunk in chunks:
-        told = usage.read(chunk.get("usageMetadata"), ended=True) or told
+        more = usage.read(chunk.get("usageMetadata"), ended=True, used=used)
+        told = told if more is None else joined(told, more)
         served = wire.text(chunk.get("modelVersion")) or served
         finish = ending(chunk) or finish
-    return Glance(usage=told, served=served or None, finish=finish)
+    return Glance(usage=told, served=served or None, finish=finish, heard=amount.whole(body))
 
 
 def read(body: bytes) -> tuple[list[Object], Problem | None]:

@@ -24,6 +24,8 @@ _SETTINGS = {
 _THINKING = {"effort": effort.LEVEL, "budget": effort.BUDGET, "thoughts_shown": "includeThoughts"}
 _JSON = "application/json"
 _FORMS = ("responseJsonSchema", "responseSchema")
+_TIERS = {"standard": "default", "unspecified": None, "service_tier_unspecified": None}
+"""Service tiers as Request has them."""
 _TEXT_ONLY = ["TEXT"]
 
 
@@ -56,13 +58,19 @@ def decode(body: Body) -> Request:
         effort=body.prompt.effort,
         budget=budget if budget is not None and budget > 0 else None,
         thoughts_shown=shown if isinstance(shown, bool) else None,
-        service_tier=wire.text(wire.get(value, "serviceTier")),
+        service_tier=_tier(wire.get(value, "serviceTier")),
         metadata=value.get("labels"),
         stream=body.prompt.stream,
         stream_usage=True,
         names=names,
         others=_others(value, config, form),
     )
+
+
+def _tier(said: Json) -> str | None:
+    """A service tier as Request has it."""
+    word = (wire.text(said) or "unspecified").lower()
+    return _TIERS.get(word, word)
 
 
 def _names(value: Object, config: Object) -> dict[str, str]:

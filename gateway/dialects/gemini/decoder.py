@@ -29,6 +29,7 @@ from gateway.core.events import (
 )
 from gateway.core.jsonio import Json
 from gateway.core.problem import Problem
+from gateway.core.usage import Usage, joined
 from gateway.dialects.gemini import answer, cited, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.held import MOST_FRAME, broken
@@ -144,13 +145,15 @@ class _Choice:
 class _Reader:
     """Reads one chunk after the other."""
 
-    __slots__ = ("_blocked", "_choices", "_id", "_started")
+    __slots__ = ("_blocked", "_choices", "_id", "_started", "_tools", "_used")
 
     def __init__(self) -> None:
         self._started = False
         self._id = ""
         self._blocked: str | None = None
         self._choices: dict[int, _Choice] = {}
+        self._tools: set[usage.Used] = set()
+        self._used: Usage | None = None
 
     def take(self, chunk: Object) -> list[Event]:
         """What a chunk says."""
@@ -163,10 +166,13 @@ class _Reader:
         for candidate in candidates if isinstance(candidates, list) else ():
             if isinstance(candidate, dict):
                 self._candidate(candidate, found)
+                if "groundingMetadata" in candidate:
+                    self._tools.update(usage.used(candidate))
         self._blocked = answer.blocked(chunk) or self._blocked
-        told = usage.read(counted, ended=self._ended()) if counted else None
+        told = usage.read(counted, ended=self._ended(), used=self._tools) if counted else None
         if told is not None:
-            found.append(Told(told))
+            self._used = joined(self._used, told)
+            found.append(Told(self._used))
         return found
 
     def end(self, *, whole: bool) -> list[Event]:

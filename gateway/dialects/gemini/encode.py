@@ -17,6 +17,7 @@ _SETTINGS = {
 """Members of generationConfig that say a field of Request as it is."""
 _THINKING = ("effort", "budget", "thoughts_shown")
 """Fields of Request that thinkingConfig says; the first that is set gives it its name."""
+_TIERS = {"default": "standard", "flex": "flex", "priority": "priority"}
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "tool": "ANY"}
 _FREE = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 """What takes the place of a custom tool: one text."""
@@ -52,6 +53,12 @@ def encode(request: Request, target: Target) -> Said:
         found.append(Loss(_name(request, "effort"), "clamped", why))
     if config:
         value[CONFIG] = config
+    if request.service_tier in _TIERS:
+        value["serviceTier"] = _TIERS[request.service_tier]
+        names["serviceTier"] = _name(request, "service_tier")
+    elif request.service_tier is not None:
+        why = "gemini has no such service tier"
+        found.append(Loss(_name(request, "service_tier"), "dropped", why))
     return Said(value=value, names=names, losses=(*losses, *found))
 
 

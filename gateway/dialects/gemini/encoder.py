@@ -49,12 +49,14 @@ class Encoder:
     Why candidates ended and what was used stands in the last chunk, as Gemini has it.
     """
 
-    __slots__ = ("_finished", "_id", "_label", "_model", "_said", "_tools", "_used")
+    __slots__ = ("_finished", "_id", "_label", "_model", "_said", "_thinking", "_tools", "_used")
 
     def __init__(self, telling: Telling) -> None:
         self._id, self._model, self._label = telling.id, telling.model, telling.label
         self._finished: dict[int, Reason] = {}
         self._said: dict[int, list[str]] = {}
+        self._thinking: set[int] = set()
+        """Choices with a thought that is not over."""
         self._tools: dict[tuple[int, int], tuple[ToolStart, list[str]]] = {}
         self._used: Usage | None = None
 
@@ -65,6 +67,7 @@ class Encoder:
                 self._said.setdefault(event.choice, []).append(event.text)
                 return self._part({"text": event.text}, event.choice)
             case Thinking():
+                self._thinking.add(event.choice)
                 return self._part({"text": event.text, "thought": True}, event.choice)
             case ThoughtEnd():
                 return self._state(event)
@@ -112,10 +115,15 @@ class Encoder:
         return sse.frame(jsonio.dumps(chunk))
 
     def _state(self, event: ThoughtEnd) -> bytes:
-        """A thought's state, in a part of its own without any text: what was said is said."""
-        if event.state is None or not self._label:
+        """A thought's state, in a part of its own without any text: what was said is said.
+
+        A thought without a state has the label alone, as one that this model did not have.
+        """
+        said = event.choice in self._thinking
+        self._thinking.discard(event.choice)
+        if not self._label or not (said or event.state):
             return b""
-        state = wrap(self._label, event.state, redacted=event.redacted)
+        state = wrap(self._label, event.state or "", redacted=event.redacted)
         return self._part({"thought": True, SLOT: state}, event.choice)
 
     def _call(self, event: ToolEnd) -> bytes:
@@ -123,8 +131,8 @@ class Encoder:
         text = "".join(pieces)
         args = {"input": text} if start.custom else arguments(text)
         part: Object = {"functionCall": {"id": start.id, "name": start.name, "args": args}}
-        if event.state is not None and self._label:
-            part[SLOT] = wrap(self._label, event.state)
+        if self._label:
+            part[SLOT] = wrap(self._label, event.state or "")
         return self._part(part, event.choice)
 
     def _end(self) -> bytes:
@@ -137,9 +145,8 @@ class Encoder:
             }
             for choice, reason in sorted(self._finished.items())
         ]
-        if self._used is None:
-            return self._chunk(last)
-        return self._chunk(last, usageMetadata=usage.write(self._used))
+        counted = usage.write(self._used or Usage())
+        return self._chunk(last, usageMetadata=counted) if counted else self._chunk(last)
 
 
 def _likely(event: Likely) -> Object:

@@ -53,12 +53,12 @@ class _Contents:
         if id(part) not in self._ours:
             return raw
         sign, slot = Sign(part), wire.spelled(part, SLOT)
-        if sign.maker is not None:
+        if sign.state is not None:
+            if sign.maker is None:
+                return raw
             state = self._seals.given(sign.maker, sign.state)
             if state:
                 return seal.put(raw, slot, state)
-        elif sign.state is not None:
-            return raw
         if _call(part):
             signed = SKIP if self._signs and id(part) in self._first else None
             return seal.put(raw, slot, signed) if signed or slot in part else raw

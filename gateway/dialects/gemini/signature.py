@@ -40,7 +40,8 @@ class Sign:
         whole = _decoded(said) if said else ""
         self.redacted = whole.startswith(_REDACTED + maker.MARK)
         if self.redacted or whole.startswith(maker.MARK):
-            self.maker, self.state = maker.split(whole.removeprefix(_REDACTED))
+            self.maker, state = maker.split(whole.removeprefix(_REDACTED))
+            self.state = state or None
 
 
 def _decoded(said: str) -> str:

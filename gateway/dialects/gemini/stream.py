@@ -10,15 +10,19 @@ last one stands: every frame tells it, and it is only read where somebody asks.
 import re
 
 from gateway.core import jsonio, sse
-from gateway.core.usage import Usage
+from gateway.core.usage import Usage, joined
+from gateway.dialects import charges
 from gateway.dialects.base import Body, Watch
-from gateway.dialects.gemini import answer, problems, usage, wire
+from gateway.dialects.gemini import amount, answer, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.held import Held, broken
 
 _TELLS = re.compile(rb'"(?:finishReason"|promptFeedback"|error"|functionCall"|index"\s*:\s*[^0\s])')
 """What tells more than words: also a call, whose arguments may look like usage."""
+_SAYS = frozenset({b':"', b': "'})
+_TEXT, _CALL = b'"text"', b'"functionCall"'
 _USED = b'"usageMetadata"'
+_SEARCHED = b'"webSearchQueries"'
 _COUNTS = re.compile(
     rb'"usageMetadata"\s*:\s*\{\s*"(?:prompt|candidates)TokenCount"\s*:\s*\d{1,12}\s*[,}]'
 )
@@ -33,14 +37,15 @@ def watch(body: Body) -> Watch:
 class _Stream(Held):
     """What one stream has said so far; see Watch."""
 
-    __slots__ = ("_blocked", "_choices", "_finished", "_seen", "_unread", "_used")
+    __slots__ = ("_blocked", "_choices", "_finished", "_seen", "_told", "_tools", "_unread")
 
     def __init__(self, *, choices: int) -> None:
         self._unread = b""
-        self._used: Usage | None = None
+        self._told: Usage | None = None
         super().__init__()
         self._choices = choices
         self._blocked = False
+        self._tools: set[usage.Used] = set()
         self._seen: set[int] = set()
         self._finished: set[int] = set()
 
@@ -56,12 +61,14 @@ class _Stream(Held):
         """As Watch has it."""
         if self._unread:
             frames, self._unread = sse.frames(self._unread), b""
-            self._used = _last(frames) or self._used
-        return self._used
+            self.usage = _last(frames)
+        return self._told
 
     @usage.setter
     def usage(self, told: Usage | None) -> None:
-        self._used, self._unread = told, b""
+        self._unread = b""
+        if told is not None:
+            self._told = joined(self._told, told)
 
     def end(self) -> bytes:
         """Take the end of the stream; half a frame shows that it was cut."""
@@ -74,7 +81,7 @@ class _Stream(Held):
 
     def _plain(self, data: bytes) -> bool:
         quiet = self.committed and not self._finished and self._choices == 1
-        if not quiet or _TELLS.search(data) is not None:
+        if not quiet or _TELLS.search(data) is not None or _SEARCHED in data:
             return False
         at = data.rfind(_USED)
         if at < 0:
@@ -102,14 +109,30 @@ class _Stream(Held):
             self.served = wire.text(chunk.get("modelVersion")) or None
         for candidate in wire.rows(chunk.get("candidates")):
             self._candidate(candidate)
+            self._tools.update(usage.used(candidate))
         reason = answer.blocked(chunk)
         if reason is not None:
             self._blocked = self.committed = True
             self.finish = reason
-        told = usage.read(chunk.get("usageMetadata"), ended=self.complete)
+        told = usage.read(chunk.get("usageMetadata"), ended=self.complete, used=self._tools)
         if told is not None:
             self.usage = told
+        elif self._tools:
+            self.usage = Usage(tools=charges.counted(self._tools))
         return False
+
+    _amount = staticmethod(amount.chunk)
+
+    def _hear(self, data: bytes) -> None:
+        """Count the content of frames: that of nearly all chunks is one text without an escape."""
+        at = data.find(_TEXT)
+        if at > 0 and data.find(_TEXT, at + len(_TEXT)) < 0 and _CALL not in data:
+            begin = data.find(b'"', at + len(_TEXT)) + 1
+            end = data.find(b'"', begin)
+            if data[at + len(_TEXT) : begin] in _SAYS and data.find(b"\\", begin, end) < 0:
+                self.heard += end - begin
+                return
+        super()._hear(data)
 
     def _candidate(self, candidate: Object) -> None:
         at = wire.whole(candidate.get("index")) or 0

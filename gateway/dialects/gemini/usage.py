@@ -2,16 +2,34 @@
 
 `promptTokenCount` includes cached tokens; `candidatesTokenCount` leaves thoughts out; tokens that
 hosted tools put into the prompt are counted apart. A count of zero is left out, as protos do.
-Source: UsageMetadata of Google's API reference.
+Google bills searches by the query or by the prompt that was grounded, as the model has it: both are
+counted. Source: UsageMetadata and GroundingMetadata of Google's API reference.
 """
 
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count
+from gateway.core.usage import Usage, count, service
+from gateway.dialects import charges
+from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
 
+type Used = tuple[str, str]
+"""A tool, and what tells one use of it from another."""
 
-def read(usage: Json, *, ended: bool) -> Usage | None:
-    """Read one usageMetadata; None where it counts nothing. `ended`: no more will be counted."""
+_TRAFFIC = ("", "on_demand", "provisioned_throughput")
+"""Words that some clients' proxies write as the numbers of Google's enum."""
+_SERVICES = {"provisioned_throughput": "provisioned", "traffic_type_unspecified": ""}
+_TOLD = frozenset({"flex", "priority"})
+"""Words of `serviceTier`."""
+
+
+def read(usage: Json, *, ended: bool, used: AbstractSet[Used] = frozenset()) -> Usage | None:
+    """Read one usageMetadata; None where it counts nothing.
+
+    `ended`: no more will be counted; `used`: tools that the answer shows in use.
+    """
     if not isinstance(usage, dict):
         return None
     prompt, shown = count(usage.get("promptTokenCount")), count(usage.get("candidatesTokenCount"))
@@ -26,7 +44,44 @@ def read(usage: Json, *, ended: bool) -> Usage | None:
         fresh = prompt - (cached or 0) + (tools or 0)
     if shown is None and ended and total == (prompt or 0) + (tools or 0) + (thoughts or 0):
         shown = 0
-    return Usage(input=fresh, cache_read=cached, output=shown, reasoning=thoughts)
+    return Usage(
+        input=fresh,
+        cache_read=cached,
+        output=shown,
+        reasoning=thoughts,
+        tools=charges.counted(used) if used else {},
+        service=_served(usage),
+    )
+
+
+def _served(usage: Object) -> str | None:
+    tier, traffic = usage.get("serviceTier"), usage.get("trafficType")
+    if traffic is None and tier in (None, "standard"):  # as nearly all of many chunks have it
+        return None
+    return service(tier, _traffic(traffic))
+
+
+def _traffic(kind: Json) -> str:
+    """Vertex's word for how a request was served, as the Gemini API calls the same."""
+    number = wire.whole(kind)
+    if number is not None:
+        word = _TRAFFIC[number] if 0 <= number < len(_TRAFFIC) else str(number)
+    else:
+        word = (wire.text(kind) or "").lower()
+    return _SERVICES.get(word, word.removeprefix("on_demand_"))
+
+
+def used(candidate: Object) -> Iterator[Used]:
+    """Tools billed beside tokens that a candidate shows in use; repeated chunks show the same."""
+    grounding = wire.group(candidate, "groundingMetadata")
+    for name in ("webSearchQueries", "imageSearchQueries"):
+        queries = grounding.get(name)
+        for query in queries if isinstance(queries, list) else ():
+            if query and isinstance(query, str):  # empty ones are not billed
+                yield "web_search", query
+                yield "grounding", ""
+    if any("maps" in row for row in wire.rows(grounding.get("groundingChunks"))):
+        yield "google_maps", ""
 
 
 def write(usage: Usage) -> Object:
@@ -38,5 +93,6 @@ def write(usage: Usage) -> Object:
         "candidatesTokenCount": usage.output,
         "thoughtsTokenCount": usage.reasoning,
         "totalTokenCount": None if prompt is None or completion is None else prompt + completion,
+        "serviceTier": usage.service if usage.service in _TOLD else None,
     }
     return {name: number for name, number in said.items() if number is not None}

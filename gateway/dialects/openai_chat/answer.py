@@ -3,7 +3,7 @@
 from gateway.core import jsonio
 from gateway.core.problem import Problem
 from gateway.dialects.base import Glance
-from gateway.dialects.openai_chat import problems, usage
+from gateway.dialects.openai_chat import amount, problems, usage
 
 
 def glance(body: bytes) -> Glance:
@@ -24,6 +24,7 @@ def glance(body: bytes) -> Glance:
     finish = first.get("finish_reason")
     return Glance(
         usage=usage.find(value),
+        heard=amount.whole(body),
         served=served if isinstance(served, str) else None,
         finish=finish if isinstance(finish, str) else None,
     )

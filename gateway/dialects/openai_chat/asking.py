@@ -24,6 +24,7 @@ _NOTHING: tuple[tuple[str, Json], ...] = (
     ("store", False),
     ("tools", []),
     ("functions", []),
+    ("service_tier", "auto"),
 )
 """Members that ask for nothing but what is so without them."""
 
@@ -102,8 +103,9 @@ def _limits(ask: _Ask) -> None:
 
 
 def _options(ask: _Ask) -> None:
-    for member in ("verbosity", "service_tier"):
-        ask.take(member, member, _text)
+    ask.take("verbosity", "verbosity", _text)
+    if ask.value.get("service_tier") != "auto":
+        ask.take("service_tier", "service_tier", _text)
     for member in ("safety_identifier", "user"):
         ask.take("user", member, _text)
     ask.take("metadata", "metadata", _object)

@@ -5,10 +5,13 @@ What ends an answer is told at its end, not where a chunk names a finish: hosts 
 that, and finish again.
 """
 
+import msgspec
+
 from gateway.core import jsonio, sse
 from gateway.core.events import End, Event, Failed, Start, Told
 from gateway.core.jsonio import Json
 from gateway.core.problem import Problem
+from gateway.core.usage import Usage, joined, service
 from gateway.dialects.held import DONE, MOST_FRAME, broken
 from gateway.dialects.openai_chat import problems, usage
 from gateway.dialects.openai_chat.voice import Voice
@@ -48,7 +51,7 @@ def events(body: bytes) -> list[Event]:
 class Stream:
     """One stream of chunks; see Decoder."""
 
-    __slots__ = ("_over", "_rest", "_said", "_start", "_usage", "_voices")
+    __slots__ = ("_over", "_rest", "_said", "_start", "_usage", "_voices", "_word")
 
     def __init__(self) -> None:
         self._rest = b""
@@ -57,7 +60,9 @@ class Stream:
         self._start = Start()
         self._said = False
         """Start has been told."""
-        self._usage: Json = None
+        self._usage: Usage | None = None
+        self._word: Json = None
+        """What the provider calls the service tier that served."""
         self._voices: dict[int, Voice] = {}
 
     def feed(self, data: bytes) -> list[Event]:
@@ -122,10 +127,13 @@ class Stream:
                     if voice is None:
                         voice = self._voices[index] = Voice(index, self._start)
                     voice.hear(choice, choice.get("delta"), out)
-        told = usage.find(chunk)
-        if told is not None and told != self._usage:
-            self._usage = told
-            out.append(Told(told))
+        self._word = chunk.get("service_tier") or self._word
+        told = usage.find(chunk, self._word)
+        if told is not None:
+            told = msgspec.structs.replace(joined(self._usage, told), service=told.service)
+            if told != self._usage:
+                self._usage = told
+                out.append(Told(told))
 
     def _begin(self, chunk: Object, out: list[Event]) -> None:
         """Tell the start when a chunk has a choice: Azure's first has no id, model or choice."""
@@ -134,6 +142,7 @@ class Stream:
             id=known.id or new.id,
             model=known.model or new.model,
             created=known.created or new.created,
+            usage=known.usage or new.usage,
         )
         if chunk.get("choices") or usage.find(chunk) is not None:
             self._said = True
@@ -164,10 +173,12 @@ def decoder() -> Stream:
 
 def _start(value: Object) -> Start:
     id, model, created = value.get("id"), value.get("model"), value.get("created")
+    word = service(value.get("service_tier"))
     return Start(
         id=id if isinstance(id, str) and id else None,
         model=model if isinstance(model, str) and model else None,
         created=int(created) if isinstance(created, int | float) and created > 0 else None,
+        usage=Usage(service=word) if word is not None else None,
     )
 
 

@@ -9,11 +9,14 @@ finds that it tells usage, an error or a finish; the rest is never looked into.
 
 import re
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
+from gateway.core.usage import Usage, joined, service
 from gateway.dialects.base import Body, Watch
 from gateway.dialects.held import DONE, Held, broken
-from gateway.dialects.openai_chat import problems, request, usage
+from gateway.dialects.openai_chat import amount, problems, request, usage
 
 _TELLS = re.compile(
     rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s]|object"\s*:\s*"error")'
@@ -32,7 +35,7 @@ def watch(body: Body) -> Watch:
 class _Stream(Held):
     """What one stream has said so far; see Watch."""
 
-    __slots__ = ("_choices", "_done", "_finished", "_hide", "_seen")
+    __slots__ = ("_choices", "_done", "_finished", "_hide", "_seen", "_word")
 
     def __init__(self, *, hide_usage: bool, choices: int) -> None:
         super().__init__()
@@ -41,6 +44,8 @@ class _Stream(Held):
         self._done = False
         self._seen: set[int] = set()
         self._finished: set[int] = set()
+        self._word: Json = None
+        """What the provider calls the service tier that served."""
 
     @property
     def complete(self) -> bool:
@@ -54,6 +59,8 @@ class _Stream(Held):
         if not self.committed or self._choices > 1:
             return False
         return DONE not in data and _TELLS.search(data) is None
+
+    _amount = staticmethod(amount.chunk)
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one chunk; tell whether it stays here: usage not asked for, or what is no chunk."""
@@ -70,9 +77,7 @@ class _Stream(Held):
         choices = chunk.get("choices")
         if self.served is None and isinstance(chunk.get("model"), str):
             self.served = chunk["model"] or None
-        told = usage.find(chunk)
-        if told is not None:
-            self.usage = told
+        told = self._account(chunk)
         error = chunk.get("error")
         if error or chunk.get("object") == "error":
             self.problem = problems.found(error or chunk, payload)
@@ -80,7 +85,17 @@ class _Stream(Held):
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 self._choice(choice)
-        return self._hide and told is not None and not choices
+        return self._hide and told and not choices
+
+    def _account(self, chunk: dict[str, Json]) -> bool:
+        """Take what a chunk says of usage; tell whether it counts anything."""
+        self._word = chunk.get("service_tier") or self._word
+        told = usage.find(chunk, self._word)
+        if told is not None:
+            self.usage = msgspec.structs.replace(joined(self.usage, told), service=told.service)
+        elif (word := service(self._word)) is not None:
+            self.usage = msgspec.structs.replace(self.usage or Usage(), service=word)
+        return told is not None
 
     def _choice(self, choice: dict[str, Json]) -> None:
         index = choice.get("index")

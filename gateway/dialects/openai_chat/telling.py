@@ -31,7 +31,7 @@ from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 from gateway.dialects import maker
 from gateway.dialects.openai_chat import fold
-from gateway.dialects.openai_chat.tokens import written
+from gateway.dialects.openai_chat.tokens import service, written
 from gateway.dialects.speech import Telling
 
 type Object = dict[str, Json]
@@ -224,7 +224,9 @@ class Chunks:
 
     def _likely(self, event: Likely) -> bytes:
         choice, first = self._open(event.choice)
-        tokens = jsonio.dumps({"content": event.tokens, "refusal": None})
+        said: Object = {"content": None, "refusal": None}
+        said["refusal" if event.declined else "content"] = event.tokens
+        tokens = jsonio.dumps(said)
         return first + choice.head + b'{},"logprobs":' + tokens + _TAIL
 
     def _cite(self, event: Cited) -> bytes:
@@ -258,7 +260,9 @@ class Chunks:
         usage = written(self._usage) if self._telling.stream_usage else None
         out = b""
         if usage is not None:
-            out = sse.frame(jsonio.dumps({**self._head, "choices": [], "usage": usage}))
+            word = service(self._usage)
+            more = {"service_tier": word} if word is not None else {}
+            out = sse.frame(jsonio.dumps({**self._head, **more, "choices": [], "usage": usage}))
         return out + sse.frame(b"[DONE]")
 
 

@@ -3,6 +3,13 @@
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage
 
+_SERVICES = frozenset({"flex", "scale", "priority", "fast"})
+
+
+def service(usage: Usage | None) -> str | None:
+    """The service tier, where it is one that clients' types have a word for."""
+    return usage.service if usage is not None and usage.service in _SERVICES else None
+
 
 def written(usage: Usage | None) -> dict[str, Json] | None:
     """What `usage.read` turns back into the same usage.

@@ -1,19 +1,42 @@
 """Usage as Chat Completions hosts report it, in the five classes that never overlap.
 
-`prompt_tokens` includes cached and written tokens. `completion_tokens` includes reasoning, but for
-hosts whose `total_tokens` shows that it does not (xAI, Google's OpenAI door).
+`prompt_tokens` includes cached and written tokens, but for hosts whose `total_tokens` shows that it
+does not. `completion_tokens` includes reasoning, but for hosts whose total shows that it does not
+(xAI, Google's OpenAI door).
 """
 
+import re
+from collections.abc import Mapping
+
+import msgspec
+
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count
+from gateway.core.usage import Usage, count, money, service
+from gateway.dialects import charges
+
+_LIFETIME = re.compile(r"(?:ephemeral|ttl)_(\w{1,8}?)(?:_input)?_tokens")
+"""Members that tell tokens written to the cache by lifetime, in OpenAI's and Anthropic's words."""
+_NOTHING: dict[str, Json] = {}
 
 
-def find(value: dict[str, Json]) -> Usage | None:
-    """Usage of an answer or of one chunk, from the places where hosts put it."""
+def find(value: dict[str, Json], word: Json = None) -> Usage | None:
+    """Usage of an answer or of one chunk, from the places where hosts put it.
+
+    `word` is what earlier chunks called the service tier; None where nothing is counted here.
+    """
     usage = value.get("usage")
-    if not isinstance(usage, dict):
+    if not isinstance(usage, dict) or not usage:
         usage = _elsewhere(value)
-    return read(usage) if usage else None
+    found = read(usage) if usage else None
+    if found is None or usage is None:
+        return None
+    served = service(value.get("service_tier") or word, usage.get("service_tier"))
+    billed = found.billed
+    if billed is None:  # Venice
+        billed = money(_dict(value.get("cost")).get("usd"))
+    if served is None and billed is None:
+        return found
+    return msgspec.structs.replace(found, service=served, billed=billed)
 
 
 def _elsewhere(value: dict[str, Json]) -> dict[str, Json] | None:
@@ -38,37 +61,80 @@ def read(usage: dict[str, Json]) -> Usage | None:
         usage.get("prompt_cache_hit_tokens"),
         usage.get("cached_tokens"),
         usage.get("cache_read_input_tokens"),
+        usage.get("num_cached_tokens"),
     )
     written = _first(inside.get("cache_write_tokens"), usage.get("cache_creation_input_tokens"))
-    fresh = None
-    if prompt is not None:  # a part is never more than the whole, whatever a host says
+    fresh, beyond = None, _beyond(usage, prompt, completion)
+    if prompt is not None:
+        if 0 < beyond == (cached or 0) + (written or 0) and _reasoning(usage) != beyond:
+            prompt, beyond = prompt + beyond, 0
+        # A part is never more than the whole, whatever a host says.
         cached = None if cached is None else min(cached, prompt)
         written = None if written is None else min(written, prompt - (cached or 0))
         fresh = prompt - (cached or 0) - (written or 0)
-    shown, reasoning = _output(usage, prompt, completion)
+    shown, reasoning = _output(usage, completion, beyond)
     return Usage(
         input=fresh,
         cache_read=cached,
-        cache_write={"": written} if written else {},
+        cache_write=_lifetimes(usage, inside, written) if written else {},
         output=shown,
         reasoning=reasoning,
+        tools=charges.tools(usage),
+        billed=charges.billed(usage),
     )
 
 
-def _output(
-    usage: dict[str, Json], prompt: int | None, completion: int | None
-) -> tuple[int | None, int | None]:
+def _beyond(usage: Mapping[str, Json], prompt: int | None, completion: int | None) -> int:
+    """How many tokens the total has beyond both sides."""
+    total = count(usage.get("total_tokens"))
+    if total is None or prompt is None or completion is None:
+        return 0
+    return total - prompt - completion
+
+
+def _lifetimes(
+    usage: Mapping[str, Json], inside: Mapping[str, Json], written: int
+) -> dict[str, int]:
+    """Written tokens by lifetime; what the total has beyond them is of none."""
+    by: dict[str, int] = {}
+    places = (inside.get("cache_write_tokens_details"), usage.get("cache_creation"))
+    for place in places:
+        for name, value in _dict(place).items():
+            life, number = _LIFETIME.fullmatch(name), count(value)
+            if life is not None and number and not by.get(life[1]):
+                by[life[1]] = number
+    rest = written - sum(by.values())
+    if rest < 0:
+        return {"": written}
+    return {**by, "": rest} if rest else by
+
+
+def _reasoning(usage: Mapping[str, Json]) -> int | None:
     inside = _dict(usage.get("completion_tokens_details"))
-    reasoning = _first(inside.get("reasoning_tokens"), usage.get("reasoning_tokens"))
+    return _first(inside.get("reasoning_tokens"), usage.get("reasoning_tokens"))
+
+
+def _output(
+    usage: Mapping[str, Json], completion: int | None, beyond: int
+) -> tuple[int | None, int | None]:
+    reasoning = _reasoning(usage)
     if completion is None:
         return None, reasoning
-    total = count(usage.get("total_tokens"))
-    beyond = 0 if total is None or prompt is None else total - prompt - completion
     if beyond > 0 and reasoning in (None, beyond):
         return completion, beyond
-    if reasoning is None or reasoning > completion:
+    if reasoning is None or _beside(usage, completion, reasoning):
         return completion, reasoning
+    reasoning = min(reasoning, completion)
     return completion - reasoning, reasoning
+
+
+def _beside(usage: Mapping[str, Json], completion: int, reasoning: int) -> bool:
+    """Whether the completion leaves reasoning out, although no total shows it.
+
+    It does where it is much less; a little less is a host that counts both in ways of its own. It
+    does at Vercel, by what that bills, whose usage alone has a `market_cost`.
+    """
+    return reasoning > completion + completion // 10 or "market_cost" in usage
 
 
 def _first(*values: Json) -> int | None:
@@ -76,4 +142,4 @@ def _first(*values: Json) -> int | None:
 
 
 def _dict(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else _NOTHING

@@ -80,9 +80,10 @@ class Voice:
                 self._more(said, out)
         logprobs = choice.get("logprobs")
         if isinstance(logprobs, dict):
-            tokens = logprobs.get("content")
-            if isinstance(tokens, list) and tokens:
-                out.append(Likely(tokens, self._index))
+            for name in ("content", "refusal"):
+                tokens = logprobs.get(name)
+                if isinstance(tokens, list) and tokens:
+                    out.append(Likely(tokens, self._index, declined=name == "refusal"))
         word = choice.get("finish_reason")
         if isinstance(word, str) and word:
             self._word = word

@@ -5,7 +5,7 @@ from gateway.core.jsonio import Json
 from gateway.core.problem import Problem
 from gateway.dialects.base import Glance
 from gateway.dialects.held import broken
-from gateway.dialects.openai_responses import problems, usage
+from gateway.dialects.openai_responses import amount, problems, usage
 
 
 def glance(body: bytes) -> Glance:
@@ -19,7 +19,8 @@ def glance(body: bytes) -> Glance:
         return Glance(problem=problem)
     served = value.get("model")
     return Glance(
-        usage=usage.read(value.get("usage")),
+        usage=usage.find(value),
+        heard=sum(map(amount.item, value["output"])),
         served=served if isinstance(served, str) else None,
         finish=finish(value),
     )

@@ -32,7 +32,7 @@ from gateway.dialects.openai_responses import slot, space
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.others import others
 from gateway.dialects.openai_responses.request import tool_name
-from gateway.dialects.openai_responses.said import answers
+from gateway.dialects.openai_responses.said import REFERENCE, answers, refers
 
 _ROLES: Mapping[str, Role] = {
     "system": "system",
@@ -135,6 +135,8 @@ def _role(item: Object) -> Role:
 def _given(item: Object) -> tuple[Part, ...]:
     """A message, or what a tool gave."""
     kind = item.get("type")
+    if refers(item):
+        return (Foreign(kind=REFERENCE, source=item),)
     if kind in (None, "message"):
         return _content(item.get("content"))
     if kind not in ("function_call_output", "custom_tool_call_output"):

@@ -28,6 +28,7 @@ from gateway.core.events import (
     Words,
 )  # fmt: skip
 from gateway.core.jsonio import Json
+from gateway.core.usage import Usage, service
 from gateway.dialects.held import DONE, MOST_FRAME, broken
 from gateway.dialects.openai_responses import answer, usage
 from gateway.dialects.openai_responses.frames import Object
@@ -46,7 +47,7 @@ _REASONS: Mapping[str, Reason] = {
 class Decoder:
     """The state of one stream; see gateway.dialects.speech."""
 
-    __slots__ = ("_ids", "_out", "_over", "_rest", "_said", "_started", "_tools")
+    __slots__ = ("_hosted", "_ids", "_out", "_over", "_rest", "_said", "_started", "_tools")
 
     def __init__(self) -> None:
         self._rest = b""
@@ -55,6 +56,7 @@ class Decoder:
         self._said: dict[int, _Item] = {}
         self._ids: dict[str, int] = {}
         self._tools = 0
+        self._hosted: set[usage.Used] = set()
 
     def feed(self, data: bytes) -> list[Event]:
         """Take what was read. After a Failed nothing more comes."""
@@ -119,11 +121,13 @@ class Decoder:
         self._started = True
         response = _dict(event.get("response"))
         id, model, created = (response.get(name) for name in ("id", "model", "created_at"))
+        word = service(response.get("service_tier"))
         self._out.append(
             Start(
                 id=id if isinstance(id, str) else None,
                 model=model if isinstance(model, str) and model else None,
                 created=int(created) if isinstance(created, int | float) else None,
+                usage=Usage(service=word) if word is not None else None,
             )
         )
 
@@ -224,6 +228,7 @@ class Decoder:
                 self._out.append(ToolPiece(index, text))
             self._out.append(ToolEnd(index))
         else:
+            self._hosted.update(usage.used([done], event.get("output_index")))
             self._out.append(Opaque(kind if isinstance(kind, str) else "", source=done))
 
     def _message(self, item: "_Item", done: Object) -> None:
@@ -263,7 +268,7 @@ class Decoder:
             id = item.get("id")
             place = streamed.get(id, at) if isinstance(id, str) else at
             self._done({"output_index": place, "item": item})
-        told = usage.read(response.get("usage"))
+        told = usage.find(response, self._hosted)
         if told is not None:
             self._out.append(Told(told))
         word = answer.finish(response)

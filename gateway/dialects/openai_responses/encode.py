@@ -21,12 +21,11 @@ LEAST = 16
 """Tokens that `max_output_tokens` must be at least."""
 
 _ENCRYPTED = "reasoning.encrypted_content"
-_TIERS = {"standard_only": "default", "standard": "default"}
-"""Words of Anthropic and Google for what this dialect calls otherwise."""
 _SAME = {
     "temperature": "temperature",
     "top_p": "top_p",
     "top_logprobs": "top_logprobs",
+    "service_tier": "service_tier",
     "parallel_tools": "parallel_tool_calls",
     "user": "safety_identifier",
     "metadata": "metadata",
@@ -40,7 +39,6 @@ _MEMBERS = {
     "tools": "tools",
     "tool_choice": "tool_choice",
     "max_output_tokens": "max_output",
-    "service_tier": "service_tier",
     "include": "logprobs",
     "text": "form",
     "text.format": "form",
@@ -122,8 +120,6 @@ def _settings(value: Object, request: Request) -> None:
         reasoning["summary"] = "auto"
     if reasoning:
         value["reasoning"] = reasoning
-    if request.service_tier is not None:
-        value["service_tier"] = _TIERS.get(request.service_tier, request.service_tier)
 
 
 def _by_budget(budget: int | None) -> str | None:

@@ -34,7 +34,7 @@ from gateway.dialects.openai_responses import slot, space, usage
 from gateway.dialects.openai_responses.calls import Call
 from gateway.dialects.openai_responses.frames import Numbered, Object
 from gateway.dialects.openai_responses.message import Message
-from gateway.dialects.openai_responses.telling import begin
+from gateway.dialects.openai_responses.telling import begin, item_id
 from gateway.dialects.openai_responses.thought import Reasoning
 from gateway.dialects.speech import Telling
 
@@ -83,7 +83,7 @@ class Encoder:
         """The id and the place of the next item."""
         at = len(self._output)
         self._output.append({})
-        return f"{prefix}_{self.response['id'].removeprefix('resp_')}_{at}", at
+        return item_id(self.response["id"], prefix, at), at
 
     def _open(self) -> tuple[Message, bytes]:
         """The message that is open."""
@@ -118,6 +118,8 @@ class Encoder:
         return begun + message.text(event.text)
 
     def _likely(self, event: Likely) -> bytes:
+        if event.declined:
+            return b""  # a refusal has none here, and they are asked for by another name
         message, begun = self._open()
         return begun + message.likely(event.tokens)
 
@@ -134,16 +136,19 @@ class Encoder:
         return begun + thought.text(event.text, event.part)
 
     def _thought_end(self, event: ThoughtEnd) -> bytes:
-        state = self._label(event.state, slot.Kept(event.state or "", redacted=event.redacted))
-        if self._thought is None and state is None:
+        state = self._label(slot.Kept(event.state or "", redacted=event.redacted))
+        if self._thought is None and (state is None or not event.state):
             return b""
         _, begun = self._think()
         return begun + self._shut(state=state)
 
-    def _label(self, state: str | None, kept: slot.Kept) -> str | None:
-        """A maker's state as it goes into a client's slot; None where it does not."""
+    def _label(self, kept: slot.Kept) -> str | None:
+        """A maker's state as it goes into a client's slot; None where it does not.
+
+        Reasoning without a state has the label alone: a provider at home would look for its id.
+        """
         label = self._telling.label
-        return maker.label(label, slot.write(kept)) if label and state else None
+        return maker.label(label, slot.write(kept)) if label else None
 
     def _tool(self, event: ToolStart) -> bytes:
         ended = self._shut()
@@ -165,7 +170,7 @@ class Encoder:
         if call is None:
             return b""
         out, self._output[call.at] = call.end("completed")
-        state = self._label(event.state, slot.Kept(event.state or "", call=call.id))
+        state = self._label(slot.Kept(event.state, call=call.id)) if event.state else None
         if state is None:
             return out
         _, begun = self._think()
@@ -203,6 +208,7 @@ class Encoder:
             "incomplete_details": why,
             "output": self._output,
             "usage": usage.write(self._usage),
+            **usage.beside(self._usage),
         }
         return out + self._said.frame(f"response.{name}", response=self.response)
 

@@ -7,6 +7,8 @@ from gateway.dialects.openai_responses.space import MORE
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 _RESULTS = frozenset({"mcp_approval_response", "tool_search_output", "program_output"})
 """Items that answer the model beside those named `..._call_output`."""
+REFERENCE = "item_reference"
+"""The type of such an item, which may be left out."""
 _STRINGS = ("arguments", "input", "output", "code")
 """Members of items that are text for the model."""
 
@@ -34,16 +36,20 @@ class Said:
         """Take the next item."""
         kind = item.get("type")
         self.tool_loop = answers(kind)
-        self.referred = self.referred or kind == "item_reference"
-        if kind in (None, "message"):
+        if refers(item):
+            self.referred = True
+        elif kind in (None, "message"):
             text = self._content(item.get("content"))
             if item.get("role") == "user":
                 self.user_turns += 1
                 self.user = text
-            return
-        if kind == MORE:
+        elif kind == MORE:
             self.chars += len(jsonio.dumps(item.get("tools")).decode())
-            return
+        else:
+            self._other(item)
+
+    def _other(self, item: dict[str, Json]) -> None:
+        """Count an item that is no message."""
         for name in _STRINGS:
             said = item.get(name)
             if isinstance(said, str):
@@ -78,3 +84,9 @@ class Said:
 def answers(kind: Json) -> bool:
     """Whether items of a type tell the model what its tool gave."""
     return isinstance(kind, str) and (kind.endswith("_call_output") or kind in _RESULTS)
+
+
+def refers(item: dict[str, Json]) -> bool:
+    """Whether an item only names one that whoever is asked already has."""
+    kind = item.get("type")
+    return kind == REFERENCE or (kind is None and "id" in item and {*item} <= {"id", "type"})

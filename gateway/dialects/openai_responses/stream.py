@@ -9,12 +9,18 @@ end: OpenRouter's `[DONE]` after it says nothing.
 """
 
 import re
+from collections.abc import Iterable
+
+import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
+from gateway.core.usage import Usage, joined, service
+from gateway.dialects import charges
+from gateway.dialects.amount import text
 from gateway.dialects.base import Body, Watch
 from gateway.dialects.held import DONE, Held, broken
-from gateway.dialects.openai_responses import answer, problems, usage
+from gateway.dialects.openai_responses import amount, answer, problems, usage
 
 ENDS = frozenset({"response.completed", "response.incomplete"})
 
@@ -41,11 +47,14 @@ def watch(body: Body) -> Watch:  # noqa: ARG001 - what was asked changes nothing
 class _Stream(Held):
     """What one stream has said so far; see Watch."""
 
-    __slots__ = ("_ended",)
+    __slots__ = ("_deltas", "_ended", "_items", "_tools")
 
     def __init__(self) -> None:
         super().__init__()
         self._ended = False
+        self._deltas = self._items = 0
+        """Bytes said in deltas, and in items that are done: the same, where a host sends both."""
+        self._tools: set[usage.Used] = set()
 
     @property
     def complete(self) -> bool:
@@ -54,6 +63,26 @@ class _Stream(Held):
 
     def _plain(self, data: bytes) -> bool:
         return self.committed and _TELLS.search(data) is None
+
+    def _amount(self, payload: bytes) -> int:
+        said = amount.event(payload)
+        if said.item is not None:
+            if said.type == amount.DONE:
+                self._items += amount.item(said.item)
+                self._use(usage.used([said.item], said.output_index))
+        elif said.delta is not None:
+            self._deltas += text(said.delta)
+        else:
+            return 0
+        return max(self._deltas, self._items) - self.heard
+
+    def _use(self, tools: Iterable[usage.Used]) -> None:
+        """Take tools that an item shows in use, also where the account of all never comes."""
+        before = len(self._tools)
+        self._tools.update(tools)
+        if len(self._tools) > before:
+            used = Usage(tools=charges.counted(self._tools))
+            self.usage = joined(self.usage, used)
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one event; tell whether it stays here: what is none, an error that no SDK raises."""
@@ -84,8 +113,16 @@ class _Stream(Held):
     def _take(self, response: dict[str, Json]) -> None:
         model = response.get("model")
         self.served = model if isinstance(model, str) and model else self.served
-        told = usage.read(response.get("usage"))
-        self.usage = self.usage if told is None else told
+        told = usage.find(response, self._tools)
+        word = service(response.get("service_tier"))
+        if told is not None:
+            last = joined(self.usage, told)
+            self.usage = msgspec.structs.replace(last, service=word, tools=told.tools)
+        elif word is not None:
+            self.usage = msgspec.structs.replace(self.usage or Usage(), service=word)
+        output = response.get("output")
+        if isinstance(output, list) and output:
+            self.heard = max(self.heard, sum(map(amount.item, output)))
 
 
 def failed(event: dict[str, Json]) -> Json:

@@ -6,6 +6,7 @@ from gateway.dialects import ids
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.speech import Telling
 
+_ANSWER = "resp_"
 _DEFAULTS: Object = {
     "background": False,
     "instructions": None,
@@ -55,7 +56,18 @@ def begin(telling: Telling, id: str | None, model: str | None, created: int | No
 
 def response_id(id: str) -> str:
     """An id as those of this API are: clients may tell by it what it is of."""
-    return id if id.startswith("resp_") else "resp_" + ids.plain(id, "")
+    return id if id.startswith(_ANSWER) else _ANSWER + ids.plain(id, "")
+
+
+def item_id(answer: str, prefix: str, at: int) -> str:
+    """The id of an item of an answer: it tells whose it is, and its place there."""
+    return f"{prefix}_{answer.removeprefix(_ANSWER)}_{at}"
+
+
+def answer_id(item: str) -> str | None:
+    """The id of the answer that an item is of; None where it was not made by `item_id`."""
+    answer, _, at = item.partition("_")[2].rpartition("_")
+    return _ANSWER + answer if answer and at.isdecimal() else None
 
 
 def _object(value: Json) -> Object:

@@ -1,15 +1,85 @@
 """Usage as the Responses API reports it, in the five classes that never overlap, both ways.
 
 `input_tokens` includes tokens read from and written to the prompt cache; `output_tokens` includes
-reasoning, but for hosts whose `total_tokens` shows that it does not. Source: `ResponseUsage` of
-OpenAI's API reference.
+reasoning, but for hosts whose `total_tokens` shows that it does not. Tools billed by the request
+stand beside it: `tool_usage` of newer answers, and items of the output. Source: `ResponseUsage` and
+`ToolUsage` of OpenAI's API reference, and its price list of tools.
 """
 
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count
+from gateway.core.usage import Usage, count, service
+from gateway.dialects import charges
+
+type Used = tuple[str, str]
+"""A tool, and what tells one use of it from another."""
 
 _LIFETIMES = {"30m": "ttl_30m_tokens", "12h": "ttl_12h_tokens"}
 _NO_TOKENS: dict[str, Json] = {}
+_BILLED = {
+    "web_search_call": "web_search",
+    "file_search_call": "file_search",
+    "code_interpreter_call": "code_interpreter",
+    "image_generation_call": "image_generation",
+    "x_search_call": "x_search",
+}
+"""Items of hosted tools that are billed by their number."""
+_SERVICES = frozenset({"flex", "scale", "priority", "fast"})
+"""Words that clients' types have for a service tier other than the standard one."""
+_NO_IMAGES: dict[str, Json] = {
+    **dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0),
+    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+    "output_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+}
+_FAILED = frozenset({"failed", "in_progress", "searching"})
+_FREE_ACTIONS = frozenset({"open_page", "find_in_page", "find"})
+"""What a search does beside searching."""
+
+
+def find(response: dict[str, Json], seen: Iterable[Used] = ()) -> Usage | None:
+    """Usage of a response, with tools and service tier; None where no tokens are counted.
+
+    `seen`: tools that its stream has shown in use.
+    """
+    told = read(response.get("usage"))
+    if told is None:
+        return None
+    output = response.get("output")
+    items = output if isinstance(output, list) else ()
+    tools = charges.counted({*seen, *used(items)})
+    searches = _searches(response)
+    if searches is not None:
+        tools = {**tools, "web_search": searches}
+    return msgspec.structs.replace(
+        told,
+        tools={name: number for name, number in {**tools, **told.tools}.items() if number},
+        service=service(response.get("service_tier")),
+    )
+
+
+def _searches(response: dict[str, Json]) -> int | None:
+    """Searches that are billed, where the response says so itself."""
+    usage = _dict(response.get("tool_usage"))
+    return count(_dict(usage.get("web_search")).get("num_requests"))
+
+
+def used(items: Iterable[Json], first: Json = 0) -> Iterator[Used]:
+    """Uses of tools that items show; code runs in containers, which are billed, not the calls.
+
+    `first` is the place of the first of them in the output, by which those without an id are known.
+    """
+    for at, item in enumerate(items, first if isinstance(first, int) else 0):
+        kind = item.get("type") if isinstance(item, dict) else None
+        tool = _BILLED.get(kind) if isinstance(kind, str) else None
+        if tool is None or item.get("status") in _FAILED:
+            continue
+        if _dict(item.get("action")).get("type") in _FREE_ACTIONS:
+            continue
+        one = item.get("container_id") or item.get("id")
+        yield tool, one if isinstance(one, str) else str(at)
 
 
 def read(usage: Json) -> Usage | None:
@@ -30,7 +100,13 @@ def read(usage: Json) -> Usage | None:
         fresh = room - total
     shown, reasoning = _output(usage, prompt, out)
     return Usage(
-        input=fresh, cache_read=cached, cache_write=written, output=shown, reasoning=reasoning
+        input=fresh,
+        cache_read=cached,
+        cache_write=written,
+        output=shown,
+        reasoning=reasoning,
+        tools=charges.tools(usage),
+        billed=charges.billed(usage),
     )
 
 
@@ -57,6 +133,17 @@ def _output(
 
 def _dict(value: Json) -> dict[str, Json]:
     return value if isinstance(value, dict) else _NO_TOKENS
+
+
+def beside(usage: Usage | None) -> dict[str, Json]:
+    """Members of a response that tell usage beside tokens, where there is any to tell."""
+    told: dict[str, Json] = {}
+    if usage is not None and usage.service in _SERVICES:
+        told["service_tier"] = usage.service
+    searches = usage.tools.get("web_search") if usage is not None else None
+    if searches:
+        told["tool_usage"] = {"image_gen": _NO_IMAGES, "web_search": {"num_requests": searches}}
+    return told
 
 
 def write(usage: Usage | None) -> dict[str, Json] | None:

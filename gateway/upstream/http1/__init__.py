@@ -9,7 +9,8 @@
 """
 
 from gateway.upstream.http1.connection import StaleConnection
+from gateway.upstream.http1.dial import context
 from gateway.upstream.http1.transport import Body, Route, Transport
 from gateway.upstream.http1.writing import Fields, lines
 
-__all__ = ["Body", "Fields", "Route", "StaleConnection", "Transport", "lines"]
+__all__ = ["Body", "Fields", "Route", "StaleConnection", "Transport", "context", "lines"]

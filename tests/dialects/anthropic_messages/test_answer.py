@@ -83,12 +83,12 @@ def test_usage_in_five_classes(told: object, read: Usage | None) -> None:
 
 
 def test_a_compaction_is_told_beside_the_totals() -> None:
-    """Its tokens are billed and stand in no total (BetaUsage); those of other models are not ours."""
+    """Its tokens are billed and stand in no total (BetaUsage); those of an advisor are another model's."""
     part: Object = {"type": "compaction", "input_tokens": 100, "output_tokens": 10, "cache_creation_input_tokens": 3}  # fmt: skip
     other = {**part, "type": "advisor_message"}
     told: Object = {"input_tokens": 1, "output_tokens": 2, "cache_creation_input_tokens": 4}
     assert usage.read({**told, "iterations": [part, other, 7]}) == Usage(
-        input=101, output=12, cache_write={"": 7}
+        input=101, output=12, cache_write={"": 7}, tools={"advisor": 1}
     )
     assert usage.read({"iterations": [part]}) == Usage(input=100, output=10, cache_write={"": 3})
     assert usage.read({"input_tokens": 1, "iterations": [{"type": "compaction"}]}) == Usage(input=1)

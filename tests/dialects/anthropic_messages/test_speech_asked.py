@@ -175,7 +175,7 @@ def test_settings() -> None:
     assert (request.temperature, request.top_p, request.top_k, request.stop) == (0.5, 0.9, 5, ("a",))  # fmt: skip
     assert (request.service_tier, request.user, request.metadata) == ("default", "u", {"x": 1})
     assert request.others == {"speed": "fast", "context_management": {"edits": []}}
-    assert decode(service_tier="auto").service_tier == "auto"
+    assert decode(service_tier="auto").service_tier is None
     assert (decode(metadata={"user_id": None}).user, decode(metadata=None).metadata) == (None, None)
 
 

@@ -234,7 +234,7 @@ def test_reasoning_goes_to_its_maker_alone() -> None:
         text("x"),
     ]
     why = "reasoning of another model is for that model alone"
-    for part in (Thought(text="a", state="s", maker="other"), Thought(text="a", state="s"), Thought(text="a"), ToolUse(id="c", name="f", arguments="{}", state="s")):  # fmt: skip
+    for part in (Thought(text="a", state="s", maker="other"), Thought(text="a", state="s"), Thought(text="a"), Thought(text="a", maker=OURS), ToolUse(id="c", name="f", arguments="{}", state="s")):  # fmt: skip
         said = encode(HELLO, turn("assistant", part, "x"))
         assert said.losses == (Loss("messages.reasoning", "dropped", why),)
         assert "thinking" not in str(said.value)

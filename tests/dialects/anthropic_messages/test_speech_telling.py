@@ -162,6 +162,18 @@ def test_reasoning_and_the_state_of_its_maker() -> None:
     assert content(Thinking("a"), sealed) == [{"type": "thinking", "thinking": "a", "signature": ""}]  # fmt: skip
 
 
+def test_thinking_without_a_state_has_the_label_alone() -> None:
+    """Anthropic would refuse it unsigned: what comes back is known, and is no state."""
+    (thought, *rest) = content(Thinking("a"), ThoughtEnd(), Words("b"), ThoughtEnd(), telling=LABELLED)  # fmt: skip
+    assert thought == {"type": "thinking", "thinking": "a", "signature": "tg1.beef."}
+    assert rest == [{"type": "text", "text": "b"}]
+    redacted = content(Thinking("a"), ThoughtEnd(redacted=True), telling=LABELLED)
+    assert redacted == [{"type": "thinking", "thinking": "a", "signature": ""}]
+    request = SPEECH.decode(ask(messages=[{"role": "assistant", "content": [thought]}]))
+    (part,) = request.turns[0].parts
+    assert (part.text, part.state, part.maker) == ("a", None, "beef")  # type: ignore[union-attr]  # a thought
+
+
 def test_parts_of_a_summary_are_paragraphs() -> None:
     events: list[Event] = [Thinking("", part=0), Thinking("a", part=0), Thinking("b", part=1), Thinking("c", part=1), ThoughtEnd()]  # fmt: skip
     assert content(*events)[0]["thinking"] == "a\n\nbc"
@@ -229,7 +241,7 @@ def test_an_end_without_a_finish() -> None:
 COUNTS = st.integers(0, 10**6)
 USAGES = st.builds(
     Usage,
-    input=COUNTS,
+    input=st.integers(1, 10**6),
     cache_read=st.none() | COUNTS,
     cache_write=st.dictionaries(st.sampled_from(["5m", "1h", ""]), st.integers(1, 10**6)),
     output=COUNTS,
@@ -319,7 +331,7 @@ def put_together(message: Object) -> Object:
     return {
         "text": "".join(it["text"] for it in blocks if it["type"] == "text"),
         "thinking": "".join(it["thinking"] for it in blocks if it["type"] == "thinking"),
-        "states": [it["signature"].removeprefix("tg1.beef.") for it in blocks if it["type"] == "thinking" and it["signature"]],
+        "states": [it["signature"].removeprefix("tg1.beef.") for it in blocks if it["type"] == "thinking" and it["signature"] not in ("", "tg1.beef.")],
         "calls": [(it["id"], it["name"], it["input"]) for it in blocks if it["type"] == "tool_use"],
         "finish": [reasons[message["stop_reason"]]],
         "model": [message["model"]],

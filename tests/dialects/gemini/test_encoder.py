@@ -74,7 +74,7 @@ def test_what_the_provider_does_not_say_the_call_does() -> None:
 def test_a_tool_is_told_when_its_arguments_are_complete() -> None:
     assert written(CALL[:3]) == b""
     call = {"functionCall": {"id": "c1", "name": "f", "args": {"a": 1}}}
-    assert parts(CALL) == [call]
+    assert parts(CALL) == [{**call, "thoughtSignature": wrap("ab12", "")}]
     signed: list[Event] = [*CALL[:3], ToolEnd(0, "s")]
     assert parts(signed) == [{**call, "thoughtSignature": wrap("ab12", "s")}]
     assert parts(signed, label="") == [call]
@@ -98,6 +98,18 @@ def test_reasoning_and_its_state() -> None:
         {"thought": True, "thoughtSignature": wrap("ab12", "d", redacted=True)},
     ]
     assert parts(thought, label="") == [text("hm", thought=True)]
+
+
+def test_a_thought_without_a_state_has_the_label_alone() -> None:
+    """Once, and where there was a thought: at home it is known as one that Gemini did not have."""
+    thought: list[Event] = [Thinking("h"), Thinking("m"), ThoughtEnd(), ThoughtEnd(), *CALL]
+    told = parts(thought)
+    assert told[2] == {"thought": True, "thoughtSignature": wrap("ab12", "")}
+    assert [*told[3]] == ["functionCall", "thoughtSignature"]
+    turn = SPEECH.decode(ask(contents=[{"role": "model", "parts": told}])).turns[0]
+    made, use = turn.parts
+    assert (made.text, made.state, made.maker) == ("hm", None, "ab12")  # type: ignore[union-attr]  # a thought
+    assert (use.state, use.maker) == (None, "ab12")  # type: ignore[union-attr]  # a call
 
 
 def test_reasoning_comes_back_as_it_was() -> None:

@@ -245,7 +245,7 @@ SETTINGS: list[tuple[Object, Object, Object]] = [
     ({"stream_options": {"include_usage": False, "include_obfuscation": False}}, {}, {"stream_options": {"include_usage": False, "include_obfuscation": False}}),
     ({"stream_options": {}}, {}, {"stream_options": {}}),
     ({"parallel_tool_calls": False}, {"parallel_tools": False}, {}),
-    ({"response_format": {"type": "text"}, "modalities": ["text"], "store": False, "tools": [], "functions": []}, {}, {}),
+    ({"response_format": {"type": "text"}, "modalities": ["text"], "store": False, "tools": [], "functions": [], "service_tier": "auto"}, {}, {}),
     ({"response_format": {"type": "json_object"}}, {"form": Form()}, {}),
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": True}}}, {"form": Form(schema={}, name="a", strict=True)}, {}),
     ({"response_format": {"type": "json_schema", "schema": {"type": "object"}}}, {"form": Form(schema={"type": "object"})}, {}),

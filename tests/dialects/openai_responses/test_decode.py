@@ -113,11 +113,13 @@ def test_items_of_no_other_dialect_are_named() -> None:
         {"type": "web_search_call", "id": "ws_1"},
         {"type": "item_reference", "id": "msg_1"},
         {"type": "computer_call_output", "call_id": "c"},
+        {"id": "msg_2"},
     ]
     request = decoded(input=items)
     assert [(turn.role, [plain(part) for part in turn.parts]) for turn in request.turns] == [
         ("assistant", [Foreign(kind="web_search_call"), Foreign(kind="item_reference")]),
         ("user", [Foreign(kind="computer_call_output")]),
+        ("user", [Foreign(kind="item_reference")]),
     ]
     refusals = fields.weigh(request, "anthropic-messages")[1]
     assert len(refusals) == 3

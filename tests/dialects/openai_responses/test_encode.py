@@ -249,7 +249,7 @@ def test_settings_stand_where_this_dialect_has_them_under_the_client_s_names() -
         top_p=0.9,
         logprobs=True,
         top_logprobs=2,
-        service_tier="standard_only",
+        service_tier="default",
         user="u",
         metadata={"a": "b"},
         cache_key="k",

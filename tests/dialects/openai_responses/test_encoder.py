@@ -156,6 +156,15 @@ def test_a_state_goes_under_its_label_and_nowhere_without() -> None:
     assert output(e.ThoughtEnd(), as_=own) == []
 
 
+def test_reasoning_without_a_state_has_the_label_alone() -> None:
+    """OpenAI would look for its id: what comes back is known, and is no state."""
+    found = output(e.Thinking("hm"), e.ThoughtEnd(), e.Words("a"), as_=telling(label="m1"))
+    assert found[0]["encrypted_content"] == "tg1.m1."
+    assert [item["type"] for item in found] == ["reasoning", "message"]
+    thought = decoded(input=found).turns[0].parts[0]
+    assert (thought.text, thought.state, thought.maker) == ("hm", None, "m1")  # type: ignore[union-attr]  # a thought
+
+
 def test_a_state_of_a_call_follows_it_and_comes_back_to_it() -> None:
     call = (e.ToolStart(0, "c1", "f"), e.ToolPiece(0, "{}"), e.ToolEnd(0, "sig"))
     found = output(e.Words("a"), *call, as_=telling(label="m1"))

@@ -148,6 +148,11 @@ def test_a_choice_that_leaves_none_to_the_model_is_forced(choice: object, forced
         ({"conversation": {"id": "conv_1"}}, True),
         ({"prompt": {"id": "pmpt_1"}}, True),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, True),
+        ({"input": [{"id": "msg_1"}]}, True),
+        (
+            {"input": [{"type": "message", "id": "msg_1"}, {"type": "reasoning", "id": "rs_1"}]},
+            False,
+        ),
     ],
 )
 def test_stored_is_what_depends_on_the_provider_or_is_asked_of_it(

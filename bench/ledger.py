@@ -1,0 +1,137 @@
+"""What the ledger costs a call: CPU in this process, with a journal on a real disk.
+
+    python -m bench.ledger
+
+A call is opened, its tokens are priced, and its two rows, before the request and after the answer,
+are written to the journal and counted for Prometheus. One row more tells an attempt that failed.
+Exit status: 0 the bound holds, 1 it was missed.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from gateway.books import Books
+from gateway.core.call import Call
+from gateway.core.decision import Decision
+from gateway.core.price import Price, Rates
+from gateway.core.problem import Problem
+from gateway.core.prompt import Prompt
+from gateway.core.target import Account, Provider, Target
+from gateway.core.usage import Usage
+from gateway.ledger.journal import Journal
+from gateway.ledger.record import Record
+from gateway.telemetry.log import silent
+from gateway.telemetry.metrics import Metrics
+
+BOUND = 25.0
+"""Microseconds of CPU that the ledger may cost a call."""
+CALLS = 2000
+ROUNDS = 20
+MISSED = 1
+
+_RATES = Rates(input=Decimal(3), cache_read=Decimal("0.3"), output=Decimal(15))
+_DEAR = Rates(input=Decimal(5), cache_read=Decimal("0.5"), output=Decimal(25))
+_PROVIDER = Provider(name="provider", doors={})
+_ACCOUNT = Account("main", "")
+_TARGET = Target(
+    provider=_PROVIDER, model="model-1", price=Price(rates=_RATES, version="catalogue 2026-11-24")
+)
+_BASELINE = Target(provider=_PROVIDER, model="model-2", price=Price(rates=_DEAR, version="same"))
+_DECISION = Decision(lab="lab", tier="smart", source="rule", rule="short", tags=("bench",))
+_PROMPT = Prompt(model="auto", stream=True, max_output=4096)
+_USAGE = Usage(input=900, cache_read=1200, output=256, reasoning=90)
+_REFUSAL = Problem(kind="upstream_overloaded", message="Busy.", upstream_status=529)
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What one call costs, in microseconds."""
+
+    what: str
+    cost: float
+    bound: float | None = None
+    """The most that is enough; None is measured alone."""
+
+    @property
+    def met(self) -> bool:
+        """Whether the bound holds."""
+        return self.bound is None or self.cost <= self.bound
+
+
+def measure(
+    rounds: int, calls: int = CALLS, clock: Callable[[], float] = time.process_time
+) -> list[Cost]:
+    """A call that is answered at once, and one after a failed attempt. `clock` counts seconds."""
+    found = []
+    for what, failures, bound in (("a call", 0, BOUND), ("after a failed attempt", 1, None)):
+        with _books() as books:
+            costs = [_round(books, failures, calls, clock) for _ in range(rounds)]
+        found.append(Cost(what, min(costs), bound))
+    return found
+
+
+def render(found: Sequence[Cost]) -> str:
+    """The costs as a table."""
+    width = max(len(one.what) for one in found) + 2
+    lines = [
+        f"{one.what:<{width}}{one.cost:>6.1f}{' ' if one.met else '!'}".rstrip() for one in found
+    ]
+    return "\n".join([*lines, f"microseconds of CPU; at most {BOUND:g} a call"])
+
+
+def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.process_time) -> int:
+    """Measures and prints; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each, the best one counts")
+    parser.add_argument("--calls", type=int, default=CALLS, help="of a round")
+    given = parser.parse_args(arguments)
+    found = measure(given.rounds, given.calls, clock)
+    sys.stdout.write(render(found) + "\n")
+    return 0 if all(one.met for one in found) else MISSED
+
+
+@contextmanager
+def _books() -> Iterator[Books]:
+    with tempfile.TemporaryDirectory(prefix="tiergate-bench-") as folder:
+        journal = Journal(Path(folder))
+        record = Record(journal, "refuse", [Metrics().note], silent)
+        yield Books(record, silent, baseline=lambda _: _BASELINE)
+        journal.close()
+
+
+def _round(books: Books, failures: int, calls: int, clock: Callable[[], float]) -> float:
+    asked = [_call(number) for number in range(calls)]
+    before = clock()
+    for call in asked:
+        tally = books.open(call, "c0ffee")
+        tally.read(_PROMPT, 2100)
+        books.decided(tally, _DECISION)
+        for _ in range(failures):
+            books.dialling(tally, _TARGET, _ACCOUNT)
+            books.failing(tally, _REFUSAL)
+        books.dialling(tally, _TARGET, _ACCOUNT)
+        tally.usage, tally.complete, tally.served = _USAGE, True, "model-1-2026"
+        books.close(tally, "settled", 200)
+    return (clock() - before) / calls * 1e6
+
+
+def _call(number: int) -> Call:
+    return Call(
+        id=f"tg-{number:023x}",
+        dialect="openai-chat",
+        operation="generate",
+        body=b"",
+        received_at=1_793_000_000.5,
+        started=time.monotonic(),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""All that keeps and counts the rows of calls, and what goes on beside calls for it."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+
+from gateway.core.call import Call
+from gateway.core.target import Provider
+from gateway.ledger import content, retention
+from gateway.ledger.content import Content
+from gateway.ledger.journal import Journal, JournalError
+from gateway.ledger.record import Record, Sink
+from gateway.ledger.recovery import recover
+from gateway.ledger.redaction import Strike
+from gateway.ledger.store import open_store
+from gateway.reply import Reply
+from gateway.settings.schema import Config
+from gateway.telemetry import log as lines
+from gateway.telemetry import trace
+from gateway.telemetry.figures import Memory
+from gateway.telemetry.log import Log
+from gateway.telemetry.metrics import Count, Gauge, Metrics
+from gateway.telemetry.trace import Traces
+
+_FEED_EVERY = 2.0
+"""Seconds between feeds of the store from the journals."""
+_TELL_EVERY = 1.0
+"""Seconds between looks at what changes by itself, for the workers that may be scraped."""
+_SWEEP_EVERY = 600.0
+_MOST = 1_000_000
+"""Bytes of a streamed answer that are held to be kept; more than is kept of it."""
+
+
+class Archive:
+    """The journal, the store that it feeds, kept text, metrics and traces of one process.
+
+    `folder` is the data folder, `info` what stands on the build's metric, `figures` the memory in
+    which workers count, `strikes` what is struck out of kept text beside secrets. Raises
+    StoreError, TraceError, and OSError where the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        log: Log,
+        *,
+        url: str,
+        info: Mapping[str, str],
+        providers: Mapping[str, Provider],
+        strikes: tuple[Strike, ...] = (),
+        figures: Memory | None = None,
+    ) -> None:
+        ledger = config.ledger
+        self._ledger = ledger
+        self._log = log
+        self.folder = folder / ledger.journal
+        self.content_folder = folder / "content"
+        self.journal = Journal(self.folder)
+        self.recovered = recover(self.journal)
+        self.store = open_store(url)
+        self.metrics = Metrics(keys=config.metrics.keys, info=info, memory=figures)
+        for row in self.recovered.entries:
+            self.metrics.note(row)
+        self.traces = _traces(config, log, info, providers)
+        self._texts: Content | None = None
+        self._strikes = strikes
+        sinks: list[Sink] = [self.metrics.note]
+        if self.traces is not None:
+            sinks.append(self.traces.note)
+        if config.log.calls != "off":
+            sinks.append(lines.calls(log, config.log.calls))
+        self.record = Record(
+            self.journal,
+            ledger.on_disk_full,
+            sinks,
+            log,
+            failed=lambda: self.metrics.failed("write"),
+        )
+        self._watch()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def settled(self) -> Callable[[], Awaitable[None]] | None:
+        """What waits until rows are on the disk, where calls are to wait for it."""
+        return self.record.settled if self._ledger.durability == "each" else None
+
+    @property
+    def begin(self) -> Callable[[Call], None] | None:
+        """What is to be told of calls before their rows."""
+        traces = self.traces
+        if traces is None:
+            return None
+        return lambda call: traces.begin(call.id, call.operation, call.trace)
+
+    def start(self) -> None:
+        """Begin, in the process that serves."""
+        if self._ledger.content == "on":
+            note = self._unkept
+            self._texts = Content(self.content_folder, self._strikes, note=note)
+        if self.traces is not None:
+            self.traces.start()
+        self._tasks = [
+            asyncio.create_task(self.journal.keep(asyncio.sleep, self._unsynced), name="sync"),
+            asyncio.create_task(self.record.keep(asyncio.sleep), name="late"),
+            asyncio.create_task(self._every(_FEED_EVERY, self.feed), name="feed"),
+            asyncio.create_task(self._every(_SWEEP_EVERY, self.sweep), name="sweep"),
+            asyncio.create_task(self._every(_TELL_EVERY, self.metrics.refresh), name="figures"),
+        ]
+
+    async def stop(self) -> None:
+        """Write, send and feed what waits, and end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._end)
+
+    def kept(self, call: Call, reply: Reply) -> Reply:
+        """A reply whose text is kept, where that is switched on."""
+        texts = self._texts
+        if texts is None:
+            return reply
+        if reply.stream is None:
+            texts.keep(call.id, call.received_at, call.body, reply.body)
+        else:
+            reply.stream = _heard(call, reply.stream, texts)
+        return reply
+
+    def feed(self) -> None:
+        """Bring what the journals have into the store."""
+        self.store.feed(self.folder)
+
+    def sweep(self) -> None:
+        """Let go of what has been kept for as long as it is to be."""
+        now, ledger = time.time(), self._ledger
+        content.sweep(self.content_folder, now - ledger.keep_content)
+        if ledger.keep_journal:
+            offsets = self.store.offsets(self.folder)
+
+            def fed(path: Path) -> bool:
+                return offsets.get(path.name, 0) >= path.stat().st_size
+
+            retention.sweep(self.folder, now - ledger.keep_journal, fed)
+        if ledger.keep:
+            self.store.prune(now - ledger.keep)
+
+    def close(self) -> None:
+        """End one that was not started."""
+        self.record.close()
+        self.journal.close()
+
+    def _end(self) -> None:
+        if self.traces is not None:
+            self.traces.stop()
+        if self._texts is not None:
+            self._texts.close()
+        self.close()
+        try:
+            self.feed()
+        except Exception as error:  # noqa: BLE001 - the next start feeds it
+            self._failed("feed", error)
+        self.store.close()
+
+    def _unkept(self, text: str) -> None:
+        self._log("content", error=text)
+
+    def _unsynced(self, error: JournalError) -> None:
+        self.metrics.failed("sync")
+        self._log("ledger", error=error.strerror)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        if what == "feed":
+            self.metrics.failed("feed")
+        self._log("ledger", error=type(error).__name__, work=what)
+
+    async def _every(self, seconds: float, work: Callable[[], object]) -> None:
+        """Do some work off the loop again and again; a failure is logged and tried again."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await asyncio.to_thread(work)
+            except Exception as error:  # noqa: BLE001 - work beside calls must not end
+                self._failed(work.__name__, error)
+
+    def _watch(self) -> None:
+        journal, record = self.journal, self.record
+
+        def lag() -> float | None:
+            at = self.store.state().at
+            return None if at is None else max(0.0, time.time() - at)
+
+        self.metrics.watch(
+            gauges=[
+                Gauge(
+                    "ledger_unsynced_rows",
+                    "Rows that may not be on the disk yet.",
+                    lambda: journal.written - journal.synced,
+                ),
+                Gauge(
+                    "ledger_late_rows",
+                    "Rows that wait in memory for a journal that takes none.",
+                    lambda: record.late,
+                ),
+                Gauge(
+                    "ledger_feed_lag_seconds",
+                    "How far the store may be behind the journals.",
+                    lag,
+                    "min",
+                ),
+            ],
+            counts=[
+                Count("ledger_rows", "Rows written to the journal.", lambda: journal.written),
+                Count("ledger_lost_rows", "Rows that no journal took.", lambda: record.lost),
+            ],
+        )
+        traces = self.traces
+        if traces is not None:
+            dropped = Count(
+                "traces_dropped", "Calls whose spans were not sent.", lambda: traces.dropped
+            )
+            self.metrics.watch(counts=[dropped])
+
+
+def _traces(
+    config: Config, log: Log, info: Mapping[str, str], providers: Mapping[str, Provider]
+) -> Traces | None:
+    part = config.traces
+    if not part.endpoint:
+        return None
+    sender = trace.otlp(part.endpoint, part.headers, info.get("version", ""))
+    doors = {name: next(iter(one.doors.values()), "") for name, one in providers.items()}
+    addresses = {name: found for name, url in doors.items() if (found := trace.address(url))}
+    return Traces(sender, log, sample=part.sample, addresses=addresses)
+
+
+async def _heard(
+    call: Call, stream: AsyncGenerator[bytes], texts: Content
+) -> AsyncGenerator[bytes]:
+    """A stream as it is; what went on to the client is kept at its end, however it ends."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with aclosing(stream):
+            async for data in stream:
+                if size < _MOST:
+                    parts.append(data)
+                    size += len(data)
+                yield data
+    finally:
+        texts.keep(call.id, call.received_at, call.body, b"".join(parts))

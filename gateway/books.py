@@ -1,0 +1,121 @@
+"""What calls leave in the ledger: a row before each request, one of a failure, one at the end."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+from gateway.core.call import Call
+from gateway.core.decision import Decision
+from gateway.core.entry import Entry, Row, State
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.tally import Tally
+from gateway.core.target import Account, Target
+from gateway.telemetry.log import Log, where
+
+
+class Books:
+    """Writes them. `record` takes a row, and `settled` waits until all of them are on the disk.
+
+    `baseline` is what calls on a lab are compared with; None where none is declared. `begin` is
+    told of each call before its rows. `wall` tells seconds since the epoch, `clock` those of
+    `Call.started`.
+    """
+
+    def __init__(
+        self,
+        record: Callable[[Row], None],
+        log: Log,
+        *,
+        settled: Callable[[], Awaitable[None]] | None = None,
+        baseline: Callable[[str], Target | None] | None = None,
+        begin: Callable[[Call], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._record = record
+        self._log = log
+        self._settled = settled
+        self._baseline = baseline
+        self._begin = begin
+        self._clock = clock
+        self._wall = wall
+        self._warned: set[str] = set()
+
+    def open(self, call: Call, config: str) -> Tally:
+        """The account of a call."""
+        if self._begin is not None:
+            self._begin(call)
+        return Tally(call, config)
+
+    def decided(self, tally: Tally, decision: Decision) -> None:
+        """A call goes to a lab."""
+        tally.decision = decision
+        if self._baseline is not None:
+            tally.compared, tally.baseline = True, self._baseline(decision.lab)
+
+    def dialling(self, tally: Tally, target: Target, account: Account) -> Awaitable[None] | None:
+        """Before each request: so that a crash leaves on record what it may be billed for.
+
+        What is returned is to be waited for. Raises ProblemError where it cannot be written.
+        """
+        try:
+            self._record(tally.dial(target, account, self._wall(), self._clock()))
+        except OSError as error:
+            raise self._unwritten(error) from None
+        return None if self._settled is None else self._on_disk(self._settled)
+
+    def failing(self, tally: Tally, problem: Problem) -> None:
+        """After each request that gave no answer."""
+        row = tally.fail(problem, self._wall(), self._clock())
+        if row is not None:
+            self._write(row)
+
+    def close(
+        self,
+        tally: Tally,
+        state: State,
+        status: int,
+        *,
+        problem: str | None = None,
+        aborted_by: str | None = None,
+    ) -> Entry:
+        """The one place where a call becomes its final entry."""
+        lacking = tally.unpriced()
+        entry = tally.close(state, status, self._clock(), problem=problem, aborted_by=aborted_by)
+        if lacking is not None:
+            self._warn(f"{entry.provider}/{entry.model}", lacking)
+        self._write(entry)
+        return entry
+
+    async def kept(self) -> None:
+        """The final entry is on the disk, where that is asked for."""
+        if self._settled is None:
+            return
+        try:
+            await self._settled()
+        except OSError as error:
+            self._log("ledger", error=where(error))
+
+    def _write(self, row: Row) -> None:
+        """Write what has happened: nothing can be refused any more."""
+        try:
+            self._record(row)
+        except OSError as error:
+            self._log("ledger", call=row.id, error=where(error))
+
+    async def _on_disk(self, settled: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await settled()
+        except OSError as error:
+            raise self._unwritten(error) from None
+
+    def _unwritten(self, error: OSError) -> ProblemError:
+        self._log("ledger", error=where(error))
+        message = "The ledger cannot be written, so nothing is sent. Try again soon."
+        return ProblemError(Problem(kind="ledger", message=message, retry_after=5))
+
+    def _warn(self, model: str, lacking: str) -> None:
+        """Say once of each model what is not known of its price."""
+        text = f"{model} {lacking}"
+        if text not in self._warned:
+            self._warned.add(text)
+            self._log("unpriced", model=model, lacks=lacking)

@@ -1,0 +1,62 @@
+"""How much an event or a whole message says; see gateway.dialects.amount."""
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.dialects.amount import arguments, text
+
+
+class _Delta(msgspec.Struct, gc=False):
+    text: Json = None
+    thinking: Json = None
+    partial_json: Json = None
+    content: Json = None
+
+
+class _Block(msgspec.Struct, gc=False):
+    type: str = ""
+    text: Json = None
+    thinking: Json = None
+    name: Json = None
+    input: Json = None
+    content: Json = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    delta: _Delta | None = None
+    content_block: _Block | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: list[_Block] = []
+
+
+_EVENT, _MESSAGE = jsonio.reader(_Event), jsonio.reader(_Message)
+
+
+def event(payload: bytes) -> int:
+    """Bytes that an event of a stream says. Raises JsonError for what is none."""
+    value: _Event = _EVENT(payload)
+    delta = value.delta
+    if delta is not None:
+        said = delta.text or delta.thinking or delta.partial_json or delta.content
+        return text(said) if said else 0
+    return _block(value.content_block) if value.content_block is not None else 0
+
+
+def whole(body: bytes) -> int:
+    """Bytes that a message says."""
+    try:
+        value: _Message = _MESSAGE(body)
+    except jsonio.JsonError:
+        return 0
+    return sum(map(_block, value.content))
+
+
+def _block(block: _Block) -> int:
+    """Bytes of a block; what a hosted tool has found is not the model's."""
+    if block.type.endswith("_result"):
+        return 0
+    said = block.text or block.thinking or block.content
+    return text(said) + text(block.name) + arguments(block.input)

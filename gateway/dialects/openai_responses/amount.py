@@ -1,0 +1,39 @@
+"""How much an event or a whole response says; see gateway.dialects.amount."""
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.dialects.amount import text, thing
+
+DONE = "response.output_item.done"
+
+
+class Said(msgspec.Struct, gc=False):
+    """What of an event of a stream may be content."""
+
+    type: str = ""
+    delta: Json = None
+    item: Json = None
+    output_index: Json = None
+
+
+_SAID = jsonio.reader(Said)
+
+
+def event(payload: bytes) -> Said:
+    """Read one event of a stream. Raises JsonError for what is none."""
+    found: Said = _SAID(payload)
+    return found
+
+
+def item(value: Json) -> int:
+    """Bytes that one item of the output says."""
+    if not isinstance(value, dict):
+        return 0
+    kind = value.get("type")
+    if kind == "message":
+        return text(value.get("content"))
+    if kind == "reasoning":
+        return text(value.get("summary")) or text(value.get("content"))
+    return thing(value)

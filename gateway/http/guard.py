@@ -1,0 +1,110 @@
+"""Who may see what is everybody's: whoever has the admin key, or, where none is set, this machine.
+
+What a browser on this machine can be made to ask by a page from elsewhere is refused, and what has
+come through a proxy, which would make everybody a loopback peer.
+"""
+
+import hashlib
+import hmac
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from gateway.core.problem import Kind, Problem, ProblemError
+from gateway.http.edge import Head
+from gateway.limits.keys import Keys
+
+VARIABLE = "TIERGATE_ADMIN_KEY"
+_SEND = "Send it as `Authorization: Bearer <key>`."
+_SET = f"Set {VARIABLE}, and send it as `Authorization: Bearer <key>`."
+_PASSED_ON = frozenset(
+    {"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip",
+     "x-cluster-client-ip", "x-original-host", "x-original-url"}
+)  # fmt: skip
+_HERE = ("none", "same-origin")
+
+
+class Guard:
+    """A FastAPI dependency that lets admins pass. `secret` is the admin key, or empty."""
+
+    def __init__(self, secret: str, keys: Keys) -> None:
+        self._digest = _digest(secret) if secret else b""
+        self._shared = bool(secret) and _opens(keys, secret)
+
+    async def __call__(self, request: Request) -> None:
+        """Pass, or raise ProblemError: invalid_api_key, not_allowed."""
+        head = Head(request.headers.raw)
+        if self._shared:
+            raise _refuse(
+                "not_allowed", f"{VARIABLE} is a client's key too: set one that is no client's."
+            )
+        if self._digest:
+            self._check(head)
+        else:
+            _check_place(request)
+
+    def _check(self, head: Head) -> None:
+        if not head.secrets:
+            raise _refuse("invalid_api_key", f"The admin key ({VARIABLE}) is required. {_SEND}")
+        if len(head.secrets) > 1:
+            raise _refuse("invalid_api_key", "Two different keys came: send the admin key alone.")
+        (secret,) = head.secrets
+        # Of hashes: the time that it takes tells nothing of either key.
+        if not hmac.compare_digest(_digest(secret), self._digest):
+            raise _refuse("invalid_api_key", f"This is not the admin key ({VARIABLE}).")
+
+
+def _check_place(request: Request) -> None:
+    """Without an admin key: only what a program on this machine asks for itself."""
+    headers = request.headers
+    if request.client is None or not _is_loopback(request.client.host):
+        raise _refuse("not_allowed", f"Without an admin key only this machine is answered. {_SET}")
+    if any(name in _PASSED_ON or name.startswith("x-forwarded") for name in headers):
+        message = f"Without an admin key nothing is answered through a proxy. {_SET}"
+        raise _refuse("not_allowed", message)
+    host = headers.get("host", "")
+    if not _is_here(f"//{host}"):
+        message = f"Without an admin key the host must be 127.0.0.1, [::1] or localhost. {_SET}"
+        raise _refuse("not_allowed", message)
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+    if site not in _HERE or (origin is not None and origin.lower() != f"http://{host}".lower()):
+        message = f"Without an admin key no page of another origin is answered. {_SET}"
+        raise _refuse("not_allowed", message)
+
+
+def _is_here(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        name = (parts.hostname or "").removesuffix(".")
+    except ValueError:
+        return False
+    alone = url.removeprefix("//") == parts.netloc and "@" not in parts.netloc
+    return alone and (name == "localhost" or _is_loopback(name))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _opens(keys: Keys, secret: str) -> bool:
+    """Whether a secret is a client's key."""
+    if keys.is_open:
+        return False
+    try:
+        keys.find(secret)
+    except ProblemError:
+        return False
+    return True
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def _refuse(kind: Kind, message: str) -> ProblemError:
+    return ProblemError(Problem(kind=kind, message=message))

@@ -1,0 +1,279 @@
+"""What both stores have in common: how they are fed, and how they are asked."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, tzinfo
+from pathlib import Path
+from typing import Any, ClassVar
+
+from gateway.core.entry import Attempt
+from gateway.ledger.feed import Batch, batches, identity, sizes
+from gateway.ledger.journal import segments
+from gateway.ledger.lock import held
+from gateway.ledger.query import SUMS, Days, Group, Only, Words, check, group, order, where
+from gateway.ledger.schema import ATTEMPT, ENTRY
+from gateway.ledger.store import Fed, Stored
+
+_PAGE = 500  # rows that are held at a time while many are read
+_PRUNED = 1000  # calls that are forgotten in one transaction
+_ORPHANS = """
+    SELECT DISTINCT id FROM {0} WHERE at < {1}
+    AND NOT EXISTS (SELECT 1 FROM entries WHERE entries.id = {0}.id)
+"""
+_NO_PRICE = "(cost IS NULL OR baseline IS NULL) AND input IS NOT NULL AND output IS NOT NULL"
+
+
+class Base(ABC):
+    """A store, but for the words of its database. `clock` tells seconds since the epoch."""
+
+    words: ClassVar[Words]
+    money: ClassVar[str]
+    """The columns that become the six of query.MONEY."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._fed = Fed()
+        self._known: dict[Path, Mapping[str, int]] = {}
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[Any]:
+        """A connection that cannot write, in one transaction: all it is asked is of one moment."""
+
+    @abstractmethod
+    def writing(self) -> AbstractContextManager[Any]:
+        """A connection without a transaction."""
+
+    @abstractmethod
+    def changing(self, base: Any) -> AbstractContextManager[Any]:
+        """A transaction."""
+
+    @abstractmethod
+    def put(self, base: Any, batch: Batch) -> int:
+        """Store rows within a transaction; returns how many that changed."""
+
+    @abstractmethod
+    def by_day(self, base: Any, days: Days) -> tuple[str, list[object]]:
+        """An expression for the place of `at` among days, and its values."""
+
+    @abstractmethod
+    def value(self, name: str, value: Any) -> Any:
+        """What a column held, as the field of a row."""
+
+    def sums(self, row: Sequence[Any]) -> Sequence[Any]:
+        """A row of `costs` with the six of query.MONEY at its end."""
+        return row
+
+    def feed(self, folder: Path) -> int:
+        """Read what the journals of a folder have got since, see `Store.feed`."""
+        began = self._clock()
+        if not folder.is_dir():
+            return 0
+        paths = segments(folder)
+        there = sizes(paths)
+        if there and there == self._known.get(folder):
+            self._tell(0, 0, began)
+            return 0
+        with held(folder / "feed.lock") as mine:
+            return self._feed(folder, paths, there, began) if mine else 0
+
+    def state(self) -> Fed:
+        """What this process has fed."""
+        return self._fed
+
+    def offsets(self, folder: Path) -> dict[str, int]:
+        """How many bytes of each segment the store has, see `Store.offsets`."""
+        if not (folder / "id").exists():
+            return {}
+        with self.reading() as base:
+            return self._offsets(base, identity(folder))
+
+    def costs(
+        self,
+        by: Sequence[str] = (),
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+    ) -> list[Group]:
+        """Calls grouped, see `Store.costs`."""
+        check(by, only)
+        test, values = where(self.words, since=since, until=until, only=only, zone=zone)
+        names = {name: "tag.value" if name == "tag" else f"c.{name}" for name in by}
+        with self.reading() as base:
+            days, place = None, list[object]()
+            if "day" in by:
+                days = Days(zone, *self._span(base, since, until))
+                names["day"], place = self.by_day(base, days)
+            sql = " ".join(
+                [
+                    f"SELECT {', '.join([*names.values(), *SUMS, self.money])} FROM costs AS c",  # noqa: S608 - names of BY only
+                    self.words.tags if "tag" in by else "",
+                    f"WHERE {test}",
+                    f"GROUP BY {', '.join(str(n + 1) for n in range(len(by)))}" if by else "",
+                ]
+            )
+            rows = base.execute(sql, [*place, *values]).fetchall()
+        return sorted((group(by, self.sums(row), days) for row in rows), key=order(by))
+
+    def entries(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> list[Stored]:
+        """Final rows in the order in which they came in, see `Store.entries`."""
+        check((), only)
+        test, values = where(self.words, since=since, until=until, only=only, zone=zone)
+        with self.reading() as base:
+            mark = self._ledger(base)[0]
+            seq = 0 if after is None else _seq(after, mark)
+            return self._stored(base, mark, test, values, seq, limit)
+
+    def attempts(self, id: str) -> list[Attempt]:
+        """The requests of a call that gave no answer."""
+        sql = f"SELECT {', '.join(ATTEMPT)} FROM failures WHERE id = {self.words.mark}"  # noqa: S608
+        with self.reading() as base:
+            rows = base.execute(f"{sql} ORDER BY attempt", [id]).fetchall()
+        return [Attempt(**self._fields(ATTEMPT, row)) for row in rows]
+
+    def unpriced(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+    ) -> Iterator[Stored]:
+        """Rows without a cost or a baseline, see `Store.unpriced`."""
+        check((), only)
+        test, values = where(self.words, since=since, until=until, only=only, zone=zone)
+        # What is priced again meanwhile comes again, behind this.
+        with self.reading() as base:
+            last = self._ledger(base)[1]
+        test = f"{_NO_PRICE} AND seq <= {self.words.mark} AND {test}"
+        seq = 0
+        while True:
+            with self.reading() as base:
+                mark = self._ledger(base)[0]
+                page = self._stored(base, mark, test, [last, *values], seq, _PAGE)
+            if not page:
+                return
+            seq = _seq(page[-1].cursor, mark)
+            yield from page
+
+    def prune(self, before: float) -> int:
+        """Forget calls received before a moment, see `Store.prune`."""
+        calls = f"SELECT id FROM entries WHERE at < {self.words.mark} ORDER BY at"  # noqa: S608
+        with self.writing() as base:
+            count = self._forget(base, calls, before)
+            for table in ("failures", "reprices"):  # of calls that are not here
+                self._forget(base, _ORPHANS.format(table, self.words.mark), before)
+        return count
+
+    def close(self) -> None:  # noqa: B027 - it is not to be overridden
+        """Nothing: no connection outlives what it was opened for."""
+
+    def _feed(self, folder: Path, paths: list[Path], there: Mapping[str, int], began: float) -> int:
+        mark = identity(folder)
+        changed = 0
+        with self.writing() as base:
+            self._adopt(base, mark, list(there))
+            done = self._offsets(base, mark)
+            for path in paths:
+                size, offset = there.get(path.name, 0), done.get(path.name, 0)
+                if size == offset:
+                    continue
+                # A file shorter than what was read of it is another file.
+                for batch in batches(path, offset if offset < size else 0):
+                    with self.changing(base):
+                        rows = self.put(base, batch)
+                        self._note(base, mark, path.name, batch)
+                    done[path.name] = batch.end
+                    changed += rows
+                    self._tell(rows, batch.skipped, self._fed.at)
+        self._known[folder] = {name: done.get(name, 0) for name in there}
+        self._tell(0, 0, began)
+        return changed
+
+    def _forget(self, base: Any, sql: str, before: float) -> int:
+        """Delete all of the calls that a query names, a bounded number in one transaction."""
+        test = self.words.among.format("id")
+        count = 0
+        while True:
+            with self.changing(base):
+                found = base.execute(f"{sql} LIMIT {_PRUNED}", [before]).fetchall()
+                ids = self.words.many([row[0] for row in found])
+                for table in ("failures", "reprices", "entries"):
+                    base.execute(f"DELETE FROM {table} WHERE {test}", [ids])  # noqa: S608
+            count += len(found)
+            if len(found) < _PRUNED:
+                return count
+
+    def _tell(self, rows: int, skipped: int, at: float | None) -> None:
+        fed = self._fed
+        self._fed = Fed(rows=fed.rows + rows, skipped=fed.skipped + skipped, at=at)
+
+    def _adopt(self, base: Any, mark: str, names: list[str]) -> None:
+        """Segments that are gone are forgotten; those of the first schema had no folder."""
+        test, many = self.words.among.format("name"), self.words.many(names)
+        with self.changing(base):
+            for sql in (
+                f"UPDATE segments SET folder = {self.words.mark} WHERE folder = '' AND {test}",  # noqa: S608
+                f"DELETE FROM segments WHERE folder = {self.words.mark} AND NOT {test}",  # noqa: S608
+            ):
+                base.execute(sql, [mark, many])
+
+    def _note(self, base: Any, mark: str, name: str, batch: Batch) -> None:
+        marks = ", ".join([self.words.mark] * 4)
+        base.execute(
+            f"INSERT INTO segments VALUES ({marks}) ON CONFLICT (folder, name) DO UPDATE"  # noqa: S608
+            " SET bytes = excluded.bytes, skipped = segments.skipped + excluded.skipped",
+            [mark, name, batch.end, batch.skipped],
+        )
+
+    def _offsets(self, base: Any, mark: str) -> dict[str, int]:
+        sql = f"SELECT name, bytes FROM segments WHERE folder = {self.words.mark}"  # noqa: S608
+        return dict(base.execute(sql, [mark]).fetchall())
+
+    def _ledger(self, base: Any) -> tuple[str, int]:
+        """The store's own name, and the number of the last row that came in."""
+        found: tuple[str, int] = base.execute("SELECT id, seq FROM ledger").fetchone()
+        return found
+
+    def _span(self, base: Any, since: float | None, until: float | None) -> tuple[float, float]:
+        test, values = where(self.words, since=since, until=until, only=None)
+        ends = [
+            base.execute(
+                f"SELECT at FROM entries AS c WHERE {test} ORDER BY at {way} LIMIT 1",  # noqa: S608
+                values,
+            ).fetchone()
+            for way in ("ASC", "DESC")
+        ]
+        return (ends[0][0], ends[1][0]) if ends[0] and ends[1] else (0.0, 0.0)
+
+    def _stored(
+        self, base: Any, mark: str, test: str, values: list[object], seq: int, limit: int
+    ) -> list[Stored]:
+        columns = (*ENTRY, "repriced")
+        rows = base.execute(
+            f"SELECT {', '.join(columns)}, seq FROM priced AS c"  # noqa: S608 - columns of the schema
+            f" WHERE {test} AND seq > {self.words.mark} ORDER BY seq LIMIT {self.words.mark}",
+            [*values, seq, limit],
+        ).fetchall()
+        return [Stored(**self._fields(columns, row), cursor=f"{mark}.{row[-1]}") for row in rows]
+
+    def _fields(self, names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+        return {name: self.value(name, item) for name, item in zip(names, row, strict=False)}
+
+
+def _seq(cursor: str, mark: str) -> int:
+    store, _, seq = cursor.partition(".")
+    if store != mark or not (seq.isascii() and seq.isdigit()):
+        raise ValueError("that is no cursor of this store: begin without one")
+    return int(seq)

@@ -1,0 +1,98 @@
+"""Sums and rows in the forms that programs read: JSON, JSON lines and CSV, money as exact text."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.entry import Attempt
+from gateway.ledger.cell import cell
+from gateway.ledger.query import Group
+from gateway.ledger.question import Question
+from gateway.ledger.store import Stored
+
+NUMBERS = tuple(name for name in Group.__struct_fields__ if name != "names")
+"""What a group tells of its calls."""
+FIELDS = Stored.__struct_fields__
+"""What is told of one call, in this order."""
+
+
+def sums(question: Question, groups: Iterable[Group], total: Group) -> dict[str, object]:
+    """The answer to a question, as JSON has it: money is text, None is unknown."""
+    return {
+        "since": question.since,
+        "until": question.until,
+        "zone": question.zone,
+        "by": question.by,
+        "groups": [group(one, question.by) for one in groups],
+        "total": group(total, ()),
+    }
+
+
+def group(one: Group, by: Sequence[str]) -> dict[str, object]:
+    """The names of a group and its sums."""
+    sums = {name: exact(getattr(one, name)) for name in NUMBERS}
+    return dict(zip(by, one.names, strict=True)) | sums if by else sums
+
+
+def sheet(by: Sequence[str], groups: Iterable[Group]) -> str:
+    """Groups as CSV; an empty cell is unknown."""
+    rows = [_written([*one.names, *(getattr(one, name) for name in NUMBERS)]) for one in groups]
+    return _csv([*by, *NUMBERS], rows)
+
+
+def call(one: Stored, tries: Iterable[Attempt]) -> dict[str, object]:
+    """A call with the requests of it that gave no answer."""
+    return row(one) | {"tries": [attempt(item) for item in tries]}
+
+
+def row(one: Stored) -> dict[str, object]:
+    """A call as JSON has it."""
+    return {"kind": "final"} | _exact(one)
+
+
+def attempt(one: Attempt) -> dict[str, object]:
+    """An attempt as JSON has it."""
+    return {"kind": "attempt"} | _exact(one)
+
+
+def lines(rows: Iterable[Stored]) -> bytes:
+    """Calls as JSON lines."""
+    return b"".join(jsonio.dumps(row(one)) + b"\n" for one in rows)
+
+
+def cells(rows: Iterable[Stored], *, head: bool = True) -> str:
+    """Calls as CSV; lists and objects are JSON within their cells, an empty cell is unknown."""
+    body = [_written([getattr(one, name) for name in FIELDS]) for one in rows]
+    return _csv(FIELDS if head else None, body)
+
+
+def exact(value: object) -> object:
+    """A value with money as text, all its digits written out."""
+    return format(value, "f") if isinstance(value, Decimal) else value
+
+
+def _exact(one: msgspec.Struct) -> dict[str, object]:
+    return {name: exact(value) for name, value in msgspec.structs.asdict(one).items()}
+
+
+def _written(values: Iterable[object]) -> list[object]:
+    return [_cell(value) for value in values]
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, tuple | Mapping):
+        return jsonio.dumps(value).decode()
+    return exact(value) if isinstance(value, Decimal) else cell(value)  # -0.5 is no formula
+
+
+def _csv(head: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if head is not None:
+        writer.writerow(head)
+    writer.writerows(rows)
+    return out.getvalue()

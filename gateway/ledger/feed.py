@@ -1,0 +1,118 @@
+"""What journals say, in batches for a store, with values that every database can hold."""
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.core.entry import Attempt, Entry, Intent, Reprice
+from gateway.ledger.journal import CLOSED, read
+from gateway.ledger.lock import MODE
+
+_BATCH = 256  # rows of a transaction: a few ms of work, and a lock that others can wait for
+_MOST = 2**40  # tokens; beyond it is no count of a call, and sums must stay within 64 bits
+_DIGITS = 40  # of USD on each side of the point; beyond it is no sum of money
+_LAST = 10_000_000_000.0  # in the year 2286: a later moment is no moment of a call
+
+_COUNTS = frozenset({"input", "cache_read", "cache_write", "output", "reasoning"})
+
+
+class Batch(msgspec.Struct, kw_only=True):
+    """Rows of a segment that follow each other, by kind."""
+
+    entries: list[Entry] = []
+    attempts: list[Attempt] = []
+    reprices: list[Reprice] = []
+    lines: int = 0
+    skipped: int = 0
+    """Lines of these that are no row."""
+    end: int
+    """Offset of what follows, bytes."""
+
+
+def batches(path: Path, offset: int) -> Iterator[Batch]:
+    """The whole lines of a segment from `offset` on, a bounded number at a time."""
+    batch = Batch(end=offset)
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):  # for later
+                break
+            _sort(batch, line)
+            if batch.lines == _BATCH:
+                yield batch
+                batch = Batch(end=batch.end)
+    if batch.lines:
+        yield batch
+
+
+def identity(folder: Path) -> str:
+    """The name that a folder of journals has given itself, made here where it has none.
+
+    The stores of several machines are one, and their folders may have the same path.
+    """
+    path = folder / "id"
+    if not path.exists():
+        scratch = folder / f"id.{secrets.token_hex(4)}"
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{secrets.token_hex(8)}\n")
+            file.flush()
+            os.fsync(descriptor)
+        scratch.rename(path)
+    return path.read_text().strip()
+
+
+def sizes(paths: list[Path]) -> Mapping[str, int]:
+    """The bytes of each segment that is there."""
+    found = {}
+    for path in paths:
+        try:
+            found[path.name] = path.stat().st_size
+        except FileNotFoundError:  # empty: its owner has taken it away, now that it stops
+            continue
+    return found
+
+
+def plain(name: str, value: Any) -> Any:
+    """A field of a row as every database can hold it: no NUL, and numbers within bounds."""
+    match value:
+        case str():
+            return value.replace("\0", "\ufffd")
+        case bool():
+            return value
+        case int() if not -_MOST <= value <= _MOST:
+            return None if name in _COUNTS else _MOST
+        case Decimal():
+            return value if _is_money(value) else None
+        case tuple():  # a set in the order it was written: a tag counts once
+            return [plain(name, item) for item in dict.fromkeys(value)]
+        case dict():
+            return {plain(name, key): plain(name, item) for key, item in value.items()}
+    return value
+
+
+def _sort(batch: Batch, line: bytes) -> None:
+    batch.lines += 1
+    batch.end += len(line)
+    match None if line == CLOSED else read(line):
+        case Entry(at=at) as row if 0 <= at < _LAST:
+            batch.entries.append(row)
+        case Attempt(at=at) as row if 0 <= at < _LAST:
+            batch.attempts.append(row)
+        case Reprice() as row:
+            batch.reprices.append(row)
+        case Intent():
+            pass
+        case _:
+            batch.skipped += line != CLOSED
+
+
+def _is_money(value: Decimal) -> bool:
+    if not value.is_finite():
+        return False
+    return value.adjusted() < _DIGITS and -int(value.as_tuple().exponent) <= _DIGITS

@@ -1,0 +1,112 @@
+"""A question to the ledger as people write it, on a command line or in a URL."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway.ledger.query import BY, ONLY
+
+_SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+class QuestionError(ValueError):
+    """What cannot be asked; the text says what can, and `part` which part it is about."""
+
+    def __init__(self, part: str, message: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """Which calls, and how they are put together."""
+
+    by: tuple[str, ...] = ()
+    since: float | None = None
+    """Seconds since the epoch."""
+    until: float | None = None
+    zone: str = "UTC"
+    only: Mapping[str, Sequence[str]] = {}
+
+    @property
+    def place(self) -> tzinfo:
+        """The zone of days."""
+        return place(self.zone)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Which calls, as the store is asked for them."""
+        return {"since": self.since, "until": self.until, "only": self.only}
+
+
+def ask(
+    by: Iterable[str] = (),
+    *,
+    since: str = "",
+    until: str = "",
+    only: Iterable[str] = (),
+    zone: str = "UTC",
+    now: float,
+) -> Question:
+    """Read a question. Names may be repeated or stand behind commas. Raises QuestionError."""
+    at = place(zone)
+    return Question(
+        by=_names(by),
+        since=moment(since, now, at, part="since") if since else None,
+        until=moment(until, now, at, end=True, part="until") if until else None,
+        zone=zone,
+        only=_only(only),
+    )
+
+
+def moment(text: str, now: float, zone: tzinfo, *, end: bool = False, part: str = "") -> float:
+    """Seconds since the epoch of 7d (ago), a date or a date and time, in a zone unless it has one.
+
+    A date is its first moment, or with `end` its last: the first of the next day. Raises
+    QuestionError.
+    """
+    try:
+        if match := re.fullmatch(r"(\d+)([smhdw])", text):
+            return now - int(match[1]) * _SPANS[match[2]]
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            day = date.fromisoformat(text) + timedelta(days=end)
+            return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+        if re.fullmatch(r"\d{9,10}(\.\d+)?", text):
+            return float(text)
+        when = datetime.fromisoformat(text)
+        return (when if when.tzinfo else when.replace(tzinfo=zone)).timestamp()
+    except (ValueError, OverflowError):
+        message = f"{text[:80]!r} is no time: write 24h, 7d, 2026-11-01 or 2026-11-01T09:30"
+        raise QuestionError(part, message) from None
+
+
+def place(zone: str) -> tzinfo:
+    """A time zone by its name. Raises QuestionError."""
+    if zone == "UTC":  # known without a time zone database
+        return UTC
+    try:
+        return ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise QuestionError("zone", f"there is no time zone {zone[:80]!r}") from None
+
+
+def _names(by: Iterable[str]) -> tuple[str, ...]:
+    names = [name.strip() for text in by for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in BY:
+            raise QuestionError("by", f"{name[:80]!r} is none of {', '.join(BY)}")
+    return tuple(dict.fromkeys(names))
+
+
+def _only(only: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for text in only:
+        name, _, value = re.sub("[:=]", "\0", text, count=1).partition("\0")
+        if name not in ONLY or not value:
+            message = f"{text[:80]!r} is not NAME=VALUE with one of {', '.join(ONLY)}"
+            raise QuestionError("only", message)
+        found.setdefault(name, []).append(value)
+    return found

@@ -1,0 +1,134 @@
+"""Where rows go: into the journal, then to whoever counts, traces or prints them.
+
+Where the journal does not take a row, because the disk is full or gone, what has happened is kept
+in memory and written once there is room again; what does not fit there is lost, and counted.
+"""
+
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
+
+from gateway.core.entry import Entry, Intent, Row
+from gateway.ledger.journal import Journal, JournalError
+from gateway.telemetry.log import Log, where
+
+type Policy = Literal["refuse", "serve"]
+"""What becomes of a call whose intent cannot be written."""
+type Sink = Callable[[Row], None]
+
+_MOST = 4096  # rows: milliseconds to write, once they can be
+_QUIET = 10.0
+
+
+class Record:
+    """Takes the rows of calls, in the journal's thread.
+
+    Under the policy `refuse`, it raises JournalError for an intent that is not in the journal, so
+    that nothing is sent that may leave no trace; under `serve` it never raises. `sinks` get each
+    row after the journal, and one that fails harms nobody. `clock` counts seconds; `most` rows are
+    kept at most, a half of them for the ends of calls alone. `failed` is told of each that the
+    journal does not take.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        policy: Policy,
+        sinks: Sequence[Sink],
+        log: Log,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        most: int = _MOST,
+        failed: Callable[[], object] = int,
+    ) -> None:
+        self.lost = 0
+        """Rows that the journal did not take and that did not fit into memory."""
+        self._journal = journal
+        self._refuse = policy == "refuse"
+        self._sinks = tuple(sinks)
+        self._log = log
+        self._failed = failed
+        self._clock = clock
+        self._most = most
+        self._late: deque[Row] = deque()
+        self._said: dict[str, float] = {}
+
+    @property
+    def late(self) -> int:
+        """Rows that wait in memory for the journal."""
+        return len(self._late)
+
+    def __call__(self, row: Row) -> None:
+        """Take one row."""
+        try:
+            if self._late:
+                self.catch_up()  # first, so that rows of a call stay in their order
+            self._journal.write(row)
+        except JournalError as error:
+            self._failed()
+            self._keep(row, error)
+        for sink in self._sinks:
+            try:
+                sink(row)
+            except Exception as error:  # noqa: BLE001 - no call is lost for what only looks on
+                self._log_seldom("sink", where(error))
+
+    def catch_up(self) -> None:
+        """Write what is late. Raises JournalError at the first row that is not taken."""
+        count = len(self._late)
+        while self._late:
+            self._journal.write(self._late[0])
+            self._late.popleft()
+        if count:
+            self._said.pop("ledger", None)
+            self._log("ledger", text="writable again", rows=count, lost=self.lost)
+
+    async def settled(self) -> None:
+        """Return once all that was taken is on the disk.
+
+        Raises JournalError where the disk refuses, under the policy `refuse` alone.
+        """
+        try:
+            await self._journal.settled()
+        except JournalError as error:
+            self._log_seldom("ledger", error.strerror)
+            if self._refuse:
+                raise
+
+    async def keep(self, sleep: Callable[[float], Awaitable[None]], interval: float = 1.0) -> None:
+        """Try what is late again and again, also where no call comes, until cancelled. Seconds."""
+        while True:
+            await sleep(interval)
+            self._try()
+
+    def close(self) -> None:
+        """Try what is late a last time; what is not taken now is lost."""
+        self._try()
+        self.lost += len(self._late)
+        self._late.clear()
+        if self.lost:
+            self._log("ledger", text="rows were lost", lost=self.lost)
+
+    def _try(self) -> None:
+        try:
+            self.catch_up()
+        except JournalError as error:
+            self._log_seldom("ledger", error.strerror)
+
+    def _keep(self, row: Row, error: JournalError) -> None:
+        if self._refuse and isinstance(row, Intent):
+            self._log_seldom("ledger", error.strerror)
+            raise error
+        if len(self._late) < (self._most if isinstance(row, Entry) else self._most // 2):
+            self._late.append(row)
+        else:
+            self.lost += 1
+        self._log_seldom("ledger", error.strerror)
+
+    def _log_seldom(self, event: str, error: str | None) -> None:
+        """Log a failure, at most once in a while: a full disk fails every call."""
+        now = self._clock()
+        if now >= self._said.get(event, now):
+            self._said[event] = now + _QUIET
+            self._log(event, error=error, late=len(self._late), lost=self.lost)

@@ -1,0 +1,223 @@
+"""The store of one machine: a SQLite file. Money is kept as exact decimal text."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from decimal import Context, Decimal, localcontext
+from pathlib import Path
+from typing import Any, ClassVar, Final, cast
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.ledger.base import Base
+from gateway.ledger.feed import Batch, plain
+from gateway.ledger.lock import MODE, alone
+from gateway.ledger.query import Days, Words
+from gateway.ledger.schema import ATTEMPT, ENTRY, REPRICE, SQLITE, inserts
+from gateway.ledger.store import StoreError
+
+SCHEME: Final = "sqlite:///"
+
+_PATIENCE = 10.0  # seconds to wait for another process that writes
+
+# Sums are exact: 28 digits, the default, would round a large sum of very small costs.
+_EXACT = Context(prec=100)
+
+_ZERO = Decimal(0)
+_NONE = [None] * 6
+_CHUNK = 1000  # rows that are added up at a time
+
+_COMPARED = "(baseline IS NOT NULL OR state IN ('failed', 'refused'))"
+_AMONG = "(SELECT value FROM json_each(?))"
+_LISTS = frozenset({"tags", "dropped"})
+_MAPS = frozenset({"cache_write_by", "tools"})
+_MONEY = frozenset({"cost", "wasted", "estimate", "billed", "reserved", "baseline"})
+
+
+class Sqlite(Base):
+    """A SQLite file in WAL mode: any number of processes read while one feeds.
+
+    `url` is sqlite:///relative/path or sqlite:////absolute/path; the file is made where there is
+    none. Every operation has its own connection, so a store may be used from any thread. Raises
+    StoreError.
+    """
+
+    words: ClassVar = Words(
+        mark="?",
+        many=lambda texts: jsonio.dumps(texts).decode(),
+        among=f"{{}} IN {_AMONG}",
+        tagged=f"EXISTS (SELECT 1 FROM json_each(c.tags) WHERE value IN {_AMONG})",  # noqa: S608
+        tags="LEFT JOIN json_each(c.tags) AS tag",
+    )
+    # One call a row for all of them: calls into Python are what such a query costs. The first two
+    # are the cost of what can be compared with the baseline, and of the rest.
+    money: ClassVar = f"""usd(
+        CASE WHEN {_COMPARED} THEN cost END, CASE WHEN NOT {_COMPARED} THEN cost END,
+        wasted, estimate, CASE WHEN cost IS NOT NULL THEN baseline END, reserved
+    )"""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(clock)
+        path = url.removeprefix(SCHEME)
+        if path in {url, "", ":memory:"}:
+            raise StoreError(f"the ledger's store is written {SCHEME}PATH")
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Made here for its mode, which SQLite gives to the files beside it; never opened here
+        # where it exists, since to close it would drop the locks SQLite has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE))
+        # To turn WAL on is refused at once while anybody looks, whatever the patience.
+        with alone(self.path.with_name(f"{self.path.name}.lock")), self.writing() as base:
+            self._migrate(base)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that cannot write; what it is asked is of one moment."""
+        with self.writing() as base:
+            base.execute("PRAGMA query_only = ON")
+            # Any: the stub of sqlite3 knows aggregates of one argument that return a number.
+            base.create_aggregate("usd", 6, cast("Any", _Sums))
+            base.execute("BEGIN")
+            yield base
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection without a transaction."""
+        try:
+            # No implicit transactions: they are written out where they are meant.
+            base = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+            with closing(base):
+                base.execute("PRAGMA synchronous = NORMAL")
+                yield base
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def changing(self, base: sqlite3.Connection) -> Iterator[None]:
+        """A transaction."""
+        base.execute("BEGIN IMMEDIATE")
+        yield  # what fails is rolled back when the connection is closed
+        base.execute("COMMIT")
+
+    def put(self, base: sqlite3.Connection, batch: Batch) -> int:
+        """Store rows; returns how many that changed."""
+        changed = 0
+        seq = _reserve(base, len(batch.entries) + len(batch.reprices))
+        if batch.entries:
+            rows = [(*_values(ENTRY, row), seq + n) for n, row in enumerate(batch.entries)]
+            changed += base.executemany(_INSERT_ENTRY, rows).rowcount
+        if batch.attempts:
+            rows = [_values(ATTEMPT, row) for row in batch.attempts]
+            changed += base.executemany(_INSERT_ATTEMPT, rows).rowcount
+        for n, reprice in enumerate(batch.reprices, seq + len(batch.entries)):
+            if base.execute(_INSERT_REPRICE, _values(REPRICE, reprice)).rowcount:
+                changed += 1
+                base.execute("UPDATE entries SET seq = ? WHERE id = ?", (n, reprice.id))
+        return changed
+
+    def by_day(self, base: sqlite3.Connection, days: Days) -> tuple[str, list[object]]:
+        """An expression for the place of `at` among days, and its values."""
+        base.create_function("place", 1, days.place, deterministic=True)
+        return "place(c.at)", []
+
+    def value(self, name: str, value: Any) -> Any:
+        """What a column held, as the field of a row."""
+        if value is None:
+            return None
+        if name in _MONEY:
+            return Decimal(value)
+        if name in _LISTS:
+            return tuple(jsonio.loads(value.encode()))
+        if name in _MAPS:
+            return jsonio.loads(value.encode())
+        return bool(value) if name == "stream" else value
+
+    def sums(self, row: Sequence[Any]) -> Sequence[Any]:
+        """A row of `costs` with the six of query.MONEY at its end."""
+        *rest, texts = row
+        sums = [Decimal(text) if text else None for text in texts.split(" ")] if texts else _NONE
+        compared, other, wasted, estimate, baseline, reserved = sums
+        cost, saved = other, None
+        if compared is not None:
+            cost = _EXACT.add(compared, other or _ZERO)
+            saved = _EXACT.subtract(baseline or _ZERO, compared)
+        return [*rest, cost, wasted, estimate, baseline, saved, reserved]
+
+    def _migrate(self, base: sqlite3.Connection) -> None:
+        if _version(base) == len(SQLITE):
+            return
+        base.execute("PRAGMA journal_mode = WAL")
+        with self.changing(base):
+            version = _version(base)  # again: another process may have been first
+            if version > len(SQLITE):
+                raise StoreError(f"{self.path} was made by a newer version (schema {version})")
+            for statements in SQLITE[version:]:
+                for statement in statements:
+                    base.execute(statement)
+            base.execute(f"PRAGMA user_version = {len(SQLITE)}")
+
+
+class _Sums:
+    """The SQL aggregate `usd`: exact sums of each of its arguments, decimal texts.
+
+    Text: the sums one after the other, nothing for one that had no value.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str | None, ...]] = []
+        self._totals: list[Decimal | None] = []
+
+    def step(self, *row: str | None) -> None:
+        self._rows.append(row)
+        if len(self._rows) == _CHUNK:
+            self._add()
+
+    def finalize(self) -> str:
+        self._add()
+        return " ".join("" if total is None else format(total, "f") for total in self._totals)
+
+    def _add(self) -> None:
+        if not self._rows:  # all of them were added already
+            return
+        # Here, many at a time: one by one in `step` takes three times as long.
+        with localcontext(_EXACT):
+            columns = [
+                [*map(Decimal, filter(None, column))] for column in zip(*self._rows, strict=True)
+            ]
+            old = self._totals or [None] * len(columns)
+            self._totals = [
+                sum(values, total or _ZERO) if values else total
+                for total, values in zip(old, columns, strict=False)
+            ]
+        self._rows.clear()
+
+
+def _version(base: sqlite3.Connection) -> int:
+    version: int = base.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _reserve(base: sqlite3.Connection, count: int) -> int:
+    """The first of some numbers in the order in which rows come in."""
+    if not count:
+        return 0
+    sql = "UPDATE ledger SET seq = seq + ? RETURNING seq"
+    last: int = base.execute(sql, (count,)).fetchone()[0]
+    return last - count + 1
+
+
+_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE = inserts("?")
+
+
+def _values(columns: Sequence[str], row: msgspec.Struct) -> tuple[object, ...]:
+    return tuple(_value(plain(name, getattr(row, name))) for name in columns)
+
+
+def _value(value: object) -> object:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return jsonio.dumps(value).decode() if isinstance(value, list | dict) else value

@@ -1,0 +1,87 @@
+"""Prometheus's text format and OpenMetrics's: the same figures, told in one of two ways."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_HELP = str.maketrans({"\\": r"\\", "\n": r"\n"})
+
+
+class Sample(NamedTuple):
+    """One line of a family: what stands behind its name, its labels, its value."""
+
+    suffix: str
+    labels: Mapping[str, str]
+    value: float
+
+
+class Family(NamedTuple):
+    """All that stands under one name, which is without the suffix of its lines."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    help: str
+    samples: Sequence[Sample]
+
+
+def counter(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> Family:
+    """A number that only grows."""
+    return Family(name, "counter", text, [Sample("_total", *one) for one in found])
+
+
+def gauge(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> Family:
+    """A number of the moment."""
+    return Family(name, "gauge", text, [Sample("", *one) for one in found])
+
+
+def histogram(
+    name: str,
+    text: str,
+    bounds: Sequence[float],
+    found: Iterable[tuple[Mapping[str, str], Sequence[float]]],
+) -> Family:
+    """How many were at most how large.
+
+    Each has the count of each bucket by itself, that of what is beyond all, and the sum.
+    """
+    samples: list[Sample] = []
+    for labels, (*counts, total) in found:
+        seen = 0.0
+        for bound, count in zip((*bounds, math.inf), counts, strict=True):
+            seen += count
+            samples.append(Sample("_bucket", {**labels, "le": _number(bound)}, seen))
+        samples += (Sample("_sum", labels, total), Sample("_count", labels, seen))
+    return Family(name, "histogram", text, samples)
+
+
+def render(families: Iterable[Family], *, openmetrics: bool) -> tuple[bytes, str]:
+    """The text and its content type."""
+    lines = [line for family in families for line in _lines(family, openmetrics=openmetrics)]
+    if openmetrics:
+        lines.append("# EOF")
+    return "\n".join([*lines, ""]).encode(), OPENMETRICS if openmetrics else TEXT
+
+
+def _lines(family: Family, *, openmetrics: bool) -> Iterator[str]:
+    name = family.name
+    head = name if openmetrics or family.type != "counter" else f"{name}_total"
+    text = family.help.translate(_ESCAPES if openmetrics else _HELP)
+    yield f"# HELP {head} {text}"
+    yield f"# TYPE {head} {family.type}"
+    for suffix, labels, value in family.samples:
+        told = ",".join(f'{key}="{text.translate(_ESCAPES)}"' for key, text in labels.items())
+        yield (
+            f"{name}{suffix}{{{told}}} {_number(value)}"
+            if told
+            else (f"{name}{suffix} {_number(value)}")
+        )
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return "NaN" if math.isnan(value) else repr(float(value))

@@ -1,0 +1,341 @@
+"""Prometheus metrics, counted from the rows of the ledger as they are written.
+
+Labels are words of the configuration, never of a client: labs, tiers, providers and models of the
+catalogue, names of keys where they are asked for. The ledger is exact; these are sums of doubles.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from gateway.core.entry import Attempt, Entry, Row
+from gateway.telemetry import exposition
+from gateway.telemetry.exposition import Family
+from gateway.telemetry.figures import Figures, Labels, Memory
+
+SECONDS = (
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1800.0,
+)  # fmt: skip
+"""Bounds of whole calls: from the cache up to an hour's reasoning."""
+FIRST = (
+    0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5,
+    5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0,
+)  # fmt: skip
+"""Bounds of the time to the first content, closer where people wait for it."""
+
+type Fails = Literal["write", "sync", "feed"]
+_FAILS: tuple[Fails, ...] = ("write", "sync", "feed")
+type Over = Literal["sum", "max", "min"]
+
+_TARGET = ("lab", "tier", "provider", "model")
+_CALL = (*_TARGET, "cache", "state", "stream")
+_TIMED = ("lab", "tier", "model", "cache")
+_CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
+_ANSWERED = frozenset({"settled", "estimated", "cache_hit"})
+_CUT = frozenset({"upstream", "timeout"})
+
+# The numbers of a "money" cell, by place; tokens follow, in the order of _CLASSES.
+_COST, _WASTED, _ESTIMATE, _UNKNOWN, _BASELINE, _COMPARED, _TOKENS = range(7)
+_MONEY_SIZE = _TOKENS + len(_CLASSES)
+
+_MONEY = (
+    ("cost_usd", "USD of calls, failed attempts and estimates among them."),
+    ("wasted_usd", "USD of cost_usd for attempts that gave no answer."),
+    ("estimated_usd", "USD of cost_usd that rest on estimated tokens."),
+    ("calls_unknown_cost", "Calls whose cost is unknown, wholly or in part."),
+    ("baseline_usd", "USD that calls would have cost on the baseline."),
+    ("compared_usd", "USD of calls that have a baseline: what is saved is baseline_usd less this."),
+)
+
+
+class Gauge(NamedTuple):
+    """A number of the moment, read when it is asked for."""
+
+    name: str
+    help: str
+    read: Callable[[], float | None]
+    """None where there is none, or it raises: it is then left out."""
+    over: Over = "sum"
+    """How those of several workers become one."""
+
+
+class Count(NamedTuple):
+    """A number that grows from 0 while the process runs, read when it is asked for."""
+
+    name: str
+    help: str
+    read: Callable[[], float]
+    """Where it raises, it is what it was."""
+
+
+class _Places(NamedTuple):
+    """Where the numbers of one kind of call stand."""
+
+    calls: int
+    money: int
+    seconds: int
+    first: int
+    attempts: int
+
+
+class Metrics:
+    """Counts rows. `info` labels tiergate_build_info; `keys` labels calls and costs by client key.
+
+    Workers that were made with the same `memory` tell the figures of all of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: bool = False,
+        info: Mapping[str, str] | None = None,
+        memory: Memory | None = None,
+        gauges: Sequence[Gauge] = (),
+        counts: Sequence[Count] = (),
+    ) -> None:
+        self.keys = keys
+        """Whether names of client keys are told."""
+        self._info = dict(info or {})
+        self._figures = Figures(memory)
+        self._values = self._figures.values
+        self._places: dict[tuple[object, ...], _Places] = {}
+        self._recovered = self._figures.at("recovered", (), 1)
+        self._fails: dict[Fails, int] = {
+            what: self._figures.at("fails", (what,), 1) for what in _FAILS
+        }
+        self._gauges: dict[str, tuple[Gauge, int]] = {}
+        self._counts: dict[str, tuple[Count, int, float]] = {}
+        self.watch(gauges, counts)
+
+    def watch(self, gauges: Iterable[Gauge] = (), counts: Iterable[Count] = ()) -> None:
+        """Tell these too."""
+        for gauge in gauges:
+            place = self._figures.at("gauge", (gauge.name,), 1)
+            self._values[place] = math.nan  # not its predecessor's
+            self._gauges[gauge.name] = (gauge, place)
+        for count in counts:
+            place = self._figures.at("count", (count.name,), 1)
+            self._counts[count.name] = (count, place, self._values[place])
+
+    def expect(self, targets: Iterable[tuple[str, str, str, str]]) -> None:
+        """Show what is spent at these (lab, tier, provider, model) as 0 before their first call.
+
+        Prometheus takes the first value it sees for no increase. Where keys are labels nothing is
+        shown before: nobody knows which of them will ask for what.
+        """
+        for target in () if self.keys else targets:
+            self._figures.at("money", target, _MONEY_SIZE)
+            self._attempt(*target[2:], "")
+
+    def note(self, row: Row) -> None:
+        """Count one row, on one thread; 2 us for a final one."""
+        if isinstance(row, Entry):
+            self._entry(row)
+        elif isinstance(row, Attempt):
+            self._values[self._attempt(row.provider, row.model, row.problem)] += 1
+
+    def refused(self, kind: str) -> None:
+        """Count a request that was refused before it was a call."""
+        self._values[self._figures.at("refused", (kind,), 1)] += 1
+
+    def failed(self, what: Fails) -> None:
+        """Count that the ledger could not be written, brought to the disk or fed to its store."""
+        self._values[self._fails[what]] += 1
+
+    def refresh(self) -> None:
+        """Read what is watched, so that other workers can tell it."""
+        for gauge, place in self._gauges.values():
+            found = _read(gauge.read)
+            self._values[place] = math.nan if found is None else found
+        for count, place, before in self._counts.values():
+            found = _read(count.read)
+            if found is not None:
+                self._values[place] = before + found
+
+    def render(self, *, openmetrics: bool = False) -> tuple[bytes, str]:
+        """The text of a scrape and its content type; from any thread."""
+        self.refresh()
+        return exposition.render(self._families(), openmetrics=openmetrics)
+
+    def _entry(self, row: Entry) -> None:
+        kind = (
+            row.lab, row.tier, row.provider, row.model, row.cache, row.state, row.stream,
+            row.key if self.keys else None, row.problem if row.aborted_by in _CUT else None,
+            row.attempts > 0,
+        )  # fmt: skip
+        places = self._places.get(kind)
+        if places is None:
+            places = self._places[kind] = self._place(row)
+        values = self._values
+        values[places.calls] += 1
+        values[places.attempts] += 1
+        self._pay(row, places.money)
+        if row.duration is not None and row.state in _ANSWERED:
+            at = places.seconds
+            values[at + bisect_left(SECONDS, row.duration)] += 1
+            values[at + len(SECONDS) + 1] += row.duration
+        if row.first_content is not None:
+            at = places.first
+            values[at + bisect_left(FIRST, row.first_content)] += 1
+            values[at + len(FIRST) + 1] += row.first_content
+        if row.state == "unknown_crash":
+            values[self._recovered] += 1
+
+    def _pay(self, row: Entry, at: int) -> None:
+        values = self._values
+        if row.cost is None or row.wasted is None:
+            values[at + _UNKNOWN] += 1
+        if row.cost:
+            values[at + _COST] += _amount(row.cost)
+        if row.wasted:
+            values[at + _WASTED] += _amount(row.wasted)
+        if row.estimate:
+            values[at + _ESTIMATE] += _amount(row.estimate)
+        if row.baseline is not None and row.cost is not None:
+            values[at + _BASELINE] += _amount(row.baseline)
+            values[at + _COMPARED] += _amount(row.cost)
+        if row.cache == "hit":
+            return  # its tokens were used when it was recorded
+        at += _TOKENS
+        if row.input:
+            values[at] += row.input
+        if row.cache_read:
+            values[at + 1] += row.cache_read
+        if row.cache_write:
+            values[at + 2] += row.cache_write
+        if row.output:
+            values[at + 3] += row.output
+        if row.reasoning:
+            values[at + 4] += row.reasoning
+
+    def _place(self, row: Entry) -> _Places:
+        target = (row.lab or "", row.tier or "", row.provider or "", row.model or "")
+        lab, tier, provider, model = target
+        key = (row.key,) if self.keys else ()
+        stream = "true" if row.stream else "false"
+        timed = (lab, tier, model, row.cache)
+        cut = row.problem if row.aborted_by in _CUT else ""
+        at = self._figures.at
+        return _Places(
+            calls=at("calls", (*target, row.cache, row.state, stream, *key), 1),
+            money=at("money", (*target, *key), _MONEY_SIZE),
+            seconds=at("seconds", timed, len(SECONDS) + 2),
+            first=at("first", timed, len(FIRST) + 2),
+            # Failed ones have rows of their own; what is at "nowhere" is not told.
+            attempts=self._attempt(provider, model, cut or "")
+            if row.attempts > 0 and row.state in ("settled", "estimated", "aborted")
+            else at("nowhere", (), 1),
+        )
+
+    def _attempt(self, provider: str, model: str, problem: str) -> int:
+        return self._figures.at("attempts", (provider, model, problem), 1)
+
+    def _families(self) -> Iterator[Family]:
+        sums, gauges = self._gathered()
+        key = ("key",) if self.keys else ()
+
+        def told(name: str, labels: Labels) -> Iterable[tuple[dict[str, str], list[float]]]:
+            for values, numbers in sums.get(name, {}).items():
+                yield dict(zip(labels, values, strict=True)), numbers
+
+        def one(
+            name: str, labels: Labels, place: int = 0
+        ) -> Iterable[tuple[dict[str, str], float]]:
+            return ((named, numbers[place]) for named, numbers in told(name, labels))
+
+        yield exposition.gauge(
+            "tiergate_build_info", "The version, and that of the configuration.", [(self._info, 1)]
+        )
+        yield _counter("calls", "Calls, by how they ended.", one("calls", (*_CALL, *key)))
+        for place, (name, text) in enumerate(_MONEY):
+            yield _counter(name, text, one("money", (*_TARGET, *key), place))
+        yield _counter(
+            "tokens",
+            "Tokens that providers read and wrote; the classes never overlap.",
+            (
+                ({**named, "class": word}, numbers[_TOKENS + place])
+                for named, numbers in told("money", (*_TARGET, *key))
+                for place, word in enumerate(_CLASSES)
+            ),
+        )
+        yield exposition.histogram(
+            "tiergate_call_duration_seconds",
+            "From receipt to the last byte, of calls that were answered.",
+            SECONDS,
+            _some(told("seconds", _TIMED)),
+        )
+        yield exposition.histogram(
+            "tiergate_first_content_seconds",
+            "From receipt to the first content sent.",
+            FIRST,
+            _some(told("first", _TIMED)),
+        )
+        yield _counter(
+            "attempts",
+            "Requests to providers; those without a problem were answered.",
+            one("attempts", ("provider", "model", "problem")),
+        )
+        yield _counter(
+            "refused", "Requests refused before they were calls.", one("refused", ("kind",))
+        )
+        yield _counter(
+            "calls_recovered", "Calls of a crash that were closed after it.", one("recovered", ())
+        )
+        yield _counter(
+            "ledger_failures", "Times that the ledger failed, by what.", one("fails", ("what",))
+        )
+        for name, (count, _, _) in self._counts.items():
+            found = sums.get("count", {}).get((name,), [0.0])
+            yield _counter(name, count.help, [({}, found[0])])
+        for name, (gauge, _) in self._gauges.items():
+            parts = gauges.get(name, ())
+            yield exposition.gauge(
+                f"tiergate_{name}", gauge.help, [({}, _OVER[gauge.over](parts))] if parts else ()
+            )
+
+    def _gathered(self) -> tuple[dict[str, dict[Labels, list[float]]], dict[str, list[float]]]:
+        """The sums of all processes, and the gauges of those that live."""
+        sums: dict[str, dict[Labels, list[float]]] = {}
+        gauges: dict[str, list[float]] = {}
+        for name, labels, numbers, lives in self._figures.read():
+            if name == "gauge":
+                if lives and not math.isnan(numbers[0]):
+                    gauges.setdefault(labels[0], []).append(numbers[0])
+                continue
+            cells = sums.setdefault(name, {})
+            before = cells.get(labels)
+            cells[labels] = (
+                list(numbers)
+                if before is None
+                else [one + other for one, other in zip(before, numbers, strict=True)]
+            )
+        return sums, gauges
+
+
+_OVER: Mapping[Over, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
+
+
+def _read(read: Callable[[], float | None]) -> float | None:
+    try:
+        return read()
+    except Exception:  # noqa: BLE001 - what one room cannot tell hides nothing of the others
+        return None
+
+
+def _counter(name: str, text: str, found: Iterable[tuple[Mapping[str, str], float]]) -> Family:
+    return exposition.counter(f"tiergate_{name}", text, found)
+
+
+def _some(
+    found: Iterable[tuple[dict[str, str], list[float]]],
+) -> Iterator[tuple[dict[str, str], list[float]]]:
+    """Those that anything was counted in."""
+    return (one for one in found if any(one[1]))
+
+
+def _amount(money: Decimal) -> float:
+    """What a counter may grow by: it never falls."""
+    return max(float(money), 0.0)

@@ -1,0 +1,47 @@
+"""What the ledger costs a call: what is measured, the table, and what a missed bound does."""
+
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from bench import ledger
+from gateway.core.entry import Attempt, Entry, Intent
+from gateway.ledger.journal import Journal, rows, segments
+
+
+def test_what_is_measured_are_the_rows_of_priced_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    left = iter(folders)
+    monkeypatch.setattr("bench.ledger.Journal", lambda _: Journal(next(left)))
+    ledger.measure(1, 2)
+    paths = [path for folder in folders for path in segments(folder)]
+    found = [row for path in paths for row, _ in rows(path) if row]
+    kinds = [Intent, Entry] * 2 + [Intent, Attempt, Intent, Entry] * 2
+    assert [type(row) for row in found] == kinds
+    for row in found:
+        if isinstance(row, Entry):
+            assert (row.cost, row.baseline) == (Decimal("0.00825"), Decimal("0.01375"))
+            assert (row.wasted, row.estimate) == (Decimal(0), Decimal(0))
+            assert row.state == "settled"
+
+
+def test_the_best_round_counts() -> None:
+    """Of rounds of 3, 1 and 2 seconds for 2 calls."""
+    ticks = iter([0.0, 3.0, 3.0, 4.0, 4.0, 6.0] * 2)
+    assert {one.cost for one in ledger.measure(3, 2, ticks.__next__)} == {5e5}
+
+
+def test_the_table_has_a_mark_where_the_bound_is_missed(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--rounds", "1", "--calls", "1"]
+    assert ledger.main(few, lambda: 0.0) == 0
+    assert capsys.readouterr().out == (
+        "a call                     0.0\n"
+        "after a failed attempt     0.0\n"
+        "microseconds of CPU; at most 25 a call\n"
+    )
+    assert ledger.main(few, map(float, count()).__next__) == 1
+    assert capsys.readouterr().out.startswith("a call                  1000000.0!\nafter")

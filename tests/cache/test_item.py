@@ -1,0 +1,230 @@
+"""Items that a request names by id: found in kept answers, of the same key alone, and put in place."""
+
+from typing import Any
+
+import pytest
+
+from gateway.cache.responses import Chain
+from gateway.core import jsonio
+from gateway.core.call import Key
+from gateway.core.problem import ProblemError
+from gateway.dialects import OPENAI_RESPONSES, Body
+from tests.cache.test_responses import CALL, MESSAGE, ONE, OPEN, SEALED, TWO, Shelf, answer, ask
+
+type Json = dict[str, Any]
+
+TEXT = {
+    "type": "message", "id": "msg_chatcmpl-7_0", "role": "assistant", "content": [{"type": "output_text", "text": "A"}],
+}  # fmt: skip
+USE = {"type": "function_call", "id": "fc_chatcmpl-7_1", "call_id": "c", "name": "f", "arguments": "{}"}  # fmt: skip
+SECOND = {**TEXT, "id": "msg_gen-8_0"}
+RESULT = {"type": "function_call_output", "call_id": "c", "output": "x"}
+
+
+def ref(item: Json | str, **more: Any) -> Json:
+    """As the AI SDK writes it."""
+    return {"type": "item_reference", "id": item if isinstance(item, str) else item["id"], **more}
+
+
+def items(chain: Chain) -> Any:
+    return chain.body.value["input"]
+
+
+def user(text: str) -> Json:
+    return {"role": "user", "content": text}
+
+
+async def abroad() -> Shelf:
+    """An answer whose ids the gateway wrote."""
+    shelf = Shelf()
+    await shelf.keep(ask([user("hi")]), answer(TEXT, USE, id="resp_chatcmpl-7"))
+    return shelf
+
+
+async def home(*, kept: bool = True) -> Shelf:
+    """An answer whose ids a provider wrote."""
+    shelf = Shelf()
+    await shelf.keep(ask([user("hi")]), answer(OPEN, MESSAGE, CALL, SEALED, id="resp_68"), kept=kept)  # fmt: skip
+    return shelf
+
+
+async def test_items_of_the_gateways_own_take_no_room_of_their_own() -> None:
+    """Their ids say whose answer they are of; a provider's do not."""
+    assert (await abroad()).memory.count == 1
+    assert (await home()).memory.count == 5
+
+
+async def test_items_stand_in_place_of_their_ids() -> None:
+    """Byte for byte, wherever they are named; nothing else changes."""
+    shelf = Shelf()
+    said = answer(TEXT, USE, id="resp_chatcmpl-7").replace(b'"A"', b'"A", "x": 1.50')
+    await shelf.keep(ask([user("hi")]), said)
+    body = ask([user("hi"), ref(TEXT), {"id": USE["id"]}, RESULT], tools=[], store=True)
+    chain = await shelf.read(body)
+    assert b'"x": 1.50' in chain.body.raw
+    told = items(chain)
+    told[1]["content"][0].pop("x")
+    assert told == [user("hi"), TEXT, USE, RESULT]
+    assert chain.body.prompt.tool_loop
+    assert chain.body.prompt.stored  # the cache of equal requests leaves it alone
+    assert (chain.own, chain.provider, chain.account) == (None, None, None)
+    assert "store" in chain.body.members
+    assert "store" not in chain.asked.members
+    assert chain.asked.value["input"] == chain.body.value["input"]
+
+
+async def test_the_last_answer_has_the_items_of_those_before_it() -> None:
+    """Also when the one that they are of is gone, so that a conversation may last."""
+    shelf = await abroad()
+    chain = await shelf.read(ask([user("hi"), ref(TEXT), ref(USE), RESULT]))
+    shelf.now = 50
+    await shelf.keep(chain.body, answer(SECOND, id="resp_gen-8"))
+    shelf.now = 70
+    with pytest.raises(ProblemError, match="msg_chatcmpl-7_0"):
+        await shelf.read(ask([ref(TEXT)]))
+    body = ask([user("hi"), ref(TEXT), ref(USE), RESULT, ref(SECOND), user("so?")])
+    assert items(await shelf.read(body)) == [user("hi"), TEXT, USE, RESULT, SECOND, user("so?")]
+
+
+async def test_who_keeps_items_is_told_their_ids() -> None:
+    """The body is the client's, byte for byte; elsewhere the items go without their ids."""
+    shelf = await home()
+    body = ask([user("hi"), ref(OPEN), ref(MESSAGE), ref(CALL), ref(SEALED), RESULT])
+    chain = await shelf.read(body)
+    assert chain.own is body
+    assert (chain.provider, chain.account) == ("here", "main")
+    bare = [{name: it[name] for name in it if name != "id"} for it in (MESSAGE, CALL, SEALED)]
+    assert items(chain) == [user("hi"), *bare, RESULT]
+
+
+async def test_items_of_a_host_that_keeps_nothing_are_sent_to_it() -> None:
+    shelf = await home(kept=False)
+    chain = await shelf.read(ask([ref(OPEN), ref(MESSAGE)]))
+    assert items(chain) == [OPEN, MESSAGE]
+    assert (chain.own, chain.provider) == (None, None)
+
+
+async def test_of_several_holders_the_last_is_told_ids_and_all_the_rest_whole() -> None:
+    shelf = await home()
+    await shelf.keep(ask([]), answer(TEXT, USE, id="resp_chatcmpl-7"))
+    own = ask([user("hi"), ref(MESSAGE), ref(TEXT), user("so?")], top_p=0.5)
+    chain = await shelf.read(own)
+    bare = {name: value for name, value in MESSAGE.items() if name != "id"}
+    assert items(chain) == [user("hi"), bare, TEXT, user("so?")]
+    assert chain.own is not None
+    assert chain.own.value == {**own.value, "input": [user("hi"), ref(MESSAGE), TEXT, user("so?")]}
+    other = answer({**MESSAGE, "id": "msg_69"}, id="resp_69")
+    await shelf.responses.keep(ONE, ask([]), other, "there", "spare", kept=True)
+    chain = await shelf.read(ask([ref(MESSAGE), ref("msg_69")]))
+    assert (chain.provider, chain.account) == ("there", "spare")
+    assert chain.own is not None
+    assert chain.own.value["input"] == [bare, ref("msg_69")]
+
+
+async def test_items_beside_an_earlier_answers_id() -> None:
+    """Whoever has that answer has the seat; it is told the ids of what it has beside it."""
+    shelf = await home()
+    await shelf.keep(ask([]), answer(TEXT, USE, id="resp_chatcmpl-7"))
+    chain = await shelf.read(ask([ref(TEXT), ref(CALL)], previous_response_id="resp_68"))
+    assert chain.own is not None
+    assert chain.own.value["input"] == [TEXT, ref(CALL)]
+    assert chain.own.value["previous_response_id"] == "resp_68"
+    assert "previous_response_id" not in chain.body.members
+    assert [it.get("type") for it in items(chain)][-2:] == ["message", "function_call"]
+    chain = await shelf.read(ask([ref(CALL)], previous_response_id="resp_chatcmpl-7"))
+    assert (chain.own, chain.provider) == (None, None)
+    assert [it.get("type") for it in items(chain)] == ["message", "function_call", "function_call"]
+
+
+async def test_items_beside_an_answer_whose_conversation_is_bound() -> None:
+    shelf = await abroad()
+    await shelf.keep(ask("hi", conversation="conv_1"), answer(MESSAGE, id="resp_68"), kept=True)
+    body = ask([ref(MESSAGE), ref(TEXT)], previous_response_id="resp_68")
+    chain = await shelf.read(body)
+    assert chain.body.value == {**body.value, "input": [ref(MESSAGE), TEXT]}
+    assert chain.asked is chain.body
+    assert (chain.own, chain.provider) == (None, "here")
+
+
+async def refused(shelf: Shelf, body: Body, key: Key = ONE) -> str:
+    """The message of a 400 in the shape of Responses."""
+    with pytest.raises(ProblemError) as raised:
+        await shelf.read(body, key)
+    assert raised.value.problem.http_status == 400
+    error = jsonio.loads(OPENAI_RESPONSES.problem(raised.value.problem))["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["param"].startswith("input")
+    return str(error["message"])
+
+
+@pytest.mark.parametrize("item", [TEXT, USE, MESSAGE, CALL, SEALED, OPEN], ids=lambda it: it["id"])
+async def test_no_item_of_another_key_is_ever_found(item: Json) -> None:
+    """Nor by a key of the same name of another tenant; to them it is as if it had never been."""
+    shelf = await home()
+    await shelf.keep(ask([user("hi")]), answer(TEXT, USE, id="resp_chatcmpl-7"))
+    await shelf.read(ask([ref(item)]))
+    for key in (TWO, Key(name="one", tenant="other"), Key(name="")):
+        said = await refused(shelf, ask([ref(item)]), key)
+        assert said == (await refused(shelf, ask([ref("none")]), key)).replace("none", item["id"])
+
+
+async def test_an_item_that_is_not_kept_is_named_with_what_to_do() -> None:
+    shelf = await home()
+    assert await refused(shelf, ask([ref(MESSAGE), ref("msg_none")])) == (
+        "Item with id 'msg_none' not found: it was not stored, or is not kept any more. "
+        "Send the item itself in its place, and ask with store set to false to go on so."
+    )
+    shelf.now = 60
+    assert "'msg_1' not found" in await refused(shelf, ask([ref(MESSAGE)]))
+
+
+@pytest.mark.parametrize("id", ["msg_chatcmpl-7_2", "fc_chatcmpl-7_0", "msg_chatcmpl-7_", "x"])
+async def test_an_id_that_only_looks_like_one_of_an_answer_finds_nothing(id: str) -> None:
+    assert id in await refused(await abroad(), ask([ref(TEXT), ref(id)]))
+
+
+async def test_items_of_a_deleted_answer_are_gone() -> None:
+    shelf = await home()
+    await shelf.keep(ask([]), answer(TEXT, USE, id="resp_chatcmpl-7"))
+    await shelf.read(ask([ref(TEXT), ref(CALL)]))
+    for id, item in (("resp_68", CALL), ("resp_chatcmpl-7", TEXT)):
+        await shelf.responses.delete(ONE, id)
+        assert str(item["id"]) in await refused(shelf, ask([ref(item)]))
+
+
+async def test_an_item_is_named_once() -> None:
+    """A short request of many names is not to become a huge one."""
+    shelf = await abroad()
+    said = await refused(shelf, ask([ref(TEXT), ref(USE), ref(TEXT)]))
+    assert said == "Item with id 'msg_chatcmpl-7_0' is named twice: name it once."
+
+
+async def test_few_answers_are_looked_through() -> None:
+    """Each may hold a whole conversation."""
+    shelf = await abroad()
+    many = [ref(f"msg_none-{at}_0") for at in range(100)]
+    asked: list[str] = []
+    found = shelf.memory.get
+
+    async def get(key: str) -> bytes | None:
+        asked.append(key)
+        return await found(key)
+
+    shelf.memory.get = get  # type: ignore[method-assign]  # counted
+    await refused(shelf, ask(many))
+    assert len(asked) == 65
+
+
+async def test_an_id_is_text() -> None:
+    assert '"input[1].id"' in await refused(Shelf(), ask([user("hi"), {"type": "item_reference", "id": 3}]))  # fmt: skip
+    assert '"input[0].id"' in await refused(Shelf(), ask([{"type": "item_reference"}]))
+
+
+@pytest.mark.parametrize("output", [None, 3, "x", [3, {"id": 4}]])
+async def test_an_answer_of_another_shape_has_no_items(output: Any) -> None:
+    """It is kept all the same."""
+    shelf = Shelf()
+    said = jsonio.dumps({"id": "resp_1", "status": "completed", "output": output})
+    await shelf.keep(ask("hi"), said)
+    assert shelf.memory.count == 1
+    assert await shelf.responses.find(ONE, "resp_1") == said

@@ -1,0 +1,130 @@
+"""The command `costs show`: all that the ledger knows of one call."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.entry import Attempt, Entry
+from gateway.ledger.content import Text
+from tests.cli.test_reprice import NOVEMBER, call, tiergate, write
+
+
+def show(folder: Path, *rows: Entry | Attempt, id: str = "a") -> list[str]:
+    write(folder, *rows)
+    result = tiergate(folder, "show", id)
+    assert result.exit_code == 0, result.output
+    return [" ".join(line.split()) for line in result.output.splitlines()]
+
+
+def test_the_row_field_by_field(tmp_path: Path) -> None:
+    """What is unknown, or never came to be, is left out; numbers and times are for people."""
+    row = call(
+        "a", at=NOVEMBER, cost=Decimal("0.00000001"), tags=("eu", "x\x1b[2J"), stream=True, dropped=("top_k",),
+        cache_write=2048, cache_write_by={"1h": 2000, "": 48}, service="priority", price="config 2026-01-01",
+    )  # fmt: skip
+    lines = show(tmp_path, row)
+    for line in (
+        "at 1794000000.500000 (2026-11-06 21:20:00 UTC)", "tags eu, x\ufffd[2J", "stream yes", "status 200",
+        "input 1,000,000", "cache_write_by 1h 2,000, unsaid 48", "cost 0.00000001", "wasted 0", "dropped top_k",
+    ):  # fmt: skip
+        assert line in lines
+    assert not [
+        line
+        for line in lines
+        if line.startswith(("confidence", "billed", "cursor", "repriced", "v "))
+    ]
+
+
+def test_the_price_it_had_and_the_one_it_would_have(tmp_path: Path) -> None:
+    lines = show(
+        tmp_path,
+        call("a", cost=Decimal(3), price="config 2026-01-01"),
+        call("b", cost=Decimal(3), price="old"),
+    )
+    assert lines[-1] == "The price, config 2026-01-01: input 1, output 2 USD per million tokens."
+    assert show(tmp_path, id="b")[-1] == (
+        "The price now would be config 2026-01-01: input 1, output 2 USD per million tokens."
+    )
+
+
+def test_its_attempts(tmp_path: Path) -> None:
+    lost = [
+        Attempt(id="a", attempt=1, at=1.5, provider="acme", account="main", model="huge", status=500, problem="upstream_error",
+                duration=0.25, cost=Decimal(0)),
+        Attempt(id="a", attempt=2, at=1.5, provider="acme", model="small", problem="upstream_timeout", reserved=Decimal("0.5")),
+    ]  # fmt: skip
+    lines = show(
+        tmp_path,
+        *lost,
+        call("a", attempts=3, cost=Decimal(3), wasted=None, reserved=Decimal("0.5")),
+    )
+    assert lines[-4:] == [
+        "1 acme/huge main 500 upstream_error 0.250 0.000000",
+        "2 acme/small - - upstream_timeout - unknown",
+        "",
+        "Unknown: an attempt failed after the provider may have begun, and told no usage.",
+    ][-4:] or lines[-5:-2] == [
+        "1 acme/huge main 500 upstream_error 0.250 0.000000",
+        "2 acme/small - - upstream_timeout - unknown",
+        "",
+    ]
+    assert "It may have cost $0.5 at most." in lines
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (call("a"), "acme/small has a price now: run `tiergate costs reprice`"),
+        (call("a", model="m"), "acme/m has no price: write one under `models`"),
+        (call("a", service="flex"), "acme/small has no price of service tier flex: write one under `models`"),
+        (call("a", cache_read=5), "acme/small has no price of cached tokens: write one under `models`"),
+        (call("a", tools={"web_search": 1}), "acme/small has no price of web_search requests: write one under `models`"),
+        (call("a", input=None), "the usage is not known"),
+        (call("a", state="unknown_crash"), "the process ended during the call: nobody heard what the provider billed"),
+        (call("a", state="failed"), "an attempt failed after the provider may have begun, and told no usage"),
+    ],
+)  # fmt: skip
+def test_why_its_cost_is_unknown(tmp_path: Path, row: Entry, why: str) -> None:
+    lines = show(tmp_path, row)
+    assert f"Unknown: {why}." in lines
+
+
+def test_the_text_that_is_kept(tmp_path: Path) -> None:
+    """It cannot steer the terminal."""
+    folder = tmp_path / "data" / "content"
+    folder.mkdir(parents=True)
+    text = Text(id="a", at=1.5, prompt='{"model":"auto"}\nand\x1b[2J', answer="Hello.")
+    (folder / "20261106T21-1-a.jsonl").write_bytes(jsonio.dumps(text) + b"\n")
+    lines = show(tmp_path, call("a", cost=Decimal(3)))
+    at = lines.index("The client sent:")
+    assert lines[at:] == [
+        "The client sent:",
+        '{"model":"auto"}',
+        "and\ufffd[2J",
+        "",
+        "The client got:",
+        "Hello.",
+    ]
+
+
+def test_json_is_what_the_endpoint_has(tmp_path: Path) -> None:
+    write(tmp_path, call("a", cost=Decimal("1E-9")))
+    told = json.loads(tiergate(tmp_path, "show", "a", "--json").output)
+    assert (told["kind"], told["id"], told["cost"], told["tries"]) == (
+        "final",
+        "a",
+        "0.000000001",
+        [],
+    )
+    assert told["repriced"] is None
+
+
+def test_a_call_that_is_not_there(tmp_path: Path) -> None:
+    for _ in range(2):
+        result = tiergate(tmp_path, "show", "a")
+        assert result.exit_code == 1
+        assert "the ledger has no row of 'a'" in result.output
+        write(tmp_path, call("b"))

@@ -1,0 +1,57 @@
+"""Every shipped price beside the same one of another list: they agree, or it is said why not."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+
+from gateway.core.price import Price, scaled
+from gateway.settings.second import apart, both, doubtful
+from tests.config import shipped
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+HOSTS_MOVE = "OpenRouter sends it to one of many hosts: its price moves by the week"
+NO_STEP = "the list has no long-context price of xAI's models at OpenRouter"
+BING = "Azure searches by Bing; the list has OpenAI's own search"
+APART = {
+    "openrouter/meta-llama/llama-3.1-8b-instruct": (HOSTS_MOVE, {"input", "output"}),
+    "openrouter/meta-llama/llama-3.3-70b-instruct": (HOSTS_MOVE, {"input", "output"}),
+    "openrouter/x-ai/grok-4.3": (NO_STEP, {"input", "cache_read", "output"}),
+    "openrouter/x-ai/grok-4.7": (NO_STEP, {"input", "cache_read", "output"}),
+    "azure-openai/gpt-6-luna": (BING, {"web_search"}),
+    "azure-openai/gpt-6-sol": (BING, {"web_search"}),
+    "azure-openai/gpt-6.1-sol": (BING, {"web_search"}),
+}
+"""Targets whose price differs from the list's, why, and in what."""
+
+
+def test_shipped_prices_are_those_of_a_second_list_or_it_is_known_why_not() -> None:
+    source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
+    found = {
+        target.name: {what.partition(" above ")[0] for what, _, _ in apart(ours, theirs)}
+        for target, ours, theirs in both(source, built, NOW)
+    }
+    assert len(found) > 90
+    assert {name: what for name, what in found.items() if what} == {
+        name: what for name, (_, what) in APART.items()
+    }
+
+
+def test_no_shipped_price_is_a_slip_of_the_decimal_point() -> None:
+    source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
+    assert list(doubtful(source, built, NOW)) == []
+
+
+def test_a_price_a_hundred_times_off_would_be_seen() -> None:
+    """As another gateway once shipped one."""
+    source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
+    for target, ours, theirs in both(source, built, NOW):
+        known = ours.rates.input and theirs.rates.input
+        if known and target.name not in APART:
+            far = [here / there for what, here, there in apart(_times(ours), theirs)]
+            assert Decimal(100) in far, target.name
+
+
+def _times(price: Price) -> Price:
+    return msgspec.structs.replace(price, rates=scaled(price.rates, Decimal(100)), steps=())

@@ -1,0 +1,75 @@
+"""What contracts of stores share: new, empty stores of each kind, and journals to feed them from."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from gateway.core.entry import Row
+from gateway.ledger.base import Base
+from gateway.ledger.journal import write
+from gateway.ledger.sqlite import Sqlite
+from tests.ledger.postgres import Server, server
+
+type Make = Callable[[], Base]
+
+_RUN = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A real server of PostgreSQL, one for the whole run."""
+    with server() as made:
+        yield made
+
+
+def schema(postgres: Server) -> str:
+    """The URL of a place in the server that no other test has used."""
+    name = f"run{next(_RUN)}"
+    postgres.ask(f"CREATE SCHEMA {name}")
+    return postgres.url(name)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Makes empty stores of one kind."""
+    folder = tmp_path_factory.mktemp("store")
+    if request.param == "sqlite":
+        return lambda: Sqlite(f"sqlite:///{folder / f'{next(_RUN)}.db'}")
+    from gateway.ledger.postgres import Postgres  # noqa: PLC0415 - needs its driver
+
+    running: Server = request.getfixturevalue("postgres")
+    return lambda: Postgres(schema(running))
+
+
+@pytest.fixture
+def store(make: Make) -> Base:
+    return make()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    return folder
+
+
+def say(folder: Path, rows: Iterable[Row | bytes], name: str = "a") -> int:
+    """Append rows, and lines as they are, to a segment; returns its size."""
+    path = folder / f"{name}.jsonl"
+    with path.open("ab") as file:
+        file.writelines(row if isinstance(row, bytes) else write(row) for row in rows)
+    return path.stat().st_size
+
+
+def ask(store: Base, sql: str) -> list[tuple[object, ...]]:
+    with store.reading() as base:
+        return [tuple(row) for row in base.execute(sql).fetchall()]
+
+
+def fed(store: Base, folder: Path, rows: Iterable[Row | bytes], name: str = "a") -> Base:
+    """The store, once it has rows."""
+    say(folder, rows, name)
+    store.feed(folder)
+    return store

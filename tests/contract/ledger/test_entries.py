@@ -1,0 +1,210 @@
+"""What every store of the ledger promises of rows: a follower misses nothing, whenever it comes."""
+
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.core.entry import Row
+from gateway.ledger.base import Base
+from gateway.ledger.schema import ENTRY
+from tests.contract.ledger.conftest import Make, ask, fed
+from tests.ledger.rows import attempt, entry, reprice
+
+
+def ids(store: Base, **options: object) -> list[str]:
+    return [row.id for row in store.entries(**options)]  # type: ignore[arg-type]  # any of them
+
+
+def test_rows_come_in_pages_in_the_order_in_which_they_came_in(store: Base, folder: Path) -> None:
+    fed(store, folder, [entry(str(number), at=100.0 - number) for number in range(5)])
+    first = store.entries(limit=2)
+    assert [row.id for row in first] == ["0", "1"]
+    second = store.entries(after=first[-1].cursor, limit=2)
+    assert [row.id for row in second] == ["2", "3"]
+    (last,) = store.entries(after=second[-1].cursor, limit=2)
+    assert last.id == "4"
+    assert store.entries(after=last.cursor) == []
+    # What was received before all of these, and comes in later, comes later.
+    fed(store, folder, [entry("late", at=1.0)], "b")
+    assert ids(store, after=last.cursor) == ["late"]
+
+
+def test_a_row_that_changes_comes_again(store: Base, folder: Path) -> None:
+    crashed = [entry(id, state="unknown_crash", cost=None) for id in ("b", "d")]
+    fed(store, folder, [entry("a", cost=None), *crashed, entry("c")])
+    *_, last = store.entries()
+    fed(store, folder, [entry("b", cost=Decimal(2)), reprice("a", cost=Decimal(1))], "b")
+    again = store.entries(after=last.cursor)
+    assert [(row.id, row.state, row.cost) for row in again] == [
+        ("b", "settled", Decimal(2)),
+        ("a", "settled", Decimal(1)),
+    ]
+    # What changed nothing does not come again: an older price, the rows of another recovery.
+    fed(store, folder, [reprice("a", at=1.0), *crashed], "c")
+    assert store.entries(after=again[-1].cursor) == []
+    assert sorted(ids(store)) == ["a", "b", "c", "d"]
+
+
+def test_rows_are_chosen_as_sums_are(store: Base, folder: Path) -> None:
+    rows = [
+        entry("a", at=1.0, tags=("x", "y")),
+        entry("b", at=2.0, tier="smart", tags=("y",)),
+        entry("c", at=3.0, state="cache_hit", cache="hit"),
+    ]
+    fed(store, folder, rows)
+    assert ids(store, since=2.0) == ["b", "c"]
+    assert ids(store, until=2.0) == ["a"]
+    assert ids(store, only={"tag": ["y", "z"]}) == ["a", "b"]
+    assert ids(store, only={"tier": ["fast"], "state": ["cache_hit"]}) == ["c"]
+    assert ids(store, only={"id": ["b"]}) == ["b"]
+    assert ids(store, only={"day": ["1970-01-01"]}, limit=1) == ["a"]
+    west = ZoneInfo("America/New_York")
+    assert ids(store, only={"day": ["1970-01-01"]}, zone=west) == []
+    assert ids(store, only={"day": ["1969-12-31"]}, zone=west) == ["a", "b", "c"]
+    assert ids(store, only={"tier": []}) == []
+    with pytest.raises(ValueError, match="colour"):
+        store.entries(only={"colour": ["red"]})
+
+
+def test_an_answer_from_the_cache_has_the_tokens_of_its_recording(
+    store: Base, folder: Path
+) -> None:
+    """In sums it has none: nobody billed them."""
+    fed(store, folder, [entry("a", state="cache_hit", usage="recording", cost=Decimal(0))])
+    (row,) = store.entries()
+    assert (row.usage, row.input, row.output) == ("recording", 12, 30)
+    assert store.costs()[0].input is None
+
+
+@pytest.mark.parametrize("cursor", ["", "1", "x.1", "{}.", "{}.-1", "{}.1.5", "{}.²", "1.{}"])
+def test_a_cursor_of_another_store_is_no_cursor(make: Make, folder: Path, cursor: str) -> None:
+    """Its numbers mean other rows there: to go on from one would miss some."""
+    store, other = make(), make()
+    fed(store, folder, [entry()])
+    (row,) = store.entries()
+    mark = row.cursor.partition(".")[0]
+    with pytest.raises(ValueError, match="no cursor of this store: begin without one"):
+        store.entries(after=cursor.format(mark))
+    with pytest.raises(ValueError, match="no cursor"):
+        other.entries(after=row.cursor)
+
+
+def test_numbers_of_rows_that_are_forgotten_are_not_given_again(store: Base, folder: Path) -> None:
+    fed(store, folder, [entry("a"), entry("b")])
+    *_, last = store.entries()
+    assert store.prune(1e10) == 2
+    fed(store, folder, [entry("c")], "b")
+    assert ids(store, after=last.cursor) == ["c"]
+
+
+def test_attempts_of_a_call_come_in_their_order(store: Base, folder: Path) -> None:
+    second = attempt(attempt=2, account="b", duration=0.5, input=3, output=4, reserved=Decimal(1))
+    first = attempt(cost=Decimal("0.01"), estimate=Decimal("0.01"))
+    fed(store, folder, [second, attempt("other"), first, entry()])
+    assert store.attempts("call-1") == [first, second]
+    third = attempt(attempt=3)
+    fed(store, folder, [third], "b")
+    assert store.attempts("call-1") == [first, second, third]
+    assert store.attempts("nobody") == []
+
+
+def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
+    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ledger.base._PAGE", 2)
+    priced = {"cost": Decimal(1), "baseline": Decimal(1)}
+    rows = [
+        *(entry(f"none-{number}", cost=None) for number in range(5)),
+        entry("all", **priced),
+        entry("no-baseline", cost=Decimal(1)),
+        entry("hit", state="cache_hit", cost=Decimal(0)),
+        entry("no-usage", cost=None, output=None),
+        entry("other", cost=None, model="other"),
+    ]
+    fed(store, folder, rows)
+    found = []
+    for number, row in enumerate(store.unpriced(only={"model": ["gpt-5-nano"]})):
+        found.append(row.id)
+        # A price that comes while they are read neither hides one nor brings one twice.
+        fed(store, folder, [reprice(row.id, cost=None)], f"price-{number}")
+    assert found == [*(f"none-{number}" for number in range(5)), "no-baseline", "hit"]
+    again = [row.id for row in store.unpriced()]
+    fed(store, folder, [reprice(id, at=2e9, **priced) for id in again], "last")
+    assert list(store.unpriced()) == []
+
+
+COSTS = {
+    *ENTRY,
+    *("time", "day", "repriced", "cost_usd", "baseline_usd", "saved", "unknown"),
+}
+
+
+def columns(store: Base, view: str) -> list[str]:
+    with store.reading() as base:
+        return [column[0] for column in base.execute(f"SELECT * FROM {view}").description]  # noqa: S608 - of this test
+
+
+def test_the_views_have_the_same_columns_everywhere(store: Base) -> None:
+    """They are what other people's dashboards are made of."""
+    assert set(columns(store, "costs")) == COSTS
+    assert set(columns(store, "attempts")) == {
+        *("v", "id", "attempt", "at", "time", "day", "provider", "account", "model", "status"),
+        *("problem", "duration", "input", "output", "cost", "cost_usd", "estimate", "reserved"),
+    }
+    assert columns(store, "days") == [
+        *("day", "lab", "tier", "model", "calls", "cached", "failed", "unknown"),
+        *("input", "cache_read", "cache_write", "output", "reasoning"),
+        *("cost", "wasted", "estimate", "baseline", "saved"),
+    ]
+
+
+def test_costs_says_what_is_unknown_and_what_was_saved(store: Base, folder: Path) -> None:
+    rows = [
+        entry("a", cost=Decimal("0.5"), wasted=Decimal(0), baseline=Decimal("1.25")),
+        entry("b", state="cache_hit", cost=None, baseline=Decimal(2)),
+        entry("c", cost=None, baseline=Decimal(2), reserved=Decimal(3)),
+        entry("d", state="refused", cost=None, input=None, output=None, attempts=0),
+        entry("e", state="failed", cost=None, input=None, output=7, wasted=Decimal(0)),
+        entry("f", state="unknown_crash", cost=None, input=None, output=None),
+        entry("g", state="failed", cost=Decimal("0.5"), wasted=Decimal("0.5")),
+        entry("h", attempts=2, cost=Decimal("0.5"), baseline=Decimal(1)),
+    ]
+    fed(store, folder, rows)
+    sql = "SELECT id, cost_usd, unknown, saved, reserved FROM costs ORDER BY id"
+    found = [(*row[:4], row[4] and float(str(row[4]))) for row in ask(store, sql)]
+    assert found == [
+        ("a", 0.5, False, 0.75, None),
+        ("b", 0.0, False, 2.0, None),
+        ("c", None, True, None, 3.0),
+        ("d", None, False, None, None),
+        ("e", None, True, None, None),
+        ("f", None, True, None, None),
+        ("g", 0.5, False, -0.5, None),
+        ("h", 0.5, True, 0.5, None),
+    ]
+    found = ask(store, "SELECT DISTINCT day, time FROM costs")
+    assert [str(value)[:19] for value in found[0]] == ["2026-10-26", "2026-10-26 07:33:20"]
+    assert ask(store, "SELECT count(*) FROM costs WHERE unknown") == [(4,)]
+
+
+def test_days_adds_up_what_costs_has(store: Base, folder: Path) -> None:
+    rows: list[Row] = [
+        entry("a", cost=Decimal("0.5"), wasted=Decimal("0.25"), baseline=Decimal(1)),
+        entry("b", state="cache_hit", cost=None, baseline=Decimal(2)),
+        entry("c", cost=None, baseline=Decimal(2)),
+        entry("d", state="failed", cost=Decimal("0.125"), wasted=Decimal("0.125")),
+        entry("e", at=1_793_000_000.0 + 86_400, lab=None, tier=None, model=None, state="refused"),
+        reprice("a", cost=Decimal("0.75"), baseline=Decimal(1), estimate=Decimal("0.5")),
+        attempt("a"),
+    ]
+    fed(store, folder, rows)
+    first, second = ask(store, "SELECT * FROM days ORDER BY day")
+    assert [str(name) for name in first[:4]] == ["2026-10-26", "openai", "fast", "gpt-5-nano"]
+    assert first[4:8] == (4, 1, 1, 1)
+    assert first[8:13] == (36, None, None, 90, None)
+    assert first[13:] == (0.875, 0.375, 0.5, 3, 2.125)
+    assert (str(second[0]), *second[1:4]) == ("2026-10-27", None, None, None)
+    sql = "SELECT id, attempt, problem, cost_usd FROM attempts"
+    assert ask(store, sql) == [("a", 1, "upstream_error", 0)]

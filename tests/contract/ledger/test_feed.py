@@ -1,0 +1,325 @@
+"""What every store of the ledger promises of feeding: each row once, whoever feeds it and whenever."""
+
+from decimal import Decimal
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+
+from gateway.core.entry import Attempt, Entry, Reprice, Row
+from gateway.ledger.base import Base
+from gateway.ledger.feed import identity
+from gateway.ledger.journal import CLOSED, write
+from gateway.ledger.lock import held
+from gateway.ledger.schema import ATTEMPT, ENTRY, REPRICE
+from gateway.ledger.store import Fed, Stored
+from tests.contract.ledger.conftest import Make, ask, say
+from tests.ledger.rows import attempt, entry, intent, reprice
+
+
+def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
+    store: Base, folder: Path
+) -> None:
+    row = entry(
+        asked="auto",
+        stream=True,
+        tags=("b", "a"),
+        problem="overloaded",
+        aborted_by="client",
+        source="rule",
+        rule="null",
+        confidence=0.25,
+        account="main",
+        effort="high",
+        service="priority",
+        served="gpt-5-nano-2026",
+        dropped=("top_k",),
+        usage="provider",
+        cache_read=7,
+        cache_write=12,
+        cache_write_by={"5m": 8, "1h": 4},
+        reasoning=2**40,
+        tools={"web_search": 2},
+        cost=Decimal("12345678901234.123456789012"),
+        wasted=Decimal("0.0000001"),
+        estimate=Decimal(0),
+        billed=Decimal("12345678901234.1234567890"),
+        reserved=Decimal(1),
+        baseline=Decimal("99.5"),
+        price="catalogue 2026-11-24",
+        first_content=0.5,
+        upstream_id="chatcmpl-1",
+    )
+    say(folder, [intent(), row, CLOSED])
+    assert store.feed(folder) == 1
+    (kept,) = store.entries()
+    assert {name: getattr(kept, name) for name in row.__struct_fields__} == {
+        name: getattr(row, name) for name in row.__struct_fields__
+    }
+    assert str(kept.cost) == "12345678901234.123456789012"
+    assert str(kept.billed) == "12345678901234.1234567890"
+    assert isinstance(kept, Stored)
+    assert kept.repriced is None
+
+
+def test_each_field_of_a_row_has_a_column() -> None:
+    """A new field needs a migration."""
+    assert set(ENTRY) == set(Entry.__struct_fields__)
+    assert set(ATTEMPT) == set(Attempt.__struct_fields__)
+    assert set(REPRICE) == set(Reprice.__struct_fields__)
+
+
+def test_rows_of_version_1_go_on_feeding(store: Base, folder: Path) -> None:
+    """The line is one that a gateway wrote before attempts and baselines were rows."""
+    line = (
+        b'{"kind":"final","v":1,"id":"0198","at":1793000000.5,"key":"open","tenant":"default",'
+        b'"tags":[],"dialect":"openai-chat","asked":"auto","stream":false,"state":"settled",'
+        b'"status":200,"problem":null,"aborted_by":null,"lab":"openai","tier":"fast",'
+        b'"source":"default","rule":null,"confidence":null,"provider":"openai","account":"main",'
+        b'"model":"gpt-5-nano","effort":null,"served":null,"attempts":2,"cache":"off","dropped":[],'
+        b'"input":12,"cache_read":null,"cache_write":3,"output":30,"reasoning":null,'
+        b'"cost":"0.0000126","price":"p1","first_content":null,"duration":0.75,'
+        b'"upstream_id":null,"config":"c0ffee"}\n'
+    )
+    say(folder, [line])
+    assert store.feed(folder) == 1
+    (row,) = store.entries()
+    assert (row.v, row.cost, row.wasted, row.cache_write_by) == (1, Decimal("0.0000126"), None, {})
+    # It does not tell what its first attempt cost: nobody asked then.
+    assert store.costs()[0].unknown == 0
+
+
+_NUL = (
+    b'{"kind":"final","id":"n\\u0000l","at":1,"key":"k","dialect":"d","state":"settled",'
+    b'"status":9223372036854775807,"attempts":9223372036854775807,"cost":"NaN",'
+    b'"wasted":"1E+999999","estimate":"1E-999999","tools":{"\\u0000":9223372036854775807},'
+    b'"config":"c"}\n'
+)
+_LATE = (
+    b'{"kind":"final","id":"late","at":1e300,"key":"k","dialect":"d","state":"settled",'
+    b'"config":"c"}\n'
+)
+
+
+def test_no_text_or_number_of_a_client_stops_the_feed(store: Base, folder: Path) -> None:
+    """PostgreSQL has no NUL, and 64 bits; a row that it refuses would be tried for ever."""
+    rows: list[Row | bytes] = [
+        entry("nul", asked="a\0b", tags=("x\0", "y"), input=2**40 + 1, output=2**40),
+        entry("odd", asked="'; DROP TABLE entries; -- %s %(x)s {}", tags=("{a,b}", 'c"', "\\")),
+        _NUL,
+        _LATE,
+    ]
+    say(folder, rows)
+    assert store.feed(folder) == 3
+    assert store.state().skipped == 1
+    first, second, third = store.entries()
+    assert (first.asked, first.tags) == ("a\ufffdb", ("x\ufffd", "y"))
+    assert (first.input, first.output) == (None, 2**40)
+    assert (second.asked, second.tags) == (
+        "'; DROP TABLE entries; -- %s %(x)s {}",
+        ("{a,b}", 'c"', "\\"),
+    )
+    assert (third.id, third.cost, third.wasted, third.estimate) == ("n\ufffdl", None, None, None)
+    assert store.costs(["tag", "day"])
+
+
+def test_to_feed_again_changes_nothing(store: Base, folder: Path) -> None:
+    rows: list[Row] = [entry("a"), attempt("a"), reprice("a"), entry("b")]
+    size = say(folder, rows)
+    assert store.feed(folder) == 4
+    assert store.feed(folder) == 0
+    before = store.entries()
+    # The same calls in another segment, and in this one once its offset is forgotten.
+    say(folder, [*rows, entry("c")], "b")
+    assert store.feed(folder) == 1
+    with store.writing() as base:
+        base.execute("DELETE FROM segments")
+    store._known.clear()
+    assert store.feed(folder) == 0
+    assert store.entries()[:2] == before
+    assert store.offsets(folder) == {"a.jsonl": size, "b.jsonl": size + len(write(entry("c")))}
+
+
+def test_a_segment_is_read_on_from_where_its_last_whole_line_ended(
+    store: Base, folder: Path
+) -> None:
+    line = write(entry("b"))
+    say(folder, [entry("a"), line[:50]])
+    assert store.feed(folder) == 1
+    assert store.feed(folder) == 0
+    size = say(folder, [line[50:], b"torn\n", b'{"kind":"later","id":"x"}\n', CLOSED])
+    assert store.feed(folder) == 1
+    assert store.offsets(folder) == {"a.jsonl": size}
+    assert ask(store, "SELECT skipped FROM segments") == [(2,)]
+    assert store.state().skipped == 2
+
+
+def test_a_file_that_is_shorter_than_what_was_read_is_read_anew(store: Base, folder: Path) -> None:
+    say(folder, [entry("a"), entry("b")])
+    store.feed(folder)
+    (folder / "a.jsonl").unlink()
+    size = say(folder, [entry("c")])
+    assert store.feed(folder) == 1
+    assert store.offsets(folder) == {"a.jsonl": size}
+    assert store.costs()[0].calls == 3
+
+
+def test_a_segment_that_goes_while_it_is_looked_for_is_no_error(
+    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner takes an empty one away when it stops, and retention an old one."""
+    say(folder, [entry("a")])
+    say(folder, [entry("b")], "b")
+    store.feed(folder)
+    say(folder, [entry("c")], "b")
+    found = [folder / name for name in ("a.jsonl", "b.jsonl", "never.jsonl")]
+    found[0].unlink()
+    monkeypatch.setattr("gateway.ledger.base.segments", lambda _: found)
+    assert store.feed(folder) == 1
+    assert [row.id for row in store.entries()] == ["a", "b", "c"]
+
+
+def test_a_segment_that_is_gone_is_forgotten_and_its_rows_stay(store: Base, folder: Path) -> None:
+    say(folder, [entry("a")])
+    size = say(folder, [entry("b")], "b")
+    store.feed(folder)
+    (folder / "a.jsonl").unlink()
+    assert store.feed(folder) == 0
+    assert store.offsets(folder) == {"b.jsonl": size}
+    assert store.costs()[0].calls == 2
+
+
+def test_rows_of_a_call_may_come_in_any_order(store: Base, folder: Path) -> None:
+    """A call's own row stays, that of recovery gives way, a price or attempt waits for its call."""
+
+    def row(kind: str, id: str) -> Row:
+        match kind:
+            case "real":
+                return entry(id, key="bob")
+            case "crash":
+                return entry(id, state="unknown_crash", cost=None, input=None)
+            case "price":
+                return reprice(id, cost=Decimal(3), baseline=Decimal(4), price="p2")
+        return attempt(id)
+
+    orders = ["-".join(order) for order in permutations(["real", "crash", "price", "try"])]
+    for step in [0, 1, 2, 3, 0, 1, 2, 3]:
+        say(folder, [row(order.split("-")[step], order) for order in orders], f"{step}")
+        store.feed(folder)
+    assert sorted(row.id for row in store.entries()) == sorted(orders)
+    for kept in store.entries():
+        assert (kept.state, kept.key, kept.input) == ("settled", "bob", 12), kept.id
+        assert (kept.cost, kept.baseline, kept.price) == (Decimal(3), Decimal(4), "p2"), kept.id
+        assert kept.repriced == reprice().at
+        assert store.attempts(kept.id) == [attempt(kept.id)]
+
+
+def test_of_several_prices_the_latest_stands(store: Base, folder: Path) -> None:
+    orders = ["123", "132", "213", "231", "312", "321"]
+    say(folder, [entry(order) for order in orders], "entry")
+    for step in range(3):
+        rows = [reprice(o, at=float(o[step]), cost=Decimal(o[step])) for o in orders]
+        say(folder, rows, f"{step}")
+        store.feed(folder)
+    assert {(row.cost, row.repriced) for row in store.entries()} == {(Decimal(3), 3.0)}
+
+
+def test_one_process_feeds_from_a_folder_at_a_time(store: Base, folder: Path) -> None:
+    say(folder, [entry()])
+    with held(folder / "feed.lock") as mine:
+        assert mine
+        assert store.feed(folder) == 0
+    assert store.state().at is None
+    assert store.feed(folder) == 1
+
+
+def test_without_a_journal_there_is_nothing_to_feed(store: Base, folder: Path) -> None:
+    folder.rmdir()
+    assert store.feed(folder) == 0
+    assert store.offsets(folder) == {}
+    assert not folder.exists()
+    folder.mkdir()
+    assert store.feed(folder) == 0
+
+
+def test_two_folders_may_have_segments_of_the_same_name(store: Base, tmp_path: Path) -> None:
+    """Two machines feed one store, and both write below /var/lib/tiergate."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for place in (one, two):
+        place.mkdir()
+    first = say(one, [entry("a"), entry("b")])
+    second = say(two, [entry("c")])
+    assert (store.feed(one), store.feed(two)) == (2, 1)
+    assert (store.offsets(one), store.offsets(two)) == ({"a.jsonl": first}, {"a.jsonl": second})
+    assert identity(one) == identity(one) != identity(two)
+    assert (one / "id").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_fed_is_known_without_asking(make: Make, folder: Path) -> None:
+    store = make()
+    store._clock = iter([10.0, 20.0, 30.0]).__next__
+    assert store.state() == Fed(rows=0, skipped=0, at=None)
+    say(folder, [entry("a"), attempt("a"), b"torn\n"])
+    store.feed(folder)
+    assert store.state() == Fed(rows=2, skipped=1, at=10.0)
+    store.feed(folder)  # nothing new: the database is not asked
+    assert store.state() == Fed(rows=2, skipped=1, at=20.0)
+    say(folder, [entry("b")])
+    store.feed(folder)
+    assert store.state() == Fed(rows=3, skipped=1, at=30.0)
+
+
+def test_a_feed_that_fails_has_stored_whole_batches_with_their_offset(
+    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ledger.feed._BATCH", 2)
+    lines = [write(entry(str(number))) for number in range(5)]
+    say(folder, lines)
+    put, count = type(store).put, iter(range(9))
+
+    def failing(self: Base, base: object, batch: object) -> int:
+        stored = put(self, base, batch)  # type: ignore[arg-type]  # it is the same method
+        if next(count) == 1:
+            raise OSError("the machine is on fire")
+        return stored
+
+    monkeypatch.setattr(type(store), "put", failing)
+    with pytest.raises(OSError, match="fire"):
+        store.feed(folder)
+    assert [row.id for row in store.entries()] == ["0", "1"]
+    assert store.offsets(folder) == {"a.jsonl": len(lines[0]) * 2}
+    assert store.state() == Fed(rows=2, skipped=0, at=None)
+    assert store.feed(folder) == 3
+    assert [row.id for row in store.entries()] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_reader_cannot_write(store: Base, folder: Path) -> None:
+    say(folder, [entry()])
+    store.feed(folder)
+    error = "readonly|read-only"
+    with pytest.raises(Exception, match=error), store.reading() as base:
+        base.execute("DELETE FROM entries")
+    assert store.costs()[0].calls == 1
+
+
+def test_calls_before_a_moment_are_forgotten_with_all_their_rows(
+    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ledger.base._PRUNED", 3)
+    ids = [str(number) for number in range(10)]
+    rows: list[Row] = [entry(id, at=float(id)) for id in ids]
+    rows += [attempt(id) for id in ids]
+    rows += [reprice(id) for id in ids]
+    size = say(folder, rows)
+    orphans: list[Row] = [attempt("gone", at=1.0), reprice("gone", at=1.0), attempt("new", at=9.0)]
+    say(folder, orphans, "b")
+    store.feed(folder)
+    assert store.prune(7.0) == 7
+    assert [row.id for row in store.entries()] == ["7", "8", "9"]
+    assert ask(store, "SELECT id FROM failures ORDER BY id") == [("7",), ("8",), ("9",), ("new",)]
+    assert ask(store, "SELECT id FROM reprices ORDER BY id") == [("7",), ("8",), ("9",)]
+    assert store.prune(7.0) == 0
+    # They are not fed again.
+    assert store.feed(folder) == 0
+    assert store.offsets(folder)["a.jsonl"] == size
+    store.close()

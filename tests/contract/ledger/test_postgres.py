@@ -1,0 +1,182 @@
+"""What only a database of many machines does: it is down, it is shared, and it has a password."""
+
+import threading
+import traceback
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from gateway.ledger.journal import Journal
+from gateway.ledger.postgres import Postgres
+from gateway.ledger.schema import POSTGRES
+from gateway.ledger.store import Stored, StoreError, open_store
+from tests.contract.ledger.conftest import ask, fed, say, schema
+from tests.ledger.postgres import Server, server
+from tests.ledger.rows import entry, intent, reprice
+
+
+@pytest.fixture
+def url(postgres: Server) -> str:
+    return schema(postgres)
+
+
+@pytest.fixture
+def frail() -> Iterator[Server]:
+    """A server that a test may stop."""
+    with server() as made:
+        yield made
+
+
+def test_a_url_of_postgresql_opens_its_store(url: str, folder: Path) -> None:
+    for scheme in ("postgresql", "postgres"):
+        store = open_store(url.replace("postgresql", scheme, 1))
+        assert isinstance(store, Postgres)
+        assert fed(store, folder, [entry(scheme)], scheme).costs()[0].calls
+
+
+def test_a_store_that_is_down_is_fed_later_from_where_it_was(frail: Server, folder: Path) -> None:
+    """Nothing waits in memory: rows wait in the journal."""
+    store = Postgres(frail.url())
+    journal = Journal(folder)
+    journal.write(entry("first"))
+    store.feed(folder)
+    frail.stop()
+    tracemalloc.start()
+    try:
+        for number in range(25_000):
+            journal.write(intent(f"{number}"))
+            journal.write(entry(f"{number}"))
+            if number % 1000 == 0:
+                with pytest.raises(StoreError, match="PostgreSQL store: connection"):
+                    store.feed(folder)
+        assert store.state().rows == 1
+        with pytest.raises(StoreError):
+            store.costs()
+        frail.start()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        assert store.feed(folder) == 25_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        journal.close()
+    assert peak - before < 3_000_000  # of 50,000 rows, 25 MB
+    assert store.costs()[0].calls == 25_001
+    assert store.state().rows == 25_001
+
+
+def test_a_connection_that_breaks_within_a_feed_costs_no_row(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.ledger.feed._BATCH", 10)
+    store = Postgres(url)
+    say(folder, [entry(str(number)) for number in range(100)])
+    put, calls = store.put, iter(range(99))
+
+    def cut(base: psycopg.Connection, batch: object) -> int:
+        if next(calls) == 4:
+            with psycopg.connect(url) as other:
+                other.execute("SELECT pg_terminate_backend(%s)", [base.info.backend_pid])
+        return put(base, batch)  # type: ignore[arg-type]  # it is the same method
+
+    monkeypatch.setattr(store, "put", cut)
+    with pytest.raises(StoreError, match="terminating connection"):
+        store.feed(folder)
+    assert store.costs()[0].calls == 40
+    assert store.feed(folder) == 60
+    assert [row.id for row in store.entries()] == [str(number) for number in range(100)]
+
+
+def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rows have numbers in the order in which they can be seen, whoever commits first."""
+    monkeypatch.setattr("gateway.ledger.feed._BATCH", 3)
+    folders = [tmp_path / str(number) for number in range(3)]
+    for number, place in enumerate(folders):
+        place.mkdir()
+        say(place, [entry(f"{number}-{call}") for call in range(300)])
+        # All of them have this one: a call that was recovered on another machine.
+        say(place, [entry("shared", key=str(number)), reprice(f"{number}-7")], "b")
+    over = threading.Event()
+    seen: list[Stored] = []
+
+    def follow() -> None:
+        store, after = Postgres(url), None
+        while True:
+            last = over.is_set()
+            page = store.entries(after=after, limit=50)
+            seen.extend(page)
+            after = page[-1].cursor if page else after
+            if last and not page:
+                return
+
+    with ThreadPoolExecutor() as pool:
+        follower = pool.submit(follow)
+        stores = [Postgres(url) for _ in folders]
+        try:
+            changed = sum(pool.map(lambda one, place: one.feed(place), stores, folders))
+        finally:
+            over.set()
+        follower.result(timeout=60)
+    assert changed == 3 * 300 + 1 + 3
+    wanted = {f"{number}-{call}" for number in range(3) for call in range(300)} | {"shared"}
+    assert {row.id for row in seen} == wanted
+    cursors = [int(row.cursor.partition(".")[2]) for row in seen]
+    assert cursors == sorted(set(cursors))
+    assert {row.id for row in seen if row.repriced} == {"0-7", "1-7", "2-7"}
+
+
+def test_many_processes_may_make_the_tables_at_once(url: str) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: Postgres(url).costs()[0].calls, range(6)))
+    assert found == [0] * 6
+
+
+def test_a_store_of_a_newer_version_is_left_alone(url: str) -> None:
+    store = Postgres(url)
+    store.costs()
+    with psycopg.connect(url) as base:
+        base.execute("UPDATE ledger SET version = %s", [len(POSTGRES) + 1])
+    with pytest.raises(StoreError, match=r"made by a newer version \(schema 2\)"):
+        Postgres(url).costs()
+
+
+def test_an_older_store_is_brought_up_to_date(
+    url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed(Postgres(url), folder, [entry()])
+    later = (*POSTGRES, ("CREATE TABLE more (id TEXT)",))
+    monkeypatch.setattr("gateway.ledger.postgres.POSTGRES", later)
+    newer = Postgres(url)
+    assert newer.costs()[0].calls == 1
+    assert ask(newer, "SELECT version FROM ledger") == [(2,)]
+    assert ask(newer, "SELECT * FROM more") == []
+
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        (f"postgresql://me:{SECRET}@127.0.0.1:1/db", "connection"),
+        (f"postgresql://me:{SECRET}@no.such.host.invalid/db", "no.such.host.invalid"),
+        (f"postgresql://me:a/{SECRET}@127.0.0.1/db", "%40 for @"),
+        (f"postgresql://me:a@{SECRET}:x@127.0.0.1/db", "%40 for @"),
+        (f"postgresql://me:{SECRET}?x@127.0.0.1:1/db", "connection"),
+        (f"postgresql://127.0.0.1/db?passwort={SECRET}", "%40 for @"),
+        (f"postgresql://me:{SECRET}@127.0.0.1/db?sslmode={SECRET}", "sslmode"),
+        (f"postgresql://me:{SECRET}%40x@127.0.0.1:1/{SECRET}%40x", "connection"),
+    ],
+)
+def test_no_error_shows_the_password(url: str, told: str) -> None:
+    with pytest.raises(StoreError) as failed:
+        open_store(url).costs()
+    assert told in str(failed.value)
+    assert SECRET not in str(failed.value)
+    assert SECRET not in "".join(traceback.format_exception(failed.value))

@@ -1,0 +1,75 @@
+"""Usage that is told more than once counts once."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.usage import Usage, joined
+
+FULL = Usage(input=20, cache_read=80, output=5, reasoning=3)
+CASES = [
+    (None, Usage(input=1), Usage(input=1)),
+    # Running totals: the last stands.
+    (Usage(input=9, output=1), Usage(input=9, output=7), Usage(input=9, output=7)),
+    # It may shrink: an estimate that was corrected.
+    (Usage(input=9, output=7), Usage(input=9, output=5), Usage(input=9, output=5)),
+    # The same again.
+    (FULL, FULL, FULL),
+    # A later telling of one side leaves the other.
+    (FULL, Usage(output=9), Usage(input=20, cache_read=80, output=9)),
+    (FULL, Usage(input=7), Usage(input=7, output=5, reasoning=3)),
+    # The same total in one class: the finer account stays.
+    (FULL, Usage(input=100, output=8), FULL),
+    (FULL, Usage(input=100, output=9), Usage(input=20, cache_read=80, output=9)),
+    (Usage(input=1, cache_write={"5m": 2}, output=1), Usage(input=3, output=1), Usage(input=1, cache_write={"5m": 2}, output=1)),
+    # Another total: it stands as it is.
+    (FULL, Usage(input=101, output=9), Usage(input=101, output=9)),
+    # That the cache had nothing is an account too.
+    (FULL, Usage(input=100, cache_read=0, output=9), Usage(input=100, cache_read=0, output=9)),
+    # An account of nothing takes nothing back.
+    (FULL, Usage(input=0, output=0), FULL),
+    (FULL, Usage(input=0, output=9), Usage(input=20, cache_read=80, output=9)),
+    (Usage(tools={"web_search": 1}), Usage(input=0, output=0), Usage(input=0, output=0, tools={"web_search": 1})),
+    # What stands beside the tokens.
+    (
+        Usage(service="flex", tools={"web_search": 1}, billed=Decimal(1)),
+        Usage(input=1, output=2),
+        Usage(input=1, output=2, service="flex", tools={"web_search": 1}, billed=Decimal(1)),
+    ),
+    (
+        Usage(input=1, output=2, service="flex", tools={"web_search": 1}, billed=Decimal(1)),
+        Usage(service="priority", tools={"web_search": 2}, billed=Decimal(0)),
+        Usage(input=1, output=2, service="priority", tools={"web_search": 2}, billed=Decimal(0)),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "told", "after"), CASES)
+def test_the_last_complete_telling_stands(before: Usage | None, told: Usage, after: Usage) -> None:
+    assert joined(before, told) == after
+
+
+COUNTS = st.none() | st.integers(0, 5)
+USAGES = st.builds(
+    Usage,
+    input=COUNTS,
+    cache_read=COUNTS,
+    cache_write=st.dictionaries(st.sampled_from(["", "5m"]), st.integers(1, 5)),
+    output=COUNTS,
+    reasoning=COUNTS,
+    tools=st.sampled_from([{}, {"web_search": 1}]),
+    service=st.sampled_from([None, "flex"]),
+    billed=st.sampled_from([None, Decimal(1)]),
+)
+
+
+@given(USAGES, USAGES)
+def test_a_side_is_one_telling_s_and_never_the_sum_of_two(before: Usage, told: Usage) -> None:
+    after = joined(before, told)
+    assert after.prompt in (before.prompt, told.prompt)
+    assert after.completion in (before.completion, told.completion)
+    assert (after.prompt is None) == (before.prompt is None and told.prompt is None)
+    assert (after.completion is None) == (before.completion is None and told.completion is None)
+    assert joined(after, told) == after

@@ -1,0 +1,346 @@
+"""Every recorded account: its classes add up to the provider's own totals, and to what it billed."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.core import sse
+from gateway.core.estimate import fill
+from gateway.core.price import Price, Rates, cost
+from gateway.core.usage import Usage
+from gateway.dialects import DIALECTS
+from tests.corpus import asks, oracle
+from tests.corpus.conftest import Say
+from tests.corpus.oracle import Row
+
+_VERCEL = "its total leaves out reasoning, which it bills"
+UNLIKE_THE_TOTAL: Mapping[str, str] = {
+    "0749ab25072e1340": "a total of five tokens more than both sides, of which it says nothing",
+    "25f16f22c3859bac": "a total of five tokens more than both sides, of which it says nothing",
+    "4d04700dbd39f922": "a made-up total, of fewer tokens than its own output",
+    **dict.fromkeys(
+        (
+            "331b940b7ad64656", "681e198b619aa760", "845a965f6fe6cdad", "9424536a378e81b9",
+            "9431825526c67949", "a6974826e5c64d20", "f13e750beaa39ea7",
+        ),
+        _VERCEL,
+    ),
+}  # fmt: skip
+UNKNOWN_SIDE = {"24350c506937b288": "tells -9 tokens of output"}
+
+RATES: Mapping[str, str] = {
+    # USD per million tokens: input, output, cache read, cache write. They are what the recorded
+    # figures of each model imply, and agree with published lists where those name the model.
+    "avian moonshotai/kimi-k2.5": "0.45 2.2 0.225",
+    "openai moonshotai/kimi-k2": "0.57 2.3",
+    "openrouter anthropic/claude-3.7-sonnet": "3 15",
+    "openrouter anthropic/claude-4.5-haiku-20251001": "1 5",
+    "openrouter anthropic/claude-4.5-sonnet-20250929": "3 15",
+    "openrouter anthropic/claude-4.6-sonnet-20260217": "3 15",
+    "openrouter anthropic/claude-haiku-4.5": "1 5",
+    "openrouter anthropic/claude-opus-4": "15 75",
+    "openrouter deepseek/deepseek-chat": "0.2574 1.0287",
+    "openrouter deepseek/deepseek-chat-v3.1": "0.27 1",
+    "openrouter deepseek/deepseek-r1-0528": "0.5 2.15",
+    "openrouter deepseek/deepseek-v3.1-terminus": "0.27 1",
+    "openrouter deepseek/deepseek-v3.2-20251201": "0.26 0.38 0.13",
+    "openrouter google/gemini-2.0-flash-001": "0.1 0.4",
+    "openrouter google/gemini-2.5-flash": "0.3 2.5",
+    "openrouter google/gemini-2.5-flash-lite": "0.1 0.4",
+    "openrouter google/gemini-2.5-flash-lite-preview-09-2025": "0.1 0.4",
+    "openrouter google/gemini-2.5-pro": "1.25 10",
+    "openrouter google/gemini-3-flash-preview-20251217": "0.5 3",
+    "openrouter google/gemini-3.1-flash-lite-preview-20260303": "0.25 1.5",
+    "openrouter google/gemini-3.6-flash": "1.5 7.5",
+    "openrouter google/gemma-3n-e4b-it": "0.02 0.04",
+    "openrouter meta-llama/llama-3.2-3b-instruct:free": "0 0",
+    "openrouter meta-llama/llama-4-scout:free": "0 0",
+    "openrouter mistralai/devstral-medium": "0.4 2",
+    "openrouter mistralai/devstral-small": "0.1 0.3",
+    "openrouter moonshotai/kimi-k2.5-0127": "0.44 2",
+    "openrouter nousresearch/deephermes-3-llama-3-8b-preview": "0.03 0.11",
+    "openrouter openai/gpt-4.1": "2 8",
+    "openrouter openai/gpt-4.1-mini": "0.4 1.6",
+    "openrouter openai/gpt-4o": "2.5 10",
+    "openrouter openai/gpt-4o-mini-2024-07-18": "0.15 0.6",
+    "openrouter openai/gpt-5": "1.25 10",
+    "openrouter openai/gpt-5-codex": "1.25 10",
+    "openrouter openai/gpt-5-mini": "0.25 2",
+    "openrouter openai/gpt-5.4-nano-20260317": "0.2 1.25",
+    "openrouter openai/gpt-5.6-sol": "5 30 0.5 6.25",
+    "openrouter openai/gpt-oss-120b": "0.03 0.15",
+    "openrouter openai/gpt-oss-20b": "0.03 0.14",
+    "openrouter openai/o1": "15 60",
+    "openrouter perplexity/sonar": "1 1",
+    "openrouter qwen/qwen-2.5-coder-32b-instruct": "0.2 0.2",
+    "openrouter qwen/qwen3-235b-a22b-2507": "0.2 0.8",
+    "openrouter qwen/qwen3-30b-a3b-instruct-2507": "0.1 0.3",
+    "openrouter qwen/qwen3-coder": "0.25 1",
+    "openrouter qwen/qwen3-next-80b-a3b-instruct": "0.15 1.5",
+    "openrouter qwen/qwen3.5-35b-a3b-20260224": "0.14 1",
+    "openrouter qwen/qwen3.5-397b-a17b-20260216": "0.39 2.34",
+    "openrouter x-ai/grok-3": "3 15 0.75",
+    "perplexity sonar": "1 1",
+    "perplexity sonar-pro": "3 15",
+    "perplexity sonar-reasoning": "1 5",
+    "perplexity sonar-reasoning-pro": "2 8",
+    "venice mistral-small-3-2-24b-instruct": "0.09375 0.25",
+    "venice qwen3-5-9b": "0.1 0.15 0.1",
+    "vercel_gateway anthropic/claude-sonnet-4": "3 15",
+    "vercel_gateway google/gemini-2.5-flash": "0.3 2.5",
+    "vercel_gateway google/gemini-3-pro-preview": "2 12",
+    "vercel_gateway openai/gpt-5": "1.25 10",
+    "xai grok-3-mini": "0.3 0.5 0.075",
+    "xai grok-3-mini-high": "0.3 0.5 0.075",
+    "xai grok-4-fast-reasoning": "0.2 0.5 0.05",
+    "xai grok-4.3": "1.25 2.5 0.2",
+    "xai grok-code-fast-1": "0.2 1.5 0.02",
+}
+ELSEWHERE: Mapping[str, str] = {
+    "798994887b0abb13": "0.6 2.5",
+    "c6cdb572f42bfefb": "0.05 0.2",
+}
+"""Served by another host behind the same door, at another price."""
+TOOLS: Mapping[str, str] = {
+    "openrouter web_search": "0.007",
+    "perplexity/sonar search_low": "0.005",
+    "perplexity/sonar-pro search_low": "0.006",
+    "perplexity/sonar-reasoning search_low": "0.005",
+    "perplexity/sonar-reasoning-pro search_low": "0.006",
+    "xai web_search": "0.005",
+}
+"""USD of one request, of a provider or of one of its models."""
+UNLIKE_THE_BILL: Mapping[str, str] = {
+    "673e68e5e3dd43c8": "a fee of 0.005 for the request, of which the usage says nothing",
+}
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was read of one exchange."""
+
+    row: Row
+    usage: Usage
+    served: str
+    heard: int
+    complete: bool
+
+
+@pytest.fixture(scope="module")
+def rows(corpus: Path) -> list[Row]:
+    return [row for row in oracle.read(corpus) if row.status == 200]
+
+
+@pytest.fixture(scope="module")
+def accounts(rows: list[Row]) -> list[Account]:
+    """Every exchange that tells usage."""
+    return [account for row in rows if (account := read(row)) is not None]
+
+
+def read(row: Row) -> Account | None:
+    dialect = DIALECTS[row.dialect]
+    if not row.stream:
+        glance = dialect.glance(row.body)
+        if glance.usage is None or glance.problem is not None:
+            return None
+        return Account(row, glance.usage, glance.served or "", glance.heard, complete=True)
+    watch = dialect.watch(asks.client(row, dialect)[0])
+    for piece in row.pieces:
+        watch.feed(piece)
+    watch.end()
+    if watch.usage is None or watch.problem is not None:
+        return None
+    return Account(row, watch.usage, watch.served or "", watch.heard, watch.complete)
+
+
+def totals(row: Row) -> Iterator[int]:
+    """What the provider calls the total, each time that it tells one."""
+    if row.stream:
+        values = oracle.payloads(row.body)
+    else:
+        value = json.loads(row.body)
+        values = value if isinstance(value, list) else [value]
+    for value in values:
+        inner = value.get("response")
+        places = [value, inner, value.get("x_groq"), *(value.get("choices") or ())]
+        for place in places:
+            if not isinstance(place, dict):
+                continue
+            told = place.get("usage") or place.get("usageMetadata")
+            if isinstance(told, dict):
+                total = told.get("total_tokens", told.get("totalTokenCount"))
+                if total is not None:
+                    yield total
+
+
+def test_the_five_classes_add_up_to_the_provider_s_own_total(
+    accounts: list[Account], say: Say
+) -> None:
+    """Nothing is counted twice, and nothing is left out: row 5 of what users complain about."""
+    unlike, unknown, same = set(), set(), 0
+    for it in accounts:
+        told = list(totals(it.row))
+        if not told:
+            continue
+        prompt, completion = it.usage.prompt, it.usage.completion
+        if prompt is None or completion is None:
+            unknown.add(it.row.id)
+        elif prompt + completion != told[-1]:
+            unlike.add(it.row.id)
+        else:
+            same += 1
+    say(f"{same} of {len(accounts)} accounts add up to their total, {len(unlike)} knowingly do not")
+    assert unlike == set(UNLIKE_THE_TOTAL)
+    assert unknown == set(UNKNOWN_SIDE)
+
+
+def test_a_message_s_classes_are_its_own_members(accounts: list[Account], say: Say) -> None:
+    """The Messages API tells no total: input beside what was read and written, and all output."""
+    count = 0
+    for it in accounts:
+        told = it.row.oracle.get("usage") if it.row.dialect == oracle.MESSAGES else None
+        if not told or it.usage.tools or b'"compaction"' in it.row.body:
+            continue
+        count += 1
+        members = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+        assert it.usage.prompt == sum(told.get(name) or 0 for name in members), it.row.id
+        assert it.usage.completion == told["output_tokens"], it.row.id
+    say(f"{count} messages")
+    assert count > 100
+
+
+def test_a_stream_costs_what_the_same_answer_costs_whole(rows: list[Row], say: Say) -> None:
+    """Usage in a last event, in the first, in both, beside choices or not: the account is one."""
+    count = 0
+    for row in rows:
+        account = read(row) if row.stream else None
+        if account is not None:
+            dialect = DIALECTS[row.dialect]
+            assert dialect.glance(dialect.fold(row.body)).usage == account.usage, row.id
+            count += 1
+    say(f"{count} streams")
+    assert count > 400
+
+
+def test_what_was_told_once_is_never_lost_again(rows: list[Row], say: Say) -> None:
+    """After each frame of every stream: a class that was known stays known."""
+    frames = 0
+    for row in rows:
+        if not row.stream:
+            continue
+        dialect = DIALECTS[row.dialect]
+        watch = dialect.watch(asks.client(row, dialect)[0])
+        before = known(watch.usage)
+        for frame in sse.frames(row.body):
+            watch.feed(frame)
+            now = known(watch.usage)
+            assert before <= now, row.id
+            before = now
+            frames += 1
+    say(f"{frames} frames")
+
+
+def known(usage: Usage | None) -> set[str]:
+    """Classes of which something is known."""
+    found = usage or Usage()
+    sides = {"prompt": found.prompt, "completion": found.completion, "cached": found.cache_read}
+    return {name for name, number in sides.items() if number is not None}
+
+
+def price(it: Account) -> Price | None:
+    """The price at which a recorded answer was billed."""
+    model = it.served or str((it.row.request or {}).get("model"))
+    told = ELSEWHERE.get(it.row.id) or RATES.get(f"{it.row.provider} {model}")
+    if told is None:
+        return None
+    into, out, *more = map(Decimal, told.split())
+    read, written = (more[0] if more else None, more[1] if more[1:] else None)
+    names = (f"{it.row.provider}/{model} ", f"{it.row.provider} ")
+    tools = {
+        key.removeprefix(name): Decimal(usd)
+        for key, usd in TOOLS.items()
+        for name in names
+        if key.startswith(name)
+    }
+    rates = Rates(input=into, output=out, cache_read=read, cache_write=written)
+    plain = Price(rates=rates, tools=tools, version="recorded")
+    # OpenRouter bills what its own reserved capacity has served as it bills all else.
+    services = {"provisioned": plain} if it.row.provider == "openrouter" else {}
+    return msgspec.structs.replace(plain, services=services)
+
+
+def test_what_it_costs_is_what_the_provider_billed(accounts: list[Account], say: Say) -> None:
+    """To the billionth of a dollar, where a provider tells what it billed; Perplexity rounds it."""
+    same, unlike = 0, set()
+    for it in accounts:
+        billed = it.usage.billed
+        if billed is None:
+            continue
+        at = price(it)
+        assert at is not None, (it.row.id, it.row.provider, it.served)
+        ours = cost(it.usage, at)
+        assert ours is not None, (it.row.id, it.usage)
+        rounded = it.row.provider == "perplexity" and ours.quantize(billed) == billed
+        if rounded or abs(ours - billed) < Decimal("1e-9"):
+            same += 1
+        else:
+            unlike.add(it.row.id)
+    say(f"{same} answers cost what was billed")
+    assert unlike == set(UNLIKE_THE_BILL)
+    assert same > 125
+
+
+def test_an_account_that_is_told_is_the_provider_s(accounts: list[Account], say: Say) -> None:
+    """Nothing of it is estimated where the answer is complete and both sides were told."""
+    count = 0
+    for it in accounts:
+        filled, source = fill(it.usage, prompt=7, heard=it.heard, complete=it.complete)
+        if it.complete and it.row.id not in UNKNOWN_SIDE:
+            assert (filled, source) == (it.usage, "provider"), it.row.id
+            count += 1
+        assert filled.prompt is not None
+        assert filled.completion is not None
+    say(f"{count} of {len(accounts)} accounts are all the provider's own")
+
+
+def written(meanings: Mapping[int, oracle.Meaning]) -> int:
+    """Bytes of what the official SDK decoded."""
+    texts = [
+        text
+        for it in meanings.values()
+        for text in (
+            it.text,
+            it.reasoning,
+            it.declined,
+            *(part for call in it.calls for part in call),
+        )
+    ]
+    return sum(len(text.encode("utf-8", "replace")) for text in texts)
+
+
+def test_what_is_heard_is_what_was_said(rows: list[Row], say: Say) -> None:
+    """Never nothing where there was something; within a tenth for nine streams of ten.
+
+    The oracle leaves out what hosted tools were given, and writes arguments with other spaces.
+    """
+    for dialect in DIALECTS.values():
+        found = []
+        for row in rows:
+            if row.dialect != dialect.name or not row.stream or row.raised:
+                continue
+            watch = dialect.watch(asks.client(row, dialect)[0])
+            for piece in row.pieces:
+                watch.feed(piece)
+            watch.end()
+            said = written(oracle.meant(row))
+            if said and watch.problem is None:
+                found.append(watch.heard / said)
+                assert watch.heard > 0, row.id
+        near = sum(0.9 <= ratio <= 1.1 for ratio in found) / len(found)
+        say(f"{dialect.name}: {len(found)} streams, {near:.0%} within a tenth")
+        assert near > (0.75 if dialect.name == oracle.RESPONSES else 0.9)

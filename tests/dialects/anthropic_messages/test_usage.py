@@ -1,0 +1,241 @@
+"""The Messages API: every account, whole and streamed, and what is heard of an answer."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.usage import Usage
+from gateway.dialects.anthropic_messages import DIALECT, tokens, usage
+from gateway.dialects.base import Watch
+from tests.dialects.cases import Object
+
+BODY = DIALECT.read(b'{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}')  # fmt: skip
+SAMPLED: Object = {"type": "message", "input_tokens": 10, "output_tokens": 4, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 5}  # fmt: skip
+VECTORS: list[tuple[str, Object, Usage]] = [
+    (
+        "what was read and written stands beside the input, thinking in the output",
+        {"input_tokens": 10, "cache_read_input_tokens": 600, "cache_creation_input_tokens": 300,
+         "cache_creation": {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 200},
+         "output_tokens": 50, "output_tokens_details": {"thinking_tokens": 30}, "service_tier": "standard",
+         "inference_geo": "global", "server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 0}},
+        Usage(input=10, cache_read=600, cache_write={"5m": 100, "1h": 200}, output=20, reasoning=30),
+    ),
+    (
+        "a search writes to the cache, of which no lifetime is told",
+        {"input_tokens": 335, "output_tokens": 690, "cache_creation_input_tokens": 12229, "cache_read_input_tokens": 14942,
+         "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+         "server_tool_use": {"web_search_requests": 1, "web_fetch_requests": 4}},
+        Usage(input=335, cache_read=14942, cache_write={"": 12229}, output=690, tools={"web_search": 1}),
+    ),
+    ("a priority", {"input_tokens": 1, "output_tokens": 2, "service_tier": "priority"}, Usage(input=1, output=2, service="priority")),
+    ("a batch", {"input_tokens": 1, "output_tokens": 2, "service_tier": "batch"}, Usage(input=1, output=2, service="batch")),
+    (
+        "fast, in one country",
+        {"input_tokens": 1, "output_tokens": 2, "service_tier": "standard", "speed": "fast", "inference_geo": "us"},
+        Usage(input=1, output=2, service="fast+us"),
+    ),
+    ("not told where", {"input_tokens": 1, "output_tokens": 2, "speed": "standard", "inference_geo": "not_available"}, Usage(input=1, output=2)),
+    (
+        "OpenRouter tells what it billed",
+        {"input_tokens": 32, "output_tokens": 16, "cost": 0.000112, "is_byok": False},
+        Usage(input=32, output=16, billed=Decimal("0.000112")),
+    ),
+    (
+        "samplings are in the totals",
+        {"input_tokens": 20, "output_tokens": 8, "cache_read_input_tokens": 14, "cache_creation_input_tokens": 10, "iterations": [SAMPLED, SAMPLED]},
+        Usage(input=20, cache_read=14, cache_write={"": 10}, output=8),
+    ),
+    (
+        "where they are not, their sum stands",
+        {"input_tokens": 10, "output_tokens": 4, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 5, "iterations": [SAMPLED, SAMPLED, SAMPLED]},
+        Usage(input=30, cache_read=21, cache_write={"": 15}, output=12),
+    ),
+    (
+        "where the totals leave the cache out, it is that of the samplings",
+        {"input_tokens": 20, "output_tokens": 8, "iterations": [SAMPLED, SAMPLED]},
+        Usage(input=20, cache_read=14, cache_write={"": 10}, output=8),
+    ),
+    (
+        "nothing but samplings",
+        {"output_tokens": 8, "iterations": [SAMPLED, SAMPLED]},
+        Usage(input=20, cache_read=14, cache_write={"": 10}, output=8),
+    ),
+    (
+        "a compaction is in no total",
+        {"input_tokens": 10, "output_tokens": 4, "iterations": [{"type": "compaction", "input_tokens": 900, "output_tokens": 30, "cache_read_input_tokens": 80}, {"type": "message", "input_tokens": 10, "output_tokens": 4}]},
+        Usage(input=910, cache_read=80, output=34),
+    ),
+    (
+        "an advisor is another model: no price of this one is its",
+        {"input_tokens": 20, "output_tokens": 8, "iterations": [{"type": "message", "input_tokens": 9, "output_tokens": 4}, {"type": "advisor_message", "model": "other", "input_tokens": 2518, "output_tokens": 22}, {"type": "message", "input_tokens": 11, "output_tokens": 4}]},
+        Usage(input=20, output=8, tools={"advisor": 1}),
+    ),
+    (
+        "so is a fallback, and the hop that declined is not billed",
+        {"input_tokens": 412, "output_tokens": 264, "iterations": [{"type": "message", "model": "one", "input_tokens": 408, "output_tokens": 0}, {"type": "fallback_message", "model": "two", "input_tokens": 412, "output_tokens": 264}]},
+        Usage(input=412, output=264, tools={"fallback": 1}),
+    ),
+    ("rows that are none", {"input_tokens": 1, "output_tokens": 2, "iterations": [7, {"type": None}, {"type": "message"}]}, Usage(input=1, output=2)),
+    ("a list that is none", {"input_tokens": 1, "output_tokens": 2, "iterations": {"type": "compaction"}}, Usage(input=1, output=2)),
+]  # fmt: skip
+
+
+def frame(event: Object) -> bytes:
+    return f"event: {event['type']}\ndata: ".encode() + json.dumps(event).encode() + b"\n\n"
+
+
+BEGUN = frame(
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+)
+
+
+def stream(start: Object | None, last: Object | None, *blocks: bytes) -> bytes:
+    message: Object = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "m-1",
+        "content": [],
+    }
+    begun = frame({"type": "message_start", "message": {**message, "usage": start}})
+    end: Object = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}
+    said = blocks or (BEGUN, delta({"type": "text_delta", "text": "ab"}))
+    return b"".join([begun, *said, frame(end), frame({"type": "message_stop"})])
+
+
+def delta(said: Object) -> bytes:
+    return frame({"type": "content_block_delta", "index": 0, "delta": said})
+
+
+def run(data: bytes) -> Watch:
+    watch = DIALECT.watch(BODY)
+    for part in data.split(b"\n\n"):
+        watch.feed(part + b"\n\n" if part else b"")
+    watch.end()
+    return watch
+
+
+def abroad(data: bytes) -> Usage | None:
+    assert DIALECT.speech is not None
+    decoder = DIALECT.speech.decoder()
+    found = [*decoder.feed(data), *decoder.end()]
+    return [event.usage for event in found if hasattr(event, "usage")][-1]
+
+
+@pytest.mark.parametrize(
+    ("told", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
+)
+def test_every_account(told: Object, read: Usage) -> None:
+    """Whole, and in a stream that tells it at its end: with the input before, or without."""
+    whole = {
+        "type": "message",
+        "model": "m-1",
+        "content": [],
+        "stop_reason": "end_turn",
+        "usage": told,
+    }
+    assert DIALECT.glance(json.dumps(whole).encode()).usage == read
+    for data in (stream(None, told), stream({**told, "output_tokens": 1}, told)):
+        assert run(data).usage == read
+        assert abroad(data) == read
+        assert DIALECT.glance(DIALECT.fold(data)).usage == read
+
+
+START: Object = {"input_tokens": 3, "cache_read_input_tokens": 90, "cache_creation_input_tokens": 7, "output_tokens": 1}  # fmt: skip
+USED = Usage(input=3, cache_read=90, cache_write={"": 7}, output=20)
+ENDS: list[Object] = [
+    {"output_tokens": 20},
+    {**START, "output_tokens": 20},
+    {"output_tokens": 20, "input_tokens": None, "cache_read_input_tokens": None},
+    {"output_tokens": 20, "input_tokens": 0, "cache_read_input_tokens": 0},
+]
+
+
+@pytest.mark.parametrize("last", ENDS)
+def test_the_input_is_told_first_and_the_output_last(last: Object) -> None:
+    """cache_read of `message_start` stands, however little `message_delta` says of it."""
+    folded = DIALECT.fold(stream(START, last))
+    assert DIALECT.glance(folded).usage == USED
+    assert run(stream(START, last)).usage == USED
+    assert abroad(stream(START, last)) == USED
+
+
+def test_what_is_known_of_a_stream_that_was_cut() -> None:
+    """The input is; of what came out `message_start` knows nothing yet."""
+    watch = run(stream(START, None).split(b"event: message_delta")[0])
+    assert watch.usage == Usage(input=3, cache_read=90, cache_write={"": 7})
+    assert (watch.complete, watch.heard) == (False, 2)
+
+
+def test_usage_told_several_times_counts_once() -> None:
+    several = stream(START, {"output_tokens": 9}).replace(
+        frame({"type": "message_stop"}),
+        frame({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 20}}) * 2
+        + frame({"type": "message_stop"}),
+    )
+    assert run(several).usage == USED
+    assert abroad(several) == USED
+
+
+@given(
+    st.builds(
+        Usage,
+        input=st.integers(1, 10**6),
+        cache_read=st.none() | st.integers(0, 10**6),
+        cache_write=st.dictionaries(st.sampled_from(["", "5m", "1h"]), st.integers(1, 10**6)),
+        output=st.integers(0, 10**6),
+        reasoning=st.none() | st.integers(0, 10**6),
+        tools=st.sampled_from([{}, {"web_search": 3}]),
+        service=st.sampled_from([None, "priority", "batch", "fast"]),
+    )
+)
+def test_the_five_numbers_the_tools_and_the_tier_come_back(known: Usage) -> None:
+    assert usage.read(tokens.written(known)) == known
+
+
+def test_what_the_dialect_has_no_word_for_is_left_out() -> None:
+    told = tokens.written(Usage(input=1, output=2, service="flex", tools={"file_search": 1}))
+    assert told == {"input_tokens": 1, "output_tokens": 2}
+
+
+HEARD: list[tuple[Object, int]] = [
+    ({"type": "text_delta", "text": "h\u00e9"}, 3),
+    ({"type": "thinking_delta", "thinking": "ab"}, 2),
+    ({"type": "input_json_delta", "partial_json": '{"a"'}, 4),
+    ({"type": "signature_delta", "signature": "AAAA"}, 0),
+    ({"type": "compaction_delta", "content": "abc"}, 3),
+    ({"type": "text_delta", "text": None}, 0),
+]
+
+
+@pytest.mark.parametrize(("said", "size"), HEARD)
+def test_what_is_heard_of_a_stream(said: Object, size: int) -> None:
+    assert run(stream(START, None, delta(said))).heard == size
+
+
+BLOCKS: list[tuple[Object, int]] = [
+    ({"type": "text", "text": "abc"}, 3),
+    ({"type": "thinking", "thinking": "ab", "signature": "AAAA"}, 2),
+    ({"type": "redacted_thinking", "data": "AAAA"}, 0),
+    ({"type": "tool_use", "id": "t", "name": "f", "input": {}}, 1),
+    ({"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}, 8),
+    ({"type": "web_search_tool_result", "content": [{"type": "text", "text": "found"}]}, 0),
+    ({"type": "compaction", "content": "abc"}, 3),
+]
+
+
+@pytest.mark.parametrize(("block", "size"), BLOCKS)
+def test_what_is_heard_of_a_block(block: Object, size: int) -> None:
+    """Also where it comes whole in a stream: what a hosted tool has found is not the model's."""
+    whole = {"type": "message", "content": [block], "usage": {}}
+    assert DIALECT.glance(json.dumps(whole).encode()).heard == size
+    begun = frame({"type": "content_block_start", "index": 0, "content_block": block})
+    assert run(stream(START, None, begun)).heard == size
+
+
+def test_what_is_no_content_is_not_heard() -> None:
+    assert DIALECT.glance(b'{"type":"message","content":[7]}').heard == 0
+    assert run(stream(START, None, frame({"type": "ping"}))).heard == 0

@@ -1,0 +1,180 @@
+"""Gemini: every account, whole and streamed, and what is heard of an answer."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.usage import Usage
+from gateway.dialects.base import Watch
+from gateway.dialects.gemini import DIALECT, SPEECH, usage
+from tests.dialects.cases import Object
+
+BODY = b'{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}'
+COUNTED: Object = {"promptTokenCount": 100, "candidatesTokenCount": 7, "totalTokenCount": 107}
+SEARCHED: Object = {"groundingMetadata": {"webSearchQueries": ["one", "", "two", "one", 7]}}
+VECTORS: list[tuple[str, Object, Object, Usage]] = [
+    (
+        "cached is in the prompt, thoughts are beside the candidates, the tier is the standard one",
+        {"promptTokenCount": 1000, "cachedContentTokenCount": 900, "candidatesTokenCount": 50, "thoughtsTokenCount": 30,
+         "totalTokenCount": 1080, "serviceTier": "standard", "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 1000}]},
+        {},
+        Usage(input=100, cache_read=900, output=50, reasoning=30),
+    ),
+    (
+        "what tools brought is part of the input",
+        {"promptTokenCount": 20, "toolUsePromptTokenCount": 112, "candidatesTokenCount": 5, "totalTokenCount": 137},
+        {},
+        Usage(input=132, output=5),
+    ),
+    ("nothing came out", {"promptTokenCount": 20, "thoughtsTokenCount": 9, "totalTokenCount": 29}, {}, Usage(input=20, output=0, reasoning=9)),
+    ("flex", {**COUNTED, "serviceTier": "flex"}, {}, Usage(input=100, output=7, service="flex")),
+    ("Vertex on demand", {**COUNTED, "trafficType": "ON_DEMAND"}, {}, Usage(input=100, output=7)),
+    ("Vertex on demand, as a number", {**COUNTED, "trafficType": 1}, {}, Usage(input=100, output=7)),
+    ("Vertex priority", {**COUNTED, "trafficType": "ON_DEMAND_PRIORITY"}, {}, Usage(input=100, output=7, service="priority")),
+    ("Vertex flex", {**COUNTED, "trafficType": "ON_DEMAND_FLEX"}, {}, Usage(input=100, output=7, service="flex")),
+    ("Vertex reserved", {**COUNTED, "trafficType": "PROVISIONED_THROUGHPUT"}, {}, Usage(input=100, output=7, service="provisioned")),
+    ("Vertex reserved, as a number", {**COUNTED, "trafficType": 2}, {}, Usage(input=100, output=7, service="provisioned")),
+    ("Vertex, unsaid", {**COUNTED, "trafficType": "TRAFFIC_TYPE_UNSPECIFIED"}, {}, Usage(input=100, output=7)),
+    ("a number that is not known", {**COUNTED, "trafficType": 9}, {}, Usage(input=100, output=7, service="9")),
+    ("searches, by the query and by the prompt", COUNTED, SEARCHED, Usage(input=100, output=7, tools={"web_search": 2, "grounding": 1})),
+    (
+        "pictures and maps",
+        COUNTED,
+        {"groundingMetadata": {"imageSearchQueries": ["a"], "groundingChunks": [{"web": {}}, {"maps": {"uri": "x"}}, {"maps": {}}]}},
+        Usage(input=100, output=7, tools={"web_search": 1, "grounding": 1, "google_maps": 1}),
+    ),
+    ("grounding that searched nothing", COUNTED, {"groundingMetadata": {"webSearchQueries": "x", "groundingChunks": [{"web": {}}]}}, Usage(input=100, output=7)),
+]  # fmt: skip
+
+
+def chunk(text: str | None, told: Object | None = None, **more: object) -> Object:
+    content: Object = {"parts": [] if text is None else [{"text": text}], "role": "model"}
+    said: Object = {"candidates": [{"content": content, **more}], "modelVersion": "m-1"}
+    return said if told is None else {**said, "usageMetadata": told}
+
+
+def sse(*chunks: Object) -> bytes:
+    return b"".join([b"data: " + json.dumps(it).encode() + b"\r\n\r\n" for it in chunks])
+
+
+def run(*chunks: Object) -> Watch:
+    assert DIALECT.read_at is not None
+    watch = DIALECT.watch(DIALECT.read_at(BODY, "/v1beta/models/m:streamGenerateContent"))
+    for it in chunks:
+        watch.feed(sse(it))
+    watch.end()
+    return watch
+
+
+def abroad(*chunks: Object) -> Usage | None:
+    decoder = SPEECH.decoder()
+    found = [*decoder.feed(sse(*chunks)), *decoder.end()]
+    return [event.usage for event in found if hasattr(event, "usage")][-1]
+
+
+@pytest.mark.parametrize(
+    ("told", "more", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
+)
+def test_every_account(told: Object, more: Object, read: Usage) -> None:
+    """Whole, as a list of chunks, and in a stream whose first chunk tells of it in part."""
+    last = chunk("b", told, finishReason="STOP", **more)
+    assert DIALECT.glance(json.dumps(last).encode()).usage == read
+    first = chunk("a", {"promptTokenCount": told["promptTokenCount"], "totalTokenCount": 3})
+    for chunks in ([last], [first, last], [chunk("a", told, **more), last]):
+        assert DIALECT.glance(json.dumps(chunks).encode()).usage == read
+        assert run(*chunks).usage == read
+        assert abroad(*chunks) == read
+        assert DIALECT.glance(DIALECT.fold(sse(*chunks))).usage == read
+
+
+FULL: Object = {"promptTokenCount": 100, "cachedContentTokenCount": 80, "candidatesTokenCount": 7}
+USED = Usage(input=20, cache_read=80, output=7)
+END: Object = {"finishReason": "STOP"}
+PLACES: list[list[Object]] = [
+    [chunk("a"), chunk("b", FULL, **END)],
+    [chunk("a", FULL), chunk("b", FULL, **END)],
+    [chunk("a", {**FULL, "candidatesTokenCount": n}) for n in (1, 3)] + [chunk("b", FULL, **END)],
+    [chunk("a", {**FULL, "candidatesTokenCount": 9}), chunk("b", FULL, **END)],
+    [chunk("a", FULL), chunk("b", **END)],
+    [chunk("a"), chunk("b", **END), {"usageMetadata": FULL}],
+    [chunk("a", FULL), chunk("b", {"promptTokenCount": 100, "candidatesTokenCount": 7}, **END)],
+    [chunk("a", FULL), chunk("b", {"promptTokenCount": 100}, **END)],
+    [chunk("a", FULL), chunk("b", {"promptTokenCount": 0, "candidatesTokenCount": 0}, **END)],
+]
+
+
+@pytest.mark.parametrize("chunks", PLACES)
+def test_usage_counts_once_wherever_it_stands(chunks: list[Object]) -> None:
+    assert run(*chunks).usage == USED
+    assert abroad(*chunks) == USED
+
+
+def test_tools_are_known_before_tokens_are() -> None:
+    """Of a stream that was cut, in chunks that are no more looked into, and repeated at its end."""
+    used = {"web_search": 2, "grounding": 1}
+    assert run(chunk("a"), chunk("b", **SEARCHED)).usage == Usage(tools=used)
+    whole = [chunk("a"), chunk("b", **SEARCHED), chunk("c", COUNTED, **END, **SEARCHED)]
+    for chunks in (whole, [*whole[:2], chunk("c", COUNTED, **END)]):
+        assert run(*chunks).usage == Usage(input=100, output=7, tools=used)
+        assert abroad(*chunks) == Usage(input=100, output=7, tools=used)
+
+
+def test_of_a_stream_that_was_cut_the_running_totals_stand() -> None:
+    watch = run(chunk("a", FULL), chunk("b", {**FULL, "candidatesTokenCount": 9}))
+    assert (watch.usage, watch.complete) == (Usage(input=20, cache_read=80, output=9), False)
+    assert watch.heard == 2
+
+
+@given(
+    st.builds(
+        Usage,
+        input=st.integers(0, 10**6),
+        cache_read=st.none() | st.integers(0, 10**6),
+        output=st.integers(0, 10**6),
+        reasoning=st.none() | st.integers(0, 10**6),
+        service=st.sampled_from([None, "flex", "priority"]),
+    )
+)
+def test_the_numbers_and_the_tier_come_back(known: Usage) -> None:
+    """It has no word for what a cache was given: that is input here."""
+    assert usage.read(usage.write(known), ended=True) == known
+
+
+PARTS: list[tuple[Object, int]] = [
+    ({"text": "h\u00e9"}, 3),
+    ({"text": 'a"b\\\n'}, 5),
+    ({"text": "ab", "thought": True}, 2),
+    ({"text": "", "thoughtSignature": "AAAA"}, 0),
+    ({"functionCall": {"name": "f", "args": {"a": 1}}}, 8),
+    ({"functionCall": {"name": "f"}}, 1),
+    ({"functionCall": {"name": "f", "partialArgs": [{"jsonPath": "$.a"}]}}, 21),
+    ({"executableCode": {"language": "PYTHON", "code": "a=1"}}, 3),
+    ({"inlineData": {"mimeType": "image/png", "data": "AAAA"}}, 0),
+]
+
+
+@pytest.mark.parametrize(("part", "size"), PARTS)
+def test_what_is_heard_of_a_part(part: Object, size: int) -> None:
+    """Before anything is let through and after it; streamed, whole, and several in a read."""
+    content = {"content": {"parts": [part], "role": "model"}}
+    said: Object = {"candidates": [content], "modelVersion": "m-1"}
+    assert run(said).heard == size
+    assert run(chunk("xyz"), said, said).heard == 3 + 2 * size
+    assert DIALECT.glance(json.dumps(said).encode()).heard == size
+    assert DIALECT.glance(json.dumps([said, said]).encode()).heard == 2 * size
+    both = {"candidates": [{"content": {"parts": [part, part], "role": "model"}}]}
+    assert run(chunk("xyz"), both).heard == 3 + 2 * size
+
+
+def test_a_text_that_is_none_is_not_heard() -> None:
+    odd: Object = {"candidates": [{"content": {"parts": [{"kind": "text", "text": None}]}}]}
+    assert run(chunk("xyz"), odd).heard == 3
+    for body in (
+        b'{"candidates":[{"content":{"parts":[7]}}]}',
+        b'{"candidates":[{"content":null},{}]}',
+    ):
+        assert DIALECT.glance(body).heard == 0
+    assert run({"promptFeedback": {"blockReason": "SAFETY"}}).heard == 0
+    assert run(chunk("xyz"), {"candidates": [{"content": {"parts": [{"text": 1}]}}]}).heard == 3

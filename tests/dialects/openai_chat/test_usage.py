@@ -1,0 +1,287 @@
+"""Chat Completions: every host's account, whole and streamed, wherever in the stream it stands."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.usage import Usage
+from gateway.dialects import OPENAI_CHAT, Watch
+from gateway.dialects.openai_chat import tokens, usage
+from tests.dialects.cases import Object, ask, chunk, sse, told
+
+D = Decimal
+VECTORS: list[tuple[str, Object, Usage]] = [
+    (
+        "OpenAI: cached and written are in the prompt, reasoning is in the completion",
+        {"usage": {"prompt_tokens": 1000, "completion_tokens": 300, "total_tokens": 1300,
+                   "prompt_tokens_details": {"cached_tokens": 600, "cache_write_tokens": 300, "audio_tokens": 0},
+                   "completion_tokens_details": {"reasoning_tokens": 200}}, "service_tier": "default"},
+        Usage(input=100, cache_read=600, cache_write={"": 300}, output=100, reasoning=200),
+    ),
+    (
+        "OpenAI: written tokens by lifetime, at a priority",
+        {"usage": {"prompt_tokens": 1000, "completion_tokens": 1,
+                   "prompt_tokens_details": {"cache_write_tokens": 900, "cache_write_tokens_details": {"ttl_30m_tokens": 500, "ttl_12h_tokens": 300}}},
+         "service_tier": "priority"},
+        Usage(input=100, cache_write={"30m": 500, "12h": 300, "": 100}, output=1, service="priority"),
+    ),
+    (
+        "OpenAI: the cheaper tier",
+        {"usage": {"prompt_tokens": 9, "completion_tokens": 1}, "service_tier": "flex"},
+        Usage(input=9, output=1, service="flex"),
+    ),
+    (
+        "Azure: reserved capacity",
+        {"usage": {"prompt_tokens": 9, "completion_tokens": 1, "cost_in_usd_ticks": 0}, "service_tier": "provisioned"},
+        Usage(input=9, output=1, service="provisioned"),
+    ),
+    (
+        "Groq: on demand is the standard tier, usage stands in x_groq",
+        {"choices": [], "x_groq": {"id": "r", "usage": {"prompt_tokens": 9, "completion_tokens": 1}}, "service_tier": "on_demand"},
+        Usage(input=9, output=1),
+    ),
+    (
+        "Mistral: a tier inside, its own name for what was cached",
+        {"usage": {"prompt_tokens": 94, "completion_tokens": 3, "num_cached_tokens": 48, "service_tier": "standard"}},
+        Usage(input=46, cache_read=48, output=3),
+    ),
+    (
+        "Mistral: a batch",
+        {"usage": {"prompt_tokens": 9, "completion_tokens": 3, "service_tier": "batch"}},
+        Usage(input=9, output=3, service="batch"),
+    ),
+    (
+        "DeepSeek",
+        {"usage": {"prompt_tokens": 404, "completion_tokens": 9, "prompt_cache_hit_tokens": 384, "prompt_cache_miss_tokens": 20}},
+        Usage(input=20, cache_read=384, output=9),
+    ),
+    (
+        "Moonshot: in the choice",
+        {"choices": [{"index": 0, "usage": {"prompt_tokens": 9, "completion_tokens": 1, "cached_tokens": 4}}]},
+        Usage(input=5, cache_read=4, output=1),
+    ),
+    (
+        "xAI: reasoning beside the completion, sources, and what it billed",
+        {"usage": {"prompt_tokens": 200, "completion_tokens": 8, "total_tokens": 325, "num_sources_used": 3,
+                   "prompt_tokens_details": {"cached_tokens": 192}, "completion_tokens_details": {"reasoning_tokens": 117},
+                   "cost_in_usd_ticks": 3615000}},
+        Usage(input=8, cache_read=192, output=8, reasoning=117, tools={"sources": 3}, billed=D("0.0003615")),
+    ),
+    (
+        "OpenRouter: a search and what it billed",
+        {"usage": {"prompt_tokens": 20, "completion_tokens": 5, "cost": 0.0071, "is_byok": False,
+                   "server_tool_use_details": {"web_search_requests": 1, "tool_calls_requested": 1}}},
+        Usage(input=20, output=5, tools={"web_search": 1}, billed=D("0.0071")),
+    ),
+    (
+        "OpenRouter with a key of one's own: its fee, and what the provider bills",
+        {"usage": {"prompt_tokens": 20, "completion_tokens": 5, "cost": 0.001, "is_byok": True,
+                   "cost_details": {"upstream_inference_cost": 0.02}}},
+        Usage(input=20, output=5, billed=D("0.021")),
+    ),
+    (
+        "OpenRouter: reasoning counted by another tokeniser is no more than the completion",
+        {"usage": {"prompt_tokens": 22, "completion_tokens": 52, "total_tokens": 74, "completion_tokens_details": {"reasoning_tokens": 53}}},
+        Usage(input=22, output=0, reasoning=52),
+    ),
+    (
+        "Vercel: the completion and the total leave reasoning out",
+        {"usage": {"prompt_tokens": 63, "completion_tokens": 116, "total_tokens": 179, "market_cost": 0.0019, "cost": 0.0019,
+                   "completion_tokens_details": {"reasoning_tokens": 64}}},
+        Usage(input=63, output=116, reasoning=64, billed=D("0.0019")),
+    ),
+    (
+        "Perplexity: a fee for each request by the size of its search",
+        {"usage": {"prompt_tokens": 17, "completion_tokens": 7, "search_context_size": "low",
+                   "cost": {"input_tokens_cost": 0.000017, "request_cost": 0.005, "total_cost": 0.005024}}},
+        Usage(input=17, output=7, tools={"search_low": 1}, billed=D("0.005024")),
+    ),
+    (
+        "Venice: what it billed stands beside the usage",
+        {"usage": {"prompt_tokens": 1036, "completion_tokens": 5}, "cost": {"usd": 0.000098375, "diem": 0}},
+        Usage(input=1036, output=5, billed=D("0.000098375")),
+    ),
+    (
+        "Databricks and others with Anthropic's members: written by lifetime",
+        {"usage": {"prompt_tokens": 100, "completion_tokens": 5, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 30,
+                   "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 15, "ephemeral_24h_input_tokens": 5, "note": 1}}},
+        Usage(input=10, cache_read=60, cache_write={"5m": 10, "1h": 15, "24h": 5}, output=5),
+    ),
+    (
+        "a host whose total shows that the prompt leaves the cache out",
+        {"usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 105, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 30}},
+        Usage(input=10, cache_read=60, cache_write={"": 30}, output=5),
+    ),
+    (
+        "parts that are more than the written tokens are none",
+        {"usage": {"prompt_tokens": 10, "completion_tokens": 5, "cache_creation_input_tokens": 4, "cache_creation": {"ephemeral_5m_input_tokens": 9}}},
+        Usage(input=6, cache_write={"": 4}, output=5),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
+)
+def test_the_account_of_every_host(said: Object, read: Usage) -> None:
+    """The same from a whole answer, from a last chunk without choices and from one with content."""
+    whole = {
+        "choices": [{"index": 0, "message": {"content": "a"}, "finish_reason": "stop"}],
+        **said,
+    }
+    assert OPENAI_CHAT.glance(json.dumps(whole).encode()).usage == read
+    streams = [[{**chunk({"content": "a"}, finish="stop")}, {**told({}), **said}]]
+    if "choices" not in said:
+        streams.append([{**chunk({"content": "a"}, finish="stop"), **said}])
+    for chunks in streams:
+        assert run(*chunks).usage == read
+        assert OPENAI_CHAT.glance(OPENAI_CHAT.fold(sse(*chunks))).usage == read
+        assert abroad(sse(*chunks)) == read
+
+
+def run(*chunks: Object | bytes) -> Watch:
+    watch = OPENAI_CHAT.watch(ask(stream=True, usage=True))
+    for frame in sse(*chunks).split(b"\n\n"):
+        watch.feed(frame + b"\n\n" if frame else b"")
+    watch.end()
+    return watch
+
+
+def abroad(stream: bytes) -> Usage | None:
+    speech = OPENAI_CHAT.speech
+    assert speech is not None
+    decoder = speech.decoder()
+    found = [*decoder.feed(stream), *decoder.end()]
+    tellings = [event.usage for event in found if hasattr(event, "usage")]
+    return tellings[-1]
+
+
+A = chunk({"content": "a"})
+B = chunk({"content": "b"}, finish="stop")
+LAST = {
+    "prompt_tokens": 100,
+    "completion_tokens": 7,
+    "prompt_tokens_details": {"cached_tokens": 80},
+}
+USED = Usage(input=20, cache_read=80, output=7)
+BLANK = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+TOTALS = [{**A, "usage": {"prompt_tokens": 100, "completion_tokens": n}} for n in (1, 3, 5)]
+PLACES: list[tuple[str, list[Object | bytes]]] = [
+    ("at the end", [A, B, told(LAST)]),
+    ("twice, the same", [A, B, told(LAST), told(LAST)]),
+    ("in the first chunk", [{**A, "usage": LAST}, B]),
+    ("beside the finish", [A, {**B, "usage": LAST}]),
+    ("in the middle, with null around it", [{**A, "usage": None}, {**A, "usage": LAST}, {**B, "usage": None}]),
+    ("as running totals", [*TOTALS, B, told(LAST)]),
+    ("as running totals that shrink", [{**A, "usage": {"prompt_tokens": 100, "completion_tokens": 9}}, B, told(LAST)]),
+    ("in full, then its totals alone", [A, told(LAST), B, told({"prompt_tokens": 100, "completion_tokens": 7})]),
+    ("in full, then one side", [A, B, told(LAST), told({"completion_tokens": 7}), told({"prompt_tokens": 100})]),
+    ("in full, then as nothing", [A, B, told(LAST), told(BLANK)]),
+    ("in x_groq", [A, {**B, "x_groq": {"usage": LAST}}]),
+    ("in the choice", [A, {**B, "choices": [{**B["choices"][0], "usage": LAST}]}]),
+    ("beside a comment that looks like usage", [A, b': {"usage":{"prompt_tokens":9,"completion_tokens":9}}\n\n', B, told(LAST)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "chunks", [chunks for _, chunks in PLACES], ids=[name for name, _ in PLACES]
+)
+def test_usage_counts_once_wherever_it_stands(chunks: list[Object | bytes]) -> None:
+    assert run(*chunks).usage == USED
+    assert abroad(sse(*chunks)) == USED
+
+
+def test_the_last_word_of_the_service_tier_stands() -> None:
+    """It may be what was asked for at first, and what served at the end."""
+    first, last = {**A, "service_tier": "flex"}, {**told(LAST), "service_tier": "default"}
+    assert run(first, B, last).usage == USED
+    late = {**told(LAST), "service_tier": "priority"}
+    assert run({**A, "service_tier": "auto"}, B, late).usage == Usage(
+        input=20, cache_read=80, output=7, service="priority"
+    )
+    assert run({**A, "service_tier": "priority"}, B, told(LAST)).usage == Usage(
+        input=20, cache_read=80, output=7, service="priority"
+    )
+
+
+def test_the_service_tier_is_known_of_a_stream_that_was_cut() -> None:
+    """Its price depends on it, whoever counts the tokens."""
+    cut = sse({**A, "service_tier": "flex"}, A, done=False)
+    watch = OPENAI_CHAT.watch(ask(stream=True))
+    watch.feed(cut)
+    assert watch.usage == Usage(service="flex")
+    assert abroad(cut) == Usage(service="flex")
+
+
+@given(
+    st.builds(
+        Usage,
+        input=st.integers(0, 10**6),
+        cache_read=st.none() | st.integers(0, 10**6),
+        cache_write=st.dictionaries(st.just(""), st.integers(1, 10**6)),
+        output=st.integers(0, 10**6),
+        reasoning=st.none() | st.integers(0, 10**6),
+    )
+)
+def test_the_five_numbers_come_back(known: Usage) -> None:
+    written = tokens.written(known)
+    assert written is not None
+    assert usage.read(written) == known
+
+
+HEARD: list[tuple[Object, int]] = [
+    ({"content": "abc"}, 3),
+    ({"content": "h\u00e9\U0001f600"}, 7),
+    ({"content": None}, 0),
+    ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "ab"}]}, {"type": "text", "text": "c"}]}, 3),
+    ({"content": {"answer": 4}}, 12),
+    ({"content": "a", "reasoning_content": "bc", "reasoning": "bc"}, 3),
+    ({"reasoning": "bc", "reasoning_details": [{"type": "reasoning.text", "text": "bc"}]}, 2),
+    ({"reasoning_details": [{"type": "reasoning.text", "text": "bc"}, {"type": "reasoning.encrypted", "data": "AAAA"}]}, 2),
+    ({"reasoning_text": "abc"}, 3),
+    ({"refusal": "no"}, 2),
+    ({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}, 3),
+    ({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": {"a": 1}}}]}, 8),
+    ({"tool_calls": [{"index": 0, "custom": {"name": "f", "input": "text"}}]}, 5),
+    ({"function_call": {"name": "f", "arguments": "{}"}}, 3),
+    ({"audio": {"id": "x", "transcript": "said", "data": "QUJD"}}, 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "size"), HEARD)
+def test_what_is_heard_of_a_chunk_and_of_a_whole_answer(said: Object, size: int) -> None:
+    watch = run(chunk({"role": "assistant", "content": ""}), chunk(said))
+    assert watch.heard == size
+    whole = {"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}
+    assert OPENAI_CHAT.glance(json.dumps(whole).encode()).heard == size
+
+
+def test_what_is_heard_does_not_depend_on_how_it_is_read() -> None:
+    """Several frames in a read, half a frame, space where JSON has it, a comment between."""
+    stream = sse(
+        A, b": ping\n\n", b"data:\ndata: " + json.dumps(A).encode() + b"\n\n", B, told(LAST)
+    )
+    for size in (1, 7, 50, 10**6):
+        watch = OPENAI_CHAT.watch(ask(stream=True))
+        for at in range(0, len(stream), size):
+            watch.feed(stream[at : at + size])
+        assert watch.heard == 3
+
+
+def test_a_message_that_repeats_all_is_heard_once() -> None:
+    """Perplexity sends the message so far with each delta, and an empty delta with the whole."""
+    first = {"index": 0, "delta": {"content": "ab"}, "message": {"content": "ab"}}
+    second = {"index": 0, "delta": {"content": "cd"}, "message": {"content": "abcd"}}
+    assert run({"choices": [first]}, {"choices": [second]}).heard == 4
+    whole = {"choices": [{"index": 0, "delta": {"content": ""}, "message": {"content": "abcd"}}]}
+    assert OPENAI_CHAT.glance(json.dumps(whole).encode()).heard == 4
+    stream = {"choices": [{"index": 0, "message": {"content": "abcd"}}, {"index": 1}]}
+    assert run(stream).heard == 4
+
+
+def test_what_is_no_content_is_not_heard() -> None:
+    assert OPENAI_CHAT.glance(b'{"choices":[{"message":7}]}').heard == 0
+    assert run({"choices": None}, {"choices": [{"delta": 7}]}).heard == 0

@@ -1,0 +1,208 @@
+"""The Responses API: every account, whole and streamed, and what is heard of an answer."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.usage import Usage
+from gateway.dialects.base import Watch
+from gateway.dialects.openai_responses import DIALECT, usage
+from gateway.dialects.openai_responses.speech import SPEECH
+from tests.dialects.cases import Object
+
+BODY = DIALECT.read(b'{"model":"m","input":"hi","stream":true}')
+COUNTED: Object = {"input_tokens": 100, "output_tokens": 7, "total_tokens": 107}
+SEARCH: Object = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}}  # fmt: skip
+VECTORS: list[tuple[str, Object, Usage]] = [
+    (
+        "cached and written are in the input, reasoning is in the output",
+        {"usage": {"input_tokens": 1000, "output_tokens": 300, "total_tokens": 1300, "output_tokens_details": {"reasoning_tokens": 200},
+                   "input_tokens_details": {"cached_tokens": 600, "cache_write_tokens": 300, "cache_write_tokens_details": {"ttl_30m_tokens": 200, "ttl_12h_tokens": 100}}},
+         "service_tier": "default"},
+        Usage(input=100, cache_read=600, cache_write={"30m": 200, "12h": 100}, output=100, reasoning=200),
+    ),
+    ("xAI: reasoning beside", {"usage": {**COUNTED, "total_tokens": 137, "output_tokens_details": {"reasoning_tokens": 30}}}, Usage(input=100, output=7, reasoning=30)),
+    ("a priority", {"usage": COUNTED, "service_tier": "priority"}, Usage(input=100, output=7, service="priority")),
+    ("a search", {"usage": COUNTED, "output": [SEARCH]}, Usage(input=100, output=7, tools={"web_search": 1})),
+    (
+        "searches, and pages that were opened; a discounted one is billed as none",
+        {"usage": COUNTED, "output": [SEARCH, {**SEARCH, "id": "ws_2"}, {**SEARCH, "id": "ws_3", "action": {"type": "open_page"}}], "tool_usage": {"web_search": {"num_requests": 1}}},
+        Usage(input=100, output=7, tools={"web_search": 1}),
+    ),
+    (
+        "searches that were all discounted",
+        {"usage": COUNTED, "output": [SEARCH], "tool_usage": {"web_search": {"num_requests": 0}}},
+        Usage(input=100, output=7),
+    ),
+    (
+        "pages that were opened, and a search that failed",
+        {"usage": COUNTED, "output": [{**SEARCH, "action": {"type": "open_page"}}, {**SEARCH, "id": "ws_2", "status": "failed"}]},
+        Usage(input=100, output=7),
+    ),
+    (
+        "files, and pictures",
+        {"usage": COUNTED, "output": [{"type": "file_search_call", "id": "a"}, {"type": "file_search_call"}, {"type": "image_generation_call", "id": "c", "result": "AAAA"}]},
+        Usage(input=100, output=7, tools={"file_search": 2, "image_generation": 1}),
+    ),
+    (
+        "code is billed by the container",
+        {"usage": COUNTED, "output": [{"type": "code_interpreter_call", "id": it, "container_id": "cntr_1"} for it in "abc"]},
+        Usage(input=100, output=7, tools={"code_interpreter": 1}),
+    ),
+    ("tools that are free", {"usage": COUNTED, "output": [{"type": "mcp_call", "id": "a"}, {"type": "local_shell_call"}, {"type": 7}, 7]}, Usage(input=100, output=7)),
+    (
+        "xAI counts them itself, and tells what it billed",
+        {"usage": {**COUNTED, "cost_in_usd_ticks": 161508500, "num_server_side_tools_used": 2,
+                   "server_side_tool_usage_details": {"web_search_calls": 2, "x_search_calls": 0, "mcp_calls": 3}}, "output": [SEARCH]},
+        Usage(input=100, output=7, tools={"web_search": 2}, billed=Decimal("0.0161508500")),
+    ),
+    ("OpenRouter", {"usage": {**COUNTED, "cost": 0.0001, "is_byok": False}}, Usage(input=100, output=7, billed=Decimal("0.0001"))),
+]  # fmt: skip
+
+
+def frame(kind: str, **more: object) -> bytes:
+    return f"event: {kind}\ndata: ".encode() + json.dumps({"type": kind, **more}).encode() + b"\n\n"
+
+
+def response(said: Object, status: str = "completed") -> Object:
+    blank: Object = {"id": "resp_1", "object": "response", "model": "m-1", "created_at": 1}
+    return {**blank, "status": status, "output": [], **said}
+
+
+def stream(said: Object, *frames: bytes, begun: Object | None = None) -> bytes:
+    first = response(begun or {"usage": None}, "in_progress")
+    middle = frames or (frame("response.output_text.delta", output_index=0, delta="ab"),)
+    last = frame("response.completed", response=response(said))
+    return b"".join([frame("response.created", response=first), *middle, last])
+
+
+def run(data: bytes) -> Watch:
+    watch = DIALECT.watch(BODY)
+    for part in data.split(b"\n\n"):
+        watch.feed(part + b"\n\n" if part else b"")
+    watch.end()
+    return watch
+
+
+def abroad(data: bytes) -> Usage | None:
+    decoder = SPEECH.decoder()
+    found = [*decoder.feed(data), *decoder.end()]
+    return [event.usage for event in found if hasattr(event, "usage")][-1]
+
+
+@pytest.mark.parametrize(
+    ("said", "read"), [v[1:] for v in VECTORS], ids=[str(v[0]) for v in VECTORS]
+)
+def test_every_account(said: Object, read: Usage) -> None:
+    """Whole and streamed; a tool that both an item and the end tell of was used once."""
+    assert DIALECT.glance(json.dumps(response(said)).encode()).usage == read
+    items = [
+        frame("response.output_item.done", output_index=at, item=item)
+        for at, item in enumerate(said.get("output", ()))
+        if isinstance(item, dict)
+    ]
+    text = frame("response.output_text.delta", output_index=9, delta="ab")
+    for data in (stream(said), stream(said, text, *items)):
+        assert run(data).usage == read
+        assert abroad(data) == read
+        assert DIALECT.glance(DIALECT.fold(data)).usage == read
+
+
+def test_tools_count_where_the_end_lists_no_output() -> None:
+    """Codex's provider leaves it out; nothing is known twice."""
+    item = frame("response.output_item.done", output_index=0, item=SEARCH)
+    data = stream({"usage": COUNTED}, item, item)
+    assert run(data).usage == Usage(input=100, output=7, tools={"web_search": 1})
+    assert abroad(data) == Usage(input=100, output=7, tools={"web_search": 1})
+
+
+def test_what_is_known_of_a_stream_that_was_cut() -> None:
+    """The tools that it used, and the tier that it was asked with."""
+    item = frame("response.output_item.done", output_index=0, item=SEARCH)
+    data = stream({}, item, begun={"service_tier": "flex"}).split(b"event: response.completed")[0]
+    watch = run(data)
+    assert watch.usage == Usage(service="flex", tools={"web_search": 1})
+    assert not watch.complete
+    assert abroad(data) == Usage(service="flex")
+
+
+def test_the_tier_that_served_is_told_at_the_end() -> None:
+    for asked, served, known in (("flex", "default", None), ("auto", "priority", "priority")):
+        data = stream({"usage": COUNTED, "service_tier": served}, begun={"service_tier": asked})
+        assert run(data).usage == Usage(input=100, output=7, service=known)
+        assert abroad(data) == Usage(input=100, output=7, service=known)
+
+
+@given(
+    st.builds(
+        Usage,
+        input=st.integers(0, 10**6),
+        cache_read=st.integers(0, 10**6),
+        cache_write=st.dictionaries(st.sampled_from(["", "30m", "12h"]), st.integers(1, 10**6)),
+        output=st.integers(0, 10**6),
+        reasoning=st.integers(0, 10**6),
+        tools=st.sampled_from([{}, {"web_search": 2}]),
+        service=st.sampled_from([None, "flex", "priority"]),
+    )
+)
+def test_the_five_numbers_the_searches_and_the_tier_come_back(known: Usage) -> None:
+    said = {"usage": usage.write(known), **usage.beside(known)}
+    found = usage.find(said)
+    assert found is not None
+    assert (found.prompt, found.completion) == (known.prompt, known.completion)
+    assert (found.input, found.cache_read) == (known.input, known.cache_read)
+    assert (found.output, found.reasoning) == (known.output, known.reasoning)
+    assert sum(found.cache_write.values()) == sum(known.cache_write.values())
+    assert (found.tools, found.service) == (known.tools, known.service)
+
+
+def test_what_the_dialect_has_no_word_for_is_left_out() -> None:
+    assert usage.beside(None) == {}
+    assert usage.beside(Usage(service="fast+us", tools={"x_search": 1})) == {}
+
+
+ITEMS: list[tuple[Object, int]] = [
+    ({"type": "message", "content": [{"type": "output_text", "text": "h\u00e9"}, {"type": "refusal", "refusal": "no"}]}, 5),
+    ({"type": "reasoning", "summary": [{"type": "summary_text", "text": "ab"}], "content": [{"text": "abc"}]}, 2),
+    ({"type": "reasoning", "summary": [], "content": [{"text": "abc"}], "encrypted_content": "AAAA"}, 3),
+    ({"type": "function_call", "name": "f", "arguments": "{}"}, 3),
+    ({"type": "custom_tool_call", "name": "f", "input": "text"}, 5),
+    ({"type": "code_interpreter_call", "code": "a=1", "outputs": [{"logs": "found"}]}, 3),
+    ({"type": "web_search_call", "action": {"type": "search", "query": "q", "sources": [{"url": "x"}]}}, 29),
+    ({"type": "apply_patch_call", "operation": {"diff": "x"}}, 12),
+    ({"type": "image_generation_call", "result": "AAAA"}, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("item", "size"), ITEMS)
+def test_what_is_heard_of_an_item(item: Object, size: int) -> None:
+    """Of a host that streams no deltas, or tells of items at the end alone."""
+    assert DIALECT.glance(json.dumps(response({"output": [item]})).encode()).heard == size
+    done = frame("response.output_item.done", output_index=0, item=item)
+    added = frame("response.output_item.added", output_index=0, item=item)
+    assert run(stream({}, added, done)).heard == size
+    assert run(stream({"output": [item]}, added)).heard == size
+
+
+def test_what_deltas_said_is_not_heard_again_when_it_is_done() -> None:
+    item = {"type": "message", "content": [{"type": "output_text", "text": "abcd"}]}
+    frames = [
+        frame("response.output_text.delta", output_index=0, delta="ab"),
+        frame("response.output_text.delta", output_index=0, delta="cd"),
+        frame("response.output_text.done", output_index=0, text="abcd"),
+        frame("response.output_item.done", output_index=0, item=item),
+    ]
+    data = stream({"output": [item], "usage": COUNTED}, *frames)
+    assert run(data).heard == 4
+    watch = DIALECT.watch(BODY)
+    watch.feed(data)
+    assert watch.heard == 4
+
+
+def test_what_is_no_content_is_not_heard() -> None:
+    assert DIALECT.glance(json.dumps(response({"output": [7]})).encode()).heard == 0
+    odd = frame("response.output_item.done", output_index=0, item=7)
+    assert run(stream({}, odd)).heard == 0

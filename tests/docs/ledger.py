@@ -1,0 +1,60 @@
+"""The schema of the rows, docs/row.schema.json, from the code and from what docs/costs.md says of each field.
+
+`python -m tests.docs.ledger` writes it anew.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.entry import VERSION, Attempt, Entry, Intent, Reprice, Row
+from tests.docs import pages
+from tests.docs.pages import ROOT
+
+FILE = ROOT / "docs" / "row.schema.json"
+PAGE = "costs.md"
+KINDS: dict[str, Any] = {
+    "field": Entry,
+    "of an intent": Intent,
+    "of an attempt": Attempt,
+    "of a reprice": Reprice,
+}
+"""Rows by the head of the table that documents them."""
+
+
+def made() -> bytes:
+    """The file as it must be."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A row of the ledger of tiergate",
+        "description": f"Version {VERSION}. A later version only adds kinds and fields: skip those that you do not know. "
+        "A field that is null is unknown, never zero. Money is USD, an exact decimal as text.",
+        **msgspec.json.schema(Row.__value__),
+    }
+    schema["$defs"]["Closed"] = {
+        "title": "Closed",
+        "description": "The last line of a file of the journal that is done.",
+        "type": "object",
+        "properties": {"kind": {"enum": ["closed"]}},
+        "required": ["kind"],
+    }
+    schema["anyOf"].append({"$ref": "#/$defs/Closed"})
+    schema["discriminator"]["mapping"]["closed"] = "#/$defs/Closed"
+    for head, kind in KINDS.items():
+        part = schema["$defs"][kind.__name__]
+        said = {pages.codes(row[0])[0]: row[1] for row in pages.table(head, PAGE).rows}
+        for name, field in part["properties"].items():
+            if name in said:
+                field["description"] = _text(said[name])
+    return msgspec.json.format(jsonio.dumps(schema), indent=2) + b"\n"
+
+
+def _text(cell: str) -> str:
+    """A cell without its markup."""
+    return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", cell).replace("`", "")
+
+
+if __name__ == "__main__":
+    FILE.write_bytes(made())

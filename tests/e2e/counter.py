@@ -1,0 +1,50 @@
+"""Two workers that do nothing but count: each request to /note is a call, and /metrics tells them.
+
+They are kept by the gateway's own supervisor and share a socket and memory as its workers do.
+"""
+
+import os
+import socket
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+from gateway.cli.workers import supervise
+from gateway.telemetry.figures import Memory
+from gateway.telemetry.log import stderr
+from gateway.telemetry.metrics import Gauge, Metrics
+from tests.telemetry.rows import entry
+
+
+def main() -> None:
+    """Run until told to stop; the first line says where."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    memory = Memory(2)
+
+    def work() -> None:
+        metrics = Metrics(memory=memory, gauges=[Gauge("workers", "Alive.", lambda: 1)])
+        metrics.refresh()
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/note":
+                    metrics.note(entry())
+                data, kind = metrics.render() if self.path == "/metrics" else (b"", "text/plain")
+                self.send_response(200)
+                self.send_header("content-type", kind)
+                self.send_header("x-pid", str(os.getpid()))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Answer, bind_and_activate=False)
+        server.socket.close()
+        server.socket = listening
+        server.serve_forever()
+
+    supervise(2, work, [listening], stderr(time.time), lambda: print(listening.getsockname()[1]))
+
+
+if __name__ == "__main__":
+    main()

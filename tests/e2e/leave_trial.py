@@ -1,0 +1,327 @@
+"""Clients that leave at random moments: each call has one final row, and its provider is let go.
+
+`python -m tests.e2e.leave_trial CALLS [SEED]` is the long form; it prints what it found.
+"""
+
+import asyncio
+import random
+import socket
+import struct
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from gateway.core import jsonio
+from gateway.core.call import Call
+from gateway.core.entry import Entry, Intent
+from gateway.reply import Reply
+from tests.e2e.upstream import (
+    DROPPED,
+    HTML,
+    PATIENCE,
+    ROLE,
+    SILENT,
+    Answer,
+    Request,
+    Upstream,
+    chunk,
+    failing,
+    frames,
+    stream,
+    whole,
+)
+from tests.e2e.world import Config, Loop, World, chat, config
+
+MOMENTS = ("head", "body", "sent", "asked", "later", "reading", "end")
+"""Within the head or body of the request, right after it, when the provider has it, a while later,
+within the answer, after it."""
+UNREAD = ("head", "body")
+"""Those of which there is no call: what is asked was never read."""
+_CLIENTS = 8
+_WORDS = tuple(f"word{at} " for at in range(8))
+_HALF = Answer(pieces=(b'{"choices":[{"ind',), end="stall", length=99)
+
+
+class Pace(asyncio.Semaphore):
+    """Lets a piece of an answer go after a while."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__(0)
+        self._chance = chance
+
+    async def acquire(self) -> Literal[True]:
+        await asyncio.sleep(self._chance.uniform(0, 0.01))
+        return True
+
+
+class Paced(Upstream):
+    """A provider that takes its time; some of its answers fail, and some never end."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__()
+        self._chance = random.Random(seed)
+        self._go = Pace(self._chance)
+        self.ended: set[int] = set()
+        """Requests, by identity, that nothing is written for any more."""
+        self._answered: dict[asyncio.StreamWriter, Request] = {}
+        self.on("/", self._drawn)
+
+    def _drawn(self, request: Request) -> Answer:
+        streamed = bool(request.json.get("stream"))
+        said = stream(*frames(_WORDS)) if streamed else whole()
+        half = stream(ROLE, chunk({"content": "Hi"}), end="stall") if streamed else _HALF
+        answers = [said] * 6 + [SILENT, half]
+        if request.path.startswith("/acme"):  # another host takes over
+            cut = stream(ROLE, end="cut") if streamed else HTML
+            answers += [failing(500), cut, DROPPED]
+        answer = self._chance.choice(answers)
+        pieces = [piece for one in answer.pieces for piece in (None, one)]
+        return replace(answer, pieces=(*pieces, None))
+
+    async def _answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bytes:
+        self._answered[writer] = request
+        return await super()._answer(request, reader, writer)
+
+    async def _write(self, answer: Answer, writer: asyncio.StreamWriter) -> None:
+        try:
+            await super()._write(answer, writer)
+        except RuntimeError as error:  # uvloop's word for a connection that is closed
+            raise ConnectionResetError from error
+        finally:
+            self.ended.add(id(self._answered[writer]))
+
+
+@dataclass(frozen=True)
+class Client:
+    """One client: what it asks, when it leaves, and how."""
+
+    number: int
+    moment: str
+    streamed: bool
+    rude: bool
+    """Its end is a reset: the kernel throws away what was not read yet."""
+    share: float
+    """Of the request that is sent, or of the answer that is read."""
+    pause: float
+
+    @property
+    def marker(self) -> str:
+        return f"c{self.number}"
+
+
+@dataclass
+class Found:
+    """What a trial found."""
+
+    clients: list[Client]
+    served: dict[str, str]
+    """Calls whose key and body were read: the marker by id."""
+    entries: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    left: list[float] = field(default_factory=list)
+    """Seconds from a client's leaving until its provider saw it."""
+    wrong: list[str] = field(default_factory=list)
+    """Disagreements, one a line."""
+
+
+def drawn(count: int, seed: str) -> list[Client]:
+    chance = random.Random(seed)
+    return [
+        Client(
+            number,
+            MOMENTS[number % len(MOMENTS)],
+            chance.random() < 0.5,
+            chance.random() < 0.5,
+            chance.random(),
+            chance.uniform(0, 0.1),
+        )
+        for number in range(count)
+    ]
+
+
+def trial(folder: Path, count: int, seed: str) -> Found:
+    """Let clients ask and leave, and compare all that is known of them."""
+    loop, upstream = Loop(), Paced(seed)
+    found = Found(drawn(count, seed), {})
+    try:
+        loop.run(upstream.start())
+        world = World(loop, folder, upstream, _spared(config(upstream.url)), {})
+        try:
+            _watched(world, found)
+            with ThreadPoolExecutor(_CLIENTS) as pool:
+                leaving = list(pool.map(lambda one: _run(world, upstream, one), found.clients))
+            found.left = _let_go(upstream, dict(leaving), found)
+            rows = world.rows()  # the gateway is stopped
+        finally:
+            world.close()
+        _audit(found, world, rows)
+    finally:
+        loop.run(upstream.stop())
+        loop.close()
+    return found
+
+
+def _spared(value: Config) -> Config:
+    value["labs"]["acme"]["smart"].append({"model": "able-1", "provider": "spare"})
+    return value
+
+
+def _watched(world: World, found: Found) -> None:
+    """Note each call that comes to the engine: its key and body were read."""
+    engine = world.gateway.engine
+    serve = engine.serve
+
+    def noted(call: Call, *rest: Any) -> Coroutine[Any, Any, Reply]:
+        found.served[call.id] = call.steer.tags[0]
+        return serve(call, *rest)
+
+    engine.serve = noted  # type: ignore[method-assign,assignment]  # a look at what goes in
+
+
+def _run(world: World, upstream: Paced, client: Client) -> tuple[str, float]:
+    """Ask, leave at the moment; the marker and when that was."""
+    body = jsonio.dumps(chat(client.marker, stream=client.streamed))
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(body)}\r\nx-tiergate-tags: {client.marker}\r\n\r\n"
+    ).encode()
+    data = head + body
+    if client.moment == "head":
+        data = head[: int(client.share * (len(head) - 1))]
+    elif client.moment == "body":
+        data = head + body[: int(client.share * len(body))]
+    with socket.create_connection(("127.0.0.1", world.port), PATIENCE) as connection:
+        connection.sendall(data)
+        if client.moment == "asked":
+            _until(lambda: _asked(upstream, client))
+        elif client.moment == "later":
+            time.sleep(client.pause)
+        elif client.moment in ("reading", "end"):
+            _read(connection, client)
+        if client.rude:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        since = time.monotonic()
+    return client.marker, since
+
+
+def _asked(upstream: Paced, client: Client) -> bool:
+    return any(_marker(one) == client.marker for one in list(upstream.requests))
+
+
+def _marker(request: Request) -> str:
+    said: str = request.json["messages"][0]["content"]
+    return said
+
+
+def _read(connection: socket.socket, client: Client) -> None:
+    """Read a share of an answer, or all of it; one that never ends is given up."""
+    connection.settimeout(0.5)
+    seen = b""
+    try:
+        while not _whole(seen) and (client.moment == "end" or len(seen) < client.share * 1500):
+            data = connection.recv(200)
+            if not data:
+                return
+            seen += data
+    except TimeoutError:
+        return
+
+
+def _whole(seen: bytes) -> bool:
+    head, _, body = seen.partition(b"\r\n\r\n")
+    if b"transfer-encoding: chunked" in head:
+        return body.endswith(b"0\r\n\r\n")
+    length = next(
+        (int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"content-length:")),
+        None,
+    )
+    return length is not None and len(body) >= length
+
+
+def _until(true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def _let_go(upstream: Paced, leaving: dict[str, float], found: Found) -> list[float]:
+    """How long after its client each provider was let go that had not said everything."""
+    took = []
+    for request in upstream.requests:
+        if not _until(lambda one=request: one.left.is_set() or id(one) in upstream.ended):  # type: ignore[misc]  # each its own
+            found.wrong.append(f"{_marker(request)}: its provider is still answering")
+        elif request.left.is_set():
+            took.append(request.left_at - leaving[_marker(request)])
+    return took
+
+
+def _audit(found: Found, world: World, rows: Sequence[object]) -> None:
+    wrong, intents = found.wrong, Counter[str]()
+    for row in rows:
+        if isinstance(row, Entry):
+            found.entries[row.id].append(row)
+        elif isinstance(row, Intent):
+            intents[row.id] += 1
+    for id in found.served.keys() | found.entries.keys() | intents.keys():
+        marker, entries = found.served.get(id), found.entries.get(id, [])
+        if marker is None or len(entries) != 1:
+            wrong.append(f"{marker} {id}: {len(entries)} final rows")
+        elif entries[0].attempts != intents[id]:
+            wrong.append(f"{marker}: {entries[0].attempts} attempts, {intents[id]} intents")
+    asked = Counter(map(_marker, world.upstream.requests))
+    by_marker = {marker: id for id, marker in found.served.items()}
+    if len(by_marker) < len(found.served):
+        wrong.append("a client was served twice")
+    for client in found.clients:
+        id = by_marker.get(client.marker, "")
+        if (client.moment in UNREAD) == bool(id) and client.moment != "sent":
+            wrong.append(f"{client}: {'served' if id else 'not served'}")
+        if asked[client.marker] > intents[id]:
+            wrong.append(f"{client}: asked {asked[client.marker]} times, {intents[id]} intents")
+    wrong += [f"the log has {row}" for row in world.log if row["event"] == "bug"]
+
+
+def table(found: Found) -> list[tuple[str, str]]:
+    """What was counted."""
+    moments = Counter(one.moment for one in found.clients)
+    served = set(found.served.values())
+    entries = [one for many in found.entries.values() for one in many]
+    states = Counter((one.state, one.status) for one in entries)
+    left = sorted(found.left) or [0.0]
+    calls = {
+        name: sum(one.marker in served for one in found.clients if one.moment == name)
+        for name in moments
+    }
+    return [
+        *((f"left: {name}", f"{count:,}, of whom {calls[name]:,} had asked") for name, count in moments.items()),
+        ("calls", f"{len(found.served):,}"),
+        ("final rows", f"{len(entries):,}"),
+        *((f"final rows, {state} {status}", f"{count:,}") for (state, status), count in sorted(states.items(), key=str)),
+        ("providers let go before they had ended", f"{len(found.left):,}"),
+        ("within", f"{left[len(left) // 2] * 1e3:.1f} ms (median), {left[-1] * 1e3:.1f} ms (longest)"),
+    ]  # fmt: skip
+
+
+def main(count: int, seed: str) -> int:
+    """Let so many clients leave; the exit status."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tiergate-leave-") as folder:
+        found = trial(Path(folder), count, seed)
+    print(f"seed {seed}: {count} clients in {time.monotonic() - began:.0f} s")
+    print("\n".join(f"{what:<44}{count}" for what, count in table(found)))
+    print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong]))
+    return 1 if found.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), *(sys.argv[2:3] or [f"{time.time_ns()}"])))

@@ -1,0 +1,153 @@
+"""A ledger that cannot be written: what becomes of calls, by policy, and that all is well again after it."""
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.core.entry import Entry, Intent
+from gateway.ledger import journal
+from gateway.ledger.journal import Journal, JournalError, Segment, append
+from tests.e2e.upstream import Upstream, frames, stream
+from tests.e2e.world import Change, Config, Make, World, chat
+
+
+class Disk:
+    """The disk under every journal of this process."""
+
+    full = False
+    broken = False
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    disk = Disk()
+
+    def appending(segment: Segment, data: bytes) -> None:
+        if disk.full:
+            raise JournalError(errno.ENOSPC, "No space left on device")
+        append(segment, data)
+
+    def syncing(descriptor: int) -> None:
+        if disk.broken:
+            raise OSError(errno.EIO, "Input/output error")
+        os.fsync(descriptor)
+
+    monkeypatch.setattr(journal, "append", appending)
+    monkeypatch.setattr("gateway.archive.Journal", partial(Journal, sync=syncing))
+    yield disk
+    disk.full = disk.broken = False
+
+
+def ledger(**settings: str) -> Change:
+    def change(value: Config) -> None:
+        value["ledger"] = settings
+
+    return change
+
+
+def counted(world: World) -> tuple[Counter[str], int]:
+    """Final rows by state, and intents."""
+    rows = world.rows()
+    finals = [row for row in rows if isinstance(row, Entry)]
+    assert len({row.id for row in finals}) == len(finals)
+    return Counter(row.state for row in finals), sum(isinstance(row, Intent) for row in rows)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_serve_answers_and_the_rows_come_late(
+    make: Make, upstream: Upstream, disk: Disk, streamed: bool
+) -> None:
+    world = make(ledger(on_disk_full="serve"))
+    disk.full = True
+    for _ in range(3):
+        assert world.ask(chat(stream=streamed)).status_code == 200
+    record = world.gateway.archive.record
+    assert (record.late, record.lost) == (6, 0)
+    assert [row["event"] for row in world.log].count("ledger") == 1
+    disk.full = False
+    assert world.ask(chat(stream=streamed)).status_code == 200
+    assert counted(world) == ({"settled": 4}, 4)
+    assert len(upstream.requests) == 4
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_refuse_sends_nothing_and_what_is_under_way_ends_well(
+    make: Make, upstream: Upstream, disk: Disk, streamed: bool
+) -> None:
+    world = make(ledger(on_disk_full="refuse"))
+    assert world.ask(chat(stream=streamed)).status_code == 200
+    disk.full = True
+    reply = world.ask(chat(stream=streamed))
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+    assert reply.json()["error"]["code"] == "ledger_unavailable"
+    assert len(upstream.requests) == 1
+    disk.full = False
+    assert world.ask(chat(stream=streamed)).status_code == 200
+    states, intents = counted(world)
+    assert (states["settled"], sum(states.values()), intents) == (2, 3, 2)
+
+
+def test_a_call_that_is_under_way_when_the_disk_fills_is_answered_and_accounted_for(
+    make: Make, upstream: Upstream, disk: Disk
+) -> None:
+    world = make(ledger(on_disk_full="refuse"))
+    first, *rest = frames()
+    upstream.on("/acme", stream(first, None, *rest, bill=(7, 3)))
+    with world.leaving(chat(stream=True)) as connection:
+        upstream.arrived()
+        disk.full = True
+        world.release()
+        seen = b""
+        while not seen.endswith(b"0\r\n\r\n"):
+            seen += connection.recv(65536)
+    assert b"[DONE]" in seen
+    disk.full = False
+    assert counted(world) == ({"settled": 1}, 1)
+
+
+def test_each_asks_a_provider_once_the_row_is_on_the_disk(
+    make: Make, upstream: Upstream, disk: Disk
+) -> None:
+    world = make(ledger(durability="each"))
+    for streamed in (False, True):
+        assert world.ask(chat(stream=streamed)).status_code == 200
+        written = world.gateway.archive.journal
+        assert written.synced == written.written
+    disk.broken = True
+    assert world.ask(chat()).status_code == 503
+    assert len(upstream.requests) == 2
+    disk.broken = False
+    assert world.ask(chat()).status_code == 200
+    states, _ = counted(world)
+    assert (states["settled"], sum(states.values())) == (3, 4)
+
+
+def test_each_under_serve_goes_on_where_the_disk_refuses(
+    make: Make, upstream: Upstream, disk: Disk
+) -> None:
+    world = make(ledger(durability="each", on_disk_full="serve"))
+    disk.broken = True
+    assert world.ask(chat()).status_code == 200
+    disk.broken = False
+    assert counted(world) == ({"settled": 1}, 1)
+    assert len(upstream.requests) == 1
+
+
+def test_without_a_journal_folder_rows_come_into_a_new_one(
+    make: Make, upstream: Upstream, tmp_path: Path
+) -> None:
+    """Somebody removes the folder while the gateway runs: what comes after is on record."""
+    world = make()
+    assert world.ask(chat()).status_code == 200
+    folder = world.folder / "data" / "ledger"
+    folder.rename(tmp_path / "gone")
+    with pytest.raises(JournalError):
+        world.gateway.archive.journal.sync()
+    assert world.ask(chat()).status_code == 200
+    assert counted(world) == ({"settled": 1}, 1)
+    assert len(upstream.requests) == 2

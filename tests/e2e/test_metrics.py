@@ -1,0 +1,226 @@
+"""Metrics of a gateway as the real Prometheus scrapes, stores and queries them."""
+
+import math
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.entry import Entry
+from gateway.telemetry.metrics import FIRST
+from tests.docs import pages
+from tests.e2e.child import Child, until
+from tests.e2e.served import CANARY
+from tests.e2e.upstream import Answer, Request, frames, stream, whole
+from tests.e2e.world import Config, Make, World, chat
+
+_RULES = """
+groups:
+  - name: tiergate
+    rules:
+"""
+
+
+def program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name}: apt-get install prometheus")
+    return found
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make(_spare)
+
+
+def _spare(value: Config) -> None:
+    value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
+    value["models"]["able-2"] = value["models"]["able-1"]
+
+
+class Prometheus:
+    """The program itself, scraping one place five times a second."""
+
+    def __init__(self, folder: Path, place: str) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            port = free.getsockname()[1]
+        file = folder / "prometheus.yml"
+        config = {
+            "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+            "scrape_configs": [{"job_name": "tiergate", "static_configs": [{"targets": [place]}]}],
+        }
+        file.write_bytes(jsonio.dumps(config))
+        self.child = Child(
+            [
+                program("prometheus"),
+                f"--config.file={file}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            folder / "prometheus",
+        )
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+
+    def query(self, text: str) -> list[tuple[dict[str, str], float]]:
+        """What a query gives now; nothing while it does not answer."""
+        try:
+            reply = self._client.get("/api/v1/query", params={"query": text})
+        except httpx.TransportError:
+            return []
+        assert reply.status_code in (200, 503), reply.text
+        found = reply.json()["data"]["result"] if reply.status_code == 200 else []
+        return [(one["metric"], float(one["value"][1])) for one in found]
+
+    def one(self, text: str) -> float:
+        """The one value of a query; NaN where there is none."""
+        found = self.query(text)
+        assert len(found) < 2, found
+        return found[0][1] if found else math.nan
+
+    def stop(self) -> None:
+        self._client.close()
+        self.child.stop()
+
+
+@pytest.fixture
+def prometheus(world: World, tmp_path: Path) -> Iterator[Prometheus]:
+    made = Prometheus(tmp_path, f"127.0.0.1:{world.port}")
+    yield made
+    made.stop()
+
+
+def _provider(request: Request) -> Answer:
+    """Streams where it is asked to, and is out of order at its first host once."""
+    if request.json.get("stream"):
+        return stream(*frames())
+    if "fail" in request.json["messages"][-1]["content"] and request.path.startswith("/acme"):
+        return Answer(pieces=(b'{"error": {"message": "no"}}',), status=500)
+    return whole()
+
+
+def test_prometheus_adds_up_what_the_ledger_says(world: World, prometheus: Prometheus) -> None:
+    """USD, calls, attempts and tokens, by its own queries; and the time of 95 %."""
+    until(lambda: prometheus.one("count(tiergate_build_info)") == 1, "a first scrape")
+    until(lambda: prometheus.one("sum(tiergate_cost_usd_total)") == 0, "nothing spent yet")
+    world.upstream.on("/", _provider)
+    for number in range(12):
+        reply = world.ask(chat(f"{CANARY} {number}", stream=number % 2 == 0))
+        assert reply.status_code == 200
+    assert world.ask(chat("fail")).status_code == 200
+    assert world.ask(chat(model="nobody-has-this")).status_code == 404
+
+    def all_calls() -> bool:
+        return prometheus.one("sum(tiergate_calls_total)") == 14
+
+    until(all_calls, "fourteen calls")
+    increase = 'sum(increase(tiergate_cost_usd_total{model=~"able-.*"}[1m])) > 0'
+    until(lambda: prometheus.query(increase), "an increase in USD")
+    first = "histogram_quantile(0.95, sum by (le) (tiergate_first_content_seconds_bucket))"
+    quantile = prometheus.one(first)
+    spent = {
+        found["model"]: value
+        for found, value in prometheus.query("sum by (model) (tiergate_cost_usd_total) > 0")
+    }
+    attempts = {
+        (found["provider"], found.get("problem", "")): value
+        for found, value in prometheus.query("tiergate_attempts_total > 0")
+    }
+    states = {
+        found["state"]: value
+        for found, value in prometheus.query("sum by (state) (tiergate_calls_total)")
+    }
+    words = 'sum(tiergate_tokens_total{class="output"})'
+    output = prometheus.one(words)
+
+    entries = world.entries()
+    assert len(entries) == 14
+    assert spent == pytest.approx(_spent(entries))
+    assert sum(spent.values()) > 0
+    assert attempts == {
+        ("acme", ""): 12, ("acme", "upstream_error"): attempts["acme", "upstream_error"],
+        ("spare", ""): 1,
+    }  # fmt: skip
+    assert states == {"settled": 13, "refused": 1}
+    assert output == sum(entry.output or 0 for entry in entries) > 0
+    times = sorted(entry.first_content for entry in entries if entry.first_content is not None)
+    rank = times[math.ceil(0.95 * len(times)) - 1]
+    above = next(bound for bound in FIRST if rank <= bound)
+    below = max((bound for bound in FIRST if bound < rank), default=0.0)
+    assert below <= quantile <= above
+
+
+def _spent(entries: list[Entry]) -> dict[str, float]:
+    found: dict[str, Decimal] = {}
+    for entry in entries:
+        if entry.model is not None and entry.cost:
+            found[entry.model] = found.get(entry.model, Decimal(0)) + entry.cost
+    return {model: float(cost) for model, cost in found.items()}
+
+
+def test_no_prompt_and_no_key_is_in_a_scrape(world: World) -> None:
+    world.upstream.on("/", _provider)
+    world.ask(chat(CANARY), authorization=f"Bearer {CANARY}", x_tiergate_tags=CANARY)
+    world.ask(chat(model=CANARY))
+    text = world.client.get("/metrics").text
+    assert 'state="settled"' in text
+    assert CANARY not in text
+
+
+def test_promtool_finds_nothing_to_say(world: World) -> None:
+    """Of names, types and help."""
+    world.upstream.on("/", _provider)
+    world.ask(chat("fail"))
+    text = world.client.get("/metrics").content
+    told = subprocess.run(
+        [program("promtool"), "check", "metrics"],
+        check=False,
+        input=text,
+        capture_output=True,
+        timeout=60,
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (0, b"", b"")
+
+
+def _queries() -> list[str]:
+    return [pages.codes(row[1])[0] for row in pages.table("question", "operating.md").rows]
+
+
+def test_the_queries_of_the_documents_are_understood(tmp_path: Path) -> None:
+    """And ask only for metrics that are in the table of the same page."""
+    file = tmp_path / "rules.yml"
+    rules = "".join(
+        f"      - record: tiergate:query{number}\n        expr: {jsonio.dumps(query).decode()}\n"
+        for number, query in enumerate(_queries())
+    )
+    file.write_text(_RULES + rules)
+    command = [program("promtool"), "check", "rules", str(file)]
+    told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert f"SUCCESS: {len(_queries())} rules found" in told.stdout
+    listed = {pages.codes(row[0])[0] for row in pages.table("metric", "operating.md").rows}
+    for query in _queries():
+        names = {
+            word.removesuffix("_bucket")
+            for word in query.replace("(", " ").replace("{", " ").replace("[", " ").split()
+            if word.startswith("tiergate_")
+        }
+        assert names
+        assert names <= listed
+
+
+def test_every_metric_is_listed(world: World) -> None:
+    """Also those that only some gateways have."""
+    rows = {pages.codes(row[0])[0]: row for row in pages.table("metric", "operating.md").rows}
+    text = world.client.get("/metrics").text
+    told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    some = {
+        "tiergate_redis_up", "tiergate_traces_dropped_total",
+    }  # fmt: skip
+    assert rows.keys() == told | some

@@ -1,0 +1,127 @@
+"""/metrics of `tiergate serve`: open, of all workers, and a thing of admins where it names keys."""
+
+import hashlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from gateway.core import jsonio
+from tests.e2e.child import Child, until
+from tests.e2e.served import echo
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import Config, Make, chat, config
+
+ROOT = str(Path(__file__).parents[2])
+ADMIN = "an-admin-key"
+STRICT = {"accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3"}
+
+
+class Served:
+    """`tiergate serve --workers 2`."""
+
+    def __init__(self, folder: Path, value: Config) -> None:
+        file = folder / "gateway.yaml"
+        file.write_bytes(jsonio.dumps(value))
+        options = ["--config", str(file), "serve", "--port", "0", "--workers", "2"]
+        self.child = Child(
+            [sys.executable, "-m", "gateway", *options], folder / "gateway",
+            PYTHONPATH=ROOT, PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
+        )  # fmt: skip
+        pattern = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
+        found = until(lambda: pattern.search(self.child.out), f"listening: {self.child.err}")
+        assert found is not None
+        self.url = found[1]
+
+    @property
+    def pids(self) -> list[int]:
+        rows = [jsonio.loads(line.encode()) for line in self.child.err.splitlines()]
+        return [row["pid"] for row in rows if row.get("text") == "started"]
+
+    def started(self, number: int) -> bool:
+        """Whether so many workers were started."""
+        return len(self.pids) == number
+
+    def ask(self, text: str) -> None:
+        """On a connection of its own: whichever worker takes it."""
+        reply = httpx.post(
+            f"{self.url}/v1/chat/completions", json=chat(text), timeout=20, trust_env=False
+        )
+        assert reply.status_code == 200
+
+    def calls(self) -> float:
+        """What whichever worker answers tells."""
+        text = httpx.get(f"{self.url}/metrics", timeout=20, trust_env=False).text
+        return sum(
+            float(one)
+            for one in re.findall(r"^tiergate_calls_total\{.*\} (.*)", text, re.MULTILINE)
+        )
+
+
+@pytest.fixture
+def served(upstream: Upstream, tmp_path: Path) -> Iterator[Served]:
+    upstream.on("/", echo)
+    made = Served(tmp_path, config(upstream.url))
+    yield made
+    made.child.stop()
+
+
+def test_workers_tell_all_calls_also_after_a_kill(served: Served) -> None:
+    """Whoever is asked, and to the last call that was answered."""
+    asked = 0
+    for deaths in range(3):
+        for _ in range(10):
+            served.ask(f"Hello {asked}.")
+            asked += 1
+        for _ in range(6):
+            assert served.calls() == asked
+        os.kill(served.pids[-1], signal.SIGKILL)
+        until(partial(served.started, 3 + deaths), "a successor")
+    assert served.calls() == asked == 30
+
+
+def test_it_is_open_and_tells_what_the_gateway_watches(make: Make) -> None:
+    """In both texts."""
+    world = make()
+    assert world.ask(chat()).status_code == 200
+    assert world.client.post("/v1/chat/completions", content=b"x" * 33_000_000).status_code == 413
+    reply = world.client.get("/metrics")
+    assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    lines = reply.text.splitlines()
+    assert "tiergate_calls_in_flight 0.0" in lines
+    assert "tiergate_ledger_rows_total 2.0" in lines
+    assert 'tiergate_refused_total{kind="request_too_large"} 1.0' in lines
+    assert (
+        'tiergate_cost_usd_total{lab="acme",tier="fast",provider="acme",model="swift-1"} 0.0'
+        in lines
+    ), "what is not spent yet"
+    strict = world.client.get("/metrics", headers=STRICT)
+    assert strict.headers["content-type"].startswith("application/openmetrics-text")
+    parse: Any = text_string_to_metric_families
+    names = {family.name for family in parse(strict.text)}
+    assert {"tiergate_calls", "tiergate_build_info", "tiergate_call_duration_seconds"} <= names
+    assert "tiergate_redis_up" not in names
+
+
+def test_names_of_keys_are_for_admins(make: Make) -> None:
+    digest = hashlib.sha256(b"a-clients-key").hexdigest()
+    world = make(
+        lambda value: value.update(metrics={"keys": True}),
+        TIERGATE_KEYS=f"website={digest}", TIERGATE_ADMIN_KEY=ADMIN,
+    )  # fmt: skip
+    assert world.ask(chat(), authorization="Bearer a-clients-key").status_code == 200
+    for secret in ("", "a-clients-key"):
+        headers = {"authorization": f"Bearer {secret}"} if secret else {}
+        refused = world.client.get("/metrics", headers=headers)
+        assert refused.status_code == 401
+        assert "website" not in refused.text
+    text = world.client.get("/metrics", headers={"authorization": f"Bearer {ADMIN}"}).text
+    assert 'state="settled",stream="false",key="website"} 1.0' in text

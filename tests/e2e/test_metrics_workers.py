@@ -1,0 +1,104 @@
+"""Figures of several workers: whoever is asked tells all of them, and none falls when one dies."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.child import Child, until
+
+ROOT = str(Path(__file__).parents[2])
+_CALLS = re.compile(r"^tiergate_calls_total\{.*\} (\S+)$", re.MULTILINE)
+_COST = re.compile(r"^tiergate_cost_usd_total\{.*\} (\S+)$", re.MULTILINE)
+_WORKERS = re.compile(r"^tiergate_workers (\S+)$", re.MULTILINE)
+
+
+class Counter:
+    """The two of them, behind one port."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "tests.e2e.counter"]
+        self.child = Child(command, folder / "counter", PYTHONPATH=ROOT, PYTHONUNBUFFERED="1")
+        port = until(lambda: self.child.out.partition("\n")[0], f"a port: {self.child.err}")
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """Who answered, and what."""
+        reply = httpx.get(self.url + path, timeout=20, trust_env=False)
+        assert reply.status_code == 200
+        return int(reply.headers["x-pid"]), reply.text
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers that were started, in that order."""
+        rows = [jsonio.loads(line.encode()) for line in self.child.err.splitlines()]
+        return [row["pid"] for row in rows if row.get("text") == "started"]
+
+    def more(self, known: int) -> bool:
+        """Whether more than so many were started."""
+        return len(self.pids) > known
+
+    def scraped(self, pid: int) -> tuple[float, float, float]:
+        """Calls, USD and living workers, told by that worker."""
+
+        def told() -> str:
+            who, text = self.ask("/metrics")
+            return text if who == pid else ""
+
+        text = until(told, f"an answer of {pid}")
+        found = [pattern.findall(text) for pattern in (_CALLS, _COST, _WORKERS)]
+        assert [len(one) for one in found] == [1, 1, 1], text
+        calls, cost, workers = (float(one[0]) for one in found)
+        return calls, cost, workers
+
+
+@pytest.fixture
+def counter(tmp_path: Path) -> Iterator[Counter]:
+    made = Counter(tmp_path)
+    yield made
+    made.child.stop()
+
+
+def test_sums_are_those_of_all_and_outlive_a_kill(counter: Counter) -> None:
+    """To the last call that was answered, also those that the killed one has counted."""
+    first, second = until(lambda: counter.pids if len(counter.pids) == 2 else [], "two workers")
+    calls = 0
+
+    def call() -> int:
+        nonlocal calls
+        calls += 1
+        return counter.ask("/note")[0]
+
+    def both(*pids: int) -> None:
+        """Calls until each of them has taken some."""
+        seen: set[int] = set()
+
+        def more() -> bool:
+            seen.add(call())
+            return seen >= set(pids)
+
+        until(more, f"calls taken by {pids}")
+
+    def tell(*pids: int) -> None:
+        for pid in pids:
+            told, cost, workers = counter.scraped(pid)
+            assert told == calls
+            assert cost == pytest.approx(calls * 0.0012)
+            assert workers == 2
+
+    both(first, second)
+    tell(first, second)
+    for victim, other in ((first, second), (second, None)):
+        known = len(counter.pids)
+        os.kill(victim, signal.SIGKILL)
+        until(partial(counter.more, known), "a successor")
+        left = other or counter.pids[-2]
+        both(left, counter.pids[-1])
+        tell(left, counter.pids[-1])

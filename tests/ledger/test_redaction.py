@@ -1,0 +1,225 @@
+"""Redaction: no secret of a usual shape is kept, in whatever form of text it comes; JSON stays JSON."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from gateway.core import jsonio
+from gateway.ledger.redaction import luhn, redact, strike
+
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE KEY-----"
+
+STRUCK = [
+    ("sk-proj-abcDEF0123456789_-xyz", "[key]"),
+    ("sk-ant-api03-0123456789abcdef", "[key]"),
+    ("rk_live_0123456789abcdefghij", "[key]"),
+    ("AIzaSyA0123456789abcdefghijklmnopqrstuv", "[key]"),
+    ("ya29.a0AfB_byC0123456789-abcdef", "[key]"),
+    ("ghp_0123456789abcdefghijklmnopqrstuvwxyz", "[key]"),
+    ("github_pat_11ABCDEFG0123456789_abcdef", "[key]"),
+    ("glpat-0123456789abcdefghij", "[key]"),
+    ("xoxb-0123456789-abcdef", "[key]"),
+    ("AKIAIOSFODNN7EXAMPLE", "[key]"),
+    ("hf_0123456789abcdefghijklmn", "[key]"),
+    ("gsk_0123456789abcdefghijklmn", "[key]"),
+    ("xai-0123456789abcdefghijklmn", "[key]"),
+    ("eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeKKF2Q", "[key]"),
+    ("Bearer abc.def-123456", "Bearer [token]"),
+    ("authorization: basic dXNlcjpwYXNz", "authorization: basic [token]"),
+    (PEM, "[PEM]"),
+    ("-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE, and no end", "[PEM]"),
+    ("ann.lee+x@mail.example.org", "[e-mail]"),
+    ("müller@bücher.example", "[e-mail]"),
+    ("4111 1111 1111 1111", "[card]"),
+    ("4111-1111-1111-1111", "[card]"),
+    ("378282246310005", "[card]"),
+    ("DE89 3704 0044 0532 0130 00", "[IBAN]"),
+    ("gb33bukb20201555555555", "[IBAN]"),
+    ("NO9386011117947", "[IBAN]"),
+]
+KEPT = [
+    "task-force of sk-8 and pk_1",
+    "an AIza, a ghp_ and a hf_x",
+    "bearer of bad news",
+    "you@here, @user, a@b and 5@7.9",
+    "4111 1111 1111 1112",  # no check digit
+    "1793000000500",  # a moment in milliseconds
+    "3.14159265358979323846",
+    "DE89 3704 0044 0532 0100 00",
+    "XY12 ABCD EFGH IJKL MNOP",  # of no country
+    "AB12 and so on, NO MORE 99 TO BE 12345678901234567890",
+    "-----BEGINNING-----",
+    "x" * 1023,
+]
+
+
+@pytest.mark.parametrize(("secret", "word"), STRUCK, ids=[row[0][:24] for row in STRUCK])
+def test_secrets_are_struck_and_nothing_beside_them(secret: str, word: str) -> None:
+    assert strike(secret) == word
+    assert strike(f"({secret})") in (f"({word})", f"({word}")  # a PEM block may have no end
+    assert strike(f"It is:\n{secret}") == f"It is:\n{word}"
+    said = {"messages": [{"content": f'"{secret}"'}], "tools": {secret: 1}}
+    data, cut = redact(json.dumps(said).encode())
+    assert not cut
+    assert secret not in jsonio.loads(data)["messages"][0]["content"]
+    assert list(jsonio.loads(data)["tools"]) == [word]
+
+
+@pytest.mark.parametrize("text", KEPT, ids=[text[:24] for text in KEPT])
+def test_what_only_looks_like_one_stays(text: str) -> None:
+    assert strike(text) == text
+    data, cut = redact(jsonio.dumps({"content": text}))
+    assert (jsonio.loads(data), cut) == ({"content": text}, False)
+
+
+def test_numbers_that_go_on_beside_a_secret_do_not_hide_it() -> None:
+    said = "no99 DE89370400440532013000 22 4111111111111111 12, 23 4111 1111 1111 1111 9"
+    assert strike(said) == "no99 [IBAN] 22 [card] 12, 23 [card] 9"
+
+
+def test_a_number_in_json_is_a_card_too() -> None:
+    data, _ = redact(b'{"card":4111111111111111,"at":1793000000500,"n":12,"f":1.5,"b":true}')
+    assert data == b'{"card":"[card]","at":1793000000500,"n":12,"f":1.5,"b":true}'
+
+
+def test_escapes_hide_nothing() -> None:
+    data, _ = redact(
+        rb'{"a":"ann\u0040example.org","b":"-----BEGIN KEY-----\nMII\n-----END KEY-----"}'
+    )
+    assert data == b'{"a":"[e-mail]","b":"[PEM]"}'
+
+
+def test_what_is_configured_is_struck_too() -> None:
+    def names(data: bytes) -> bytes:
+        return re.sub(b"Ann Lee|(?:\xc3\xbc)+", b"[name]", data)
+
+    data, _ = redact('{"a":"Ann Lee, üü","b":["",1]}'.encode(), [names])
+    assert data == b'{"a":"[name], [name]","b":["",1]}'
+    assert redact(b"by Ann Lee", [names]) == (b"by [name]", False)
+
+
+IMAGE = "iVBORw0KGgoA" * 200
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"url": f"data:image/png;base64,{IMAGE}"}, {"url": "[1,800 bytes of image/png]"}),
+        ({"url": f"data:text/x;charset=utf-8;base64,{IMAGE}="}, {"url": "[1,800 bytes of text/x]"}),
+        ({"url": f"data:;base64,{IMAGE}"}, {"url": "[1,800 bytes of text/plain]"}),
+        ({"text": f"see data:image/png;base64,{IMAGE} here"}, {"text": "see [1,800 bytes of image/png] here"}),
+        ({"media_type": "image/png", "data": IMAGE}, {"media_type": "image/png", "data": "[1,800 bytes of image/png]"}),
+        ({"mimeType": "audio/wav", "data": IMAGE}, {"mimeType": "audio/wav", "data": "[1,800 bytes of audio/wav]"}),
+        ({"format": "wav", "data": IMAGE}, {"format": "wav", "data": "[1,800 bytes of wav]"}),
+        ({"format": "wav", "data": "short"}, {"format": "wav", "data": "short"}),
+        ({"signature": IMAGE}, {"signature": "[1,800 bytes of base64]"}),
+    ],
+)  # fmt: skip
+def test_media_give_way_to_their_size(said: Any, told: Any) -> None:
+    data, cut = redact(jsonio.dumps([said]))
+    assert (jsonio.loads(data), cut) == ([told], False)
+
+
+def chunks(*texts: str) -> bytes:
+    told = [{"id": "c-1", "choices": [{"index": 0, "delta": {"content": text}}]} for text in texts]
+    lines = [b"event: x\n: ping\ndata: " + jsonio.dumps(one) for one in told]
+    return b"\n\n".join([*lines, b"data: [DONE]", b""])
+
+
+def test_a_secret_that_comes_in_two_frames_is_struck() -> None:
+    whole = chunks("Hi ", "there, ", "ann@ex", "ample.o", "rg is it.")
+    data, cut = redact(whole)
+    assert data.splitlines() == chunks("Hi there, [e-mail] is it.", "", "", "", "").splitlines()
+    assert not cut
+    plain = chunks("Hi ", "there, ", "Ann.")
+    assert redact(plain)[0].splitlines() == plain.splitlines()
+
+
+def test_texts_that_go_on_beside_each_other_are_told_apart() -> None:
+    """Two tool calls of one stream: what is hidden in the one is not looked for in the other."""
+    told = [
+        {"type": "delta", "index": index, "delta": {"partial_json": text}}
+        for index, text in [(0, "ann@ex"), (1, "cat@"), (0, "ample.org"), (1, " dog")]
+    ]
+    data, _ = redact(b"".join(b"data: " + jsonio.dumps(one) + b"\n\n" for one in told))
+    frames = [jsonio.loads(line[6:]) for line in data.splitlines() if line]
+    assert [one["delta"]["partial_json"] for one in frames] == ["[e-mail]", "cat@", "", " dog"]
+
+
+def test_names_that_every_frame_repeats_are_left_alone() -> None:
+    plain = b'data: {"type":"content_block_delta","index":0,"delta":{"text":"Word"}}\n\n' * 200
+    assert redact(plain)[0].splitlines() == plain.splitlines()
+
+
+def test_long_json_is_cut_where_it_is_long_and_stays_json() -> None:
+    said = {"model": "m", "messages": [{"content": "so much " * 90_000}, {"content": "Hi."}]}
+    data, cut = redact(jsonio.dumps(said))
+    told = jsonio.loads(data)
+    assert cut
+    assert len(data) <= 262_144
+    assert (told["model"], told["messages"][1]) == ("m", {"content": "Hi."})
+    assert told["messages"][0]["content"].endswith("…[654,464 characters more]")
+    many = jsonio.dumps(["word " * 900] * 500)
+    data, cut = redact(many)
+    assert cut
+    assert len(jsonio.loads(data)) == 500
+
+
+def test_what_cannot_be_cut_as_json_is_cut_as_text() -> None:
+    data, cut = redact(jsonio.dumps(["ü"] * 90_000))
+    assert cut
+    assert 262_140 < len(data) <= 262_144
+    assert data.decode()
+    data, cut = redact(b"plain " * 90_000, most=600)
+    assert cut
+    assert data == (b"plain " * 100)
+    data, cut = redact(chunks(*["word "] * 900), most=5_000)
+    assert cut
+    assert len(data) <= 5_000
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xfe", b"{", b"no json", b"data: {", b'"just text"', b"null"]
+)
+def test_other_texts_are_kept_too(data: bytes) -> None:
+    told, cut = redact(data)
+    assert (told.strip(), cut) == (data.decode(errors="replace").encode(), False)
+
+
+def test_what_is_too_deep_is_not_kept() -> None:
+    assert redact(b"[" * 900 + b"]" * 900)[1] in (True, False)
+    assert redact(b'{"a":' * 1_000 + b"1" + b"}" * 1_000)[1] is True
+
+
+def test_a_long_text_is_struck_in_pieces_and_no_secret_falls_between() -> None:
+    filler = "word " * 780
+    said = "4111 1111 1111 1111 ann@example.org GB33 BUKB 2020 1555 5555 55 Bearer abcdef-12345"
+    struck = "[card] [e-mail] [IBAN] Bearer [token]"
+    for at in range(90, 200):
+        text = filler + "x" * at + f" {said} " + filler
+        assert strike(text) == filler + "x" * at + f" {struck} " + filler, at
+    lines = ("line\n" * 819)[:-1] + " 4111 1111 1111 1111\n" + "line\n" * 9
+    assert strike(lines).count("[card]") == 1
+    assert strike("4" * 9_000) == "4" * 9_000
+
+
+@given(some.lists(some.integers(0, 9), min_size=12, max_size=18))
+def test_luhn_has_one_check_digit_for_each_number(digits: list[int]) -> None:
+    assert sum(luhn([*digits, check]) for check in range(10)) == 1
+
+
+@given(
+    some.recursive(
+        some.none() | some.booleans() | some.integers(-(2**53), 2**53) | some.floats(allow_nan=False, allow_infinity=False) | some.text(),
+        lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner),
+    )
+)  # fmt: skip
+def test_json_stays_json(value: Any) -> None:
+    data = jsonio.dumps(value)
+    if b"\\ud" not in data:
+        told, _ = redact(data)
+        jsonio.loads(told)

@@ -1,0 +1,178 @@
+"""A row that is priced again: repaired where a price was missing, else as it was."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.entry import Entry, Reprice
+from gateway.core.price import Hours, Later, Price, Rates, Step, compared, cost
+from gateway.core.usage import Usage
+from gateway.ledger.reprice import price_again
+from tests.core.test_price import FULL, PRICES, USAGES
+from tests.ledger import rows
+
+PRICE = Price(
+    rates=Rates(
+        input=Decimal(2),
+        cache_read=Decimal("0.2"),
+        cache_write_by={"1h": Decimal(4)},
+        output=Decimal(10),
+    ),
+    steps=(Step(1_000_000, Rates(input=Decimal(4), output=Decimal(15))),),
+    version="new",
+    services={"flex": Price(rates=Rates(input=Decimal(1), output=Decimal(5)), version="new, flex")},
+    tools={"web_search": Decimal("0.01")},
+)
+OTHER = Price(rates=Rates(input=Decimal(20), output=Decimal(100)), version="other")
+NOW = 1_793_900_000.0
+
+
+def unpriced(**changes: Any) -> Entry:
+    """A row of 100,000 tokens in and 10,000 out that had no price."""
+    plain = {"input": 100_000, "output": 10_000, "cost": None, "wasted": Decimal(0), "price": None}
+    return rows.entry(**{"usage": "provider", **plain, **changes})
+
+
+def test_a_row_without_a_price_is_repaired() -> None:
+    assert price_again(unpriced(), PRICE, OTHER, NOW) == Reprice(
+        id="call-1",
+        at=NOW,
+        cost=Decimal("0.3"),
+        estimate=Decimal(0),
+        baseline=Decimal(3),
+        price="new",
+    )
+
+
+REPAIRED: list[tuple[dict[str, Any], str, str | None, str]] = [
+    ({"cache_read": 1_000_000, "input": 0, "output": 0}, "0.2", "0", "new"),
+    ({"cache_write": 100_000, "cache_write_by": {"1h": 100_000}}, "0.7", "0", "new"),
+    # a row of the first version told no lifetimes: such a token is billed as input here
+    ({"cache_write": 100_000}, "0.5", "0", "new"),
+    ({"reasoning": 10_000}, "0.4", "0", "new"),
+    ({"input": 2_000_000}, "8.15", "0", "new"),
+    ({"service": "flex"}, "0.15", "0", "new, flex"),
+    ({"tools": {"web_search": 2}}, "0.32", "0", "new"),
+    # failed attempts keep what they cost, and what of it was estimated
+    ({"wasted": Decimal("0.05")}, "0.35", "0", "new"),
+    ({"wasted": None}, "0.3", "0", "new"),
+    ({"usage": "estimate", "state": "estimated"}, "0.3", "0.3", "new"),
+    ({"usage": "partial", "state": "aborted", "status": 499}, "0.3", "0.1", "new"),
+    # a wrong price is mended, with the estimate of a failed attempt left as it was
+    (
+        {"cost": Decimal("30.05"), "wasted": Decimal("0.05"), "estimate": Decimal("0.05")},
+        "0.35", "0.05", "new",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "usd", "estimate", "version"), REPAIRED)
+def test_every_class_of_what_was_counted_is_priced(
+    changes: dict[str, Any], usd: str, estimate: str | None, version: str
+) -> None:
+    found = price_again(unpriced(**changes), PRICE, None, NOW)
+    assert found is not None
+    assert (found.cost, found.price) == (Decimal(usd), version)
+    assert found.estimate == (None if estimate is None else Decimal(estimate))
+
+
+UNCHANGED: list[tuple[dict[str, Any], Price | None]] = [
+    ({}, None),
+    ({"input": None}, PRICE),
+    ({"output": None, "state": "aborted"}, PRICE),
+    ({"service": "priority"}, PRICE),
+    ({"tools": {"x_search": 1}}, PRICE),
+    # what is known is never unlearnt
+    ({"cost": Decimal(1)}, None),
+    ({"cost": Decimal(1), "service": "priority"}, PRICE),
+    # the row does not tell what of its cost is a failed attempt's
+    ({"cost": Decimal(1), "wasted": None}, PRICE),
+    ({"state": "failed"}, PRICE),
+    ({"state": "refused"}, PRICE),
+    ({"state": "unknown_crash", "status": None}, PRICE),
+    ({"state": "cache_hit", "cache": "hit", "cost": Decimal(0)}, PRICE),
+]
+
+
+@pytest.mark.parametrize(("changes", "price"), UNCHANGED)
+def test_what_stays_unknown_or_free_is_left(changes: dict[str, Any], price: Price | None) -> None:
+    assert price_again(unpriced(**changes), price, None, NOW) is None
+
+
+def test_a_hit_gets_the_baseline_that_it_lacked_and_stays_free() -> None:
+    hit = unpriced(state="cache_hit", cache="hit", cost=Decimal(0), usage="recording")
+    found = price_again(hit, PRICE, OTHER, NOW)
+    assert found is not None
+    assert (found.cost, found.baseline, found.price) == (Decimal(0), Decimal(3), None)
+
+
+def test_a_row_whose_cost_stays_unknown_may_get_a_baseline() -> None:
+    found = price_again(unpriced(), None, OTHER, NOW)
+    assert found is not None
+    assert (found.cost, found.estimate, found.baseline) == (None, None, Decimal(3))
+
+
+def test_the_price_of_the_moment_of_the_call_counts() -> None:
+    """Not that of today, and not that of another hour."""
+    dear = Price(rates=Rates(input=Decimal(200), output=Decimal(0)), version="dear")
+    night = Price(rates=Rates(input=Decimal(5), output=Decimal(0)), version="night")
+    at = rows.entry().at
+    later = msgspec.structs.replace(PRICE, later=(Later(at + 1, dear),))
+    hours = msgspec.structs.replace(
+        PRICE, hours=(Hours(((0, 86_400),), frozenset(range(7)), night),)
+    )
+    for price, usd in ((later, "0.3"), (hours, "0.5")):
+        found = price_again(unpriced(), price, price, NOW)
+        assert found is not None
+        assert found.cost == found.baseline == Decimal(usd)
+    past = msgspec.structs.replace(PRICE, later=(Later(at, dear),))
+    found = price_again(unpriced(), past, None, NOW)
+    assert found is not None
+    assert (found.cost, found.price) == (Decimal(20), "dear")
+
+
+def priced(usage: Usage, price: Price, other: Price, wasted: Decimal | None) -> Entry:
+    """The row of an answer, as it is written when the call is over."""
+    answer = cost(usage, price)
+    served = price.serving(usage.service)
+    return rows.entry(
+        state="settled",
+        usage="provider",
+        input=usage.input,
+        cache_read=usage.cache_read,
+        cache_write=sum(usage.cache_write.values()) if usage.cache_write else None,
+        cache_write_by=usage.cache_write,
+        output=usage.output,
+        reasoning=usage.reasoning,
+        tools=usage.tools,
+        service=usage.service,
+        cost=None if answer is None else answer + (wasted or 0),
+        wasted=wasted,
+        baseline=compared(usage, other, price),
+        price=served.version if served is not None else None,
+    )
+
+
+@given(USAGES, PRICES, PRICES, st.none() | st.decimals(0, 10, places=6))
+def test_a_row_priced_again_with_its_own_price_is_the_same(
+    usage: Usage, price: Price, other: Price, wasted: Decimal | None
+) -> None:
+    assert price_again(priced(usage, price, other, wasted), price, other, NOW) is None
+
+
+@given(USAGES, PRICES, FULL, FULL, st.decimals(0, 10, places=6))
+def test_a_row_priced_again_is_as_if_it_had_been_priced_so_at_first(
+    usage: Usage, price: Price, new: Price, other: Price, wasted: Decimal
+) -> None:
+    """Whatever it was before; what the new price does not know stays as it was."""
+    before = priced(usage, price, other, wasted)
+    after = priced(usage, new, other, wasted)
+    found = price_again(before, new, other, NOW)
+    cost_now = found.cost if found is not None else before.cost
+    baseline = found.baseline if found is not None else before.baseline
+    assert cost_now == (before.cost if after.cost is None else after.cost)
+    assert baseline == (before.baseline if after.baseline is None else after.baseline)

@@ -1,0 +1,192 @@
+"""What only a SQLite file does: it is made, brought up to date, and shared by processes."""
+
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger.journal import Journal, write
+from gateway.ledger.schema import SQLITE
+from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.store import StoreError, open_store
+from tests.ledger.conftest import Start
+from tests.ledger.rows import entry
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Sqlite:
+    return Sqlite(f"sqlite:///{tmp_path / 'data' / 'ledger.db'}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    return folder
+
+
+def ask(store: Sqlite, sql: str) -> list[tuple[object, ...]]:
+    with store.reading() as base:
+        return base.execute(sql).fetchall()
+
+
+def change(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path)) as base:
+        base.executescript(sql)
+
+
+def test_the_url_is_sqlites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Sqlite("sqlite:///ledger.db").path == Path("ledger.db")
+    assert Sqlite(f"sqlite:///{tmp_path}/b/ledger.db").path == tmp_path / "b/ledger.db"
+    assert isinstance(open_store("sqlite:///ledger.db"), Sqlite)
+    assert (tmp_path / "ledger.db").stat().st_mode & 0o777 == 0o600
+    for url in ("mysql://localhost/ledger", "ledger.db", "sqlite:///", "sqlite:///:memory:"):
+        with pytest.raises(StoreError, match="sqlite:///PATH"):
+            open_store(url)
+
+
+def test_what_is_no_database_is_told_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"this is no database, and long enough to be looked at" * 20)
+    with pytest.raises(StoreError, match=r"ledger\.db: file is not a database"):
+        Sqlite(f"sqlite:///{path}")
+
+
+def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
+    tmp_path: Path, folder: Path
+) -> None:
+    """The file is made by the statements of that version alone."""
+    path, lines = tmp_path / "ledger.db", [write(entry("b")), write(entry("c"))]
+    (folder / "a.jsonl").write_bytes(b"".join(lines))
+    change(
+        path,
+        f"""
+        {"; ".join(SQLITE[0])};
+        INSERT INTO segments VALUES ('a.jsonl', {len(lines[0])}, 1);
+        INSERT INTO entries (id, at, key, tenant, tags, dialect, stream, state, attempts, cache,
+            dropped, cost, input, output, cache_write, config)
+        VALUES ('b', 2.0, 'alice', 'default', '["x"]', 'openai-chat', 0, 'settled', 2, 'off',
+            '[]', '0.5', 1, 2, 3, 'c0ffee'),
+            ('a', 1.0, 'alice', 'default', '[]', 'openai-chat', 1, 'unknown_crash', 1, 'off',
+            '[]', NULL, NULL, NULL, NULL, 'c0ffee');
+        PRAGMA user_version = 1;
+        """,  # noqa: S608 - the size of a line
+    )
+    store = Sqlite(f"sqlite:///{path}")
+    assert ask(store, "PRAGMA user_version") == [(len(SQLITE),)]
+    assert store.feed(folder) == 1  # b is not read again
+    rows = store.entries()
+    assert [(row.id, row.v, row.cost, row.tags) for row in rows] == [
+        ("a", 1, None, ()),
+        ("b", 1, Decimal("0.5"), ("x",)),
+        ("c", 2, Decimal("0.0000126"), ()),
+    ]
+    assert [row.cursor.partition(".")[2] for row in rows] == ["1", "2", "3"]
+    assert (rows[1].stream, rows[1].tools, rows[1].cache_write_by, rows[1].wasted) == (
+        False,
+        {},
+        {},
+        None,
+    )
+    (total,) = store.costs()
+    assert (total.calls, total.unknown, total.cost) == (3, 1, Decimal("0.5000126"))
+    assert store.offsets(folder) == {"a.jsonl": len(lines[0]) + len(lines[1])}
+    assert ask(store, "SELECT sum(skipped) FROM segments") == [(1,)]
+
+
+def test_what_the_first_schema_was_is_not_changed_any_more() -> None:
+    """Files that it made exist: a change of its text would tell a lie about them."""
+    columns = sqlite3.connect(":memory:")
+    with closing(columns):
+        for statement in SQLITE[0]:
+            columns.execute(statement)
+        found = [row[1] for row in columns.execute("PRAGMA table_info(entries)")]
+    assert found == [
+        "id",
+        "at",
+        "key",
+        "tenant",
+        "tags",
+        "dialect",
+        "asked",
+        "stream",
+        "state",
+        "status",
+        "problem",
+        "aborted_by",
+        "lab",
+        "tier",
+        "source",
+        "rule",
+        "confidence",
+        "provider",
+        "account",
+        "model",
+        "effort",
+        "served",
+        "attempts",
+        "cache",
+        "dropped",
+        "input",
+        "cache_read",
+        "cache_write",
+        "output",
+        "reasoning",
+        "cost",
+        "price",
+        "first_content",
+        "duration",
+        "upstream_id",
+        "config",
+    ]
+
+
+def test_a_store_of_a_newer_version_is_left_alone(store: Sqlite) -> None:
+    change(store.path, f"PRAGMA user_version = {len(SQLITE) + 1}")
+    with pytest.raises(StoreError, match="newer version"):
+        Sqlite(f"sqlite:///{store.path}")
+
+
+def test_an_older_store_is_brought_up_to_date(
+    store: Sqlite, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.jsonl").write_bytes(write(entry()))
+    store.feed(folder)
+    later = (*SQLITE, ("CREATE TABLE more (id TEXT)",))
+    monkeypatch.setattr("gateway.ledger.sqlite.SQLITE", later)
+    newer = Sqlite(f"sqlite:///{store.path}")
+    assert ask(newer, "PRAGMA user_version") == [(len(later),)]
+    assert ask(newer, "SELECT count(*) FROM entries") == [(1,)]
+    assert ask(newer, "SELECT * FROM more") == []
+    assert ask(newer, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_two_processes_that_feed_while_a_third_writes_store_each_call_once(
+    tmp_path: Path, start: Start
+) -> None:
+    folder = tmp_path / "journal"
+    journal = Journal(folder, limit=50_000)
+    feeders = [start(folder, "feed") for _ in range(2)]
+    for feeder in feeders:
+        assert feeder.stdout
+        assert feeder.stdout.readline() == "ready\n"
+    for number in range(3_000):
+        journal.write(entry(f"call-{number}"))
+    fed = [int(feeder.communicate("x", timeout=60)[0]) for feeder in feeders]
+    journal.close()
+    store = Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}")
+    rest = store.feed(folder)
+    assert sum(fed) + rest == 3_000
+    assert rest == 0
+    assert ask(store, "SELECT count(*), count(DISTINCT id) FROM entries") == [(3_000, 3_000)]
+
+
+def test_many_processes_may_make_a_store_at_once(tmp_path: Path, start: Start) -> None:
+    children = [start(tmp_path / "journal", "feed") for _ in range(6)]
+    for child in children:
+        assert child.stdout
+        assert child.stdout.readline() == "ready\n"
+        assert child.communicate("x", timeout=60)[0] == "0\n"

@@ -1,0 +1,197 @@
+"""Rows come to the disk: by themselves after a while, and at once for whoever waits for that."""
+
+import asyncio
+import errno
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.ledger.journal import Journal, JournalError
+from tests.ledger.rows import entry
+
+
+def never(error: JournalError) -> None:
+    raise error
+
+
+class Naps:
+    """A sleep that ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.gate = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await self.gate.wait()
+
+
+async def turns(until: Callable[[], bool]) -> None:
+    """Let others run until something is so; a thread may be among them."""
+    async with asyncio.timeout(30):
+        while not until():
+            await asyncio.to_thread(int)
+
+
+async def test_keep_syncs_an_interval_after_a_row_and_rests_without_any(tmp_path: Path) -> None:
+    journal, naps = Journal(tmp_path), Naps()
+    keep = asyncio.create_task(journal.keep(naps.sleep, never, 0.1))
+    await asyncio.sleep(0)
+    assert naps.asked == []
+    journal.write(entry("a"))
+    await turns(lambda: naps.asked == [0.1])
+    assert journal.synced == 0
+    naps.gate.set()
+    await turns(lambda: journal.synced == 1)
+    keep.cancel()
+    await asyncio.wait([keep])
+    journal.close()
+
+
+async def test_keep_does_not_wait_once_64_rows_do(tmp_path: Path) -> None:
+    journal, naps = Journal(tmp_path), Naps()
+    keep = asyncio.create_task(journal.keep(naps.sleep, never))
+    for number in range(63):
+        journal.write(entry(str(number)))
+    await turns(lambda: naps.asked == [0.1])
+    assert journal.synced == 0
+    journal.write(entry("63"))
+    await turns(lambda: journal.synced == 64)
+    keep.cancel()
+    await asyncio.wait([keep])
+    journal.close()
+
+
+async def test_keep_notes_a_failure_and_goes_on(tmp_path: Path) -> None:
+    broken, noted, naps = [True], list[JournalError](), Naps()
+
+    def sync(_: int) -> None:
+        if broken[0]:
+            raise OSError(errno.EIO, "Input/output error")
+
+    journal = Journal(tmp_path, sync=sync)
+    naps.gate.set()
+    keep = asyncio.create_task(journal.keep(naps.sleep, noted.append))
+    journal.write(entry("a"))
+    await turns(lambda: bool(noted))
+    broken[0] = False
+    journal.write(entry("b"))
+    await turns(lambda: journal.synced == 2)
+    assert [error.errno for error in noted] == [errno.EIO]
+    keep.cancel()
+    await asyncio.wait([keep])
+    journal.close()
+
+
+class Disk:
+    """A sync that runs while a gate is open, and counts."""
+
+    def __init__(self) -> None:
+        self.synced = 0
+        self.began = threading.Event()
+        self.gate = threading.Event()
+        self.broken = False
+
+    def sync(self, _: int) -> None:
+        self.began.set()
+        assert self.gate.wait(30)
+        self.synced += 1
+        if self.broken:
+            raise OSError(errno.EIO, "Input/output error")
+
+
+async def test_settled_returns_once_all_that_was_written_is_on_the_disk(tmp_path: Path) -> None:
+    disk = Disk()
+    journal = Journal(tmp_path, sync=disk.sync)
+    await journal.settled()
+    assert disk.synced == 0
+    journal.write(entry("a"))
+    waiting = asyncio.ensure_future(journal.settled())
+    await turns(disk.began.is_set)
+    assert not waiting.done()
+    disk.gate.set()
+    await waiting
+    assert (journal.synced, disk.synced) == (1, 1)
+    await journal.settled()
+    assert disk.synced == 1
+    journal.close()
+
+
+async def test_all_who_wait_share_a_sync_and_who_comes_meanwhile_the_next(tmp_path: Path) -> None:
+    disk = Disk()
+    journal = Journal(tmp_path, sync=disk.sync)
+
+    async def call(number: int) -> None:
+        journal.write(entry(str(number)))
+        await journal.settled()
+        assert journal.synced > number
+
+    first = asyncio.create_task(call(0))
+    await turns(disk.began.is_set)
+    others = [asyncio.create_task(call(number)) for number in range(1, 64)]
+    await turns(lambda: journal.written == 64)
+    disk.gate.set()
+    await asyncio.gather(first, *others)
+    assert (disk.synced, journal.synced) == (2, 64)
+    journal.close()
+
+
+async def test_who_waits_is_told_that_the_disk_refuses_and_the_next_one_is_not(
+    tmp_path: Path,
+) -> None:
+    disk = Disk()
+    disk.gate.set()
+    disk.broken = True
+    journal = Journal(tmp_path, sync=disk.sync)
+    journal.write(entry("a"))
+    waiting = [asyncio.create_task(journal.settled()) for _ in range(3)]
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(one) for one in told] == [JournalError] * 3
+    assert (disk.synced, journal.synced) == (1, 0)
+    disk.broken = False
+    await journal.settled()
+    assert journal.synced == 1
+    journal.close()
+
+
+async def test_who_leaves_while_it_waits_disturbs_nobody(tmp_path: Path) -> None:
+    """A sync that fails when nobody is left to be told leaves no error behind."""
+    disk = Disk()
+    journal = Journal(tmp_path, sync=disk.sync)
+    journal.write(entry("a"))
+    left, stays = (asyncio.create_task(journal.settled()) for _ in range(2))
+    await turns(disk.began.is_set)
+    left.cancel()
+    await asyncio.wait([left])
+    disk.gate.set()
+    await stays
+    disk.began.clear()
+    disk.gate.clear()
+    disk.broken = True
+    journal.write(entry("b"))
+    alone = asyncio.create_task(journal.settled())
+    await turns(disk.began.is_set)
+    alone.cancel()
+    await asyncio.wait([alone])
+    disk.gate.set()
+    await turns(lambda: journal._round is None)
+    disk.broken = False
+    journal.close()
+
+
+async def test_keep_leaves_alone_what_somebody_has_waited_for(tmp_path: Path) -> None:
+    disk, naps = Disk(), Naps()
+    disk.gate.set()
+    journal = Journal(tmp_path, sync=disk.sync)
+    keep = asyncio.create_task(journal.keep(naps.sleep, never))
+    journal.write(entry("a"))
+    await turns(lambda: naps.asked == [0.1])
+    await journal.settled()
+    naps.gate.set()
+    await turns(lambda: not journal._waiting.is_set())
+    journal.write(entry("b"))
+    await turns(lambda: journal.synced == 2)
+    assert disk.synced == 2
+    keep.cancel()
+    await asyncio.wait([keep])
+    journal.close()

@@ -1,0 +1,154 @@
+"""`ledger.baseline`: what it names, and the target that calls are compared with."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway.core.price import Price, Rates
+from gateway.settings.baseline import baseline, warnings
+from tests.settings import world
+
+LIST = Price(rates=Rates(input=Decimal(9), output=Decimal(9)), version="list")
+TEXT = """\
+version: 1
+providers:
+  acme:
+    base_url: https://acme.example/v1
+    dialects: {openai-chat: /chat/completions}
+    auth: none
+  mirror:
+    base_url: https://mirror.example/v1
+    dialects: {openai-chat: /chat/completions}
+    accounts: {main: "${MIRROR_KEY}"}
+labs:
+  acme:
+    fast: [{model: small}]
+    smart: [{provider: mirror, model: large}, {model: large}]
+    reasoning: [{provider: mirror, model: large}]
+  lone:
+    smart: [{provider: acme, model: listed}]
+models:
+  small: {price: {input: 1, output: 2}}
+  large: {price: {input: 3, output: 4}}
+  mirror/old: {like: large}
+  plain: {context: 9}
+"""
+
+
+def declared(name: str) -> str:
+    return f"{TEXT}ledger: {{baseline: {name}}}\n"
+
+
+FOUND: list[tuple[str, str, str | None]] = [
+    # a tier of the call's own lab: its first target that is on, else its first
+    ("smart", "acme", "acme/large"),
+    ("smart", "lone", "acme/listed"),
+    ("reasoning", "acme", "mirror/large"),
+    ("fast", "lone", None),
+    ("smart", "no-such-lab", None),
+    # a tier of one lab, for the calls of all
+    ("acme/smart", "lone", "acme/large"),
+    ("lone/fast", "acme", None),
+    # a model at a provider, in a tier or described alone, on or off
+    ("acme/small", "lone", "acme/small"),
+    ("mirror/large", "acme", "mirror/large"),
+    ("mirror/old", "acme", "mirror/old"),
+    ("acme/plain", "acme", "acme/plain"),
+]
+
+
+@pytest.mark.parametrize(("name", "lab", "target"), FOUND)
+def test_a_baseline_is_a_target_by_lab(
+    tmp_path: Path, name: str, lab: str, target: str | None
+) -> None:
+    text = declared(name)
+    assert world.mistakes(tmp_path, text) == []
+    built = world.built(tmp_path, text, {})
+    found = baseline(world.loaded(tmp_path, text, {}), built)
+    assert found is not None
+    one = found(lab)
+    assert (None if one is None else one.name) == target
+
+
+PRICES: list[tuple[str, Decimal | None]] = [
+    ("acme/small", Decimal(1)),
+    ("mirror/large", Decimal(3)),
+    ("mirror/old", Decimal(3)),
+    ("lone/smart", Decimal(9)),
+    ("acme/plain", None),
+]
+
+
+@pytest.mark.parametrize(("name", "usd"), PRICES)
+def test_a_baseline_has_its_price_from_wherever_it_is_known(
+    tmp_path: Path, name: str, usd: Decimal | None
+) -> None:
+    """One whose provider is off too: nobody calls it."""
+    text = declared(name)
+    built = world.built(tmp_path, text, {}, {("acme", "listed"): LIST})
+    found = baseline(world.loaded(tmp_path, text, {}), built)
+    assert found is not None
+    one = found("acme")
+    assert one is not None
+    assert (None if one.price is None else one.price.rates.input) == usd
+
+
+@pytest.mark.parametrize("text", [TEXT, declared("''"), declared("")])
+def test_without_one_nothing_is_compared(tmp_path: Path, text: str) -> None:
+    source = world.loaded(tmp_path, text, {})
+    built = world.built(tmp_path, text, {})
+    assert baseline(source, built) is None
+    assert list(warnings(source, built)) == []
+
+
+MISTAKES: list[tuple[str, str]] = [
+    ("smrt", "nothing is called 'smrt'. Did you mean 'smart'?"),
+    ("xyz", ("nothing is called 'xyz'. Known: acme/large, acme/listed, acme/small, fast, "
+              "mirror/large, reasoning, smart.")),
+    ("acm/smart", "no lab 'acm'. Did you mean 'acme'?"),
+    ("acme/smal", "nothing is called 'acme/smal'. Did you mean 'acme/small'?"),
+    ("miror/large", "no provider 'miror'. Did you mean 'mirror/large'?"),
+    ("mirrr/huge", "no provider 'mirrr'. Did you mean 'mirror'?"),
+    # the name of a lab where its provider is called otherwise
+    ("lone/listed", "no provider 'lone'. Did you mean 'acme/listed'?"),
+    ("small", "nothing is called 'small'. Did you mean 'acme/small'?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "told"), MISTAKES)
+def test_a_name_that_nothing_has_is_told_with_the_nearest(
+    tmp_path: Path, name: str, told: str
+) -> None:
+    line = f"c.yaml:23: error: ledger.baseline: {told}"
+    assert world.mistakes(tmp_path, declared(name)) == [line]
+
+
+def test_how_it_is_written_is_said_where_no_name_is_near(tmp_path: Path) -> None:
+    """With many models, of which none is like it."""
+    rows = ", ".join(f"{{model: m-{at}}}" for at in range(12))
+    text = declared("zzzzzzzzzzzz").replace("fast: [{model: small}]", f"fast: [{rows}]")
+    (told,) = world.mistakes(tmp_path, text)
+    assert told.endswith("Write it as `smart`, `openai/smart` or `openai/gpt-6-sol`.")
+
+
+WARNINGS: list[tuple[str, list[str]]] = [
+    ("acme/small", []),
+    ("acme/plain", [("the price of acme/plain is unknown: nothing is compared with it. "
+                     "Give it one under `models`.")]),
+    ("fast", ["lone has no such target: its calls are compared with nothing."]),
+    ("lone/reasoning", ["acme has no such target: its calls are compared with nothing.",
+                        "lone has no such target: its calls are compared with nothing."]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "told"), WARNINGS)
+def test_a_baseline_that_compares_nothing_is_told(
+    tmp_path: Path, name: str, told: list[str]
+) -> None:
+    """Once, and not of labs that are off."""
+    text = declared(name).replace("labs:", "labs:\n  dark: {smart: [{provider: mirror, model: x}]}")
+    source = world.loaded(tmp_path, text, {})
+    built = world.built(tmp_path, text, {}, {("acme", "listed"): LIST})
+    found = [str(item).replace(f"{tmp_path}/", "") for item in warnings(source, built)]
+    assert found == [f"c.yaml:24: warning: ledger.baseline: {line}" for line in told]

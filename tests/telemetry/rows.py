@@ -1,0 +1,66 @@
+"""Rows of the ledger as a gateway writes them, by hand."""
+
+from decimal import Decimal
+from typing import Any
+
+from gateway.core.entry import Attempt, Entry, Intent
+
+ID = "tg-019ab12cd34e5f60718293"
+CANARY = "canary-of-a-client"
+AT = 1_795_000_000.0
+
+
+def entry(**more: Any) -> Entry:
+    """A streamed answer of the second of two attempts."""
+    told: dict[str, Any] = {
+        "id": ID, "at": AT, "key": "website", "tenant": "shop", "tags": ("web",),
+        "dialect": "openai-chat", "asked": CANARY, "stream": True, "state": "settled",
+        "status": 200, "lab": "acme", "tier": "smart", "source": "rule", "rule": "short",
+        "provider": "acme", "account": "main", "model": "able-1", "served": "able-1-0924",
+        "attempts": 1, "cache": "miss", "usage": "provider", "input": 100, "cache_read": 40,
+        "cache_write": 10, "output": 20, "reasoning": 7, "cost": Decimal("0.0012"),
+        "wasted": Decimal(0), "estimate": Decimal(0), "baseline": Decimal("0.02"),
+        "first_content": 0.4, "duration": 1.5, "config": "c0ffee",
+    }  # fmt: skip
+    return Entry(**{**told, **more})
+
+
+def hit(**more: Any) -> Entry:
+    """An answer from the cache."""
+    told: dict[str, Any] = {
+        "state": "cache_hit", "cache": "hit", "attempts": 0, "usage": "recording",
+        "cost": Decimal(0), "first_content": 0.002, "duration": 0.002,
+    }  # fmt: skip
+    return entry(**{**told, **more})
+
+
+def refused(**more: Any) -> Entry:
+    """A call that the gateway refused: nobody was asked."""
+    told: dict[str, Any] = {
+        "state": "refused", "status": 404, "problem": "model_not_found", "lab": None,
+        "tier": None, "source": None, "rule": None, "provider": None, "account": None,
+        "model": None, "served": None, "attempts": 0, "cache": "off", "usage": None, "input": None,
+        "cache_read": None, "cache_write": None, "output": None, "reasoning": None,
+        "cost": Decimal(0), "baseline": None, "first_content": None, "duration": 0.001,
+    }  # fmt: skip
+    return entry(**{**told, **more})
+
+
+def intent(**more: Any) -> Intent:
+    """What is written before the first request."""
+    told: dict[str, Any] = {
+        "id": ID, "at": AT + 0.1, "attempt": 1, "key": "website", "dialect": "openai-chat",
+        "stream": True, "lab": "acme", "tier": "smart", "provider": "acme", "account": "main",
+        "model": "able-1", "input": 120, "most": 1000, "config": "c0ffee",
+    }  # fmt: skip
+    return Intent(**{**told, **more})
+
+
+def attempt(**more: Any) -> Attempt:
+    """A first request that the provider was too busy for."""
+    told: dict[str, Any] = {
+        "id": ID, "attempt": 1, "at": AT + 0.1, "provider": "acme", "account": "main",
+        "model": "able-1", "status": 503, "problem": "upstream_overloaded", "duration": 0.2,
+        "cost": Decimal(0), "estimate": Decimal(0),
+    }  # fmt: skip
+    return Attempt(**{**told, **more})

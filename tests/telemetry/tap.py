@@ -1,0 +1,35 @@
+"""A real receiver of traces, as a program of its own."""
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from gateway.core import jsonio
+from tests.e2e.child import Child, until
+
+
+class Tap:
+    """A receiver that writes each span as a line."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "oteltap", "--port", str(self.port)]
+        self.child = Child(command, folder / "tap", PYTHONUNBUFFERED="1")
+        until(lambda: "Listening" in self.child.out, f"a receiver: {self.child.err}")
+
+    def spans(self, number: int) -> list[dict[str, Any]]:
+        """What has come, once it is so many, in that order."""
+
+        def found() -> list[dict[str, Any]]:
+            lines = [line for line in self.child.out.split("\n")[:-1] if line.startswith("{")]
+            return [jsonio.loads(line.encode()) for line in lines] if len(lines) >= number else []
+
+        return until(found, f"{number} spans")
+
+
+def told(span: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of a span; whole numbers are strings, as OTLP writes them in JSON."""
+    return {one["key"]: next(iter(one["value"].values())) for one in span["attributes"]}

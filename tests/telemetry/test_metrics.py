@@ -1,0 +1,318 @@
+"""Metrics: each row is counted once, under words of the configuration only."""
+
+import math
+import os
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, get_args
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.core.entry import Entry, Reprice, Row, State
+from gateway.telemetry.figures import Memory
+from gateway.telemetry.metrics import FIRST, SECONDS, Count, Gauge, Metrics
+from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, hit, intent, refused
+
+type Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+TARGET = {"lab": "acme", "tier": "smart", "provider": "acme", "model": "able-1"}
+TIMED = {"lab": "acme", "tier": "smart", "model": "able-1", "cache": "miss"}
+NOBODY = {"lab": "", "tier": "", "provider": "", "model": ""}
+
+
+def told(metrics: Metrics) -> Samples:
+    """What a scrape says."""
+    text = metrics.render()[0].decode()
+    return {
+        (one.name, frozenset(one.labels.items())): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+
+
+def counted(*rows: Row, **more: Any) -> Samples:
+    metrics = Metrics(**more)
+    for row in rows:
+        metrics.note(row)
+    return told(metrics)
+
+
+def value(found: Samples, name: str, labels: Mapping[str, str] = {}, **more: str) -> float | None:
+    return found.get((f"tiergate_{name}", frozenset({**labels, **more}.items())))
+
+
+def total(found: Samples, name: str) -> float:
+    return sum(value for (one, _), value in found.items() if one == f"tiergate_{name}")
+
+
+def test_a_call_is_counted_by_how_it_ended() -> None:
+    found = counted(entry(), entry(), hit(), refused(), entry(state="failed", stream=False))
+    calls = "calls_total"
+    assert value(found, calls, TARGET, cache="miss", state="settled", stream="true") == 2
+    assert value(found, calls, TARGET, cache="hit", state="cache_hit", stream="true") == 1
+    assert value(found, calls, NOBODY, cache="off", state="refused", stream="true") == 1
+    assert value(found, calls, TARGET, cache="miss", state="failed", stream="false") == 1
+    assert total(found, calls) == 5
+
+
+def test_money_adds_up_and_what_is_unknown_is_counted() -> None:
+    """Unknown is not 0: such a call adds nothing and is told apart."""
+    found = counted(
+        entry(),
+        entry(cost=Decimal("0.3"), wasted=Decimal("0.1"), estimate=Decimal("0.2"), baseline=None),
+        entry(cost=None, wasted=None, estimate=None),
+        entry(cost=Decimal("0.5"), wasted=None, baseline=None),
+    )
+    assert value(found, "cost_usd_total", TARGET) == pytest.approx(0.0012 + 0.3 + 0.5)
+    assert value(found, "wasted_usd_total", TARGET) == pytest.approx(0.1)
+    assert value(found, "estimated_usd_total", TARGET) == pytest.approx(0.2)
+    assert value(found, "calls_unknown_cost_total", TARGET) == 2
+    assert value(found, "baseline_usd_total", TARGET) == pytest.approx(0.02)
+
+
+def test_what_is_saved_is_of_calls_that_have_both() -> None:
+    """A call without a baseline, or without a known cost, is on neither side."""
+    found = counted(
+        entry(), entry(cost=Decimal(7), baseline=None), entry(cost=None), hit(baseline=Decimal(1))
+    )
+    assert value(found, "baseline_usd_total", TARGET) == pytest.approx(1.02)
+    assert value(found, "compared_usd_total", TARGET) == pytest.approx(0.0012)
+
+
+def test_sums_never_fall() -> None:
+    """A price below zero is a mistake, and a counter that falls would look like a restart."""
+    assert value(counted(entry(cost=Decimal(-1))), "cost_usd_total", TARGET) == 0
+
+
+def test_tokens_by_class_without_those_of_recordings() -> None:
+    found = counted(entry(), entry(input=None, cache_read=None, cache_write=None), hit())
+    tokens = {
+        kind: value(found, "tokens_total", TARGET, **{"class": kind})
+        for kind in ("input", "cache_read", "cache_write", "output", "reasoning")
+    }
+    assert tokens == {
+        "input": 100, "cache_read": 40, "cache_write": 10, "output": 40, "reasoning": 14,
+    }  # fmt: skip
+
+
+def test_times_are_those_of_answers() -> None:
+    """How long it took until a call was refused, failed or was left is no answer's time."""
+    found = counted(
+        entry(), entry(duration=1.5000001), entry(duration=2.5), entry(duration=99_999.0),
+        entry(state="failed", first_content=None), refused(),
+        entry(state="aborted", first_content=0.4), hit(),
+    )  # fmt: skip
+    seconds, first = "call_duration_seconds", "first_content_seconds"
+    assert value(found, f"{seconds}_count", TIMED) == 4
+    assert value(found, f"{seconds}_sum", TIMED) == pytest.approx(1.5 + 1.5 + 2.5 + 99_999)
+    assert value(found, f"{seconds}_bucket", TIMED, le="1.0") == 0
+    assert value(found, f"{seconds}_bucket", TIMED, le="2.5") == 3
+    assert value(found, f"{seconds}_bucket", TIMED, le="1800.0") == 3
+    assert value(found, f"{seconds}_bucket", TIMED, le="+Inf") == 4
+    assert value(found, f"{first}_count", TIMED) == 5
+    assert value(found, f"{first}_bucket", TIMED, le="0.3") == 0
+    assert value(found, f"{first}_bucket", TIMED, le="0.5") == 5
+    assert value(found, f"{first}_count", {**TIMED, "cache": "hit"}) == 1
+    assert value(found, f"{seconds}_count", {**TIMED, "lab": "", "tier": "", "model": ""}) is None
+
+
+def test_buckets_cover_what_a_tier_may_take() -> None:
+    assert list(SECONDS) == sorted(set(SECONDS))
+    assert list(FIRST) == sorted(set(FIRST))
+    assert SECONDS[-1] >= 1800
+    assert FIRST[-1] >= 600
+
+
+def test_attempts_are_those_that_failed_and_the_one_that_answered() -> None:
+    found = counted(
+        intent(), attempt(), attempt(problem="upstream_timeout"), entry(attempts=3),
+        entry(state="aborted", aborted_by="upstream", problem="upstream_truncated"),
+        entry(state="aborted", aborted_by="client", status=499),
+        entry(state="failed", attempts=1, problem="upstream_overloaded"),
+        hit(), hit(attempts=1), refused(),
+    )  # fmt: skip
+    at = {"provider": "acme", "model": "able-1"}
+    assert value(found, "attempts_total", at, problem="") == 2
+    assert value(found, "attempts_total", at, problem="upstream_overloaded") == 1
+    assert value(found, "attempts_total", at, problem="upstream_timeout") == 1
+    assert value(found, "attempts_total", at, problem="upstream_truncated") == 1
+    assert total(found, "attempts_total") == 5
+
+
+def test_spending_is_shown_before_the_first_call() -> None:
+    """Else Prometheus would see no increase by it. Where keys are labels they are not known."""
+    for keys, shown in ((False, 0), (True, None)):
+        metrics = Metrics(keys=keys)
+        metrics.expect([("acme", "smart", "acme", "able-1")])
+        found = told(metrics)
+        assert value(found, "cost_usd_total", TARGET) == shown
+        assert value(found, "tokens_total", {**TARGET, "class": "output"}) == shown
+        at = {"provider": "acme", "model": "able-1", "problem": ""}
+        assert value(found, "attempts_total", at) == shown
+    metrics = Metrics()
+    metrics.expect([("acme", "smart", "acme", "able-1")])
+    metrics.note(entry())
+    assert value(told(metrics), "cost_usd_total", TARGET) == pytest.approx(0.0012)
+
+
+def test_calls_of_a_crash() -> None:
+    found = counted(entry(state="unknown_crash", status=None, duration=None, cost=None))
+    assert value(found, "calls_recovered_total") == 1
+    assert value(counted(entry()), "calls_recovered_total") == 0
+
+
+def test_a_later_price_changes_no_figure() -> None:
+    """A counter only grows; what is repaired later is in the ledger."""
+    assert counted(entry(), Reprice(id=ID, at=AT, cost=Decimal(9), price="x")) == counted(entry())
+
+
+def test_what_clients_write_is_no_label() -> None:
+    """Nor is a key's name, unless it was asked for: anybody may read this."""
+    row = entry(served=CANARY, upstream_id=CANARY, tags=(CANARY,), rule=CANARY, key=CANARY)
+    metrics = Metrics()
+    metrics.note(row)
+    assert CANARY not in metrics.render()[0].decode()
+
+
+def test_keys_where_they_are_asked_for() -> None:
+    """On calls, money and tokens; times would be too many."""
+    found = counted(entry(), entry(key="batch"), entry(key="batch"), keys=True)
+    call = {**TARGET, "cache": "miss", "state": "settled", "stream": "true"}
+    assert value(found, "calls_total", call, key="batch") == 2
+    assert value(found, "cost_usd_total", TARGET, key="website") == pytest.approx(0.0012)
+    assert value(found, "tokens_total", {**TARGET, "class": "input"}, key="batch") == 200
+    assert value(found, "first_content_seconds_count", TIMED) == 3
+
+
+def test_refusals_and_failures() -> None:
+    """Failures of the ledger stand at 0 before the first, so that an alert sees it come."""
+    metrics = Metrics(info={"version": "1.2", "config": "c0ffee"})
+    metrics.refused("overloaded")
+    metrics.refused("overloaded")
+    metrics.failed("sync")
+    found = told(metrics)
+    assert value(found, "refused_total", kind="overloaded") == 2
+    assert value(found, "ledger_failures_total", what="sync") == 1
+    assert value(found, "ledger_failures_total", what="write") == 0
+    assert value(found, "build_info", version="1.2", config="c0ffee") == 1
+
+
+def test_what_is_watched_is_read_when_it_is_asked_for() -> None:
+    now: dict[str, float | None] = {"calls_in_flight": 2, "redis_up": None, "rows": 0}
+    metrics = Metrics(
+        gauges=[
+            Gauge("calls_in_flight", "Now.", lambda: now["calls_in_flight"]),
+            Gauge("redis_up", "Whether.", lambda: now["redis_up"], "min"),
+        ],
+        counts=[Count("ledger_rows", "Written.", lambda: now["rows"] or 0.0)],
+    )
+    found = told(metrics)
+    assert value(found, "calls_in_flight") == 2
+    assert value(found, "redis_up") is None
+    now |= {"calls_in_flight": 0, "redis_up": 1, "rows": 17}
+    found = told(metrics)
+    assert value(found, "calls_in_flight") == 0
+    assert value(found, "redis_up") == 1
+    assert value(found, "ledger_rows_total") == 17
+
+
+def test_what_cannot_be_read_hides_nothing_else() -> None:
+    """A store that is gone, say: its figure is left out, and what grows stays what it was."""
+    rows = iter([5.0, 6.0])
+
+    def gone() -> float:
+        raise OSError
+
+    metrics = Metrics(
+        gauges=[Gauge("lag", "", gone)], counts=[Count("rows", "", lambda: next(rows))]
+    )
+    metrics.note(entry())
+    assert [value(told(metrics), "rows_total") for _ in range(3)] == [5, 6, 6]
+    assert value(told(metrics), "lag") is None
+    assert total(told(metrics), "calls_total") == 1
+
+
+def test_workers_tell_the_figures_of_all() -> None:
+    """Sums are added, and what is of the moment as it wants to be: here at last refresh."""
+    memory = Memory(2)
+
+    def worker(flight: float, fed: float | None) -> Metrics:
+        return Metrics(
+            memory=memory,
+            gauges=[
+                Gauge("flight", "", lambda: flight),
+                Gauge("fed", "", lambda: fed, "max"),
+                Gauge("up", "", lambda: flight, "min"),
+            ],
+            counts=[Count("rows", "", lambda: flight)],
+        )
+
+    first, second, idle = worker(2, 50), worker(3, None), worker(9, 9)
+    first.note(entry())
+    second.note(entry())
+    second.note(hit())
+    second.refresh()
+    found = told(first)
+    assert told(second) == found
+    assert value(found, "calls_total", TARGET, cache="miss", state="settled", stream="true") == 2
+    assert value(found, "call_duration_seconds_count", TIMED) == 2
+    assert value(found, "flight") == 5, "the third has never been refreshed"
+    assert value(found, "fed") == 50
+    assert value(found, "up") == 2
+    assert value(found, "rows_total") == 5
+    idle.refresh()
+    assert value(told(first), "flight") == 14
+
+
+def test_the_moment_of_one_that_is_dead_is_over() -> None:
+    """Its sums stay."""
+    memory = Memory(2)
+    dead = Metrics(memory=memory, gauges=[Gauge("flight", "", lambda: 7)])
+    left = Metrics(memory=memory, gauges=[Gauge("flight", "", lambda: 2)])
+    dead.note(entry())
+    dead.refresh()
+    assert value(told(left), "flight") == 9
+    memory._own = (os.getpid(), memory._own[1] - {0})  # a lock of one's own is none
+    found = told(left)
+    assert value(found, "flight") == 2
+    assert total(found, "calls_total") == 1
+
+
+def test_a_predecessors_moment_is_not_its_successors() -> None:
+    """It has its sums, and goes on from there."""
+    memory = Memory(1)
+    before = Metrics(memory=memory, gauges=[Gauge("flight", "", lambda: 7)])
+    before.watch(counts=[Count("rows", "", lambda: 40)])
+    before.note(entry())
+    before.refresh()
+    memory._own = (0, frozenset())  # it has ended
+    after = Metrics(memory=memory, gauges=[Gauge("flight", "", lambda: None)])
+    after.watch(counts=[Count("rows", "", lambda: 2)])
+    after.note(entry())
+    found = told(after)
+    assert value(found, "flight") is None
+    assert value(found, "rows_total") == 42
+    assert value(found, "calls_total", TARGET, cache="miss", state="settled", stream="true") == 2
+
+
+def test_both_texts_hold_the_same() -> None:
+    metrics = Metrics(keys=True)
+    for row in (entry(), hit(), attempt()):
+        metrics.note(row)
+    plain, strict = metrics.render()[0], metrics.render(openmetrics=True)[0]
+    lines = [
+        [line for line in text.decode().splitlines() if not line.startswith("#")]
+        for text in (plain, strict)
+    ]
+    assert lines[0] == lines[1]
+    assert not any(math.isnan(float(line.rpartition(" ")[2])) for line in lines[0])
+
+
+def test_every_state_has_its_place() -> None:
+    """None of them raises, also where nothing is known of the call."""
+    states: tuple[State, ...] = get_args(State.__value__)
+    bare = [
+        Entry(id=ID, at=AT, key="k", dialect="gemini", state=state, config="c") for state in states
+    ]
+    assert total(counted(*bare), "calls_total") == len(states) == 7

@@ -1,0 +1,155 @@
+"""What calls leave in the ledger, and what becomes of them where it cannot be written."""
+
+import errno
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from gateway.books import Books
+from gateway.core.call import Call
+from gateway.core.decision import Decision
+from gateway.core.entry import Attempt, Entry, Intent, Row
+from gateway.core.price import Price, Rates
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.tally import Tally
+from gateway.core.target import Account, Provider, Target
+from gateway.core.usage import Usage
+
+CALL = Call(
+    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started=50.0
+)  # fmt: skip
+PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(2)), version="v1")
+TARGET = Target(provider=Provider(name="p", doors={}), model="m", price=PRICE)
+UNPRICED = Target(provider=Provider(name="p", doors={}), model="new")
+DECISION = Decision(lab="l", tier="fast", source="default")
+FAILED = Problem(kind="upstream_error", message="m", upstream_status=500)
+
+
+class Ledger:
+    """One that can be full, and whose disk can refuse."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.log: list[tuple[str, dict[str, object]]] = []
+        self.full = False
+        self.broken = False
+        self.waits = 0
+
+    def record(self, row: Row) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device: my secret folder")
+        self.rows.append(row)
+
+    async def settled(self) -> None:
+        self.waits += 1
+        if self.broken:
+            raise OSError(errno.EIO, "my secret folder")
+
+    def books(
+        self, *, each: bool = False, baseline: Callable[[str], Target | None] | None = None
+    ) -> Books:
+        return Books(
+            self.record,
+            lambda event, **fields: self.log.append((event, fields)),
+            settled=self.settled if each else None,
+            baseline=baseline,
+            clock=lambda: 51.0,
+            wall=lambda: 1e9 + 1,
+        )
+
+
+def dial(books: Books, target: Target = TARGET) -> tuple[Tally, Awaitable[None] | None]:
+    tally = books.open(CALL, "c1")
+    books.decided(tally, DECISION)
+    return tally, books.dialling(tally, target, Account("main", "s"))
+
+
+async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end() -> None:
+    ledger = Ledger()
+    books = ledger.books()
+    tally, wait = dial(books)
+    assert wait is None
+    books.failing(tally, FAILED)
+    books.failing(tally, FAILED)  # nothing was sent since
+    books.dialling(tally, TARGET, Account("main", "s"))
+    tally.usage, tally.complete = Usage(input=1, output=1), True
+    entry = books.close(tally, "settled", 200)
+    await books.kept()
+    kinds = [type(row) for row in ledger.rows]
+    assert kinds == [Intent, Attempt, Intent, Entry]
+    assert ledger.rows[-1] is entry
+    assert (entry.state, entry.attempts, ledger.log, ledger.waits) == ("settled", 2, [], 0)
+
+
+async def test_what_cannot_be_written_is_not_sent() -> None:
+    """And the client is not told where the ledger is."""
+    ledger = Ledger()
+    ledger.full = True
+    with pytest.raises(ProblemError, match="nothing is sent") as caught:
+        dial(ledger.books())
+    assert caught.value.problem.kind == "ledger"
+    assert [event for event, _ in ledger.log] == ["ledger"]
+    assert "secret" not in f"{ledger.log}{caught.value.problem}"
+
+
+async def test_what_has_happened_is_told_although_it_cannot_be_written() -> None:
+    ledger = Ledger()
+    books = ledger.books()
+    tally, _ = dial(books)
+    ledger.full = True
+    books.failing(tally, FAILED)
+    assert books.close(tally, "failed", 502).cost == 0
+    assert [fields["call"] for _, fields in ledger.log] == ["tg-1", "tg-1"]
+
+
+async def test_a_request_waits_until_its_row_is_on_the_disk() -> None:
+    ledger = Ledger()
+    books = ledger.books(each=True)
+    tally, wait = dial(books)
+    assert wait is not None
+    assert ledger.waits == 0
+    await wait
+    books.close(tally, "aborted", 499)
+    await books.kept()
+    assert ledger.waits == 2
+
+
+async def test_a_disk_that_refuses_stops_a_request_but_no_answer() -> None:
+    ledger = Ledger()
+    ledger.broken = True
+    books = ledger.books(each=True)
+    tally, wait = dial(books)
+    assert wait is not None
+    with pytest.raises(ProblemError, match="nothing is sent"):
+        await wait
+    books.close(tally, "refused", 503)
+    await books.kept()
+    assert [event for event, _ in ledger.log] == ["ledger", "ledger"]
+    assert "secret" not in str(ledger.log)
+
+
+async def test_a_price_that_is_missing_is_said_once() -> None:
+    ledger = Ledger()
+    books = ledger.books()
+    other = msgspec.structs.replace(UNPRICED, model="newer")
+    for target in (UNPRICED, UNPRICED, other, TARGET):
+        tally, _ = dial(books, target)
+        tally.usage, tally.complete = Usage(input=1, output=1), True
+        books.close(tally, "settled", 200)
+    assert ledger.log == [
+        ("unpriced", {"model": "p/new", "lacks": "no price"}),
+        ("unpriced", {"model": "p/newer", "lacks": "no price"}),
+    ]
+
+
+@pytest.mark.parametrize("found", [TARGET, None])
+async def test_a_call_knows_its_baseline(found: Target | None) -> None:
+    """By its lab; a lab may have none."""
+    ledger = Ledger()
+    books = ledger.books(baseline=lambda lab: found if lab == "l" else UNPRICED)
+    tally, _ = dial(books, UNPRICED)
+    tally.usage, tally.complete = Usage(input=10, output=1), True
+    entry = books.close(tally, "settled", 200)
+    assert entry.baseline == (None if found is None else Decimal("0.000012"))

@@ -1,0 +1,233 @@
+"""What may be fetched: so much, so many, within so long, and of which types."""
+
+import asyncio
+import base64
+import gzip
+from typing import Any
+
+import pytest
+
+from gateway.core.problem import ProblemError
+from gateway.dialects import Fetched
+from gateway.upstream import media
+from gateway.upstream.client import Web
+from gateway.upstream.media import Refused, kinds
+from tests.upstream.media import (
+    PDF,
+    PNG,
+    TYPES,
+    Host,
+    Names,
+    fetch,
+    get,
+    ok,
+    refused,
+    served,
+)
+
+SIZES = [
+    (ok(b"x" * 101), "may have 100 bytes"),
+    (
+        b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: 99999999999\r\n\r\n",
+        "may have 100 bytes",
+    ),
+    (b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\n\r\n" + PNG[:60] * 2, "may have 100 bytes"),
+    (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n40\r\n"
+        + PNG[:64]
+        + b"\r\n"
+        + b"ffff\r\n"
+        + b"x" * 200,
+        "may have 100 bytes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "why"), SIZES)
+async def test_no_more_is_read_than_may_be_had(answer: bytes, why: str) -> None:
+    """By the length that is told, and by what comes where none is told; then the host is left."""
+    async with served(answer) as (host, port):
+        assert why in await refused(fetch(port, most=100), f"http://pics.example:{port}/")
+        async with asyncio.timeout(5):
+            await host.gone.wait()
+
+
+async def test_the_files_of_one_call_share_the_limit() -> None:
+    """Also those that were fetched for an earlier attempt of it."""
+    async with served(ok()) as (_, port):
+        at = f"http://pics.example:{port}"
+        size = len(PNG)
+        assert len(await get(fetch(port, most=2 * size), f"{at}/1", f"{at}/2")) == 2
+        await refused(fetch(port, most=2 * size - 1), f"{at}/1", f"{at}/2")
+        had = {"x": Fetched("image/png", base64.b64encode(PNG).decode())}
+        with pytest.raises(ProblemError, match="may have"):
+            await get(fetch(port, most=2 * size - 1), f"{at}/1", had=had)
+
+
+async def test_eight_files_at_most() -> None:
+    async with served(ok()) as (host, port):
+        urls = [f"http://pics.example:{port}/{at}" for at in range(9)]
+        assert "At most 8 files" in await refused(fetch(port), *urls)
+        assert host.connections == 0
+        assert list(await get(fetch(port), *urls[:8])) == urls[:8]
+        had = dict.fromkeys(["a", "b"], Fetched("image/png", ""))
+        with pytest.raises(ProblemError, match="At most 8"):
+            await get(fetch(port), *urls[:7], had=had)
+
+
+async def test_they_are_fetched_at_the_same_time() -> None:
+    """Each answers only once both have asked."""
+    both = asyncio.Barrier(2)
+
+    class Together(Web):
+        async def get(self, *args: Any, **more: Any) -> Any:
+            async with asyncio.timeout(5):
+                await both.wait()
+            return await super().get(*args, **more)
+
+    async with served(ok()) as (_, port):
+        at = f"http://pics.example:{port}"
+        assert await get(fetch(port, web=Together()), f"{at}/1", f"{at}/2")
+
+
+async def test_one_that_fails_ends_the_others() -> None:
+    async with served(lambda head: None if b"/slow" in head else ok(status=404)) as (_, port):
+        at = f"http://pics.example:{port}"
+        said = await refused(fetch(port, timeout=60), f"{at}/slow", f"{at}/gone")
+        assert "answered with status 404" in said
+
+
+SLOW = [
+    None,
+    b"HTTP/1.1 200 OK\r\n",
+    ok()[:-50],
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("answer", SLOW)
+async def test_a_host_that_goes_on_for_ever_is_left(answer: bytes | None) -> None:
+    async with served(lambda _: answer) as (host, port):
+        said = await refused(fetch(port, timeout=0.05), f"http://pics.example:{port}/")
+        assert "did not arrive in time" in said
+        async with asyncio.timeout(5):
+            await host.gone.wait()
+
+
+async def test_so_is_a_resolver() -> None:
+    class Never(Names):
+        async def __call__(self, host: str, port: int) -> list[str]:
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]  # never
+
+    said = await refused(fetch(resolve=Never(), allow=[], timeout=0.05), "http://pics.example/")
+    assert "did not arrive in time" in said
+
+
+async def test_an_answer_that_is_cut_off_is_no_file() -> None:
+    class Cut(Host):
+        async def __call__(
+            self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(ok()[:-50])
+            writer.close()
+
+    server = await asyncio.start_server(Cut(lambda _: None), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        assert "it was cut off" in await refused(fetch(port), f"http://pics.example:{port}/")
+
+
+async def test_a_bomb_is_not_unpacked() -> None:
+    """Identity is asked for; what comes otherwise is refused before its body is read."""
+    bomb = gzip.compress(b"\0" * 10_000_000)
+    async with served(ok(bomb, "content-encoding: gzip")) as (_, port):
+        said = await refused(fetch(port, most=10**9), f"http://pics.example:{port}/")
+        assert "it is sent compressed" in said
+    async with served(ok(PNG, "content-encoding: identity")) as (_, port):
+        assert await get(fetch(port), f"http://pics.example:{port}/")
+
+
+TAKEN = [
+    ("image", PNG, "image/png", "image/png"),
+    ("image", PNG, "image/jpeg", "image/png"),
+    ("image", PNG, "", "image/png"),
+    ("image", PNG, "application/octet-stream", "image/png"),
+    ("image", b"\xff\xd8\xff\xe0" + PNG, "IMAGE/JPEG; q=1", "image/jpeg"),
+    ("image", b"GIF89a" + PNG, "image/gif", "image/gif"),
+    ("image", b"GIF87a", "image/gif", "image/gif"),
+    ("image", b"RIFF\n\0\0\0WEBPVP8 ", "image/webp", "image/webp"),
+    ("file", PDF, "application/pdf", "application/pdf"),
+    ("file", PNG, "image/png", "image/png"),
+]
+NOT_TAKEN = [
+    ("image", b"<html><script>", "image/png", "no image"),
+    ("image", b"", "image/png", "no image"),
+    ("image", PDF, "application/pdf", "no image"),
+    ("image", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml", "no image"),
+    ("image", b"RIFF\n\0\0\0WAVEfmt ", "audio/wav", "no image"),
+    ("file", b"RIFF\n\0\0\0WAVEfmt ", "audio/wav", "no file"),
+    ("file", b"PK\x03\x04" + PNG, "application/zip", "no file"),
+    ("audio", PNG, "image/png", "no audio"),
+    ("audio", b"ID3\x04" + PNG, "audio/mpeg", "no audio"),
+    ("image", PNG, "text/html", "content type is not that"),
+    ("image", PNG, "image", "content type is not that"),
+    ("video", PNG, "image/png", "no video"),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "told", "type"), TAKEN)
+async def test_a_file_is_what_its_bytes_say(kind: str, body: bytes, told: str, type: str) -> None:
+    async with served(ok(body, type=told)) as (_, port):
+        (found,) = (await get(fetch(port), f"http://pics.example:{port}/", kind=kind)).values()
+    assert (found.type, base64.b64decode(found.data)) == (type, body)
+
+
+@pytest.mark.parametrize(("kind", "body", "told", "why"), NOT_TAKEN)
+async def test_and_must_be_what_its_part_and_its_host_say(
+    kind: str, body: bytes, told: str, why: str
+) -> None:
+    async with served(ok(body, type=told)) as (_, port):
+        assert why in await refused(fetch(port), f"http://pics.example:{port}/", kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("body", "type"),
+    [
+        (b"ID3\x04\0\0\0\0\0\0\0\0", "audio/mpeg"),
+        (b"\xff\xfb\x90\0\0\0\0\0\0\0\0\0", "audio/mpeg"),
+        (b"fLaC\0\0\0\x22\0\0\0\0", "audio/flac"),
+        (b"OggS\0\x02\0\0\0\0\0\0", "audio/ogg"),
+        (b"RIFF\n\0\0\0WAVEfmt ", "audio/wav"),
+    ],
+)
+async def test_sounds_are_fetched_where_the_configuration_names_them(
+    body: bytes, type: str
+) -> None:
+    async with served(ok(body, type=type)) as (_, port):
+        fetcher = fetch(port, types=frozenset({type}))
+        (found,) = (await get(fetcher, f"http://pics.example:{port}/", kind="audio")).values()
+    assert found.type == type
+
+
+@pytest.mark.parametrize("status", [201, 206, 204, 304, 401, 404, 500])
+async def test_any_other_status_is_no_file(status: int) -> None:
+    async with served(ok(b"" if status in (204, 304) else PNG, status=status)) as (_, port):
+        said = await refused(fetch(port), f"http://pics.example:{port}/")
+    assert f"answered with status {status}" in said
+
+
+def test_kinds_follow_from_types() -> None:
+    assert kinds(TYPES) == {"image", "file"}
+    assert kinds(["audio/wav"]) == {"audio"}
+    assert kinds(["image/png"]) == {"image"}
+
+
+def test_a_place_says_what_it_is() -> None:
+    assert media.Place.read("https://münchen.example/ä?ö=ü#x") == media.Place(
+        "https", "xn--mnchen-3ya.example", 443, "/%C3%A4?%C3%B6=%C3%BC"
+    )
+    assert media.Place.read("http://[2606:4700::1111]").host == "2606:4700::1111"
+    assert media.Place.read("http://8.8.8.8").host == "8.8.8.8"
+    with pytest.raises(Refused):
+        media.Place.read("http://" + "ü" * 70 + ".example/")
