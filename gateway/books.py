@@ -79,9 +79,8 @@ class Books:
         aborted_by: str | None = None,
     ) -> Entry:
         """The one place where a call becomes its final entry."""
-        lacking = tally.unpriced()
         entry = tally.close(state, status, self._clock(), problem=problem, aborted_by=aborted_by)
-        if lacking is not None:
+        if entry.cost is None and (lacking := tally.unpriced()) is not None:
             self._warn(f"{entry.provider}/{entry.model}", lacking)
         self._write(entry)
         return entry

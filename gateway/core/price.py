@@ -131,12 +131,35 @@ def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     served = price.serving(usage.service)
     if served is None:
         return None
+    rates = served.at(usage.prompt or 0) if served.steps else served.rates
     total = _NOTHING
-    for _, tokens, rate in _tokens(usage, served.at(usage.prompt or 0)):
+    # Written out: it is asked several times a call.
+    if usage.input:
+        if rates.input is None:
+            return None
+        total = _EXACT.fma(usage.input, rates.input, total)
+    if usage.cache_read:
+        if rates.cache_read is None:
+            return None
+        total = _EXACT.fma(usage.cache_read, rates.cache_read, total)
+    out = usage.output + (usage.reasoning or 0)
+    if out:
+        if rates.output is None:
+            return None
+        total = _EXACT.fma(out, rates.output, total)
+    more = _seldom(usage, rates, price) if usage.cache_write or usage.tools else _NOTHING
+    return None if more is None else _EXACT.add(_EXACT.divide(total, _MILLION), more)
+
+
+def _seldom(usage: Usage, rates: Rates, price: Price) -> Decimal | None:
+    """USD of what most answers have nothing of: tokens written to the cache, hosted tools."""
+    total = _NOTHING
+    for lifetime, tokens in usage.cache_write.items():
+        write = _write(rates, lifetime)
         if tokens:
-            if rate is None:
+            if write is None:
                 return None
-            total = _EXACT.fma(tokens, rate, total)
+            total = _EXACT.fma(tokens, write, total)
     tools = _tools(usage, price)
     return None if tools is None else _EXACT.add(_EXACT.divide(total, _MILLION), tools)
 
@@ -165,15 +188,24 @@ def reserve(
     served = price.serving(service)
     if served is None or most is None:
         return None
-    bounds = [_NOTHING]
-    for rates in (served.rates, *(item.rates for item in served.steps if prompt > item.above)):
+    every = [served.rates]
+    every += [item.rates for item in served.steps if prompt > item.above]
+    bounds = []
+    for rates in every:
         if (prompt and rates.input is None) or (most and rates.output is None):
             return None
-        ways = (rates.input, rates.cache_read, rates.cache_write, *rates.cache_write_by.values())
-        dearest = max((rate for rate in ways if rate is not None), default=_NOTHING)
-        written = _EXACT.multiply(most, rates.output or _NOTHING)
-        bounds.append(_EXACT.fma(prompt, dearest, written))
+        read = _EXACT.multiply(prompt, _dearest(rates))
+        bounds.append(_EXACT.fma(most, rates.output or _NOTHING, read))
     return _EXACT.divide(max(bounds), _MILLION)
+
+
+def _dearest(rates: Rates) -> Decimal:
+    """USD per million tokens of a prompt at most, however the provider's cache takes it."""
+    dearest = rates.input or _NOTHING
+    for rate in (rates.cache_read, rates.cache_write, *rates.cache_write_by.values()):
+        if rate is not None and rate > dearest:
+            dearest = rate
+    return dearest
 
 
 def why_unknown(usage: Usage | None, price: Price | None) -> str | None:
@@ -201,8 +233,13 @@ def _tokens(usage: Usage, rates: Rates) -> Iterator[tuple[str, int, Decimal | No
     yield "cached", usage.cache_read or 0, rates.cache_read
     yield "output", usage.completion or 0, rates.output
     for lifetime, tokens in usage.cache_write.items():
-        write = rates.cache_write_by.get(lifetime, rates.cache_write)
-        yield "cache write", tokens, rates.input if write is None else write
+        yield "cache write", tokens, _write(rates, lifetime)
+
+
+def _write(rates: Rates, lifetime: str) -> Decimal | None:
+    """USD per million tokens written to the cache; as input where that has no price."""
+    write = rates.cache_write_by.get(lifetime, rates.cache_write)
+    return rates.input if write is None else write
 
 
 def _tools(usage: Usage, price: Price | None) -> Decimal | None:

@@ -46,6 +46,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.input + (self.cache_read or 0) + sum(self.cache_write.values())
 
     @property
+    def both(self) -> bool:
+        """Whether both sides are known: what went in and what came out."""
+        return self.input is not None and self.output is not None
+
+    @property
     def completion(self) -> int | None:
         """All tokens that came out: shown and reasoned."""
         if self.output is None:

@@ -37,7 +37,8 @@ class Glance(msgspec.Struct, frozen=True, kw_only=True):
     finish: str | None = None
     """The provider's own word for why it stopped."""
     heard: int = 0
-    """UTF-8 bytes of text, reasoning, and names and arguments of tools."""
+    """UTF-8 bytes of text, reasoning, and names and arguments of tools; 0 too where the provider
+    has counted, and nobody needs them."""
     problem: Problem | None = None
     """Set where a 200 carries an error, or no answer at all."""
     body: bytes | None = None

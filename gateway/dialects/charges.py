@@ -20,6 +20,7 @@ _COUNTS = {
     "num_sources_used": "sources",
     "citation_tokens": "citation_tokens",
 }
+_PLACES = frozenset({*_COUNTS, *_BY_REQUEST, _BY_CALL, "search_context_size"})
 _FREE = frozenset({"web_fetch", "mcp"})
 """Tools whose requests cost nothing: what they bring is in the tokens."""
 _TICK = Decimal("1e-10")
@@ -28,6 +29,8 @@ _SIZES = frozenset({"low", "medium", "high"})
 
 def tools(usage: dict[str, Json]) -> dict[str, int]:
     """Requests of hosted tools that are billed one by one, by tool; those not used are left out."""
+    if _PLACES.isdisjoint(usage):  # as nearly always
+        return {}
     found: Counter[str] = Counter()
     for name, tool in _COUNTS.items():
         found[tool] = count(usage.get(name)) or 0

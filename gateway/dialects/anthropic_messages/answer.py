@@ -20,9 +20,10 @@ def glance(body: bytes) -> Glance:
     if not isinstance(content, list):
         return Glance(problem=_nothing("an answer without content"))
     served, finish = value.get("model"), value.get("stop_reason")
+    told = usage.read(value.get("usage"))
     return Glance(
-        usage=usage.read(value.get("usage")),
-        heard=amount.whole(body),
+        usage=told,
+        heard=0 if told is not None and told.both else amount.whole(body),
         served=served if isinstance(served, str) else None,
         finish=finish if isinstance(finish, str) else None,
     )

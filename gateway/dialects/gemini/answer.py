@@ -26,7 +26,8 @@ def glance(body: bytes) -> Glance:
         told = told if more is None else joined(told, more)
         served = wire.text(chunk.get("modelVersion")) or served
         finish = ending(chunk) or finish
-    return Glance(usage=told, served=served or None, finish=finish, heard=amount.whole(body))
+    heard = 0 if told is not None and told.both else amount.whole(body)
+    return Glance(usage=told, served=served or None, finish=finish, heard=heard)
 
 
 def read(body: bytes) -> tuple[list[Object], Problem | None]:

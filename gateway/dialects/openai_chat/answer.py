@@ -22,9 +22,10 @@ def glance(body: bytes) -> Glance:
     served = value.get("model")
     first = choices[0] if choices and isinstance(choices[0], dict) else {}
     finish = first.get("finish_reason")
+    told = usage.find(value)
     return Glance(
-        usage=usage.find(value),
-        heard=amount.whole(body),
+        usage=told,
+        heard=0 if told is not None and told.both else amount.whole(body),
         served=served if isinstance(served, str) else None,
         finish=finish if isinstance(finish, str) else None,
     )
