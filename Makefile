@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger kill leave clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing budgets kill leave clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,6 +43,15 @@ bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails
 
 bench-ledger: dev ## what the ledger costs a call; fails where it is too much
 	@.venv/bin/python -m bench.ledger
+
+bench-limits: dev ## what limits and budgets cost a call; fails where it is too much
+	@.venv/bin/python -m bench.limits
+
+timing: dev ## whether refusals of keys tell anything by their time
+	@.venv/bin/python -m tests.limits.timing
+
+budgets: dev ## three gateways on one Redis against budgets, ten rounds, and an audit of each
+	@.venv/bin/python -m tests.e2e.budget_trial 10
 
 kill: dev ## kill -9 under load, 100 times, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.kill_trial 100

@@ -7,17 +7,16 @@ are written to the journal and counted for Prometheus. One row more tells an att
 Exit status: 0 the bound holds, 1 it was missed.
 """
 
-import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
-import msgspec
-
+from bench import cost
+from bench.cost import CALLS, Cost
 from gateway.books import Books
 from gateway.core.call import Call
 from gateway.core.decision import Decision
@@ -33,9 +32,6 @@ from gateway.telemetry.metrics import Metrics
 
 BOUND = 25.0
 """Microseconds of CPU that the ledger may cost a call."""
-CALLS = 2000
-ROUNDS = 20
-MISSED = 1
 
 _RATES = Rates(input=Decimal(3), cache_read=Decimal("0.3"), output=Decimal(15))
 _DEAR = Rates(input=Decimal(5), cache_read=Decimal("0.5"), output=Decimal(25))
@@ -51,20 +47,6 @@ _USAGE = Usage(input=900, cache_read=1200, output=256, reasoning=90)
 _REFUSAL = Problem(kind="upstream_overloaded", message="Busy.", upstream_status=529)
 
 
-class Cost(msgspec.Struct, frozen=True):
-    """What one call costs, in microseconds."""
-
-    what: str
-    cost: float
-    bound: float | None = None
-    """The most that is enough; None is measured alone."""
-
-    @property
-    def met(self) -> bool:
-        """Whether the bound holds."""
-        return self.bound is None or self.cost <= self.bound
-
-
 def measure(
     rounds: int, calls: int = CALLS, clock: Callable[[], float] = time.process_time
 ) -> list[Cost]:
@@ -77,24 +59,9 @@ def measure(
     return found
 
 
-def render(found: Sequence[Cost]) -> str:
-    """The costs as a table."""
-    width = max(len(one.what) for one in found) + 2
-    lines = [
-        f"{one.what:<{width}}{one.cost:>6.1f}{' ' if one.met else '!'}".rstrip() for one in found
-    ]
-    return "\n".join([*lines, f"microseconds of CPU; at most {BOUND:g} a call"])
-
-
 def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.process_time) -> int:
     """Measures and prints; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each, the best one counts")
-    parser.add_argument("--calls", type=int, default=CALLS, help="of a round")
-    given = parser.parse_args(arguments)
-    found = measure(given.rounds, given.calls, clock)
-    sys.stdout.write(render(found) + "\n")
-    return 0 if all(one.met for one in found) else MISSED
+    return cost.main("bench.ledger", __doc__, measure, BOUND, arguments, clock)
 
 
 @contextmanager

@@ -16,8 +16,8 @@ class Books:
     """Writes them. `record` takes a row, and `settled` waits until all of them are on the disk.
 
     `baseline` is what calls on a lab are compared with; None where none is declared. `begin` is
-    told of each call before its rows. `wall` tells seconds since the epoch, `clock` those of
-    `Call.started`.
+    told of each call before its rows, `settle` of its end. `wall` tells seconds since the epoch,
+    `clock` those of `Call.started`.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class Books:
         settled: Callable[[], Awaitable[None]] | None = None,
         baseline: Callable[[str], Target | None] | None = None,
         begin: Callable[[Call], None] | None = None,
+        settle: Callable[[Entry], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -36,6 +37,7 @@ class Books:
         self._settled = settled
         self._baseline = baseline
         self._begin = begin
+        self._settle = settle
         self._clock = clock
         self._wall = wall
         self._warned: set[str] = set()
@@ -83,6 +85,8 @@ class Books:
         if entry.cost is None and (lacking := tally.unpriced()) is not None:
             self._warn(f"{entry.provider}/{entry.model}", lacking)
         self._write(entry)
+        if self._settle is not None:
+            self._settle(entry)
         return entry
 
     async def kept(self) -> None:

@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,7 @@ from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.note import Notes
 from gateway.cache.responses import Responses
+from gateway.core import jsonio
 from gateway.core.target import Provider
 from gateway.dialects import DIALECTS
 from gateway.dialects.anthropic_messages import effort as messages
@@ -26,7 +28,12 @@ from gateway.dialects.openai_chat import effort as chat
 from gateway.dialects.openai_responses import effort as responses
 from gateway.engine import Engine
 from gateway.limits import keys
+from gateway.limits.gate import Gate, micro
 from gateway.limits.keys import Keys
+from gateway.limits.memory import Memory as Counted
+from gateway.limits.meter import Lost, Meter, Need
+from gateway.limits.rule import Limits, Scope
+from gateway.limits.shared import Shared
 from gateway.past import Past
 from gateway.routing.decide import Router
 from gateway.routing.prior import Prior
@@ -40,6 +47,7 @@ from gateway.settings.schema import Media
 from gateway.state import Store as StateStore
 from gateway.state import secret
 from gateway.state.memory import Memory as Here
+from gateway.state.spread import open_store
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import Gauge
@@ -47,9 +55,11 @@ from gateway.telemetry.trace import TraceError
 from gateway.upstream import media
 from gateway.upstream.attempt import Upstream
 from gateway.upstream.child import Engine as Local
-from gateway.upstream.client import Client, Transports
+from gateway.upstream.client import Client, Transports, tell
 
 VERSION = metadata.version("tiergate")
+_REFUSED = 300
+"""From this status on a receiver of alerts has not taken one."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -140,15 +150,16 @@ class Gateway:
         transports: Transports | None = None,
         guard: media.Guard = media.PUBLIC,
         figures: Memory | None = None,
+        workers: int | None = None,
     ) -> None:
-        """`guard` says which hosts media may be fetched from; workers count in `figures`."""
+        """`guard` says which hosts media may be fetched from; `workers` count in `figures`."""
         config = site.source.config
         self.site = site
         self.log = log
         self.data = data_folder(environ)
         self.admin_key = environ.get("TIERGATE_ADMIN_KEY", "").strip()
         self.keys: Keys = keys.load(
-            config.keys, site.source.file.parent, environ.get("TIERGATE_KEYS", "")
+            config.keys, site.source.file.parent, environ.get("TIERGATE_KEYS", ""), log=log
         )
         refused = refusals(site, self.keys, host or config.server.host)
         if refused:
@@ -163,7 +174,12 @@ class Gateway:
             if provider.on and provider.command
         }
         self._state = self._store(environ, config.cache.max_bytes)
+        self._meter = self._counter(environ)
+        self._workers = workers or config.server.workers
+        self._tasks: list[asyncio.Task[None]] = []
+        self._telling: set[asyncio.Task[None]] = set()
         self._watch()
+        self.gate = gate = self._gate()
         self.engine = Engine(
             router=site.router,
             upstream=Upstream(
@@ -180,11 +196,13 @@ class Gateway:
                 settled=self.archive.settled,
                 baseline=baseline.baseline(site.source, site.built),
                 begin=self.archive.begin,
+                settle=gate.settle,
             ),
             log=log,
             on_loss=config.routing.on_loss,
             past=self._past(environ),
             kept=self.archive.kept if config.ledger.content == "on" else None,
+            gate=gate,
         )
 
     def _archive(self, figures: Memory | None) -> Archive:
@@ -208,13 +226,22 @@ class Gateway:
         for engine in self._locals.values():
             engine.start()
         self.archive.start()
+        await self._settle_dead()
+        self._tasks = [
+            asyncio.create_task(self.keys.watch(), name="keys"),
+            asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
+        ]
 
     async def stop(self) -> None:
         """End it all; what was begun for calls that have ended is finished first."""
         await self.engine.settle()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(engine.stop() for engine in self._locals.values()))
         await self._client.close()
         await self._state.close()
+        await self._meter.close()
         await self.archive.stop()
 
     def _watch(self) -> None:
@@ -240,19 +267,31 @@ class Gateway:
 
     def _store(self, environ: Mapping[str, str], most: int) -> StateStore:
         url = environ.get("REDIS_URL")
-        if url:
-            from gateway.state.redis import Redis  # noqa: PLC0415 - takes 0.2 s, few need it
+        if not url:
+            return Here(most, clock=time.monotonic)
+        with self._usable():
+            return open_store(
+                url, note=lambda text: self.log("redis", text=text), clock=time.monotonic
+            )
 
-            try:
-                return Redis(
-                    url, note=lambda text: self.log("redis", text=text), clock=time.monotonic
-                )
-            except ValueError as error:
-                mistake = self.site.source.mistake(
-                    ("cache",), f"REDIS_URL cannot be used: {error}."
-                )
-                raise ConfigError([mistake]) from None
-        return Here(most, clock=time.monotonic)
+    def _counter(self, environ: Mapping[str, str]) -> Meter:
+        url = environ.get("REDIS_URL")
+        if not url:
+            return Counted()
+        with self._usable():
+            return Shared(
+                url,
+                note=lambda text: self.log("redis", text=f"limits: {text}"),
+                clock=time.monotonic,
+            )
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            text = f"REDIS_URL cannot be used: {error}."
+            raise ConfigError([self.site.source.mistake(("cache",), text)]) from None
 
     def _media(self, guard: media.Guard) -> media.Fetch | None:
         """What fetches media that a request has by URL, where the configuration says so."""
@@ -266,6 +305,65 @@ class Gateway:
             timeout=part.timeout,
         )
         return media.Fetch(bounds, guard)
+
+    def _gate(self) -> Gate:
+        """What counts calls: in Redis where there is one, else in this process."""
+        config, zone = self.site.source.config, ZoneInfo(self.site.source.config.ledger.time_zone)
+        limits = Limits(config.limits, config.budgets, zone)
+
+        async def seed(tenant: str, need: Need) -> int:
+            return await asyncio.to_thread(self._spent, limits.scope(need, tenant))
+
+        return Gate(
+            limits,
+            self._meter,
+            self.log,
+            seed=seed,
+            alert=self._alert,
+            spare=Counted(),
+            closed=config.on_redis_loss == "closed",
+            shares=self._workers,
+        )
+
+    def _spent(self, scope: Scope) -> int:
+        """Micro-USD that the ledger knows of for a counter that was lost, or is new."""
+        self.archive.feed()
+        (found,) = self.store.costs(only=scope.only, since=scope.since, until=scope.until)
+        known = (found.cost, found.reserved)  # what nobody knows is charged as the most it can be
+        return sum(micro(one) for one in known if one is not None)
+
+    async def _settle_dead(self) -> None:
+        """Calls that a crash has ended run no more; what they held stays charged.
+
+        To ask at all connects, so that the first calls need not wait for it.
+        """
+        with suppress(Lost):
+            await self._meter.used("default")
+            for row in self.recovered.entries:
+                await self._meter.settle(row.tenant, row.id, None, None)
+
+    def _alert(self, tenant: str, need: Need) -> None:
+        """Tell of a budget that has passed its soft limit; nobody waits."""
+        url = self.site.source.config.alerts.webhook
+        if not url:
+            return
+        told = {
+            "event": "budget",
+            "name": need.name,
+            "counter": need.field,
+            "tenant": tenant,
+            "limit_usd": need.limit / 1_000_000 if need.kind == "usd" else None,
+            "soft_usd": need.soft / 1_000_000 if need.kind == "usd" and need.soft else None,
+        }
+
+        async def send() -> None:
+            status = await tell(url, jsonio.dumps(told))
+            if status is None or status >= _REFUSED:
+                self.log("alert", name=need.name, status=status)
+
+        task = asyncio.create_task(send())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     def _cache(self, environ: Mapping[str, str]) -> Exact | None:
         config = self.site.source.config.cache

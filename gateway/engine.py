@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Protocol
 
@@ -18,9 +18,10 @@ from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.tally import Tally
-from gateway.core.target import Target
+from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect, Watch
+from gateway.limits.gate import Gate, Want
 from gateway.past import Past, holder
 from gateway.reply import (
     ESTIMATED,
@@ -77,6 +78,7 @@ class Engine:
         on_loss: str,
         past: Past | None = None,
         kept: Callable[[Call, Reply], Reply] | None = None,
+        gate: Gate | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -85,6 +87,7 @@ class Engine:
         self._cache = cache
         self._books = books
         self._kept = kept
+        self._gate = gate
         self._log = log
         self._on_loss = on_loss
         self.past = past or Past()
@@ -108,7 +111,8 @@ class Engine:
         except ProblemError as error:
             problem = error.problem
         except asyncio.CancelledError:
-            self._books.close(tally, "aborted", 499, aborted_by="client")
+            if not tally.closed:
+                self._books.close(tally, "aborted", 499, aborted_by="client")
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the engine: a bug is an answer too
             problem = self._bug(error, tally)
@@ -145,6 +149,8 @@ class Engine:
         """Wait for what was begun after answers had been sent."""
         while self._later:
             await asyncio.wait(self._later)
+        if self._gate is not None:
+            await self._gate.drain()
 
     async def _serve(self, call: Call, dialect: Dialect, tally: Tally, waiting: Waiting) -> Reply:
         chain = await self.past.read(call, dialect, dialect.asked(call))
@@ -157,8 +163,13 @@ class Engine:
         except ProblemError as error:
             if dialect.counted is None or error.problem.kind != "no_target":
                 raise
-            return self._estimated(dialect.counted, prompt, tally)
+            return await self._estimated(dialect.counted, prompt, tally)
         self._books.decided(tally, decision)
+        want = Want(call=call, prompt=prompt, tokens=tally.prompt)
+        if self._gate is not None:
+            again = partial(decide, self.router, seen, dialect)
+            decision, plan = await self._gate.admit(want, decision, plan, again)
+            self._books.decided(tally, decision)
         self._refuse_losses(call, body, asked, dialect, plan)
         job = Job(
             call=call,
@@ -168,7 +179,7 @@ class Engine:
             plan=plan,
             tier=decision.tier or dialect.operation,
             began=asyncio.get_running_loop().time(),
-            dialling=partial(self._books.dialling, tally),
+            dialling=partial(self._dialling, tally, want),
             failing=partial(self._books.failing, tally),
             own=chain.own,
             seat=holder(chain),
@@ -184,7 +195,7 @@ class Engine:
             said = _tell(found, dialect, body)
             if found is not None and said is not None:
                 await self.past.again(job, found, said)
-                return self._hit(job, found, said, plan.targets[0], tally)
+                return await self._hit(job, found, said, plan.targets[0], tally)
             seat = self._flights.join(stored, form)
             if seat is not None:
                 reply = await self._aboard(call, seat, self._share(job, tally, seat))
@@ -215,6 +226,9 @@ class Engine:
         """The answer of a provider; with a seat, it is for all that are on the flight."""
         try:
             begun = await self._upstream.run(await self.past.recall(job))
+            if (glance := begun.glance) is not None:
+                tally.usage, tally.served = glance.usage, glance.served
+                tally.heard, tally.complete = glance.heard, True
             await self.past.keep(job, begun)
         except BaseException as error:
             if seat is not None:
@@ -254,13 +268,31 @@ class Engine:
             tally.cache, tally.target, tally.upstream_id = "miss", None, None
             return None
         await self.past.again(job, recording, said)
-        return self._hit(job, recording, said, begun.target, tally)
+        return await self._hit(job, recording, said, begun.target, tally)
 
-    def _estimated(self, counted: Callable[[int], bytes], prompt: Prompt, tally: Tally) -> Reply:
+    async def _estimated(
+        self, counted: Callable[[int], bytes], prompt: Prompt, tally: Tally
+    ) -> Reply:
         """A count of tokens that no target can be asked for: from the length of what is said."""
         self._books.close(tally, "estimated", 200)
+        await self._books.kept()
         told = [*head(tally, FOLD_TYPE), ESTIMATED]
         return Reply(status=200, headers=told, body=counted(features.tokens(prompt)))
+
+    def _dialling(
+        self, tally: Tally, want: Want, target: Target, account: Account
+    ) -> Awaitable[None] | None:
+        """Before each request; one more of a call that may have been billed must pass again."""
+        gate, decision = self._gate, tally.decision
+        if gate is None or decision is None or not tally.spent:
+            return self._books.dialling(tally, target, account)
+
+        async def more() -> None:
+            await gate.extend(want, decision, target)
+            if (recorded := self._books.dialling(tally, target, account)) is not None:
+                await recorded
+
+        return more()
 
     def _refuse_losses(
         self, call: Call, body: Body, asked: Asked, dialect: Dialect, plan: Plan
@@ -280,12 +312,15 @@ class Engine:
             return None
         return cache.key(call, body.members, plan.targets[0])
 
-    def _hit(self, job: Job, found: Recording, said: bytes, target: Target, tally: Tally) -> Reply:
+    async def _hit(
+        self, job: Job, found: Recording, said: bytes, target: Target, tally: Tally
+    ) -> Reply:
         streamed = job.body.prompt.stream
         tally.cache = "hit"
         tally.usage, tally.served, tally.target = found.usage, found.served, target
         tally.first_content = round(self._clock() - job.call.started, 6)
         entry = self._books.close(tally, "cache_hit", 200)
+        await self._books.kept()
         kind = STREAM_TYPE if streamed else FOLD_TYPE
         if streamed and job.call.steer.stream_cost and job.dialect.comments:
             said += trailer(entry)
@@ -295,7 +330,6 @@ class Engine:
         glance, data = begun.glance, begun.whole
         if glance is None or data is None:
             raise RuntimeError("a whole answer is read before it is relayed")
-        tally.usage, tally.served = glance.usage, glance.served
         gone = seat is not None and seat.left
         if seat is not None:
             recording = self._recording(
@@ -303,7 +337,6 @@ class Engine:
             )
             seat.flight.land(begun, recording)
             self._keep(job, begun, seat.flight, recording)
-        tally.complete, tally.heard = True, glance.heard
         if gone:
             entry = self._books.close(tally, "aborted", 499, aborted_by="client")
         else:
@@ -352,18 +385,15 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - a bug is told in the stream too
                 problem, by = self._bug(error, tally), ""
                 yield dialect.problem_frame(problem)
-            entry = close()
+            entry = _end(seat, close)
             await self._books.kept()
-            if job.call.steer.stream_cost and dialect.comments:
+            if entry is not None and job.call.steer.stream_cost and dialect.comments:
                 yield trailer(entry)
         finally:
-            if entry is None:
+            if not tally.closed:
                 if by == "client" and watch.complete and (seat is None or seat.done):
                     by = ""  # it left with all of the answer
-                if by == "client" and seat is not None and seat.first and seat.others:
-                    seat.flight.owed = close  # it goes on for others, on this call's account
-                else:
-                    close()
+                _end(seat, close)
             if seat is not None:
                 await self._disembark(job.call, seat)
             else:
@@ -435,6 +465,14 @@ class Engine:
         task = asyncio.create_task(work)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
+
+
+def _end(seat: Seat | None, close: Callable[[], Entry]) -> Entry | None:
+    """Close the account of a stream; later, where its flight uses more of it, for others."""
+    if seat is None or not seat.first or not seat.others or seat.flight.over:
+        return close()
+    seat.flight.owed = close
+    return None
 
 
 def _form(dialect: Dialect, body: Body) -> str:

@@ -11,6 +11,7 @@ _COMMANDS = {
     "explain": "Say what would be decided for a prompt, and why.",
     "test": "Run golden prompts against the configuration.",
     "costs": "Show what calls have cost.",
+    "keys": "Add, list, revoke and rotate the keys of clients.",
 }
 
 

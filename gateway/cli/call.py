@@ -17,7 +17,7 @@ from gateway.core.entry import Attempt
 from gateway.core.price import Price, Rates
 from gateway.ledger import content, export
 from gateway.ledger.cell import plain
-from gateway.ledger.question import place
+from gateway.ledger.question import place, storable
 from gateway.ledger.store import Stored
 
 _UNSHOWN = ("v", "cursor")
@@ -36,8 +36,9 @@ def show(session: Session, call: str, *, as_json: bool) -> None:
     """
     books = session()
     with opened(books) as store:
-        rows = [] if store is None else store.entries(only={"id": [call]}, limit=1)
-        tries = [] if store is None else store.attempts(call)
+        asked = store if storable(call) else None
+        rows = [] if asked is None else asked.entries(only={"id": [call]}, limit=1)
+        tries = [] if asked is None else asked.attempts(call)
     row = next(iter(rows), None)
     if row is None:
         raise click.ClickException(f"the ledger has no row of {call!r}; a call that runs has none.")

@@ -18,6 +18,7 @@ from gateway.limits import keys
 from gateway.settings import second
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.reach import reach
+from gateway.state.advice import advise
 
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
@@ -79,7 +80,20 @@ def _sorted(found: list[Mistake]) -> list[Mistake]:
 def _configured(session: Session) -> list[Mistake]:
     site = session.site
     doubtful = second.doubtful(session.source, site.built, datetime.now(UTC))
-    return [*site.warnings, *reach(session.source, site.built.catalogue), *doubtful]
+    return [
+        *_shared(session),
+        *site.warnings,
+        *reach(session.source, site.built.catalogue),
+        *doubtful,
+    ]
+
+
+def _shared(session: Session) -> list[Mistake]:
+    """What of Redis would break a promise."""
+    url, config = session.environ.get("REDIS_URL"), session.source.config
+    if not url:
+        return []
+    return advise(url, counts=bool(config.limits or config.budgets))
 
 
 def _started(session: Session) -> list[Mistake]:

@@ -50,7 +50,7 @@ def reprice(
     with opened(books) as store:
         if store is not None:
             found = _pages(store, question) if every else store.unpriced(**question.chosen)
-            again = _again(_shown(found), prices, report)
+            again = _again(_shown(found), prices, report, every=every)
             if dry_run:
                 for _ in again:
                     pass
@@ -132,9 +132,12 @@ def why(row: Stored, prices: Pricelist) -> str:
     return f"{name} has {lacking}: write one under `models`"
 
 
-def _again(rows: Iterable[Stored], prices: Pricelist, report: Report) -> Iterator[Reprice]:
+def _again(
+    rows: Iterable[Stored], prices: Pricelist, report: Report, *, every: bool
+) -> Iterator[Reprice]:
     for row in rows:
-        new = price_again(row, prices.price(row), prices.baseline(row), time.time())
+        own, other = prices.price(row), prices.baseline(row)
+        new = price_again(row, own, other, time.time(), every=every)
         told = row if new is None else msgspec.structs.replace(row, cost=new.cost)
         report.add(row, new, why(told, prices))
         if new is not None:

@@ -10,18 +10,21 @@ import socket
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import click
 import uvicorn
 
 from gateway.cli.session import Session, pass_session
-from gateway.cli.workers import apart, supervise
+from gateway.cli.workers import supervise, unshared
 from gateway.compose import VERSION, Gateway, data_folder
+from gateway.core.call import Key
 from gateway.core.target import TIERS
 from gateway.http.app import App
 from gateway.http.wire import Wire
 from gateway.ledger.store import StoreError
+from gateway.limits import keys
+from gateway.limits.apart import apart
 from gateway.settings.mistake import ConfigError
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Library, Log, stderr
@@ -49,9 +52,11 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
     server = site.source.config.server
     host, port = host or server.host, server.port if port is None else port
     count = workers or server.workers
+    if refused := apart(session.source, _keys(session), count, session.environ):
+        raise ConfigError(refused)
     with _bound(host, port) as sockets:
         figures = Memory(count) if count > 1 else None  # before they are forked
-        gateway = _gateway(session, log, host, figures)
+        gateway = _gateway(session, log, host, figures, count)
         with _telling(host, port):  # again: somebody may have been quicker
             for one in sockets:
                 one.listen(_BACKLOG)
@@ -60,14 +65,16 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
             return
 
         def work() -> None:
-            one = Gateway(session.site, session.environ, log, host=host, figures=figures)
+            one = Gateway(
+                session.site, session.environ, log, host=host, figures=figures, workers=count
+            )
             if one.recovered.entries:
                 log("ledger", recovered=len(one.recovered.entries))
             _serve(one, sockets)
 
         # This one has found that all of them can start, and has closed what was left open.
         gateway.archive.close()
-        told = f"{count}, {apart(session.environ)}".rstrip(", ")
+        told = f"{count}, {unshared(session.environ)}".rstrip(", ")
         supervise(count, work, sockets, log, lambda: _introduce(gateway, sockets[0], told))
         gateway.archive.feed()  # the last rows of all: one fed, others did not
 
@@ -94,10 +101,12 @@ def _serve(
         _Server(config, begun).run(sockets)
 
 
-def _gateway(session: Session, log: Log, host: str, figures: Memory | None) -> Gateway:
+def _gateway(session: Session, log: Log, host: str, figures: Memory | None, count: int) -> Gateway:
     """The gateway, where it can write: a reason in one line where it cannot."""
     try:
-        return Gateway(session.site, session.environ, log, host=host, figures=figures)
+        return Gateway(
+            session.site, session.environ, log, host=host, figures=figures, workers=count
+        )
     except StoreError as error:
         mistake = session.source.mistake(("ledger", "store"), f"{error}.")
         raise ConfigError([mistake]) from None
@@ -106,6 +115,11 @@ def _gateway(session: Session, log: Log, host: str, figures: Memory | None) -> G
         reason = (error.strerror or str(error)).lower()
         message = f"The data folder {folder} cannot be used: {reason}. TIERGATE_DATA moves it."
         raise click.ClickException(message) from None
+
+
+def _keys(session: Session) -> Iterable[Key]:
+    config, folder = session.source.config, session.source.file.parent
+    return keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", "")).known()
 
 
 @contextlib.contextmanager

@@ -41,11 +41,10 @@ class _Seat:
     pause: float = 0.0
 
 
-def apart(environ: Mapping[str, str]) -> str:
+def unshared(environ: Mapping[str, str]) -> str:
     """What several workers do not share, for the greeting; empty where they share everything.
 
-    What must be counted over all workers (limits, budgets) is to be refused here without Redis;
-    today nothing is counted, and a cache of its own costs a worker only hits.
+    A cache of its own costs a worker only hits; limits and budgets do not start so.
     """
     return "" if environ.get("REDIS_URL") else "each with a response cache of its own"
 

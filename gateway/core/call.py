@@ -1,9 +1,39 @@
 """One client request, as it was received; never changed after."""
 
+from decimal import Decimal
+from typing import Literal
+
 import msgspec
+
+from gateway.core.target import Tier
 
 type Dialect = str
 """openai-chat, openai-responses, anthropic-messages or gemini."""
+
+
+class KeyLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """What one key may use at most, beside all other limits."""
+
+    requests: tuple[int, float] | None = None
+    """So many in so many seconds."""
+    tokens: tuple[int, float] | None = None
+    concurrency: int | None = None
+    """Calls at once."""
+
+
+class KeyBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """What one key may spend at most, beside all other budgets."""
+
+    usd: Decimal
+    every: Literal["hour", "day", "month", "total"]
+    tier: tuple[Tier, ...] | None = None
+    """The tiers whose calls are counted."""
+    soft: Decimal | None = None
+    """The part of it at which a warning is due."""
+    hard: bool = True
+    then: Tier | None = None
+    """The tier that its calls go to in place of a refusal."""
+    reserve: Literal["cap", "expected"] = "cap"
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +49,14 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Tags that its calls may add; None is any."""
     labs: tuple[str, ...] | None = None
     tiers: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    """Patterns with * of models, or of provider/model."""
+    regions: tuple[str, ...] | None = None
+    """Regions of the providers that may be asked; one of no region may not."""
+    admin: bool = False
+    """Whether it opens what admins alone may see."""
+    limits: tuple[KeyLimit, ...] = ()
+    budgets: tuple[KeyBudget, ...] = ()
 
 
 OPEN = Key(name="open")

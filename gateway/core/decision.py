@@ -13,7 +13,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
-    """pin, embed, constraint, guard, rule, classifier, default or plan."""
+    """pin, embed, constraint, guard, budget, rule, classifier, default or plan."""
     matched: bool
     effect: str = ""
     why: str = ""

@@ -14,6 +14,13 @@ class Loss(msgspec.Struct, frozen=True):
     why: str
 
 
+_NAMES, _LONG = 32, 64
+"""Names in a header, and characters of one: clients choose both, and must still read the answer."""
+
+
 def names(losses: tuple[Loss, ...]) -> str:
     """The value of the response header x-tiergate-dropped."""
-    return ", ".join(dict.fromkeys(loss.field for loss in losses))
+    found = [*dict.fromkeys(loss.field for loss in losses)]
+    told = [one if len(one) <= _LONG else f"{one[:_LONG]}..." for one in found[:_NAMES]]
+    more = [f"{len(found) - _NAMES} more"] if len(found) > _NAMES else []
+    return ", ".join([*told, *more])

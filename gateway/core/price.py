@@ -183,13 +183,17 @@ def reserve(
     """USD that a call costs at most, but for tools of the provider's own; None where unknown.
 
     It is a bound for every prompt of up to `prompt` tokens, however the provider's cache takes it,
-    and every answer of up to `most`, in the service tier that is asked for.
+    and every answer of up to `most`, in the service tier that is asked for, and in the standard
+    one, which serves where that is full.
     """
     served = price.serving(service)
     if served is None or most is None:
         return None
     every = [served.rates]
     every += [item.rates for item in served.steps if prompt > item.above]
+    if served is not price:
+        every.append(price.rates)
+        every += [item.rates for item in price.steps if prompt > item.above]
     bounds = []
     for rates in every:
         if (prompt and rates.input is None) or (most and rates.output is None):

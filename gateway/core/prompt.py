@@ -25,6 +25,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """What the client set itself."""
     max_output: int | None = None
     choices: int = 1
+    service: str | None = None
+    """The provider's service tier that is asked for, where it is not its standard one."""
     hosted_tools: bool = False
     stored: bool = False
     """The answer depends on, or leaves, state at the provider."""

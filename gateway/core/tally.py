@@ -38,6 +38,7 @@ class Tally:
         "baseline",
         "cache",
         "call",
+        "choices",
         "closed",
         "compared",
         "complete",
@@ -52,6 +53,7 @@ class Tally:
         "prompt",
         "reserved",
         "served",
+        "service",
         "stream",
         "target",
         "upstream_id",
@@ -90,7 +92,10 @@ class Tally:
         self.prompt = 0
         """Tokens that the provider reads, estimated."""
         self.most: int | None = None
-        """Tokens of output that the client allows, of all choices together."""
+        """Tokens of output that the client allows, in each choice."""
+        self.choices = 1
+        self.service: str | None = None
+        """The service tier that the client asks for."""
         self.reserved: Decimal | None = _NOTHING
         """USD that the open attempt may cost at most."""
         self._wasted = _NOTHING
@@ -105,7 +110,8 @@ class Tally:
         """Note what is asked; `tokens` is the estimated length of the prompt."""
         self.asked, self.stream, self.effort = prompt.model, prompt.stream, prompt.effort
         self.prompt = tokens
-        self.most = prompt.max_output and prompt.max_output * prompt.choices
+        self.most, self.choices = prompt.max_output, max(1, prompt.choices)
+        self.service = prompt.service
 
     def dial(self, target: Target, account: Account, at: float, now: float) -> Intent:
         """A request is about to be sent, `at` seconds since the epoch, `now` on the clock."""
@@ -117,7 +123,7 @@ class Tally:
         elif price is None:
             self.reserved = None
         else:
-            self.reserved = reserve(price, self.prompt, most)
+            self.reserved = reserve(price, self.prompt, most, self.service)
         call, decision = self.call, self.decision
         return Intent(
             id=call.id,
@@ -168,6 +174,11 @@ class Tally:
             estimate=guessed,
             reserved=self.reserved if billed is None else None,
         )
+
+    @property
+    def spent(self) -> bool:
+        """Whether an attempt that gave no answer was billed, or may have been."""
+        return self._unknown or self._wasted > 0
 
     def price(self) -> Price | None:
         """The target's price when the call was received; None where it is unknown."""
@@ -264,11 +275,12 @@ class Tally:
         return price.on(self.call.received_at) if price is not None else None
 
     def _longest(self, target: Target) -> int | None:
-        """Tokens that an answer of a target may have."""
+        """Tokens that an answer of a target may have, all choices together."""
         if self.call.operation == "embeddings":
             return 0
-        known = (self.most, target.max_output, target.facts.max_output)
-        return min((most for most in known if most), default=None)
+        known = (target.max_output if self.most is None else self.most, target.facts.max_output)
+        each = min((most for most in known if most is not None and most > 0), default=None)
+        return None if each is None else each * self.choices
 
     def _lost(self, problem: Problem) -> tuple[Decimal | None, Decimal | None, Usage | None]:
         """USD of a failed attempt, what of them is estimated, and what it used."""
@@ -277,9 +289,7 @@ class Tally:
         if problem.usage is None:
             return None, None, None
         usage, source = fill(problem.usage, prompt=self.prompt, heard=0, complete=False)
-        price = self.price()
-        total = cost(usage, price)
-        return total, _estimated(total, source, problem.usage, price), usage
+        return *self._priced_as(usage, source, problem.usage), usage
 
     def _filled(self) -> tuple[Usage | None, Source | None]:
         """What the answer used, and who counted it."""
@@ -297,11 +307,17 @@ class Tally:
         """USD of the answer, and what of them is estimated."""
         if self.cache == "hit" or not self.open or self.call.operation == _UNBILLED:
             return _NOTHING, _NOTHING
+        return self._priced_as(usage, source, self.usage)
+
+    def _priced_as(
+        self, usage: Usage | None, source: Source | None, told: Usage | None
+    ) -> tuple[Decimal | None, Decimal | None]:
+        """USD of what was used, by its price, else as billed; and what of them is estimated."""
         price = self.price()
         total = cost(usage, price)
-        if total is None and self.usage is not None and self.usage.billed is not None:
-            return self.usage.billed, _NOTHING
-        return total, _estimated(total, source, self.usage, price)
+        if total is None and told is not None and told.billed is not None:
+            return told.billed, _NOTHING
+        return total, _estimated(total, source, told, price)
 
     def _most(self, answer: Decimal | None) -> Decimal | None:
         """USD that what is unknown may have cost at most; None where nothing is, or no bound."""

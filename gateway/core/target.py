@@ -59,6 +59,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[Account, ...] = ()
     """Tried in order."""
     headers: dict[str, str] = {}
+    region: str | None = None
+    """Where it works on what it is sent; None where nobody has said so."""
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
     """The name that the provider has for the cap on output."""
     stream_usage: Literal["ask", "always"] = "ask"

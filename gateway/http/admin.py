@@ -18,7 +18,7 @@ from gateway.core.problem import Problem, ProblemError, invalid
 from gateway.http.guard import Guard
 from gateway.ledger import export
 from gateway.ledger.query import Group
-from gateway.ledger.question import Question, QuestionError, ask
+from gateway.ledger.question import Question, QuestionError, ask, storable
 from gateway.ledger.store import Store, Stored, StoreError
 from gateway.settings.mistake import nearest
 
@@ -161,6 +161,8 @@ def _sums(gateway: Gateway, question: Question) -> tuple[list[Group], Group]:
 
 
 def _call(gateway: Gateway, name: str) -> tuple[list[Stored], list[Attempt]]:
+    if not storable(name):
+        return [], []
     rows = gateway.store.entries(only={"id": [name]}, limit=1)
     return rows, gateway.store.attempts(name)
 

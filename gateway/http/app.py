@@ -1,7 +1,7 @@
 """The ASGI application: hot endpoints straight to their code, everything else through FastAPI."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
@@ -23,6 +23,7 @@ from gateway.dialects import (
 from gateway.http import admin, edge, models, scrape
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.generate import Generate
+from gateway.http.guard import is_here
 from gateway.http.refused import Refused
 from gateway.reply import refusal
 from gateway.routing import explain
@@ -32,6 +33,11 @@ _NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED = 404, 405, 426
 _GEMINI_DOORS = ("/v1beta/models/", "/v1/models/")
 _LIST = Problem(
     kind="invalid_request", message="A stream is sent as events: add ?alt=sse to the URL."
+)
+_STRANGE = Problem(
+    kind="not_allowed",
+    message="While keys are open no web page from elsewhere is answered: it would spend your money."
+    " Configure keys (docs/operating.md, Keys), or set server.open to true.",
 )
 _CLOSING = (408, 413, 431)
 """What is left of such a request is not read."""
@@ -52,6 +58,8 @@ class App(FastAPI):
             lifespan=_lifespan(gateway, refused),
         )
         self.refused = refused
+        self._alone = gateway.keys.is_open and not gateway.site.source.config.server.open
+        """Whether nothing but where it comes from says who may call."""
         doors = {name: Generate(gateway, one, refused) for name, one in OPERATIONS.items()}
         self._hot = {
             one.path: doors[name] for name, one in OPERATIONS.items() if one.read_at is None
@@ -80,6 +88,9 @@ class App(FastAPI):
             await super().__call__(scope, receive, send)
         elif scope["method"] == "POST" and _is_list(asked, scope["query_string"]):
             await _problem(_LIST, scope["path"])(scope, receive, send)
+        elif scope["method"] == "POST" and self._alone and _is_strange(scope["headers"]):
+            self.refused.note(_STRANGE.kind)
+            await _problem(_STRANGE, scope["path"])(scope, receive, send)
         elif scope["method"] == "POST":
             await hot(scope, receive, send, asked)
         elif _upgrades(scope):
@@ -99,6 +110,21 @@ class App(FastAPI):
 def _is_list(asked: str, query: bytes) -> bool:
     """Whether a stream is asked for as one JSON list, which is Gemini's form without `alt=sse`."""
     return asked.endswith(":streamGenerateContent") and b"alt=sse" not in query
+
+
+def _is_strange(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a browser asks for a web page that is not of this machine.
+
+    It says so whatever the page wants, also of a form that no server is asked about first, and
+    where a name of the page leads here. Programs say nothing, or a scheme of their own.
+    """
+    for name, value in headers:
+        if name == b"origin":
+            return value == b"null" or (
+                value[:4].lower() == b"http"
+                and not is_here(value.decode("latin-1").partition(":")[2])
+            )
+    return False
 
 
 def _upgrades(scope: Scope) -> bool:

@@ -13,6 +13,7 @@ from gateway.http import edge
 from gateway.http.beat import Beat
 from gateway.http.edge import Gone, Receive, Scope, Send
 from gateway.http.refused import Refused
+from gateway.http.share import Shares
 from gateway.reply import Reply, refusal
 
 
@@ -24,9 +25,12 @@ class Generate:
         self._refused = refused
         self._dialect = dialect
         server = gateway.site.source.config.server
-        self._most_body, self._most_calls = server.max_body, server.in_flight
-        self.calls = 0
+        self._most_body, self._shares = server.max_body, Shares(server.in_flight)
+
+    @property
+    def calls(self) -> int:
         """Calls that are being served."""
+        return self._shares.calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str = "") -> None:
         """Answer one request; `path` is what of it stands in its URL."""
@@ -36,7 +40,7 @@ class Generate:
             if path:
                 head.add(scope["query_string"])
             key = edge.identify(self._gateway.keys, head)
-            self._admit()
+            self._shares.admit(key)
             data = await edge.body(receive, head.length, self._most_body)
         except Gone:
             return
@@ -45,19 +49,14 @@ class Generate:
             return
         query = scope["query_string"].decode("latin-1")
         call = edge.call(self._dialect, head, key, data, call_id, query=query, path=path)
-        self.calls += 1
+        self._shares.enter(key)
         try:
             engine = self._gateway.engine
             leave = partial(engine.leave, call)
             beat = Beat(self._dialect, call.id, send)
             await _until_gone(engine.serve(call, beat), leave, receive, send, beat)
         finally:
-            self.calls -= 1
-
-    def _admit(self) -> None:
-        if self.calls >= self._most_calls:
-            message = "The gateway is serving as many calls as it may. Try again shortly."
-            raise ProblemError(Problem(kind="overloaded", message=message, retry_after=1.0))
+            self._shares.leave(key)
 
     async def _refuse(self, send: Send, problem: Problem, call_id: str) -> None:
         """Refuse before the body was read: the connection cannot be used for another request."""

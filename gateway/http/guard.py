@@ -1,4 +1,4 @@
-"""Who may see what is everybody's: whoever has the admin key, or, where none is set, this machine.
+"""Who may see what is everybody's: whoever has an admin's key, or, where none is set, this machine.
 
 What a browser on this machine can be made to ask by a page from elsewhere is refused, and what has
 come through a proxy, which would make everybody a loopback peer.
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from gateway.core.call import Key
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.http.edge import Head
 from gateway.limits.keys import Keys
@@ -30,29 +31,34 @@ class Guard:
 
     def __init__(self, secret: str, keys: Keys) -> None:
         self._digest = _digest(secret) if secret else b""
-        self._shared = bool(secret) and _opens(keys, secret)
+        self._secret = secret
+        self._keys = keys
 
     async def __call__(self, request: Request) -> None:
         """Pass, or raise ProblemError: invalid_api_key, not_allowed."""
         head = Head(request.headers.raw)
-        if self._shared:
+        # Of each request anew: keys of clients come and go.
+        client = _key(self._keys, self._secret)
+        if client is not None and not client.admin:
             raise _refuse(
                 "not_allowed", f"{VARIABLE} is a client's key too: set one that is no client's."
             )
-        if self._digest:
+        if self._digest or self._keys.admin:
             self._check(head)
         else:
             _check_place(request)
 
     def _check(self, head: Head) -> None:
         if not head.secrets:
-            raise _refuse("invalid_api_key", f"The admin key ({VARIABLE}) is required. {_SEND}")
+            raise _refuse("invalid_api_key", f"An admin's key ({VARIABLE}) is required. {_SEND}")
         if len(head.secrets) > 1:
             raise _refuse("invalid_api_key", "Two different keys came: send the admin key alone.")
         (secret,) = head.secrets
         # Of hashes: the time that it takes tells nothing of either key.
-        if not hmac.compare_digest(_digest(secret), self._digest):
-            raise _refuse("invalid_api_key", f"This is not the admin key ({VARIABLE}).")
+        set_so = bool(self._digest) & hmac.compare_digest(_digest(secret), self._digest)
+        client = _key(self._keys, secret)
+        if not set_so and (client is None or not client.admin):
+            raise _refuse("invalid_api_key", f"This is no admin's key ({VARIABLE}).")
 
 
 def _check_place(request: Request) -> None:
@@ -60,11 +66,13 @@ def _check_place(request: Request) -> None:
     headers = request.headers
     if request.client is None or not _is_loopback(request.client.host):
         raise _refuse("not_allowed", f"Without an admin key only this machine is answered. {_SET}")
-    if any(name in _PASSED_ON or name.startswith("x-forwarded") for name in headers):
+    # Programs of today speak 1.1; nginx before 1.29.7 asks with 1.0, and says nothing of itself.
+    old = request.scope.get("http_version") == "1.0"
+    if old or any(name in _PASSED_ON or name.startswith("x-forwarded") for name in headers):
         message = f"Without an admin key nothing is answered through a proxy. {_SET}"
         raise _refuse("not_allowed", message)
     host = headers.get("host", "")
-    if not _is_here(f"//{host}"):
+    if not is_here(f"//{host}"):
         message = f"Without an admin key the host must be 127.0.0.1, [::1] or localhost. {_SET}"
         raise _refuse("not_allowed", message)
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
@@ -73,7 +81,8 @@ def _check_place(request: Request) -> None:
         raise _refuse("not_allowed", message)
 
 
-def _is_here(url: str) -> bool:
+def is_here(url: str) -> bool:
+    """Whether //host:port names this machine by a loopback name."""
     try:
         parts = urlsplit(url)
         name = (parts.hostname or "").removesuffix(".")
@@ -91,15 +100,14 @@ def _is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def _opens(keys: Keys, secret: str) -> bool:
-    """Whether a secret is a client's key."""
-    if keys.is_open:
-        return False
+def _key(keys: Keys, secret: str) -> Key | None:
+    """The client's key that a secret is, where it is one."""
+    if keys.is_open or not secret:
+        return None
     try:
-        keys.find(secret)
+        return keys.find(secret)
     except ProblemError:
-        return False
-    return True
+        return None
 
 
 def _digest(secret: str) -> bytes:

@@ -4,12 +4,13 @@ OpenAI's and Anthropic's lists differ in names that do not clash, so one answer 
 is another. Sources: `Model` of OpenAI's, `ModelInfo` of Anthropic's, `Model` of Google's reference.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime
 
 from gateway.core.call import Key
 from gateway.core.jsonio import Json
-from gateway.core.target import TIERS, Catalogue
+from gateway.core.target import TIERS, Catalogue, Place
+from gateway.routing import constraint
 
 _METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
 _VECTORS = ["embedContent", "batchEmbedContents"]
@@ -17,24 +18,49 @@ _VECTORS = ["embedContent", "batchEmbedContents"]
 
 def names(catalogue: Catalogue, key: Key) -> dict[str, str]:
     """Every name that a key may ask for, with whose it is: a lab's, or "tiergate"."""
-    labs = [
-        name
+    tiers = [tier for tier in TIERS if key.tiers is None or tier in key.tiers]
+    labs = {
+        name: [tier for tier in tiers if constraint.open_to(key, lab, (tier,))]
         for name, lab in catalogue.labs.items()
         if lab.on and (key.labs is None or name in key.labs)
-    ]
-    tiers = [tier for tier in TIERS if key.tiers is None or tier in key.tiers]
-    owners: dict[str, str] = dict.fromkeys(("auto", *tiers), "tiergate")
+    }
+    reached = [tier for tier in tiers if any(tier in row for row in labs.values())]
+    owners: dict[str, str] = dict.fromkeys(("auto", *reached), "tiergate")
     owners["claude-auto"] = "tiergate"  # Claude Code keeps only names that hold "claude"
     owners |= dict.fromkeys(catalogue.aliases, "tiergate")
-    for lab in labs:
-        owners |= {f"{lab}/{name}": lab for name in ("auto", *tiers)}
+    for lab, row in labs.items():
+        owners |= {f"{lab}/{name}": lab for name in ("auto", *row) if row}
     for name, places in catalogue.models.items():
-        owner = next((p.lab for p in places if p.lab in labs and p.tier in tiers), None)
-        if owner is not None and name == places[0].target.model:
+        owner = _owner(key, labs, places)
+        if owner and name == places[0].target.model:
             owners.setdefault(name, owner)
     for name, owner in vectors(catalogue, key).items():
         owners.setdefault(name, owner)
-    return owners
+    hidden = {
+        alias
+        for alias, name in catalogue.aliases.items()
+        if name not in owners and not _reaches(name, catalogue, key, labs)
+    }
+    return {name: owner for name, owner in owners.items() if name not in hidden}
+
+
+def _owner(key: Key, labs: Mapping[str, Container[str]], places: Iterable[Place]) -> str:
+    """The first lab in which a key may use a model; empty where there is none."""
+    for place in places:
+        if place.tier in labs.get(place.lab, ()) and not constraint.barred(key, place.target):
+            return place.lab
+    return ""
+
+
+def _reaches(name: str, catalogue: Catalogue, key: Key, labs: Mapping[str, Container[str]]) -> bool:
+    """Whether what an alias stands for is no tier and no model that the key may not use."""
+    lab, _, rest = name.partition("/")
+    behind = [place for place in catalogue.models.get(rest, ()) if place.lab == lab]
+    places = [*catalogue.models.get(name, ()), *behind]
+    if places:
+        return bool(_owner(key, labs, places))
+    tier = rest if lab in catalogue.labs else name
+    return tier not in ("auto", *TIERS)
 
 
 def vectors(catalogue: Catalogue, key: Key) -> dict[str, str]:
@@ -42,7 +68,7 @@ def vectors(catalogue: Catalogue, key: Key) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, lab in catalogue.labs.items():
         for target in lab.embeddings if key.labs is None or name in key.labs else ():
-            if target.provider.on:
+            if target.provider.on and not constraint.barred(key, target):
                 found.setdefault(target.model, name)
     return found
 

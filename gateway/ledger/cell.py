@@ -1,7 +1,8 @@
 """Text that does no harm where it is shown: in a terminal, in a spreadsheet."""
 
-_FORMULA = ("=", "+", "-", "@")
-"""What begins a formula in a spreadsheet; such a text gets an apostrophe in front."""
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What begins a formula in a spreadsheet, also in the wide form that some of them take for it; such
+a text gets an apostrophe in front."""
 
 
 def plain(text: str) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.entry import Attempt
-from gateway.ledger.cell import cell
+from gateway.ledger.cell import cell, plain
 from gateway.ledger.query import Group
 from gateway.ledger.question import Question
 from gateway.ledger.store import Stored
@@ -85,7 +85,7 @@ def _written(values: Iterable[object]) -> list[object]:
 
 def _cell(value: object) -> object:
     if isinstance(value, tuple | Mapping):
-        return jsonio.dumps(value).decode()
+        return plain(jsonio.dumps(value).decode())
     return exact(value) if isinstance(value, Decimal) else cell(value)  # -0.5 is no formula
 
 

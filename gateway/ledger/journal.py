@@ -230,17 +230,16 @@ class Journal:
             fresh.path.unlink()
             os.close(fresh.descriptor)
             raise
-        with suppress(JournalError):  # `sync` tries again
-            finish(self._segment)
         # At once: a sync that saw the new one alone would miss the rows of the old one.
         with self._turn:
             self._retired.append(self._segment)
             self._segment, self._lost = fresh, False
 
     def _let_go(self, segment: Segment) -> None:
-        """Sync and close a segment that another one follows.
+        """Finish, sync and close a segment that another one follows, which is on the disk.
 
-        Never before its last line is written: calls that began in it may go on in this process,
+        Not before that, since the other one has its open calls now, and the machine may fail. Never
+        closed before its last line is written: calls that began in it may go on in this process,
         and recovery by another one would take them for a dead one's.
         """
         if not segment.finished:

@@ -15,7 +15,7 @@ BY: Final = (
 )
 """What calls can be grouped by. By `tag`, a call counts once for each of its tags."""
 
-ONLY: Final = (*BY, "id")
+ONLY: Final = (*BY, "id", "tenant")
 """What calls can be chosen by."""
 
 type Only = Mapping[str, Collection[str]]

@@ -10,6 +10,8 @@ import msgspec
 
 from gateway.ledger.query import BY, ONLY
 
+_UNSTORED = re.compile("[\0\ud800-\udfff]")
+"""What no text of a store has in it, and some stores cannot be asked for."""
 _SPANS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -93,6 +95,11 @@ def place(zone: str) -> tzinfo:
         raise QuestionError("zone", f"there is no time zone {zone[:80]!r}") from None
 
 
+def storable(text: str) -> bool:
+    """Whether there can be such a text in a store."""
+    return _UNSTORED.search(text) is None
+
+
 def _names(by: Iterable[str]) -> tuple[str, ...]:
     names = [name.strip() for text in by for name in text.split(",") if name.strip()]
     for name in names:
@@ -108,5 +115,7 @@ def _only(only: Iterable[str]) -> dict[str, list[str]]:
         if name not in ONLY or not value:
             message = f"{text[:80]!r} is not NAME=VALUE with one of {', '.join(ONLY)}"
             raise QuestionError("only", message)
+        if not storable(value):
+            raise QuestionError("only", f"{text[:80]!r} has a sign that no value has")
         found.setdefault(name, []).append(value)
     return found

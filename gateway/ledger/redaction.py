@@ -1,4 +1,4 @@
-"""What is struck out of kept text: keys and tokens, PEM blocks, e-mail addresses, cards, IBANs.
+"""What is struck out of kept text: keys, tokens, PEM blocks, e-mail addresses, cards, IBANs, more.
 
 JSON is read, each of its strings is struck by itself, and it is written again, so that it stays
 JSON. A streamed answer is struck as the text it makes: a key that comes in two frames is one. Media
@@ -24,32 +24,47 @@ _LONG = 300
 _PLACES = ("index", "output_index", "content_index", "summary_index", "item_id")
 """Members that say to which of several texts a frame of a stream adds."""
 _TEXTS = frozenset({
-    "arguments", "content", "data", "delta", "partial_json", "reasoning", "reasoning_content",
-    "refusal", "text", "thinking", "transcript",
+    "arguments", "cited_text", "code", "content", "data", "delta", "input", "output",
+    "partial_json", "reasoning", "reasoning_content", "refusal", "stringValue", "summary", "text",
+    "thinking", "transcript",
 })  # fmt: skip
 """Members of frames that are a part of something longer."""
 
+_EDGE = (
+    r"(?:(?<![^\W_])|(?<=\\[bfnrt])|(?<=%[\dA-Fa-f]{2})|(?<=\\u[\dA-Fa-f]{4})|(?<=\x1b\[[\d;]m)"
+    r"|(?<=\x1b\[[\d;]{2}m)|(?<=\x1b\[[\d;]{4}m))"
+)
+"""Where a secret may begin: also behind the escapes of JSON within JSON, of URLs and terminals."""
 _TOKEN = re.compile(
-    r"""
-    \b(?:
-        (?:sk|pk|rk)[-_][\w-]{16,}                            # OpenAI, Anthropic, Stripe and others
-      | AIza[\w-]{30,} | ya29\.[\w.-]{20,}                    # Google
-      | gh[oprsu]_\w{30,} | github_pat_\w{22,} | glpat-[\w-]{20,}
-      | xox[a-z]-[\w-]{10,}                                   # Slack
-      | (?:AKIA|ASIA)[A-Z0-9]{16}                             # AWS
-      | (?:hf|gsk|npm|r8)_\w{20,} | (?:xai|pplx|nvapi|fw)[-_]\w{20,} | pypi-[\w-]{20,}
-      | (?<![\w-])eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]{8,}        # JWT
+    rf"""
+    (?=[\dA-Zacdefghnprstwxy]){_EDGE}(?:
+        (?:sk|pk|rk|csk)[-_][\w-]{{16,}}                      # OpenAI, Anthropic, Stripe, others
+      | tg-[\da-f]{{32,}}                                      # the gateway's own
+      | AIza[\w-]{{30,}} | AQ\.[\w-]{{30,}} | ya29\.[\w.-]{{20,}} | GOCSPX-[\w-]{{20,}}  # Google
+      | gh[oprsu]_\w{{30,}} | github_pat_\w{{22,}} | gl(?:pat|rt|dt|ptt)-[\w-]{{20,}}
+      | xox[a-z]-[\w-]{{10,}} | xapp-[\w-]{{10,}}                # Slack
+      | (?:AKIA|ASIA)[A-Z0-9]{{16}} | ABSK[\w+/]{{40,}}          # AWS
+      | (?:hf|gsk|npm|r8|whsec|shpat)_\w{{20,}} | (?:tgp|dop)_v1_\w{{20,}} | dapi[\da-f]{{32}}
+      | (?:xai|pplx|nvapi|fw)[-_]\w{{20,}} | pypi-[\w-]{{20,}}
+      | SG\.[\w-]{{16,}}\.[\w-]{{16,}} | hv[bsr]\.[\w-]{{20,}}    # SendGrid, Vault
+      | (?:(?<![\w-])|(?<=\\[bfnrt]))eyJ[\w-]{{8,}}+\.[\w-]{{8,}}+\.[\w-]{{8,}}  # JWT
     )
     """,
     re.VERBOSE,
 )
-_BEARER = re.compile(r"(\b(?:bearer|basic)\s{1,8})[\w.~+/=-]{8,}", re.IGNORECASE)
+_BEARER = re.compile(rf"({_EDGE}(?:bearer|basic)\s{{1,8}})[\w.~+/=-]{{8,}}", re.IGNORECASE)
+_USER = re.compile(r"(://[^\s/:@\"']{0,100}:)[^\s/@\"']{1,200}(?=@)")
 _PEM = re.compile(
     r"-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\Z)", re.DOTALL
 )
-_MAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}")
+_MAIL = re.compile(
+    r"(?:(?<![\w.%+-])(?!(?<=\\)[bfnrt])|(?<=\\[bfnrt]))"
+    r"[\w.%+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,63}"
+)
 _CARD = re.compile(r"(?<![\d.])[2-6]\d(?:[ -]?\d){11,17}(?!\d)")
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]){11,30}", re.ASCII | re.IGNORECASE)
+_IBAN = re.compile(
+    rf"(?=[A-Z]){_EDGE}[A-Z]{{2}}\d{{2}}(?:[ ]?[A-Z0-9]){{11,30}}", re.ASCII | re.IGNORECASE
+)
 _DATA = re.compile(r"data:([\w.+/-]{0,100})(?:;[\w=.+-]{1,100}){0,8};base64,([\w+/=%-]*)")
 _BASE64 = re.compile(rf"(?<![\w+/-])[A-Za-z0-9+/_-]{{{_MEDIA},}}+={{0,2}}")
 _SPACE = re.compile(
@@ -171,6 +186,7 @@ def _struck(text: str) -> str:
     text = _BEARER.sub(r"\1[token]", text)
     text = _TOKEN.sub("[key]", text)
     if "@" in text:
+        text = _USER.sub(r"\1[password]", text)
         text = _MAIL.sub("[e-mail]", text)
     return _checked(_CARD, _card, "[card]", _checked(_IBAN, _iban, "[IBAN]", text))
 

@@ -13,20 +13,27 @@ _ANSWERED = frozenset({"settled", "estimated", "aborted", "cache_hit"})
 
 
 def price_again(
-    entry: Entry, price: Price | None, baseline_price: Price | None, now: float
+    entry: Entry,
+    price: Price | None,
+    baseline_price: Price | None,
+    now: float,
+    *,
+    every: bool = True,
 ) -> Reprice | None:
     """What an answer costs at a price, and what its tokens would have cost at the baseline's.
 
     The prices in force when the call was received count. Both are whole, as of `Target.price`; a
     call that named its model is compared with that one's own. None where nothing changes: what is
-    known is never unlearnt, and failed attempts keep what they cost.
+    known is never unlearnt, and failed attempts keep what they cost. A cost that is known is found
+    anew with `every` alone.
     """
     usage = _usage(entry)
     if usage is None or entry.state not in _ANSWERED:
         return None
     own = price.on(entry.at) if price is not None else None
     other = baseline_price.on(entry.at) if baseline_price is not None else None
-    answer = None if entry.cache == "hit" or _mixed(entry) else cost(usage, own)
+    stays = entry.cache == "hit" or _mixed(entry) or (entry.cost is not None and not every)
+    answer = None if stays else cost(usage, own)
     total, estimate, version = entry.cost, entry.estimate, entry.price
     if answer is not None and answer + (entry.wasted or _NOTHING) != entry.cost:
         total = answer + (entry.wasted or _NOTHING)

@@ -141,6 +141,8 @@ _PRICED = f"""
 """  # noqa: S608 - columns of this module
 _USED = ("input", "cache_read", "cache_write", "output", "reasoning")
 _MASKED = (*_USED, "cache_write_by", "tools", "cost", "reserved")
+# A call that was cut had its answer from the cache too where `cache` says so.
+_OWN = "state <> 'cache_hit' AND cache <> 'hit'"
 # Rows of version 1 do not tell what their failed attempts cost.
 _UNKNOWN = f"""(
     cost IS NULL AND (
@@ -162,9 +164,9 @@ def _costs(*, time: str, day: str, usd: str) -> str:
     FROM (SELECT
         {", ".join(name for name in ENTRY if name not in _MASKED)}, repriced,
         {time} AS time, {day} AS day,
-        {", ".join(f"CASE WHEN state <> 'cache_hit' THEN {n} END AS {n}" for n in _USED)},
-        CASE WHEN state <> 'cache_hit' THEN cache_write_by ELSE '{{}}' END AS cache_write_by,
-        CASE WHEN state <> 'cache_hit' THEN tools ELSE '{{}}' END AS tools,
+        {", ".join(f"CASE WHEN {_OWN} THEN {n} END AS {n}" for n in _USED)},
+        CASE WHEN {_OWN} THEN cache_write_by ELSE '{{}}' END AS cache_write_by,
+        CASE WHEN {_OWN} THEN tools ELSE '{{}}' END AS tools,
         CASE WHEN state = 'cache_hit' THEN coalesce(cost, '0') ELSE cost END AS cost,
         CASE WHEN {_UNKNOWN} THEN reserved END AS reserved,
         {_UNKNOWN} AS unknown

@@ -1,10 +1,38 @@
 """Which targets can say what a call needs: a reason for each that cannot; nothing is faked."""
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from gateway.core.call import Key
 from gateway.core.facts import Facts
 from gateway.core.prompt import Prompt
-from gateway.core.target import Provider, Target
+from gateway.core.target import Lab, Provider, Target, Tier
 from gateway.dialects import OPERATIONS, Dialect
 from gateway.routing.features import Features, tokens
+
+_MODEL = "is no model of this key"
+_REGION = "is in no region of this key"
+SCOPE = frozenset({_MODEL, _REGION})
+"""Reasons that lie in the key alone."""
+
+
+def barred(key: Key, target: Target) -> str:
+    """Why a key may not use a target; empty where it may."""
+    if key.models is not None:
+        names = (target.model, target.name, target.model.rpartition("/")[2])
+        if not any(fnmatchcase(name, pattern) for pattern in key.models for name in names):
+            return _MODEL
+    if key.regions is not None and target.provider.region not in key.regions:
+        return _REGION
+    return ""
+
+
+def open_to(key: Key, lab: Lab, tiers: Iterable[Tier]) -> bool:
+    """Whether a key may use some target of these tiers of a lab."""
+    if key.models is None and key.regions is None:
+        return True
+    found = (target for tier in tiers for target in lab.tiers.get(tier, ()))
+    return any(target.provider.on and not barred(key, target) for target in found)
 
 
 def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
@@ -13,6 +41,8 @@ def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
     The client's own comes first; then each other one that its provider speaks, as long as all that
     the call depends on can be said there.
     """
+    if why := barred(call.key, target):
+        return "", why
     provider = target.provider
     if not provider.on:
         return "", f"{provider.name} is off: {provider.why}"

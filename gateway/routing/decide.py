@@ -55,8 +55,13 @@ class _Trace:
         return ms
 
 
-def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, Plan]:
-    """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
+def decide(
+    router: Router, call: Features, dialect: Dialect, ceiling: Tier | None = None
+) -> tuple[Decision, Plan]:
+    """Decide a call and plan its targets. Raises ProblemError where nothing may serve it.
+
+    `ceiling` is the dearest tier that a budget leaves, whatever else would be decided.
+    """
     if dialect.operation == vectors.OPERATION:
         return embed.decide(router.catalogue, router.rules, call, dialect)
     trace = _Trace(router.clock)
@@ -67,6 +72,9 @@ def decide(router: Router, call: Features, dialect: Dialect) -> tuple[Decision, 
     trace.take(bounds.steps)
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
+    if ceiling is not None:
+        trace.add("budget", f"a budget leaves no more than {ceiling}", f"at most {ceiling}")
+        bounds = bounds.under(ceiling)
     lab, tier, model, source, rule, confidence = _choose(router, view, pin, trace)
     known = _allowed(router, lab, call, pin, dialect, bounds, trace)
     if known.name != lab:
@@ -157,11 +165,14 @@ def _allowed(
     trace: _Trace,
 ) -> Lab:
     """The lab, or where guards or the key's scope forbid it and the caller named none, another."""
-    labs = router.catalogue.labs
+    labs, scope = router.catalogue.labs, call.key.labs
+    tiers = TIERS if pin.tier is None else (pin.tier,)
 
     def may(name: str) -> bool:
-        scope = call.key.labs
-        return bounds.lab(name) and (scope is None or name in scope)
+        if not bounds.lab(name) or (scope is not None and name not in scope):
+            return False
+        # Where the caller named the lab the plan says what of it is not for this key.
+        return pin.named_lab or constraint.open_to(call.key, labs[name], tiers)
 
     own = may(lab) and labs[lab].on
     if own and (pin.named_lab or _speaks(labs[lab], call, dialect)):
@@ -233,6 +244,9 @@ def _plan(
         return plan, candidate, only
     reasons = "; ".join(dict.fromkeys(f"{item.target} {item.reason}" for item in skipped))
     tried = f"{lab.name}/{first}" if pinned else f"lab {lab.name}"
+    if skipped and all(item.reason in constraint.SCOPE for item in skipped):
+        message = f"This key may use no target of {tried}: {reasons}."
+        raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
     message = f"No target of {tried} can serve this request: {reasons or 'it has none'}."
     raise ProblemError(Problem(kind="no_target", message=message, param="model"))
 

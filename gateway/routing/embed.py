@@ -101,7 +101,11 @@ def _find(
     if not allowed:
         message = f"This key may not use the lab {having[0].name!r} for this call."
         raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
-    lab = next((lab for lab in allowed if any(t.provider.on for t in _of(lab, model))), allowed[0])
+
+    def serves(lab: Lab) -> bool:
+        return any(t.provider.on and not constraint.barred(call.key, t) for t in _of(lab, model))
+
+    lab = next(filter(serves, allowed), allowed[0])
     return lab, _of(lab, model)[0].model.rpartition("/")[2], source
 
 
@@ -120,6 +124,9 @@ def _plan(lab: Lab, model: str, call: Features, dialect: Dialect) -> Plan:
             doors.append(door)
     if not targets:
         reasons = "; ".join(dict.fromkeys(f"{item.target} {item.reason}" for item in skipped))
+        if all(item.reason in constraint.SCOPE for item in skipped):
+            message = f"This key may not use the model {model!r}: {reasons}."
+            raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
         message = f"No target of {model} can serve this request: {reasons}."
         raise ProblemError(Problem(kind="no_target", message=message, param="model"))
     return Plan(targets=tuple(targets), doors=tuple(doors), skipped=tuple(skipped))

@@ -29,6 +29,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         """The tier, moved into bounds; where they contradict each other the cheaper bound holds."""
         return TIERS[min(max(TIERS.index(tier), self.low), self.high)]
 
+    def under(self, ceiling: Tier) -> "Bounds":
+        """The same, and no dearer than a tier."""
+        high = min(self.high, TIERS.index(ceiling))
+        return msgspec.structs.replace(self, high=high, low=min(self.low, high))
+
     def lab(self, lab: str) -> bool:
         """Whether a lab may be used."""
         return lab not in self.deny and (self.allow is None or lab in self.allow)

@@ -123,6 +123,7 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
         auth=part.auth if accounts else "none",
         accounts=accounts or (Account("main", ""),),
         headers=part.headers,
+        region=part.region,
         max_tokens=part.max_tokens,
         stream_usage=part.stream_usage,
         refuses=frozenset(part.refuses),

@@ -261,6 +261,8 @@ def _names(source: Source) -> Iterator[Mistake]:
     groups: dict[str, list[str]] = {
         "guards": [rule.name for rule in config.guards],
         "choices": [rule.name for rule in config.choices],
+        "limits": [part.name for part in config.limits],
+        "budgets": [part.name for part in config.budgets],
     }
     for kind, names in groups.items():
         for at, name in enumerate(names):

@@ -11,7 +11,7 @@ type Where = dict[Path, tuple[str, int | None]]
 
 _ONCE = ("providers", "labs")
 """What may not be in two files: who wrote the second did not know of the first."""
-_JOINED = ("guards", "choices")
+_JOINED = ("guards", "choices", "limits", "budgets")
 
 
 class Files:

@@ -185,6 +185,7 @@ _WORDS = {
     "model_type": "must be a mapping",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
+    "greater_than": "must be above {gt}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
 }

@@ -8,17 +8,12 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
+from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
+from gateway.settings.part import STRICT, Some, Word, many
 
 _SIZES = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
 _SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -40,10 +35,6 @@ def _span(value: object) -> object:
     if match is None:
         raise ValueError("must be a duration, as 500ms, 90s, 15m, 1h or 7d")
     return float(match[1]) * _SPANS[match[2] or ""]
-
-
-def _many(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 def _switch(value: object) -> object:
@@ -92,10 +83,7 @@ def _host(text: str) -> str:
 
 type Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 type Span = Annotated[float, BeforeValidator(_span), Field(ge=0, allow_inf_nan=False)]
-type Words = Annotated[list[str], BeforeValidator(_many)]
-type Some = Annotated[list[Word], BeforeValidator(_many), Field(min_length=1)]
-"""One at least: a condition on none of them would never hold."""
-type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+type Words = Annotated[list[str], BeforeValidator(many)]
 type Switch = Annotated[str, BeforeValidator(_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type Day = Annotated[str, AfterValidator(_day)]
@@ -115,7 +103,7 @@ type Tokens = Annotated[int, Field(ge=0)]
 class Part(BaseModel):
     """What every part of a configuration has in common."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = STRICT
 
 
 class Server(Part):
@@ -173,9 +161,9 @@ class Media(Part):
     """Of all that is fetched for one call."""
     timeout: Span = 10.0
     """Until all of it is here."""
-    allow: Annotated[list[Host], BeforeValidator(_many)] = []
+    allow: Annotated[list[Host], BeforeValidator(many)] = []
     """Hosts that may be asked, with a port where it is not 80 or 443; empty is any public one."""
-    types: Annotated[list[MediaType], BeforeValidator(_many), Field(min_length=1)] = [
+    types: Annotated[list[MediaType], BeforeValidator(many), Field(min_length=1)] = [
         "image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf",
     ]  # fmt: skip
     """What it may be, by its first bytes."""
@@ -252,6 +240,8 @@ class ProviderPart(Part):
     enable: Switch | None = None
     """On where this is neither empty nor a no: "${VLLM_BASE_URL:-}"."""
     headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    region: Word | None = None
+    """Where it works on what it is sent, in a word of yours: keys may be held to regions."""
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
     stream_usage: Literal["ask", "always"] = "ask"
     refuses: Words = []
@@ -322,9 +312,9 @@ class StepPart(RatesPart):
 class HoursPart(RatesPart):
     """Rates at these hours of these days, both in UTC; `above` are their long-context steps."""
 
-    utc: Annotated[list[Hours], BeforeValidator(_many), Field(min_length=1)]
+    utc: Annotated[list[Hours], BeforeValidator(many), Field(min_length=1)]
     """Hours of the day, each as 01:00-04:00."""
-    days: Annotated[list[Weekday], BeforeValidator(_many), Field(min_length=1)] = list(WEEKDAYS)
+    days: Annotated[list[Weekday], BeforeValidator(many), Field(min_length=1)] = list(WEEKDAYS)
     above: list[StepPart] = []
 
 
@@ -484,6 +474,11 @@ class Config(Part):
     log: Log = Log()
     keys: str = "open"
     """`open`, or a file of hashed keys."""
+    limits: list[LimitPart] = []
+    budgets: list[BudgetPart] = []
+    alerts: AlertsPart = AlertsPart()
+    on_redis_loss: Literal["local", "closed"] = "local"
+    """What becomes of hard budgets while Redis cannot be asked."""
     providers: dict[str, ProviderPart] = {}
     labs: dict[str, LabPart] = {}
     models: dict[str, ModelPart] = {}

@@ -4,11 +4,16 @@ The C parser composes nodes (2,000 lines in about 0.1 s; the round-trip loader t
 that), and this module makes plain values of them: `no` and `2026-01-01` stay strings.
 """
 
+import re
 from collections.abc import Callable, Mapping
+from io import StringIO
+from typing import Any
 
 import msgspec
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from gateway.settings.mistake import ConfigError, Mistake, Path, written
@@ -22,6 +27,9 @@ _HINTS = {
 }
 """What to do, by words of the parser."""
 _DEPTH = 50
+_OPENING = ("[", "{", "- ", "? ")
+"""What nests further without a line that stands further in."""
+_MANY = 1_000
 _MOST = 100_000
 """Values of a document, each use of an anchor counted: a few lines can ask for a billion."""
 
@@ -38,6 +46,7 @@ class Document(msgspec.Struct):
 def read(text: str, file: str) -> Document:
     """Read one document. Raises ConfigError for broken YAML and repeated keys."""
     try:
+        _shallow(text, file)
         root = YAML(typ="safe").compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
@@ -53,6 +62,59 @@ def read(text: str, file: str) -> Document:
     if root is not None:
         document.value = _Reader(document).value(root, ())
     return document
+
+
+def _shallow(text: str, file: str) -> None:
+    """Refuse what is nested so deeply that the parser's own stack would not hold it."""
+    if sum(map(text.count, _OPENING)) < _MANY:
+        return
+    depth = 0
+    for event in YAML(typ="safe").parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > _MANY:
+            line = event.start_mark.line + 1
+            raise ConfigError([Mistake(file=file, line=line, message="nested too deeply")])
+
+
+def amend(text: str, file: str, change: Callable[[dict[str, Any]], None]) -> str:
+    """A document, a mapping or nothing, with something changed in it.
+
+    Comments, order and the way values are written stay. Lists that are added stand on one line.
+    Raises ConfigError for what read() does not take.
+    """
+    value = read(text, file).value
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError([Mistake(file=file, line=1, message="must map names to values")])
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 1_000_000
+    step, dash = _indents(text)
+    yaml.indent(mapping=step, sequence=dash + 2, offset=dash)
+    found: dict[str, Any] = yaml.load(text) if value is not None else CommentedMap()
+    change(found)
+    _flow(found)
+    out = StringIO()
+    yaml.dump(found, out)
+    # Of a document without a value the parser keeps nothing, not even its comments.
+    head = "" if value is not None or not text else text.rstrip("\n") + "\n"
+    return head + out.getvalue()
+
+
+def _indents(text: str) -> tuple[int, int]:
+    """How far in a document writes its mappings, and the dashes of its lists."""
+    step = re.search(r"^[^\s#-][^\n]*:[^\n]*\n( +)[^\s#-]", text, re.MULTILINE)
+    dash = re.search(r"^( *)[^\s#-][^\n]*:[^\S\n]*\n( *)- ", text, re.MULTILINE)
+    return len(step[1]) if step else 2, max(len(dash[2]) - len(dash[1]), 0) if dash else 2
+
+
+def _flow(value: Any) -> None:
+    """Write lists that are new on one line."""
+    for key, item in list(value.items()) if isinstance(value, dict) else ():
+        if type(item) is list and not any(isinstance(one, dict) for one in item):
+            value[key] = CommentedSeq(item)
+            value[key].fa.set_flow_style()
+        else:
+            _flow(item)
 
 
 class _Reader:

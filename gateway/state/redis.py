@@ -1,21 +1,14 @@
 """State in Redis or Valkey: shared by processes and machines, and never waited for in vain.
 
-    alive --a call fails--> in doubt --a probe fails--> gone --a probe is answered--> alive
-                               |-----a probe is answered, nothing is said-----------> alive
-
-In doubt and gone, calls are skipped at once. A probe asks for the key of the call that failed: a
-proxy answers pings for servers that are dead. The doubtful server is probed immediately: a moment
-of its own, or of this event loop, is no loss. While it is gone, about once a second one call starts
-a probe beside it, so that no request waits to learn whether it is back. One that answers probes and
-still fails calls is left alone for longer and longer. Each failure drops the client with all its
-connections: none that points to a dead address is used again.
+A probe asks for the key of the call that failed: a proxy answers pings for servers that are dead.
+Each failure drops the client with all its connections: none that points to a dead address is used
+again.
 """
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Any
 
 import redis.asyncio as client
@@ -24,20 +17,12 @@ from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from gateway.state.address import Address, read
+from gateway.state.doubt import DEADLINE, PAUSE, Doubt
+from gateway.state.name import Names, is_address
+
 PREFIX = "tiergate:"
 
-DEADLINE = 0.1
-"""Seconds that one operation may take, whatever it consists of; half of it for each step."""
-_PAUSE = 1.0
-"""Seconds between two probes of a server that is gone."""
-_CALM = 10.0
-"""Seconds without a failure after which those before are forgotten."""
-_FAILURES = 5
-"""Calls that may fail between answered probes, and within that; each one more doubles the pause."""
-_LONGEST = 32.0
-"""Seconds that a pause grows to."""
-_QUIET = 60.0
-"""Seconds between two notes of a server that is there and refuses."""
 _LARGE = 256 * 1024
 """Bytes from which a slow write says more about the value than about the server."""
 _MOST = 8 * 1024 * 1024
@@ -73,33 +58,37 @@ class Redis:
     ) -> None:
         """Connect later, when first used; `clock` is monotonic seconds, `deadline` seconds.
 
-        Raises ValueError for a URL that is not redis://, rediss:// or unix://, or that names an
-        option which the client does not know.
+        Half of it is for each step: to connect, to write and to read. Raises ValueError for a URL
+        that is not redis://, rediss:// or unix://, or that names an option which the client does
+        not know.
         """
-        self._note = note
+        self._address = read(url)
+        if self._address.kind != "single":
+            message = "REDIS_URL names several servers, and one is asked for"
+            raise ValueError(message)
         self._clock = clock
         self._deadline = deadline
-        self._options = _options(url, deadline / 2)
-        host = str(self._options.get("host", "localhost"))
-        self._host = "" if "path" in self._options or _is_address(host) else host
-        self._where = str(self._options.get("path") or f"{host}:{self._options.get('port', 6379)}")
+        self._options = _options(self._address, deadline / 2)
+        self._host = next((host for host, _ in self._address.hosts if not is_address(host)), "")
         self._client = self._open()
         self._slots = asyncio.Semaphore(_CONNECTIONS)
-        self._alive = True
-        self._told = self._closed = self._probing = False
-        self._probe_at = 0.0
-        self._renew_at = self._quiet_until = float("-inf")
+        self._renew_at = float("-inf")
         self._asked = ""
-        self._failures = 0
-        self._since = clock()
         self._found = not self._host
-        self._lookup: asyncio.Task[object] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._names = Names()
+        self._doubt = Doubt(
+            self._address.where,
+            look=self._look,
+            why=_why,
+            note=note,
+            clock=clock,
+            deadline=deadline,
+        )
 
     @property
     def alive(self) -> bool:
         """Whether the last that was heard of it was an answer; true before it was ever used."""
-        return not self._lost()
+        return not self._doubt.lost
 
     async def get(self, key: str) -> bytes | None:
         """The value of a key; None within the deadline where it does not answer."""
@@ -118,17 +107,13 @@ class Redis:
 
     async def close(self) -> None:
         """Close every connection, those of dropped clients too; within two deadlines."""
-        self._closed = True
-        await self.settle()
-        if self._lookup is not None:
-            self._lookup.cancel()
+        await self._doubt.close()
+        self._names.close()
         await _discard(self._client)
 
     async def settle(self) -> None:
         """Wait for what goes on in the background: probes, and connections being closed."""
-        while self._tasks:
-            done, _ = await asyncio.wait(self._tasks)
-            self._tasks -= done
+        await self._doubt.settle()
 
     async def _ask(
         self,
@@ -137,132 +122,75 @@ class Redis:
         *,
         large: bool = False,
     ) -> object:
-        if self._lost():
-            self._probe()
+        if not self.alive:
+            self._doubt.probe()
             return None
         used = None
         try:
             async with asyncio.timeout(self._deadline), self._slots:
-                if self._lost():  # since this call waits for a slot
+                if self._doubt.lost:  # since this call waits for a slot
                     return None
                 used = self._client
-                if not self._found:
-                    await self._find()
+                await self._find()
                 return await command(used)
         except exceptions.ResponseError as error:
             if not str(error).startswith(_DENIED):
                 self._refused(error, used)
             elif used is self._client:
-                self._doubt(key)
+                self._fail(key)
         except Exception as error:  # noqa: BLE001 - garbage from a socket raises nearly anything
             slow = isinstance(error, TimeoutError | exceptions.TimeoutError)
             # What was never asked, or fails on a client dropped meanwhile, says nothing of it.
             if used is self._client and not (large and slow):
-                self._doubt(key)
+                self._fail(key)
         finally:
-            if used is not None and (used is not self._client or self._closed):
-                self._spawn(_discard(used))  # once more: this call may have connected since
+            if used is not None and (used is not self._client or self._doubt.closed):
+                self._doubt.spawn(_discard(used))  # once more: this call may have connected since
         return None
-
-    def _lost(self) -> bool:
-        return self._closed or not self._alive
 
     def _refused(self, error: exceptions.ResponseError, used: client.Redis | None) -> None:
         """Take an answer that is an error: it is there, so other calls go on."""
         now = self._clock()
         changed = isinstance(error, exceptions.ReadOnlyError) and used is self._client
         if changed and now >= self._renew_at:
-            self._renew_at = now + _PAUSE
+            self._renew_at = now + PAUSE
             self._renew()  # a replica now: a new connection finds the new primary
-        if now >= self._quiet_until:
-            self._quiet_until = now + _QUIET
-            self._note(f"redis refuses: {type(error).__name__} ({self._where})")
+        self._doubt.refused(type(error).__name__)
 
-    def _doubt(self, key: str) -> None:
-        self._alive = False
+    def _fail(self, key: str) -> None:
         self._asked = key
         self._found = not self._host
         self._renew()
-        now = self._clock()
-        self._failures = 1 if now - self._since >= _CALM else self._failures + 1
-        if self._failures <= _FAILURES:
-            self._probe_at = now
-            self._probe()
-        else:
-            self._probe_at = now + min(2.0 ** (self._failures - _FAILURES - 1), _LONGEST)
-            self._gone("it fails again and again")
-
-    def _probe(self) -> None:
-        now = self._clock()
-        if not (self._closed or self._probing) and now >= self._probe_at:
-            self._probing = True
-            self._probe_at = now + _PAUSE
-            self._spawn(self._look())
+        self._doubt.fail()
 
     async def _look(self) -> None:
-        """Probe it: whatever it answers, it is there."""
+        """Ask for the key that failed: whatever it answers, it is there."""
+        await self._find()
         try:
-            async with asyncio.timeout(self._deadline):
-                if not self._found:
-                    await self._find()
-                await self._client.exists(PREFIX + self._asked)
-        except Exception as error:  # noqa: BLE001 - as in _ask
-            denied = str(error).startswith(_DENIED)
-            if denied or not isinstance(error, exceptions.ResponseError):
-                kinds = (text for kind, text in _WHY if isinstance(error, kind))
-                why = "it is in protected mode" if denied else type(error).__name__
-                self._failures = 0  # a pause of its own begins
-                self._gone(next(kinds, why))
-                return
-        finally:
-            self._probing = False
-        self._alive = True
-        self._since = self._clock()
-        if self._told:
-            self._told = False
-            self._note(f"redis is back ({self._where})")
-
-    def _gone(self, why: str) -> None:
-        if not (self._told or self._closed):
-            self._told = True
-            self._note(f"redis is gone: {why} ({self._where})")
+            await self._client.exists(PREFIX + self._asked)
+        except exceptions.ResponseError as error:
+            if str(error).startswith(_DENIED):
+                raise
 
     async def _find(self) -> None:
-        """Look its name up, once for all who need it.
-
-        A name server that is silent holds a thread for each lookup, for longer than anybody waits,
-        and the provider's name is looked up by the same few threads.
-        """
-        if self._lookup is None:
-            loop = asyncio.get_running_loop()
-            work = loop.getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
-            self._lookup = asyncio.ensure_future(work)
-            self._lookup.add_done_callback(self._looked_up)
-        await asyncio.shield(self._lookup)
-
-    def _looked_up(self, lookup: asyncio.Task[object]) -> None:
-        self._lookup = None
-        self._found = not lookup.cancelled() and lookup.exception() is None
+        """Look its name up, where that is not done."""
+        if not self._found:
+            await self._names.find(self._host)
+            self._found = True
 
     def _open(self) -> client.Redis:
         return client.Redis.from_pool(client.ConnectionPool(**self._options))
 
     def _renew(self) -> None:
         dropped, self._client = self._client, self._open()
-        self._spawn(_discard(dropped))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)  # the loop itself holds tasks weakly
-        task.add_done_callback(self._tasks.discard)
+        self._doubt.spawn(_discard(dropped))
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
+def _why(error: Exception) -> str:
+    if str(error).startswith(_DENIED):
+        return "it is in protected mode"
+    kinds = (text for kind, text in _WHY if isinstance(error, kind))
+    return next(kinds, type(error).__name__)
 
 
 async def _discard(dropped: client.Redis) -> None:
@@ -270,16 +198,16 @@ async def _discard(dropped: client.Redis) -> None:
         await dropped.aclose()
 
 
-def _options(url: str, step: float) -> dict[str, Any]:
+def _options(address: Address, step: float) -> dict[str, Any]:
     """What the connection pool is made of: the URL's own options, but for those that bound time.
 
     `step` is seconds to connect, to write and to read, each.
     """
     try:
-        options: dict[str, Any] = {**parse_url(url)}
+        options: dict[str, Any] = {**parse_url(address.plain)}
     except ValueError:
         # The reason would quote parts of the URL, and those may be parts of its password.
-        message = "REDIS_URL is not a valid redis://, rediss:// or unix:// URL"
+        message = "REDIS_URL has an option whose value is none"
         raise ValueError(message) from None
     options.pop("timeout", None)  # of a pool that waits: the slots do that
     options |= {

@@ -1,7 +1,7 @@
 """One upstream request of a call, up to its commit point: an answer begun, or a Problem."""
 
 import asyncio
-import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -31,8 +31,10 @@ from gateway.dialects.note import Ear, Home, Note
 from gateway.dialects.openai_chat import replay
 from gateway.routing.features import tokens
 from gateway.upstream.client import Answer, Client
+from gateway.upstream.limit import REFUSED, delay
 from gateway.upstream.media import Fetch
-from gateway.upstream.retry import Candidate, Seat, again, candidates
+from gateway.upstream.quota import Book, Load, Room
+from gateway.upstream.retry import LONGEST_WAIT, Candidate, Seat, again, by_room, candidates
 
 _MOST = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
@@ -99,8 +101,12 @@ class Upstream:
         sleep: Callable[[float], Awaitable[None]],
         jitter: Callable[[], float],
         media: Fetch | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Without `media` nothing is fetched that a request has by URL."""
+        self.quota = Book()
+        """What is left of the providers' own limits."""
+        self._wall = wall
         self._client = client
         self._media = media
         self._ready = ready
@@ -110,6 +116,10 @@ class Upstream:
     async def run(self, job: Job) -> Begun:
         """The first answer that the plan gives. Raises ProblemError when none does."""
         order = candidates(job.plan, job.seat)
+        if self.quota:
+            order, room = by_room(order, lambda one: self._room(job, one), job.seat)
+            if room.parked:
+                await self._pause(job, order[0], room)
         try:
             return await self._attempt(job, order[0])
         except ProblemError as error:
@@ -124,6 +134,19 @@ class Upstream:
                 raise
 
         return await again(attempt, order, first, sleep=self._sleep, jitter=self._jitter)
+
+    def _room(self, job: Job, candidate: Candidate) -> Room:
+        return self.quota.room(*_where(job, candidate), _load(job, candidate), self._wall())
+
+    async def _pause(self, job: Job, candidate: Candidate, room: Room) -> None:
+        """Wait until the first is taken again. Raises ProblemError where a call may not so long."""
+        now = asyncio.get_running_loop().time()
+        limits = timers(job.tier, candidate.target.provider.timeouts)
+        wait = room.until - self._wall()
+        if wait > min(LONGEST_WAIT, job.began + limits.total - now):
+            message = "The providers of this model take no more requests for now. Try again later."
+            raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
+        await self._sleep(wait + self._jitter())  # not all at once
 
     async def _attempt(self, job: Job, candidate: Candidate) -> Begun:
         """One candidate; once more without what it has refused to go on from."""
@@ -152,6 +175,8 @@ class Upstream:
         written = _write(job, candidate, voice)
         if (recorded := job.dialling(target, account)) is not None:
             await recorded
+        where = _where(job, candidate)
+        ticket = self.quota.take(*where, _load(job, candidate), self._wall())
 
         def again(problem: Problem) -> Awaitable[None] | None:
             job.failing(problem)
@@ -168,6 +193,7 @@ class Upstream:
             tail=_tail(job, door, written),
             again=again,
         )
+        after = self.quota.note(*where, answer.fields, answer.status, self._wall(), ticket)
         try:
             begun = Begun(
                 target=target,
@@ -179,12 +205,14 @@ class Upstream:
                 ear=ear,
             )
             if answer.status != 200:
-                await _refused(answer, voice, account, limits, deadline)
+                await _refused(answer, voice, account, limits, deadline, after)
             if job.body.prompt.stream:
                 await _begin(begun, job, voice, limits, deadline)
             else:
                 await _whole(begun, voice, limits, deadline)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ProblemError) and _limits(error.problem):
+                self.quota.refused(*where, error.problem.retry_after, self._wall())
             await answer.close()
             raise
         return begun
@@ -212,6 +240,26 @@ class Voice(Protocol):
     def read_problem(self) -> Callable[[int, bytes, float | None], Problem]:
         """An error of the provider."""
         ...
+
+
+def _where(job: Job, candidate: Candidate) -> tuple[str, str, str]:
+    """Whose limits a candidate is under: provider, account, and model; counting has its own."""
+    target, operation = candidate.target, job.dialect.operation
+    model = target.model if operation != "count_tokens" else f"{target.model} {operation}"
+    return target.provider.name, candidate.account.name, model
+
+
+def _load(job: Job, candidate: Candidate) -> Load:
+    """What a call may take of a limit on tokens."""
+    prompt = job.body.prompt
+    return Load(tokens(prompt), prompt.max_output or candidate.target.max_output or 0)
+
+
+def _limits(problem: Problem) -> bool:
+    """Whether a provider has said that an account asks too much, or when to come back."""
+    limited, busy = "upstream_rate_limited", "upstream_overloaded"
+    told = problem.retry_after is not None
+    return problem.kind == limited or (problem.kind == busy and told)
 
 
 async def _filled(media: Fetch, job: Job, candidate: Candidate) -> Job:
@@ -325,11 +373,18 @@ def _tail(job: Job, door: Dialect, written: Written) -> str:
 
 
 async def _refused(
-    answer: Answer, voice: Voice, account: Account, limits: Timers, deadline: float
+    answer: Answer,
+    voice: Voice,
+    account: Account,
+    limits: Timers,
+    deadline: float,
+    after: float | None,
 ) -> None:
     """Raise what a provider's error says, without the secret that it may quote."""
     body = without(account, await _collect(answer, limits, deadline, _MOST_ERROR))
-    raise ProblemError(voice.read_problem(answer.status, body, _retry_after(answer)))
+    if after is None and answer.status in REFUSED:
+        after = delay(body)
+    raise ProblemError(voice.read_problem(answer.status, body, after))
 
 
 def without(account: Account, data: bytes) -> bytes:
@@ -414,15 +469,3 @@ def _upstream_id(answer: Answer, account: Account) -> str | None:
     if not value:
         return None
     return value.replace(account.secret, "***")[:200] if account.secret else value[:200]
-
-
-def _retry_after(answer: Answer) -> float | None:
-    headers: Mapping[bytes, float] = {b"retry-after-ms": 0.001, b"retry-after": 1.0}
-    for name, unit in headers.items():
-        try:
-            seconds = float(answer.header(name) or "") * unit
-        except ValueError:
-            continue
-        if 0 <= seconds < math.inf:
-            return seconds
-    return None

@@ -7,10 +7,12 @@ one that was killed. Of several workers each has engines of its own, which end w
 
 import asyncio
 import contextlib
+import os
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Provider
@@ -105,7 +107,7 @@ class Engine:
         command = [sys.executable if word == "{python}" else word for word in self.provider.command]
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
-            with self._log.open("wb") as log:
+            with _own(self._log) as log:
                 process = self._process = await asyncio.create_subprocess_exec(
                     *command,
                     stdin=asyncio.subprocess.PIPE,
@@ -140,3 +142,10 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
         rest = rest[-_CHUNK:]
         for line in lines:
             yield line.decode("utf-8", "replace")
+
+
+def _own(path: Path) -> BinaryIO:
+    """A file that its owner alone may read, begun anew: an engine may log what it is asked."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "wb")

@@ -16,10 +16,11 @@ import tenacity
 from gateway.core.decision import Plan
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Target
+from gateway.upstream.quota import FREE, Room
 
 _MOST = 4
 """Attempts of one call: with the SDKs' own three, more would multiply a provider's bad minute."""
-_LONGEST_WAIT = 20.0
+LONGEST_WAIT = 20.0
 """Seconds; a provider that asks for more is told apart by the client, which can wait longer."""
 _AGAIN = frozenset({"upstream_rate_limited", "upstream_overloaded", "upstream_error"})
 
@@ -55,6 +56,29 @@ def candidates(plan: Plan, seat: Seat | None = None) -> list[Candidate]:
         for account in target.provider.accounts
     ]
     return every if seat is None else sorted(every, key=lambda one: not seat.fits(one))
+
+
+def by_room(
+    order: list[Candidate], room: Callable[[Candidate], Room], seat: Seat | None = None
+) -> tuple[list[Candidate], Room]:
+    """The same, those with room first and those that a provider has parked last, soonest first.
+
+    Who has the seat is not left for a shortage, only where it is parked. Also gives the room of the
+    first: where that is parked, all are.
+    """
+    rooms = [room(one) for one in order]
+    if all(one.free for one in rooms):
+        return order, FREE
+
+    def rank(at: int) -> tuple[int, float]:
+        found = rooms[at]
+        if found.parked:
+            return 2, found.until
+        seated = seat is not None and seat.fits(order[at])
+        return 0 if found.free or seated else 1, 0.0
+
+    places = sorted(range(len(order)), key=rank)
+    return [order[at] for at in places], rooms[places[0]]
 
 
 def after(problem: Problem, at: int, order: list[Candidate]) -> int | None:
@@ -127,7 +151,7 @@ class _State:
         self.wait = 0.0
         if self.at == before:
             asked = problem.retry_after or 0.0
-            if asked > _LONGEST_WAIT:
+            if asked > LONGEST_WAIT:
                 self.at = None
             # Full jitter: see "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
             self.wait = max(asked, self.jitter() * min(8.0, 0.5 * 2**self.tried))

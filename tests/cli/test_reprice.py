@@ -185,6 +185,15 @@ def test_a_baseline_that_is_declared_later(tmp_path: Path) -> None:
     assert found == {"rule": ("300", "297"), "pin": ("3", "0")}
 
 
+def test_a_cost_that_is_known_stays_unless_all_is_asked_for(tmp_path: Path) -> None:
+    """Also where the row lacks a baseline, and the price that it had is another one now."""
+    write(tmp_path, call("a", cost=Decimal(1), price="old"))
+    assert "from $1 to $1" in tiergate(tmp_path, "reprice").output
+    (row,) = repriced(tmp_path)
+    assert (row.cost, row.price, row.baseline) == (Decimal(1), "old", Decimal(300))
+    assert "from $1 to $3" in tiergate(tmp_path, "reprice", "--all").output
+
+
 def test_without_a_ledger_nothing_is_made(tmp_path: Path) -> None:
     result = tiergate(tmp_path, "reprice")
     assert (result.exit_code, result.output) == (0, "There is nothing to price again.\n")

@@ -128,3 +128,12 @@ def test_a_call_that_is_not_there(tmp_path: Path) -> None:
         assert result.exit_code == 1
         assert "the ledger has no row of 'a'" in result.output
         write(tmp_path, call("b"))
+
+
+@pytest.mark.parametrize("id", ["\udcff", "a\0"])
+def test_what_can_be_no_calls_name_is_not_there(tmp_path: Path, id: str) -> None:
+    """Bytes that are no UTF-8 come from a command line as lone surrogates."""
+    write(tmp_path, call("a"))
+    result = tiergate(tmp_path, "show", id)
+    assert result.exit_code == 1
+    assert "the ledger has no row of" in result.output

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.workers import apart
+from gateway.cli.workers import unshared
 
 PROGRAM = """
 import os, signal, time
@@ -47,8 +47,8 @@ def lines(process: subprocess.Popen[str], count: int) -> list[str]:
 
 
 def test_what_is_not_shared_without_redis() -> None:
-    assert apart({}) == apart({"REDIS_URL": ""}) == "each with a response cache of its own"
-    assert apart({"REDIS_URL": "redis://x"}) == ""
+    assert unshared({}) == unshared({"REDIS_URL": ""}) == "each with a response cache of its own"
+    assert unshared({"REDIS_URL": "redis://x"}) == ""
 
 
 def test_a_worker_that_cannot_live_is_tried_again_after_pauses_and_told_why() -> None:

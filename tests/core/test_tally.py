@@ -83,11 +83,15 @@ def test_a_request_leaves_a_row_before_it_is_sent() -> None:
 
 @pytest.mark.parametrize(
     ("client", "target", "model", "most"),
-    [(100, 50, 70, 50), (100, None, 70, 70), (None, None, 70, 70), (None, None, None, None)],
-)
+    [
+        (100, 50, 200, 100), (100, 50, 70, 70), (None, 50, 70, 50), (100, None, None, 100),
+        (None, None, 70, 70), (None, None, None, None), (-1, 50, 70, 70), (-1, 50, None, None),
+    ],
+)  # fmt: skip
 def test_an_answer_is_as_long_as_all_let_it_be(
     client: int | None, target: int | None, model: int | None, most: int | None
 ) -> None:
+    """The tier's word is for clients that say nothing; less than 1 is no bound to some hosts."""
     tally = Tally(CALL, "c1")
     tally.read(Prompt(model="auto", max_output=client), 400)
     facts = Facts(max_output=model)
@@ -96,10 +100,30 @@ def test_an_answer_is_as_long_as_all_let_it_be(
     assert (intent.most, intent.reserved is None) == (most, most is None)
 
 
-def test_several_choices_are_as_many_answers() -> None:
+def test_a_dearer_service_tier_is_reserved_for() -> None:
+    """One that has no price has no bound; the standard one may serve in place of a cheaper one."""
+    double = Price(rates=Rates(input=Decimal(2), output=Decimal(4)), version="v1, priority")
+    half = Price(rates=Rates(input=Decimal("0.5"), output=Decimal(1)), version="v1, flex")
+    price = msgspec.structs.replace(PRICE, services={"priority": double, "flex": half})
+    target = msgspec.structs.replace(TARGET, price=price)
+    found = {}
+    for word in ("priority", "flex", "ultra", None):
+        tally = Tally(CALL, "c1")
+        tally.read(msgspec.structs.replace(PROMPT, service=word), 400)
+        found[word] = tally.dial(target, Account("main", "s"), 1000.5, 50.5).reserved
+    plain = Decimal("0.0006")
+    assert found == {"priority": 2 * plain, "flex": plain, "ultra": None, None: plain}
+
+
+@pytest.mark.parametrize(
+    ("client", "choices", "most"), [(100, 3, 210), (50, 3, 150), (None, 3, 210), (50, -3, 50)]
+)
+def test_several_choices_are_as_many_answers(client: int | None, choices: int, most: int) -> None:
+    """Each may be as long as the model lets one be."""
     tally = Tally(CALL, "c1")
-    tally.read(Prompt(model="auto", max_output=100, choices=3), 400)
-    assert tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5).most == 300
+    tally.read(Prompt(model="auto", max_output=client, choices=choices), 400)
+    target = msgspec.structs.replace(TARGET, facts=Facts(max_output=70))
+    assert tally.dial(target, Account("main", "s"), 1000.5, 50.5).most == most
 
 
 def test_vectors_have_no_output_and_counts_no_price() -> None:
@@ -166,6 +190,17 @@ def test_a_failed_request_that_told_what_it_used_cost_that() -> None:
     assert row is not None
     assert (row.input, row.output) == (500, 1)
     assert (row.cost, row.estimate) == (Decimal("0.000502"), Decimal(0))
+
+
+def test_a_failed_request_cost_what_its_provider_says_where_no_price_tells() -> None:
+    told = msgspec.structs.replace(TOLD.usage, billed=Decimal("0.25")) if TOLD.usage else None
+    free = Target(provider=Provider(name="p", doors={}), model="m")
+    tally = dialled(target=free)
+    row = tally.fail(msgspec.structs.replace(LOST, usage=told), 1002.5, 52.5)
+    assert row is not None
+    assert (row.cost, row.estimate, row.reserved) == (Decimal("0.25"), Decimal(0), None)
+    entry = tally.close("failed", 503, 53.0)
+    assert (entry.cost, entry.wasted, entry.reserved) == (Decimal("0.25"), Decimal("0.25"), None)
 
 
 def test_a_failed_request_that_may_have_been_billed_has_no_cost_but_a_bound() -> None:

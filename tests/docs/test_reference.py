@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 import pytest
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from gateway.cli import cli
@@ -24,11 +25,12 @@ from gateway.ledger.query import BY, ONLY
 from gateway.limits.keys import KeyPart
 from gateway.settings import schema, yaml
 from gateway.settings.environ import RESERVED
+from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema import Part
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
 
-PARTS: dict[str, type[Part]] = {
+PARTS: dict[str, type[BaseModel]] = {
     "configuration": schema.Config,
     "server": schema.Server,
     "default": schema.Default,
@@ -57,10 +59,13 @@ PARTS: dict[str, type[Part]] = {
     "choice": schema.ChoicePart,
     "when": schema.When,
     "range": schema.Range,
+    "limit": LimitPart,
+    "budget": BudgetPart,
+    "alerts": AlertsPart,
     "key": KeyPart,
 }
 """Parts of the schema by the head of the table that documents them."""
-UNMADE = {"rate_limited", "draining"}
+UNMADE = {"draining"}
 """Kinds of errors that nothing raises yet."""
 UNTOLD = {"conversation"}
 """Headers of a request that are read and change nothing yet."""
@@ -104,7 +109,8 @@ def test_a_table_has_every_key_with_its_default(name: str) -> None:
             continue
         least = {other: _least(item) for other, item in fields.items() if item.is_required()}
         (text,) = pages.codes(row[1])
-        made = part.model_validate({**least, key: yaml.read(text, key).value})
+        more = {"usd": 1} if part is BudgetPart else {}
+        made = part.model_validate({**least, **more, key: yaml.read(text, key).value})
         attribute = next(at for at, item in part.model_fields.items() if item is field)
         assert getattr(made, attribute) == default, key
 
@@ -113,6 +119,7 @@ def _least(field: object) -> object:
     """Some value of a required field."""
     kinds: list[tuple[str, object]] = [
         ("dict[", {"": "x"}), ("list[", ["01:00-02:00"]), ("Literal[1]", 1), ("Tokens", 1),
+        ("Every", "day"),
     ]  # fmt: skip
     shown = str(getattr(field, "annotation", ""))
     return next((value for sign, value in kinds if sign in shown), "x")
@@ -164,7 +171,7 @@ def test_the_options_of_costs_have_a_line_each(name: str, head: str) -> None:
 def test_what_calls_are_grouped_by_is_listed() -> None:
     row, *_ = pages.table("option", "costs.md").rows
     assert pages.codes(row[1])[: len(BY)] == list(BY)
-    assert sorted(ONLY) == sorted([*BY, "id"])
+    assert sorted(ONLY) == sorted([*BY, "id", "tenant"])
 
 
 def test_every_sum_has_a_line() -> None:

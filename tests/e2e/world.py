@@ -29,8 +29,9 @@ type Config = dict[str, Any]
 type Body = dict[str, Any]
 
 SECRET = "sk-acme-0123456789-never-shown"
+OTHER = "other-secret-never-shown"
 PROMPT = "Say hello to me please."
-"""What `chat` asks: a canary, as SECRET is one."""
+"""What `chat` asks: a canary, as both secrets are."""
 _KEPT = frozenset({"content"})
 """What of a data folder holds what was said."""
 
@@ -78,7 +79,7 @@ def config(url: str) -> Config:
         "providers": {
             "acme": at("acme", accounts={"main": SECRET}),
             "spare": at("spare", auth="none"),
-            "other": at("other", auth="x-api-key", accounts={"main": "other-secret"}),
+            "other": at("other", auth="x-api-key", accounts={"main": OTHER}),
         },
         "labs": {
             "acme": {
@@ -190,13 +191,15 @@ class World:
             self._silent(figures)
 
     def _silent(self, figures: bytes) -> None:
-        """No key and no prompt is in what a gateway leaves behind: files, log and metrics."""
+        """No key and no prompt is in what a gateway leaves behind, and its files are its owner's."""
         told = {"log": repr(self.log).encode(), "metrics": figures}
         for path in sorted((self.folder / "data").rglob("*")):
+            if path.is_file():
+                assert path.stat().st_mode & 0o077 == 0, f"others may read {path.name}"
             if path.is_file() and not set(path.relative_to(self.folder / "data").parts) & _KEPT:
                 told[path.name] = path.read_bytes()
         for name, data in told.items():
-            for canary in (SECRET, PROMPT):
+            for canary in (SECRET, OTHER, PROMPT):
                 assert canary.encode() not in data, (name, canary)
 
     async def _stop(self) -> None:

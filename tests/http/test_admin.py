@@ -2,6 +2,7 @@
 
 import csv
 import io
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,7 @@ from gateway.core import jsonio
 from gateway.core.entry import Attempt, Entry, Reprice
 from gateway.http import admin
 from gateway.ledger.journal import Journal
-from tests.e2e.upstream import Upstream
+from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Make, World, chat
 from tests.http.gate import CLIENT_KEY, KEYS
 from tests.ledger.rows import entry
@@ -189,7 +190,8 @@ def test_one_call_has_its_attempts(world: World) -> None:
     assert (one["kind"], one["problem"], one["cost"], one["reserved"]) == (
         "attempt", "upstream_timeout", None, "0.25",
     )  # fmt: skip
-    assert message(get(world, f"{ENTRIES}/tg-2"), 404).startswith("The ledger has no row")
+    for none in ("tg-2", "%00"):
+        assert message(get(world, f"{ENTRIES}/{none}"), 404).startswith("The ledger has no row")
 
 
 @pytest.mark.parametrize(
@@ -198,6 +200,7 @@ def test_one_call_has_its_attempts(world: World) -> None:
         ("/admin/costs?by=colour", "'colour' is none of tier, lab,"),
         ("/admin/costs?by=id", "'id' is none of tier, lab,"),
         ("/admin/costs?only=lab", "'lab' is not NAME=VALUE"),
+        ("/admin/costs?only=tag:a%00", r"'tag:a\x00' has a sign that no value has."),
         ("/admin/costs?zone=Mars/Olympus", "There is no time zone 'Mars/Olympus'."),
         ("/admin/costs?since=yesterday", "'yesterday' is no time"),
         ("/admin/costs?format=xml", "The format is json or csv."),
@@ -255,6 +258,21 @@ def test_without_an_admin_key_only_this_machine_itself_is_answered(
     write(world, *ROWS)
     reply = world.client.get(path, headers=dict([header]))
     assert "Set TIERGATE_ADMIN_KEY" in message(reply, 403)
+
+
+def test_without_an_admin_key_a_proxy_that_says_nothing_of_itself_is_not_answered(
+    world: World,
+) -> None:
+    """nginx, as it is installed, asks with HTTP/1.0, by the loopback name and without a header."""
+    host = f"127.0.0.1:{world.port}"
+    with socket.create_connection(("127.0.0.1", world.port), PATIENCE) as connection:
+        connection.sendall(
+            f"GET {COSTS} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        )
+        with connection.makefile("rb") as file:
+            told = file.read()
+    assert told.startswith(b"HTTP/1.1 403 ")
+    assert b"through a proxy. Set TIERGATE_ADMIN_KEY" in told
 
 
 @pytest.mark.parametrize("path", DOORS)

@@ -5,7 +5,8 @@ import pytest
 from gateway.compose import VERSION
 from gateway.core import jsonio
 from tests.e2e.upstream import Upstream
-from tests.e2e.world import World, chat
+from tests.e2e.world import Make, World, chat
+from tests.http.gate import CLIENT_KEY, KEYS
 
 PROOF = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
 
@@ -146,3 +147,40 @@ def test_a_bug_is_told_in_the_dialect_too(
     (row,) = world.log
     assert str(row["error"]).startswith("KeyError at test_doors.py:")
     caplog.clear()
+
+
+PAGES = [
+    "https://evil.example", "http://127.0.0.1.evil.example", "http://localhost.evil.example:8484", "null",
+    "HTTP://evil.example:8484", "https://evil@127.0.0.1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1beta/models/auto:generateContent"])
+@pytest.mark.parametrize("origin", PAGES)
+def test_open_keys_are_no_web_pages_to_spend(
+    world: World, upstream: Upstream, origin: str, path: str
+) -> None:
+    """A page can send text without asking first, and its name may lead here (DNS rebinding)."""
+    headers = {"origin": origin, "content-type": "text/plain"}
+    reply = world.client.post(path, content=jsonio.dumps(chat()), headers=headers)
+    assert reply.status_code == 403
+    assert "no web page" in reply.json()["error"]["message"]
+    assert not upstream.requests
+    assert world.entries() == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://localhost:3000", "http://127.0.0.1", "https://[::1]:8484", "app://ui", "file://"],
+)
+def test_pages_and_applications_of_this_machine_may_call(world: World, origin: str) -> None:
+    assert world.ask(chat(), origin=origin).status_code == 200
+
+
+def test_where_something_else_guards_it_pages_are_its_business(make: Make) -> None:
+    """So it is where a key is needed: a page from elsewhere has none."""
+    world = make(lambda value: value.update(server={"open": True}))
+    assert world.ask(chat(), origin="https://chat.example").status_code == 200
+    keyed = make(TIERGATE_KEYS=KEYS)
+    reply = keyed.ask(chat(), origin="https://chat.example", x_api_key=CLIENT_KEY)
+    assert reply.status_code == 200

@@ -22,7 +22,7 @@ FROM {ROWS} WHERE kind = 'final' GROUP BY model ORDER BY usd DESC NULLS LAST
 TOKENS = f"""
 SELECT make_timestamp(("at" * 1000000)::BIGINT)::DATE AS day,
     sum(input::BIGINT) AS input, sum(output::BIGINT) AS output
-FROM {ROWS} WHERE kind = 'final' AND state <> 'cache_hit' GROUP BY day ORDER BY day
+FROM {ROWS} WHERE kind = 'final' AND cache <> 'hit' GROUP BY day ORDER BY day
 """  # noqa: S608 - of this test
 WAIT = f"""
 SELECT model, count(*) AS calls, quantile_cont(first_content::DOUBLE, 0.95) AS p95

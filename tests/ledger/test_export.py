@@ -43,7 +43,7 @@ def test_money_is_written_out(value: str, text: str) -> None:
     assert sums["saved"] == text, "a loss is a number, not a formula"
 
 
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
 def test_sec_log_names_are_no_formulas(sign: str) -> None:
     """SEC-LOG: whatever clients write stays one cell of text."""
     evil = f"{sign}cmd|' /C calc'!A0\r\n\x1b[2J,\"x"
@@ -54,6 +54,15 @@ def test_sec_log_names_are_no_formulas(sign: str) -> None:
     assert jsonio.loads(cells["tags"].encode()) == [evil]
     assert jsonio.loads(cells["tools"].encode()) == {evil: 1}
     assert len(export.cells([one], head=False).splitlines()) == 1
+
+
+def test_sec_log_nothing_in_a_list_steers_a_terminal() -> None:
+    """SEC-LOG: what JSON leaves as it is stands in the cells of lists and objects too."""
+    evil = "\x9b2J\u202ex"
+    table = export.cells([stored(asked=evil, tags=(evil,), tools={evil: 1})])
+    assert all(sign.isprintable() for sign in table.replace("\n", ""))
+    (cells,) = csv.DictReader(io.StringIO(table))
+    assert jsonio.loads(cells["tags"].encode()) == ["\ufffd2J\ufffdx"]
 
 
 def test_unknown_is_null_or_empty_and_never_0() -> None:

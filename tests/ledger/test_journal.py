@@ -15,7 +15,7 @@ from gateway.ledger.journal import (
     Journal,
     JournalError,
     Segment,
-    finish,
+    append,
     read,
     rows,
     segments,
@@ -190,12 +190,36 @@ def test_a_segment_that_is_large_enough_is_followed_by_one_that_starts_with_open
     for row in (intent("a"), entry("b"), entry("c"), entry("d")):
         journal.write(row)
     first, second = segments(tmp_path)
-    assert [row and row.id for row, _ in rows(first)] == ["a", "b", "c", None]
+    assert [row and row.id for row, _ in rows(first)] == ["a", "b", "c"]
+    journal.sync()
     assert first.read_bytes().endswith(CLOSED)
     assert [row and row.id for row, _ in rows(second)] == ["a", "d"]
     journal.write(entry("a"))
     journal.close()
     assert second.read_bytes().endswith(CLOSED)
+
+
+def test_a_segment_is_not_closed_before_what_follows_it_is_on_the_disk(tmp_path: Path) -> None:
+    """Else a machine that fails in between would forget the calls that are open."""
+    seen: list[tuple[int, list[bool]]] = []
+
+    def sync(descriptor: int) -> None:
+        ends = [path.read_bytes().endswith(CLOSED) for path in segments(tmp_path)]
+        seen.append((os.fstat(descriptor).st_ino, ends))
+
+    names = iter("12")
+    journal = Journal(
+        tmp_path, sync=sync, limit=len(write(intent("a"))), clock=lambda: 0.0, token=names.__next__
+    )
+    journal.write(intent("a"))
+    journal.write(attempt("a"))
+    first, second = segments(tmp_path)
+    journal.sync()
+    assert seen == [
+        (second.stat().st_ino, [False, False]),
+        (first.stat().st_ino, [True, False]),
+    ]
+    journal.close()
 
 
 def test_failed_attempts_of_open_calls_go_on_too_and_end_nothing(tmp_path: Path) -> None:
@@ -406,21 +430,21 @@ def test_a_folder_that_cannot_be_made_again_refuses_rows(tmp_path: Path) -> None
 def test_a_sync_counts_no_row_that_a_change_of_segments_has_put_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the old segment gets its last line, a sync must not see the new one alone."""
+    """While the new segment gets its first lines, a sync must not see it alone."""
     synced: list[int] = []
     journal = Journal(tmp_path, sync=synced.append, limit=900)
     journal.write(entry("a"))
     old = journal._segment.descriptor
 
-    def finishing(segment: Segment) -> None:
+    def appending(segment: Segment, data: bytes) -> None:
+        append(segment, data)
         with ThreadPoolExecutor(1) as pool:
             pool.submit(journal.sync).result(30)
         assert (journal.synced, synced) == (1, [old])
-        finish(segment)
+        monkeypatch.undo()
 
-    monkeypatch.setattr("gateway.ledger.journal.finish", finishing)
+    monkeypatch.setattr("gateway.ledger.journal.append", appending)
     journal.write(entry("b"))
-    monkeypatch.undo()
     journal.sync()
     assert (journal.synced, synced) == (2, [old, journal._segment.descriptor, old])
     journal.close()

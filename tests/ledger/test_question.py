@@ -66,6 +66,8 @@ def test_a_question_put_together() -> None:
         ({"only": ["tier="]}, "only", "'tier=' is not NAME=VALUE"),
         ({"only": ["=x"]}, "only", "'=x' is not NAME=VALUE"),
         ({"only": ["colour:red"]}, "only", "'colour:red' is not NAME=VALUE"),
+        ({"only": ["tag:a\0"]}, "only", r"'tag:a\x00' has a sign that no value has"),
+        ({"only": ["tag:\udcff"]}, "only", r"'tag:\udcff' has a sign that no value has"),
         ({"zone": "Mars/Olympus"}, "zone", "there is no time zone 'Mars/Olympus'"),
         ({"zone": "../../etc/passwd"}, "zone", "there is no time zone"),
         ({"zone": "/etc/passwd"}, "zone", "there is no time zone"),

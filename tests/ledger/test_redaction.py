@@ -27,6 +27,18 @@ STRUCK = [
     ("hf_0123456789abcdefghijklmn", "[key]"),
     ("gsk_0123456789abcdefghijklmn", "[key]"),
     ("xai-0123456789abcdefghijklmn", "[key]"),
+    (f"tg-{'0123456789abcdef' * 4}", "[key]"),  # a client's key of the gateway itself
+    ("csk-0123456789abcdefghij", "[key]"),
+    ("AQ.Ab8RN6I0123456789abcdefghijklmnopq", "[key]"),
+    ("GOCSPX-0123456789abcdefghij", "[key]"),
+    ("glrt-0123456789abcdefghij", "[key]"),
+    ("xapp-1-A0123456789-abcdef", "[key]"),
+    (f"ABSK{'QmVkcm9ja0FQSUtleS'[:16]}{'ab12' * 8}", "[key]"),
+    ("whsec_0123456789abcdefghij", "[key]"),
+    ("tgp_v1_0123456789abcdefghij", "[key]"),
+    (f"dapi{'0123456789abcdef' * 2}", "[key]"),
+    ("SG.0123456789abcdef.0123456789abcdef", "[key]"),
+    ("hvs.0123456789abcdefghij", "[key]"),
     ("eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSMeKKF2Q", "[key]"),
     ("Bearer abc.def-123456", "Bearer [token]"),
     ("authorization: basic dXNlcjpwYXNz", "authorization: basic [token]"),
@@ -53,6 +65,9 @@ KEPT = [
     "XY12 ABCD EFGH IJKL MNOP",  # of no country
     "AB12 and so on, NO MORE 99 TO BE 12345678901234567890",
     "-----BEGINNING-----",
+    "a risk-assessment-of-long-names, a desk_of_0123456789abcdef",
+    "https://example.com:80/a and http://[::1]:8484/v1?at=@you",
+    "tg-19a4b5c6d7e0123456789ab is a call, a tag-of-things",
     "x" * 1023,
 ]
 
@@ -91,6 +106,33 @@ def test_escapes_hide_nothing() -> None:
         rb'{"a":"ann\u0040example.org","b":"-----BEGIN KEY-----\nMII\n-----END KEY-----"}'
     )
     assert data == b'{"a":"[e-mail]","b":"[PEM]"}'
+
+
+KEY = "sk-proj-abcDEF0123456789_-xyz"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (json.dumps({"a": f"KEYS\n{KEY}\n{KEY}"}), r'{"a": "KEYS\n[key]\n[key]"}'),
+        (json.dumps({"a": "x\nBearer 0123456789ab"}), r'{"a": "x\nBearer [token]"}'),
+        (json.dumps({"a": "x\nDE89370400440532013000"}), r'{"a": "x\n[IBAN]"}'),
+        (json.dumps({"a": "x\tnancy@example.org"}), r'{"a": "x\t[e-mail]"}'),
+        (r"C:\nancy@example.org", r"C:\n[e-mail]"),
+        (r"C:\example@example.org", r"C:\[e-mail]"),
+        (r"{\"a\":\"key\u003d" + KEY, r"{\"a\":\"key\u003d[key]"),
+        (f"/?q=key%3D{KEY}%26x", "/?q=key%3D[key]%26x"),
+        (f"\x1b[0m{KEY}\x1b[1;32m{KEY}", "\x1b[0m[key]\x1b[1;32m[key]"),
+        (f"TOKEN_{KEY}", "TOKEN_[key]"),
+        ("postgresql://ann:hunter2@db/x", "postgresql://ann:[password]@db/x"),
+        ("https://:hunter2@db.example.org/x", "https://:[password]@db.example.org/x"),
+    ],
+)
+def test_what_stands_before_a_secret_does_not_hide_it(text: str, told: str) -> None:
+    """JSON within JSON, as the arguments of tools are, is text here, and stays JSON."""
+    assert strike(text) == told
+    data, _ = redact(jsonio.dumps({"arguments": text}))
+    assert jsonio.loads(data) == {"arguments": told}
 
 
 def test_what_is_configured_is_struck_too() -> None:
@@ -137,6 +179,27 @@ def test_a_secret_that_comes_in_two_frames_is_struck() -> None:
     assert not cut
     plain = chunks("Hi ", "there, ", "Ann.")
     assert redact(plain)[0].splitlines() == plain.splitlines()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ["choices", "delta", "tool_calls", "custom", "input"], ["choices", "delta", "reasoning_details", "summary"],
+        ["delta", "citation", "cited_text"], ["candidates", "content", "parts", "executableCode", "code"],
+        ["candidates", "content", "parts", "functionCall", "partialArgs", "stringValue"],
+    ],
+    ids=lambda path: path[-1],
+)  # fmt: skip
+def test_every_text_that_comes_in_parts_is_one(path: list[str]) -> None:
+    """Also inputs of custom tools, summaries, quotes, code, and arguments that Gemini streams."""
+
+    def frame(value: Any) -> bytes:
+        for name in reversed(path):
+            value = {name: value}
+        return b"data: " + jsonio.dumps(value) + b"\n\n"
+
+    data, _ = redact(frame(KEY[:9]) + frame(KEY[9:]))
+    assert data.splitlines() == (frame("[key]") + frame("")).splitlines()
 
 
 def test_texts_that_go_on_beside_each_other_are_told_apart() -> None:

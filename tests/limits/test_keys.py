@@ -1,14 +1,22 @@
 """Client keys: where they are read from, and what is found by which secret."""
 
+import asyncio
 import hashlib
+import os
+import sys
+from contextlib import suppress
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from gateway.core.call import OPEN, Key
+from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit
 from gateway.core.problem import ProblemError
 from gateway.http.edge import Head
-from gateway.limits.keys import Keys, load
+from gateway.limits.keys import Keys, load, moment
 from gateway.settings.mistake import ConfigError
 
 NO_FOLDER = Path("/nowhere")
@@ -145,3 +153,322 @@ def test_no_secret_is_kept() -> None:
     keys.find("my secret")
     assert isinstance(keys, Keys)
     assert "my secret" not in repr(vars(keys))
+
+
+def write(folder: Path, text: str) -> Path:
+    """A file as an editor that saves by renaming leaves it: a new one in the place of the old."""
+    file = folder / "keys.yaml"
+    fresh = folder / "fresh"
+    fresh.write_text(text)
+    fresh.replace(file)
+    return file
+
+
+def opens(keys: Keys, *secrets: str) -> list[str]:
+    found = []
+    for secret in secrets:
+        with suppress(ProblemError):
+            found.append(keys.find(secret).name)
+    return found
+
+
+SCOPED = f"""\
+all:
+  sha256: {digest("s1")}
+  models: [claude-*, openai/*]
+  regions: eu
+  admin: true
+  limits: {{requests: 60/m, tokens: 200k/m, concurrency: 8}}
+  budgets: {{usd: 5.50, every: month, tier: reasoning, soft: 0.8, then: smart}}
+more:
+  sha256: {digest("s2")}
+  limits: [{{requests: 1/s}}, {{requests: 1000/d}}]
+  budgets: [{{usd: 0, every: total}}, {{usd: 1, every: hour, hard: false, reserve: expected}}]
+"""
+
+
+def test_scopes_limits_and_budgets_are_plain_values(tmp_path: Path) -> None:
+    write(tmp_path, SCOPED)
+    keys = load("keys.yaml", tmp_path, "")
+    assert keys.find("s1") == Key(
+        name="all", models=("claude-*", "openai/*"), regions=("eu",), admin=True,
+        limits=(KeyLimit(requests=(60, 60.0), tokens=(200_000, 60.0), concurrency=8),),
+        budgets=(
+            KeyBudget(usd=Decimal("5.50"), every="month", tier=("reasoning",), soft=Decimal("0.8"), then="smart"),
+        ),
+    )  # fmt: skip
+    more = keys.find("s2")
+    assert more.limits == (KeyLimit(requests=(1, 1.0)), KeyLimit(requests=(1000, 86400.0)))
+    assert more.budgets == (
+        KeyBudget(usd=Decimal(0), every="total"),
+        KeyBudget(usd=Decimal(1), every="hour", hard=False, reserve="expected"),
+    )
+    assert keys.admin
+    write(tmp_path, f"plain: {{sha256: {digest('s1')}}}\n")
+    assert not load("keys.yaml", tmp_path, "").admin
+
+
+WRONG: list[tuple[str, str]] = [
+    ("tiers: [fast, slow]", "keys.yaml:3: error: k.tiers.1: input should be"),
+    ("admin: maybe", "keys.yaml:3: error: k.admin: input should be"),
+    ("expires: soon", "keys.yaml:3: error: k.expires: must be a date or a moment, as 2027-01-31"),
+    ("expires: 2027-02-30", "must be a date or a moment"),
+    ("expires: 9999-12-31", "must be a date or a moment"),
+    ("expires: 20270131", "k.expires: input should be a valid string"),
+    ("revoked: yes", "k.revoked: must be a date or a moment"),
+    ("earlier: [{sha256: aa, until: 2027-01-31}]", "64 hex digits"),
+    (f"earlier: [{{sha256: {digest('s')}, until: 2027-01-31}}]", "has the same secret as 'k'"),
+    ("limits: {}", "k.limits.0: limits nothing"),
+    ("limits:\n    requests: lots", "keys.yaml:3: error: k.limits.0.requests: must be a rate"),
+    ("limits: {concurrency: -1}", "k.limits.0.concurrency: input should be greater"),
+    ("budgets: [{usd: 5}]", "k.budgets.0.every: field required"),
+    ("budgets: [{usd: -5, every: day}]", "k.budgets.0.usd: input should be greater"),
+    ("budgets: [{usd: 5, every: day, then: fast}]", "k.budgets.0: `then: fast` must be below"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG)
+def test_a_setting_that_means_nothing_is_told_with_its_line(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    write(tmp_path, f"k:\n  sha256: {digest('s')}\n  {text}\n")
+    with pytest.raises(ConfigError) as caught:
+        load("keys.yaml", tmp_path, "")
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "keys.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load("keys.yaml", tmp_path, "")
+
+
+MOMENTS = [
+    ("2027-01-31", "2027-02-01T00:00:00+00:00"),  # to the end of the day
+    ("2027-12-31", "2028-01-01T00:00:00+00:00"),
+    ("2027-01-31T18:00:00Z", "2027-01-31T18:00:00+00:00"),
+    ("2027-01-31T18:00:00", "2027-01-31T18:00:00+00:00"),  # in UTC where no zone stands
+    ("2027-01-31 18:00+02:00", "2027-01-31T16:00:00+00:00"),
+]
+
+
+@pytest.mark.parametrize(("text", "until"), MOMENTS)
+def test_until_when(text: str, until: str) -> None:
+    assert moment(text) == datetime.fromisoformat(until).timestamp()
+
+
+def test_a_key_opens_until_it_expires_and_not_from_then_on(tmp_path: Path) -> None:
+    """The secret it had before no longer than itself, whatever stands there."""
+    write(
+        tmp_path,
+        f"k:\n  sha256: {digest('new')}\n  expires: 2027-01-31\n"
+        f"  earlier:\n  - {{sha256: {digest('old')}, until: '2027-01-15T12:00:00Z'}}\n"
+        f"  - {{sha256: {digest('older')}, until: 2028-01-01}}\n",
+    )
+    now = 0.0
+    keys = load("keys.yaml", tmp_path, "", clock=lambda: now)
+    for text, names in (
+        ("2027-01-15T11:59:59Z", 3), ("2027-01-15T12:00:00Z", 2), ("2027-01-31T23:59:59Z", 2),
+        ("2027-02-01T00:00:00Z", 0), ("2027-06-01T00:00:00Z", 0),
+    ):  # fmt: skip
+        now = moment(text)
+        assert opens(keys, "new", "old", "older") == ["k"] * names, text
+    assert len(keys) == 1
+
+
+NOW = moment("2027-01-01T00:00:00Z")
+REFUSED = {
+    "unknown": "tg-" + "0" * 64,
+    "malformed": "\udc80 \x00",
+    "longer": "x" * 8000,
+    "expired": "expired",
+    "revoked": "revoked",
+    "before it was revoked": "old of revoked",
+    "rotated long ago": "old of live",
+}
+
+
+def refusing(folder: Path) -> Keys:
+    write(
+        folder,
+        f"expired: {{sha256: {digest('expired')}, expires: '2026-12-31T00:00:00Z'}}\n"
+        f"revoked: {{sha256: {digest('revoked')}, revoked: 2026-12-31,"
+        f" earlier: [{{sha256: {digest('old of revoked')}, until: 2028-01-01}}]}}\n"
+        f"live: {{sha256: {digest('live')},"
+        f" earlier: [{{sha256: {digest('old of live')}, until: 2026-12-30}}]}}\n",
+    )
+    return load("keys.yaml", folder, "", clock=lambda: NOW)
+
+
+def test_what_opens_nothing_is_refused_in_the_same_words(tmp_path: Path) -> None:
+    """Nobody learns that a key once was one."""
+    keys = refusing(tmp_path)
+    assert opens(keys, "live") == ["live"]
+    problems = set()
+    for secret in REFUSED.values():
+        with pytest.raises(ProblemError) as caught:
+            keys.find(secret)
+        problem = caught.value.problem
+        problems.add((problem.kind, problem.message, problem.http_status))
+    assert len(problems) == 1
+    assert len(keys) == 2, "revoked ones are not counted"
+
+
+def test_what_opens_nothing_goes_the_same_way_step_by_step(tmp_path: Path) -> None:
+    """The same lines run, in the same order: no branch has a time of its own."""
+    keys = refusing(tmp_path)
+    ways = {name: trace(keys, secret) for name, secret in REFUSED.items()}
+    assert len(set(ways.values())) == 1, ways
+    assert len(next(iter(ways.values()))) > 5
+    assert trace(keys, "live") != ways["unknown"], "the trace sees what differs"
+
+
+def trace(keys: Keys, secret: str) -> tuple[int, ...]:
+    """The lines of find() that run for a secret."""
+    lines: list[int] = []
+
+    def step(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is Keys.find.__code__ and event == "line":
+            lines.append(frame.f_lineno)
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(step)
+    try:
+        opens(keys, secret)
+    finally:
+        sys.settrace(before)
+    return tuple(lines)
+
+
+class Watched:
+    """A file of keys that is looked at, and what the log was told."""
+
+    def __init__(self, folder: Path, text: str, extra: str = "") -> None:
+        self.folder = folder
+        self.told: list[dict[str, object]] = []
+        write(folder, text)
+        self.keys = load("keys.yaml", folder, extra, log=self._note)
+
+    def _note(self, event: str, **fields: object) -> None:
+        self.told.append({"event": event, **fields})
+
+    def change(self, text: str) -> None:
+        write(self.folder, text)
+        self.keys.refresh()
+
+
+ONE, TWO = f"one: {{sha256: {digest('s1')}}}\n", f"two: {{sha256: {digest('s2')}}}\n"
+
+
+def test_a_change_of_the_file_holds_at_the_next_look(tmp_path: Path) -> None:
+    seen = Watched(tmp_path, ONE, f"more={digest('s3')}")
+    seen.change(TWO)
+    assert opens(seen.keys, "s1", "s2", "s3") == ["two", "more"]
+    assert seen.told == [
+        {"event": "keys", "file": str(tmp_path / "keys.yaml"), "text": "read again: 2 keys"}
+    ]
+    seen.keys.refresh()
+    assert len(seen.told) == 1, "an unchanged file is not read"
+
+
+def test_a_file_that_is_written_in_place_is_read_too(tmp_path: Path) -> None:
+    """As most editors do; also of the same size, and with the time of before."""
+    seen = Watched(tmp_path, ONE)
+    file = tmp_path / "keys.yaml"
+    before = file.stat()
+    file.write_text(ONE.replace("one", "own"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    seen.keys.refresh()
+    assert opens(seen.keys, "s1") == ["own"]
+
+
+BROKEN = [
+    ("one: [\n", 2, "not valid YAML"),
+    (f"{ONE}two: {{sha256: {digest('s2')}, lab: acme, lob: x}}\n", 2, "two.lob: extra inputs"),
+    (ONE + ONE, 2, "given twice"),
+    (f"two: {{sha256: {digest('s3')}}}\n", 1, "two: has the same secret as 'more'"),
+    ("[" * 40_000, 1, "nested too deeply"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "words"), BROKEN)
+def test_a_file_with_a_mistake_changes_nothing_and_is_told_of_once(
+    tmp_path: Path, text: str, line: int | None, words: str
+) -> None:
+    seen = Watched(tmp_path, ONE, f"more={digest('s3')}")
+    seen.change(text)
+    for _ in range(3):
+        seen.keys.refresh()
+    assert opens(seen.keys, "s1", "s2", "s3") == ["one", "more"]
+    (row,) = seen.told
+    assert (row["event"], row["file"]) == ("keys", str(tmp_path / "keys.yaml"))
+    assert line is None or row["line"] == line
+    assert words in str(row["text"])
+    assert str(row["text"]).endswith("The keys stay as they were.")
+    assert digest("s1") not in str(row)
+    seen.change(TWO)
+    assert opens(seen.keys, "s1", "s2") == ["two"]
+
+
+def test_a_file_that_goes_and_comes_back(tmp_path: Path) -> None:
+    seen = Watched(tmp_path, ONE)
+    (tmp_path / "keys.yaml").unlink()
+    seen.keys.refresh()
+    seen.keys.refresh()
+    assert opens(seen.keys, "s1") == ["one"]
+    (row,) = seen.told
+    assert "cannot be read: no such file" in str(row["text"])
+    seen.change(TWO)
+    assert opens(seen.keys, "s1", "s2") == ["two"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_left_to_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a file is never taken, also where the half has no mistake."""
+    seen = Watched(tmp_path, ONE)
+    read = Path.read_text
+
+    def half(self: Path, encoding: str) -> str:
+        monkeypatch.setattr(Path, "read_text", read)
+        write(tmp_path, ONE + TWO)
+        return ""
+
+    write(tmp_path, "")
+    monkeypatch.setattr(Path, "read_text", half)
+    seen.keys.refresh()
+    assert (opens(seen.keys, "s1", "s2"), seen.told) == (["one"], [])
+    seen.keys.refresh()
+    assert opens(seen.keys, "s1", "s2") == ["one", "two"]
+
+
+async def test_it_is_looked_at_once_a_second(tmp_path: Path) -> None:
+    seen, waits = Watched(tmp_path, ONE), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            write(tmp_path, TWO)
+        if len(waits) == 4:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await seen.keys.watch(sleep)
+    assert waits == [1.0] * 4
+    assert opens(seen.keys, "s1", "s2") == ["two"]
+    assert len(seen.told) == 1
+
+
+async def test_without_a_file_there_is_nothing_to_look_at() -> None:
+    keys = load("open", NO_FOLDER, "")
+    keys.refresh()
+
+    async def sleep(_: float) -> None:
+        if keys.is_open:
+            keys.is_open = False
+            return
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await keys.watch(sleep)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -159,3 +160,65 @@ def test_each_part_has_its_line(text: str, lines: Mapping[Path, int]) -> None:
 def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
     with contextlib.suppress(ConfigError):
         assert yaml.read(text, "f.yaml").file == "f.yaml"
+
+
+@pytest.mark.parametrize("sign", ["[", "{a: ", "- ", "? "])
+def test_what_would_burst_the_parser_is_refused(sign: str) -> None:
+    """In C its stack ends the process; many brackets side by side are no depth."""
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        yaml.read(sign * 100_000, "f.yaml")
+    assert yaml.read("[[], {a: {}}, " * 3 + "[]]]]", "f.yaml").value
+    assert len(str(yaml.read(f"a: [{'[], ' * 5_000}]", "f.yaml").value)) > 5_000
+
+
+BEFORE = """\
+# Ours.
+
+shop:  # the first
+  name: "quoted"
+  list: [a, b]
+  sums:
+    - usd: 5.50   # each
+      day: 2027-01-31
+
+# What follows is hidden.
+other: {a: 'b', no: no}
+# The end.
+"""
+
+
+def test_a_change_leaves_comments_order_and_style() -> None:
+    def change(value: dict[str, Any]) -> None:
+        value["other"]["more"] = 1
+        value["new"] = {"list": ["a", "b"], "maps": [{"a": 1}], "text": "2027-01-31"}
+
+    after = yaml.amend(BEFORE, "f.yaml", change)
+    new = "new:\n  list: [a, b]\n  maps:\n    - a: 1\n  text: '2027-01-31'\n"
+    kept = BEFORE.replace("no: no}", "no: no, more: 1}").replace("# The end.\n", new)
+    assert after == f"{kept}# The end.\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BEFORE,
+        BEFORE.replace("    - usd", "  - usd").replace("      day", "    day"),
+        "a:\n    b: 1\n    c:\n    - 1\n",
+        "a: 1\n",
+    ],
+)
+def test_no_change_changes_no_byte(text: str) -> None:
+    assert yaml.amend(text, "f.yaml", lambda _: None) == text
+
+
+@pytest.mark.parametrize("text", ["", "# Only this.\n", "# Only this.", "---\n"])
+def test_something_comes_into_a_document_without_a_value(text: str) -> None:
+    after = yaml.amend(text, "f.yaml", lambda value: value.update(a=1))
+    assert yaml.read(after, "f.yaml").value == {"a": 1}
+    assert after.startswith(text)
+
+
+@pytest.mark.parametrize(("text", "words"), [("- a", "must map"), ("a: 1\na: 2", "given twice")])
+def test_what_cannot_be_read_is_not_changed(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        yaml.amend(text, "f.yaml", lambda value: value.update(a=1))

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import redis.asyncio as client
 
-from gateway.state.redis import _CALM, _FAILURES, _MOST, Redis
+from gateway.state.doubt import _CALM, _FAILURES
+from gateway.state.redis import _MOST, Redis
 from tests.state.line import Line
 from tests.state.test_memory import at_once
 from tests.state.world import World, quiet

@@ -89,7 +89,7 @@ async def test_losing_it_costs_no_request(
         await line.up()
     line.mode = "through"
     assert at_once(store.get("lost")) is None  # a second has not passed since the last ping
-    assert not store._tasks
+    assert not store._doubt.tasks
     world.now += 1.0
     assert at_once(store.get("lost")) is None
     assert await world.next_note() == f"redis is back ({line.url[8:-2]})"
@@ -181,7 +181,7 @@ async def test_one_ping_at_a_time(line: Line, world: World) -> None:
     for _ in range(20):
         world.now += 5.0
         at_once(store.get("ping"))
-    assert len(store._tasks) == 1
+    assert len(store._doubt.tasks) == 1
     await quiet(store)
     assert line.dialled == before + 1
     await store.close()
@@ -206,11 +206,11 @@ async def test_closing_while_it_is_gone_leaves_nothing_behind(line: Line, world:
     world.now += 1.0
     at_once(store.get("close"))
     await store.close()
-    assert not store._tasks
+    assert not store._doubt.tasks
     assert not store.alive
     world.now += 1.0
     at_once(store.get("close"))
-    assert not store._tasks
+    assert not store._doubt.tasks
     async with asyncio.timeout(10):
         await line.idle.wait()
 

@@ -4,7 +4,8 @@ import asyncio
 import time
 from typing import Any
 
-from gateway.state.redis import DEADLINE, Redis
+from gateway.state.doubt import DEADLINE
+from gateway.state.redis import Redis
 
 
 class World:

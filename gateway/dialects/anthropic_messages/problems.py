@@ -26,6 +26,7 @@ _TYPES: Mapping[Kind, str] = {
     "no_target": "invalid_request_error",
     "loop": "invalid_request_error",
     "rate_limited": "rate_limit_error",
+    "budget": "billing_error",
     "overloaded": "overloaded_error",
     "draining": "overloaded_error",
     "ledger": "api_error",
@@ -43,7 +44,8 @@ _TYPES: Mapping[Kind, str] = {
     "upstream_truncated": "api_error",
 }
 
-_OVERLOADED = 529
+_STATUS = {"overloaded_error": 529, "billing_error": 402}
+"""Where it is not the one that other dialects have."""
 """The status of `overloaded_error`, which no other dialect has."""
 _STATUSES: Mapping[str, int] = {
     "invalid_request_error": 400,
@@ -55,7 +57,7 @@ _STATUSES: Mapping[str, int] = {
     "rate_limit_error": 429,
     "api_error": 500,
     "timeout_error": 504,
-    "overloaded_error": _OVERLOADED,
+    "overloaded_error": 529,
 }
 """By `error.type`, for errors that come in a 200 or in a stream."""
 _WORDS = Words(
@@ -78,10 +80,9 @@ _WORDS = Words(
 
 
 def status(problem: Problem) -> int:
-    """The HTTP status: that of its kind, but 529 for what is overloaded."""
-    if not problem.status and _TYPES[problem.kind] == "overloaded_error":
-        return _OVERLOADED
-    return problem.http_status
+    """The HTTP status: that of its kind, but 529 for what is overloaded and 402 for a budget."""
+    own = None if problem.status else _STATUS.get(_TYPES[problem.kind])
+    return problem.http_status if own is None else own
 
 
 def write(problem: Problem) -> bytes:

@@ -11,6 +11,7 @@ from gateway.core.jsonio import Json
 from gateway.core.problem import invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
+from gateway.core.usage import service
 from gateway.dialects.anthropic_messages import effort, seal
 from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import Body, Written
@@ -62,6 +63,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) 
         json_schema=_schema(value),
         effort=effort.read(value),
         max_output=cap,
+        service=service(value.get("service_tier"), value.get("speed"), value.get("inference_geo")),
         hosted_tools=any(map(_hosted, definitions)) or bool(value.get("mcp_servers")),
         stored=value.get("container") is not None or value.get("thread") is not None,
         sampled=isinstance(temperature, int | float) and temperature > 0,

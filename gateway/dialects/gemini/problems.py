@@ -26,6 +26,7 @@ _STATUSES: Mapping[Kind, str] = {
     "no_target": "FAILED_PRECONDITION",
     "loop": "FAILED_PRECONDITION",
     "rate_limited": "RESOURCE_EXHAUSTED",
+    "budget": "RESOURCE_EXHAUSTED",
     "overloaded": "UNAVAILABLE",
     "draining": "UNAVAILABLE",
     "ledger": "UNAVAILABLE",

@@ -15,6 +15,7 @@ from gateway.core.jsonio import Json, Members
 from gateway.core.problem import Problem, ProblemError, invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
+from gateway.core.usage import service
 from gateway.dialects.base import Body, Written
 from gateway.dialects.edit import Edit
 from gateway.dialects.gemini import effort, seal, wire
@@ -120,6 +121,7 @@ def prompt(value: Object, members: Members, *, model: str, stream: bool | None) 
         effort=effort.read(config),
         max_output=wire.whole(wire.get(config, "maxOutputTokens")),
         choices=wire.whole(wire.get(config, "candidateCount")) or 1,
+        service=service(wire.get(value, "serviceTier")),
         hosted_tools=any(map(hosted, tools)),
         stored=value.get("store") is True or wire.get(value, "cachedContent") is not None,
         sampled=isinstance(temperature, int | float) and temperature > 0,

@@ -22,6 +22,7 @@ _CODES: Mapping[Kind, tuple[str, str]] = {
     "no_target": ("invalid_request_error", "no_target"),
     "loop": ("invalid_request_error", "loop_detected"),
     "rate_limited": ("rate_limit_error", "rate_limit_exceeded"),
+    "budget": ("insufficient_quota", "insufficient_quota"),
     "overloaded": ("server_error", "overloaded"),
     "draining": ("server_error", "draining"),
     "ledger": ("server_error", "ledger_unavailable"),

@@ -6,6 +6,7 @@ from gateway.core.jsonio import Json
 from gateway.core.problem import invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
+from gateway.core.usage import service
 from gateway.dialects.base import Body, Written
 from gateway.dialects.edit import Edit
 from gateway.dialects.hint import elsewhere
@@ -81,6 +82,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         effort=effort_set if isinstance(effort_set, str) else None,
         max_output=_cap(value),
         choices=_whole(value.get("n")) or 1,
+        service=service(value.get("service_tier")),
         hosted_tools=_hosted(value, tools),
         stored=value.get("store") is True,
         sampled=isinstance(temperature, int | float) and temperature > 0,

@@ -11,6 +11,7 @@ from gateway.core.jsonio import Json
 from gateway.core.problem import invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
+from gateway.core.usage import service
 from gateway.dialects.base import Body, Written
 from gateway.dialects.edit import Edit
 from gateway.dialects.hint import elsewhere
@@ -77,6 +78,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         json_schema=_schema(value.get("text")),
         effort=effort.read(value),
         max_output=cap if isinstance(cap, int) and not isinstance(cap, bool) else None,
+        service=service(value.get("service_tier")),
         hosted_tools=any(map(_hosted, tools)),
         stored=said.referred or _stored(value),
         sampled=isinstance(temperature, int | float) and temperature > 0,

@@ -55,11 +55,12 @@ def test_a_group_adds_up_what_its_calls_used(store: Base, folder: Path) -> None:
         entry("g", state="aborted", cost=None, baseline=Decimal(7), input=None, output=5),
         entry("h", attempts=2, cost=Decimal(1), reserved=Decimal("0.5"), input=None, output=None),
         entry("i", state="failed", cost=None, input=None, output=None),
+        entry("j", state="aborted", cache="hit", cost=Decimal(0), wasted=Decimal(0), input=500),
     ]
     assert fed(store, folder, rows).costs(("tier",)) == [
         Group(
             names=("fast",),
-            calls=9,
+            calls=10,
             cached=1,
             failed=4,
             input=3,
@@ -291,6 +292,7 @@ ENTRIES = st.lists(
         state=st.sampled_from(
             ["settled", "estimated", "aborted", "failed", "refused", "cache_hit", "unknown_crash"]
         ),
+        cache=st.sampled_from(["off", "hit"]),
         lab=NAMES,
         tier=NAMES,
         model=NAMES,
@@ -323,10 +325,12 @@ def plain(row: Entry, price: Reprice | None) -> dict[str, Decimal | int | None]:
     )
     if hit and cost is None:
         cost = Decimal(0)
-    told = {name: None if hit else getattr(row, name) for name in TOKENS}
+    recorded = hit or row.cache == "hit"
+    told = {name: None if recorded else getattr(row, name) for name in TOKENS}
+    some = any(getattr(row, name) for name in TOKENS)
     answered = row.state in {"settled", "estimated", "aborted"}
     unknown = cost is None and (
-        answered or row.state == "unknown_crash" or (row.state == "failed" and any(told.values()))
+        answered or row.state == "unknown_crash" or (row.state == "failed" and some)
     )
     if row.wasted is None and row.state not in {"cache_hit", "refused"}:
         unknown = unknown or row.attempts > answered

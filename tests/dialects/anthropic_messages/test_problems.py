@@ -14,7 +14,7 @@ from tests.dialects.anthropic_messages.cases import Object
 READ, WRITE, FRAME = DIALECT.read_problem, DIALECT.problem, DIALECT.problem_frame
 KINDS: tuple[Kind, ...] = get_args(Kind.__value__)
 BY_STATUS = {
-    400: {"invalid_request_error"}, 401: {"authentication_error"}, 403: {"permission_error"},
+    400: {"invalid_request_error"}, 401: {"authentication_error"}, 402: {"billing_error"}, 403: {"permission_error"},
     404: {"not_found_error"}, 405: {"invalid_request_error"}, 408: {"api_error"}, 413: {"request_too_large"},
     415: {"invalid_request_error"}, 429: {"rate_limit_error"}, 500: {"api_error"}, 502: {"api_error"},
     503: {"api_error"}, 504: {"timeout_error"}, 508: {"invalid_request_error"}, 529: {"overloaded_error"},
@@ -28,7 +28,8 @@ def test_every_problem_has_a_type_that_goes_with_its_status(kind: Kind) -> None:
     status = problems.status(problem)
     assert body == {"type": "error", "error": {"type": body["error"]["type"], "message": "Why."}}
     assert body["error"]["type"] in BY_STATUS[status]
-    assert status == (529 if "overloaded" in kind or kind == "draining" else STATUS[kind])
+    own = {"overloaded_error": 529, "billing_error": 402}.get(body["error"]["type"])
+    assert status == (own or STATUS[kind])
 
 
 def test_a_status_of_its_own_stands() -> None:

@@ -1,0 +1,255 @@
+"""The command `keys`: adds, lists, revokes and rotates the keys of a file."""
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import TypeAdapter, ValidationError
+
+from gateway.cli.session import Session, pass_session
+from gateway.cli.table import Column, draw
+from gateway.core import jsonio
+from gateway.core.target import TIERS
+from gateway.limits.keyring import Keyring, KeyringError
+from gateway.limits.keys import KeyLimitPart, KeyPart, moment
+from gateway.settings.mistake import nearest
+from gateway.settings.schema import Span
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(hour|day|month|total)")
+_UNITS = {1.0: "s", 60.0: "m", 3_600.0: "h", 86_400.0: "d"}
+_SCOPES = ("labs", "tiers", "models", "regions", "tags", "allowed_tags")
+_ONCE = "This is the only time that its secret is shown."
+
+
+@click.group("keys")
+def command() -> None:
+    """Add, list, revoke and rotate the keys of clients.
+
+    They stand in the file that `keys` of the configuration names. A gateway that runs takes a
+    change over within about a second.
+
+    \b
+    Exit status:
+      0  done
+      1  the file could not be read or changed, or there is no such key; nothing was changed
+      2  the command was not understood
+    """  # noqa: D301 - the mark keeps click from filling these lines
+
+
+@command.command
+@click.argument("name")
+@click.option("--lab", help="The lab of bare names as auto and fast.")
+@click.option("--labs", multiple=True, help="Labs that it may use.")
+@click.option("--tiers", multiple=True, help="Tiers that it may use.")
+@click.option("--models", multiple=True, help="Models that it may use, as 'claude-*'.")
+@click.option("--regions", multiple=True, help="Regions of the providers that it may use.")
+@click.option("--tags", multiple=True, help="Tags that its calls always have.")
+@click.option("--allowed-tags", multiple=True, help="Tags that its calls may add.")
+@click.option("--tenant", help="Who owns it.")
+@click.option("--expires", help="90d from now, or a date, which is included.")
+@click.option("--admin", is_flag=True, help="It opens /admin, and /metrics too.")
+@click.option("--requests", help="Requests that it may make, as 60/m.")
+@click.option("--tokens", help="Tokens that it may use, as 200k/m.")
+@click.option("--concurrency", type=click.IntRange(0), help="Calls that it may make at once.")
+@click.option("--budget", multiple=True, help="USD that it may spend, as 5/month.")
+@pass_session
+def add(session: Session, /, name: str, **given: Any) -> None:
+    """Add a key and print its secret, once. Lists take commas, or the option again."""
+    if not _NAME.fullmatch(name):
+        message = "a name is letters, digits, and . _ @ - between them, 64 at most."
+        raise click.BadParameter(message, param_hint="NAME")
+    with _telling():
+        ring = _ring(session)
+        settings = _settings(session, given)
+        secret = ring.add(name, settings)
+    _tell(secret, f"Added {name!r} to {ring.file}. {_ONCE}")
+
+
+@command.command
+@click.argument("name")
+@pass_session
+def revoke(session: Session, name: str) -> None:
+    """Let a key open nothing from now on. It stays in the file, so that its name does too."""
+    with _telling():
+        ring = _ring(session)
+        done = ring.revoke(name)
+    click.echo(f"Revoked {name!r}." if done else f"{name!r} was revoked before.", err=True)
+
+
+@command.command
+@click.argument("name")
+@click.option("--keep", default="24h", help="How long the secret before still opens. [24h]")
+@pass_session
+def rotate(session: Session, name: str, keep: str) -> None:
+    """Give a key another secret and print it, once; `--keep 0s` ends all earlier ones."""
+    seconds = _span(keep, "--keep")
+    with _telling():
+        ring = _ring(session)
+        secret = ring.rotate(name, seconds)
+    until = f"The one before opens {keep} more." if seconds else "Those before open nothing more."
+    _tell(secret, f"Rotated {name!r}. {until} {_ONCE}")
+
+
+@command.command("list")
+@click.option(
+    "--json", "as_json", is_flag=True, help="As JSON, with all that the file says but hashes."
+)
+@pass_session
+def show(session: Session, *, as_json: bool) -> None:
+    """List the keys of the file, and those of TIERGATE_KEYS."""
+    pairs = session.environ.get("TIERGATE_KEYS", "").split(",")
+    more = dict.fromkeys(filter(None, (pair.partition("=")[0].strip() for pair in pairs)))
+    now = time.time()
+    with _telling():
+        known = {} if more and session.source.config.keys == "open" else _ring(session).read()
+    if as_json:
+        rows = [_row(name, part, now) for name, part in known.items()]
+        rows += [{"name": name, "state": "live", "source": "TIERGATE_KEYS"} for name in more]
+        click.echo(jsonio.dumps(rows))
+        return
+    lines = [
+        [name, _state(part, now), part.expires or "", _said(part)] for name, part in known.items()
+    ]
+    lines += [[name, "live", "", "of TIERGATE_KEYS"] for name in more]
+    draw([Column("name"), Column("state"), Column("expires"), Column("settings")], lines)
+
+
+def _ring(session: Session) -> Keyring:
+    source = session.source
+    if source.config.keys == "open":
+        hint = f"Write `keys: keys.yaml` into {source.file}: the file will lie beside it."
+        raise KeyringError(f"`keys` is open: there is no file of keys. {hint}")
+    return Keyring(source.file.parent / source.config.keys, clock=time.time)
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """Tells in one line why a file could not be read or changed."""
+    try:
+        yield
+    except KeyringError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        file = Path(str(error.filename or "The file of keys"))
+        reason = (error.strerror or str(error)).lower()
+        raise click.ClickException(f"{file} cannot be changed: {reason}.") from None
+
+
+def _tell(secret: str, what: str) -> None:
+    click.echo(what, err=True)
+    click.echo(secret)
+
+
+def _settings(session: Session, given: dict[str, Any]) -> dict[str, Any]:
+    """What the options say, as the file says it. Raises ConfigError."""
+    lists = {name: _words(given[name]) for name in _SCOPES}
+    labs, tiers = session.source.config.labs, lists["tiers"]
+    for name in [*lists["labs"], *filter(None, [given["lab"]])]:
+        if name not in labs:
+            raise click.BadParameter(f"there is no lab {name!r}. {nearest(name, labs)}".strip())
+    for name in tiers:
+        if name not in TIERS:
+            raise click.BadParameter(f"there is no tier {name!r}. {nearest(name, TIERS)}".strip())
+    regions = {part.region for part in session.source.config.providers.values() if part.region}
+    for name in lists["regions"]:
+        if name not in regions:
+            hint = nearest(name, regions) or "Give providers a `region` first."
+            raise click.BadParameter(f"no provider has the region {name!r}. {hint}")
+    limits = {name: given[name] for name in KeyLimitPart.model_fields if given[name] is not None}
+    settings = {
+        "tenant": given["tenant"],
+        "lab": given["lab"],
+        **lists,
+        "admin": given["admin"] or None,
+        "expires": _expires(given["expires"]),
+        "limits": limits or None,
+        "budgets": [_budget(text) for text in _words(given["budget"])] or None,
+    }
+    found = {name: value for name, value in settings.items() if value not in (None, [])}
+    try:
+        KeyPart.model_validate({"sha256": "", **found})
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        raise click.BadParameter(f"{'.'.join(str(at) for at in first['loc'])}: {message}") from None
+    return found
+
+
+def _words(given: Sequence[str]) -> list[str]:
+    return [word for text in given for word in map(str.strip, text.split(",")) if word]
+
+
+def _span(text: str, option: str) -> float:
+    try:
+        return TypeAdapter[float](Span).validate_python(text)
+    except ValidationError:
+        raise click.BadParameter(
+            "must be a duration, as 90s, 24h or 90d.", param_hint=option
+        ) from None
+
+
+def _expires(text: str | None) -> str | None:
+    """A date or a moment as it stands in the file; "90d" is counted from now."""
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        moment(text)
+        return text
+    until = time.time() + _span(text, "--expires")
+    return datetime.fromtimestamp(int(until), UTC).isoformat().replace("+00:00", "Z")
+
+
+def _budget(text: str) -> dict[str, Any]:
+    match = _BUDGET.fullmatch(text)
+    if match is None:
+        message = "must be USD in an hour, a day, a month or in total, as 5/month."
+        raise click.BadParameter(message, param_hint="--budget")
+    usd = Decimal(match[1])
+    return {"usd": int(usd) if usd == int(usd) else float(usd), "every": match[2]}
+
+
+def _state(part: KeyPart, now: float) -> str:
+    if part.revoked is not None:
+        return "revoked"
+    return "expired" if part.expires is not None and moment(part.expires) <= now else "live"
+
+
+def _row(name: str, part: KeyPart, now: float) -> dict[str, object]:
+    told = part.model_dump(mode="json", exclude={"sha256", "earlier", "limits"})
+    limits = [_limit(one) for one in part.limits]
+    earlier = [one.until for one in part.earlier if moment(one.until) > now]
+    row = {"name": name, "state": _state(part, now), "source": "file"}
+    return {**row, **told, "limits": limits, "earlier": earlier}
+
+
+def _limit(part: KeyLimitPart) -> dict[str, object]:
+    """A limit as it is written."""
+    rates = {"requests": part.requests, "tokens": part.tokens}
+    found: dict[str, object] = {
+        name: f"{rate.amount}/{_UNITS[rate.seconds]}" for name, rate in rates.items() if rate
+    }
+    return found if part.concurrency is None else {**found, "concurrency": part.concurrency}
+
+
+def _said(part: KeyPart) -> str:
+    """The settings of a key in one line."""
+    skipped = {"sha256", "expires", "revoked", "earlier", "limits", "budgets"}
+    told = part.model_dump(mode="json", exclude_unset=True, exclude=skipped)
+    said = [f"{name} {_plain(value)}" for name, value in told.items()]
+    for one in part.limits:
+        said += [f"{name} {value}" for name, value in _limit(one).items()]
+    said += [f"${one.usd:f}/{one.every}" for one in part.budgets]
+    return ", ".join(said)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(value)
+    return "yes" if value is True else str(value)

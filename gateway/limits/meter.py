@@ -1,0 +1,109 @@
+"""What counts a call against limits and budgets: the values, and the protocol of who counts.
+
+A call must pass all of its needs at once, or none is taken. What it takes is held until it is
+settled: requests stay taken, tokens and money become what was used, a place among calls that run at
+once is given back. A hold that is never settled stays taken: an amount that nobody has corrected
+counts as spent.
+"""
+
+from typing import Literal, Protocol
+
+import msgspec
+
+from gateway.core.target import Tier
+
+type Kind = Literal["requests", "tokens", "concurrency", "usd", "share"]
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """One counter that a call must pass."""
+
+    kind: Kind
+    name: str
+    """Of the limit or budget, for messages and metrics."""
+    field: str
+    """The counter, without its tenant: "usd|team|key=ann|2026-11-24"."""
+    limit: int
+    """Requests or tokens in `period`; calls at once; micro-USD; thousandths of all calls."""
+    amount: int = 1
+    """What the call takes of it."""
+    period: float = 0.0
+    """Seconds in which `limit` requests or tokens are given back, a little at a time."""
+    whole: str = ""
+    """For a share: the counter of all calls."""
+    seeded: bool = False
+    """A counter that is not there must be given what was spent, not 0."""
+    soft: int | None = None
+    """Where a warning is due."""
+    then: Tier | None = None
+    """Where the call goes in place of a refusal."""
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that wants to pass."""
+
+    id: str
+    tenant: str
+    needs: tuple[Need, ...]
+    expires: float
+    """Seconds since the epoch until which it runs at most."""
+
+
+class Over(msgspec.Struct, frozen=True):
+    """The need that a call does not pass; nothing was taken."""
+
+    need: Need
+    retry_after: float | None = None
+    """Seconds; None where nobody knows, or only a new window helps."""
+
+
+class Unseeded(msgspec.Struct, frozen=True):
+    """A counter that must be given what was spent first; nothing was taken."""
+
+    need: Need
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """All needs are taken."""
+
+    warnings: tuple[Need, ...] = ()
+    """Those whose soft limit this call has crossed: each is told by one call alone."""
+
+
+class Lost(Exception):
+    """Whoever counts cannot be reached in time."""
+
+
+class Meter(Protocol):
+    """Counts. Asking again with the same id takes nothing twice. Raises Lost."""
+
+    async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+        """Take all needs or none; `now` in seconds since the epoch."""
+        ...
+
+    async def seed(self, tenant: str, field: str, value: int) -> None:
+        """Give a counter that is not there what was spent; one that is there stays."""
+        ...
+
+    async def extend(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+        """Take more for a call that has passed: its needs are added to what it holds."""
+        ...
+
+    async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
+        """A call is over: what it holds becomes what it used; None leaves what was held.
+
+        False where it holds nothing, or was settled before.
+        """
+        ...
+
+    async def used(self, tenant: str) -> dict[str, int]:
+        """Every counter of money and shares, by field."""
+        ...
+
+    async def sweep(self, tenant: str, now: float) -> None:
+        """Let go of what counts nothing any more."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what it has open."""
+        ...

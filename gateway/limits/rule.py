@@ -1,0 +1,259 @@
+"""Limits and budgets made ready: what a call needs of each, and what a lost counter had counted."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import tzinfo
+from decimal import Decimal
+
+import msgspec
+
+from gateway.core.call import Key, KeyBudget, KeyLimit
+from gateway.core.target import TIERS, Tier
+from gateway.limits import window
+from gateway.limits.meter import Kind, Need
+from gateway.limits.window import Every, Window
+from gateway.settings.limits import BudgetPart, LimitPart
+
+MOST = 2**53 - 1
+"""The limit of what is only counted: a script in Redis knows no larger number exactly."""
+_THOUSANDTHS = 1_000
+_MICRO = 1_000_000
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One limit or budget of one kind."""
+
+    kind: Kind
+    name: str
+    limit: int
+    period: float = 0.0
+    every: Every | None = None
+    keys: frozenset[str] | None = None
+    """Calls of these keys; None is any. So it is of tags and tiers."""
+    tags: frozenset[str] | None = None
+    tiers: frozenset[str] | None = None
+    """Of a share: what may have no more, of calls of every tier."""
+    per: str | None = None
+    soft: int | None = None
+    hard: bool = True
+    then: Tier | None = None
+    expected: bool = False
+    """A call is taken to cost what is usual, not the most that it can."""
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """Which calls a counter counts, as the store of the ledger is asked for them."""
+
+    only: Mapping[str, Collection[str]]
+    since: float | None
+    """Seconds since the epoch, included; None from the first call on."""
+    until: float | None
+    """Not included."""
+
+
+class Limits:
+    """All limits and budgets of a configuration; windows are those of a time zone."""
+
+    def __init__(
+        self, limits: Sequence[LimitPart], budgets: Sequence[BudgetPart], zone: tzinfo
+    ) -> None:
+        self.rules: tuple[Rule, ...] = (
+            *(rule for part in limits for rule in _limits(part, part.name)),
+            *(_budget(part, part.name) for part in budgets),
+        )
+        self._zone = zone
+        self._named = {(rule.kind, _safe(rule.name)): rule for rule in self.rules}
+        self._windows: dict[Every, Window] = {}
+        self._own: dict[str, tuple[Key, tuple[Rule, ...]]] = {}
+
+    def needs(  # noqa: PLR0913 - all that limits and budgets go by
+        self,
+        *,
+        key: str,
+        tenant: str,  # noqa: ARG002 - counters of a tenant are kept apart by whoever counts
+        tags: Sequence[str],
+        tier: Tier | None,
+        now: float,
+        tokens: int,
+        micro: int | None,
+        expected: int | None = None,
+        own: Key | None = None,
+    ) -> tuple[Need, ...]:
+        """What a call must pass: the configuration's in order, then those of its key `own`.
+
+        `tokens` and `micro` are what it may use at most; `expected`, in micro-USD too, is what is
+        usual, for budgets that reserve that. Where `micro` is unknown no hard budget is passed: its
+        need is for more than there is.
+        """
+        found: list[Need] = []
+        for rule in self.rules:
+            counts = rule.tiers is None or tier in rule.tiers
+            if (
+                (not counts and rule.kind != "share")
+                or (rule.keys is not None and key not in rule.keys)
+                or (rule.tags is not None and rule.tags.isdisjoint(tags))
+            ):
+                continue
+            amount = _amount(rule, tokens, micro, expected) if counts else 0
+            subjects = _subjects(rule, key, tags, tier)
+            found += [self._need(rule, subject, amount, tier, now) for subject in subjects]
+        if own is not None and (own.limits or own.budgets):
+            for rule in self._rules(own):
+                amount = _amount(rule, tokens, micro, expected)
+                found.append(self._need(rule, f"own={_safe(key)}", amount, tier, now))
+        return tuple(found)
+
+    def scope(self, need: Need, tenant: str) -> Scope:
+        """What the ledger is asked for to know what a counter of money had counted.
+
+        Raises ValueError for a need that is none of these limits'.
+        """
+        kind, name, subject, when = need.field.split("|")
+        span = window.read(when, self._zone)
+        only: dict[str, Collection[str]] = {"tenant": [tenant]}
+        what, _, value = subject.partition("=")
+        if what == "own":
+            return Scope({**only, "key": [_plain(value)]}, span.start, span.end)
+        rule = self._named.get((need.kind, name))
+        if rule is None or kind != need.kind:
+            raise ValueError(f"no {need.kind} is counted by {need.field!r}")
+        for word, values in (("key", rule.keys), ("tag", rule.tags), ("tier", rule.tiers)):
+            if values is not None:
+                only[word] = sorted(values)
+        if value:
+            only[what] = [_plain(value)]
+        return Scope(only, span.start, span.end)
+
+    def _need(self, rule: Rule, subject: str, amount: int, tier: Tier | None, now: float) -> Need:
+        kind, name = rule.kind, _safe(rule.name)
+        if rule.every is None:
+            end = f"|{rule.period:g}s" if rule.period else ""
+            return Need(
+                kind=kind,
+                name=rule.name,
+                field=f"{kind}|{name}|{subject}{end}",
+                limit=rule.limit,
+                amount=amount,
+                period=rule.period,
+            )
+        when = self._window(rule.every, now).name
+        return Need(
+            kind=kind,
+            name=rule.name,
+            field=f"{kind}|{name}|{subject}|{when}",
+            limit=rule.limit,
+            amount=amount,
+            whole=f"calls|{name}|{subject}|{when}" if kind == "share" else "",
+            seeded=kind == "usd",
+            soft=rule.soft,
+            then=rule.then if _below(rule.then, tier) else None,
+        )
+
+    def _window(self, every: Every, now: float) -> Window:
+        found = self._windows.get(every)
+        if found is None or not found.has(now):
+            found = self._windows[every] = window.at(every, now, self._zone)
+        return found
+
+    def _rules(self, key: Key) -> tuple[Rule, ...]:
+        known = self._own.get(key.name)
+        if known is None or known[0] is not key:
+            known = self._own[key.name] = key, tuple(own(key))
+        return known[1]
+
+
+def own(key: Key) -> Iterator[Rule]:
+    """The limits and budgets that a key has for itself alone."""
+    for number, part in enumerate(key.limits):
+        yield from _limits(part, _called(key.name, number))
+    for number, budget in enumerate(key.budgets):
+        yield _budget(budget, _called(key.name, number))
+
+
+def _called(key: str, number: int) -> str:
+    return f"key {key} {number + 1}" if number else f"key {key}"
+
+
+def _limits(part: LimitPart | KeyLimit, name: str) -> Iterator[Rule]:
+    if part.requests is not None:
+        yield _bounded(_paced("requests", name, part.requests), part)
+    if part.tokens is not None:
+        yield _bounded(_paced("tokens", name, part.tokens), part)
+    if part.concurrency is not None:
+        yield _bounded(Rule(kind="concurrency", name=name, limit=part.concurrency), part)
+
+
+def _paced(kind: Kind, name: str, pace: tuple[int, float]) -> Rule:
+    return Rule(kind=kind, name=name, limit=pace[0], period=pace[1])
+
+
+def _budget(part: BudgetPart | KeyBudget, name: str) -> Rule:
+    share = part.share if isinstance(part, BudgetPart) else None
+    limit = int(share * _THOUSANDTHS) if share is not None else int((part.usd or 0) * _MICRO)
+    warned = part.soft if part.soft is not None or part.hard else Decimal(1)
+    most = MOST if share is None else _THOUSANDTHS
+    made = Rule(
+        kind="usd" if share is None else "share",
+        name=name,
+        limit=limit if part.hard else most,
+        every=part.every,
+        soft=None if warned is None else math.ceil(limit * warned),
+        hard=part.hard,
+        then=part.then,
+        expected=part.reserve == "expected",
+    )
+    return _bounded(made, part)
+
+
+def _bounded(rule: Rule, part: LimitPart | BudgetPart | KeyLimit | KeyBudget) -> Rule:
+    """A rule for the calls that its part names; one of a key alone is for all of that key's."""
+    if not isinstance(part, LimitPart | BudgetPart):
+        return rule
+    return msgspec.structs.replace(
+        rule, keys=_set(part.key), tags=_set(part.tag), tiers=_set(part.tier), per=part.per
+    )
+
+
+def _set(names: Sequence[str] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names)
+
+
+def _amount(rule: Rule, tokens: int, micro: int | None, expected: int | None) -> int:
+    """What a call takes of it; more than there is where what a hard budget must hold is unknown."""
+    if rule.kind == "tokens":
+        return tokens
+    if rule.kind != "usd":
+        return 1
+    held = expected if rule.expected and expected is not None else micro
+    if held is None:
+        return rule.limit + 1 if rule.hard else 0
+    return held
+
+
+def _below(then: Tier | None, tier: Tier | None) -> bool:
+    """Whether a call can go there instead: only ever to a cheaper tier."""
+    return then is not None and tier is not None and TIERS.index(then) < TIERS.index(tier)
+
+
+def _subjects(rule: Rule, key: str, tags: Sequence[str], tier: str | None) -> Sequence[str]:
+    """Whom a call is counted for; nobody where it has none of what is counted apart."""
+    per = rule.per
+    if per is None:
+        return ("all",)
+    if per == "key":
+        return (f"key={_safe(key)}",)
+    if per == "tier":
+        return () if tier is None else (f"tier={tier}",)
+    counted = [tag for tag in tags if rule.tags is None or tag in rule.tags]
+    return [f"tag={_safe(tag)}" for tag in dict.fromkeys(counted)]
+
+
+def _safe(text: str) -> str:
+    """A name as it stands between two bars."""
+    if "|" not in text and "%" not in text:
+        return text
+    return text.replace("%", "%25").replace("|", "%7C")
+
+
+def _plain(text: str) -> str:
+    return text.replace("%7C", "|").replace("%25", "%")

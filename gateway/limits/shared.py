@@ -1,0 +1,160 @@
+"""What counts calls against limits and budgets in Redis: for several processes and machines.
+
+Each of admit, extend and settle is one script and one round trip; calls of one process share one
+connection. Time is Redis's own, so that machines whose clocks differ fill and drain the same
+buckets: of what the callers say, only how long a call runs counts. Which window money belongs to
+is the caller's to say, by the counter's name: near midnight two machines may charge different days,
+and neither day's bound is passed.
+
+A request whose answer was lost may have been carried out: asked again with the same id it takes
+nothing twice. `extend` is the exception: it always adds.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from gateway.limits import window
+from gateway.limits.meter import Ask, Lost, Need, Over, Passed, Unseeded
+from gateway.state.counters import Counters
+from gateway.state.doubt import DEADLINE
+from gateway.state.script import Script
+from gateway.state.server import Away
+from gateway.state.wire import Reply
+
+MOST = 2**53
+"""The largest number that a script knows exactly: 9 billion USD."""
+_MICRO = 1_000_000
+_KEEP = 2 * 86_400 * _MICRO
+"""Microseconds that a hold whose time is over can be corrected."""
+_PASSED = Passed()
+_KINDS = {"requests": 1, "tokens": 2, "concurrency": 3, "usd": 4, "share": 5}
+_TAKE, _SETTLE, _SWEEP = Script("meter"), Script("settle"), Script("sweep")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Shared:
+    """A Meter in Redis or Valkey, single, Sentinel or Cluster."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        note: Callable[[str], None],
+        clock: Callable[[], float],
+        deadline: float = DEADLINE,
+        time: Literal["server", "caller"] = "server",
+    ) -> None:
+        """Connect later, when first used; `clock` is monotonic seconds, `deadline` seconds.
+
+        `note` is told each time that Redis is lost, found again, or refuses. `time` is whose clock
+        counts. Raises ValueError for a URL that cannot be used.
+        """
+        self._counters = Counters(url, note=note, clock=clock, deadline=deadline)
+        self._own = time == "caller"
+        self._now = 0
+        """Microseconds that scripts are told; 0 is Redis's own time."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last that was heard of Redis was an answer; true before it was ever used."""
+        return self._counters.alive
+
+    async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+        """Take all needs or none."""
+        return await self._take(ask, now, 0) if ask.needs else _PASSED
+
+    async def extend(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+        """Take more for a call that has passed; it runs until `ask.expires` then."""
+        return await self._take(ask, now, 1) if ask.needs else _PASSED
+
+    async def seed(self, tenant: str, field: str, value: int) -> None:
+        """Give a counter that is not there what was spent; one that is there stays."""
+        spent = b"%d" % min(max(0, value), MOST)
+        await self._command(tenant, b"HSETNX", b"spent", field.encode(), spent)
+
+    async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
+        """A call is over: what it holds becomes what it used."""
+        used = _whole(tokens), _whole(micro)
+        argument = _encode((id, *used))
+        return await self._run(_SETTLE, tenant, argument) == 1
+
+    async def used(self, tenant: str) -> dict[str, int]:
+        """Every counter of money and shares, by field."""
+        reply = await self._command(tenant, b"HGETALL", b"spent")
+        items = reply if isinstance(reply, list) else []
+        texts = [item.decode() for item in items if isinstance(item, bytes)]
+        return {field: int(value) for field, value in zip(texts[::2], texts[1::2], strict=True)}
+
+    async def sweep(self, tenant: str, now: float) -> None:
+        """Let go of the counters of windows that ended, and of rates that gave all back."""
+        used = await self.used(tenant)
+        ended = [field for field in used if window.ended(field.rpartition("|")[2], now)]
+        at = "0"
+        while True:
+            reply = await self._run(_SWEEP, tenant, _encode((self._now, at, ended)))
+            if not isinstance(reply, bytes) or reply == b"0":
+                return
+            at, ended = reply.decode(), []
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._counters.close()
+
+    async def _take(self, ask: Ask, now: float, adds: int) -> Passed | Over | Unseeded:
+        if self._own:
+            self._now = round(now * _MICRO)
+        life = max(0, round((ask.expires - now) * _MICRO))
+        needs = [_row(need) for need in ask.needs]
+        argument = _encode((ask.id, self._now, life, adds, _KEEP, needs))
+        reply = await self._run(_TAKE, ask.tenant, argument)
+        if reply == 0:
+            return _PASSED
+        return _told(ask, reply)
+
+    async def _run(self, script: Script, tenant: str, argument: bytes) -> Reply:
+        try:
+            return await self._counters.run(script, tenant, argument)
+        except Away:
+            raise Lost from None
+
+    async def _command(self, tenant: str, command: bytes, name: bytes, *words: bytes) -> Reply:
+        try:
+            return await self._counters.command(tenant, command, name, *words)
+        except Away:
+            raise Lost from None
+
+
+def _row(need: Need) -> tuple[int, str, int, int, int, str, bool, int]:
+    limit, amount = need.limit, need.amount
+    if limit > MOST:
+        message = f"{need.name}: {limit} is more than can be counted ({MOST})."
+        raise ValueError(message)
+    return (
+        _KINDS[need.kind],
+        need.field,
+        limit,
+        min(amount, 2 * MOST),  # more than any limit, so over
+        round(need.period * _MICRO),
+        need.whole,
+        need.seeded,
+        -1 if need.soft is None else need.soft,
+    )
+
+
+def _whole(value: int | None) -> int:
+    return -1 if value is None else min(max(0, value), MOST)
+
+
+def _told(ask: Ask, reply: Reply) -> Passed | Over | Unseeded:
+    """What is packed in an answer that tells of something. Raises Lost where it is none of ours."""
+    if not isinstance(reply, bytes):
+        raise Lost
+    what, *rest = msgspec.msgpack.decode(reply, type=list[int])
+    if what == 0:
+        return Passed(tuple(ask.needs[at - 1] for at in rest if at <= len(ask.needs)))
+    need = ask.needs[rest[0] - 1]
+    if what == 2:
+        return Unseeded(need)
+    return Over(need, rest[1] / _MICRO if rest[1] >= 0 else None)

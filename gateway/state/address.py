@@ -1,0 +1,135 @@
+"""Where Redis is: what REDIS_URL says of one server, of Sentinel, or of a Cluster.
+
+    redis://[user:password@]host[:port][/db]       unix://[user:password@]/path[?db=1]
+    redis+sentinel://[user:password@]host[:port],host[:port]/service[/db]
+    redis+cluster://[user:password@]host[:port],host[:port]
+
+`rediss` in place of `redis` is TLS. User and password are those of the servers that keep the data;
+Sentinel's own are `?sentinel_username=` and `?sentinel_password=`.
+"""
+
+import re
+import ssl
+from typing import Literal
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+type Host = tuple[str, int]
+type Kind = Literal["single", "sentinel", "cluster"]
+
+_FORM = (
+    "REDIS_URL is not a valid redis://, rediss:// or unix:// URL, nor one of "
+    "redis+sentinel://host:port,host:port/service or redis+cluster://host:port,host:port"
+)
+_PARTS = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<hosts>[^/?#]*)(?P<rest>.*)")
+_KINDS: dict[str, Kind] = {"": "single", "sentinel": "sentinel", "cluster": "cluster"}
+_PORTS: dict[Kind, int] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """A URL, read."""
+
+    kind: Kind
+    hosts: tuple[Host, ...] = ()
+    """The server; the sentinels; some nodes of the Cluster."""
+    path: str = ""
+    """Of a Unix socket, in place of hosts."""
+    service: str = ""
+    """What Sentinel calls the primary."""
+    db: int = 0
+    username: str = ""
+    password: str = ""
+    guard: tuple[str, str] = ("", "")
+    """Username and password of the sentinels."""
+    tls: bool = False
+    options: dict[str, str] = {}
+    """What stands behind the question mark."""
+
+    plain: str = ""
+    """The URL as a client of one server takes it."""
+
+    @property
+    def where(self) -> str:
+        """Its place, for notes; no secret is in it."""
+        if self.path:
+            return self.path
+        hosts = ",".join(f"{host}:{port}" for host, port in self.hosts)
+        return f"{hosts}/{self.service}" if self.service else hosts
+
+
+def read(url: str) -> Address:
+    """Read a URL. Raises ValueError, which quotes nothing: any part may be one of a password."""
+    try:
+        address = _read(url)
+    except ValueError:
+        raise ValueError(_FORM) from None
+    if address.kind == "single" and len(address.hosts) > 1:
+        message = "REDIS_URL names several servers: write redis+sentinel:// or redis+cluster://"
+        raise ValueError(message)
+    return address
+
+
+def _read(url: str) -> Address:
+    found = _PARTS.fullmatch(url)
+    if found is None:
+        raise ValueError
+    parts = urlsplit(found["rest"])  # several hosts, some in brackets, are no authority to it
+    scheme, _, form = found["scheme"].lower().partition("+")
+    kind = _KINDS.get(form)
+    if kind is None or scheme not in ("redis", "rediss", *(() if form else ("unix",))):
+        raise ValueError
+    user, _, hosts = found["hosts"].rpartition("@")
+    name, _, password = user.partition(":")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    guard = (options.pop("sentinel_username", ""), options.pop("sentinel_password", ""))
+    path = unquote(parts.path) if scheme == "unix" else ""
+    steps = [] if path else [unquote(step) for step in parts.path.split("/") if step]
+    service = steps.pop(0) if kind == "sentinel" and steps else ""
+    step = steps.pop(0) if steps else "0"
+    db = int(options.pop("db", "") or step)
+    lacks = {"single": scheme == "unix" and not path, "sentinel": not service, "cluster": db != 0}
+    if lacks[kind] or steps or db < 0:
+        raise ValueError
+    place = found["hosts"]
+    rest = parts.path if path else f"/{db}"
+    if path:
+        options["db"] = str(db)
+    return Address(
+        kind=kind,
+        hosts=() if path else tuple(_host(each, _PORTS[kind]) for each in hosts.split(",")),
+        path=path,
+        service=service,
+        db=db,
+        username=unquote(name),
+        password=unquote(password),
+        guard=guard,
+        tls=scheme == "rediss",
+        options=options,
+        plain=urlunsplit((scheme, place, rest, urlencode(options), "")),
+    )
+
+
+def _host(text: str, port: int) -> Host:
+    one = urlsplit(f"//{text}")
+    return one.hostname or "localhost", one.port or port
+
+
+def context(address: Address) -> ssl.SSLContext | None:
+    """What secures a connection, by the URL's ssl_ options. Raises ValueError."""
+    if not address.tls:
+        return None
+    said = address.options
+    try:
+        made = ssl.create_default_context(cafile=said.get("ssl_ca_certs"))
+        if cert := said.get("ssl_certfile"):
+            made.load_cert_chain(cert, said.get("ssl_keyfile"), said.get("ssl_password"))
+    except OSError:
+        message = "REDIS_URL names certificates that cannot be read"
+        raise ValueError(message) from None
+    if said.get("ssl_check_hostname", "").lower() in ("false", "no", "0", "f", "n"):
+        made.check_hostname = False
+    if said.get("ssl_cert_reqs", "required") in ("none", "optional"):
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    return made

@@ -1,0 +1,189 @@
+-- Takes all that a call needs of its tenant's counters, or nothing.
+--
+-- KEYS   spent    hash: money and shares
+--        rate     hash: packed {at, level, held, period, limit}
+--        running  hash: calls at once
+--        holds    hash: packed {answer, entries, 1 where its time is over}
+--        ends     zset: when a hold is looked at again
+--        told     hash: the soft limit that was told of
+-- ARGV   packed {id, now or 0 for this server's clock, how long it runs at most, 1 to add to a hold,
+--        how long an ended hold is kept, needs}; a need is
+--        {kind, field, limit, amount, period, whole, seeded, soft or -1}
+-- Answer packed {0, needs whose soft limit was crossed...}, {1, need, wait or -1} or {2, need};
+--        plain 0 where there is nothing to tell
+--
+-- Times are microseconds. Numbers are doubles: whole up to 2^53, which money never passes. They go
+-- to the server as %.0f: as numbers they could become 1e+15.
+local REQUESTS, TOKENS, RUNNING, SHARE = 1, 2, 3, 5
+local MOST = 9007199254740992
+local SKEW = 60000000
+local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local ask = cmsgpack.unpack(ARGV[1])
+local id, now, life, adds, keep, needs = ask[1], ask[2], ask[3], ask[4] == 1, ask[5], ask[6]
+
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- Calls that should have ended: their places are free, what they hold counts as used.
+for _, one in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMIT', 0, 64)) do
+  local packed = redis.call('HGET', holds, one)
+  local hold = packed and cmsgpack.unpack(packed)
+  if not hold or hold[3] then
+    redis.call('HDEL', holds, one)
+    redis.call('ZREM', ends, one)
+  else
+    local kept = {}
+    for _, entry in ipairs(hold[2]) do
+      local kind, field, amount = entry[1], entry[2], entry[3]
+      if kind == RUNNING then
+        if redis.call('HINCRBY', running, field, whole(-amount)) <= 0 then
+          redis.call('HDEL', running, field)
+        end
+      elseif kind == TOKENS then
+        local last = redis.call('HGET', rate, field)
+        if last then
+          local at, level, held, period, limit = unpack(cmsgpack.unpack(last))
+          level, held = level + amount * period, math.max(0, held - amount)
+          redis.call('HSET', rate, field, cmsgpack.pack({ at, level, held, period, limit }))
+        end
+      else
+        kept[#kept + 1] = entry
+      end
+    end
+    redis.call('HSET', holds, one, cmsgpack.pack({ hold[1], kept, 1 }))
+    redis.call('ZADD', ends, whole(now + keep), one)
+  end
+end
+
+local held = redis.call('HGET', holds, id)
+if held then
+  held = cmsgpack.unpack(held)
+  if not adds then
+    return held[1]
+  end
+end
+
+local function count(key, field)
+  local found = redis.call('HGET', key, field)
+  return found and tonumber(found)
+end
+
+-- What a rate counts: its level, in units times microseconds of the period, gives back `limit` of
+-- them each microsecond; what calls hold of it is given back only once they have used it.
+local function bucket(field, period, limit)
+  local last = redis.call('HGET', rate, field)
+  if not last then
+    return { now, 0, 0, period, limit }
+  end
+  local found = cmsgpack.unpack(last)
+  if now > found[1] then
+    found[2] = math.max(0, found[2] - (now - found[1]) * found[5])
+    found[1] = now
+  elseif found[1] - now > SKEW then -- a clock that is a little behind waits; one far behind is right
+    found[1] = now
+  end
+  if found[4] ~= period then
+    found[2] = math.ceil(found[2] * period / found[4])
+    found[4] = period
+  end
+  found[5] = limit
+  return found
+end
+
+local buckets, over, longest = {}, nil, -1
+
+-- What is used later counts from when a call last asked, whether or not it passed.
+local function refused(answer)
+  for at, found in pairs(buckets) do
+    if found[2] > 0 or found[3] > 0 then
+      redis.call('HSET', rate, needs[at][2], cmsgpack.pack(found))
+    end
+  end
+  return cmsgpack.pack(answer)
+end
+
+for at, need in ipairs(needs) do
+  local kind, field, limit, amount, period = need[1], need[2], need[3], need[4], need[5]
+  local fits = true
+  local wait = -1
+  if kind == REQUESTS or kind == TOKENS then
+    local found = bucket(field, period, limit)
+    buckets[at] = found
+    local excess = found[2] + (found[3] + amount) * period - limit * period
+    fits = excess <= 0
+    if not fits and limit > 0 and found[3] + amount <= limit then
+      wait = math.min(MOST, math.ceil(excess / limit) + math.max(0, found[1] - now) + 1)
+    end
+  elseif kind == RUNNING then
+    fits = (count(running, field) or 0) + amount <= limit
+  elseif kind == SHARE then
+    local calls = (count(spent, need[6]) or 0) + 1
+    fits = amount == 0 or ((count(spent, field) or 0) + amount) * 1000 <= limit * calls
+  else
+    local value = count(spent, field)
+    if not value and need[7] then
+      return refused({ 2, at })
+    end
+    fits = (value or 0) + amount <= limit
+  end
+  if not fits then
+    if wait < 0 then
+      return refused({ 1, at, -1 })
+    elseif wait > longest then
+      over, longest = at, wait
+    end
+  end
+end
+if over then
+  return refused({ 1, over, longest })
+end
+
+local function add(field, amount)
+  local value = math.min(MOST, (count(spent, field) or 0) + amount)
+  redis.call('HSET', spent, field, whole(value))
+  return value
+end
+
+local warned, entries = { 0 }, held and held[2] or {}
+for at, need in ipairs(needs) do
+  local kind, field, amount = need[1], need[2], need[4]
+  if kind == REQUESTS or kind == TOKENS then
+    local found = buckets[at]
+    if kind == TOKENS then
+      found[3] = found[3] + amount
+    else
+      found[2] = found[2] + amount * found[4]
+    end
+    redis.call('HSET', rate, field, cmsgpack.pack(found))
+  elseif kind == RUNNING then
+    redis.call('HINCRBY', running, field, whole(amount))
+  else
+    local soft = need[8]
+    local reached = soft
+    if kind == SHARE then
+      reached = soft * add(need[6], 1)
+    end
+    local value = add(field, amount)
+    if kind == SHARE then
+      value = value * 1000
+    end
+    if soft >= 0 and amount > 0 and value >= reached and count(told, field) ~= soft then
+      redis.call('HSET', told, field, whole(soft))
+      warned[#warned + 1] = at
+    end
+  end
+  if kind ~= REQUESTS and kind ~= SHARE then
+    entries[#entries + 1] = { kind, field, amount }
+  end
+end
+
+local answer = #warned > 1 and cmsgpack.pack(warned) or 0
+redis.call('HSET', holds, id, cmsgpack.pack({ held and held[1] or answer, entries }))
+redis.call('ZADD', ends, whole(now + life), id)
+return answer

@@ -1,0 +1,132 @@
+"""A Redis that is asked by key, each time within a deadline, and never in vain.
+
+It may be one server, Sentinel's primary or a Cluster. One that does not answer is doubted, probed
+and left alone.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from gateway.state.address import read
+from gateway.state.doubt import DEADLINE, Doubt
+from gateway.state.link import Link, slot_of
+from gateway.state.wire import Broken, Failure, Reply, request
+
+_AWAY = frozenset(("READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "DENIED", "NOAUTH")) | {
+    "MOVED",
+    "ASK",
+}
+"""What an error begins with where this is not the server to ask, or not yet."""
+_SAID = {
+    "LOADING": "it is still loading its data",
+    "DENIED": "it is in protected mode",
+    "NOAUTH": "it does not accept the credentials",
+}
+
+
+class Away(Exception):
+    """It does not answer, or refuses."""
+
+
+class Server:
+    """A Redis. `note` is told each time that it is lost, found again, or refuses."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        note: Callable[[str], None],
+        clock: Callable[[], float],
+        deadline: float = DEADLINE,
+    ) -> None:
+        """Connect later, when first used; `clock` is monotonic seconds, `deadline` seconds.
+
+        Raises ValueError for a URL that cannot be used.
+        """
+        address = read(url)
+        self._deadline = deadline
+        self._link = Link(address, deadline)
+        self._asked = b""
+        self._doubt = Doubt(
+            address.where, look=self._look, why=why, note=note, clock=clock, deadline=deadline
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last that was heard of it was an answer; true before it was ever used."""
+        return not self._doubt.lost
+
+    async def ask(self, key: bytes, data: bytes) -> Reply:
+        """What a request on a key answers. Raises Away."""
+        reply = await self.try_(key, slot_of(key), data)
+        if type(reply) is Failure:
+            raise self.refused(key, reply)
+        return reply
+
+    async def try_(self, key: bytes, slot: int, data: bytes) -> Reply:
+        """What a request on a key in a slot answers, were it a failure. Raises Away."""
+        if self._doubt.lost:
+            self._doubt.probe()
+            raise Away
+        try:
+            answer = self._link.ask(slot, data)
+            if answer is not None:
+                reply = await answer
+                if type(reply) is not Failure or reply.word not in ("MOVED", "ASK"):
+                    return reply
+                async with asyncio.timeout(self._deadline):
+                    return await self._link.follow(slot, data, reply)
+            async with asyncio.timeout(self._deadline):
+                return await self._link.find(slot, data)
+        except (Broken, OSError, ValueError) as error:  # TimeoutError is an OSError
+            self._fail(key)
+            raise Away from error
+
+    def refused(self, key: bytes, reply: Failure) -> Away:
+        """Take a failure that was answered."""
+        if reply.word in _AWAY:
+            self._fail(key)
+        else:
+            self._doubt.refused(reply.word)
+        return Away()
+
+    async def close(self) -> None:
+        """Close every connection; within two deadlines."""
+        await self._doubt.close()
+        await self._link.close()
+
+    async def settle(self) -> None:
+        """Wait for what goes on in the background."""
+        await self._doubt.settle()
+
+    def _fail(self, key: bytes) -> None:
+        if self._doubt.lost:  # another call of the same loss has told
+            return
+        self._asked = key
+        self._link.drop()
+        self._doubt.fail()
+
+    async def _look(self) -> None:
+        """Ask for the key that failed: a proxy answers pings for servers that are dead."""
+        try:
+            ask = request(b"EXISTS", self._asked)
+            _there(await self._link.find(slot_of(self._asked), ask))
+        except BaseException:
+            self._link.drop()  # the next one dials anew
+            raise
+
+
+def _there(reply: Reply) -> None:
+    """Raises Broken where an answer says that this is not the server to ask."""
+    if isinstance(reply, Failure) and reply.word in _AWAY:
+        raise Broken(_SAID.get(reply.word, f"it answers {reply.word}"))
+
+
+def why(error: Exception) -> str:
+    """Why it is gone, in words that quote nothing."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLError):
+        return "no secure connection"
+    return str(error) if isinstance(error, Broken) else "no connection"

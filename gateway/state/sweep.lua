@@ -1,0 +1,27 @@
+-- Lets go of what counts no more: counters of windows that ended, rates that gave all back.
+--
+-- KEYS   as in meter.lua
+-- ARGV   packed {now or 0 for this server's clock, where to go on among the rates, fields that ended}
+-- Answer where to go on, 0 at the end
+local spent, rate, told = KEYS[1], KEYS[2], KEYS[6]
+local ask = cmsgpack.unpack(ARGV[1])
+local now = ask[1]
+
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+
+for _, field in ipairs(ask[3]) do
+  redis.call('HDEL', spent, field)
+  redis.call('HDEL', told, field)
+end
+
+local scanned = redis.call('HSCAN', rate, ask[2], 'COUNT', 500)
+for at = 1, #scanned[2], 2 do
+  local since, level, held, _, limit = unpack(cmsgpack.unpack(scanned[2][at + 1]))
+  if held == 0 and level <= (now - since) * limit then
+    redis.call('HDEL', rate, scanned[2][at])
+  end
+end
+return scanned[1]

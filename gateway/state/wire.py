@@ -1,0 +1,178 @@
+"""One connection to a server of the Redis protocol: answers come in the order of the requests.
+
+No call waits for a connection, and calls that run at once share one write and one read. The client
+library takes a connection of its own for each call and costs five times as much; whether a call may
+pass is asked for every call that there is.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import cast
+
+type Reply = int | bytes | list[Reply] | Failure | None
+
+_MOST = 64 * 1024 * 1024
+"""Bytes of an answer that nothing of ours has."""
+_STALL = 0.02
+"""Seconds that a timer may be late until it is this process that was busy, not the server."""
+_DEEP = 8
+
+
+class Broken(Exception):
+    """A connection that cannot be used; its text says why, and quotes nothing."""
+
+
+class Failure:
+    """An answer that is an error."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @property
+    def word(self) -> str:
+        """What it begins with: MOVED, READONLY."""
+        return self.text.partition(" ")[0]
+
+
+class Wire(asyncio.Protocol):
+    """One connection, open until it is closed or `deadline` seconds pass without an answer."""
+
+    def __init__(self, deadline: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deadline = deadline
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._rest = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self.open = False
+
+    def ask(self, data: bytes) -> asyncio.Future[Reply]:
+        """Send one request; the future is its answer, or Broken."""
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        if self._transport is None or not self.open or self._transport.is_closing():
+            answer.set_exception(Broken("no connection"))
+            return answer
+        now = self._loop.time()
+        self._waiting.append((answer, now))
+        if self._timer is None:
+            self._arm(now + self._deadline)
+        self._transport.write(data)
+        return answer
+
+    def close(self, why: str = "no connection") -> None:
+        """Close it at once; whoever waits is told that it is broken."""
+        self.open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._transport is not None:
+            self._transport.abort()
+        waiting, self._waiting = self._waiting, deque()
+        for answer, _ in waiting:
+            if not answer.done():
+                answer.set_exception(Broken(why))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take requests from now on."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one by its methods
+        self.open = True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's
+        """The server, or this end, has closed it."""
+        self.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Give answers to those who wait for them."""
+        if self._rest:
+            data = self._rest + data
+        at, end = 0, len(data)
+        try:
+            while at < end:
+                reply, at = _read(data, at, 0)
+                answer, _ = self._waiting.popleft()
+                if not answer.done():
+                    answer.set_result(reply)
+        except _Short:
+            pass
+        except (ValueError, IndexError, RecursionError):
+            self.close("what answers does not speak its protocol")
+            return
+        self._rest = data[at:] if at < end else b""
+        if len(self._rest) > _MOST:
+            self.close("what answers does not speak its protocol")
+
+    def _arm(self, due: float) -> None:
+        self._timer = self._loop.call_at(due, self._check, due)
+
+    def _check(self, due: float) -> None:
+        """Close it where the oldest request has waited for too long.
+
+        After a stall of this process answers may lie unread: they get a moment.
+        """
+        self._timer = None
+        if not self._waiting:
+            return
+        oldest, now = self._waiting[0][1], self._loop.time()
+        if now < oldest + self._deadline:
+            self._arm(oldest + self._deadline)
+        elif now - due > _STALL:
+            self._arm(now + 0.01)
+        else:
+            self.close("no answer in time")
+
+
+class _Short(Exception):
+    """More bytes are to come."""
+
+
+def _read(data: bytes, at: int, depth: int) -> tuple[Reply, int]:
+    """One answer, and where the next begins. Raises _Short, and ValueError where it is none."""
+    end = data.find(b"\r\n", at)
+    if end < 0:
+        if data[at] not in b":$*+-" or len(data) - at > _MOST:
+            raise ValueError
+        raise _Short
+    kind, next_at = data[at], end + 2
+    if kind == 58:  # :
+        return int(data[at + 1 : end]), next_at
+    if kind == 36:  # $
+        size = int(data[at + 1 : end])
+        if size < 0:
+            return None, next_at
+        if size > _MOST:
+            raise ValueError
+        if len(data) < next_at + size + 2:
+            raise _Short
+        return data[next_at : next_at + size], next_at + size + 2
+    if kind == 42 and depth < _DEEP:  # *
+        items: list[Reply] = []
+        for _ in range(int(data[at + 1 : end])):
+            item, next_at = _read(data, next_at, depth + 1) if next_at < len(data) else _short()
+            items.append(item)
+        return items, next_at
+    if kind == 43:  # +
+        return data[at + 1 : end], next_at
+    if kind == 45:  # -
+        return Failure(data[at + 1 : end].decode("utf-8", "replace")), next_at
+    raise ValueError
+
+
+def _short() -> tuple[Reply, int]:
+    raise _Short
+
+
+def request(*words: bytes) -> bytes:
+    """A request as it is written."""
+    parts = [b"*%d\r\n" % len(words)]
+    parts += [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    return b"".join(parts)
+
+
+def texts(reply: Reply) -> Sequence[Reply]:
+    """The items of an answer. Raises Broken where it has none."""
+    if not isinstance(reply, list):
+        raise Broken("what answers does not speak its protocol")
+    return reply

@@ -1,0 +1,97 @@
+"""Real servers that count: one, three sentinels with their primary, a Cluster of six nodes."""
+
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
+
+import pytest
+
+from gateway.limits.memory import Memory
+from gateway.limits.meter import Meter
+from gateway.limits.shared import Shared
+from tests.conftest import redis_program
+from tests.state.several import Nodes, Sentinels
+
+type Make = Callable[[], Shared]
+
+KINDS = ("redis", "sentinel", "cluster")
+_RUN = count()
+
+
+@pytest.fixture(scope="session")
+def several_program() -> str:
+    """A server of the Redis protocol."""
+    found = redis_program()
+    if found is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    return found
+
+
+@pytest.fixture(scope="session")
+def sentinels(
+    several_program: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sentinels]:
+    """Three sentinels, a primary and its replica."""
+    with Sentinels(several_program, tmp_path_factory.mktemp("sentinels")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def nodes(several_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """A Cluster."""
+    with Nodes(several_program, tmp_path_factory.mktemp("nodes")) as made:
+        yield made
+
+
+@pytest.fixture(params=KINDS)
+def shared_url(request: pytest.FixtureRequest) -> str:
+    """REDIS_URL of each kind."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url"))
+    name = "sentinels" if request.param == "sentinel" else "nodes"
+    return str(request.getfixturevalue(name).url)
+
+
+@pytest.fixture
+async def make(shared_url: str) -> AsyncIterator[Make]:
+    """Makes meters on one server, as processes would; closes them after the test."""
+    notes: list[str] = []
+    made: list[Shared] = []
+
+    def make() -> Shared:
+        made.append(
+            Shared(
+                shared_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
+            )
+        )
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.close()
+    assert notes == []
+
+
+@pytest.fixture(params=["memory", *KINDS])
+async def meter(request: pytest.FixtureRequest) -> AsyncIterator[Meter]:
+    """A Meter of each kind."""
+    if request.param == "memory":
+        made: Meter = Memory()
+        yield made
+        await made.close()
+        return
+    names = {"redis": "redis_url", "sentinel": "sentinels", "cluster": "nodes"}
+    found = request.getfixturevalue(names[request.param])
+    url = found if isinstance(found, str) else found.url
+    notes: list[str] = []
+    shared = Shared(url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller")
+    yield shared
+    await shared.close()
+    assert notes == []
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test has used, with all that may stand in a name."""
+    return f"{{acme}}:{next(_RUN)}:{random.SystemRandom().getrandbits(32)}"

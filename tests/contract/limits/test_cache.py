@@ -1,0 +1,44 @@
+"""What is cached goes where calls are counted: to one server, Sentinel's primary, a Cluster's nodes."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from gateway.state.redis import Redis
+from gateway.state.spread import Spread, open_store
+from tests.state.several import Sentinels
+
+
+async def test_values_come_back(shared_url: str, tenant: str) -> None:
+    notes: list[str] = []
+    store = open_store(shared_url, note=notes.append, clock=time.monotonic)
+    assert isinstance(store, Redis if shared_url.startswith("redis://") else Spread)
+    keys = [f"{tenant}{number}" for number in range(50)]
+    async with asyncio.timeout(60):  # the first may be late on a busy machine, and is not kept
+        while await store.get(keys[0]) is None:
+            await store.put(keys[0], keys[0].encode(), 60)
+    for key in keys:
+        await store.put(key, key.encode(), 60)
+    assert [await store.get(key) for key in keys] == [key.encode() for key in keys]
+    await store.close()
+
+
+async def test_it_follows_a_failover(several_program: str, tmp_path: Path) -> None:
+    """Only what was in flight is lost, and nothing has to be told to the gateway."""
+    notes: list[str] = []
+    with Sentinels(several_program, tmp_path) as sentinels:
+        store = Spread(sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0)
+        await store.put("key", b"value", 60)
+        with sentinels.primary.admin() as admin:
+            assert admin.wait(1, 10_000) == 1
+        sentinels.primary.kill()
+        assert await store.get("key") is None
+        async with asyncio.timeout(60):
+            while await store.get("key") is None:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.02)
+        await store.put("key", b"again", 60)
+        assert await store.get("key") == b"again"
+        await store.close()
+    assert [note.partition(" (")[0] for note in notes] == [
+        "redis is gone: no connection", "redis is back",
+    ]  # fmt: skip

@@ -1,0 +1,185 @@
+"""What holds when many ask at once: of what there is for three, three get it, whoever counts."""
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from gateway.limits.meter import Ask, Kind, Meter, Need, Over, Passed, Unseeded
+from gateway.state.counters import keys
+from tests.contract.limits.conftest import Make
+
+NOW = 1_900_000_000.0
+ROOT = Path(__file__).parents[3]
+
+PROGRAM = """
+import asyncio, sys, time
+from gateway.limits.meter import Ask, Need, Passed
+from gateway.limits.shared import Shared
+
+async def main(url, tenant, name):
+    meter = Shared(url, note=print, clock=time.monotonic, deadline=10.0)
+    await meter.used(tenant)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    need = Need(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100)
+    asks = [Ask(id=f"{name}{at}", tenant=tenant, needs=(need,), expires=time.time() + 60) for at in range(25)]
+    told = await asyncio.gather(*(meter.admit(ask, time.time()) for ask in asks))
+    print(sum(isinstance(one, Passed) for one in told), flush=True)
+    await meter.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def ask(tenant: str, id: str, *needs: Need, life: float = 60.0) -> Ask:
+    return Ask(id=id, tenant=tenant, needs=needs, expires=NOW + life)
+
+
+def usd(amount: int, limit: int = 300, field: str = "usd|2030-03") -> Need:
+    return Need(kind="usd", name="b", field=field, limit=limit, amount=amount)
+
+
+@pytest.mark.parametrize("kind", ["usd", "requests", "concurrency"])
+async def test_a_budget_for_three_lets_three_of_fifty_pass(
+    meter: Meter, tenant: str, kind: Kind
+) -> None:
+    need = Need(kind=kind, name="b", field=f"{kind}|2030-03", limit=3, period=3600.0)
+    told = await asyncio.gather(
+        *(meter.admit(ask(tenant, f"call{at}", need), NOW) for at in range(50))
+    )
+    assert Counter(type(one) for one in told) == {Passed: 3, Over: 47}
+
+
+def test_two_processes_that_ask_at_once_share_one_budget(shared_url: str, tenant: str) -> None:
+    """50 calls, two processes, money for exactly three; the key is new to both."""
+    command = [sys.executable, "-c", PROGRAM, shared_url, tenant]
+    processes = [
+        subprocess.Popen(
+            [*command, name], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for name in ("one", "two")
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        told = [process.communicate("go\n", timeout=60)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert sum(int(one) for one in told) == 3
+
+
+async def test_a_call_takes_all_or_nothing(meter: Meter, tenant: str) -> None:
+    """What it takes first is not kept where what it takes last is over."""
+    running = Need(kind="concurrency", name="c", field="running", limit=1)
+    for at in range(3):
+        told = await meter.admit(ask(tenant, f"over{at}", running, usd(301)), NOW)
+        assert told == Over(usd(301))
+    assert await meter.admit(ask(tenant, "fits", running, usd(300)), NOW) == Passed()
+    assert await meter.used(tenant) == {"usd|2030-03": 300}
+
+
+async def test_who_asks_again_takes_nothing_twice(meter: Meter, tenant: str) -> None:
+    """The answer may have been lost; the warning in it is told again to the same call alone."""
+    soft = Need(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, soft=100)
+    first = ask(tenant, "first", soft)
+    assert await meter.admit(first, NOW) == Passed((soft,))
+    assert await meter.admit(ask(tenant, "second", soft), NOW) == Passed()
+    assert await meter.admit(first, NOW) == Passed((soft,))
+    assert await meter.used(tenant) == {"usd|2030-03": 200}
+    assert await meter.settle(tenant, "first", 10, 30)
+    assert not await meter.settle(tenant, "first", 10, 30)
+    assert await meter.used(tenant) == {"usd|2030-03": 130}
+
+
+async def test_a_hold_that_nobody_settles_stays_spent_and_can_be_corrected(
+    meter: Meter, tenant: str
+) -> None:
+    running = Need(kind="concurrency", name="c", field="running", limit=1)
+    assert await meter.admit(ask(tenant, "lost", running, usd(200), life=10.0), NOW) == Passed()
+    assert await meter.admit(ask(tenant, "next", running), NOW + 9.9) == Over(running)
+    assert await meter.admit(ask(tenant, "next", running), NOW + 10.1) == Passed()
+    assert await meter.used(tenant) == {"usd|2030-03": 200}
+    assert await meter.settle(tenant, "lost", None, 50)
+    assert await meter.used(tenant) == {"usd|2030-03": 50}
+    assert await meter.admit(ask(tenant, "third", running), NOW + 10.2) == Over(running)
+
+
+async def test_unknown_cost_leaves_what_was_held(meter: Meter, tenant: str) -> None:
+    await meter.admit(ask(tenant, "call", usd(200)), NOW)
+    assert await meter.settle(tenant, "call", None, None)
+    assert await meter.used(tenant) == {"usd|2030-03": 200}
+
+
+async def test_a_further_attempt_holds_more_and_is_settled_with_the_call(
+    meter: Meter, tenant: str
+) -> None:
+    first = ask(tenant, "call", usd(200))
+    await meter.admit(first, NOW)
+    assert await meter.extend(ask(tenant, "call", usd(101)), NOW) == Over(usd(101))
+    assert await meter.extend(ask(tenant, "call", usd(100)), NOW) == Passed()
+    assert await meter.used(tenant) == {"usd|2030-03": 300}
+    assert await meter.settle(tenant, "call", None, 120)
+    assert await meter.used(tenant) == {"usd|2030-03": 120}
+
+
+async def test_a_counter_that_is_lost_is_asked_for_and_given_once(
+    meter: Meter, tenant: str
+) -> None:
+    need = Need(kind="usd", name="b", field="usd|2030-03", limit=300, amount=100, seeded=True)
+    assert await meter.admit(ask(tenant, "call", need), NOW) == Unseeded(need)
+    await meter.seed(tenant, need.field, 250)
+    await meter.seed(tenant, need.field, 0)
+    assert await meter.admit(ask(tenant, "call", need), NOW) == Over(need)
+    assert await meter.used(tenant) == {"usd|2030-03": 250}
+
+
+async def test_tenants_do_not_meet(meter: Meter, tenant: str) -> None:
+    for one in (tenant, f"{tenant}}}:x", f"{{{tenant}", ""):
+        await meter.admit(ask(one, "call", usd(300)), NOW)
+        assert await meter.used(one) == {"usd|2030-03": 300}
+        assert await meter.settle(one, "call", None, 1)
+
+
+@pytest.mark.parametrize("amount", [10**15, 2**53, 2**63, 10**30])
+async def test_large_amounts_are_whole_and_never_wrap(
+    meter: Meter, tenant: str, amount: int
+) -> None:
+    fits = amount <= 2**53
+    told = await meter.admit(ask(tenant, "call", usd(amount, 2**53)), NOW)
+    assert isinstance(told, Passed) is fits
+    if fits:
+        assert await meter.used(tenant) == {"usd|2030-03": amount}
+        assert await meter.settle(tenant, "call", None, amount - 1)
+        assert await meter.used(tenant) == {"usd|2030-03": amount - 1}
+
+
+async def test_a_window_that_was_swept_is_not_begun_again_by_a_late_call(
+    make: Make, tenant: str
+) -> None:
+    meter = make()
+    await meter.admit(ask(tenant, "old", usd(100, field="usd|2030-03-01")), NOW)
+    await meter.admit(ask(tenant, "new", usd(100, field="usd|2030-03")), NOW)
+    rate = Need(kind="requests", name="r", field="rate", limit=60, period=60.0)
+    await meter.admit(ask(tenant, "rate", rate), NOW)
+    await meter.sweep(tenant, NOW)
+    assert await meter.used(tenant) == {"usd|2030-03": 100}
+    assert await meter.settle(tenant, "old", None, 7)
+    assert await meter.used(tenant) == {"usd|2030-03": 100}
+
+
+async def test_scripts_that_a_server_has_forgotten_are_sent_again(make: Make, tenant: str) -> None:
+    """A restarted server, or a new primary, knows none."""
+    meter = make()
+    await meter.admit(ask(tenant, "first", usd(100)), NOW)
+    name = keys(tenant)[0]
+    reply = await meter._counters.ask(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
+    assert reply == b"OK"
+    assert await meter.admit(ask(tenant, "second", usd(100)), NOW) == Passed()
+    assert await meter.used(tenant) == {"usd|2030-03": 200}

@@ -1,0 +1,42 @@
+"""Sentinel makes a replica the primary: calls are counted again, where they were."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from gateway.limits.meter import Ask, Lost, Need, Passed
+from gateway.limits.shared import Shared
+from tests.state.several import Sentinels
+
+
+async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_path: Path) -> None:
+    """What was replicated is still there; nothing is to be told to the gateway."""
+    notes: list[str] = []
+    need = Need(kind="usd", name="b", field="usd|total", limit=1000, amount=10)
+
+    async def passed(id: str) -> bool:
+        now = time.time()
+        try:
+            told = await meter.admit(
+                Ask(id=id, tenant="acme", needs=(need,), expires=now + 60), now
+            )
+        except Lost:
+            return False
+        return isinstance(told, Passed)
+
+    with Sentinels(several_program, tmp_path) as sentinels:
+        meter = Shared(sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0)
+        assert await passed("before")
+        with sentinels.primary.admin() as admin:
+            assert admin.wait(1, 10_000) == 1
+        sentinels.primary.kill()
+        async with asyncio.timeout(60):
+            while not await passed("after"):  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.02)
+        assert await meter.used("acme") == {"usd|total": 20}
+        assert await meter.settle("acme", "before", None, 1)
+        assert await meter.used("acme") == {"usd|total": 11}
+        await meter.close()
+    assert [note.partition(" (")[0] for note in notes] == [
+        "redis is gone: no connection", "redis is back",
+    ]  # fmt: skip

@@ -1,0 +1,43 @@
+"""A Cluster that moves slots between its nodes: calls go after them, redirection by redirection."""
+
+import time
+from typing import Any
+
+from gateway.limits.meter import Ask, Need, Passed
+from gateway.limits.shared import Shared
+from gateway.state.counters import keys
+from gateway.state.link import slot_of
+from tests.state.several import Nodes
+
+NOW = 1_900_000_000.0
+NEED = Need(kind="usd", name="b", field="usd|2030-03", limit=1000, amount=10)
+
+
+async def test_calls_follow_a_slot_that_moves(nodes: Nodes, tenant: str) -> None:
+    """ASK while it moves, for what is asked by one key; MOVED once it has; nothing is lost."""
+    notes: list[str] = []
+    meter = Shared(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    other = Shared(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    ask = Ask(id="one", tenant=tenant, needs=(NEED,), expires=NOW + 60)
+    assert await meter.admit(ask, NOW) == Passed()
+    assert await other.used(tenant) == {NEED.field: 10}
+
+    names, slot = keys(tenant), slot_of(keys(tenant)[0])
+    source = nodes.primary(names[0].decode())
+    target = next(place for place in nodes.places[:3] if place is not source)
+    with source.admin() as old, target.admin() as new:
+        assert old.execute_command("CLUSTER", "KEYSLOT", names[0]) == slot
+        ids: list[Any] = [one.execute_command("CLUSTER", "MYID") for one in (old, new)]
+        new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+        there = ["127.0.0.1", target.port, "", 0, 5000, "KEYS", *names]
+        old.execute_command("MIGRATE", *there)
+        assert await meter.used(tenant) == {NEED.field: 10}  # -ASK
+        for one in (new, old):
+            one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+    assert await meter.settle(tenant, "one", None, 4)  # -MOVED
+    assert await other.used(tenant) == {NEED.field: 4}
+    assert meter._counters._link._slots[slot] == ("127.0.0.1", target.port)
+    assert notes == []
+    await meter.close()
+    await other.close()

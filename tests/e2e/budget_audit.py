@@ -1,0 +1,144 @@
+"""The audit of budgets: what a provider has billed, what clients saw, Redis and the ledgers."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from gateway.core.entry import Entry
+from tests.e2e.budget_provider import Asked, Ended
+from tests.e2e.kill_audit import Books
+
+MICRO = 1_000_000
+RATES = {"input": Decimal(1), "cache_read": Decimal("0.1"), "output": Decimal(4)}
+"""USD per million tokens: micro-USD a token."""
+_NOTHING = Decimal(0)
+_MARGIN = 0.5
+"""Seconds that a provider may need to see that a gateway has left, on a busy machine."""
+
+
+@dataclass
+class Told:
+    """What a client saw of its call."""
+
+    key: str
+    gateway: int
+    status: int = 0
+    """0: nothing."""
+    code: str = ""
+    attempts: int = 0
+    left: bool = False
+    id: str = ""
+
+
+@dataclass
+class Found:
+    """What a round found."""
+
+    budget: Decimal
+    """USD of all."""
+    told: dict[str, Told] = field(default_factory=dict)
+    """By marker."""
+    kills: int = 0
+    asked: list[Asked] = field(default_factory=list)
+    ended: dict[str, Ended] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
+    """Micro-USD by counter."""
+    books: Books = field(default_factory=Books)
+    holds: int = 0
+    """Holds that are left of calls whose gateway was killed."""
+    places: int = 0
+    """Places that they keep until they expire."""
+    lost: int = 0
+    """Times that a gateway has lost Redis."""
+    short: Decimal = Decimal(0)
+    """Micro-USD that were billed beyond what the ledger has estimated."""
+    wrong: list[str] = field(default_factory=list)
+    """Disagreements, one a line."""
+
+
+def cost(bill: Asked) -> Decimal:
+    """Micro-USD of a request: tokens times rates, and nothing of the gateway's."""
+    told = {"input": bill.input, "cache_read": bill.cached, "output": bill.output}
+    return sum((RATES[name] * tokens for name, tokens in told.items()), _NOTHING)
+
+
+def audit(found: Found, limits: Mapping[str, Decimal], places: int) -> list[str]:
+    """Every disagreement, one a line. `limits` is USD by the subject of its counter."""
+    asked: dict[str, list[Asked]] = defaultdict(list)
+    for bill in found.asked:
+        asked[bill.marker].append(bill)
+    wrong = [line for subject, usd in limits.items() for line in _kept(found, subject, usd)]
+    for marker, told in found.told.items():
+        if told.status == 429 and told.code not in ("insufficient_quota", "rate_limit_exceeded"):
+            wrong.append(f"{marker}: refused with {told.code}")
+        if told.status == 429 and len(asked[marker]) != told.attempts:
+            sent = len(asked[marker])
+            wrong.append(f"{marker}: refused after {told.attempts} attempts, and {sent} were sent")
+    for rows in found.books.finals.values():
+        bills = asked[rows[0].tags[0]] if rows[0].tags else []
+        wrong += _agrees(found, rows[0], sum(map(cost, bills), _NOTHING))
+    if (most := peak(found)) > places:
+        wrong.append(f"{most} calls at a time, of {places}")
+    return wrong
+
+
+def _kept(found: Found, subject: str, usd: Decimal) -> Iterator[str]:
+    """Whether a budget was kept: by what was billed, and by what is counted."""
+    limit, key = usd * MICRO, subject.partition("=")[2]
+    mine = [one for one in found.asked if not key or found.told[one.marker].key == key]
+    bill = sum(map(cost, mine), _NOTHING)
+    used = sum(micro for name, micro in found.used.items() if name.split("|")[2] == subject)
+    if bill > limit:
+        yield f"{subject}: {bill} micro-USD were billed of {limit}"
+    if used < bill:
+        yield f"{subject}: {bill} micro-USD were billed, and {used} are counted"
+    if used > limit:
+        yield f"{subject}: {used} micro-USD are counted of {limit}"
+
+
+def _agrees(found: Found, row: Entry, bill: Decimal) -> Iterator[str]:
+    """What the ledger has of a call; where it knows nothing, what was held is charged."""
+    if row.cost is None or row.wasted is None:
+        return
+    known = row.cost * MICRO
+    if row.estimate:
+        found.short += max(_NOTHING, bill - known)
+    elif bill != known:
+        yield f"{row.id}: {bill} micro-USD were billed, and {known} are in the ledger"
+
+
+def peak(found: Found) -> int:
+    """Requests at a time; one that was left has ended before its provider could see that."""
+    moves: list[tuple[float, int]] = []
+    for one in found.asked:
+        end = found.ended.get(one.id)
+        until = end.at - (_MARGIN if end.left else 0) if end is not None else one.at
+        moves += [(one.at, 1), (max(one.at, until), -1)]
+    most = now = 0
+    for _, by in sorted(moves):
+        now += by
+        most = max(most, now)
+    return most
+
+
+def table(found: Found) -> list[tuple[str, str]]:
+    """What was counted on each side."""
+    told = Counter((one.status, one.code) for one in found.told.values())
+    rows = [row for rows in found.books.finals.values() for row in rows]
+    fates = Counter(one.fate for one in found.asked)
+    billed = sum(map(cost, found.asked), _NOTHING)
+    used = next((used for name, used in found.used.items() if name.startswith("usd|all|")), 0)
+    return [
+        ("budget", f"{int(found.budget * MICRO):,} micro-USD"),
+        ("billed by the provider", f"{billed:,}"),
+        ("counted in Redis", f"{used:,}"),
+        ("billed beyond what was estimated", f"{found.short:,}"),
+        *((f"clients: {status} {code}", f"{count:,}") for (status, code), count in sorted(told.items())),
+        *((f"provider: {fate}", f"{count:,}") for fate, count in sorted(fates.items())),
+        *((f"ledger: {state}", f"{count:,}") for state, count in sorted(Counter(row.state for row in rows).items())),
+        ("gateways killed", f"{found.kills}"),
+        ("holds of killed calls, charged", f"{found.holds}"),
+        ("calls at a time, at most", f"{peak(found)}"),
+        ("Redis lost", f"{found.lost}"),
+    ]  # fmt: skip

@@ -1,0 +1,368 @@
+"""The trial of budgets: three gateways on one Redis, killed now and then, and who billed what.
+
+`python -m tests.e2e.budget_trial ROUNDS [SEED]` is the long form; it prints what it found.
+"""
+
+import asyncio
+import hashlib
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from gateway.core import jsonio
+from gateway.core.entry import Entry
+from gateway.limits.meter import Ask, Need, Passed
+from gateway.limits.shared import Shared
+from gateway.state.counters import keys
+from tests.conftest import redis_program
+from tests.e2e.budget_audit import RATES, Found, Told, audit, table
+from tests.e2e.budget_provider import MOST, read
+from tests.e2e.child import Child, until
+from tests.e2e.kill_audit import books
+from tests.e2e.place import Place
+from tests.e2e.upstream import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+GATEWAYS = 3
+BUDGETS = ("0", "0.01", "0.03", "0.08", "0.2")
+"""USD of all keys together; without one the calls of a round cost about 0.6."""
+PLACES = 150
+"""Calls at a time."""
+TENANT = "default"
+_KEYS = {name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("ann", "bob", "cat")}
+_OWN = Decimal("0.02")
+"""USD of `ann` alone, in the file of keys."""
+_EACH = Decimal("0.06")
+"""USD of each key."""
+_LATER = 5_000.0
+"""Seconds after which every hold has expired."""
+
+
+class Gateway:
+    """`tiergate serve` on one port and one data folder, started again when killed."""
+
+    def __init__(self, folder: Path, config: Path, redis_url: str) -> None:
+        self.folder, self.port, self.starts = folder, 0, 0
+        self._config, self._redis = config, redis_url
+        folder.mkdir()
+        self.ledger = folder / "data" / "ledger"
+        self.logs: list[Path] = []
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        """Start; what listened here before is gone."""
+        self.starts += 1
+        stem = self.folder / f"run{self.starts}"
+        self.logs.append(stem.with_suffix(".err"))
+        command = [sys.executable, "-m", "gateway", "--config", str(self._config)]
+        self._child = child = Child(
+            [*command, "serve", "--port", str(self.port)], stem,
+            PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", REDIS_URL=self._redis,
+            TIERGATE_DATA=str(self.folder / "data"),
+        )  # fmt: skip
+        pattern = re.compile(r" on http://127\.0\.0\.1:(\d+) ")
+        match = until(lambda: pattern.search(child.out), f"listening: {child.err}", PATIENCE)
+        assert match is not None
+        self.port = int(match[1])
+
+    def kill(self) -> None:
+        """SIGKILL, and start again."""
+        self.close()
+        self.start()
+
+    def stop(self) -> bool:
+        """SIGTERM; whether it ended in good order."""
+        assert self._child is not None
+        pid = self._child.pid
+        self._child.signal(signal.SIGTERM)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and Path(f"/proc/{pid}/cmdline").exists():
+            if not Path(f"/proc/{pid}/cmdline").read_bytes():  # ended, and not waited for
+                break
+            time.sleep(0.01)
+        else:
+            return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """End it, if it runs."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+
+    def log(self) -> list[dict[str, Any]]:
+        """All that it has ever logged."""
+        lines = [line for path in self.logs for line in path.read_text().splitlines()]
+        return [
+            jsonio.loads(line.encode()) if line.startswith("{") else {"event": line}
+            for line in lines
+        ]
+
+
+class Load:
+    """Clients, each with a few calls one after another; some leave."""
+
+    def __init__(self, gateways: list[Gateway], found: Found, seed: str) -> None:
+        self._gateways, self._found, self._seed = gateways, found, seed
+
+    async def run(self, clients: int, calls: int) -> None:
+        await asyncio.gather(*(self._client(number, calls) for number in range(clients)))
+
+    async def _client(self, number: int, calls: int) -> None:
+        chance = random.Random(f"{self._seed} {number}")
+        for at in range(calls):
+            marker = f"k{number}-{at}"
+            told = Told(chance.choice(list(_KEYS)), chance.randrange(GATEWAYS))
+            self._found.told[marker] = told
+            with suppress(OSError, asyncio.IncompleteReadError):  # its gateway was killed
+                await asyncio.wait_for(self._call(marker, told, chance), PATIENCE)
+            await asyncio.sleep(chance.uniform(0, 0.3))
+
+    async def _call(self, marker: str, told: Told, chance: random.Random) -> None:
+        data = _request(marker, told.key, chance)
+        leaves, rude = chance.random() < 0.3, chance.random() < 0.5
+        patience = chance.choice((0.0, chance.uniform(0, 0.03), chance.uniform(0, 0.5)))
+        port = self._gateways[told.gateway].port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(data)
+            if not leaves:
+                await _answer(reader, told)
+                return
+            told.left = True
+            try:
+                await asyncio.wait_for(_answer(reader, told), patience)
+            except TimeoutError:
+                return
+            told.left = False
+        finally:
+            if told.left and rude:
+                writer.transport.abort()
+            writer.close()
+
+
+def _request(marker: str, key: str, chance: random.Random) -> bytes:
+    letters = chance.choice(("a", "word ", "ж", "🙂"))
+    body: dict[str, Any] = {
+        "model": chance.choice(("smart", "fast")),
+        "stream": chance.random() < 0.6,
+        "messages": [{"role": "user", "content": f"{marker} " + letters * chance.randint(0, 300)}],
+    }
+    if chance.random() < 0.7:
+        body["max_tokens"] = chance.choice((1, 20, 60, MOST, 10 * MOST))
+    if chance.random() < 0.1:
+        body["n"] = 2
+    data = jsonio.dumps(body)
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {_KEYS[key]}\r\nx-tiergate-tags: {marker}\r\n"
+        f"content-length: {len(data)}\r\n\r\n"
+    )
+    return head.encode() + data
+
+
+async def _answer(reader: asyncio.StreamReader, told: Told) -> None:
+    """Read an answer to its end."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+    fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+    told.id = fields.get("x-request-id", "")
+    told.attempts = int(fields.get("x-tiergate-attempts", "0"))
+    status = int(head.split(" ", 2)[1])
+    if "content-length" in fields:
+        data = await reader.readexactly(int(fields["content-length"]))
+        if status != 200:
+            error = jsonio.loads(data)["error"]
+            told.code = str(error.get("code") or error.get("type"))
+    else:
+        while not (await reader.readuntil(b"\n")).startswith(b"0\r"):
+            pass
+    told.status = status
+
+
+def trial(
+    folder: Path,
+    budget: str,
+    seed: str,
+    *,
+    loss: str = "closed",
+    clients: int,
+    calls: int,
+    kills: int,
+    fates: tuple[str, ...] = (),
+) -> Found:
+    """One round against a budget, and all that is known of it compared."""
+    found = Found(Decimal(budget))
+    program = redis_program()
+    assert program is not None, "no server of the Redis protocol"
+    place = Place(program, folder)
+    book = folder / "book"
+    book.touch()
+    command = [sys.executable, "-m", "tests.e2e.budget_provider", str(book), seed, *fates]
+    provider = Child(command, folder / "provider", PYTHONPATH=str(ROOT))
+    gateways: list[Gateway] = []
+    try:
+        place.start()
+        url = until(lambda: provider.out.strip(), "its address")  # noqa: PLW0108 - read anew each time
+        config = _written(folder, url, budget, loss)
+        for at in range(GATEWAYS):
+            name = folder / f"gateway{at}"
+            gateways.append(Gateway(name, config, f"redis://127.0.0.1:{place.port}/0"))
+        for one in gateways:
+            one.start()
+        asyncio.run(_run(gateways, found, seed, clients, calls, kills))
+        # What still goes on ends: its client has left, or its provider is silent.
+        found.wrong += [] if all(one.stop() for one in gateways) else ["it did not stop"]
+        found.asked, found.ended = read(book)
+        with place.admin() as admin:
+            _counted(admin, gateways, found)
+        asyncio.run(_expired(f"redis://127.0.0.1:{place.port}/0", place, found))
+        limits = {"all": found.budget, "own=ann": _OWN}
+        limits.update({f"key={name}": _EACH for name in _KEYS})
+        found.wrong += audit(found, limits, PLACES)
+        _logged(gateways, found)
+    finally:
+        for one in gateways:
+            one.close()
+        provider.stop()
+        place.kill()
+    return found
+
+
+async def _run(
+    gateways: list[Gateway], found: Found, seed: str, clients: int, calls: int, kills: int
+) -> None:
+    load = asyncio.create_task(Load(gateways, found, seed).run(clients, calls))
+    chance = random.Random(f"{seed} kills")
+    for _ in range(kills):
+        await asyncio.sleep(chance.uniform(0.3, 1.2))
+        if load.done():
+            break
+        await asyncio.to_thread(chance.choice(gateways).kill)
+        found.kills += 1
+    await load
+
+
+def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
+    """What Redis has once all gateways have stopped, and whose each hold is."""
+    names = dict(
+        zip(("spent", "rate", "running", "holds", "ends", "told"), keys(TENANT), strict=True)
+    )
+    spent: Any = admin.hgetall(names["spent"])
+    found.used = {name.decode(): int(value) for name, value in spent.items()}
+    running: Any = admin.hgetall(names["running"])
+    found.places = sum(map(int, running.values()))
+    held: Any = admin.hkeys(names["holds"])
+    found.holds = len(held)
+    found.wrong += [f"{name} is {value}" for name, value in found.used.items() if value < 0]
+    if found.places != found.holds:
+        found.wrong.append(f"{found.holds} holds keep {found.places} places")
+    finals: dict[str, Entry] = {}
+    for one in gateways:
+        more = books(one.ledger)
+        found.books.intents.update(more.intents)
+        found.books.failed.update(more.failed)
+        found.books.finals.update(more.finals)
+    for id, rows in found.books.finals.items():
+        finals[id] = rows[0]
+        if len(rows) > 1:
+            found.wrong.append(f"{id}: {len(rows)} final rows")
+    for id in map(bytes.decode, held):
+        # Of a call whose gateway was killed before its first request there is no row at all.
+        if id in finals and finals[id].state != "unknown_crash":
+            row = finals[id]
+            found.wrong.append(f"{id}: {row.state} {row.status} {row.problem}, and still held")
+        elif not found.kills:
+            found.wrong.append(f"{id}: held, and nothing was killed")
+
+
+async def _expired(url: str, place: Place, found: Found) -> None:
+    """Once every hold has expired no place is taken, and what was held stays charged."""
+    meter = Shared(url, note=found.wrong.append, clock=time.monotonic, time="caller")
+    now = time.time() + _LATER
+    try:
+        for at in range(found.holds // 64 + 1):
+            need = Need(kind="concurrency", name="x", field="concurrency|x|all", limit=1)
+            ask = Ask(id=f"later {at}", tenant=TENANT, needs=(need,), expires=now + 1)
+            if not isinstance(await meter.admit(ask, now), Passed):
+                found.wrong.append("a place is not free")
+            await meter.settle(TENANT, ask.id, None, None)
+        if await meter.used(TENANT) != found.used:
+            found.wrong.append("what was held is not charged once it has expired")
+    finally:
+        await meter.close()
+    with place.admin() as admin:
+        if left := admin.hgetall(keys(TENANT)[2]):
+            found.wrong.append(f"places are taken for ever: {left}")
+
+
+def _logged(gateways: list[Gateway], found: Found) -> None:
+    rows = [row for one in gateways for row in one.log()]
+    told = [row for row in rows if row["event"] not in ("budget", "call", "limits", "redis")]
+    found.wrong += [f"the log has {row}" for row in told]
+    away = ("refused", "counted in this process alone")
+    found.lost = sum(row["event"] == "limits" and row["text"] in away for row in rows)
+
+
+def _written(folder: Path, provider: str, budget: str, loss: str) -> Path:
+    def at(path: str) -> dict[str, Any]:
+        return {
+            "base_url": f"{provider}/{path}",
+            "dialects": {"openai-chat": "/chat/completions"},
+            "auth": "none",
+            "timeouts": {"headers": 1.0, "first_content": 1.5, "idle": 1.0},
+        }
+
+    targets = [{"model": "m"}, {"model": "m", "provider": "spare"}]
+    price = {name: str(rate) for name, rate in RATES.items()}
+    value = {
+        "version": 1,
+        "keys": "keys.yaml",
+        "on_redis_loss": loss,
+        "default": {"lab": "acme"},
+        "cache": {"ttl": "0s"},
+        "providers": {"acme": at("acme"), "spare": at("spare")},
+        "labs": {"acme": dict.fromkeys(("fast", "smart", "reasoning"), targets)},
+        "models": {"m": {"price": price, "max_output": MOST}},
+        "limits": [{"name": "places", "concurrency": PLACES}],
+        "budgets": [
+            {"name": "all", "usd": budget, "every": "total"},
+            {"name": "each", "usd": str(_EACH), "every": "month", "per": "key"},
+        ],
+    }
+    hashed = {
+        name: {"sha256": hashlib.sha256(key.encode()).hexdigest()} for name, key in _KEYS.items()
+    }
+    own = {"budgets": [{"usd": str(_OWN), "every": "total"}]}
+    (folder / "keys.yaml").write_bytes(jsonio.dumps({**hashed, "ann": {**hashed["ann"], **own}}))
+    file = folder / "gateway.yaml"
+    file.write_bytes(jsonio.dumps(value))
+    return file
+
+
+def main(rounds: int, seed: str) -> int:
+    """So many rounds; the exit status."""
+    wrong = 0
+    for at in range(rounds):
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="tiergate-budget-") as folder:
+            budget = BUDGETS[(at + 2) % len(BUDGETS)]
+            found = trial(Path(folder), budget, f"{seed} {at}", clients=500, calls=3, kills=2)
+        print(f"round {at + 1}, seed {seed}: {time.monotonic() - began:.0f} s")
+        print("\n".join(f"  {what:<40}{count}" for what, count in table(found)))
+        print("\n".join([f"  {len(found.wrong)} disagreements", *found.wrong[:40]]), flush=True)
+        wrong += len(found.wrong)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), *(sys.argv[2:3] or [f"{time.time_ns()}"])))

@@ -1,0 +1,30 @@
+"""Three gateways on one Redis, one killed: no budget is overspent, and nothing stays held."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import redis_program
+from tests.e2e.budget_audit import MICRO, cost
+from tests.e2e.budget_trial import trial
+
+
+@pytest.mark.skipif(redis_program() is None, reason="no server of the Redis protocol")
+def test_what_providers_bill_stays_within_a_budget(tmp_path: Path) -> None:
+    """For clients that leave, answers that fail and a gateway that is killed.
+
+    What is counted in Redis is no less than what the provider has billed, for all and for each key;
+    what does not fit is refused and not sent; only calls that were killed are held, and their
+    places are free once they have expired. `make budgets` is the long form.
+    """
+    found = trial(tmp_path, "0.03", "1", clients=150, calls=3, kills=1)
+    assert found.wrong == []
+    assert found.kills == 1
+    assert 0 < sum(map(cost, found.asked), Decimal(0)) <= found.budget * MICRO
+    codes = [told.code for told in found.told.values()]
+    assert codes.count("insufficient_quota") > 10
+    assert any(told.status == 200 for told in found.told.values())
+    assert any(told.left for told in found.told.values())
+    states = {row.state for rows in found.books.finals.values() for row in rows}
+    assert {"settled", "refused", "aborted"} <= states

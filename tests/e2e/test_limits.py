@@ -1,0 +1,269 @@
+"""Limits and budgets over real sockets: what does not fit is not sent, and what is held is settled."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.upstream import (
+    DROPPED,
+    ROLE,
+    SILENT,
+    Script,
+    Upstream,
+    chunk,
+    failing,
+    stream,
+    whole,
+)
+from tests.e2e.world import Change, Config, Make, World, abort, chat, left_after
+
+HEL = chunk({"content": "Hel"})
+COST = 19
+"""Micro-USD of an answer: 7 tokens at 1, 3 at 4 USD a million."""
+
+
+def limited(*limits: Config, **more: Any) -> Change:
+    def change(value: Config) -> None:
+        value["limits"] = list(limits)
+        value.update(more)
+
+    return change
+
+
+def budgeted(*budgets: Config, **more: Any) -> Change:
+    def change(value: Config) -> None:
+        value["budgets"] = list(budgets)
+        value.update(more)
+
+    return change
+
+
+def used(world: World) -> dict[str, int]:
+    world.loop.run(world.gateway.gate.drain())
+    found: dict[str, int] = world.loop.run(world.gateway._meter.used("default"))
+    return {field.rpartition("|")[0]: value for field, value in found.items()}
+
+
+def error(reply: httpx.Response) -> dict[str, Any]:
+    found: dict[str, Any] = reply.json()["error"]
+    return found
+
+
+def test_a_limit_says_when(make: Make, upstream: Upstream) -> None:
+    """And its SDKs may come back then: nothing was sent."""
+    world = make(limited({"name": "all", "requests": "2/m"}))
+    upstream.on("/acme", whole(), whole())
+    said = [world.ask(chat()) for _ in range(3)]
+    assert [reply.status_code for reply in said] == [200, 200, 429]
+    assert error(said[2])["code"] == "rate_limit_exceeded"
+    assert "'all'" in error(said[2])["message"]
+    assert 1 <= int(said[2].headers["retry-after"]) <= 31
+    assert "x-should-retry" not in said[2].headers
+    assert len(upstream.requests) == 2
+    assert [row.state for row in world.entries()] == ["settled", "settled", "refused"]
+
+
+def test_as_many_calls_at_once_as_may_be(make: Make, upstream: Upstream) -> None:
+    world = make(limited({"name": "few", "concurrency": 1}))
+    upstream.on("/acme", stream(ROLE, HEL, end="stall"), whole())
+    with world.leaving(chat(stream=True)) as first:
+        request = upstream.arrived()
+        assert world.ask(chat()).status_code == 429
+        left_after(request, abort(first))
+    world.loop.run(world.gateway.gate.drain())
+    assert world.ask(chat()).status_code == 200
+
+
+def test_a_budget_for_three_calls_is_never_passed(make: Make, upstream: Upstream) -> None:
+    """SEC-BUDGET 1 and 2: fifty at once, the first that there ever were; three are sent."""
+    body = chat(max_tokens=100)
+    # A call may cost 1,053 micro-USD for its prompt's bytes and their frame, and 400 for its answer.
+    world = make(budgeted({"name": "tight", "usd": 0.0045, "every": "day"}))
+    upstream.on("/acme", *[whole()] * 50)
+    with ThreadPoolExecutor(50) as pool:
+        said = list(pool.map(lambda _: world.ask(body), range(50)))
+    passed = [reply for reply in said if reply.status_code == 200]
+    assert len(upstream.requests) == len(passed) >= 1
+    refused = next(reply for reply in said if reply.status_code == 429)
+    assert error(refused)["code"] == "insufficient_quota"
+    assert refused.headers["x-should-retry"] == "false"
+    assert used(world) == {"usd|tight|all": COST * len(passed)}
+    assert COST * len(passed) <= 4500
+
+
+def test_what_was_held_is_given_back(make: Make, upstream: Upstream) -> None:
+    """SEC-BUDGET 3: of answers, but for what they cost, and of errors that nobody bills."""
+    world = make(budgeted({"name": "b", "usd": 1, "every": "month"}))
+    scripts: list[Script] = [whole(), failing(400), failing(401), stream()]
+    for script in scripts:
+        upstream.on("/acme", script)
+        world.ask(chat(stream=script is scripts[3], max_tokens=10))
+    assert used(world)["usd|b|all"] == 2 * COST
+
+
+def test_what_nobody_has_counted_stays_charged(make: Make, upstream: Upstream) -> None:
+    """A stream that was cut, or whose client left: an estimate may be less than was billed."""
+    world = make(budgeted({"name": "b", "usd": 1, "every": "month"}))
+    upstream.on("/acme", stream(ROLE, HEL, end="cut"), stream(ROLE, HEL, end="stall"))
+    world.ask(chat(stream=True, max_tokens=10))
+    held = used(world)["usd|b|all"]
+    assert held > 1000
+    with world.leaving(chat(stream=True, max_tokens=10)) as client:
+        while HEL not in client.recv(65536):
+            pass
+        left_after(upstream.requests[-1], abort(client))
+    assert used(world)["usd|b|all"] == 2 * held
+    assert all(row.estimate for row in world.entries())
+
+
+def test_what_may_have_been_billed_stays_charged(make: Make, upstream: Upstream) -> None:
+    """Nobody knows what: it counts as the most that it can have been."""
+
+    def change(value: Config) -> None:
+        value["budgets"] = [{"name": "b", "usd": 1, "every": "month"}]
+        value["providers"]["acme"]["timeouts"] = {"headers": 0.15}
+
+    world = make(change)
+    upstream.on("/acme", SILENT)
+    assert world.ask(chat(max_tokens=10)).status_code == 504
+    row = world.entry
+    assert used(world)["usd|b|all"] > 1000
+    assert row().cost is None
+
+
+def test_a_further_attempt_needs_room_of_its_own(make: Make, upstream: Upstream) -> None:
+    """After one that may have been billed; without room the next target is not asked."""
+
+    def change(value: Config) -> None:
+        value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
+        value["models"]["able-2"] = value["models"]["able-1"]
+        value["budgets"] = [{"name": "b", "usd": 0.002, "every": "month"}]
+
+    world = make(change)
+    upstream.on("/acme", DROPPED)
+    upstream.on("/spare", whole())
+    reply = world.ask(chat(max_tokens=10))
+    assert (reply.status_code, error(reply)["code"]) == (429, "insufficient_quota")
+    assert [request.path.split("/")[1] for request in upstream.requests] == ["acme"]
+
+
+def test_a_budget_sends_calls_to_a_cheaper_tier(make: Make, upstream: Upstream) -> None:
+    """As it says; the trace tells, and so does the row."""
+    budget = {"name": "deep", "tier": ["reasoning"], "usd": 0, "every": "day", "then": "fast"}
+    world = make(budgeted(budget))
+    upstream.on("/acme", whole())
+    reply = world.ask(chat(model="reasoning", max_tokens=10))
+    assert (reply.status_code, reply.headers["x-tiergate-tier"]) == (200, "fast")
+    assert upstream.requests[0].json["model"] == "swift-1"
+    assert world.entry().tier == "fast"
+
+
+def test_a_share_of_a_tier_is_not_passed(make: Make, upstream: Upstream) -> None:
+    share = {"name": "few", "tier": ["reasoning"], "share": 0.25, "every": "day", "then": "smart"}
+    world = make(budgeted(share))
+    upstream.on("/acme", *[whole()] * 8)
+    tiers = [
+        world.ask(chat(model="reasoning", max_tokens=10)).headers["x-tiergate-tier"]
+        for _ in range(8)
+    ]
+    assert tiers.count("reasoning") == 2
+    assert tiers.count("smart") == 6
+
+
+def test_a_soft_limit_warns_once(make: Make, upstream: Upstream) -> None:
+    """In the log, and at the webhook."""
+    told: list[dict[str, Any]] = []
+    came = threading.Event()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(jsonio.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+            came.set()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        alerts = {"webhook": f"http://127.0.0.1:{server.server_port}/hook"}
+        budget = {"name": "b", "usd": 1, "every": "day", "soft": 0.00002, "hard": True}
+        world = make(budgeted(budget, alerts=alerts))
+        upstream.on("/acme", *[whole()] * 4)
+        for _ in range(4):
+            assert world.ask(chat(max_tokens=10)).status_code == 200
+        assert came.wait(5)
+        server.shutdown()
+        thread.join()
+    assert [row["name"] for row in world.log if row["event"] == "budget"] == ["b"]
+    assert [(one["event"], one["name"], one["limit_usd"]) for one in told] == [("budget", "b", 1.0)]
+
+
+def test_what_has_no_bound_is_not_sent_against_a_hard_budget(
+    make: Make, upstream: Upstream
+) -> None:
+    """A model without a price would never use a budget up."""
+
+    def change(value: Config) -> None:
+        value["budgets"] = [{"name": "b", "usd": 1, "every": "day"}]
+        del value["models"]["able-1"]["price"]
+
+    world = make(change)
+    reply = world.ask(chat(max_tokens=10))
+    assert reply.status_code == 429
+    assert "is not known" in error(reply)["message"]
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "word"),
+    [
+        ("/v1/chat/completions", chat(), 429, "insufficient_quota"),
+        ("/v1/responses", {"model": "smart", "input": "Hi"}, 429, "insufficient_quota"),
+        ("/v1/messages", {**chat(), "max_tokens": 9}, 402, "billing_error"),
+        ("/v1beta/models/smart:generateContent", {"contents": [{"parts": [{"text": "Hi"}]}]}, 429, "RESOURCE_EXHAUSTED"),
+    ],
+)  # fmt: skip
+def test_each_dialect_says_so_in_its_own_words(
+    make: Make, path: str, body: Config, status: int, word: str
+) -> None:
+    world = make(budgeted({"name": "none", "usd": 0, "every": "total"}))
+    reply = world.client.post(path, json=body)
+    assert reply.status_code == status
+    assert word in reply.text
+    assert reply.headers["x-should-retry"] == "false"
+
+
+def test_counting_tokens_and_the_cache_cost_no_budget(make: Make, upstream: Upstream) -> None:
+    def change(value: Config) -> None:
+        value["budgets"] = [{"name": "b", "usd": 1, "every": "day"}]
+        value["cache"] = {"ttl": "1h"}
+
+    world = make(change)
+    upstream.on("/acme", whole())
+    for _ in range(2):
+        assert world.ask(chat(max_tokens=10)).status_code == 200
+        world.loop.run(world.gateway.engine.settle())
+    body = {"model": "smart", "messages": [{"role": "user", "content": "Hi"}]}
+    assert world.client.post("/v1/messages/count_tokens", json=body).status_code == 200
+    assert used(world) == {"usd|b|all": COST}
+
+
+def test_a_new_gateway_knows_what_was_spent(make: Make, upstream: Upstream) -> None:
+    """A counter in memory is lost with its process; the ledger is not."""
+    budget = {"name": "b", "usd": 1, "every": "month"}
+    data: dict[str, str] = {}
+    first = make(budgeted(budget))
+    upstream.on("/acme", whole(), whole())
+    first.ask(chat(max_tokens=10))
+    first.close()
+    data["TIERGATE_DATA"] = str(first.folder / "data")
+    second = make(budgeted(budget), **data)
+    second.ask(chat(max_tokens=10))
+    assert used(second) == {"usd|b|all": 2 * COST}

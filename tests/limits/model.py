@@ -1,0 +1,113 @@
+"""What a Meter does, as plainly as it can be said: lists of what was taken, and fractions."""
+
+from fractions import Fraction
+
+from gateway.limits.meter import Ask, Need, Over, Passed, Unseeded
+
+type Answer = Passed | Over | Unseeded
+
+
+class Hold:
+    def __init__(self, needs: list[Need], expires: Fraction, answer: Passed) -> None:
+        self.needs, self.expires, self.answer, self.late = needs, expires, answer, False
+
+
+class Model:
+    """One tenant; times are exact seconds."""
+
+    def __init__(self) -> None:
+        self.level: dict[str, Fraction] = {}
+        """Units of a rate that were used and have not come back."""
+        self.at: dict[str, Fraction] = {}
+        self.spent: dict[str, int] = {}
+        self.told: set[str] = set()
+        self.holds: dict[str, Hold] = {}
+
+    def held(self, kind: str, field: str) -> int:
+        return sum(
+            need.amount
+            for hold in self.holds.values()
+            for need in hold.needs
+            if (need.kind, need.field) == (kind, field)
+        )
+
+    def drain(self, need: Need, now: Fraction) -> Fraction:
+        """What is used of a rate now."""
+        at = self.at.get(need.field, now)
+        gone = max(Fraction(0), now - at) * need.limit / Fraction(need.period)
+        self.level[need.field] = max(Fraction(0), self.level.get(need.field, Fraction(0)) - gone)
+        self.at[need.field] = now if at - now > 60 else max(at, now)
+        return self.level[need.field]
+
+    def fits(self, need: Need, now: Fraction) -> bool:
+        if need.kind in ("requests", "tokens"):
+            used = self.drain(need, now) + self.held("tokens", need.field)
+            return used + need.amount <= need.limit
+        if need.kind == "concurrency":
+            return self.held("concurrency", need.field) + need.amount <= need.limit
+        if need.kind == "usd":
+            return self.spent.get(need.field, 0) + need.amount <= need.limit
+        part = Fraction(
+            self.spent.get(need.field, 0) + need.amount, self.spent.get(need.whole, 0) + 1
+        )
+        return need.amount == 0 or part <= Fraction(need.limit, 1000)
+
+    def expire(self, now: Fraction) -> None:
+        for id, hold in list(self.holds.items()):
+            if not hold.late and now >= hold.expires:
+                for need in hold.needs:
+                    if need.kind == "tokens":
+                        self.level[need.field] += need.amount
+                hold.needs = [need for need in hold.needs if need.kind == "usd"]
+                hold.late = True
+            if hold.late and now >= hold.expires + 3600:
+                del self.holds[id]
+
+    def admit(self, ask: Ask, expires: Fraction, now: Fraction, *, more: bool = False) -> Answer:
+        self.expire(now)
+        hold = self.holds.get(ask.id)
+        if hold is not None and not more:
+            return hold.answer
+        over = [need for need in ask.needs if not self.fits(need, now)]
+        unseeded = [
+            need
+            for need in ask.needs
+            if need.kind == "usd" and need.seeded and need.field not in self.spent
+        ]
+        if unseeded:
+            return Unseeded(unseeded[0])
+        if over:
+            return Over(over[0])
+        told: list[Need] = []
+        for need in ask.needs:
+            if need.kind == "requests":
+                self.level[need.field] += need.amount
+            elif need.kind in ("usd", "share"):
+                if need.whole:
+                    self.spent[need.whole] = self.spent.get(need.whole, 0) + 1
+                self.spent[need.field] = self.spent.get(need.field, 0) + need.amount
+                count = Fraction(self.spent[need.field])
+                if need.whole:
+                    count = count * 1000 / self.spent[need.whole]
+                due = need.soft is not None and count >= need.soft and need.amount > 0
+                if due and need.field not in self.told:
+                    self.told.add(need.field)
+                    told.append(need)
+        answer = Passed(tuple(told))
+        if hold is None:
+            self.holds[ask.id] = Hold(list(ask.needs), expires, answer)
+        else:
+            hold.needs, hold.expires, hold.late = [*hold.needs, *ask.needs], expires, False
+        return answer
+
+    def settle(self, id: str, tokens: int | None, micro: int | None) -> bool:
+        hold = self.holds.pop(id, None)
+        if hold is None:
+            return False
+        for field in {need.field for need in hold.needs if need.kind == "tokens"}:
+            held = sum(need.amount for need in hold.needs if need.field == field)
+            self.level[field] += held if tokens is None else tokens
+        for field in {need.field for need in hold.needs if need.kind == "usd"}:
+            held = sum(need.amount for need in hold.needs if need.field == field)
+            self.spent[field] += 0 if micro is None else micro - held
+        return True

@@ -1,0 +1,499 @@
+"""The gate: what a call must pass, where it goes in place of a refusal, and who counts meanwhile."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.call import Call, Key, KeyBudget
+from gateway.core.decision import Decision, Plan
+from gateway.core.entry import Entry
+from gateway.core.facts import Facts
+from gateway.core.price import Price, Rates
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.prompt import Prompt
+from gateway.core.target import Provider, Target, Tier
+from gateway.limits.gate import Gate, Want, bound, dearest, micro
+from gateway.limits.memory import Memory
+from gateway.limits.meter import Ask, Lost, Need, Over, Passed, Unseeded
+from gateway.limits.rule import Limits
+from gateway.settings.limits import BudgetPart, LimitPart
+
+PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
+CALL = Call(
+    id="c1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started=0
+)  # fmt: skip
+PROMPT = Prompt(model="auto", chars=500, max_output=100)
+HELD = 1_900
+"""Micro-USD: 500 characters and 1,000 around them at 1, 100 tokens at 4 USD a million."""
+
+
+def target(name: str = "m", price: Price | None = PRICE, **more: Any) -> Target:
+    return Target(provider=Provider(name="p", doors={}), model=name, price=price, **more)
+
+
+def plan(*targets: Target) -> Plan:
+    return Plan(targets=targets or (target(),), doors=("openai-chat",) * (len(targets) or 1))
+
+
+def decision(tier: Tier | None = "smart") -> Decision:
+    return Decision(lab="l", tier=tier, source="rule")
+
+
+def entry(id: str = "c1", **more: Any) -> Entry:
+    told = {"state": "settled", "tier": "smart", "attempts": 1, "input": 7, "output": 3}
+    told |= {"cost": Decimal("0.000019"), "wasted": Decimal(0)}
+    return Entry(id=id, at=1e9, key="k", dialect="openai-chat", config="c", **{**told, **more})
+
+
+class Shaky(Memory):
+    """One that can be lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = False
+        self.asked = 0
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.lost:
+            raise Lost
+
+    async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+        self._ask()
+        return await super().admit(ask, now)
+
+    async def extend(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+        self._ask()
+        return await super().extend(ask, now)
+
+    async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
+        self._ask()
+        return await super().settle(tenant, id, tokens, micro)
+
+
+class Stage:
+    """A gate, and all that it tells."""
+
+    def __init__(
+        self,
+        *parts: LimitPart | BudgetPart,
+        closed: bool = False,
+        shares: int = 1,
+        spent: int = 0,
+    ) -> None:
+        self.meter, self.spare = Shaky(), Memory()
+        self.log: list[dict[str, object]] = []
+        self.alerts: list[str] = []
+        self.now = 1e9
+        self.gate = Gate(
+            Limits(
+                [part for part in parts if isinstance(part, LimitPart)],
+                [part for part in parts if isinstance(part, BudgetPart)],
+                UTC,
+            ),
+            self.meter,
+            lambda event, **fields: self.log.append({"event": event, **fields}),
+            seed=self.seed,
+            alert=lambda _, need: self.alerts.append(need.name),
+            spare=self.spare,
+            closed=closed,
+            shares=shares,
+            wall=lambda: self.now,
+        )
+        self.spent = spent
+
+    async def seed(self, _: str, __: Need) -> int:
+        return self.spent
+
+    async def ask(
+        self,
+        id: str = "c1",
+        *,
+        tier: Tier | None = "smart",
+        targets: Sequence[Target] = (),
+        again: Callable[[Tier], tuple[Decision, Plan]] | None = None,
+        **more: Any,
+    ) -> tuple[Decision, Plan]:
+        want = self.want(id, **more)
+        return await self.gate.admit(want, decision(tier), plan(*targets), again or lower)
+
+    def want(self, id: str = "c1", *, prompt: Prompt = PROMPT, **more: Any) -> Want:
+        return Want(call=msgspec.structs.replace(CALL, id=id, **more), prompt=prompt, tokens=125)
+
+    async def end(self, id: str = "c1", **more: Any) -> None:
+        self.gate.settle(entry(id, **more))
+        await self.gate.drain()
+
+    async def used(self, meter: Memory | None = None) -> int | None:
+        found = list((await (meter or self.meter).used("default")).values())
+        return found[0] if found else None
+
+    async def refused(self, id: str = "c1", **more: Any) -> Problem:
+        with pytest.raises(ProblemError) as caught:
+            await self.ask(id, **more)
+        return caught.value.problem
+
+
+def lower(ceiling: Tier) -> tuple[Decision, Plan]:
+    return decision(ceiling), plan(target("cheap"))
+
+
+def budget(usd: str = "0.01", **more: Any) -> BudgetPart:
+    return BudgetPart.model_validate({"name": "b", "usd": usd, "every": "day", **more})
+
+
+def limit(**more: Any) -> LimitPart:
+    return LimitPart.model_validate({"name": "l", **more})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "body", "most"),
+    [
+        (Prompt(model="m", chars=500), b"x" * 600, 1_500),
+        (Prompt(model="m", chars=500), "é".encode() * 600, 3_000),
+        (Prompt(model="m", chars=500), b"\\u00e9" * 100, 3_000),
+        (Prompt(model="m", chars=500, images=2), b"x", 41_500),
+        (Prompt(model="m", chars=500, files=1), b"x" * 9_000, 10_500),
+        (Prompt(model="m", chars=500, audio=1), b"x" * 9_000, 10_500),
+    ],
+)
+def test_a_prompt_has_no_more_tokens_than_bytes(prompt: Prompt, body: bytes, most: int) -> None:
+    assert bound(prompt, body) == most
+
+
+def test_money_is_rounded_up() -> None:
+    assert [micro(Decimal(text)) for text in ("0", "0.0000001", "0.000001", "1.0000011")] == [
+        0, 1, 1, 1_000_002
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("targets", "asked", "most"),
+    [
+        ((target(),), PROMPT, 400 + 1_500),
+        ((target(), target(max_output=50)), PROMPT, 400 + 1_500),
+        ((target(max_output=50),), msgspec.structs.replace(PROMPT, max_output=None), 200 + 1_500),
+        ((target(facts=Facts(max_output=10)),), PROMPT, 40 + 1_500),
+        ((target(facts=Facts(max_output=10)),), msgspec.structs.replace(PROMPT, choices=3), 120 + 1_500),
+        ((target(), target(price=None)), PROMPT, None),
+        ((target(),), msgspec.structs.replace(PROMPT, max_output=None), None),
+    ],
+)  # fmt: skip
+def test_a_call_costs_what_its_dearest_target_does(
+    targets: Sequence[Target], asked: Prompt, most: int | None
+) -> None:
+    assert dearest(targets, 1_500, asked, 1e9) == most
+
+
+async def test_a_call_holds_the_most_and_is_charged_what_it_cost() -> None:
+    stage = Stage(budget())
+    assert await stage.ask() == (decision(), plan())
+    assert await stage.used() == HELD
+    await stage.end()
+    assert await stage.used() == 19
+
+
+async def test_a_call_that_nothing_bounds_is_not_counted() -> None:
+    stage = Stage()
+    assert await stage.ask() == (decision(), plan())
+    await stage.end()
+    assert stage.meter.asked == 0
+
+
+async def test_a_key_has_budgets_of_its_own() -> None:
+    stage = Stage()
+    key = Key(name="k", budgets=(KeyBudget(usd=Decimal("0.002"), every="day"),))
+    await stage.ask(key=key)
+    assert (await stage.refused("c2", key=key)).kind == "budget"
+
+
+@pytest.mark.parametrize(
+    ("more", "held"),
+    [
+        ({"cost": None}, HELD),
+        ({"wasted": None}, HELD),
+        ({"estimate": Decimal("0.000001")}, HELD),
+        ({"cache": "hit", "attempts": 0, "cost": Decimal(0)}, 0),
+        ({"state": "refused", "attempts": 0, "cost": Decimal(0), "tier": None}, 0),
+    ],
+)
+async def test_what_nobody_knows_stays_charged(more: dict[str, Any], held: int) -> None:
+    stage = Stage(budget())
+    await stage.ask()
+    await stage.end(**more)
+    assert await stage.used() == held
+
+
+async def test_tokens_become_what_was_used() -> None:
+    """While it runs a call holds what it may use: 125 of its prompt, 100 of its answer."""
+    stage = Stage(limit(tokens="300/h"))
+    await stage.ask()
+    problem = await stage.refused("c2")
+    assert (problem.kind, problem.retry_after is None) == ("rate_limited", False)
+    await stage.end()
+    await stage.ask("c2")
+
+
+@pytest.mark.parametrize(
+    ("operation", "held"), [("count_tokens", 0), ("embeddings", 1_500), ("generate", HELD)]
+)
+async def test_operations_cost_what_they_do(operation: str, held: int) -> None:
+    stage = Stage(budget())
+    await stage.ask(operation=operation)
+    assert await stage.used() == held
+
+
+async def test_vectors_without_a_price_have_no_bound() -> None:
+    stage = Stage(budget())
+    problem = await stage.refused(operation="embeddings", targets=[target(price=None)])
+    assert "is not known" in problem.message
+
+
+async def test_usual_budgets_hold_what_is_usual() -> None:
+    """A thousand tokens until answers were seen, then what nearly all stay below."""
+    stage = Stage(budget("1", reserve="expected"))
+    await stage.ask()
+    assert await stage.used() == 125 + 4_000
+    for n in range(200):
+        await stage.end(f"x{n}", output=50)
+    await stage.end()
+    await stage.ask("c2")
+    assert await stage.used() == 19 + 125 + 200
+    await stage.ask("c3", operation="count_tokens")
+
+
+async def test_what_does_not_fit_goes_to_a_cheaper_tier() -> None:
+    stage = Stage(budget("0", tier="smart", then="fast"))
+    found, planned = await stage.ask()
+    assert (found.tier, planned.targets[0].model) == ("fast", "cheap")
+
+
+async def test_one_that_cannot_go_lower_is_refused() -> None:
+    """A key may not use the tier below, or another rule brings it back."""
+    stage = Stage(budget("0", tier="smart", then="fast"))
+    problem = await stage.refused(again=lambda _: (decision("smart"), plan()))
+    assert (problem.kind, "'b' is spent for 2001-09-09" in problem.message) == ("budget", True)
+    assert (await Stage(budget("0", every="total")).refused()).message.endswith(
+        "is spent, with what runs now."
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (limit(requests="0/m"), "0 requests in 60 s"),
+        (limit(concurrency=0), "0 calls at a time"),
+    ],
+)
+async def test_a_limit_says_what_it_is(part: LimitPart, text: str) -> None:
+    problem = await Stage(part).refused()
+    assert (problem.kind, text in problem.message) == ("rate_limited", True)
+    assert problem.retry_after is not None
+
+
+async def test_a_share_says_so() -> None:
+    part = BudgetPart.model_validate({"name": "s", "share": 0, "tier": "smart", "every": "day"})
+    assert "no more of this tier" in (await Stage(part).refused()).message
+
+
+async def test_it_is_told_once_that_a_budget_is_nearly_or_all_used() -> None:
+    stage = Stage(budget("0.005", soft="0.5"))
+    await stage.ask("c1")
+    await stage.ask("c2")
+    for name in ("c3", "c4"):
+        await stage.refused(name)
+    texts = [row["text"] for row in stage.log]
+    assert texts == ["soft limit passed", "used up"]
+    assert stage.alerts == ["b", "b"]
+
+
+async def test_a_lost_counter_is_given_what_was_spent() -> None:
+    stage = Stage(budget(), spent=9_000)
+    assert (await stage.refused()).kind == "budget"
+    assert await stage.used() == 9_000
+
+
+async def test_a_further_attempt_takes_room_of_its_own() -> None:
+    stage = Stage(budget("0.005"), limit(requests="1/h"))
+    await stage.ask()
+    await stage.gate.extend(stage.want(), decision(), target())
+    assert await stage.used() == 2 * HELD
+    with pytest.raises(ProblemError, match="is spent"):
+        await stage.gate.extend(stage.want(), decision(), target())
+    await stage.end()
+    assert await stage.used() == 19
+
+
+async def test_without_a_budget_a_further_attempt_is_free() -> None:
+    stage = Stage(limit(requests="1/h"))
+    await stage.ask()
+    await stage.gate.extend(stage.want(), decision(), target())
+    assert stage.meter.asked == 1
+
+
+async def test_while_nobody_counts_for_all_each_process_has_its_part() -> None:
+    """Of what is left by the ledger; what was spent then is counted for all after it."""
+    stage = Stage(budget("0.01"), shares=2, spent=2_000)
+    await stage.ask("c0")
+    await stage.end("c0")
+    stage.meter.lost = True
+    await stage.ask("c1")
+    await stage.ask("c2")
+    assert (await stage.refused("c3")).kind == "budget"
+    await stage.end("c1")
+    await stage.end("c2", cost=None)
+    assert await stage.used() == 2_019
+    stage.meter.lost = False
+    await stage.ask("c4")
+    await stage.gate.drain()
+    assert await stage.used() == 2_019 + 19 + HELD + HELD
+    texts = [row["text"] for row in stage.log if row["event"] == "limits"]
+    assert texts == ["counted in this process alone", "counted for all again"]
+
+
+async def test_what_was_spent_meanwhile_is_not_lost_with_a_second_loss() -> None:
+    stage = Stage(budget("0.01"))
+    await stage.ask("c0")
+    await stage.end("c0")
+    stage.meter.lost = True
+    await stage.ask("c1")
+    await stage.end("c1")
+    stage.meter.lost = False
+    await stage.ask("c2")
+    stage.meter.lost = True
+    await stage.gate.drain()
+    stage.meter.lost = False
+    stage.gate._said(lost=True)
+    await stage.ask("c3")
+    await stage.gate.drain()
+    assert await stage.used() == 19 + 19 + 2 * HELD
+
+
+async def test_a_counter_that_was_lost_too_is_made_from_the_ledger() -> None:
+    """Which knows of what was spent meanwhile."""
+    stage = Stage(budget("0.01"))
+    stage.meter.lost = True
+    await stage.ask("c1")
+    await stage.end("c1")
+    stage.meter.lost, stage.spent = False, 19
+    await stage.ask("c2", operation="count_tokens")
+    await stage.gate.drain()
+    assert await stage.used() == 19
+
+
+async def test_one_that_leaves_while_it_is_counted_holds_nothing_for_long() -> None:
+    """It may be taken all the same: its end is settled."""
+    stage = Stage(budget())
+
+    class Slow(Shaky):
+        async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+            found = await super().admit(ask, now)
+            if not isinstance(found, Unseeded):
+                await asyncio.sleep(3600)
+            return found
+
+    stage.meter = stage.gate._meter = Slow()
+    task = asyncio.create_task(stage.ask())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await stage.used() == HELD
+    await stage.end(state="aborted", attempts=0, cost=Decimal(0), tier=None)
+    assert await stage.used() == 0
+
+
+async def test_a_further_attempt_is_not_made_where_nobody_counts() -> None:
+    stage = Stage(budget())
+    await stage.ask()
+    stage.meter.lost = True
+    with pytest.raises(ProblemError, match="cannot be counted"):
+        await stage.gate.extend(stage.want(), decision(), target())
+    stage.meter.lost = False
+    await stage.end()
+    assert await stage.used() == 19
+
+
+async def test_what_ended_while_it_was_lost_is_settled_after_it() -> None:
+    stage = Stage(budget(), closed=True)
+    await stage.ask("c1")
+    stage.meter.lost = True
+    await stage.end("c1")
+    await stage.refused("c2")
+    stage.meter.lost = False
+    await stage.ask("c3")
+    await stage.gate.drain()
+    assert await stage.used() == 19 + HELD
+
+
+async def test_one_that_outlives_a_loss_is_counted_for_all() -> None:
+    stage = Stage(budget())
+    await stage.ask("c0")
+    stage.meter.lost = True
+    await stage.ask("c1")
+    stage.meter.lost = False
+    await stage.ask("c2")
+    await stage.end("c1")
+    await stage.gate.drain()
+    assert await stage.used() == 2 * HELD + 19
+
+
+async def test_counters_are_swept_again_and_again() -> None:
+    stage = Stage(budget())
+    await stage.ask()
+    swept: list[str] = []
+
+    async def sweep(tenant: str, _: float) -> None:
+        swept.append(tenant)
+        if len(swept) == 2:
+            raise Lost
+
+    async def sleep(_: float) -> None:
+        if len(swept) == 3:
+            raise asyncio.CancelledError
+
+    stage.meter.sweep = sweep  # type: ignore[method-assign,assignment]  # a spy
+    with pytest.raises(asyncio.CancelledError):
+        await stage.gate.keep(sleep)
+    assert swept == ["default"] * 3
+
+
+async def test_closed_means_closed() -> None:
+    """But limits that are no budget are counted here."""
+    stage = Stage(budget(), limit(requests="5/m"), closed=True)
+    stage.meter.lost = True
+    problem = await stage.refused()
+    assert (problem.kind, problem.retry_after) == ("overloaded", 5.0)
+    assert [row["text"] for row in stage.log] == ["refused"]
+    stage = Stage(limit(requests="5/m"), closed=True)
+    stage.meter.lost = True
+    await stage.ask()
+
+
+async def test_one_that_is_lost_at_the_end_leaves_what_was_held() -> None:
+    stage = Stage(budget())
+    await stage.ask()
+    stage.meter.lost = True
+    await stage.end()
+    assert await stage.used() == HELD
+
+
+async def test_a_limit_of_nothing_stays_nothing_in_parts() -> None:
+    stage = Stage(limit(requests="0/m"), shares=4)
+    stage.meter.lost = True
+    assert (await stage.refused()).kind == "rate_limited"
+
+
+async def test_a_counter_that_never_is_there_is_as_good_as_lost() -> None:
+    stage = Stage(budget(), closed=True)
+
+    async def nothing(*_: object) -> None: ...
+
+    stage.meter.seed = nothing  # type: ignore[method-assign,assignment]  # one that forgets
+    assert (await stage.refused()).kind == "overloaded"

@@ -1,0 +1,308 @@
+"""Memory against a plain model, whatever happens in whatever order; and how much of it there is."""
+
+import copy
+import itertools
+import tracemalloc
+from collections.abc import Coroutine
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.limits.memory import Memory
+from gateway.limits.meter import Ask, Need, Over, Passed, Unseeded
+from tests.limits.model import Model
+
+NOW = 1_795_000_000
+REQUESTS = Need(kind="requests", name="r", field="requests|r|all|60s", limit=7, period=60.0)
+TOKENS = Need(kind="tokens", name="t", field="tokens|t|all|3600s", limit=1000, period=3600.0)
+PLACES = Need(kind="concurrency", name="c", field="concurrency|c|all", limit=3)
+MONEY = Need(kind="usd", name="m", field="usd|m|all|total", limit=500, soft=400, seeded=True)
+LOOSE = Need(kind="usd", name="l", field="usd|l|all|2026-11", limit=2**53 - 1, soft=300)
+SHARE = Need(
+    kind="share", name="s", field="share|s|all|total", whole="calls|s|all|total", limit=300, soft=200
+)  # fmt: skip
+KINDS = (REQUESTS, TOKENS, PLACES, MONEY, LOOSE, SHARE)
+
+amounts = st.one_of(st.integers(0, 60), st.sampled_from([0, 1, 300, 500, 501, 1000, 1001, 2**70]))
+spans = st.one_of(st.integers(0, 20_000), st.sampled_from([-120_000, -500, -1, 60_000, 3_600_000]))
+used = st.one_of(st.none(), amounts)
+
+
+def at_once[T](asked: Coroutine[Any, Any, T]) -> T:
+    """The result of what never waits: a wait fails here, so nothing comes between."""
+    try:
+        asked.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # typeshed has it as Any
+    raise AssertionError("it waits")
+
+
+class Story(RuleBasedStateMachine):
+    """Calls come, ask for more, end, die, and are corrected, while the clock does as it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meter, self.model = Memory(), Model()
+        self.ms = 0
+        self.ids: list[str] = []
+        self.passed: list[int] = []
+        """When requests passed, in milliseconds."""
+        self.back = False
+        self.reserved: dict[str, int] = {}
+        self.actual: dict[str, int] = {}
+        self.seeded = 0
+
+    @property
+    def now(self) -> Fraction:
+        return Fraction(NOW) + Fraction(self.ms, 1000)
+
+    @rule(span=spans)
+    def wait(self, span: int) -> None:
+        self.ms += span
+        self.back |= span < 0
+
+    @precondition(lambda self: MONEY.field not in self.model.spent)
+    @rule(value=st.integers(0, 100))
+    def seed(self, value: int) -> None:
+        at_once(self.meter.seed("t", MONEY.field, value))
+        at_once(self.meter.seed("t", MONEY.field, 10**9))
+        self.model.spent[MONEY.field] = self.seeded = value
+
+    @rule(which=st.sets(st.sampled_from(KINDS)), amount=amounts, life=st.integers(0, 90_000))
+    def come(self, which: set[Need], amount: int, life: int) -> None:
+        self.ids.append(f"call-{len(self.ids)}")
+        self._ask(self.ids[-1], which, amount, life, more=False)
+
+    @precondition(lambda self: self.ids)
+    @rule(data=st.data(), which=st.sets(st.sampled_from(KINDS)), amount=amounts, more=st.booleans())
+    def again(self, data: st.DataObject, which: set[Need], amount: int, more: bool) -> None:
+        self._ask(data.draw(st.sampled_from(self.ids[-9:])), which, amount, 5_000, more=more)
+
+    def _ask(self, id: str, which: set[Need], amount: int, life: int, *, more: bool) -> None:
+        needs = tuple(
+            Need(**{**need_fields(need), "amount": amount if need in (TOKENS, MONEY, LOOSE) else min(amount, 1)})
+            for need in KINDS
+            if need in which
+        )  # fmt: skip
+        if not needs:
+            return
+        expires = self.now + Fraction(life, 1000)
+        ask = Ask(id=id, tenant="t", needs=needs, expires=float(expires))
+        ask_of = self.meter.extend if more else self.meter.admit
+        taken = id in self.model.holds and not more
+        told = at_once(ask_of(ask, float(self.now)))
+        wanted = self.model.admit(ask, expires, self.now, more=more)
+        if isinstance(told, Over):
+            assert isinstance(wanted, Over | Unseeded)
+            assert not self.model.fits(told.need, self.now)
+            self._wait_is_right(self.meter, ask, told, more=more)
+            return
+        assert told == wanted
+        if isinstance(told, Passed) and not taken:
+            self.passed += [self.ms for need in needs if need.kind == "requests" and need.amount]
+            money = sum(need.amount for need in needs if need.name == "m")
+            self.reserved[id] = self.reserved.get(id, 0) + money
+
+    def _wait_is_right(self, meter: Memory, ask: Ask, over: Over, *, more: bool) -> None:
+        """The same ask passes after it, and not before, where no hold ends meanwhile."""
+        if over.retry_after is None or over.retry_after > 10**6:
+            return  # a double is no longer exact to a tenth of a millisecond
+        then = float(self.now) + over.retry_after
+        for moment, passes in ((then, True), (then - 0.0001, False)):
+            other = copy.deepcopy(meter)
+            told = at_once((other.extend if more else other.admit)(ask, moment))
+            ending = any(self.now <= hold.expires <= then for hold in self.model.holds.values())
+            if passes or (over.retry_after > 0.0001 and not ending):
+                assert isinstance(told, Passed) is passes
+
+    @precondition(lambda self: self.ids)
+    @rule(data=st.data(), tokens=used, micro=used)
+    def end(self, data: st.DataObject, tokens: int | None, micro: int | None) -> None:
+        id = data.draw(st.sampled_from(self.ids[-9:]))
+        held = self.model.settle(id, tokens, micro)
+        assert at_once(self.meter.settle("t", id, tokens, micro)) is held
+        if held and id in self.reserved and micro is not None:
+            self.actual[id] = micro
+
+    @invariant()
+    def money_is_that_of_the_model(self) -> None:
+        assert at_once(self.meter.used("t")) == self.model.spent
+
+    @invariant()
+    def no_more_is_spent_than_the_budget_and_what_was_held_too_low(self) -> None:
+        """Spend <= budget + the sum over calls of max(0, actual - reserved)."""
+        spent = self.seeded + sum({**self.reserved, **self.actual}.values())
+        beyond = sum(max(0, self.actual[id] - self.reserved[id]) for id in self.actual)
+        assert spent <= MONEY.limit + beyond
+
+    @invariant()
+    def no_more_run_than_may(self) -> None:
+        assert self.model.held("concurrency", PLACES.field) <= PLACES.limit
+
+    @invariant()
+    def no_more_pass_than_a_rate_allows(self) -> None:
+        """In any stretch of time: the limit, and what came back in it."""
+        if self.back:
+            return
+        for first, start in enumerate(self.passed):
+            for count, end in enumerate(self.passed[first:], 1):
+                assert count <= REQUESTS.limit + Fraction(end - start, 60_000) * REQUESTS.limit
+
+    def teardown(self) -> None:
+        """Every hold ends settled or charged: then all that is held is nothing."""
+        for id in self.ids:
+            at_once(self.meter.settle("t", id, 0, None))
+            self.model.settle(id, 0, None)
+        book = self.meter._book("t")
+        assert not book.holds
+        assert not book.running
+        assert all((one.held, one.holders) == (0, 0) for one in book.rates.values())
+        assert book.spent == self.model.spent
+
+
+def need_fields(need: Need) -> dict[str, Any]:
+    return {name: getattr(need, name) for name in need.__struct_fields__}
+
+
+Story.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+TestStory = Story.TestCase
+
+
+def one(number: int, *needs: Need, expires: float = NOW + 600) -> Ask:
+    return Ask(id=f"tg-{number}", tenant="t", needs=needs, expires=expires)
+
+
+def of(need: Need, subject: object) -> Need:
+    field = need.field.replace("all", f"key={subject}")
+    return Need(**{**need_fields(need), "field": field, "seeded": False})
+
+
+def test_what_has_come_back_is_forgotten() -> None:
+    """Of keys that are each seen once, counters of those that are idle go as others come."""
+    meter = Memory()
+    tracemalloc.start()
+    for number in range(10_000):
+        at_once(meter.admit(one(number, of(REQUESTS, number), of(PLACES, number)), NOW))
+        at_once(meter.settle("t", f"tg-{number}", None, None))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert meter.counters("t") == 10_000
+    assert size < 400 * 10_000
+    for number in range(10_000, 20_000):
+        at_once(meter.admit(one(number, of(REQUESTS, number)), NOW + 3600 + number))
+        at_once(meter.settle("t", f"tg-{number}", None, None))
+    assert meter.counters("t") < 100
+
+
+def test_windows_that_ended_are_forgotten_and_total_is_not() -> None:
+    """Two days after, while others come; a warning that was told goes with its window."""
+    meter = Memory()
+    total, hour = MONEY.field, "usd|h|all|{}"
+    at_once(meter.seed("t", total, 5))
+    for number in range(200):
+        field = hour.format(f"2026-11-{number // 24 + 1:02}T{number % 24:02}+00:00")
+        need = Need(kind="usd", name="h", field=field, limit=10, soft=1)
+        now = 1_793_491_200 + number * 3600
+        assert at_once(meter.admit(one(number, need), now)) == Passed((need,))
+        assert at_once(meter.settle("t", f"tg-{number}", 0, 1))
+    found = at_once(meter.used("t"))
+    assert total in found
+    assert 49 <= len(found) <= 100
+    assert len(meter._book("t").told) == len(found) - 1
+
+
+def test_what_was_settled_leaves_nothing_behind() -> None:
+    meter = Memory()
+    for number in range(10_000):
+        at_once(meter.admit(one(number, PLACES, LOOSE), NOW))
+        at_once(meter.settle("t", f"tg-{number}", 0, 0))
+    book = meter._book("t")
+    assert (len(book.holds), len(book.running)) == (0, 0)
+    assert len(book.ends) < 100
+    assert meter.counters("t") == 1
+
+
+def test_a_hold_that_nobody_settles_is_forgotten_after_an_hour() -> None:
+    """It stays charged."""
+    meter = Memory()
+    money = Need(kind="usd", name="l", field=LOOSE.field, limit=10, amount=4)
+    at_once(meter.admit(one(1, money, expires=NOW + 10), NOW))
+    at_once(meter.admit(one(2, PLACES), NOW + 10 + 3599))
+    assert copy.deepcopy(meter)._book("t").settle("tg-1", None, 0)
+    at_once(meter.admit(one(3, PLACES), NOW + 10 + 3600))
+    assert not at_once(meter.settle("t", "tg-1", None, 0))
+    assert at_once(meter.used("t")) == {LOOSE.field: 4}
+
+
+def test_what_keeps_a_call_out_for_longest_is_told() -> None:
+    """A wait that is over while another need still refuses would be no wait at all."""
+    meter = Memory()
+    slow = Need(
+        kind="requests", name="slow", field="requests|slow|all|3600s", limit=2, period=3600.0
+    )
+    fast = Need(kind="requests", name="fast", field="requests|fast|all|60s", limit=2, period=60.0)
+    for number in range(2):
+        at_once(meter.admit(one(number, fast, slow), NOW))
+    for needs in itertools.permutations((fast, slow)):
+        told = at_once(meter.admit(one(9, *needs), NOW))
+        assert isinstance(told, Over)
+        assert told.need == slow
+        assert told.retry_after == pytest.approx(1800, abs=0.01)
+    broke = Need(kind="usd", name="m", field="usd|m|all|total", limit=0)
+    assert at_once(meter.admit(one(9, fast, broke, slow), NOW)) == Over(broke, None)
+
+
+@pytest.mark.parametrize(("limit", "period", "left"), [(20, 60.0, 10), (10, 30.0, 0), (0, 60.0, 0)])
+def test_a_limit_that_is_changed_holds_at_once(limit: int, period: float, left: int) -> None:
+    """What was used stays used: ten of ten."""
+    meter = Memory()
+    was = Need(kind="requests", name="r", field="requests|r|all|60s", limit=10, period=60.0)
+    now = Need(kind="requests", name="r", field="requests|r|all|60s", limit=limit, period=period)
+    for number in range(10):
+        assert at_once(meter.admit(one(number, was), NOW)) == Passed()
+    passed = [at_once(meter.admit(one(20 + n, now), NOW)) == Passed() for n in range(30)]
+    assert sum(passed) == left
+
+
+def test_a_clock_that_was_far_ahead_keeps_nobody_out() -> None:
+    """An hour ahead, then right again: one a second goes on at once, and no more."""
+    meter = Memory()
+    asked = Need(kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0)
+    for number in range(60):
+        assert at_once(meter.admit(one(number, asked), NOW + 3600)) == Passed()
+    told = at_once(meter.admit(one(99, asked), NOW))
+    assert isinstance(told, Over)
+    assert told.retry_after == pytest.approx(1, abs=0.001)
+    assert at_once(meter.admit(one(99, asked), NOW + 1.001)) == Passed()
+
+
+def test_nobody_is_known_where_nobody_came() -> None:
+    assert not at_once(Memory().settle("nobody", "tg-1", 1, 1))
+    assert at_once(Memory().used("nobody")) == {}
+
+
+def test_a_clock_that_is_a_little_behind_waits_for_the_other() -> None:
+    """Half a second behind the call that took the last: half a second more until one comes back."""
+    meter = Memory()
+    asked = Need(kind="requests", name="r", field="requests|r|all|60s", limit=60, period=60.0)
+    for number in range(60):
+        at_once(meter.admit(one(number, asked), NOW + 0.5))
+    told = at_once(meter.admit(one(99, asked), NOW))
+    assert isinstance(told, Over)
+    assert told.retry_after == pytest.approx(1.5, abs=0.001)
+    assert isinstance(at_once(meter.admit(one(99, asked), NOW + 1.49)), Over)
+    assert at_once(meter.admit(one(99, asked), NOW + 1.5 + 0.001)) == Passed()
+
+
+def test_who_takes_nothing_leaves_nothing_behind() -> None:
+    meter = Memory()
+    nothing = (Need(**{**need_fields(need), "amount": 0}) for need in (PLACES, TOKENS))
+    assert at_once(meter.admit(one(1, *nothing, expires=NOW + 1), NOW)) == Passed()
+    assert at_once(meter.admit(one(2, REQUESTS), NOW + 1)) == Passed()
+    assert at_once(meter.settle("t", "tg-1", 0, 0))
+    assert meter._book("t").running == {}
+    assert TOKENS.field not in meter._book("t").rates

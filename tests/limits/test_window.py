@@ -1,0 +1,156 @@
+"""Windows in time zones: side by side, midnight exact, days of 23, 24 and 25 hours."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.limits import window
+from gateway.limits.window import Every, Window
+
+ZONES = (
+    "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
+    "America/Santiago", "Asia/Beirut", "Africa/Cairo", "America/Nuuk", "Pacific/Kiritimati", "Pacific/Chatham",
+)  # fmt: skip
+BERLIN = ZoneInfo("Europe/Berlin")
+
+zones = st.sampled_from(ZONES).map(ZoneInfo)
+moments = st.integers(1_577_836_800, 2_208_988_800)
+"""From 2020 to 2040."""
+
+
+def changes(zone: tzinfo, year: int) -> Iterator[int]:
+    """The moments of a year at which clocks move."""
+    start = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
+    for second in range(start, start + 366 * 86_400, 900):
+        before, after = (
+            datetime.fromtimestamp(at, zone).utcoffset() for at in (second - 900, second)
+        )
+        if before != after:
+            yield second
+
+
+near = st.sampled_from(
+    [
+        (ZoneInfo(name), second)
+        for name in ZONES
+        for year in (2024, 2026)
+        for second in changes(ZoneInfo(name), year)
+    ]
+).flatmap(lambda one: st.tuples(st.just(one[0]), st.integers(one[1] - 5_400, one[1] + 5_400)))
+"""A zone, and a moment within 90 minutes of a change of its clocks."""
+
+
+def shown(every: Every, second: int, zone: tzinfo) -> object:
+    """What a clock on a wall says of a window: the plain model."""
+    local = datetime.fromtimestamp(second, zone)
+    if every == "hour":
+        return (local.replace(minute=0, second=0, tzinfo=None), local.utcoffset())
+    return local.date() if every == "day" else (local.year, local.month)
+
+
+@pytest.mark.parametrize("every", ["hour", "day", "month"])
+@given(zoned=st.one_of(near, st.tuples(zones, moments)), offset=st.integers(0, 5_000))
+def test_all_seconds_of_a_window_are_told_alike_by_the_clock_on_the_wall(
+    every: Every, zoned: tuple[ZoneInfo, int], offset: int
+) -> None:
+    """And none before it or after it; the seconds around its edges, and some between."""
+    zone, second = zoned
+    found = window.at(every, second, zone)
+    assert found.start is not None
+    assert found.end is not None
+    first, last = int(found.start), int(found.end) - 1
+    assert first == found.start <= second <= last
+    told = shown(every, second, zone)
+    inside = {*range(first, min(first + 60, last)), *range(first, last, 5_003 + offset), last}
+    assert {shown(every, one, zone) for one in inside} == {told}
+    assert shown(every, first - 1, zone) != told
+    assert shown(every, last + 1, zone) != told
+    assert {window.at(every, one, zone) for one in inside} == {found}
+    assert window.at(every, last + 0.999, zone) == found
+    assert window.at(every, found.end, zone).start == found.end
+    assert window.at(every, first - 0.001, zone).end == found.start
+
+
+@pytest.mark.parametrize("every", ["hour", "day", "month", "total"])
+@given(zoned=st.one_of(near, st.tuples(zones, moments)))
+def test_a_name_is_of_one_window(every: Every, zoned: tuple[ZoneInfo, int]) -> None:
+    zone, second = zoned
+    found = window.at(every, second, zone)
+    assert window.read(found.name, zone) == found
+    assert found.has(second)
+    assert not window.ended(found.name, found.end or 2e12)
+    assert window.ended(found.name, (found.end or 0) + 4 * 86_400) is (every != "total")
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-11-24", 24)]
+)
+def test_days_have_23_24_and_25_hours(day: str, hours: int) -> None:
+    noon = datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=BERLIN).timestamp()
+    found = window.at("day", noon, BERLIN)
+    assert found.start is not None
+    assert found.end is not None
+    assert (found.name, found.end - found.start) == (day, hours * 3_600)
+
+
+def test_an_hour_that_happens_twice_is_two_windows() -> None:
+    """In Berlin on 25 October 2026 the clocks go back from 3:00 to 2:00."""
+    start = datetime(2026, 10, 25, tzinfo=UTC).timestamp()
+    found = [window.at("hour", start + 3_600 * hour, BERLIN) for hour in range(3)]
+    names = ["2026-10-25T02+02:00", "2026-10-25T02+01:00", "2026-10-25T03+01:00"]
+    starts = [start, start + 3_600, start + 7_200]
+    assert found == [Window(name, at, at + 3_600) for name, at in zip(names, starts, strict=True)]
+
+
+def test_clocks_that_move_by_half_an_hour_cut_an_hour_short() -> None:
+    """On Lord Howe Island they go from 2:00 to 2:30 on 4 October 2026."""
+    zone = ZoneInfo("Australia/Lord_Howe")
+    moved = datetime(2026, 10, 3, 15, 30, tzinfo=UTC).timestamp()
+    assert window.at("hour", moved, zone) == Window("2026-10-04T02+11:00", moved, moved + 1_800)
+
+
+@pytest.mark.parametrize(
+    ("moment", "day", "month"),
+    [
+        ("2026-11-30T23:59:59.999999", "2026-11-30", "2026-11"),
+        ("2026-12-01T00:00:00", "2026-12-01", "2026-12"),
+        ("2026-12-31T23:59:59.999999", "2026-12-31", "2026-12"),
+        ("2027-01-01T00:00:00", "2027-01-01", "2027-01"),
+        ("2028-02-29T12:00:00", "2028-02-29", "2028-02"),
+    ],
+)
+@pytest.mark.parametrize("zone", [UTC, BERLIN, ZoneInfo("America/New_York")])
+def test_midnight_is_exact(moment: str, day: str, month: str, zone: tzinfo) -> None:
+    at = datetime.fromisoformat(moment).replace(tzinfo=zone).timestamp()
+    assert (window.at("day", at, zone).name, window.at("month", at, zone).name) == (day, month)
+
+
+def test_a_day_is_not_taken_up_again_where_clocks_fall_back_over_midnight() -> None:
+    """In St. John's they went from 0:01 back to 23:01 of the day before: the new day goes on."""
+    zone = ZoneInfo("America/St_Johns")
+    moved = datetime(2010, 11, 7, 2, 31, tzinfo=UTC).timestamp()
+    assert f"{datetime.fromtimestamp(moved, zone):%d %H:%M}" == "06 23:01"
+    names = [window.at("day", moved + second, zone).name for second in (-61, -1, 0, 3_540)]
+    assert names == ["2010-11-06", "2010-11-07", "2010-11-07", "2010-11-07"]
+
+
+@pytest.mark.parametrize("name", ["", "x", "2026-13", "2026-02-30", "2026-11-24T25+01:00", "60s"])
+def test_what_names_no_window_is_refused_and_has_never_ended(name: str) -> None:
+    with pytest.raises(ValueError):
+        window.read(name, UTC)
+    assert not window.ended(name, 1e12)
+
+
+def test_an_hour_of_another_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"there is no hour 2026-11-24T13\+05:00 in Europe/Berlin"):
+        window.read("2026-11-24T13+05:00", BERLIN)
+
+
+def test_what_never_ends_has_every_moment() -> None:
+    assert window.TOTAL.has(0)
+    assert not Window("2026", 10.0, 20.0).has(9.9)
+    assert not Window("2026", 10.0, 20.0).has(20.0)

@@ -1,0 +1,187 @@
+"""Scopes of a key by model and region: what it does not hold is skipped, or refused, and said."""
+
+import msgspec
+import pytest
+
+from gateway.core.call import Key, Steer
+from gateway.core.problem import ProblemError
+from gateway.core.target import Catalogue, Target
+from gateway.dialects import OPERATIONS
+from gateway.dialects.vectors import OPERATION
+from gateway.http import models as listing
+from gateway.routing import constraint
+from gateway.routing.embed import decide as embed
+from tests.routing import world
+
+EU = msgspec.structs.replace(world.provider("eu-host"), region="eu")
+LUNA_EU = world.target(EU, "maker/luna")
+HYDROGEN_EU = world.target(EU, "hydrogen")
+KNOWN = world.catalogue(
+    (
+        world.lab("google", [world.LITE], [HYDROGEN_EU, world.HYDROGEN], [world.ARGON]),
+        world.lab("openai", [world.LUNA, LUNA_EU], [world.SOL], [world.ASTRA, world.SPARE]),
+    ),
+    plain="auto",
+    sunny="sol",
+    cheap="openai/fast",
+    behind="gemini/argon",
+)
+
+
+def key(*models: str, **more: object) -> Key:
+    return msgspec.convert({"name": "k", "models": models or None, **more}, Key)
+
+
+BARRED: list[tuple[Key, Target, str]] = [
+    (key(), world.LUNA, ""),
+    (key("luna"), world.LUNA, ""),
+    (key("lun*"), world.LUNA, ""),
+    (key("openai/*"), world.LUNA, ""),
+    (key("maker/luna"), LUNA_EU, ""),
+    (key("eu-host/*"), LUNA_EU, ""),
+    (key("luna"), LUNA_EU, ""),  # a host's path before it is not of its name
+    (key("sol", "l*a"), world.LUNA, ""),
+    (key("Luna"), world.LUNA, "is no model of this key"),
+    (key("lun"), world.LUNA, "is no model of this key"),
+    (key("una*"), world.LUNA, "is no model of this key"),
+    (key("sol"), world.LUNA, "is no model of this key"),
+    (msgspec.structs.replace(key(), models=()), world.LUNA, "is no model of this key"),
+    (key(regions=["eu"]), LUNA_EU, ""),
+    (key(regions=["us", "eu"]), LUNA_EU, ""),
+    (key(regions=["us"]), LUNA_EU, "is in no region of this key"),
+    (key(regions=["eu"]), world.LUNA, "is in no region of this key"),  # nobody has said where it is
+    (key(regions=[]), LUNA_EU, "is in no region of this key"),
+    (key("luna", regions=["us"]), LUNA_EU, "is in no region of this key"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("holder", "target", "why"), BARRED)
+def test_what_a_key_may_use(holder: Key, target: Target, why: str) -> None:
+    assert constraint.barred(holder, target) == why
+
+
+def test_what_a_key_does_not_hold_is_skipped_with_the_reason() -> None:
+    call = world.call("a", model="openai/fast", key=key(regions=["eu"]))
+    decision, plan = world.decided(world.router(known=KNOWN), call)
+    assert world.names(plan) == ["eu-host/maker/luna"]
+    assert [(item.target, item.reason) for item in plan.skipped] == [
+        ("openai/luna", "is in no region of this key")
+    ]
+    assert "plan: 1 of 2 targets (openai/luna is in no region of this key)" in world.lines(decision)
+
+
+@pytest.mark.parametrize(
+    ("holder", "model", "lab", "tier"),
+    [
+        (key("argon"), "auto", "google", "reasoning"),
+        (key("lite", "astra"), "fast", "google", "fast"),
+        (key("lite", "astra"), "reasoning", "openai", "reasoning"),
+        (key("luna"), "auto", "openai", "fast"),
+        (key(regions=["eu"]), "smart", "google", "smart"),
+    ],
+)
+def test_a_call_that_names_no_lab_goes_where_its_key_may(
+    holder: Key, model: str, lab: str, tier: str
+) -> None:
+    decision, _ = world.decided(world.router(known=KNOWN), world.call("a", model=model, key=holder))
+    assert (decision.lab, decision.tier) == (lab, tier)
+    moved = "constraint: lab google (openai may not be used)" in world.lines(decision)
+    assert moved == (lab == "google")
+
+
+@pytest.mark.parametrize(
+    ("holder", "model", "steer", "message"),
+    [
+        (
+            key("sol"),
+            "luna",
+            Steer(),
+            "no target of openai/fast: openai/luna is no model of this key.",
+        ),
+        (key("sol"), "openai/fast", Steer(), "no target of openai/fast"),
+        (key("sol"), "auto", Steer(lab="google"), "no target of lab google"),
+        (key("sol"), "auto", Steer(lab="google", tier="fast"), "no target of google/fast"),
+        (key(regions=["us"]), "openai/auto", Steer(), "is in no region of this key"),
+        (key("none*"), "auto", Steer(), "the lab 'openai' for this call"),
+        (key("sol"), "fast", Steer(), "the lab 'openai' for this call"),
+    ],
+)
+def test_a_key_is_refused_what_it_asks_for_and_does_not_hold(
+    holder: Key, model: str, steer: Steer, message: str
+) -> None:
+    problem = world.refused(
+        world.router(known=KNOWN), world.call("a", model=model, key=holder, steer=steer)
+    )
+    assert (problem.kind, problem.http_status) == ("not_allowed", 403)
+    assert message in problem.message
+
+
+def test_what_is_off_too_is_not_said_to_lie_in_the_key() -> None:
+    """Where a target that the key may use is off, that is the reason."""
+    call = world.call("a", model="openai/reasoning", key=key("luna"))
+    problem = world.refused(world.router(known=KNOWN), call)
+    assert problem.kind == "no_target"
+    assert "host is off: set HOST_API_KEY" in problem.message
+
+
+def vectors() -> Catalogue:
+    made = world.target(world.OPENAI, "embed-3")
+    there = msgspec.structs.replace(made, provider=EU)
+    labs = dict(KNOWN.labs)
+    labs["openai"] = msgspec.structs.replace(labs["openai"], embeddings=(made,))
+    labs["google"] = msgspec.structs.replace(labs["google"], embeddings=(there,))
+    return msgspec.structs.replace(KNOWN, labs=labs)
+
+
+def test_embeddings_are_held_to_the_same_scopes() -> None:
+    dialect = next(one for one in OPERATIONS.values() if one.operation == OPERATION)
+
+    def ask(holder: Key) -> tuple[str, list[str]]:
+        call = world.call("a", model="embed-3", key=holder)
+        decision, plan = embed(vectors(), world.rules(), call, dialect)
+        return decision.lab, world.names(plan)
+
+    assert ask(key()) == ("openai", ["openai/embed-3"])
+    assert ask(key(regions=["eu"])) == ("google", ["eu-host/embed-3"])
+    for holder in (key("luna"), key(regions=["us"])):
+        with pytest.raises(ProblemError) as caught:
+            ask(holder)
+        assert caught.value.problem.kind == "not_allowed"
+        assert "This key may not use the model 'embed-3'" in caught.value.problem.message
+
+
+LISTED: list[tuple[Key, list[str]]] = [
+    (key(), [
+        "auto", "fast", "smart", "reasoning", "claude-auto", "plain", "sunny", "cheap", "behind",
+        "google/auto", "google/fast", "google/smart", "google/reasoning",
+        "openai/auto", "openai/fast", "openai/smart", "openai/reasoning",
+        "lite", "hydrogen", "argon", "luna", "maker/luna", "sol", "astra",
+    ]),
+    (key("sol"), ["auto", "smart", "claude-auto", "plain", "sunny", "openai/auto", "openai/smart", "sol"]),
+    (key("argon"), ["auto", "reasoning", "claude-auto", "plain", "behind", "google/auto", "google/reasoning", "argon"]),
+    (key(regions=["eu"]), [
+        "auto", "fast", "smart", "claude-auto", "plain", "cheap", "google/auto", "google/smart",
+        "openai/auto", "openai/fast", "hydrogen", "maker/luna",
+    ]),
+    (key(tiers=["fast"], labs=["google"]), [
+        "auto", "fast", "claude-auto", "plain", "google/auto", "google/fast", "lite",
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("holder", "names"), LISTED)
+def test_lists_of_models_hold_what_a_key_may_ask_for(holder: Key, names: list[str]) -> None:
+    assert sorted(listing.names(KNOWN, holder)) == sorted(names)
+
+
+@pytest.mark.parametrize(("holder", "names"), LISTED[:4])
+def test_what_is_listed_is_served(holder: Key, names: list[str]) -> None:
+    known = world.router(known=KNOWN)
+    for name in names:
+        world.decided(known, world.call("a", model=name, key=holder))
+
+
+def test_lists_hold_the_embedding_models_of_a_key() -> None:
+    assert listing.vectors(vectors(), key()) == {"embed-3": "google"}
+    assert listing.vectors(vectors(), key("openai/*")) == {"embed-3": "openai"}
+    assert listing.vectors(vectors(), key("luna")) == {}

@@ -1,0 +1,175 @@
+"""Whatever becomes of a call and of who shares it: one entry, with all that was used."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.books import Books
+from gateway.cache.flight import Flights
+from gateway.core import jsonio
+from gateway.core.call import Call
+from gateway.core.entry import Entry
+from gateway.past import Past
+from gateway.reply import Reply
+from gateway.upstream.attempt import Begun, Job
+from tests.e2e.upstream import ROLE, frames, whole
+from tests.e2e.world import Body, chat
+from tests.test_engine import HEL, Chunks, Stage, drain, ok
+
+COST = Decimal("0.000019")
+"""USD of the 7 tokens in and 3 out that the provider tells."""
+
+
+async def ask(stage: Stage, id: str, body: Body) -> Reply:
+    call = Call(
+        id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(body),
+        received_at=1e9, started=stage.now,
+    )  # fmt: skip
+    return await stage.engine.serve(call)
+
+
+def entries(stage: Stage) -> dict[str, Entry]:
+    rows = [row for row in stage.rows if isinstance(row, Entry)]
+    found = {row.id: row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+async def step(reply: Reply) -> bytes:
+    assert reply.stream is not None
+    return await anext(reply.stream)
+
+
+async def end(*replies: Reply) -> None:
+    for reply in replies:
+        assert reply.stream is not None
+        await reply.stream.aclose()
+
+
+async def test_a_first_that_leaves_a_flight_which_is_over_has_its_row(tmp_path: Path) -> None:
+    """One has read it all, another has yet to: the provider is done, and nobody closes later."""
+    stage = Stage(tmp_path, cached=True)
+    stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
+    first, second, third = [await ask(stage, id, chat(stream=True)) for id in "abc"]
+    for reply in (first, second, third):
+        await step(reply)
+    await drain(second)
+    await end(first)
+    row = entries(stage)["a"]
+    assert (row.state, row.status, row.aborted_by, row.cost) == ("aborted", 499, "client", COST)
+    await end(third)
+    assert len(entries(stage)) == 3
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_first_that_is_too_slow_pays_for_what_goes_on(tmp_path: Path, left: bool) -> None:
+    """It gets an error before the flight is over, or leaves with it; the rest is its own too."""
+    stage = Stage(tmp_path, cached=True)
+    stage.engine._flights = Flights(400)
+    stage.answers = [httpx.Response(200, stream=Chunks(ROLE, *[HEL] * 20, *frames()[2:]))]
+    first, second = [await ask(stage, id, chat(stream=True)) for id in "ab"]
+    await step(first)
+    for _ in range(12):
+        await step(second)
+    said = b""
+    if left:
+        said = await step(first)
+        await end(first)
+    else:
+        said = await drain(first)
+    assert b"read too slowly" in said
+    assert not entries(stage)
+    await drain(second)
+    row = entries(stage)["a"]
+    assert (row.state, row.aborted_by, row.problem) == ("aborted", "upstream", "upstream_truncated")
+    assert (row.usage, row.cost) == ("provider", COST)
+    assert entries(stage)["b"].cost == 0
+
+
+async def test_a_bug_for_the_first_is_not_the_end_of_the_flight(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, cached=True)
+    stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
+
+    class Forgetful(Past):
+        def follow(self, job: Job, begun: Begun, watch: object, *, first: bool) -> object:  # type: ignore[override]  # what it gives is only called
+            async def take(_: bytes) -> None:
+                raise KeyError("x")
+
+            return take if first else None
+
+    stage.engine.past = Forgetful()
+    first, second = [await ask(stage, id, chat(stream=True)) for id in "ab"]
+    assert b'"code":"internal"' in await drain(first)
+    await drain(second)
+    row = entries(stage)["a"]
+    assert (row.problem, row.usage, row.cost) == ("internal", "provider", COST)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+async def test_a_client_that_leaves_as_its_row_goes_to_the_disk(
+    tmp_path: Path, cached: bool
+) -> None:
+    """The row is written: it is cancelled, and nothing else."""
+    stage = Stage(tmp_path, cached=cached)
+    stage.answers = [ok()]
+    waits, never = asyncio.Event(), asyncio.Event()
+
+    async def settled() -> None:
+        if entries(stage):
+            waits.set()
+            await never.wait()
+
+    stage.engine._books = Books(stage.record, stage.say, settled=settled, clock=lambda: stage.now)
+    task = asyncio.create_task(ask(stage, "a", chat()))
+    await waits.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (entries(stage)["a"].state, entries(stage)["a"].cost) == ("settled", COST)
+    assert not stage.log
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_from_the_cache_waits_for_the_disk_too(
+    tmp_path: Path, streamed: bool
+) -> None:
+    stage = Stage(tmp_path, cached=True)
+    stage.answers = [ok(*frames()) if streamed else ok()]
+    reply = await ask(stage, "a", chat(stream=streamed))
+    if streamed:
+        await drain(reply)
+    await stage.engine.settle()
+    seen: list[int] = []
+
+    async def settled() -> None:
+        seen.append(len(entries(stage)))
+
+    stage.engine._books = Books(stage.record, stage.say, settled=settled, clock=lambda: stage.now)
+    await ask(stage, "b", chat(stream=streamed))
+    assert entries(stage)["b"].state == "cache_hit"
+    assert seen == [2]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyError("x")])
+async def test_what_a_whole_answer_used_is_known_once_it_is_read(
+    tmp_path: Path, error: BaseException
+) -> None:
+    """Also where it cannot be kept, or its client leaves meanwhile."""
+    stage = Stage(tmp_path)
+
+    class Full(Past):
+        async def keep(self, job: Job, begun: Begun) -> None:
+            raise error
+
+    stage.engine.past = Full()
+    stage.answers = [httpx.Response(200, content=whole().pieces[0] or b"")]
+    try:
+        await ask(stage, "a", chat())
+    except asyncio.CancelledError:
+        assert isinstance(error, asyncio.CancelledError)
+    row = entries(stage)["a"]
+    assert row.state in {"aborted", "failed"}
+    assert (row.usage, row.cost, row.reserved) == ("provider", COST, None)
