@@ -335,8 +335,13 @@ class Gateway:
     async def _settle_dead(self) -> None:
         """Calls that a crash has ended run no more; what they held stays charged.
 
-        To ask at all connects, so that the first calls need not wait for it.
+        To ask at all connects, so that the first calls need not wait for it; where nothing is
+        limited nobody is asked.
         """
+        config = self.site.source.config
+        own = any(key.limits or key.budgets for key in self.keys.known())
+        if not (config.limits or config.budgets or own):
+            return
         with suppress(Lost):
             await self._meter.used("default")
             for row in self.recovered.entries:
