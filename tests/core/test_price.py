@@ -360,3 +360,9 @@ def test_a_comparison_prices_tokens_elsewhere_and_leaves_tools_as_they_were() ->
     assert compared(None, other, PLAIN) is None
     bare = Usage(input=1_000_000, output=0)
     assert compared(bare, other, None) == 4
+
+
+def test_tokens_written_without_any_price_have_no_cost() -> None:
+    """Neither of their own nor of input, as which they would be billed."""
+    usage = Usage(input=0, output=1, cache_write={"5m": 5})
+    assert cost(usage, Price(rates=Rates(output=Decimal(1)), version="v")) is None
