@@ -16,10 +16,9 @@ from gateway.cli.session import Session, pass_session
 from gateway.cli.table import number
 from gateway.core.entry import Reprice
 from gateway.core.price import why_unknown
-from gateway.core.usage import Usage
 from gateway.ledger.journal import Journal
 from gateway.ledger.question import Question
-from gateway.ledger.reprice import price_again
+from gateway.ledger.reprice import counted, price_again
 from gateway.ledger.store import Store, Stored
 
 _EXACT = Context(prec=100)
@@ -112,18 +111,9 @@ def why(row: Stored, prices: Pricelist) -> str:
         return "the process ended during the call: nobody heard what the provider billed"
     if row.cost is not None or row.state == "failed":
         return "an attempt failed after the provider may have begun, and told no usage"
-    if row.input is None or row.output is None:
+    usage = counted(row)
+    if usage is None:
         return "the usage is not known"
-    written = row.cache_write_by or ({"": row.cache_write} if row.cache_write else {})
-    usage = Usage(
-        input=row.input,
-        cache_read=row.cache_read,
-        cache_write=written,
-        output=row.output,
-        reasoning=row.reasoning,
-        tools=row.tools,
-        service=row.service,
-    )
     price = prices.price(row)
     lacking = why_unknown(usage, price.on(row.at) if price is not None else None)
     name = f"{row.provider}/{row.model}"

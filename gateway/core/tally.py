@@ -110,7 +110,7 @@ class Tally:
         """Note what is asked; `tokens` is the estimated length of the prompt."""
         self.asked, self.stream, self.effort = prompt.model, prompt.stream, prompt.effort
         self.prompt = tokens
-        self.most, self.choices = prompt.max_output, max(1, prompt.choices)
+        self.most, self.choices = prompt.max_output, prompt.choices
         self.service = prompt.service
 
     def dial(self, target: Target, account: Account, at: float, now: float) -> Intent:
@@ -278,9 +278,7 @@ class Tally:
         """Tokens that an answer of a target may have, all choices together."""
         if self.call.operation == "embeddings":
             return 0
-        known = (target.max_output if self.most is None else self.most, target.facts.max_output)
-        each = min((most for most in known if most is not None and most > 0), default=None)
-        return None if each is None else each * self.choices
+        return target.longest(self.most, self.choices)
 
     def _lost(self, problem: Problem) -> tuple[Decimal | None, Decimal | None, Usage | None]:
         """USD of a failed attempt, what of them is estimated, and what it used."""

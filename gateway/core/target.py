@@ -98,6 +98,15 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     facts: Facts = UNKNOWN
     price: Price | None = None
 
+    def longest(self, asked: int | None, choices: int) -> int | None:
+        """Tokens that its answer may have, all choices together; None where nothing bounds it.
+
+        `asked` is what the client allows in each; without it the target's own cap is sent.
+        """
+        known = (self.max_output if asked is None else asked, self.facts.max_output)
+        each = min((most for most in known if most is not None and most > 0), default=None)
+        return None if each is None else each * max(1, choices)
+
     @property
     def name(self) -> str:
         """How traces and logs call it, e.g. "openai/gpt-6-luna"."""

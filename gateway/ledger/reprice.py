@@ -27,7 +27,7 @@ def price_again(
     known is never unlearnt, and failed attempts keep what they cost. A cost that is known is found
     anew with `every` alone.
     """
-    usage = _usage(entry)
+    usage = counted(entry)
     if usage is None or entry.state not in _ANSWERED:
         return None
     own = price.on(entry.at) if price is not None else None
@@ -48,8 +48,8 @@ def price_again(
     )
 
 
-def _usage(entry: Entry) -> Usage | None:
-    """What the answer used; None where it was not counted."""
+def counted(entry: Entry) -> Usage | None:
+    """What the answer of a row used; None where it was not counted."""
     if entry.input is None or entry.output is None:
         return None
     written = entry.cache_write_by or ({"": entry.cache_write} if entry.cache_write else {})

@@ -58,16 +58,17 @@ def micro(cost: Decimal) -> int:
     return math.ceil(cost * _MICRO)
 
 
-def dearest(targets: Sequence[Target], prompt: int, asked: Prompt, at: float) -> int | None:
+def dearest(
+    targets: Sequence[Target], prompt: int, asked: Prompt, at: float, *, answers: bool = True
+) -> int | None:
     """Micro-USD that a call costs at most at the dearest of targets; None where one has no bound.
 
-    `prompt` is the tokens that it reads at most, `at` seconds since the epoch.
+    `prompt` is the tokens that it reads at most, `at` seconds since the epoch; `answers`: it is
+    answered in tokens, as vectors are not.
     """
     found = 0
     for target in targets:
-        cap = target.max_output if asked.max_output is None else asked.max_output
-        known = [one for one in (cap, target.facts.max_output) if one is not None and one > 0]
-        most = min(known) * max(1, asked.choices) if known else None
+        most = target.longest(asked.max_output, asked.choices) if answers else 0
         price = target.price.on(at) if target.price is not None else None
         cost = None if price is None else reserve(price, prompt, most, asked.service)
         if cost is None:
@@ -86,12 +87,11 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
 
     def most(self, targets: Sequence[Target]) -> int | None:
         """Micro-USD at most."""
-        if self.call.operation == "count_tokens":
+        call, asked = self.call, self.prompt
+        if call.operation == "count_tokens":
             return 0
-        asked = self.prompt
-        if self.call.operation == "embeddings":
-            return self._read(targets)
-        return dearest(targets, bound(asked, self.call.body), asked, self.call.received_at)
+        answers = call.operation == "generate"
+        return dearest(targets, bound(asked, call.body), asked, call.received_at, answers=answers)
 
     def reads(self, output: int) -> int:
         """Tokens that it takes: of its prompt, and of what it asks for or of `output`."""
@@ -106,17 +106,6 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
         if self.call.operation != "generate":
             return self.most(targets)
         return dearest(targets, self.tokens, asked, self.call.received_at)
-
-    def _read(self, targets: Sequence[Target]) -> int | None:
-        found = 0
-        prompt = bound(self.prompt, self.call.body)
-        for target in targets:
-            price = target.price.on(self.call.received_at) if target.price is not None else None
-            cost = None if price is None else reserve(price, prompt, 0)
-            if cost is None:
-                return None
-            found = max(found, micro(cost))
-        return found
 
 
 class Gate:
@@ -234,7 +223,7 @@ class Gate:
             now=self._wall(),
             tokens=want.reads(output),
             micro=want.most(targets),
-            expected=want.usual(targets, output),
+            expected=want.usual(targets, output) if self._limits.expects(call.key) else None,
             own=call.key,
         )
 

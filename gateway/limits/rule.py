@@ -62,6 +62,7 @@ class Limits:
             *(_budget(part, part.name) for part in budgets),
         )
         self._zone = zone
+        self._expects = any(rule.expected for rule in self.rules)
         self._named = {(rule.kind, _safe(rule.name)): rule for rule in self.rules}
         self._windows: dict[Every, Window] = {}
         self._own: dict[str, tuple[Key, tuple[Rule, ...]]] = {}
@@ -102,6 +103,10 @@ class Limits:
                 amount = _amount(rule, tokens, micro, expected)
                 found.append(self._need(rule, f"own={_safe(key)}", amount, tier, now))
         return tuple(found)
+
+    def expects(self, key: Key) -> bool:
+        """Whether some budget of a call of this key goes by what is usual."""
+        return self._expects or any(part.reserve == "expected" for part in key.budgets)
 
     def scope(self, need: Need, tenant: str) -> Scope:
         """What the ledger is asked for to know what a counter of money had counted.
