@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.loss import Loss
+from gateway.core.target import Target
 from gateway.dialects.base import Body, Written
 
 type Action = Literal["dropped", "approximated", "clamped"]
@@ -55,6 +56,13 @@ class Edit:
     def lose(self, field: str, action: Action, why: str) -> None:
         """Name what the target does not get as it was written."""
         self.losses.append(Loss(field, action, why))
+
+    def drop_refused(self, target: Target) -> None:
+        """Take out what a target answers with 400."""
+        refused = target.facts.refuses | target.provider.refuses
+        for name in sorted(refused & self.body.prompt.members):
+            if self.has(name):
+                self.drop(name, f"{target.name} refuses it")
 
     def drop(self, name: str, why: str) -> None:
         """Take a member out, and name it."""

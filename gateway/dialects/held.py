@@ -107,7 +107,7 @@ class Held(ABC):
 
 
 def broken(what: str = "a broken frame") -> Problem:
-    """What a stream is that cannot be read."""
+    """What an answer is, or a frame of one, that cannot be read."""
     return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from gateway.core.events import End, Event, Failed, Finish, Opaque, Start, Told
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem
 from gateway.core.request import Request, Text, Turn
 from gateway.core.usage import Usage
+from gateway.dialects.held import broken
 
 OPERATION = "embeddings"
 DONE = "stop"
@@ -49,15 +49,10 @@ def _text(turn: Turn) -> str:
 def answer(vectors: list[Json], usage: Usage | None, model: str | None) -> list[Event]:
     """The events of a whole answer; what is no list of numbers fails it."""
     if not all(map(_is_vector, vectors)):
-        return [Failed(nothing("vectors that are no lists of numbers"))]
+        return [Failed(broken("vectors that are no lists of numbers"))]
     told: list[Event] = [] if usage is None else [Told(usage)]
     made: list[Event] = [Opaque(kind=_VECTOR, source=vector) for vector in vectors]
     return [Start(model=model), *made, *told, Finish(reason="stop", word=DONE), End()]
-
-
-def nothing(what: str) -> Problem:
-    """A provider's answer that is none."""
-    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")
 
 
 def pack(vector: list[float]) -> str:

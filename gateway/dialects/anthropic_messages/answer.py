@@ -1,9 +1,9 @@
 """Whole Messages answers: a glance for accounting, the bytes untouched."""
 
 from gateway.core import jsonio
-from gateway.core.problem import Problem
 from gateway.dialects.anthropic_messages import amount, problems, usage
 from gateway.dialects.base import Glance
+from gateway.dialects.held import broken
 
 
 def glance(body: bytes) -> Glance:
@@ -11,14 +11,14 @@ def glance(body: bytes) -> Glance:
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return Glance(problem=_nothing("an answer that is not JSON"))
+        return Glance(problem=broken("an answer that is not JSON"))
     if not isinstance(value, dict):
-        return Glance(problem=_nothing("an answer that is not a JSON object"))
+        return Glance(problem=broken("an answer that is not a JSON object"))
     content = value.get("content")
     if value.get("type") == "error" or (value.get("error") and content is None):
         return Glance(problem=problems.found(value.get("error"), body))
     if not isinstance(content, list):
-        return Glance(problem=_nothing("an answer without content"))
+        return Glance(problem=broken("an answer without content"))
     served, finish = value.get("model"), value.get("stop_reason")
     told = usage.read(value.get("usage"))
     return Glance(
@@ -27,7 +27,3 @@ def glance(body: bytes) -> Glance:
         served=served if isinstance(served, str) else None,
         finish=finish if isinstance(finish, str) else None,
     )
-
-
-def _nothing(what: str) -> Problem:
-    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")

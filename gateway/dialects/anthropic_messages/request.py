@@ -129,9 +129,7 @@ def write(body: Body, target: Target) -> Written:
         for name in SAMPLING:
             if name in body.prompt.members:
                 edit.drop(name, f"{target.model} takes no sampling parameters")
-    for name in sorted((target.facts.refuses | target.provider.refuses) & body.prompt.members):
-        if edit.has(name):
-            edit.drop(name, f"{target.name} refuses it")
+    edit.drop_refused(target)
     return edit.done()
 
 

@@ -7,6 +7,7 @@ from gateway.core.usage import Usage, joined
 from gateway.dialects.base import Glance
 from gateway.dialects.gemini import amount, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
+from gateway.dialects.held import broken
 
 _NUMBERS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION")
 """Reasons that some clients' proxies write as the numbers of Google's enum."""
@@ -35,15 +36,15 @@ def read(body: bytes) -> tuple[list[Object], Problem | None]:
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return [], _nothing("an answer that is not JSON")
+        return [], broken("an answer that is not JSON")
     chunks = value if isinstance(value, list) else [value]
     if not chunks or not all(isinstance(chunk, dict) for chunk in chunks):
-        return [], _nothing("an answer that is not a JSON object")
+        return [], broken("an answer that is not a JSON object")
     for chunk in chunks:
         if chunk.get("error") and not chunk.get("candidates"):
             return [], problems.found(chunk["error"], body)
     if not any(wire.rows(it.get("candidates")) or blocked(it) is not None for it in chunks):
-        return [], _nothing("an answer without candidates")
+        return [], broken("an answer without candidates")
     return chunks, None
 
 
@@ -66,7 +67,3 @@ def finish(reason: Json) -> str | None:
 def blocked(chunk: Object) -> str | None:
     """Why the prompt was refused; None where it was not."""
     return finish(wire.group(chunk, "promptFeedback").get("blockReason"))
-
-
-def _nothing(what: str) -> Problem:
-    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")

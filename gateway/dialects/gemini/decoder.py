@@ -327,7 +327,7 @@ _BESIDE: dict[str, Callable[[Object, _Choice, int], Iterator[Event]]] = {
 
 def _failure(word: str | None) -> Problem:
     what = f"an answer that failed: {word}" if word else "an answer that has no content and no end"
-    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")
+    return broken(what)
 
 
 def _epoch(value: Json) -> int | None:

@@ -24,6 +24,7 @@ from gateway.dialects.edit import Edit
 from gateway.dialects.gemini import problems, request, wire
 from gateway.dialects.gemini.said import Said as Heard
 from gateway.dialects.gemini.wire import Object
+from gateway.dialects.held import broken
 from gateway.dialects.parse import parse
 from gateway.dialects.speech import Said, Telling
 from gateway.dialects.vectors import Wanted
@@ -156,12 +157,12 @@ def glance(body: bytes) -> Glance:
     try:
         seen = _SEEN(body)
     except jsonio.JsonError:
-        return Glance(problem=vectors.nothing("no embeddings"))
+        return Glance(problem=broken("no embeddings"))
     one, many = _first(seen.embedding), _first(seen.embeddings)
     if one != b"{" and many != b"[":
         if seen.error:
             return Glance(problem=problems.found(seen.error, body))
-        return Glance(problem=vectors.nothing("no embeddings"))
+        return Glance(problem=broken("no embeddings"))
     told = count(wire.get(seen.usageMetadata, "promptTokenCount")) if seen.usageMetadata else None
     usage = None if told is None else Usage(input=told, output=0)
     return Glance(usage=usage, finish=vectors.DONE)

@@ -1,8 +1,8 @@
 """Whole Chat Completions answers: a glance for accounting, the bytes untouched."""
 
 from gateway.core import jsonio
-from gateway.core.problem import Problem
 from gateway.dialects.base import Glance
+from gateway.dialects.held import broken
 from gateway.dialects.openai_chat import amount, problems, usage
 
 
@@ -11,14 +11,14 @@ def glance(body: bytes) -> Glance:
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return Glance(problem=_nothing("an answer that is not JSON"))
+        return Glance(problem=broken("an answer that is not JSON"))
     if not isinstance(value, dict):
-        return Glance(problem=_nothing("an answer that is not a JSON object"))
+        return Glance(problem=broken("an answer that is not a JSON object"))
     choices = value.get("choices")
     if value.get("error") and not choices:
         return Glance(problem=problems.found(value["error"], body))
     if not isinstance(choices, list):
-        return Glance(problem=_nothing("an answer without choices"))
+        return Glance(problem=broken("an answer without choices"))
     served = value.get("model")
     first = choices[0] if choices and isinstance(choices[0], dict) else {}
     finish = first.get("finish_reason")
@@ -29,7 +29,3 @@ def glance(body: bytes) -> Glance:
         served=served if isinstance(served, str) else None,
         finish=finish if isinstance(finish, str) else None,
     )
-
-
-def _nothing(what: str) -> Problem:
-    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")

@@ -19,6 +19,7 @@ from gateway.core.usage import Usage, count
 from gateway.dialects import vectors
 from gateway.dialects.base import Body, Glance, Written
 from gateway.dialects.edit import Edit
+from gateway.dialects.held import broken
 from gateway.dialects.openai_chat import problems
 from gateway.dialects.parse import parse
 from gateway.dialects.speech import Said, Telling
@@ -77,8 +78,7 @@ def write(body: Body, target: Target) -> Written:
     edit = Edit(body)
     if body.prompt.model != target.model:
         edit.put("model", target.model)
-    for name in sorted((target.facts.refuses | target.provider.refuses) & body.prompt.members):
-        edit.drop(name, f"{target.name} refuses it")
+    edit.drop_refused(target)
     return edit.done()
 
 
@@ -87,11 +87,11 @@ def glance(body: bytes) -> Glance:
     try:
         seen = _SEEN(body)
     except jsonio.JsonError:
-        return Glance(problem=vectors.nothing("no embeddings"))
+        return Glance(problem=broken("no embeddings"))
     if bytes(memoryview(seen.data)[:1]) != b"[":
         if seen.error:
             return Glance(problem=problems.found(seen.error, body))
-        return Glance(problem=vectors.nothing("no embeddings"))
+        return Glance(problem=broken("no embeddings"))
     served = seen.model if isinstance(seen.model, str) else None
     return Glance(usage=_usage(seen.usage), served=served, finish=vectors.DONE)
 
@@ -145,7 +145,7 @@ def events(body: bytes) -> list[Event]:
         return [Failed(seen.problem)]
     rows = jsonio.loads(body)["data"]
     if not all(isinstance(row, dict) for row in rows):
-        return [Failed(vectors.nothing("vectors that are no lists of numbers"))]
+        return [Failed(broken("vectors that are no lists of numbers"))]
     rows.sort(key=lambda row: count(row.get("index")) or 0)
     return vectors.answer([row.get("embedding") for row in rows], seen.usage, seen.served)
 

@@ -26,14 +26,14 @@ def events(body: bytes) -> list[Event]:
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
-        return [Failed(_no_answer("an answer that is not JSON"))]
+        return [Failed(broken("an answer that is not JSON"))]
     if not isinstance(value, dict):
-        return [Failed(_no_answer("an answer that is not a JSON object"))]
+        return [Failed(broken("an answer that is not a JSON object"))]
     choices = value.get("choices")
     if value.get("error") and not choices:
         return [Failed(problems.found(value["error"], body))]
     if not isinstance(choices, list) or not choices:
-        return [Failed(_no_answer("an answer without choices"))]
+        return [Failed(broken("an answer without choices"))]
     start = _start(value)
     out: list[Event] = [start]
     for at, choice in enumerate(choices):
@@ -206,7 +206,3 @@ def _message(choice: Object) -> Json:
     calls = message["tool_calls"]
     numbered = [{**it, "index": at} for at, it in enumerate(calls) if isinstance(it, dict)]
     return {**message, "tool_calls": numbered}
-
-
-def _no_answer(what: str) -> Problem:
-    return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")

@@ -207,9 +207,7 @@ def write(body: Body, target: Target) -> Written:
     _write_cap(edit, body.prompt, target)
     refused = target.facts.refuses | target.provider.refuses
     _drop_sampling(edit, body.prompt, target)
-    for name in sorted(refused & body.prompt.members):
-        if edit.has(name):
-            edit.drop(name, f"{target.name} refuses it")
+    edit.drop_refused(target)
     asks = target.provider.stream_usage == "ask" and "stream_options" not in refused
     if body.prompt.stream and asks:
         _ask_usage(edit, body)
