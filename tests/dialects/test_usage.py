@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
@@ -111,6 +111,7 @@ def test_every_host_s_usage_reads_as_what_was_used(
 ANY: st.SearchStrategy[Any] = st.sampled_from([None, -1, 0, 3, 7, 50, 2.0, 2.5, True, "7", {}, []])
 
 
+@example({"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 7, "cached_tokens": 2}, {})
 @given(
     st.dictionaries(
         st.sampled_from(
@@ -124,7 +125,10 @@ ANY: st.SearchStrategy[Any] = st.sampled_from([None, -1, 0, 3, 7, 50, 2.0, 2.5, 
 def test_whatever_a_host_says_nothing_is_negative_and_parts_make_the_whole(
     said: Object, inside: Any
 ) -> None:
-    """Contradictions end in sums that hold: the prompt is what the host calls the prompt."""
+    """Contradictions end in sums that hold: the prompt is what the host calls the prompt.
+
+    But for what its total has beyond both sides, where that is just what the cache read and took.
+    """
     told = {**said, "prompt_tokens_details": inside, "completion_tokens_details": inside}
     found = usage.read(told)
     if found is None:
@@ -138,8 +142,10 @@ def test_whatever_a_host_says_nothing_is_negative_and_parts_make_the_whole(
     ]
     assert all(item is None or item >= 0 for item in classes)
     prompt, completion = told.get("prompt_tokens"), told.get("completion_tokens")
-    if found.input is not None:
-        assert found.prompt == prompt
+    if found.input is not None and found.prompt != prompt:
+        beyond = told["total_tokens"] - prompt - completion
+        assert found.prompt == prompt + beyond
+        assert 0 < beyond == (found.cache_read or 0) + sum(found.cache_write.values())
     if found.completion is not None:
         assert completion is not None
         assert found.completion >= completion
