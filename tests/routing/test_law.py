@@ -3,6 +3,7 @@ decision, plan and trace through the engine, POST /v1/route, `tiergate explain` 
 """
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ class Doors:
     def engine(self, body: bytes, steer: Steer) -> Json:
         call = Call(
             id="c", dialect=OPENAI_CHAT.name, operation="generate", body=body, steer=steer,
-            received_at=0, started=0,
+            received_at=time.time(), started=0,
         )  # fmt: skip
         try:
             return timeless(explain.view(*self.gateway.engine.explain(call), call.received_at))
