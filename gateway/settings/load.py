@@ -13,7 +13,7 @@ from gateway.settings import yaml
 from gateway.settings.files import Files, Where, shown
 from gateway.settings.mistake import ConfigError, Mistake, Path, nearest, written
 from gateway.settings.schema import Config
-from gateway.settings.stray import strays
+from gateway.settings.stray import proxies, strays
 
 _SECRET = 8
 """Characters that a secret has at least; shorter values stand in words by chance."""
@@ -102,6 +102,7 @@ def load(file: File, environ: Mapping[str, str]) -> Source:
         mistakes += [item for item in translated if item.path not in told]
     if mistakes:
         raise ConfigError(mistakes)
+    source.notes += tuple(proxies(environ, source.config))
     return source
 
 

@@ -10,6 +10,7 @@ from gateway.settings.mistake import Mistake
 from gateway.settings.schema import Config
 
 _PREFIX = "TIERGATE_"
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _LIKE = 0.8
 """Below this a name is another program's: a container host names a service's own port."""
 
@@ -28,6 +29,17 @@ def strays(environ: Mapping[str, str]) -> Iterator[Mistake]:
         if close:
             hint = f"Did you mean {known[close[0]]}?"
             yield Mistake(level="warning", file=name, message="changes nothing.", hint=hint)
+
+
+def proxies(environ: Mapping[str, str], config: Config) -> Iterator[Mistake]:
+    """A warning where the environment has a proxy, and no provider does."""
+    if any(part.proxy for part in config.providers.values()):
+        return
+    for name in _PROXIES:
+        if environ.get(name):
+            hint = f'Give a provider `proxy: "${{{name}}}"`.'
+            yield Mistake(level="warning", file=name, message="is not used.", hint=hint)
+            return
 
 
 def _known() -> dict[str, str]:

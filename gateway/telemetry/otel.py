@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
+import requests
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -25,11 +26,14 @@ class Otlp:
     def __init__(self, url: str, headers: Mapping[str, str], version: str, timeout: float) -> None:
         # It would warn at each try; what fails is told once by whoever sends.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+        session = requests.Session()
+        session.trust_env = False  # no proxy and no password of the environment, or of ~/.netrc
         self._exporter = OTLPSpanExporter(
             endpoint=url,
             headers=dict(headers),
             timeout=timeout,
             compression=Compression.NoCompression,
+            session=session,
         )
         self._resource = Resource.create({"service.name": "tiergate", "service.version": version})
         self._scope = InstrumentationScope("tiergate", version)

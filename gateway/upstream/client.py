@@ -5,8 +5,6 @@ import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import NamedTuple, Self
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import msgspec
@@ -294,21 +292,12 @@ class _Doors:
         self._by_proxy: dict[str | None, Transport] = {}
 
     def __call__(self, provider: Provider) -> httpx.AsyncBaseTransport:
-        proxy = provider.proxy or _environment_proxy(next(iter(provider.doors.values()), ""))
+        proxy = provider.proxy  # none of the environment: it was set for another program
         if provider.transport == "stock" or (proxy or "").startswith("socks"):
             return stock(proxy=proxy)  # its limit is for all hosts: one for each provider
         if proxy not in self._by_proxy:
             self._by_proxy[proxy] = Transport(proxy=proxy)
         return self._by_proxy[proxy]
-
-
-def _environment_proxy(url: str) -> str | None:
-    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY give for an address."""
-    parts = urlsplit(url)
-    if not parts.hostname or proxy_bypass(parts.hostname):
-        return None
-    found = getproxies()
-    return found.get(parts.scheme) or found.get("all")
 
 
 class _Chunks:

@@ -1,24 +1,32 @@
 """SEC-SSRF: nothing that a client or a provider says chooses where the gateway connects."""
 
+import re
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import _IncludedRouter
+from starlette.routing import BaseRoute, Route
 
+from gateway.http.app import _GEMINI_DOORS as DOORS_OF_GEMINI
+from gateway.http.app import App
 from tests.e2e.upstream import Answer, Request, Upstream
+from tests.e2e.world import Make
 from tests.http.gate import (
     CHAT,
     CHAT_KEY,
     CLAUDE_KEY,
+    CLIENT_KEY,
     COUNT,
     DOORS,
     GENERATE,
     GOOGLE,
     GOOGLE_KEY,
+    KEYS,
     MESSAGES,
     OPENAI_KEY,
     RESPONSES,
@@ -32,9 +40,12 @@ from tests.http.gate import (
 
 MEMBERS = (
     "api_base", "base_url", "baseUrl", "endpoint", "host", "proxy", "url", "custom_host", "provider",
-    "user_config.model_list.litellm_params.api_base", "extra_body.api_base", "metadata.api_base", "x.x.x.x.base_url",
-    "extra_headers.host", "provider.base_url",
 )  # fmt: skip
+PLACES = (
+    "", "user_config.model_list.litellm_params.", "extra_body.", "metadata.", "extra_headers.", "provider.",
+    "x.", "x.x.", "x.x.x.", "x.x.x.x.", "x.x.x.x.x.",
+)  # fmt: skip
+"""What a member stands in; one name of a list in them is a list."""
 HEADERS = (
     "x-portkey-custom-host", "x-forwarded-host", "x-original-url", "x-rewrite-url", "forwarded", "x-host",
     "x-tiergate-base-url", "x-tiergate-provider", "x-upstream", "openai-base-url", "destination",
@@ -45,15 +56,19 @@ class Evil:
     """A place that nobody must ever connect to."""
 
     def __init__(self) -> None:
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listening.getsockname()[1]
+        self._listening = [socket.create_server(("127.0.0.1", 0))]
+        self.port = self._listening[0].getsockname()[1]
+        with suppress(OSError):  # a machine without IPv6
+            place = ("::1", self.port)
+            self._listening.append(socket.create_server(place, family=socket.AF_INET6))
         self.came = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, args=(one,), daemon=True) for one in self._listening]  # fmt: skip
+        for thread in self._threads:
+            thread.start()
 
-    def _run(self) -> None:
+    def _run(self, listening: socket.socket) -> None:
         while True:
-            with closing(self._listening.accept()[0]) as connection:
+            with closing(listening.accept()[0]) as connection:
                 if connection.recv(3) == b"end":
                     return
                 self.came += 1
@@ -69,15 +84,17 @@ class Evil:
             "0x7f000001",
             "user@127.0.0.1",
             "localhost",
+            "[::1]",
             "[::ffff:127.0.0.1]",
         )
         return [f"http://{host}:{self.port}/v1" for host in hosts]
 
     def stop(self) -> None:
-        with socket.create_connection(("127.0.0.1", self.port)) as connection:
-            connection.sendall(b"end")
-        self._thread.join()
-        self._listening.close()
+        for listening, thread in zip(self._listening, self._threads, strict=True):
+            with socket.create_connection(listening.getsockname()[:2]) as connection:
+                connection.sendall(b"end")
+            thread.join()
+            listening.close()
 
 
 @pytest.fixture
@@ -90,15 +107,16 @@ def evil() -> Iterator[Evil]:
 
 def nested(path: str, value: str) -> dict[str, Any]:
     first, _, rest = path.partition(".")
-    return {first: nested(rest, value) if rest else value}
+    inner = nested(rest, value) if rest else value
+    return {first: [inner] if first == "model_list" else inner}
 
 
 @pytest.mark.parametrize("path", DOORS)
 def test_sec_ssrf_1_3_members_of_a_body(
     gate: Gate, provider: Upstream, evil: Evil, path: str
 ) -> None:
-    """SEC-SSRF 1, 3: they pass like any other and choose nothing."""
-    for at, member in enumerate(MEMBERS):
+    """SEC-SSRF 1, 3: at the top and 1 to 5 deep they pass like any other, and choose nothing."""
+    for at, member in enumerate(f"{place}{name}" for place in PLACES for name in MEMBERS):
         body = plain(path, **nested(member, evil.forms[at % len(evil.forms)]))
         assert gate.ask(path, body).status == 200
         assert provider.requests[-1].body == body
@@ -200,11 +218,11 @@ def test_sec_ssrf_credentials_go_to_their_provider_alone(gate: Gate, provider: U
 def test_sec_ssrf_6_a_proxy_that_is_not_for_it(
     provider: Upstream, evil: Evil, tmp_path: Path
 ) -> None:
-    """SEC-SSRF 6: the environment's proxies are for what it does not except; a certificate is only read."""
+    """SEC-SSRF 6: of the environment no proxy is taken and a certificate is only read."""
     at = f"http://127.0.0.1:{evil.port}"
     gate = Gate(
-        tmp_path / "gateway", provider.url, HTTP_PROXY=at, ALL_PROXY=at, http_proxy=at, HTTPS_PROXY=at,
-        NO_PROXY="127.0.0.1", REQUEST_METHOD="GET", SSL_CERT_FILE="/none",
+        tmp_path / "gateway", provider.url, SSL_CERT_FILE="/none",
+        HTTP_PROXY=at, HTTPS_PROXY=at, ALL_PROXY=at, http_proxy=at, https_proxy=at, all_proxy=at,
     )  # fmt: skip
     try:
         for path in DOORS:
@@ -213,12 +231,51 @@ def test_sec_ssrf_6_a_proxy_that_is_not_for_it(
         gate.stop()
 
 
-def test_sec_ssrf_7_every_route_asks_for_a_key(locked: Gate, provider: Upstream) -> None:
-    """SEC-SSRF 7: but for those that say nothing: the document lists them all."""
-    document = locked.ask("/openapi.json", method="GET").json
-    open_to_all = {"/health", "/ready", "/metrics"}
-    for path, methods in document["paths"].items():
-        for method in methods:
-            told = locked.ask(path.replace("{name}", "auto"), b"{}", method.upper())
-            assert told.status == (200 if path in open_to_all else 401), (path, method)
-    assert {"/v1/models", "/v1/route"} <= set(document["paths"])
+OPEN = {
+    ("HEAD", "/"), ("HEAD", "/api/hello"), ("HEAD", "/health"), ("HEAD", "/ready"), ("GET", "/health"),
+    ("GET", "/ready"), ("GET", "/metrics"), ("GET", "/openapi.json"), ("HEAD", "/openapi.json"),
+}  # fmt: skip
+"""What answers without a key, and says nothing that is anybody's."""
+
+
+def leaves(routes: Iterable[BaseRoute]) -> Iterator[Route]:
+    """Routes, those of included routers among them; nothing else may stand there."""
+    for route in routes:
+        if isinstance(route, _IncludedRouter):
+            assert not route.include_context.prefix
+            yield from leaves(route.original_router.routes)
+        else:
+            assert isinstance(route, Route)  # nothing is mounted, no socket is spoken to
+            yield route
+
+
+def inventory(app: App) -> set[tuple[str, str]]:
+    """Each method and path that something is served at."""
+    found = {("POST", path) for path in app._hot}
+    found |= {("POST", f"{door}auto:{name}") for door in DOORS_OF_GEMINI for name in app._gemini}
+    for route in leaves(app.routes):
+        path = re.sub(r"\{\w+(:path)?\}", "auto", route.path)
+        found |= {(method, path) for method in route.methods or ()}
+    return found
+
+
+def test_sec_ssrf_7_every_route_asks_for_a_key_and_bounds_its_body(
+    make: Make, locked: Gate, provider: Upstream
+) -> None:
+    """SEC-SSRF 7: but for those that say nothing; a route that is added later is found, too."""
+    found = inventory(App(make(TIERGATE_KEYS=KEYS).gateway))
+    assert found >= OPEN | {
+        ("POST", path.partition("?")[0].replace("gem-9", "auto")) for path in DOORS
+    }
+    assert {("POST", "/v1/embeddings"), ("POST", "/v1/route"), ("GET", "/v1/models")} <= found
+    assert {path for _, path in found if path.startswith("/admin")}
+    head = {"authorization": f"Bearer {CLIENT_KEY}"}
+    for method, path in sorted(found):
+        asked = f"{path}?alt=sse" if ":stream" in path else path
+        told = locked.ask(asked, b"{}", method)
+        assert told.status == (200 if (method, path) in OPEN else 401), (method, path)
+        if method == "POST":
+            long = f"POST {asked} HTTP/1.1\r\nhost: x\r\nauthorization: {head['authorization']}\r\ncontent-length: 100000000\r\n\r\n"
+            (told,) = answers(locked.exchange(long.encode()))
+            assert told.status == 413, path
+    assert not provider.requests

@@ -52,3 +52,20 @@ def test_they_are_warnings_of_a_configuration(tmp_path: Path) -> None:
     assert world.warnings(tmp_path, world.BASE, environ) == [
         "TIERGATE_PORT: warning: changes nothing. Did you mean TIERGATE_SERVER__PORT?"
     ]
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_a_proxy_of_the_environment_is_told_to_change_nothing(tmp_path: Path, name: str) -> None:
+    """Other programs take it: who is behind one finds out why nothing answers."""
+    environ = {**world.ON, name: "http://proxy.example:3128"}
+    assert world.warnings(tmp_path, world.BASE, environ) == [
+        f'{name}: warning: is not used. Give a provider `proxy: "${{{name}}}"`.'
+    ]
+    assert world.warnings(tmp_path, world.BASE, {**world.ON, "HTTP_PROXY": "http://p"}) == []
+
+
+def test_nothing_is_told_where_a_provider_has_its_proxy(tmp_path: Path) -> None:
+    environ = {**world.ON, "HTTPS_PROXY": "http://p:1"}
+    text = world.BASE.replace("    acc", '    proxy: "${HTTPS_PROXY}"\n    acc', 1)
+    assert text != world.BASE
+    assert world.warnings(tmp_path, text, environ) == []

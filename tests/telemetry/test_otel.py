@@ -52,6 +52,23 @@ def test_a_receiver_gets_the_spans_of_a_call(tap: Tap) -> None:
     assert CANARY not in tap.child.out
 
 
+def test_the_environment_gives_traces_no_proxy(tap: Tap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-SSRF 6: spans, and the receiver's own key with them, go where the configuration says."""
+    with socket.create_server(("127.0.0.1", 0)) as evil:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{evil.getsockname()[1]}")
+        traces = Traces(otlp(tap.url, {"x-collector-key": CANARY}, "1"), silent)
+        traces.start()
+        traces.begin(ID, "generate", f"00-{TRACE[::-1]}-{SPAN}-01")
+        for row in (intent(), entry()):
+            traces.note(row)
+        traces.stop()
+        assert traces.dropped == 0
+        evil.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            evil.accept()
+
+
 def _nobody() -> tuple[str, Callable[[], object]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpcore
 import httpx
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
 from gateway.upstream import client as door
 from gateway.upstream.client import Answer, Client, read
+from gateway.upstream.http1 import Transport
 
 URL = "https://provider.invalid/v1/chat/completions"
 KEY = Account("main", "sk-1")
@@ -205,24 +207,25 @@ def test_a_problem_knows_its_kind() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("environ", "url", "proxy"),
-    [
-        ({}, URL, None),
-        ({"https_proxy": "http://p:1"}, URL, "http://p:1"),
-        ({"http_proxy": "http://p:1"}, URL, None),
-        ({"http_proxy": "http://p:1"}, "http://provider.invalid/", "http://p:1"),
-        ({"all_proxy": "http://p:1"}, URL, "http://p:1"),
-        ({"https_proxy": "http://p:1", "no_proxy": "provider.invalid"}, URL, None),
-        ({"https_proxy": "http://p:1", "no_proxy": ".invalid,x"}, URL, None),
-        ({"https_proxy": "http://p:1", "no_proxy": "*"}, URL, None),
-        ({"https_proxy": "http://p:1", "no_proxy": "other.invalid"}, URL, "http://p:1"),
-        ({"https_proxy": "http://p:1"}, "/v1/chat", None),
-    ],
-)
-def test_proxies_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], url: str, proxy: str | None
-) -> None:
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    assert door._environment_proxy(url) == proxy
+async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEC-SSRF 6: neither to the transport of our own nor to a stock one; what the provider says counts."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    doors = door._Doors()
+    plain = doors(provider())
+    assert isinstance(plain, Transport)
+    assert plain._proxy is None
+    stocked = doors(provider(transport="stock"))
+    assert isinstance(stocked, httpx.AsyncHTTPTransport)
+    assert type(stocked._pool) is httpcore.AsyncConnectionPool
+    proxied = doors(provider(proxy="http://p:1"))
+    assert isinstance(proxied, Transport)
+    assert proxied is not plain
+    assert proxied._proxy is not None
