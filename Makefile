@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing budgets kill leave clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing budgets kill leave chaos clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -58,6 +58,9 @@ kill: dev ## kill -9 under load, 100 times, and an audit of the ledger after it
 
 leave: dev ## 1,000 clients that leave at random moments, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.leave_trial 1400
+
+chaos: dev ## faults of providers, Redis, process, host and clients, a line each; under 20 minutes
+	@.venv/bin/python -m tests.chaos
 
 clean: ## remove all that make made, but for data
 	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build

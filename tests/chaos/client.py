@@ -1,0 +1,90 @@
+"""A client that writes requests of all dialects and keeps what comes back as it stood on the wire."""
+
+import http.client
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+from gateway.core import jsonio
+from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
+
+type End = Literal["clean", "cut", "late"]
+"""As HTTP ends, before that, or not within the client's patience."""
+
+PATIENCE = 60.0
+"""Seconds that a client waits for each read."""
+PROMPT = "A canary stands in this prompt: cobalt-heron-4711."
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back. Status 0: nothing did."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    end: End
+    seconds: float
+
+    @property
+    def id(self) -> str:
+        return self.headers.get("x-request-id", "")
+
+
+def door(dialect: str, model: str, *, stream: bool) -> str:
+    """The path of a request."""
+    if dialect != GEMINI:
+        paths = {CHAT: "/v1/chat/completions", RESPONSES: "/v1/responses", MESSAGES: "/v1/messages"}
+        return paths[dialect]
+    how = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    return f"/v1beta/models/{quote(model, safe='')}:{how}"
+
+
+def asked(dialect: str, model: str, *, stream: bool, prompt: str = PROMPT, **more: Any) -> bytes:
+    """The body of a request."""
+    said = [{"role": "user", "content": prompt}]
+    value: dict[str, Any]
+    if dialect == GEMINI:
+        value = {"contents": [{"role": "user", "parts": [{"text": prompt}]}]}
+    elif dialect == RESPONSES:
+        value = {"model": model, "input": prompt, "store": False}
+    elif dialect == MESSAGES:
+        value = {"model": model, "max_tokens": 99, "messages": said}
+    else:
+        value = {"model": model, "messages": said}
+        if stream:
+            value["stream_options"] = {"include_usage": True}
+    if stream and dialect != GEMINI:
+        value["stream"] = True
+    return jsonio.dumps(value | more)
+
+
+def exchange(
+    port: int,
+    path: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    *,
+    within: float = PATIENCE,
+) -> Reply:
+    """One request on a connection of its own, read to its end."""
+    began = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", port, within)
+    status, fields, data, end = 0, {}, b"", "clean"
+    try:
+        connection.request("GET" if body is None else "POST", path, body, dict(headers))
+        reply = connection.getresponse()
+        status, fields = reply.status, {k.lower(): v for k, v in reply.getheaders()}
+        while piece := reply.read1(65536):
+            data += piece
+    except http.client.IncompleteRead as cut:
+        data, end = data + cut.partial, "cut"
+    except TimeoutError:
+        end = "late"
+    except (ConnectionError, http.client.HTTPException):
+        end = "cut"
+    finally:
+        connection.close()
+    return Reply(status, fields, data, end, time.monotonic() - began)  # type: ignore[arg-type]

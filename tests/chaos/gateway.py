@@ -1,0 +1,223 @@
+"""`tiergate serve` as a process of its own, what it has open, and what it has written down."""
+
+import contextlib
+import hashlib
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from gateway.core import jsonio
+from gateway.core.entry import Attempt, Entry, Intent, Row
+from gateway.ledger import journal
+from tests.chaos.client import PATIENCE, PROMPT, Reply, asked, door, exchange
+from tests.e2e.child import Child, until
+from tests.e2e.world import Config
+
+CLIENT_KEY = "client-key-of-chaos-never-shown"
+PROVIDER_KEY = "sk-provider-of-chaos-never-shown"
+CANARIES = (CLIENT_KEY, PROVIDER_KEY, PROMPT)
+TELL = signal.SIGRTMIN + 3
+_ROOT = str(Path(__file__).parents[2])
+_ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
+_PROGRAM = """
+import asyncio, json, os, signal
+
+from gateway.cli import main
+from gateway.limits.gate import Gate
+from gateway.upstream.http1.pool import Pool
+
+made = {Gate: [], Pool: []}
+
+
+def watched(kind):
+    begin = kind.__init__
+
+    def noted(self, *some, **more):
+        begin(self, *some, **more)
+        made[kind].append(self)
+
+    kind.__init__ = noted
+
+
+def tell(*_):
+    said = {
+        "tasks": len(asyncio.all_tasks()),
+        "held": sum(len(one._held) for one in made[Gate]),
+        "lent": sum(one.lent for one in made[Pool]),
+        "idle": sum(one.idle for one in made[Pool]),
+    }
+    path = os.environ["CHAOS_TOLD"]
+    with open(path + ".new", "w") as file:
+        json.dump(said, file)
+    os.replace(path + ".new", path)
+
+
+for kind in made:
+    watched(kind)
+signal.signal(signal.SIGRTMIN + 3, tell)
+main()
+"""
+"""The command itself; at a signal it says what it has in hand."""
+
+
+class Gateway:
+    """A running gateway. Every call that is made of it is remembered, so that it can be audited."""
+
+    def __init__(self, folder: Path, value: Config, *options: str, **environ: str) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        file = folder / "gateway.yaml"
+        file.write_bytes(jsonio.dumps(value))
+        self.told = folder / "told"
+        command = [sys.executable, "-c", _PROGRAM, "--config", str(file), "serve", "--port", "0"]
+        key = hashlib.sha256(CLIENT_KEY.encode()).hexdigest()
+        given = {
+            "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1", "TIERGATE_DATA": str(folder / "data"),
+            "TIERGATE_KEYS": f"chaos={key}", "CHAOS_TOLD": str(self.told), **environ,
+        }  # fmt: skip
+        self.child = Child([*command, *options], folder / "gateway", **given)
+        self.port = until(self._listens, f"listening; {folder}/gateway.err says why", PATIENCE)
+        self.replies: list[Reply] = []
+        """All that were had of calls."""
+        self._lock = threading.Lock()
+        self._reader = Journal(folder / "data" / "ledger")
+
+    def _listens(self) -> int:
+        if match := _ON.search(self.child.out):
+            return int(match[1])
+        if self.gone():
+            raise AssertionError(f"it does not start: {self.child.err[-2000:]}")
+        return 0
+
+    def ask(
+        self,
+        dialect: str,
+        model: str,
+        *,
+        stream: bool = False,
+        within: float = PATIENCE,
+        **more: Any,
+    ) -> Reply:
+        """One call; `headers` among `more` are added to its own."""
+        headers = {
+            "content-type": "application/json",
+            "authorization": f"Bearer {CLIENT_KEY}",
+            **more.pop("headers", {}),
+        }
+        body = asked(dialect, model, stream=stream, **more)
+        path = door(dialect, model, stream=stream)
+        reply = exchange(self.port, path, body, headers, within=within)
+        with self._lock:
+            self.replies.append(reply)
+        return reply
+
+    def get(self, path: str, within: float = PATIENCE) -> Reply:
+        """What is no call: /health, /metrics, /admin."""
+        return exchange(self.port, path, None, {}, within=within)
+
+    def entry(self, id: str) -> Entry:
+        """The final row of a call, waiting for it."""
+        found = until(lambda: self.rows(id)[0], f"the final row of {id}", PATIENCE)
+        assert found is not None
+        return found
+
+    def rows(self, id: str) -> tuple[Entry | None, list[Intent], list[Attempt]]:
+        """What the journal has of a call so far."""
+        with self._lock:
+            return self._reader.rows(id)
+
+    def all(self) -> dict[str, list[Row]]:
+        """All rows so far, by call."""
+        with self._lock:
+            return self._reader.all()
+
+    def log(self) -> list[dict[str, Any]]:
+        """The log so far."""
+        lines = self.child.err.splitlines()
+        return [jsonio.loads(line.encode()) for line in lines if line.startswith("{")]
+
+    def in_hand(self) -> dict[str, int]:
+        """Its tasks, the holds of calls, and the connections to providers, in use and idle."""
+        self.told.unlink(missing_ok=True)
+        os.kill(self.child.pid, TELL)
+        until(self.told.exists, "what it has in hand")
+        told: dict[str, int] = jsonio.loads(self.told.read_bytes())
+        return told
+
+    def terminate(self, within: float = 40.0) -> None:
+        """SIGTERM, and wait until it has gone."""
+        with contextlib.suppress(ProcessLookupError):
+            self.child.signal(signal.SIGTERM)
+        until(self.gone, "the end of the gateway", within)
+
+    def gone(self) -> bool:
+        """Whether it runs no more."""
+        try:
+            status = Path(f"/proc/{self.child.pid}/status").read_text()
+        except FileNotFoundError:
+            return True
+        return "\nState:\tZ" in status
+
+    def stop(self) -> None:
+        """Kill it, if it still runs."""
+        self.child.stop()
+
+
+class Journal:
+    """The rows of a folder of segments, each read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._found: dict[str, list[Row]] = {}
+        self._seen: dict[Path, int] = {}
+
+    def all(self) -> dict[str, list[Row]]:
+        for path in journal.segments(self._folder):
+            seen, position = self._seen.get(path, 0), 0
+            if path.stat().st_size == seen:
+                continue
+            for row, end in journal.rows(path, seen):
+                position = end
+                if row is not None:
+                    self._found.setdefault(row.id, []).append(row)
+            self._seen[path] = max(seen, position)
+        return self._found
+
+    def rows(self, id: str) -> tuple[Entry | None, list[Intent], list[Attempt]]:
+        found = self.all().get(id, [])
+        final = next((row for row in found if isinstance(row, Entry)), None)
+        intents = [row for row in found if isinstance(row, Intent)]
+        return final, intents, [row for row in found if isinstance(row, Attempt)]
+
+
+class Pulse:
+    """Asks a gateway whether it lives, again and again, beside what is done to it."""
+
+    def __init__(self, gateway: Gateway, every: float = 0.05) -> None:
+        self._gateway = gateway
+        self._every = every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.seconds: list[float] = []
+        self.wrong: list[str] = []
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._every):
+            began = time.monotonic()
+            reply = self._gateway.get("/health")
+            self.seconds.append(time.monotonic() - began)
+            if reply.status != 200:
+                self.wrong.append(f"/health: {reply.status} {reply.end}")
+
+    def stop(self) -> float:
+        """The 95th percentile of its answers, in seconds."""
+        self._over.set()
+        self._thread.join()
+        ordered = sorted(self.seconds)
+        return ordered[int(len(ordered) * 0.95)] if ordered else 0.0

@@ -1,0 +1,5 @@
+"""All rows of the fault matrix."""
+
+from tests.chaos.upstream import connect, hang
+
+ROWS = (*connect.ROWS, *hang.ROWS)

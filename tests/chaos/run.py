@@ -1,0 +1,112 @@
+"""Plays rows, act by act: what was seen of each cell, and whether that was expected."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from tests.chaos.row import Cell, Row, Seen
+from tests.chaos.stage import Stage
+from tests.e2e.world import Loop
+
+_AT_ONCE = 4
+"""Cells of an act that are played side by side."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of what a run prints."""
+
+    what: str
+    expected: str
+    seen: str
+    wrong: tuple[str, ...] = ()
+    why: str = ""
+    """Why it was not run."""
+    unmet: str = ""
+    """Why it is known not to be so yet."""
+
+    @property
+    def ran(self) -> bool:
+        return not self.why
+
+    @property
+    def passed(self) -> bool:
+        """What is known to be unmet passes where it fails; where it holds, the note is wrong."""
+        return bool(self.wrong) is bool(self.unmet)
+
+    def __str__(self) -> str:
+        if self.why:
+            return f"{self.what} | not run: {self.why}"
+        if not self.wrong and not self.unmet:
+            end = "ok"
+        elif self.wrong and self.unmet:
+            end = f"known: {self.unmet}"
+        else:
+            end = "FAILED: " + ("; ".join(self.wrong) or f"no longer: {self.unmet}")
+        return f"{self.what} | expected {self.expected} | seen {self.seen} | {end}"
+
+
+def chosen(
+    rows: Iterable[Row], only: Sequence[str] = (), dialects: Sequence[str] = (), *, ci: bool = False
+) -> list[Cell]:
+    """The cells of rows: by ids or families, by dialects, those of the tests alone."""
+    return [
+        cell
+        for row in rows
+        if (not only or row.id in only or row.family in only) and (row.ci or not ci)
+        for cell in row.cells()
+        if not dialects or cell.dialect in dialects
+    ]
+
+
+def play(
+    cells: Sequence[Cell], folder: Path | None = None, *, strict: bool = True
+) -> Iterator[Result]:
+    """Play cells; those of one id that are not `own` on one gateway, and look at it after them."""
+    with tempfile.TemporaryDirectory(prefix="tiergate-chaos-") as made:
+        place = folder or Path(made)
+        loop = Loop()
+        try:
+            for (id, own), found in groupby(cells, lambda cell: (cell.row.id, cell.row.own)):
+                together = list(found)
+                missing = [cell for cell in together if cell.row.missing()]
+                for cell in missing:
+                    yield Result(str(cell), "", "", why=cell.row.missing())
+                ready = [cell for cell in together if cell not in missing]
+                if own:
+                    for cell in ready:
+                        yield from act(place / cell.name, loop, id, [cell], strict=strict)
+                elif ready:
+                    yield from act(place / id, loop, id, ready, strict=strict)
+        finally:
+            loop.close()
+
+
+def act(
+    folder: Path, loop: Loop, id: str, cells: Sequence[Cell], *, strict: bool
+) -> Iterator[Result]:
+    """Play cells on one stage, and look at its gateways after them."""
+    stage = Stage(folder, loop, strict=strict)
+    try:
+        if not cells[0].row.own:
+            stage.start(stage.config(cells))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            yield from pool.map(lambda cell: _cell(stage, cell), cells)
+        for gateway in stage.unaudited():
+            told, wrong = stage.audit(gateway)
+            what = f"{id} | afterwards | {cells[0].dialect if cells[0].row.own else 'all'} | -"
+            yield Result(what, "all as before, each call one final row", told, tuple(wrong))
+    finally:
+        stage.close()
+
+
+def _cell(stage: Stage, cell: Cell) -> Result:
+    try:
+        seen = cell.row.play(stage, cell)
+    except Exception as error:  # noqa: BLE001 - a row that cannot be played to its end has failed
+        seen = Seen(wrong=(f"{type(error).__name__}: {error}",))
+    wrong = cell.expected.wrong(seen)
+    return Result(str(cell), str(cell.expected), str(seen), tuple(wrong), unmet=cell.row.unmet)

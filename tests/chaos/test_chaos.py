@@ -1,0 +1,107 @@
+"""Rows of the fault matrix, a few of each family in every dialect; `make chaos` plays all of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.matrix import ROWS
+from tests.chaos.row import Cell, Expected, Seen
+from tests.chaos.run import Result, act, chosen
+from tests.e2e.world import Loop
+
+CELLS = chosen(ROWS, ci=True)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    made = Loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def shared(
+    request: pytest.FixtureRequest, loop: Loop, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Result]:
+    """What was seen of those cells that share one gateway, which is looked at after them."""
+    params = (getattr(item, "callspec", None) for item in request.session.items)
+    asked = {it.params.get("cell") for it in params if it is not None}
+    cells = [it for it in CELLS if it in asked and not it.row.own and not it.row.missing()]
+    folder = tmp_path_factory.mktemp("chaos")
+    return {it.what: it for it in act(folder, loop, "all", cells, strict=False)}
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_a_row(cell: Cell, request: pytest.FixtureRequest, loop: Loop, tmp_path: Path) -> None:
+    if why := cell.row.missing():
+        pytest.skip(why)
+    if cell.row.own:
+        found = list(act(tmp_path / "stage", loop, cell.row.id, [cell], strict=False))
+    else:
+        found = [request.getfixturevalue("shared")[str(cell)]]
+    for result in found:
+        assert result.passed, result
+
+
+def test_nothing_remains_of_them(shared: dict[str, Result]) -> None:
+    """One final row for each call, no hold, no connection, no task more; no key, no prompt told."""
+    (after,) = (it for it in shared.values() if "| afterwards |" in it.what)
+    assert after.passed, after
+
+
+def test_every_family_is_played_in_every_dialect() -> None:
+    families = {row.family for row in ROWS}
+    for family in families:
+        spoken = {dialect for row in ROWS if row.family == family for dialect in row.dialects}
+        assert {cell.dialect for cell in CELLS if cell.row.family == family} == spoken, family
+
+
+def test_names_are_unique() -> None:
+    """Two cells of one name would share what one of them breaks."""
+    names = [cell.name for cell in chosen(ROWS)]
+    assert len(names) == len(set(names))
+
+
+def test_what_differs_is_said() -> None:
+    """By the name of its column, and whatever a row found wrong by itself."""
+    expected = Expected(200, ("answer", "1 + error"), (1, 2), "settled", "none", "[0-9]+ ms")
+    good = Seen(200, "answer", 2, "settled", "none", "12 ms")
+    assert expected.wrong(good) == []
+    assert Expected().wrong(good) == []
+    bad = Seen(502, "error", 3, "failed", "hit", "late", wrong=("a bug",))
+    found = [
+        "a bug",
+        "status 502",
+        "client error",
+        "attempts 3",
+        "ledger failed",
+        "cache hit",
+        "more late",
+    ]
+    assert expected.wrong(bad) == found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "unmet", "passed", "end"),
+    [
+        ((), "", True, "| ok"),
+        (("status 502",), "", False, "| FAILED: status 502"),
+        (("status 502",), "not built", True, "| known: not built"),
+        ((), "not built", False, "| FAILED: no longer: not built"),
+    ],
+)
+def test_what_is_printed_of_a_row(
+    wrong: tuple[str, ...], unmet: str, passed: bool, end: str
+) -> None:
+    """A known gap is told, and must be one still."""
+    result = Result("U-99 | a fault", "200", "502", wrong, unmet=unmet)
+    assert (result.passed, result.ran) == (passed, True)
+    assert str(result).startswith("U-99 | a fault | expected 200 | seen 502 |")
+    assert str(result).endswith(end)
+
+
+def test_what_cannot_be_played_says_why() -> None:
+    result = Result("U-99 | a fault", "", "", why="needs root")
+    assert not result.ran
+    assert str(result) == "U-99 | a fault | not run: needs root"

@@ -1,0 +1,108 @@
+"""A row of a provider that answers one call wrongly: asks, judges, and asks the cache afterwards."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.core.entry import Entry
+from tests.chaos import provider, verdict
+from tests.chaos.client import Reply
+from tests.chaos.provider import Fault, Wire, honest
+from tests.chaos.row import Cell, Expected, Mode, Row, Seen
+from tests.chaos.stage import Stage, lab
+from tests.e2e.world import Config
+
+type Part = Callable[[Stage, Cell], Config]
+"""What the configuration of a provider says beside the usual."""
+
+
+def fault(
+    id: str,
+    name: str,
+    does: Fault | None,
+    expected: Expected | Mapping[Mode, Expected],
+    *,
+    spare: int = 0,
+    part: Part | None = None,
+    sent: Callable[[str, bool], Any] | None = None,
+    healed: bool = True,
+    **more: Any,
+) -> Row:
+    """A row whose provider does something to every request of one call, and none to the next.
+
+    `does` None: nobody hears the request. `part` adds to its provider. `spare` good targets stand
+    behind it. `sent` is what a good client gets to see of the provider's bytes, by dialect and
+    whether streamed: else its usual answer.
+    """
+
+    def prepare(value: Config, stage: Stage, cell: Cell) -> None:
+        lab(value, stage, cell, spare, **(part(stage, cell) if part else {}))
+
+    def play(stage: Stage, cell: Cell) -> Seen:
+        if does is not None:
+            stage.provider.play(cell.name, does)
+        return one(
+            stage,
+            cell,
+            sent,
+            again=lambda: stage.provider.play(cell.name, honest) if healed else None,
+        )
+
+    return Row(id, name, "upstream", play, expected, prepare, **more)
+
+
+def one(
+    stage: Stage,
+    cell: Cell,
+    sent: Callable[[str, bool], Any] | None = None,
+    again: Callable[[], object] | None = None,
+) -> Seen:
+    """One call of a cell and what was seen of it; and, after `again`, whether it was kept."""
+    gateway = stage.gateway
+    reply = gateway.ask(cell.dialect, f"{cell.name}/smart", stream=cell.stream)
+    judged = _judged(cell, reply, sent)
+    if not reply.id:
+        return Seen(reply.status, judged.told, wrong=("no id of the call", *judged.wrong))
+    entry = gateway.entry(reply.id)
+    _, intents, _ = gateway.rows(reply.id)
+    hits = sum(
+        stage.provider.hits[name] for name in stage.provider.hits if name.startswith(cell.name)
+    )
+    wrong = list(judged.wrong)
+    if hits > len(intents):
+        wrong.append(f"{hits} requests at the provider, {len(intents)} in the ledger")
+    cache = ""
+    if again is not None:
+        again()
+        later = gateway.ask(cell.dialect, f"{cell.name}/smart", stream=cell.stream)
+        cache = "hit" if later.headers.get("x-tiergate-cache") == "hit" else "none"
+        gateway.entry(later.id)
+    return Seen(reply.status, judged.told, len(intents), ledger(entry), cache, wrong=tuple(wrong))
+
+
+def _judged(cell: Cell, reply: Reply, sent: Callable[[str, bool], Any] | None) -> verdict.Verdict:
+    home, dialect = cell.place == "home", cell.dialect
+    if cell.stream:
+        frames = sent(dialect, True) if sent else provider.frames(dialect)
+        return verdict.stream(dialect, reply, frames if home else None)
+    body = sent(dialect, False) if sent else provider.body(dialect)
+    return verdict.whole(dialect, reply, body if home else None)
+
+
+def ledger(entry: Entry) -> str:
+    """What the final row says: its state, and of a failure why and at what cost."""
+    if entry.state == "aborted":
+        return f"aborted by {entry.aborted_by}"
+    if entry.state != "failed":
+        return entry.state
+    cost = "unknown" if entry.cost is None else "free" if entry.cost == 0 else "billed"
+    return f"failed {entry.problem} {cost}"
+
+
+def timeouts(**seconds: float) -> Part:
+    """Shorter timers, so that nobody waits long for what must run out."""
+    return lambda stage, cell: {"timeouts": {name: f"{value}s" for name, value in seconds.items()}}
+
+
+async def hang(wire: Wire, request: provider.Request) -> None:
+    """Nothing at all."""
+    await wire.forever()

@@ -1,0 +1,150 @@
+"""What a client was told, in a few words, and what of it is wrong whatever was expected.
+
+answer          the provider's own bytes, all of them (abroad: a good answer in its dialect)
+error           no answer, an error in the client's dialect
+N + error       the first N frames of the answer, then an error in the client's dialect
+status, error   a stream that had begun without content, then an error in the client's dialect
+silence         a stream that ends as if it were whole, and is not
+cut             HTTP itself breaks off
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.core import jsonio
+from tests.chaos.client import Reply
+from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES, TEXT
+
+_GOOGLE = {
+    400,
+    401,
+    402,
+    403,
+    404,
+    408,
+    409,
+    413,
+    418,
+    422,
+    429,
+    431,
+    451,
+    499,
+    500,
+    502,
+    503,
+    504,
+    529,
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was told, the word of its error, and what is wrong with it."""
+
+    told: str
+    word: str = ""
+    wrong: tuple[str, ...] = ()
+
+
+def whole(dialect: str, reply: Reply, sent: bytes | None) -> Verdict:
+    """Of a whole answer; `sent` is the provider's own, None where that speaks another dialect."""
+    if reply.end != "clean":
+        return Verdict(reply.end)
+    if reply.status == 200:
+        same = reply.body == sent if sent is not None else TEXT.encode() in reply.body
+        return Verdict("answer" if same else "another answer")
+    return _error(dialect, reply)
+
+
+def _error(dialect: str, reply: Reply) -> Verdict:
+    wrong = []
+    if reply.headers.get("content-type") != "application/json":
+        wrong.append(f"an error as {reply.headers.get('content-type')}")
+    if not reply.headers.get("x-request-id") == reply.headers.get("request-id") != "":
+        wrong.append("an error without its id")
+    after = reply.headers.get("retry-after")
+    if after is not None and not (after.isdigit() and int(after) <= 60):
+        wrong.append(f"retry-after {after}")
+    try:
+        value = jsonio.loads(reply.body)
+        word = _word(dialect, value, reply.status)
+    except (jsonio.JsonError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        return Verdict("no error of its dialect", wrong=(repr(reply.body[:200]), repr(error)))
+    return Verdict("error", word, tuple(wrong))
+
+
+def _word(dialect: str, value: jsonio.Json, status: int | None) -> str:
+    """The word of an error in its dialect; raises where it is none."""
+    assert isinstance(value, dict)
+    error = value["error"]
+    assert isinstance(error, dict)
+    assert isinstance(error["message"], str)
+    if dialect == MESSAGES:
+        assert value["type"] == "error"
+        return str(error["type"])
+    if dialect == GEMINI:
+        code = error["code"]
+        assert isinstance(code, int)
+        assert status in (None, code)
+        return str(error["status"])
+    return str(error["code"] or error["type"])
+
+
+def stream(dialect: str, reply: Reply, sent: Sequence[bytes] | None) -> Verdict:
+    """Of a stream; `sent` are the provider's own frames, None where it speaks another dialect."""
+    if reply.status != 200:
+        return Verdict(reply.end) if reply.end != "clean" else _error(dialect, reply)
+    body, count = reply.body, 0
+    if sent is None:
+        broken = _in_band(dialect, body)
+        done = _ended(dialect, body)
+    else:
+        for frame in sent:
+            if not body.startswith(frame):
+                break
+            body, count = body[len(frame) :], count + 1
+        broken = _in_band(dialect, body) if body else None
+        done = not body and count == len(sent)
+    if reply.end != "clean":
+        return Verdict(f"{count} + {reply.end}")
+    if done and broken is None:
+        return Verdict("answer")
+    if broken is None:
+        return Verdict("silence", wrong=(repr(reply.body[-200:]),))
+    if sent is not None and body.count(b"data:") != 1:
+        return Verdict("something else + error", wrong=(repr(body[:200]),))
+    if _ended(dialect, reply.body):
+        return Verdict("error with an end", wrong=(repr(reply.body[-200:]),))
+    if sent is None:
+        count = int(_content(dialect, reply.body))
+        return Verdict("some + error" if count else "200, error", broken)
+    return Verdict(f"{count} + error" if count else "200, error", broken)
+
+
+def _in_band(dialect: str, body: bytes) -> str | None:
+    """The word of the error that stands last in a stream; None where none does."""
+    frame = body.replace(b"\r\n", b"\n").rstrip(b"\n").rpartition(b"\n\n")[2]
+    lines = frame.split(b"\n")
+    data = next((line[5:].strip() for line in lines if line.startswith(b"data:")), b"")
+    named = b"event: error" in lines
+    if named is (dialect in (CHAT, GEMINI)):
+        return None
+    try:
+        value = jsonio.loads(data)
+        return _word(dialect, value, None)
+    except (jsonio.JsonError, KeyError, TypeError, AssertionError):
+        return None
+
+
+def _ended(dialect: str, body: bytes) -> bool:
+    """Whether it says that it is whole."""
+    marks = {
+        CHAT: b"data: [DONE]", RESPONSES: b"event: response.completed",
+        MESSAGES: b"event: message_stop", GEMINI: b'"finishReason":"STOP"',
+    }  # fmt: skip
+    return marks[dialect] in body
+
+
+def _content(dialect: str, body: bytes) -> bool:
+    return TEXT[:4].encode() in body
