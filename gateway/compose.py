@@ -53,9 +53,9 @@ from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import Gauge
 from gateway.telemetry.trace import TraceError
 from gateway.upstream import media
-from gateway.upstream.attempt import Upstream
 from gateway.upstream.child import Engine as Local
 from gateway.upstream.client import Client, Transports, tell
+from gateway.upstream.run import Upstream
 
 VERSION = metadata.version("tiergate")
 _REFUSED = 300

@@ -36,8 +36,9 @@ from gateway.reply import (
 from gateway.routing import explain, features
 from gateway.routing.decide import Router, decide
 from gateway.telemetry.log import Log, where
-from gateway.upstream.attempt import Begun, Job, Upstream
+from gateway.upstream.job import Begun, Job
 from gateway.upstream.relay import frames, shows_problem
+from gateway.upstream.run import Upstream
 
 type Seat = Subscriber[Begun]
 

@@ -11,7 +11,7 @@ from gateway.core.call import Call, Key
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Body, Dialect, Watch
 from gateway.dialects.note import Note
-from gateway.upstream.attempt import Begun, Job
+from gateway.upstream.job import Begun, Job
 from gateway.upstream.retry import Seat
 
 type Take = Callable[[bytes], Awaitable[None]]

@@ -14,7 +14,7 @@ from gateway.core.call import Call
 from gateway.core.entry import Entry
 from gateway.past import Past
 from gateway.reply import Reply
-from gateway.upstream.attempt import Begun, Job
+from gateway.upstream.job import Begun, Job
 from tests.e2e.upstream import ROLE, frames, whole
 from tests.e2e.world import Body, chat
 from tests.test_engine import HEL, Chunks, Stage, drain, ok

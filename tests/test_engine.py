@@ -24,8 +24,8 @@ from gateway.engine import Engine
 from gateway.reply import Reply
 from gateway.settings.load import load
 from gateway.state.memory import Memory
-from gateway.upstream.attempt import Upstream
 from gateway.upstream.client import Client
+from gateway.upstream.run import Upstream
 from tests.e2e.upstream import DONE, ROLE, WORDS, chunk, frames, whole
 from tests.e2e.world import Body, chat, config, spared
 
@@ -71,7 +71,7 @@ class Stage:
         self.now = 100.0
         self.memory = Memory(1_000_000, clock=lambda: self.now)
         cache = Exact(self.memory, secret=b"s", ttl=60, clock=lambda: self.now)
-        client = Client(transports=lambda _: httpx.MockTransport(self.answer))
+        self.client = client = Client(transports=lambda _: httpx.MockTransport(self.answer))
         self.engine = Engine(
             router=self.router,
             upstream=Upstream(client, ready=self.ready, sleep=self.sleep, jitter=lambda: 1.0),
@@ -228,7 +228,7 @@ async def test_cancelled_while_it_waits(stage: Stage, streamed: bool) -> None:
         await never.wait()
         raise AssertionError
 
-    stage.engine._upstream._client._transports = lambda _: httpx.MockTransport(wait)
+    stage.client._transports = lambda _: httpx.MockTransport(wait)
     task = asyncio.create_task(stage.ask(chat(stream=streamed)))
     await arrived.wait()
     task.cancel()
@@ -315,7 +315,6 @@ async def test_losses_are_refused_where_the_configuration_says_so(tmp_path: Path
 async def test_a_call_that_took_too_long_is_not_begun_again(stage: Stage) -> None:
     """The tier's whole time counts from its start, over all attempts and waits."""
     stage.answers = [httpx.Response(503)]
-    upstream = stage.engine._upstream
     begin = asyncio.get_running_loop().time
 
     async def attempt_later(*_: object) -> httpx.Response:
@@ -327,7 +326,7 @@ async def test_a_call_that_took_too_long_is_not_begun_again(stage: Stage) -> Non
     loop = asyncio.get_running_loop()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "time", lambda: monkeypatched[-1] if monkeypatched else begin())
-        upstream._client._transports = lambda _: httpx.MockTransport(attempt_later)
+        stage.client._transports = lambda _: httpx.MockTransport(attempt_later)
         reply = await stage.ask(chat())
     assert (reply.status, jsonio.loads(reply.body)["error"]["code"]) == (504, "upstream_timeout")
     assert len(stage.requests) == 1

@@ -19,7 +19,7 @@ from gateway.core.target import TIERS
 from gateway.limits.keyring import Keyring, KeyringError
 from gateway.limits.keys import KeyLimitPart, KeyPart, moment
 from gateway.settings.mistake import nearest
-from gateway.settings.schema import Span
+from gateway.settings.part import Span
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(hour|day|month|total)")

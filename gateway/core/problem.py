@@ -71,6 +71,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | None = None
     """A provider's own error body in the client's dialect: passed on as it came."""
     upstream_status: int | None = None
+    lasting: bool = False
+    """The same again cannot help: it is no matter of load or luck, as a certificate is none."""
     spent: Literal["no", "maybe"] = "no"
     """Whether the provider may have billed the attempt that failed."""
     usage: Usage | None = None

@@ -28,7 +28,10 @@ class Account(msgspec.Struct, frozen=True):
 class Timers(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds an attempt may take, step by step."""
 
+    pool: float = 2.0
+    """Until a connection is free."""
     connect: float = 5.0
+    """DNS and TLS too."""
     headers: float = 60.0
     first_content: float = 90.0
     idle: float = 60.0
@@ -36,7 +39,7 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 TIMERS: Mapping[str, Timers] = {
-    "fast": Timers(headers=20.0, first_content=30.0, idle=20.0, total=120.0),
+    "fast": Timers(pool=1.0, headers=20.0, first_content=30.0, idle=20.0, total=120.0),
     "smart": Timers(),
     "reasoning": Timers(headers=300.0, first_content=600.0, idle=300.0, total=3600.0),
     "embeddings": Timers(),
@@ -44,9 +47,12 @@ TIMERS: Mapping[str, Timers] = {
 """By tier; by operation for what is of no tier."""
 
 
-def timers(tier: str, own: Mapping[str, float]) -> Timers:
-    """The timers of a tier, with a provider's own in place of some."""
-    return msgspec.structs.replace(TIMERS[tier], **own) if own else TIMERS[tier]
+def timers(tier: str, *own: Mapping[str, float]) -> Timers:
+    """The timers of a tier, with others in place of some; of several the last stands."""
+    found = TIMERS[tier]
+    for some in own:
+        found = msgspec.structs.replace(found, **some) if some else found
+    return found
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +77,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """How images and files may be given: `data` where it opens no URL."""
     keeps_responses: bool = False
     """Whether it keeps answers of its Responses API, for requests that go on from them."""
-    timeouts: dict[str, float] = {}
-    """Seconds by name of a timer, in place of the tier's."""
+    timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(TIMERS))
+    """By tier; by operation for what is of no tier."""
     proxy: str | None = None
     transport: Literal["own", "stock"] = "own"
     """`stock` where something unusual stands before the provider: HTTP/2 only, a SOCKS proxy."""

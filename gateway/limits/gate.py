@@ -20,7 +20,7 @@ from gateway.core.entry import Entry
 from gateway.core.price import reserve
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.prompt import Prompt
-from gateway.core.target import TIERS, Target, Tier, timers
+from gateway.core.target import TIERS, Target, Tier
 from gateway.limits.meter import Ask, Lost, Meter, Need, Over, Passed, Unseeded
 from gateway.limits.rule import MOST, Limits
 from gateway.telemetry.log import Log
@@ -245,7 +245,7 @@ class Gate:
     ) -> Over | None:
         call, now = want.call, self._wall()
         kind = decision.tier or call.operation
-        longest = max(timers(kind, target.provider.timeouts).total for target in targets)
+        longest = max(target.provider.timers[kind].total for target in targets)
         ask = Ask(
             id=call.id,
             tenant=call.key.tenant,

@@ -12,6 +12,7 @@ from gateway.core.facts import UNKNOWN, Facts
 from gateway.core.price import Price
 from gateway.core.target import (
     TIERS,
+    TIMERS,
     Account,
     Catalogue,
     Lab,
@@ -19,6 +20,7 @@ from gateway.core.target import (
     Target,
     Tier,
     places,
+    timers,
 )
 from gateway.settings import environ as env
 from gateway.settings import rates
@@ -30,6 +32,7 @@ from gateway.settings.schema import (
     ProviderPart,
     TargetPart,
 )
+from gateway.settings.timers import TimersPart
 
 _CHAT, _GEMINI = "openai-chat", "gemini"
 _COMPLETIONS, _EMBEDDINGS = "/chat/completions", "/embeddings"
@@ -114,6 +117,7 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
     accounts = tuple(Account(key, secret) for key, secret in secrets.items() if secret)
     why = _off(name, part, accounts, source)
     base = part.base_url.rstrip("/")
+    tiers = {str(kind): _seconds(own) for kind, own in source.config.timeouts.items()}
     return Provider(
         name=name,
         doors={
@@ -129,10 +133,8 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
         refuses=frozenset(part.refuses),
         media=part.media,
         keeps_responses=part.keeps_responses,
-        timeouts={
-            key: seconds
-            for key, seconds in part.timeouts.model_dump().items()
-            if seconds is not None
+        timers={
+            kind: timers(kind, tiers.get(kind, {}), _seconds(part.timeouts)) for kind in TIMERS
         },
         proxy=part.proxy or None,
         transport=part.transport,
@@ -140,6 +142,11 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
         on=not why,
         why=why,
     )
+
+
+def _seconds(part: TimersPart) -> dict[str, float]:
+    """The timers that are written."""
+    return {name: seconds for name, seconds in part.model_dump().items() if seconds is not None}
 
 
 def _off(name: str, part: ProviderPart, accounts: tuple[Account, ...], source: Source) -> str:

@@ -1,11 +1,23 @@
 """What every part of a configuration is made of: how strictly it is read; words, one or several."""
 
+import re
 from typing import Annotated
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
+_SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
 STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 """No key that is not known; nothing changes once it is read."""
+
+
+def _span(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", value)
+    if match is None:
+        raise ValueError("must be a duration, as 500ms, 90s, 15m, 1h or 7d")
+    return float(match[1]) * _SPANS[match[2] or ""]
 
 
 def many(value: object) -> object:
@@ -13,6 +25,7 @@ def many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+type Span = Annotated[float, BeforeValidator(_span), Field(ge=0, allow_inf_nan=False)]
 type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 type Some = Annotated[list[Word], BeforeValidator(many), Field(min_length=1)]
 """One at least: a condition on none of them would never hold."""

@@ -13,10 +13,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
-from gateway.settings.part import STRICT, Some, Word, many
+from gateway.settings.part import STRICT, Some, Span, Word, many
+from gateway.settings.timers import Kind, TimersPart
 
 _SIZES = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
-_SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _size(value: object) -> object:
@@ -26,15 +26,6 @@ def _size(value: object) -> object:
     if match is None:
         raise ValueError("must be a size, as 500KB, 32MB or 1GB")
     return int(Decimal(match[1]) * _SIZES[match[2] or ""])
-
-
-def _span(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", value)
-    if match is None:
-        raise ValueError("must be a duration, as 500ms, 90s, 15m, 1h or 7d")
-    return float(match[1]) * _SPANS[match[2] or ""]
 
 
 def _switch(value: object) -> object:
@@ -82,7 +73,6 @@ def _host(text: str) -> str:
 
 
 type Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
-type Span = Annotated[float, BeforeValidator(_span), Field(ge=0, allow_inf_nan=False)]
 type Words = Annotated[list[str], BeforeValidator(many)]
 type Switch = Annotated[str, BeforeValidator(_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
@@ -214,16 +204,6 @@ class Log(Part):
     """What the log on standard error says of calls."""
 
     calls: Literal["off", "failed", "all"] = "failed"
-
-
-class TimersPart(Part):
-    """Seconds of each step of an attempt; unset takes the tier's."""
-
-    connect: Span | None = None
-    headers: Span | None = None
-    first_content: Span | None = None
-    idle: Span | None = None
-    total: Span | None = None
 
 
 class ProviderPart(Part):
@@ -466,6 +446,8 @@ class Config(Part):
     aliases: dict[str, str] = {}
     routing: Routing = Routing()
     cache: Cache = Cache()
+    timeouts: dict[Kind, TimersPart] = {}
+    """By tier; those of a provider stand before them."""
     responses: Responses = Responses()
     media: Media = Media()
     ledger: Ledger = Ledger()

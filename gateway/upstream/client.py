@@ -41,8 +41,7 @@ _FIXED = (
 )
 _OPEN = (("accept", "*/*"), ("accept-encoding", "identity"), ("user-agent", "tiergate"))
 _UNSENT = (
-    httpx.ConnectError, httpx.ConnectTimeout, httpx.LocalProtocolError, httpx.PoolTimeout,
-    httpx.ProxyError, httpx.UnsupportedProtocol,
+    httpx.ConnectError, httpx.LocalProtocolError, httpx.ProxyError, httpx.UnsupportedProtocol,
 )  # fmt: skip
 """What a transport raises where no byte of a request has left."""
 _SHORTEST = 0.001
@@ -142,20 +141,11 @@ class Client:
                 provider, account, dialect.name, dialect.tail if tail is None else tail
             )
             if door.own is None:
-                return await _ask(door, provider.name, body, more, timers.connect, limit)
-            sent = Sent(
-                provider.name, body, lines(more) if more else b"", timers.connect, now, limit
-            )
+                return await _ask(door, provider.name, body, more, timers, limit)
+            sent = Sent(provider.name, body, lines(more) if more else b"", timers, now, limit)
             return await _post(*door.own, sent, again)
-        except TimeoutError:
-            message = f"{provider.name} did not answer in time."
-            raise _problem("upstream_timeout", message, "maybe") from None
-        except _UNSENT as error:
-            message = f"{provider.name} cannot be reached ({_word(error)})."
-            raise _problem("upstream_unreachable", message, "no") from None
-        except httpx.HTTPError as error:
-            message = f"The connection to {provider.name} broke ({_word(error)})."
-            raise _problem("upstream_unreachable", message, "maybe") from None
+        except (TimeoutError, httpx.HTTPError) as error:
+            raise ProblemError(_failure(provider.name, error)) from None
 
     def _door(self, provider: Provider, account: Account, dialect: str, tail: str) -> _Door:
         """Where an account's requests go, and what is the same in each; made once."""
@@ -192,8 +182,28 @@ class Client:
         self._prepared.clear()
 
 
+def _failure(name: str, error: Exception) -> Problem:
+    """Why no answer came, and whether the provider may have worked on one."""
+    if isinstance(error, httpx.PoolTimeout):
+        message = f"All connections to {name} are taken. Try again soon."
+        return Problem(kind="overloaded", message=message, retry_after=1.0)
+    if isinstance(error, httpx.ConnectTimeout):
+        return _told("upstream_timeout", f"{name} cannot be reached in time.", "no")
+    if isinstance(error, TimeoutError):
+        return _told("upstream_timeout", f"{name} did not answer in time.", "maybe")
+    if not isinstance(error, _UNSENT):
+        message = f"The connection to {name} broke ({_word(error)})."
+        return _told("upstream_unreachable", message, "maybe")
+    return Problem(
+        kind="upstream_unreachable",
+        message=f"{name} cannot be reached ({_word(error)}).",
+        lasting=isinstance(error, httpx.UnsupportedProtocol)
+        or isinstance(error.__cause__, ssl.SSLCertVerificationError),
+    )
+
+
 async def _ask(
-    door: _Door, name: str, body: bytes, more: Fields, connect: float, limit: float
+    door: _Door, name: str, body: bytes, more: Fields, timers: Timers, limit: float
 ) -> Answer:
     """Ask through any transport. Raises TimeoutError at `limit`, on the loop's clock."""
     request = httpx.Request(
@@ -201,7 +211,7 @@ async def _ask(
         door.url,
         headers=[*door.fields, (b"content-length", b"%d" % len(body)), *more],
         stream=httpx.ByteStream(body),
-        extensions={"timeout": {"connect": connect}},
+        extensions={"timeout": {"connect": timers.connect, "pool": timers.pool}},
     )
     async with asyncio.timeout_at(limit):
         response = await door.transport.handle_async_request(request)
@@ -218,7 +228,7 @@ class Sent(NamedTuple):
     body: bytes
     added: bytes
     """Its own fields, as lines."""
-    connect: float
+    timers: Timers
     since: float
     until: float
     """Both on the loop's clock."""
@@ -227,7 +237,8 @@ class Sent(NamedTuple):
 async def _post(transport: Transport, route: Route, sent: Sent, again: Again | None) -> Answer:
     """Ask through a transport of our own, which watches the time itself."""
     left = max(sent.until - sent.since, _SHORTEST)
-    times = {"connect": min(sent.connect, left), "wait": left, "until": sent.until}
+    connect, wait = min(sent.timers.connect, left), min(sent.timers.pool, left)
+    times = {"connect": connect, "wait": wait, "until": sent.until}
     try:
         try:
             reading, stream = await transport.post(route, sent.body, sent.added, **times)

@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Body, Dialect, Watch
-from gateway.upstream.attempt import Begun, without
+from gateway.upstream.attempt import without
+from gateway.upstream.job import Begun
 
 
 async def frames(begun: Begun, watch: Watch) -> AsyncGenerator[bytes]:

@@ -27,6 +27,7 @@ from gateway.settings import schema, yaml
 from gateway.settings.environ import RESERVED
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema import Part
+from gateway.settings.timers import TimersPart
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
 
@@ -43,7 +44,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "traces": schema.Traces,
     "log": schema.Log,
     "provider": schema.ProviderPart,
-    "timeouts": schema.TimersPart,
+    "timeouts": TimersPart,
     "lab": schema.LabPart,
     "embedding": schema.EmbeddingPart,
     "target": schema.TargetPart,

@@ -13,7 +13,7 @@ import pytest
 from gateway.cache.flight import Subscriber
 from gateway.core import jsonio
 from gateway.core.entry import Entry
-from gateway.upstream.attempt import Begun
+from gateway.upstream.job import Begun
 from tests.e2e.test_cache import caching
 from tests.e2e.upstream import (
     PATIENCE,

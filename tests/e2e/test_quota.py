@@ -23,7 +23,8 @@ class Clock:
 
     def __init__(self, world: World) -> None:
         self.now = 1_795_500_000.0
-        world.gateway.engine._upstream._wall = lambda: self.now
+        upstream = world.gateway.engine._upstream
+        upstream._wall = upstream._attempt._wall = lambda: self.now
 
 
 def accounts(value: Config) -> None:

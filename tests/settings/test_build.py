@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.facts import UNKNOWN, Facts
 from gateway.core.price import Price, Rates, Step
-from gateway.core.target import Account
+from gateway.core.target import TIMERS, Account, timers
 from gateway.settings.build import Built, describe
 from tests.settings import world
 
@@ -157,7 +157,9 @@ labs:
     assert provider.accounts == (Account("one", "k1"), Account("two", "k2"))
     assert (provider.auth, provider.headers) == ("x-api-key", {"x-a": "b"})
     assert (provider.max_tokens, provider.stream_usage) == ("max_tokens", "always")
-    assert (provider.refuses, provider.timeouts) == (frozenset({"store"}), {"idle": 60, "total": 2})
+    assert provider.refuses == frozenset({"store"})
+    own = {"idle": 60.0, "total": 2.0}
+    assert provider.timers == {kind: timers(kind, own) for kind in TIMERS}
     assert (provider.proxy, provider.command) == ("http://p", ("run", "it"))
     keyless = found.providers["open"]
     assert (keyless.auth, keyless.accounts, keyless.on) == ("none", (Account("main", ""),), True)

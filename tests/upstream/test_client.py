@@ -109,8 +109,8 @@ async def test_a_local_engine_may_move(client: Client, router: respx.MockRouter)
 
 FAILURES: list[tuple[type[Exception], str, str]] = [
     (httpx.ConnectError, "upstream_unreachable", "no"),
-    (httpx.ConnectTimeout, "upstream_unreachable", "no"),
-    (httpx.PoolTimeout, "upstream_unreachable", "no"),
+    (httpx.ConnectTimeout, "upstream_timeout", "no"),
+    (httpx.PoolTimeout, "overloaded", "no"),
     (httpx.ProxyError, "upstream_unreachable", "no"),
     (httpx.LocalProtocolError, "upstream_unreachable", "no"),
     (httpx.UnsupportedProtocol, "upstream_unreachable", "no"),

@@ -1,0 +1,73 @@
+"""What a call asks of upstream, and what it gets: an answer that is past its commit point."""
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+import msgspec
+
+from gateway.core.call import Call
+from gateway.core.decision import Plan
+from gateway.core.problem import Problem
+from gateway.core.target import Account, Target, Timers
+from gateway.dialects import Asked, Body, Dialect, Fetched, Glance, Watch, Written
+from gateway.dialects.note import Ear, Note
+from gateway.upstream.client import Answer
+from gateway.upstream.retry import Seat
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call asks of upstream."""
+
+    call: Call
+    body: Body
+    asked: Asked
+    dialect: Dialect
+    plan: Plan
+    tier: str
+    began: float
+    """When the call began, on the running loop's clock, seconds."""
+    ends: float = math.inf
+    """When its client will have left if it has not been told anything, on that clock."""
+    avoid: frozenset[str] = frozenset()
+    """Names of targets that are not asked."""
+    dialling: Callable[[Target, Account], Awaitable[None] | None]
+    """Told before each request is sent, which waits for what it returns."""
+    failing: Callable[[Problem], None]
+    """Told of each attempt that gave no answer."""
+    own: Body | None = None
+    """What is said to the provider in `seat`, which has the earlier answer that it names."""
+    seat: Seat | None = None
+    """Who has what the call goes on from."""
+    notes: Mapping[str, Note] = {}
+    """Reasoning that did not come back with the request, by the first call of its turn."""
+    listens: bool = False
+    """Whether reasoning of the answer is to be noted."""
+    bare: bool = False
+    """No reasoning state is sent: its maker did not take it."""
+    fetched: dict[str, Fetched] = {}
+    """Media that were fetched for the call, by URL; all its attempts share them."""
+
+    def deadline(self, limits: Timers) -> float:
+        """When an answer must have ended, on that clock."""
+        total = self.began + limits.total
+        return total if self.body.prompt.stream else min(total, self.ends)
+
+
+class Begun(msgspec.Struct, kw_only=True):
+    """An answer that is past its commit point: whole, or a stream whose first content is here."""
+
+    target: Target
+    account: Account
+    written: Written
+    answer: Answer
+    upstream_id: str | None
+    door: str = ""
+    """The dialect in which it was asked."""
+    ear: Ear | None = None
+    """What listened to the answer."""
+    whole: bytes | None = None
+    glance: Glance | None = None
+    watch: Watch | None = None
+    first: bytes = b""
+    """What a stream may send on at once."""
+    rest: AsyncIterator[bytes] | None = None

@@ -1,0 +1,161 @@
+"""What one candidate is told of a call, in which dialect, and how its answer is heard."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from gateway.core.loss import Loss
+from gateway.core.problem import Problem
+from gateway.core.target import Target
+from gateway.dialects import (
+    OPERATIONS,
+    Abroad,
+    Body,
+    Dialect,
+    Glance,
+    Telling,
+    Watch,
+    Written,
+    links,
+    note,
+)  # fmt: skip
+from gateway.dialects.maker import maker
+from gateway.dialects.note import Ear, Home, Note
+from gateway.dialects.openai_chat import replay
+from gateway.routing.features import tokens
+from gateway.upstream.job import Job
+from gateway.upstream.media import Fetch
+from gateway.upstream.retry import Candidate
+
+
+class Voice(Protocol):
+    """What an attempt says and hears in: the client's dialect, or a translation from and to it."""
+
+    @property
+    def write(self) -> Callable[[Body, Target], Written]:
+        """The body for the target."""
+        ...
+
+    @property
+    def glance(self) -> Callable[[bytes], Glance]:
+        """A whole answer."""
+        ...
+
+    @property
+    def watch(self) -> Callable[[Body], Watch]:
+        """The stream of an answer."""
+        ...
+
+    @property
+    def read_problem(self) -> Callable[[int, bytes, float | None], Problem]:
+        """An error of the provider."""
+        ...
+
+
+async def filled(media: Fetch, job: Job, candidate: Candidate) -> Job:
+    """A call with data in place of each URL that a candidate would not open."""
+    prompt = job.body.prompt
+    if not (prompt.images or prompt.files or prompt.audio):
+        return job
+    wanted = job.asked.wanted(candidate.door, candidate.target.provider)
+    if not wanted:
+        return job
+    missing = {url: part for url, part in wanted.items() if url not in job.fetched}
+    words = {url: links.name(job.asked.request, part) for url, part in missing.items()}
+    job.fetched.update(await media.all(missing, words, job.fetched))
+    found = {url: job.fetched[url] for url in wanted}
+    if candidate.door != job.dialect.name:
+        return msgspec.structs.replace(job, asked=job.asked.filled(found))
+    own = None if job.own is None else links.home(job.own, found)
+    return msgspec.structs.replace(job, body=links.home(job.body, found), own=own)
+
+
+def ear(job: Job, candidate: Candidate) -> Ear | None:
+    """What notes the reasoning of an answer, where a client of this dialect would lose it."""
+    target, account, door = candidate.target, candidate.account, candidate.door
+    at_home = door == job.dialect.name
+    if not job.listens or (at_home and not target.facts.replays_reasoning):
+        return None
+    who = Note(
+        maker=maker(target, door),
+        provider=target.provider.name,
+        model=target.model,
+        account=account.name,
+        calls={},
+    )
+    return Ear(who)
+
+
+def less(job: Job, candidate: Candidate, problem: Problem) -> Job | None:
+    """What a candidate may be asked in place of what it refused; None where that was all.
+
+    The whole conversation in place of an answer that it does not have (any more), and no
+    reasoning in place of a state that it does not take.
+    """
+    if _owns(job, candidate) and note.says(problem, *note.GONE):
+        return msgspec.structs.replace(job, own=None)
+    if note.refused(problem) and _reminds(job, candidate):
+        return msgspec.structs.replace(job, notes={}, bare=True)
+    return None
+
+
+def _owns(job: Job, candidate: Candidate) -> bool:
+    """Whether a candidate is asked to go on from an answer that it keeps."""
+    has = job.seat is not None and job.seat.fits(candidate)
+    return has and job.own is not None and candidate.door == job.dialect.name
+
+
+def _reminds(job: Job, candidate: Candidate) -> bool:
+    """Whether a candidate was sent a state that the gateway has put back for it."""
+    made = maker(candidate.target, candidate.door)
+    if job.bare or candidate.door == job.dialect.name:
+        return any(one.maker == made for one in job.notes.values())
+    return note.holds(note.back(job.asked.request, job.notes), made)
+
+
+def write(job: Job, candidate: Candidate, voice: Voice) -> Written:
+    """The body for one candidate, with the reasoning that it made and no one else's."""
+    target, body, lost, word = candidate.target, job.body, "", "messages"
+    if candidate.door == job.dialect.name:
+        if job.own is not None and _owns(job, candidate):
+            body = job.own
+        elif job.notes:
+            body, model = replay.home(body, job.notes, maker(target, candidate.door))
+            lost = f"reasoning of {model} is for that model alone" if model else ""
+    else:
+        word = job.asked.request.names.get("turns", word)
+    if job.bare:
+        lost = f"{target.name} does not take its own reasoning back"
+    written = voice.write(body, target)
+    if not lost:
+        return written
+    losses = (*written.losses, Loss(f"{word}.reasoning", "dropped", lost))
+    return msgspec.structs.replace(written, losses=losses)
+
+
+def speak(job: Job, candidate: Candidate, ear: Ear | None) -> tuple[Dialect, Voice, dict[str, str]]:
+    """The dialect of an attempt, the voice for it, and the client's headers that mean something."""
+    if candidate.door == job.dialect.name:
+        voice = job.dialect if ear is None else Home(job.dialect, ear)
+        return job.dialect, voice, job.call.headers
+    door, call = OPERATIONS[candidate.door, job.dialect.operation], job.call
+    target = candidate.target
+    telling = Telling(
+        id=call.id,
+        created=int(call.received_at),
+        model=target.model,
+        prompt_tokens=tokens(job.body.prompt),
+        label=maker(target, door.name),
+    )
+    own = {name: text for name, text in call.headers.items() if name.encode() in door.headers}
+    request = job.asked.request
+    request = note.bare(request) if job.bare else note.back(request, job.notes)
+    return door, Abroad(job.dialect, door, request, telling, ear), {**door.defaults, **own}
+
+
+def tail(job: Job, door: Dialect, written: Written) -> str:
+    """What an attempt adds to the provider's door; the client's query goes on at home alone."""
+    tail = door.tail if written.tail is None else written.tail
+    query = job.call.query if door.name == job.dialect.name else ""
+    return f"{tail}?{query}" if query else tail
