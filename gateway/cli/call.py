@@ -43,7 +43,7 @@ def show(session: Session, call: str, *, as_json: bool) -> None:
     if row is None:
         raise click.ClickException(f"the ledger has no row of {call!r}; a call that runs has none.")
     if as_json:
-        click.echo(jsonio.dumps(export.call(row, tries)).decode())
+        click.echo(jsonio.shown(export.call(row, tries)))
         return
     prices = Pricelist(session.site)
     _fields(row, books.time_zone)

@@ -43,7 +43,7 @@ def command(session: Session, *, strict: bool, as_json: bool) -> None:
     wrong = bool(count["error"] or (strict and found))
     if as_json:
         told = {"ok": not wrong, "errors": count["error"], "warnings": count["warning"]}
-        click.echo(jsonio.dumps({**told, "findings": found}))
+        click.echo(jsonio.shown({**told, "findings": found}))
         sys.exit(1 if wrong else 0)
     color = False if os.environ.get("NO_COLOR") else None  # None is click's: on a terminal
     for mistake in found:

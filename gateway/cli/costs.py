@@ -71,7 +71,7 @@ def costs(
     )
     groups, total = _find(books, question)
     if form == "json":
-        click.echo(jsonio.dumps(export.sums(question, groups, total)).decode())
+        click.echo(jsonio.shown(export.sums(question, groups, total)))
     elif form == "csv":
         click.echo(export.sheet(question.by, groups), nl=False)
     elif total.calls:

@@ -56,7 +56,7 @@ def command(
             click.secho(f"refused: {error.problem.message}", fg="red", err=True)
         sys.exit(1)
     if as_json:
-        click.echo(jsonio.dumps(explain.view(decision, plan, lost, time.time())))
+        click.echo(jsonio.shown(explain.view(decision, plan, lost, time.time())))
     else:
         _show(decision, plan, lost)
 

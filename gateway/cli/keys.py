@@ -112,7 +112,7 @@ def show(session: Session, *, as_json: bool) -> None:
     if as_json:
         rows = [_row(name, part, now) for name, part in known.items()]
         rows += [{"name": name, "state": "live", "source": "TIERGATE_KEYS"} for name in more]
-        click.echo(jsonio.dumps(rows))
+        click.echo(jsonio.shown(rows))
         return
     lines = [
         [name, _state(part, now), part.expires or "", _said(part)] for name, part in known.items()

@@ -14,7 +14,7 @@ from gateway.cli.books import asked, opened
 from gateway.cli.pricelist import Pricelist
 from gateway.cli.session import Session, pass_session
 from gateway.cli.table import number
-from gateway.core.entry import Reprice
+from gateway.core.entry import Attempt, Reprice
 from gateway.core.price import why_unknown
 from gateway.ledger.journal import Journal
 from gateway.ledger.question import Question
@@ -49,7 +49,7 @@ def reprice(
     with opened(books) as store:
         if store is not None:
             found = _pages(store, question) if every else store.unpriced(**question.chosen)
-            again = _again(_shown(found), prices, report, every=every)
+            again = _again(_shown(found), prices, report, store.attempts, every=every)
             if dry_run:
                 for _ in again:
                     pass
@@ -123,11 +123,17 @@ def why(row: Stored, prices: Pricelist) -> str:
 
 
 def _again(
-    rows: Iterable[Stored], prices: Pricelist, report: Report, *, every: bool
+    rows: Iterable[Stored],
+    prices: Pricelist,
+    report: Report,
+    attempts: Callable[[str], list[Attempt]],
+    *,
+    every: bool,
 ) -> Iterator[Reprice]:
     for row in rows:
         own, other = prices.price(row), prices.baseline(row)
-        new = price_again(row, own, other, time.time(), every=every)
+        tries = attempts(row.id) if row.attempts > 1 else ()
+        new = price_again(row, own, other, time.time(), attempts=tries, every=every)
         told = row if new is None else msgspec.structs.replace(row, cost=new.cost)
         report.add(row, new, why(told, prices))
         if new is not None:

@@ -30,7 +30,7 @@ def command(session: Session, file: str | None, *, as_json: bool) -> None:
     verdicts = golden.run(session.site.router, prompts)
     failed = [verdict for verdict in verdicts if not verdict.passed]
     if as_json:
-        click.echo(jsonio.dumps([_plain(verdict) for verdict in verdicts]))
+        click.echo(jsonio.shown([_plain(verdict) for verdict in verdicts]))
     else:
         for verdict in failed:
             wanted = verdict.golden

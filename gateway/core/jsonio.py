@@ -21,6 +21,10 @@ type Members = dict[str, msgspec.Raw]
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _KEY = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SPACE = re.compile(rb"[ \t\r\n]*")
+_UNSEEN = re.compile(
+    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+"""What JSON leaves as it is, and what would still steer a terminal, break a line or hide text."""
 
 
 class JsonError(ValueError):
@@ -51,6 +55,11 @@ def reader(kind: Any) -> Callable[[bytes], Any]:
 def dumps(value: object) -> bytes:
     """Write compact JSON (structs, dates and Decimals as msgspec does: Decimal as a string)."""
     return _ENCODE(value)
+
+
+def shown(value: object) -> str:
+    """The same for a terminal: what would steer it or hide text is escaped."""
+    return _UNSEEN.sub(_escaped, dumps(value).decode())
 
 
 def members(data: bytes) -> Members:
@@ -89,6 +98,10 @@ def repeats(data: bytes, parts: Members) -> bool:
             return True  # a longer number that begins with the one that was kept
         at = _after_space(data, at + 1)
     return seen != len(parts)
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    return f"\\u{ord(sign[0]):04x}"
 
 
 def _after_space(data: bytes, at: int) -> int:

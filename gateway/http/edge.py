@@ -72,7 +72,7 @@ class Head:
             elif name.startswith(_STEER):
                 if name == _HOP:
                     raise _refuse("loop", "This request has already passed through this gateway.")
-                steer[name[len(_STEER) :].decode("latin-1")] = value.decode("latin-1").strip()
+                steer[name[len(_STEER) :].decode("latin-1")] = _text(value).strip()
             elif name == b"content-length":
                 self.length = int(value) if value.isdigit() else None
             elif name == b"traceparent":
@@ -88,6 +88,14 @@ class Head:
         """Take the key of a Gemini request's URL, where one stands there."""
         for value in parse_qs(query.decode("latin-1")).get("key", []):
             self.secrets.setdefault(value, "the URL")
+
+
+def _text(value: bytes) -> str:
+    """A word of a client: in UTF-8, as most send it, else in what RFC 9110 5.5 calls historical."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _secrets(found: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

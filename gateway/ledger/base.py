@@ -21,7 +21,10 @@ _ORPHANS = """
     SELECT DISTINCT id FROM {0} WHERE at < {1}
     AND NOT EXISTS (SELECT 1 FROM entries WHERE entries.id = {0}.id)
 """
-_NO_PRICE = "(cost IS NULL OR baseline IS NULL) AND input IS NOT NULL AND output IS NOT NULL"
+_NO_PRICE = """(
+    (cost IS NULL OR baseline IS NULL) AND input IS NOT NULL AND output IS NOT NULL
+    OR state = 'failed' AND cost IS NOT NULL AND baseline IS NULL
+)"""
 
 
 class Base(ABC):

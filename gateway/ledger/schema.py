@@ -159,8 +159,7 @@ def _costs(*, time: str, day: str, usd: str) -> str:
     return f"""
     CREATE VIEW costs AS SELECT
         *, CAST(cost AS {usd}) AS cost_usd, CAST(baseline AS {usd}) AS baseline_usd,
-        CASE WHEN state IN ('failed', 'refused') THEN coalesce(CAST(baseline AS {usd}), 0)
-            ELSE CAST(baseline AS {usd}) END - CAST(cost AS {usd}) AS saved
+        CAST(baseline AS {usd}) - CAST(cost AS {usd}) AS saved
     FROM (SELECT
         {", ".join(name for name in ENTRY if name not in _MASKED)}, repriced,
         {time} AS time, {day} AS day,
@@ -375,7 +374,12 @@ _POSTGRES_1 = (
     _days("NUMERIC"),
 )
 
-SQLITE: tuple[tuple[str, ...], ...] = (_SQLITE_1, _SQLITE_2)
+# What is saved is unknown where nothing is compared, also of calls that failed.
+_SQLITE_3 = ("DROP VIEW costs", _costs(**_SQLITE_TIME))
+# Not dropped: other people's views may be made of it.
+_POSTGRES_2 = (_costs(**_POSTGRES_TIME).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),)
+
+SQLITE: tuple[tuple[str, ...], ...] = (_SQLITE_1, _SQLITE_2, _SQLITE_3)
 """What leads from each `PRAGMA user_version` to the next; only ever appended to."""
-POSTGRES: tuple[tuple[str, ...], ...] = (_POSTGRES_1,)
+POSTGRES: tuple[tuple[str, ...], ...] = (_POSTGRES_1, _POSTGRES_2)
 """What leads from each `version` of the table `ledger` to the next; only ever appended to."""

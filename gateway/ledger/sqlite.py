@@ -31,7 +31,7 @@ _ZERO = Decimal(0)
 _NONE = [None] * 6
 _CHUNK = 1000  # rows that are added up at a time
 
-_COMPARED = "(baseline IS NOT NULL OR state IN ('failed', 'refused'))"
+_COMPARED = "baseline IS NOT NULL"
 _AMONG = "(SELECT value FROM json_each(?))"
 _LISTS = frozenset({"tags", "dropped"})
 _MAPS = frozenset({"cache_write_by", "tools"})

@@ -1,7 +1,6 @@
 """The log: one JSON line an event on standard error; prompts, answers and keys are never in it."""
 
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,11 +8,6 @@ from typing import Literal, Protocol, TextIO
 
 from gateway.core import jsonio
 from gateway.core.entry import Entry, Row
-
-_UNSEEN = re.compile(
-    "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
-)
-"""What JSON leaves as it is, and what would still steer a terminal, break a line or hide text."""
 
 
 class Log(Protocol):
@@ -29,14 +23,10 @@ def to(stream: TextIO, clock: Callable[[], float]) -> Log:
 
     def write(event: str, **fields: object) -> None:
         row = {"at": round(clock(), 3), "event": event, **fields}
-        stream.write(_UNSEEN.sub(_escaped, jsonio.dumps(row).decode()) + "\n")
+        stream.write(jsonio.shown(row) + "\n")
         stream.flush()
 
     return write
-
-
-def _escaped(sign: re.Match[str]) -> str:
-    return f"\\u{ord(sign[0]):04x}"
 
 
 def calls(log: Log, which: Literal["off", "failed", "all"]) -> Callable[[Row], None]:

@@ -144,6 +144,14 @@ def test_json_has_exact_decimals_and_null_for_unknown(ledger: Books) -> None:
     }  # fmt: skip
 
 
+def test_json_on_a_terminal_is_steered_by_no_name(ledger: Books) -> None:
+    """Clients choose tags: U+009B begins a control sequence, U+202E turns a line around."""
+    write(ledger, entry("a", tags=("\x9b2Jx", "\u202ey")))
+    told = run(ledger, "--json", "--by", "tag").output
+    assert {group["tag"] for group in json.loads(told)["groups"]} == {"\x9b2Jx", "\u202ey"}
+    assert told.replace("\n", "").isprintable()
+
+
 def test_csv_has_exact_decimals_and_nothing_for_unknown(ledger: Books) -> None:
     write(ledger, *ROWS, entry("e", tier="fast", key='a,"b', cost=Decimal("1E-12")))
     result = run(ledger, "--csv", "--by", "tier,key")

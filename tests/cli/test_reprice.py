@@ -20,7 +20,7 @@ from gateway.ledger.question import ask
 from gateway.ledger.store import open_store
 from gateway.settings.load import load
 from tests.cli.run import ON, config, run
-from tests.ledger.rows import entry
+from tests.ledger.rows import attempt, entry
 
 PRICED = """\
 version: 1
@@ -174,6 +174,29 @@ def test_what_a_gateway_feeds_meanwhile_is_not_taken_twice(tmp_path: Path) -> No
         write(tmp_path, Reprice(id=row.id, at=time.time(), cost=Decimal(len(seen)), price="new"))
         store.feed(folder)
     assert seen == ["r0", "r1", "r2"]
+
+
+def test_attempts_before_the_answer_are_part_of_the_new_cost(tmp_path: Path) -> None:
+    """Also where the call's own row could not tell them, since the cost of one is unknown."""
+    write(
+        tmp_path,
+        attempt("a", attempt=1, cost=Decimal("0.5"), estimate=Decimal("0.25")),
+        attempt("a", attempt=2, cost=None, estimate=None),
+        call("a", attempts=3, wasted=None),
+        call("b"),
+        attempt("c", attempt=1, cost=Decimal(2)),
+        call("c", state="failed", cost=Decimal(2), wasted=Decimal(2), input=None, output=None),
+    )
+    assert "3 of 3 calls priced again, from $2 to $8.5" in tiergate(tmp_path, "reprice").output
+    found = {row.id: (row.cost, row.estimate, row.baseline) for row in repriced(tmp_path)}
+    three = Decimal(300)
+    assert found == {
+        "a": (Decimal("3.5"), Decimal("0.25"), three),
+        "b": (Decimal(3), Decimal(0), three),
+        "c": (Decimal(2), None, Decimal(0)),
+    }
+    total = json.loads(tiergate(tmp_path, "--json").output)["total"]
+    assert (total["cost"], total["saved"], total["unknown"]) == ("8.5", "591.5", 1)
 
 
 def test_a_baseline_that_is_declared_later(tmp_path: Path) -> None:

@@ -111,3 +111,11 @@ def test_an_escaped_name_is_the_name_it_spells() -> None:
     data = b'{"\\u006dodel":"a","model":"b"}'
     assert jsonio.repeats(data, jsonio.members(data))
     assert jsonio.join(jsonio.members(data)) == b'{"model":"b"}'
+
+
+@given(st.text() | st.dictionaries(st.text(), st.integers() | st.text()))
+def test_what_is_shown_steers_no_terminal_and_reads_the_same(value: object) -> None:
+    """C1 signs, which JSON leaves as they are, steer one; others turn text around or hide it."""
+    told = jsonio.shown(value)
+    assert jsonio.loads(told.encode()) == value
+    assert not set(told) & {*map(chr, (*range(32), *range(0x7F, 0xA0))), "\u202e", "\u2028"}

@@ -141,6 +141,19 @@ def test_headers_that_are_not_ascii(world: World) -> None:
     assert not [row for row in world.log if row["event"] == "bug"]
 
 
+@pytest.mark.parametrize("sent", ["größe,東京".encode(), "größe".encode("latin-1")])
+def test_tags_are_what_was_written(world: World, sent: bytes) -> None:
+    """In UTF-8, as curl sends what a terminal has, or in Latin-1, as fetch of a browser does."""
+    data = b'{"model":"smart",' + HI + b"}"
+    head = [
+        b"POST /v1/chat/completions HTTP/1.1", b"host: x", b"connection: close",
+        b"content-length: %d" % len(data), b"x-tiergate-tags: " + sent, b"", data,
+    ]  # fmt: skip
+    assert status(exchange(world, b"\r\n".join(head))) == 200
+    (row,) = world.entries()
+    assert row.tags == (("größe", "東京") if "東京".encode() in sent else ("größe",))
+
+
 def exchange(world: World, data: bytes) -> bytes:
     """Send bytes and read until the gateway closes."""
     with socket.create_connection(("127.0.0.1", world.port), PATIENCE) as connection:

@@ -14,6 +14,7 @@ from gateway.core.usage import Usage
 from gateway.ledger.reprice import price_again
 from tests.core.test_price import FULL, PRICES, USAGES
 from tests.ledger import rows
+from tests.ledger.rows import attempt
 
 PRICE = Price(
     rates=Rates(
@@ -90,7 +91,7 @@ UNCHANGED: list[tuple[dict[str, Any], Price | None]] = [
     ({"cost": Decimal(1)}, None),
     ({"cost": Decimal(1), "service": "priority"}, PRICE),
     # the row does not tell what of its cost is a failed attempt's
-    ({"cost": Decimal(1), "wasted": None}, PRICE),
+    ({"cost": Decimal(1), "wasted": None, "attempts": 2}, PRICE),
     ({"state": "failed"}, PRICE),
     ({"state": "refused"}, PRICE),
     ({"state": "unknown_crash", "status": None}, PRICE),
@@ -101,6 +102,53 @@ UNCHANGED: list[tuple[dict[str, Any], Price | None]] = [
 @pytest.mark.parametrize(("changes", "price"), UNCHANGED)
 def test_what_stays_unknown_or_free_is_left(changes: dict[str, Any], price: Price | None) -> None:
     assert price_again(unpriced(**changes), price, None, NOW) is None
+
+
+EARLIER: list[tuple[dict[str, Any], list[Any], str, str]] = [
+    # one that nobody knows the cost of is none: what is known of the others counts
+    ({"wasted": None}, ["0.05", None], "0.35", "0"),
+    ({"wasted": None, "cost": Decimal(7)}, ["0.05", None], "0.35", "0"),
+    ({"wasted": Decimal("0.07")}, ["0.05", "0.02"], "0.37", "0"),
+    ({"usage": "estimate", "wasted": Decimal("0.07")}, ["0.05", "0.02"], "0.37", "0.3"),
+    # a row that its attempts do not make up is right about itself
+    ({"wasted": Decimal("0.09")}, ["0.05", "0.02"], "0.39", "0"),
+    # some of them are lost
+    ({"wasted": Decimal("0.07")}, ["0.05"], "0.37", "0"),
+    ({"wasted": None}, ["0.05"], "0.3", "0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "costs", "usd", "estimate"), EARLIER)
+def test_what_attempts_before_the_answer_cost_is_part_of_it(
+    changes: dict[str, Any], costs: list[Any], usd: str, estimate: str
+) -> None:
+    """Also where the row itself could not tell it, since another attempt's cost is unknown."""
+    earlier = [attempt(cost=None if one is None else Decimal(one)) for one in costs]
+    entry = unpriced(attempts=3, **changes)
+    found = price_again(entry, PRICE, None, NOW, attempts=earlier)
+    assert found is not None
+    assert (found.cost, found.estimate) == (Decimal(usd), Decimal(estimate))
+
+
+def test_what_was_estimated_of_attempts_before_stays_so() -> None:
+    """A row without a cost tells nothing of it: the attempts do."""
+    earlier = [attempt(cost=Decimal("0.05"), estimate=Decimal("0.01"))]
+    for usage, estimate in (("provider", "0.01"), ("estimate", "0.31")):
+        entry = unpriced(attempts=2, wasted=Decimal("0.05"), usage=usage)
+        found = price_again(entry, PRICE, None, NOW, attempts=earlier)
+        assert found is not None
+        assert (found.cost, found.estimate) == (Decimal("0.35"), Decimal(estimate))
+
+
+def test_a_call_that_failed_is_compared_with_nothing_at_no_cost() -> None:
+    """So that what it cost is taken off what was saved, where a baseline is declared later."""
+    failed = unpriced(state="failed", cost=Decimal("0.05"), wasted=Decimal("0.05"), price="old")
+    found = price_again(failed, PRICE, OTHER, NOW)
+    assert found == Reprice(
+        id="call-1", at=NOW, cost=Decimal("0.05"), baseline=Decimal(0), price="old"
+    )
+    for stays in ({"cost": None}, {"baseline": Decimal(0)}):
+        assert price_again(msgspec.structs.replace(failed, **stays), PRICE, OTHER, NOW) is None
 
 
 def test_a_hit_gets_the_baseline_that_it_lacked_and_stays_free() -> None:

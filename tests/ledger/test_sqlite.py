@@ -144,6 +144,25 @@ def test_what_the_first_schema_was_is_not_changed_any_more() -> None:
     ]
 
 
+def test_a_store_of_the_second_schema_tells_no_savings_where_nothing_is_compared(
+    tmp_path: Path, folder: Path
+) -> None:
+    """It took the cost of a failed call for a loss, although there was no baseline."""
+    path = tmp_path / "ledger.db"
+    view = next(text for text in SQLITE[1] if "CREATE VIEW costs" in text)
+    before = view.replace("CAST(baseline AS REAL) - CAST", "coalesce(baseline, 0) - CAST")
+    assert before != view
+    steps = [step if step != view else before for step in (*SQLITE[0], *SQLITE[1])]
+    change(path, ";".join([*steps, "PRAGMA user_version = 2"]))
+    store = Sqlite(f"sqlite:///{path}")
+    (folder / "a.jsonl").write_bytes(write(entry(state="failed", cost=Decimal(1))))
+    store.feed(folder)
+    assert (
+        ask(store, "SELECT saved FROM costs") == ask(store, "SELECT saved FROM days") == [(None,)]
+    )
+    assert store.costs()[0].saved is None
+
+
 def test_a_store_of_a_newer_version_is_left_alone(store: Sqlite) -> None:
     change(store.path, f"PRAGMA user_version = {len(SQLITE) + 1}")
     with pytest.raises(StoreError, match="newer version"):

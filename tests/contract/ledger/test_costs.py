@@ -72,7 +72,7 @@ def test_a_group_adds_up_what_its_calls_used(store: Base, folder: Path) -> None:
             wasted=Decimal("0.07"),
             estimate=Decimal("0.01"),
             baseline=Decimal("2.50"),  # of a and c: what g cost is not known
-            saved=Decimal("2.37"),  # of these, less what d cost for nothing
+            saved=Decimal("2.40"),  # of these: the others are not compared with anything
             reserved=Decimal("3.5"),  # of f and h: nothing of a is unknown
             unknown=4,  # f and g, what h tried before, and i
         )
@@ -334,7 +334,6 @@ def plain(row: Entry, price: Reprice | None) -> dict[str, Decimal | int | None]:
     )
     if row.wasted is None and row.state not in {"cache_hit", "refused"}:
         unknown = unknown or row.attempts > answered
-    compared = cost is not None and (baseline is not None or failed)
     return told | {
         "calls": 1,
         "cached": int(hit),
@@ -344,7 +343,7 @@ def plain(row: Entry, price: Reprice | None) -> dict[str, Decimal | int | None]:
         "wasted": row.wasted,
         "estimate": estimate,
         "baseline": None if cost is None else baseline,
-        "saved": (baseline or Decimal(0)) - cost if compared and cost is not None else None,
+        "saved": None if cost is None or baseline is None else baseline - cost,
         "reserved": row.reserved if unknown else None,
     }
 

@@ -122,6 +122,8 @@ def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
         entry("hit", state="cache_hit", cost=Decimal(0)),
         entry("no-usage", cost=None, output=None),
         entry("other", cost=None, model="other"),
+        entry("failed", state="failed", cost=Decimal(0), input=None, output=None),
+        entry("failed-unknown", state="failed", cost=None, input=None, output=None),
     ]
     fed(store, folder, rows)
     found = []
@@ -129,7 +131,7 @@ def test_what_has_no_price_is_found_and_once_it_has_one_is_not(
         found.append(row.id)
         # A price that comes while they are read neither hides one nor brings one twice.
         fed(store, folder, [reprice(row.id, cost=None)], f"price-{number}")
-    assert found == [*(f"none-{number}" for number in range(5)), "no-baseline", "hit"]
+    assert found == [*(f"none-{number}" for number in range(5)), "no-baseline", "hit", "failed"]
     again = [row.id for row in store.unpriced()]
     fed(store, folder, [reprice(id, at=2e9, **priced) for id in again], "last")
     assert list(store.unpriced()) == []
@@ -168,8 +170,10 @@ def test_costs_says_what_is_unknown_and_what_was_saved(store: Base, folder: Path
         entry("d", state="refused", cost=None, input=None, output=None, attempts=0),
         entry("e", state="failed", cost=None, input=None, output=7, wasted=Decimal(0)),
         entry("f", state="unknown_crash", cost=None, input=None, output=None),
-        entry("g", state="failed", cost=Decimal("0.5"), wasted=Decimal("0.5")),
+        entry("g", state="failed", cost=Decimal("0.5"), wasted=Decimal("0.5"), baseline=Decimal(0)),
         entry("h", attempts=2, cost=Decimal("0.5"), baseline=Decimal(1)),
+        entry("i", state="failed", cost=Decimal("0.5"), wasted=Decimal("0.5")),
+        entry("j", state="refused", cost=Decimal(0), attempts=0),
     ]
     fed(store, folder, rows)
     sql = "SELECT id, cost_usd, unknown, saved, reserved FROM costs ORDER BY id"
@@ -183,6 +187,8 @@ def test_costs_says_what_is_unknown_and_what_was_saved(store: Base, folder: Path
         ("f", None, True, None, None),
         ("g", 0.5, False, -0.5, None),
         ("h", 0.5, True, 0.5, None),
+        ("i", 0.5, False, None, None),  # nothing is compared here
+        ("j", 0.0, False, None, None),
     ]
     found = ask(store, "SELECT DISTINCT day, time FROM costs")
     assert [str(value)[:19] for value in found[0]] == ["2026-10-26", "2026-10-26 07:33:20"]
@@ -194,7 +200,9 @@ def test_days_adds_up_what_costs_has(store: Base, folder: Path) -> None:
         entry("a", cost=Decimal("0.5"), wasted=Decimal("0.25"), baseline=Decimal(1)),
         entry("b", state="cache_hit", cost=None, baseline=Decimal(2)),
         entry("c", cost=None, baseline=Decimal(2)),
-        entry("d", state="failed", cost=Decimal("0.125"), wasted=Decimal("0.125")),
+        entry(
+            "d", state="failed", cost=Decimal("0.125"), wasted=Decimal("0.125"), baseline=Decimal(0)
+        ),
         entry("e", at=1_793_000_000.0 + 86_400, lab=None, tier=None, model=None, state="refused"),
         reprice("a", cost=Decimal("0.75"), baseline=Decimal(1), estimate=Decimal("0.5")),
         attempt("a"),

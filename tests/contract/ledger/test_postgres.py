@@ -142,7 +142,7 @@ def test_a_store_of_a_newer_version_is_left_alone(url: str) -> None:
     store.costs()
     with psycopg.connect(url) as base:
         base.execute("UPDATE ledger SET version = %s", [len(POSTGRES) + 1])
-    with pytest.raises(StoreError, match=r"made by a newer version \(schema 2\)"):
+    with pytest.raises(StoreError, match="made by a newer version"):
         Postgres(url).costs()
 
 
@@ -154,7 +154,7 @@ def test_an_older_store_is_brought_up_to_date(
     monkeypatch.setattr("gateway.ledger.postgres.POSTGRES", later)
     newer = Postgres(url)
     assert newer.costs()[0].calls == 1
-    assert ask(newer, "SELECT version FROM ledger") == [(2,)]
+    assert ask(newer, "SELECT version FROM ledger") == [(len(later),)]
     assert ask(newer, "SELECT * FROM more") == []
 
 
