@@ -151,10 +151,13 @@ def _told(ask: Ask, reply: Reply) -> Passed | Over | Unseeded:
     """What is packed in an answer that tells of something. Raises Lost where it is none of ours."""
     if not isinstance(reply, bytes):
         raise Lost
-    what, *rest = msgspec.msgpack.decode(reply, type=list[int])
-    if what == 0:
-        return Passed(tuple(ask.needs[at - 1] for at in rest if at <= len(ask.needs)))
-    need = ask.needs[rest[0] - 1]
-    if what == 2:
-        return Unseeded(need)
-    return Over(need, rest[1] / _MICRO if rest[1] >= 0 else None)
+    try:
+        what, *rest = msgspec.msgpack.decode(reply, type=list[int])
+        if what == 0:
+            return Passed(tuple(ask.needs[at - 1] for at in rest if at <= len(ask.needs)))
+        need = ask.needs[rest[0] - 1]
+        if what == 2:
+            return Unseeded(need)
+        return Over(need, rest[1] / _MICRO if rest[1] >= 0 else None)
+    except (msgspec.MsgspecError, ValueError, IndexError):  # who answers is no Redis
+        raise Lost from None

@@ -12,9 +12,10 @@ from tests.e2e.upstream import PATIENCE
 _KEEP = """
 "$@" >"$0.out" 2>"$0.err" &
 echo "$!"
+exec 2>/dev/null
 read -r _
-kill -KILL "$!" 2>/dev/null
-wait
+kill -KILL "$!"
+wait "$!"
 """
 """A shell that kills its child when its own standard input ends: also after a SIGKILL of the tests."""
 
@@ -58,10 +59,19 @@ class Child:
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) * 1024
 
-    def stop(self) -> None:
-        """Kill it, if it still runs."""
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended by itself, or by a signal."""
+        try:
+            status = Path(f"/proc/{self.pid}/stat").read_text()
+        except FileNotFoundError:
+            return True
+        return status.rpartition(")")[2].split()[0] == "Z"  # nobody has asked for its status yet
+
+    def stop(self) -> int:
+        """Kill it, if it still runs; its exit status, as a shell tells it: 137 where it was killed."""
         self._shell.communicate()
-        self._shell.wait()
+        return self._shell.wait()
 
 
 def until[T](tell: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:

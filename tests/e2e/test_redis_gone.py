@@ -2,7 +2,7 @@
 
 The gateway, Redis and what stands in for it are processes and sockets as they are in production.
 Times are compared with those of the same gateway, in the same run, while Redis was well.
-TIERGATE_CHAOS=1 (make chaos-redis) makes each number ten times as large.
+TIERGATE_CHAOS=1 makes each number ten times as large.
 """
 
 import os
@@ -10,9 +10,8 @@ import pickle
 import random
 import statistics
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pytest
 
 from tests.conftest import redis_program
 from tests.e2e.child import until
+from tests.e2e.loss import FAULTS, Fault, full, replica
 from tests.e2e.place import Place
 from tests.e2e.served import CANARY, Served, Told, echo
 from tests.e2e.upstream import Upstream
@@ -38,8 +38,6 @@ _BACK = 5.0
 _GROWTH = 16_000_000
 """Bytes of memory that a process may still take once, while it warms up."""
 _PASSWORD = "canary-in-a-url"
-
-type Fault = Callable[[Place], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="module")
@@ -114,60 +112,6 @@ def test_a_redis_that_was_never_there_costs_nothing_and_is_found(pair: Pair) -> 
     ]
 
 
-@contextmanager
-def killed(place: Place) -> Iterator[None]:
-    place.kill()
-    yield
-
-
-def instead(answer: bytes, greeting: bytes = b"") -> Fault:
-    return lambda place: place.instead(lambda _: answer, greeting)
-
-
-def pinged(place: Place) -> AbstractContextManager[None]:
-    """A proxy that answers pings by itself, for a server that is dead."""
-    return place.instead(lambda data: b"+PONG\r\n" if b"PING" in data.upper() else b"")
-
-
-@contextmanager
-def full_of_clients(place: Place) -> Iterator[None]:
-    """Others have taken all connections that it allows."""
-    with place.admin() as admin:
-        admin.config_set("maxclients", 1)
-        admin.client_kill_filter(_type="normal", skipme=True)
-        yield
-        admin.config_set("maxclients", 1000)
-
-
-@contextmanager
-def with_a_password(place: Place) -> Iterator[None]:
-    """It asks for a password that the gateway was not told."""
-    with place.admin() as admin:
-        admin.config_set("requirepass", "another")
-        admin.client_kill_filter(_type="normal", skipme=True)
-        yield
-        admin.config_set("requirepass", "")
-
-
-_NO_ANSWER = "no answer in time"
-_GARBAGE = "what answers does not speak its protocol"
-_HTTP = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n"
-_DENIED = b"-DENIED Redis is running in protected mode because protected mode is enabled.\r\n"
-FAULTS: dict[str, tuple[Fault, str]] = {
-    "killed": (killed, "no connection"),
-    "stopped": (Place.stopped, _NO_ANSWER),
-    "mute": (instead(b""), _NO_ANSWER),
-    "vanishing": (Place.vanishing, _NO_ANSWER),
-    "HTTP": (instead(_HTTP), _GARBAGE),
-    "random": (instead(b"\x8f\x00\r\n\xc1\xff\r\n"), _GARBAGE),
-    "half": (instead(b"$100\r\nhalf of it"), _NO_ANSWER),
-    "denied": (instead(b"", _DENIED), ""),  # its words may be lost with the connection
-    "crowded": (full_of_clients, "no connection"),
-    "NOAUTH": (with_a_password, "it does not accept the credentials"),
-    "pings alone": (pinged, _NO_ANSWER),
-}
-
-
 @pytest.mark.parametrize("name", FAULTS)
 def test_losing_it_costs_one_deadline_and_it_comes_back(pair: Pair, name: str) -> None:
     """One line for the loss and one for the return, and nothing grows meanwhile."""
@@ -237,25 +181,6 @@ def test_an_answer_to_another_command_is_a_miss(pair: Pair) -> None:
         for text in [gateway.known(_BACK), gateway.known()] * 10:
             assert gateway.ask(text).cache == "miss"
             until(lambda text=text: gateway.ask(text).cache == "hit", "it was the last")  # type: ignore[misc]
-
-
-@contextmanager
-def full(place: Place) -> Iterator[None]:
-    """It has no memory left and may not evict."""
-    with place.admin() as admin:
-        admin.config_set("maxmemory-policy", "noeviction")
-        admin.config_set("maxmemory", 1)
-        yield
-        admin.config_set("maxmemory", 0)
-
-
-@contextmanager
-def replica(place: Place) -> Iterator[None]:
-    """It became the replica of another, which is not there."""
-    with place.admin() as admin:
-        admin.replicaof("127.0.0.1", "1")
-        yield
-        admin.replicaof("NO", "ONE")
 
 
 @pytest.mark.parametrize("fault", [full, replica])

@@ -5,7 +5,7 @@ import http.client
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,9 +101,11 @@ class Gate:
         upstream: str,
         *changes: Change,
         within: tuple[float, float] = (10.0, 30.0),
+        before: Sequence[str] = (),
+        workers: int = 1,
         **environ: str,
     ) -> None:
-        """`within` are the seconds that a head and a body may take."""
+        """`within` are the seconds that a head and a body may take; `before` runs the program."""
         value = config(upstream)
         for change in (more, *changes):
             change(value)
@@ -112,7 +114,8 @@ class Gate:
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
         program = _SERVE.format(head=within[0], body=within[1])
-        command = [sys.executable, "-c", program, "--config", str(file), "serve", "--port", "0"]
+        command = [*before, sys.executable, "-c", program, "--config", str(file), "serve"]
+        command += ["--port", "0", "--workers", str(workers)]
         self.child = Child(
             command, folder / "gateway", PYTHONPATH=_ROOT, PYTHONUNBUFFERED="1",
             TIERGATE_DATA=str(folder / "data"), **environ,

@@ -1,25 +1,27 @@
-"""A line to a real server that can be cut, fall silent or talk nonsense, and be well again."""
+"""A line to a real server that can be cut, slow, silent or talk nonsense, and be well again."""
 
 import asyncio
 from contextlib import suppress
 from typing import Literal
 from urllib.parse import urlsplit
 
-type Mode = Literal["through", "silent", "nonsense"]
+type Mode = Literal["through", "silent", "nonsense", "late", "drip"]
+"""`late` answers after `delay` seconds, `drip` a byte in each of these."""
 
 
 class Line:
     """Forwards a loopback port, or a Unix socket, to the server of a URL."""
 
-    def __init__(self, url: str, *, path: str = "") -> None:
+    def __init__(self, url: str, *, path: str = "", port: int = 0) -> None:
         parts = urlsplit(url)
         self._to = (parts.hostname, parts.port)
         self._path = path
-        self._port = 0
+        self._port = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.mode: Mode = "through"
         self.nonsense = b""
+        self.delay = 0.0
         self.dialled = 0
         """Connections that were ever made."""
         self.idle = asyncio.Event()
@@ -49,9 +51,13 @@ class Line:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.dialled += 1
+        try:
+            back, onward = await asyncio.open_connection(*self._to)
+        except OSError:  # the server is gone too
+            writer.close()
+            return
         self._open += 1
         self.idle.clear()
-        back, onward = await asyncio.open_connection(*self._to)
         self._writers |= {writer, onward}
         answers = asyncio.create_task(self._pump(back, writer))
         try:
@@ -71,7 +77,12 @@ class Line:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await self._read(reader):
-            writer.write(data)
+            pieces = [data] if self.mode != "drip" else [data[at : at + 1] for at in range(len(data))]
+            for piece in pieces:
+                if self.mode in ("late", "drip"):
+                    await asyncio.sleep(self.delay)
+                if not writer.is_closing():
+                    writer.write(piece)
 
     async def _read(self, reader: asyncio.StreamReader) -> bytes:
         with suppress(OSError):
