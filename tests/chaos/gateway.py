@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,10 @@ main()
 class Gateway:
     """A running gateway. Every call that is made of it is remembered, so that it can be audited."""
 
-    def __init__(self, folder: Path, value: Config, *options: str, **environ: str) -> None:
+    def __init__(
+        self, folder: Path, value: Config, *options: str, before: Sequence[str] = (), **environ: str
+    ) -> None:
+        """`before` runs the program."""
         folder.mkdir(parents=True)
         self.folder = folder
         file = folder / "gateway.yaml"
@@ -80,7 +84,7 @@ class Gateway:
             "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1", "TIERGATE_DATA": str(folder / "data"),
             "TIERGATE_KEYS": f"chaos={key}", "CHAOS_TOLD": str(self.told), **environ,
         }  # fmt: skip
-        self.child = Child([*command, *options], folder / "gateway", **given)
+        self.child = Child([*before, *command, *options], folder / "gateway", **given)
         self.port = until(self._listens, f"listening; {folder}/gateway.err says why", PATIENCE)
         self.replies: list[Reply] = []
         """All that were had of calls."""

@@ -126,6 +126,8 @@ class Row:
     """Adds to the configuration what a cell needs: a lab of its name, with providers of its own."""
     own: bool = False
     """It starts gateways of its own (`Stage.start`); else all cells of an id share one."""
+    together: bool = False
+    """What is `own` is shared by all its cells, and played once: see crowd.py."""
     dialects: Sequence[str] = DIALECTS
     modes: Sequence[Mode] = MODES
     places: Sequence[Where] = ("home",)
@@ -140,6 +142,11 @@ class Row:
             for mode in self.modes:
                 for place in self.places:
                     yield Cell(self, dialect, mode, place)
+
+    @property
+    def key(self) -> str:
+        """Its name among all rows."""
+        return f"{self.id} {self.fault}"
 
     def missing(self) -> str:
         """Why it cannot be played here."""
@@ -169,6 +176,11 @@ class Cell:
         """Its lab, its provider and the path of that: no two cells share what one can break."""
         words = f"{self.row.id} {self.row.fault} {self.dialect} {self.mode} {self.place}"
         return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+    @property
+    def act(self) -> str:
+        """What is played on one stage with it, where that is its row's own."""
+        return self.row.key if self.row.together else self.name
 
     @property
     def expected(self) -> Expected:

@@ -77,8 +77,9 @@ def play(
                     yield Result(str(cell), "", "", why=cell.row.missing())
                 ready = [cell for cell in together if cell not in missing]
                 if own:
-                    for cell in ready:
-                        yield from act(place / cell.name, loop, id, [cell], strict=strict)
+                    for _, one in groupby(ready, lambda cell: cell.act):
+                        some = list(one)
+                        yield from act(place / some[0].name, loop, id, some, strict=strict)
                 elif ready:
                     yield from act(place / id, loop, id, ready, strict=strict)
         finally:
@@ -97,7 +98,7 @@ def act(
             yield from pool.map(lambda cell: _cell(stage, cell), cells)
         for gateway in stage.unaudited():
             told, wrong = stage.audit(gateway)
-            what = f"{id} | afterwards | {cells[0].dialect if cells[0].row.own else 'all'} | -"
+            what = f"{id} | afterwards | {cells[0].dialect if len(cells) == 1 else 'all'} | -"
             yield Result(what, "all as before, each call one final row", told, tuple(wrong))
     finally:
         stage.close()

@@ -1,8 +1,10 @@
 """Where rows are played: a provider, gateways before it, and what must be true once they are over."""
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gateway.core.entry import Entry, Intent
 from tests.chaos.gateway import CANARIES, PROVIDER_KEY, Gateway, Pulse
@@ -79,6 +81,8 @@ class _Started:
     tasks: int = 0
     resident: int = 0
     audited: bool = False
+    spare: int = _SLACK
+    """Descriptors that it may have more than at first."""
 
 
 @dataclass
@@ -93,6 +97,9 @@ class Stage:
     _started: list[_Started] = field(default_factory=list)
     at_close: list[Callable[[], object]] = field(default_factory=list)
     """What a row has begun and must be ended after it."""
+    said: dict[str, Any] = field(default_factory=dict)
+    """What rows saw that are played once for all their cells; under `turn`."""
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -110,11 +117,23 @@ class Stage:
             cell.row.prepare(value, self, cell)
         return value
 
-    def start(self, value: Config, *options: str, warm: bool = True, **environ: str) -> Gateway:
-        """A gateway that is audited when the act is over. `warm`: each dialect has been used once."""
+    def start(
+        self,
+        value: Config,
+        *options: str,
+        warm: bool = True,
+        before: Sequence[str] = (),
+        spare: int = _SLACK,
+        **environ: str,
+    ) -> Gateway:
+        """A gateway that is audited when the act is over.
+
+        `warm`: each dialect has been used once. `before` runs the program. `spare` are descriptors
+        that it may have more in the end, as to a server of its own.
+        """
         folder = self.folder / f"gateway{len(self._started)}"
-        gateway = Gateway(folder, value, *options, **environ)
-        one = _Started(gateway, Pulse(gateway))
+        gateway = Gateway(folder, value, *options, before=before, **environ)
+        one = _Started(gateway, Pulse(gateway), spare=spare)
         self._started.append(one)
         if warm:
             for dialect in DIALECTS:
@@ -182,7 +201,7 @@ def _idle(one: _Started) -> bool:
     hand = one.gateway.in_hand()
     few = (
         hand["tasks"] <= one.tasks + _SLACK
-        and one.gateway.child.sockets <= one.descriptors + _SLACK
+        and one.gateway.child.sockets <= one.descriptors + one.spare
     )
     return few and not hand["held"] and not hand["lent"]
 

@@ -1,12 +1,12 @@
 """Rows of the fault matrix, a few of each family in every dialect; `make chaos` plays all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.matrix import ROWS
-from tests.chaos.row import Cell, Expected, Seen
+from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.run import Result, act, chosen
 from tests.e2e.world import Loop
 
@@ -32,11 +32,28 @@ def shared(
     return {it.what: it for it in act(folder, loop, "all", cells, strict=False)}
 
 
+@pytest.fixture(scope="module")
+def crowd(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Row], list[Result]]:
+    """What was seen of a row that is played once for all its cells."""
+    found: dict[str, list[Result]] = {}
+
+    def play(row: Row) -> list[Result]:
+        if row.key not in found:
+            folder = tmp_path_factory.mktemp("crowd")
+            found[row.key] = list(act(folder, loop, row.id, list(row.cells()), strict=False))
+        return found[row.key]
+
+    return play
+
+
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_a_row(cell: Cell, request: pytest.FixtureRequest, loop: Loop, tmp_path: Path) -> None:
     if why := cell.row.missing():
         pytest.skip(why)
-    if cell.row.own:
+    if cell.row.together:
+        played = request.getfixturevalue("crowd")(cell.row)
+        found = [it for it in played if it.what == str(cell) or "| afterwards |" in it.what]
+    elif cell.row.own:
         found = list(act(tmp_path / "stage", loop, cell.row.id, [cell], strict=False))
     else:
         found = [request.getfixturevalue("shared")[str(cell)]]

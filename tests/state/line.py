@@ -77,7 +77,9 @@ class Line:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await self._read(reader):
-            pieces = [data] if self.mode != "drip" else [data[at : at + 1] for at in range(len(data))]
+            pieces = (
+                [data] if self.mode != "drip" else [data[at : at + 1] for at in range(len(data))]
+            )
             for piece in pieces:
                 if self.mode in ("late", "drip"):
                     await asyncio.sleep(self.delay)

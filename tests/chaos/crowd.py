@@ -1,0 +1,147 @@
+"""Clients of every dialect and mode at once, before a gateway to which something is done.
+
+A row of this kind is played once for all its cells: the fault comes once, and each cell tells what
+its own clients saw of it.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from tests.chaos import provider, verdict
+from tests.chaos.client import PROMPT, Reply
+from tests.chaos.gateway import Gateway
+from tests.chaos.row import MODES, Cell, Expected, Row, Seen
+from tests.chaos.stage import Stage
+from tests.e2e.abroad import DIALECTS
+from tests.e2e.child import until
+
+type Form = tuple[str, str]
+"""A dialect and a mode."""
+type Go = Callable[[Stage], Mapping[Form, Seen]]
+"""What is done once, and what each form saw of it."""
+
+FORMS: tuple[Form, ...] = tuple((dialect, mode) for dialect in DIALECTS for mode in MODES)
+_number = count(1)
+
+
+def fresh() -> str:
+    """A prompt that nobody has sent before."""
+    return f"{PROMPT} It is number {next(_number)}."
+
+
+def ask(gateway: Gateway, form: Form, prompt: str = "", **more: Any) -> Reply:
+    """One call."""
+    dialect, mode = form
+    return gateway.ask(
+        dialect, f"{dialect}/smart", stream=mode == "stream", prompt=prompt or fresh(), **more
+    )
+
+
+def told(form: Form, reply: Reply) -> str:
+    """What a client was told: `answer` where that is the honest provider's, whole."""
+    dialect, mode = form
+    if mode == "stream":
+        judged = verdict.stream(dialect, reply, provider.frames(dialect))
+    else:
+        judged = verdict.whole(dialect, reply, provider.body(dialect))
+    return " ".join(filter(None, (judged.told, judged.word)))
+
+
+def cached(reply: Reply) -> str:
+    """What the cache did."""
+    return reply.headers.get("x-tiergate-cache", "")
+
+
+@dataclass
+class Crowd:
+    """The calls of each form."""
+
+    gateway: Gateway
+    replies: dict[Form, list[Reply]] = field(default_factory=dict)
+
+    def call(self, times: int = 1, **more: Any) -> list[Reply]:
+        """Calls that were never made before, of all forms at once."""
+
+        def some(form: Form) -> list[Reply]:
+            return [ask(self.gateway, form, **more) for _ in range(times)]
+
+        with ThreadPoolExecutor(len(FORMS)) as pool:
+            found = dict(zip(FORMS, pool.map(some, FORMS), strict=True))
+        for form, replies in found.items():
+            self.replies.setdefault(form, []).extend(replies)
+        return [reply for replies in found.values() for reply in replies]
+
+    def seen(
+        self, cache: Mapping[Form, str] | str = "", more: str = "", wrong: Sequence[str] = ()
+    ) -> dict[Form, Seen]:
+        """What each form has seen so far."""
+        return {
+            form: self._seen(form, cache if isinstance(cache, str) else cache[form], more, wrong)
+            for form in FORMS
+        }
+
+    def _seen(self, form: Form, cache: str, more: str, wrong: Sequence[str]) -> Seen:
+        replies = self.replies.get(form, [])
+        entries = [self.gateway.entry(reply.id) for reply in replies if reply.id]
+        states = sorted({one.state for one in entries})
+        said = sorted({told(form, reply) for reply in replies})
+        status = sorted({reply.status for reply in replies})
+        lost = sum(not reply.id for reply in replies)
+        found = [*wrong, *([f"{lost} calls without an id"] if lost else [])]
+        return Seen(
+            status=status[0] if len(status) == 1 else None,
+            client=", ".join(said),
+            ledger=", ".join(states),
+            cache=cache,
+            more=more,
+            wrong=tuple(found if len(status) == 1 else [*found, f"status {status}"]),
+        )
+
+
+def hits(gateway: Gateway, within: float) -> dict[Form, str]:
+    """Whether answers are kept again: asked for each form until they are, or it takes too long."""
+
+    def one(form: Form) -> str:
+        prompt = fresh()
+        try:
+            until(lambda: cached(ask(gateway, form, prompt)) == "hit", "a hit", within)
+        except AssertionError:
+            return "none"
+        return "hit"
+
+    with ThreadPoolExecutor(len(FORMS)) as pool:
+        return dict(zip(FORMS, pool.map(one, FORMS), strict=True))
+
+
+def median(replies: Sequence[Reply]) -> float:
+    """Seconds of a call."""
+    return statistics.median(reply.seconds for reply in replies)
+
+
+def once(go: Go) -> Callable[[Stage, Cell], Seen]:
+    """A row's play that does something once, for all cells of the row."""
+
+    def play(stage: Stage, cell: Cell) -> Seen:
+        with stage.turn:
+            if cell.row.key not in stage.said:
+                try:
+                    stage.said[cell.row.key] = go(stage)
+                except BaseException as error:
+                    stage.said[cell.row.key] = error
+                    raise
+            said = stage.said[cell.row.key]
+        if isinstance(said, BaseException):
+            raise said
+        seen: Seen = said[cell.dialect, cell.mode]
+        return seen
+
+    return play
+
+
+def row(id: str, fault: str, family: str, go: Go, expected: Expected, **more: Any) -> Row:
+    """A row that is played once for all its cells, on a stage of its own."""
+    return Row(id, fault, family, once(go), expected, own=True, together=True, **more)

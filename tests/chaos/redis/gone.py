@@ -1,0 +1,130 @@
+"""R-01 to R-05, R-15: a Redis that is not there, dies, is slow, talks nonsense, comes and goes."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tests.chaos.crowd import Crowd, Form, hits, median, row
+from tests.chaos.redis.commands import answering
+from tests.chaos.redis.pair import (
+    BACK,
+    WELL,
+    lost,
+    pair,
+    program,
+    proxied,
+    traffic,
+    waited,
+)
+from tests.chaos.row import Expected, Row, Seen
+from tests.chaos.stage import Stage
+from tests.e2e.loss import FAULTS
+from tests.e2e.place import Place
+
+_SLOW = 2.0
+_MOST_DIALS = 20
+"""Connections that a second of flapping may cost, in all: a pool that is well again is filled again."""
+
+
+def _never(stage: Stage) -> Mapping[Form, Seen]:
+    """It starts later than the gateway, which is not started again."""
+    made = pair(stage, started=False)
+    crowd = Crowd(made.gateway)
+    first, later = crowd.call(1), crowd.call(8)
+    ready = made.gateway.get("/ready").status
+    made.place.start()
+    cache = hits(made.gateway, BACK)
+    healthy = median(crowd.call(4))
+    wrong = [] if ready == 200 else [f"/ready {ready}"]
+    return crowd.seen(cache, waited(stage, healthy, first, later), wrong)
+
+
+def _killed(stage: Stage) -> Mapping[Form, Seen]:
+    """Dead and back, again and again, at any moment of what clients do."""
+    made = pair(stage)
+    crowd = Crowd(made.gateway)
+    healthy = median(crowd.call(2))
+    with traffic(made.gateway, crowd):
+        for _ in range(3):
+            time.sleep(0.5)
+            made.place.kill()
+            time.sleep(0.5)
+            made.place.start()
+    replies = [one for found in crowd.replies.values() for one in found]
+    cache = hits(made.gateway, BACK)
+    slow = max(one.seconds for one in replies)
+    seen = crowd.seen(cache, waited(stage, healthy, replies, replies))
+    assert slow < 2.0, f"a call took {slow:.1f} s"
+    return seen
+
+
+def _slow(mode: str, delay: float) -> Row:
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        made = pair(stage)
+        crowd = Crowd(made.gateway)
+        healthy = median(crowd.call(4))
+        with proxied(stage, made.place) as line:
+            hits(made.gateway, BACK)
+            line.delay, line.mode = delay, mode  # type: ignore[assignment]  # one of its modes
+            first, later = crowd.call(1), crowd.call(8)
+            line.mode = "through"
+            cache = hits(made.gateway, BACK)
+        made.place.start_again()
+        return crowd.seen(cache, waited(stage, healthy, first, later))
+
+    name = f"answers {delay:g} s late" if mode == "late" else f"drips a byte each {delay:g} s"
+    return row("R-03" if mode == "late" else "R-05", name, "redis", go, WELL, needs=(program,))
+
+
+@contextmanager
+def _paused(place: Place) -> Iterator[None]:
+    """It takes commands, and carries them out later."""
+    with place.admin() as admin:
+        admin.client_pause(60_000)
+        yield
+        admin.client_unpause()
+
+
+def _flapping(stage: Stage) -> Mapping[Form, Seen]:
+    """Silent and well again, five times a second: no call fails or waits long, and it is not stormed."""
+    made = pair(stage)
+    crowd = Crowd(made.gateway)
+    healthy = median(crowd.call(4))
+    with proxied(stage, made.place) as line:
+        hits(made.gateway, BACK)
+        dialled, began = line.dialled, time.monotonic()
+        with traffic(made.gateway, crowd, 0.01):
+            for at in range(20):
+                line.mode = "through" if at % 2 else "silent"
+                time.sleep(0.2)
+        line.mode = "through"
+        dials = (line.dialled - dialled) / (time.monotonic() - began)
+        cache = hits(made.gateway, 40)  # what fails again and again is left alone for longer
+    replies = [one for found in crowd.replies.values() for one in found]
+    wrong = [f"{dials:.1f} connections a second"] if dials > _MOST_DIALS else []
+    more = waited(stage, healthy, replies, replies)
+    made.place.start_again()
+    return crowd.seen(cache, f"{more}, {dials:.1f} connections a second", wrong)
+
+
+ROWS: tuple[Row, ...] = (
+    row("R-01", "not there at the start", "redis", _never, WELL, needs=(program,), ci=True),
+    row("R-02", "killed under load", "redis", _killed,
+        Expected(200, "answer", None, ("settled", "cache_hit, settled"), "hit", "in time.*"), needs=(program,)),
+    lost("R-02", "killed", FAULTS["killed"][0]),
+    lost("R-03", "stopped", FAULTS["stopped"][0], ci=True),
+    lost("R-03", "paused", _paused, restart=False),
+    lost("R-03", "mute", FAULTS["mute"][0]),
+    lost("R-03", "takes no connections", FAULTS["vanishing"][0]),
+    lost("R-03", "answers pings alone", FAULTS["pings alone"][0]),
+    _slow("late", _SLOW),
+    lost("R-04", "random bytes", FAULTS["random"][0], ci=True),
+    lost("R-04", "HTTP", FAULTS["HTTP"][0]),
+    lost("R-04", "half an answer", FAULTS["half"][0]),
+    lost("R-04", "an answer of 512 MB", answering(b"$536870912\r\n")),
+    lost("R-04", "a number for all", answering(b":5\r\n")),
+    lost("R-04", "a list for all", answering(b"*1\r\n:1\r\n")),
+    _slow("drip", 0.2),
+    row("R-15", "comes and goes", "redis", _flapping,
+        Expected(200, "answer", None, ("settled", "cache_hit, settled"), "hit", "in time.*"), needs=(program,)),
+)  # fmt: skip

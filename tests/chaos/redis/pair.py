@@ -1,0 +1,154 @@
+"""A gateway and the place of its Redis, and what a loss may cost."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tests.chaos.client import Reply
+from tests.chaos.crowd import FORMS, Crowd, Form, ask, hits, median, row
+from tests.chaos.gateway import Gateway
+from tests.chaos.row import Expected, Row, Seen
+from tests.chaos.stage import Stage, base
+from tests.conftest import redis_program
+from tests.e2e.loss import Fault
+from tests.e2e.place import Place
+from tests.e2e.world import Change
+from tests.state.line import Line
+
+BACK = 5.0
+"""Seconds until answers are kept again."""
+_ONCE = 0.3
+"""Seconds that the first calls may wait: a deadline for each of the two that ask, and a breath."""
+_STALL = 0.25
+"""Seconds that a busy machine may add to any one call."""
+_LATER = 0.01
+"""Seconds that the loss may add to the median of the calls after the first."""
+_CONNECTIONS = 40
+"""To Redis: the pool of one that is asked for values, and one for counts."""
+_NEVER = 2.0
+"""Seconds that no call may wait, however busy the machine is."""
+WELL = Expected(200, "answer", None, "settled", "hit", "in time.*")
+"""Nobody notices."""
+
+
+@dataclass
+class Pair:
+    """One of both."""
+
+    stage: Stage
+    place: Place
+    gateway: Gateway
+
+
+def program() -> str:
+    """Why there can be no Redis."""
+    return "" if redis_program() else "no server of the Redis protocol: make dev"
+
+
+def place(stage: Stage) -> Place:
+    """A port where a Redis may run."""
+    found = redis_program()
+    assert found is not None
+    made = Place(found, stage.folder)
+    stage.at_close.append(made.kill)
+    return made
+
+
+def pair(
+    stage: Stage,
+    *options: str,
+    change: Change | None = None,
+    form: str = "redis://127.0.0.1:{port}/0",
+    started: bool = True,
+    arguments: Sequence[str] = (),
+) -> Pair:
+    """A gateway whose Redis runs, or not yet; `options` are the server's, `arguments` the gateway's."""
+    there = place(stage)
+    if started:
+        there.start(*options)
+    value = base(stage)
+    if change is not None:
+        change(value)
+    gateway = stage.start(
+        value, *arguments, spare=_CONNECTIONS, REDIS_URL=form.format(port=there.port)
+    )
+    return Pair(stage, there, gateway)
+
+
+def waited(stage: Stage, healthy: float, first: Sequence[Reply], later: Sequence[Reply]) -> str:
+    """Whether calls waited too long, and how long."""
+    once = max(reply.seconds for reply in first) - healthy
+    after = median(later) - healthy
+    longest = max(reply.seconds for reply in (*first, *later))
+    said = f"+{max(0.0, once) * 1000:.0f} ms once, {after * 1000:+.1f} ms after"
+    late = longest > _NEVER
+    if stage.strict:
+        late = late or once > _ONCE + _STALL or after > max(_LATER, healthy)
+    return f"{'late' if late else 'in time'}: {said}"
+
+
+def losing(
+    fault: Fault, *, restart: bool = True, times: int = 8
+) -> Callable[[Stage], Mapping[Form, Seen]]:
+    """All forms call before, while and after something is done to the Redis."""
+
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        made = pair(stage)
+        crowd = Crowd(made.gateway)
+        healthy = median(crowd.call(4))
+        with fault(made.place):
+            first = crowd.call(1)
+            later = crowd.call(times)
+        if restart:
+            made.place.start_again()
+        cache = hits(made.gateway, BACK)
+        return crowd.seen(cache, waited(stage, healthy, first, later))
+
+    return go
+
+
+def lost(id: str, name: str, fault: Fault, *, ci: bool = False, **more: bool) -> Row:
+    """A row in which nobody notices what is done to the Redis."""
+    return row(id, name, "redis", losing(fault, **more), WELL, needs=(program,), ci=ci)
+
+
+@contextmanager
+def traffic(gateway: Gateway, crowd: Crowd, pause: float = 0.0) -> Iterator[None]:
+    """Calls of all forms, one after the other of each, half of them never made before."""
+    ended = threading.Event()
+    found: dict[Form, list[Reply]] = {form: [] for form in FORMS}
+
+    def go(form: Form) -> None:
+        at = 0
+        while not ended.is_set():
+            at += 1
+            found[form].append(ask(gateway, form, f"What of {at % 7}, {form}?" if at % 2 else ""))
+            ended.wait(pause)
+
+    with ThreadPoolExecutor(len(FORMS)) as pool:
+        running = [pool.submit(go, form) for form in FORMS]
+        try:
+            yield
+        finally:
+            ended.set()
+        for one in running:
+            one.result()
+    for form, replies in found.items():
+        crowd.replies.setdefault(form, []).extend(replies)
+
+
+@contextmanager
+def proxied(stage: Stage, where: Place) -> Iterator[Line]:
+    """A line at the place of a Redis, which itself runs elsewhere from now on."""
+    where.kill()
+    behind = place(stage)
+    behind.start()
+    line = Line(f"redis://127.0.0.1:{behind.port}/0", port=where.port)
+    stage.loop.run(line.up())
+    try:
+        yield line
+    finally:
+        stage.loop.run(line.cut())
+        behind.kill()
