@@ -102,10 +102,14 @@ class Gate:
         *changes: Change,
         within: tuple[float, float] = (10.0, 30.0),
         before: Sequence[str] = (),
+        first: str = "",
         workers: int = 1,
         **environ: str,
     ) -> None:
-        """`within` are the seconds that a head and a body may take; `before` runs the program."""
+        """`within` are the seconds that a head and a body may take; `before` runs the program.
+
+        `first` is Python that comes before its own.
+        """
         value = config(upstream)
         for change in (more, *changes):
             change(value)
@@ -113,7 +117,7 @@ class Gate:
         self.folder = folder
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
-        program = _SERVE.format(head=within[0], body=within[1])
+        program = first + _SERVE.format(head=within[0], body=within[1])
         command = [*before, sys.executable, "-c", program, "--config", str(file), "serve"]
         command += ["--port", "0", "--workers", str(workers)]
         self.child = Child(

@@ -1,0 +1,75 @@
+"""All hostile sets against a gateway of its own: `python -m tests.hostile`, which `make hostile` runs."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import Config, Loop
+from tests.hostile import trial
+from tests.hostile.fields import FIELDS
+from tests.http.conftest import claude, google, replies
+from tests.http.gate import KEYS, Gate
+
+
+def storing(value: Config) -> None:
+    """Answers are cached."""
+    value["cache"] = {"ttl": "1h"}
+
+
+@contextmanager
+def serving(folder: Path, provider: Upstream, *changes: object, **environ: str) -> Iterator[Gate]:
+    """A gateway that has no bug to tell of when it is over."""
+    gate = Gate(folder, provider.url, *changes, **environ)  # type: ignore[arg-type]
+    try:
+        yield gate
+        bugs = [row for row in gate.rows() if row["event"] in ("bug", "library")]
+        assert not bugs, bugs
+    finally:
+        gate.stop()
+
+
+def main() -> int:
+    """Print what came of each set and of all; 0 where nothing failed."""
+    loop, provider = Loop(), Upstream()
+    loop.run(provider.start())
+
+    def fresh() -> None:
+        provider.requests.clear()
+        provider.scripts.clear()
+        for prefix, script in (("/claude", claude), ("/reply", replies), ("/google", google)):
+            provider.on(prefix, script)
+
+    passed = failed = 0
+    keys = {"TIERGATE_KEYS": KEYS, "TIERGATE_ADMIN_KEY": trial.ADMIN_KEY}
+    with tempfile.TemporaryDirectory(prefix="tiergate-hostile-") as name:
+        folder = Path(name)
+        with (
+            serving(folder / "open", provider) as gate,
+            serving(folder / "cached", provider, storing) as cache,
+            serving(folder / "locked", provider, **keys) as locked,
+        ):
+            sets = {
+                **{f"texts in every field of {path}": trial.naughty(gate, provider, path) for path in FIELDS},
+                **{f"texts cached apart at {path}": trial.cached(cache, provider, path) for path in trial.SPOKEN},
+                **{f"malformed JSON at {path}": trial.unreadable(gate, provider, path, 1500) for path in FIELDS},
+                "requests that can be read in two ways": trial.smuggled(gate, 20_000),
+                "injections as keys": trial.locked_out(locked, 2000, within=1.0),
+                "injections as names, labels and headers": trial.told_apart(locked, provider, 2000),
+                "injections at /admin": trial.asked_admins(locked, 2000),
+                "names that lead elsewhere": trial.lost_ways(locked, 2000),
+            }  # fmt: skip
+            for title, outcomes in sets.items():
+                fresh()
+                more = trial.tally({title: outcomes})
+                passed, failed = passed + more[0], failed + more[1]
+    loop.run(provider.stop())
+    loop.close()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,262 @@
+"""Hostile input, set by set, against a gateway as users start it: what came of each piece."""
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from gateway.core import jsonio
+from tests.e2e.upstream import Answer, Request, Upstream
+from tests.hostile.fields import FIELDS
+from tests.hostile.injected import injected
+from tests.hostile.malformed import malformed
+from tests.hostile.paths import paths
+from tests.hostile.smuggled import CANARY, SHOWN, honest, mutations
+from tests.hostile.strings import strings
+from tests.http.gate import (
+    CHAT,
+    CLIENT_KEY,
+    GENERATE,
+    MESSAGES,
+    RESPONSES,
+    Gate,
+    Told,
+    answers,
+    family,
+    named,
+    plain,
+    shaped,
+)
+
+type Outcomes = Iterator[str]
+"""Nothing where a piece was treated as it should be, else what is wrong."""
+
+SPOKEN = (CHAT, MESSAGES, RESPONSES, GENERATE)
+"""A door of each dialect."""
+ADMIN_KEY = "of-an-admin"
+OF_A_CLIENT, OF_AN_ADMIN = f"Bearer {CLIENT_KEY}", f"Bearer {ADMIN_KEY}"
+WAYS = ("authorization", "x-api-key", "x-goog-api-key", "?key=")
+"""How a client may send a key."""
+
+
+def echo(request: Request) -> Answer:
+    """An answer that is of its request alone, in the dialect it was asked in."""
+    said = hashlib.sha256(request.body).hexdigest()
+    if request.path.endswith("/messages"):
+        value: object = {
+            "id": "m", "type": "message", "role": "assistant", "model": "served", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": said}], "usage": {"input_tokens": 1, "output_tokens": 1},
+        }  # fmt: skip
+    elif request.path.endswith("/responses"):
+        part = {"type": "output_text", "text": said, "annotations": []}
+        item = {"type": "message", "id": "i", "role": "assistant", "status": "completed", "content": [part]}  # fmt: skip
+        usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+        value = {
+            "id": "r", "object": "response", "created_at": 1, "status": "completed", "model": "served",
+            "output": [item], "usage": usage,
+        }  # fmt: skip
+    elif ":generateContent" in request.path:
+        one = {"content": {"role": "model", "parts": [{"text": said}]}, "finishReason": "STOP"}
+        counts = {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}
+        value = {"candidates": [one], "usageMetadata": counts}
+    else:
+        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}  # fmt: skip
+        counts = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        value = {"id": "c", "object": "chat.completion", "created": 1, "model": "served", "choices": [choice], "usage": counts}  # fmt: skip
+    data = jsonio.dumps(value)
+    return Answer(pieces=(data,), length=len(data))
+
+
+def written(path: str, text: str, at: int) -> bytes:
+    """A request that has a text in every field, in one of several spellings of JSON."""
+    value = FIELDS[path](text)
+    return json.dumps(value, ensure_ascii=at % 2 == 0, indent=at % 3 or None).encode()
+
+
+def naughty(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcomes:
+    """C-18: each text in every field at once goes on unchanged to the last byte."""
+    for at, text in enumerate(strings(520)[::every]):
+        body = written(path, text, at)
+        told = gate.ask(path, body)
+        sent = provider.requests[-1].body if provider.requests else b""
+        yield "" if told.status == 200 and sent == body else f"{text!r}: {told}"
+
+
+def cached(gate: Gate, provider: Upstream, path: str, every: int = 1) -> Outcomes:
+    """C-18: each text has an answer of its own, and that one again when it is asked again."""
+    provider.scripts.clear()
+    provider.on("/", echo)
+    texts = strings(520)[::every]
+    first: list[Told] = []
+    for at, text in enumerate(texts):
+        told = gate.ask(path, written(path, text, at))
+        right = told.status == 200 and told.headers["x-tiergate-cache"] == "miss"
+        first.append(told)
+        yield "" if right else f"{text!r}: {told}"
+    asked = len(provider.requests)
+    for at, text in enumerate(texts):
+        told = gate.ask(path, written(path, text, at))
+        again = told.headers.get("x-tiergate-cache") == "hit" and told.body == first[at].body
+        yield "" if again else f"{text!r}: {told} after {first[at]}"
+    apart = len({told.body for told in first})
+    right = (asked, len(provider.requests), apart) == (len(texts),) * 3
+    yield "" if right else f"{asked}, {len(provider.requests)} and {apart} of {len(texts)}"
+
+
+def unreadable(gate: Gate, provider: Upstream, path: str, number: int = 300) -> Outcomes:
+    """C-07, C-08, C-10: 400 in the client's dialect, and nothing is sent on."""
+    provider.requests.clear()
+    for body in malformed(plain(path, x_own=[1.5, None, {"a": "b"}]), number):
+        yield refused(gate.ask(path, body), path, 400, "The request body is not valid JSON: ", body)
+    yield "" if not provider.requests else f"{provider.requests[0].body!r} was sent on"
+
+
+def refused(told: Told, path: str, status: int, start: str, what: object) -> str:
+    """What is wrong with a refusal."""
+    try:
+        right = shaped(told, path, status).startswith(start)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        return f"{what!r}: {told}: {error}"
+    return "" if right else f"{what!r}: {told}"
+
+
+def smuggled(gate: Gate, number: int = 1500) -> Outcomes:
+    """SEC-SMUGGLE: refused, its connection closed, and the canary behind it not answered."""
+    for data, body in mutations(number):
+        if honest(data, body):
+            continue
+        reply = gate.exchange(data + CANARY)
+        if not reply:
+            continue  # too little to be a request: closed without a word
+        first = answers(reply)[0].status
+        yield "" if first in (200, 400, 431) and SHOWN not in reply else f"{data!r}: {reply!r}"
+
+
+def locked_out(gate: Gate, number: int = 560, ways: int = 4, within: float = 10.0) -> Outcomes:
+    """SEC-SQLI 1: as keys they open nothing: the same 401 for all, in `within` seconds, no row."""
+    before, bodies = gate.journal(), dict[str, bytes]()
+    for at, text in enumerate((*injected(number), *strings(min(number, 560)))):
+        key = "".join(one if " " <= one != "\x7f" else "" for one in text).strip()
+        for turn in range(at, at + ways):
+            way, path = WAYS[turn % 4], SPOKEN[turn // 4 % 4]
+            if way == "?key=":
+                path = GENERATE
+            since = time.perf_counter()
+            if way == "?key=":
+                told = gate.ask(f"{path}?key={quote(key or 'x', safe='')}", b"{}")
+            else:
+                sent = (f"Bearer {key or 'x'}" if turn % 8 < 4 else key or "x").encode()
+                told = gate.ask(path, b"{}", "POST", **{way: sent.decode("latin-1")})
+            spent = time.perf_counter() - since
+            same = bodies.setdefault(family(path), told.body) == told.body
+            wrong = refused(told, path, 401, "", (way, key))
+            yield wrong or ("" if same and spent < within else f"{way} {key!r}: {spent} s, {told}")
+    yield "" if gate.journal() == before else "there are rows"
+
+
+def told_apart(gate: Gate, provider: Upstream, number: int = 560) -> Outcomes:
+    """SEC-SQLI 2, SEC-SSTI 3: as names, labels and headers they are text; the log stays readable."""
+    for at, text in enumerate((*injected(number), *filter(None, strings(min(number, 560))))):
+        path = SPOKEN[at % 4]
+        yield refused(gate.ask(*named(path, text), authorization=OF_A_CLIENT), path, 404, "", text)
+        body = {CHAT: "metadata", RESPONSES: "metadata", GENERATE: "labels"}.get(path, "x_own")
+        sent = plain(path, **{body: {"a": text, text: "b"}, "user": text})
+        header = "".join(one for one in text if " " <= one < "\x7f").strip()
+        told = gate.ask(
+            path, sent, authorization=OF_A_CLIENT, idempotency_key=header, user_agent=header
+        )
+        right = told.status == 200 and provider.requests[-1].body == sent
+        yield "" if right else f"{text!r}: {told}"
+    for line in gate.journal().splitlines() + gate.child.err.encode().splitlines():
+        row = jsonio.loads(line)
+        yield "" if isinstance(row, dict) and not re.search(rb"[\x00-\x1f]", line) else repr(line)
+
+
+def asked_admins(gate: Gate, number: int = 560) -> Outcomes:
+    """SEC-SQLI 2: as parameters of /admin they match nothing, or are refused; nothing is changed."""
+    before = gate.ask("/admin/costs?by=key", method="GET", authorization=OF_AN_ADMIN)
+    forms = (
+        "costs?only=key%3A{}", "costs?only=tag%3A{}", "costs?by={}", "costs?since={}", "costs?zone={}", "costs?{}=1",
+        "entries?only=model%3A{}", "entries?after={}", "entries?limit={}", "entries?format={}", "entries/{}",
+        "entries?only={}",
+    )  # fmt: skip
+    for at, text in enumerate(injected(number)):
+        form = forms[at % len(forms)]
+        told = gate.ask(
+            "/admin/" + form.format(quote(text, safe="")), method="GET", authorization=OF_AN_ADMIN
+        )
+        some = told.status == 200 and form.startswith("entries") and told.body.count(b"\n") > 0
+        yield "" if told.status in (200, 400, 404) and not some else f"{form} {text!r}: {told}"
+    after = gate.ask("/admin/costs?by=key", method="GET", authorization=OF_AN_ADMIN)
+    yield "" if after.json["total"] == before.json["total"] else f"{before} and then {after}"
+
+
+_NAMED = (
+    ("GET", "/v1/models/"), ("GET", "/v1beta/models/"), ("GET", "/v1/responses/"), ("DELETE", "/v1/responses/"),
+    ("GET", "/admin/entries/"), ("GET", "/"),
+)  # fmt: skip
+
+
+def lost_ways(gate: Gate, number: int = 560, doors: int = 6) -> Outcomes:
+    """SEC-PATH: as names of models, answers and calls they are not found, or refused."""
+    for at, text in enumerate(paths(number)):
+        path = SPOKEN[at % 4]
+        yield refused(gate.ask(*named(path, text), authorization=OF_A_CLIENT), path, 404, "", text)
+        name = quote(text, safe="/%" if at % 2 else "")
+        for turn in range(at, at + doors):
+            method, door = _NAMED[turn % len(_NAMED)]
+            key = OF_AN_ADMIN if "admin" in door else OF_A_CLIENT
+            told = gate.ask(door + name, method=method, authorization=key)
+            lists = told.status == 200 and door == "/v1/models/" and not text.strip("./")
+            right = told.status in (400, 404, 405) or lists
+            yield "" if right else f"{method} {door}{name}: {told}"
+
+
+_WATCH = """
+import os, sys
+_seen = os.open({file!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+_watched = {events!r}
+
+def _saw(event, details):
+    if event in _watched:
+        os.write(_seen, f"{{event}} {{details[0] if details else ''}}\\n".encode(errors="replace"))
+
+sys.addaudithook(_saw)
+"""
+EVENTS = (
+    "open", "os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir", "os.chmod", "os.symlink", "os.link",
+    "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "exec", "compile", "import",
+    "pickle.find_class", "marshal.loads", "ctypes.dlopen", "socket.connect", "sqlite3.connect", "sqlite3.load_extension",
+)  # fmt: skip
+"""What Python tells an auditor of: files, processes, code and connections."""
+
+
+def watch(file: Path) -> str:
+    """What a gateway runs before itself, so that it writes down such events."""
+    return _WATCH.format(file=str(file), events=EVENTS)
+
+
+def stray(file: Path, since: int, *folders: Path) -> list[str]:
+    """Events that were written down from a place on, but for those of these folders."""
+    lines = file.read_bytes()[since:].decode().splitlines()
+    return [
+        line
+        for line in lines
+        if ".." in line or not any(f" {folder}" in line for folder in folders)
+    ]
+
+
+def tally(sets: Mapping[str, Outcomes]) -> tuple[int, int]:
+    """Run them, one line each; how many pieces passed and failed."""
+    passed = failed = 0
+    for name, outcomes in sets.items():
+        found = list(outcomes)
+        wrong = [one for one in found if one]
+        print(f"{len(found) - len(wrong):>7} passed {len(wrong):>4} failed  {name}", flush=True)
+        for one in wrong[:3]:
+            print(f"        {one[:600]}")
+        passed, failed = passed + len(found) - len(wrong), failed + len(wrong)
+    return passed, failed
