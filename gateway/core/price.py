@@ -71,6 +71,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 
     def on(self, moment: float) -> "Price":
         """The price in force at a moment, in seconds since the epoch; its services too."""
+        if not (self.later or self.hours or self.services):  # as most are
+            return self
         price = self._then(moment) if self.later or self.hours else self
         timed = {
             word: item.on(moment)
@@ -147,8 +149,11 @@ def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
         if rates.output is None:
             return None
         total = _EXACT.fma(out, rates.output, total)
-    more = _seldom(usage, rates, price) if usage.cache_write or usage.tools else _NOTHING
-    return None if more is None else _EXACT.add(_EXACT.divide(total, _MILLION), more)
+    total = _EXACT.divide(total, _MILLION)
+    if not (usage.cache_write or usage.tools):
+        return total
+    more = _seldom(usage, rates, price)
+    return None if more is None else _EXACT.add(total, more)
 
 
 def _seldom(usage: Usage, rates: Rates, price: Price) -> Decimal | None:
@@ -170,7 +175,9 @@ def compared(usage: Usage | None, price: Price | None, own: Price | None) -> Dec
     Its tokens are priced at the standard tier there, for a service tier is its own provider's word;
     tools are billed as they were.
     """
-    if usage is None or price == own:
+    if usage is None or price is own or not (usage.service or usage.tools):
+        return cost(usage, price)
+    if price == own:
         return cost(usage, price)
     tokens = cost(msgspec.structs.replace(usage, service=None, tools={}), price)
     tools = _tools(usage, own)
@@ -189,18 +196,24 @@ def reserve(
     served = price.serving(service)
     if served is None or most is None:
         return None
+    if served is price and not price.steps:  # as most are
+        return _bound(price.rates, prompt, most)
     every = [served.rates]
     every += [item.rates for item in served.steps if prompt > item.above]
     if served is not price:
         every.append(price.rates)
         every += [item.rates for item in price.steps if prompt > item.above]
-    bounds = []
-    for rates in every:
-        if (prompt and rates.input is None) or (most and rates.output is None):
-            return None
-        read = _EXACT.multiply(prompt, _dearest(rates))
-        bounds.append(_EXACT.fma(most, rates.output or _NOTHING, read))
-    return _EXACT.divide(max(bounds), _MILLION)
+    bounds = [_bound(rates, prompt, most) for rates in every]
+    known = [bound for bound in bounds if bound is not None]
+    return max(known) if len(known) == len(bounds) else None
+
+
+def _bound(rates: Rates, prompt: int, most: int) -> Decimal | None:
+    """USD that a prompt and an answer cost at most by some rates; None where unknown."""
+    if (prompt and rates.input is None) or (most and rates.output is None):
+        return None
+    read = _EXACT.multiply(prompt, _dearest(rates))
+    return _EXACT.divide(_EXACT.fma(most, rates.output or _NOTHING, read), _MILLION)
 
 
 def _dearest(rates: Rates) -> Decimal:

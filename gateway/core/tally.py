@@ -209,7 +209,8 @@ class Tally:
         found, source = self._filled()
         usage = found or Usage()
         written = usage.cache_write
-        answer, guessed = self._answer(found, source)
+        price = self.price()
+        answer, guessed = self._answer(found, source, price)
         unknown = answer is None or (self._unknown and not self.open)
         total = None if answer is None or unknown else answer + self._wasted
         if state == "settled" and source != "provider":
@@ -254,21 +255,13 @@ class Tally:
             estimate=None if total is None else _sum(guessed, self._guessed),
             billed=None if self.cache == "hit" else usage.billed,
             reserved=self._most(answer),
-            baseline=self._compare(found),
-            price=None if self.cache == "hit" else self._version(found),
+            baseline=self._compare(found, price),
+            price=None if self.cache == "hit" else _version(found, price),
             first_content=self.first_content,
             duration=round(now - self.call.started, 6),
             upstream_id=self.upstream_id,
             config=self.config,
         )
-
-    def _version(self, usage: Usage | None) -> str | None:
-        """The price that the answer's cost is by."""
-        price = self.price()
-        if usage is not None and usage.billed is not None and cost(usage, price) is None:
-            return BILLED
-        served = price.serving(usage.service if usage is not None else None) if price else None
-        return None if served is None else served.version
 
     def _priced(self, target: Target | None) -> Price | None:
         price = target.price if target is not None else None
@@ -287,7 +280,7 @@ class Tally:
         if problem.usage is None:
             return None, None, None
         usage, source = fill(problem.usage, prompt=self.prompt, heard=0, complete=False)
-        return *self._priced_as(usage, source, problem.usage), usage
+        return *_priced_as(usage, source, problem.usage, self.price()), usage
 
     def _filled(self) -> tuple[Usage | None, Source | None]:
         """What the answer used, and who counted it."""
@@ -300,22 +293,12 @@ class Tally:
         return fill(self.usage, prompt=self.prompt, heard=self.heard, complete=self.complete)
 
     def _answer(
-        self, usage: Usage | None, source: Source | None
+        self, usage: Usage | None, source: Source | None, price: Price | None
     ) -> tuple[Decimal | None, Decimal | None]:
         """USD of the answer, and what of them is estimated."""
         if self.cache == "hit" or not self.open or self.call.operation == _UNBILLED:
             return _NOTHING, _NOTHING
-        return self._priced_as(usage, source, self.usage)
-
-    def _priced_as(
-        self, usage: Usage | None, source: Source | None, told: Usage | None
-    ) -> tuple[Decimal | None, Decimal | None]:
-        """USD of what was used, by its price, else as billed; and what of them is estimated."""
-        price = self.price()
-        total = cost(usage, price)
-        if total is None and told is not None and told.billed is not None:
-            return told.billed, _NOTHING
-        return total, _estimated(total, source, told, price)
+        return _priced_as(usage, source, self.usage, price)
 
     def _most(self, answer: Decimal | None) -> Decimal | None:
         """USD that what is unknown may have cost at most; None where nothing is, or no bound."""
@@ -323,15 +306,33 @@ class Tally:
             return _sum(self.reserved, self._bound)
         return self._bound if self._unknown else None
 
-    def _compare(self, usage: Usage | None) -> Decimal | None:
+    def _compare(self, usage: Usage | None, price: Price | None) -> Decimal | None:
         """USD that the same answer would have cost on the baseline; 0 of a call without one."""
         if not self.compared or self.decision is None:
             return None
         if self.call.operation == _UNBILLED or not (self.open or self.cache == "hit"):
             return _NOTHING
-        pinned = self.decision.source == "pin" and self.decision.model is not None
-        own = pinned or self.decision.tier is None
-        return compared(usage, self._priced(self.target if own else self.baseline), self.price())
+        if self.decision.source == "pin" or self.decision.tier is None:
+            return cost(usage, price)  # it was not the gateway's choice
+        return compared(usage, self._priced(self.baseline), price)
+
+
+def _version(usage: Usage | None, price: Price | None) -> str | None:
+    """The price that an answer's cost is by."""
+    if usage is not None and usage.billed is not None and cost(usage, price) is None:
+        return BILLED
+    served = price.serving(usage.service if usage is not None else None) if price else None
+    return None if served is None else served.version
+
+
+def _priced_as(
+    usage: Usage | None, source: Source | None, told: Usage | None, price: Price | None
+) -> tuple[Decimal | None, Decimal | None]:
+    """USD of what was used, by its price, else as billed; and what of them is estimated."""
+    total = cost(usage, price)
+    if total is None and told is not None and told.billed is not None:
+        return told.billed, _NOTHING
+    return total, _estimated(total, source, told, price)
 
 
 def _estimated(

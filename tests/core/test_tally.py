@@ -353,7 +353,7 @@ DEAR = msgspec.structs.replace(
     [
         ("rule", "fast", None, "0.00702"),
         ("rule", "fast", "m", "0.00702"),
-        ("pin", "fast", None, "0.00702"),
+        ("pin", "fast", None, "0.000702"),
         ("pin", "fast", "m", "0.000702"),
         ("rule", None, None, "0.000702"),
     ],
@@ -361,7 +361,7 @@ DEAR = msgspec.structs.replace(
 def test_a_call_is_compared_with_the_same_tokens_on_the_baseline(
     source: Source, tier: Tier | None, model: str | None, baseline: str
 ) -> None:
-    """One whose client chose the model, or that is of no tier, only with itself."""
+    """One whose client chose the model or the tier, or that is of no tier, only with itself."""
     tally = dialled(decision=Decision(lab="l", tier=tier, source=source, model=model))
     tally.compared, tally.baseline = True, DEAR
     tally.usage, tally.complete = Usage(input=500, output=101), True

@@ -137,8 +137,11 @@ def test_every_row_has_the_baseline(
 
     world = make(change)
     upstream.on("/acme", whole())
-    world.ask(chat())
-    assert world.entry().baseline == (None if expected is None else Decimal(expected))
+    world.ask(chat(model="auto"))
+    world.ask(chat(model="smart"))
+    chosen, named = world.entries()
+    assert chosen.baseline == (None if expected is None else Decimal(expected))
+    assert named.baseline == (None if expected is None else named.cost)  # its client's choice
 
 
 def test_each_row_is_on_the_disk_before_its_provider_is_asked(
