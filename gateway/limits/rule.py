@@ -16,6 +16,8 @@ from gateway.settings.limits import BudgetPart, LimitPart
 
 MOST = 2**53 - 1
 """The limit of what is only counted: a script in Redis knows no larger number exactly."""
+_MOST = 4096
+"""Kinds of calls of which it is kept what they need."""
 _THOUSANDTHS = 1_000
 _MICRO = 1_000_000
 
@@ -51,6 +53,17 @@ class Scope(msgspec.Struct, frozen=True):
     """Not included."""
 
 
+class _Ready(msgspec.Struct, frozen=True):
+    """What calls of one kind need, but for how much: it holds from one moment to another."""
+
+    own: Key | None
+    since: float
+    until: float
+    """Not included."""
+    needs: tuple[tuple[Need, Rule | None], ...]
+    """Each with the rule that says how much of it a call takes; None where that is always so."""
+
+
 class Limits:
     """All limits and budgets of a configuration; windows are those of a time zone."""
 
@@ -64,8 +77,10 @@ class Limits:
         self._zone = zone
         self._expects = any(rule.expected for rule in self.rules)
         self._named = {(rule.kind, _safe(rule.name)): rule for rule in self.rules}
+        self._owned: dict[tuple[str, str], Rule] = {}
+        """Of keys alone, by name and subject."""
         self._windows: dict[Every, Window] = {}
-        self._own: dict[str, tuple[Key, tuple[Rule, ...]]] = {}
+        self._ready: dict[tuple[str, tuple[str, ...], Tier | None], _Ready] = {}
 
     def needs(  # noqa: PLR0913 - all that limits and budgets go by
         self,
@@ -86,7 +101,24 @@ class Limits:
         usual, for budgets that reserve that. Where `micro` is unknown no hard budget is passed: its
         need is for more than there is.
         """
-        found: list[Need] = []
+        named = (key, tuple(tags), tier)
+        ready = self._ready.get(named)
+        if ready is None or ready.own is not own or not ready.since <= now < ready.until:
+            if len(self._ready) >= _MOST:
+                self._ready.clear()
+            ready = self._ready[named] = self._made(key, tags, tier, now, own)
+        return tuple(
+            [
+                need if rule is None else _taking(need, _amount(rule, tokens, micro, expected))
+                for need, rule in ready.needs
+            ]
+        )
+
+    def _made(
+        self, key: str, tags: Sequence[str], tier: Tier | None, now: float, own: Key | None
+    ) -> _Ready:
+        found: list[tuple[Need, Rule | None]] = []
+        windows: dict[Every, Window] = {}
         for rule in self.rules:
             counts = rule.tiers is None or tier in rule.tiers
             if (
@@ -95,14 +127,19 @@ class Limits:
                 or (rule.tags is not None and rule.tags.isdisjoint(tags))
             ):
                 continue
-            amount = _amount(rule, tokens, micro, expected) if counts else 0
-            subjects = _subjects(rule, key, tags, tier)
-            found += [self._need(rule, subject, amount, tier, now) for subject in subjects]
-        if own is not None and (own.limits or own.budgets):
-            for rule in self._rules(own):
-                amount = _amount(rule, tokens, micro, expected)
-                found.append(self._need(rule, f"own={_safe(key)}", amount, tier, now))
-        return tuple(found)
+            varies = rule if rule.kind in ("tokens", "usd") else None
+            for subject in _subjects(rule, key, tags, tier):
+                found.append((self._need(rule, subject, int(counts), tier, now, windows), varies))
+        for rule in _own(own) if own is not None else ():
+            subject = f"own={_safe(key)}"
+            self._owned[_safe(rule.name), subject] = rule
+            if rule.tiers is None or tier in rule.tiers:
+                varies = rule if rule.kind in ("tokens", "usd") else None
+                found.append((self._need(rule, subject, 1, tier, now, windows), varies))
+        starts = [one.start for one in windows.values() if one.start is not None]
+        ends = [one.end for one in windows.values() if one.end is not None]
+        since, until = max(starts, default=-math.inf), min(ends, default=math.inf)
+        return _Ready(own, since, until, tuple(found))
 
     def expects(self, key: Key) -> bool:
         """Whether some budget of a call of this key goes by what is usual."""
@@ -117,19 +154,26 @@ class Limits:
         span = window.read(when, self._zone)
         only: dict[str, Collection[str]] = {"tenant": [tenant]}
         what, _, value = subject.partition("=")
-        if what == "own":
-            return Scope({**only, "key": [_plain(value)]}, span.start, span.end)
-        rule = self._named.get((need.kind, name))
+        own = what == "own"
+        rule = self._owned.get((name, subject)) if own else self._named.get((need.kind, name))
         if rule is None or kind != need.kind:
             raise ValueError(f"no {need.kind} is counted by {need.field!r}")
         for word, values in (("key", rule.keys), ("tag", rule.tags), ("tier", rule.tiers)):
             if values is not None:
                 only[word] = sorted(values)
         if value:
-            only[what] = [_plain(value)]
+            only["key" if own else what] = [_plain(value)]
         return Scope(only, span.start, span.end)
 
-    def _need(self, rule: Rule, subject: str, amount: int, tier: Tier | None, now: float) -> Need:
+    def _need(  # noqa: PLR0913 - what a counter's name is made of
+        self,
+        rule: Rule,
+        subject: str,
+        amount: int,
+        tier: Tier | None,
+        now: float,
+        windows: dict[Every, Window],
+    ) -> Need:
         kind, name = rule.kind, _safe(rule.name)
         if rule.every is None:
             end = f"|{rule.period:g}s" if rule.period else ""
@@ -141,7 +185,8 @@ class Limits:
                 amount=amount,
                 period=rule.period,
             )
-        when = self._window(rule.every, now).name
+        windows[rule.every] = span = self._window(rule.every, now)
+        when = span.name
         return Need(
             kind=kind,
             name=rule.name,
@@ -160,14 +205,8 @@ class Limits:
             found = self._windows[every] = window.at(every, now, self._zone)
         return found
 
-    def _rules(self, key: Key) -> tuple[Rule, ...]:
-        known = self._own.get(key.name)
-        if known is None or known[0] is not key:
-            known = self._own[key.name] = key, tuple(own(key))
-        return known[1]
 
-
-def own(key: Key) -> Iterator[Rule]:
+def _own(key: Key) -> Iterator[Rule]:
     """The limits and budgets that a key has for itself alone."""
     for number, part in enumerate(key.limits):
         yield from _limits(part, _called(key.name, number))
@@ -211,9 +250,11 @@ def _budget(part: BudgetPart | KeyBudget, name: str) -> Rule:
 
 
 def _bounded(rule: Rule, part: LimitPart | BudgetPart | KeyLimit | KeyBudget) -> Rule:
-    """A rule for the calls that its part names; one of a key alone is for all of that key's."""
-    if not isinstance(part, LimitPart | BudgetPart):
+    """A rule for the calls that its part names; one of a key alone is for that key's."""
+    if isinstance(part, KeyLimit):
         return rule
+    if isinstance(part, KeyBudget):
+        return msgspec.structs.replace(rule, tiers=_set(part.tier))
     return msgspec.structs.replace(
         rule, keys=_set(part.key), tags=_set(part.tag), tiers=_set(part.tier), per=part.per
     )
@@ -233,6 +274,22 @@ def _amount(rule: Rule, tokens: int, micro: int | None, expected: int | None) ->
     if held is None:
         return rule.limit + 1 if rule.hard else 0
     return held
+
+
+def _taking(need: Need, amount: int) -> Need:
+    """A need of so much."""
+    return Need(
+        kind=need.kind,
+        name=need.name,
+        field=need.field,
+        limit=need.limit,
+        amount=amount,
+        period=need.period,
+        whole=need.whole,
+        seeded=need.seeded,
+        soft=need.soft,
+        then=need.then,
+    )
 
 
 def _below(then: Tier | None, tier: Tier | None) -> bool:

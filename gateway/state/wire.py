@@ -1,8 +1,8 @@
 """One connection to a server of the Redis protocol: answers come in the order of the requests.
 
-No call waits for a connection, and calls that run at once share one write and one read. The client
-library takes a connection of its own for each call and costs five times as much; whether a call may
-pass is asked for every call that there is.
+No call waits for a connection, and what is asked in one turn of the loop shares one write and one
+read. A client library takes a connection of its own for each call and costs five times as much;
+whether a call may pass is asked for every call that there is.
 """
 
 import asyncio
@@ -46,8 +46,11 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
         self._rest = b""
+        self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self.open = False
+        self.batches = 0
+        """Writes so far: what is asked in one turn of the loop goes out as one."""
 
     def ask(self, data: bytes) -> asyncio.Future[Reply]:
         """Send one request; the future is its answer, or Broken."""
@@ -59,8 +62,16 @@ class Wire(asyncio.Protocol):
         self._waiting.append((answer, now))
         if self._timer is None:
             self._arm(now + self._deadline)
-        self._transport.write(data)
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(data)
         return answer
+
+    def _send(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if unsent and self._transport is not None and not self._transport.is_closing():
+            self.batches += 1
+            self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def close(self, why: str = "no connection") -> None:
         """Close it at once; whoever waits is told that it is broken."""
@@ -70,6 +81,7 @@ class Wire(asyncio.Protocol):
             self._timer = None
         if self._transport is not None:
             self._transport.abort()
+        self._unsent.clear()
         waiting, self._waiting = self._waiting, deque()
         for answer, _ in waiting:
             if not answer.done():

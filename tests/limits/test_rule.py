@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.core.call import Key, KeyBudget, KeyLimit
-from gateway.core.target import Tier
+from gateway.core.target import TIERS, Tier
 from gateway.limits.meter import Need
 from gateway.limits.rule import MOST, Limits
 from gateway.settings.limits import BudgetPart, LimitPart
@@ -202,6 +202,19 @@ ANN = Key(
         KeyBudget(usd=Decimal(1), every="day", reserve="expected", hard=False),
     ),
 )
+
+
+def test_a_budget_of_a_key_counts_the_tiers_that_it_names() -> None:
+    """And what a lost counter had counted is asked of these alone."""
+    budget = KeyBudget(usd=Decimal(5), every="month", tier=("reasoning", "smart"), then="fast")
+    key = Key(name="bob", budgets=(budget,))
+    made = limits()
+    assert [bool(needs(made, key="bob", own=key, tier=tier)) for tier in TIERS] == [
+        False, True, True,
+    ]  # fmt: skip
+    (need,) = needs(made, key="bob", own=key, tier="smart")
+    scope = made.scope(need, "default")
+    assert scope.only == {"tenant": ["default"], "key": ["bob"], "tier": ["reasoning", "smart"]}
 
 
 def test_a_key_has_limits_and_budgets_of_its_own() -> None:
