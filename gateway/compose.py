@@ -28,12 +28,13 @@ from gateway.dialects.openai_chat import effort as chat
 from gateway.dialects.openai_responses import effort as responses
 from gateway.engine import Engine
 from gateway.limits import keys
-from gateway.limits.gate import Gate, micro
+from gateway.limits.gate import Gate
 from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
 from gateway.limits.meter import Lost, Meter, Need
 from gateway.limits.rule import Limits, Scope
 from gateway.limits.shared import Shared
+from gateway.limits.want import micro
 from gateway.past import Past
 from gateway.routing.decide import Router
 from gateway.routing.prior import Prior
@@ -320,7 +321,7 @@ class Gateway:
             self.log,
             seed=seed,
             alert=self._alert,
-            spare=Counted(),
+            spare=Counted,
             closed=config.on_redis_loss == "closed",
             shares=self._workers,
         )

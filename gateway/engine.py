@@ -21,7 +21,8 @@ from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect, Watch
-from gateway.limits.gate import Gate, Want
+from gateway.limits.gate import Gate
+from gateway.limits.want import Want
 from gateway.past import Past, holder
 from gateway.reply import (
     ESTIMATED,

@@ -3,33 +3,34 @@
 A call takes all that it needs of limits and budgets at once, or is refused, or goes to a cheaper
 tier. It holds what it may cost at most, so that calls that run together cannot overspend; when it
 is over, what it holds becomes what it used.
+
+Who counts is asked once for a call. It is asked once more where a budget sends the call to a cheaper
+tier, or where a counter is not there, as the first call of a window finds it: the second time has
+all that there is to say.
 """
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from decimal import Decimal
 
 import msgspec
 
-from gateway.core.call import Call
+from gateway.core.call import Key
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
-from gateway.core.price import reserve
-from gateway.core.problem import Problem, ProblemError
-from gateway.core.prompt import Prompt
+from gateway.core.problem import ProblemError
 from gateway.core.target import TIERS, Target, Tier
-from gateway.limits.meter import Ask, Lost, Meter, Need, Over, Passed, Unseeded
-from gateway.limits.rule import MOST, Limits
+from gateway.limits.debt import Debts, Seeds
+from gateway.limits.meter import Ask, End, Lost, Meter, Need, Over, Passed, Unseeded
+from gateway.limits.refusal import UNCOUNTED, refusal
+from gateway.limits.rule import Limits
+from gateway.limits.want import Want, micro
 from gateway.telemetry.log import Log
 
-_MICRO = Decimal(1_000_000)
-_FRAME = 1_000
-"""Tokens that stand around what a request says."""
-_IMAGE = 20_000
-"""Tokens of an image, at most: the largest that providers document, and more."""
+type Again = Callable[[Tier], tuple[Decision, Plan]]
+"""Decides a call anew, with a tier as its ceiling. Raises ProblemError where nothing serves it."""
+
 _GRACE = 60.0
 """Seconds beyond the longest time of a tier after which a call is dead."""
 _OUTPUT = 1_000
@@ -38,83 +39,56 @@ _SWEEP = 600.0
 _MOST = 10_000
 _SAMPLE = 256
 """Answers of a tier that are remembered."""
-_UNCOUNTED = Problem(
-    kind="overloaded",
-    message="Budgets cannot be counted now, so nothing is sent. Try again soon.",
-    retry_after=5.0,
-)
+_FRESH = 16
+"""Answers after which it is looked again how long they usually are."""
+_TRIES = 3
+"""Times that a call is counted whose counters are not there, even when they were just given."""
 
 
-def bound(prompt: Prompt, body: bytes) -> int:
-    """Tokens of a prompt at most: no token is shorter than a byte of text."""
-    plain = body.isascii() and b"\\u" not in body
-    text = prompt.chars if plain else 4 * prompt.chars
-    media = len(body) if prompt.files or prompt.audio else 0
-    return text + _FRAME + _IMAGE * prompt.images + media
+class _Outputs:
+    """How long the answers of a tier are."""
+
+    __slots__ = ("_count", "_seen", "usual")
+
+    def __init__(self) -> None:
+        self._seen: deque[int] = deque(maxlen=_SAMPLE)
+        self._count = 0
+        self.usual = _OUTPUT
+        """Tokens that all but one in a hundred of the last ones stay below."""
+
+    def add(self, tokens: int) -> None:
+        self._seen.append(tokens)
+        self._count += 1
+        if self._count < _FRESH or self._count % _FRESH == 0:
+            seen = sorted(self._seen)
+            self.usual = seen[len(seen) * 99 // 100]
 
 
-def micro(cost: Decimal) -> int:
-    """Micro-USD, rounded up: a budget is never overspent by a fraction."""
-    return math.ceil(cost * _MICRO)
+class _Way(msgspec.Struct, frozen=True):
+    """One way for a call to go on."""
+
+    decision: Decision
+    plan: Plan
+    needs: tuple[Need, ...]
+    ceiling: Tier | None = None
+    """The `then` of what sends it there; None for what was decided first."""
 
 
-def dearest(
-    targets: Sequence[Target], prompt: int, asked: Prompt, at: float, *, answers: bool = True
-) -> int | None:
-    """Micro-USD that a call costs at most at the dearest of targets; None where one has no bound.
+class _Held(msgspec.Struct, frozen=True):
+    """What a call has taken, and of whom."""
 
-    `prompt` is the tokens that it reads at most, `at` seconds since the epoch; `answers`: it is
-    answered in tokens, as vectors are not.
-    """
-    found = 0
-    for target in targets:
-        most = target.longest(asked.max_output, asked.choices) if answers else 0
-        price = target.price.on(at) if target.price is not None else None
-        cost = None if price is None else reserve(price, prompt, most, asked.service)
-        if cost is None:
-            return None
-        found = max(found, micro(cost))
-    return found
-
-
-class Want(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call asks of those who count: who it is, and how much it may use."""
-
-    call: Call
-    prompt: Prompt
-    tokens: int
-    """Estimated, of its prompt."""
-
-    def most(self, targets: Sequence[Target]) -> int | None:
-        """Micro-USD at most."""
-        call, asked = self.call, self.prompt
-        if call.operation == "count_tokens":
-            return 0
-        answers = call.operation == "generate"
-        return dearest(targets, bound(asked, call.body), asked, call.received_at, answers=answers)
-
-    def reads(self, output: int) -> int:
-        """Tokens that it takes: of its prompt, and of what it asks for or of `output`."""
-        if self.call.operation != "generate":
-            return 0 if self.call.operation == "count_tokens" else self.tokens
-        asked = self.prompt.max_output
-        return self.tokens + (output if asked is None or asked < 0 else asked)
-
-    def usual(self, targets: Sequence[Target], output: int) -> int | None:
-        """Micro-USD where it answers as others do, with so many tokens of output."""
-        asked = msgspec.structs.replace(self.prompt, max_output=output)
-        if self.call.operation != "generate":
-            return self.most(targets)
-        return dearest(targets, self.tokens, asked, self.call.received_at)
+    meter: Meter
+    tenant: str
+    needs: tuple[Need, ...]
 
 
 class Gate:
     """Lets calls pass, and settles what they hold.
 
-    While `meter` is lost, `spare` counts in this process one of `shares` equal parts of each limit;
-    `closed`: calls that a budget bounds are then refused. `seed` tells what was spent on a counter
-    that is not there, by tenant; `alert` is told of each soft limit that a call crosses. `wall`
-    tells seconds since the epoch.
+    While `meter` is lost, what `spare` makes counts in this process one of `shares` equal parts of
+    each limit; `closed`: calls that a budget bounds are then refused. `seed` tells what was spent on
+    a counter that is not there, by tenant; `alert` is told of each soft limit that a call crosses.
+    `wall` tells seconds since the epoch.
     """
 
     def __init__(  # noqa: PLR0913 - what it is made of
@@ -125,7 +99,7 @@ class Gate:
         *,
         seed: Callable[[str, Need], Awaitable[int]],
         alert: Callable[[str, Need], object],
-        spare: Meter,
+        spare: Callable[[], Meter],
         closed: bool = False,
         shares: int = 1,
         wall: Callable[[], float] = time.time,
@@ -133,76 +107,97 @@ class Gate:
         self._limits = limits
         self._meter = meter
         self._log = log
-        self._seed = seed
         self._alert = alert
-        self._spare = spare
+        self._fresh = spare
+        self._spare = spare()
         self._closed = closed
         self._shares = shares
         self._wall = wall
-        self._held: dict[str, tuple[Meter, Ask]] = {}
-        """Who counts a call, and what it holds, by its id."""
-        self._owed: dict[tuple[str, Need], int] = {}
-        """Micro-USD that were spent by tenant and budget while nobody counted for all."""
-        self._outputs: dict[str, deque[int]] = {}
+        self._books = Seeds(seed, log)
+        self._debts = Debts(meter, self._books, wall)
+        self._held: dict[str, _Held] = {}
+        """By call."""
+        self._ended: list[tuple[_Held, End]] = []
+        self._outputs: dict[str, _Outputs] = {}
         self._later: set[asyncio.Task[None]] = set()
         self._lost = False
         self._tenants: set[str] = set()
-        self._due: dict[str, tuple[str, int | None, int | None]] = {}
-        """By call, what is to be settled with whom is lost: its tenant, tokens, micro-USD."""
-        self._spent: set[str] = set()
-        """Budgets of which it was told that they are used up."""
+        self._spent: set[tuple[str, str]] = set()
+        """Budgets of which it was told that they are used up, by tenant and counter."""
+
+    def bounds(self, key: Key) -> bool:
+        """Whether calls of a key may have to pass something."""
+        return bool(self._limits.rules or key.limits or key.budgets)
 
     async def admit(
-        self,
-        want: Want,
-        decision: Decision,
-        plan: Plan,
-        again: Callable[[Tier], tuple[Decision, Plan]],
+        self, want: Want, decision: Decision, plan: Plan, again: Again, *, late: bool = False
     ) -> tuple[Decision, Plan]:
         """Let a call pass, or send it to a cheaper tier: what it goes on with.
 
-        `again` decides it with a tier as its ceiling. Raises ProblemError: rate_limited, budget.
+        `late`: who counts is asked but once, whatever it takes. Raises ProblemError: rate_limited,
+        budget, overloaded.
         """
-        if not self._limits.rules and not want.call.key.limits and not want.call.key.budgets:
+        if not self.bounds(want.call.key):
             return decision, plan
-        while True:
-            needs = self._needs(want, decision, plan.targets)
-            over = await self._take(want, decision, plan.targets, needs) if needs else None
-            if over is None:
-                return decision, plan
-            self._full(want.call.key.tenant, over.need)
-            then, tier = over.need.then, decision.tier
-            known = want.most(plan.targets) is not None
-            if then is None or tier is None:
-                raise _refusal(over, known=known)
-            decision, plan = again(then)
-            # It goes down each time, so it ends.
-            if decision.tier is None or TIERS.index(decision.tier) >= TIERS.index(tier):
-                raise _refusal(over, known=known)
+        first = self._way(want, decision, plan)
+        if not first.needs:
+            return decision, plan
+        ways = [first, *self._lower(want, first, again)] if late else [first]
+        found = await self._take(want, ways, again)
+        then = found.need.then if isinstance(found, Over) else None
+        if isinstance(found, Over) and then is not None and len(ways) == 1:
+            lower = self._lower(want, first, again)
+            start = next((at for at, way in enumerate(lower) if way.ceiling == then), None)
+            if start is not None:
+                self._full(want.call.key.tenant, found.need)
+                ways = lower[start:]
+                found = await self._take(want, ways, again)
+        for need in found.before:
+            self._full(want.call.key.tenant, need)
+        way = ways[found.choice]
+        if isinstance(found, Over):
+            self._full(want.call.key.tenant, found.need)
+            raise refusal(found, known=want.most(way.plan.targets) is not None)
+        return way.decision, way.plan
 
     async def extend(self, want: Want, decision: Decision, target: Target) -> None:
         """Before one more request of a call that may be billed for one. Raises ProblemError."""
-        needs = [need for need in self._needs(want, decision, (target,)) if need.kind == "usd"]
+        plan = Plan(targets=(target,), doors=())
+        way = self._way(want, decision, plan)
+        needs = tuple([need for need in way.needs if need.kind == "usd"])
         if not needs:
             return
-        over = await self._take(want, decision, (target,), needs, more=True)
-        if over is not None:
-            raise _refusal(over, known=want.most((target,)) is not None)
+        way = msgspec.structs.replace(way, needs=needs)
+        found = await self._take(want, [way], None)
+        if isinstance(found, Over):
+            raise refusal(found, known=want.most((target,)) is not None)
 
     def settle(self, entry: Entry) -> None:
-        """A call is over: what it holds becomes what it used, where nobody waits for it."""
+        """A call is over: what it holds becomes what it used, where nobody waits for it.
+
+        What is estimated may be less than was billed: it stays charged with what was held.
+        """
         if entry.tier is not None and entry.output is not None and entry.cache != "hit":
-            kept = self._outputs.setdefault(entry.tier, deque(maxlen=_SAMPLE))
-            kept.append(entry.output + (entry.reasoning or 0))
+            outputs = self._outputs.get(entry.tier)
+            if outputs is None:
+                outputs = self._outputs[entry.tier] = _Outputs()
+            outputs.add(entry.output + (entry.reasoning or 0))
         held = self._held.pop(entry.id, None)
-        if held is not None:
-            self._run_later(self._settle(*held, entry))
+        if held is None:
+            return
+        known = entry.cost is not None and entry.wasted is not None and not entry.estimate
+        used = micro(entry.cost) if known and entry.cost is not None else None
+        if not self._ended:
+            self._run_later(self._settle())
+        self._ended.append((held, (entry.id, _tokens(entry), used)))
 
     async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Let go of what counts nothing any more, again and again, until cancelled."""
         while True:
             await sleep(_SWEEP)
-            for tenant in self._tenants:
+            if len(self._spent) > _MOST:
+                self._spent.clear()
+            for tenant in list(self._tenants):
                 try:
                     await self._meter.sweep(tenant, self._wall())
                 except Lost:
@@ -213,97 +208,136 @@ class Gate:
         while self._later:
             await asyncio.wait(self._later)
 
-    def _needs(self, want: Want, decision: Decision, targets: Sequence[Target]) -> tuple[Need, ...]:
-        call, output = want.call, self._usual(decision.tier)
-        return self._limits.needs(
-            key=call.key.name,
-            tenant=call.key.tenant,
+    def _way(
+        self, want: Want, decision: Decision, plan: Plan, ceiling: Tier | None = None
+    ) -> _Way:
+        key, tier = want.call.key, decision.tier
+        outputs = self._outputs.get(tier or "")
+        output = _OUTPUT if outputs is None else outputs.usual
+        needs = self._limits.needs(
+            key=key.name,
+            tenant=key.tenant,
             tags=decision.tags,
-            tier=decision.tier,
+            tier=tier,
             now=self._wall(),
             tokens=want.reads(output),
-            micro=want.most(targets),
-            expected=want.usual(targets, output) if self._limits.expects(call.key) else None,
-            own=call.key,
+            micro=want.most(plan.targets) if self._limits.spends(key) else None,
+            expected=want.usual(plan.targets, output) if self._limits.expects(key) else None,
+            own=key,
         )
+        return _Way(decision, plan, needs, ceiling)
 
-    def _usual(self, tier: Tier | None) -> int:
-        """Tokens of output that all but one in a hundred answers of a tier stay below."""
-        seen = self._outputs.get(tier or "")
-        if not seen:
-            return _OUTPUT
-        return sorted(seen)[len(seen) * 99 // 100]
+    def _lower(self, want: Want, first: _Way, again: Again) -> list[_Way]:
+        """Where a call may go in place of a refusal, dearest first: each time to a cheaper tier."""
+        found: list[_Way] = []
+        tier = first.decision.tier
+        wanted = {need.then for need in first.needs}
+        for ceiling in reversed(TIERS):
+            if ceiling not in wanted or tier is None:
+                continue
+            try:
+                decision, plan = again(ceiling)
+            except ProblemError:  # nothing there serves it
+                continue
+            # A rule may bring it back.
+            if decision.tier is not None and TIERS.index(decision.tier) < TIERS.index(tier):
+                found.append(self._way(want, decision, plan, ceiling))
+                wanted |= {need.then for need in found[-1].needs}
+        return found
 
-    async def _take(
-        self,
-        want: Want,
-        decision: Decision,
-        targets: Sequence[Target],
-        needs: Sequence[Need],
-        *,
-        more: bool = False,
-    ) -> Over | None:
-        call, now = want.call, self._wall()
-        kind = decision.tier or call.operation
-        longest = max(target.provider.timers[kind].total for target in targets)
-        ask = Ask(
-            id=call.id,
-            tenant=call.key.tenant,
-            needs=tuple(needs),
-            expires=now + longest + _GRACE,
-        )
+    async def _take(self, want: Want, ways: list[_Way], again: Again | None) -> Over | Passed:
+        """Take what one of some ways needs, for a call that passes or, without `again`, goes on.
+
+        Where counters are not there, all lower ways are added to `ways`.
+        """
+        call, now, tenant = want.call, self._wall(), want.call.key.tenant
         before = self._held.get(call.id)
-        meter = self._meter if before is None else before[0]
-        self._tenants.add(call.key.tenant)
+        meter = self._meter if before is None else before.meter
+        self._tenants.add(tenant)
         try:
-            found = await self._counted(meter, ask, now, more=more)
+            found = await self._counted(meter, want, ways, now, again)
             self._said(lost=False)
         except asyncio.CancelledError:  # it may be taken all the same
-            self._held.setdefault(call.id, (meter, ask))
+            self._held.setdefault(call.id, _Held(meter, tenant, ways[0].needs))
             raise
         except Lost:
             self._said(lost=True)
             if before is None:
-                self._owe(call.id, call.key.tenant, 0, 0)
-            if more or (self._closed and any(need.kind in ("usd", "share") for need in needs)):
-                raise ProblemError(_UNCOUNTED) from None
+                self._debts.owe(tenant, (call.id, 0, 0))
+            budget = any(need.kind in ("usd", "share") for need in ways[0].needs)
+            if again is None or (self._closed and budget):
+                raise ProblemError(UNCOUNTED) from None
             meter = self._spare
-            ask = msgspec.structs.replace(ask, needs=tuple(map(self._part, ask.needs)))
-            found = await self._counted(meter, ask, now, more=False)
+            found = await self._counted(meter, want, ways, now, again)
         if isinstance(found, Over):
             return found
+        needs = ways[found.choice].needs
         if before is not None:
-            ask = msgspec.structs.replace(ask, needs=(*before[1].needs, *ask.needs))
-        self._held[call.id] = meter, ask
+            needs = (*before.needs, *needs)
+        self._held[call.id] = _Held(meter, tenant, needs)
         for need in found.warnings:
             self._log("budget", name=need.name, counter=need.field, text="soft limit passed")
-            self._alert(ask.tenant, need)
-        return None
+            self._alert(tenant, need)
+        return found
 
-    def _owe(self, id: str, tenant: str, tokens: int | None, spent: int | None) -> None:
-        """What is to be settled once whom it is to be settled with is back."""
-        if len(self._due) < _MOST:
-            self._due[id] = tenant, tokens, spent
-
-    async def _counted(self, meter: Meter, ask: Ask, now: float, *, more: bool) -> Over | Passed:
-        take = meter.extend if more else meter.admit
-        for _ in range(len(ask.needs) + 1):
-            found = await take(ask, now)
+    async def _counted(
+        self, meter: Meter, want: Want, ways: list[_Way], now: float, again: Again | None
+    ) -> Over | Passed:
+        take = meter.extend if again is None else meter.admit
+        ask = self._ask(want, ways, now, part=meter is not self._meter)
+        found = await take(ask, now)
+        for _ in range(_TRIES):
             if not isinstance(found, Unseeded):
                 return found
-            spent = await self._seed(ask.tenant, found.need)
-            part = spent // self._shares if meter is self._spare else spent
-            await meter.seed(ask.tenant, found.need.field, part)
-            if meter is self._meter:  # the ledger knows of what was spent meanwhile
-                gone = [one for one in self._owed if one[1].field == found.need.field]
-                for one in gone:
-                    del self._owed[one]
+            unknown = {need.field: need for need in (found.need, *found.more)}
+            if again is not None and len(ways) == 1:
+                ways += self._lower(want, ways[0], again)
+                fields = {need.field for need in ways[0].needs}
+                more = [need for way in ways[1:] for need in way.needs if need.seeded]
+                unknown.update({one.field: one for one in more if one.field not in fields})
+            spent = [await self._books.spent(ask.tenant, need) for need in unknown.values()]
+            parts = self._shares if meter is not self._meter else 1
+            seeds = tuple((field, one // parts) for field, one in zip(unknown, spent, strict=True))
+            ask = self._ask(want, ways, now, part=meter is not self._meter, seeds=seeds)
+            found = await take(ask, now)
+            if meter is self._meter and not isinstance(found, Unseeded):
+                self._debts.known(ask.tenant, unknown)
         raise Lost
+
+    def _ask(
+        self,
+        want: Want,
+        ways: Sequence[_Way],
+        now: float,
+        *,
+        part: bool,
+        seeds: tuple[tuple[str, int], ...] = (),
+    ) -> Ask:
+        """`part`: of each limit this process's part alone."""
+        call = want.call
+        longest = max(
+            [
+                target.provider.timers[way.decision.tier or call.operation].total
+                for way in ways
+                for target in way.plan.targets
+            ]
+        )
+        first, *others = [tuple(map(self._part, way.needs)) if part else way.needs for way in ways]
+        ceilings = [way.ceiling for way in ways[1:]]
+        return Ask(
+            id=call.id,
+            tenant=call.key.tenant,
+            needs=first,
+            expires=now + longest + _GRACE,
+            others=tuple([(tier, needs) for tier, needs in zip(ceilings, others, strict=True) if tier]),
+            seeds=seeds,
+        )
 
     def _full(self, tenant: str, need: Need) -> None:
         """A call did not fit: told once of each budget and window."""
-        if need.kind in ("usd", "share") and need.field not in self._spent:
-            self._spent.add(need.field)
+        told = tenant, need.field
+        if need.kind in ("usd", "share") and told not in self._spent:
+            self._spent.add(told)
             self._log("budget", name=need.name, counter=need.field, text="used up")
             self._alert(tenant, need)
 
@@ -312,59 +346,46 @@ class Gate:
         limit = max(1, need.limit // self._shares) if need.limit else 0
         return msgspec.structs.replace(need, limit=limit)
 
-    async def _settle(self, meter: Meter, ask: Ask, entry: Entry) -> None:
-        """What is estimated may be less than was billed: it stays charged with what was held."""
-        known = entry.cost is not None and entry.wasted is not None and not entry.estimate
-        used = micro(entry.cost) if known and entry.cost is not None else None
-        tokens = _tokens(entry)
-        try:
-            await meter.settle(ask.tenant, entry.id, tokens, used)
-        except Lost:
-            self._said(lost=True)
-            self._owe(entry.id, ask.tenant, tokens, used)
-        if meter is self._spare and meter is not self._meter:
-            for need in ask.needs:
-                if need.kind == "usd":
-                    one = ask.tenant, msgspec.structs.replace(need, amount=0, limit=MOST)
-                    spent = need.amount if used is None else used
-                    self._owed[one] = self._owed.get(one, 0) + spent
-            if self._owed and not self._lost:  # it has outlived the loss
-                self._run_later(self._repay())
+    async def _settle(self) -> None:
+        """Settle all that has ended since it was begun."""
+        ended, self._ended = self._ended, []
+        grouped: dict[tuple[int, str], tuple[Meter, list[End]]] = {}
+        for held, end in ended:
+            grouped.setdefault((id(held.meter), held.tenant), (held.meter, []))[1].append(end)
+        for (_, tenant), (meter, ends) in grouped.items():
+            try:
+                await meter.end(tenant, ends)
+            except Lost:
+                self._said(lost=True)
+                for end in ends:
+                    self._debts.owe(tenant, end)
+        for held, end in ended:
+            if held.meter is not self._meter:
+                self._debts.add(held.tenant, held.needs, end[2])
+        if self._debts.any and not self._lost:  # they have outlived the loss
+            self._repay()
 
-    async def _repay(self) -> None:
-        """Count for all what was spent, and settle what ended, while nobody did."""
-        try:
-            while self._due:
-                id, (tenant, tokens, spent) = next(iter(self._due.items()))
-                await self._meter.settle(tenant, id, tokens, spent)
-                self._due.pop(id, None)
-            while self._owed:
-                (tenant, need), spent = next(iter(self._owed.items()))
-                await self._charge(tenant, need, spent)
-                self._owed.pop((tenant, need), None)
-        except Lost:
-            self._said(lost=True)  # what is left is tried again
+    def _repay(self) -> None:
+        async def repay() -> None:
+            try:
+                await self._debts.repay()
+            except Lost:
+                self._said(lost=True)  # what is left is tried again
+            except ProblemError:
+                return  # and so is what the ledger could not tell
 
-    async def _charge(self, tenant: str, need: Need, spent: int) -> None:
-        now = self._wall()
-        ask = Ask(
-            id=f"{need.field} {now:.6f}",
-            tenant=tenant,
-            needs=(msgspec.structs.replace(need, amount=spent, soft=None),),
-            expires=now + _GRACE,
-        )
-        if isinstance(await self._meter.admit(ask, now), Unseeded):  # the ledger knows of it
-            await self._meter.seed(tenant, need.field, await self._seed(tenant, need))
-        else:
-            await self._meter.settle(tenant, ask.id, None, None)
+        self._run_later(repay())
 
     def _said(self, *, lost: bool) -> None:
-        if lost is not self._lost:
-            self._lost = lost
-            text = "counted in this process alone" if lost else "counted for all again"
-            self._log("limits", text="refused" if lost and self._closed else text)
-            if not lost and (self._owed or self._due):
-                self._run_later(self._repay())
+        if lost is self._lost:
+            return
+        self._lost = lost
+        text = "counted in this process alone" if lost else "counted for all again"
+        self._log("limits", text="refused" if lost and self._closed else text)
+        if lost:
+            self._spare = self._fresh()  # what was counted in an earlier loss is long since old
+        elif self._debts.any:
+            self._repay()
 
     def _run_later(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -380,27 +401,3 @@ def _tokens(entry: Entry) -> int | None:
         return None
     more = (entry.cache_read, entry.cache_write, entry.reasoning)
     return entry.input + entry.output + sum(one or 0 for one in more)
-
-
-def _refusal(over: Over, *, known: bool) -> ProblemError:
-    need = over.need
-    if need.kind == "usd" and not known:
-        message = (
-            f"The budget {need.name!r} cannot be held: what this call costs at most is not known. "
-            "Give its models a price and a max_output, or set max_tokens."
-        )
-        return ProblemError(Problem(kind="budget", message=message))
-    if need.kind in ("usd", "share"):
-        window = need.field.rpartition("|")[2]
-        when = "" if window == "total" else f" for {window}"
-        what = "is spent" if need.kind == "usd" else "leaves no more of this tier"
-        message = f"The budget {need.name!r} {what}{when}, with what runs now."
-        return ProblemError(Problem(kind="budget", message=message))
-    pace = f"{need.limit:,} {need.kind}"
-    if need.kind == "concurrency":
-        pace = f"{need.limit:,} calls at a time"
-    elif need.period:
-        pace += f" in {need.period:g} s"
-    message = f"The limit {need.name!r} is reached: {pace}. Try again later."
-    wait = 1.0 if over.retry_after is None else over.retry_after
-    return ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))

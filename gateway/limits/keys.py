@@ -24,7 +24,7 @@ from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Tier
 from gateway.settings import yaml
-from gateway.settings.limits import BudgetPart, Every, Pace, Sum, Tiers
+from gateway.settings.limits import MOST, BudgetPart, Every, Pace, Sum, Tiers
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.schema import Part, Words
 from gateway.telemetry.log import Log, silent
@@ -69,7 +69,7 @@ class KeyLimitPart(Part):
 
     requests: Pace | None = None
     tokens: Pace | None = None
-    concurrency: Annotated[int, Field(ge=0)] | None = None
+    concurrency: Annotated[int, Field(ge=0, le=MOST)] | None = None
 
     @model_validator(mode="after")
     def _is_a_limit(self) -> Self:

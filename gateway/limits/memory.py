@@ -7,7 +7,7 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from gateway.limits import window
-from gateway.limits.meter import Ask, Need, Over, Passed, Unseeded
+from gateway.limits.meter import Ask, End, Need, Over, Passed, Unseeded
 
 _MICRO = 1_000_000
 _LATE = 3_600.0
@@ -108,6 +108,11 @@ class Memory:
         book = self._books.get(tenant)
         return book is not None and book.settle(id, tokens, micro)
 
+    async def end(self, tenant: str, ends: Sequence[End]) -> None:
+        """Settle several calls at once."""
+        for one in ends:
+            await self.settle(tenant, *one)
+
     async def sweep(self, tenant: str, now: float) -> None:
         """Nothing: it lets go as new counters come."""
 
@@ -151,13 +156,23 @@ class _Book:
 
     def take(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
         """Take all needs or none, for a call that may hold some already."""
-        moment, needs = round(now * _MICRO), ask.needs
-        for need in needs:
-            if not self._fits(need, moment):
-                return self._refusal(needs, moment)
+        moment = round(now * _MICRO)
+        for field, value in ask.seeds:
+            if field not in self.spent:
+                self._add(field, max(0, value))
+        choice, needs, before = 0, ask.needs, list[Need]()
+        while (over := self._missing(needs, moment)) is not None:
+            if isinstance(over, Unseeded):
+                return over
+            then = _next(ask, choice, over.need)
+            if then is None:
+                return Over(over.need, over.retry_after, choice, tuple(before))
+            choice, needs = then
+            before.append(over.need)
         crossed: list[Need] = []
         made = sum([self._put(need, moment, crossed) for need in needs])
-        answer = Passed(tuple(crossed)) if crossed else _PASSED
+        plain = not (crossed or choice)
+        answer = _PASSED if plain else Passed(tuple(crossed), choice, tuple(before))
         held = self.holds.get(ask.id)
         if held is None:
             self.holds[ask.id] = _Hold(answer, needs, ask.expires)
@@ -296,21 +311,23 @@ class _Book:
         else:
             del self.running[field]
 
-    def _refusal(self, needs: Sequence[Need], moment: int) -> Over | Unseeded:
+    def _missing(self, needs: Sequence[Need], moment: int) -> Over | Unseeded | None:
         """Why a call does not pass: of all that it does not fit, what keeps it out for longest."""
         longest: Over | None = None
-        for need in needs:
+        for at, need in enumerate(needs):
             if self._fits(need, moment):
                 continue
-            if need.kind == "usd" and need.seeded and need.field not in self.spent:
-                return Unseeded(need)
+            if self._unseeded(need):
+                return Unseeded(need, tuple(filter(self._unseeded, needs[at + 1 :])))
             wait = self._wait(need, moment)
             if wait is None:
                 return Over(need)
             if longest is None or wait > (longest.retry_after or 0):
                 longest = Over(need, wait)
-        assert longest is not None  # noqa: S101 - it is asked where one does not fit
         return longest
+
+    def _unseeded(self, need: Need) -> bool:
+        return need.kind == "usd" and need.seeded and need.field not in self.spent
 
     def _wait(self, need: Need, moment: int) -> float | None:
         """Seconds until a need fits if nobody else asks; None where time alone does not help."""
@@ -337,3 +354,11 @@ class _Book:
                 self.told.pop(field, None)
                 continue
             self.fields.append(field)
+
+
+def _next(ask: Ask, choice: int, over: Need) -> tuple[int, tuple[Need, ...]] | None:
+    """Where a call goes that does not pass a need: which of the needs of its ask, counted from 1."""
+    if over.then is None:
+        return None
+    others = enumerate(ask.others, 1)
+    return next(((at, needs) for at, (tier, needs) in others if at > choice and tier == over.then), None)

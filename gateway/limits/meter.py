@@ -6,6 +6,7 @@ once is given back. A hold that is never settled stays taken: an amount that nob
 counts as spent.
 """
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -15,8 +16,8 @@ from gateway.core.target import Tier
 type Kind = Literal["requests", "tokens", "concurrency", "usd", "share"]
 
 
-class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """One counter that a call must pass."""
+class Need(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """One counter that a call must pass. Scripts in Redis know its fields by their order."""
 
     kind: Kind
     name: str
@@ -47,6 +48,11 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[Need, ...]
     expires: float
     """Seconds since the epoch until which it runs at most."""
+    others: tuple[tuple[Tier, tuple[Need, ...]], ...] = ()
+    """What it needs at cheaper tiers, dearest first: where a need that does not fit has `then`,
+    those of that tier are tried in place of all."""
+    seeds: tuple[tuple[str, int], ...] = ()
+    """What was spent, by counter, for those that are not there."""
 
 
 class Over(msgspec.Struct, frozen=True):
@@ -55,12 +61,18 @@ class Over(msgspec.Struct, frozen=True):
     need: Need
     retry_after: float | None = None
     """Seconds; None where nobody knows, or only a new window helps."""
+    choice: int = 0
+    """Whose it is: 0 the call's own, else so many of its `others`."""
+    before: tuple[Need, ...] = ()
+    """Those that did not fit and sent it there."""
 
 
 class Unseeded(msgspec.Struct, frozen=True):
     """A counter that must be given what was spent first; nothing was taken."""
 
     need: Need
+    more: tuple[Need, ...] = ()
+    """Others of the same call."""
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -68,6 +80,14 @@ class Passed(msgspec.Struct, frozen=True):
 
     warnings: tuple[Need, ...] = ()
     """Those whose soft limit this call has crossed: each is told by one call alone."""
+    choice: int = 0
+    """Which were taken: 0 the call's own, else so many of its `others`."""
+    before: tuple[Need, ...] = ()
+    """Those that did not fit and sent it there."""
+
+
+type End = tuple[str, int | None, int | None]
+"""A call that is over: its id, tokens and micro-USD that it used; None leaves what was held."""
 
 
 class Lost(Exception):
@@ -94,6 +114,10 @@ class Meter(Protocol):
 
         False where it holds nothing, or was settled before.
         """
+        ...
+
+    async def end(self, tenant: str, ends: Sequence[End]) -> None:
+        """Settle several calls at once."""
         ...
 
     async def used(self, tenant: str) -> dict[str, int]:

@@ -75,6 +75,7 @@ class Limits:
             *(_budget(part, part.name) for part in budgets),
         )
         self._zone = zone
+        self._spends = any(rule.kind == "usd" for rule in self.rules)
         self._expects = any(rule.expected for rule in self.rules)
         self._named = {(rule.kind, _safe(rule.name)): rule for rule in self.rules}
         self._owned: dict[tuple[str, str], Rule] = {}
@@ -140,6 +141,10 @@ class Limits:
         ends = [one.end for one in windows.values() if one.end is not None]
         since, until = max(starts, default=-math.inf), min(ends, default=math.inf)
         return _Ready(own, since, until, tuple(found))
+
+    def spends(self, key: Key) -> bool:
+        """Whether some budget of a call of this key may be of money."""
+        return self._spends or bool(key.budgets)
 
     def expects(self, key: Key) -> bool:
         """Whether some budget of a call of this key goes by what is usual."""

@@ -10,13 +10,14 @@ A request whose answer was lost may have been carried out: asked again with the 
 nothing twice. `extend` is the exception: it always adds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import batched
 from typing import Literal
 
 import msgspec
 
 from gateway.limits import window
-from gateway.limits.meter import Ask, Lost, Need, Over, Passed, Unseeded
+from gateway.limits.meter import Ask, End, Lost, Need, Over, Passed, Unseeded
 from gateway.state.counters import Counters
 from gateway.state.doubt import DEADLINE
 from gateway.state.script import Script
@@ -29,7 +30,8 @@ _MICRO = 1_000_000
 _KEEP = 2 * 86_400 * _MICRO
 """Microseconds that a hold whose time is over can be corrected."""
 _PASSED = Passed()
-_KINDS = {"requests": 1, "tokens": 2, "concurrency": 3, "usd": 4, "share": 5}
+_AT_ONCE = 256
+"""Calls that one script settles, at most: nobody else is served meanwhile."""
 _TAKE, _SETTLE, _SWEEP = Script("meter"), Script("settle"), Script("sweep")
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -76,9 +78,14 @@ class Shared:
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
         """A call is over: what it holds becomes what it used."""
-        used = _whole(tokens), _whole(micro)
-        argument = _encode((id, *used))
+        argument = _encode(((id, _whole(tokens), _whole(micro)),))
         return await self._run(_SETTLE, tenant, argument) == 1
+
+    async def end(self, tenant: str, ends: Sequence[End]) -> None:
+        """Settle several calls at once."""
+        for some in batched(ends, _AT_ONCE):
+            rows = [(id, _whole(tokens), _whole(micro)) for id, tokens, micro in some]
+            await self._run(_SETTLE, tenant, _encode(rows))
 
     async def used(self, tenant: str) -> dict[str, int]:
         """Every counter of money and shares, by field."""
@@ -106,12 +113,15 @@ class Shared:
         if self._own:
             self._now = round(now * _MICRO)
         life = max(0, round((ask.expires - now) * _MICRO))
-        needs = [_row(need) for need in ask.needs]
-        argument = _encode((ask.id, self._now, life, adds, _KEEP, needs))
+        for needs in (ask.needs, *[needs for _, needs in ask.others]):
+            for need in needs:
+                if need.amount > MOST:
+                    ask = _bounded(ask)
+                    break
+        told = (ask.id, self._now, life, adds, _KEEP, ask.needs, ask.others, ask.seeds)
+        argument = _encode(told)
         reply = await self._run(_TAKE, ask.tenant, argument)
-        if reply == 0:
-            return _PASSED
-        return _told(ask, reply)
+        return _PASSED if reply == 0 else _told(ask, reply)
 
     async def _run(self, script: Script, tenant: str, argument: bytes) -> Reply:
         try:
@@ -126,21 +136,16 @@ class Shared:
             raise Lost from None
 
 
-def _row(need: Need) -> tuple[int, str, int, int, int, str, bool, int]:
-    limit, amount = need.limit, need.amount
-    if limit > MOST:
-        message = f"{need.name}: {limit} is more than can be counted ({MOST})."
-        raise ValueError(message)
-    return (
-        _KINDS[need.kind],
-        need.field,
-        limit,
-        min(amount, 2 * MOST),  # more than any limit, so over
-        round(need.period * _MICRO),
-        need.whole,
-        need.seeded,
-        -1 if need.soft is None else need.soft,
-    )
+def _bounded(ask: Ask) -> Ask:
+    """An ask whose amounts can be told: what is more than any limit stays so."""
+
+    def bounded(needs: tuple[Need, ...]) -> tuple[Need, ...]:
+        amounts = [min(need.amount, 2 * MOST) for need in needs]
+        pairs = zip(needs, amounts, strict=True)
+        return tuple(msgspec.structs.replace(need, amount=amount) for need, amount in pairs)
+
+    others = tuple((tier, bounded(needs)) for tier, needs in ask.others)
+    return msgspec.structs.replace(ask, needs=bounded(ask.needs), others=others)
 
 
 def _whole(value: int | None) -> int:
@@ -152,12 +157,23 @@ def _told(ask: Ask, reply: Reply) -> Passed | Over | Unseeded:
     if not isinstance(reply, bytes):
         raise Lost
     try:
-        what, *rest = msgspec.msgpack.decode(reply, type=list[int])
-        if what == 0:
-            return Passed(tuple(ask.needs[at - 1] for at in rest if at <= len(ask.needs)))
-        need = ask.needs[rest[0] - 1]
-        if what == 2:
-            return Unseeded(need)
-        return Over(need, rest[1] / _MICRO if rest[1] >= 0 else None)
-    except (msgspec.MsgspecError, ValueError, IndexError):  # who answers is no Redis
+        return _read(ask, *msgspec.msgpack.decode(reply, type=list[int]))
+    except (msgspec.MsgspecError, TypeError, ValueError, IndexError):  # who answers is no Redis
         raise Lost from None
+
+
+def _read(ask: Ask, what: int, choice: int, *rest: int) -> Passed | Over | Unseeded:
+    lists = (ask.needs, *(needs for _, needs in ask.others))
+    if choice >= len(lists):  # an answer that was given before, to more than is asked now
+        return _PASSED
+    needs = lists[choice]
+    if what == 2:
+        first, *more = [needs[at - 1] for at in rest]
+        return Unseeded(first, tuple(more))
+    end = 1 + 2 * rest[0]
+    before = tuple(lists[at][need - 1] for at, need in batched(rest[1:end], 2))
+    if what == 0:
+        warned = tuple(needs[at - 1] for at in rest[end:] if at <= len(needs))
+        return Passed(warned, choice, before)
+    at, wait = rest[end:]
+    return Over(needs[at - 1], wait / _MICRO if wait >= 0 else None, choice, before)

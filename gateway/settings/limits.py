@@ -18,7 +18,7 @@ from gateway.settings.part import STRICT, Some, Word, many
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _TIMES = {"": 1, "k": 1_000, "M": 1_000_000}
-_MOST = 10**12
+MOST = 10**12
 """What is counted stays exact in a double, which is all that a script in Redis has."""
 
 
@@ -35,7 +35,7 @@ def rate(value: object) -> Rate:
     count = Decimal(match[1]) * _TIMES[match[2]] if match else Decimal("0.5")
     if match is None or count != int(count):
         raise ValueError("must be a rate, as 10/s, 60/m, 200k/h or 1M/d")
-    if count > _MOST:
+    if count > MOST:
         raise ValueError("must be at most 1000000M")
     return Rate(int(count), _UNITS[match[3]])
 
@@ -75,7 +75,7 @@ class LimitPart(CountPart):
 
     requests: Pace | None = None
     tokens: Pace | None = None
-    concurrency: Annotated[int, Field(ge=0, le=_MOST)] | None = None
+    concurrency: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """Calls at a time."""
 
     @model_validator(mode="after")

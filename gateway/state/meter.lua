@@ -7,19 +7,24 @@
 --        ends     zset: when a hold is looked at again
 --        told     hash: the soft limit that was told of
 -- ARGV   packed {id, now or 0 for this server's clock, how long it runs at most, 1 to add to a hold,
---        how long an ended hold is kept, needs}; a need is
---        {kind, field, limit, amount, period, whole, seeded, soft or -1}
--- Answer packed {0, needs whose soft limit was crossed...}, {1, need, wait or -1} or {2, need};
---        plain 0 where there is nothing to tell
+--        how long an ended hold is kept, needs, others, seeds}; a need is {kind, name, counter, limit,
+--        amount, seconds of its period, whole, seeded, soft or nil, then or nil}; others are {tier,
+--        needs}, tried where a need does not fit whose `then` is their tier; seeds are {counter, spent}
+-- Answer packed {0, choice, how many were before, before..., needs whose soft limit was crossed...},
+--        {1, choice, how many were before, before..., need, wait or -1} or {2, choice, needs...}; a
+--        choice is 0 for needs, or which of others; each before is the choice and the need that sent it
+--        on; plain 0 where there is nothing to tell
 --
 -- Times are microseconds. Numbers are doubles: whole up to 2^53, which money never passes. They go
 -- to the server as %.0f: as numbers they could become 1e+15.
-local REQUESTS, TOKENS, RUNNING, SHARE = 1, 2, 3, 5
+local REQUESTS, TOKENS, RUNNING, MONEY, SHARE = 1, 2, 3, 4, 5
+local KINDS = { requests = REQUESTS, tokens = TOKENS, concurrency = RUNNING, usd = MONEY, share = SHARE }
 local MOST = 9007199254740992
 local SKEW = 60000000
 local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local ask = cmsgpack.unpack(ARGV[1])
 local id, now, life, adds, keep, needs = ask[1], ask[2], ask[3], ask[4] == 1, ask[5], ask[6]
+local others, seeds = ask[7], ask[8]
 
 if now == 0 then
   local time = redis.call('TIME')
@@ -74,6 +79,10 @@ local function count(key, field)
   return found and tonumber(found)
 end
 
+for _, seed in ipairs(seeds) do
+  redis.call('HSETNX', spent, seed[1], whole(seed[2]))
+end
+
 -- What a rate counts: its level, in units times microseconds of the period, gives back `limit` of
 -- them each microsecond; what calls hold of it is given back only once they have used it.
 local function bucket(field, period, limit)
@@ -96,52 +105,91 @@ local function bucket(field, period, limit)
   return found
 end
 
-local buckets, over, longest = {}, nil, -1
+local buckets = {}
 
 -- What is used later counts from when a call last asked, whether or not it passed.
-local function refused(answer)
-  for at, found in pairs(buckets) do
+local function kept()
+  for field, found in pairs(buckets) do
     if found[2] > 0 or found[3] > 0 then
-      redis.call('HSET', rate, needs[at][2], cmsgpack.pack(found))
+      redis.call('HSET', rate, field, cmsgpack.pack(found))
     end
   end
-  return cmsgpack.pack(answer)
 end
 
-for at, need in ipairs(needs) do
-  local kind, field, limit, amount, period = need[1], need[2], need[3], need[4], need[5]
-  local fits = true
-  local wait = -1
-  if kind == REQUESTS or kind == TOKENS then
-    local found = bucket(field, period, limit)
-    buckets[at] = found
-    local excess = found[2] + (found[3] + amount) * period - limit * period
-    fits = excess <= 0
-    if not fits and limit > 0 and found[3] + amount <= limit then
-      wait = math.min(MOST, math.ceil(excess / limit) + math.max(0, found[1] - now) + 1)
-    end
-  elseif kind == RUNNING then
-    fits = (count(running, field) or 0) + amount <= limit
-  elseif kind == SHARE then
-    local calls = (count(spent, need[6]) or 0) + 1
-    fits = amount == 0 or ((count(spent, field) or 0) + amount) * 1000 <= limit * calls
-  else
-    local value = count(spent, field)
-    if not value and need[7] then
-      return refused({ 2, at })
-    end
-    fits = (value or 0) + amount <= limit
-  end
-  if not fits then
-    if wait < 0 then
-      return refused({ 1, at, -1 })
-    elseif wait > longest then
-      over, longest = at, wait
-    end
-  end
+local function unseeded(need)
+  return need[1] == 'usd' and need[8] and not count(spent, need[3])
 end
-if over then
-  return refused({ 1, over, longest })
+
+-- Why needs do not pass: which one and how long it waits, or those that are not there.
+local function missing()
+  local over, longest = nil, -1
+  for at, need in ipairs(needs) do
+    local kind, field, limit, amount = KINDS[need[1]], need[3], need[4], need[5]
+    local fits, wait = true, -1
+    if kind == REQUESTS or kind == TOKENS then
+      local period = math.floor(need[6] * 1000000 + 0.5)
+      local found = bucket(field, period, limit)
+      buckets[field] = found
+      local excess = found[2] + (found[3] + amount) * period - limit * period
+      fits = excess <= 0
+      if not fits and limit > 0 and found[3] + amount <= limit then
+        wait = math.min(MOST, math.ceil(excess / limit) + math.max(0, found[1] - now) + 1)
+      end
+    elseif kind == RUNNING then
+      fits = (count(running, field) or 0) + amount <= limit
+    elseif kind == SHARE then
+      local calls = (count(spent, need[7]) or 0) + 1
+      fits = amount == 0 or ((count(spent, field) or 0) + amount) * 1000 <= limit * calls
+    else
+      if unseeded(need) then
+        local fields = {}
+        for other = at, #needs do
+          if unseeded(needs[other]) then
+            fields[#fields + 1] = other
+          end
+        end
+        return nil, nil, fields
+      end
+      fits = (count(spent, field) or 0) + amount <= limit
+    end
+    if not fits then
+      if wait < 0 then
+        return at, -1
+      elseif wait > longest then
+        over, longest = at, wait
+      end
+    end
+  end
+  return over, longest
+end
+
+local choice, before = 0, {}
+while true do
+  local over, wait, fields = missing()
+  if fields then
+    kept()
+    return cmsgpack.pack({ 2, choice, unpack(fields) })
+  end
+  if not over then
+    break
+  end
+  kept()
+  local tier, on = needs[over][10], nil
+  for at = choice + 1, tier and #others or 0 do
+    if others[at][1] == tier then
+      on = at
+      break
+    end
+  end
+  if not on then
+    local answer = { 1, choice, #before / 2, unpack(before) }
+    answer[#answer + 1] = over
+    answer[#answer + 1] = wait
+    return cmsgpack.pack(answer)
+  end
+  before[#before + 1] = choice
+  before[#before + 1] = over
+  choice, needs = on, others[on][2]
 end
 
 local function add(field, amount)
@@ -150,11 +198,12 @@ local function add(field, amount)
   return value
 end
 
-local warned, entries = { 0 }, held and held[2] or {}
+local answer, entries = { 0, choice, #before / 2, unpack(before) }, held and held[2] or {}
+local plain = #answer
 for at, need in ipairs(needs) do
-  local kind, field, amount = need[1], need[2], need[4]
+  local kind, field, amount = KINDS[need[1]], need[3], need[5]
   if kind == REQUESTS or kind == TOKENS then
-    local found = buckets[at]
+    local found = buckets[field]
     if kind == TOKENS then
       found[3] = found[3] + amount
     else
@@ -164,18 +213,19 @@ for at, need in ipairs(needs) do
   elseif kind == RUNNING then
     redis.call('HINCRBY', running, field, whole(amount))
   else
-    local soft = need[8]
+    local soft = need[9]
     local reached = soft
     if kind == SHARE then
-      reached = soft * add(need[6], 1)
+      local calls = add(need[7], 1)
+      reached = soft and soft * calls
     end
     local value = add(field, amount)
     if kind == SHARE then
       value = value * 1000
     end
-    if soft >= 0 and amount > 0 and value >= reached and count(told, field) ~= soft then
+    if soft and amount > 0 and value >= reached and count(told, field) ~= soft then
       redis.call('HSET', told, field, whole(soft))
-      warned[#warned + 1] = at
+      answer[#answer + 1] = at
     end
   end
   if kind ~= REQUESTS and kind ~= SHARE then
@@ -183,7 +233,7 @@ for at, need in ipairs(needs) do
   end
 end
 
-local answer = #warned > 1 and cmsgpack.pack(warned) or 0
-redis.call('HSET', holds, id, cmsgpack.pack({ held and held[1] or answer, entries }))
+local told_of = (choice > 0 or #answer > plain) and cmsgpack.pack(answer) or 0
+redis.call('HSET', holds, id, cmsgpack.pack({ held and held[1] or told_of, entries }))
 redis.call('ZADD', ends, whole(now + life), id)
-return answer
+return told_of

@@ -17,10 +17,11 @@ from gateway.core.price import Price, Rates
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target, Tier
-from gateway.limits.gate import Gate, Want, bound, dearest, micro
+from gateway.limits.gate import Gate
 from gateway.limits.memory import Memory
 from gateway.limits.meter import Ask, Lost, Need, Over, Passed, Unseeded
 from gateway.limits.rule import Limits
+from gateway.limits.want import Want, bound, dearest, micro
 from gateway.settings.limits import BudgetPart, LimitPart
 
 PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
@@ -100,7 +101,7 @@ class Stage:
             lambda event, **fields: self.log.append({"event": event, **fields}),
             seed=self.seed,
             alert=lambda _, need: self.alerts.append(need.name),
-            spare=self.spare,
+            spare=lambda: self.spare,
             closed=closed,
             shares=shares,
             wall=lambda: self.now,
@@ -493,7 +494,8 @@ async def test_a_limit_of_nothing_stays_nothing_in_parts() -> None:
 async def test_a_counter_that_never_is_there_is_as_good_as_lost() -> None:
     stage = Stage(budget(), closed=True)
 
-    async def nothing(*_: object) -> None: ...
+    async def never(ask: Ask, _: float) -> Unseeded:
+        return Unseeded(ask.needs[0])
 
-    stage.meter.seed = nothing  # type: ignore[method-assign,assignment]  # one that forgets
+    stage.meter.admit = never  # type: ignore[method-assign,assignment]  # one that forgets
     assert (await stage.refused()).kind == "overloaded"

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.target import Tier
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Ask, Kind, Need, Passed, Unseeded
+from gateway.limits.meter import Ask, Kind, Need, Over, Passed, Unseeded
 from gateway.limits.shared import Shared
 
 _RUN = count()
@@ -26,7 +26,7 @@ async def shared(redis_url: str) -> AsyncIterator[Shared]:
 
 
 def need(chance: random.Random, kind: Kind, at: int) -> Need:
-    then: Tier | None = chance.choice([None, "fast"])
+    then: Tier | None = chance.choice([None, "fast", "smart"])
     name = f"{kind}{at}"
     if kind in {"requests", "tokens"}:
         limit, period = chance.choice([(0, 60.0), (3, 1.0), (7, 60.0), (1000, 86_400.0)])
@@ -41,7 +41,7 @@ def need(chance: random.Random, kind: Kind, at: int) -> Need:
             kind=kind, name=name, field=f"{name}|2030-03", seeded=chance.random() < 0.3,
             limit=chance.choice([0, 50, 10**7, 2**53]),
             amount=chance.choice([0, 1, 20, 999_999, 2**40]),
-            soft=chance.choice([None, 30, 10**6]),
+            soft=chance.choice([None, 30, 10**6]), then=then,
         )  # fmt: skip
     return Need(
         kind=kind, name=name, field=f"{name}|2030-03", whole="calls|2030-03",
@@ -50,11 +50,17 @@ def need(chance: random.Random, kind: Kind, at: int) -> Need:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(20))
+def drawn(chance: random.Random) -> tuple[Need, ...]:
+    kinds = chance.sample(_KINDS, chance.randint(0, 4))
+    return tuple(need(chance, kind, chance.randint(0, 1)) for kind in kinds)
+
+
+@pytest.mark.parametrize("seed", range(30))
 async def test_the_same_story_has_the_same_answers(shared: Shared, seed: int) -> None:
     chance = random.Random(seed)
     memory, tenant = Memory(), f"same:{next(_RUN)}:{{{seed}"
     asked: dict[str, Ask] = {}
+    choices = set[int]()
     now, ids = 1_900_000_000.0, [f"call{at}" for at in range(30)]
     for _ in range(300):
         now += chance.choice([0.0, 0.000001, 0.001, 0.5, 7.0, 61.0, -0.5])
@@ -66,10 +72,14 @@ async def test_the_same_story_has_the_same_answers(shared: Shared, seed: int) ->
             settled = await memory.settle(tenant, id, tokens, micro)
             assert await shared.settle(tenant, id, tokens, micro) is settled
         else:
-            kinds = chance.sample(_KINDS, chance.randint(0, 4))
-            needs = tuple(need(chance, kind, chance.randint(0, 1)) for kind in kinds)
+            needs = drawn(chance)
+            tiers: list[Tier] = chance.choice([[], [], ["fast"], ["smart", "fast"]])
+            seeds = (("usd0|2030-03", 3),) if chance.random() < 0.02 else ()
             life = chance.choice([0.5, 10.0, 600.0])
-            ask = Ask(id=id, tenant=tenant, needs=needs, expires=now + life)
+            others = tuple((tier, drawn(chance)) for tier in tiers)
+            ask = Ask(
+                id=id, tenant=tenant, needs=needs, expires=now + life, others=others, seeds=seeds
+            )
             adds = chance.random() < 0.2
             if not adds:
                 ask = asked.get(id, ask)  # whoever asks again asks for the same
@@ -80,5 +90,8 @@ async def test_the_same_story_has_the_same_answers(shared: Shared, seed: int) ->
             if isinstance(told, Unseeded):
                 spent = chance.choice([0, 17])
                 for meter in (memory, shared):
-                    await meter.seed(tenant, told.need.field, spent)
+                    for one in (told.need, *told.more):
+                        await meter.seed(tenant, one.field, spent)
+            choices.add(told.choice if isinstance(told, Passed | Over) else -1)
         assert await shared.used(tenant) == await memory.used(tenant)
+    assert {0, 1} <= choices

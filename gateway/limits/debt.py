@@ -1,0 +1,115 @@
+"""What the ledger knows of counters that are not there, and what is owed to whoever counts for all."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+
+import msgspec
+
+from gateway.core.problem import ProblemError
+from gateway.limits.meter import Ask, End, Meter, Need, Unseeded
+from gateway.limits.refusal import UNCOUNTED
+from gateway.limits.rule import MOST
+from gateway.telemetry.log import Log, where
+
+_GRACE = 60.0
+"""Seconds in which a debt that is being paid is settled."""
+_DUE = 10_000
+"""Calls that are remembered, whose end whoever counts was not told."""
+
+
+class Seeds:
+    """What was spent by tenant and counter, as the ledger has it: asked once for all who wait."""
+
+    def __init__(self, ask: Callable[[str, Need], Awaitable[int]], log: Log) -> None:
+        self._ask = ask
+        self._log = log
+        self._asking: dict[tuple[str, str], asyncio.Task[int]] = {}
+
+    async def spent(self, tenant: str, need: Need) -> int:
+        """Micro-USD. Raises ProblemError where nobody can tell: it is not taken for nothing."""
+        named = tenant, need.field
+        task = self._asking.get(named)
+        if task is None:
+            task = self._asking[named] = asyncio.create_task(self._spent(tenant, need))
+            task.add_done_callback(lambda done: self._told(named, done))
+        return await asyncio.shield(task)
+
+    def _told(self, named: tuple[str, str], done: asyncio.Task[int]) -> None:
+        del self._asking[named]
+        if not done.cancelled():
+            done.exception()  # nobody may wait for it any more
+
+    async def _spent(self, tenant: str, need: Need) -> int:
+        try:
+            return await self._ask(tenant, need)
+        except Exception as error:  # noqa: BLE001 - whatever a store raises
+            self._log("limits", text="the ledger cannot be read", error=where(error))
+            raise ProblemError(UNCOUNTED) from None
+
+
+class Debts:
+    """What whoever counts for all was not told while it was lost."""
+
+    def __init__(self, meter: Meter, seeds: Seeds, wall: Callable[[], float]) -> None:
+        self._meter = meter
+        self._seeds = seeds
+        self._wall = wall
+        self._owed: dict[tuple[str, Need], int] = {}
+        """Micro-USD by tenant and budget, counted elsewhere meanwhile."""
+        self._due: dict[str, tuple[str, End]] = {}
+        """Calls to be settled, by id: their tenant and their end."""
+        self._repaying = False
+
+    @property
+    def any(self) -> bool:
+        """Whether something is left to be paid."""
+        return bool(self._owed or self._due)
+
+    def owe(self, tenant: str, end: End) -> None:
+        """A call is to be settled."""
+        if len(self._due) < _DUE:
+            self._due[end[0]] = tenant, end
+
+    def add(self, tenant: str, needs: Iterable[Need], used: int | None) -> None:
+        """A call that was counted elsewhere is over; None is all that it held."""
+        for need in needs:
+            if need.kind == "usd":
+                one = tenant, msgspec.structs.replace(need, amount=0, limit=MOST)
+                self._owed[one] = self._owed.get(one, 0) + (need.amount if used is None else used)
+
+    def known(self, tenant: str, fields: Collection[str]) -> None:
+        """These counters were just made from the ledger, which has what was counted elsewhere."""
+        gone = [one for one in self._owed if one[0] == tenant and one[1].field in fields]
+        for one in gone:
+            del self._owed[one]
+
+    async def repay(self) -> None:
+        """Pay all, once at a time. Raises Lost; what is left is owed on."""
+        if self._repaying:
+            return
+        self._repaying = True
+        try:
+            while self._due:
+                id, (tenant, end) = next(iter(self._due.items()))
+                await self._meter.settle(tenant, *end)
+                self._due.pop(id, None)
+            while self._owed:
+                await self._pay(*next(iter(self._owed)))
+        finally:
+            self._repaying = False
+
+    async def _pay(self, tenant: str, need: Need) -> None:
+        now, spent = self._wall(), self._owed[tenant, need]
+        taken = msgspec.structs.replace(need, amount=spent, soft=None)
+        id = f"{need.field} {now:.6f}"
+        ask = Ask(id=id, tenant=tenant, needs=(taken,), expires=now + _GRACE)
+        if isinstance(await self._meter.admit(ask, now), Unseeded):  # the ledger knows of it
+            await self._meter.seed(tenant, need.field, await self._seeds.spent(tenant, need))
+            self._owed.pop((tenant, need), None)
+            return
+        left = self._owed.get((tenant, need), 0) - spent
+        if left > 0:  # more came meanwhile
+            self._owed[tenant, need] = left
+        else:
+            self._owed.pop((tenant, need), None)
+        await self._meter.settle(tenant, id, None, None)

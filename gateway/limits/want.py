@@ -1,0 +1,81 @@
+"""How much a call may use at most, or usually does: tokens, and money at the prices of its plan."""
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from gateway.core.call import Call
+from gateway.core.price import reserve
+from gateway.core.prompt import Prompt
+from gateway.core.target import Target
+
+_MICRO = Decimal(1_000_000)
+_FRAME = 1_000
+"""Tokens that stand around what a request says."""
+_IMAGE = 20_000
+"""Tokens of an image, at most: the largest that providers document, and more."""
+
+
+def bound(prompt: Prompt, body: bytes) -> int:
+    """Tokens of a prompt at most: no token is shorter than a byte of text."""
+    plain = body.isascii() and b"\\u" not in body
+    text = prompt.chars if plain else 4 * prompt.chars
+    media = len(body) if prompt.files or prompt.audio else 0
+    return text + _FRAME + _IMAGE * prompt.images + media
+
+
+def micro(cost: Decimal) -> int:
+    """Micro-USD, rounded up: a budget is never overspent by a fraction."""
+    return math.ceil(cost * _MICRO)
+
+
+def dearest(
+    targets: Sequence[Target], prompt: int, asked: Prompt, at: float, *, answers: bool = True
+) -> int | None:
+    """Micro-USD that a call costs at most at the dearest of targets; None where one has no bound.
+
+    `prompt` is the tokens that it reads at most, `at` seconds since the epoch; `answers`: it is
+    answered in tokens, as vectors are not.
+    """
+    found = 0
+    for target in targets:
+        most = target.longest(asked.max_output, asked.choices) if answers else 0
+        price = target.price.on(at) if target.price is not None else None
+        cost = None if price is None else reserve(price, prompt, most, asked.service)
+        if cost is None:
+            return None
+        found = max(found, micro(cost))
+    return found
+
+
+class Want(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call asks of those who count: who it is, and how much it may use."""
+
+    call: Call
+    prompt: Prompt
+    tokens: int
+    """Estimated, of its prompt."""
+
+    def most(self, targets: Sequence[Target]) -> int | None:
+        """Micro-USD at most."""
+        call, asked = self.call, self.prompt
+        if call.operation == "count_tokens":
+            return 0
+        answers = call.operation == "generate"
+        return dearest(targets, bound(asked, call.body), asked, call.received_at, answers=answers)
+
+    def reads(self, output: int) -> int:
+        """Tokens that it takes: of its prompt, and of what it asks for or of `output`."""
+        if self.call.operation != "generate":
+            return 0 if self.call.operation == "count_tokens" else self.tokens
+        asked = self.prompt.max_output
+        return self.tokens + (output if asked is None or asked < 0 else asked)
+
+    def usual(self, targets: Sequence[Target], output: int) -> int | None:
+        """Micro-USD where it answers as others do, with so many tokens of output."""
+        asked = msgspec.structs.replace(self.prompt, max_output=output)
+        if self.call.operation != "generate":
+            return self.most(targets)
+        return dearest(targets, self.tokens, asked, self.call.received_at)
