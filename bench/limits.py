@@ -1,35 +1,52 @@
-"""What limits and budgets cost a call: CPU in this process, counted in memory.
+"""What limits and budgets cost a call: CPU of this process, counted here and in Redis.
 
     python -m bench.limits
 
-A call is admitted by five counters at once, runs while others do, and is settled with what it used:
-requests, tokens and calls at once of its key, USD of its key and of all. Exit status: 0 the bound
-holds, 1 it was missed.
+Calls go through the gate as they do in the gateway: what they need of five counters is worked out
+(requests, tokens and calls at once of their key, USD of their key and of all), they are admitted, run
+while others do, and are settled with what they used. 32 are in flight; what these ask of Redis in one
+turn of the loop shares one write. What the server of Redis uses is not counted. Exit status: 0 the
+bound holds, 1 it was missed.
 """
 
 import asyncio
 import sys
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC
+from decimal import Decimal
+from itertools import count
+from typing import NoReturn
 
-from bench import cost
+import uvloop
+
+from bench import cost, place
 from bench.cost import CALLS, Cost
+from gateway.core.call import Call, Key
+from gateway.core.decision import Decision, Plan
+from gateway.core.entry import Entry
+from gateway.core.price import Price, Rates
+from gateway.core.prompt import Prompt
+from gateway.core.target import Provider, Target
+from gateway.limits.gate import Gate
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Ask, Need, Passed
+from gateway.limits.meter import Meter, Need
 from gateway.limits.rule import Limits
+from gateway.limits.shared import Shared
+from gateway.limits.want import Want
 from gateway.settings.limits import BudgetPart, LimitPart
 
 BOUND = 20.0
 """Microseconds of CPU that admission and settlement may cost a call together."""
 FLIGHT = 32
-_NOW = 1_795_000_000.0
+_DEADLINE = 10.0
+_RUN = count()
 
 _LIMITS = Limits(
     [
         LimitPart.model_validate(
-            {"name": "team", "per": "key", "requests": "1M/m", "tokens": "1000000M/m", "concurrency": 512}
+            {"name": "team", "per": "key", "requests": "1000M/m", "tokens": "1000000M/m", "concurrency": 512}
         )
     ],
     [
@@ -38,23 +55,43 @@ _LIMITS = Limits(
     ],
     UTC,
 )  # fmt: skip
+_KEYS = [Key(name=f"key-{number}") for number in range(10)]
+_PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
+_TARGET = Target(provider=Provider(name="p", doors={}), model="m", price=_PRICE)
+_PLAN = Plan(targets=(_TARGET,), doors=("openai-chat",))
+_DECISION = Decision(lab="acme", tier="smart", source="classifier")
+_PROMPT = Prompt(model="auto", chars=3_600, max_output=400)
 
 
-def needs(number: int) -> tuple[Need, ...]:
-    """The five needs of a call; every tenth call is another key's."""
-    key = f"key-{number % 10}"
-    return _LIMITS.needs(
-        key=key, tenant="default", tags=(), tier="smart", now=_NOW, tokens=900, micro=9_000
-    )
+def wants(calls: int) -> Iterator[Want]:
+    """Calls; every tenth is another key's."""
+    run = f"tg-{time.time_ns():x}-{next(_RUN)}"
+    for number in range(calls):
+        call = Call(
+            id=f"{run}-{number:x}", dialect="openai-chat", operation="generate", body=b"{}",
+            key=_KEYS[number % 10], received_at=time.time(), started=0.0,
+        )  # fmt: skip
+        yield Want(call=call, prompt=_PROMPT, tokens=900)
 
 
 def measure(
-    rounds: int, calls: int = CALLS, clock: Callable[[], float] = time.process_time
+    rounds: int,
+    calls: int = CALLS,
+    clock: Callable[[], float] = time.process_time,
+    program: str | None = None,
 ) -> list[Cost]:
-    """Working out the needs, and admission and settlement. `clock` counts seconds."""
-    made = min(_make(calls, clock) for _ in range(rounds))
-    passed = min(asyncio.run(_pass(calls, clock)) for _ in range(rounds))
-    return [Cost("needs", made), Cost("admit and settle", passed, BOUND)]
+    """Admission and settlement. `clock` counts seconds; `program` is a server of Redis."""
+
+    def run(url: str | None) -> float:
+        return min(uvloop.run(_pass(url, calls, clock)) for _ in range(rounds))
+
+    with ExitStack() as stack:
+        found = [Cost("in memory", run(None), BOUND)]
+        program = program or place.program()
+        if program is not None:
+            url = stack.enter_context(place.serving(program))
+            found.append(Cost("in Redis", run(url), BOUND))
+        return found
 
 
 def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.process_time) -> int:
@@ -62,33 +99,53 @@ def main(arguments: list[str] | None = None, clock: Callable[[], float] = time.p
     return cost.main("bench.limits", __doc__, measure, BOUND, arguments, clock)
 
 
-def _make(calls: int, clock: Callable[[], float]) -> float:
+async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> float:
+    """Microseconds a call."""
+    meter = _meter(url)
+    gate = Gate(_LIMITS, meter, _silent, seed=_nothing, alert=_silent, spare=Memory)
+    for want in wants(10):  # the counters of money are made
+        await gate.admit(want, _DECISION, _PLAN, _never)
+        gate.settle(_entry(want))
+    made = [(want, _entry(want)) for want in wants(calls)]
+    queue = iter(made)
+
+    async def client() -> None:
+        for want, entry in queue:
+            await gate.admit(want, _DECISION, _PLAN, _never)
+            await asyncio.sleep(0)  # it runs
+            gate.settle(entry)
+
     before = clock()
-    for number in range(calls):
-        needs(number)
-    return (clock() - before) / calls * 1e6
+    await asyncio.gather(*(client() for _ in range(FLIGHT)))
+    await gate.drain()
+    found = (clock() - before) / calls * 1e6
+    await meter.close()
+    return found
 
 
-async def _pass(calls: int, clock: Callable[[], float]) -> float:
-    meter = Memory()
-    asks = [
-        Ask(id=f"tg-{number:023x}", tenant="default", needs=needs(number), expires=_NOW + 660)
-        for number in range(calls)
-    ]
-    flight = deque[str]()
-    before = clock()
-    for number, ask in enumerate(asks):
-        if not isinstance(await meter.admit(ask, _NOW + number / 1000), Passed):
-            # The counters of money are not there yet.
-            for need in ask.needs[3:]:
-                await meter.seed("default", need.field, 0)
-            await meter.admit(ask, _NOW + number / 1000)
-        flight.append(ask.id)
-        if len(flight) == FLIGHT:
-            await meter.settle("default", flight.popleft(), 300, 2_000)
-    for id in flight:
-        await meter.settle("default", id, 300, 2_000)
-    return (clock() - before) / calls * 1e6
+def _meter(url: str | None) -> Meter:
+    if url is None:
+        return Memory()
+    return Shared(url, note=_silent, clock=time.monotonic, deadline=_DEADLINE)
+
+
+def _entry(want: Want) -> Entry:
+    return Entry(
+        id=want.call.id, at=want.call.received_at, key=want.call.key.name, dialect="openai-chat",
+        config="c", state="settled", tier="smart", attempts=1, input=700, output=300,
+        cost=Decimal("0.001900"), wasted=Decimal(0),
+    )  # fmt: skip
+
+
+async def _nothing(_: str, __: Need) -> int:
+    return 0
+
+
+def _silent(*_: object, **__: object) -> None: ...
+
+
+def _never(_: object) -> NoReturn:
+    raise AssertionError("nothing is sent to a cheaper tier")
 
 
 if __name__ == "__main__":

@@ -216,11 +216,28 @@ def _bound(rates: Rates, prompt: int, most: int) -> Decimal | None:
     return _EXACT.divide(_EXACT.fma(most, rates.output or _NOTHING, read), _MILLION)
 
 
+def slope(price: Price) -> tuple[int, int] | None:
+    """What each token of a prompt and of an answer adds to `reserve`, in millionths of a micro-USD.
+
+    Of the standard tier; None where that is not known, depends on anything, or is no whole number.
+    """
+    rates = price.rates
+    if rates.input is None or rates.output is None or price.steps or price.hours or price.later:
+        return None
+    exact = [_EXACT.multiply(rate, _MILLION) for rate in (_dearest(rates), rates.output)]
+    read, write = [int(one) for one in exact]
+    return (read, write) if [read, write] == exact else None
+
+
 def _dearest(rates: Rates) -> Decimal:
     """USD per million tokens of a prompt at most, however the provider's cache takes it."""
     dearest = rates.input or _NOTHING
-    for rate in (rates.cache_read, rates.cache_write, *rates.cache_write_by.values()):
-        if rate is not None and rate > dearest:
+    if rates.cache_read is not None and rates.cache_read > dearest:
+        dearest = rates.cache_read
+    if rates.cache_write is not None and rates.cache_write > dearest:
+        dearest = rates.cache_write
+    for rate in rates.cache_write_by.values():
+        if rate > dearest:
             dearest = rate
     return dearest
 

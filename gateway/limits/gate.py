@@ -315,21 +315,24 @@ class Gate:
     ) -> Ask:
         """`part`: of each limit this process's part alone."""
         call = want.call
-        longest = max(
-            [
-                target.provider.timers[way.decision.tier or call.operation].total
-                for way in ways
-                for target in way.plan.targets
-            ]
-        )
-        first, *others = [tuple(map(self._part, way.needs)) if part else way.needs for way in ways]
-        ceilings = [way.ceiling for way in ways[1:]]
+        longest = 0.0
+        for way in ways:
+            kind = way.decision.tier or call.operation
+            for target in way.plan.targets:
+                longest = max(longest, target.provider.timers[kind].total)
+        first, *others = ways
         return Ask(
             id=call.id,
             tenant=call.key.tenant,
-            needs=first,
+            needs=self._parts(first.needs) if part else first.needs,
             expires=now + longest + _GRACE,
-            others=tuple([(tier, needs) for tier, needs in zip(ceilings, others, strict=True) if tier]),
+            others=tuple(
+                [
+                    (way.ceiling, self._parts(way.needs) if part else way.needs)
+                    for way in others
+                    if way.ceiling is not None
+                ]
+            ),
             seeds=seeds,
         )
 
@@ -341,10 +344,11 @@ class Gate:
             self._log("budget", name=need.name, counter=need.field, text="used up")
             self._alert(tenant, need)
 
-    def _part(self, need: Need) -> Need:
-        """What of a limit is this process's while nobody counts for all."""
-        limit = max(1, need.limit // self._shares) if need.limit else 0
-        return msgspec.structs.replace(need, limit=limit)
+    def _parts(self, needs: Sequence[Need]) -> tuple[Need, ...]:
+        """What of limits is this process's while nobody counts for all."""
+        limits = [max(1, need.limit // self._shares) if need.limit else 0 for need in needs]
+        pairs = zip(needs, limits, strict=True)
+        return tuple([msgspec.structs.replace(need, limit=limit) for need, limit in pairs])
 
     async def _settle(self) -> None:
         """Settle all that has ended since it was begun."""

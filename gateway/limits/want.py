@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core.call import Call
-from gateway.core.price import reserve
+from gateway.core.price import Price, reserve, slope
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 
@@ -16,6 +16,9 @@ _FRAME = 1_000
 """Tokens that stand around what a request says."""
 _IMAGE = 20_000
 """Tokens of an image, at most: the largest that providers document, and more."""
+_MOST = 4096
+_SLOPES: dict[int, tuple[Price, tuple[int, int] | None]] = {}
+"""By price: it is asked for every call, and an integer is worked out ten times as fast."""
 
 
 def bound(prompt: Prompt, body: bytes) -> int:
@@ -42,12 +45,24 @@ def dearest(
     found = 0
     for target in targets:
         most = target.longest(asked.max_output, asked.choices) if answers else 0
-        price = target.price.on(at) if target.price is not None else None
-        cost = None if price is None else reserve(price, prompt, most, asked.service)
+        cost = None if target.price is None else _cost(target.price, prompt, most, asked, at)
         if cost is None:
             return None
-        found = max(found, micro(cost))
+        found = max(found, cost)
     return found
+
+
+def _cost(price: Price, prompt: int, most: int | None, asked: Prompt, at: float) -> int | None:
+    known = _SLOPES.get(id(price))
+    if known is None or known[0] is not price:
+        if len(_SLOPES) >= _MOST:
+            _SLOPES.clear()
+        known = _SLOPES[id(price)] = price, slope(price)
+    slopes = known[1]
+    if slopes is not None and most is not None and asked.service is None:
+        return -(-(prompt * slopes[0] + most * slopes[1]) // 1_000_000)
+    cost = reserve(price.on(at), prompt, most, asked.service)
+    return None if cost is None else micro(cost)
 
 
 class Want(msgspec.Struct, frozen=True, kw_only=True):
