@@ -237,8 +237,7 @@ def _dearest(rates: Rates) -> Decimal:
     if rates.cache_write is not None and rates.cache_write > dearest:
         dearest = rates.cache_write
     for rate in rates.cache_write_by.values():
-        if rate > dearest:
-            dearest = rate
+        dearest = max(dearest, rate)
     return dearest
 
 

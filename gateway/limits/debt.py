@@ -1,4 +1,4 @@
-"""What the ledger knows of counters that are not there, and what is owed to whoever counts for all."""
+"""What the ledger knows of counters that are not there, and what is owed to those that are."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable

@@ -4,9 +4,9 @@ A call takes all that it needs of limits and budgets at once, or is refused, or 
 tier. It holds what it may cost at most, so that calls that run together cannot overspend; when it
 is over, what it holds becomes what it used.
 
-Who counts is asked once for a call. It is asked once more where a budget sends the call to a cheaper
-tier, or where a counter is not there, as the first call of a window finds it: the second time has
-all that there is to say.
+Who counts is asked once for a call. It is asked once more where a budget sends the call to a
+cheaper tier, or where a counter is not there, as the first call of a window finds it: the second
+time has all that there is to say.
 """
 
 import asyncio
@@ -86,9 +86,9 @@ class Gate:
     """Lets calls pass, and settles what they hold.
 
     While `meter` is lost, what `spare` makes counts in this process one of `shares` equal parts of
-    each limit; `closed`: calls that a budget bounds are then refused. `seed` tells what was spent on
-    a counter that is not there, by tenant; `alert` is told of each soft limit that a call crosses.
-    `wall` tells seconds since the epoch.
+    each limit; `closed`: calls that a budget bounds are then refused. `seed` tells what was spent
+    on a counter that is not there, by tenant; `alert` is told of each soft limit that a call
+    crosses. `wall` tells seconds since the epoch.
     """
 
     def __init__(  # noqa: PLR0913 - what it is made of
@@ -208,9 +208,7 @@ class Gate:
         while self._later:
             await asyncio.wait(self._later)
 
-    def _way(
-        self, want: Want, decision: Decision, plan: Plan, ceiling: Tier | None = None
-    ) -> _Way:
+    def _way(self, want: Want, decision: Decision, plan: Plan, ceiling: Tier | None = None) -> _Way:
         key, tier = want.call.key, decision.tier
         outputs = self._outputs.get(tier or "")
         output = _OUTPUT if outputs is None else outputs.usual

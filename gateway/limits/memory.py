@@ -357,8 +357,10 @@ class _Book:
 
 
 def _next(ask: Ask, choice: int, over: Need) -> tuple[int, tuple[Need, ...]] | None:
-    """Where a call goes that does not pass a need: which of the needs of its ask, counted from 1."""
+    """Where a call goes that does not pass a need: which of its `others`, counted from 1."""
     if over.then is None:
         return None
     others = enumerate(ask.others, 1)
-    return next(((at, needs) for at, (tier, needs) in others if at > choice and tier == over.then), None)
+    return next(
+        ((at, needs) for at, (tier, needs) in others if at > choice and tier == over.then), None
+    )

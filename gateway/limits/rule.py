@@ -129,8 +129,10 @@ class Limits:
             ):
                 continue
             varies = rule if rule.kind in ("tokens", "usd") else None
-            for subject in _subjects(rule, key, tags, tier):
-                found.append((self._need(rule, subject, int(counts), tier, now, windows), varies))
+            found += [
+                (self._need(rule, subject, int(counts), tier, now, windows), varies)
+                for subject in _subjects(rule, key, tags, tier)
+            ]
         for rule in _own(own) if own is not None else ():
             subject = f"own={_safe(key)}"
             self._owned[_safe(rule.name), subject] = rule
@@ -170,7 +172,7 @@ class Limits:
             only["key" if own else what] = [_plain(value)]
         return Scope(only, span.start, span.end)
 
-    def _need(  # noqa: PLR0913 - what a counter's name is made of
+    def _need(
         self,
         rule: Rule,
         subject: str,

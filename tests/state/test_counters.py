@@ -14,7 +14,7 @@ from tests.state.test_redis import FAULTS
 from tests.state.world import World, seconds
 
 SETTLE = Script("settle")
-NOTHING = b"\x93\xa1x\xff\xff"
+NOTHING = b"\x91\x93\xa1x\xff\xff"
 """A call that holds nothing."""
 
 
