@@ -9,7 +9,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.core.price import Price, Rates, Step, compared, cost, reserve, scaled, why_unknown
+from gateway.core.price import (
+    Later,
+    Price,
+    Rates,
+    Step,
+    compared,
+    cost,
+    reserve,
+    scaled,
+    slope,
+    why_unknown,
+)  # fmt: skip
 from gateway.core.usage import Usage
 
 USD = st.decimals(0, 1_000_000, places=9, allow_nan=False, allow_infinity=False)
@@ -31,6 +42,11 @@ KNOWN = st.builds(
     output=USD,
 )
 """Rates that lack none."""
+FINE = st.decimals(0, 1_000_000, places=6, allow_nan=False, allow_infinity=False)
+FLAT = st.builds(
+    Rates, input=FINE, cache_read=st.none() | FINE, cache_write=st.none() | FINE, output=FINE
+)
+"""Rates in whole millionths."""
 SERVICES = st.none() | st.sampled_from(["flex", "priority"])
 TOOLS = st.sampled_from(["web_search", "file_search"])
 USAGES = st.builds(
@@ -366,3 +382,32 @@ def test_tokens_written_without_any_price_have_no_cost() -> None:
     """Neither of their own nor of input, as which they would be billed."""
     usage = Usage(input=0, output=1, cache_write={"5m": 5})
     assert cost(usage, Price(rates=Rates(output=Decimal(1)), version="v")) is None
+
+
+@given(FLAT, st.integers(0, 10**9), st.integers(0, 10**9))
+def test_a_slope_is_the_reserve_in_whole_numbers(rates: Rates, prompt: int, most: int) -> None:
+    """Of every prompt and answer, to the millionth of a micro-dollar."""
+    price = Price(rates=rates, version="v")
+    found, bound = slope(price), reserve(price, prompt, most)
+    assert found is not None
+    assert bound is not None
+    assert Fraction(prompt * found[0] + most * found[1], 10**12) == Fraction(bound)
+
+
+@pytest.mark.parametrize(
+    "price",
+    [
+        Price(rates=Rates(input=Decimal(1)), version="v"),
+        Price(rates=Rates(output=Decimal(1)), version="v"),
+        Price(rates=Rates(input=Decimal("0.0000001"), output=Decimal(1)), version="v"),
+        LONG,
+        Price(
+            rates=Rates(input=Decimal(1), output=Decimal(1)),
+            later=(Later(9.0, Price(rates=Rates(), version="w")),),
+            version="v",
+        ),
+    ],
+)
+def test_what_is_no_slope_is_none(price: Price) -> None:
+    """Unknown, too fine for a whole number, by length or by time."""
+    assert slope(price) is None
