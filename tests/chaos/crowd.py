@@ -4,7 +4,6 @@ A row of this kind is played once for all its cells: the fault comes once, and e
 its own clients saw of it.
 """
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -117,9 +116,9 @@ def hits(gateway: Gateway, within: float) -> dict[Form, str]:
         return dict(zip(FORMS, pool.map(one, FORMS), strict=True))
 
 
-def median(replies: Sequence[Reply]) -> float:
-    """Seconds of a call."""
-    return statistics.median(reply.seconds for reply in replies)
+def quick(replies: Sequence[Reply]) -> float:
+    """Seconds that three quarters of the calls take at least: what each of them waits for is in it."""
+    return sorted(reply.seconds for reply in replies)[len(replies) // 4]
 
 
 def once(go: Go) -> Callable[[Stage, Cell], Seen]:

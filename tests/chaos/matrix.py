@@ -1,6 +1,6 @@
 """All rows of the fault matrix."""
 
-from tests.chaos.redis import gone
+from tests.chaos import redis
 from tests.chaos.upstream import connect, hang
 
-ROWS = (*connect.ROWS, *hang.ROWS, *gone.ROWS)
+ROWS = (*connect.ROWS, *hang.ROWS, *redis.ROWS)

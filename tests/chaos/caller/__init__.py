@@ -1,0 +1,1 @@
+"""Rows of clients that leave, are slow, or send what is no request."""

@@ -1,0 +1,1 @@
+"""Rows of a host that fails: its disk, clock, descriptors, memory, processes."""

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from tests.chaos.crowd import Crowd, Form, hits, median, row
+from tests.chaos.crowd import Crowd, Form, hits, quick, row
 from tests.chaos.redis.commands import answering
 from tests.chaos.redis.pair import (
     BACK,
@@ -34,7 +34,7 @@ def _never(stage: Stage) -> Mapping[Form, Seen]:
     ready = made.gateway.get("/ready").status
     made.place.start()
     cache = hits(made.gateway, BACK)
-    healthy = median(crowd.call(4))
+    healthy = quick(crowd.call(4))
     wrong = [] if ready == 200 else [f"/ready {ready}"]
     return crowd.seen(cache, waited(stage, healthy, first, later), wrong)
 
@@ -43,7 +43,7 @@ def _killed(stage: Stage) -> Mapping[Form, Seen]:
     """Dead and back, again and again, at any moment of what clients do."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
-    healthy = median(crowd.call(2))
+    healthy = quick(crowd.call(2))
     with traffic(made.gateway, crowd):
         for _ in range(3):
             time.sleep(0.5)
@@ -62,7 +62,7 @@ def _slow(mode: str, delay: float) -> Row:
     def go(stage: Stage) -> Mapping[Form, Seen]:
         made = pair(stage)
         crowd = Crowd(made.gateway)
-        healthy = median(crowd.call(4))
+        healthy = quick(crowd.call(4))
         with proxied(stage, made.place) as line:
             hits(made.gateway, BACK)
             line.delay, line.mode = delay, mode  # type: ignore[assignment]  # one of its modes
@@ -89,7 +89,7 @@ def _flapping(stage: Stage) -> Mapping[Form, Seen]:
     """Silent and well again, five times a second: no call fails or waits long, and it is not stormed."""
     made = pair(stage)
     crowd = Crowd(made.gateway)
-    healthy = median(crowd.call(4))
+    healthy = quick(crowd.call(4))
     with proxied(stage, made.place) as line:
         hits(made.gateway, BACK)
         dialled, began = line.dialled, time.monotonic()

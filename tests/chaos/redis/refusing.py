@@ -1,0 +1,134 @@
+"""R-06, R-07: a Redis that is there and refuses: full, a replica, loading, busy, no rights."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+import redis
+
+from tests.chaos.crowd import Crowd, Form, hits, quick, row
+from tests.chaos.redis.commands import answering
+from tests.chaos.redis.pair import BACK, WELL, lost, pair, program, waited
+from tests.chaos.row import Row, Seen
+from tests.chaos.stage import Stage
+from tests.e2e.child import until
+from tests.e2e.loss import FAULTS, Fault, full, replica
+from tests.e2e.place import Place
+
+_PASSWORD = "canary-in-a-url"
+
+
+def _set(*named: tuple[str, str]) -> Fault:
+    """Settings of the server while it lasts."""
+
+    @contextmanager
+    def fault(place: Place) -> Iterator[None]:
+        with place.admin() as admin:
+            before = [(name, admin.config_get(name)[name]) for name, _ in named]
+            for name, value in named:
+                admin.config_set(name, value)
+            yield
+            for name, value in before:
+                admin.config_set(name, value)
+
+    return fault
+
+
+@contextmanager
+def _stale(place: Place) -> Iterator[None]:
+    """A replica that has lost its primary and answers nothing that may be old."""
+    with _set(("replica-serve-stale-data", "no"))(place), replica(place):
+        yield
+
+
+@contextmanager
+def _busy(place: Place) -> Iterator[None]:
+    """Somebody's script runs for ever."""
+
+    def run() -> None:
+        with suppress(redis.RedisError), place.admin() as admin:
+            admin.eval("while true do end", 0)
+
+    with place.admin() as admin:
+        admin.config_set("busy-reply-threshold", 10)
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        until(lambda: _says(admin, "BUSY"), "it is busy")
+        yield
+        admin.script_kill()
+        thread.join()
+
+
+def _says(admin: redis.Redis, word: str) -> bool:
+    try:
+        admin.get("x")
+    except redis.RedisError as error:
+        return word.lower() in str(error).lower() or word.lower() in type(error).__name__.lower()
+    return False
+
+
+@contextmanager
+def _without_rights(place: Place) -> Iterator[None]:
+    """It may ping and read, and nothing else."""
+    with place.admin() as admin, place.admin() as other:
+        other.ping()  # its rights are those of the moment; CONFIG and ACL stay
+        admin.execute_command("ACL", "SETUSER", "default", "-eval", "-evalsha", "-set", "-hgetall")
+        yield
+        admin.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
+def _wrong_password(stage: Stage) -> Mapping[Form, Seen]:
+    """The URL has another password; it is mended without a restart, and never told."""
+    form = f"redis://:{_PASSWORD}@127.0.0.1:{{port}}/0"
+    made = pair(stage, "--requirepass", "another", form=form)
+    crowd = Crowd(made.gateway)
+    first, later = crowd.call(1), crowd.call(8)
+    notes = len([one for one in made.gateway.log() if one["event"] == "redis"])
+    with made.place.admin("another") as admin:
+        admin.config_set("requirepass", _PASSWORD)
+    cache = hits(made.gateway, BACK)
+    healthy = quick(crowd.call(4))
+    wrong = [f"{notes} lines of the log"] if notes > 4 else []
+    if _PASSWORD in made.gateway.child.err + made.gateway.child.out:
+        wrong.append("the password is told")
+    return crowd.seen(cache, waited(stage, healthy, first, later), wrong)
+
+
+def _all_at_once(faults: Sequence[Callable[[Place], object]]) -> Fault:
+    @contextmanager
+    def fault(place: Place) -> Iterator[None]:
+        for one in faults:
+            one(place)
+        yield
+
+    return fault
+
+
+def _flushed_scripts(place: Place) -> None:
+    """NOSCRIPT for what has been loaded: it is sent again."""
+    with place.admin() as admin:
+        admin.script_flush()
+
+
+def _said(word: str, text: str) -> Row:
+    return lost("R-07", word, answering(f"-{word} {text}\r\n".encode()))
+
+
+ROWS: tuple[Row, ...] = (
+    lost("R-06", "full, and may not evict", full, ci=True, restart=False),
+    lost("R-07", "a replica now", replica, restart=False),
+    lost("R-07", "a replica without its primary's data", _stale, restart=False),
+    lost("R-07", "too few replicas", _set(("min-replicas-to-write", "1")), restart=False),
+    lost("R-07", "busy with a script", _busy, restart=False),
+    lost("R-07", "scripts forgotten", _all_at_once((_flushed_scripts,)), restart=False),
+    lost("R-07", "asks for a password", FAULTS["NOAUTH"][0], restart=False),
+    lost("R-07", "no right to write", _without_rights, restart=False),
+    lost("R-07", "in protected mode", FAULTS["denied"][0]),
+    row("R-07", "another password", "redis", _wrong_password, WELL, needs=(program,)),
+    _said("LOADING", "Redis is loading the dataset in memory"),
+    _said("MISCONF", "Redis is configured to save RDB snapshots, but it's currently unable to persist"),
+    _said("NOREPLICAS", "Not enough good replicas to write."),
+    _said("CLUSTERDOWN", "The cluster is down"),
+    _said("CROSSSLOT", "Keys in request don't hash to the same slot"),
+    _said("WHATEVER", "no word that anybody knows"),
+)  # fmt: skip

@@ -1,0 +1,138 @@
+"""R-08, R-09: Sentinel and Cluster: primaries die, change places, slots move, under calls."""
+
+import time
+from collections.abc import Mapping
+
+from gateway.state.counters import keys
+from tests.chaos.crowd import Crowd, Form, hits, quick, row
+from tests.chaos.gateway import Gateway
+from tests.chaos.redis.pair import program, traffic, waited
+from tests.chaos.row import Expected, Row, Seen
+from tests.chaos.stage import Stage, base
+from tests.conftest import redis_program
+from tests.e2e.child import until
+from tests.e2e.place import Place
+from tests.state.several import Nodes, Sentinels
+
+_FAILOVER = 30.0
+"""Seconds in which another primary must be found."""
+_UNNOTICED = Expected(
+    200,
+    "answer",
+    None,
+    ("settled", "cache_hit, settled"),
+    "hit",
+    "in time: .*, kept again after .*",
+)
+_TENANT = "default"
+
+
+def _start(stage: Stage, url: str) -> Gateway:
+    return stage.start(base(stage), spare=60, REDIS_URL=url)
+
+
+def _told(
+    stage: Stage, crowd: Crowd, healthy: float, began: float, cache: Mapping[Form, str]
+) -> Mapping[Form, Seen]:
+    replies = [one for found in crowd.replies.values() for one in found]
+    told = f"{waited(stage, healthy, replies, replies)}, kept again after {time.monotonic() - began:.1f} s"
+    return crowd.seen(cache, told)
+
+
+def _sentinel(stage: Stage) -> Mapping[Form, Seen]:
+    """The primary is killed; its replica takes over."""
+    found = redis_program()
+    assert found is not None
+    with Sentinels(found, stage.folder) as sentinels:
+        gateway = _start(stage, sentinels.url)
+        crowd = Crowd(gateway)
+        healthy = quick(crowd.call(2))
+        with traffic(gateway, crowd, 0.02):
+            time.sleep(0.3)
+            began = time.monotonic()
+            sentinels.primary.kill()
+            cache = hits(gateway, _FAILOVER)
+        return _told(stage, crowd, healthy, began, cache)
+
+
+def _killed(stage: Stage) -> Mapping[Form, Seen]:
+    """The primary that counts calls is killed; its replica takes over."""
+    with Nodes(_program(), stage.folder) as nodes:
+        gateway = _start(stage, nodes.url)
+        crowd = Crowd(gateway)
+        healthy = quick(crowd.call(2))
+        with traffic(gateway, crowd, 0.02):
+            time.sleep(0.3)
+            began = time.monotonic()
+            nodes.primary(keys(_TENANT)[0].decode()).kill()
+            cache = hits(gateway, _FAILOVER)
+        return _told(stage, crowd, healthy, began, cache)
+
+
+def _moved(stage: Stage) -> Mapping[Form, Seen]:
+    """The slot of all counters moves to another node and back, key by key: ASK, then MOVED."""
+    with Nodes(_program(), stage.folder) as nodes:
+        gateway = _start(stage, nodes.url)
+        crowd = Crowd(gateway)
+        healthy = quick(crowd.call(2))
+        with traffic(gateway, crowd, 0.02):
+            time.sleep(0.3)
+            began = time.monotonic()
+            source = nodes.primary(keys(_TENANT)[0].decode())
+            target = next(one for one in nodes.places[:3] if one is not source)
+            _move(source, target)
+            time.sleep(0.3)
+            _move(target, source)
+            cache = hits(gateway, _FAILOVER)
+        return _told(stage, crowd, healthy, began, cache)
+
+
+def _move(source: Place, target: Place) -> None:
+    names = keys(_TENANT)
+    with source.admin() as old, target.admin() as new:
+        slot = old.execute_command("CLUSTER", "KEYSLOT", names[0])
+        ids = [one.execute_command("CLUSTER", "MYID") for one in (old, new)]
+        new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+        time.sleep(0.1)  # TRYAGAIN and ASK
+
+        def moved() -> bool:
+            for name in names:
+                old.execute_command(
+                    "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "REPLACE", "KEYS", name
+                )
+            return not old.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot)
+
+        until(moved, "all keys are there")
+        for one in (new, old):
+            one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+
+
+def _down(stage: Stage) -> Mapping[Form, Seen]:
+    """All that have the slot of the counters are gone: CLUSTERDOWN for everything, and back."""
+    with Nodes(_program(), stage.folder) as nodes:
+        gateway = _start(stage, nodes.url)
+        crowd = Crowd(gateway)
+        healthy = quick(crowd.call(2))
+        pair = nodes.pair(keys(_TENANT)[0].decode())
+        with traffic(gateway, crowd, 0.02):
+            time.sleep(0.3)
+            began = time.monotonic()
+            with pair[0].stopped(), pair[1].stopped():
+                time.sleep(2.5)  # more than the node timeout
+            cache = hits(gateway, _FAILOVER)
+        return _told(stage, crowd, healthy, began, cache)
+
+
+def _program() -> str:
+    found = redis_program()
+    assert found is not None
+    return found
+
+
+ROWS: tuple[Row, ...] = (
+    row("R-08", "Sentinel: the primary is killed", "redis", _sentinel, _UNNOTICED, needs=(program,)),
+    row("R-09", "Cluster: a primary is killed", "redis", _killed, _UNNOTICED, needs=(program,)),
+    row("R-09", "Cluster: the slot of the counters moves", "redis", _moved, _UNNOTICED, needs=(program,)),
+    row("R-09", "Cluster: a slot that nobody serves", "redis", _down, _UNNOTICED, needs=(program,)),
+)  # fmt: skip

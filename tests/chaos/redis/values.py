@@ -1,0 +1,183 @@
+"""R-10 to R-14: too few connections, keys that vanish or are others', clients that leave."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from gateway.core.entry import Entry
+from gateway.state.counters import keys
+from tests.chaos.crowd import FORMS, Crowd, Form, ask, cached, fresh, hits, quick, row, told
+from tests.chaos.redis.pair import BACK, WELL, pair, program, proxied, traffic, waited
+from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.stage import Stage, base
+from tests.conftest import redis_program
+from tests.e2e import test_redis_gone as pieces
+from tests.e2e.abroad import CHAT
+from tests.e2e.served import echo
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import Config
+
+_MANY = 64
+"""Calls at a time, of which half have a connection to Redis."""
+_USD = "0.004"
+"""About 150 calls of 7 tokens in and 3 out, at 19 micro-USD, of which one holds a thousand."""
+_HITS = ("settled", "cache_hit, settled")
+
+
+def _crowded(stage: Stage) -> Mapping[Form, Seen]:
+    """Each answer takes 30 ms, and twice as many calls come as there are connections."""
+    made = pair(stage)
+    crowd = Crowd(made.gateway)
+    healthy = quick(crowd.call(4))
+    with proxied(stage, made.place) as line:
+        hits(made.gateway, BACK)
+        line.delay, line.mode = 0.03, "late"
+        with ThreadPoolExecutor(_MANY) as pool:
+            asked = [FORMS[at % len(FORMS)] for at in range(4 * _MANY)]
+            for form, reply in zip(
+                asked, pool.map(lambda it: ask(made.gateway, it), asked), strict=True
+            ):
+                crowd.replies.setdefault(form, []).append(reply)
+        line.mode = "through"
+        cache = hits(made.gateway, BACK)
+    made.place.start_again()
+    slowest = max(one.seconds for found in crowd.replies.values() for one in found) - healthy
+    return crowd.seen(cache, f"in time: +{slowest * 1000:.0f} ms for {_MANY} at a time")
+
+
+def _flushed(stage: Stage) -> Mapping[Form, Seen]:
+    """FLUSHALL again and again, under calls."""
+    made = pair(stage)
+    crowd = Crowd(made.gateway)
+    healthy = quick(crowd.call(4))
+    with made.place.admin() as admin, traffic(made.gateway, crowd, 0.01):
+        first = crowd.call(1)
+        for _ in range(10):
+            admin.flushall()
+            crowd.call(1)
+    later = crowd.call(4)
+    return crowd.seen(hits(made.gateway, BACK), waited(stage, healthy, first, later))
+
+
+def _budget(stage: Stage, cell: Cell) -> Seen:
+    """A budget is spent, Redis forgets it, and the ledger knows: not one call more is sent."""
+    made = pair(stage, change=_small, warm=False)
+    form, sent, said = (cell.dialect, cell.mode), 0, ""
+
+    def spend() -> int:
+        """Calls until none passes any more, also once those before are settled."""
+        nonlocal said
+        passed = refused = 0
+        while refused < 5:
+            assert passed < 1000, "the budget has no end"
+            reply = ask(made.gateway, form, max_tokens=3)
+            if reply.status == 200:
+                passed, refused = passed + 1, 0
+            else:
+                said, refused = told(form, reply), refused + 1
+                time.sleep(0.05)
+        return passed
+
+    with made.place.admin() as admin:
+        sent = spend()
+        admin.flushall()
+        more = spend()
+    spent = sum(
+        round(row.cost * 1_000_000) for rows in made.gateway.all().values()
+        for row in rows if isinstance(row, Entry) and row.cost is not None
+    )  # fmt: skip
+    wrong = [] if spent <= float(_USD) * 1_000_000 else [f"{spent} micro-USD spent"]
+    wrong += [] if sent > 50 else [f"refused after {sent} calls"]
+    return Seen(client=said, more=f"{more} more after FLUSHALL", wrong=tuple(wrong))
+
+
+def _small(value: Config) -> None:
+    value["budgets"] = [{"name": "all", "usd": _USD, "every": "total"}]
+
+
+def _strangers(stage: Stage) -> Mapping[Form, Seen]:
+    """Counters of another type and of another version stand where ours are, and another gateway."""
+    made = pair(stage)
+    other = stage.start(base(stage), spare=40, REDIS_URL=f"redis://127.0.0.1:{made.place.port}/0")
+    crowd, beside = Crowd(made.gateway), Crowd(other)
+    healthy = quick(crowd.call(4))
+    beside.call(1)
+    with made.place.admin() as admin:
+        admin.flushall()
+        for name in keys("default"):
+            admin.lpush(name, "not what is looked for")
+            admin.set(name.replace(b":1:", b":0:"), b"of an older version")
+        admin.script_flush()
+        first, later = crowd.call(1), crowd.call(6)
+        beside.call(2)
+        for name in keys("default"):
+            admin.delete(name)
+    cache = hits(made.gateway, BACK)
+    seen = crowd.seen(cache, waited(stage, healthy, first, later))
+    wrong = [f"beside: {one}" for one in beside.seen().values() if one.client != "answer"]
+    assert not wrong, wrong
+    return seen
+
+
+def _wrong_type(stage: Stage) -> Mapping[Form, Seen]:
+    """A list stands under every key of the cache."""
+    made = pair(stage)
+    crowd = Crowd(made.gateway)
+    healthy = quick(crowd.call(4))
+    texts = {form: fresh() for form in FORMS}
+    for form, text in texts.items():
+        ask(made.gateway, form, text)
+    hits(made.gateway, BACK)
+    with made.place.admin() as admin:
+        for name in admin.keys("tiergate:cache:*"):
+            admin.delete(name)
+            admin.lpush(name, "a list")
+    again = [ask(made.gateway, form, text) for form, text in texts.items()]
+    wrong = [f"{cached(one)} of a list" for one in again if cached(one) != "miss"]
+    for form, reply in zip(texts, again, strict=True):
+        crowd.replies[form].append(reply)
+    return crowd.seen(hits(made.gateway, BACK), waited(stage, healthy, again, again), wrong)
+
+
+def _piece(work: Any) -> Any:
+    """What the tests of a lost Redis do with a pair of their own."""
+
+    def play(stage: Stage, _: Cell) -> Seen:
+        upstream = Upstream()
+        stage.loop.run(upstream.start())
+        upstream.on("/", echo)
+        found = redis_program()
+        assert found is not None
+        made = pieces.Pair(found, stage.folder, upstream.url, "redis://127.0.0.1:{port}/0")
+        try:
+            work(made, stage.folder)
+        finally:
+            made.stop()
+            stage.loop.run(upstream.stop())
+        return Seen(client="answer", more="no answer is another's")
+
+    return play
+
+
+def _leaving(made: pieces.Pair, _: Any) -> None:
+    pieces.test_clients_that_leave_leave_no_answer_to_others(made)
+
+
+_OWN = Expected(client="answer", more="no answer is another's")
+
+ROWS: tuple[Row, ...] = (
+    row("R-10", "more calls than connections", "redis", _crowded, WELL, needs=(program,)),
+    row("R-11", "flushed under load", "redis", _flushed,
+        Expected(200, "answer", None, _HITS, "hit", "in time.*"), needs=(program,)),
+    Row("R-11", "a spent budget is forgotten", "redis", _budget,
+        Expected(client="error insufficient_quota", more="0 more after FLUSHALL"),
+        own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
+    Row("R-12", "clients leave within commands", "redis", _piece(_leaving), _OWN,
+        own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
+    row("R-13", "other types and versions under our keys", "redis", _strangers, WELL, needs=(program,)),
+    row("R-14", "a list under every key", "redis", _wrong_type, WELL, needs=(program,)),
+    Row("R-14", "garbage, cut, a pickle, 50 MB under a key", "redis",
+        _piece(pieces.test_what_others_write_under_a_key_is_a_miss), _OWN,
+        own=True, dialects=(CHAT,), modes=("whole",), needs=(program,)),
+)  # fmt: skip
