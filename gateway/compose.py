@@ -169,9 +169,13 @@ class Gateway:
         self.journal_folder, self.store = self.archive.folder, self.archive.store
         self.recovered = self.archive.recovered
         self._client = Client(transports, hop=secrets.token_hex(4))
+        providers = site.built.providers.values()
+        known = [account.secret for provider in providers for account in provider.accounts]
         self._locals = {
-            provider.name: Local(provider, self.data / f"{provider.name}.log", self._say)
-            for provider in site.built.providers.values()
+            provider.name: Local(
+                provider, self.data / f"{provider.name}.log", self._say, secrets=known
+            )
+            for provider in providers
             if provider.on and provider.command
         }
         self._state = self._store(environ, config.cache.max_bytes)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +25,8 @@ _LONG = 60.0
 """Seconds of a run after which pauses begin anew: the next crash is another story."""
 _STOP_WITHIN = 3.0
 _CHUNK = 65_536
+_SECRET = 8
+"""Characters from which a value may be a credential; a shorter one is a word, as on or none."""
 
 type Say = Callable[[str], None]
 
@@ -38,7 +40,10 @@ class Engine:
         log: Path,
         say: Say,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        secrets: Collection[str] = (),
     ) -> None:
+        """`secrets` are the credentials of all providers: none of them reaches the program."""
         self.provider = provider
         self.url = ""
         """Where it answers, once it does."""
@@ -47,6 +52,7 @@ class Engine:
         self._log = log
         self._say = say
         self._sleep = sleep
+        self._secrets = secrets
         self._settled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._process: Process | None = None
@@ -113,6 +119,7 @@ class Engine:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=log,
+                    env=without(os.environ, self._secrets),
                     start_new_session=True,  # Ctrl-C is for the gateway, which drains first
                 )
         except OSError as error:
@@ -132,6 +139,23 @@ class Engine:
             lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             return lines[-1][:300] if lines else ""
         return ""
+
+
+def without(environ: Mapping[str, str], secrets: Collection[str]) -> dict[str, str]:
+    """An environment for another program: nothing of the gateway's own, no credential.
+
+    A variable is left out where a secret stands in its value or is made of it.
+    """
+    found = [one for one in secrets if len(one) >= _SECRET]
+
+    def tells(value: str) -> bool:
+        return len(value) >= _SECRET and any(one in value or value in one for one in found)
+
+    return {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("TIERGATE_") and name != "REDIS_URL" and not tells(value)
+    }
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:

@@ -4,11 +4,15 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import redis_program
+from tests.e2e.child import until
+from tests.e2e.place import Place
 from tests.e2e.test_messages import event
 from tests.e2e.test_messages import frames as claude_frames
 from tests.e2e.test_messages import whole as claude_whole
@@ -26,23 +30,33 @@ from tests.e2e.upstream import (
     stream,
     whole,
 )
-from tests.e2e.world import Loop
+from tests.e2e.world import Config, Loop
+from tests.http.conftest import claude, google, replies
 from tests.http.gate import (
     CHAT,
     CHAT_KEY,
     CLAUDE_KEY,
     CLIENT_KEY,
     COUNT,
+    GENERATE,
+    GOOGLE_KEY,
     KEYS,
     MESSAGES,
+    OPENAI_KEY,
+    RESPONSES,
+    STREAM,
+    TOKENS,
     Gate,
     Told,
-    chat,
-    messages,
+    plain,
 )
+from tests.telemetry.tap import Tap
 
 PROMPT = "canary-in-a-prompt-0123456789"
-BEARER = {"authorization": f"Bearer {CLIENT_KEY}"}
+BEARER = f"Bearer {CLIENT_KEY}"
+ADMIN_KEY = "admin-key-0123456789-never-shown"
+COLLECTOR_KEY = "collector-key-0123456789-never-shown"
+PATHS = [CHAT, MESSAGES, COUNT, RESPONSES, GENERATE]
 SAID: list[dict[str, Any]] = [{"role": "user", "content": f"Hello {PROMPT}."}]
 
 
@@ -55,21 +69,62 @@ def upstream(loop: Loop) -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def gate(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    made = Gate(tmp_path_factory.mktemp("leak") / "gateway", upstream.url, TIERGATE_KEYS=KEYS)
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A Redis."""
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    made = Place(program, tmp_path_factory.mktemp("redis"))
+    made.start("--slowlog-log-slower-than", "0", "--slowlog-max-len", "10000")
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
+    """A receiver of traces."""
+    made = Tap(tmp_path_factory.mktemp("tap"))
+    yield made
+    made.child.stop()
+
+
+@pytest.fixture(scope="module")
+def gate(
+    upstream: Upstream, place: Place, tap: Tap, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gate]:
+    """A gateway that says and keeps all that it may, but for content."""
+
+    def telling(value: Config) -> None:
+        value["cache"] = {"ttl": "1h"}
+        value["responses"] = {"ttl": "0s"}  # it would keep conversations, for those who go on
+        value["log"] = {"calls": "all"}
+        value["traces"] = {"endpoint": tap.url, "headers": {"x-collector-key": COLLECTOR_KEY}}
+        value["metrics"] = {"keys": True}
+
+    made = Gate(
+        tmp_path_factory.mktemp("leak") / "gateway", upstream.url, telling, TIERGATE_KEYS=KEYS,
+        TIERGATE_ADMIN_KEY=ADMIN_KEY, REDIS_URL=f"redis://127.0.0.1:{place.port}/0",
+    )  # fmt: skip
     yield made
     made.stop()
 
 
-def ask(gate: Gate, path: str, *, streamed: bool = False, **more: Any) -> Told:
-    body = chat(messages=SAID, **more) if path == CHAT else messages(messages=SAID, **more)
-    if streamed:
+def ask(gate: Gate, path: str, *, streamed: bool = False, cache: str = "refresh") -> Told:
+    said: dict[str, dict[str, Any]] = {
+        RESPONSES: {"input": SAID},
+        GENERATE: {"contents": [{"role": "user", "parts": [{"text": f"Hello {PROMPT}."}]}]},
+    }
+    body = plain(path, **said.get(path, {"messages": SAID}))
+    if streamed and path == GENERATE:
+        path = STREAM
+    elif streamed:
         body = body[:-1] + b',"stream":true}'
-    return gate.ask(path, body, **BEARER)
+    steer = {"x_tiergate_cache": cache} if cache else {}
+    return gate.ask(path, body, "POST", authorization=BEARER, **steer)
 
 
 def key_of(path: str) -> str:
-    return CHAT_KEY if path == CHAT else CLAUDE_KEY
+    return {CHAT: CHAT_KEY, RESPONSES: OPENAI_KEY, GENERATE: GOOGLE_KEY}.get(path, CLAUDE_KEY)
 
 
 def quoting(path: str) -> list[Script]:
@@ -112,7 +167,7 @@ FAULTS: list[Script] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", [CHAT, MESSAGES, COUNT])
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("streamed", [False, True])
 def test_sec_leak_2_a_providers_error_that_quotes_its_key(
     gate: Gate, upstream: Upstream, path: str, streamed: bool
@@ -126,7 +181,7 @@ def test_sec_leak_2_a_providers_error_that_quotes_its_key(
         assert told.status != 401, at
 
 
-@pytest.mark.parametrize("path", [CHAT, MESSAGES, COUNT])
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_sec_leak_2_our_credential_is_not_the_clients(
     gate: Gate, upstream: Upstream, path: str, status: int
@@ -138,10 +193,12 @@ def test_sec_leak_2_our_credential_is_not_the_clients(
     assert "credential" in told.json["error"]["message"]
 
 
-def test_sec_leak_1_canaries_over_all_faults(gate: Gate, upstream: Upstream) -> None:
-    """SEC-LEAK 1, 4, 6: nowhere in output, log, ledger, store, command line, errors or open doors."""
+def test_sec_leak_1_canaries_over_all_faults(
+    gate: Gate, upstream: Upstream, place: Place, tap: Tap
+) -> None:
+    """SEC-LEAK 1: nowhere in output, log, ledger, store, Redis, traces, command line or errors."""
     errors = []
-    for path in (CHAT, MESSAGES, COUNT):
+    for path in PATHS:
         for script in (*FAULTS, *quoting(path)):
             for streamed in (False, True)[: 1 if path == COUNT else 2]:
                 upstream.on("/", script)
@@ -157,15 +214,21 @@ def test_sec_leak_1_canaries_over_all_faults(gate: Gate, upstream: Upstream) -> 
             f'{{"model":"auto","messages":"{PROMPT}'.encode(),
             PROMPT.encode(),
         ):
-            told = gate.ask(path, body, **BEARER)
+            told = gate.ask(path, body, authorization=BEARER)
             assert 400 <= told.status < 500
             errors.append(told.body)
         errors.append(gate.ask(path, b"{}", authorization=f"Bearer x{CLIENT_KEY}").body)
-        errors.append(gate.ask(f"{path}/{CLIENT_KEY[:0]}x", b"{}", x_api_key=CLIENT_KEY).body)
+        errors.append(gate.ask(f"{path}x", b"{}", x_api_key=CLIENT_KEY).body)
+    calls = _cached(gate, upstream)
+    admin = f"Bearer {ADMIN_KEY}"
     doors = [
-        gate.ask(p, method="GET").body
-        for p in ("/health", "/ready", "/openapi.json", "/docs", "/metrics", "/config")
+        gate.ask(path, method="GET", authorization=admin).body
+        for path in (*OPEN, "/admin/costs?by=key", "/admin/entries?limit=1000", "/v1/models")
     ]
+    with place.admin() as redis:
+        kept = _dump(redis)
+        shown = [each["command"] for each in redis.slowlog_get(10_000)]
+    spans = tap.spans(calls)  # and more: those of the faults
     places = {
         "out": gate.child.out.encode(),
         "err": gate.child.err.encode(),
@@ -173,14 +236,83 @@ def test_sec_leak_1_canaries_over_all_faults(gate: Gate, upstream: Upstream) -> 
         "doors": b"".join(doors),
         "files": gate.files(),
         "store": _store(gate.folder / "data" / "ledger.db"),
+        "redis": b"\n".join(kept + shown),
+        "traces": tap.child.out.encode() + tap.child.err.encode(),
         "command": Path(f"/proc/{gate.child.pid}/cmdline").read_bytes(),
     }
-    assert gate.journal().count(b'"kind":"final"') > 100
+    assert gate.journal().count(b'"kind":"final"') > 200
+    assert len(kept) >= 4
+    assert spans
+    assert len(shown) > 10
     for name, data in places.items():
-        for canary in (CHAT_KEY, CLAUDE_KEY, CLIENT_KEY, PROMPT):
+        for canary in (*SECRETS, PROMPT):
             assert canary.encode() not in data, (name, canary)
     assert b"Traceback" not in places["err"] + places["errors"]
     assert b".py" not in places["errors"]
+
+
+SECRETS = (CHAT_KEY, CLAUDE_KEY, OPENAI_KEY, GOOGLE_KEY, CLIENT_KEY, ADMIN_KEY, COLLECTOR_KEY)
+OPEN = (
+    "/health",
+    "/ready",
+    "/openapi.json",
+    "/docs",
+    "/redoc",
+    "/metrics",
+    "/config",
+    "/debug",
+    "/.env",
+)
+
+
+def _cached(gate: Gate, upstream: Upstream) -> int:
+    """Answers of each dialect that are kept in Redis, and told from there; how many calls."""
+    upstream.scripts.clear()
+    for prefix, script in (("/claude", claude), ("/reply", replies), ("/google", google)):
+        upstream.on(prefix, script)
+    for path in (CHAT, MESSAGES, RESPONSES, GENERATE):
+        assert ask(gate, path).headers["x-tiergate-cache"] == "miss"
+        until(partial(_hit, gate, path), f"a hit at {path}")
+    return 8
+
+
+def _hit(gate: Gate, path: str) -> bool:
+    return ask(gate, path, cache="").headers["x-tiergate-cache"] == "hit"
+
+
+def _dump(redis: Any) -> list[bytes]:
+    """All names and values of a Redis, as they are; a dump file would have them packed."""
+    found = []
+    for name in redis.scan_iter():
+        kind = redis.type(name)
+        value = redis.get(name) if kind == b"string" else redis.hgetall(name)
+        found.append(name + b" " + (value if isinstance(value, bytes) else repr(value).encode()))
+    return found
+
+
+def test_sec_leak_6_open_doors_name_nobody(gate: Gate) -> None:
+    """SEC-LEAK 6: without a key: no key, no tenant, nothing of the configuration."""
+    for path in OPEN:
+        told = gate.ask(path, method="GET")
+        assert told.status in (200, 401, 404), path
+        text = told.body.decode()
+        for canary in (*SECRETS, PROMPT, "alice", "default-tenant", "acme", str(gate.folder)):
+            assert canary not in text, (path, canary)
+
+
+def test_sec_leak_3_the_key_of_gemini_is_in_no_url(gate: Gate, upstream: Upstream) -> None:
+    """SEC-LEAK 3: it goes in its header alone, whole and streamed, to count and to generate."""
+    upstream.scripts.clear()
+    upstream.on("/google", google)
+    upstream.requests.clear()
+    for path in (GENERATE, STREAM, TOKENS):
+        body = plain(path)
+        assert gate.ask(path, body, authorization=BEARER, x_tiergate_cache="off").status == 200
+    assert len(upstream.requests) == 3
+    for one in upstream.requests:
+        assert GOOGLE_KEY not in one.path
+        assert "key=" not in one.path
+        assert one.header("x-goog-api-key") == GOOGLE_KEY
 
 
 def _store(path: Path) -> bytes:

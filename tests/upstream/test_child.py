@@ -227,3 +227,31 @@ async def test_a_long_run_begins_anew(watched: Watched, monkeypatch: pytest.Monk
     os.kill(watched.pid, signal.SIGKILL)
     await watched.paused.wait()
     assert watched.pauses[-1] == 1.0
+
+
+def test_sec_supply_nothing_secret_is_in_the_environment_of_a_program() -> None:
+    """SEC-SUPPLY: not the keys of providers, however they are written, and nothing of the gateway's own."""
+    secret = "sk-acme-0123456789"
+    environ = {
+        "PATH": "/bin", "HOME": "/root", "OFF": "off", "HF_TOKEN": "hf-0123456789", "EMPTY": "",
+        "ACME_API_KEY": secret, "AUTH": f"Bearer {secret}", "PART": secret[3:], "TIERGATE_SECRET": "x",
+        "TIERGATE_ADMIN_KEY": "x", "REDIS_URL": "redis://:x@y",
+    }  # fmt: skip
+    told = child.without(environ, ["", "off", secret])
+    assert told == {name: environ[name] for name in ("PATH", "HOME", "OFF", "HF_TOKEN", "EMPTY")}
+
+
+TELLS = "import os, sys; sys.stderr.write(repr(dict(os.environ))); sys.stderr.flush()\n" + SERVES
+
+
+@script(TELLS)
+async def test_an_engine_is_started_without_them(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME_API_KEY", "sk-acme-0123456789")
+    monkeypatch.setenv("TIERGATE_SECRET", "never-shown-0123456789")
+    watched.engine._secrets = ["sk-acme-0123456789"]
+    await watched.engine.ready()
+    assert "PATH" in watched.log.read_text()
+    for canary in ("sk-acme-0123456789", "never-shown-0123456789"):
+        assert canary not in watched.log.read_text()
