@@ -99,6 +99,7 @@ def site(source: Source, now: datetime) -> Site:
         catalogue=built.catalogue,
         rules=rules,
         classifier=classifier,
+        complete=source.config.routing.complete,
         fetches=_fetches(source.config.media),
     )
     off = frozenset(name for name, provider in built.providers.items() if not provider.on)

@@ -9,7 +9,7 @@ from typing import Protocol
 from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.flight import WHOLE, Flight, Flights, Subscriber
-from gateway.cache.recording import Recording, answer
+from gateway.cache.recording import Recording
 from gateway.cache.responses import Chain
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
@@ -19,7 +19,6 @@ from gateway.core.problem import Problem, ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
-from gateway.core.usage import Usage
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect, Watch
 from gateway.limits.gate import Gate
 from gateway.limits.want import Want
@@ -36,7 +35,9 @@ from gateway.reply import (
 )  # fmt: skip
 from gateway.routing import explain, features
 from gateway.routing.decide import Router, decide
+from gateway.shelf import Shelf, tell
 from gateway.telemetry.log import Log, where
+from gateway.upstream import complete
 from gateway.upstream.job import Begun, Job
 from gateway.upstream.relay import frames, shows_problem
 from gateway.upstream.run import Upstream
@@ -86,7 +87,7 @@ class Engine:
     ) -> None:
         self.router = router
         self._upstream = upstream
-        self._cache = cache
+        self._shelf = Shelf(cache, wall)
         self._books = books
         self._kept = kept
         self._gate = gate
@@ -94,11 +95,9 @@ class Engine:
         self._on_loss = on_loss
         self.past = past or Past()
         self._clock = clock
-        self._wall = wall
         self._flights: Flights[Begun] = Flights()
         self._seats: dict[str, Seat] = {}
         """By call: the flights that clients are on."""
-        self._later: set[asyncio.Task[None]] = set()
 
     async def serve(self, call: Call, waiting: Waiting = _NOBODY) -> Reply:
         """Answer a call. Never raises but for cancellation; every path leaves one final entry.
@@ -149,8 +148,7 @@ class Engine:
 
     async def settle(self) -> None:
         """Wait for what was begun after answers had been sent."""
-        while self._later:
-            await asyncio.wait(self._later)
+        await self._shelf.settle()
         if self._gate is not None:
             await self._gate.drain()
 
@@ -188,13 +186,13 @@ class Engine:
         )
         if prompt.stream:
             waiting.arm()
-        stored = self._place(call, body, decision, plan)
-        if stored is None or self._cache is None:
+        stored = self._shelf.place(call, body, decision, plan)
+        if stored is None:
             return await self._call(job, tally, None)
-        tally.cache, form = "miss", _form(dialect, body)
+        tally.cache, form = "miss", _form(dialect, body, decision)
         if call.steer.cache != "refresh":
-            found = await self._cache.find(stored)
-            said = _tell(found, dialect, body)
+            found = await self._shelf.find(stored)
+            said = tell(found, dialect, body)
             if found is not None and said is not None:
                 await self.past.again(job, found, said)
                 return await self._hit(job, found, said, plan.targets[0], tally)
@@ -226,13 +224,20 @@ class Engine:
 
     async def _call(self, job: Job, tally: Tally, seat: Seat | None) -> Reply:
         """The answer of a provider; with a seat, it is for all that are on the flight."""
+        how = tally.decision.complete if tally.decision is not None else "off"
+        begun: Begun | None = None
         try:
-            begun = await self._upstream.run(await self.past.recall(job))
+            job = await self.past.recall(job)
+            begun = await self._upstream.run(job)
+            if how == "hold" and begun.watch is not None:
+                await complete.hold(self._upstream, job, begun)
             if (glance := begun.glance) is not None:
                 tally.usage, tally.served = glance.usage, glance.served
                 tally.heard, tally.complete = glance.heard, True
             await self.past.keep(job, begun)
         except BaseException as error:
+            if begun is not None and begun.watch is not None:
+                tally.usage, tally.heard = begun.watch.usage, begun.watch.heard
             if seat is not None:
                 self._flights.drop(seat.flight)
                 seat.flight.fail(error)
@@ -242,14 +247,15 @@ class Engine:
         watch = begun.watch
         if watch is None:
             return await self._whole(job, begun, tally, seat)
-        source = frames(begun, watch)
+        live = how == "live"
+        source = complete.live(self._upstream, job, begun) if live else frames(begun, watch)
         if seat is not None:
             flight = seat.flight
             flight.begin(
                 begun, source, lambda: self._landed(job, begun, tally, flight), begun.answer.close
             )
             source = seat.frames()
-        stream = self._relay(job, begun, watch, tally, source, seat)
+        stream = self._relay(job, begun, tally, source, seat)
         return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream)
 
     async def _share(self, job: Job, tally: Tally, seat: Seat) -> Reply | None:
@@ -260,12 +266,12 @@ class Engine:
         tally.target = begun.target
         if begun.watch is not None and job.body.prompt.stream:
             tally.first_content = round(self._clock() - job.call.started, 6)
-            stream = self._relay(job, begun, begun.watch, tally, seat.frames(), seat)
+            stream = self._relay(job, begun, tally, seat.frames(), seat)
             return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream)
         async for _ in seat.frames():
             pass
         recording = seat.flight.recording
-        said = _tell(recording, job.dialect, job.body)
+        said = tell(recording, job.dialect, job.body)
         if recording is None or said is None:
             tally.cache, tally.target, tally.upstream_id = "miss", None, None
             return None
@@ -307,13 +313,6 @@ class Engine:
             message = f"Refused, because it would lose: {reasons}."
             raise ProblemError(Problem(kind="no_target", message=message, param=lost[0].field))
 
-    def _place(self, call: Call, body: Body, decision: Decision, plan: Plan) -> str | None:
-        """Where in the cache the answer of a call may be kept; None where it may not."""
-        cache = self._cache
-        if cache is None or cache.off(body.prompt, call.steer, no_cache=decision.no_cache):
-            return None
-        return cache.key(call, body.members, plan.targets[0])
-
     async def _hit(
         self, job: Job, found: Recording, said: bytes, target: Target, tally: Tally
     ) -> Reply:
@@ -334,9 +333,8 @@ class Engine:
             raise RuntimeError("a whole answer is read before it is relayed")
         gone = seat is not None and seat.left
         if seat is not None:
-            recording = self._recording(
-                job, begun, tally, data, glance.usage, glance.served, glance.finish
-            )
+            said = glance.usage, glance.served, glance.finish
+            recording = self._shelf.recording(job, begun, _lab(tally), data, *said)
             seat.flight.land(begun, recording)
             self._keep(job, begun, seat.flight, recording)
         if gone:
@@ -350,7 +348,6 @@ class Engine:
         self,
         job: Job,
         begun: Begun,
-        watch: Watch,
         tally: Tally,
         source: AsyncGenerator[bytes],
         seat: Seat | None,
@@ -360,9 +357,13 @@ class Engine:
         problem: Problem | None = None
         entry: Entry | None = None
         data = b""
-        take = self.past.follow(job, begun, watch, first=seat is None or seat.first)
+        take = self.past.follow(job, begun, first=seat is None or seat.first)
 
         def close() -> Entry:
+            watch = _watch(begun)
+            if begun.spliced:
+                tally.target, tally.account = begun.target, begun.account
+                tally.losses, tally.upstream_id = begun.written.losses, begun.upstream_id
             tally.usage, tally.served = watch.usage, watch.served
             tally.heard, tally.complete = watch.heard, watch.complete
             done: State = "cache_hit" if tally.cache == "hit" else "settled"
@@ -380,7 +381,7 @@ class Engine:
                 by = ""
             except ProblemError as error:
                 problem = error.problem
-                timed = problem.kind == "upstream_timeout" and watch.problem is None
+                timed = problem.kind == "upstream_timeout" and _watch(begun).problem is None
                 by = "timeout" if timed else "upstream"
                 if not shows_problem(data, dialect, job.body):
                     yield dialect.problem_frame(problem)
@@ -393,7 +394,7 @@ class Engine:
                 yield trailer(entry)
         finally:
             if not tally.closed:
-                if by == "client" and watch.complete and (seat is None or seat.done):
+                if by == "client" and _watch(begun).complete and (seat is None or seat.done):
                     by = ""  # it left with all of the answer
                 _end(seat, close)
             if seat is not None:
@@ -410,63 +411,30 @@ class Engine:
         """A streamed flight is over: keep its answer, and close an account whose client left."""
         watch, body = begun.watch, flight.body
         if watch is not None and watch.complete and flight.failure is None and body is not None:
-            flight.recording = self._recording(
-                job, begun, tally, body, watch.usage, watch.served, watch.finish
-            )
-            self._keep(job, begun, flight, flight.recording)
+            said = watch.usage, watch.served, watch.finish
+            recording = self._shelf.recording(job, begun, _lab(tally), body, *said)
+            flight.recording = recording
+            self._keep(job, begun, flight, recording)
         else:
             self._flights.drop(flight)
         if flight.owed is not None:
             flight.owed()
 
-    def _recording(
-        self,
-        job: Job,
-        begun: Begun,
-        tally: Tally,
-        data: bytes,
-        usage: Usage | None,
-        served: str | None,
-        finish: str | None,
-    ) -> Recording:
-        return Recording(
-            dialect=job.dialect.name,
-            stream=job.body.prompt.stream,
-            body=data,
-            usage=usage,
-            served=served,
-            finish=finish,
-            provider=begun.target.provider.name,
-            account=begun.account.name,
-            model=begun.target.model,
-            tier=job.tier,
-            lab=tally.decision.lab if tally.decision is not None else "",
-            created=self._wall(),
-        )
-
     def _keep(self, job: Job, begun: Begun, flight: Flight[Begun], recording: Recording) -> None:
-        """Store a complete answer of the plan's first target after it was sent; nobody waits.
+        """Until an answer is stored its flight may still be joined: no moment between is missed."""
+        drop = partial(self._flights.drop, flight)
+        self._shelf.keep(job, begun, flight.key, recording, drop)
 
-        Until it is stored its flight may still be joined: no moment between is missed.
-        """
-        cache = self._cache
-        first = begun.target is job.plan.targets[0]
-        if cache is None or not cache.keeps(recording, status=200, complete=True, first=first):
-            self._flights.drop(flight)
-            return
 
-        async def store() -> None:
-            try:
-                await cache.store(flight.key, recording)
-            finally:
-                self._flights.drop(flight)
+def _watch(begun: Begun) -> Watch:
+    """The stream of an answer; it is another's once that finishes it."""
+    if begun.watch is None:
+        raise RuntimeError("a whole answer has no stream")
+    return begun.watch
 
-        self._run_later(store())
 
-    def _run_later(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(work)
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+def _lab(tally: Tally) -> str:
+    return tally.decision.lab if tally.decision is not None else ""
 
 
 def _end(seat: Seat | None, close: Callable[[], Entry]) -> Entry | None:
@@ -477,15 +445,12 @@ def _end(seat: Seat | None, close: Callable[[], Entry]) -> Entry | None:
     return None
 
 
-def _form(dialect: Dialect, body: Body) -> str:
-    """How a client takes an answer: a flight gives streams as they were asked for alone."""
-    if not body.prompt.stream:
-        return WHOLE
-    return "stream with usage" if dialect.asks_usage(body) else "stream"
+def _form(dialect: Dialect, body: Body, decision: Decision) -> str:
+    """How a client takes an answer: a flight gives streams as they were asked for alone.
 
-
-def _tell(found: Recording | None, dialect: Dialect, body: Body) -> bytes | None:
-    if found is None:
-        return None
-    with_usage = dialect.asks_usage(body)
-    return answer(found, dialect, stream=body.prompt.stream, with_usage=with_usage)
+    Who wants an answer finished that breaks off shares none with those that do not.
+    """
+    form = WHOLE
+    if body.prompt.stream:
+        form = "stream with usage" if dialect.asks_usage(body) else "stream"
+    return form if decision.complete == "off" else f"{form}, {decision.complete}"

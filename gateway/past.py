@@ -9,7 +9,7 @@ from gateway.cache.recording import Recording
 from gateway.cache.responses import Chain, Responses, Tape, keeps
 from gateway.core.call import Call, Key
 from gateway.core.problem import Problem, ProblemError
-from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Body, Dialect, Watch
+from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, Body, Dialect
 from gateway.dialects.note import Note
 from gateway.upstream.job import Begun, Job
 from gateway.upstream.retry import Seat
@@ -68,7 +68,7 @@ class Past:
                 kept=target.provider.keeps_responses and door == OPENAI_RESPONSES.name,
             )
 
-    def follow(self, job: Job, begun: Begun, watch: Watch, *, first: bool) -> Take | None:
+    def follow(self, job: Job, begun: Begun, *, first: bool) -> Take | None:
         """Keep what a stream leaves behind; `first`: its call is the one that was made."""
         if (shelf := self._shelf(job)) is not None:
             tape = Tape()
@@ -85,7 +85,8 @@ class Past:
 
         async def write(_: bytes) -> None:
             nonlocal noted
-            if watch.complete and not noted:
+            watch = begun.watch
+            if watch is not None and watch.complete and not noted:
                 noted = True
                 await self._note(job, begun)
 
@@ -125,7 +126,7 @@ async def _store(shelf: Responses, job: Job, begun: Begun, response: bytes) -> N
         response,
         provider.name,
         begun.account.name,
-        kept=at_home and provider.keeps_responses,
+        kept=at_home and provider.keeps_responses and not begun.spliced,
     )
 
 

@@ -94,7 +94,7 @@ async def test_a_bug_for_the_first_is_not_the_end_of_the_flight(tmp_path: Path) 
     stage.answers = [httpx.Response(200, stream=Chunks(*frames()))]
 
     class Forgetful(Past):
-        def follow(self, job: Job, begun: Begun, watch: object, *, first: bool) -> object:  # type: ignore[override]  # what it gives is only called
+        def follow(self, job: Job, begun: Begun, *, first: bool) -> object:  # type: ignore[override]  # what it gives is only called
             async def take(_: bytes) -> None:
                 raise KeyError("x")
 

@@ -340,7 +340,7 @@ async def test_settling_waits_for_what_has_just_ended(stage: Stage) -> None:
     def struck(_: int, __: FrameType | None) -> None:
         raise AssertionError("settling holds up the loop")
 
-    stage.engine._run_later(nothing())
+    stage.engine._shelf._run_later(nothing())
     await asyncio.sleep(0)
     before = signal.signal(signal.SIGALRM, struck)
     signal.setitimer(signal.ITIMER_REAL, 10)
@@ -349,4 +349,4 @@ async def test_settling_waits_for_what_has_just_ended(stage: Stage) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert not stage.engine._later
+    assert not stage.engine._shelf._later

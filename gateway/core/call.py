@@ -7,6 +7,10 @@ import msgspec
 
 from gateway.core.target import Tier
 
+type Complete = Literal["off", "hold", "live"]
+"""Whether a call whose answer breaks off is finished elsewhere: what comes is held back until it is
+whole, or shown live and gone on with where another answer begins in the same words."""
+
 type Dialect = str
 """openai-chat, openai-responses, anthropic-messages or gemini."""
 
@@ -53,6 +57,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Patterns with * of models, or of provider/model."""
     regions: tuple[str, ...] | None = None
     """Regions of the providers that may be asked; one of no region may not."""
+    complete: Complete | None = None
+    """What holds for its calls that do not say it themselves."""
     admin: bool = False
     """Whether it opens what admins alone may see."""
     limits: tuple[KeyLimit, ...] = ()
@@ -72,6 +78,7 @@ class Steer(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     conversation: str | None = None
     on_loss: str | None = None
+    complete: Complete | None = None
     stream_cost: bool = False
     """The cost of a stream stands in a comment after its end."""
 

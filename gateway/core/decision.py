@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.core.call import Complete
 from gateway.core.target import Target, Tier
 
 type Source = Literal["pin", "rule", "classifier", "default"]
@@ -13,7 +14,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
-    """pin, embed, constraint, guard, budget, rule, classifier, default or plan."""
+    """pin, embed, constraint, guard, budget, rule, classifier, default, plan or complete."""
     matched: bool
     effect: str = ""
     why: str = ""
@@ -35,6 +36,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Probability that the tier suffices, where a classifier decided."""
     tags: tuple[str, ...] = ()
     no_cache: bool = False
+    complete: Complete = "off"
     trace: tuple[Step, ...] = ()
 
 

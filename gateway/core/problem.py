@@ -77,6 +77,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the provider may have billed the attempt that failed."""
     usage: Usage | None = None
     """What the attempt used, as far as the provider told."""
+    heard: int = 0
+    """UTF-8 bytes of content that came before it."""
 
     @property
     def http_status(self) -> int:

@@ -279,7 +279,7 @@ class Tally:
             return _NOTHING, _NOTHING, None
         if problem.usage is None:
             return None, None, None
-        usage, source = fill(problem.usage, prompt=self.prompt, heard=0, complete=False)
+        usage, source = fill(problem.usage, prompt=self.prompt, heard=problem.heard, complete=False)
         return *_priced_as(usage, source, problem.usage, self.price()), usage
 
     def _filled(self) -> tuple[Usage | None, Source | None]:

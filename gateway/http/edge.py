@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 from urllib.parse import parse_qs
 
-from gateway.core.call import NO_STEER, Call, Key, Steer
+from gateway.core.call import NO_STEER, Call, Complete, Key, Steer
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.dialects import Dialect
 from gateway.limits.keys import Keys
@@ -27,6 +27,7 @@ MOST_HEADERS = 16_384
 """Bytes."""
 _MOST_LINES = 100
 _MOST_TAGS = 16
+_COMPLETE: Mapping[str, Complete] = {"on": "hold", "hold": "hold", "live": "live", "off": "off"}
 CROWDED = Problem(
     kind="invalid_request",
     message=f"The headers are more than {_MOST_LINES} or {MOST_HEADERS:,} bytes.",
@@ -114,6 +115,9 @@ def _steer(steer: dict[str, str]) -> Steer:
         raise _refuse("invalid_request", "x-tiergate-cache is off or refresh.")
     if on_loss not in (None, "refuse", "drop-and-tell"):
         raise _refuse("invalid_request", "x-tiergate-on-loss is refuse or drop-and-tell.")
+    complete = steer.get("complete")
+    if complete is not None and complete not in _COMPLETE:
+        raise _refuse("invalid_request", "x-tiergate-complete is on, hold, live or off.")
     stream_cost = steer.get("stream-cost")
     if stream_cost not in (None, "on", "off"):
         raise _refuse("invalid_request", "x-tiergate-stream-cost is on or off.")
@@ -127,6 +131,7 @@ def _steer(steer: dict[str, str]) -> Steer:
         tags=tags,
         conversation=steer.get("conversation") or None,
         on_loss=on_loss,
+        complete=None if complete is None else _COMPLETE[complete],
         stream_cost=stream_cost == "on",
     )
 

@@ -26,6 +26,7 @@ from gateway.core.target import Tier
 from gateway.settings import yaml
 from gateway.settings.limits import MOST, BudgetPart, Every, Pace, Sum, Tiers
 from gateway.settings.mistake import ConfigError, Mistake
+from gateway.settings.part import Complete
 from gateway.settings.schema import Part, Words
 from gateway.telemetry.log import Log, silent
 
@@ -115,6 +116,7 @@ class KeyPart(Part):
     tiers: Annotated[list[Tier], BeforeValidator(_one_or_more)] | None = None
     models: Words | None = None
     regions: Words | None = None
+    complete: Complete | None = None
     admin: bool = False
     expires: Until | None = None
     revoked: Until | None = None
@@ -287,6 +289,7 @@ def _key(name: str, part: KeyPart) -> Key:
         tiers=_tuple(part.tiers),
         models=_tuple(part.models),
         regions=_tuple(part.regions),
+        complete=part.complete,
         admin=part.admin,
         limits=tuple(
             KeyLimit(requests=one.requests, tokens=one.tokens, concurrency=one.concurrency)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from gateway.core.call import Complete
 from gateway.core.decision import Decision, Plan, Skipped, Source, Step
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Place, Target, Tier
@@ -28,6 +29,8 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     classifier: prior.Classifier | None
     fetches: frozenset[str] = frozenset()
     """Kinds of media that are fetched by URL for targets that take data alone."""
+    complete: Complete = "off"
+    """What holds for calls of which neither guard, header nor key says it."""
     clock: Callable[[], float] = time.perf_counter
     """For the milliseconds in the trace, which no decision reads."""
 
@@ -82,6 +85,9 @@ def decide(
     plan, tier, model = _plan(
         known, tier, model, call, dialect, bounds, trace, pinned=source == "pin"
     )
+    how, who = completion(router.complete, call, bounds)
+    if how != "off":
+        trace.add("complete", who, how)
     decision = Decision(
         lab=known.name,
         tier=tier,
@@ -91,9 +97,21 @@ def decide(
         confidence=confidence,
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
+        complete=how,
         trace=tuple(trace.steps),
     )
     return decision, plan
+
+
+def completion(otherwise: Complete, call: Features, bounds: Bounds) -> tuple[Complete, str]:
+    """What is done where the answer to a call breaks off, and whose word that is."""
+    if bounds.complete is not None:
+        return bounds.complete
+    if call.steer.complete is not None:
+        return call.steer.complete, "x-tiergate-complete"
+    if call.key.complete is not None:
+        return call.key.complete, f"key {call.key.name}"
+    return otherwise, "routing.complete"
 
 
 type _Chosen = tuple[str, Tier, str | None, Source, str | None, float | None]

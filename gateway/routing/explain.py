@@ -34,6 +34,7 @@ def view(
         "rule": decision.rule,
         "confidence": decision.confidence,
         "tags": list(decision.tags),
+        "complete": decision.complete,
         "trace": [
             {"step": s.step, "matched": s.matched, "effect": s.effect, "why": s.why, "ms": s.ms}
             for s in decision.trace

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from gateway.core.call import Complete
 from gateway.core.decision import Step
 from gateway.core.target import TIERS, Tier
 from gateway.routing.features import Features
@@ -22,6 +23,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     deny: frozenset[str] = frozenset()
     refuse: str | None = None
     no_cache: bool = False
+    complete: tuple[Complete, str] | None = None
+    """What the first guard that speaks of it says, and its name."""
     tags: frozenset[str] = frozenset()
     steps: tuple[Step, ...] = ()
 
@@ -72,6 +75,7 @@ def _sum(hits: list[GuardPart], tags: frozenset[str]) -> Bounds:
         deny=_all(part.deny for part in hits),
         refuse=next((part.refuse for part in hits if part.refuse is not None), None),
         no_cache=any(part.no_cache for part in hits),
+        complete=next(((p.complete, p.name) for p in hits if p.complete is not None), None),
         tags=tags,
         steps=tuple(Step(step="guard", matched=True, effect=_effect(p), why=p.name) for p in hits),
     )
@@ -88,6 +92,7 @@ def _effect(part: GuardPart) -> str:
         "allow": part.allow and " ".join(part.allow),
         "deny": part.deny and " ".join(part.deny),
         "tag": part.tag and " ".join(part.tag),
+        "complete": part.complete,
     }
     said = [f"{name} {value}" for name, value in words.items() if value]
     said += ["refuse"] if part.refuse is not None else []

@@ -208,7 +208,7 @@ def _guards(source: Source) -> Iterator[Mistake]:
             yield source.mistake((*here, "min_tier"), "is above max_tier: no tier is left.")
         if guard.allow and set(guard.allow) <= set(guard.deny or ()):
             yield source.mistake((*here, "allow"), "is all denied: no lab is left.")
-        effects = (low, high, guard.allow, guard.deny, guard.refuse, guard.tag)
+        effects = (low, high, guard.allow, guard.deny, guard.refuse, guard.tag, guard.complete)
         if not any(effects) and not guard.no_cache:
             yield source.mistake(here, "has no effect.", "Give it one, as `max_tier: smart`.")
 

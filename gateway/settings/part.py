@@ -1,7 +1,7 @@
 """What every part of a configuration is made of: how strictly it is read; words, one or several."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -25,7 +25,16 @@ def many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _complete(value: object) -> object:
+    """Holding back is what is meant where nothing more is said."""
+    if isinstance(value, bool):
+        return "hold" if value else "off"
+    words = {"on": "hold", "true": "hold", "false": "off"}
+    return words.get(value, value) if isinstance(value, str) else value
+
+
 type Span = Annotated[float, BeforeValidator(_span), Field(ge=0, allow_inf_nan=False)]
 type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 type Some = Annotated[list[Word], BeforeValidator(many), Field(min_length=1)]
 """One at least: a condition on none of them would never hold."""
+type Complete = Annotated[Literal["off", "hold", "live"], BeforeValidator(_complete)]

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
-from gateway.settings.part import STRICT, Some, Span, Word, many
+from gateway.settings.part import STRICT, Complete, Some, Span, Word, many
 from gateway.settings.timers import Kind, TimersPart
 
 _SIZES = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
@@ -122,6 +122,8 @@ class Routing(Part):
 
     classifier: Literal["prior", "off"] = "prior"
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
+    complete: Complete = "off"
+    """What is done where an answer breaks off; `on` is `hold`."""
 
 
 class Cache(Part):
@@ -423,6 +425,7 @@ class GuardPart(Part):
     refuse: str | None = None
     """Refuse the call, with this message."""
     no_cache: bool = False
+    complete: Complete | None = None
     tag: Words | None = None
 
 

@@ -12,7 +12,7 @@ from gateway.core.target import Account, Target, Timers
 from gateway.dialects import Asked, Body, Dialect, Fetched, Glance, Watch, Written
 from gateway.dialects.note import Ear, Note
 from gateway.upstream.client import Answer
-from gateway.upstream.retry import Seat
+from gateway.upstream.retry import Candidate, Seat
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +30,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """When its client will have left if it has not been told anything, on that clock."""
     avoid: frozenset[str] = frozenset()
     """Names of targets that are not asked."""
+    order: tuple[Candidate, ...] = ()
+    """Who may be asked, in this order; empty is all of the plan."""
     dialling: Callable[[Target, Account], Awaitable[None] | None]
     """Told before each request is sent, which waits for what it returns."""
     failing: Callable[[Problem], None]
@@ -71,3 +73,5 @@ class Begun(msgspec.Struct, kw_only=True):
     first: bytes = b""
     """What a stream may send on at once."""
     rest: AsyncIterator[bytes] | None = None
+    spliced: bool = False
+    """Its beginning is another's, whose answer broke off."""

@@ -37,7 +37,8 @@ class Upstream:
 
     async def run(self, job: Job) -> Begun:
         """The first answer that the plan gives. Raises ProblemError when none does."""
-        order = [one for one in candidates(job.plan, job.seat) if one.target.name not in job.avoid]
+        every = job.order or candidates(job.plan, job.seat)
+        order = [one for one in every if one.target.name not in job.avoid]
         if not order:
             message = "No other target can serve this call."
             raise ProblemError(Problem(kind="no_target", message=message))

@@ -1,7 +1,15 @@
 """openai-responses: the Responses wire format of OpenAI and of the hosts that follow it."""
 
 from gateway.dialects.base import Dialect
-from gateway.dialects.openai_responses import answer, effort, fold, problems, request, stream
+from gateway.dialects.openai_responses import (
+    answer,
+    effort,
+    fold,
+    pieces,
+    problems,
+    request,
+    stream,
+)
 from gateway.dialects.openai_responses.speech import SPEECH
 
 DIALECT = Dialect(
@@ -16,6 +24,7 @@ DIALECT = Dialect(
     asks_usage=request.asks_usage,
     fold=fold.fold,
     unfold=fold.unfold,
+    pieces=pieces.read,
     problem=problems.write,
     problem_frame=problems.frame,
     status=problems.status,

@@ -1,0 +1,103 @@
+"""Answers that are kept for equal calls: where in the cache one stands, and how it gets there."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from gateway.cache.exact import Exact
+from gateway.cache.recording import Recording, answer
+from gateway.core.call import Call
+from gateway.core.decision import Decision, Plan
+from gateway.core.usage import Usage
+from gateway.dialects import Body, Dialect
+from gateway.upstream.job import Begun, Job
+
+
+class Shelf:
+    """The cache as calls use it; without one nothing is found and nothing is kept."""
+
+    def __init__(self, cache: Exact | None, wall: Callable[[], float]) -> None:
+        """`wall` tells seconds since the epoch."""
+        self._cache = cache
+        self._wall = wall
+        self._later: set[asyncio.Task[None]] = set()
+
+    def place(self, call: Call, body: Body, decision: Decision, plan: Plan) -> str | None:
+        """Where in the cache the answer of a call may be kept; None where it may not."""
+        cache = self._cache
+        if cache is None or cache.off(body.prompt, call.steer, no_cache=decision.no_cache):
+            return None
+        return cache.key(call, body.members, plan.targets[0])
+
+    async def find(self, place: str) -> Recording | None:
+        """What is kept there."""
+        return None if self._cache is None else await self._cache.find(place)
+
+    def recording(
+        self,
+        job: Job,
+        begun: Begun,
+        lab: str,
+        data: bytes,
+        usage: Usage | None,
+        served: str | None,
+        finish: str | None,
+    ) -> Recording:
+        """An answer as it may be kept."""
+        return Recording(
+            dialect=job.dialect.name,
+            stream=job.body.prompt.stream,
+            body=data,
+            usage=usage,
+            served=served,
+            finish=finish,
+            provider=begun.target.provider.name,
+            account=begun.account.name,
+            model=begun.target.model,
+            tier=job.tier,
+            lab=lab,
+            created=self._wall(),
+        )
+
+    def keep(
+        self,
+        job: Job,
+        begun: Begun,
+        place: str,
+        recording: Recording,
+        then: Callable[[], None],
+    ) -> None:
+        """Store a complete answer of the plan's first target after it was sent; nobody waits.
+
+        `then` is called once it is stored, or at once where it is not.
+        """
+        cache = self._cache
+        first = begun.target is job.plan.targets[0] and not begun.spliced
+        if cache is None or not cache.keeps(recording, status=200, complete=True, first=first):
+            then()
+            return
+
+        async def store() -> None:
+            try:
+                await cache.store(place, recording)
+            finally:
+                then()
+
+        self._run_later(store())
+
+    def _run_later(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def settle(self) -> None:
+        """Wait for all that is being stored."""
+        while self._later:
+            await asyncio.wait(self._later)
+
+
+def tell(found: Recording | None, dialect: Dialect, body: Body) -> bytes | None:
+    """A kept answer as a call asks for it; None where it cannot be told so."""
+    if found is None:
+        return None
+    with_usage = dialect.asks_usage(body)
+    return answer(found, dialect, stream=body.prompt.stream, with_usage=with_usage)
