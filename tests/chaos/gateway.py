@@ -88,6 +88,8 @@ class Gateway:
         self.port = until(self._listens, f"listening; {folder}/gateway.err says why", PATIENCE)
         self.replies: list[Reply] = []
         """All that were had of calls."""
+        self.found: set[str] = set()
+        """Calls whose clients never heard their id."""
         self._lock = threading.Lock()
         self._reader = Journal(folder / "data" / "ledger")
 
@@ -129,6 +131,18 @@ class Gateway:
         found = until(lambda: self.rows(id)[0], f"the final row of {id}", PATIENCE)
         assert found is not None
         return found
+
+    def tagged(self, tag: str) -> Entry:
+        """The final row of the one call with a tag, waiting for it."""
+
+        def look() -> Entry | None:
+            rows = [row for found in list(self.all().values()) for row in found]
+            return next((it for it in rows if isinstance(it, Entry) and tag in it.tags), None)
+
+        entry = until(look, f"the final row of {tag}", PATIENCE)
+        assert entry is not None
+        self.found.add(entry.id)
+        return entry
 
     def rows(self, id: str) -> tuple[Entry | None, list[Intent], list[Attempt]]:
         """What the journal has of a call so far."""

@@ -208,7 +208,7 @@ def _idle(one: _Started) -> bool:
 
 def _calls(gateway: Gateway) -> list[str]:
     """Exactly one final row for each call, and an intent for each attempt of it."""
-    asked = {reply.id for reply in gateway.replies if reply.id}
+    asked = {reply.id for reply in gateway.replies if reply.id} | gateway.found
     rows = gateway.all()
     wrong = [f"{id} has no row" for id in asked - set(rows)]
     wrong += [f"a row of {id}, which nobody asked" for id in set(rows) - asked]

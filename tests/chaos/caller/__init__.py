@@ -1,1 +1,5 @@
 """Rows of clients that leave, are slow, or send what is no request."""
+
+from tests.chaos.caller import gone, hostile
+
+ROWS = (*gone.ROWS, *hostile.ROWS)

@@ -1,0 +1,164 @@
+"""C-01, C-02, C-05: clients that leave, at any moment, politely or not, or only half."""
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+from tests.chaos import provider
+from tests.chaos.client import asked, door
+from tests.chaos.crowd import fresh
+from tests.chaos.gateway import CLIENT_KEY, Gateway
+from tests.chaos.provider import Fault, Request, Wire, honest
+from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.stage import Stage, lab
+from tests.chaos.upstream.fault import ledger
+from tests.e2e.abroad import TEXT
+from tests.e2e.child import until
+from tests.e2e.world import Config
+
+SOON = 0.25
+"""Seconds within which the provider is let go."""
+_PATIENCE = 20.0
+_number = count(1)
+
+type Leave = Callable[[socket.socket], object]
+
+
+def request(cell: Cell, model: str, tag: str, prompt: str) -> bytes:
+    """A call on the wire, whose row can be found by a tag."""
+    path = door(cell.dialect, model, stream=cell.stream)
+    body = asked(cell.dialect, model, stream=cell.stream, prompt=prompt)
+    lines = (
+        f"POST {path} HTTP/1.1", "host: x", "content-type: application/json",
+        f"authorization: Bearer {CLIENT_KEY}", f"x-tiergate-tags: {tag}", f"content-length: {len(body)}",
+        "", "",
+    )  # fmt: skip
+    return "\r\n".join(lines).encode() + body
+
+
+def tag() -> str:
+    """One that no other call has."""
+    return f"caller-{next(_number)}"
+
+
+async def _silent(wire: Wire, asked: Request) -> None:
+    await wire.forever()
+
+
+async def _half(wire: Wire, asked: Request) -> None:
+    """A part of the answer, and nothing more."""
+    if asked.stream:
+        frames = provider.frames(asked.dialect)
+        await wire.sse()
+        await wire.chunk(*frames[: len(frames) // 2])
+    else:
+        body = provider.body(asked.dialect)
+        await wire.head(length=len(body))
+        await wire.write(body[: len(body) // 2])
+    await wire.forever()
+
+
+async def _endless(wire: Wire, asked: Request) -> None:
+    """All of the answer but its end."""
+    if asked.stream:
+        await wire.sse()
+        await wire.chunk(*provider.frames(asked.dialect)[:-1])
+    else:
+        body = provider.body(asked.dialect)
+        await wire.head(length=len(body))
+        await wire.write(body[:-1])
+    await wire.forever()
+
+
+def _politely(connection: socket.socket) -> None:
+    connection.close()
+
+
+def _rudely(connection: socket.socket) -> None:
+    """Its kernel throws away what was not read yet."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def _half_closed(connection: socket.socket) -> None:
+    """It says that it sends nothing more, and still reads: nothing comes but the end."""
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(_PATIENCE)
+    while connection.recv(65536):
+        pass
+    connection.close()
+
+
+def dial(gateway: Gateway) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", gateway.port), _PATIENCE)
+
+
+def _read(connection: socket.socket, some: bytes) -> None:
+    """Read until something has come."""
+    connection.settimeout(_PATIENCE)
+    seen = b""
+    while some not in seen:
+        data = connection.recv(65536)
+        assert data, seen
+        seen += data
+
+
+def leaving(id: str, name: str, does: Fault, how: Leave, **more: Any) -> Row:
+    """A client that leaves while its provider answers or is silent."""
+
+    def prepare(value: Config, stage: Stage, cell: Cell) -> None:
+        lab(value, stage, cell)
+
+    def play(stage: Stage, cell: Cell) -> Seen:
+        gateway, mark, prompt = stage.gateway, tag(), fresh()
+        stage.provider.play(cell.name, does)
+        connection = dial(gateway)
+        connection.sendall(request(cell, f"{cell.name}/smart", mark, prompt))
+        until(lambda: stage.provider.hits[cell.name], "the provider is asked")
+        if cell.stream and does is not _silent:
+            _read(connection, TEXT[:4].encode())
+        else:
+            assert not select.select([connection], [], [], 0.05)[0]
+        since = time.monotonic()
+        how(connection)
+        until(lambda: cell.name in stage.provider.left, "the provider is let go")
+        took = stage.provider.left[cell.name] - since
+        entry = gateway.tagged(mark)
+        stage.provider.play(cell.name, honest)
+        model = f"{cell.name}/smart"
+        again = gateway.ask(cell.dialect, model, stream=cell.stream, prompt=prompt)
+        cache = "hit" if again.headers.get("x-tiergate-cache") == "hit" else "none"
+        gateway.entry(again.id)
+        late = took > (SOON if stage.strict else 10 * SOON)
+        return Seen(
+            attempts=entry.attempts,
+            ledger=ledger(entry),
+            cache=cache,
+            more=f"let go {'late' if late else 'in time'}: {took * 1000:.0f} ms",
+        )
+
+    # Of an answer that lacks its last mark alone all may be known, and it is settled then.
+    settled = ("aborted by client", "settled") if does is _endless else "aborted by client"
+    expected = Expected(None, None, 1, settled, "none", "let go in time: .*")
+    return Row(id, name, "client", play, expected, prepare, **more)
+
+
+def _moments() -> Iterator[Row]:
+    """Streamed answers are C-01, whole ones C-02."""
+    for id, mode in (("C-01", "stream"), ("C-02", "whole")):
+        for name, does in (("before an answer", _silent), ("within an answer", _half)):
+            first = does is _silent
+            yield leaving(id, f"leaves {name}", does, _politely, modes=(mode,), ci=first)
+            yield leaving(id, f"leaves {name}, by reset", does, _rudely, modes=(mode,))
+        yield leaving(id, "leaves before the end", _endless, _politely, modes=(mode,))
+
+
+ROWS: tuple[Row, ...] = (
+    *_moments(),
+    leaving("C-05", "closes its half before an answer", _silent, _half_closed),
+    leaving("C-05", "closes its half within an answer", _half, _half_closed),
+)

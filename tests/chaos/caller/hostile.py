@@ -1,0 +1,164 @@
+"""C-07 to C-12, C-14, C-16, C-18: what is no request, or an odd one, by the hundreds."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from tests.chaos.crowd import Form, row
+from tests.chaos.row import Expected, Row, Seen
+from tests.chaos.stage import Stage
+from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.upstream import Upstream
+from tests.hostile import trial
+from tests.hostile.__main__ import serving
+from tests.http import gate as doors
+from tests.http.conftest import claude, google, replies
+from tests.http.gate import Gate, answers, request, shaped
+from tests.http.test_input import NOT_JSON, ROWS as NO_REQUESTS
+from tests.http.test_wire import NO_REQUESTS as NO_HTTP
+
+_PATHS = {
+    CHAT: doors.CHAT, MESSAGES: doors.MESSAGES, RESPONSES: doors.RESPONSES, GEMINI: doors.GENERATE,
+}  # fmt: skip
+_MOST_HEADERS = 100
+_SOON = 1.0
+"""Seconds for a refusal, on a busy machine."""
+
+type Outcomes = Iterator[str]
+type Play = Callable[[Gate, Upstream, str], Outcomes]
+"""Nothing where a piece was treated as it should be, else what is wrong."""
+
+
+def hostile(id: str, name: str, play: Play, **more: Any) -> Row:
+    """Pieces of hostile input at the door of each dialect; and the gateway lives, with no bug told."""
+
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        upstream = Upstream()
+        stage.loop.run(upstream.start())
+        stage.at_close.append(lambda: stage.loop.run(upstream.stop()))
+        seen = {}
+        with serving(stage.folder / "gate", upstream, _caching) as gate:
+            for dialect in more.get("dialects", DIALECTS):
+                path = _PATHS[dialect]
+                upstream.requests.clear()
+                upstream.scripts.clear()
+                for prefix, script in (
+                    ("/claude", claude),
+                    ("/reply", replies),
+                    ("/google", google),
+                ):
+                    upstream.on(prefix, script)
+                found = list(play(gate, upstream, path))
+                wrong = [one[:600] for one in found if one]
+                if gate.ask("/health", method="GET").status != 200:
+                    wrong.append("/health does not answer")
+                told = f"{len(found) - len(wrong)} pieces as they should be"
+                seen[dialect, "whole"] = Seen(more=told, wrong=tuple(wrong[:3]))
+        return seen
+
+    expected = Expected(more=r"\d+ pieces as they should be")
+    return row(id, name, "client", go, expected, modes=("whole",), **more)
+
+
+def _caching(value: Any) -> None:
+    value["cache"] = {"ttl": "1h"}
+
+
+def _no_json(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
+    """Deep, long, of another encoding, with numbers that are none: 400, and soon."""
+    for name, body in NOT_JSON:
+        since = time.monotonic()
+        told = gate.ask(path, body)
+        wrong = trial.refused(told, path, 400, "The request body is not valid JSON: ", name)
+        yield wrong or ("" if time.monotonic() - since < _SOON else f"{name}: too late")
+    yield "" if not upstream.requests else "one was sent on"
+
+
+def _malformed(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
+    return trial.unreadable(gate, upstream, path, 300)
+
+
+def _twice(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
+    """A member that stands twice: the last one counts, and is the only one that goes on."""
+    body = doors.plain(path, x_own=1)
+    twice = body[:-1] + b',"x_own":2}'
+    told = gate.ask(path, twice)
+    sent = upstream.requests[-1].body if upstream.requests else b""
+    right = told.status == 200 and sent.count(b'"x_own"') == 1 and b'"x_own":2' in sent
+    yield "" if right else f"{told.status}: {sent!r}"
+    nested = body[:-1] + b',"x_nest":{"a":1,"a":2}}'
+    gate.ask(path, nested)
+    yield "" if b'{"a":1,"a":2}' in upstream.requests[-1].body else "a nested one was changed"
+
+
+def _headers(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
+    """More than a hundred headers, or 16 kB of them: 431, before the body."""
+    body = doors.plain(path)
+    for name, lines in (
+        ("101 headers", [b"x-%d: 1" % at for at in range(_MOST_HEADERS)]),
+        ("1,000 headers", [b"x-%d: 1" % at for at in range(1000)]),
+        ("17 kB", [b"x-long: " + b"a" * 17_000]),
+        ("100 kB", [b"x-long: " + b"a" * 100_000]),
+        ("a name of 20 kB", [b"x" * 20_000 + b": 1"]),
+    ):
+        told = answers(gate.exchange(request(path, body, *lines)))
+        yield trial.refused(told[0], path, 431, "The headers are more than", name)
+    fine = gate.exchange(
+        request(path, body, b"connection: close", *[b"x-%d: 1" % at for at in range(80)])
+    )
+    yield "" if answers(fine)[0].status == 200 else "80 headers are too many"
+    yield "" if len(upstream.requests) == 1 else f"{len(upstream.requests)} were sent on"
+
+
+def _no_http(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
+    """HTTP/0.9, HTTP/2, TLS, CONNECT and noise: one 400, and the connection closed."""
+    for name, data in NO_HTTP:
+        told = answers(gate.exchange(data))
+        try:
+            at = doors.MESSAGES if b"/v1/messages" in data else doors.CHAT
+            shaped(told[0], at, 400)
+        except (AssertionError, IndexError) as error:
+            yield f"{name}: {error}"
+        else:
+            yield "" if len(told) == 1 else f"{name}: {len(told)} answers"
+    for method in ("TRACE", "OPTIONS", "PUT", "DELETE", "PATCH", "GET"):
+        told = answers(gate.exchange(request(path, b"", b"connection: close", method=method)))
+        yield "" if told[0].status in (404, 405) else f"{method}: {told[0].status}"
+
+
+def _pipelined(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
+    """A hundred calls in one write: answered in order, each once."""
+    one, last = doors.plain(path), request(path, doors.plain(path), b"connection: close")
+    told = answers(gate.exchange(request(path, one) * 99 + last))
+    yield "" if [it.status for it in told] == [200] * 100 else f"{[it.status for it in told][:9]}"
+    yield "" if len({it.headers["x-request-id"] for it in told}) == 100 else "an id came twice"
+
+
+def _smuggled(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
+    """At every door, whichever is asked here."""
+    return trial.smuggled(gate, 1500)
+
+
+def _no_call(gate: Gate, upstream: Upstream, path: str) -> Outcomes:
+    """Bodies of another dialect, and members of the wrong type: 400 that names the member."""
+    for at, (name, body, _) in NO_REQUESTS:
+        if at == path:
+            yield trial.refused(gate.ask(path, body), path, 400, "", name)
+    others = [doors.plain(other) for other in _PATHS.values() if other != path]
+    for body in others:
+        told = gate.ask(path, body)
+        yield "" if told.status < 500 else f"{body!r}: {told.status}"
+
+
+ROWS: tuple[Row, ...] = (
+    hostile("C-07", "no JSON: deep, long, strange (C-08, C-10 too)", _no_json, ci=True),
+    hostile("C-08", "nearly JSON", _malformed),
+    hostile("C-09", "members that stand twice", _twice),
+    hostile("C-11", "too many headers, or too long", _headers),
+    hostile("C-12", "requests in two readings", _smuggled, dialects=(CHAT,)),
+    hostile("C-14", "no HTTP/1.1, and other methods", _no_http),
+    hostile("C-14", "a hundred calls in one write", _pipelined),
+    hostile("C-16", "bodies of another dialect", _no_call),
+    hostile("C-18", "500 naughty texts in every field", trial.naughty),
+    hostile("C-18", "500 naughty texts, cached apart", trial.cached),
+)  # fmt: skip
