@@ -32,6 +32,7 @@ from gateway.limits.gate import Gate
 from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
 from gateway.limits.meter import Lost, Meter, Need
+from gateway.limits.pressure import Pressure, Sample
 from gateway.limits.rule import Limits, Scope
 from gateway.limits.shared import Shared
 from gateway.limits.want import micro
@@ -49,9 +50,10 @@ from gateway.state import Store as StateStore
 from gateway.state import secret
 from gateway.state.memory import Memory as Here
 from gateway.state.spread import open_store
+from gateway.telemetry import machine
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Log
-from gateway.telemetry.metrics import Gauge
+from gateway.telemetry.metrics import Count, Gauge
 from gateway.telemetry.trace import TraceError
 from gateway.upstream import media
 from gateway.upstream.child import Engine as Local
@@ -182,6 +184,7 @@ class Gateway:
         self._state = self._store(environ, config.cache.max_bytes)
         self._meter = self._counter(environ)
         self._workers = workers or config.server.workers
+        self.pressure = self._measured()
         self._tasks: list[asyncio.Task[None]] = []
         self._telling: set[asyncio.Task[None]] = set()
         self._watch()
@@ -209,6 +212,7 @@ class Gateway:
             past=self._past(environ),
             kept=self.archive.kept if config.ledger.content == "on" else None,
             gate=gate,
+            pressure=self.pressure,
         )
 
     def _archive(self, figures: Memory | None) -> Archive:
@@ -236,6 +240,7 @@ class Gateway:
         self._tasks = [
             asyncio.create_task(self.keys.watch(), name="keys"),
             asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
+            asyncio.create_task(self.pressure.keep(asyncio.sleep, time.monotonic), name="pressure"),
         ]
 
     async def stop(self) -> None:
@@ -259,9 +264,24 @@ class Gateway:
             for target in targets
             if target.provider.on
         )
+        metrics.watch(*_measures(self.pressure))
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])
+
+    def _measured(self) -> Pressure:
+        """How much this process can take: its part of the memory, and its files."""
+        server, group = self.site.source.config.server, machine.Group()
+        memory = server.max_memory or machine.physical()
+        return Pressure(
+            lambda: Sample(machine.resident(), group.reach(), machine.files()),
+            memory=None if memory is None else memory // self._workers,
+            files=machine.most_files(),
+            lag=server.max_lag,
+            log=self.log,
+            lean=machine.trim,
+            chance=random.Random().random,  # noqa: S311 - spreads clients, guards nothing
+        )
 
     async def _ready(self, provider: Provider) -> None:
         engine = self._locals.get(provider.name)
@@ -420,3 +440,13 @@ def store_url(url: str, data: Path) -> str:
     if path != url and not os.path.isabs(path):  # noqa: PTH117 - a string, not a path yet
         return f"sqlite:///{data / path}"
     return url
+
+
+def _measures(pressure: Pressure) -> tuple[list[Gauge], list[Count]]:
+    """What of the process is told at /metrics."""
+    return [
+        Gauge("pressure", "Who is refused: 0 nobody, 3 all.", lambda: pressure.level, "max"),
+        Gauge("loop_lag_seconds", "How late the event loop is.", lambda: pressure.late, "max"),
+        Gauge("memory_bytes", "Memory in use.", lambda: pressure.seen.memory),
+        Gauge("open_files", "Files and sockets that are open.", lambda: pressure.seen.files),
+    ], [Count("shed", "Requests refused for want of room.", lambda: pressure.shed)]

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Protocol
 
 from gateway.books import Books
 from gateway.cache.exact import Exact
@@ -21,13 +20,16 @@ from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect, Watch
 from gateway.limits.gate import Gate
+from gateway.limits.pressure import REASONING, Pressure
 from gateway.limits.want import Want
 from gateway.past import Past, holder
 from gateway.reply import (
     ESTIMATED,
     FOLD_TYPE,
+    NOBODY,
     STREAM_TYPE,
     Reply,
+    Waiting,
     head,
     refusal,
     told,
@@ -45,28 +47,6 @@ from gateway.upstream.run import Upstream
 type Seat = Subscriber[Begun]
 
 
-class Waiting(Protocol):
-    """A client that is told that its answer is still to come."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether it has been told anything."""
-        ...
-
-    def arm(self) -> None:
-        """It is to be told from now on."""
-        ...
-
-
-class _Nobody:
-    begun = False
-
-    def arm(self) -> None: ...
-
-
-_NOBODY = _Nobody()
-
-
 class Engine:
     """Serves calls. Everything it needs is handed to it; it chooses nothing."""
 
@@ -82,6 +62,7 @@ class Engine:
         past: Past | None = None,
         kept: Callable[[Call, Reply], Reply] | None = None,
         gate: Gate | None = None,
+        pressure: Pressure | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -91,6 +72,7 @@ class Engine:
         self._books = books
         self._kept = kept
         self._gate = gate
+        self._pressure = pressure
         self._log = log
         self._on_loss = on_loss
         self.past = past or Past()
@@ -98,8 +80,10 @@ class Engine:
         self._flights: Flights[Begun] = Flights()
         self._seats: dict[str, Seat] = {}
         """By call: the flights that clients are on."""
+        self._why: dict[str, str] = {}
+        """By call: who ends it, where that is not its client."""
 
-    async def serve(self, call: Call, waiting: Waiting = _NOBODY) -> Reply:
+    async def serve(self, call: Call, waiting: Waiting = NOBODY) -> Reply:
         """Answer a call. Never raises but for cancellation; every path leaves one final entry.
 
         `waiting` is armed once it is known that a stream will be the answer.
@@ -113,7 +97,8 @@ class Engine:
             problem = error.problem
         except asyncio.CancelledError:
             if not tally.closed:
-                self._books.close(tally, "aborted", 499, aborted_by="client")
+                who, status, kind = self._parted(call, 200 if waiting.begun else 503)
+                self._books.close(tally, "aborted", status, problem=kind, aborted_by=who)
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the engine: a bug is an answer too
             problem = self._bug(error, tally)
@@ -124,13 +109,22 @@ class Engine:
             await self._books.kept()
         return refusal(problem, dialect, call.id, told(tally))
 
-    def leave(self, call: Call, cancel: Callable[[], object]) -> None:
-        """A call's client has left: `cancel` its task, once that does nothing for others."""
+    def leave(self, call: Call, cancel: Callable[[], object], by: str = "client") -> None:
+        """A call's client has left: `cancel` its task, once that does nothing for others.
+
+        `by` is who ends it, for its row.
+        """
+        if by != "client":
+            self._why[call.id] = by
         seat = self._seats.get(call.id)
         if seat is None:
             cancel()
         else:
             seat.gone(cancel)
+
+    def forget(self, call: Call) -> None:
+        """Nothing more becomes of a call that was left."""
+        self._why.pop(call.id, None)
 
     def explain(
         self, call: Call, chain: Chain | None = None
@@ -165,6 +159,8 @@ class Engine:
                 raise
             return await self._estimated(dialect.counted, prompt, tally)
         self._books.decided(tally, decision)
+        if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
+            self._pressure.check(REASONING)
         want = Want(call=call, prompt=prompt, tokens=tally.prompt)
         if self._gate is not None:
             again = partial(decide, self.router, seen, dialect)
@@ -338,7 +334,8 @@ class Engine:
             seat.flight.land(begun, recording)
             self._keep(job, begun, seat.flight, recording)
         if gone:
-            entry = self._books.close(tally, "aborted", 499, aborted_by="client")
+            who, status, kind = self._parted(job.call, 503)
+            entry = self._books.close(tally, "aborted", status, problem=kind, aborted_by=who)
         else:
             entry = self._books.close(tally, "settled", 200)
         await self._books.kept()
@@ -368,9 +365,8 @@ class Engine:
             tally.heard, tally.complete = watch.heard, watch.complete
             done: State = "cache_hit" if tally.cache == "hit" else "settled"
             state: State = "aborted" if by or problem is not None else done
-            kind = problem.kind if problem is not None else None
-            status = 499 if by == "client" else 200
-            return self._books.close(tally, state, status, problem=kind, aborted_by=by or None)
+            who, status, kind = self._parted(job.call, 200, by, problem)
+            return self._books.close(tally, state, status, problem=kind, aborted_by=who or None)
 
         try:
             try:
@@ -401,6 +397,18 @@ class Engine:
                 await self._disembark(job.call, seat)
             else:
                 await begun.answer.close()
+
+    def _parted(
+        self, call: Call, status: int, by: str = "client", problem: Problem | None = None
+    ) -> tuple[str, int, str | None]:
+        """Who has ended a call, the status of its row, and what its client was told.
+
+        One that was cancelled was left by its client, unless somebody else has said so.
+        """
+        if by != "client":
+            return by, status, problem.kind if problem is not None else None
+        who = self._why.get(call.id, by)
+        return (who, 499, None) if who.startswith("client") else (who, status, "draining")
 
     def _bug(self, error: Exception, tally: Tally) -> Problem:
         self._log("bug", call=tally.call.id, error=where(error))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncGenerator
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
@@ -11,6 +12,29 @@ from gateway.core.entry import Entry
 from gateway.core.problem import Problem
 from gateway.core.tally import Tally
 from gateway.dialects import Dialect
+
+
+class Waiting(Protocol):
+    """A client that is told that its answer is still to come."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has been told anything."""
+        ...
+
+    def arm(self) -> None:
+        """It is to be told from now on."""
+        ...
+
+
+class _Nobody:
+    begun = False
+
+    def arm(self) -> None: ...
+
+
+NOBODY = _Nobody()
+"""A client that is told nothing before its answer."""
 
 type Headers = list[tuple[bytes, bytes]]
 

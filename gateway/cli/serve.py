@@ -33,6 +33,8 @@ _SELDOM = (20_000, 10, 10)
 """After how many new objects the garbage collector looks for cycles, by generation."""
 _BACKLOG = 2048
 """Connections that may wait to be taken."""
+_UNHEARD = 30.0
+"""Seconds beyond `server.timeouts.read` until what was written and not received ends all."""
 
 
 @click.command("serve")
@@ -54,7 +56,7 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
     count = workers or server.workers
     if refused := apart(session.source, _keys(session), count, session.environ):
         raise ConfigError(refused)
-    with _bound(host, port) as sockets:
+    with _bound(host, port, server.timeouts.read) as sockets:
         figures = Memory(count) if count > 1 else None  # before they are forked
         gateway = _gateway(session, log, host, figures, count)
         with _telling(host, port):  # again: somebody may have been quicker
@@ -136,8 +138,8 @@ def _telling(host: str, port: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """A socket for each address of the host, not listening yet."""
+def _bound(host: str, port: int, read: float) -> Iterator[list[socket.socket]]:
+    """A socket for each address of the host, not listening yet; `read` as in server.timeouts."""
     with contextlib.ExitStack() as opened:
         sockets = []
         with _telling(host, port):
@@ -149,9 +151,28 @@ def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
                     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                _probe(one, read)
                 one.bind(address)
                 sockets.append(one)
         yield sockets
+
+
+def _probe(listening: socket.socket, read: float) -> None:
+    """Let the kernel find out about clients that are cut off: connections inherit this on Linux.
+
+    Without it one to whom nothing is written is never missed, and one to whom little is written is
+    missed after a quarter of an hour. A client that is there and does not read is our own to find.
+    """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    unheard = round((read + _UNHEARD) * 1000)
+    for name, value in (
+        ("TCP_KEEPIDLE", 60),
+        ("TCP_KEEPINTVL", 15),
+        ("TCP_KEEPCNT", 4),
+        ("TCP_USER_TIMEOUT", unheard),
+    ):
+        if (option := getattr(socket, name, None)) is not None:
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class _Server(uvicorn.Server):

@@ -100,7 +100,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     """HTTP status sent to the client; 499 where it had left; None where nobody knows."""
     problem: str | None = None
     aborted_by: str | None = None
-    """client, upstream or timeout."""
+    """client, client_slow (it read nothing for too long), upstream, timeout or drain."""
     lab: str | None = None
     tier: str | None = None
     source: str | None = None

@@ -22,14 +22,17 @@ from gateway.dialects import (
 )  # fmt: skip
 from gateway.http import admin, edge, models, scrape
 from gateway.http.edge import Receive, Scope, Send
+from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
 from gateway.http.guard import is_here
+from gateway.http.lines import Lines, most
 from gateway.http.refused import Refused
 from gateway.reply import refusal
 from gateway.routing import explain
+from gateway.telemetry import machine
 from gateway.telemetry.log import where
 
-_NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED = 404, 405, 426
+_NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED, _UNAVAILABLE = 404, 405, 426, 503
 _GEMINI_DOORS = ("/v1beta/models/", "/v1/models/")
 _LIST = Problem(
     kind="invalid_request", message="A stream is sent as events: add ?alt=sse to the URL."
@@ -39,6 +42,8 @@ _STRANGE = Problem(
     message="While keys are open no web page from elsewhere is answered: it would spend your money."
     " Configure keys (docs/operating.md, Keys), or set server.open to true.",
 )
+ALWAYS = frozenset({"/health", "/ready", "/metrics"})
+"""Paths that are answered whatever happens."""
 _CLOSING = (408, 413, 431)
 """What is left of such a request is not read."""
 
@@ -58,9 +63,15 @@ class App(FastAPI):
             lifespan=_lifespan(gateway, refused),
         )
         self.refused = refused
-        self._alone = gateway.keys.is_open and not gateway.site.source.config.server.open
+        server = gateway.site.source.config.server
+        self._alone = gateway.keys.is_open and not server.open
         """Whether nothing but where it comes from says who may call."""
-        doors = {name: Generate(gateway, one, refused) for name, one in OPERATIONS.items()}
+        self.waits = server.timeouts
+        self.lines = Lines(server.connections or most(machine.most_files()), time.monotonic)
+        self.entrance = entrance = Entrance(gateway)
+        doors = {
+            name: Generate(gateway, one, refused, entrance) for name, one in OPERATIONS.items()
+        }
         self._hot = {
             one.path: doors[name] for name, one in OPERATIONS.items() if one.read_at is None
         }
@@ -72,9 +83,9 @@ class App(FastAPI):
             "batchEmbedContents": doors[GEMINI.name, "embeddings"],
         }
         _names(self, gateway)
-        _routes(self, gateway)
+        _routes(self, gateway, entrance)
         admin.routes(self, gateway)
-        scrape.routes(self, gateway, lambda: sum(door.calls for door in doors.values()))
+        scrape.routes(self, gateway, lambda: entrance.calls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -85,7 +96,7 @@ class App(FastAPI):
             self.refused.note(edge.CROWDED.kind)
             await _problem(edge.CROWDED, scope["path"])(scope, receive, send)
         elif hot is None:
-            await super().__call__(scope, receive, send)
+            await self._seldom(scope, receive, send)
         elif scope["method"] == "POST" and _is_list(asked, scope["query_string"]):
             await _problem(_LIST, scope["path"])(scope, receive, send)
         elif scope["method"] == "POST" and self._alone and _is_strange(scope["headers"]):
@@ -97,6 +108,19 @@ class App(FastAPI):
             await _unspoken(scope["path"])(scope, receive, send)
         else:
             await _not_allowed(scope["method"], scope["path"], "POST")(scope, receive, send)
+
+    async def _seldom(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is no call; signs of life and figures are told whatever happens."""
+        if scope["type"] == "http" and scope["path"] not in ALWAYS:
+            try:
+                self.entrance.check()
+            except ProblemError as error:
+                self.refused.note(error.problem.kind)
+                reply = _problem(error.problem, scope["path"])
+                reply.headers["connection"] = "close"
+                await reply(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
     def _at(self, path: str) -> tuple[Generate | None, str]:
         """The endpoint whose path names a model and what is asked of it, and what of it does so."""
@@ -182,7 +206,7 @@ def _names(app: App, gateway: Gateway) -> None:
         return _json(found)
 
 
-def _routes(app: App, gateway: Gateway) -> None:
+def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
     catalogue = gateway.engine.router.catalogue
 
     @app.post(
@@ -196,8 +220,7 @@ def _routes(app: App, gateway: Gateway) -> None:
         if dialect not in DIALECTS:
             message = f"There is no dialect {dialect!r}: it is {', '.join(DIALECTS)}."
             raise ProblemError(Problem(kind="invalid_request", message=message, param="dialect"))
-        most = gateway.site.source.config.server.max_body
-        data = await edge.body(request.receive, head.length, most)
+        data = await entrance.body(request.receive, head.length)
         spoken = DIALECTS[dialect]
         asked = path if spoken.read_at is not None else ""
         call = edge.call(spoken, head, caller, data, edge.new_id(), path=asked)
@@ -216,14 +239,21 @@ def _routes(app: App, gateway: Gateway) -> None:
         found = await gateway.engine.past.delete(caller, name)
         return Response(found, media_type="application/json")
 
+    about = {"version": VERSION, "config": catalogue.version}
+
     @app.head("/", include_in_schema=False)
     @app.head("/api/hello", include_in_schema=False)
-    @app.head("/ready", include_in_schema=False)
     @app.head("/health", include_in_schema=False)
-    @app.get("/ready", summary="Whether calls can be served")
     @app.get("/health", summary="Whether the process answers")
     async def health() -> Response:
-        return _json({"status": "ok", "version": VERSION, "config": catalogue.version})
+        return _json({"status": "ok", **about})
+
+    @app.head("/ready", include_in_schema=False)
+    @app.get("/ready", summary="Whether calls can be served")
+    async def ready() -> Response:
+        if entrance.drain.begun:
+            return _json({"status": "draining", **about}, _UNAVAILABLE)
+        return _json({"status": "ok", **about})
 
     @app.exception_handler(ProblemError)
     async def refused(request: Request, error: ProblemError) -> Response:
@@ -257,8 +287,8 @@ def _not_allowed(method: str, path: str, allowed: str) -> Response:
     return _problem(Problem(kind="method_not_allowed", message=message), path, allow=allowed)
 
 
-def _json(value: object) -> Response:
-    return Response(jsonio.dumps(value), media_type="application/json")
+def _json(value: object, status: int = 200) -> Response:
+    return Response(jsonio.dumps(value), status, media_type="application/json")
 
 
 def dialect_at(path: str) -> Dialect:

@@ -1,6 +1,5 @@
 """The edge: headers and bytes of a request made into a Call, or refused before they are one."""
 
-import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -18,8 +17,6 @@ type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 
-BODY_WITHIN = 30.0
-"""Seconds for the whole of a request's body to arrive."""
 _SECRETS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
 _STEER = b"x-tiergate-"
 _HOP = HOP.encode()
@@ -138,60 +135,6 @@ def _steer(steer: dict[str, str]) -> Steer:
 
 def _refuse(kind: Kind, message: str) -> ProblemError:
     return ProblemError(Problem(kind=kind, message=message))
-
-
-async def body(receive: Receive, length: int | None, most: int) -> bytes:
-    """Read a request's body.
-
-    Raises ProblemError: request_too_large, request_timeout; Gone where the client left.
-    """
-    if length is not None and length > most:
-        raise _too_large(most)
-    # As asyncio.timeout would, at a third of its cost.
-    task, late = asyncio.current_task(), False
-
-    def ring() -> None:
-        nonlocal late
-        late = True
-        if task is not None:
-            task.cancel()
-
-    alarm = asyncio.get_running_loop().call_later(BODY_WITHIN, ring)
-    try:
-        return await _read(receive, most)
-    except asyncio.CancelledError:
-        if not late or task is None or task.uncancel() > 0:
-            raise
-        message = f"The body did not arrive within {BODY_WITHIN:g} s. Send it faster, or less."
-        raise ProblemError(Problem(kind="request_timeout", message=message)) from None
-    finally:
-        alarm.cancel()
-
-
-async def _read(receive: Receive, most: int) -> bytes:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Gone
-    data: bytes = message.get("body", b"")
-    if not message.get("more_body", False) and len(data) <= most:
-        return data
-    parts, size = [data], len(data)
-    while message.get("more_body", False):
-        if size > most:
-            raise _too_large(most)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-    if size > most:
-        raise _too_large(most)
-    return b"".join(parts)
-
-
-def _too_large(most: int) -> ProblemError:
-    message = f"The request body is larger than {most:,} bytes (server.max_body)."
-    return ProblemError(Problem(kind="request_too_large", message=message))
 
 
 def call(

@@ -2,61 +2,114 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
-from functools import partial
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from gateway.compose import Gateway
+from gateway.core.call import Call, Key
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Dialect
-from gateway.http import edge
+from gateway.http import drain, edge
 from gateway.http.beat import Beat
-from gateway.http.edge import Gone, Receive, Scope, Send
+from gateway.http.drain import Visit
+from gateway.http.edge import Gone, Head, Receive, Scope, Send
+from gateway.http.entrance import Entrance
 from gateway.http.refused import Refused
-from gateway.http.share import Shares
 from gateway.reply import Reply, refusal
+
+_LAST = 1.0
+"""Seconds in which a client must take the last word of a call that is ended."""
+
+
+class Wire(Protocol):
+    """The connection of a client."""
+
+    slow: bool
+    """It was closed since its client read too little of its answer."""
 
 
 class Generate:
     """Serves the generating endpoint of one dialect."""
 
-    def __init__(self, gateway: Gateway, dialect: Dialect, refused: Refused) -> None:
+    def __init__(
+        self, gateway: Gateway, dialect: Dialect, refused: Refused, entrance: Entrance
+    ) -> None:
         self._gateway = gateway
         self._refused = refused
         self._dialect = dialect
-        server = gateway.site.source.config.server
-        self._most_body, self._shares = server.max_body, Shares(server.in_flight)
-
-    @property
-    def calls(self) -> int:
-        """Calls that are being served."""
-        return self._shares.calls
+        self._entrance = entrance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str = "") -> None:
         """Answer one request; `path` is what of it stands in its URL."""
         call_id = edge.new_id()
         try:
-            head = edge.Head(scope["headers"], self._dialect.headers, self._dialect.defaults)
+            head = Head(scope["headers"], self._dialect.headers, self._dialect.defaults)
             if path:
                 head.add(scope["query_string"])
             key = edge.identify(self._gateway.keys, head)
-            self._shares.admit(key)
-            data = await edge.body(receive, head.length, self._most_body)
-        except Gone:
-            return
+            self._entrance.admit(key)
         except ProblemError as error:
             await self._refuse(send, error.problem, call_id)
             return
-        query = scope["query_string"].decode("latin-1")
-        call = edge.call(self._dialect, head, key, data, call_id, query=query, path=path)
-        self._shares.enter(key)
+        visit = self._entrance.enter(key)
         try:
-            engine = self._gateway.engine
-            leave = partial(engine.leave, call)
-            beat = Beat(self._dialect, call.id, send)
-            await _until_gone(engine.serve(call, beat), leave, receive, send, beat)
+            data = await self._body(head, visit, receive, send, call_id)
+            if data is not None:
+                call = self._call(scope, head, key, data, call_id, path)
+                await self._serve(call, visit, receive, send, scope.get("wire"))
         finally:
-            self._shares.leave(key)
+            self._entrance.leave(key, visit)
+
+    async def _body(
+        self, head: Head, visit: Visit, receive: Receive, send: Send, call_id: str
+    ) -> bytes | None:
+        """The body of a request; None where it was refused, or its client has left."""
+        try:
+            return await self._entrance.body(receive, head.length, visit.hold)
+        except Gone:
+            return None
+        except ProblemError as error:
+            problem = error.problem
+        except asyncio.CancelledError:
+            if not visit.ended():
+                raise
+            problem = drain.PROBLEM
+        await self._refuse(send, problem, call_id)
+        return None
+
+    def _call(
+        self, scope: Scope, head: Head, key: Key, data: bytes, call_id: str, path: str
+    ) -> Call:
+        query = scope["query_string"].decode("latin-1")
+        return edge.call(self._dialect, head, key, data, call_id, query=query, path=path)
+
+    async def _serve(
+        self, call: Call, visit: Visit, receive: Receive, send: Send, wire: Wire | None
+    ) -> None:
+        """Serve it, and account for how it ended."""
+        engine = self._gateway.engine
+        visit.serves(lambda stop, by: engine.leave(call, stop, by))
+        send = visit.telling(send)
+        beat = Beat(self._dialect, call.id, send)
+        await _until_gone(engine.serve(call, beat), visit, receive, send, beat, wire)
+        if visit.by:
+            engine.forget(call)
+        if visit.by == "drain":
+            await self._end(call.id, visit, beat, send)
+
+    async def _end(self, call_id: str, visit: Visit, beat: Beat, send: Send) -> None:
+        """The last word to a client whose call is ended, in its stream or in place of it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST):
+                await beat.pause()
+                reply = refusal(drain.PROBLEM, self._dialect, call_id, [])
+                if visit.done:
+                    return
+                if not visit.told:
+                    reply.headers.append((b"connection", b"close"))
+                    await write(reply, send)
+                elif beat.begun:
+                    await send({"type": "http.response.body", "body": reply.frame})
 
     async def _refuse(self, send: Send, problem: Problem, call_id: str) -> None:
         """Refuse before the body was read: the connection cannot be used for another request."""
@@ -68,40 +121,25 @@ class Generate:
 
 async def _until_gone(
     serving: Coroutine[Any, Any, Reply],
-    leave: Callable[[Callable[[], object]], object],
+    visit: Visit,
     receive: Receive,
     send: Send,
     beat: Beat,
+    wire: Wire | None = None,
 ) -> None:
-    """Serve and write the reply; when the client leaves first, stop what is done for it alone."""
-    task = asyncio.current_task()
-    left = False
-    done = False
+    """Serve and write the reply; when the client leaves, stop what is done for it alone."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        leave(stop)
-
-    def stop() -> None:
-        nonlocal left
-        if not done and task is not None:
-            left = True
-            task.cancel()
-
-    async def last(message: edge.Message) -> None:
-        nonlocal done
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            done = True
-        await send(message)
+        visit.end("client_slow" if wire is not None and wire.slow else "client")
 
     watcher = asyncio.create_task(watch())
     try:
-        await _answer(await serving, last, beat)
+        await _answer(await serving, send, beat)
     except asyncio.CancelledError:
-        if not left or task is None:
+        if not visit.ended():
             raise
-        task.uncancel()
     finally:
         beat.stop()
         watcher.cancel()

@@ -1,17 +1,21 @@
 """Who has how many of the calls that are served at a time, so that one key cannot have them all."""
 
 from gateway.core.call import Key
-from gateway.core.problem import Problem, ProblemError
+from gateway.limits.pressure import SHARES, Pressure
 
 _CROWDED = 0.75
 """Part of all places from which on each key has its fair share and no more."""
 
 
 class Shares:
-    """Places for `most` calls at a time; while most are taken, keys have them in equal shares."""
+    """Places for `most` calls at a time; while most are taken, keys have them in equal shares.
 
-    def __init__(self, most: int) -> None:
+    Under pressure they have equal shares of what is taken, and then nobody gets in.
+    """
+
+    def __init__(self, most: int, pressure: Pressure) -> None:
         self._most = most
+        self._pressure = pressure
         self._by_key: dict[tuple[str, str], int] = {}
         """Keys that have a call, with how many."""
         self.calls = 0
@@ -19,18 +23,28 @@ class Shares:
 
     def admit(self, key: Key) -> None:
         """Let a call in, or not. Raises ProblemError: overloaded, rate_limited."""
-        if self.calls <= self._most * _CROWDED and self.calls < self._most:
+        pressure = self._pressure
+        if pressure.level:
+            pressure.check()
+        elif self.calls <= self._most * _CROWDED and self.calls < self._most:
             return
         if self.calls >= self._most:
-            message = "The gateway is serving as many calls as it may. Try again shortly."
-            raise ProblemError(Problem(kind="overloaded", message=message, retry_after=1.0))
+            raise pressure.refuse(
+                "The gateway is serving as many calls as it may. Try again shortly."
+            )
         mine = self._by_key.get((key.tenant, key.name), 0)
-        if mine >= self._most / len(self._by_key):
+        if not mine:
+            return
+        if pressure.level >= SHARES:
+            greedy = mine > self.calls / len(self._by_key)
+        else:
+            greedy = mine >= self._most / len(self._by_key)
+        if greedy:
             message = (
                 "The gateway is busy, and this key has its share of the calls at a time. "
                 "Try again shortly, or send fewer at once."
             )
-            raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=1.0))
+            raise pressure.refuse(message, "rate_limited")
 
     def enter(self, key: Key) -> None:
         """A call begins."""

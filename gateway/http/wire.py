@@ -2,10 +2,13 @@
 
 uvicorn's protocol has no limit of its own on the head of a request, and answers what it cannot
 parse in plain text, in the middle of the answer before it if need be. Here a head has a size and a
-deadline, a refusal is one that an SDK can show, and it never stands inside another answer.
+deadline, a refusal is one that an SDK can show, and it never stands inside another answer. A client
+that does not read its answer is let go, and one that still sends when it is refused can read why.
+A client that closes its half of the connection has left: nobody who waits for an answer does so.
 """
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -14,17 +17,30 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.core.problem import Problem
 from gateway.http import edge
-from gateway.http.app import App, dialect_at
+from gateway.http.app import ALWAYS, App, dialect_at
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.generate import write
 from gateway.reply import Reply, refusal
+from gateway.settings.server import WaitPart
 
 _VERSIONS = ("1.0", "1.1")
 _OFFERS = (b"upgrade", b"http2-settings", b"connection")
+_ALWAYS = frozenset(path.encode() for path in ALWAYS)
+FULL = Problem(
+    kind="overloaded",
+    message="There are as many connections as there may be. Try again shortly.",
+    retry_after=2.0,
+)
 _UNREADABLE = Problem(
     kind="invalid_request",
     message="This is no valid HTTP/1.1 request, or one that can be read in two ways.",
 )
+_LINGER = 1.0
+"""Seconds for a client that was refused to stop sending and to read why."""
+_SKIPPED = 262_144
+"""Bytes that it may send meanwhile."""
+_PROGRESS = 16_384
+"""Bytes that a client must take in its time, where more is written for it."""
 _LATE = Problem(
     kind="request_timeout", message="The headers of the request did not arrive in time."
 )
@@ -33,11 +49,16 @@ _LATE = Problem(
 class _Corked:
     """A transport that keeps a response's head until its body comes: one system call for both."""
 
-    def __init__(self, inner: asyncio.Transport) -> None:
+    def __init__(self, inner: asyncio.Transport, owes: Callable[[], bool], read: float) -> None:
+        """`owes` tells whether the client is still sending; `read` are seconds for what is left."""
         self._inner = inner
+        self._owes = owes
+        self._read = read
         self._head = b""
+        self._skipped = 0
+        self.lingers = False
+        """The answer is written, and what still comes is not read."""
         self.get_extra_info = inner.get_extra_info
-        self.is_closing = inner.is_closing
 
     def write(self, data: bytes) -> None:
         """Send, but for the head of a response that is not interim."""
@@ -49,16 +70,50 @@ class _Corked:
         if data:
             self._inner.write(data)
 
+    def drop(self) -> None:
+        """Close at once, whatever is left."""
+        self.flush()
+        self._inner.abort()
+
     def flush(self) -> None:
         """Send what was kept."""
         if self._head:
             data, self._head = self._head, b""
             self._inner.write(data)
 
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be written."""
+        return self.lingers or self._inner.is_closing()
+
     def close(self) -> None:
-        """Send what was kept, and close."""
+        """Send what was kept, and close.
+
+        Closed at once, a client that still sends would see a reset and not its answer: it first
+        sees the end of it, and has a moment to stop.
+        """
         self.flush()
-        self._inner.close()
+        inner, loop = self._inner, asyncio.get_running_loop()
+        if inner.is_closing() or self.lingers:
+            return
+        if self._owes() and inner.can_write_eof():
+            self.lingers = True
+            inner.write_eof()
+            inner.resume_reading()
+            loop.call_later(_LINGER, self._finish)
+        else:
+            self._finish()
+
+    def skip(self, size: int) -> None:
+        """So much has come that nobody wants: there is an end to that too."""
+        self._skipped += size
+        if self._skipped > _SKIPPED:
+            self._finish()
+
+    def _finish(self) -> None:
+        inner = self._inner
+        inner.close()
+        if inner.get_write_buffer_size():  # else it stays for as long as nobody reads
+            asyncio.get_running_loop().call_later(self._read, inner.abort)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -67,31 +122,76 @@ class _Corked:
 class Wire(HttpToolsProtocol):
     """One connection of a client."""
 
-    head_within = 10.0
-    """Seconds for the whole head of a request to arrive."""
-
     def connection_made(  # type: ignore[override]  # as in the class that it extends
         self, transport: asyncio.Transport
     ) -> None:
         """Wait for the first request."""
-        self._corked = _Corked(transport)
+        app = self.config.app
+        self._house = app if isinstance(app, App) else None
+        self._waits = WaitPart() if self._house is None else self._house.waits
+        self._corked = _Corked(transport, self._owes, self._waits.read)
         super().connection_made(self._corked)  # type: ignore[arg-type]  # it has all of one
+        self.timeout_keep_alive = self._waits.idle  # type: ignore[assignment]  # seconds
         self.url = b""
+        self.slow = self._rude = False
         self._in_head = False
         self._size = 0
         self._ended = self._upgrading = False
         self._timer: asyncio.TimerHandle | None = None
+        self._unread = 0
+        self._patience: asyncio.TimerHandle | None = None
+        self._shed = self._house is not None and not self._house.lines.come(self)
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything."""
+        if self._house is not None:
+            self._house.lines.go(self)
         self._stop()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def drop(self) -> None:
+        """Close it to make room: it has no request."""
+        if self._shed and not self._ended:
+            self._rude = True
+            self._end(FULL)
+        else:
+            self._corked.drop()
+
+    def pause_writing(self) -> None:
+        """The client does not take what is written, for now."""
+        super().pause_writing()
+        if self._patience is None:
+            self._unread = self._corked.get_write_buffer_size()
+            self._patience = self.loop.call_later(self._waits.read, self._unmoved)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _unmoved(self) -> None:
+        before, self._unread = self._unread, self._corked.get_write_buffer_size()
+        if before - self._unread >= _PROGRESS:
+            self._patience = self.loop.call_later(self._waits.read, self._unmoved)
+            return
+        self._patience = None
+        self.slow = True
+        self._corked.drop()
+
+    def _owes(self) -> bool:
+        """Whether the client may still be sending what nobody reads."""
+        cycle = self._cycle
+        return not self._rude and (self._ended or (cycle is not None and cycle.more_body))
 
     def data_received(self, data: bytes) -> None:
         """Take what was read."""
         self._unset_keepalive_if_required()
-        if self._ended:
+        if self._ended or self._corked.lingers:
+            self._corked.skip(len(data))
             return
         cycle = self._cycle
         before = self._in_head or (cycle is not None and cycle.more_body)
@@ -102,7 +202,7 @@ class Wire(HttpToolsProtocol):
             self._stay(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
-            self._end(_UNREADABLE)
+            self._end(FULL if self._shed and not self._in_head else _UNREADABLE)
             return
         if self._in_head and in_head:
             self._size += len(data)
@@ -134,8 +234,17 @@ class Wire(HttpToolsProtocol):
         if hosts > 1 or version not in _VERSIONS:
             raise ValueError("it can be read in two ways, or not at all")
         self._upgrading = self.parser.should_upgrade()
-        if not self._upgrading:
-            super().on_headers_complete()
+        if self._upgrading:
+            return
+        house = self._house
+        if house is not None:
+            self.scope["wire"] = self  # type: ignore[typeddict-unknown-key]
+            if self._shed and self.url.partition(b"?")[0] not in _ALWAYS:
+                raise ValueError("there are too many")
+            house.lines.busy(self)
+        super().on_headers_complete()
+        if self._shed or (house is not None and house.entrance.drain.begun):
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
@@ -146,6 +255,10 @@ class Wire(HttpToolsProtocol):
         """An answer is written; what is left of a body that nobody wanted has its time too."""
         self._corked.flush()
         super().on_response_complete()
+        if self._corked.is_closing():
+            return
+        if self._house is not None and not self.pipeline:
+            self._house.lines.rest(self)
         if self.cycle.more_body:
             self._wait()
 
@@ -173,7 +286,7 @@ class Wire(HttpToolsProtocol):
 
     def _wait(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(self.head_within, self._late)
+            self._timer = self.loop.call_later(self._waits.head, self._late)
 
     def _stop(self) -> None:
         if self._timer is not None:

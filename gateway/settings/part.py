@@ -1,17 +1,29 @@
-"""What every part of a configuration is made of: how strictly it is read; words, one or several."""
+"""What every part of a configuration is made of: how strictly it is read; words, sizes, spans."""
 
 import re
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
-_SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
 STRICT = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 """No key that is not known; nothing changes once it is read."""
+_SIZES = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
+_SPANS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def _span(value: object) -> object:
+def size(value: object) -> object:
+    """Bytes, where they are written as a size. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", value)
+    if match is None:
+        raise ValueError("must be a size, as 500KB, 32MB or 1GB")
+    return int(Decimal(match[1]) * _SIZES[match[2] or ""])
+
+
+def span(value: object) -> object:
+    """Seconds, where they are written as a duration. Raises ValueError."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", value)
@@ -33,8 +45,9 @@ def _complete(value: object) -> object:
     return words.get(value, value) if isinstance(value, str) else value
 
 
-type Span = Annotated[float, BeforeValidator(_span), Field(ge=0, allow_inf_nan=False)]
 type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 type Some = Annotated[list[Word], BeforeValidator(many), Field(min_length=1)]
 """One at least: a condition on none of them would never hold."""
+type Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
+type Span = Annotated[float, BeforeValidator(span), Field(ge=0, allow_inf_nan=False)]
 type Complete = Annotated[Literal["off", "hold", "live"], BeforeValidator(_complete)]

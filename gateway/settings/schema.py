@@ -13,19 +13,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
-from gateway.settings.part import STRICT, Complete, Some, Span, Word, many
+from gateway.settings.part import STRICT, Complete, Size, Some, Span, Word, many
+from gateway.settings.server import Server
 from gateway.settings.timers import Kind, TimersPart
-
-_SIZES = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000}
-
-
-def _size(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?B)?\s*", value)
-    if match is None:
-        raise ValueError("must be a size, as 500KB, 32MB or 1GB")
-    return int(Decimal(match[1]) * _SIZES[match[2] or ""])
 
 
 def _switch(value: object) -> object:
@@ -72,7 +62,6 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-type Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 type Words = Annotated[list[str], BeforeValidator(many)]
 type Switch = Annotated[str, BeforeValidator(_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
@@ -94,20 +83,6 @@ class Part(BaseModel):
     """What every part of a configuration has in common."""
 
     model_config = STRICT
-
-
-class Server(Part):
-    """Where the gateway listens, and how much it takes in."""
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8484
-    max_body: Size = 32_000_000
-    in_flight: Annotated[int, Field(ge=1)] = 512
-    """Calls at a time; more are told to come back."""
-    open: bool = False
-    """Listen beyond this machine although `keys` is open."""
-    workers: Annotated[int, Field(ge=1)] = 1
-    """Processes that share the port and the data folder; `in_flight` is of each."""
 
 
 class Default(Part):

@@ -67,7 +67,7 @@ def calls(log: Log, which: Literal["off", "failed", "all"]) -> Callable[[Row], N
 
 def _failed(row: Entry) -> bool:
     if row.state == "aborted":
-        return row.aborted_by != "client"
+        return row.aborted_by not in ("client", "client_slow")
     return row.state in ("failed", "refused", "unknown_crash")
 
 

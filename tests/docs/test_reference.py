@@ -27,13 +27,15 @@ from gateway.settings import schema, yaml
 from gateway.settings.environ import RESERVED
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema import Part
+from gateway.settings.server import Server, WaitPart
 from gateway.settings.timers import TimersPart
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
 
 PARTS: dict[str, type[BaseModel]] = {
     "configuration": schema.Config,
-    "server": schema.Server,
+    "server": Server,
+    "server.timeouts": WaitPart,
     "default": schema.Default,
     "routing": schema.Routing,
     "cache": schema.Cache,

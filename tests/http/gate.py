@@ -37,13 +37,9 @@ _SERVE = """
 from types import SimpleNamespace
 from gateway import compose
 from gateway.cli import main
-from gateway.http import edge
-from gateway.http.wire import Wire
 
 still = SimpleNamespace(random=lambda: 0.0)
 compose.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
-Wire.head_within = {head}
-edge.BODY_WITHIN = {body}
 main()
 """
 _ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
@@ -103,7 +99,7 @@ class Gate:
         within: tuple[float, float] = (10.0, 30.0),
         before: Sequence[str] = (),
         first: str = "",
-        workers: int = 1,
+        workers: int | None = None,
         **environ: str,
     ) -> None:
         """`within` are the seconds that a head and a body may take; `before` runs the program.
@@ -113,13 +109,16 @@ class Gate:
         value = config(upstream)
         for change in (more, *changes):
             change(value)
+        head, body = within
+        server = value.setdefault("server", {})
+        server["timeouts"] = {"head": head, "body": body, **server.get("timeouts", {})}
         folder.mkdir(parents=True)
         self.folder = folder
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
-        program = first + _SERVE.format(head=within[0], body=within[1])
+        program = first + _SERVE
         command = [*before, sys.executable, "-c", program, "--config", str(file), "serve"]
-        command += ["--port", "0", "--workers", str(workers)]
+        command += ["--port", "0", *(["--workers", str(workers)] if workers else [])]
         self.child = Child(
             command, folder / "gateway", PYTHONPATH=_ROOT, PYTHONUNBUFFERED="1",
             TIERGATE_DATA=str(folder / "data"), **environ,

@@ -7,9 +7,17 @@ import pytest
 
 from gateway.dialects import OPENAI_CHAT
 from gateway.http.beat import Beat
+from gateway.http.drain import Visit
 from gateway.http.edge import Message, Send
 from gateway.http.generate import _answer, _until_gone, write
+from gateway.limits.pressure import Hold, Pressure, Sample
 from gateway.reply import Reply
+
+
+def visit() -> Visit:
+    made = Visit(Hold(Pressure(Sample)))
+    made.serves(lambda stop, _: stop())
+    return made
 
 
 def still(send: Send) -> Beat:
@@ -97,7 +105,7 @@ async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
     async def serve() -> Reply:
         return stream.reply()
 
-    await _until_gone(serve(), lambda stop: stop(), receive, send, still(send))
+    await _until_gone(serve(), visit(), receive, send, still(send))
     assert stream.closed
 
 
@@ -121,7 +129,8 @@ async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
     async def serve() -> Reply:
         return Reply(status=200, headers=[], body=b"{}")
 
-    await _until_gone(serve(), lambda stop: stop(), receive, send, still(send))
+    here = visit()
+    await _until_gone(serve(), here, receive, here.telling(send), still(send))
     assert [message["type"] for message in sent] == [
         "http.response.start",
         "http.response.body",
@@ -142,9 +151,10 @@ async def test_a_stop_from_outside_is_passed_on() -> None:
 
     async def send(_: Message) -> None: ...
 
-    task = asyncio.create_task(
-        _until_gone(serve(), lambda stop: stop(), receive, send, still(send))
-    )
+    async def run() -> None:
+        await _until_gone(serve(), visit(), receive, send, still(send))
+
+    task = asyncio.create_task(run())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

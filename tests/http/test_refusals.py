@@ -8,7 +8,6 @@ from contextlib import closing
 import httpx
 import pytest
 
-from gateway.http import edge
 from tests.e2e.upstream import PATIENCE, SILENT, Upstream
 from tests.e2e.world import Config, Make, World, abort, chat
 
@@ -195,10 +194,12 @@ def test_nothing_is_asked_for_that_will_be_refused(make: Make) -> None:
     assert status(exchange(make(small), head)) == 413
 
 
-def test_a_body_that_does_not_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge, "BODY_WITHIN", 0.05)
+def test_a_body_that_does_not_come(make: Make) -> None:
+    def hasty(value: Config) -> None:
+        value["server"] = {"timeouts": {"body": 0.05}}
+
     reply = exchange(
-        world, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
+        make(hasty), b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
     )
     assert status(reply) == 408
     assert b'"code":"request_timeout"' in reply
@@ -315,7 +316,7 @@ def test_more_calls_than_it_may_serve(make: Make, upstream: Upstream) -> None:
         reply = world.ask(chat())
         refused(reply, 503, "overloaded")
         assert reply.json()["error"]["type"] == "server_error"
-        assert reply.headers["retry-after"] == "1"
+        assert 1 <= int(reply.headers["retry-after"]) <= 5
         assert "x-should-retry" not in reply.headers
         abort(connection)
         assert request.left.wait(PATIENCE)

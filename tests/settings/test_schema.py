@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.schema import Cache, Server, When
+from gateway.settings.schema import Cache, When
+from gateway.settings.server import Server
 from gateway.settings.timers import TimersPart
 from tests.settings import world
 

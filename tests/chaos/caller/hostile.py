@@ -14,7 +14,8 @@ from tests.hostile.__main__ import serving
 from tests.http import gate as doors
 from tests.http.conftest import claude, google, replies
 from tests.http.gate import Gate, answers, request, shaped
-from tests.http.test_input import NOT_JSON, ROWS as NO_REQUESTS
+from tests.http.test_input import NOT_JSON
+from tests.http.test_input import ROWS as NO_REQUESTS
 from tests.http.test_wire import NO_REQUESTS as NO_HTTP
 
 _PATHS = {

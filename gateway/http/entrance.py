@@ -1,0 +1,64 @@
+"""Who gets in: while the gateway is not stopping, has room, and the key its share of it."""
+
+from gateway.compose import Gateway
+from gateway.core.call import Key
+from gateway.core.problem import ProblemError
+from gateway.http.drain import PROBLEM, Drain, Visit
+from gateway.http.edge import Receive
+from gateway.http.intake import Intake
+from gateway.http.share import Shares
+from gateway.limits.pressure import Hold
+
+
+class Entrance:
+    """One for all doors of a process: `server.in_flight` calls are let in at a time."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        server = gateway.site.source.config.server
+        self._pressure = gateway.pressure
+        self._shares = Shares(server.in_flight, gateway.pressure)
+        self._intake = Intake(server)
+        self.drain = Drain()
+
+    @property
+    def calls(self) -> int:
+        """Calls that are being served."""
+        return self._shares.calls
+
+    def check(self) -> None:
+        """Refuse whoever asks for anything, where nobody gets in.
+
+        Raises ProblemError: draining, overloaded.
+        """
+        if self.drain.closed:
+            raise ProblemError(PROBLEM)
+        self._pressure.check()
+
+    def admit(self, key: Key) -> None:
+        """Let a call in, or not. Raises ProblemError: draining, overloaded, rate_limited."""
+        if self.drain.closed:
+            raise ProblemError(PROBLEM)
+        self._shares.admit(key)
+
+    def enter(self, key: Key) -> Visit:
+        """A call was let in."""
+        visit = Visit(Hold(self._pressure))
+        self._shares.enter(key)
+        self.drain.visits.add(visit)
+        return visit
+
+    def leave(self, key: Key, visit: Visit) -> None:
+        """It has ended."""
+        visit.hold.end()
+        self.drain.visits.discard(visit)
+        self._shares.leave(key)
+
+    async def body(self, receive: Receive, length: int | None, hold: Hold | None = None) -> bytes:
+        """The body of a request; see Intake. Without a `hold` its memory is asked for meanwhile."""
+        if hold is not None:
+            return await self._intake.read(receive, length, hold)
+        hold = Hold(self._pressure)
+        try:
+            return await self._intake.read(receive, length, hold)
+        finally:
+            hold.end()

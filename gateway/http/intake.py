@@ -1,0 +1,92 @@
+"""Bodies of requests: read within a size, a time and a rate, and only where there is memory."""
+
+import asyncio
+
+from gateway.core.problem import Problem, ProblemError
+from gateway.http.edge import Gone, Receive
+from gateway.limits.pressure import Hold
+from gateway.settings.server import Server
+
+
+class Intake:
+    """Reads them, each within some seconds and one more for so many bytes that have come."""
+
+    def __init__(self, server: Server) -> None:
+        self._most = server.max_body
+        self._within = server.timeouts.body
+        self._rate = server.timeouts.body_rate
+
+    async def read(self, receive: Receive, length: int | None, hold: Hold) -> bytes:
+        """A request's body.
+
+        Raises ProblemError: request_too_large, request_timeout, overloaded; Gone where the client
+        left.
+        """
+        if length is not None:
+            if length > self._most:
+                raise self._too_large()
+            hold.ask(length)
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        reading = _Reading()
+        began, late = loop.time(), False
+
+        # As asyncio.timeout would, at a third of its cost.
+        def ring() -> None:
+            nonlocal late
+            due = began + self._within + reading.size / self._rate
+            if loop.time() < due:
+                reading.alarm = loop.call_at(due, ring)
+            elif task is not None:
+                late = True
+                task.cancel()
+
+        reading.alarm = loop.call_later(self._within, ring)
+        try:
+            return await self._read(receive, reading, None if length is not None else hold)
+        except asyncio.CancelledError:
+            if not late or task is None or task.uncancel() > 0:
+                raise
+            raise self._late() from None
+        finally:
+            reading.alarm.cancel()
+
+    async def _read(self, receive: Receive, reading: "_Reading", hold: Hold | None) -> bytes:
+        """`hold` is asked as the body comes, where nobody has said how long it is."""
+        parts: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            data: bytes = message.get("body", b"")
+            reading.size += len(data)
+            if reading.size > self._most:
+                raise self._too_large()
+            more = message.get("more_body", False)
+            if not more and not parts:
+                return data
+            parts.append(data)
+            if hold is not None:
+                hold.ask(reading.size)
+            if not more:
+                return b"".join(parts)
+
+    def _too_large(self) -> ProblemError:
+        message = f"The request body is larger than {self._most:,} bytes (server.max_body)."
+        return ProblemError(Problem(kind="request_too_large", message=message))
+
+    def _late(self) -> ProblemError:
+        message = (
+            f"The body did not arrive within {self._within:g} s and a second for each "
+            f"{self._rate:,} bytes. Send it faster, or less."
+        )
+        return ProblemError(Problem(kind="request_timeout", message=message))
+
+
+class _Reading:
+    """How much has come, and what rings where that is too little."""
+
+    __slots__ = ("alarm", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.alarm: asyncio.TimerHandle

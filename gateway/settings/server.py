@@ -1,0 +1,49 @@
+"""Where the gateway listens, what it takes in, how long it waits, and how it ends."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from gateway.settings.part import STRICT, Size, Span, span
+
+type Wait = Annotated[float, BeforeValidator(span), Field(gt=0, le=86_400)]
+"""Seconds; there is no waiting for ever."""
+
+
+class WaitPart(BaseModel):
+    """How long a client is waited for."""
+
+    model_config = STRICT
+
+    head: Wait = 10.0
+    """The whole head of a request, also the first on a new connection."""
+    body: Wait = 30.0
+    """Its body, and a second more for each `body_rate` bytes of it that have come."""
+    body_rate: Annotated[Size, Field(ge=1)] = 10_000
+    idle: Wait = 75.0
+    """The next request on a connection that was used."""
+    read: Wait = 60.0
+    """A client that takes nothing of its answer."""
+
+
+class Server(BaseModel):
+    """Where the gateway listens, and how much it takes in."""
+
+    model_config = STRICT
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8484
+    max_body: Size = 32_000_000
+    in_flight: Annotated[int, Field(ge=1)] = 512
+    """Calls at a time; more are told to come back."""
+    connections: Annotated[int, Field(ge=1)] | None = None
+    """Of clients at a time; unset goes by the files that the process may have open."""
+    max_memory: Size | None = None
+    """Bytes of all workers together; unset is all that there is, or that its container may have."""
+    max_lag: Span = 1.0
+    """How late the event loop may be before all calls are refused; `0s` does not look."""
+    open: bool = False
+    """Listen beyond this machine although `keys` is open."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that share the port and the data folder; `in_flight` is of each."""
+    timeouts: WaitPart = WaitPart()
