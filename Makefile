@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile budgets kill leave chaos clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile rerouting budgets kill leave chaos clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -47,14 +47,18 @@ bench-ledger: dev ## what the ledger costs a call; fails where it is too much
 bench-limits: dev ## what limits and budgets cost a call; fails where it is too much
 	@.venv/bin/python -m bench.limits
 
-timing: dev ## whether refusals of keys tell anything by their time
+timing: dev ## whether refusals of keys, or the cache, tell anything by their time
 	@.venv/bin/python -m tests.limits.timing
+	@.venv/bin/python -m tests.security.timing
 
 budgets: dev ## three gateways on one Redis against budgets, ten rounds, and an audit of each
 	@.venv/bin/python -m tests.e2e.budget_trial 10
 
 hostile: dev ## hostile input by the ten thousands, and what came of it
 	@.venv/bin/python -m tests.hostile
+
+rerouting: dev ## what text added to prompts does to their tier: the rates, and what bounds them
+	@.venv/bin/python -m tests.security.rerouting
 
 kill: dev ## kill -9 under load, 100 times, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.kill_trial 100

@@ -162,8 +162,17 @@ def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
 
 
 def _classify(router: Router, call: Features, lab: str, trace: _Trace) -> _Chosen:
+    score = None
     if router.classifier is not None and call.prompt.user:
-        score = router.classifier.score(call.prompt.user, call.signals)
+        try:
+            score = router.classifier.score(call.prompt.user, call.signals)
+        except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
+            trace.add("classifier", f"it failed: {type(error).__name__}", matched=False)
+        else:
+            if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
+                trace.add("classifier", "its score is none", matched=False)
+                score = None
+    if score is not None:
         tier = prior.tier(score)
         sure = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
         trace.add("classifier", prior.why(call.signals, score), tier)

@@ -105,6 +105,7 @@ def test_requests_that_are_taken(members: bytes) -> None:
     ],
 )
 def test_requests_that_are_not(members: bytes, why: str) -> None:
+    """SEC-CACHE 5."""
     assert off(members) == why
 
 
@@ -122,6 +123,7 @@ def test_the_client_a_rule_and_the_config_turn_it_off() -> None:
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call"])
 def test_a_complete_answer_of_the_first_target_is_kept(finish: str) -> None:
+    """SEC-CACHE 5: and no other."""
     made = msgspec.structs.replace(MADE, finish=finish)
     assert exact().keeps(made, status=200, complete=True, first=True)
     for status, complete, first in [
@@ -135,6 +137,7 @@ def test_a_complete_answer_of_the_first_target_is_kept(finish: str) -> None:
     ["length", "content_filter", None, "", "error", "insufficient_system_resource", "abort"],
 )
 def test_an_answer_that_is_not_all_there_is_not(finish: str | None) -> None:
+    """SEC-CACHE 5: cut, filtered, unknown."""
     made = msgspec.structs.replace(MADE, finish=finish)
     assert not exact().keeps(made, status=200, complete=True, first=True)
 
@@ -157,7 +160,7 @@ async def test_what_is_stored_is_found() -> None:
 
 
 async def test_law_9_through_the_store() -> None:
-    """One store, several keys: an answer goes to those who share, and to nobody else."""
+    """SEC-CACHE 1: One store, several keys: an answer goes to those who share, and to nobody else."""
     ann, bob = Key(name="ann"), Key(name="bob")
     eve = Key(name="ann", tenant="other")
     for sharing, seen in (("key", (True, False, False)), ("tenant", (True, True, False)), ("all", (True,) * 3)):  # fmt: skip
@@ -195,13 +198,14 @@ async def test_a_shorter_time_to_live_holds_for_what_is_there(age: float, hit: b
     ids=["empty", "short", "pickle", "json", "long", "unsealed"],
 )
 async def test_a_value_that_somebody_else_wrote_is_a_miss(value: bytes) -> None:
+    """SEC-CACHE 4: garbage, a pickle, too long, not sealed."""
     store = memory()
     await store.put("cache:k", value, 60)
     assert await exact(store).find("k") is None
 
 
 async def test_a_value_moved_to_another_key_is_a_miss() -> None:
-    """Whoever can write to a shared Redis cannot hand one client the answer of another."""
+    """SEC-CACHE 4: Whoever can write to a shared Redis cannot hand one client the answer of another."""
     store = memory()
     cache = exact(store)
     await cache.store("theirs", MADE)

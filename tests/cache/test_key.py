@@ -53,11 +53,13 @@ def meaning(request: Request) -> Request:
 def test_two_requests_share_a_key_only_where_they_are_the_same(
     one: Request, other: Request
 ) -> None:
+    """SEC-CACHE 2."""
     assert (keyed(one) == keyed(other)) == (meaning(one) == meaning(other))
 
 
 @given(requests, st.data())
 def test_any_one_change_gives_another_key(request: Request, data: st.DataObject) -> None:
+    """SEC-CACHE 2."""
     part = data.draw(st.sampled_from(sorted(request)))
     changed = {**request, part: data.draw(requests)[part]}
     assert (keyed(request) == keyed(changed)) == (meaning(request) == meaning(changed))
@@ -70,7 +72,7 @@ TEXTS = ["scope", "dialect", "operation", "target"]
 def test_text_that_moves_to_the_next_part_gives_another_key(
     request: Request, at: int, moved: str
 ) -> None:
-    """("ab", "c") is not ("a", "bc")."""
+    """SEC-CACHE 3: ("ab", "c") is not ("a", "bc")."""
     first, second = TEXTS[at], TEXTS[at + 1]
     one = {**request, first: f"{request[first]}{moved}"}
     other = {**request, second: f"{moved}{request[second]}"}
@@ -92,6 +94,7 @@ def test_text_that_moves_to_the_next_part_gives_another_key(
 def test_names_and_values_do_not_run_together(
     one: dict[str, bytes], other: dict[str, bytes]
 ) -> None:
+    """SEC-CACHE 3."""
     rest = {"scope": "s", "dialect": "d", "operation": "o", "target": "t"}
     assert keyed({**rest, "members": one}) != keyed({**rest, "members": other})
 
@@ -121,7 +124,7 @@ names = st.builds(Key, name=words, tenant=words)
 @example(Key(name="b", tenant="a"), Key(name="", tenant="ab"))
 @example(Key(name='a","b', tenant="t"), Key(name="a", tenant='t","b'))
 def test_law_9_no_key_sees_the_answer_of_another_unless_it_is_shared(one: Key, other: Key) -> None:
-    """Law 9, in its words: no key sees another key's cached answer unless the config shares them."""
+    """SEC-CACHE 1: Law 9, in its words: no key sees another key's cached answer unless the config shares them."""
 
     def shared(sharing: Sharing) -> bool:
         request = {"dialect": "d", "operation": "o", "target": "t", "members": {"a": b"1"}}
@@ -160,6 +163,7 @@ BODY = b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"seed":1}'
     ids=["order", "white space", "streamed", "whole", "a repeated name", "an escaped name"],
 )
 def test_what_changes_nothing(same: bytes) -> None:
+    """SEC-CACHE 2."""
     assert of(same) == of(BODY)
 
 
@@ -180,12 +184,14 @@ def test_what_changes_nothing(same: bytes) -> None:
     ],
 )
 def test_any_byte_inside_a_member_does(old: bytes, new: bytes) -> None:
+    """SEC-CACHE 2."""
     changed = BODY.replace(old, new)
     assert changed != BODY
     assert of(changed) != of(BODY)
 
 
 def test_composed_and_decomposed_letters_differ() -> None:
+    """SEC-CACHE 2: NFC and NFD."""
     assert of(BODY.replace(b"hi", "é".encode())) != of(BODY.replace(b"hi", "e\u0301".encode()))
 
 

@@ -89,7 +89,7 @@ async def test_many_at_once_each_get_their_own(store: Store, name: str) -> None:
 async def test_a_call_that_was_cancelled_leaves_no_answer_to_the_next(
     store: Store, name: str
 ) -> None:
-    """Clients leave at any moment; what they asked for must not reach somebody else."""
+    """SEC-CACHE 8: Clients leave at any moment; what they asked for must not reach somebody else."""
     chance = random.Random(5)
     keys = [f"{name}:{number}" for number in range(20)]
     for key in keys:

@@ -88,6 +88,7 @@ KEPT_NOT: list[tuple[str, Script, Body]] = [
 
 @pytest.mark.parametrize(("script", "more"), [row[1:] for row in KEPT_NOT], ids=[row[0] for row in KEPT_NOT])  # fmt: skip
 def test_what_is_not_kept(cached: World, upstream: Upstream, script: Answer, more: Body) -> None:
+    """SEC-CACHE 5."""
     upstream.on("/acme", script)
     for _ in range(2):
         assert ask(cached, chat(**more)) in ("off", "miss")
@@ -127,6 +128,7 @@ def keyed(folder: Path) -> Change:
 def test_who_shares(
     request: pytest.FixtureRequest, make: Make, tmp_path: Path, scope: str, told: list[str], shared: bool
 ) -> None:  # fmt: skip
+    """SEC-CACHE 1: by key, by tenant or by all, in memory and in Redis."""
     url = {"REDIS_URL": request.getfixturevalue("redis_url")} if shared else {}
     world = make(caching(scope), keyed(tmp_path), **url)
 

@@ -271,7 +271,7 @@ def test_no_answer_fails_or_is_wrong_while_it_dies_and_returns_under_traffic(pai
 
 
 def test_clients_that_leave_leave_no_answer_to_others(pair: Pair) -> None:
-    """No answer crosses from one key to another, whenever a command was cancelled."""
+    """SEC-CACHE 8: No answer crosses from one key to another, whenever a command was cancelled."""
     gateway = pair.gateway
     pair.place.start_again()
     one, two = gateway.known(), gateway.known()
@@ -316,7 +316,7 @@ def replaced(gateway: Served, text: str, admin: Any, name: str, poison: bytes) -
 
 
 def test_what_others_write_under_a_key_is_a_miss(pair: Pair, tmp_path: Path) -> None:
-    """Garbage, cut, sealed for another key, a pickle, too long: replaced by the right answer."""
+    """SEC-CACHE 4: Garbage, cut, sealed for another key, a pickle, too long: replaced by the right answer."""
     gateway, place = pair.gateway, pair.place
     place.start_again()
     with place.admin() as admin:

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.conftest import redis_program
+from tests.e2e.place import Place
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Loop
-from tests.hostile import trial
+from tests.hostile import crossing, trial
 from tests.hostile.fields import FIELDS
+from tests.hostile.pairs import pairs
 from tests.http.conftest import claude, google, replies
 from tests.http.gate import KEYS, Gate
 
@@ -29,6 +32,28 @@ def serving(folder: Path, provider: Upstream, *changes: object, **environ: str) 
         assert not bugs, bugs
     finally:
         gate.stop()
+
+
+def crossing_at(folder: Path, provider: Upstream) -> trial.Outcomes:
+    """Two keys and clients that leave, before a Redis of their own."""
+    program = redis_program()
+    if program is None:
+        yield "no server of the Redis protocol: make dev, or apt-get install redis-server"
+        return
+    folder.mkdir()
+    provider.scripts.clear()
+    provider.on("/", crossing.echo)
+    place = Place(program, folder)
+    place.start()
+    url = f"redis://127.0.0.1:{place.port}/0"
+    try:
+        with serving(
+            folder / "gateway", provider, storing, TIERGATE_KEYS=crossing.KEYS, REDIS_URL=url
+        ) as gate:
+            yield from crossing.apart(gate)
+            yield from crossing.crossed(gate, 10_000)
+    finally:
+        place.kill()
 
 
 def main() -> int:
@@ -60,6 +85,8 @@ def main() -> int:
                 "injections as names, labels and headers": trial.told_apart(locked, provider, 2000),
                 "injections at /admin": trial.asked_admins(locked, 2000),
                 "names that lead elsewhere": trial.lost_ways(locked, 2000),
+                "pairs of requests and their keys in the cache": pairs(100_000),
+                "two keys and clients that leave": crossing_at(folder / "crossing", provider),
             }  # fmt: skip
             for title, outcomes in sets.items():
                 fresh()

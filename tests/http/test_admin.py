@@ -220,7 +220,7 @@ def test_what_was_asked_wrong_is_said(world: World, query: str, said: str) -> No
 
 @pytest.mark.parametrize("path", DOORS)
 def test_an_admin_key_opens_and_nothing_else_does(make: Make, path: str) -> None:
-    """In each header that takes a client's key; the keys of clients open nothing here."""
+    """SEC-AUTH 3: In each header that takes a client's key; the keys of clients open nothing here."""
     world = make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_KEYS=KEYS)
     write(world, *ROWS)
     for header in (

@@ -134,7 +134,7 @@ def test_a_connection_is_used_again(world: World) -> None:
 def test_a_bug_is_told_in_the_dialect_too(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without what it was about: that may quote a prompt."""
+    """SEC-LEAK 4: Without what it was about: that may quote a prompt."""
 
     def broken(*_: object) -> None:
         raise KeyError("my secret")

@@ -88,7 +88,7 @@ def test_the_nearest_name_is_told(world: World) -> None:
 
 
 def test_a_prompt_is_never_quoted(world: World) -> None:
-    """Neither in the reply nor in the log, whatever is wrong with it."""
+    """SEC-LEAK 4: Neither in the reply nor in the log, whatever is wrong with it."""
     for body in (b'{"model":"auto","messages":["my secret"', b'{"messages":[],"my secret":1}'):
         assert b"my secret" not in world.ask(body).content
     assert "my secret" not in str(world.log)

@@ -76,7 +76,7 @@ FORBIDDEN = [
 def test_a_key_is_refused_what_it_does_not_hold(
     scopes: World, upstream: Upstream, key: str, model: str
 ) -> None:
-    """With 403 at every door, by a route's question too, and no provider is asked."""
+    """SEC-AUTH 3: With 403 at every door, by a route's question too, and no provider is asked."""
     reply = ask(scopes, key, model)
     assert (reply.status_code, reply.json()["error"]["code"]) == (403, "model_not_allowed")
     assert ask(scopes, key, model, "/v1/route").status_code == 403
@@ -138,7 +138,7 @@ def test_what_opens_nothing_is_refused_alike_to_the_byte(scopes: World) -> None:
     "path", ["/admin/costs", "/admin/entries", "/admin/entries/tg-1", "/metrics"]
 )
 def test_an_admins_key_opens_what_others_do_not(make: Make, path: str) -> None:
-    """Beside TIERGATE_ADMIN_KEY, and without it: then this machine alone is not enough any more."""
+    """SEC-AUTH 3: Beside TIERGATE_ADMIN_KEY, and without it: then this machine alone is not enough any more."""
 
     def told(value: dict[str, Any]) -> None:
         scoped(value)
@@ -171,6 +171,7 @@ def test_an_admins_key_that_expired_still_keeps_the_door_shut(make: Make) -> Non
 
 
 def test_methods_that_headers_name_open_nothing(scopes: World) -> None:
+    """SEC-AUTH 3."""
     for name in ("x-http-method-override", "x-http-method", "x-method-override"):
         headers = {"x-api-key": "free", name: "GET"}
         assert scopes.client.post("/admin/costs", headers=headers).status_code == 405

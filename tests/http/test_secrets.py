@@ -1,5 +1,7 @@
 """Keys and headers of clients: refused alike whatever is wrong with them, and never passed on or told."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.e2e.upstream import Upstream
@@ -132,6 +134,26 @@ def test_sec_auth_1_a_key_in_the_url_of_gemini(locked: Gate, provider: Upstream)
 def test_c_16_where_keys_are_open_none_is_looked_at(gate: Gate) -> None:
     """C-16: SDKs send whatever key their environment has."""
     assert sent(gate, CHAT, [BEARER + b"a", b"x-api-key: b"]).status == 200
+
+
+def test_sec_auth_4_nobody_says_where_a_client_is(provider: Upstream, tmp_path: Path) -> None:
+    """SEC-AUTH 4: not in a header, also where uvicorn's own variable would let anybody."""
+    gate = Gate(tmp_path / "gateway", provider.url, FORWARDED_ALLOW_IPS="*")
+    spoofs = ("x-forwarded-for", "x-real-ip", "forwarded", "x-client-ip", "cf-connecting-ip")
+    try:
+        assert gate.ask("/admin/costs", method="GET").status == 200  # this machine itself
+        for name in spoofs[:3]:
+            lines = [f"{name}: {said}".encode() for said in ("127.0.0.1", "for=127.0.0.1")]
+            data = request("/admin/costs", b"", *lines, b"connection: close", method="GET")
+            (told,) = answers(gate.exchange(data.replace(b"host: x", b"host: localhost")))
+            assert told.status == 403, name
+        for name in spoofs:
+            told = sent(gate, CHAT, [name.encode() + b": 6.6.6.6"])
+            assert told.status == 200
+        assert "6.6.6.6" not in gate.child.err
+        assert b"6.6.6.6" not in gate.journal()
+    finally:
+        gate.stop()
 
 
 def test_sec_timing_unknown_and_malformed_keys_look_alike(locked: Gate) -> None:

@@ -160,6 +160,39 @@ def test_without_a_classifier_the_default_tier_is_taken(text: str) -> None:
     assert (decision.tier, decision.source, decision.confidence) == ("smart", "default", None)
 
 
+class Broken:
+    """A classifier that raises, or gives a score that is none."""
+
+    name = version = "broken"
+
+    def __init__(self, told: Score | Exception) -> None:
+        self._told = told
+
+    def score(self, text: str, signals: Signals) -> Score:
+        if isinstance(self._told, Exception):
+            raise self._told
+        return self._told
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (ValueError("Say hello"), "it failed: ValueError"),
+        (RecursionError(), "it failed: RecursionError"),
+        (Score(float("nan"), float("nan")), "its score is none"),
+        (Score(0.9, 0.1), "its score is none"),
+        (Score(-1, 2), "its score is none"),
+    ],
+)
+def test_sec_router_5_a_classifier_that_fails_costs_no_call(
+    told: Score | Exception, why: str
+) -> None:
+    """SEC-ROUTER 5: the default tier is taken, the trace says why and quotes nothing."""
+    decision, _ = world.decided(world.router(classifier=Broken(told)), world.call("Say hello"))
+    assert (decision.tier, decision.source, decision.confidence) == ("smart", "default", None)
+    assert f"-classifier:  ({why})" in world.lines(decision)
+
+
 def test_a_call_without_text_has_nothing_to_classify() -> None:
     decision, _ = world.decided(world.router(classifier=Prior()), world.call("", images=1))
     assert (decision.tier, decision.source) == ("smart", "default")

@@ -244,7 +244,7 @@ async def test_a_redirect_is_an_answer(door: httpx.AsyncBaseTransport, upstream:
 
 
 async def test_nothing_is_decompressed(door: httpx.AsyncBaseTransport, upstream: Upstream) -> None:
-    """A bomb stays as small as it came."""
+    """SEC-BOMB: A bomb stays as small as it came."""
     bomb = gzip.compress(b"0" * 10_000_000)
     headers = (("content-encoding", "gzip"), ("content-type", "application/json"))
     upstream.on("/", Answer(pieces=(bomb,), headers=headers, length=len(bomb)))

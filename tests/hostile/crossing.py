@@ -1,0 +1,99 @@
+"""Two keys on one gateway and one Redis, and clients that leave at any moment: whose answer is whose."""
+
+import hashlib
+import json
+import random
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
+
+from gateway.core import jsonio
+from tests.e2e.upstream import PATIENCE, Answer, Request, whole
+from tests.e2e.world import Config
+from tests.http.gate import CHAT, Gate, chat
+
+SECRETS = ("first-key-0123456789", "second-key-0123456789")
+KEYS = ",".join(
+    f"{name}={hashlib.sha256(secret.encode()).hexdigest()}"
+    for name, secret in zip(("one", "two"), SECRETS, strict=True)
+)
+_POOL = 40
+"""Prompts of each key."""
+
+
+def storing(value: Config) -> None:
+    """Answers are cached, for each key apart."""
+    value["cache"] = {"ttl": "1h"}
+
+
+def echo(request: Request) -> Answer:
+    """Says who asked and what."""
+    return whole(f"For {request.json['user']}: {request.json['messages'][-1]['content']}")
+
+
+def _body(who: int, text: str) -> bytes:
+    return chat(user=f"key {who}", messages=[{"role": "user", "content": text}])
+
+
+def _right(who: int, text: str, data: bytes) -> bool:
+    said = jsonio.loads(data)["choices"][0]["message"]["content"]
+    return bool(said == f"For key {who}: {text}")
+
+
+def crossed(gate: Gate, number: int, threads: int = 4) -> Iterator[str]:
+    """SEC-CACHE 8: every second request leaves early; each answer is of its own key and prompt.
+
+    The last line is wrong where none left before its answer, or none was answered from the cache.
+    """
+    own = threading.local()
+    clients: list[HTTPConnection] = []
+    left, hits = [0] * threads, [0] * threads
+
+    def one(at: int) -> str:
+        chance = random.Random(at)
+        who, text = at % 2, f"Prompt {chance.randrange(_POOL)}"
+        body = _body(who, text)
+        if chance.random() < 0.5:
+            head = (
+                f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {SECRETS[who]}\r\n"
+                f"content-length: {len(body)}\r\n\r\n"
+            )
+            with closing(socket.create_connection(("127.0.0.1", gate.port), PATIENCE)) as leaving:
+                leaving.sendall(head.encode() + body)
+                early = not select.select([leaving], [], [], chance.uniform(0, 0.004))[0]
+            left[at % threads] += early
+            return ""
+        client: HTTPConnection | None = getattr(own, "client", None)
+        if client is None:
+            client = own.client = HTTPConnection("127.0.0.1", gate.port, PATIENCE)
+            clients.append(client)
+        client.request("POST", CHAT, body, {"authorization": f"Bearer {SECRETS[who]}"})
+        reply = client.getresponse()
+        data = reply.read()
+        hits[at % threads] += reply.headers["x-tiergate-cache"] == "hit"
+        right = reply.status == 200 and _right(who, text, data)
+        return "" if right else f"key {who}, {text!r}: {reply.status} {data[:300]!r}"
+
+    with ThreadPoolExecutor(threads) as running:
+        yield from running.map(one, range(number))
+    for client in clients:
+        client.close()
+    yield "" if sum(left) and sum(hits) else f"{sum(left)} left, {sum(hits)} hits"
+
+
+def apart(gate: Gate) -> Iterator[str]:
+    """SEC-CACHE 1: what one key has in the cache is no hit for the other."""
+    body = json.dumps(
+        {"model": "able-1", "user": "key 0", "messages": [{"role": "user", "content": "Once."}]}
+    ).encode()
+    told = [
+        gate.ask(CHAT, body, "POST", authorization=f"Bearer {SECRETS[who]}").headers[
+            "x-tiergate-cache"
+        ]
+        for who in (0, 0, 1, 1)
+    ]
+    yield "" if told == ["miss", "hit", "miss", "hit"] else str(told)

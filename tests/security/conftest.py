@@ -1,0 +1,5 @@
+"""What tests of security share with the end-to-end tests."""
+
+from tests.e2e.conftest import loop
+
+__all__ = ["loop"]
