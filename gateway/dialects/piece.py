@@ -26,6 +26,8 @@ class Said(msgspec.Struct, frozen=True):
     pieces: tuple[Piece, ...] = ()
     head: bool = False
     """It begins an answer: one that was shown has begun."""
+    parts: tuple[list[Json], ...] = ()
+    """Lists of objects that hold pieces: one that holds nothing more goes from it."""
     stays: bool = False
     """It tells usage too: it is told again although all of its pieces were."""
 

@@ -81,7 +81,10 @@ def rest(dialect: Dialect, shown: bytes, other: bytes) -> bytes | None:
     """What follows `shown`, so that both say what `other` does; None where it begins otherwise."""
     if not shown:
         return other
-    old, new = _frames(dialect, shown), _frames(dialect, other)
+    try:
+        old, new = _frames(dialect, shown), _frames(dialect, other)
+    except jsonio.JsonError:
+        return None
     names = _Names(old, new)
     last = _match(_Goal(_joined(old)), new, names)
     if last is None:
@@ -92,7 +95,7 @@ def rest(dialect: Dialect, shown: bytes, other: bytes) -> bytes | None:
 
 
 def _frames(dialect: Dialect, data: bytes) -> list[_Frame]:
-    """Frames with what they say; comments and signs of life say nothing."""
+    """Frames with what they say, without comments. Raises JsonError."""
     found = []
     for raw in sse.frames(data):
         payload = sse.data(raw)
@@ -188,6 +191,8 @@ def _told(frame: _Frame, shown: bool, names: _Names) -> bytes:  # noqa: FBT001 -
         return b""
     for box, member in (place for piece in frame.shown for place in piece.places):
         box.pop(member, None)
+    for parts in frame.said.parts:  # an SDK takes a content without any for no answer
+        parts[:] = [part for part in parts if part] or [{"text": ""}]
     lines = [line for line in frame.raw.split(b"\n") if line.startswith(b"event:")]
     return names.put(b"\n".join([*lines, sse.frame(jsonio.dumps(frame.value))]))
 

@@ -9,17 +9,20 @@ from gateway.dialects.piece import Object, Piece, Said, bare, group, rows
 def read(chunk: Object) -> Said:
     """What a chunk says. A thought's signature is compared as it is."""
     found: list[Piece] = []
+    lists: list[list[Json]] = []
     ends = False
     for candidate in rows(chunk.get("candidates")):
-        at = candidate.get("index", 0)
-        for part in rows(group(candidate, "content").get("parts")):
+        at, parts = candidate.get("index", 0), group(candidate, "content").get("parts")
+        if isinstance(parts, list):
+            lists.append(parts)
+        for part in rows(parts):
             found += _part(part, at)
         if reason := candidate.get("finishReason"):
             found.append(Piece(("finish", at, reason)))
             ends = True
     if reason := group(chunk, "promptFeedback").get("blockReason"):
         found.append(Piece(("blocked", reason)))
-    return Said(tuple(found), stays=ends and "usageMetadata" in chunk)
+    return Said(tuple(found), parts=tuple(lists), stays=ends and "usageMetadata" in chunk)
 
 
 def _part(part: Object, at: Json) -> Iterator[Piece]:
