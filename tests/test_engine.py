@@ -27,7 +27,7 @@ from gateway.state.memory import Memory
 from gateway.upstream.client import Client
 from gateway.upstream.run import Upstream
 from tests.e2e.upstream import DONE, ROLE, WORDS, chunk, frames, whole
-from tests.e2e.world import Body, chat, config, spared
+from tests.e2e.world import Body, Change, chat, config, spared
 
 type Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -55,10 +55,15 @@ class Stage:
     """An engine whose clock, ledger and provider belong to the test."""
 
     def __init__(
-        self, folder: Path, *, cached: bool = False, on_loss: str = "drop-and-tell"
+        self,
+        folder: Path,
+        *,
+        cached: bool = False,
+        on_loss: str = "drop-and-tell",
+        change: Change = spared,
     ) -> None:
         value = config("http://provider.invalid")
-        spared(value)
+        change(value)
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))
         self.router = site(load(file, {}), datetime(2026, 11, 24, tzinfo=UTC)).router

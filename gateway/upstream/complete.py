@@ -122,16 +122,16 @@ def others(job: Job, broke: list[Candidate], *, alike: bool) -> tuple[Candidate,
     """Who may be asked next, best first; nobody where enough has broken off.
 
     Another target, then another account of the same one, and at last who has broken off, once more.
-    `alike`: the same model first, which is the likeliest to say the same.
+    `alike`: the model first whose words were shown, which is the likeliest to say the same.
     """
     if len(broke) >= _ROUNDS:
         return ()
     times = [_name(one) for one in broke]
-    last = broke[-1].target
+    first, last = broke[0].target, broke[-1].target
 
     def rank(one: Candidate) -> tuple[int, bool]:
         if alike:
-            return times.count(_name(one)), one.target.model != last.model
+            return times.count(_name(one)), one.target.model != first.model
         return times.count(_name(one)), one.target.name == last.name
 
     every = [one for one in candidates(job.plan, job.seat) if times.count(_name(one)) < 2]

@@ -102,6 +102,7 @@ HEADERS: list[tuple[str, dict[str, str], int, str]] = [
     ("150 small ones", {f"x_{at}": "x" for at in range(150)}, 431, REQUEST),
     ("cache word", {"x_tiergate_cache": "maybe"}, 400, REQUEST),
     ("loss word", {"x_tiergate_on_loss": "cry"}, 400, REQUEST),
+    ("word for complete", {"x_tiergate_complete": "true"}, 400, REQUEST),
     ("17 tags", {"x_tiergate_tags": ",".join("abcdefghijklmnopq")}, 400, REQUEST),
 ]
 

@@ -65,14 +65,14 @@ def test_a_secret_beyond_ascii(tmp_path: Path) -> None:
 def test_a_file(tmp_path: Path) -> None:
     (tmp_path / "keys.yaml").write_text(
         f"app: {{sha256: {digest('s1')}, tenant: t, lab: acme, tags: shop, allowed_tags: [a, b],"
-        f" labs: acme, tiers: [fast]}}\n"
+        f" labs: acme, tiers: [fast], complete: true}}\n"
         f"plain: {{sha256: {digest('s2')}}}\n"
         f"nothing: {{sha256: {digest('s3')}, allowed_tags: []}}\n"
     )
     keys = load("keys.yaml", tmp_path, f"more={digest('s4')}")
     assert keys.find("s1") == Key(
         name="app", tenant="t", lab="acme", tags=("shop",), allowed_tags=("a", "b"),
-        labs=("acme",), tiers=("fast",),
+        labs=("acme",), tiers=("fast",), complete="hold",
     )  # fmt: skip
     assert keys.find("s2") == Key(name="plain")
     assert keys.find("s3") == Key(name="nothing", allowed_tags=())

@@ -28,6 +28,8 @@ APPENDED: list[tuple[str, str]] = [
      "16: error: routing.classifier: 'of' is not allowed. Did you mean 'off'?"),
     ("routing: {on_loss: tell}",
      "16: error: routing.on_loss: 'tell' is not allowed. Known: drop-and-tell, refuse."),
+    ("routing: {complete: yes}",
+     "16: error: routing.complete: 'yes' is not allowed. Known: hold, live, off."),
     ("default: {tier: medium}",
      "16: error: default.tier: 'medium' is not allowed. Known: fast, reasoning, smart."),
     ("guards:\n- {name: g, max_tier: reasonning}",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.schema import Cache, When
+from gateway.settings.schema import Cache, GuardPart, Routing, When
 from gateway.settings.server import Server
 from gateway.settings.timers import TimersPart
 from tests.settings import world
@@ -53,7 +53,21 @@ def test_one_word_needs_no_list(written: object, words: list[str]) -> None:
     assert When.model_validate({"keywords": written, "tag": written}).tag == words
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("hold", "hold"), ("live", "live"), ("off", "off"), ("on", "hold"), (True, "hold"), (False, "off"), ("true", "hold"), ("false", "off")],
+)  # fmt: skip
+def test_what_becomes_of_an_answer_that_breaks_off(written: object, meant: str) -> None:
+    """Holding back is what is meant where nothing more is said, here and in an environment."""
+    assert Routing.model_validate({"complete": written}).complete == meant
+    assert GuardPart.model_validate({"name": "g", "complete": written}).complete == meant
+    with pytest.raises(ValueError, match="complete"):
+        Routing.model_validate({"complete": 1})
+
+
 SOUND = [
+    "guards: [{name: g, complete: off}, {name: h, complete: true}]",
+    "routing: {complete: live}",
     "aliases: {gpt-4o: auto, a: fast, b: acme/reasoning, c: small, d: acme/large}",
     "guards: [{name: g, when: {dialect: openai-chat}, no_cache: true}, {name: h, refuse: No.}]",
     "choices: [{name: c, when: {turns: {min: 2, max: 2}}, model: acme/small}]",
