@@ -59,6 +59,7 @@ from gateway.upstream import media
 from gateway.upstream.child import Engine as Local
 from gateway.upstream.client import Client, Transports, tell
 from gateway.upstream.run import Upstream
+from gateway.upstream.view import measures
 
 VERSION = metadata.version("tiergate")
 _REFUSED = 300
@@ -187,17 +188,20 @@ class Gateway:
         self.pressure = self._measured()
         self._tasks: list[asyncio.Task[None]] = []
         self._telling: set[asyncio.Task[None]] = set()
-        self._watch()
         self.gate = gate = self._gate()
+        self.upstream = Upstream(
+            self._client,
+            ready=self._ready,
+            sleep=asyncio.sleep,
+            jitter=random.Random().random,  # noqa: S311 - spreads retries, guards nothing
+            media=self._media(guard),
+            log=log,
+            opened=self.archive.metrics.opened,
+        )
+        self._watch()
         self.engine = Engine(
             router=site.router,
-            upstream=Upstream(
-                self._client,
-                ready=self._ready,
-                sleep=asyncio.sleep,
-                jitter=random.Random().random,  # noqa: S311 - spreads retries, guards nothing
-                media=self._media(guard),
-            ),
+            upstream=self.upstream,
             cache=self._cache(environ),
             books=Books(
                 self.archive.record,
@@ -265,6 +269,7 @@ class Gateway:
             if target.provider.on
         )
         metrics.watch(*_measures(self.pressure))
+        metrics.watch(*measures(self.upstream.health, self.upstream.allowances))
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])

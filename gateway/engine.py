@@ -40,7 +40,7 @@ from gateway.routing.decide import Router, decide
 from gateway.shelf import Shelf, tell
 from gateway.telemetry.log import Log, where
 from gateway.upstream import complete
-from gateway.upstream.job import Begun, Job
+from gateway.upstream.job import Begun, Job, ends
 from gateway.upstream.relay import frames, shows_problem
 from gateway.upstream.run import Upstream
 
@@ -167,6 +167,8 @@ class Engine:
             decision, plan = await self._gate.admit(want, decision, plan, again)
             self._books.decided(tally, decision)
         self._refuse_losses(call, body, asked, dialect, plan)
+        # What came before counts too: reading it, and waiting for its turn.
+        began = asyncio.get_running_loop().time() - (self._clock() - call.started)
         job = Job(
             call=call,
             body=body,
@@ -174,7 +176,9 @@ class Engine:
             dialect=dialect,
             plan=plan,
             tier=decision.tier or dialect.operation,
-            began=asyncio.get_running_loop().time(),
+            lab=decision.lab,
+            began=began,
+            ends=ends(call, began, stream=prompt.stream),
             dialling=partial(self._dialling, tally, want),
             failing=partial(self._books.failing, tally),
             own=chain.own,

@@ -79,7 +79,14 @@ class Stage:
         self.client = client = Client(transports=lambda _: httpx.MockTransport(self.answer))
         self.engine = Engine(
             router=self.router,
-            upstream=Upstream(client, ready=self.ready, sleep=self.sleep, jitter=lambda: 1.0),
+            upstream=Upstream(
+                client,
+                ready=self.ready,
+                sleep=self.sleep,
+                jitter=lambda: 1.0,
+                log=self.say,
+                clock=lambda: self.now,
+            ),
             cache=cache if cached else None,
             books=Books(self.record, self.say, clock=lambda: self.now, wall=lambda: 1e9),
             log=self.say,
@@ -109,11 +116,11 @@ class Stage:
             raise OSError(errno.ENOSPC, "No space left on device: my secret folder")
         self.rows.append(row)
 
-    async def ask(self, body: Body | bytes, steer: Steer = NO_STEER) -> Reply:
+    async def ask(self, body: Body | bytes, steer: Steer = NO_STEER, *, retried: int = 0) -> Reply:
         data = body if isinstance(body, bytes) else jsonio.dumps(body)
         call = Call(
             id="tg-1", dialect="openai-chat", operation="generate", body=data,
-            steer=steer, received_at=1e9, started=self.now,
+            steer=steer, retried=retried, received_at=1e9, started=self.now,
         )  # fmt: skip
         return await self.engine.serve(call)
 
@@ -333,7 +340,7 @@ async def test_a_call_that_took_too_long_is_not_begun_again(stage: Stage) -> Non
         patch.setattr(loop, "time", lambda: monkeypatched[-1] if monkeypatched else begin())
         stage.client._transports = lambda _: httpx.MockTransport(attempt_later)
         reply = await stage.ask(chat())
-    assert (reply.status, jsonio.loads(reply.body)["error"]["code"]) == (504, "upstream_timeout")
+    assert (reply.status, jsonio.loads(reply.body)["error"]["code"]) == (503, "overloaded")
     assert len(stage.requests) == 1
 
 

@@ -104,6 +104,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """The client's W3C traceparent, as it came."""
     key: Key = OPEN
     steer: Steer = NO_STEER
+    retried: int = 0
+    """How often its client has asked before, by its own count."""
+    patience: float | None = None
+    """Seconds after which its client leaves if it has not been told anything; None where unsaid."""
     received_at: float
     """Seconds since the epoch."""
     started: float

@@ -73,6 +73,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     upstream_status: int | None = None
     lasting: bool = False
     """The same again cannot help: it is no matter of load or luck, as a certificate is none."""
+    once: bool = False
+    """It was tried once, and the work was not done: the client may come back by itself."""
     spent: Literal["no", "maybe"] = "no"
     """Whether the provider may have billed the attempt that failed."""
     usage: Usage | None = None
@@ -88,7 +90,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def should_retry(self) -> bool | None:
         """The header x-should-retry: False, or None to leave the client's own rule in force."""
-        return None if self.kind in _CLIENT_MAY_RETRY else False
+        return None if self.once or self.kind in _CLIENT_MAY_RETRY else False
 
 
 class ProblemError(Exception):

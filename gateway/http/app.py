@@ -20,7 +20,7 @@ from gateway.dialects import (
     OPERATIONS,
     Dialect,
 )  # fmt: skip
-from gateway.http import admin, edge, models, scrape
+from gateway.http import admin, edge, health, models, scrape
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
@@ -85,6 +85,7 @@ class App(FastAPI):
         _names(self, gateway)
         _routes(self, gateway, entrance)
         admin.routes(self, gateway)
+        health.routes(self, gateway)
         scrape.routes(self, gateway, lambda: entrance.calls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -245,7 +246,7 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
     @app.head("/api/hello", include_in_schema=False)
     @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Whether the process answers")
-    async def health() -> Response:
+    async def alive() -> Response:
         return _json({"status": "ok", **about})
 
     @app.head("/ready", include_in_schema=False)

@@ -1,5 +1,6 @@
 """The edge: headers and bytes of a request made into a Call, or refused before they are one."""
 
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -20,11 +21,16 @@ type Send = Callable[[Message], Awaitable[None]]
 _SECRETS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
 _STEER = b"x-tiergate-"
 _HOP = HOP.encode()
+_RETRIED = b"x-stainless-retry-count"
+_HINTS = frozenset({_RETRIED, b"x-stainless-read-timeout", b"x-stainless-timeout"})
+"""What the official SDKs say of themselves; their times are seconds."""
 MOST_HEADERS = 16_384
 """Bytes."""
 _MOST_LINES = 100
 _MOST_TAGS = 16
 _COMPLETE: Mapping[str, Complete] = {"on": "hold", "hold": "hold", "live": "live", "off": "off"}
+_LONG = 9
+"""Bytes of a number."""
 CROWDED = Problem(
     kind="invalid_request",
     message=f"The headers are more than {_MOST_LINES} or {MOST_HEADERS:,} bytes.",
@@ -44,7 +50,7 @@ def new_id() -> str:
 class Head:
     """What the headers of a request say."""
 
-    __slots__ = ("forwarded", "length", "secrets", "steer", "trace")
+    __slots__ = ("forwarded", "length", "patience", "retried", "secrets", "steer", "trace")
 
     def __init__(
         self,
@@ -56,6 +62,10 @@ class Head:
         self.forwarded: dict[str, str] = dict(defaults)
         self.length: int | None = None
         self.trace: str | None = None
+        self.retried = 0
+        """How often the client has asked before."""
+        self.patience: float | None = None
+        """Seconds after which it leaves."""
         found: list[tuple[bytes, bytes]] = []
         steer: dict[str, str] = {}
         size = 0
@@ -73,6 +83,8 @@ class Head:
                 steer[name[len(_STEER) :].decode("latin-1")] = _text(value).strip()
             elif name == b"content-length":
                 self.length = int(value) if value.isdigit() else None
+            elif name in _HINTS:
+                self._hear(name, value)
             elif name == b"traceparent":
                 self.trace = value.decode("latin-1")
             elif name == b"content-encoding" and value.strip().lower() != b"identity":
@@ -81,6 +93,13 @@ class Head:
             raise ProblemError(CROWDED)
         self.secrets = _secrets(found)
         self.steer = _steer(steer) if steer else NO_STEER
+
+    def _hear(self, name: bytes, value: bytes) -> None:
+        """Take what an SDK says of itself; what is no number says nothing."""
+        if name == _RETRIED:
+            self.retried = int(value[:_LONG]) if value.isdigit() else 0
+        else:
+            self.patience = _shorter(self.patience, value)
 
     def add(self, query: bytes) -> None:
         """Take the key of a Gemini request's URL, where one stands there."""
@@ -104,6 +123,17 @@ def _secrets(found: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
         scheme, _, rest = text.partition(" ")
         secrets.setdefault(rest.strip() if scheme.lower() == "bearer" else text, name.decode())
     return secrets
+
+
+def _shorter(before: float | None, value: bytes) -> float | None:
+    """The shorter of two times."""
+    try:
+        seconds = float(value[:_LONG])
+    except ValueError:
+        return before
+    if not 0 < seconds < math.inf:
+        return before
+    return seconds if before is None else min(before, seconds)
 
 
 def _steer(steer: dict[str, str]) -> Steer:
@@ -159,6 +189,8 @@ def call(
         trace=head.trace or head.forwarded.get("traceparent"),
         key=key,
         steer=head.steer,
+        retried=head.retried,
+        patience=head.patience,
         received_at=time.time(),
         started=time.monotonic(),
     )

@@ -141,6 +141,10 @@ class Metrics:
         """Count a request that was refused before it was a call."""
         self._values[self._figures.at("refused", (kind,), 1)] += 1
 
+    def opened(self, place: tuple[str, str, str], cause: str) -> None:
+        """Count that a target or an account (its model is empty) is not asked any more."""
+        self._values[self._figures.at("opened", (*place, cause), 1)] += 1
+
     def failed(self, what: Fails) -> None:
         """Count that the ledger could not be written, brought to the disk or fed to its store."""
         self._values[self._fails[what]] += 1
@@ -280,6 +284,11 @@ class Metrics:
         )
         yield _counter(
             "refused", "Requests refused before they were calls.", one("refused", ("kind",))
+        )
+        yield _counter(
+            "targets_opened",
+            "Times that a target, or an account (without a model), went out of its turn.",
+            one("opened", ("provider", "account", "model", "cause")),
         )
         yield _counter(
             "calls_recovered", "Calls of a crash that were closed after it.", one("recovered", ())

@@ -11,6 +11,7 @@ from gateway.dialects import Watch
 from gateway.routing.features import tokens
 from gateway.upstream import voice as voices
 from gateway.upstream.client import Answer, Client
+from gateway.upstream.health import Health, Place
 from gateway.upstream.job import Begun, Job
 from gateway.upstream.limit import REFUSED, delay
 from gateway.upstream.media import Fetch
@@ -21,6 +22,8 @@ from gateway.upstream.voice import Voice
 _MOST = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
 _MOST_ERROR = 1_000_000
+_EARLY = 0.05
+"""Seconds by which a timer may be before its time."""
 
 
 class Attempts:
@@ -30,6 +33,7 @@ class Attempts:
         self,
         client: Client,
         quota: Book,
+        health: Health,
         *,
         ready: Callable[[Provider], Awaitable[None]],
         media: Fetch | None,
@@ -38,6 +42,7 @@ class Attempts:
         """Without `media` nothing is fetched that a request has by URL."""
         self._client = client
         self._quota = quota
+        self._health = health
         self._ready = ready
         self._media = media
         self._wall = wall
@@ -71,50 +76,76 @@ class Attempts:
             await recorded
         place = where(job, candidate)
         asked = time()
+        sent = self._health.begin(place, stream=job.body.prompt.stream)
         ticket = self._quota.take(*place, load(job, candidate), self._wall())
 
         def again(problem: Problem) -> Awaitable[None] | None:
             job.failing(problem)
             return job.dialling(target, account)
 
-        answer = await self._client.send(
-            provider,
-            account,
-            door,
-            written.body,
-            headers,
-            limits,
-            min(deadline, job.ends),
-            tail=voices.tail(job, door, written),
-            again=again,
-        )
-        after = self._quota.note(*place, answer.fields, answer.status, self._wall(), ticket)
         try:
+            answer = await self._client.send(
+                provider,
+                account,
+                door,
+                written.body,
+                headers,
+                limits,
+                min(deadline, job.ends),
+                tail=voices.tail(job, door, written),
+                again=again,
+            )
+            after = self._quota.note(*place, answer.fields, answer.status, self._wall(), ticket)
             begun = Begun(
                 target=target,
                 account=account,
                 written=written,
                 answer=answer,
+                sent=sent,
                 upstream_id=_upstream_id(answer, account),
                 door=candidate.door,
                 ear=ear,
             )
-            if answer.status != 200:
-                await _refused(answer, voice, account, limits, deadline, after)
-            if job.body.prompt.stream:
-                until = min(asked + limits.first_content, job.ends)
-                await _begin(begun, job, voice, (limits.idle, until, deadline))
-            else:
-                await _whole(begun, voice, limits, deadline)
-        except BaseException as error:
-            if isinstance(error, ProblemError) and _limits(error.problem):
+            until = min(asked + limits.first_content, job.ends)
+            await _hear(begun, job, voice, limits, (until, deadline), after)
+        except ProblemError as error:
+            if _limits(error.problem):
                 self._quota.refused(*place, error.problem.retry_after, self._wall())
-            await answer.close()
+            if error.problem.kind == "upstream_timeout" and time() >= job.ends - _EARLY:
+                sent.left()  # its client had no more patience: that says nothing of the provider
+            else:
+                sent.failed(error.problem)
             raise
+        except BaseException:
+            sent.left()
+            raise
+        sent.good()
         return begun
 
 
-def where(job: Job, candidate: Candidate) -> tuple[str, str, str]:
+async def _hear(
+    begun: Begun,
+    job: Job,
+    voice: Voice,
+    limits: Timers,
+    times: tuple[float, float],
+    after: float | None,
+) -> None:
+    """Read an answer up to its commit point; `times` are until its first content, and its end."""
+    answer, (until, deadline) = begun.answer, times
+    try:
+        if answer.status != 200:
+            await _refused(answer, voice, begun.account, limits, deadline, after)
+        if job.body.prompt.stream:
+            await _begin(begun, job, voice, (limits.idle, until, deadline))
+        else:
+            await _whole(begun, voice, limits, deadline)
+    except BaseException:
+        await answer.close()
+        raise
+
+
+def where(job: Job, candidate: Candidate) -> Place:
     """Whose limits a candidate is under: provider, account, and model; counting has its own."""
     target, operation = candidate.target, job.dialect.operation
     model = target.model if operation != "count_tokens" else f"{target.model} {operation}"
@@ -217,11 +248,10 @@ async def _begin(begun: Begun, job: Job, voice: Voice, times: tuple[float, float
     if watch.problem is not None and not watch.committed:
         raise _failed(begun.account, watch.problem, watch)
     if not watch.committed:
-        what = (
-            "an empty stream" if kind.startswith("text/event-stream") else f"{kind or 'no'} content"
-        )
+        events = kind.startswith("text/event-stream")
+        what = "an empty stream" if events else f"{kind or 'no'} content"
         message = f"{name} sent {what} in place of an answer."
-        cut = Problem(kind="upstream_truncated", message=message, spent="maybe")
+        cut = Problem(kind="upstream_truncated", message=message, spent="maybe", lasting=not events)
         raise _failed(begun.account, cut, watch)
     begun.watch, begun.first, begun.rest = watch, first, rest
 

@@ -12,7 +12,11 @@ from gateway.core.target import Account, Target, Timers
 from gateway.dialects import Asked, Body, Dialect, Fetched, Glance, Watch, Written
 from gateway.dialects.note import Ear, Note
 from gateway.upstream.client import Answer
+from gateway.upstream.health import Sent
 from gateway.upstream.retry import Candidate, Seat
+
+_SIGN = 15.0
+"""Seconds; see http/beat."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +28,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect
     plan: Plan
     tier: str
+    lab: str
+    """Whose retries it takes."""
     began: float
     """When the call began, on the running loop's clock, seconds."""
     ends: float = math.inf
@@ -55,6 +61,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return total if self.body.prompt.stream else min(total, self.ends)
 
 
+def ends(call: Call, began: float, *, stream: bool) -> float:
+    """When a client will have left that has not been told anything, a little before.
+
+    A stream shows a sign of life every 15 s, so that who waits longer than that waits on.
+    """
+    patience = call.patience
+    if patience is None or (stream and patience > _SIGN):
+        return math.inf
+    return began + patience - min(1.0, patience / 10)
+
+
 class Begun(msgspec.Struct, kw_only=True):
     """An answer that is past its commit point: whole, or a stream whose first content is here."""
 
@@ -62,6 +79,8 @@ class Begun(msgspec.Struct, kw_only=True):
     account: Account
     written: Written
     answer: Answer
+    sent: Sent
+    """Told where a stream breaks off."""
     upstream_id: str | None
     door: str = ""
     """The dialect in which it was asked."""

@@ -1,6 +1,7 @@
 """A begun stream as what may go on to its clients, in the provider's own bytes."""
 
 from collections.abc import AsyncGenerator
+from typing import NoReturn
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Body, Dialect, Watch
@@ -13,27 +14,34 @@ async def frames(begun: Begun, watch: Watch) -> AsyncGenerator[bytes]:
 
     Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
     """
-    account = begun.account
-    first, rest = begun.first, begun.rest
-    if watch.problem is not None:
-        rest = None
-    if first:
-        yield without(account, first)
-    if rest is not None:
-        async for data in rest:
-            ready = watch.feed(data)
-            if ready:
-                yield without(account, ready)
-            if watch.problem is not None:
-                raise ProblemError(watch.problem)
-        last = watch.end()
-        if last and watch.complete:  # else it is the half of a frame
-            yield last
-    if watch.problem is not None:
-        raise ProblemError(watch.problem)
-    if not watch.complete:
-        message = "The provider ended the stream before the answer was complete."
-        raise ProblemError(Problem(kind="upstream_truncated", message=message, spent="maybe"))
+    account, first, rest = begun.account, begun.first, begun.rest
+    try:
+        if watch.problem is not None:
+            rest = None
+        if first:
+            yield without(account, first)
+        if rest is not None:
+            async for data in rest:
+                ready = watch.feed(data)
+                if ready:
+                    yield without(account, ready)
+                if watch.problem is not None:
+                    _fail(watch.problem)
+            last = watch.end()
+            if last and watch.complete:  # else it is the half of a frame
+                yield last
+        if watch.problem is not None:
+            _fail(watch.problem)
+        if not watch.complete:
+            message = "The provider ended the stream before the answer was complete."
+            _fail(Problem(kind="upstream_truncated", message=message, spent="maybe"))
+    except ProblemError as error:
+        begun.sent.failed(error.problem)
+        raise
+
+
+def _fail(problem: Problem) -> NoReturn:
+    raise ProblemError(problem)
 
 
 def shows_problem(data: bytes, dialect: Dialect, body: Body) -> bool:

@@ -4,7 +4,9 @@ certain   the request itself is at fault           -> the caller's, nothing is t
           the model or its window is at fault      -> a target that differs in just that
           the credential is at fault               -> another account or target
 likely    the provider did not do the work         -> what comes next in the plan, else once more
-doubtful  it may have done it (and billed it)      -> another target, never the same again
+doubtful  it may have done it (and billed it)      -> another target takes over, once
+
+A content filter's refusal is an answer, and is never shopped around.
 """
 
 from collections.abc import Awaitable, Callable
@@ -20,9 +22,17 @@ from gateway.upstream.quota import FREE, Room
 
 _MOST = 4
 """Attempts of one call: with the SDKs' own three, more would multiply a provider's bad minute."""
+_SAME = 3
+"""Attempts after which nobody is asked again who has been asked before."""
+_LIMITED = 2
+"""Attempts at who limits the rate: it has said how many it takes."""
 LONGEST_WAIT = 20.0
 """Seconds; a provider that asks for more is told apart by the client, which can wait longer."""
-_AGAIN = frozenset({"upstream_rate_limited", "upstream_overloaded", "upstream_error"})
+_UNDONE = frozenset({
+    "upstream_rate_limited", "upstream_overloaded", "upstream_error", "upstream_unreachable",
+    "upstream_timeout",
+})  # fmt: skip
+"""Kinds that say, where nothing was spent, that the work was not done."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -81,86 +91,195 @@ def by_room(
     return [order[at] for at in places], rooms[places[0]]
 
 
-def after(problem: Problem, at: int, order: list[Candidate]) -> int | None:
+class Trail:
+    """Where in the plan a call is, and what it has tried."""
+
+    __slots__ = ("at", "denied", "doubts", "order", "out", "retried", "stream", "tried")
+
+    def __init__(
+        self,
+        order: list[Candidate],
+        *,
+        stream: bool = False,
+        retried: bool = False,
+        out: Callable[[Candidate], bool] = lambda _: False,
+    ) -> None:
+        """`retried`: its client tries again by itself. `out`: who must not be asked now."""
+        self.order = order
+        self.stream = stream
+        self.retried = retried
+        self.out = out
+        self.at = 0
+        self.tried = [0]
+        """Places, in the order in which they were asked."""
+        self.doubts = 0
+        """Attempts that may have been billed."""
+        self.denied = False
+        """One more would have been made, but the lab has no more retries."""
+
+    @property
+    def next(self) -> int | None:
+        """What comes next in the plan."""
+        return self._find(lambda _: True)
+
+    @property
+    def elsewhere(self) -> int | None:
+        """The next of another provider, else the next."""
+        failed = self.order[self.at].target.provider.name
+        return _else(self._find(lambda one: one.target.provider.name != failed), self.next)
+
+    @property
+    def other(self) -> int | None:
+        """The next target, whatever its accounts."""
+        failed = self.order[self.at].target.name
+        return self._find(lambda one: one.target.name != failed)
+
+    @property
+    def larger(self) -> int | None:
+        """The next that takes a longer prompt."""
+        window = self.order[self.at].target.facts.window or 0
+        return self._find(lambda one: (one.target.facts.window or 0) > window)
+
+    def _find(self, fits: Callable[[Candidate], bool]) -> int | None:
+        for at in range(self.at + 1, len(self.order)):
+            if fits(self.order[at]) and not self.out(self.order[at]):
+                return at
+        return None
+
+    def same(self, problem: Problem) -> int | None:
+        """The same once more, where that may help."""
+        most = _LIMITED if problem.kind == "upstream_rate_limited" else _SAME
+        if self.retried or problem.lasting or len(self.tried) >= _SAME:
+            return None
+        if self.tried.count(self.at) >= most or (problem.retry_after or 0.0) > LONGEST_WAIT:
+            return None
+        return None if self.out(self.order[self.at]) else self.at
+
+
+def after(problem: Problem, trail: Trail) -> int | None:
     """The place of the candidate to try next, or None where trying again cannot help."""
-    failed, rest = order[at], range(at + 1, len(order))
+    found: int | None = None
     match problem.kind:
-        case "upstream_rejected":
-            return None
+        # Certain: what is at fault is known.
         case "upstream_context":
-            window = failed.target.facts.window or 0
-            return _first(rest, lambda i: (order[i].target.facts.window or 0) > window)
+            found = trail.larger
         case "upstream_model":
-            return _first(rest, lambda i: order[i].target.name != failed.target.name)
-        case kind if kind.startswith("upstream_"):
-            if rest:
-                return (
-                    rest[0]
-                    if problem.spent == "no"
-                    else _first(rest, lambda i: order[i].target.name != failed.target.name)
-                )
-            unread = kind in _AGAIN or (kind == "upstream_unreachable" and problem.spent == "no")
-            return at if unread and problem.spent == "no" else None
+            found = trail.other
+        case "upstream_auth":
+            found = trail.next
+        case "upstream_moved" | "overloaded":
+            found = trail.elsewhere
+        # Likely: the provider says that it did not do the work.
+        case "upstream_rate_limited" | "upstream_overloaded":
+            found = _else(trail.next, trail.same(problem))
+        case "upstream_error" if problem.spent == "no":
+            found = _else(trail.next, trail.same(problem))
+        # Likely: it was never reached.
+        case "upstream_unreachable" if problem.spent == "no":
+            found = _else(trail.elsewhere, trail.same(problem))
+        case "upstream_timeout" if problem.spent == "no":
+            found = trail.elsewhere
+        # Doubtful: it may have done it, and billed it.
+        case _ if trail.doubts > 1:
+            found = None
+        case "upstream_truncated" | "upstream_unreachable" if trail.stream:
+            # It was cut before its first content: nobody has seen anything of it.
+            found = _else(trail.other, trail.same(problem))
+        case "upstream_error" | "upstream_timeout" | "upstream_truncated" | "upstream_unreachable":
+            found = trail.other
+        # Certain: the request itself, or the gateway.
         case _:
-            return None
+            found = None
+    return found
 
 
-def _first(places: range, fits: Callable[[int], bool]) -> int | None:
-    return next((place for place in places if fits(place)), None)
+def _else(found: int | None, other: int | None) -> int | None:
+    return other if found is None else found
 
 
 async def again[T](
     attempt: Callable[[Candidate], Awaitable[T]],
-    order: list[Candidate],
+    trail: Trail,
     first: Problem,
     *,
     sleep: Callable[[float], Awaitable[None]],
     jitter: Callable[[], float],
+    left: Callable[[], float],
+    grant: Callable[[Candidate, Candidate], bool],
 ) -> T:
-    """Go on after the first candidate has failed. Raises ProblemError with the last failure."""
-    state = _State(order, first, jitter)
+    """Go on after the first candidate has failed. Raises ProblemError with the last failure.
+
+    `left` tells how many seconds the call has. `grant` is asked before each further request, with
+    who has failed and who is next.
+    """
+    state = _State(trail, first, jitter, left, grant)
     retrying = tenacity.AsyncRetrying(
         sleep=sleep,
-        stop=lambda _: state.at is None or state.tried >= _MOST,
+        stop=lambda _: state.next is None,
         wait=lambda _: state.wait,
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, ProblemError)),
         reraise=True,
     )
-    if state.at is None:
+    if state.next is None:
         raise ProblemError(first)
     await sleep(state.wait)
     return await retrying(state.run, attempt)
 
 
 class _State:
-    """Where in the plan a call is, and how long to wait before the next attempt."""
+    """What comes next for a call, and how long it waits for that."""
 
-    def __init__(self, order: list[Candidate], first: Problem, jitter: Callable[[], float]) -> None:
-        self.order = order
+    def __init__(
+        self,
+        trail: Trail,
+        first: Problem,
+        jitter: Callable[[], float],
+        left: Callable[[], float],
+        grant: Callable[[Candidate, Candidate], bool],
+    ) -> None:
+        self.trail = trail
         self.jitter = jitter
-        self.tried = 1
-        self.at: int | None = 0
+        self.left = left
+        self.grant = grant
+        self.next: int | None = None
         self.wait = 0.0
         self.note(first)
 
     def note(self, problem: Problem) -> None:
-        before = self.at
-        if before is None:
+        trail, self.wait, self.next = self.trail, 0.0, None
+        trail.doubts += problem.spent == "maybe"
+        found = after(problem, trail) if len(trail.tried) < _MOST else None
+        if found is None:
             return
-        self.at = after(problem, before, self.order)
-        self.wait = 0.0
-        if self.at == before:
-            asked = problem.retry_after or 0.0
-            if asked > LONGEST_WAIT:
-                self.at = None
+        if found == trail.at:
             # Full jitter: see "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
-            self.wait = max(asked, self.jitter() * min(8.0, 0.5 * 2**self.tried))
+            spread = self.jitter() * min(8.0, 0.5 * 2 ** len(trail.tried))
+            self.wait = max(problem.retry_after or 0.0, spread)
+        if self.wait >= self.left():
+            return
+        if not self.grant(trail.order[trail.at], trail.order[found]):
+            trail.denied = True
+            return
+        self.next = found
 
     async def run(self, attempt: Callable[[Candidate], Awaitable[Any]]) -> Any:
-        at = self.at or 0
-        self.tried += 1
+        trail = self.trail
+        trail.at = trail.at if self.next is None else self.next
+        trail.tried.append(trail.at)
         try:
-            return await attempt(self.order[at])
+            return await attempt(trail.order[trail.at])
         except ProblemError as error:
             self.note(error.problem)
             raise
+
+
+def told(problem: Problem, trail: Trail, allow: Callable[[], bool]) -> Problem:
+    """The last failure as the client is told it, and whether it may come back by itself.
+
+    It may where it was tried once, nothing was spent, and the lab has a retry left, which is then
+    the client's. Else one layer has tried enough: this one.
+    """
+    undone = problem.kind in _UNDONE and problem.spent == "no" and not problem.lasting
+    if undone and len(trail.tried) == 1 and not trail.denied and allow():
+        return msgspec.structs.replace(problem, once=True)
+    return problem

@@ -6,18 +6,33 @@ from collections.abc import Awaitable, Callable
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Provider
+from gateway.telemetry.log import Log, silent
+from gateway.upstream.allowance import Allowance
 from gateway.upstream.attempt import Attempts, load, where
+from gateway.upstream.breaker import Breaker
 from gateway.upstream.client import Client
+from gateway.upstream.health import Health, Place
 from gateway.upstream.job import Begun, Job
 from gateway.upstream.media import Fetch
 from gateway.upstream.quota import Book, Room
-from gateway.upstream.retry import LONGEST_WAIT, Candidate, again, by_room, candidates
+from gateway.upstream.retry import (
+    LONGEST_WAIT,
+    Candidate,
+    Trail,
+    again,
+    by_room,
+    candidates,
+    told,
+)
+
+type Opened = Callable[[Place, str], object]
+"""Told where a breaker opens: whose, and why."""
 
 
 class Upstream:
     """Runs calls against providers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of
         self,
         client: Client,
         *,
@@ -25,41 +40,96 @@ class Upstream:
         sleep: Callable[[float], Awaitable[None]],
         jitter: Callable[[], float],
         media: Fetch | None = None,
+        log: Log = silent,
+        opened: Opened = lambda *_: None,
+        clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """Without `media` nothing is fetched that a request has by URL."""
         self.quota = Book()
         """What is left of the providers' own limits."""
-        self._attempt = Attempts(client, self.quota, ready=ready, media=media, wall=wall)
+        self.health = Health(clock=clock, jitter=jitter, tell=self._tell)
+        self.allowances: dict[str, Allowance] = {}
+        """The retries of each lab."""
+        self._attempt = Attempts(
+            client, self.quota, self.health, ready=ready, media=media, wall=wall
+        )
+        self._log = log
+        self._opened = opened
         self._wall = wall
         self._sleep = sleep
         self._jitter = jitter
 
     async def run(self, job: Job) -> Begun:
         """The first answer that the plan gives. Raises ProblemError when none does."""
-        every = job.order or candidates(job.plan, job.seat)
-        order = [one for one in every if one.target.name not in job.avoid]
-        if not order:
-            message = "No other target can serve this call."
-            raise ProblemError(Problem(kind="no_target", message=message))
+        order = list(job.order) or candidates(job.plan, job.seat)
+        if job.avoid:
+            order = [one for one in order if one.target.name not in job.avoid]
+            if not order:
+                message = "No other target can serve this call."
+                raise ProblemError(Problem(kind="no_target", message=message))
+        allowance = self.allowances.get(job.lab)
+        if allowance is None:
+            allowance = self.allowances[job.lab] = Allowance()
+        if not job.order and not job.call.retried:
+            allowance.earn()
+        health = self.health
+        if not health.calm:
+            order = health.order(order, lambda one: where(job, one))
         if self.quota:
             order, room = by_room(order, lambda one: self._room(job, one), job.seat)
             if room.parked:
                 await self._pause(job, order[0], room)
+        if not health.calm:
+            health.claim(where(job, order[0]))
         try:
             return await self._attempt(job, order[0])
         except ProblemError as error:
             first = error.problem
             job.failing(first)
+        return await self._again(job, order, first, allowance)
+
+    async def _again(
+        self, job: Job, order: list[Candidate], first: Problem, allowance: Allowance
+    ) -> Begun:
+        """Go on after the first has failed."""
+        health, time = self.health, asyncio.get_running_loop().time
+        trail = Trail(
+            order,
+            stream=job.body.prompt.stream,
+            retried=job.call.retried > 0,
+            out=lambda one: health.barred(where(job, one)),
+        )
 
         async def attempt(candidate: Candidate) -> Begun:
+            health.claim(where(job, candidate))
             try:
                 return await self._attempt(job, candidate)
             except ProblemError as error:
                 job.failing(error.problem)
                 raise
 
-        return await again(attempt, order, first, sleep=self._sleep, jitter=self._jitter)
+        def left() -> float:
+            limits = trail.order[trail.at].target.provider.timers[job.tier]
+            return min(job.deadline(limits), job.ends) - time()
+
+        def grant(failed: Candidate, following: Candidate) -> bool:
+            # Who has not failed of late, somewhere else, is not what a bad minute is made of.
+            elsewhere = failed.target.provider.name != following.target.provider.name
+            return (elsewhere and health.clean(where(job, following))) or allowance.take()
+
+        try:
+            return await again(
+                attempt,
+                trail,
+                first,
+                sleep=self._sleep,
+                jitter=self._jitter,
+                left=left,
+                grant=grant,
+            )
+        except ProblemError as error:
+            raise ProblemError(told(error.problem, trail, allowance.take)) from None
 
     def _room(self, job: Job, candidate: Candidate) -> Room:
         return self.quota.room(*where(job, candidate), load(job, candidate), self._wall())
@@ -73,3 +143,21 @@ class Upstream:
             message = "The providers of this model take no more requests for now. Try again later."
             raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
         await self._sleep(wait + self._jitter())  # not all at once
+
+    def _tell(self, place: Place, breaker: Breaker) -> None:
+        """A breaker has opened, or is closed again."""
+        provider, account, model = place
+        now = self.health.clock()
+        state = breaker.state(now)
+        if breaker.cause is not None:
+            self._opened(place, breaker.cause)
+        self._log(
+            "health",
+            provider=provider,
+            account=account,
+            model=model or None,
+            state=state,
+            cause=breaker.cause,
+            error=breaker.error if breaker.cause is not None else None,
+            seconds=round(breaker.until - now, 1) if breaker.cause is not None else None,
+        )

@@ -71,9 +71,9 @@ WHOLE = [
         "ok, usage not told", whole(counts=None), 200, "estimated", cost=GUESSED, usage="estimate"
     ),
     Case("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
-    Case("5xx", failing(500), 502, "failed", "upstream_error", attempts=4, cost=FREE),
+    Case("5xx", failing(500), 502, "failed", "upstream_error", attempts=3, cost=FREE),
     Case("401", failing(401), 502, "failed", "upstream_auth", cost=FREE),
-    Case("429", failing(429), 429, "failed", "upstream_rate_limited", attempts=4, cost=FREE),
+    Case("429", failing(429), 429, "failed", "upstream_rate_limited", attempts=2, cost=FREE),
     Case("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable"),
     Case("cut in its body", HALF, 502, "failed", "upstream_truncated"),
     Case("200 with HTML", HTML, 502, "failed", "upstream_error"),
@@ -89,10 +89,10 @@ STREAMED = [
     Case("ok, usage not told", stream(*frames(counts=None)), 200, "estimated", cost=GUESSED, usage="estimate"),
     Case("ok, no marker", stream(*frames(done=False)), 200, "settled", cost=PAID, usage="provider"),
     Case("4xx", failing(400), 400, "failed", "upstream_rejected", cost=FREE),
-    Case("5xx", failing(503), 503, "failed", "upstream_overloaded", attempts=4, cost=FREE),
-    Case("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable"),
-    Case("cut before content", stream(ROLE, end="cut"), 502, "failed", "upstream_truncated"),
-    Case("ended before content", stream(ROLE), 502, "failed", "upstream_truncated"),
+    Case("5xx", failing(503), 503, "failed", "upstream_overloaded", attempts=3, cost=FREE),
+    Case("closed unanswered", DROPPED, 502, "failed", "upstream_unreachable", attempts=2),
+    Case("cut before content", stream(ROLE, end="cut"), 502, "failed", "upstream_truncated", attempts=2),
+    Case("ended before content", stream(ROLE), 502, "failed", "upstream_truncated", attempts=2),
     Case("error before content", stream(ROLE, b'data: {"error":{"message":"no"}}\n\n'), 502, "failed", "upstream_error"),
     Case("200 with HTML", HTML, 502, "failed", "upstream_truncated"),
     Case("cut after content", stream(ROLE, HEL, end="cut"), 200, "aborted", "upstream_truncated", "upstream", cost=PARTLY, usage="estimate"),
@@ -154,7 +154,7 @@ def paid(entry: Entry, failed: list[Attempt], case: Case) -> None:
         assert entry.cost == (None if None in {row.cost for row in failed} else FREE)
     unknown = case.cost is None
     assert entry.wasted == (None if unknown else FREE)
-    assert entry.reserved == (MOST if unknown else None)
+    assert entry.reserved == (case.attempts * MOST if unknown else None)
     assert {row.reserved for row in failed} <= {MOST if unknown else None}
     guessed = {"provider": FREE, "estimate": entry.cost}
     assert entry.estimate == guessed.get(entry.usage or "", None if unknown else FREE)

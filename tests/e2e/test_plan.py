@@ -152,14 +152,14 @@ def test_what_may_have_been_billed_is_not_asked_again(make: Make, upstream: Upst
     assert (entry.cost, entry.problem) == (None, "upstream_unreachable")
 
 
-def test_an_alone_target_is_asked_four_times_at_most(world: World, upstream: Upstream) -> None:
+def test_an_alone_target_is_asked_three_times_at_most(world: World, upstream: Upstream) -> None:
     """Waits double, each with full jitter (1.0 here), up to 8 s."""
     upstream.on("/acme", failing(503))
     reply = world.ask(chat())
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
-    assert reply.headers["x-tiergate-attempts"] == "4"
-    assert len(upstream.requests) == 4
-    assert world.waits == [1.0, 2.0, 4.0]
+    assert reply.headers["x-tiergate-attempts"] == "3"
+    assert len(upstream.requests) == 3
+    assert world.waits == [1.0, 2.0]
 
 
 def test_a_long_plan_is_four_attempts_too(make: Make, upstream: Upstream) -> None:
@@ -176,27 +176,31 @@ def test_a_long_plan_is_four_attempts_too(make: Make, upstream: Upstream) -> Non
 @pytest.mark.parametrize(
     ("told", "waits", "status", "seconds"),
     [
-        ({"retry_after": "3"}, [3.0, 3.0, 4.0], 429, "3"),
-        ({"retry_after_ms": "1500"}, [1.5, 2.0, 4.0], 429, "2"),
-        ({"retry_after": "0"}, [1.0, 2.0, 4.0], 429, "1"),
+        ({"retry_after": "3"}, [3.0], 429, "3"),
+        ({"retry_after_ms": "1500"}, [1.5], 429, "2"),
+        ({"retry_after": "0"}, [1.0], 429, "1"),
         ({"retry_after": "21"}, [], 429, "21"),
         ({"retry_after": "3600"}, [], 429, "60"),
-        ({"retry_after": "soon"}, [1.0, 2.0, 4.0], 429, None),
-        ({"retry_after": "-1"}, [1.0, 2.0, 4.0], 429, None),
-        ({"retry_after": "nan"}, [1.0, 2.0, 4.0], 429, None),
-        ({"retry_after": "inf"}, [1.0, 2.0, 4.0], 429, None),
+        ({"retry_after": "soon"}, [1.0], 429, None),
+        ({"retry_after": "-1"}, [1.0], 429, None),
+        ({"retry_after": "nan"}, [1.0], 429, None),
+        ({"retry_after": "1e400"}, [1.0], 429, None),
+        ({"retry_after": "inf"}, [1.0], 429, None),
     ],
 )
 def test_retry_after(
     world: World, upstream: Upstream, told: dict[str, str], waits: list[float], status: int, seconds: str | None
 ) -> None:  # fmt: skip
-    """Waited for up to 20 s; beyond that it is the client's to wait, who is told up to 60 s."""
+    """Waited for up to 20 s; beyond that it is the client's to wait, who is told up to 60 s.
+
+    Then it is the client who tries again.
+    """
     upstream.on("/acme", failing(429, None, **told))
     reply = world.ask(chat())
     assert reply.status_code == status
     assert world.waits == waits
     assert reply.headers.get("retry-after") == seconds
-    assert reply.headers["x-should-retry"] == "false"
+    assert reply.headers.get("x-should-retry") == ("false" if waits else None)
     assert reply.json()["error"] | {"message": ""} == {
         "message": "", "type": "rate_limit_error", "param": None, "code": "upstream_rate_limited",
     }  # fmt: skip
@@ -228,6 +232,7 @@ def test_a_key_that_a_provider_quotes_is_never_shown(world: World, upstream: Ups
     scripts += [stream(frame), stream(ROLE, chunk({"content": "Hel"}), frame, frame)]
     for script in scripts:
         for streamed in (False, True):
+            world.gateway.engine._upstream.health.targets.clear()
             upstream.on("/acme", script)
             reply = world.ask(chat(stream=streamed))
             assert b'"error"' in reply.content
@@ -304,6 +309,6 @@ def test_a_host_that_is_not_there(make: Make, upstream: Upstream) -> None:
     alone = make(gone)
     reply = alone.ask(chat())
     assert (reply.status_code, reply.json()["error"]["code"]) == (502, "upstream_error")
-    assert len(alone.waits) == 3
+    assert len(alone.waits) == 2
     assert alone.entry().cost == 0
     assert len(upstream.requests) == 1

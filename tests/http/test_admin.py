@@ -22,7 +22,7 @@ from tests.ledger.rows import entry
 
 ADMIN = "admin-key-0123456789-never-shown"
 COSTS, ENTRIES = "/admin/costs", "/admin/entries"
-DOORS = (COSTS, ENTRIES, f"{ENTRIES}/tg-1")
+DOORS = (COSTS, ENTRIES, f"{ENTRIES}/tg-1", "/admin/health")
 
 
 def write(world: World, *rows: Entry | Attempt | Reprice) -> None:

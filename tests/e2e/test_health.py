@@ -1,0 +1,204 @@
+"""What fails goes out of its turn, and comes back by one call at a time; admins see how it stands."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.test_plan import accounts, body
+from tests.e2e.upstream import DROPPED, Answer, Upstream, failing, stream, whole
+from tests.e2e.world import SECRET, Config, Make, World, chat, spared
+
+
+class Clock:
+    """The time by which the breakers of a world go."""
+
+    def __init__(self, world: World) -> None:
+        self.now = 1000.0
+        world.gateway.upstream.health.clock = lambda: self.now
+
+
+def asked(upstream: Upstream) -> list[str]:
+    return [request.path.split("/")[1] for request in upstream.requests]
+
+
+def health(world: World) -> dict[str, Any]:
+    reply = world.client.get("/admin/health")
+    assert reply.status_code == 200, reply.text
+    assert SECRET not in reply.text
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+def target(world: World, provider: str = "acme", account: str = "main") -> dict[str, Any]:
+    (found,) = [
+        one
+        for one in health(world)["targets"]
+        if (one["provider"], one["account"]) == (provider, account)
+        and one["model"] in ("able-1", "able-2")
+    ]
+    return dict(found)
+
+
+def events(world: World) -> list[tuple[object, object, object]]:
+    return [
+        (row["provider"], row["model"], row["cause"] or "closed")
+        for row in world.log
+        if row["event"] == "health"
+    ]
+
+
+def test_who_fails_is_left_alone_and_taken_back(make: Make, upstream: Upstream) -> None:
+    world = make(spared)
+    clock = Clock(world)
+    upstream.on("/acme", *[failing(500)] * 5)
+    upstream.on("/spare", whole())
+    for _ in range(7):
+        assert world.ask(chat()).status_code == 200
+    assert asked(upstream) == ["acme", "spare"] * 5 + ["spare"] * 2
+    told = target(world)
+    assert (told["state"], told["cause"], told["error"]) == ("open", "failing", "upstream_error")
+    assert (told["answered"], told["failed"], told["in_flight"]) == (0, 5, 0)
+    assert 1 < told["until"] - told["since"] < 3
+    assert target(world, "spare")["state"] == "closed"
+    upstream.on("/acme", whole())
+    clock.now += 7
+    assert target(world)["state"] == "half-open"
+    assert world.ask(chat()).headers["x-tiergate-provider"] == "acme"
+    assert target(world)["state"] == "closed"
+    assert events(world) == [("acme", "able-1", "failing"), ("acme", "able-1", "closed")]
+    figures = world.client.get("/metrics").text
+    assert 'targets_opened_total{provider="acme",account="main",model="able-1",cause="failing"} 1' in figures  # fmt: skip
+    assert "tiergate_targets_out 0" in figures
+
+
+def test_where_nobody_is_left_the_client_may_come_back(world: World, upstream: Upstream) -> None:
+    """Nothing was sent for it: it is the one who tries again, and no attempt is on its row."""
+    Clock(world)
+    upstream.on("/acme", failing(500))
+    for _ in range(2):
+        assert world.ask(chat()).headers["x-should-retry"] == "false"
+    sent = len(upstream.requests)
+    reply = world.ask(chat())
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
+    assert 1 <= int(reply.headers["retry-after"]) <= 7
+    assert "x-should-retry" not in reply.headers
+    assert len(upstream.requests) == sent == 5
+    entry = world.entries()[-1]
+    assert (entry.state, entry.attempts, entry.problem) == ("refused", 0, "overloaded")
+    assert entry.cost == 0
+
+
+def test_a_probe_that_fails_leaves_it_out(make: Make, upstream: Upstream) -> None:
+    world = make(spared)
+    clock = Clock(world)
+    upstream.on("/acme", failing(500))
+    upstream.on("/spare", whole())
+    for _ in range(5):
+        world.ask(chat())
+    clock.now += 7
+    for _ in range(3):
+        assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
+    assert asked(upstream).count("acme") == 6
+    assert target(world)["until"] - target(world)["error_at"] > 2.5
+
+
+@pytest.mark.parametrize("status", [401, 402])
+def test_a_dead_credential_is_used_no_more(make: Make, upstream: Upstream, status: int) -> None:
+    world = make(accounts)
+    clock = Clock(world)
+    upstream.on("/acme", failing(status), whole())
+    for _ in range(3):
+        assert world.ask(chat()).status_code == 200
+    used = [request.header("authorization") for request in upstream.requests]
+    assert used == [f"Bearer {SECRET}", *["Bearer sk-second"] * 3]
+    (told,) = health(world)["accounts"]
+    assert (told["account"], told["state"], told["cause"]) == ("main", "open", "credential")
+    assert events(world) == [("acme", None, "credential")]
+    clock.now += 61
+    world.ask(chat())
+    assert upstream.requests[-1].header("authorization") == f"Bearer {SECRET}"
+    (told,) = health(world)["accounts"]
+    assert told["state"] == "closed"
+
+
+def test_the_only_credential_is_asked_with_all_the_same(world: World, upstream: Upstream) -> None:
+    """A refusal costs nothing, and it may be good again."""
+    Clock(world)
+    upstream.on("/acme", failing(401), whole())
+    assert world.ask(chat()).status_code == 502
+    assert world.ask(chat()).status_code == 200
+
+
+def test_a_model_that_is_gone_is_asked_for_no_more(make: Make, upstream: Upstream) -> None:
+    world = make(spared)
+    Clock(world)
+    upstream.on("/acme", failing(404, body("model_not_found")))
+    upstream.on("/spare", whole())
+    for _ in range(3):
+        assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
+    assert asked(upstream) == ["acme", "spare", "spare", "spare"]
+    assert events(world) == [("acme", "able-1", "model")]
+
+
+def test_streams_that_break_off_count_against_it(make: Make, upstream: Upstream) -> None:
+    """Also after the first content, where nobody can take over."""
+    world = make(spared)
+    Clock(world)
+    cut = stream(*stream().pieces[:2], end="cut")
+    upstream.on("/acme", cut)
+    upstream.on("/spare", stream())
+    said = [world.ask(chat(stream=True)).headers["x-tiergate-provider"] for _ in range(12)]
+    assert said[0] == "acme"
+    assert said[-1] == "spare"
+    assert target(world)["cause"] == "shaky"
+
+
+def test_calls_that_a_client_repeats_are_asked_once_at_each(make: Make, upstream: Upstream) -> None:
+    world = make(spared)
+    upstream.on("/acme", failing(500))
+    upstream.on("/spare", failing(503))
+    reply = world.ask(chat(), x_stainless_retry_count="1")
+    assert (reply.status_code, reply.headers["x-should-retry"]) == (503, "false")
+    assert asked(upstream) == ["acme", "spare"]
+    assert world.waits == [0.0]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("name", ["x_stainless_read_timeout", "x_stainless_timeout"])
+def test_a_clients_own_timeout_bounds_its_call(
+    world: World, upstream: Upstream, name: str, streamed: bool
+) -> None:
+    """It hears of it before it leaves; and it says nothing of the provider."""
+    upstream.on("/acme", Answer(status=0, end="stall"))
+    for _ in range(6):
+        reply = world.ask(chat(stream=streamed), **{name: "0.15"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (504, "upstream_timeout")
+        assert reply.headers["x-should-retry"] == "false"
+    assert target(world)["state"] == "closed"
+
+
+@pytest.mark.parametrize("value", ["NOT_GIVEN", "nan", "inf", "-1", "0", "", "1e999"])
+def test_what_is_no_time_bounds_nothing(world: World, upstream: Upstream, value: str) -> None:
+    upstream.on("/acme", whole())
+    reply = world.ask(chat(), x_stainless_read_timeout=value, x_stainless_retry_count=value)
+    assert reply.status_code == 200
+
+
+def test_what_is_known_is_told(make: Make, upstream: Upstream) -> None:
+    """Targets that nobody has asked yet, limits as providers tell them, and the lab's retries."""
+
+    def change(value: Config) -> None:
+        value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
+
+    world = make(change)
+    assert target(world)["state"] == target(world, "spare")["state"] == "closed"
+    assert target(world)["limits"] is None
+    upstream.on("/acme", failing(500), DROPPED)
+    limits = (("x-ratelimit-remaining-requests", "7"), ("x-ratelimit-limit-requests", "9"))
+    upstream.on("/spare", Answer(**{**vars(whole()), "headers": (*whole().headers, *limits)}))
+    world.ask(chat())
+    assert target(world, "spare")["limits"]["levels"] == [
+        {"name": "requests", "left": 7, "limit": 9}
+    ]
+    told = health(world)["retries"]
+    assert told == [{"lab": "acme", "calls": 1, "retries": 0, "denied": 0, "left": 10.0}]
