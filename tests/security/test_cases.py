@@ -5,6 +5,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from tests.docs import pages
+
 ROOT = Path(__file__).parents[2]
 CASES: dict[str, int | tuple[int, ...]] = {
     "SEC-SSRF": 7, "SEC-SQLI": (1, 2, 4), "SEC-SSTI": (3,), "SEC-EVAL": (4,), "SEC-LEAK": (1, 2, 3, 4, 6), "SEC-CACHE": 8,
@@ -40,3 +42,28 @@ def test_every_case_has_a_test() -> None:
             those = range(1, numbers + 1) if isinstance(numbers, int) else numbers
             wanted |= {f"{family} {number}" for number in those}
     assert wanted - told().keys() == set()
+
+
+def defined(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    return {one.name for one in nodes if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_every_promise_of_the_document_has_tests_that_exist() -> None:
+    """SECURITY.md names a file and its tests for each promise; no promise stands without one."""
+    rows = pages.table("promise", "SECURITY.md").rows
+    assert len(rows) > 15
+    for promise, proof in rows:
+        assert promise.endswith("."), promise
+        parts = proof.split("; ")
+        for part in parts:
+            (link,) = re.findall(r"\]\(([^)]+)\)", part)
+            named = pages.codes(part)
+            assert named, promise
+            assert set(named) <= defined(ROOT / link), (link, named)
+
+
+def test_commands_of_the_document_exist() -> None:
+    said = set(re.findall(r"`make ([\w-]+)`", (ROOT / "SECURITY.md").read_text("utf-8")))
+    made = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert {"hostile", "timing", "rerouting"} <= said <= made
