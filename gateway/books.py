@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from gateway.core.call import Call
 from gateway.core.decision import Decision
@@ -14,6 +15,8 @@ from gateway.telemetry.log import Log, where
 
 class Books:
     """Writes them. `record` takes a row, and `settled` waits until all of them are on the disk.
+
+    Both tell of their failures themselves, once in a while: a full disk fails every call.
 
     `baseline` is what calls on a lab are compared with; None where none is declared. `begin` is
     told of each call before its rows, `settle` of its end. `wall` tells seconds since the epoch,
@@ -61,8 +64,9 @@ class Books:
         """
         try:
             self._record(tally.dial(target, account, self._wall(), self._clock()))
-        except OSError as error:
-            raise self._unwritten(error) from None
+        except OSError:
+            tally.unsent()
+            raise _unwritten() from None
         return None if self._settled is None else self._on_disk(self._settled)
 
     def failing(self, tally: Tally, problem: Problem) -> None:
@@ -93,10 +97,8 @@ class Books:
         """The final entry is on the disk, where that is asked for."""
         if self._settled is None:
             return
-        try:
+        with suppress(OSError):  # it was written, and whoever writes tells that it is not on disk
             await self._settled()
-        except OSError as error:
-            self._log("ledger", error=where(error))
 
     def _write(self, row: Row) -> None:
         """Write what has happened: nothing can be refused any more."""
@@ -108,13 +110,8 @@ class Books:
     async def _on_disk(self, settled: Callable[[], Awaitable[None]]) -> None:
         try:
             await settled()
-        except OSError as error:
-            raise self._unwritten(error) from None
-
-    def _unwritten(self, error: OSError) -> ProblemError:
-        self._log("ledger", error=where(error))
-        message = "The ledger cannot be written, so nothing is sent. Try again soon."
-        return ProblemError(Problem(kind="ledger", message=message, retry_after=5))
+        except OSError:
+            raise _unwritten() from None
 
     def _warn(self, model: str, lacking: str) -> None:
         """Say once of each model what is not known of its price."""
@@ -122,3 +119,8 @@ class Books:
         if text not in self._warned:
             self._warned.add(text)
             self._log("unpriced", model=model, lacks=lacking)
+
+
+def _unwritten() -> ProblemError:
+    message = "The ledger cannot be written, so nothing is sent. Try again soon."
+    return ProblemError(Problem(kind="ledger", message=message, retry_after=5))

@@ -146,6 +146,13 @@ class Tally:
             config=self.config,
         )
 
+    def unsent(self) -> None:
+        """The request that was about to be sent was not, since nothing may go without its row."""
+        self.attempts -= 1
+        self.open, self.reserved = False, _NOTHING
+        if self.attempts == 0:
+            self.target = self.account = None
+
     def fail(self, problem: Problem, at: float, now: float) -> Attempt | None:
         """The open attempt gave no answer; None where nothing was sent."""
         target = self.target

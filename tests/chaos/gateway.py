@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,8 @@ class Gateway:
         self.found: set[str] = set()
         """Calls whose clients never heard their id."""
         self._lock = threading.Lock()
-        self._reader = Journal(folder / "data" / "ledger")
+        self._data = folder / "data"
+        self._reader = Journal(self._data / "ledger")
 
     def _listens(self) -> int:
         if match := _ON.search(self.child.out):
@@ -125,6 +126,33 @@ class Gateway:
     def get(self, path: str, within: float = PATIENCE) -> Reply:
         """What is no call: /health, /metrics, /admin."""
         return exchange(self.port, path, None, {}, within=within)
+
+    @property
+    def data(self) -> Path:
+        """Its data folder."""
+        return self._data
+
+    def looks_at(self, data: Path) -> None:
+        """Its data folder is there, as seen from here."""
+        self._data, self._reader = data, Journal(data / "ledger")
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Calls whose rows somebody has taken away."""
+        gone = set(ids)
+        self.replies = [reply for reply in self.replies if reply.id not in gone]
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric."""
+        lines = self.get("/metrics").body.decode().splitlines()
+        return sum(float(it.rpartition(" ")[2]) for it in lines if re.split("[{ ]", it)[0] == name)
+
+    def stored(self) -> set[str]:
+        """The ids of the calls that its store has."""
+        found: set[str] = set()
+        path = "/admin/entries?limit=1000"
+        for line in self.get(path).body.splitlines():
+            found.add(jsonio.loads(line)["id"])
+        return found
 
     def entry(self, id: str) -> Entry:
         """The final row of a call, waiting for it."""
@@ -197,13 +225,16 @@ class Journal:
     def all(self) -> dict[str, list[Row]]:
         for path in journal.segments(self._folder):
             seen, position = self._seen.get(path, 0), 0
-            if path.stat().st_size == seen:
+            size = path.stat().st_size
+            if size == seen:
                 continue
+            if size < seen:  # somebody has emptied it
+                seen = 0
             for row, end in journal.rows(path, seen):
                 position = end
                 if row is not None:
                     self._found.setdefault(row.id, []).append(row)
-            self._seen[path] = max(seen, position)
+            self._seen[path] = position or seen
         return self._found
 
     def rows(self, id: str) -> tuple[Entry | None, list[Intent], list[Attempt]]:

@@ -84,6 +84,11 @@ class _Started:
     spare: int = _SLACK
     """Descriptors that it may have more than at first."""
 
+    def measure(self) -> None:
+        self.descriptors = self.gateway.child.sockets
+        self.tasks = self.gateway.in_hand()["tasks"]
+        self.resident = self.gateway.child.resident
+
 
 @dataclass
 class Stage:
@@ -136,15 +141,19 @@ class Stage:
         one = _Started(gateway, Pulse(gateway), spare=spare)
         self._started.append(one)
         if warm:
-            for dialect in DIALECTS:
-                for stream in (False, True):
-                    reply = gateway.ask(dialect, f"{dialect}/smart", stream=stream)
-                    assert reply.status == 200, reply
-                    gateway.entry(reply.id)
-        one.descriptors = gateway.child.sockets
-        one.tasks = gateway.in_hand()["tasks"]
-        one.resident = gateway.child.resident
+            self.warm(gateway)
+        else:
+            one.measure()
         return gateway
+
+    def warm(self, gateway: Gateway) -> None:
+        """Use each dialect once; what it has then is what it may have in the end."""
+        for dialect in DIALECTS:
+            for stream in (False, True):
+                reply = gateway.ask(dialect, f"{dialect}/smart", stream=stream)
+                assert reply.status == 200, reply
+                gateway.entry(reply.id)
+        next(it for it in self._started if it.gateway is gateway).measure()
 
     def audit(
         self, gateway: Gateway, *, calls: bool = True, memory: bool = True

@@ -209,6 +209,22 @@ def test_a_failed_request_that_may_have_been_billed_has_no_cost_but_a_bound() ->
     assert (row.cost, row.estimate, row.reserved) == (None, None, Decimal("0.0006"))
 
 
+def test_what_was_not_sent_is_no_request() -> None:
+    """A request whose row could not be written: the call has those before it, or none at all."""
+    tally = dialled()
+    tally.unsent()
+    assert tally.fail(FREE, 1001.0, 51.0) is None
+    entry = tally.close("refused", 503, 51.0)
+    assert (entry.attempts, entry.provider, entry.model, entry.account) == (0, None, None, None)
+    assert (entry.cost, entry.reserved) == (0, None)
+    tally = dialled()
+    assert tally.fail(FREE, 1001.0, 51.0) is not None
+    tally.dial(TARGET, Account("spare", "s"), 1001.5, 51.5)
+    tally.unsent()
+    entry = tally.close("failed", 503, 52.0)
+    assert (entry.attempts, entry.provider, entry.cost) == (1, "p", 0)
+
+
 def test_a_failure_before_anything_was_sent_is_no_request() -> None:
     tally = Tally(CALL, "c1")
     assert tally.fail(LOST, 1002.5, 52.5) is None

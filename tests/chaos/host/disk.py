@@ -1,0 +1,311 @@
+"""P-01, P-02: a disk that is full, refuses, is slow, or whose files somebody else moves."""
+
+import asyncio
+import os
+import resource
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from gateway.ledger import journal
+from tests.chaos import provider
+from tests.chaos.crowd import FORMS, Crowd, Form, ask, cached, fresh, row, told
+from tests.chaos.gateway import Gateway
+from tests.chaos.provider import Request, Wire, honest
+from tests.chaos.row import Expected, Row, Seen, program, root
+from tests.chaos.stage import Stage, base
+from tests.e2e.abroad import DIALECTS
+from tests.e2e.child import until
+
+_SOON = 1.0
+"""Seconds within which nothing is sent any more, and within which all is well again."""
+_PATIENCE = 10.0
+
+type Full = Callable[[Stage, Gateway], Iterator[None]]
+
+
+class Held:
+    """Answers that stop in their middle until they are let go."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._go = asyncio.Event()
+
+    async def fault(self, wire: Wire, asked: Request) -> None:
+        """One of them."""
+        if asked.stream:
+            first, *rest = provider.frames(asked.dialect)
+            await wire.sse()
+            await wire.chunk(first)
+            await self._go.wait()
+            await wire.chunk(*rest)
+            await wire.end()
+            return
+        await self._go.wait()
+        await honest(wire, asked)
+
+    def let_go(self) -> None:
+        """All of them."""
+
+        async def go() -> None:
+            self._go.set()
+
+        self._stage.loop.run(go())
+
+
+def _before(stage: Stage) -> list[str]:
+    """A data folder of 2 MB in a mount namespace of its own."""
+    data = stage.folder / "gateway0" / "data"
+    mount = 'mkdir -p -m 700 "$1"; mount -t tmpfs -o size=2m,mode=700 none "$1"; shift; exec "$@"'
+    return ["unshare", "-m", "sh", "-c", mount, "sh", str(data)]
+
+
+@contextmanager
+def _filled(stage: Stage, gateway: Gateway) -> Iterator[None]:
+    """All of that folder is taken."""
+    del stage
+    file = gateway.data / "somebody-elses"
+    with file.open("wb", buffering=0) as taken:
+        for size in (65536, 1):
+            with suppress(OSError):
+                while True:
+                    taken.write(b"x" * size)
+    yield
+    file.unlink()
+
+
+@contextmanager
+def _limited(stage: Stage, gateway: Gateway) -> Iterator[None]:
+    """No file of the process may grow beyond what its journal has now: EFBIG, as on a full disk."""
+    del stage
+    size = max(path.stat().st_size for path in journal.segments(gateway.data / "ledger"))
+    before = resource.prlimit(gateway.child.pid, resource.RLIMIT_FSIZE, (size, -1))
+    yield
+    resource.prlimit(gateway.child.pid, resource.RLIMIT_FSIZE, before)
+
+
+@dataclass
+class _Place:
+    """How a disk becomes full."""
+
+    before: Callable[[Stage], list[str]]
+    full: Callable[[Stage, Gateway], object]
+
+
+_TMPFS, _LIMIT = _Place(_before, _filled), _Place(lambda _: [], _limited)
+
+
+def _started(stage: Stage, place: _Place, policy: str) -> Gateway:
+    value = base(stage)
+    value["ledger"] = {"on_disk_full": policy}
+    gateway = stage.start(value, warm=False, before=place.before(stage))
+    if place is _TMPFS:
+        gateway.looks_at(Path(f"/proc/{gateway.child.pid}/root{gateway.data}"))
+    stage.warm(gateway)
+    return gateway
+
+
+def full(place: _Place, policy: str) -> Callable[[Stage], Mapping[Form, Seen]]:
+    """The disk fills up while calls run, and has room again."""
+
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        gateway = _started(stage, place, policy)
+        crowd, held = Crowd(gateway), Held(stage)
+        known = {form: fresh() for form in FORMS}
+        for form, prompt in known.items():
+            until(partial(_kept, gateway, form, prompt), "its answer is kept")
+        with ThreadPoolExecutor(len(FORMS)) as pool:
+            for dialect in DIALECTS:
+                stage.provider.play(dialect, held.fault, held.fault, honest)
+            asked = sum(stage.provider.hits[dialect] for dialect in DIALECTS)
+            running = {form: pool.submit(ask, gateway, form) for form in FORMS}
+            until(
+                lambda: sum(map(stage.provider.hits.__getitem__, DIALECTS)) == asked + len(FORMS),
+                "all run",
+            )
+            with place.full(stage, gateway):  # type: ignore[attr-defined]  # it is entered
+                if policy == "refuse":  # the last page of the journal has room for a few rows
+                    until(lambda: ask(gateway, FORMS[0]).status == 503, "it is refused", _SOON)
+                crowd.call(3)
+                wrong = [f"{form} is not served from the cache" for form, prompt in known.items()
+                         if cached(ask(gateway, form, prompt)) != "hit"]  # fmt: skip
+                wrong += _late(gateway)
+                held.let_go()
+                ended = {form: told(form, one.result()) for form, one in running.items()}
+            wrong += [f"what ran was told {said}" for said in ended.values() if said != "answer"]
+            began = time.monotonic()
+            until(lambda: ask(gateway, FORMS[0]).status == 200, "it serves again", _PATIENCE)
+            until(
+                lambda: not gateway.metric("tiergate_ledger_late_rows"),
+                "rows are written",
+                _PATIENCE,
+            )
+            back = time.monotonic() - began
+        wrong += (
+            [] if gateway.metric("tiergate_ledger_lost_rows_total") == 0 else ["rows were lost"]
+        )
+        wrong += _torn(gateway)
+        lines = [one for one in gateway.log() if one["event"] == "ledger"]
+        wrong += [] if len(lines) <= 8 else [f"{len(lines)} lines of the log"]
+        return crowd.seen("", f"well after {back:.1f} s, {len(lines)} lines of the log", wrong)
+
+    return go
+
+
+def _kept(gateway: Gateway, form: Form, prompt: str) -> bool:
+    return cached(ask(gateway, form, prompt)) == "hit"
+
+
+def _late(gateway: Gateway) -> list[str]:
+    late = gateway.metric("tiergate_ledger_late_rows")
+    return [] if late > 0 else ["no row waits in memory"]
+
+
+def _torn(gateway: Gateway) -> list[str]:
+    """Lines of the journals that are no row."""
+    found = journal.segments(gateway.data / "ledger")
+    count = sum(row is None for path in found for row, _ in journal.rows(path))
+    return [f"{count} lines are torn"] if count else []
+
+
+def _away(gateway: Gateway) -> None:
+    """Somebody removes the folder."""
+    shutil.rmtree(gateway.data / "ledger")
+
+
+def _renamed(gateway: Gateway) -> None:
+    """A log rotation renames the journal, and its new name is none of ours."""
+    for path in journal.segments(gateway.data / "ledger"):
+        path.rename(path.with_suffix(".1"))
+
+
+def _truncated(gateway: Gateway) -> None:
+    """A log rotation copies the journal, and empties it."""
+    for path in journal.segments(gateway.data / "ledger"):
+        shutil.copy(path, path.with_suffix(".1"))
+        os.truncate(path, 0)
+
+
+def moved(how: Callable[[Gateway], None], *, told: bool) -> Callable[[Stage], Mapping[Form, Seen]]:
+    """What somebody does to the journal costs no call, and what comes after it is on record.
+
+    `told`: the gateway notices, and goes on elsewhere; what it wrote until then is gone.
+    """
+
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        gateway = stage.start(base(stage))
+        crowd, before = Crowd(gateway), Crowd(gateway)
+        before.call(3)
+        assert gateway.stored() >= {one.id for found in before.replies.values() for one in found}
+        rows = set(gateway.all())
+        how(gateway)
+        before.call(1)
+        if told:
+            until(
+                lambda: gateway.metric("tiergate_ledger_failures_total") > 0,
+                "it has noticed",
+                _PATIENCE,
+            )
+        crowd.call(2)
+        seen, stored = crowd.seen(), gateway.stored()
+        rows |= set(gateway.all())
+        gateway.forget({one.id for found in before.replies.values() for one in found} - rows)
+        lost = len({one.id for found in crowd.replies.values() for one in found} - stored)
+        wrong = (f"{lost} calls are not in the store",) if lost else ()
+        return {form: replace(one, wrong=wrong) for form, one in seen.items()}
+
+    return go
+
+
+@contextmanager
+def _injected(pid: int, what: str) -> Iterator[None]:
+    """Every sync of a process fails, or takes its time."""
+    command = ["strace", "-qq", "-f", "-p", str(pid), "-e", "trace=fdatasync", "-e", f"inject=fdatasync:{what}", "-o", "/dev/null"]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
+        until(
+            lambda: f"TracerPid:\t{tracer.pid}" in Path(f"/proc/{pid}/status").read_text(),
+            "it is traced",
+        )
+        try:
+            yield
+        finally:
+            tracer.terminate()
+
+
+def _traceable() -> str:
+    """Why no process can be traced here."""
+    if why := program("strace")():
+        return why
+    done = subprocess.run(
+        ["strace", "-qq", "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO", "true"],
+        check=False,
+        capture_output=True,
+    )
+    return "" if done.returncode == 0 else "strace may not trace here"
+
+
+def _mountable() -> str:
+    """Why no file system can be mounted here."""
+    if why := program("unshare")() or root():
+        return why
+    done = subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True)
+    return "" if done.returncode == 0 else "no mount namespace may be made here"
+
+
+def synced(what: str) -> Callable[[Stage], Mapping[Form, Seen]]:
+    """What the disk does with a sync is felt by no call and not by the event loop."""
+
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        gateway = stage.start(base(stage))
+        crowd = Crowd(gateway)
+        ended, lags = threading.Event(), list[float]()
+
+        def beat() -> None:
+            while not ended.wait(0.02):
+                began = time.perf_counter()
+                gateway.get("/health")
+                lags.append(time.perf_counter() - began)
+
+        with _injected(gateway.child.pid, what):
+            crowd.call(1)
+            thread = threading.Thread(target=beat)
+            thread.start()
+            for _ in range(5):
+                crowd.call(2)
+                time.sleep(0.2)
+            ended.set()
+            thread.join()
+        usual = sorted(lags)[len(lags) * 95 // 100]
+        slow = usual > 0.5 if stage.strict else usual > 2.0
+        return crowd.seen("", f"the loop is {'late' if slow else 'in time'}: {usual * 1000:.0f} ms")
+
+    return go
+
+
+_GOOD = Expected(200, "answer", None, "settled")
+_REFUSED = Expected(
+    503, ("error ledger_unavailable", "error api_error", "error UNAVAILABLE"), None, "refused", None,
+    "well after [0-9.]+ s, .*",
+)  # fmt: skip
+_SERVED = Expected(200, "answer", None, "settled", None, "well after [0-9.]+ s, .*")
+
+ROWS: tuple[Row, ...] = (
+    row("P-01", "the journal may not grow: refuse", "process", full(_LIMIT, "refuse"), _REFUSED, ci=True),
+    row("P-01", "the journal may not grow: serve", "process", full(_LIMIT, "serve"), _SERVED),
+    row("P-01", "the disk is full: refuse", "process", full(_TMPFS, "refuse"), _REFUSED, needs=(_mountable,)),
+    row("P-01", "the disk is full: serve", "process", full(_TMPFS, "serve"), _SERVED, needs=(_mountable,)),
+    row("P-02", "the folder is removed", "process", moved(_away, told=True), _GOOD),
+    row("P-02", "the journal is renamed", "process", moved(_renamed, told=True), _GOOD),
+    row("P-02", "the journal is copied and emptied", "process", moved(_truncated, told=False), _GOOD),
+    row("P-02", "EIO of each sync", "process", synced("error=EIO"),
+        Expected(200, "answer", None, "settled", None, "the loop is in time.*"), needs=(_traceable,)),
+    row("P-02", "a sync takes 2 s", "process", synced("delay_enter=2000000"),
+        Expected(200, "answer", None, "settled", None, "the loop is in time.*"), needs=(_traceable,)),
+)  # fmt: skip
