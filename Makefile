@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile rerouting budgets kill leave chaos clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile rerouting budgets kill outage leave chaos clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -62,6 +62,9 @@ rerouting: dev ## what text added to prompts does to their tier: the rates, and 
 
 kill: dev ## kill -9 under load, 100 times, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.kill_trial 100
+
+outage: dev ## the ledger's PostgreSQL away for ten minutes of load: nothing grows, nothing is lost
+	@.venv/bin/python -m tests.e2e.outage_trial 600
 
 leave: dev ## 1,000 clients that leave at random moments, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.leave_trial 1400

@@ -52,13 +52,13 @@ class Found:
 class Gateway:
     """`tiergate serve --workers 2` on one port and one data folder, started again when killed."""
 
-    def __init__(self, folder: Path, provider: str) -> None:
+    def __init__(self, folder: Path, provider: str, **parts: object) -> None:
         self.folder = folder
         self.ledger = folder / "data" / "ledger"
         self.killed: set[int] = set()
         """Workers that were killed."""
         self.config = folder / "gateway.yaml"
-        self.config.write_bytes(jsonio.dumps(_config(provider)))
+        self.config.write_bytes(jsonio.dumps({**_config(provider), **parts}))
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self.environ = {**keep, "PYTHONPATH": str(ROOT), "TIERGATE_DATA": str(folder / "data")}
         self.command = ["--config", str(self.config)]

@@ -53,6 +53,14 @@ class Server:
         with psycopg.connect(self.url(), autocommit=True) as base:
             base.execute(sql.encode())
 
+    def count(self, table: str) -> int:
+        """Rows of a table of the public schema; 0 where there is none yet."""
+        with psycopg.connect(self.url(), autocommit=True) as base:
+            if base.execute("SELECT to_regclass(%s)", [table]).fetchone() == (None,):
+                return 0
+            found = base.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()  # noqa: S608 - of tests
+        return int(found[0]) if found else 0
+
     def start(self) -> None:
         settings = [word for item in _SETTINGS.items() for word in ("-c", "=".join(item))]
         command = [f"{self.programs}/postgres", "-D", f"{self.folder}/data", "-k", f"{self.folder}"]

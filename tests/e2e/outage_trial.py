@@ -1,0 +1,143 @@
+"""The trial: the ledger's PostgreSQL goes away under load, and comes back. Nothing grows, nothing is lost.
+
+`python -m tests.e2e.outage_trial SECONDS` is the long form; it prints what it found.
+"""
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.kill_audit import Books, audit, books, store
+from tests.e2e.kill_load import PATIENCE, Load
+from tests.e2e.kill_provider import bills
+from tests.e2e.kill_trial import ROOT, Gateway
+from tests.ledger.postgres import Server, server
+
+GROWTH = 8_000_000
+"""Bytes that the workers may have grown by while the store is away, all together."""
+_WARM = 0.2
+"""Of the outage: what a worker has by then is what it works with."""
+_CLIENTS = 16
+_FAILED = '"work":"feed"'
+"""In the log's line about it."""
+
+
+@dataclass
+class Found:
+    """What a trial found."""
+
+    books: Books
+    """What the journals have."""
+    away: int
+    """Calls that were answered while the store was away."""
+    memory: list[int]
+    """Bytes that the workers had, all together, each second of the outage."""
+    failures: int
+    """Lines of the log about a store that cannot be fed."""
+    seconds: float
+    """From the moment at which the store was back until it had every row."""
+    wrong: list[str]
+    """Disagreements, one a line."""
+
+    @property
+    def growth(self) -> int:
+        """Bytes that came after the workers were warm."""
+        warm = max(1, int(len(self.memory) * _WARM))
+        return max(self.memory[warm:], default=0) - max(self.memory[:warm], default=0)
+
+
+def trial(folder: Path, seconds: float, seed: str) -> Found:
+    """Serve calls for some seconds while the store is away, then compare all that is known."""
+    book = folder / "bill"
+    with (
+        server() as postgres,
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.kill_provider", str(book), seed],
+            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        ) as provider,
+    ):  # fmt: skip
+        assert provider.stdout is not None
+        address = provider.stdout.readline().strip()
+        gateway = Gateway(folder, address, ledger={"store": postgres.url()})
+        try:
+            load = Load(gateway.start(), seed)
+            found = asyncio.run(_outage(gateway, postgres, load, seconds))
+            found.wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
+            found.books = books(gateway.ledger)
+            found.wrong += audit(bills(book), load, found.books, set())
+            found.wrong += store(found.books, gateway.command, gateway.environ)
+            found.failures = gateway.log().count(_FAILED)
+        finally:
+            gateway.close()
+            provider.kill()
+    return found
+
+
+async def _outage(gateway: Gateway, postgres: Server, load: Load, seconds: float) -> Found:
+    clients = asyncio.create_task(load.run(_CLIENTS))
+    try:
+        await _until(lambda: len(load.whole) >= _CLIENTS and _rows(postgres) > 0, "it is fed")
+        await asyncio.to_thread(postgres.stop)
+        before, memory, end = len(load.whole), list[int](), time.monotonic() + seconds
+        while time.monotonic() < end:
+            memory.append(sum(map(_resident, gateway.workers())))
+            await asyncio.sleep(min(1.0, seconds / 10))
+        await _until(lambda: len(load.whole) >= before + 50, "calls are answered without it")
+        await _until(lambda: _FAILED in gateway.log(), "a feed has failed")
+        away = len(load.whole) - before
+    finally:
+        load.stopped = True
+        await clients
+    await asyncio.to_thread(postgres.start)
+    began, calls = time.monotonic(), len(books(gateway.ledger).finals)
+    await _until(lambda: _rows(postgres) == calls, f"all {calls} rows are in the store")
+    took = time.monotonic() - began
+    return Found(Books(), away, memory, 0, took, list(load.wrong))
+
+
+def _rows(postgres: Server) -> int:
+    """Calls that the store has."""
+    return postgres.count("entries")
+
+
+def _resident(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024
+
+
+async def _until(true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 4 * PATIENCE
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {4 * PATIENCE:g} s: {what}")
+        await asyncio.sleep(0.1)
+
+
+def main(seconds: float, seed: str) -> int:
+    """Take the store away for some seconds; the exit status."""
+    with tempfile.TemporaryDirectory(prefix="tiergate-outage-") as folder:
+        found = trial(Path(folder), seconds, seed)
+    states = Counter(row.state for rows in found.books.finals.values() for row in rows)
+    megabytes = [f"{size / 1e6:.1f}" for size in found.memory[:: max(1, len(found.memory) // 10)]]
+    told = [
+        ("answered while the store was away", f"{found.away:,}"),
+        *((f"final rows, {state}", f"{count:,}") for state, count in states.items()),
+        ("feeds that failed", f"{found.failures:,}"),
+        ("MB of all workers meanwhile", " ".join(megabytes)),
+        ("growth, MB", f"{found.growth / 1e6:.1f} (at most {GROWTH / 1e6:g})"),
+        ("seconds until the store had all", f"{found.seconds:.1f}"),
+    ]
+    print(f"seed {seed}: the store away for {seconds:g} s")
+    print("\n".join(f"{what:<44}{value}" for what, value in told))
+    print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong]))
+    return 1 if found.wrong or found.growth > GROWTH else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]), *(sys.argv[2:3] or [f"{time.time_ns()}"])))
