@@ -15,7 +15,6 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry, State
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
-from gateway.core.prompt import Prompt
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect, Watch
@@ -95,6 +94,8 @@ class Engine:
             return reply if self._kept is None else self._kept(call, reply)
         except ProblemError as error:
             problem = error.problem
+            if dialect.counted is not None and _is_uncounted(problem, dialect, tally):
+                return await self._estimated(dialect.counted, tally)
         except asyncio.CancelledError:
             if not tally.closed:
                 who, status, kind = self._parted(call, 200 if waiting.begun else 503)
@@ -152,12 +153,7 @@ class Engine:
         prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
         tally.read(prompt, features.tokens(prompt))
         seen = features.read(prompt, call.dialect, call.key, call.steer, asked)
-        try:
-            decision, plan = decide(self.router, seen, dialect)
-        except ProblemError as error:
-            if dialect.counted is None or error.problem.kind != "no_target":
-                raise
-            return await self._estimated(dialect.counted, prompt, tally)
+        decision, plan = decide(self.router, seen, dialect)
         self._books.decided(tally, decision)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
@@ -278,14 +274,12 @@ class Engine:
         await self.past.again(job, recording, said)
         return await self._hit(job, recording, said, begun.target, tally)
 
-    async def _estimated(
-        self, counted: Callable[[int], bytes], prompt: Prompt, tally: Tally
-    ) -> Reply:
-        """A count of tokens that no target can be asked for: from the length of what is said."""
+    async def _estimated(self, counted: Callable[[int], bytes], tally: Tally) -> Reply:
+        """A count of tokens that no target gives: from the length of what is said."""
         self._books.close(tally, "estimated", 200)
         await self._books.kept()
         told = [*head(tally, FOLD_TYPE), ESTIMATED]
-        return Reply(status=200, headers=told, body=counted(features.tokens(prompt)))
+        return Reply(status=200, headers=told, body=counted(tally.prompt))
 
     def _dialling(
         self, tally: Tally, want: Want, target: Target, account: Account
@@ -447,6 +441,14 @@ def _watch(begun: Begun) -> Watch:
 
 def _lab(tally: Tally) -> str:
     return tally.decision.lab if tally.decision is not None else ""
+
+
+def _is_uncounted(problem: Problem, dialect: Dialect, tally: Tally) -> bool:
+    """Whether nobody can be asked for a count, or no one abroad has given it; at home it fails."""
+    if tally.decision is None:
+        return problem.kind == "no_target"
+    target = tally.target
+    return target is not None and dialect.name not in target.provider.doors
 
 
 def _end(seat: Seat | None, close: Callable[[], Entry]) -> Entry | None:

@@ -75,6 +75,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """Top-level request members that the provider answers with 400."""
     media: Literal["url", "data"] = "url"
     """How images and files may be given: `data` where it opens no URL."""
+    counts_tokens: bool = False
+    """Whether its Responses API counts tokens; of other dialects nobody says so."""
     keeps_responses: bool = False
     """Whether it keeps answers of its Responses API, for requests that go on from them."""
     timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(TIMERS))

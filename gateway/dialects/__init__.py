@@ -1,6 +1,6 @@
 """Wire formats, one package each: requests, answers, streams and errors, both directions."""
 
-from gateway.dialects import anthropic_messages, gemini, openai_chat
+from gateway.dialects import anthropic_messages, gemini, openai_chat, openai_responses
 from gateway.dialects.abroad import Abroad, Asked
 from gateway.dialects.anthropic_messages import DIALECT as ANTHROPIC_MESSAGES
 from gateway.dialects.base import Body, Dialect, Glance, Watch, Written
@@ -27,9 +27,14 @@ OPERATIONS = {
 }
 """What clients may ask for, by dialect and operation."""
 
+_COUNT = openai_responses.COUNT_TOKENS
+DOORS = {**OPERATIONS, (_COUNT.name, _COUNT.operation): _COUNT}
+"""What providers may be asked, by dialect and operation."""
+
 __all__ = [
     "ANTHROPIC_MESSAGES",
     "DIALECTS",
+    "DOORS",
     "GEMINI",
     "OPENAI_CHAT",
     "OPENAI_RESPONSES",

@@ -31,7 +31,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.request import Media, Request
 from gateway.core.target import Provider, Target
 from gateway.core.usage import Usage
-from gateway.dialects import amount, fields, ids, links, vectors
+from gateway.dialects import amount, counts, fields, ids, links, vectors
 from gateway.dialects.base import Body, Dialect, Glance, Written
 from gateway.dialects.note import Hears
 from gateway.dialects.speech import Decoder, Encoder, Said, Speech, Telling
@@ -62,7 +62,7 @@ class Asked:
             self._client.speech is not None
             and door.speech is not None
             and self._client.operation == door.operation
-            and door.operation in ("generate", vectors.OPERATION)
+            and door.operation in ("generate", counts.OPERATION, vectors.OPERATION)
         )
 
     def prompt(self, door: Dialect, target: Target) -> Prompt | str:

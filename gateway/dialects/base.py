@@ -120,6 +120,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """A provider's error: status, body, seconds of Retry-After."""
     counted: Callable[[int], bytes] | None = None
     """The answer that tells a number of tokens, of an operation that counts them."""
+    rare: bool = False
+    """Only providers that are known to have the operation are asked."""
     keep_alive: bytes = b": ping\n\n"
     """A sign of life in a stream that its SDKs ignore."""
     comments: bool = True

@@ -7,7 +7,7 @@ from gateway.core.call import Key
 from gateway.core.facts import Facts
 from gateway.core.prompt import Prompt
 from gateway.core.target import Lab, Provider, Target, Tier
-from gateway.dialects import OPERATIONS, Dialect
+from gateway.dialects import DOORS, Dialect
 from gateway.routing.features import Features, tokens
 
 _MODEL = "is no model of this key"
@@ -52,7 +52,7 @@ def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
         if not why:
             return dialect.name, ""
     for name in provider.doors:
-        other = _translated(name, call, dialect)
+        other = _translated(name, provider, call, dialect)
         if other is None or call.asked is None:
             continue
         prompt = call.asked.prompt(other, target)
@@ -66,15 +66,17 @@ def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
 def speaks(provider: Provider, call: Features, dialect: Dialect) -> bool:
     """Whether a call of a dialect can reach a provider at all."""
     return dialect.name in provider.doors or any(
-        _translated(name, call, dialect) is not None for name in provider.doors
+        _translated(name, provider, call, dialect) is not None for name in provider.doors
     )
 
 
-def _translated(name: str, call: Features, dialect: Dialect) -> Dialect | None:
+def _translated(name: str, provider: Provider, call: Features, dialect: Dialect) -> Dialect | None:
     if name == dialect.name or call.asked is None:
         return None
-    other = OPERATIONS.get((name, dialect.operation))
-    return other if other is not None and call.asked.speaks(other) else None
+    other = DOORS.get((name, dialect.operation))
+    if other is None or (other.rare and not provider.counts_tokens):
+        return None
+    return other if call.asked.speaks(other) else None
 
 
 def _unfit(target: Target, prompt: Prompt, dialect: Dialect) -> str:

@@ -202,7 +202,9 @@ def _allowed(
         return pin.named_lab or constraint.open_to(call.key, labs[name], tiers)
 
     own = may(lab) and labs[lab].on
-    if own and (pin.named_lab or _speaks(labs[lab], call, dialect)):
+    # A prompt goes to no other lab only to be counted: an estimate is told instead.
+    stays = pin.named_lab or dialect.counted is not None
+    if own and (stays or _speaks(labs[lab], call, dialect)):
         return labs[lab]
     if not pin.named_lab:
         for name in dict.fromkeys((pin.lab, router.catalogue.default_lab, *labs)):

@@ -132,6 +132,7 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
         stream_usage=part.stream_usage,
         refuses=frozenset(part.refuses),
         media=part.media,
+        counts_tokens=part.counts_tokens,
         keeps_responses=part.keeps_responses,
         timers={
             kind: timers(kind, tiers.get(kind, {}), _seconds(part.timeouts)) for kind in TIMERS

@@ -204,6 +204,8 @@ class ProviderPart(Part):
     refuses: Words = []
     media: Literal["url", "data"] = "url"
     """`data`: it takes images and files as data alone, in none of its dialects by URL."""
+    counts_tokens: bool = False
+    """Its Responses API counts tokens, at `/input_tokens` below its door."""
     keeps_responses: bool = False
     """Its Responses API keeps answers, and takes `previous_response_id`."""
     timeouts: TimersPart = TimersPart()

@@ -9,7 +9,7 @@ from gateway.core.loss import Loss
 from gateway.core.problem import Problem
 from gateway.core.target import Target
 from gateway.dialects import (
-    OPERATIONS,
+    DOORS,
     Abroad,
     Body,
     Dialect,
@@ -139,7 +139,7 @@ def speak(job: Job, candidate: Candidate, ear: Ear | None) -> tuple[Dialect, Voi
     if candidate.door == job.dialect.name:
         voice = job.dialect if ear is None else Home(job.dialect, ear)
         return job.dialect, voice, job.call.headers
-    door, call = OPERATIONS[candidate.door, job.dialect.operation], job.call
+    door, call = DOORS[candidate.door, job.dialect.operation], job.call
     target = candidate.target
     telling = Telling(
         id=call.id,

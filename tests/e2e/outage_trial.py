@@ -64,7 +64,9 @@ def trial(folder: Path, seconds: float, seed: str) -> Found:
     ):  # fmt: skip
         assert provider.stdout is not None
         address = provider.stdout.readline().strip()
-        gateway = Gateway(folder, address, ledger={"store": postgres.url()})
+        # Kept answers would grow, up to their own bound.
+        parts = {"ledger": {"store": postgres.url()}, "cache": {"ttl": "0s"}}
+        gateway = Gateway(folder, address, **parts)
         try:
             load = Load(gateway.start(), seed)
             found = asyncio.run(_outage(gateway, postgres, load, seconds))

@@ -48,5 +48,6 @@ COUNT_TOKENS = msgspec.structs.replace(
     write=count.write,
     glance=count.glance,
     counted=count.counted,
+    speech=count.SPEECH,
 )
 """How many tokens a request has: free of charge, asked of the model that would answer it."""

@@ -6,11 +6,13 @@ Source: POST /v1/messages/count_tokens of Anthropic's API reference; counting is
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.problem import Problem
 from gateway.core.target import Target
-from gateway.core.usage import Usage, count
+from gateway.dialects import counts
 from gateway.dialects.anthropic_messages import answer, request, seal
+from gateway.dialects.anthropic_messages.speech import SPEECH as OWN
 from gateway.dialects.base import Body, Glance, Written
+
+_TOKENS = "input_tokens"
 
 
 def read(raw: bytes) -> Body:
@@ -30,17 +32,17 @@ def write(body: Body, target: Target) -> Written:
 
 def glance(body: bytes) -> Glance:
     """Read the answer: `input_tokens`. Nothing was used, so that it costs nothing."""
-    try:
-        value = jsonio.loads(body)
-    except jsonio.JsonError:
-        value = None
-    if isinstance(value, dict) and count(value.get("input_tokens")) is not None:
-        return Glance(usage=Usage(input=0, output=0))
-    found = answer.glance(body).problem
-    missing = Problem(kind="upstream_error", message="The provider sent no count of tokens.")
-    return Glance(problem=found or missing)
+    return counts.glance(body, _TOKENS, answer.glance)
 
 
 def counted(tokens: int) -> bytes:
     """The answer that tells a number."""
-    return jsonio.dumps({"input_tokens": tokens})
+    return jsonio.dumps({_TOKENS: tokens})
+
+
+SPEECH = counts.speech(
+    OWN,
+    {"messages", "system", "tools", "tool_choice", "output_config"},
+    member=_TOKENS,
+    counted=counted,
+)

@@ -7,27 +7,16 @@ from gateway.dialects.base import Dialect
 from gateway.dialects.gemini import (
     answer,
     count,
-    decode,
-    decoder,
     embed,
-    encode,
-    encoder,
     fold,
     pieces,
     problems,
     request,
     stream,
 )
-from gateway.dialects.speech import Speech
+from gateway.dialects.gemini.speech import SPEECH
 
-SPEECH = Speech(
-    decode=decode.decode,
-    encode=encode.encode,
-    events=decoder.events,
-    tell=encoder.tell,
-    decoder=decoder.Decoder,
-    encoder=encoder.Encoder,
-)
+__all__ = ["COUNT_TOKENS", "DIALECT", "EMBED", "SPEECH"]
 
 DIALECT = Dialect(
     name=request.NAME,
@@ -61,6 +50,7 @@ COUNT_TOKENS = msgspec.structs.replace(
     write=count.write,
     glance=count.glance,
     counted=count.counted,
+    speech=count.SPEECH,
 )
 """How many tokens a request has: free of charge, asked of the model that would answer it."""
 

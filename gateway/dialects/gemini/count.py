@@ -7,17 +7,22 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Members
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.problem import ProblemError
 from gateway.core.prompt import Prompt
+from gateway.core.request import Request
 from gateway.core.target import Target
-from gateway.core.usage import Usage, count
+from gateway.dialects import counts
 from gateway.dialects.base import Body, Glance, Written
-from gateway.dialects.gemini import answer, request, seal, wire
+from gateway.dialects.gemini import answer, config, request, seal, wire
+from gateway.dialects.gemini.speech import SPEECH as OWN
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.parse import parse
 
 METHOD = "countTokens"
 _INNER = "generateContentRequest"
+_TOKENS = "totalTokens"
+_FORM = ("responseMimeType", "responseJsonSchema")
+"""Settings that have tokens."""
 
 
 def read(raw: bytes, path: str = "") -> Body:
@@ -51,17 +56,31 @@ def write(body: Body, target: Target) -> Written:
 
 def glance(body: bytes) -> Glance:
     """Read the answer: `totalTokens`. Nothing was used, so that it costs nothing."""
-    try:
-        value = jsonio.loads(body)
-    except jsonio.JsonError:
-        value = None
-    if isinstance(value, dict) and count(value.get("totalTokens")) is not None:
-        return Glance(usage=Usage(input=0, output=0))
-    found = answer.glance(body).problem
-    missing = Problem(kind="upstream_error", message="The provider sent no count of tokens.")
-    return Glance(problem=found or missing)
+    return counts.glance(body, _TOKENS, answer.glance)
 
 
 def counted(tokens: int) -> bytes:
     """The answer that tells a number."""
-    return jsonio.dumps({"totalTokens": tokens})
+    return jsonio.dumps({_TOKENS: tokens})
+
+
+def _decode(body: Body) -> Request:
+    inner = wire.group(body.value, _INNER)
+    return OWN.decode(msgspec.structs.replace(body, value=inner) if inner else body)
+
+
+def _wrap(value: Object, target: Target) -> Object:
+    settings = value.pop(config.CONFIG, {})
+    form = {name: settings[name] for name in _FORM if name in settings}
+    if form:
+        value[config.CONFIG] = form
+    return {_INNER: {"model": f"models/{target.model}", **value}}
+
+
+SPEECH = counts.speech(
+    msgspec.structs.replace(OWN, decode=_decode),
+    {"contents", "systemInstruction", "tools", "toolConfig", config.CONFIG},
+    member=_TOKENS,
+    counted=counted,
+    wrap=_wrap,
+)

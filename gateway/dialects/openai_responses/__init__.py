@@ -1,8 +1,11 @@
 """openai-responses: the Responses wire format of OpenAI and of the hosts that follow it."""
 
+import msgspec
+
 from gateway.dialects.base import Dialect
 from gateway.dialects.openai_responses import (
     answer,
+    count,
     effort,
     fold,
     pieces,
@@ -32,3 +35,15 @@ DIALECT = Dialect(
     read_problem=problems.read,
     speech=SPEECH,
 )
+
+COUNT_TOKENS = msgspec.structs.replace(
+    DIALECT,
+    operation="count_tokens",
+    tail="/input_tokens",
+    rare=True,
+    write=count.write,
+    glance=count.glance,
+    counted=count.counted,
+    speech=count.SPEECH,
+)
+"""How many tokens a request has: free of charge, asked of the model that would answer it."""
