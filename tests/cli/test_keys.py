@@ -51,7 +51,7 @@ def test_every_option_becomes_a_setting(tmp_path: Path) -> None:
     result = keys(
         tmp_path, "add", "all", "--lab", "acme", "--labs", "acme", "--tiers", "fast,smart", "--models", "claude-*",
         "--models", "small, large", "--regions", "eu", "--tags", "web,eu", "--allowed-tags", "night", "--tenant", "t", "--complete", "live",
-        "--expires", "2027-01-31", "--admin", "--requests", "60/m", "--tokens", "200k/m", "--concurrency", "8",
+        "--expires", "2999-01-31", "--admin", "--requests", "60/m", "--tokens", "200k/m", "--concurrency", "8",
         "--budget", "5/month", "--budget", "0.25/day",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -68,7 +68,7 @@ def test_every_option_becomes_a_setting(tmp_path: Path) -> None:
         "all",
         "live",
         "file",
-        "2027-01-31",
+        "2999-01-31",
     )
     assert row["limits"] == [{"requests": "60/m", "tokens": "200000/m", "concurrency": 8}]
     assert [(one["usd"], one["every"]) for one in row["budgets"]] == [
@@ -79,7 +79,7 @@ def test_every_option_becomes_a_setting(tmp_path: Path) -> None:
     for words in (
         "all",
         "live",
-        "2027-01-31",
+        "2999-01-31",
         "models claude-* small large",
         "admin yes",
         "requests 60/m",
