@@ -139,6 +139,7 @@ class Engine:
         asked = Asked(dialect, body if chain is None else chain.asked, self.router.fetches)
         seen = features.read(body.prompt, call.dialect, call.key, call.steer, asked)
         decision, plan = decide(self.router, seen, dialect)
+        plan = self._upstream.standing(plan, decision.tier)
         return decision, plan, explain.losses(dialect, body, asked, plan)
 
     async def settle(self) -> None:

@@ -100,10 +100,13 @@ def _show(decision: Decision, plan: Plan, lost: list[tuple[Loss, ...]]) -> None:
         [[step.step, step.effect or "-", step.why] for step in decision.trace],
     )
     click.echo()
-    for at, (target, door, few) in enumerate(zip(plan.targets, plan.doors, lost, strict=True), 1):
+    labs = explain.labs(decision, plan)
+    rows = zip(labs, plan.targets, plan.doors, lost, strict=True)
+    for at, (lab, target, door, few) in enumerate(rows, 1):
         effort = f" at effort {target.effort}" if target.effort else ""
         abroad = f" through {door}" if door != OPENAI_CHAT.name else ""
-        click.echo(f"{at}. {target.name}{effort}{abroad}")
+        lent = f" of the lab {lab}" if lab != decision.lab else ""
+        click.echo(f"{at}. {target.name}{effort}{abroad}{lent}")
         for loss in few:
             click.secho(f"   {loss.field} is {loss.action}: {loss.why}", dim=True)
     for item in plan.skipped:

@@ -54,4 +54,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     doors: tuple[str, ...]
     """The dialect in which each of them is asked: the client's own where it is spoken."""
+    labs: tuple[str, ...] = ()
+    """The lab of each; empty where all are of the lab that was decided."""
     skipped: tuple[Skipped, ...] = ()

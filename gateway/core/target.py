@@ -128,6 +128,8 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     tiers: dict[Tier, tuple[Target, ...]]
     embeddings: tuple[Target, ...] = ()
     """Models that make vectors, of no tier; several targets of one model stand in order."""
+    fallback: tuple[str, ...] = ()
+    """Labs whose targets are asked where all of its own have failed, in order."""
     about: str = ""
     on: bool = True
     why: str = ""

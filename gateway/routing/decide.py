@@ -85,6 +85,8 @@ def decide(
     plan, tier, model = _plan(
         known, tier, model, call, dialect, bounds, trace, pinned=source == "pin"
     )
+    if model is None and not pin.named_lab:
+        plan = _lent(router, known, plan, tier, call, dialect, bounds, trace)
     how, who = completion(router.complete, call, bounds)
     if how != "off":
         trace.add("complete", who, how)
@@ -278,6 +280,41 @@ def _plan(
         raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
     message = f"No target of {tried} can serve this request: {reasons or 'it has none'}."
     raise ProblemError(Problem(kind="no_target", message=message, param="model"))
+
+
+def _lent(
+    router: Router,
+    lab: Lab,
+    plan: Plan,
+    tier: Tier,
+    call: Features,
+    dialect: Dialect,
+    bounds: Bounds,
+    trace: _Trace,
+) -> Plan:
+    """A plan with the targets of other labs behind those of its own, where it has a fallback."""
+    targets, doors, names = list(plan.targets), list(plan.doors), [lab.name] * len(plan.targets)
+    skipped, scope = list(plan.skipped), call.key.labs
+    for name in lab.fallback:
+        other = router.catalogue.labs[name]
+        if not (other.on and bounds.lab(name) and (scope is None or name in scope)):
+            continue
+        known = {target.name for target in targets}
+        found = [
+            one
+            for one in _fitting(other, tier, None, call, dialect, skipped)
+            if one[0].name not in known
+        ]
+        trace.add("plan", f"where all of {lab.name} fail", f"lab {name}", matched=bool(found))
+        for target, door in found:
+            targets.append(target)
+            doors.append(door)
+            names.append(name)
+    if len(targets) == len(plan.targets):
+        return plan
+    return Plan(
+        targets=tuple(targets), doors=tuple(doors), labs=tuple(names), skipped=tuple(skipped)
+    )
 
 
 def _near(tier: Tier, allowed: list[Tier]) -> list[Tier]:

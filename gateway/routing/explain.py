@@ -19,6 +19,11 @@ def losses(dialect: Dialect, body: Body, asked: Asked, plan: Plan) -> list[tuple
     ]
 
 
+def labs(decision: Decision, plan: Plan) -> tuple[str, ...]:
+    """The lab of each target."""
+    return plan.labs or (decision.lab,) * len(plan.targets)
+
+
 def view(
     decision: Decision, plan: Plan, lost: Sequence[tuple[Loss, ...]], at: float
 ) -> dict[str, Json]:
@@ -40,8 +45,10 @@ def view(
             for s in decision.trace
         ],
         "plan": [
-            {**_target(target, at), "dialect": door, "losses": [_loss(one) for one in few]}
-            for target, door, few in zip(plan.targets, plan.doors, lost, strict=True)
+            {"lab": lab, **_target(target, at), "dialect": door, "losses": [_loss(o) for o in few]}
+            for lab, target, door, few in zip(
+                labs(decision, plan), plan.targets, plan.doors, lost, strict=True
+            )
         ],
         "skipped": [
             {"target": item.target, "tier": item.tier, "reason": item.reason}

@@ -185,7 +185,9 @@ def _lab(
     why = ""
     if len(off) == len(used):
         why = _either([provider.why for provider in off]) or "it has no target"
-    return Lab(name=name, tiers=tiers, about=part.about, on=not why, why=why)
+    return Lab(
+        name=name, tiers=tiers, fallback=tuple(part.fallback), about=part.about, on=not why, why=why
+    )
 
 
 def _either(whys: list[str]) -> str:

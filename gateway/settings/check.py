@@ -72,6 +72,12 @@ def _providers(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:
 
 def _labs(source: Source) -> Iterator[Mistake]:
     config = source.config
+    for lab, part in config.labs.items():
+        for at, name in enumerate(part.fallback):
+            if name == lab or name not in config.labs:
+                message = "is this lab itself." if name == lab else f"no lab {name!r}."
+                hint = nearest(name, [one for one in config.labs if one != lab])
+                yield source.mistake(("labs", lab, "fallback", at), message, hint)
     for path, lab, _, provider, target in targets(source):
         if provider not in config.providers:
             if target.provider is None:

@@ -248,6 +248,8 @@ class LabPart(Part):
     fast: list[TargetPart] = []
     smart: list[TargetPart] = []
     reasoning: list[TargetPart] = []
+    fallback: Words = []
+    """Labs that are asked where all targets of the tier have failed, in order."""
     embeddings: list[EmbeddingPart] = []
     """Models that make vectors; targets of the same model stand in order of preference."""
 

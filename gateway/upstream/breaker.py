@@ -161,7 +161,16 @@ class Breaker:
         self._row = self._refusals = 0
         if self.cause is not None and now >= self.until:
             return self._open(now, self.cause) if slow else self._heal(now)
-        return late is not None and self._note(now, slow=slow)
+        if late is None:
+            return False
+        if slow or self._bad or self._slow:
+            return self._note(now, slow=slow)
+        if now - self._last > _FORGET:  # as `_note` does, where there is nothing to count
+            self._seen = 0
+        self._last = now
+        if self._seen < _WINDOW:
+            self._seen += 1
+        return False
 
     def alive(self, number: int, now: float) -> bool:
         """It has refused a request for its content: that is an answer too."""

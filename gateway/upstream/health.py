@@ -38,7 +38,12 @@ class Sent:
     __slots__ = ("_begun", "_breaker", "_health", "_number", "_place", "_stream")
 
     def __init__(
-        self, health: "Health", place: Place, breaker: Breaker, begun: float, *, stream: bool
+        self,
+        health: "Health",
+        place: Place,
+        breaker: Breaker,
+        begun: float,
+        stream: bool,  # noqa: FBT001 - the same
     ) -> None:
         self._health = health
         self._place = place
@@ -100,7 +105,7 @@ class Health:
         breaker = self.targets.get(place)
         if breaker is None:
             breaker = self.targets[place] = Breaker(self._jitter)
-        return Sent(self, place, breaker, self.clock(), stream=stream)
+        return Sent(self, place, breaker, self.clock(), stream)
 
     def order(self, order: list[Candidate], place: Callable[[Candidate], Place]) -> list[Candidate]:
         """Those that may be asked, those that are slow or shaky last. Raises ProblemError: none."""

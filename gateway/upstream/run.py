@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from gateway.core.decision import Plan, Skipped
 from gateway.core.problem import Problem, ProblemError
-from gateway.core.target import Provider
+from gateway.core.target import Provider, Target, Tier
 from gateway.telemetry.log import Log, silent
 from gateway.upstream.allowance import Allowance
 from gateway.upstream.attempt import Attempts, load, where
@@ -88,6 +89,32 @@ class Upstream:
             first = error.problem
             job.failing(first)
         return await self._again(job, order, first, allowance)
+
+    def standing(self, plan: Plan, tier: Tier | None) -> Plan:
+        """A plan without targets that are out of their turn, unless all are: as it is run now."""
+        if self.health.calm:
+            return plan
+        whys = [self._why(target) for target in plan.targets]
+        kept = [at for at, why in enumerate(whys) if not why]
+        if not kept or len(kept) == len(whys):
+            return plan
+        out = [
+            Skipped(target.name, tier, why)
+            for target, why in zip(plan.targets, whys, strict=True)
+            if why
+        ]
+        return Plan(
+            targets=tuple(plan.targets[at] for at in kept),
+            doors=tuple(plan.doors[at] for at in kept),
+            labs=tuple(plan.labs[at] for at in kept) if plan.labs else (),
+            skipped=(*plan.skipped, *out),
+        )
+
+    def _why(self, target: Target) -> str:
+        """Why a target is out of its turn; empty where some account of it is not."""
+        name, accounts = target.provider.name, target.provider.accounts
+        whys = [self.health.why((name, account.name, target.model)) for account in accounts]
+        return "" if "" in whys else whys[0]
 
     async def _again(
         self, job: Job, order: list[Candidate], first: Problem, allowance: Allowance

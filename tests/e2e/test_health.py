@@ -71,6 +71,43 @@ def test_who_fails_is_left_alone_and_taken_back(make: Make, upstream: Upstream) 
     assert "tiergate_targets_out 0" in figures
 
 
+def test_the_plan_tells_who_is_out_of_its_turn_and_why(make: Make, upstream: Upstream) -> None:
+    world = make(spared)
+    Clock(world)
+    upstream.on("/acme", failing(500))
+    upstream.on("/spare", whole())
+    for _ in range(5):
+        world.ask(chat())
+    told = world.client.post("/v1/route", json=chat()).json()
+    assert [one["target"] for one in told["plan"]] == ["spare/able-2"]
+    (skipped,) = told["skipped"]
+    assert (skipped["target"], skipped["tier"]) == ("acme/able-1", "smart")
+    assert skipped["reason"] == "is out (failing; upstream_error) for 2 s"
+    upstream.on("/spare", failing(500))
+    for _ in range(5):
+        world.ask(chat())
+    told = world.client.post("/v1/route", json=chat()).json()
+    assert len(told["plan"]) == 2
+
+
+def test_another_lab_takes_over_where_the_configuration_says_so(
+    make: Make, upstream: Upstream
+) -> None:
+    def change(value: Config) -> None:
+        value["labs"]["acme"]["fallback"] = ["other"]
+
+    world = make(change)
+    upstream.on("/acme", failing(500))
+    upstream.on("/other", whole())
+    reply = world.ask(chat())
+    assert (reply.status_code, reply.headers["x-tiergate-provider"]) == (200, "other")
+    entry = world.entry()
+    assert (entry.lab, entry.provider, entry.attempts) == ("acme", "other", 2)
+    plain = make()
+    assert plain.ask(chat()).status_code == 502
+    assert make(change).ask(chat(model="acme/smart")).status_code == 502
+
+
 def test_where_nobody_is_left_the_client_may_come_back(world: World, upstream: Upstream) -> None:
     """Nothing was sent for it: it is the one who tries again, and no attempt is on its row."""
     Clock(world)

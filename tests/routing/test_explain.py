@@ -49,6 +49,7 @@ def test_all_that_was_decided_is_in_it() -> None:
         ],
         "plan": [
             {
+                "lab": "openai",
                 "target": "openai/luna",
                 "provider": "openai",
                 "model": "luna",

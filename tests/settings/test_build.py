@@ -160,6 +160,9 @@ labs:
     assert provider.refuses == frozenset({"store"})
     own = {"idle": 60.0, "total": 2.0}
     assert provider.timers == {kind: timers(kind, own) for kind in TIMERS}
+    more = "timeouts: {fast: {idle: 3s, pool: 4s}}\n"
+    tiers = world.built(tmp_path, text + more, {}).providers["acme"].timers
+    assert (tiers["fast"].idle, tiers["fast"].pool, tiers["smart"].pool) == (60.0, 4.0, 2.0)
     assert (provider.proxy, provider.command) == ("http://p", ("run", "it"))
     keyless = found.providers["open"]
     assert (keyless.auth, keyless.accounts, keyless.on) == ("none", (Account("main", ""),), True)

@@ -161,6 +161,9 @@ REPLACED: list[tuple[str, str, str]] = [
     ('accounts: {main: "${ACME_API_KEY}"}', "accounts: {main: a}\n    timeouts: {idle: soon}",
      ("7: error: providers.acme.timeouts.idle: "
       "must be a duration, as 500ms, 90s, 15m, 1h or 7d.")),
+    ("version: 1", "version: 1\ntimeouts: {quick: {idle: 1s}}",
+     ("2: error: timeouts.quick: 'quick' is not allowed. "
+      "Known: embeddings, fast, reasoning, smart.")),
     ("model: large", "model: large, effort: medium",
      "10: error: labs.acme.smart[0].effort: large has no control of effort."),
     ("effort: none}", "effort: medium}",
@@ -173,7 +176,12 @@ REPLACED: list[tuple[str, str, str]] = [
     ("smart: [{model: large}]", "smart: {model: large}",
      "10: error: labs.acme.smart: must be a list."),
     ("smart: [{model: large}]", "slow: [{model: large}]",
-     "10: error: labs.acme.slow: no such key. Known: about, embeddings, fast, reasoning, smart."),
+     ("10: error: labs.acme.slow: no such key. "
+      "Known: about, embeddings, fallback, fast, reasoning, smart.")),
+    ("smart: [{model: large}]", "smart: [{model: large}]\n    fallback: acme",
+     "11: error: labs.acme.fallback[0]: is this lab itself."),
+    ("smart: [{model: large}]", "smart: [{model: large}]\n    fallback: [openai]",
+     "11: error: labs.acme.fallback[0]: no lab 'openai'."),
     ("input: 3", "input: three", "15: error: models.large.price.input: must be a number."),
     ("input: 3", "input: -3", "15: error: models.large.price.input: must be at least 0."),
     ("input: 3", "input: 0.0000000001", "15: error: models.large.price.input: has too many digits."),
