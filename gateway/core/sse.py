@@ -37,6 +37,52 @@ def frames(data: bytes) -> list[bytes]:
     return out
 
 
+class Whole:
+    """Gives whole frames out of what is read, and keeps the beginning of the next one.
+
+    A long frame comes in many reads: they are joined once, when its end is there.
+    """
+
+    __slots__ = ("_parts", "_seam", "size")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._seam = b""
+        """The last bytes that were kept: an end may have begun in them."""
+        self.size = 0
+        """Bytes that are kept."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what was read; the frames that are whole now."""
+        if self.size:
+            near = self._seam + data
+            self._parts.append(data)
+            if b"\n\n" not in near and b"\n\r\n" not in near:
+                self.size += len(data)
+                self._seam = near[-2:]
+                return b""
+            data = self.rest()
+        end = cut(data)
+        if end == len(data):
+            return data
+        kept = data[end:]
+        self._parts.append(kept)
+        self._seam, self.size = kept[-2:], len(kept)
+        return data[:end]
+
+    @property
+    def kept(self) -> bytes:
+        """What has no end yet."""
+        return b"".join(self._parts)
+
+    def rest(self) -> bytes:
+        """The same, which is then kept no more."""
+        kept = self.kept
+        self._parts.clear()
+        self.size = 0
+        return kept
+
+
 def data(frame: bytes) -> bytes:
     """The payload of a frame: its data lines, joined by LF; empty for comments and lone events."""
     lines = []

@@ -17,7 +17,7 @@ MOST_FRAME = 32_000_000
 class Held(ABC):
     """The state of one stream; see Watch. A dialect says what a frame means in `_read`."""
 
-    __slots__ = ("_held", "_rest", "committed", "finish", "heard", "problem", "served", "usage")
+    __slots__ = ("_held", "_whole", "committed", "finish", "heard", "problem", "served", "usage")
 
     def __init__(self) -> None:
         self.committed = False
@@ -26,28 +26,24 @@ class Held(ABC):
         self.served: str | None = None
         self.finish: str | None = None
         self.problem: Problem | None = None
-        self._rest = b""
+        self._whole = sse.Whole()
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
         """Take what was read; return what may go on now. Nothing does after an error."""
         if self.problem is not None:
             return b""
-        data = self._rest + data if self._rest else data
-        end = sse.cut(data)
-        if end != len(data):
-            self._rest = data[end:]
-            data = data[:end]
-            if len(self._rest) > MOST_FRAME:
-                self.problem = broken("a frame without an end")
-                return b""
-        else:
-            self._rest = b""
-        return self._pass(data) if data else b""
+        data = self._whole.feed(data)
+        if data:
+            return self._pass(data)
+        if self._whole.size > MOST_FRAME:
+            self._whole.rest()
+            self.problem = broken("a frame without an end")
+        return b""
 
     def end(self) -> bytes:
         """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
-        rest, self._rest = self._rest, b""
+        rest = self._whole.rest()
         if self.problem is not None or not _whole(rest):
             return b""
         return self._pass(rest)
@@ -64,24 +60,32 @@ class Held(ABC):
     def _amount(self, payload: bytes) -> int:
         """Bytes of content that a frame adds. Raises JsonError where it is none of this dialect."""
 
-    def _hear(self, data: bytes) -> None:
-        """Count the content of frames; mostly it is one, whose payload is the rest of a line."""
+    def _hear(self, data: bytes) -> bool:
+        """Count the content of frames; mostly it is one, whose payload is the rest of a line.
+
+        Tells whether each was read that should be JSON.
+        """
         at = data.find(b"data:")
         if at < 0:
-            return
+            return True
         try:
             self.heard += self._amount(data[at + 5 :])
         except jsonio.JsonError:
-            for frame in sse.frames(data):
-                try:
-                    self.heard += self._amount(sse.data(frame))
-                except jsonio.JsonError:  # the end of a stream, or what no client reads either
-                    continue
+            read = [self._heard(sse.data(frame)) for frame in sse.frames(data)]
+            return all(read)
+        return True
+
+    def _heard(self, payload: bytes) -> bool:
+        try:
+            self.heard += self._amount(payload)
+        except jsonio.JsonError:  # the end of a stream, of another dialect, or what no client reads
+            return not payload or payload.startswith(DONE) or _json(payload)
+        return True
 
     def _pass(self, data: bytes) -> bytes:
-        self._hear(data)
-        if not self._plain(data):
-            data = self._read(data)
+        read = self._hear(data)
+        if not (read and self._plain(data)):
+            data = self._read(data, plain=read)
         if self.committed:
             if self._held:
                 data, self._held = self._held + data, b""
@@ -93,10 +97,11 @@ class Held(ABC):
             return data
         return b""
 
-    def _read(self, data: bytes) -> bytes:
+    def _read(self, data: bytes, *, plain: bool) -> bytes:
+        """Look at each frame; `plain`: only at those that must be known."""
         kept: list[bytes] = []
         for frame in sse.frames(data):
-            payload = b"" if self._plain(frame) else sse.data(frame)
+            payload = b"" if plain and self._plain(frame) else sse.data(frame)
             if payload and self._glance(frame, payload):
                 # It stays here; blank lines before it are of no frame, wherever a read ended.
                 frame = frame[: -len(frame.lstrip(b"\r\n"))]  # noqa: PLW2901
@@ -109,6 +114,14 @@ class Held(ABC):
 def broken(what: str = "a broken frame") -> Problem:
     """What an answer is, or a frame of one, that cannot be read."""
     return Problem(kind="upstream_error", message=f"The provider sent {what}.", spent="maybe")
+
+
+def _json(payload: bytes) -> bool:
+    try:
+        jsonio.loads(payload)
+    except jsonio.JsonError:
+        return False
+    return True
 
 
 def _whole(rest: bytes) -> bool:

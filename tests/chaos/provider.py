@@ -39,7 +39,10 @@ class Wire:
 
     async def write(self, data: bytes) -> None:
         """Raises ConnectionError where the gateway has closed."""
-        self._writer.write(data)
+        try:
+            self._writer.write(data)
+        except RuntimeError as error:  # uvloop's word for a connection that is closed
+            raise ConnectionResetError from error
         await self._writer.drain()
 
     async def head(

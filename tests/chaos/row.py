@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -124,6 +125,10 @@ class Row:
     expected: Expected | Mapping[Mode, Expected]
     prepare: Callable[[Config, Stage, Cell], None] = _unchanged
     """Adds to the configuration what a cell needs: a lab of its name, with providers of its own."""
+    environ: Callable[[Stage], Mapping[str, str]] = lambda stage: {}
+    """Variables of the gateway of its act."""
+    before: Callable[[Stage], Sequence[str]] = lambda stage: ()
+    """Words before the command of that gateway: a program that starts it elsewhere or bounded."""
     own: bool = False
     """It starts gateways of its own (`Stage.start`); else all cells of an id share one."""
     together: bool = False
@@ -132,8 +137,12 @@ class Row:
     modes: Sequence[Mode] = MODES
     places: Sequence[Where] = ("home",)
     needs: Sequence[Need] = ()
+    growth: int = 20_000_000
+    """Bytes of memory that its act may leave behind."""
     ci: bool = False
     """Played by the tests too, not only by `make chaos`."""
+    begin: Callable[[Stage, Cell], object] = lambda stage, cell: None
+    """Makes its provider do wrong: what `play` does first, for who asks in another way."""
     unmet: str = ""
     """Why the gateway does not do what is expected yet; then it must fail, and says so."""
 
@@ -161,6 +170,8 @@ class Cell:
     dialect: str
     mode: Mode
     place: Where = "home"
+    by: str = ""
+    """Who asks, where that is not the harness's own client."""
 
     @property
     def stream(self) -> bool:
@@ -174,7 +185,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Its lab, its provider and the path of that: no two cells share what one can break."""
-        words = f"{self.row.id} {self.row.fault} {self.dialect} {self.mode} {self.place}"
+        words = f"{self.row.id} {self.row.fault} {self.dialect} {self.mode} {self.place} {self.by}"
         return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
     @property
@@ -195,6 +206,14 @@ class Cell:
 def program(name: str) -> Need:
     """A program that must be on the path."""
     return lambda: "" if shutil.which(name) else f"no {name}"
+
+
+def namespaces() -> str:
+    """Root that may mount things for one process alone is needed."""
+    if missing := root() or program("unshare")() or program("mount")():
+        return missing
+    done = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
+    return "" if done.returncode == 0 else "no mount namespaces here"
 
 
 def root() -> str:

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.row import Cell, Row, Seen
 from tests.chaos.stage import Stage
 from tests.e2e.world import Loop
 
-_AT_ONCE = 4
+_AT_ONCE = 8
 """Cells of an act that are played side by side."""
 
 
@@ -70,7 +71,7 @@ def play(
         place = folder or Path(made)
         loop = Loop()
         try:
-            for (id, own), found in groupby(cells, lambda cell: (cell.row.id, cell.row.own)):
+            for (id, own), found in groupby(sorted(cells, key=_act), _act):
                 together = list(found)
                 missing = [cell for cell in together if cell.row.missing()]
                 for cell in missing:
@@ -86,6 +87,10 @@ def play(
             loop.close()
 
 
+def _act(cell: Cell) -> tuple[str, bool]:
+    return cell.row.id, cell.row.own
+
+
 def act(
     folder: Path, loop: Loop, id: str, cells: Sequence[Cell], *, strict: bool
 ) -> Iterator[Result]:
@@ -93,11 +98,13 @@ def act(
     stage = Stage(folder, loop, strict=strict)
     try:
         if not cells[0].row.own:
-            stage.start(stage.config(cells))
+            environ: Any = {k: v for cell in cells for k, v in cell.row.environ(stage).items()}
+            before = next(filter(None, (cell.row.before(stage) for cell in cells)), ())
+            stage.start(stage.config(cells), before=before, **environ)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             yield from pool.map(lambda cell: _cell(stage, cell), cells)
         for gateway in stage.unaudited():
-            told, wrong = stage.audit(gateway)
+            told, wrong = stage.audit(gateway, growth=max(cell.row.growth for cell in cells))
             what = f"{id} | afterwards | {cells[0].dialect if len(cells) == 1 else 'all'} | -"
             yield Result(what, "all as before, each call one final row", told, tuple(wrong))
     finally:

@@ -19,8 +19,6 @@ PROMISED = 0.1
 _AUTH = {CHAT: "bearer", MESSAGES: "x-api-key", GEMINI: "x-goog-api-key"}
 _SLACK = 4
 """Descriptors and tasks that may be more than before: a feed of the store, say."""
-_MOST_GROWTH = 20_000_000
-"""Bytes."""
 
 
 def lab(
@@ -156,11 +154,12 @@ class Stage:
         next(it for it in self._started if it.gateway is gateway).measure()
 
     def audit(
-        self, gateway: Gateway, *, calls: bool = True, memory: bool = True
+        self, gateway: Gateway, *, calls: bool = True, growth: int = 20_000_000
     ) -> tuple[str, list[str]]:
         """Figures of a gateway that still runs, and what is wrong with it.
 
         `calls`: all its calls were made through it, so that each row of its ledger is known.
+        `growth`: bytes of memory that it may have more than at first.
         """
         one = next(it for it in self._started if it.gateway is gateway)
         one.audited = True
@@ -177,7 +176,7 @@ class Stage:
             )
         hand, files = gateway.in_hand(), gateway.child.sockets
         grown = gateway.child.resident - one.resident
-        if memory and grown > _MOST_GROWTH:
+        if grown > growth:
             wrong.append(f"{grown / 1e6:.0f} MB more memory")
         wrong += _calls(gateway) if calls else []
         figures = gateway.get("/metrics").body

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,10 @@ async def make(kind: str) -> AsyncIterator[Make]:
     await asyncio.sleep(0)
 
 
+_LIFE = ("-days", "2")
+_PAST = ("-not_before", "20200101000000Z", "-not_after", "20200102000000Z")
+
+
 class Certificates:
     """TLS contexts of servers, and of clients that trust their authority."""
 
@@ -78,6 +82,7 @@ class Certificates:
         self._make("good", "FALSE", here, "ca")
         self._make("elsewhere", "FALSE", "subjectAltName = DNS:other.example", "ca")
         self._make("unknown", "FALSE", here, "other")
+        self._make("expired", "FALSE", here, "ca", _PAST)
 
     def server(self, name: str, *protocols: str) -> ssl.SSLContext:
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -89,12 +94,14 @@ class Certificates:
     def client(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self._folder / "ca.pem")
 
-    def _make(self, name: str, ca: str, more: str, by: str | None = None) -> None:
+    def _make(
+        self, name: str, ca: str, more: str, by: str | None = None, life: Sequence[str] = _LIFE
+    ) -> None:
         config = self._folder / f"{name}.cnf"
         config.write_text(_CONFIG.format(common=name, ca=ca, more=more))
         signed = ["-CA", f"{by}.pem", "-CAkey", f"{by}.key"] if by else []
         subprocess.run(
-            ["openssl", "req", "-x509", *signed, "-newkey", "ec", "-nodes", "-days", "2",
+            ["openssl", "req", "-x509", *signed, "-newkey", "ec", "-nodes", *life,
              "-pkeyopt", "ec_paramgen_curve:prime256v1", "-config", config.name,
              "-extensions", "extensions", "-keyout", f"{name}.key", "-out", f"{name}.pem"],
             cwd=self._folder, check=True, capture_output=True,

@@ -107,3 +107,32 @@ def test_what_was_cut_off_is_read_later_as_if_it_had_come_at_once(
 def test_a_blank_line_too_many_belongs_to_what_follows(data: bytes, whole: int) -> None:
     """Else the bytes that go on would depend on where a read ended."""
     assert sse.cut(data) == whole
+
+
+@given(data=st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b"\r"]), max_size=30), parts=st.data())
+def test_whole_frames_are_given_wherever_reads_cut(data: list[bytes], parts: st.DataObject) -> None:
+    """The same frames as in one piece; what is kept is the rest, and it is counted."""
+    joined = b"".join(data)
+    whole, out, left = sse.Whole(), b"", joined
+    while left:
+        size = parts.draw(st.integers(1, len(left)))
+        out += whole.feed(left[:size])
+        left = left[size:]
+    assert out == joined[: len(out)]
+    assert whole.kept == joined[len(out) :]
+    assert whole.size == len(whole.kept)
+    assert len(out) == sse.cut(joined)
+    assert whole.rest() == joined[len(out) :]
+    assert (whole.size, whole.kept) == (0, b"")
+
+
+def test_a_long_frame_is_joined_once() -> None:
+    """What is read of it is not copied again with each read that follows."""
+    whole = sse.Whole()
+    assert whole.feed(b"data: ") == b""
+    pieces = [bytes([97 + at % 26]) * 1000 for at in range(100)]
+    for piece in pieces:
+        assert whole.feed(piece) == b""
+        assert whole._parts[-1] is piece
+    assert whole.feed(b"\n\ndata") == b"data: " + b"".join(pieces) + b"\n\n"
+    assert whole.rest() == b"data"

@@ -53,10 +53,10 @@ def events(body: bytes) -> list[Event]:
 class Stream:
     """One stream of events; see Decoder."""
 
-    __slots__ = ("_content", "_finished", "_over", "_rest", "_told")
+    __slots__ = ("_content", "_finished", "_over", "_told", "_whole")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._whole = sse.Whole()
         self._over = self._finished = False
         """Over: nothing is read any more, as it has ended or failed."""
         self._told: Object = {}
@@ -67,21 +67,19 @@ class Stream:
         out: list[Event] = []
         if self._over:
             return out
-        data = self._rest + data if self._rest else data
-        end = sse.cut(data)
-        self._rest = data[end:]
-        for frame in sse.frames(data[:end]):
+        data = self._whole.feed(data)
+        for frame in sse.frames(data):
             payload = sse.data(frame)
             if payload and self._frame(frame, payload, out):
                 return out
-        if len(self._rest) > MOST_FRAME:
+        if self._whole.size > MOST_FRAME:
             self._fail(broken("a frame without an end"), out)
         return out
 
     def end(self) -> list[Event]:
         """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
         out: list[Event] = []
-        rest, self._rest = self._rest, b""
+        rest = self._whole.rest()
         payload = sse.data(rest)
         if payload and not self._over and _object(payload) is not None:
             self._frame(rest, payload, out)

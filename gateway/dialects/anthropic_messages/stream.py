@@ -3,9 +3,9 @@
     held --first content--> committed --message_stop--> complete
 
 Frames before the first content (message_start, pings, a block that begins empty) are held; nothing
-is held after it but a frame that has not ended. A frame is only parsed before the commit point, or
-where a cheap search finds that it tells usage, an error or an end; the rest is never looked into.
-Only `message_stop` is an end: SDKs take a stream without it for a whole one.
+is held after it but a frame that has not ended. A frame is only looked into before the
+commit point, or where a cheap search finds that it tells usage, an error or an end; of the rest it
+is known that it is JSON. Only `message_stop` is an end: SDKs take a stream without it for whole.
 """
 
 import re

@@ -70,25 +70,23 @@ def events(body: bytes) -> list[Event]:
 class Decoder:
     """A stream; see speech.Decoder."""
 
-    __slots__ = ("_over", "_reader", "_rest")
+    __slots__ = ("_over", "_reader", "_whole")
 
     def __init__(self) -> None:
         self._reader = _Reader()
-        self._rest = b""
+        self._whole = sse.Whole()
         self._over = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Take what was read. After a Failed nothing more comes."""
         if self._over:
             return []
-        data = self._rest + data if self._rest else data
-        end = sse.cut(data)
-        self._rest = data[end:]
-        if len(self._rest) > MOST_FRAME:
+        data = self._whole.feed(data)
+        if self._whole.size > MOST_FRAME:
             self._over = True
             return [Failed(broken("a frame without an end"))]
         found: list[Event] = []
-        for frame in sse.frames(data[:end]):
+        for frame in sse.frames(data):
             found += self._frame(frame)
             if found and type(found[-1]) is Failed:
                 self._over = True
@@ -97,7 +95,7 @@ class Decoder:
 
     def end(self) -> list[Event]:
         """Take the end of the stream; the last frame may lack its blank line."""
-        rest, self._rest = self._rest, b""
+        rest = self._whole.rest()
         if self._over:
             return []
         self._over = True

@@ -22,6 +22,7 @@ _TELLS = re.compile(rb'"(?:finishReason"|promptFeedback"|error"|functionCall"|in
 _SAYS = frozenset({b':"', b': "'})
 _TEXT, _CALL = b'"text"', b'"functionCall"'
 _USED = b'"usageMetadata"'
+_ENDS = (b"}\n\n", b"}\r\n\r\n")
 _SEARCHED = b'"webSearchQueries"'
 _COUNTS = re.compile(
     rb'"usageMetadata"\s*:\s*\{\s*"(?:prompt|candidates)TokenCount"\s*:\s*\d{1,12}\s*[,}]'
@@ -72,7 +73,7 @@ class _Stream(Held):
 
     def end(self) -> bytes:
         """Take the end of the stream; half a frame shows that it was cut."""
-        rest = bool(self._rest.strip())
+        rest = bool(self._whole.kept.strip())
         out = super().end()
         if rest and not out:
             self._blocked = False
@@ -123,16 +124,21 @@ class _Stream(Held):
 
     _amount = staticmethod(amount.chunk)
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self, data: bytes) -> bool:
         """Count the content of frames: that of nearly all chunks is one text without an escape."""
         at = data.find(_TEXT)
-        if at > 0 and data.find(_TEXT, at + len(_TEXT)) < 0 and _CALL not in data:
+        if (
+            at > 0
+            and data.endswith(_ENDS)
+            and data.count(_TEXT) == 1 == data.count(b"data:")
+            and _CALL not in data
+        ):
             begin = data.find(b'"', at + len(_TEXT)) + 1
             end = data.find(b'"', begin)
             if data[at + len(_TEXT) : begin] in _SAYS and data.find(b"\\", begin, end) < 0:
                 self.heard += end - begin
-                return
-        super()._hear(data)
+                return True
+        return super()._hear(data)
 
     def _candidate(self, candidate: Object) -> None:
         at = wire.whole(candidate.get("index")) or 0

@@ -51,10 +51,10 @@ def events(body: bytes) -> list[Event]:
 class Stream:
     """One stream of chunks; see Decoder."""
 
-    __slots__ = ("_over", "_rest", "_said", "_start", "_usage", "_voices", "_word")
+    __slots__ = ("_over", "_said", "_start", "_usage", "_voices", "_whole", "_word")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._whole = sse.Whole()
         self._over = False
         """Nothing is read any more: it has ended, or failed."""
         self._start = Start()
@@ -70,20 +70,18 @@ class Stream:
         out: list[Event] = []
         if self._over:
             return out
-        data = self._rest + data if self._rest else data
-        end = sse.cut(data)
-        self._rest = data[end:]
-        for frame in sse.frames(data[:end]):
+        data = self._whole.feed(data)
+        for frame in sse.frames(data):
             if self._frame(frame, out):
                 return out
-        if len(self._rest) > MOST_FRAME:
+        if self._whole.size > MOST_FRAME:
             self._fail(broken("a frame without an end"), out)
         return out
 
     def end(self) -> list[Event]:
         """Take the end of the stream: some hosts send no `[DONE]`, or no blank line after it."""
         out: list[Event] = []
-        rest, self._rest = self._rest, b""
+        rest = self._whole.rest()
         if self._over:
             return out
         over = _whole(rest) and self._frame(rest, out)

@@ -3,8 +3,8 @@
     held --first content--> committed --finish and [DONE]--> complete
 
 Frames before the first content (role chunk, comments) are held; nothing is held after it but a
-frame that has not ended. A frame is only parsed before the commit point, or where a cheap search
-finds that it tells usage, an error or a finish; the rest is never looked into.
+frame that has not ended. A frame is only looked into before the commit point, or where a cheap
+search finds that it tells usage, an error or a finish; of the rest it is known that it is JSON.
 """
 
 import re

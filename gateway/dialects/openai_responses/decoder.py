@@ -47,10 +47,10 @@ _REASONS: Mapping[str, Reason] = {
 class Decoder:
     """The state of one stream; see gateway.dialects.speech."""
 
-    __slots__ = ("_hosted", "_ids", "_out", "_over", "_rest", "_said", "_started", "_tools")
+    __slots__ = ("_hosted", "_ids", "_out", "_over", "_said", "_started", "_tools", "_whole")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._whole = sse.Whole()
         self._out: list[Event] = []
         self._over = self._started = False
         self._said: dict[int, _Item] = {}
@@ -62,14 +62,12 @@ class Decoder:
         """Take what was read. After a Failed nothing more comes."""
         if self._over:
             return []
-        data = self._rest + data if self._rest else data
-        end = sse.cut(data)
-        self._rest = data[end:]
-        if len(self._rest) > MOST_FRAME:
+        data = self._whole.feed(data)
+        if self._whole.size > MOST_FRAME:
             return [self._fail("a frame without an end")]
         out: list[Event] = []
         self._out = out
-        for frame in sse.frames(data[:end]) if end else ():
+        for frame in sse.frames(data):
             payload = sse.data(frame)
             if payload and not payload.startswith(DONE) and not self._payload(payload):
                 break
@@ -77,7 +75,7 @@ class Decoder:
 
     def end(self) -> list[Event]:
         """Take the end of the stream: a frame may lack its blank line; half a frame is none."""
-        payload, self._rest, self._out = sse.data(self._rest), b"", []
+        payload, self._out = sse.data(self._whole.rest()), []
         if self._over or not payload or payload.startswith(DONE):
             return []
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from gateway.upstream.http1.connection import Loop
@@ -16,13 +16,38 @@ type Address = tuple[int, tuple[Any, ...]]
 type Attempt = Callable[[Loop, Address], Awaitable[socket.socket]]
 
 
+type _Found = Sequence[tuple[Any, ...]]
+_asked: dict[tuple[Loop, str, int], asyncio.Task[_Found]] = {}
+
+
 async def connect(loop: Loop, host: str, port: int) -> socket.socket:
     """A socket connected to a host. Raises OSError."""
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await _find(loop, host, port)
     addresses = alternating((family, place) for family, _, _, _, place in found)
     if len(addresses) == 1:
         return await attempt(loop, addresses[0])
     return await race(loop, addresses)
+
+
+async def _find(loop: Loop, host: str, port: int) -> _Found:
+    """What the resolver knows of a host. Raises OSError.
+
+    Who asks while it is being looked up waits for the same answer: the resolver has a few threads,
+    and each question that a name server leaves open holds one for seconds, whoever still waits.
+    """
+    asked = _asked.get((loop, host, port))
+    if asked is None:
+        asked = asyncio.ensure_future(loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        _asked[loop, host, port] = asked
+        asked.add_done_callback(lambda task: _forget(task, (loop, host, port)))
+    await asyncio.wait([asked])
+    return asked.result()
+
+
+def _forget(task: asyncio.Task[_Found], key: tuple[Loop, str, int]) -> None:
+    del _asked[key]
+    if not task.cancelled():
+        task.exception()  # looked at, also where nobody waits any more
 
 
 def alternating(addresses: Iterable[Address]) -> list[Address]:

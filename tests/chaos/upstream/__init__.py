@@ -1,1 +1,8 @@
 """What can be wrong with a provider: rows U-01 to U-31."""
+
+from tests.chaos.upstream import body, connect, cut, hang, protocol, sse, status, usage
+
+ROWS = (
+    *connect.ROWS, *hang.ROWS, *cut.ROWS, *sse.ROWS, *body.ROWS, *status.ROWS, *protocol.ROWS,
+    *usage.ROWS,
+)  # fmt: skip

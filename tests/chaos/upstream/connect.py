@@ -1,11 +1,27 @@
-"""U-01 to U-04: nobody is there, nobody is found, nobody can be trusted, nobody answers the door."""
+"""U-01 to U-04: nobody is there, nobody is found, nobody can be trusted, nobody opens the door."""
 
+import asyncio
+import contextlib
 import socket
+import ssl
+import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from tests.chaos.row import Cell, Expected, Row
+from tests.chaos.provider import honest
+from tests.chaos.row import Cell, Expected, Row, namespaces, program
 from tests.chaos.stage import Stage
-from tests.chaos.upstream.fault import fault
+from tests.chaos.upstream.fault import Part, fault, timeouts
+from tests.contract.conftest import Certificates
 from tests.e2e.world import Config
+
+GONE = Expected(502, "error", (1, 2, 3), "failed upstream_unreachable free", "none")
+OTHER = Expected(200, "answer", 2, "settled", "none")
+LATE = Expected(504, "error", (1, 2, 3), "failed upstream_timeout free", "none")
+NAMESERVER = "127.77.0.53"
+_BECOME = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+_HEADER = struct.Struct(">HHHHHH")
 
 
 def _nobody(stage: Stage, cell: Cell) -> Config:
@@ -13,16 +29,193 @@ def _nobody(stage: Stage, cell: Cell) -> Config:
     held = socket.socket()
     held.bind(("127.0.0.1", 0))
     stage.at_close.append(held.close)
-    return {"base_url": f"http://127.0.0.1:{held.getsockname()[1]}/{cell.name}"}
+    return at(cell, held.getsockname()[1])
 
 
-UNREACHABLE = Expected(502, "error", 1, "failed upstream_unreachable free", "none")
+def at(cell: Cell, port: int, scheme: str = "http", host: str = "127.0.0.1") -> Config:
+    """A provider at another place than the usual."""
+    return {"base_url": f"{scheme}://{host}:{port}/{cell.name}"}
+
+
+def _full(stage: Stage, cell: Cell) -> Config:
+    """A listener that takes nobody: connections to it are dropped without a word."""
+    with contextlib.ExitStack() as held:
+        listening = held.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = listening.getsockname()[1]
+        for _ in range(4):  # fill its queue
+            waiting = held.enter_context(contextlib.closing(socket.socket()))
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(("127.0.0.1", port))
+        stage.at_close.append(held.pop_all().close)
+    return at(cell, port) | timeouts(connect=0.4)(stage, cell)
+
+
+# TLS.
+
+
+def _certificates(stage: Stage) -> Certificates:
+    folder = stage.folder / "certificates"
+    if not hasattr(stage, "certificates"):
+        folder.mkdir()
+        stage.certificates = Certificates(folder)  # type: ignore[attr-defined]
+    made: Certificates = stage.certificates  # type: ignore[attr-defined]
+    return made
+
+
+def _trusted(stage: Stage) -> Mapping[str, str]:
+    _certificates(stage)
+    return {"SSL_CERT_FILE": str(stage.folder / "certificates" / "ca.pem")}
+
+
+def tls(name: str, *, latest: ssl.TLSVersion | None = None) -> Part:
+    """A provider behind TLS with that certificate."""
+
+    def part(stage: Stage, cell: Cell) -> Config:
+        made = _certificates(stage).server(name)
+        if latest is not None:
+            made.maximum_version = latest
+        return at(cell, stage.loop.run(stage.provider.listen(made)), "https")
+
+    return part
+
+
+def _babble(stage: Stage, cell: Cell) -> Config:
+    """Garbage in place of a handshake."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(bytes(range(256)) * 4)
+        await writer.drain()
+
+    return at(cell, stage.loop.run(stage.provider.raw(serve)), "https")
+
+
+def _mute(stage: Stage, cell: Cell) -> Config:
+    """A handshake that nobody answers."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            pass
+
+    port = stage.loop.run(stage.provider.raw(serve))
+    return at(cell, port, "https") | timeouts(connect=0.4)(stage, cell)
+
+
+def _plain(stage: Stage, cell: Cell) -> Config:
+    """HTTP where HTTPS is expected."""
+    return at(cell, stage.provider.port, "https") | timeouts(connect=0.4)(stage, cell)
+
+
+# DNS, asked by a gateway whose /etc/resolv.conf is its own.
+
+
+class _Names(asyncio.DatagramProtocol):
+    """A resolver that answers by the first label of a name."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.DatagramTransport | None = None
+        self._times: Counter[bytes] = Counter()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a datagram endpoint has such
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        id, _, _, _, _, _ = _HEADER.unpack_from(data)
+        label = data[13 : 13 + data[12]].decode()
+        end = data.index(b"\0", 12) + 5
+        question, kind = data[12:end], struct.unpack_from(">H", data, end - 4)[0]
+        if label == "slow":
+            return  # whoever asks gives up
+        code = {"nowhere": 3, "servfail": 2}.get(label, 0)
+        answer = b""
+        if code == 0 and kind == 1:
+            self._times[question] += 1
+            wrong = label == "flapping" and self._times[question] % 2
+            place = "127.77.0.99" if wrong else "127.0.0.1"
+            answer = b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, 0, 4) + socket.inet_aton(place)
+        flags = 0x8180 | code
+        said = _HEADER.pack(id, flags, 1, 1 if answer else 0, 0, 0) + question + answer
+        assert self._transport is not None
+        self._transport.sendto(said, addr)
+
+
+def _resolver(stage: Stage) -> Sequence[str]:
+    """Starts the resolver; words before the gateway's command, so that it is the one asked."""
+
+    async def begin() -> asyncio.DatagramTransport:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(_Names, local_addr=(NAMESERVER, 53))
+        return transport
+
+    async def end() -> None:
+        transport.close()
+
+    transport = stage.loop.run(begin())
+    stage.at_close.append(lambda: stage.loop.run(end()))
+    file = Path(stage.folder / "resolv.conf")
+    file.write_text(f"nameserver {NAMESERVER}\noptions timeout:1 attempts:1\n")
+    return ("unshare", "-m", "sh", "-c", _BECOME, str(file))
+
+
+def _free() -> str:
+    """The port of names must be free at that address."""
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as tried:
+        try:
+            tried.bind((NAMESERVER, 53))
+        except OSError as error:
+            return f"port 53: {error.strerror}"
+    return ""
+
+
+def named(label: str, **seconds: float) -> Part:
+    """A provider whose host is a name."""
+
+    def part(stage: Stage, cell: Cell) -> Config:
+        host = f"{label}.{cell.name[-60:].strip('-')}.test"
+        return at(cell, stage.provider.port, host=host) | timeouts(**seconds)(stage, cell)
+
+    return part
+
+
+def _dns(name: str, expected: Expected, part: Part) -> Row:
+    return fault(
+        "U-02",
+        name,
+        honest,
+        expected,
+        part=part,
+        healed=False,
+        before=_resolver,
+        needs=(namespaces, _free),
+    )
+
+
+def _tls(name: str, expected: Expected, part: Part, *, ci: bool = False) -> Row:
+    return fault("U-03", name, honest, expected, part=part, healed=False, environ=_trusted,
+                 needs=(program("openssl"),), ci=ci)  # fmt: skip
+
+
+_SURE = Expected(502, "error", 1, "failed upstream_unreachable free", "none")
+FOUND = Expected(200, "answer", 1, "settled", "hit")
 
 ROWS: tuple[Row, ...] = (
-    fault("U-01", "connection refused", None,
-          Expected(502, "error", (1, 2, 3, 4), "failed upstream_unreachable free", "none"),
-          part=_nobody, healed=False, ci=True),
-    fault("U-01", "connection refused, another target", None,
-          Expected(200, "answer", 2, "settled", "none"),
-          part=_nobody, spare=1, healed=False, places=("home", "abroad")),
+    fault("U-01", "connection refused", None, GONE, part=_nobody, healed=False),
+    fault("U-01", "connection refused, another target", None, OTHER, part=_nobody, spare=1, healed=False,
+          places=("home", "abroad"), ci=True),
+    _dns("a name that is known", FOUND, named("known")),
+    _dns("NXDOMAIN", GONE, named("nowhere")),
+    _dns("SERVFAIL", GONE, named("servfail")),
+    _dns("no answer of the resolver", LATE, named("slow", connect=0.4)),
+    _dns("an address that is wrong every other time", Expected(200, "answer", (1, 2), "settled"), named("flapping")),
+    _tls("a good certificate", FOUND, tls("good")),
+    _tls("expired", _SURE, tls("expired")),
+    _tls("of another host", _SURE, tls("elsewhere")),
+    _tls("of an unknown authority", _SURE, tls("unknown"), ci=True),
+    _tls("TLS 1.0 alone", GONE, tls("good", latest=ssl.TLSVersion.TLSv1)),
+    _tls("garbage for a handshake", GONE, _babble),
+    _tls("plain HTTP", LATE, _plain),
+    _tls("a handshake without answer", LATE, _mute),
+    fault("U-04", "connect timeout", None, LATE, part=_full, healed=False),
+    fault("U-04", "connect timeout, another target", None, OTHER, part=_full, healed=False, spare=1),
 )  # fmt: skip

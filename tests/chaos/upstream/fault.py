@@ -9,6 +9,8 @@ from tests.chaos.client import Reply
 from tests.chaos.provider import Fault, Wire, honest
 from tests.chaos.row import Cell, Expected, Mode, Row, Seen
 from tests.chaos.stage import Stage, lab
+from tests.chaos.upstream import spoken
+from tests.e2e.abroad import DIALECTS
 from tests.e2e.world import Config
 
 type Part = Callable[[Stage, Cell], Config]
@@ -37,9 +39,12 @@ def fault(
     def prepare(value: Config, stage: Stage, cell: Cell) -> None:
         lab(value, stage, cell, spare, **(part(stage, cell) if part else {}))
 
-    def play(stage: Stage, cell: Cell) -> Seen:
+    def begin(stage: Stage, cell: Cell) -> None:
         if does is not None:
             stage.provider.play(cell.name, does)
+
+    def play(stage: Stage, cell: Cell) -> Seen:
+        begin(stage, cell)
         return one(
             stage,
             cell,
@@ -47,7 +52,7 @@ def fault(
             again=lambda: stage.provider.play(cell.name, honest) if healed else None,
         )
 
-    return Row(id, name, "upstream", play, expected, prepare, **more)
+    return Row(id, name, "upstream", play, expected, prepare, begin=begin, **more)
 
 
 def one(
@@ -57,16 +62,14 @@ def one(
     again: Callable[[], object] | None = None,
 ) -> Seen:
     """One call of a cell and what was seen of it; and, after `again`, whether it was kept."""
-    gateway = stage.gateway
+    gateway, before = stage.gateway, _hits(stage, cell)
     reply = gateway.ask(cell.dialect, f"{cell.name}/smart", stream=cell.stream)
     judged = _judged(cell, reply, sent)
     if not reply.id:
         return Seen(reply.status, judged.told, wrong=("no id of the call", *judged.wrong))
     entry = gateway.entry(reply.id)
     _, intents, _ = gateway.rows(reply.id)
-    hits = sum(
-        stage.provider.hits[name] for name in stage.provider.hits if name.startswith(cell.name)
-    )
+    hits = _hits(stage, cell) - before
     wrong = list(judged.wrong)
     if hits > len(intents):
         wrong.append(f"{hits} requests at the provider, {len(intents)} in the ledger")
@@ -77,6 +80,12 @@ def one(
         cache = "hit" if later.headers.get("x-tiergate-cache") == "hit" else "none"
         gateway.entry(later.id)
     return Seen(reply.status, judged.told, len(intents), ledger(entry), cache, wrong=tuple(wrong))
+
+
+def _hits(stage: Stage, cell: Cell) -> int:
+    """Requests that its providers have read."""
+    count = stage.provider.hits
+    return count[cell.name] + sum(count[f"{cell.name}-spare{number}"] for number in (1, 2))
 
 
 def _judged(cell: Cell, reply: Reply, sent: Callable[[str, bool], Any] | None) -> verdict.Verdict:
@@ -106,3 +115,21 @@ def timeouts(**seconds: float) -> Part:
 async def hang(wire: Wire, request: provider.Request) -> None:
     """Nothing at all."""
     await wire.forever()
+
+
+def prefix(
+    id: str, name: str, does: Fault, count: int, *, by: str = "upstream", **more: Any
+) -> list[Row]:
+    """Rows of a stream that breaks off after `count` frames of content: one a dialect.
+
+    What is before the content differs, so that what is shown does too: exactly what was sent.
+    """
+    more.setdefault("sent", lambda dialect, stream: spoken.long(dialect, max(count, 3)))
+    return [
+        fault(
+            id, name, does,
+            Expected(200, spoken.shown(dialect, count), 1, f"aborted by {by}", "none"),
+            dialects=(dialect,), modes=("stream",), **more,
+        )
+        for dialect in DIALECTS
+    ]  # fmt: skip

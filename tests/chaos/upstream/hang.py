@@ -1,30 +1,79 @@
-"""U-05 to U-07: it stops to say anything, before its head or in the middle of an answer."""
+"""U-05 to U-07, U-20: it stops to say anything, or says it so slowly that it never ends."""
+
+import asyncio
 
 from tests.chaos import provider
 from tests.chaos.provider import Request, Wire
 from tests.chaos.row import Expected, Row
-from tests.chaos.upstream.fault import fault, hang, timeouts
+from tests.chaos.upstream.fault import fault, hang, prefix, timeouts
+from tests.chaos.upstream.spoken import begun
+
+LATE = Expected(504, "error", 1, "failed upstream_timeout unknown", "none")
+OTHER = Expected(200, "answer", 2, "settled", "none")
+
+
+async def _drip(wire: Wire, request: Request) -> None:
+    """A head that never ends, a line at a time."""
+    await wire.write(b"HTTP/1.1 200 OK\r\n")
+    for number in range(1000):
+        await wire.write(b"x-%d: 1\r\n" % number)
+        await asyncio.sleep(0.05)
 
 
 async def _middle(wire: Wire, request: Request) -> None:
     if request.stream:
         await wire.sse()
-        await wire.chunk(*provider.frames(request.dialect)[:-2])
+        await wire.chunk(*begun(request.dialect, 2))
     else:
         await wire.head(length=500)
         await wire.write(b'{"id":')
     await wire.forever()
 
 
+async def _begun(wire: Wire, request: Request) -> None:
+    """Signs of life and no content."""
+    await wire.sse()
+    await wire.chunk(*begun(request.dialect, 0))
+    for _ in range(1000):
+        await wire.chunk(b": there\n\n")
+        await asyncio.sleep(0.05)
+
+
+async def _slow(wire: Wire, request: Request) -> None:
+    """One byte at a time, for ever."""
+    if request.stream:
+        await wire.sse()
+        await wire.chunk(*begun(request.dialect, 2))
+    else:
+        await wire.head()
+    for _ in range(1000):
+        await wire.chunk(b"d")
+        await asyncio.sleep(0.05)
+
+
+async def _deaf(wire: Wire, request: Request) -> None:
+    """An answer, once its time is over: what is late must not be taken for the next call's."""
+    await asyncio.sleep(1.0)
+    await provider.honest(wire, request)
+
+
 ROWS: tuple[Row, ...] = (
-    fault("U-05", "no head", hang,
-          Expected(504, "error", 1, "failed upstream_timeout unknown", "none"),
-          part=timeouts(headers=0.5), ci=True),
-    fault("U-05", "no head, another target", hang,
-          Expected(200, "answer", 2, "settled", "none"), part=timeouts(headers=0.5), spare=1,
+    fault("U-05", "no head", hang, LATE, part=timeouts(headers=0.4), ci=True),
+    fault("U-05", "no head, another target", hang, OTHER, part=timeouts(headers=0.4), spare=1,
           places=("home", "abroad")),
-    fault("U-07", "hang mid-answer", _middle,
-          {"whole": Expected(504, "error", 1, "failed upstream_timeout unknown", "none"),
-           "stream": Expected(200, None, 1, "aborted by timeout", "none")},
-          part=timeouts(idle=0.5), ci=True),
+    fault("U-05", "no content", _begun,
+          Expected(504, "error", 1, ("failed upstream_timeout unknown", "failed upstream_timeout billed"), "none"),
+          part=timeouts(first_content=0.4), modes=("stream",)),
+    fault("U-05", "no content, another target", _begun, OTHER, part=timeouts(first_content=0.4), spare=1,
+          modes=("stream",)),
+    fault("U-06", "a head in drips", _drip, LATE, part=timeouts(headers=0.4)),
+    fault("U-06", "a head in drips, another target", _drip, OTHER, part=timeouts(headers=0.4), spare=1),
+    fault("U-07", "hang mid-answer", _middle, LATE, part=timeouts(idle=0.4), modes=("whole",)),
+    *prefix("U-07", "hang mid-answer", _middle, 2, by="timeout", part=timeouts(idle=0.4), ci=True),
+    fault("U-07", "hang mid-answer, abroad", _middle,
+          {"whole": LATE, "stream": Expected(200, "some + error", 1, "aborted by timeout", "none")},
+          part=timeouts(idle=0.4), places=("abroad",)),
+    fault("U-20", "an answer in drips", _slow, LATE, part=timeouts(total=0.6), modes=("whole",)),
+    *prefix("U-20", "an answer in drips", _slow, 2, by="timeout", part=timeouts(total=0.6)),
+    fault("U-28", "an answer after its time", _deaf, LATE, part=timeouts(total=0.4)),
 )  # fmt: skip

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core import sse
 from gateway.core.usage import Usage
 from gateway.dialects.anthropic_messages import DIALECT
 from gateway.dialects.base import Watch
@@ -209,13 +208,15 @@ def test_any_split_of_a_stream_gives_the_same_bytes_and_the_same_facts(data: st.
     assert facts(seen_in_parts) == facts(seen)
 
 
-def test_frames_that_say_nothing_new_are_not_parsed() -> None:
-    """After the commit point: what is broken there passes, as nobody looks into it."""
+def test_a_frame_that_is_no_json_ends_the_answer() -> None:
+    """Also after the commit point: it is not sent on, and what came before it is."""
     broken = b'event: content_block_delta\ndata: {"type":"content_block_delta",\n\n'
-    out, watch = run(start() + HELLO + broken + end() + STOP, len(start() + HELLO))
-    assert out == start() + HELLO + broken + end() + STOP
-    assert watch.complete
-    assert len(sse.frames(out)) == 5
+    before = start() + HELLO
+    for cuts in ((), (len(before),), (len(before), len(before + broken))):
+        out, watch = run(before + broken + end() + STOP, *cuts)
+        assert out == before
+        assert watch.problem is not None
+        assert not watch.complete
 
 
 def test_a_start_without_usage_tells_none() -> None:

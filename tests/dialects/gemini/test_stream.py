@@ -89,11 +89,15 @@ def test_words_pass_unseen(words: str) -> None:
     assert (out, watch.complete) == (data, True)
 
 
-def test_what_tells_nothing_is_not_looked_into() -> None:
-    odd = b'data: {"not json\r\n\r\n'
-    out, watch = run(stream(HELLO) + odd + stream(LAST))
-    assert odd in out
-    assert watch.complete
+@pytest.mark.parametrize("odd", [b'{"not json', b'{"text": "half', b"<html>", b'{"text": "a"}}'])
+def test_a_frame_that_is_no_json_ends_the_answer(odd: bytes) -> None:
+    """Also behind content: it is not sent on, and what came before it is."""
+    broken = b"data: %b\r\n\r\n" % odd
+    for cuts in ((), (len(stream(HELLO)),)):
+        out, watch = run(stream(HELLO) + broken + stream(LAST), *cuts)
+        assert out == stream(HELLO)
+        assert watch.problem is not None
+        assert not watch.complete
 
 
 @pytest.mark.parametrize("at", range(1, len(WHOLE)))
@@ -223,10 +227,9 @@ def test_what_counts_nothing_leaves_what_was_told(said: Any) -> None:
     assert watch.usage == Usage(input=2)
 
 
-@pytest.mark.parametrize("odd", [b'{"a', b"[", b""])
-def test_usage_that_cannot_be_read_tells_none(odd: bytes) -> None:
-    """As every frame after the first content, it goes on unseen."""
-    broken = b'data: %s "usageMetadata": {"promptTokenCount": 9}\n\n' % odd
+def test_usage_that_cannot_be_read_tells_none() -> None:
+    """It stands in a comment, or in what is no chunk."""
+    broken = b': "usageMetadata": {"promptTokenCount": 9}\n\n'
     listed = frame([{"usageMetadata": {"promptTokenCount": 9}}])
     out, watch = run(frame(used(1)) + broken + listed)
     assert (out, watch.usage, watch.problem) == (frame(used(1)) + broken + listed, Usage(input=1), None)  # fmt: skip

@@ -116,3 +116,35 @@ async def test_the_address_that_answers_is_used(monkeypatch: pytest.MonkeyPatch)
             assert sock.getpeername() == ("127.0.0.1", port)
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_a_host_is_looked_up_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks meanwhile waits for the same answer, also where the first has left."""
+    loop = asyncio.get_running_loop()
+    answers: list[asyncio.Future[list[tuple[object, ...]]]] = []
+
+    async def resolve(*_: object, **__: object) -> list[tuple[object, ...]]:
+        answers.append(loop.create_future())
+        return await answers[-1]
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        first, second = (
+            asyncio.create_task(connect(loop, "provider.example", port)) for _ in range(2)
+        )
+        for _ in range(3):
+            await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        answers[0].set_result([(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))])
+        (await second).close()
+        assert len(answers) == 1
+        third = asyncio.create_task(connect(loop, "provider.example", port))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(answers) == 2, "an answer is not kept"
+        answers[1].set_exception(socket.gaierror(-2, "not known"))
+        with pytest.raises(socket.gaierror):
+            await third

@@ -1,0 +1,101 @@
+"""U-17, U-20, U-21: an answer that came whole, and is none, or is more than can be taken."""
+
+import asyncio
+import gzip
+import zlib
+from functools import cache
+
+from gateway.core import jsonio
+from tests.chaos.provider import Fault, Request, Wire, body, frames
+from tests.chaos.row import Expected, Row
+from tests.chaos.upstream.fault import fault
+from tests.chaos.upstream.spoken import error, error_frame
+from tests.chaos.upstream.status import HTML
+
+OTHER = Expected(200, "answer", 2, "settled", "none")
+NONE = Expected((502, 503, 529), "error", (1, 2, 3), None, "none")
+GOOD = Expected(200, "answer", 1, "settled", "hit")
+_MB = 1 << 20
+
+
+def _instead(data: bytes | None, kind: str = "application/json") -> Fault:
+    """200 with something; None: an error of its dialect."""
+
+    async def fault(wire: Wire, request: Request) -> None:
+        await wire.whole(200, error(request.dialect, 503) if data is None else data, kind=kind)
+
+    return fault
+
+
+async def _first(wire: Wire, request: Request) -> None:
+    """An error as the first event of a stream."""
+    await wire.sse()
+    await wire.chunk(error_frame(request.dialect))
+    await wire.end()
+
+
+def _kind(kind: str | None) -> Fault:
+    """A good answer that says that it is something else."""
+
+    async def fault(wire: Wire, request: Request) -> None:
+        data = b"".join(frames(request.dialect)) if request.stream else body(request.dialect)
+        said = f"content-type: {kind}\r\n" if kind is not None else ""
+        await wire.write(
+            f"HTTP/1.1 200 OK\r\n{said}content-length: {len(data)}\r\n\r\n".encode() + data
+        )
+
+    return fault
+
+
+@cache
+def _bomb(coding: str) -> bytes:
+    """200 MB of spaces before an answer, in a few hundred kB."""
+    data = b" " * (200 * _MB)
+    return gzip.compress(data, 9) if coding == "gzip" else zlib.compress(data, 9)
+
+
+def _packed(coding: str) -> Fault:
+    """What nobody asked for: the gateway says that it takes identity alone."""
+
+    async def fault(wire: Wire, request: Request) -> None:
+        assert dict(request.headers)["accept-encoding"] == "identity"
+        data = await asyncio.to_thread(_bomb, coding)
+        await wire.whole(200, data, f"content-encoding: {coding}")
+
+    return fault
+
+
+async def _packed_answer(wire: Wire, request: Request) -> None:
+    """A good answer, packed."""
+    data = b"".join(frames(request.dialect)) if request.stream else body(request.dialect)
+    await wire.whole(200, gzip.compress(data), "content-encoding: gzip")
+
+
+async def _endless(wire: Wire, request: Request) -> None:
+    """A whole answer of 200 MB."""
+    await wire.head()
+    for _ in range(200):
+        await wire.chunk(b" " * _MB)
+    await wire.end()
+
+
+_BODIES = {
+    "an error": None, "nothing": b"", "a page": HTML, "null": b"null", "a list": b"[]", "an empty object": b"{}",
+    "half of JSON": b'{"id": ', "NaN": b'{"id": NaN}', "binary": bytes(range(256)), "a number": b"1e400",
+    "deep JSON": b"[" * 100_000, "two objects": b"{}{}", "detail": jsonio.dumps({"detail": "Not authenticated"}),
+    "an error that is a string": jsonio.dumps({"error": "boom"}),
+}  # fmt: skip
+
+ROWS: tuple[Row, ...] = (
+    *(fault("U-17", f"200 with {name}", _instead(data), NONE, ci=name in ("an error", "a page"))
+      for name, data in _BODIES.items()),
+    fault("U-17", "200 with an error, abroad", _instead(None), NONE, places=("abroad",)),
+    fault("U-17", "200 with an error, another target", _instead(None), OTHER, spare=1, places=("home", "abroad")),
+    fault("U-17", "an error as the first event", _first, NONE, modes=("stream",), places=("home", "abroad")),
+    fault("U-17", "an error as the first event, another target", _first, OTHER, modes=("stream",), spare=1, ci=True),
+    *(fault("U-20", f"a bomb: {coding}", _packed(coding), NONE) for coding in ("gzip", "deflate")),
+    fault("U-20", "a good answer in gzip", _packed_answer, NONE),
+    fault("U-20", "200 MB", _endless, Expected(502, "error", 1, None, "none"), modes=("whole",), dialects=("openai-chat", "gemini")),
+    *(fault("U-21", f"content-type {kind}", _kind(kind), GOOD, ci=kind is None)
+      for kind in ("text/html", "text/plain", "application/octet-stream", None, "application/json; charset=utf-16", "")),
+)  # fmt: skip

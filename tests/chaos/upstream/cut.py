@@ -1,0 +1,114 @@
+"""U-08 to U-12: an answer breaks off, rudely or in good order, at every kind of place."""
+
+from collections.abc import Callable
+
+from tests.chaos.provider import Fault, Request, Wire, body, frames
+from tests.chaos.row import Expected, Row
+from tests.chaos.upstream.fault import fault, prefix
+from tests.chaos.upstream.spoken import LEAD, begun, long, speaking
+
+TORN = Expected(502, "error", 1, "failed upstream_truncated unknown", "none")
+EMPTY = Expected(502, "error", (1, 2, 3), None, "none")
+SOME = Expected(200, "some + error", 1, "aborted by upstream", "none")
+OTHER = Expected(200, "answer", 2, "settled", "none")
+_ACCENT = "é"
+
+
+def _reset(count: int) -> Fault:
+    async def fault(wire: Wire, request: Request) -> None:
+        await wire.sse()
+        await wire.chunk(*begun(request.dialect, count))
+        await wire.reset()
+
+    return fault
+
+
+def _ends(cut: Callable[[str], bytes]) -> Fault:
+    """A stream that ends as HTTP does, with what `cut` leaves of it."""
+
+    async def fault(wire: Wire, request: Request) -> None:
+        await wire.sse()
+        await wire.chunk(cut(request.dialect))
+        await wire.end()
+
+    return fault
+
+
+def _line(dialect: str) -> bytes:
+    """Half of the line after two frames of content."""
+    return b"".join(begun(dialect, 2)) + long(dialect, 3)[LEAD[dialect] + 2][:30]
+
+
+def _character(dialect: str) -> bytes:
+    """One of the two bytes of a character."""
+    frame = speaking(dialect, _ACCENT, stream=True)[LEAD[dialect]]
+    return b"".join(begun(dialect, 1)) + frame[: frame.index(_ACCENT.encode()) + 1]
+
+
+def _newline(dialect: str) -> bytes:
+    """CR without its LF, all in CRLF."""
+    whole = b"".join(begun(dialect, 2)).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return whole + long(dialect, 3)[LEAD[dialect] + 2].rstrip() + b"\r"
+
+
+async def _half(wire: Wire, request: Request) -> None:
+    """Less than was announced, and FIN."""
+    said = body(request.dialect)
+    await wire.head(length=len(said))
+    await wire.write(said[:40])
+    wire.close()
+
+
+async def _broken(wire: Wire, request: Request) -> None:
+    """All that was announced, which is half of a JSON text."""
+    await wire.whole(200, body(request.dialect)[:40])
+
+
+async def _rst(wire: Wire, request: Request) -> None:
+    said = body(request.dialect)
+    await wire.head(length=len(said))
+    await wire.write(said[:40])
+    await wire.reset()
+
+
+async def _unended(wire: Wire, request: Request) -> None:
+    """All of a good stream but the end of HTTP."""
+    await wire.sse()
+    await wire.chunk(*frames(request.dialect))
+    wire.close()
+
+
+async def _dropped(wire: Wire, request: Request) -> None:
+    """FIN in place of an answer."""
+    wire.close()
+
+
+def _first(frames: Callable[[str], tuple[bytes, ...]]) -> Callable[[str, bool], tuple[bytes, ...]]:
+    return lambda dialect, stream: frames(dialect)
+
+
+ROWS: tuple[Row, ...] = (
+    fault("U-08", "RST mid-body", _rst, TORN, modes=("whole",), ci=True),
+    fault("U-08", "RST mid-body, another target", _rst, OTHER, modes=("whole",), spare=1, places=("home", "abroad")),
+    fault("U-08", "FIN in place of an answer", _dropped,
+          Expected(502, "error", (1, 2, 3, 4), ("failed upstream_unreachable unknown", "failed upstream_unreachable free"), "none")),
+    fault("U-09", "RST before content", _reset(0), EMPTY, modes=("stream",)),
+    fault("U-09", "RST before content, another target", _reset(0), OTHER, modes=("stream",), spare=1,
+          places=("home", "abroad"), ci=True),
+    *prefix("U-09", "RST after 1 frame", _reset(1), 1),
+    *prefix("U-09", "RST after 1 frame, another target is not asked", _reset(1), 1, spare=1),
+    *prefix("U-09", "RST after 50 frames", _reset(50), 50, ci=True),
+    fault("U-09", "RST after 1 frame, abroad", _reset(1), SOME, modes=("stream",), places=("abroad",)),
+    fault("U-10", "less than Content-Length", _half, TORN, modes=("whole",)),
+    fault("U-10", "half of a JSON text", _broken, Expected(502, "error", 1, None, "none"), modes=("whole",),
+          places=("home", "abroad")),
+    *prefix("U-11", "clean end, no marker", _ends(lambda dialect: b"".join(begun(dialect, 2))), 2, ci=True),
+    fault("U-11", "clean end, no marker, abroad", _ends(lambda dialect: b"".join(begun(dialect, 2))), SOME,
+          modes=("stream",), places=("abroad",)),
+    *prefix("U-12", "ends in a line", _ends(_line), 2),
+    *prefix("U-12", "ends in a character", _ends(_character), 1),
+    *prefix("U-12", "ends in CRLF", _ends(_newline), 2,
+           sent=_first(lambda dialect: tuple(it.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for it in long(dialect, 3)))),
+    fault("U-12", "the end of HTTP is missing", _unended,
+          Expected(200, "answer + error", 1, "aborted by upstream", "none"), modes=("stream",)),
+)  # fmt: skip

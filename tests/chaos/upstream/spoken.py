@@ -1,0 +1,73 @@
+"""What a provider says, longer, odder or cut: frames and bodies by dialect."""
+
+from gateway.core import jsonio
+from tests.chaos.provider import body, frames
+from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
+
+LEAD = {CHAT: 1, RESPONSES: 4, MESSAGES: 2, GEMINI: 0}
+"""Frames of a stream before its first content."""
+CONTENT = {CHAT: 3, RESPONSES: 3, MESSAGES: 3, GEMINI: 2}
+"""Frames of content in the usual stream; Gemini's last has its end too."""
+
+
+def long(dialect: str, count: int) -> tuple[bytes, ...]:
+    """A stream with so many frames of content."""
+    usual, lead = frames(dialect), LEAD[dialect]
+    rest = usual[lead + CONTENT[dialect] :]
+    return (*usual[:lead], *(usual[lead] for _ in range(count)), *rest)
+
+
+def begun(dialect: str, count: int) -> tuple[bytes, ...]:
+    """The start of such a stream: up to that many frames of content."""
+    return long(dialect, max(count, 1))[: LEAD[dialect] + count]
+
+
+def shown(dialect: str, count: int) -> str:
+    """The verdict of a client that sees that start and then an error."""
+    return f"{LEAD[dialect] + count} + error"
+
+
+def error(
+    dialect: str, status: int, word: str = "overloaded_error", message: str = "Boom."
+) -> bytes:
+    """A provider's own error."""
+    if dialect == MESSAGES:
+        return jsonio.dumps({"type": "error", "error": {"type": word, "message": message}})
+    if dialect == GEMINI:
+        names = {
+            400: "INVALID_ARGUMENT",
+            404: "NOT_FOUND",
+            429: "RESOURCE_EXHAUSTED",
+            503: "UNAVAILABLE",
+        }
+        said = {"code": status, "message": message, "status": names.get(status, "INTERNAL")}
+        return jsonio.dumps({"error": said})
+    code = {404: "model_not_found", 429: "rate_limit_exceeded"}.get(status)
+    said = {"message": message, "type": "server_error", "param": None, "code": code}
+    return jsonio.dumps({"error": said})
+
+
+def error_frame(dialect: str, status: int = 503) -> bytes:
+    """The same as an event of a stream."""
+    told = error(dialect, status)
+    if dialect == RESPONSES:
+        said = {
+            "type": "error",
+            "code": "server_error",
+            "message": "Boom.",
+            "param": None,
+            "sequence_number": 0,
+        }
+        return b"event: error\ndata: " + jsonio.dumps(said) + b"\n\n"
+    named = b"event: error\n" if dialect == MESSAGES else b""
+    return named + b"data: " + told + b"\n\n"
+
+
+def speaking(dialect: str, text: str, *, stream: bool) -> tuple[bytes, ...]:
+    """The usual answer with another text for its first piece, not escaped; whole: one piece."""
+    said = text.encode()
+    if not stream:
+        return (body(dialect).replace(b"Hello you.", said),)
+    usual, lead = list(frames(dialect)), LEAD[dialect]
+    usual[lead] = usual[lead].replace(b"Hell", said)
+    return tuple(usual)

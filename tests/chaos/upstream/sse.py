@@ -1,0 +1,132 @@
+"""U-13 to U-16: streams that are odd and good, and streams that are broken."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from gateway.dialects.held import MOST_FRAME
+from tests.chaos.provider import Fault, Request, Wire, frames
+from tests.chaos.row import Expected, Row
+from tests.chaos.upstream.fault import fault, prefix
+from tests.chaos.upstream.spoken import LEAD, begun, long, speaking
+
+type Change = Callable[[str], Sequence[bytes]]
+"""The frames of a stream, by dialect."""
+
+GOOD = Expected(200, "answer", 1, "settled", "hit")
+ODD_TEXT = "a\u2028b\u2029c\u0085dé😀"
+_MB = 1 << 20
+
+
+def _says(change: Change, *, step: int = 0) -> Fault:
+    """A stream of these frames; `step`: in pieces of so many bytes, each a chunk of its own."""
+
+    async def fault(wire: Wire, request: Request) -> None:
+        await wire.sse()
+        told = list(change(request.dialect))
+        if step:
+            data = b"".join(told)
+            told = [data[at : at + step] for at in range(0, len(data), step)]
+        for piece in told:
+            await wire.chunk(piece)
+        await wire.end()
+
+    return fault
+
+
+def _each(change: Callable[[bytes], bytes]) -> Change:
+    return lambda dialect: [change(frame) for frame in frames(dialect)]
+
+
+def _with(extra: bytes) -> Change:
+    """Something behind the first frame of content."""
+
+    def change(dialect: str) -> Sequence[bytes]:
+        told = list(frames(dialect))
+        told.insert(LEAD[dialect] + 1, extra)
+        return told
+
+    return change
+
+
+def _unix(frame: bytes) -> bytes:
+    return frame.replace(b"\r\n", b"\n")
+
+
+def _lines(frame: bytes) -> bytes:
+    """Its data in two lines, as SSE allows: a line break in JSON is white space."""
+    return frame.replace(b'data: {"', b'data: {\ndata: "', 1)
+
+
+_ODD: dict[str, Change] = {
+    "no space": _each(lambda it: it.replace(b"data: ", b"data:")),
+    "CRLF": _each(lambda it: _unix(it).replace(b"\n", b"\r\n")),
+    "a BOM": lambda dialect: [b"\xef\xbb\xbf", *frames(dialect)],
+    "data in two lines": _each(_lines),
+    "id and retry": _each(lambda it: b"id: 7\nretry: 100\n" + it),
+    "fields that nobody knows": _each(lambda it: b"x: y\nno-colon\n" + it),
+    "10,000 comments": _with(b": there\n\n" * 10_000),
+    "empty events": _with(b"\n\n\n\n"),
+}
+_SPLIT: dict[str, Change] = {
+    "separators of Unicode": lambda dialect: speaking(dialect, ODD_TEXT, stream=True),
+    "a usual stream": frames,
+}
+
+
+async def _huge(wire: Wire, request: Request) -> None:
+    """One event of 50 MB behind two frames of content."""
+    await wire.sse()
+    await wire.chunk(*begun(request.dialect, 2))
+    await wire.chunk(b'data: {"x":"')
+    for _ in range(50):
+        await wire.chunk(b"a" * _MB)
+    await wire.chunk(b'"}\n\n')
+    await wire.end()
+
+
+def _broken(data: bytes) -> Fault:
+    """What is no event behind two frames of content, and then the rest as if nothing were."""
+
+    async def fault(wire: Wire, request: Request) -> None:
+        told = list(long(request.dialect, 3))
+        at = LEAD[request.dialect] + 2
+        kind = told[at].partition(b"data:")[0]
+        await wire.sse()
+        await wire.chunk(*told[:at])
+        await asyncio.sleep(0.05)  # read apart from what is good
+        await wire.chunk(kind + b"data: " + data + b"\n\n", *told[at:])
+        await wire.end()
+
+    return fault
+
+
+def _many(dialect: str) -> tuple[bytes, ...]:
+    return long(dialect, 20_000)
+
+
+async def _flood(wire: Wire, request: Request) -> None:
+    """20,000 events, as fast as they are read."""
+    told = _many(request.dialect)
+    await wire.sse()
+    for at in range(0, len(told), 500):
+        await wire.chunk(b"".join(told[at : at + 500]))
+    await wire.end()
+
+
+def _sent(change: Change) -> Callable[[str, bool], Sequence[bytes]]:
+    return lambda dialect, stream: change(dialect)
+
+
+ROWS: tuple[Row, ...] = (
+    *(fault("U-13", name, _says(change), GOOD, modes=("stream",), sent=_sent(change), ci=name == "data in two lines")
+      for name, change in _ODD.items()),
+    *prefix("U-14", "half of JSON in an event", _broken(b'{"id": '), 2, ci=True),
+    *prefix("U-14", "a page in an event", _broken(b"<html>"), 2),
+    *(fault("U-15", f"{name}, a byte at a time", _says(change, step=1), GOOD, modes=("stream",), sent=_sent(change))
+      for name, change in _SPLIT.items()),
+    *(fault("U-15", f"{name}, {step} bytes at a time", _says(change, step=step), GOOD, modes=("stream",),
+            sent=_sent(change), ci=step == 7 and name != "a usual stream")
+      for name, change in _SPLIT.items() for step in (2, 3, 7, 64)),
+    fault("U-16", "20,000 events", _flood, Expected(200, "answer", 1, "settled"), modes=("stream",), sent=_sent(_many)),
+    *prefix("U-16", "an event of 50 MB", _huge, 2, growth=8 * MOST_FRAME),
+)  # fmt: skip
