@@ -80,6 +80,8 @@ class Archive:
             failed=lambda: self.metrics.failed("write"),
         )
         self._watch()
+        self.ended = False
+        """All rows are on the disk, and there will be no more."""
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -157,6 +159,7 @@ class Archive:
         if self._texts is not None:
             self._texts.close()
         self.close()
+        self.ended = True
         try:
             self.feed()
         except Exception as error:  # noqa: BLE001 - the next start feeds it

@@ -253,11 +253,11 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.archive.stop()  # first of all that may take its time: rows are what must be kept
         await asyncio.gather(*(engine.stop() for engine in self._locals.values()))
         await self._client.close()
         await self._state.close()
         await self._meter.close()
-        await self.archive.stop()
 
     def _watch(self) -> None:
         metrics, state = self.archive.metrics, self._state

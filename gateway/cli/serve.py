@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import gc
 import logging
 import os
 import shutil
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 import click
 import uvicorn
 
+from gateway.cli.server import Server
 from gateway.cli.session import Session, pass_session
 from gateway.cli.workers import supervise, unshared
 from gateway.compose import VERSION, Gateway, data_folder
@@ -29,8 +29,6 @@ from gateway.settings.mistake import ConfigError
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Library, Log, stderr
 
-_SELDOM = (20_000, 10, 10)
-"""After how many new objects the garbage collector looks for cycles, by generation."""
 _BACKLOG = 2048
 """Connections that may wait to be taken."""
 _UNHEARD = 30.0
@@ -66,27 +64,39 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
             _serve(gateway, sockets, lambda: _introduce(gateway, sockets[0]))
             return
 
-        def work() -> None:
+        def work(beat: Callable[[], object]) -> None:
             one = Gateway(
                 session.site, session.environ, log, host=host, figures=figures, workers=count
             )
             if one.recovered.entries:
                 log("ledger", recovered=len(one.recovered.entries))
-            _serve(one, sockets)
+            _serve(one, sockets, beat=beat)
 
         # This one has found that all of them can start, and has closed what was left open.
         gateway.archive.close()
         told = f"{count}, {unshared(session.environ)}".rstrip(", ")
-        supervise(count, work, sockets, log, lambda: _introduce(gateway, sockets[0], told))
+        supervise(
+            count,
+            work,
+            sockets,
+            log,
+            lambda: _introduce(gateway, sockets[0], told),
+            drain=server.drain,
+            hang=server.hang,
+        )
         gateway.archive.feed()  # the last rows of all: one fed, others did not
 
 
 def _serve(
-    gateway: Gateway, sockets: list[socket.socket], begun: Callable[[], object] = int
+    gateway: Gateway,
+    sockets: list[socket.socket],
+    begun: Callable[[], object] = int,
+    beat: Callable[[], object] = int,
 ) -> None:
     """Serve until told to stop, in good order; `begun` is called once it listens."""
+    app = App(gateway)
     config = uvicorn.Config(
-        App(gateway),
+        app,
         backlog=_BACKLOG,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http=Wire,
@@ -97,10 +107,9 @@ def _serve(
         server_header=False,
         date_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=25,
     )
-    with contextlib.suppress(KeyboardInterrupt):  # raised again after a stop in good order
-        _Server(config, begun).run(sockets)
+    settings = gateway.site.source.config.server
+    Server(config, app, settings, gateway.log, begun=begun, beat=beat).run(sockets)
 
 
 def _gateway(session: Session, log: Log, host: str, figures: Memory | None, count: int) -> Gateway:
@@ -173,21 +182,6 @@ def _probe(listening: socket.socket, read: float) -> None:
     ):
         if (option := getattr(socket, name, None)) is not None:
             listening.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-class _Server(uvicorn.Server):
-    """Says that it listens once it does."""
-
-    def __init__(self, config: uvicorn.Config, begun: Callable[[], object]) -> None:
-        super().__init__(config)
-        self._begun = begun
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        gc.collect()
-        gc.freeze()  # what is here now stays: it is not searched again and again
-        gc.set_threshold(*_SELDOM)  # a call leaves no cycles behind
-        self._begun()
 
 
 def _introduce(gateway: Gateway, listening: socket.socket, workers: str = "") -> None:

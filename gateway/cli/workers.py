@@ -6,6 +6,7 @@ replaced, connections wait and are not refused. The supervisor has no thread and
 none but these workers may be its children.
 """
 
+import mmap
 import os
 import select
 import signal
@@ -14,16 +15,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from socket import socket
 from types import FrameType
 from typing import NoReturn
 
+from gateway.cli.server import STOP, terminal, unheeded
 from gateway.telemetry.log import Log, where
 
-DRAIN = 30.0
-"""Seconds in which a worker that was told to stop must have ended; then it is killed."""
-_STOP = (signal.SIGTERM, signal.SIGINT)
-_SIGNALS = (*_STOP, signal.SIGCHLD)
+_OVER = 5.0
+"""Seconds beyond `drain` in which a worker that was told to stop must have ended."""
+_LAST = 2.0
+"""Seconds for one that hangs to say where, before it is killed."""
+_LOOK = 1.0
+"""Seconds between looks whether one hangs."""
+_OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_SIGNALS = (*STOP, signal.SIGCHLD, *_OTHERS)
 _LIVED = 2.0
 """Seconds of life after which the next one follows at once."""
 _PAUSES = (0.5, 30.0)
@@ -34,11 +41,36 @@ _PAUSES = (0.5, 30.0)
 class _Seat:
     """The place of one worker."""
 
+    beat: Callable[[float | None], None]
+    silent: Callable[[float], float]
     pid: int | None = None
     born: float = 0.0
     due: float = 0.0
     """When it may be filled again, on the monotonic clock."""
     pause: float = 0.0
+    since: float = 0.0
+    """From when on it must say that it works."""
+    hung: float = 0.0
+    """When it was found to hang; 0 where it does not."""
+
+
+class Pulse:
+    """When each worker has last said that it works, in memory that they share."""
+
+    def __init__(self, count: int) -> None:
+        self._times = memoryview(mmap.mmap(-1, count * 8)).cast("d")
+
+    def beat(self, number: int, at: float | None = None) -> None:
+        """It works; at 0 it is new, and has not begun."""
+        self._times[number] = time.monotonic() if at is None else at
+
+    def silent(self, number: int, since: float) -> float:
+        """Seconds that one has been silent, counted from `since` at the earliest.
+
+        One that has not begun is not: it may have much to read.
+        """
+        last = self._times[number]
+        return time.monotonic() - max(last, since) if last else 0.0
 
 
 def unshared(environ: Mapping[str, str]) -> str:
@@ -51,20 +83,26 @@ def unshared(environ: Mapping[str, str]) -> str:
 
 def supervise(
     count: int,
-    work: Callable[[], None],
+    work: Callable[[Callable[[], object]], None],
     sockets: Sequence[socket],
     log: Log,
     begun: Callable[[], object],
+    *,
+    drain: float = 25.0,
+    hang: float = 0.0,
 ) -> None:
     """Run `work` in `count` processes until SIGTERM or SIGINT, then stop them in good order.
 
     `begun` is called once signals are heeded. A worker is told to stop by SIGTERM, also by the end
-    of the supervisor, whatever that was. The sockets are closed at the first signal; a second
-    SIGINT is passed on, for those in a hurry.
+    of the supervisor, whatever that was. The sockets are closed here at the first signal, and there
+    when each worker takes no more; the next signal is passed on, for those in a hurry. A worker is
+    given what it calls while it works: after `hang` seconds without, it is made to say where it is
+    and replaced. It has `drain` seconds to stop.
     """
     tie, held = os.pipe()  # nobody writes to it: its end is the supervisor's
-    seats = [_Seat() for _ in range(count)]
-    ending = 0.0
+    pulse = Pulse(count)
+    seats = [_Seat(partial(pulse.beat, at), partial(pulse.silent, at)) for at in range(count)]
+    person, ending, looked = terminal(), 0.0, time.monotonic()
     with _signals() as wait:
         begun()
         while ending == 0 or any(seat.pid for seat in seats):
@@ -72,34 +110,64 @@ def supervise(
             if ending == 0:
                 for seat in seats:
                     if seat.pid is None and seat.due <= now:
-                        _fill(seat, work, (tie, held), log)
-                soon = [seat.due for seat in seats if seat.pid is None]
+                        _fill(seat, work, (tie, held), drain, log)
+                soon = [seat.due - now for seat in seats if seat.pid is None]
+                soon += [_LOOK] if hang else []
             else:
-                soon = [ending]
-            told = wait(max(0.0, min(soon) - now) if soon else None)
-            if any(one in _STOP for one in told):
+                soon = [ending - now]
+            told = wait(max(0.0, min(soon)) if soon else None)
+            if any(one in STOP or (person and one == signal.SIGHUP) for one in told):
                 if ending == 0:
-                    ending = time.monotonic() + DRAIN
+                    ending = time.monotonic() + drain + _OVER
                     for one in sockets:
                         one.close()
-                    _tell(seats, signal.SIGTERM)
-                elif signal.SIGINT in told:
-                    _tell(seats, signal.SIGINT)
+                _tell(seats, signal.SIGTERM)
+            else:
+                for number in told:
+                    if number in _OTHERS:
+                        log("signal", **unheeded(number))
             _reap(seats, log)
-            if 0 < ending <= time.monotonic():
+            if ending == 0 and hang:
+                looked = _look(seats, hang, looked, log)
+            elif 0 < ending <= time.monotonic():
                 _tell(seats, signal.SIGKILL)
     os.close(tie)
     os.close(held)
 
 
-def _fill(seat: _Seat, work: Callable[[], None], tie: tuple[int, int], log: Log) -> None:
-    seat.born = time.monotonic()
+def _look(seats: Sequence[_Seat], hang: float, looked: float, log: Log) -> float:
+    """End workers that hang. `looked` is when that was looked at last; returns when it was now."""
+    now = time.monotonic()
+    for seat in seats:
+        if seat.pid is None:
+            continue
+        if now - looked > _LOOK * 4:  # this process was stopped itself, and they were with it
+            seat.since = now
+        if seat.hung and now - seat.hung >= _LAST:
+            os.kill(seat.pid, signal.SIGKILL)
+        elif not seat.hung and seat.silent(seat.since) >= hang:
+            seat.hung = now
+            log("worker", pid=seat.pid, text="hangs")
+            os.kill(seat.pid, signal.SIGABRT)
+    return now
+
+
+def _fill(
+    seat: _Seat,
+    work: Callable[[Callable[[], object]], None],
+    tie: tuple[int, int],
+    drain: float,
+    log: Log,
+) -> None:
+    seat.born = seat.since = time.monotonic()
+    seat.hung = 0.0
+    seat.beat(0.0)
     # No signal between the fork and the worker's own handlers: it would be lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         seat.pid = os.fork()
         if seat.pid == 0:
-            _become(work, tie, log)
+            _become(lambda: work(lambda: seat.beat(None)), tie, drain, log)
     except OSError as error:
         _rest(seat)
         log("worker", error=where(error))
@@ -109,17 +177,17 @@ def _fill(seat: _Seat, work: Callable[[], None], tie: tuple[int, int], log: Log)
     log("worker", pid=seat.pid, text="started")
 
 
-def _become(work: Callable[[], None], tie: tuple[int, int], log: Log) -> NoReturn:
+def _become(work: Callable[[], None], tie: tuple[int, int], drain: float, log: Log) -> NoReturn:
     """A fresh fork made into a worker; it ends here and never returns into its parent's code."""
     status = 1
     try:
         os.setsid()  # Ctrl-C is for the supervisor, which stops all
         signal.set_wakeup_fd(-1)
         for one in _SIGNALS:
-            signal.signal(one, signal.SIG_DFL)
+            signal.signal(one, signal.SIG_IGN if one in _OTHERS else signal.SIG_DFL)
         ours, theirs = tie
         os.close(theirs)
-        threading.Thread(target=_follow, args=(ours,), name="supervisor", daemon=True).start()
+        threading.Thread(target=_follow, args=(ours, drain), name="supervisor", daemon=True).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         work()
         status = 0
@@ -129,11 +197,11 @@ def _become(work: Callable[[], None], tie: tuple[int, int], log: Log) -> NoRetur
         os._exit(status)
 
 
-def _follow(tie: int) -> None:
+def _follow(tie: int, drain: float) -> None:
     """Stop this process when its supervisor is no more, however that ended."""
     os.read(tie, 1)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(DRAIN)
+    time.sleep(drain + _OVER)
     os._exit(1)
 
 

@@ -63,6 +63,7 @@ class App(FastAPI):
             lifespan=_lifespan(gateway, refused),
         )
         self.refused = refused
+        self._archive = gateway.archive
         server = gateway.site.source.config.server
         self._alone = gateway.keys.is_open and not server.open
         """Whether nothing but where it comes from says who may call."""
@@ -87,6 +88,10 @@ class App(FastAPI):
         admin.routes(self, gateway)
         health.routes(self, gateway)
         scrape.routes(self, gateway, lambda: entrance.calls)
+
+    def ended(self) -> bool:
+        """Whether the rows of all calls are on the disk, and nothing more is written."""
+        return self._archive.ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

@@ -8,7 +8,8 @@ Connections and signals are not known here: who stops the server does each step 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from gateway.core.problem import Problem
 from gateway.http.edge import Message, Send
@@ -17,9 +18,12 @@ from gateway.limits.pressure import Hold
 PROBLEM = Problem(
     kind="draining",
     message="The gateway is stopping. Send the call again: another will take it.",
-    status=503,  # for every client, also those that have a status of their own for what is busy
     retry_after=1.0,
 )
+_LAST = 2.0
+"""Seconds at the end for calls that are ended; a quarter of all where that is less."""
+_LOOK = 0.05
+"""Seconds between looks at what still runs."""
 
 
 class Visit:
@@ -83,7 +87,50 @@ class Drain:
         self.closed = False
         self.visits: set[Visit] = set()
 
-    def end(self) -> None:
-        """End the calls that still run."""
-        for visit in tuple(self.visits):
+    def end(self) -> int:
+        """End the calls that still run; how many there were."""
+        found = tuple(self.visits)
+        for visit in found:
             visit.end("drain")
+        return len(found)
+
+
+class Steps(NamedTuple):
+    """What the end of a server is made of, and whether it is in a hurry."""
+
+    stop: Callable[[], object]
+    """Take no more connections."""
+    busy: Callable[[], bool]
+    """Whether anybody is being answered."""
+    hurry: Callable[[], bool]
+    """Whether it is to be at once."""
+
+
+async def run(
+    drain: Drain,
+    steps: Steps,
+    *,
+    delay: float,
+    within: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]],
+) -> int:
+    """Bring all that runs to its end, `within` some seconds; how many calls had to be ended.
+
+    Connections are taken for `delay` seconds more, as long as whoever balances load may not know.
+    """
+    began = clock()
+    last = min(_LAST, within / 4)
+
+    async def wait(until: float, done: Callable[[], bool]) -> None:
+        while not done() and clock() < until:
+            await sleep(_LOOK)
+
+    drain.begun = True
+    await wait(began + min(delay, within - last), steps.hurry)
+    drain.closed = True
+    steps.stop()
+    await wait(began + within - last, lambda: not steps.busy() or steps.hurry())
+    ended = drain.end()
+    await wait(clock() + last, lambda: not steps.busy())
+    return ended

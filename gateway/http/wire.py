@@ -151,6 +151,12 @@ class Wire(HttpToolsProtocol):
         self.resume_writing()
         super().connection_lost(exc)
 
+    def last(self) -> None:
+        """Close it once what is being answered is answered; one that waits is told when it asks."""
+        cycle = self._cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+
     def drop(self) -> None:
         """Close it to make room: it has no request."""
         if self._shed and not self._ended:

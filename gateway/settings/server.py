@@ -46,4 +46,10 @@ class Server(BaseModel):
     """Listen beyond this machine although `keys` is open."""
     workers: Annotated[int, Field(ge=1)] = 1
     """Processes that share the port and the data folder; `in_flight` is of each."""
+    hang: Span = 30.0
+    """How long a worker may give no sign of life before it is replaced; `0s` lets it be."""
+    lb_delay: Span = 3.0
+    """After SIGTERM, how long calls are still taken while `/ready` says no."""
+    drain: Wait = 25.0
+    """From SIGTERM until the process has ended; calls that still run then are ended before."""
     timeouts: WaitPart = WaitPart()

@@ -81,6 +81,7 @@ class Gateway:
         key = hashlib.sha256(CLIENT_KEY.encode()).hexdigest()
         given = {
             "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1", "TIERGATE_DATA": str(folder / "data"),
+            "TIERGATE_SERVER__LB_DELAY": "0",
             "TIERGATE_KEYS": f"chaos={key}", "CHAOS_TOLD": str(self.told), **environ,
         }  # fmt: skip
         self.child = Child([*before, *command, *options], folder / "gateway", **given)

@@ -112,7 +112,10 @@ def serving(
     if cwd is not None:
         cwd.mkdir()
     with subprocess.Popen(
-        command, cwd=cwd, env={**keep, **ON, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1", **environ},
+        command, cwd=cwd, env={
+            **keep, **ON, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1",
+            "TIERGATE_SERVER__LB_DELAY": "0", **environ,
+        },
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         watchdog = threading.Timer(60, process.kill)

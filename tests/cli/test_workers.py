@@ -19,18 +19,18 @@ from gateway.cli.workers import supervise
 def say(event, **fields):
     os.write(1, f"{event} {fields.get('text')} {fields.get('status')} {fields.get('error')}\\n".encode())
 
-def work():
+def work(beat):
     signal.alarm(25)  # whatever fails here, it does not stay
     WORK
 
-supervise(1, work, [], say, lambda: None)
+supervise(1, work, [], say, lambda: None, drain=20, hang=HANG)
 """
 
 
 @contextmanager
-def supervisor(work: str) -> Iterator[subprocess.Popen[str]]:
+def supervisor(work: str, hang: float = 0) -> Iterator[subprocess.Popen[str]]:
     """One that says its log, with a worker that does what is told."""
-    command = [sys.executable, "-c", PROGRAM.replace("WORK", work)]
+    command = [sys.executable, "-c", PROGRAM.replace("WORK", work).replace("HANG", str(hang))]
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -64,7 +64,7 @@ def test_a_worker_that_cannot_live_is_tried_again_after_pauses_and_told_why() ->
     assert times[2] - times[1] >= 0.9
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGALRM])
 def test_no_worker_outlives_its_supervisor_however_that_ends(kill: signal.Signals) -> None:
     """It is told as by SIGTERM, so that it can stop in good order."""
     work = (
@@ -79,16 +79,52 @@ def test_no_worker_outlives_its_supervisor_however_that_ends(kill: signal.Signal
         assert lines(process, 2) == ["told", ""]  # and nobody has its output any more
 
 
-def test_a_worker_that_does_not_stop_is_told_again_by_the_second_ctrl_c() -> None:
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_does_not_stop_is_told_again(second: signal.Signals) -> None:
+    """By the second Ctrl-C, or whatever stops it; other signals are no reason to stop."""
     work = (
-        "signal.signal(signal.SIGTERM, lambda *_: os.write(1, b'not now\\n')); "
+        "told = []; "
+        "signal.signal(signal.SIGTERM, lambda *_: (told.append(1), os.write(1, b'told\\n'), len(told) > 1 and os._exit(3))); "
         "os.write(1, b'at work\\n'); "
         "[signal.pause() for _ in iter(int, 1)]"
     )
     with supervisor(work) as process:
         assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            process.send_signal(other)
+            (told,) = lines(process, 1)
+            assert told.startswith("signal nothing is read again")
         process.send_signal(signal.SIGINT)
-        assert lines(process, 1) == ["not now"]
-        process.send_signal(signal.SIGINT)
-        assert lines(process, 1) == [f"worker ended -{signal.SIGINT.value} None"]
+        assert lines(process, 1) == ["told"]
+        process.send_signal(second)
+        assert lines(process, 2) == ["told", "worker ended 3 None"]
         assert process.wait(20) == 0
+
+
+def test_a_worker_that_hangs_is_made_to_say_where_and_replaced() -> None:
+    """One that gives no sign of life for a while; one that has not begun is given its time."""
+    work = "os.write(1, b'at work\\n'); beat(); [time.sleep(1) for _ in iter(int, 1)]"
+    with supervisor(work, hang=0.2) as process:
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        assert lines(process, 2) == ["worker hangs None None", "worker ended -6 None"]
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        process.send_signal(signal.SIGTERM)
+
+
+def test_one_that_does_not_even_die_is_killed() -> None:
+    work = (
+        "signal.signal(signal.SIGABRT, signal.SIG_IGN); os.write(1, b'at work\\n'); beat(); "
+        "[time.sleep(1) for _ in iter(int, 1)]"
+    )
+    with supervisor(work, hang=0.2) as process:
+        assert sorted(lines(process, 2)) == ["at work", "worker started None None"]
+        assert lines(process, 2) == ["worker hangs None None", "worker ended -9 None"]
+
+
+def test_one_that_works_and_one_that_has_not_begun_do_not_hang() -> None:
+    """Ten signs of life, each within the time; without a first one nobody is missed."""
+    work = "[(beat(), time.sleep(0.1)) for _ in range(12)]; os.write(1, b'done\\n')"
+    with supervisor(work, hang=5) as process:
+        assert sorted(lines(process, 2)) == ["done", "worker started None None"]
+    with supervisor("time.sleep(1.5); os.write(1, b'done\\n')", hang=0.1) as process:
+        assert sorted(lines(process, 2)) == ["done", "worker started None None"]

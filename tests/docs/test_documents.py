@@ -80,7 +80,8 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     claude.chmod(0o700)
     path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     data = tmp_path_factory.mktemp("data")
-    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TIERGATE_DATA": str(data)}
+    server = {"TIERGATE_DATA": str(data), "TIERGATE_SERVER__LB_DELAY": "0"}
+    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", **server}
 
 
 @pytest.fixture(scope="module")

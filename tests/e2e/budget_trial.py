@@ -68,6 +68,7 @@ class Gateway:
             [*command, "serve", "--port", str(self.port)], stem,
             PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", REDIS_URL=self._redis,
             TIERGATE_DATA=str(self.folder / "data"),
+            TIERGATE_SERVER__LB_DELAY="0",
         )  # fmt: skip
         pattern = re.compile(r" on http://127\.0\.0\.1:(\d+) ")
         match = until(lambda: pattern.search(child.out), f"listening: {child.err}", PATIENCE)

@@ -20,7 +20,7 @@ def main() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     memory = Memory(2)
 
-    def work() -> None:
+    def work(_: object) -> None:
         metrics = Metrics(memory=memory, gauges=[Gauge("workers", "Alive.", lambda: 1)])
         metrics.refresh()
 

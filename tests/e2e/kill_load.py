@@ -62,6 +62,8 @@ class Load:
         ways = {"connection": "close"} if chance.random() < 0.3 else {}
         headers = {"x-tiergate-tags": marker, "anthropic-version": "2023-06-01", **ways}
         answer = await client.post(f"/v1/{path}", json=body, headers=headers)
+        if answer.status_code in (503, 529) and "is stopping" in answer.text:
+            return False  # its supervisor was killed, and it has begun to end in good order
         if answer.status_code != 200:
             self.wrong.append(f"{marker}: status {answer.status_code}: {answer.text[:200]}")
             return False

@@ -61,6 +61,7 @@ class Gateway:
         self.config.write_bytes(jsonio.dumps({**_config(provider), **parts}))
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self.environ = {**keep, "PYTHONPATH": str(ROOT), "TIERGATE_DATA": str(folder / "data")}
+        self.environ["TIERGATE_SERVER__LB_DELAY"] = "0"
         self.command = ["--config", str(self.config)]
         self._log = (folder / "log").open("ab")
         self._process: subprocess.Popen[str] | None = None

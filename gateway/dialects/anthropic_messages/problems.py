@@ -80,8 +80,13 @@ _WORDS = Words(
 
 
 def status(problem: Problem) -> int:
-    """The HTTP status: that of its kind, but 529 for what is overloaded and 402 for a budget."""
-    own = None if problem.status else _STATUS.get(_TYPES[problem.kind])
+    """The HTTP status: that of its kind, but 529 for what is overloaded and 402 for a budget.
+
+    One that stops is not overloaded: whoever balances load knows what a 503 is.
+    """
+    own = (
+        None if problem.status or problem.kind == "draining" else _STATUS.get(_TYPES[problem.kind])
+    )
     return problem.http_status if own is None else own
 
 

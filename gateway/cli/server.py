@@ -1,0 +1,165 @@
+"""The server of one process: what signals mean to it, and how it ends.
+
+SIGTERM, SIGINT   stop in good order; a second one: at once, still in good order
+SIGHUP            nothing is read again; where a terminal goes away, stop
+SIGUSR1, SIGUSR2  nothing
+SIGABRT           where it is, without a word of what it works on, and an end
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import io
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from types import FrameType
+
+import uvicorn
+
+from gateway.http import drain
+from gateway.http.app import App
+from gateway.http.drain import Steps
+from gateway.http.wire import Wire
+from gateway.settings.server import Server as Settings
+from gateway.telemetry.log import Log
+
+STOP = (signal.SIGTERM, signal.SIGINT)
+_OTHERS = tuple(
+    getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)
+_SELDOM = (20_000, 10, 10)
+"""After how many new objects the garbage collector looks for cycles, by generation."""
+_OVER = 3.0
+"""Seconds beyond `server.drain` in which what is left must end."""
+
+
+def terminal() -> bool:
+    """Whether a person started this process, and waits for its end."""
+    streams = (sys.stdin, sys.stderr)
+    return any(stream is not None and not stream.closed and stream.isatty() for stream in streams)
+
+
+def unheeded(number: int) -> dict[str, object]:
+    """What the log says of a signal that changes nothing."""
+    text = "nothing is read again: start anew; the file of keys is looked at once a second"
+    return {"name": signal.Signals(number).name, "text": text}
+
+
+class Server(uvicorn.Server):
+    """Serves until it is told to stop. `begun` is called once it listens, `beat` while it works."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: App,
+        settings: Settings,
+        log: Log,
+        *,
+        begun: Callable[[], object] = int,
+        beat: Callable[[], object] = int,
+    ) -> None:
+        super().__init__(config)
+        self._app = app
+        self._settings = settings
+        self._log = log
+        self._begun = begun
+        self._beat = beat
+        self._person = terminal()
+        self._hurry = False
+        self._came: list[int] = []
+        """Signals that are to be told of: not where they come, in the middle of anything."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
+            faulthandler.enable()  # names of functions and lines, no value of anything
+        gc.collect()
+        gc.freeze()  # what is here now stays: it is not searched again and again
+        gc.set_threshold(*_SELDOM)  # a call leaves no cycles behind
+        self._begun()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        self._beat()
+        while self._came:
+            self._log("signal", **unheeded(self._came.pop(0)))
+        return await super().on_tick(counter)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Heed them, also to the end: none that comes late kills what is nearly done."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        for one in STOP:
+            signal.signal(one, self.handle_exit)
+        for one in _OTHERS:
+            signal.signal(one, self._other)
+        yield
+
+    def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
+        """Stop, or, if that has begun, at once."""
+        if self.should_exit and not self._hurry:
+            self._hurry = True
+            self._must_end(_OVER)
+        elif not self.should_exit:
+            self.should_exit = True
+            self._must_end(self._settings.drain + _OVER)
+
+    def _other(self, sig: int, frame: FrameType | None) -> None:
+        if self._person and sig == getattr(signal, "SIGHUP", None):
+            self.handle_exit(sig, frame)
+        else:
+            self._came.append(sig)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """The end in good order."""
+        state, settings = self.server_state, self._settings
+        delay = 0.0 if self._person else settings.lb_delay
+        calls = len(self._app.entrance.drain.visits)
+        if calls or delay:
+            self._log("drain", calls=calls)
+
+        def stop() -> None:
+            for server in self.servers:
+                server.close()
+            for one in sockets or ():
+                one.close()
+            for connection in state.connections:
+                if isinstance(connection, Wire):
+                    connection.last()
+
+        async def sleep(seconds: float) -> None:
+            self._beat()
+            await asyncio.sleep(seconds)
+
+        ended = await drain.run(
+            self._app.entrance.drain,
+            Steps(stop, lambda: bool(state.tasks), lambda: self._hurry),
+            delay=delay,
+            within=settings.drain,
+            clock=time.monotonic,
+            sleep=sleep,
+        )
+        if ended:
+            self._log("drain", ended=ended)
+        for connection in tuple(state.connections):
+            connection.shutdown()
+        for task in state.tasks:
+            task.cancel()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=1.0)
+        await self.lifespan.shutdown()
+
+    def _must_end(self, seconds: float) -> None:
+        """End the process after a time, whatever still holds it: the rows of its calls are kept."""
+        late = threading.Timer(seconds, lambda: os._exit(0 if self._app.ended() else 1))
+        late.daemon = True
+        late.start()

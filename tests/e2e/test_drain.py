@@ -1,0 +1,228 @@
+"""A gateway that is told to stop: nothing of what runs is lost, and everybody is told (promise 17)."""
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.ledger.journal import CLOSED
+from tests.e2e.child import until
+from tests.e2e.ending import Service, rest, seen
+from tests.e2e.upstream import DONE, ROLE, SILENT, Upstream, chunk, stream, whole
+from tests.e2e.world import Loop, chat
+
+type Serve = Callable[..., Service]
+
+HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
+
+
+@pytest.fixture
+def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
+    """`serve(environment, **part server of the configuration)`."""
+    made: list[Service] = []
+
+    def serve(environ: dict[str, str] | None = None, **server: Any) -> Service:
+        made.append(Service(tmp_path / f"{len(made)}", upstream, server, **environ or {}))
+        return made[-1]
+
+    yield serve
+    for one in made:
+        one.kill()
+
+
+def closed(service: Service) -> bool:
+    """Whether it takes no connections any more."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", service.port), 1):
+        return False
+    return True
+
+
+def ended(service: Service) -> list[str]:
+    """How its calls have ended, by their rows; the journal has been closed."""
+    (segment,) = (service.folder / "data" / "ledger").glob("*.jsonl")
+    assert segment.read_bytes().endswith(CLOSED)
+    rows = service.entries()
+    return sorted(f"{row.state} {row.status} {row.aborted_by} {row.problem}" for row in rows)
+
+
+def test_p_04_streams_that_end_in_time_end_whole_and_others_are_told(
+    serve: Serve, upstream: Upstream, loop: Loop
+) -> None:
+    """P-04: one ends byte for byte; one, and a whole answer, end with an error of their dialect."""
+    service = serve(drain=600)
+    upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE))
+    with ExitStack() as stack:
+        short = stack.enter_context(service.asking(chat(stream=True)))
+        begun = seen(short, b"Hel")
+        upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+        long = stack.enter_context(service.asking(chat(stream=True)))
+        half = seen(long, b"Hel")
+        upstream.on("/acme", SILENT)
+        quiet = stack.enter_context(service.asking(chat()))
+        early = stack.enter_context(service.asking(chat(stream=True)))
+        for _ in range(4):
+            upstream.arrived()
+        kept = [stack.enter_context(service.dial()) for _ in range(2)]
+        for one in kept:
+            one.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            seen(one, b'"ok"')
+        service.tell(signal.SIGTERM)
+        until(lambda: closed(service), "it takes no more")
+        kept[0].sendall(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n")
+        kept[1].sendall(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
+        for one, told in zip(kept, (b'"status":"draining"', b"overloaded_error"), strict=True):
+            answer = rest(one)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nconnection: close\r\n" in answer
+            assert told in answer
+        loop.run(upstream.release())
+        begun += rest(short)
+        assert begun.endswith(DONE + b"\r\n0\r\n\r\n")
+        service.tell(signal.SIGTERM)
+        half += rest(long)
+        for answer in (rest(quiet), rest(early)):
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b'"code":"draining"' in answer
+            assert b"\r\nretry-after: 1\r\n" in answer
+            assert b"x-should-retry" not in answer
+        assert service.ended() == 0
+    assert b'"code":"draining"' in half
+    assert half.endswith(b"\n\n\r\n0\r\n\r\n")
+    assert DONE not in half
+    assert ended(service) == [
+        "aborted 200 drain draining",
+        "aborted 503 drain draining",
+        "aborted 503 drain draining",
+        "estimated 200 None None",
+    ]
+    assert [row["ended"] for row in service.rows("drain")[1:]] == [3]
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/v1/messages", b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error"'),
+        ("/v1/responses", b'"code":"draining"'),
+        ("/v1beta/models/smart:streamGenerateContent?alt=sse", b'"status":"UNAVAILABLE"'),
+    ],
+)
+def test_p_04_each_dialect_is_told_in_its_own_way(
+    serve: Serve, upstream: Upstream, path: str, told: bytes
+) -> None:
+    """P-04: the error stands behind what was said, and the stream ends as HTTP ends."""
+    bodies: dict[str, dict[str, Any]] = {
+        "/v1/messages": chat(stream=True, max_tokens=9),
+        "/v1/responses": {"model": "smart", "input": "Hello.", "stream": True},
+    }
+    gemini = {"contents": [{"role": "user", "parts": [{"text": "Hello."}]}]}
+    service = serve(drain=1)
+    upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+    with service.asking(bodies.get(path, gemini), path) as connection:
+        answer = seen(connection, b"Hel")
+        service.tell(signal.SIGTERM)
+        answer += rest(connection)
+        assert service.ended() == 0
+    assert told in answer[answer.index(b"Hel") :]
+    assert answer.endswith(b"\r\n0\r\n\r\n")
+    assert ended(service) == ["aborted 200 drain draining"]
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_p_05_a_second_signal_ends_it_at_once_and_in_good_order(
+    serve: Serve, upstream: Upstream, second: signal.Signals
+) -> None:
+    """P-05: nobody waits for the minutes that a drain may take, and the client is told all the same."""
+    service = serve(drain=600, lb_delay=300)
+    upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+    with service.asking(chat(stream=True)) as connection:
+        answer = seen(connection, b"Hel")
+        service.tell(signal.SIGINT)
+        until(lambda: service.get("/ready") == 503, "it says that it stops")
+        assert service.get("/health") == 200  # and still takes connections
+        service.tell(second)
+        answer += rest(connection)
+        assert service.ended() == 0
+    assert answer.endswith(b"\n\n\r\n0\r\n\r\n")
+    assert ended(service) == ["aborted 200 drain draining"]
+
+
+def test_p_04_calls_are_served_until_whoever_balances_load_knows(
+    serve: Serve, upstream: Upstream
+) -> None:
+    """P-04: for `lb_delay` it is not ready, and refuses nobody; connections are used once more."""
+    service = serve(lb_delay=300, drain=600)
+    upstream.on("/acme", whole())
+    with service.dial() as kept:
+        kept.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        seen(kept, b'"ok"')
+        service.tell(signal.SIGTERM)
+        until(lambda: service.get("/ready") == 503, "it says that it stops")
+        with service.asking() as connection:
+            answer = rest(connection)
+        kept.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b"\r\nconnection: close\r\n" in rest(kept)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in answer
+    service.tell(signal.SIGTERM)
+    assert service.ended() == 0
+    assert ended(service) == ["settled 200 None None"]
+
+
+@pytest.mark.parametrize("what", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE])
+def test_p_05_other_signals_change_nothing(serve: Serve, what: signal.Signals) -> None:
+    """P-05: they are told of; SIGPIPE is none of anybody's business."""
+    service = serve()
+    service.tell(what)
+    if what != signal.SIGPIPE:
+        until(lambda: service.rows("signal"), "it tells of the signal")
+        assert [row["name"] for row in service.rows("signal")] == [what.name]
+    assert service.get("/ready") == 200
+    service.tell(signal.SIGTERM)
+    assert service.ended() == 0
+
+
+def test_p_05_workers_are_told_and_the_port_stays_open_while_one_dies(
+    serve: Serve, upstream: Upstream
+) -> None:
+    """P-05: a worker that is killed is replaced, others serve; both streams of two end as they must."""
+    service = serve(workers=2, drain=2)
+    upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+    pids = [row["pid"] for row in until(lambda: started(service, 2), "two workers")]
+    service.tell(signal.SIGHUP)
+    until(lambda: service.rows("signal"), "it tells of the signal")
+    with ExitStack() as stack:
+        streams = [stack.enter_context(service.asking(chat(stream=True))) for _ in range(4)]
+        answers = [seen(one, b"Hel") for one in streams]
+        service.tell(signal.SIGTERM)
+        for one, answer in zip(streams, answers, strict=True):
+            assert (answer + rest(one)).endswith(b"\n\n\r\n0\r\n\r\n")
+        assert service.ended() == 0
+    rows = service.entries()
+    assert [(row.state, row.aborted_by) for row in rows] == [("aborted", "drain")] * 4
+    over = [row for row in service.rows("worker") if row.get("text") == "ended"]
+    assert sorted((row["pid"], row["status"]) for row in over) == sorted((pid, 0) for pid in pids)
+
+
+def started(service: Service, count: int) -> list[dict[str, Any]]:
+    found = [row for row in service.rows("worker") if row.get("text") == "started"]
+    return found if len(found) >= count else []
+
+
+def test_sec_leak_5_a_crash_shows_where_and_nothing_of_what(
+    serve: Serve, upstream: Upstream
+) -> None:
+    """SEC-LEAK 5: SIGABRT names files, lines and functions; no prompt and no key is on any stream."""
+    service = serve()
+    upstream.on("/acme", stream(ROLE, HEL, end="stall"))
+    with service.asking(chat("canary-in-a-prompt", stream=True)) as connection:
+        seen(connection, b"Hel")
+        service.tell(signal.SIGABRT)
+        assert service.ended() == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in service.err
+    assert "gateway/cli/serve.py" in service.err
+    for canary in ("canary-in-a-prompt", "never-shown"):
+        assert canary not in service.err + (service.folder / "out").read_text()

@@ -1,0 +1,115 @@
+"""The end of a gateway, step by step, on a clock of its own; and a visit that is ended."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.http.drain import Drain, Steps, Visit, run
+from gateway.limits.pressure import Hold, Pressure, Sample
+
+
+@dataclass
+class Stage:
+    """A server whose calls end when they are told to, and whose clock goes on as it sleeps."""
+
+    delay: float = 3.0
+    within: float = 25.0
+    free: float = 0.0
+    """When its calls end by themselves."""
+    hurry: float = 1e9
+    """When the second signal comes."""
+    stubborn: bool = False
+    """Calls that are ended go on all the same."""
+    now: float = 0.0
+    ended: float = 1e9
+    seen: list[tuple[str, float]] = field(default_factory=list)
+
+    async def run(self) -> int:
+        self.drain = Drain()
+        visit = Visit(Hold(Pressure(Sample)))
+        visit.serves(self.end)
+        self.drain.visits.add(visit)
+        steps = Steps(self.stop, self.busy, lambda: self.now >= self.hurry)
+        return await run(
+            self.drain, steps, delay=self.delay, within=self.within,
+            clock=lambda: self.now, sleep=self.sleep,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        assert self.drain.begun
+        self.seen.append(("stop", round(self.now, 1)))
+
+    def busy(self) -> bool:
+        busy = self.now < min(self.free, self.now + 1 if self.stubborn else self.ended)
+        if not busy:
+            self.drain.visits.clear()
+        return busy
+
+    def end(self, _: object, by: str) -> None:
+        assert by == "drain"
+        self.ended = self.now + 0.5
+        self.seen.append(("end", round(self.now, 1)))
+
+    async def sleep(self, seconds: float) -> None:
+        assert self.drain.begun
+        assert self.drain.closed == any(what == "stop" for what, _ in self.seen)
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("stage", "seen", "over"),
+    [
+        (Stage(), [("stop", 3.0)], 3.0),
+        (Stage(delay=0.0), [("stop", 0.0)], 0.0),
+        (Stage(free=10.0), [("stop", 3.0)], 10.0),
+        (Stage(free=99.0), [("stop", 3.0), ("end", 23.0)], 23.5),
+        (Stage(free=99.0, stubborn=True), [("stop", 3.0), ("end", 23.0)], 25.0),
+        (Stage(delay=99.0, free=999.0), [("stop", 23.0), ("end", 23.0)], 23.5),
+        (Stage(delay=0.0, within=2.0, free=99.0), [("stop", 0.0), ("end", 1.5)], 2.0),
+        (Stage(free=99.0, hurry=1.0), [("stop", 1.0), ("end", 1.0)], 1.5),
+        (Stage(free=99.0, hurry=7.0), [("stop", 3.0), ("end", 7.0)], 7.5),
+        (Stage(free=99.0, hurry=7.0, stubborn=True), [("stop", 3.0), ("end", 7.0)], 9.0),
+    ],
+)
+async def test_each_step_has_its_time(
+    stage: Stage, seen: list[tuple[str, float]], over: float
+) -> None:
+    """Connections are taken for the delay, calls run until 2 s before the end, a second signal is
+    the end now; nobody is waited for who has ended.
+    """
+    ended = await stage.run()
+    assert stage.seen == seen
+    assert stage.now == pytest.approx(over, abs=0.1)
+    assert ended == sum(what == "end" for what, _ in seen)
+
+
+async def visiting(visit: list[Visit]) -> str:
+    visit.append(Visit(Hold(Pressure(Sample))))
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        if not visit[0].ended():
+            raise
+    return visit[0].by
+
+
+async def test_a_visit_ends_once_and_for_the_first_who_ends_it() -> None:
+    visit: list[Visit] = []
+    task = asyncio.create_task(visiting(visit))
+    await asyncio.sleep(0)
+    visit[0].end("drain")
+    visit[0].end("client")
+    assert await task == "drain"
+
+
+async def test_a_visit_whose_answer_is_written_is_let_be() -> None:
+    visit: list[Visit] = []
+    task = asyncio.create_task(visiting(visit))
+    await asyncio.sleep(0)
+    visit[0].done = True
+    visit[0].end("client")
+    assert visit[0].by == ""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
