@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from gateway.compose import Gateway
@@ -26,6 +26,10 @@ class Wire(Protocol):
 
     slow: bool
     """It was closed since its client read too little of its answer."""
+    lost: bool
+    """It is closed."""
+    gone: Callable[[], object] | None
+    """Is told once when it closes."""
 
 
 class Generate:
@@ -132,9 +136,15 @@ async def _until_gone(
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        visit.end("client_slow" if wire is not None and wire.slow else "client")
+        visit.end("client")
 
-    watcher = asyncio.create_task(watch())
+    watcher = None
+    if wire is None:  # served by another server: a task costs each call more
+        watcher = asyncio.create_task(watch())
+    else:
+        wire.gone = lambda: visit.end("client_slow" if wire.slow else "client")
+        if wire.lost:
+            asyncio.get_running_loop().call_soon(wire.gone)
     try:
         await _answer(await serving, send, beat)
     except asyncio.CancelledError:
@@ -142,7 +152,10 @@ async def _until_gone(
             raise
     finally:
         beat.stop()
-        watcher.cancel()
+        if watcher is not None:
+            watcher.cancel()
+        elif wire is not None:
+            wire.gone = None
 
 
 async def write(reply: Reply, send: Send) -> None:

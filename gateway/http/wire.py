@@ -133,7 +133,8 @@ class Wire(HttpToolsProtocol):
         super().connection_made(self._corked)  # type: ignore[arg-type]  # it has all of one
         self.timeout_keep_alive = self._waits.idle  # type: ignore[assignment]  # seconds
         self.url = b""
-        self.slow = self._rude = False
+        self.slow = self.lost = self._rude = False
+        self.gone: Callable[[], object] | None = None
         self._in_head = False
         self._size = 0
         self._ended = self._upgrading = False
@@ -150,6 +151,9 @@ class Wire(HttpToolsProtocol):
         self._stop()
         self.resume_writing()
         super().connection_lost(exc)
+        self.lost = True
+        if self.gone is not None:
+            self.gone()
 
     def last(self) -> None:
         """Close it once what is being answered is answered; one that waits is told when it asks."""
