@@ -112,6 +112,7 @@ class Gate:
         head, body = within
         server = value.setdefault("server", {})
         server["timeouts"] = {"head": head, "body": body, **server.get("timeouts", {})}
+        server.setdefault("max_lag", "0s")  # a busy machine is no gateway under pressure
         folder.mkdir(parents=True)
         self.folder = folder
         file = folder / "gateway.yaml"

@@ -60,7 +60,7 @@ def test_route_says_what_would_be_done(world: World, upstream: Upstream) -> None
     assert 0 < told["confidence"] <= 1
     assert told["plan"] == [
         {
-            "target": "acme/deep-1", "provider": "acme", "model": "deep-1", "effort": "high",
+            "lab": "acme", "target": "acme/deep-1", "provider": "acme", "model": "deep-1", "effort": "high",
             "dialect": "openai-chat", "losses": [],
             "price": {"input": "5", "output": "20", "version": "config 2026-11-24"},
         }
