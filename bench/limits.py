@@ -126,7 +126,7 @@ async def _pass(url: str | None, calls: int, clock: Callable[[], float]) -> floa
 def _meter(url: str | None) -> Meter:
     if url is None:
         return Memory()
-    return Shared(url, note=_silent, clock=time.monotonic, deadline=_DEADLINE)
+    return Shared.at(url, note=_silent, clock=time.monotonic, deadline=_DEADLINE)
 
 
 def _entry(want: Want) -> Entry:

@@ -49,7 +49,7 @@ from gateway.settings.schema import Media
 from gateway.state import Store as StateStore
 from gateway.state import secret
 from gateway.state.memory import Memory as Here
-from gateway.state.spread import open_store
+from gateway.state.redis import Redis
 from gateway.telemetry import machine
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Log
@@ -183,7 +183,7 @@ class Gateway:
             if provider.on and provider.command
         }
         self._state = self._store(environ, config.cache.max_bytes)
-        self._meter = self._counter(environ)
+        self._meter = self._counter()
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
         self._tasks: list[asyncio.Task[None]] = []
@@ -301,20 +301,11 @@ class Gateway:
         if not url:
             return Here(most, clock=time.monotonic)
         with self._usable():
-            return open_store(
-                url, note=lambda text: self.log("redis", text=text), clock=time.monotonic
-            )
+            return Redis(url, note=lambda text: self.log("redis", text=text), clock=time.monotonic)
 
-    def _counter(self, environ: Mapping[str, str]) -> Meter:
-        url = environ.get("REDIS_URL")
-        if not url:
-            return Counted()
-        with self._usable():
-            return Shared(
-                url,
-                note=lambda text: self.log("redis", text=f"limits: {text}"),
-                clock=time.monotonic,
-            )
+    def _counter(self) -> Meter:
+        state = self._state
+        return Shared(state) if isinstance(state, Redis) else Counted()
 
     @contextmanager
     def _usable(self) -> Iterator[None]:

@@ -1,9 +1,11 @@
 """What calls leave behind for those that go on from them: notes of reasoning, and kept answers."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import msgspec
 
+from gateway.ahead import Ahead
 from gateway.cache.note import Notes
 from gateway.cache.recording import Recording
 from gateway.cache.responses import Chain, Responses, Tape, keeps
@@ -31,7 +33,12 @@ class Past:
             return Chain(body=body, asked=body)
         return await self._responses.read(call.key, body)
 
-    async def recall(self, job: Job) -> Job:
+    def begin(self, ahead: Ahead, call: Call, dialect: Dialect, body: Body) -> None:
+        """Ask ahead for what `recall` will want."""
+        if self._notes is not None and dialect is OPENAI_CHAT and body.prompt.tool_loop:
+            ahead.begin("notes", partial(self._notes.find, call.key, body.value["messages"]))
+
+    async def recall(self, job: Job, ahead: Ahead) -> Job:
         """A call of a client that keeps no reasoning, with what was noted of its tool loop."""
         prompt = job.body.prompt
         uses = bool(prompt.tools) or prompt.tool_loop
@@ -39,7 +46,8 @@ class Past:
             return job
         found: Mapping[str, Note] = {}
         if prompt.tool_loop:
-            found = await self._notes.find(job.call.key, job.body.value["messages"])
+            find = partial(self._notes.find, job.call.key, job.body.value["messages"])
+            found = await ahead.take("notes", find)
         last = list(found.values())[-1] if found else None
         seat = None if last is None else Seat(last.provider, last.account, last.model)
         return msgspec.structs.replace(job, notes=found, listens=bool(prompt.tools), seat=seat)

@@ -12,7 +12,7 @@ nothing twice. `extend` is the exception: it always adds.
 
 from collections.abc import Callable, Sequence
 from itertools import batched
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
@@ -39,24 +39,23 @@ _encode = msgspec.msgpack.Encoder().encode
 class Shared:
     """A Meter in Redis or Valkey, single, Sentinel or Cluster."""
 
-    def __init__(
-        self,
+    def __init__(self, counters: Counters, *, time: Literal["server", "caller"] = "server") -> None:
+        """Over a connection that others may use too; `time` is whose clock counts."""
+        self._counters = counters
+        self._own = time == "caller"
+
+    @classmethod
+    def at(
+        cls,
         url: str,
         *,
         note: Callable[[str], None],
         clock: Callable[[], float],
         deadline: float = DEADLINE,
         time: Literal["server", "caller"] = "server",
-    ) -> None:
-        """Connect later, when first used; `clock` is monotonic seconds, `deadline` seconds.
-
-        `note` is told each time that Redis is lost, found again, or refuses. `time` is whose clock
-        counts. Raises ValueError for a URL that cannot be used.
-        """
-        self._counters = Counters(url, note=note, clock=clock, deadline=deadline)
-        self._own = time == "caller"
-        self._now = 0
-        """Microseconds that scripts are told; 0 is Redis's own time."""
+    ) -> Self:
+        """Over a connection of its own, as of `Counters`. Raises ValueError for a wrong URL."""
+        return cls(Counters(url, note=note, clock=clock, deadline=deadline), time=time)
 
     @property
     def alive(self) -> bool:
@@ -100,7 +99,7 @@ class Shared:
         ended = [field for field in used if window.ended(field.rpartition("|")[2], now)]
         at = "0"
         while True:
-            reply = await self._run(_SWEEP, tenant, _encode((self._now, at, ended)))
+            reply = await self._run(_SWEEP, tenant, _encode((self._told(now), at, ended)))
             if not isinstance(reply, bytes) or reply == b"0":
                 return
             at, ended = reply.decode(), []
@@ -110,18 +109,21 @@ class Shared:
         await self._counters.close()
 
     async def _take(self, ask: Ask, now: float, adds: int) -> Passed | Over | Unseeded:
-        if self._own:
-            self._now = round(now * _MICRO)
+        told = self._told(now)
         life = max(0, round((ask.expires - now) * _MICRO))
         for needs in (ask.needs, *[needs for _, needs in ask.others]):
             for need in needs:
                 if need.amount > MOST:
                     ask = _bounded(ask)
                     break
-        told = (ask.id, self._now, life, adds, _KEEP, ask.needs, ask.others, ask.seeds)
-        argument = _encode(told)
+        asked = (ask.id, told, life, adds, _KEEP, ask.needs, ask.others, ask.seeds)
+        argument = _encode(asked)
         reply = await self._run(_TAKE, ask.tenant, argument)
         return _PASSED if reply == 0 else _told(ask, reply)
+
+    def _told(self, now: float) -> int:
+        """Microseconds that scripts are told; 0 is Redis's own time."""
+        return round(now * _MICRO) if self._own else 0
 
     async def _run(self, script: Script, tenant: str, argument: bytes) -> Reply:
         try:

@@ -11,7 +11,7 @@ Sentinel's own are `?sentinel_username=` and `?sentinel_password=`.
 import re
 import ssl
 from typing import Literal
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -23,6 +23,17 @@ _FORM = (
     "redis+sentinel://host:port,host:port/service or redis+cluster://host:port,host:port"
 )
 _PARTS = re.compile(r"(?P<scheme>[A-Za-z+]+)://(?P<hosts>[^/?#]*)(?P<rest>.*)")
+_KNOWN = frozenset(
+    {
+        "db", "sentinel_username", "sentinel_password", "ssl_ca_certs", "ssl_certfile",
+        "ssl_keyfile", "ssl_password", "ssl_check_hostname", "ssl_cert_reqs",
+        # What bounds time and connections is the gateway's own; so is the protocol.
+        "timeout", "socket_timeout", "socket_connect_timeout", "socket_keepalive",
+        "max_connections", "retry_on_timeout", "health_check_interval", "decode_responses",
+        "protocol", "client_name",
+    }
+)  # fmt: skip
+"""Options that may stand in a URL."""
 _KINDS: dict[str, Kind] = {"": "single", "sentinel": "sentinel", "cluster": "cluster"}
 _PORTS: dict[Kind, int] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
 
@@ -46,9 +57,6 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, str] = {}
     """What stands behind the question mark."""
 
-    plain: str = ""
-    """The URL as a client of one server takes it."""
-
     @property
     def where(self) -> str:
         """Its place, for notes; no secret is in it."""
@@ -66,6 +74,9 @@ def read(url: str) -> Address:
         raise ValueError(_FORM) from None
     if address.kind == "single" and len(address.hosts) > 1:
         message = "REDIS_URL names several servers: write redis+sentinel:// or redis+cluster://"
+        raise ValueError(message)
+    if not address.options.keys() <= _KNOWN:
+        message = "REDIS_URL has an option that is not known"
         raise ValueError(message)
     return address
 
@@ -91,10 +102,6 @@ def _read(url: str) -> Address:
     lacks = {"single": scheme == "unix" and not path, "sentinel": not service, "cluster": db != 0}
     if lacks[kind] or steps or db < 0:
         raise ValueError
-    place = found["hosts"]
-    rest = parts.path if path else f"/{db}"
-    if path:
-        options["db"] = str(db)
     return Address(
         kind=kind,
         hosts=() if path else tuple(_host(each, _PORTS[kind]) for each in hosts.split(",")),
@@ -106,7 +113,6 @@ def _read(url: str) -> Address:
         guard=guard,
         tls=scheme == "rediss",
         options=options,
-        plain=urlunsplit((scheme, place, rest, urlencode(options), "")),
     )
 
 

@@ -53,7 +53,8 @@ class Link:
     def drop(self) -> None:
         """Close every connection; the next call finds its way anew."""
         wires, self._wires = self._wires, {}
-        for task in self._opening.values():
+        opening, self._opening = self._opening, {}  # nobody joins what is being given up
+        for task in opening.values():
             task.cancel()
         for wire in wires.values():
             wire.close()

@@ -5,6 +5,7 @@ and left alone.
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 
@@ -47,6 +48,8 @@ class Server:
         address = read(url)
         self._deadline = deadline
         self._link = Link(address, deadline)
+        self._much = Link(address, deadline)
+        """For what is large; nothing is opened before it is used."""
         self._asked = b""
         self._doubt = Doubt(
             address.where, look=self._look, why=why, note=note, clock=clock, deadline=deadline
@@ -60,6 +63,24 @@ class Server:
     async def ask(self, key: bytes, data: bytes) -> Reply:
         """What a request on a key answers. Raises Away."""
         reply = await self.try_(key, slot_of(key), data)
+        if type(reply) is Failure:
+            raise self.refused(key, reply)
+        return reply
+
+    async def ask_much(self, key: bytes, data: bytes) -> Reply:
+        """The same for what is large, over a connection of its own: nobody waits behind it.
+
+        One that takes too long says nothing of the server. Raises Away.
+        """
+        if self._doubt.lost:
+            self._doubt.probe()
+            raise Away
+        try:
+            async with asyncio.timeout(self._deadline):
+                reply = await self._much.find(slot_of(key), data)
+        except (Broken, OSError, ValueError) as error:
+            self._much.drop()
+            raise Away from error
         if type(reply) is Failure:
             raise self.refused(key, reply)
         return reply
@@ -95,6 +116,7 @@ class Server:
         """Close every connection; within two deadlines."""
         await self._doubt.close()
         await self._link.close()
+        await self._much.close()
 
     async def settle(self) -> None:
         """Wait for what goes on in the background."""
@@ -105,6 +127,7 @@ class Server:
             return
         self._asked = key
         self._link.drop()
+        self._much.drop()
         self._doubt.fail()
 
     async def _look(self) -> None:
@@ -127,6 +150,8 @@ def why(error: Exception) -> str:
     """Why it is gone, in words that quote nothing."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return "its name is not known"
     if isinstance(error, ssl.SSLError):
         return "no secure connection"
     return str(error) if isinstance(error, Broken) else "no connection"

@@ -11,12 +11,11 @@ import pytest
 from gateway.state import Store
 from gateway.state.memory import Memory
 from gateway.state.redis import Redis
-from gateway.state.spread import Spread
 
 _RUN = count()
 
 
-@pytest.fixture(params=["memory", "redis", "spread"])
+@pytest.fixture(params=["memory", "redis"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     notes: list[str] = []
     made: Store
@@ -24,8 +23,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         made = Memory(64_000_000, clock=time.monotonic)
     else:
         url = request.getfixturevalue("redis_url")
-        kind = Redis if request.param == "redis" else Spread
-        made = kind(url, note=notes.append, clock=time.monotonic, deadline=10.0)
+        made = Redis(url, note=notes.append, clock=time.monotonic, deadline=10.0)
     yield made
     await made.close()
     assert notes == []

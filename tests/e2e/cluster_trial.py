@@ -50,7 +50,7 @@ async def trial(
     `cut` parts it from its replica for a moment before that.
     """
     notes: list[str] = []
-    meters = [Shared(nodes.url, note=notes.append, clock=time.monotonic) for _ in range(3)]
+    meters = [Shared.at(nodes.url, note=notes.append, clock=time.monotonic) for _ in range(3)]
     need = Need(kind="usd", name="trial", field="usd|total", limit=limit * HOLD, amount=HOLD)
     found = Found(0, 0, 0, 0, 0.0, 0)
     times: list[float] = []

@@ -56,7 +56,7 @@ def test_credentials_are_those_of_the_servers_and_sentinels_have_their_own() -> 
     assert (address.username, address.password) == ("us:er", "p@ss")
     assert address.guard == ("s", "q&")
     assert "p@ss" not in address.where
-    assert "sentinel_password" not in address.plain
+    assert address.options == {}
 
 
 @pytest.mark.parametrize(

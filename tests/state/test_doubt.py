@@ -73,25 +73,6 @@ async def test_protected_mode_is_a_loss(line: Line, world: World) -> None:
     await store.close()
 
 
-async def test_a_replica_is_dialled_anew_once_a_second(
-    line: Line, admin: client.Redis, world: World
-) -> None:
-    """More often would only take connections from calls that read."""
-    store = world.patient(line.url)
-    await admin.replicaof("127.0.0.1", "1")
-    try:
-        for dialled in (1, 2, 2, 2):
-            await store.put("replica", b"value", 60)
-            assert line.dialled == dialled
-        world.now += 1.0
-        await store.put("replica", b"value", 60)
-        await store.put("replica", b"value", 60)
-        assert line.dialled == 3
-    finally:
-        await admin.replicaof("NO", "ONE")
-    await store.close()
-
-
 @pytest.mark.parametrize(("length", "found"), [(_MOST, True), (_MOST + 1, False)])
 async def test_a_value_that_is_longer_than_any_is_neither_put_nor_fetched(
     redis_url: str, admin: client.Redis, world: World, length: int, found: bool

@@ -61,7 +61,7 @@ async def make(shared_url: str) -> AsyncIterator[Make]:
 
     def make() -> Shared:
         made.append(
-            Shared(
+            Shared.at(
                 shared_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
             )
         )
@@ -85,7 +85,7 @@ async def meter(request: pytest.FixtureRequest) -> AsyncIterator[Meter]:
     found = request.getfixturevalue(names[request.param])
     url = found if isinstance(found, str) else found.url
     notes: list[str] = []
-    shared = Shared(url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller")
+    shared = Shared.at(url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller")
     yield shared
     await shared.close()
     assert notes == []

@@ -21,7 +21,7 @@ from gateway.limits.meter import Ask, Need, Passed
 from gateway.limits.shared import Shared
 
 async def main(url, tenant, name):
-    meter = Shared(url, note=print, clock=time.monotonic, deadline=10.0)
+    meter = Shared.at(url, note=print, clock=time.monotonic, deadline=10.0)
     await meter.used(tenant)
     print("ready", flush=True)
     sys.stdin.readline()

@@ -25,7 +25,7 @@ async def test_calls_are_counted_by_the_new_primary(several_program: str, tmp_pa
         return isinstance(told, Passed)
 
     with Sentinels(several_program, tmp_path) as sentinels:
-        meter = Shared(sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0)
+        meter = Shared.at(sentinels.url, note=notes.append, clock=time.monotonic, deadline=1.0)
         assert await passed("before")
         with sentinels.primary.admin() as admin:
             assert admin.wait(1, 10_000) == 1

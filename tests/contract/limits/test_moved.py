@@ -16,8 +16,8 @@ NEED = Need(kind="usd", name="b", field="usd|2030-03", limit=1000, amount=10)
 async def test_calls_follow_a_slot_that_moves(nodes: Nodes, tenant: str) -> None:
     """ASK while it moves, for what is asked by one key; MOVED once it has; nothing is lost."""
     notes: list[str] = []
-    meter = Shared(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
-    other = Shared(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    meter = Shared.at(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    other = Shared.at(nodes.url, note=notes.append, clock=time.monotonic, deadline=10.0)
     ask = Ask(id="one", tenant=tenant, needs=(NEED,), expires=NOW + 60)
     assert await meter.admit(ask, NOW) == Passed()
     assert await other.used(tenant) == {NEED.field: 10}

@@ -19,7 +19,9 @@ _KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrency", "usd", "share")
 @pytest.fixture
 async def shared(redis_url: str) -> AsyncIterator[Shared]:
     notes: list[str] = []
-    made = Shared(redis_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller")
+    made = Shared.at(
+        redis_url, note=notes.append, clock=time.monotonic, deadline=10.0, time="caller"
+    )
     yield made
     await made.close()
     assert notes == []
