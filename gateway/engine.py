@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
 
+from gateway.ahead import Ahead
 from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.flight import WHOLE, Flight, Flights, Subscriber
@@ -149,7 +150,17 @@ class Engine:
             await self._gate.drain()
 
     async def _serve(self, call: Call, dialect: Dialect, tally: Tally, waiting: Waiting) -> Reply:
-        chain = await self.past.read(call, dialect, dialect.asked(call))
+        ahead = Ahead()
+        try:
+            return await self._served(call, dialect, tally, waiting, ahead)
+        finally:
+            ahead.drop()
+
+    async def _served(
+        self, call: Call, dialect: Dialect, tally: Tally, waiting: Waiting, ahead: Ahead
+    ) -> Reply:
+        said = dialect.asked(call)
+        chain = await self.past.read(call, dialect, said)
         body = chain.body
         prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
         tally.read(prompt, features.tokens(prompt))
@@ -159,10 +170,17 @@ class Engine:
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
         want = Want(call=call, prompt=prompt, tokens=tally.prompt)
-        if self._gate is not None:
-            again = partial(decide, self.router, seen, dialect)
-            decision, plan = await self._gate.admit(want, decision, plan, again)
-            self._books.decided(tally, decision)
+        stored = self._shelf.place(call, body, decision, plan)
+        if self._gate is not None and self._gate.bounds(call.key):
+            self.past.begin(ahead, call, dialect, body)
+            again, first = partial(decide, self.router, seen, dialect), plan
+            asking = self._asking(call, body, plan, stored, ahead)
+            decision, plan = await self._gate.admit(
+                want, decision, plan, again, asking=asking, late=body is not said
+            )
+            if plan is not first:
+                stored = self._shelf.place(call, body, decision, plan)
+                self._books.decided(tally, decision)
         self._refuse_losses(call, body, asked, dialect, plan)
         # What came before counts too: reading it, and waiting for its turn.
         began = asyncio.get_running_loop().time() - (self._clock() - call.started)
@@ -183,23 +201,34 @@ class Engine:
         )
         if prompt.stream:
             waiting.arm()
-        stored = self._shelf.place(call, body, decision, plan)
         if stored is None:
-            return await self._call(job, tally, None)
+            return await self._call(job, tally, None, ahead)
         tally.cache, form = "miss", _form(dialect, body, decision)
         if call.steer.cache != "refresh":
-            found = await self._shelf.find(stored)
-            said = tell(found, dialect, body)
-            if found is not None and said is not None:
-                await self.past.again(job, found, said)
-                return await self._hit(job, found, said, plan.targets[0], tally)
+            found = await ahead.take(stored, partial(self._shelf.find, stored))
+            words = tell(found, dialect, body)
+            if found is not None and words is not None:
+                await self.past.again(job, found, words)
+                return await self._hit(job, found, words, plan.targets[0], tally)
             seat = self._flights.join(stored, form)
             if seat is not None:
                 reply = await self._aboard(call, seat, self._share(job, tally, seat))
                 if reply is not None:
                     return reply
         seat = self._flights.start(stored, form)
-        return await self._aboard(call, seat, self._call(job, tally, seat))
+        return await self._aboard(call, seat, self._call(job, tally, seat, ahead))
+
+    def _asking(
+        self, call: Call, body: Body, first: Plan, place: str | None, ahead: Ahead
+    ) -> Callable[[Decision, Plan], None]:
+        """What is asked of the cache goes with what is asked of the gate."""
+
+        def ask(decision: Decision, plan: Plan) -> None:
+            at = place if plan is first else self._shelf.place(call, body, decision, plan)
+            if at is not None and call.steer.cache != "refresh":
+                ahead.begin(at, partial(self._shelf.find, at))
+
+        return ask
 
     async def _aboard[T: Reply | None](
         self, call: Call, seat: Seat, work: Coroutine[object, object, T]
@@ -219,12 +248,12 @@ class Engine:
         self._seats.pop(call.id, None)
         await seat.close()
 
-    async def _call(self, job: Job, tally: Tally, seat: Seat | None) -> Reply:
+    async def _call(self, job: Job, tally: Tally, seat: Seat | None, ahead: Ahead) -> Reply:
         """The answer of a provider; with a seat, it is for all that are on the flight."""
         how = tally.decision.complete if tally.decision is not None else "off"
         begun: Begun | None = None
         try:
-            job = await self.past.recall(job)
+            job = await self.past.recall(job, ahead)
             begun = await self._upstream.run(job)
             if how == "hold" and begun.watch is not None:
                 await complete.hold(self._upstream, job, begun)

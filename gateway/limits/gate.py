@@ -31,6 +31,8 @@ from gateway.telemetry.log import Log
 type Again = Callable[[Tier], tuple[Decision, Plan]]
 """Decides a call anew, with a tier as its ceiling. Raises ProblemError where nothing serves it."""
 
+type Asking = Callable[[Decision, Plan], object]
+
 _GRACE = 60.0
 """Seconds beyond the longest time of a tier after which a call is dead."""
 _OUTPUT = 1_000
@@ -43,6 +45,9 @@ _FRESH = 16
 """Answers after which it is looked again how long they usually are."""
 _TRIES = 3
 """Times that a call is counted whose counters are not there, even when they were just given."""
+
+
+def _nothing(_: Decision, __: Plan) -> None: ...
 
 
 class _Outputs:
@@ -130,12 +135,19 @@ class Gate:
         return bool(self._limits.rules or key.limits or key.budgets)
 
     async def admit(
-        self, want: Want, decision: Decision, plan: Plan, again: Again, *, late: bool = False
+        self,
+        want: Want,
+        decision: Decision,
+        plan: Plan,
+        again: Again,
+        *,
+        asking: Asking = _nothing,
+        late: bool = False,
     ) -> tuple[Decision, Plan]:
         """Let a call pass, or send it to a cheaper tier: what it goes on with.
 
-        `late`: who counts is asked but once, whatever it takes. Raises ProblemError: rate_limited,
-        budget, overloaded.
+        `asking` is told of each way to go on as it is asked for; `late`: all are asked for at once.
+        Raises ProblemError: rate_limited, budget, overloaded.
         """
         if not self.bounds(want.call.key):
             return decision, plan
@@ -143,7 +155,7 @@ class Gate:
         if not first.needs:
             return decision, plan
         ways = [first, *self._lower(want, first, again)] if late else [first]
-        found = await self._take(want, ways, again)
+        found = await self._take(want, ways, again, asking)
         then = found.need.then if isinstance(found, Over) else None
         if isinstance(found, Over) and then is not None and len(ways) == 1:
             lower = self._lower(want, first, again)
@@ -151,7 +163,7 @@ class Gate:
             if start is not None:
                 self._full(want.call.key.tenant, found.need)
                 ways = lower[start:]
-                found = await self._take(want, ways, again)
+                found = await self._take(want, ways, again, asking)
         for need in found.before:
             self._full(want.call.key.tenant, need)
         way = ways[found.choice]
@@ -243,7 +255,9 @@ class Gate:
                 wanted |= {need.then for need in found[-1].needs}
         return found
 
-    async def _take(self, want: Want, ways: list[_Way], again: Again | None) -> Over | Passed:
+    async def _take(
+        self, want: Want, ways: list[_Way], again: Again | None, asking: Asking = _nothing
+    ) -> Over | Passed:
         """Take what one of some ways needs, for a call that passes or, without `again`, goes on.
 
         Where counters are not there, all lower ways are added to `ways`.
@@ -253,7 +267,7 @@ class Gate:
         meter = self._meter if before is None else before.meter
         self._tenants.add(tenant)
         try:
-            found = await self._counted(meter, want, ways, now, again)
+            found = await self._counted(meter, want, ways, now, again, asking)
             self._said(lost=False)
         except asyncio.CancelledError:  # it may be taken all the same
             self._held.setdefault(call.id, _Held(meter, tenant, ways[0].needs))
@@ -266,7 +280,7 @@ class Gate:
             if again is None or (self._closed and budget):
                 raise ProblemError(UNCOUNTED) from None
             meter = self._spare
-            found = await self._counted(meter, want, ways, now, again)
+            found = await self._counted(meter, want, ways, now, again, asking)
         if isinstance(found, Over):
             return found
         needs = ways[found.choice].needs
@@ -279,10 +293,18 @@ class Gate:
         return found
 
     async def _counted(
-        self, meter: Meter, want: Want, ways: list[_Way], now: float, again: Again | None
+        self,
+        meter: Meter,
+        want: Want,
+        ways: list[_Way],
+        now: float,
+        again: Again | None,
+        asking: Asking,
     ) -> Over | Passed:
         take = meter.extend if again is None else meter.admit
         ask = self._ask(want, ways, now, part=meter is not self._meter)
+        for way in ways:
+            asking(way.decision, way.plan)
         found = await take(ask, now)
         for _ in range(_TRIES):
             if not isinstance(found, Unseeded):
@@ -297,6 +319,8 @@ class Gate:
             parts = self._shares if meter is not self._meter else 1
             seeds = tuple((field, one // parts) for field, one in zip(unknown, spent, strict=True))
             ask = self._ask(want, ways, now, part=meter is not self._meter, seeds=seeds)
+            for way in ways[1:]:
+                asking(way.decision, way.plan)
             found = await take(ask, now)
             if meter is self._meter and not isinstance(found, Unseeded):
                 self._debts.known(ask.tenant, unknown)

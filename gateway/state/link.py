@@ -35,11 +35,13 @@ class Link:
         self._primary: Host | None = None
         self._slots: dict[int, Host] = {}
         self._nodes: set[Host] = set()
+        self._many = address.kind == "cluster"
         self._ways: dict[int, Wire] = {}
+        """By slot, where there are several servers."""
 
     def ask(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
         """Send a request on the way that is known and open; None where there is none."""
-        wire = self._ways.get(slot)
+        wire = self._ways.get(slot if self._many else 0)
         return wire.ask(data) if wire is not None and wire.open else None
 
     async def find(self, slot: int, data: bytes) -> Reply:
@@ -62,6 +64,15 @@ class Link:
         self._slots.clear()
         self._ways.clear()
 
+    def renew(self) -> None:
+        """The next call finds its way anew; those that are under way are answered."""
+        wires, self._wires = self._wires, {}
+        for wire in wires.values():
+            wire.retire()
+        self._primary = None
+        self._slots.clear()
+        self._ways.clear()
+
     async def close(self) -> None:
         """Close every connection, and wait for none."""
         opening = list(self._opening.values())
@@ -73,7 +84,7 @@ class Link:
         reply = await wire.ask(data)
         if isinstance(reply, Failure) and reply.word in ("MOVED", "ASK"):
             return await self._turn(slot, data, reply)
-        self._ways[slot] = wire
+        self._ways[slot if self._many else 0] = wire
         return reply
 
     async def _turn(self, slot: int, data: bytes, reply: Reply) -> Reply:

@@ -10,15 +10,16 @@ import ssl
 from collections.abc import Callable
 
 from gateway.state.address import read
-from gateway.state.doubt import DEADLINE, Doubt
+from gateway.state.doubt import DEADLINE, PAUSE, Doubt
 from gateway.state.link import Link, slot_of
 from gateway.state.wire import Broken, Failure, Reply, request
 
-_AWAY = frozenset(("READONLY", "MASTERDOWN", "LOADING", "CLUSTERDOWN", "DENIED", "NOAUTH")) | {
+_AWAY = frozenset(("MASTERDOWN", "LOADING", "CLUSTERDOWN", "DENIED", "NOAUTH")) | {
     "MOVED",
     "ASK",
 }
 """What an error begins with where this is not the server to ask, or not yet."""
+_FULL = "ERR max number of clients"
 _SAID = {
     "LOADING": "it is still loading its data",
     "DENIED": "it is in protected mode",
@@ -50,6 +51,8 @@ class Server:
         self._link = Link(address, deadline)
         self._much = Link(address, deadline)
         """For what is large; nothing is opened before it is used."""
+        self._clock = clock
+        self._renew_at = float("-inf")
         self._asked = b""
         self._doubt = Doubt(
             address.where, look=self._look, why=why, note=note, clock=clock, deadline=deadline
@@ -106,10 +109,15 @@ class Server:
 
     def refused(self, key: bytes, reply: Failure) -> Away:
         """Take a failure that was answered."""
-        if reply.word in _AWAY:
+        if reply.word in _AWAY or reply.text.startswith(_FULL):
             self._fail(key)
-        else:
-            self._doubt.refused(reply.word)
+            return Away()
+        now = self._clock()
+        if reply.word == "READONLY" and now >= self._renew_at:
+            self._renew_at = now + PAUSE
+            self._link.renew()  # a replica now, which can be read: a new one may be the primary
+            self._much.renew()
+        self._doubt.refused(reply.word)
         return Away()
 
     async def close(self) -> None:
@@ -142,6 +150,8 @@ class Server:
 
 def _there(reply: Reply) -> None:
     """Raises Broken where an answer says that this is not the server to ask."""
+    if isinstance(reply, Failure) and reply.text.startswith(_FULL):
+        raise Broken("no connection is left")
     if isinstance(reply, Failure) and reply.word in _AWAY:
         raise Broken(_SAID.get(reply.word, f"it answers {reply.word}"))
 

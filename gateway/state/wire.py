@@ -48,7 +48,7 @@ class Wire(asyncio.Protocol):
         self._rest = b""
         self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
-        self.open = False
+        self.open = self._retired = False
         self.batches = 0
         """Writes so far: what is asked in one turn of the loop goes out as one."""
 
@@ -72,6 +72,13 @@ class Wire(asyncio.Protocol):
         if unsent and self._transport is not None and not self._transport.is_closing():
             self.batches += 1
             self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
+
+    def retire(self) -> None:
+        """Take no more requests; close it once those that wait are answered."""
+        self.open = False
+        self._retired = True
+        if not self._waiting:
+            self.close()
 
     def close(self, why: str = "no connection") -> None:
         """Close it at once; whoever waits is told that it is broken."""
@@ -115,6 +122,8 @@ class Wire(asyncio.Protocol):
         self._rest = data[at:] if at < end else b""
         if len(self._rest) > _MOST:
             self.close("what answers does not speak its protocol")
+        elif self._retired and not self._waiting:
+            self.close()
 
     def _arm(self, due: float) -> None:
         self._timer = self._loop.call_at(due, self._check, due)

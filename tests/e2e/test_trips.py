@@ -1,0 +1,154 @@
+"""How often a call waits for Redis: at most twice before its first byte, and never after it."""
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.limits.meter import Ask, Need, Passed
+from tests.conftest import redis_program
+from tests.e2e.place import Place
+from tests.e2e.trips import Trips
+from tests.e2e.upstream import Answer, Request, Upstream, stream, whole
+from tests.e2e.upstream import frames as told
+from tests.e2e.world import Body, Config, Loop, Make, World, chat
+
+LIMITS = [{"name": "all", "requests": "100/m", "tokens": "1M/m", "concurrency": 9}]
+BUDGETS = [{"name": "all", "usd": 1, "every": "day"}, {"name": "key", "usd": 1, "every": "month", "per": "key"}]  # fmt: skip
+DEAR = {"name": "dear", "usd": 0, "every": "day", "tier": "smart", "then": "fast"}
+
+
+@pytest.fixture
+def trips(loop: Loop, tmp_path: Path) -> Iterator[Trips]:
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    place = Place(program, tmp_path)
+    place.start()
+    made = Trips(loop, place.port)
+    yield made
+    made.close()
+    place.kill()
+
+
+class Counted:
+    """A gateway that counts in Redis, and how many round trips each part of a call took."""
+
+    def __init__(self, make: Make, upstream: Upstream, trips: Trips, **more: Any) -> None:
+        def change(value: Config) -> None:
+            value.update({"limits": LIMITS, "budgets": BUDGETS, "cache": {"ttl": "1h"}, **more})
+
+        self._upstream, self._trips = upstream, trips
+        self.world: World = make(change, REDIS_URL=trips.url)
+        self.world.loop.run(self._warm())
+
+    async def _warm(self) -> None:
+        """A server that has just started knows no script: whoever runs one first sends it."""
+        meter: Any = self.world.gateway._meter
+        place = Need(kind="concurrency", name="w", field="warm", limit=1)
+        ask = Ask(id="warm", tenant="default", needs=(place,), expires=time.time() + 60)
+        assert await meter.admit(ask, time.time()) == Passed()
+        assert await meter.settle("default", "warm", None, None)
+
+    def call(self, body: Body, answer: Answer, path: str = "/v1/chat/completions") -> list[int]:
+        """Round trips before the provider is asked, where it is, and then until all is settled."""
+        moments: list[int] = []
+
+        def serve(_: Request) -> Answer:
+            moments.append(self._trips.count)
+            return answer
+
+        self._upstream.on("/acme", serve)
+        before = self._trips.count
+        reply = self.world.client.post(path, json=body)
+        self.world.loop.run(self.world.gateway.engine.settle())
+        self.reply = reply
+        moments = [before, *moments, self._trips.count]
+        return [later - sooner for sooner, later in pairwise(moments)]
+
+
+def test_a_call_waits_once_before_its_first_byte(
+    make: Make, upstream: Upstream, trips: Trips
+) -> None:
+    """For its limits, its budgets and the cache; its end and its answer are told with one more."""
+    world = Counted(make, upstream, trips)
+    world.call(chat("warm", max_tokens=9), whole())
+    assert world.call(chat("one", max_tokens=9), whole()) == [1, 1]
+    assert world.call(chat("one", max_tokens=9), whole()) == [2]  # a hit, and its end
+    assert world.reply.headers["x-tiergate-cache"] == "hit"
+    streamed = chat("two", max_tokens=9, stream=True)
+    assert world.call(streamed, stream(*told())) == [1, 1]
+    assert trips.connections == 1
+
+
+@pytest.mark.parametrize("more", [{"cache": {"ttl": "0s"}}, {"limits": [], "budgets": []}])
+def test_without_a_cache_or_without_limits_it_is_the_same(
+    make: Make, upstream: Upstream, trips: Trips, more: Config
+) -> None:
+    world = Counted(make, upstream, trips, **more)
+    world.call(chat("warm", max_tokens=9), whole())
+    assert world.call(chat("one", max_tokens=9), whole()) == [1, 1]
+
+
+def test_the_first_call_of_a_window_waits_twice(
+    make: Make, upstream: Upstream, trips: Trips
+) -> None:
+    """The ledger is asked what was spent, and the counters are made as the call takes of them."""
+    world = Counted(make, upstream, trips)
+    assert world.call(chat("one", max_tokens=9), whole()) == [2, 1]
+    assert world.call(chat("two", max_tokens=9), whole()) == [1, 1]
+
+
+def test_a_call_that_goes_to_a_cheaper_tier_waits_twice(
+    make: Make, upstream: Upstream, trips: Trips
+) -> None:
+    """Also where its counters are not there; what it finds in the cache there is a hit."""
+    world = Counted(make, upstream, trips, budgets=[DEAR, {**BUDGETS[0], "per": "tier"}])
+    for text in ("first", "second"):
+        assert world.call(chat(text, max_tokens=9), whole()) == [2, 1]
+        assert world.reply.headers["x-tiergate-tier"] == "fast"
+    assert world.call(chat("second", max_tokens=9), whole()) == [3]
+    assert world.reply.headers["x-tiergate-cache"] == "hit"
+
+
+def test_a_refusal_waits_once(make: Make, upstream: Upstream, trips: Trips) -> None:
+    world = Counted(make, upstream, trips, limits=[{"name": "none", "requests": "0/m"}], budgets=[])
+    assert world.call(chat("one", max_tokens=9), whole()) == [1]
+    assert world.reply.status_code == 429
+
+
+def test_a_tool_loop_waits_no_longer(make: Make, upstream: Upstream, trips: Trips) -> None:
+    """What was noted of its reasoning is asked for with the rest."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    used = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "warm"},
+        {"role": "assistant", "content": None, "tool_calls": [used]},
+        {"role": "tool", "tool_call_id": "t1", "content": "rain"},
+    ]
+    asked = {"model": "smart", "messages": messages, "tools": tools, "max_tokens": 9}
+    world = Counted(make, upstream, trips)
+    world.call(chat("warm", max_tokens=9), whole())
+    trips.commands.clear()
+    assert world.call(asked, whole()) == [1, 1]
+    assert trips.commands.count(b"GETRANGE") == 2
+
+
+def test_an_answer_that_goes_on_from_another_waits_twice(
+    make: Make, upstream: Upstream, trips: Trips
+) -> None:
+    """What came before it is read first: it may be the most of what is asked.
+
+    Its answer is kept before its client has it, so that whoever goes on from it finds it.
+    """
+    world = Counted(make, upstream, trips, budgets=[DEAR, BUDGETS[0]])
+    body = {"model": "smart", "input": "Hello.", "max_output_tokens": 9}
+    world.call(body, whole(), "/v1/responses")
+    world.call({**body, "input": "warm"}, whole(), "/v1/responses")
+    id = world.reply.json()["id"]
+    more = {**body, "previous_response_id": id}
+    assert world.call(more, whole(), "/v1/responses") == [2, 2]
+    assert world.reply.headers["x-tiergate-tier"] == "fast"

@@ -1,0 +1,76 @@
+"""A port before a Redis that counts round trips: what is sent while no answer is owed begins one."""
+
+import asyncio
+
+from gateway.state.wire import _read, _Short
+from tests.e2e.world import Loop
+
+
+class Trips:
+    """Passes what a gateway and a Redis say to each other."""
+
+    def __init__(self, loop: Loop, port: int) -> None:
+        self.count = 0
+        self.commands: list[bytes] = []
+        """Their names, in order."""
+        self.connections = 0
+        self._owed = 0
+        self._to = port
+        self._loop = loop
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        loop.run(self._start())
+
+    def close(self) -> None:
+        self._loop.run(self._stop())
+
+    async def _start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def _stop(self) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        for writer in self._writers:
+            await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        back, onward = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers |= {writer, onward}
+        task = asyncio.create_task(self._answers(back, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        rest = b""
+        while data := await reader.read(1 << 20):
+            asked, rest = _whole(rest + data)
+            if asked and self._owed == 0:
+                self.count += 1
+            self._owed += len(asked)
+            self.commands += [bytes(one[0]) for one in asked if isinstance(one, list)]
+            onward.write(data)
+        onward.close()
+
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        rest = b""
+        while data := await reader.read(1 << 20):
+            told, rest = _whole(rest + data)
+            self._owed -= len(told)
+            writer.write(data)
+        writer.close()
+
+
+def _whole(data: bytes) -> tuple[list[object], bytes]:
+    """What is whole of some bytes of the protocol, and the rest."""
+    found: list[object] = []
+    at = 0
+    try:
+        while at < len(data):
+            one, at = _read(data, at, 0)
+            found.append(one)
+    except (_Short, IndexError):
+        pass
+    return found, data[at:]
