@@ -8,8 +8,8 @@ A client that closes its half of the connection has left: nobody who waits for a
 """
 
 import asyncio
+import http.client
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 import httptools
@@ -348,8 +348,8 @@ def _saying(reply: Reply) -> Any:
 
 def _bytes(reply: Reply) -> bytes:
     """A whole reply on the wire."""
-    status = HTTPStatus(reply.status)
-    lines = [b"HTTP/1.1 %d %b" % (status, status.phrase.encode())]
+    phrase = http.client.responses.get(reply.status, "")  # 529 has none
+    lines = [b"HTTP/1.1 %d %b" % (reply.status, phrase.encode())]
     headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
     lines += [name + b": " + value for name, value in headers]
     return b"\r\n".join([*lines, b"", reply.body])

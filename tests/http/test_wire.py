@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from gateway.dialects import DIALECTS, Dialect
+from gateway.http.wire import FULL, _bytes
+from gateway.reply import refusal
 from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop
 from tests.http.gate import (
@@ -344,3 +347,11 @@ def test_what_was_no_call_is_counted(hasty: Gate) -> None:
     assert all(
         isinstance(row[kind], int) for row in rows for kind in row if kind not in ("at", "event")
     )
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda one: one.name)
+def test_c_15_a_full_house_is_told_in_every_dialect(dialect: Dialect) -> None:
+    """C-15: also by a status that HTTP has no words for, which is Anthropic's own."""
+    (told,) = answers(_bytes(refusal(FULL, dialect, "tg-1", [])))
+    assert told.status == (529 if dialect.name == "anthropic-messages" else 503)
+    assert int(told.headers["retry-after"]) >= 1

@@ -1,5 +1,5 @@
 """Rows of clients that leave, are slow, or send what is no request."""
 
-from tests.chaos.caller import gone, hostile
+from tests.chaos.caller import gone, hostile, slow
 
-ROWS = (*gone.ROWS, *hostile.ROWS)
+ROWS = (*gone.ROWS, *slow.ROWS, *hostile.ROWS)

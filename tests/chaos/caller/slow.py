@@ -1,0 +1,257 @@
+"""C-03, C-06, C-13, C-15: clients that read or write slowly, lie about lengths, or come in crowds."""
+
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+
+from tests.chaos import provider
+from tests.chaos.caller.gone import dial, request, tag
+from tests.chaos.client import asked, door
+from tests.chaos.crowd import Form, ask, fresh, row, told
+from tests.chaos.gateway import CLIENT_KEY, Gateway
+from tests.chaos.provider import Request, Wire
+from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.stage import Stage, base
+from tests.chaos.upstream.fault import ledger
+from tests.e2e.abroad import DIALECTS, TEXT
+from tests.e2e.child import until
+from tests.hostile.trial import refused
+from tests.http.gate import answers, drain
+
+_HEAD, _BODY, _READ = 0.5, 1.0, 1.0
+"""Seconds that a client has: for its head, its body, and to read some of an answer."""
+_MUCH = 200_000_000
+"""Bytes that a provider would say."""
+_TAKEN = 16_000_000
+"""Of these, what may be taken of it for clients that do not read: what sockets and buffers hold."""
+_EACH = 8_000_000
+"""Bytes of memory for each stream."""
+_LARGE = 1_000_000
+"""Bytes of the largest body."""
+_PATIENCE = 20.0
+_CONNECTIONS = 200
+_SHED = (503, 529)
+"""What a call is told that is refused before it is one."""
+
+type Read = Callable[[socket.socket], object]
+
+
+def _started(stage: Stage) -> Gateway:
+    value = base(stage)
+    value["server"] = {
+        "max_body": _LARGE,
+        "connections": _CONNECTIONS,
+        "timeouts": {"head": f"{_HEAD}s", "body": f"{_BODY}s", "read": f"{_READ}s"},
+    }
+    return stage.start(value, promised=0.3)
+
+
+@dataclass
+class _Flood:
+    """A provider that says far more than anybody reads."""
+
+    sent: dict[str, int] = field(default_factory=dict)
+
+    async def fault(self, wire: Wire, asked: Request) -> None:
+        """One answer: a stream of words, or one long text."""
+        frames = provider.frames(asked.dialect)
+        first = next(at for at, one in enumerate(frames) if TEXT[:4].encode() in one)
+        await wire.sse()
+        await wire.chunk(*frames[:first])
+        many = frames[first] * 200
+        while self.sent.setdefault(asked.dialect, 0) < _MUCH:
+            await wire.chunk(many)
+            self.sent[asked.dialect] += len(many)
+        await wire.forever()
+
+
+def _nothing(_: socket.socket) -> None:
+    """Read nothing at all."""
+
+
+def _slowly(connection: socket.socket) -> None:
+    """Read a byte each 20 ms."""
+    end = time.monotonic() + _PATIENCE
+    with suppress(OSError):
+        while time.monotonic() < end and connection.recv(1):
+            time.sleep(0.02)
+
+
+def reading(read: Read) -> Callable[[Stage], Mapping[Form, Seen]]:
+    """A client that reads an endless stream too slowly is cut off; little is held for it meanwhile."""
+
+    def one(stage: Stage, gateway: Gateway, dialect: str, flood: _Flood) -> Seen:
+        stage.provider.play(dialect, flood.fault)
+        cell = Cell(ROWS[0], dialect, "stream")
+        mark = tag()
+        with closing(socket.socket()) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", gateway.port))
+            connection.sendall(request(cell, f"{dialect}/smart", mark, fresh()))
+            with ThreadPoolExecutor(1) as pool:
+                reader = pool.submit(read, connection)
+                entry = gateway.tagged(mark)
+                reader.result()
+        took = entry.duration or 0.0
+        sent = flood.sent[dialect]
+        wrong = [f"{sent / 1e6:.0f} MB were taken of the provider"] if sent > _TAKEN else []
+        late = took > 4 * _READ if stage.strict else took > _PATIENCE
+        more = f"cut off {'late' if late else 'in time'}: {took:.1f} s, {sent / 1e6:.1f} MB taken"
+        return Seen(ledger=ledger(entry), more=more, wrong=tuple(wrong))
+
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        gateway, flood = _started(stage), _Flood()
+        with ThreadPoolExecutor(len(DIALECTS)) as pool:
+            seen = pool.map(lambda dialect: one(stage, gateway, dialect, flood), DIALECTS)
+            return {(dialect, "stream"): it for dialect, it in zip(DIALECTS, seen, strict=True)}
+
+    return go
+
+
+type Outcomes = Iterator[str]
+
+
+def pieces(
+    id: str, name: str, play: Callable[[Gateway, str], Outcomes], *, ci: bool = False
+) -> Row:
+    """Clients that do something odd at the door of each dialect."""
+
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        gateway = _started(stage)
+
+        def one(dialect: str) -> Seen:
+            found = list(play(gateway, dialect))
+            wrong = [it[:600] for it in found if it]
+            return Seen(
+                more=f"{len(found) - len(wrong)} pieces as they should be", wrong=tuple(wrong)
+            )
+
+        with ThreadPoolExecutor(len(DIALECTS)) as pool:
+            seen = dict(zip(DIALECTS, pool.map(one, DIALECTS), strict=True))
+        rows = set(gateway.all())
+        gateway.found |= rows  # clients that write what they like do not read their ids
+        gateway.forget({it.id for it in gateway.replies if it.status in _SHED} - rows)
+        return {(dialect, "whole"): it for dialect, it in seen.items()}
+
+    expected = Expected(more=r"\d+ pieces as they should be")
+    return row(id, name, "client", go, expected, modes=("whole",), ci=ci)
+
+
+def _head(path: str, *lines: str) -> bytes:
+    first = [f"POST {path} HTTP/1.1", "host: x", f"authorization: Bearer {CLIENT_KEY}"]
+    return "\r\n".join([*first, *lines, "", ""]).encode()
+
+
+def _path(dialect: str) -> str:
+    return door(dialect, f"m-{dialect}", stream=False)
+
+
+def _body(dialect: str) -> bytes:
+    return asked(dialect, f"m-{dialect}", stream=False, prompt=fresh())
+
+
+def _exchange(gateway: Gateway, *data: bytes, pause: float = 0.0) -> bytes:
+    """Write pieces, and read until the gateway closes."""
+    with dial(gateway) as connection:
+        with suppress(ConnectionError):
+            for piece in data:
+                connection.sendall(piece)
+                if pause and select.select([connection], [], [], pause)[0]:
+                    break
+        return drain(connection)
+
+
+def _answer(data: bytes, path: str, status: int, start: str, what: str) -> str:
+    try:
+        told = answers(data)[0]
+    except (AssertionError, IndexError, ValueError) as error:
+        return f"{what}: {data[:200]!r}: {error!r}"
+    return refused(told, path, status, start, what)
+
+
+def _lengths(gateway: Gateway, dialect: str) -> Outcomes:
+    """Too long, endless, longer and shorter than they say, and with an Expect."""
+    path, body = _path(dialect), _body(dialect)
+    large = f"content-length: {_LARGE + 1}"
+    yield _answer(_exchange(gateway, _head(path, large)), path, 413, "", "too long")
+    waited = _exchange(gateway, _head(path, large, "expect: 100-continue"))
+    yield (
+        "a body too long was asked for"
+        if b" 100 " in waited[:20]
+        else _answer(waited, path, 413, "", "expect")
+    )
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    endless = _exchange(gateway, _head(path, "transfer-encoding: chunked"), *[chunk] * 64)
+    yield _answer(endless, path, 413, "", "endless")
+    longer = _head(path, f"content-length: {len(body) + 10}") + body
+    began = time.monotonic()
+    yield _answer(_exchange(gateway, longer), path, 408, "", "never whole")
+    yield "" if time.monotonic() - began < 10 * _BODY else "a body that never comes is waited for"
+    with dial(gateway) as connection:  # shorter: what follows is no request
+        connection.sendall(_head(path, f"content-length: {len(body) - 5}") + body)
+        told = answers(drain(connection))
+        right = [it.status for it in told] == [400, 400] or [it.status for it in told] == [400]
+        yield "" if right else f"shorter: {[it.status for it in told]}"
+    with dial(gateway) as connection:
+        connection.sendall(_head(path, f"content-length: {len(body)}", "expect: 100-continue"))
+        asked_for = connection.recv(1000)
+        yield "" if b" 100 " in asked_for else f"no 100: {asked_for!r}"
+
+
+def _trickling(gateway: Gateway, dialect: str) -> Outcomes:
+    """A head and a body that come a byte at a time, and connections that never say a thing."""
+    path, body = _path(dialect), _body(dialect)
+    head = _head(path, f"content-length: {len(body)}")
+    for name, data in (("head", [head[at : at + 1] for at in range(60)]),
+                       ("body", [head, *(body[at : at + 1] for at in range(60))])):  # fmt: skip
+        began = time.monotonic()
+        told = _exchange(gateway, *data, pause=0.1)
+        yield _answer(told, path if name == "body" else "/v1/chat/completions", 408, "", name)
+        yield "" if time.monotonic() - began < 10.0 else f"{name}: waited for too long"
+    with dial(gateway) as connection:
+        began = time.monotonic()
+        left = drain(connection)
+        late = time.monotonic() - began > 20 * _HEAD
+        yield f"a silent one: {left!r}, late: {late}" if late or b"200" in left[:20] else ""
+
+
+_OF_A_STORM = ("answer", "error overloaded", "error overloaded_error", "error UNAVAILABLE", "cut")
+
+
+def _storm(gateway: Gateway, dialect: str) -> Outcomes:
+    """Hundreds of connections at once that say nothing: who asks is answered all the same."""
+    form = (dialect, "whole")
+    with ThreadPoolExecutor(4) as pool:
+        held: list[socket.socket] = []
+        try:
+            running = [pool.submit(ask, gateway, form) for _ in range(20)]
+            for _ in range(_CONNECTIONS):
+                with suppress(OSError):
+                    held.append(dial(gateway))
+            said = [told(form, one.result()) for one in running]
+        finally:
+            for one in held:
+                one.close()
+    yield from ("" if it in _OF_A_STORM else it for it in said)
+    yield "" if "answer" in said else "nobody is answered in a storm"
+    for _ in range(200):  # come and go
+        with suppress(OSError), dial(gateway) as connection:
+            connection.sendall(b"GET")
+    until(
+        lambda: told(form, ask(gateway, form)) == "answer", "it is well after the storm", _PATIENCE
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    row("C-03", "reads nothing of a stream", "client", reading(_nothing),
+        Expected(ledger="aborted by client_slow", more="cut off in time.*"), modes=("stream",), growth=_EACH * len(DIALECTS)),
+    row("C-03", "reads a byte now and then", "client", reading(_slowly),
+        Expected(ledger="aborted by client_slow", more="cut off in time.*"), modes=("stream",), growth=_EACH * len(DIALECTS)),
+    pieces("C-06", "bodies that are not as long as they say", _lengths),
+    pieces("C-13", "heads and bodies that trickle", _trickling),
+    pieces("C-15", "a storm of connections", _storm),
+)  # fmt: skip
