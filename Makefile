@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile rerouting budgets kill outage leave chaos clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting budgets kill outage leave chaos clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -56,6 +56,9 @@ budgets: dev ## three gateways on one Redis against budgets, ten rounds, and an 
 
 hostile: dev ## hostile input by the ten thousands, and what came of it
 	@.venv/bin/python -m tests.hostile
+
+openapi: dev ## requests that our OpenAPI document allows and forbids, by the thousands
+	@.venv/bin/python -m tests.http.openapi
 
 rerouting: dev ## what text added to prompts does to their tier: the rates, and what bounds them
 	@.venv/bin/python -m tests.security.rerouting

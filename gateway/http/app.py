@@ -1,11 +1,13 @@
 """The ASGI application: hot endpoints straight to their code, everything else through FastAPI."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from gateway.compose import VERSION, Gateway
 from gateway.core import jsonio
@@ -20,7 +22,7 @@ from gateway.dialects import (
     OPERATIONS,
     Dialect,
 )  # fmt: skip
-from gateway.http import admin, edge, health, models, scrape
+from gateway.http import admin, document, edge, health, models, scrape
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
@@ -92,6 +94,12 @@ class App(FastAPI):
     def ended(self) -> bool:
         """Whether the rows of all calls are on the disk, and nothing more is written."""
         return self._archive.ended
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = document.whole(super().openapi())
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -270,7 +278,10 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
         path = request.scope["path"][:200]
         lost = request.method == "POST" and dialect_at(path) is GEMINI  # a method that is none
         if error.status_code == _NOT_ALLOWED and not lost:
-            return _not_allowed(request.method, path, (error.headers or {}).get("Allow", ""))
+            told = (error.headers or {}).get("Allow", "").split(", ")
+            return _not_allowed(
+                request.method, path, ", ".join(sorted({*told, *_at(app, request)}))
+            )
         doors = ", ".join(one.path for one in DIALECTS.values() if one.read_at is None)
         gemini = "/v1beta/models/{model}:generateContent"
         message = f"There is nothing at {path}. Calls go to POST {doors} or {gemini}."
@@ -286,6 +297,13 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
 def _from_google(request: Request) -> bool:
     """Whether a client of Google's asks; one of its SDKs has the version of the others' paths."""
     return request.scope["path"].startswith("/v1beta") or "x-goog-api-client" in request.headers
+
+
+def _at(app: App, request: Request) -> Iterator[str]:
+    """The methods of all routes at a path: Starlette tells those of the first alone."""
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            yield from route.methods or ()
 
 
 def _not_allowed(method: str, path: str, allowed: str) -> Response:

@@ -1,6 +1,7 @@
 """Figures for Prometheus: open, since no label is a client's word, unless keys are labels."""
 
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 
@@ -16,8 +17,9 @@ def routes(app: FastAPI, gateway: Gateway, in_flight: Callable[[], int]) -> None
     metrics = gateway.archive.metrics
     metrics.watch([Gauge("calls_in_flight", "Calls that are being served.", in_flight)])
     guards = [Depends(Guard(gateway.admin_key, gateway.keys))] if metrics.keys else []
+    extra: dict[str, Any] = {} if guards else {"security": []}
 
-    @app.get("/metrics", summary="Figures for Prometheus", dependencies=guards)
+    @app.get("/metrics", summary="Figures for Prometheus", dependencies=guards, openapi_extra=extra)
     def figures(request: Request) -> Response:
         strict = _STRICT in request.headers.get("accept", "")
         data, kind = metrics.render(openmetrics=strict)
