@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, localcontext
 from itertools import count
 from pathlib import Path
@@ -364,6 +364,62 @@ def names(row: Entry, by: Iterable[str], zone: ZoneInfo) -> list[tuple[str | Non
 
 
 FOLDERS = count()
+
+
+TURNS = st.sampled_from(  # when clocks change, in a zone each
+    [
+        (ZoneInfo("Europe/Berlin"), at("2026-03-29T01:00Z")),
+        (ZoneInfo("Europe/Berlin"), at("2026-10-25T01:00Z")),
+        (ZoneInfo("America/St_Johns"), at("2026-03-08T05:30Z")),
+        (ZoneInfo("America/St_Johns"), at("2026-11-01T04:30Z")),
+        (ZoneInfo("Africa/Cairo"), at("2026-04-23T22:00Z")),  # to no midnight at all
+        (ZoneInfo("Africa/Cairo"), at("2026-10-29T21:00Z")),  # back over midnight
+        (ZoneInfo("America/Havana"), at("2026-11-01T05:00Z")),  # to a second midnight
+        (ZoneInfo("Australia/Lord_Howe"), at("2026-04-04T15:00Z")),  # by half an hour
+    ]
+)
+
+
+@given(
+    turn=TURNS,
+    near=st.lists(
+        st.tuples(st.integers(-3, 3), st.floats(-7200, 7200), USD), min_size=2, max_size=12
+    ),
+    more=st.sampled_from([[], ["tier"]]),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_days_where_clocks_change_add_up_too(
+    store: Base,
+    tmp_path: Path,
+    turn: tuple[ZoneInfo, float],
+    near: list[tuple[int, float, Decimal | None]],
+    more: list[str],
+) -> None:
+    """Calls close to the midnights before and after a change: each on the day that a clock showed."""
+    zone, change = turn
+    store.prune(1e10)
+    folder = tmp_path / f"{next(FOLDERS)}"
+    folder.mkdir()
+    days = [datetime.fromtimestamp(change, zone).date() + timedelta(days) for days, _, _ in near]
+    rows = [
+        entry(f"{n}", at=datetime(*day.timetuple()[:3], tzinfo=zone).timestamp() + off, cost=cost)
+        for n, (day, (_, off, cost)) in enumerate(zip(days, near, strict=True))
+    ]
+    rows.append(entry("first", at=change - 5 * 86_400, cost=None))
+    shown: dict[str, list[Entry]] = defaultdict(list)
+    for row in rows:
+        shown[datetime.fromtimestamp(row.at, zone).date().isoformat()].append(row)
+    found = fed(store, folder, rows).costs(["day", *more], zone=zone)
+    assert {one.names[0]: (one.calls, one.cost) for one in found} == {
+        day: (len(ones), _sum(one.cost for one in ones)) for day, ones in shown.items()
+    }
+    (total,) = store.costs(zone=zone)
+    assert (total.calls, total.cost) == (len(rows), _sum(one.cost for one in rows))
+
+
+def _sum(costs: Iterable[Decimal | None]) -> Decimal | None:
+    known = [one for one in costs if one is not None]
+    return sum(known, Decimal(0)) if known else None
 
 
 @given(
