@@ -8,7 +8,7 @@ from functools import partial
 from gateway.ahead import Ahead
 from gateway.books import Books
 from gateway.cache.exact import Exact
-from gateway.cache.flight import WHOLE, Flight, Flights, Subscriber
+from gateway.cache.flight import Flight, Flights, Subscriber
 from gateway.cache.recording import Recording
 from gateway.cache.responses import Chain
 from gateway.core.call import Call
@@ -37,7 +37,7 @@ from gateway.reply import (
 )  # fmt: skip
 from gateway.routing import explain, features
 from gateway.routing.decide import Router, decide
-from gateway.shelf import Shelf, tell
+from gateway.shelf import Shelf, form, tell
 from gateway.telemetry.log import Log, where
 from gateway.upstream import complete
 from gateway.upstream.job import Begun, Job, ends
@@ -203,19 +203,19 @@ class Engine:
             waiting.arm()
         if stored is None:
             return await self._call(job, tally, None, ahead)
-        tally.cache, form = "miss", _form(dialect, body, decision)
+        tally.cache, kind = "miss", form(dialect, body, decision)
         if call.steer.cache != "refresh":
             found = await ahead.take(stored, partial(self._shelf.find, stored))
             words = tell(found, dialect, body)
             if found is not None and words is not None:
                 await self.past.again(job, found, words)
                 return await self._hit(job, found, words, plan.targets[0], tally)
-            seat = self._flights.join(stored, form)
+            seat = self._flights.join(stored, kind)
             if seat is not None:
                 reply = await self._aboard(call, seat, self._share(job, tally, seat))
                 if reply is not None:
                     return reply
-        seat = self._flights.start(stored, form)
+        seat = self._flights.start(stored, kind)
         return await self._aboard(call, seat, self._call(job, tally, seat, ahead))
 
     def _asking(
@@ -254,7 +254,10 @@ class Engine:
         begun: Begun | None = None
         try:
             job = await self.past.recall(job, ahead)
-            begun = await self._upstream.run(job)
+            if how == "off":
+                begun = await self._upstream.run(job)
+            else:
+                begun = await complete.begin(self._upstream, job)
             if how == "hold" and begun.watch is not None:
                 await complete.hold(self._upstream, job, begun)
             if (glance := begun.glance) is not None:
@@ -487,14 +490,3 @@ def _end(seat: Seat | None, close: Callable[[], Entry]) -> Entry | None:
         return close()
     seat.flight.owed = close
     return None
-
-
-def _form(dialect: Dialect, body: Body, decision: Decision) -> str:
-    """How a client takes an answer: a flight gives streams as they were asked for alone.
-
-    Who wants an answer finished that breaks off shares none with those that do not.
-    """
-    form = WHOLE
-    if body.prompt.stream:
-        form = "stream with usage" if dialect.asks_usage(body) else "stream"
-    return form if decision.complete == "off" else f"{form}, {decision.complete}"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 
 from gateway.cache.exact import Exact
+from gateway.cache.flight import WHOLE
 from gateway.cache.recording import Recording, answer
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
@@ -101,3 +102,14 @@ def tell(found: Recording | None, dialect: Dialect, body: Body) -> bytes | None:
         return None
     with_usage = dialect.asks_usage(body)
     return answer(found, dialect, stream=body.prompt.stream, with_usage=with_usage)
+
+
+def form(dialect: Dialect, body: Body, decision: Decision) -> str:
+    """How a client takes an answer: a flight gives streams as they were asked for alone.
+
+    Who wants an answer finished that breaks off shares none with those that do not.
+    """
+    found = WHOLE
+    if body.prompt.stream:
+        found = "stream with usage" if dialect.asks_usage(body) else "stream"
+    return found if decision.complete == "off" else f"{found}, {decision.complete}"

@@ -422,6 +422,37 @@ async def test_a_whole_answer_that_breaks_off_is_asked_for_elsewhere(stage: Stag
     assert (stage.entry.provider, stage.entry.attempts) == ("spare", 2)
 
 
+async def test_a_whole_answer_that_breaks_off_is_asked_for_of_the_same_at_last(
+    tmp_path: Path,
+) -> None:
+    """Where there is no other; for a call that does not ask for it, not even then."""
+    stage = Stage(tmp_path, change=lambda _: None)
+    said = httpx.Response(200, content=whole().pieces[0])
+    for how in (None, "hold"):
+        stage.rows.clear()
+        stage.answers = [streamed(ROLE, CUT), said]
+        reply = await ask(stage, how, stream=False, stream_options=None)
+        assert (reply.status, stage.entry.attempts) == ((502, 1) if how is None else (200, 2))
+        assert [it.provider for it in lost(stage)] == ["acme"]
+    assert asked(stage) == ["able-1"] * 3
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "attempts"),
+    [
+        ([httpx.Response(400, content=b"{}")], 400, 1),
+        ([httpx.Response(500)] * 4, 502, 3),
+        ([streamed(CUT) for _ in range(4)], 502, 4),
+    ],
+)  # fmt: skip
+async def test_what_is_no_break_is_not_asked_for_again_and_nobody_more_than_twice(
+    stage: Stage, answers: list[httpx.Response], status: int, attempts: int
+) -> None:
+    stage.answers = [*answers]
+    reply = await ask(stage, "hold", stream=False, stream_options=None)
+    assert (reply.status, stage.entry.attempts) == (status, attempts)
+
+
 async def test_usage_that_was_told_before_the_break_is_counted(stage: Stage) -> None:
     """Rather than an estimate."""
     told = b"data: " + jsonio.dumps({"id": "up-1", "choices": [], "usage": usage(7, 2)}) + b"\n\n"

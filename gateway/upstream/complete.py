@@ -11,12 +11,13 @@ the request are answers. Each attempt is bounded by its timers, and all of them 
 
 import contextlib
 import itertools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 
 import msgspec
 
 from gateway.core import jsonio, sse
 from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
 from gateway.dialects import Watch, splice
 from gateway.dialects.held import DONE, broken
@@ -31,6 +32,8 @@ _SHOWN = 8_000_000
 """Bytes of what was shown that are kept: what is longer is not gone on with."""
 _ROUNDS = 4
 """Answers of one call that may break off."""
+_TIMES = 2
+"""How often one account is asked for the same answer after it broke off."""
 _ASKED_WRONG = frozenset({"upstream_rejected", "upstream_context"})
 _APART = Problem(
     kind="upstream_truncated",
@@ -40,6 +43,30 @@ _APART = Problem(
     ),
     spent="maybe",
 )
+
+
+async def begin(upstream: Upstream, job: Job) -> Begun:
+    """An answer that is past its commit point, as `Upstream.run` gives it; whole, all of it.
+
+    What breaks off before that is asked for once more at last: of accounts that were not asked,
+    then of those that were. Raises ProblemError.
+    """
+    asked: list[tuple[str, str]] = []
+
+    def dialling(target: Target, account: Account) -> Awaitable[None] | None:
+        asked.append((target.name, account.name))
+        return job.dialling(target, account)
+
+    try:
+        return await upstream.run(msgspec.structs.replace(job, dialling=dialling))
+    except ProblemError as error:
+        if not _broken(error.problem) or error.problem.spent == "no":
+            raise
+        every = [one for one in candidates(job.plan, job.seat) if asked.count(_name(one)) < _TIMES]
+        if not every:
+            raise
+    order = tuple(sorted(every, key=lambda one: asked.count(_name(one))))
+    return await upstream.run(msgspec.structs.replace(job, order=order))
 
 
 async def hold(upstream: Upstream, job: Job, begun: Begun) -> None:
@@ -134,7 +161,7 @@ def others(job: Job, broke: list[Candidate], *, alike: bool) -> tuple[Candidate,
             return times.count(_name(one)), one.target.model != first.model
         return times.count(_name(one)), one.target.name == last.name
 
-    every = [one for one in candidates(job.plan, job.seat) if times.count(_name(one)) < 2]
+    every = [one for one in candidates(job.plan, job.seat) if times.count(_name(one)) < _TIMES]
     return tuple(sorted(every, key=rank))
 
 

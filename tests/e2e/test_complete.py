@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from hashlib import sha256
 
+import openai
 import pytest
 
 from gateway.core.entry import Attempt, Entry
@@ -22,8 +24,11 @@ from tests.e2e.abroad import (
     canonical,
 )  # fmt: skip
 from tests.e2e.test_abroad import ERRORS
+from tests.e2e.test_beat import late, signs
 from tests.e2e.upstream import SSE, Answer, Upstream
 from tests.e2e.world import Change, Config, Make, World
+
+__all__ = ["signs"]
 
 MODES = ("hold", "live")
 REFUSED = {
@@ -139,3 +144,145 @@ def test_a_target_that_speaks_another_dialect_finishes_it(
     )
     assert ASKS[client](world, "smart", tools, True) == expected
     audit(world)
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+def test_an_answer_that_begins_otherwise_is_an_error_of_the_sdk(
+    make: Make, upstream: Upstream, client: str
+) -> None:
+    """Nothing of it was shown, and the ledger has what both have cost."""
+    world = make(pair(client, client, "live"))
+    upstream.on("/first", begun(client))
+    changed = answer(client, stream=True)
+    pieces = tuple(it.replace(b"Hell", b"Bell") for it in changed.pieces if it is not None)
+    upstream.on("/second", replace(changed, pieces=pieces))
+    with pytest.raises(ERRORS):
+        ASKS[client](world, "smart", False, True)
+    rows = world.rows()
+    (entry,) = [row for row in rows if isinstance(row, Entry)]
+    assert (entry.state, entry.status, entry.aborted_by) == ("aborted", 200, "upstream")
+    assert [row.provider for row in rows if isinstance(row, Attempt)] == ["first", "second"]
+    assert entry.cost == entry.wasted
+    assert entry.cost is not None
+    assert entry.cost > Decimal("0.000019")
+
+
+@pytest.mark.parametrize("client", DIALECTS)
+def test_where_nobody_finishes_it_the_sdk_raises(
+    make: Make, upstream: Upstream, client: str
+) -> None:
+    """Held, an error has its own status: nothing was sent before."""
+    world = make(pair(client, client, "hold"))
+    for path in ("/first", "/second"):
+        upstream.on(path, begun(client))
+    with pytest.raises(ERRORS):
+        ASKS[client](world, "smart", False, True)
+    entry = world.entry()
+    assert (entry.state, entry.status, entry.attempts) == ("failed", 502, 4)
+    assert len(upstream.requests) == 4
+
+
+@pytest.mark.parametrize("how", MODES)
+@pytest.mark.parametrize("client", DIALECTS)
+def test_signs_of_life_go_out_while_it_is_made(
+    make: Make, upstream: Upstream, signs: list[bytes], client: str, how: str
+) -> None:
+    """Before the break, and while another is asked: no SDK takes them for an answer."""
+    world = make(pair(client, client, how), patient)
+    first, second = begun(client), answer(client, stream=True)
+    upstream.on("/first", replace(first, pieces=(*first.pieces, None)))
+    upstream.on("/second", replace(second, pieces=(None, *second.pieces[:1], None, *second.pieces[1:])))  # fmt: skip
+    thread = late(world, signs, 3)
+    assert ASKS[client](world, "smart", False, True).text == TEXT
+    thread.join()
+    assert len(signs) >= 6
+    assert world.entry().state == "settled"
+
+
+def patient(value: Config) -> None:
+    for provider in value["providers"].values():
+        del provider["timeouts"]
+
+
+def test_an_answer_of_responses_is_kept_under_the_id_that_was_shown(
+    make: Make, upstream: Upstream
+) -> None:
+    """Whole, and a later request goes on from it by that id, which no provider has."""
+    world = make(pair(RESPONSES, RESPONSES, "live"))
+    upstream.on("/first", begun(RESPONSES))
+    second = answer(RESPONSES, stream=True)
+    pieces = tuple(it.replace(b'"resp_1"', b'"resp_2"') for it in second.pieces if it is not None)
+    upstream.on("/second", replace(second, pieces=pieces))
+    with openai.OpenAI(base_url=f"{world.url}/v1", api_key="k", max_retries=0) as sdk:
+        with sdk.responses.stream(model="smart", input="Hi.") as events:
+            assert events.get_final_response().id == "resp_1"
+        kept = sdk.responses.retrieve("resp_1")
+        assert (kept.id, kept.output_text, kept.model) == ("resp_1", TEXT, "served-responses")
+        upstream.on("/first", answer(RESPONSES))
+        sdk.responses.create(model="smart", input="And?", previous_response_id="resp_1")
+    sent = upstream.requests[-1].json
+    assert "previous_response_id" not in sent
+    assert [item["role"] for item in sent["input"]] == ["user", "assistant", "user"]
+
+
+def test_who_asks_for_it_and_who_may_not(make: Make, upstream: Upstream) -> None:
+    """By header, by key and by guard; the route endpoint says what holds, and why."""
+    secrets = {name: sha256(name.encode()).hexdigest() for name in ("plain", "held")}
+    keys = {"plain": {"sha256": secrets["plain"]}, "held": {"sha256": secrets["held"], "complete": True}}  # fmt: skip
+
+    def change(value: Config) -> None:
+        pair(CHAT, CHAT, None)(value)
+        value["keys"] = "keys.yaml"
+        value["guards"] = [{"name": "never here", "when": {"tag": "cheap"}, "complete": False}]
+
+    world = make(change, files={"keys.yaml": keys})
+    asked = {"model": "smart", "messages": [{"role": "user", "content": "Hi."}], "stream": True}
+
+    def ask(key: str, **headers: str) -> tuple[int, str]:
+        """How many requests are sent, and what the route endpoint says of it."""
+        upstream.on("/first", begun(CHAT))
+        upstream.on("/second", answer(CHAT, stream=True))
+        before = len(upstream.requests)
+        headers = {"authorization": f"Bearer {key}", **headers}
+        world.client.post("/v1/chat/completions", json=asked, headers=headers)
+        route = world.client.post("/v1/route", json=asked, headers=headers).json()
+        steps = [step for step in route["trace"] if step["step"] == "complete"]
+        whose = f" by {steps[0]['why']}" if steps else ""
+        return len(upstream.requests) - before, route["complete"] + whose
+
+    assert ask("plain") == (1, "off")
+    assert ask("plain", **{"x-tiergate-complete": "on"}) == (2, "hold by x-tiergate-complete")
+    assert ask("plain", **{"x-tiergate-complete": "live"}) == (2, "live by x-tiergate-complete")
+    assert ask("held") == (2, "hold by key held")
+    assert ask("held", **{"x-tiergate-complete": "off"}) == (1, "off")
+    assert ask("held", **{"x-tiergate-tags": "cheap"}) == (1, "off")
+    assert [row.attempts for row in world.entries()] == [1, 2, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("how", MODES)
+def test_a_budget_is_asked_before_each_attempt(make: Make, upstream: Upstream, how: str) -> None:
+    """The first may have been billed all that it held: what is left does not bear another."""
+    world = make(pair(CHAT, CHAT, how), tight)
+    upstream.on("/first", begun(CHAT))
+    upstream.on("/second", answer(CHAT, stream=True))
+    asked = {
+        "model": "smart", "stream": True, "max_tokens": 100,
+        "messages": [{"role": "user", "content": "Hi."}],
+    }  # fmt: skip
+    reply = world.client.post("/v1/chat/completions", json=asked)
+    assert reply.status_code == (429 if how == "hold" else 200)
+    assert "insufficient_quota" in reply.text
+    assert len(upstream.requests) == 1
+    world.loop.run(world.gateway.gate.drain())
+    spent = world.loop.run(world.gateway._meter.used("default"))
+    rows = world.rows()
+    (entry,) = [row for row in rows if isinstance(row, Entry)]
+    assert entry.cost is not None
+    assert entry.wasted == entry.cost > 0
+    (held,) = spent.values()  # an estimate is a floor: it stays charged with what was held
+    assert held == 1403
+
+
+def tight(value: Config) -> None:
+    """A budget for one attempt of at most 100 tokens, 1403 millionths at most; not for two."""
+    value["budgets"] = [{"name": "b", "usd": 0.002, "every": "month"}]
