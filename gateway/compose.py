@@ -195,6 +195,7 @@ class Gateway:
             sleep=asyncio.sleep,
             jitter=random.Random().random,  # noqa: S311 - spreads retries, guards nothing
             media=self._media(guard),
+            hedge={str(tier): seconds for tier, seconds in config.routing.hedge.items()},
             log=log,
             opened=self.archive.metrics.opened,
         )
@@ -269,7 +270,8 @@ class Gateway:
             if target.provider.on
         )
         metrics.watch(*_measures(self.pressure))
-        metrics.watch(*measures(self.upstream.health, self.upstream.allowances))
+        asks = self.upstream
+        metrics.watch(*measures(asks.health, asks.allowances, lambda: asks.hedged))
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])

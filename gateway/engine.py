@@ -40,7 +40,7 @@ from gateway.routing.decide import Router, decide
 from gateway.shelf import Shelf, form, tell
 from gateway.telemetry.log import Log, where
 from gateway.upstream import complete
-from gateway.upstream.job import Begun, Job, ends
+from gateway.upstream.job import Begun, Job, span
 from gateway.upstream.relay import frames, shows_problem
 from gateway.upstream.run import Upstream
 
@@ -171,19 +171,18 @@ class Engine:
             self._pressure.check(REASONING)
         want = Want(call=call, prompt=prompt, tokens=tally.prompt)
         stored = self._shelf.place(call, body, decision, plan)
-        if self._gate is not None and self._gate.bounds(call.key):
+        if (gate := self._gate) is not None and gate.bounds(call.key):
             self.past.begin(ahead, call, dialect, body)
             again, first = partial(decide, self.router, seen, dialect), plan
             asking = self._asking(call, body, plan, stored, ahead)
-            decision, plan = await self._gate.admit(
+            decision, plan = await gate.admit(
                 want, decision, plan, again, asking=asking, late=body is not said
             )
             if plan is not first:
                 stored = self._shelf.place(call, body, decision, plan)
                 self._books.decided(tally, decision)
         self._refuse_losses(call, body, asked, dialect, plan)
-        # What came before counts too: reading it, and waiting for its turn.
-        began = asyncio.get_running_loop().time() - (self._clock() - call.started)
+        began, end = span(call, self._clock(), stream=prompt.stream)
         job = Job(
             call=call,
             body=body,
@@ -193,9 +192,11 @@ class Engine:
             tier=decision.tier or dialect.operation,
             lab=decision.lab,
             began=began,
-            ends=ends(call, began, stream=prompt.stream),
+            ends=end,
             dialling=partial(self._dialling, tally, want),
             failing=partial(self._books.failing, tally),
+            extending=None if gate is None else partial(gate.extend, want, decision),
+            aside=tally.aside,
             own=chain.own,
             seat=holder(chain),
         )
@@ -210,8 +211,7 @@ class Engine:
             if found is not None and words is not None:
                 await self.past.again(job, found, words)
                 return await self._hit(job, found, words, plan.targets[0], tally)
-            seat = self._flights.join(stored, kind)
-            if seat is not None:
+            if (seat := self._flights.join(stored, kind)) is not None:
                 reply = await self._aboard(call, seat, self._share(job, tally, seat))
                 if reply is not None:
                     return reply

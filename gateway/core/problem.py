@@ -62,6 +62,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     message: str
     """A sentence for the client: what is wrong and what to do; no key, prompt or traceback."""
+    name: str = ""
+    """What rows call it, where that is not its kind."""
     param: str | None = None
     """The request field it is about, in the client's words."""
     status: int = 0

@@ -1,6 +1,7 @@
 """Adds up one call: what was asked of whom, what it used, and what that costs."""
 
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,12 +24,24 @@ _UNBILLED = "count_tokens"
 """The operation that no provider bills."""
 
 
+class Side(NamedTuple):
+    """One of two attempts of a call that run at the same time."""
+
+    number: int = 0
+    target: Target | None = None
+    account: Account | None = None
+    open: bool = False
+    reserved: Decimal | None = _NOTHING
+    sent: float = 0.0
+
+
 class Tally:
     """The account of one call. `close` makes its entry once: a second closing raises."""
 
     __slots__ = (
         "_bound",
         "_guessed",
+        "_number",
         "_sent",
         "_unknown",
         "_wasted",
@@ -105,6 +118,8 @@ class Tally:
         self._bound: Decimal | None = _NOTHING
         """USD that such attempts may have cost at most."""
         self._sent = 0.0
+        self._number = 0
+        """Which request of the call the open attempt is."""
 
     def read(self, prompt: Prompt, tokens: int) -> None:
         """Note what is asked; `tokens` is the estimated length of the prompt."""
@@ -116,6 +131,7 @@ class Tally:
     def dial(self, target: Target, account: Account, at: float, now: float) -> Intent:
         """A request is about to be sent, `at` seconds since the epoch, `now` on the clock."""
         self.attempts += 1
+        self._number = self.attempts
         self.target, self.account, self.open, self._sent = target, account, True, now
         price, most = self.price(), self._longest(target)
         if self.call.operation == _UNBILLED:
@@ -167,13 +183,13 @@ class Tally:
             self._guessed += guessed
         return Attempt(
             id=self.call.id,
-            attempt=self.attempts,
+            attempt=self._number,
             at=at - (now - self._sent),
             provider=target.provider.name,
             account=self.account.name if self.account is not None else None,
             model=target.model,
             status=problem.upstream_status,
-            problem=problem.kind,
+            problem=problem.name or problem.kind,
             duration=round(now - self._sent, 6),
             input=usage.prompt if usage is not None else None,
             output=usage.completion if usage is not None else None,
@@ -181,6 +197,16 @@ class Tally:
             estimate=guessed,
             reserved=self.reserved if billed is None else None,
         )
+
+    def aside(self, side: Side | None = None) -> Side:
+        """Put what is known of the open attempt aside for another that runs at the same time.
+
+        `side` is what this gave for the other before; None where the other is yet to be sent.
+        """
+        was = Side(self._number, self.target, self.account, self.open, self.reserved, self._sent)
+        found = Side() if side is None else side
+        self._number, self.target, self.account, self.open, self.reserved, self._sent = found
+        return was
 
     @property
     def spent(self) -> bool:

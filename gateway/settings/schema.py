@@ -99,6 +99,8 @@ class Routing(Part):
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
     complete: Complete = "off"
     """What is done where an answer breaks off; `on` is `hold`."""
+    hedge: dict[Tier, Annotated[Span, Field(gt=0)]] = {}
+    """Seconds without content after which a second target is asked too, by tier."""
 
 
 class Cache(Part):

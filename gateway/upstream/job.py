@@ -1,5 +1,6 @@
 """What a call asks of upstream, and what it gets: an answer that is past its commit point."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
@@ -8,6 +9,7 @@ import msgspec
 from gateway.core.call import Call
 from gateway.core.decision import Plan
 from gateway.core.problem import Problem
+from gateway.core.tally import Side
 from gateway.core.target import Account, Target, Timers
 from gateway.dialects import Asked, Body, Dialect, Fetched, Glance, Watch, Written
 from gateway.dialects.note import Ear, Note
@@ -42,6 +44,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Told before each request is sent, which waits for what it returns."""
     failing: Callable[[Problem], None]
     """Told of each attempt that gave no answer."""
+    extending: Callable[[Target], Awaitable[None]] | None = None
+    """Told, and waited for, before a request that runs beside another. Raises ProblemError."""
+    aside: Callable[[Side | None], Side] | None = None
+    """Keeps what is written down of two requests apart; None where there is one at a time."""
     own: Body | None = None
     """What is said to the provider in `seat`, which has the earlier answer that it names."""
     seat: Seat | None = None
@@ -61,15 +67,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return total if self.body.prompt.stream else min(total, self.ends)
 
 
-def ends(call: Call, began: float, *, stream: bool) -> float:
-    """When a client will have left that has not been told anything, a little before.
+def span(call: Call, now: float, *, stream: bool) -> tuple[float, float]:
+    """When a call began, and when its client will have left if it is told nothing, a little before.
 
-    A stream shows a sign of life every 15 s, so that who waits longer than that waits on.
+    On the running loop's clock; `now` is on that of `call.started`: what came before counts too,
+    reading it and waiting for its turn. A stream shows a sign of life every 15 s, so that a client
+    who waits longer than that waits on.
     """
+    began = asyncio.get_running_loop().time() - (now - call.started)
     patience = call.patience
     if patience is None or (stream and patience > _SIGN):
-        return math.inf
-    return began + patience - min(1.0, patience / 10)
+        return began, math.inf
+    return began, began + patience - min(1.0, patience / 10)
 
 
 class Begun(msgspec.Struct, kw_only=True):

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from gateway.core.decision import Plan, Skipped
 from gateway.core.problem import Problem, ProblemError
+from gateway.core.tally import Side
 from gateway.core.target import Provider, Target, Tier
 from gateway.telemetry.log import Log, silent
 from gateway.upstream.allowance import Allowance
@@ -13,6 +14,7 @@ from gateway.upstream.attempt import Attempts, load, where
 from gateway.upstream.breaker import Breaker
 from gateway.upstream.client import Client
 from gateway.upstream.health import Health, Place
+from gateway.upstream.hedge import Hedge
 from gateway.upstream.job import Begun, Job
 from gateway.upstream.media import Fetch
 from gateway.upstream.quota import Book, Room
@@ -41,20 +43,27 @@ class Upstream:
         sleep: Callable[[float], Awaitable[None]],
         jitter: Callable[[], float],
         media: Fetch | None = None,
+        hedge: Mapping[str, float] = {},
         log: Log = silent,
         opened: Opened = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Without `media` nothing is fetched that a request has by URL."""
+        """Without `media` nothing is fetched that a request has by URL.
+
+        `hedge` has the seconds by tier after which a second target is asked too.
+        """
         self.quota = Book()
         """What is left of the providers' own limits."""
         self.health = Health(clock=clock, jitter=jitter, tell=self._tell)
+        self.hedged = 0
+        """Times that a second target was asked too."""
         self.allowances: dict[str, Allowance] = {}
         """The retries of each lab."""
         self._attempt = Attempts(
             client, self.quota, self.health, ready=ready, media=media, wall=wall
         )
+        self._hedge = hedge
         self._log = log
         self._opened = opened
         self._wall = wall
@@ -83,12 +92,47 @@ class Upstream:
                 await self._pause(job, order[0], room)
         if not health.calm:
             health.claim(where(job, order[0]))
+        if self._hedge and job.tier in self._hedge and job.aside is not None:
+            other = self._second(job, order)
+            if other is not None:
+                return await self._both(job, order, other, job.aside, allowance)
         try:
             return await self._attempt(job, order[0])
         except ProblemError as error:
             first = error.problem
             job.failing(first)
         return await self._again(job, order, first, allowance)
+
+    async def _both(
+        self,
+        job: Job,
+        order: list[Candidate],
+        other: int,
+        aside: Callable[[Side | None], Side],
+        allowance: Allowance,
+    ) -> Begun:
+        """Ask a second too where the first has given nothing for a while."""
+        hedge = Hedge(self._attempt, job, (order[0], order[other]))
+
+        def grant() -> bool:
+            granted = allowance.take()
+            if granted:
+                self.hedged += 1
+                self.health.claim(where(job, order[other]))
+            return granted
+
+        try:
+            return await hedge.run(aside, self._sleep(self._hedge[job.tier]), grant)
+        except ProblemError as error:
+            first = error.problem
+        return await self._again(job, order, first, allowance, also=other if hedge.both else None)
+
+    def _second(self, job: Job, order: list[Candidate]) -> int | None:
+        """The next that may be asked in its turn and has room."""
+        for at, one in enumerate(order[1:], 1):
+            if not self.health.why(where(job, one)) and self._room(job, one).free:
+                return at
+        return None
 
     def standing(self, plan: Plan, tier: Tier | None) -> Plan:
         """A plan without targets that are out of their turn, unless all are: as it is run now."""
@@ -117,9 +161,15 @@ class Upstream:
         return "" if "" in whys else whys[0]
 
     async def _again(
-        self, job: Job, order: list[Candidate], first: Problem, allowance: Allowance
+        self,
+        job: Job,
+        order: list[Candidate],
+        first: Problem,
+        allowance: Allowance,
+        *,
+        also: int | None = None,
     ) -> Begun:
-        """Go on after the first has failed."""
+        """Go on after the first has failed, and the one that was asked `also`."""
         health, time = self.health, asyncio.get_running_loop().time
         trail = Trail(
             order,
@@ -127,6 +177,10 @@ class Upstream:
             retried=job.call.retried > 0,
             out=lambda one: health.barred(where(job, one)),
         )
+
+        if also is not None:
+            trail.at = also
+            trail.tried.append(also)
 
         async def attempt(candidate: Candidate) -> Begun:
             health.claim(where(job, candidate))

@@ -1,6 +1,6 @@
 """What is known of targets, accounts and retries, as plain values for people."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from gateway.core.jsonio import Json
 from gateway.telemetry.metrics import Count, Gauge
@@ -88,9 +88,9 @@ def _limits(state: State | None) -> Json:
 
 
 def measures(
-    health: Health, retries: Mapping[str, Allowance]
+    health: Health, retries: Mapping[str, Allowance], hedged: Callable[[], int]
 ) -> tuple[tuple[Gauge, ...], tuple[Count, ...]]:
-    """The same in a few numbers for Prometheus."""
+    """The same in a few numbers for Prometheus; `hedged` tells how often two were asked."""
     out = Gauge(
         "targets_out",
         "Targets and accounts that are not asked in their turn, in one worker.",
@@ -107,4 +107,5 @@ def measures(
         "Further requests that were not made, as the lab had no more retries.",
         lambda: sum(one.denied for one in retries.values()),
     )
-    return (out,), (taken, denied)
+    second = Count("hedges", "Times that a second target was asked too.", hedged)
+    return (out,), (taken, denied, second)

@@ -225,6 +225,29 @@ def test_what_was_not_sent_is_no_request() -> None:
     assert (entry.attempts, entry.provider, entry.cost) == (1, "p", 0)
 
 
+@pytest.mark.parametrize("won", [1, 2])
+def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
+    """Whichever of them is answered: the other's row has its number, target and time."""
+    other = Target(provider=Provider(name="q", doors={}), model="n", price=PRICE)
+    tally = dialled()
+    first = tally.aside()
+    assert tally.fail(LOST, 1001.0, 51.0) is None
+    assert tally.dial(other, Account("two", "s"), 1001.0, 51.0).attempt == 2
+    kept = tally.aside(first) if won == 2 else first
+    named = msgspec.structs.replace(LOST, name="hedged")
+    row = tally.fail(named, 1002.0, 52.0)
+    assert row is not None
+    assert (row.problem, row.attempt, row.provider) == ("hedged", 3 - won, "pq"[2 - won])
+    assert (row.at, row.duration) == ((1001.0, 1.0) if won == 1 else (1000.5, 1.5))
+    tally.aside(kept)
+    tally.usage, tally.complete = Usage(input=1_000_000, output=0), True
+    entry = tally.close("settled", 200, 53.0)
+    assert (entry.provider, entry.account, entry.attempts) == (
+        ("p", "main", 2) if won == 1 else ("q", "two", 2)
+    )
+    assert (entry.cost, entry.wasted, entry.reserved) == (Decimal(1), None, Decimal("0.0006"))
+
+
 def test_a_failure_before_anything_was_sent_is_no_request() -> None:
     tally = Tally(CALL, "c1")
     assert tally.fail(LOST, 1002.5, 52.5) is None

@@ -1,0 +1,164 @@
+"""A second target that is asked too: the first content wins, and both are accounted for."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.core.entry import Attempt, Intent, Row
+from gateway.upstream.allowance import Allowance
+from tests.e2e.upstream import SSE, Answer, Upstream, failing, stream, whole
+from tests.e2e.world import Config, Make, World, abort, chat, left_after
+from tests.test_engine import Stage, head, ok
+
+SILENT = Answer(status=0, end="stall")
+HEAD = Answer(pieces=(stream().pieces[0],), headers=SSE, end="stall")
+
+
+def hedged(value: Config) -> None:
+    """Two targets of the tier, prices known; nobody waits, as the waits of a world take no time."""
+    value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
+    value["models"]["able-2"] = value["models"]["able-1"]
+    value["routing"]["hedge"] = {"smart": "800ms"}
+
+
+def hosts(upstream: Upstream) -> list[str]:
+    return [request.path.split("/")[1] for request in upstream.requests]
+
+
+def attempts(world: World) -> list[tuple[int, str, str]]:
+    rows = [row for row in world.rows() if isinstance(row, Attempt)]
+    return [(row.attempt, row.provider, row.problem) for row in rows]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_the_second_answers_where_the_first_does_not(
+    make: Make, upstream: Upstream, streamed: bool
+) -> None:
+    world = make(hedged)
+    upstream.on("/acme", HEAD if streamed else SILENT)
+    upstream.on("/spare", stream() if streamed else whole())
+    reply = world.ask(chat(stream=streamed, max_tokens=100))
+    assert reply.status_code == 200
+    assert reply.headers["x-tiergate-provider"] == "spare"
+    assert reply.headers["x-tiergate-attempts"] == "2"
+    assert 0.8 in world.waits
+    assert upstream.requests[hosts(upstream).index("acme")].left.wait(5)
+    assert attempts(world) == [(1, "acme", "hedged")]
+    (lost,) = [row for row in world.rows() if isinstance(row, Attempt)]
+    assert lost.cost is None
+    assert lost.reserved is not None
+    entry = world.entry()
+    assert (entry.provider, entry.state, entry.attempts) == ("spare", "settled", 2)
+    assert (entry.wasted, entry.reserved) == (None, lost.reserved)
+    assert [row.provider for row in world.rows() if isinstance(row, Intent)] == ["acme", "spare"]
+
+
+def test_the_first_answers_all_the_same(make: Make, upstream: Upstream) -> None:
+    """The row of the second is its own: its number, its account, its time."""
+    world = make(hedged)
+
+    def late(_: object) -> Answer:
+        upstream._go.release()
+        return SILENT
+
+    upstream.on("/acme", Answer(pieces=(None, *whole().pieces), bill=(7, 3)))
+    upstream.on("/spare", late)
+    reply = world.ask(chat(max_tokens=100))
+    assert (reply.status_code, reply.headers["x-tiergate-provider"]) == (200, "acme")
+    assert attempts(world) == [(2, "spare", "hedged")]
+    entry = world.entry()
+    assert (entry.provider, entry.account, entry.attempts) == ("acme", "main", 2)
+    assert entry.output == 3
+
+
+class Race(Stage):
+    """An engine whose first target answers once the second is known to have failed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.failed = asyncio.Event()
+        super().__init__(folder)
+        self.engine._upstream._hedge = {"smart": 0.8}
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        if "spare" in request.url.path:
+            return httpx.Response(500)
+        await self.failed.wait()
+        return ok()
+
+    def record(self, row: Row) -> None:
+        super().record(row)
+        if isinstance(row, Attempt):
+            self.failed.set()
+
+
+async def test_one_that_fails_leaves_it_to_the_other(tmp_path: Path) -> None:
+    stage = Race(tmp_path)
+    reply = await stage.ask(chat())
+    assert head(reply)["x-tiergate-provider"] == "acme"
+    (lost,) = [row for row in stage.rows if isinstance(row, Attempt)]
+    assert (lost.attempt, lost.provider, lost.problem) == (2, "spare", "upstream_error")
+    assert lost.cost == 0
+    assert (stage.entry.provider, stage.entry.attempts) == ("acme", 2)
+    assert stage.entry.wasted == 0
+
+
+def test_both_may_fail(make: Make, upstream: Upstream) -> None:
+    """Both rows are written, and what comes next counts both."""
+    world = make(hedged)
+    upstream.on("/acme", failing(500))
+    upstream.on("/spare", failing(400))
+    reply = world.ask(chat())
+    assert reply.status_code == 400
+    told = attempts(world)
+    assert sorted((provider, problem) for _, provider, problem in told) == [
+        ("acme", "upstream_error"),
+        ("spare", "upstream_rejected"),
+    ]
+    assert world.entry().attempts == len(upstream.requests) == 2
+
+
+def test_a_client_that_leaves_ends_both(make: Make, upstream: Upstream) -> None:
+    world = make(hedged)
+    upstream.on("/", SILENT)
+    with world.leaving(chat(max_tokens=100)) as connection:
+        first, second = upstream.arrived(), upstream.arrived()
+        since = abort(connection)
+        left_after(first, since)
+        left_after(second, since)
+    assert attempts(world) == [(2, "spare", "hedged")]
+    entry = world.entry()
+    assert (entry.state, entry.provider, entry.attempts) == ("aborted", "acme", 2)
+    assert entry.cost is None
+
+
+def test_nobody_else_is_asked_where_the_plan_has_none_or_the_tier_is_another(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make(hedged)
+    assert world.ask(chat(model="fast")).headers["x-tiergate-attempts"] == "1"
+    health = world.gateway.upstream.health
+    health.banned(("spare", "main", "able-2"), "upstream_auth", health.clock())
+    assert world.ask(chat()).headers["x-tiergate-attempts"] == "1"
+    assert hosts(upstream) == ["acme", "acme"]
+    assert world.gateway.upstream.hedged == 0
+
+
+def test_it_takes_of_the_retries_and_of_budgets(make: Make, upstream: Upstream) -> None:
+    """What does not fit a budget is not sent, and the first goes on alone."""
+
+    def bounded(value: Config) -> None:
+        hedged(value)
+        value["budgets"] = [{"name": "b", "usd": 0.002, "every": "month"}]
+
+    world = make(bounded)
+    upstream.on("/acme", whole())
+    assert world.ask(chat(max_tokens=10)).status_code == 200
+    assert hosts(upstream) == ["acme"]
+    free = make(hedged)
+    free.gateway.upstream.allowances["acme"] = spent = Allowance()
+    spent.left = 0.0
+    assert free.ask(chat()).headers["x-tiergate-attempts"] == "1"
+    assert (spent.denied, spent.taken, free.gateway.upstream.hedged) == (1, 0, 0)
