@@ -1,0 +1,97 @@
+"""The unmodified SDKs in the loop: they and the gateway together make no bad minute worse.
+
+What they would wait between their tries takes no time here, and so does what the gateway waits.
+"""
+
+import random
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.e2e.test_messages import HELLO, claude
+from tests.e2e.upstream import Answer, Upstream, failing, whole
+from tests.e2e.world import Make, World
+
+CALLS = 250
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The SDKs wait for nothing; what they would have waited, in seconds."""
+    waits: list[float] = []
+    clock = SimpleNamespace(**{**vars(time), "sleep": waits.append})
+    for module in (openai._base_client, anthropic._base_client):
+        monkeypatch.setattr(module, "time", clock)
+    return waits
+
+
+def bad(upstream: Upstream, share: float) -> None:
+    """A provider that fails for this part of its requests."""
+    rng = random.Random(7)
+
+    def script(_: Any) -> Answer:
+        return failing(503) if rng.random() < share else whole()
+
+    upstream.on("/acme", script)
+
+
+def steady(world: World) -> None:
+    """The breakers' time goes on by 20 ms with each look at it."""
+    now = [1000.0]
+
+    def clock() -> float:
+        now[0] += 0.02
+        return now[0]
+
+    world.gateway.upstream.health.clock = clock
+
+
+@pytest.mark.parametrize(("share", "least"), [(1.0, 0.0), (0.5, 0.3), (0.1, 0.95)])
+def test_requests_are_at_most_a_fifth_more_than_the_sdks_calls(
+    world: World, upstream: Upstream, share: float, least: float
+) -> None:
+    steady(world)
+    bad(upstream, share)
+    good = 0
+    with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as sdk:
+        for _ in range(CALLS):
+            try:
+                sdk.chat.completions.create(
+                    model="smart", messages=[{"role": "user", "content": "Hi"}]
+                )
+                good += 1
+            except openai.APIStatusError:
+                continue
+    assert len(upstream.requests) <= 1.2 * CALLS
+    assert good >= least * CALLS
+
+
+def test_nor_do_those_of_anthropic_ask_again(make: Make, upstream: Upstream) -> None:
+    world = make(claude)
+    steady(world)
+    upstream.on("/claude", failing(529))
+    with anthropic.Anthropic(base_url=world.url, api_key="any") as sdk:
+        for _ in range(50):
+            with pytest.raises(anthropic.APIStatusError):
+                sdk.messages.create(model="claude-haiku-9", max_tokens=5, messages=HELLO)
+    assert len(upstream.requests) <= 50
+
+
+def test_a_provider_that_limits_the_rate_is_asked_again_by_one_of_them(
+    world: World, upstream: Upstream, slept: list[float]
+) -> None:
+    """A wait beyond what the gateway waits is the SDK's: it is told how long, and comes back."""
+    asks = world.gateway.upstream
+    asks._wall = asks._attempt._wall = lambda: 1_795_000_000.0 + sum(slept)
+    upstream.on("/acme", failing(429, None, retry_after="60"), whole())
+    with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as sdk:
+        said = sdk.chat.completions.create(
+            model="smart", messages=[{"role": "user", "content": "Hi"}]
+        )
+    assert said.choices[0].message.content
+    assert slept == [60.0]
+    assert (len(upstream.requests), world.waits) == (2, [])
