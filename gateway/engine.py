@@ -18,7 +18,7 @@ from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
-from gateway.dialects import OPERATIONS, Asked, Body, Dialect, Watch
+from gateway.dialects import OPERATIONS, Asked, Body, Dialect
 from gateway.limits.gate import Gate
 from gateway.limits.pressure import REASONING, Pressure
 from gateway.limits.want import Want
@@ -41,7 +41,7 @@ from gateway.shelf import Shelf, form, tell
 from gateway.telemetry.log import Log, where
 from gateway.upstream import complete
 from gateway.upstream.job import Begun, Job, span
-from gateway.upstream.relay import frames, shows_problem
+from gateway.upstream.relay import frames, shows_problem, watching
 from gateway.upstream.run import Upstream
 
 type Seat = Subscriber[Begun]
@@ -388,7 +388,7 @@ class Engine:
         take = self.past.follow(job, begun, first=seat is None or seat.first)
 
         def close() -> Entry:
-            watch = _watch(begun)
+            watch = watching(begun)
             if begun.spliced:
                 tally.target, tally.account = begun.target, begun.account
                 tally.losses, tally.upstream_id = begun.written.losses, begun.upstream_id
@@ -408,7 +408,7 @@ class Engine:
                 by = ""
             except ProblemError as error:
                 problem = error.problem
-                timed = problem.kind == "upstream_timeout" and _watch(begun).problem is None
+                timed = problem.kind == "upstream_timeout" and watching(begun).problem is None
                 by = "timeout" if timed else "upstream"
                 if not shows_problem(data, dialect, job.body):
                     yield dialect.problem_frame(problem)
@@ -421,7 +421,7 @@ class Engine:
                 yield trailer(entry)
         finally:
             if not tally.closed:
-                if by == "client" and _watch(begun).complete and (seat is None or seat.done):
+                if by == "client" and watching(begun).complete and (seat is None or seat.done):
                     by = ""  # it left with all of the answer
                 _end(seat, close)
             if seat is not None:
@@ -463,13 +463,6 @@ class Engine:
         """Until an answer is stored its flight may still be joined: no moment between is missed."""
         drop = partial(self._flights.drop, flight)
         self._shelf.keep(job, begun, flight.key, recording, drop)
-
-
-def _watch(begun: Begun) -> Watch:
-    """The stream of an answer; it is another's once that finishes it."""
-    if begun.watch is None:
-        raise RuntimeError("a whole answer has no stream")
-    return begun.watch
 
 
 def _lab(tally: Tally) -> str:

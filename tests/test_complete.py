@@ -12,8 +12,11 @@ import pytest
 from gateway.core import jsonio
 from gateway.core.call import Call, Complete, Steer
 from gateway.core.entry import Attempt, Entry
+from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.reply import Reply
 from gateway.upstream import complete
+from gateway.upstream.health import Sent
+from gateway.upstream.job import Begun, Job
 from tests.e2e.upstream import DONE, ROLE, WORDS, chunk, frames, usage, whole
 from tests.e2e.world import Config, chat, spared
 from tests.test_engine import HEL, Chunks, Stage, drain, head
@@ -208,6 +211,26 @@ async def test_who_cannot_be_asked_any_more_ends_it(stage: Stage, how: Complete)
     assert (stage.entry.attempts, stage.entry.cost) == (3, LOST)
 
 
+@pytest.mark.parametrize(("kind", "told"), [("overloaded", "upstream_truncated"), ("budget", "budget")])  # fmt: skip
+async def test_why_nobody_is_asked_is_told_where_it_is_the_callers(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: Kind, told: str
+) -> None:
+    """That all others are left alone is not: what broke it off is told, and no client sends it again."""
+    upstream = stage.engine._upstream
+    run = upstream.run
+
+    async def refuse(job: Job) -> Begun:
+        if job.order:
+            raise ProblemError(Problem(kind=kind, message="No."))
+        return await run(job)
+
+    monkeypatch.setattr(upstream, "run", refuse)
+    stage.answers = [streamed(ROLE, HEL)]
+    reply = await ask(stage, "hold")
+    assert head(reply)["x-should-retry"] == "false"
+    assert (stage.entry.problem, stage.entry.cost) == (told, LOST)
+
+
 ANSWERS = {
     "length": frames(finish="length"),
     "filter": frames(finish="content_filter"),
@@ -239,15 +262,22 @@ async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage, how:
     assert (stage.entry.problem, stage.entry.cost) == ("upstream_context", LOST)
 
 
-async def test_an_error_and_half_a_frame_are_never_shown_live(stage: Stage) -> None:
-    """What came with them is."""
-    for bad in (b'data: {"error":{"message":"no"}}\n\n', b'data: {"half\n\n', b"data: []\n\n"):
+async def test_an_error_and_half_a_frame_are_never_shown_live(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came with them is; and the target's health knows of each."""
+    failed: list[str] = []
+    monkeypatch.setattr(Sent, "failed", lambda _, problem: failed.append(problem.kind))
+    for bad in (b'{"error":{"message":"no"}}', b'{"half', b"half"):
         stage.rows.clear()
-        stage.answers = [streamed(ROLE + HEL, LO + bad), other()]
+        stage.answers = [streamed(ROLE + HEL, LO + b"data: %b\n\n" % bad), other()]
         said = await drain(await ask(stage, "live"))
         assert said.startswith(ROLE + HEL + LO + b": x-tiergate")
         assert text(said) == TEXT
         assert stage.entry.state == "settled"
+        stage.answers = [streamed(ROLE + HEL, b"data: %b\n\n" % bad), other()]
+        assert text(await drain(await ask(stage, "live", "tg-2"))) == TEXT
+    assert failed == ["upstream_error"] * 6
 
 
 async def test_what_came_with_the_first_content_may_be_all(stage: Stage) -> None:
@@ -435,6 +465,17 @@ async def test_a_whole_answer_that_breaks_off_is_asked_for_of_the_same_at_last(
         assert (reply.status, stage.entry.attempts) == ((502, 1) if how is None else (200, 2))
         assert [it.provider for it in lost(stage)] == ["acme"]
     assert asked(stage) == ["able-1"] * 3
+
+
+async def test_a_stream_that_breaks_off_unseen_is_asked_for_twice_of_one_target(
+    tmp_path: Path,
+) -> None:
+    """As for any call: no more for one that wants to be complete."""
+    for how in (None, *MODES):
+        stage = Stage(tmp_path, change=lambda _: None)
+        stage.answers = [streamed(ROLE, CUT), streamed(ROLE, CUT)]
+        reply = await ask(stage, how)
+        assert (reply.status, stage.entry.attempts) == (502, 2)
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,17 @@ the request are answers. Each attempt is bounded by its timers, and all of them 
 """
 
 import contextlib
-import itertools
 from collections.abc import AsyncGenerator, Awaitable
 
 import msgspec
 
-from gateway.core import jsonio, sse
+from gateway.core import sse
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Target
 from gateway.core.usage import Usage
-from gateway.dialects import Watch, splice
-from gateway.dialects.held import DONE, broken
+from gateway.dialects import splice
 from gateway.upstream.job import Begun, Job
-from gateway.upstream.relay import frames, shows_problem
+from gateway.upstream.relay import frames, shows_problem, watching
 from gateway.upstream.retry import Candidate, candidates
 from gateway.upstream.run import Upstream
 
@@ -35,6 +33,8 @@ _ROUNDS = 4
 _TIMES = 2
 """How often one account is asked for the same answer after it broke off."""
 _ASKED_WRONG = frozenset({"upstream_rejected", "upstream_context"})
+_NOBODY = frozenset({"overloaded", "no_target", "rate_limited"})
+"""Kinds that say that nobody could be asked: what broke the answer off says more."""
 _APART = Problem(
     kind="upstream_truncated",
     message=(
@@ -140,7 +140,12 @@ async def _next(
     order = others(job, broke, alike=alike)
     if not order:
         raise ProblemError(problem)
-    other = await upstream.run(msgspec.structs.replace(job, order=order))
+    try:
+        other = await upstream.run(msgspec.structs.replace(job, order=order))
+    except ProblemError as error:
+        if error.problem.kind in _NOBODY:
+            raise ProblemError(problem) from None
+        raise
     for name in Begun.__struct_fields__:
         setattr(begun, name, getattr(other, name))
 
@@ -189,42 +194,26 @@ async def _read(job: Job, begun: Begun) -> Problem | None:
 
 
 async def _sound(job: Job, begun: Begun) -> AsyncGenerator[bytes]:
-    """A stream up to what ends it before its time: neither an error nor half a frame is in it.
+    """A stream up to what breaks it off: neither an error nor what cannot be read is in it.
 
-    Raises ProblemError where it breaks off. Every frame is read, which is done for no other call.
+    Raises ProblemError there.
     """
-    watch = _watch(begun)
+    watch = watching(begun)
     async with contextlib.aclosing(frames(begun, watch)) as source:
         async for data in source:
-            every = sse.frames(data)
-            sound = list(itertools.takewhile(_reads, every))
-            problem = watch.problem
-            if problem is None and len(sound) < len(every):
-                problem = broken()
-            elif problem is not None and sound and shows_problem(sound[-1], job.dialect, job.body):
-                sound.pop()
-            if problem is None:
+            if watch.problem is None:
                 yield data
                 continue
-            if sound:
-                yield b"".join(sound)
-            raise ProblemError(problem)
-
-
-def _reads(frame: bytes) -> bool:
-    """Whether a frame is one that a client can read."""
-    payload = sse.data(frame)
-    if not payload or payload.startswith(DONE):
-        return True
-    try:
-        return isinstance(jsonio.loads(payload), dict)
-    except jsonio.JsonError:
-        return False
+            every = sse.frames(data)
+            if shows_problem(every[-1], job.dialect, job.body):
+                every.pop()
+            if every:
+                yield b"".join(every)
 
 
 def _fail(job: Job, begun: Begun, problem: Problem) -> None:
     """Put on record what an answer has used that nobody gets."""
-    watch = _watch(begun)
+    watch = watching(begun)
     usage = watch.usage or Usage()
     job.failing(msgspec.structs.replace(problem, usage=usage, heard=watch.heard, spent="maybe"))
     begun.watch = job.dialect.watch(job.body)  # of it nothing is told any more
@@ -232,9 +221,3 @@ def _fail(job: Job, begun: Begun, problem: Problem) -> None:
 
 def _broken(problem: Problem) -> bool:
     return problem.kind.startswith("upstream_") and problem.kind not in _ASKED_WRONG
-
-
-def _watch(begun: Begun) -> Watch:
-    if begun.watch is None:
-        raise RuntimeError("a whole answer is not read as a stream")
-    return begun.watch

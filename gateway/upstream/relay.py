@@ -49,3 +49,10 @@ def shows_problem(data: bytes, dialect: Dialect, body: Body) -> bool:
     watch = dialect.watch(body)
     watch.feed(data)
     return watch.problem is not None
+
+
+def watching(begun: Begun) -> Watch:
+    """What follows the stream of an answer; it is another's once that finishes it."""
+    if begun.watch is None:
+        raise RuntimeError("a whole answer has no stream")
+    return begun.watch

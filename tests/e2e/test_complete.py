@@ -38,6 +38,9 @@ REFUSED = {
     GEMINI: b'data: {"error":{"code":503,"message":"Too much.","status":"UNAVAILABLE"}}\r\n\r\n',
 }  # fmt: skip
 
+BROKEN = {GEMINI: b'data: {"candidates":[{"content":{"parts":[{"text":"o y"}]}\r\n\r\n'}
+"""Where a frame that cannot be read looks most like one that can."""
+
 
 def pair(client: str, second: str, how: str | None) -> Change:
     """A lab of two targets: one in the client's dialect, and one that may speak another."""
@@ -82,7 +85,7 @@ BREAKS: dict[str, Break] = {
     "cut": begun,
     "ended": lambda client: replace(begun(client), end="clean"),
     "stalled": lambda client: replace(begun(client), end="stall"),
-    "broken": lambda client: _with(begun(client), b'data: {"broken\n\n'),
+    "broken": lambda client: _with(begun(client), BROKEN.get(client, b'data: {"broken\n\n')),
     "refused": lambda client: _with(begun(client), REFUSED[client]),
 }
 
