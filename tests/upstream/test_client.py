@@ -1,6 +1,7 @@
 """The door to httpx: what is sent to a provider, and what its failures are called."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 
 import httpcore
@@ -229,3 +230,20 @@ async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(proxied, Transport)
     assert proxied is not plain
     assert proxied._proxy is not None
+
+
+def test_a_certificate_that_is_wrong_stays_wrong() -> None:
+    """The same again cannot help; who cannot be reached otherwise may be in a moment."""
+    wrong = httpx.ConnectError("TLS: certificate has expired")
+    wrong.__cause__ = ssl.SSLCertVerificationError("x")
+    garbage = httpx.ConnectError("TLS: wrong version number")
+    garbage.__cause__ = ssl.SSLError("x")
+    found = [door._failure("acme", one) for one in (wrong, garbage, httpx.ConnectError("refused"))]
+    assert [one.lasting for one in found] == [True, False, False]
+    assert door._failure("acme", httpx.UnsupportedProtocol("x")).lasting
+
+
+def test_no_free_connection_is_the_gateways_want() -> None:
+    """The client may come back: nothing was sent."""
+    problem = door._failure("acme", httpx.PoolTimeout("x"))
+    assert (problem.kind, problem.retry_after, problem.should_retry) == ("overloaded", 1.0, None)

@@ -1,0 +1,125 @@
+"""Who is asked, in which order, and what a client is told where nobody may be."""
+
+import pytest
+
+from gateway.core.problem import Kind, Problem, ProblemError
+from gateway.core.target import Account, Provider, Target
+from gateway.upstream.breaker import Breaker
+from gateway.upstream.health import Health, Place
+from gateway.upstream.retry import Candidate
+
+
+class Clinic:
+    """Targets a to e, one account each, on a clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.told: list[tuple[Place, str | None]] = []
+        self.health = Health(clock=lambda: self.now, jitter=lambda: 0.5, tell=self.tell)
+
+    def tell(self, place: Place, breaker: Breaker) -> None:
+        self.told.append((place, breaker.cause))
+
+    def fail(self, name: str, kind: Kind, times: int = 1, status: int | None = None) -> None:
+        problem = Problem(kind=kind, message="", upstream_status=status)
+        for _ in range(times):
+            self.health.begin((name, "main", "m"), stream=True).failed(problem)
+
+    def shake(self, name: str) -> None:
+        """It fails now and then."""
+        for _ in range(6):
+            self.fail(name, "upstream_error")
+            self.health.begin((name, "main", "m"), stream=True).good()
+
+    def order(self, names: str) -> str:
+        every = [
+            Candidate(
+                Target(provider=Provider(name=name, doors={}), model="m"), Account("main", ""), "x"
+            )
+            for name in names
+        ]
+        found = self.health.order(every, lambda one: (one.target.provider.name, "main", "m"))
+        return "".join(one.target.provider.name for one in found)
+
+
+@pytest.fixture
+def clinic() -> Clinic:
+    return Clinic()
+
+
+def test_those_out_of_their_turn_come_last_by_what_they_lack(clinic: Clinic) -> None:
+    """What fails outright is not asked; who may be, and how late, stands in the order."""
+    clinic.fail("a", "upstream_auth", status=401)
+    clinic.fail("b", "upstream_model", status=404)
+    clinic.shake("c")
+    clinic.fail("d", "upstream_unreachable", times=5)
+    assert clinic.order("abcde") == "ecba"
+    assert clinic.order("abd") == "ba"
+    assert clinic.told == [
+        (("a", "main", ""), "credential"),
+        (("b", "main", "m"), "model"),
+        (("c", "main", "m"), "shaky"),
+        (("d", "main", "m"), "failing"),
+    ]
+    assert clinic.health.open == 4
+    assert [bool(clinic.health.why((name, "main", "m"))) for name in "abcde"] == [True] * 4 + [False]  # fmt: skip
+    assert clinic.health.barred(("d", "main", "m"))
+    assert not clinic.health.barred(("a", "main", "m"))
+
+
+def test_the_client_is_told_when_the_first_of_them_is_tried_again(clinic: Clinic) -> None:
+    clinic.fail("a", "upstream_unreachable", times=5)
+    clinic.now += 1
+    clinic.fail("b", "upstream_unreachable", times=5)
+    with pytest.raises(ProblemError, match="not asked for now") as caught:
+        clinic.order("ab")
+    problem = caught.value.problem
+    assert (problem.kind, problem.retry_after, problem.should_retry) == ("overloaded", 1.5, None)
+    clinic.now += 1
+    assert clinic.order("ab") == "a"  # its probe is due
+
+
+def test_an_account_is_good_again_once_it_was_served(clinic: Clinic) -> None:
+    """Whatever model it was: a credential is of an account."""
+    clinic.fail("a", "upstream_auth", status=401)
+    clinic.health.begin(("a", "main", "n"), stream=True).good()
+    assert clinic.health.open == 1
+    clinic.now += 31
+    clinic.health.begin(("a", "main", "n"), stream=True).good()
+    assert (clinic.health.open, clinic.health.calm) == (0, True)
+    assert clinic.told[-1] == (("a", "main", ""), None)
+    clinic.health.begin(("a", "main", "n"), stream=True).good()
+    assert len(clinic.told) == 2
+
+
+NOTHING: list[Kind] = ["upstream_rate_limited", "overloaded", "ledger", "budget", "upstream_rejected", "upstream_context"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_what_is_no_failure_of_a_target_changes_nothing(clinic: Clinic, kind: Kind) -> None:
+    clinic.fail("a", kind, times=40)
+    assert (clinic.health.calm, clinic.told) == (True, [])
+
+
+def test_what_one_client_may_bring_about_takes_three(clinic: Clinic) -> None:
+    """403 and 404 may be of what it named: a target that was just served is not put out by one."""
+    for kind, status in (("upstream_auth", 403), ("upstream_model", 404)):
+        clinic.health.begin((kind, "main", "m"), stream=True).good()
+        problem = Problem(kind="upstream_auth" if status == 403 else "upstream_model", message="", upstream_status=status)  # fmt: skip
+        for calm in (True, True, False):
+            clinic.health.begin((kind, "main", "m"), stream=True).failed(problem)
+            assert (clinic.health.why((kind, "main", "m")) == "") is calm
+    assert not clinic.health.accounts
+
+
+def test_a_call_that_nobody_waits_for_may_have_been_slow(clinic: Clinic) -> None:
+    """Clients that leave are how a brown-out looks from here."""
+    for _ in range(40):
+        sent = clinic.health.begin(("a", "main", "m"), stream=True)
+        clinic.now += 0.1
+        sent.good()
+    for _ in range(40):
+        sent = clinic.health.begin(("a", "main", "m"), stream=True)
+        clinic.now += 2
+        sent.left()
+    assert clinic.told[0] == (("a", "main", "m"), "slow")
