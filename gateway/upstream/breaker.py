@@ -80,9 +80,9 @@ class Breaker:
     """
 
     __slots__ = (
-        "_bad", "_epoch", "_flights", "_jitter", "_last", "_number", "_probe", "_refusals", "_row",
-        "_seen", "_slow", "_times", "_usual", "answered", "answered_at", "cause", "error",
-        "error_at", "failed", "since", "until",
+        "_bad", "_ended", "_epoch", "_flights", "_jitter", "_last", "_number", "_probe",
+        "_refusals", "_row", "_seen", "_slow", "_times", "_unknown", "_usual", "answered",
+        "answered_at", "cause", "error", "error_at", "failed", "since", "until",
     )  # fmt: skip
 
     def __init__(self, jitter: Callable[[], float]) -> None:
@@ -98,9 +98,11 @@ class Breaker:
         self._row = self._refusals = self._times = 0
         self._bad = self._slow = self._seen = 0
         self._last = self._probe = 0.0
-        self._number = self._epoch = 0
+        self._number = self._ended = self._epoch = 0
         self._flights: dict[int, float] = {}
-        """When each request that is under way will be slow."""
+        """When each request that is under way will be slow, the oldest first."""
+        self._unknown: set[int] = set()
+        """Those of which it is not known: nothing is usual yet."""
         self._usual = [0.0, 0.0]
         """Seconds of whole answers, and of the first content of streams."""
 
@@ -134,17 +136,29 @@ class Breaker:
         self._number = number = self._number + 1
         flights = self._flights
         usual = self._usual[stream]
-        known = usual and self.answered >= _SAMPLES
-        flights[number] = now + max(_NEVER_SLOW, _SLOW * usual) if known else inf
-        oldest = next(iter(flights))
-        if flights[oldest] < now:
-            del flights[oldest]
-            self._note(now, slow=True)
+        if usual and self.answered >= _SAMPLES:
+            flights[number] = now + max(_NEVER_SLOW, _SLOW * usual)
+        else:
+            self._unknown.add(number)
+        if flights:
+            oldest = next(iter(flights))
+            if flights[oldest] < now:
+                del flights[oldest]
+                self._note(now, slow=True)
         return number
+
+    def _end(self, number: int) -> float | None:
+        """When a request that has ended was slow; None where it was counted as that."""
+        self._ended += 1
+        late = self._flights.pop(number, None)
+        if late is None and self._unknown and number in self._unknown:
+            self._unknown.discard(number)
+            return inf
+        return late
 
     def good(self, number: int, now: float, seconds: float, *, stream: bool) -> bool:
         """It was answered after so many seconds; tells whether that has changed anything."""
-        late = self._flights.pop(number, None)
+        late = self._end(number)
         slow = late is None or late < now
         self.answered += 1
         self.answered_at = now
@@ -174,7 +188,7 @@ class Breaker:
 
     def alive(self, number: int, now: float) -> bool:
         """It has refused a request for its content: that is an answer too."""
-        self._flights.pop(number, None)
+        self._end(number)
         if number <= self._epoch:
             return False
         self._row = 0
@@ -184,7 +198,7 @@ class Breaker:
 
     def none(self, number: int, now: float) -> bool:
         """Nothing is known of a request: its client left, or the gateway could not send it."""
-        late = self._flights.pop(number, None)
+        late = self._end(number)
         if number <= self._epoch:
             return False
         self._probe = 0.0
@@ -192,7 +206,11 @@ class Breaker:
 
     def bad(self, number: int, now: float, kind: str) -> bool:
         """It has failed; tells whether that has changed anything."""
-        self._flights.pop(number, None)
+        self._end(number)
+        return self.broke(number, now, kind)
+
+    def broke(self, number: int, now: float, kind: str) -> bool:
+        """An answer that had begun has broken off; else as `bad`."""
         self._fail(now, kind)
         if number <= self._epoch:
             return False  # it was asked before it opened, or before it healed
@@ -205,7 +223,7 @@ class Breaker:
 
     def refused(self, number: int, now: float, kind: str, cause: Cause, *, sure: bool) -> bool:
         """It does not know the model, or the credential; not `sure`: or what a client named."""
-        self._flights.pop(number, None)
+        self._end(number)
         self._fail(now, kind)
         if number <= self._epoch:
             return False
@@ -227,7 +245,7 @@ class Breaker:
             error_at=self.error_at if self.error is not None else None,
             answered=self.answered,
             failed=self.failed,
-            in_flight=len(self._flights),
+            in_flight=self._number - self._ended,
             usual=self._usual[True] or None,
         )
 
@@ -272,6 +290,7 @@ class Breaker:
     def _turn(self) -> None:
         """What was before says nothing of what is to come, and what is under way belongs to it."""
         self._epoch = self._number
-        self._flights = dict.fromkeys(self._flights, inf)
+        self._flights.clear()
+        self._unknown.clear()
         self._probe = 0.0
         self._bad = self._slow = self._seen = self._refusals = 0

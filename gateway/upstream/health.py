@@ -35,7 +35,7 @@ _SHED = "The providers of this model fail, and are not asked for now. Try again 
 class Sent:
     """One request that is under way: told once what comes of it."""
 
-    __slots__ = ("_begun", "_breaker", "_health", "_number", "_place", "_stream")
+    __slots__ = ("_begun", "_breaker", "_done", "_health", "_number", "_place", "_stream")
 
     def __init__(
         self,
@@ -50,21 +50,25 @@ class Sent:
         self._breaker = breaker
         self._begun = begun
         self._stream = stream
+        self._done = False
         self._number = breaker.begin(begun, stream=stream)
 
     def good(self) -> None:
         """It was answered: the answer, or the first content of a stream, is here."""
         health, now = self._health, self._health.clock()
+        self._done = True
         if self._breaker.good(self._number, now, now - self._begun, stream=self._stream):
             health.changed(self._place, self._breaker)
         if not health.calm:
             health.vouch(self._place, now)
 
     def failed(self, problem: Problem) -> None:
-        """It gave no answer, or one that broke off."""
+        """It gave no answer; or one that broke off, after it had begun."""
         health, breaker, number = self._health, self._breaker, self._number
         now, kind = health.clock(), problem.kind
-        if kind in _FAILED:
+        if self._done:
+            changed = kind in _FAILED and breaker.broke(number, now, kind)
+        elif kind in _FAILED:
             changed = breaker.bad(number, now, kind)
         elif kind in _ALIVE:
             changed = breaker.alive(number, now)
@@ -105,7 +109,11 @@ class Health:
         breaker = self.targets.get(place)
         if breaker is None:
             breaker = self.targets[place] = Breaker(self._jitter)
-        return Sent(self, place, breaker, self.clock(), stream)
+        before = breaker.cause
+        sent = Sent(self, place, breaker, self.clock(), stream)
+        if breaker.cause is not before:  # of those under way too many are late
+            self.changed(place, breaker)
+        return sent
 
     def order(self, order: list[Candidate], place: Callable[[Candidate], Place]) -> list[Candidate]:
         """Those that may be asked, those that are slow or shaky last. Raises ProblemError: none."""

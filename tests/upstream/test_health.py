@@ -112,6 +112,20 @@ def test_what_one_client_may_bring_about_takes_three(clinic: Clinic) -> None:
     assert not clinic.health.accounts
 
 
+def test_those_that_are_still_under_way_count_too(clinic: Clinic) -> None:
+    """A provider that has gone silent is not waited for until its first call has failed."""
+    for _ in range(40):
+        sent = clinic.health.begin(("a", "main", "m"), stream=True)
+        clinic.now += 0.1
+        sent.good()
+    for _ in range(50):
+        clinic.health.begin(("a", "main", "m"), stream=True)
+        clinic.now += 0.1
+    assert clinic.told == [(("a", "main", "m"), "slow")]
+    assert clinic.order("ab") == "ba"
+    assert clinic.health.targets["a", "main", "m"].report(clinic.now).in_flight == 50
+
+
 def test_a_call_that_nobody_waits_for_may_have_been_slow(clinic: Clinic) -> None:
     """Clients that leave are how a brown-out looks from here."""
     for _ in range(40):
