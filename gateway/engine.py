@@ -46,6 +46,9 @@ from gateway.upstream.run import Upstream
 
 type Seat = Subscriber[Begun]
 
+_LARGE = 1_000_000
+"""Bytes of a body from which on the event loop does not wait for its reading."""
+
 
 class Engine:
     """Serves calls. Everything it needs is handed to it; it chooses nothing."""
@@ -80,6 +83,7 @@ class Engine:
         self._flights: Flights[Begun] = Flights()
         self._seats: dict[str, Seat] = {}
         """By call: the flights that clients are on."""
+        self._large = asyncio.Lock()
         self._why: dict[str, str] = {}
         """By call: who ends it, where that is not its client."""
 
@@ -159,7 +163,8 @@ class Engine:
     async def _served(
         self, call: Call, dialect: Dialect, tally: Tally, waiting: Waiting, ahead: Ahead
     ) -> Reply:
-        said = dialect.asked(call)
+        large = len(call.body) > _LARGE
+        said = await self._apart(partial(dialect.asked, call)) if large else dialect.asked(call)
         chain = await self.past.read(call, dialect, said)
         body = chain.body
         prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
@@ -170,7 +175,8 @@ class Engine:
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
         want = Want(call=call, prompt=prompt, tokens=tally.prompt)
-        stored = self._shelf.place(call, body, decision, plan)
+        place = partial(self._shelf.place, call, body)
+        stored = await self._apart(place, decision, plan) if large else place(decision, plan)
         if (gate := self._gate) is not None and gate.bounds(call.key):
             self.past.begin(ahead, call, dialect, body)
             again, first = partial(decide, self.router, seen, dialect), plan
@@ -179,7 +185,7 @@ class Engine:
                 want, decision, plan, again, asking=asking, late=body is not said
             )
             if plan is not first:
-                stored = self._shelf.place(call, body, decision, plan)
+                stored = place(decision, plan)
                 self._books.decided(tally, decision)
         self._refuse_losses(call, body, asked, dialect, plan)
         began, end = span(call, self._clock(), stream=prompt.stream)
@@ -229,6 +235,11 @@ class Engine:
                 ahead.begin(at, partial(self._shelf.find, at))
 
         return ask
+
+    async def _apart[**P, T](self, work: Callable[P, T], *told: P.args, **more: P.kwargs) -> T:
+        """What takes long with a large body, in a thread, one at a time; other calls go on."""
+        async with self._large:
+            return await asyncio.to_thread(work, *told, **more)
 
     async def _aboard[T: Reply | None](
         self, call: Call, seat: Seat, work: Coroutine[object, object, T]

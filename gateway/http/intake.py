@@ -7,6 +7,9 @@ from gateway.http.edge import Gone, Receive
 from gateway.limits.pressure import Hold
 from gateway.settings.server import Server
 
+LARGE = 1_000_000
+"""Bytes from which on it matters what a body is made of."""
+
 
 class Intake:
     """Reads them, each within some seconds and one more for so many bytes that have come."""
@@ -42,7 +45,7 @@ class Intake:
 
         reading.alarm = loop.call_later(self._within, ring)
         try:
-            return await self._read(receive, reading, None if length is not None else hold)
+            return await self._read(receive, reading, hold, announced=length is not None)
         except asyncio.CancelledError:
             if not late or task is None or task.uncancel() > 0:
                 raise
@@ -50,8 +53,9 @@ class Intake:
         finally:
             reading.alarm.cancel()
 
-    async def _read(self, receive: Receive, reading: "_Reading", hold: Hold | None) -> bytes:
-        """`hold` is asked as the body comes, where nobody has said how long it is."""
+    async def _read(
+        self, receive: Receive, reading: "_Reading", hold: Hold, *, announced: bool
+    ) -> bytes:
         parts: list[bytes] = []
         while True:
             message = await receive()
@@ -65,8 +69,10 @@ class Intake:
             if not more and not parts:
                 return data
             parts.append(data)
-            if hold is not None:
+            if not announced:
                 hold.ask(reading.size)
+            if reading.size > LARGE:
+                hold.weigh(data)
             if not more:
                 return b"".join(parts)
 

@@ -8,7 +8,9 @@ A client that closes its half of the connection has left: nobody who waits for a
 """
 
 import asyncio
+import contextlib
 import http.client
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +26,13 @@ from gateway.reply import Reply, refusal
 from gateway.settings.server import WaitPart
 
 _VERSIONS = ("1.0", "1.1")
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    _OUTSTANDING = None
+else:
+    _OUTSTANDING = termios.TIOCOUTQ if sys.platform == "linux" else None
 _OFFERS = (b"upgrade", b"http2-settings", b"connection")
 _ALWAYS = frozenset(path.encode() for path in ALWAYS)
 FULL = Problem(
@@ -103,6 +112,16 @@ class _Corked:
         else:
             self._finish()
 
+    def left(self) -> int:
+        """Bytes that the client has not taken, in the kernel too: there it may be megabytes."""
+        left: int = self._inner.get_write_buffer_size()
+        sock = self._inner.get_extra_info("socket")
+        if _OUTSTANDING is not None and sock is not None:
+            with contextlib.suppress(OSError):
+                told = fcntl.ioctl(sock.fileno(), _OUTSTANDING, b"\0" * 4)
+                left += int.from_bytes(told, sys.byteorder)
+        return left
+
     def skip(self, size: int) -> None:
         """So much has come that nobody wants: there is an end to that too."""
         self._skipped += size
@@ -173,7 +192,7 @@ class Wire(HttpToolsProtocol):
         """The client does not take what is written, for now."""
         super().pause_writing()
         if self._patience is None:
-            self._unread = self._corked.get_write_buffer_size()
+            self._unread = self._corked.left()
             self._patience = self.loop.call_later(self._waits.read, self._unmoved)
 
     def resume_writing(self) -> None:
@@ -184,7 +203,7 @@ class Wire(HttpToolsProtocol):
             self._patience = None
 
     def _unmoved(self) -> None:
-        before, self._unread = self._unread, self._corked.get_write_buffer_size()
+        before, self._unread = self._unread, self._corked.left()
         if before - self._unread >= _PROGRESS:
             self._patience = self.loop.call_later(self._waits.read, self._unmoved)
             return

@@ -36,6 +36,8 @@ _SMALL = 65_536
 """Bytes of a body that nobody asks about: so many of them need little."""
 _TIMES = 5
 """Bytes that a call may need at once for one of its body: read, parsed, written again."""
+_QUOTE, _COMMA = 25, 40
+"""Bytes beyond that for each of these in it, as Python has its values."""
 _LEAN = 5.0
 """Seconds between attempts to give memory back."""
 
@@ -196,14 +198,22 @@ class Hold:
 
         Raises ProblemError: overloaded; request_too_large where it could never fit.
         """
-        if size <= _SMALL:
-            return
-        pressure, more = self._pressure, size * _TIMES - self._bytes
+        if size > _SMALL:
+            self._take(max(0, size * _TIMES - self._bytes))
+
+    def weigh(self, piece: bytes) -> None:
+        """Ask for what a piece of JSON needs beyond its size: many small values are large.
+
+        Raises ProblemError as `ask`.
+        """
+        self._take(piece.count(b'"') * _QUOTE + piece.count(b",") * _COMMA)
+
+    def _take(self, more: int) -> None:
+        pressure = self._pressure
         if more > pressure.free():
-            if not pressure.fits(size * _TIMES):
+            if not pressure.fits(self._bytes + more):
                 message = (
-                    f"A request body of {size:,} bytes needs more memory than the gateway has "
-                    "(server.max_memory)."
+                    "This request body needs more memory than the gateway has (server.max_memory)."
                 )
                 raise ProblemError(Problem(kind="request_too_large", message=message))
             raise pressure.refuse("The gateway has no memory for this body now. Try again shortly.")

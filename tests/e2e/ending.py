@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,15 @@ _ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 class Service:
     """`tiergate serve` with a part `server` of its configuration."""
 
-    def __init__(self, folder: Path, upstream: Upstream, server: Config, **environ: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        upstream: Upstream,
+        server: Config,
+        before: Sequence[str] = (),
+        **environ: str,
+    ) -> None:
+        """`before` runs the program, as `prlimit` does."""
         value = config(upstream.url)
         value["server"] = {"lb_delay": 0, "drain": 3, **server}
         folder.mkdir()
@@ -36,7 +44,7 @@ class Service:
         self._out, self._err = folder / "out", folder / "err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "--config", str(file), "serve", "--port", "0"],
+                [*before, sys.executable, "-m", "gateway", "--config", str(file), "serve", "--port", "0"],
                 env={
                     **keep, "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1",
                     "TIERGATE_DATA": str(folder / "data"), **environ,
@@ -83,6 +91,22 @@ class Service:
                 f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
             )
             return int(rest(connection).split()[1])
+
+    def figure(self, name: str) -> int:
+        """A figure of the process by its name in /proc: bytes of memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith(f"{name}:"))
+        return int(line.split()[1]) * 1024
+
+    def used(self) -> float:
+        """Seconds of CPU that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def files(self) -> int:
+        """How many files it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208 - names are enough
 
     def journal(self) -> list[Row]:
         """All that its ledger has."""

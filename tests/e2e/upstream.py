@@ -242,7 +242,8 @@ class Upstream:
         next_byte = asyncio.ensure_future(reader.read(1))
         try:
             await asyncio.wait({answering, next_byte}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
+            broken = answering.exception() if answering.done() else None
+            if not answering.done() or isinstance(broken, ConnectionError | RuntimeError):
                 request.left_at = time.monotonic()
                 request.left.set()
                 return b""

@@ -165,6 +165,20 @@ def test_a_body_that_grows_is_asked_for_as_it_comes() -> None:
     assert machine.pressure.held == 0
 
 
+def test_many_small_values_need_more_than_their_size() -> None:
+    """Of 920 MB 100 are used: 4 million names and values are 100 MB of quotes, and more do not fit."""
+    machine = Machine()
+    hold = Hold(machine.pressure)
+    hold.weigh(b'"a"' * 2_000_000)
+    assert machine.pressure.held == 100 * MB
+    hold.weigh(b"1," * 1_000_000)
+    assert machine.pressure.held == 140 * MB
+    with pytest.raises(ProblemError, match="more memory than the gateway has"):
+        hold.weigh(b"," * 20_000_000)
+    hold.end()
+    assert machine.pressure.held == 0
+
+
 def test_clients_do_not_come_back_all_at_once() -> None:
     machine = Machine()
     waits = set()
