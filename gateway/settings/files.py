@@ -118,7 +118,7 @@ def _glob(folder: File, pattern: str) -> Iterator[File]:
     base = File(pattern)
     if base.anchor:
         folder, base = File(base.anchor), base.relative_to(base.anchor)
-    if base.parts:
+    if base.parts and "\0" not in pattern:  # which no name of a file holds
         yield from folder.glob(str(base))
 
 

@@ -152,6 +152,9 @@ def _expand(
         return [
             _expand(item, (*path, at), environ, source, mistakes) for at, item in enumerate(value)
         ]
+    if isinstance(value, str) and "\0" in value:  # no file, header or name has one
+        mistakes.append(source.mistake(path, "holds a NUL character."))
+        return ""
     if not isinstance(value, str) or "${" not in value:
         return value
     try:

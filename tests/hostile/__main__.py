@@ -80,6 +80,8 @@ def main() -> int:
                 **{f"texts in every field of {path}": trial.naughty(gate, provider, path) for path in FIELDS},
                 **{f"texts cached apart at {path}": trial.cached(cache, provider, path) for path in trial.SPOKEN},
                 **{f"malformed JSON at {path}": trial.unreadable(gate, provider, path, 1500) for path in FIELDS},
+                **{f"odd requests at {path} for {model}": trial.odd_requests(gate, path, model, 1000) for path in trial.SPOKEN for model in trial.MODELS.values()},
+                **{f"odd answers of {model} at {path}": trial.odd_answers(gate, provider, path, model, 1000) for path in trial.SPOKEN for model in trial.MODELS.values()},
                 "requests that can be read in two ways": trial.smuggled(gate, 20_000),
                 "injections as keys": trial.locked_out(locked, 2000, within=1.0),
                 "injections as names, labels and headers": trial.told_apart(locked, provider, 2000),

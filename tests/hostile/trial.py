@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ from urllib.parse import quote
 
 from gateway.core import jsonio
 from tests.e2e.upstream import Answer, Request, Upstream
+from tests.hostile import odd
+from tests.hostile.answers import answer
 from tests.hostile.fields import FIELDS
 from tests.hostile.injected import injected
 from tests.hostile.malformed import malformed
@@ -213,6 +216,47 @@ def lost_ways(gate: Gate, number: int = 560, doors: int = 6) -> Outcomes:
             lists = told.status == 200 and door == "/v1/models/" and not text.strip("./")
             right = told.status in (400, 404, 405) or lists
             yield "" if right else f"{method} {door}{name}: {told}"
+
+
+MODELS = {CHAT: "able-1", MESSAGES: "claude-haiku-9", RESPONSES: "reply-9", GENERATE: "gem-9"}
+"""A model at home at each door."""
+
+
+def odd_requests(gate: Gate, path: str, model: str, number: int) -> Outcomes:
+    """Promise 14: any value in place of any other, at home or abroad: an answer or a refusal."""
+    chance = random.Random(f"{path} {model}")
+    base = FIELDS[path]("hello")
+    for at in range(number):
+        value = odd.changed(base, chance)
+        if isinstance(value, dict) and path != GENERATE:
+            value["model"] = model
+            value |= {"stream": True} if at % 2 else {}
+        door = path.replace("gem-9", model)
+        if at % 2:
+            door = door.replace(":generateContent", ":streamGenerateContent?alt=sse")
+        told = gate.ask(door, jsonio.dumps(value))
+        yield "" if told.status in (200, 400) else f"{door} {jsonio.dumps(value)[:2000]!r}: {told}"
+
+
+_FAULTS = (200, 429, 502, 503, 504, 529)
+"""What a provider that answers nonsense may come to."""
+
+
+def odd_answers(gate: Gate, provider: Upstream, path: str, model: str, number: int) -> Outcomes:
+    """Any value in place of any other in a provider's answer: an answer, or an error of the provider's."""
+    chance = random.Random(f"{path} {model} answers")
+    for at in range(number):
+        streamed = at % 2 == 1
+        told = answer(model, chance, streamed=streamed)
+        provider.scripts.clear()
+        provider.on("/", told)
+        body = plain(path, **({} if path == GENERATE else {"model": model, "stream": streamed}))
+        door = path.replace("gem-9", model)
+        if streamed:
+            door = door.replace(":generateContent", ":streamGenerateContent?alt=sse")
+        heard = gate.ask(door, body)
+        right = heard.status in _FAULTS and b"failed on this request" not in heard.body
+        yield "" if right else f"{door} was told {told.pieces!r}: {heard}"
 
 
 _WATCH = """

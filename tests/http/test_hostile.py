@@ -50,6 +50,19 @@ def test_c_07_c_08_c_10_malformed_json(gate: Gate, provider: Upstream, path: str
     held(trial.unreadable(gate, provider, path, number), number)
 
 
+@pytest.mark.parametrize("path", trial.SPOKEN)
+@pytest.mark.parametrize("model", trial.MODELS.values())
+def test_c_17_odd_requests_and_odd_answers(
+    gate: Gate, provider: Upstream, path: str, model: str
+) -> None:
+    """C-17: any value in place of any other, in requests and in answers, at home and abroad.
+
+    A request is answered or refused, an answer passed on or the provider's fault; none is ours.
+    """
+    held(trial.odd_requests(gate, path, model, 50), 50)
+    held(trial.odd_answers(gate, provider, path, model, 50), 50)
+
+
 def test_sec_sqli_1_keys_that_are_programs(locked: Gate, provider: Upstream) -> None:
     """SEC-SQLI 1: 560 injections and as many odd texts, each in a header or the URL: one answer for all, and no row."""
     held(trial.locked_out(locked, 560, 1), 1000)

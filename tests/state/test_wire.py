@@ -154,3 +154,26 @@ async def test_a_stall_of_this_process_is_not_silence(wire: Wire) -> None:
     assert wire.open
     wire.data_received(b":1\r\n")
     assert await answer == 1
+
+
+SEEDS = st.sampled_from([part for part, _ in LITERAL])
+PIECES = st.lists(st.one_of(SEEDS, st.binary(max_size=9), st.sampled_from([b"*3\r\n", b"$5\r\n", b":", b"\r\n", b"-", b"*-1\r\n", b"$-2\r\n", b"%1\r\n", b"_\r\n", b"*99999999\r\n"])), max_size=6)  # fmt: skip
+
+
+@given(PIECES)
+def test_whatever_a_server_says_is_an_answer_or_the_end(parts: list[bytes]) -> None:
+    """Nothing is raised where the loop calls, and nobody is left waiting once it is closed."""
+
+    async def story() -> None:
+        wire = Wire(deadline=10.0)
+        transport: Any = Transport()
+        wire.connection_made(transport)
+        answers = [wire.ask(b"x") for _ in range(3)]
+        for part in parts:
+            if part:
+                wire.data_received(part)
+        wire.close()
+        told = await asyncio.gather(*answers, return_exceptions=True)
+        assert all(not isinstance(one, BaseException) or isinstance(one, Broken) for one in told)
+
+    asyncio.run(story())

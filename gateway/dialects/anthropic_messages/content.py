@@ -40,11 +40,12 @@ class Content:
     __slots__ = ("_chars", "_open", "_tools")
 
     def __init__(self) -> None:
-        self._open: dict[Json, _Open] = {}
+        self._open: dict[int | None, _Open] = {}
         self._chars = self._tools = 0
 
     def begin(self, index: Json, block: Object, out: list[Event]) -> None:
         """A block begins, with all that it already says; one of that index is over."""
+        index = _place(index)
         if index in self._open:
             self.stop(index, out)
         kind = block.get("type")
@@ -52,7 +53,10 @@ class Content:
         now = self._open[index] = _Open(kind, block, self._chars)
         if kind == "text":
             self._say(_text(block.get("text")), out)
-            now.cited += [it for it in block.get("citations") or () if isinstance(it, dict)]
+            cited = block.get("citations")
+            now.cited += (
+                [it for it in cited if isinstance(it, dict)] if isinstance(cited, list) else []
+            )
         elif kind == "thinking":
             self._think(now, block, out)
         elif kind == "tool_use":
@@ -61,6 +65,7 @@ class Content:
 
     def grow(self, index: Json, delta: Object, out: list[Event]) -> None:
         """A piece of a block. Text and thinking are understood also where none has begun."""
+        index = _place(index)
         now = self._open.get(index)
         if now is None:
             kind = _BEGUN.get(_text(delta.get("type")))
@@ -79,7 +84,7 @@ class Content:
 
     def stop(self, index: Json, out: list[Event]) -> None:
         """A block is over."""
-        now = self._open.pop(index, None)
+        now = self._open.pop(_place(index), None)
         if now is None:
             return
         if now.kind == "text":
@@ -163,6 +168,11 @@ def _input(text: str) -> Json:
         return jsonio.loads(text.encode()) if text else {}
     except jsonio.JsonError:
         return {"_raw": text}
+
+
+def _place(index: Json) -> int | None:
+    """The place of a block; all whose place is no number are one."""
+    return index if isinstance(index, int) else None
 
 
 def _text(value: Json) -> str:

@@ -90,6 +90,7 @@ class Stream:
         """Read one frame; tell whether it was the last."""
         event = _object(payload)
         kind = event.get("type") if event is not None else None
+        kind = kind if isinstance(kind, str) else None
         if event is not None and kind == "content_block_delta":
             delta = event.get("delta")
             if isinstance(delta, dict):

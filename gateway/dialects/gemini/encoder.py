@@ -74,7 +74,8 @@ class Encoder:
             case ToolStart():
                 self._tools[event.choice, event.index] = event, []
             case ToolPiece():
-                self._tools[event.choice, event.index][1].append(event.text)
+                if (begun := self._tools.get((event.choice, event.index))) is not None:
+                    begun[1].append(event.text)
             case ToolEnd():
                 return self._call(event)
             case _:
@@ -127,7 +128,10 @@ class Encoder:
         return self._part({"thought": True, SLOT: state}, event.choice)
 
     def _call(self, event: ToolEnd) -> bytes:
-        start, pieces = self._tools.pop((event.choice, event.index))
+        begun = self._tools.pop((event.choice, event.index), None)
+        if begun is None:
+            return b""
+        start, pieces = begun
         text = "".join(pieces)
         args = {"input": text} if start.custom else arguments(text)
         part: Object = {"functionCall": {"id": start.id, "name": start.name, "args": args}}
@@ -150,12 +154,16 @@ class Encoder:
 
 
 def _likely(event: Likely) -> Object:
-    chosen = [_token(row) for row in event.tokens]
-    tops = [
-        {"candidates": list(map(_token, row.get("top_logprobs") or ()))} for row in event.tokens
-    ]
+    rows = [row for row in event.tokens if isinstance(row, dict)]
+    chosen = [_token(row) for row in rows]
+    tops = [{"candidates": list(map(_token, _tops(row)))} for row in rows]
     said: Object = {"chosenCandidates": chosen}
     return {**said, "topCandidates": tops} if any(it["candidates"] for it in tops) else said
+
+
+def _tops(row: Object) -> list[Object]:
+    found = row.get("top_logprobs")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _token(row: Object) -> Object:

@@ -197,11 +197,13 @@ class Voice:
 def _cited(note: Object, choice: int) -> Cited:
     inside = note.get("url_citation")
     url = inside if isinstance(inside, dict) else {}
+    address, title = url.get("url"), url.get("title")
+    start, end = url.get("start_index"), url.get("end_index")
     return Cited(
-        url=url.get("url"),
-        title=url.get("title"),
-        start=url.get("start_index"),
-        end=url.get("end_index"),
+        url=address if isinstance(address, str) else None,
+        title=title if isinstance(title, str) else None,
+        start=start if isinstance(start, int) else None,
+        end=end if isinstance(end, int) else None,
         source=note,
         choice=choice,
     )

@@ -180,7 +180,7 @@ class Decoder:
     def _added(self, event: Object) -> None:
         added = _dict(event.get("item"))
         item = self._placed(event, added)
-        if added.get("type") in _CALLS and item.tool is None:
+        if _kind(added) in _CALLS and item.tool is None:
             self._call(item, added)
 
     def _call(self, item: "_Item", call: Object) -> int:
@@ -214,7 +214,7 @@ class Decoder:
         if item.done:
             return
         item.done = True
-        kind = done.get("type")
+        kind = _kind(done)
         if kind == "message":
             self._message(item, done)
         elif kind == "reasoning":
@@ -227,7 +227,7 @@ class Decoder:
             self._out.append(ToolEnd(index))
         else:
             self._hosted.update(usage.used([done], event.get("output_index")))
-            self._out.append(Opaque(kind if isinstance(kind, str) else "", source=done))
+            self._out.append(Opaque(kind, source=done))
 
     def _message(self, item: "_Item", done: Object) -> None:
         told, notes = item.told, 0
@@ -327,6 +327,11 @@ def cited(note: Json) -> Cited:
         end=end if isinstance(end, int) else None,
         source=note,
     )
+
+
+def _kind(item: Object) -> str:
+    kind = item.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _dict(value: Json) -> Object:

@@ -123,4 +123,4 @@ class Message:
 def _own(note: Json) -> bool:
     """Whether an annotation is one of this dialect."""
     kind = note.get("type") if isinstance(note, dict) else None
-    return kind in _NOTES and (kind != "url_citation" or "url" in note)
+    return isinstance(kind, str) and kind in _NOTES and (kind != "url_citation" or "url" in note)

@@ -14,6 +14,7 @@ _OWN = ("id", "item_id", "call_id", "sequence_number", "obfuscation", "status")
 def read(event: Object) -> Said:
     """What an event says. An item of reasoning is its maker's: it is compared with its id."""
     kind = event.get("type")
+    kind = kind if isinstance(kind, str) else ""
     if kind in _BEGINS:
         return HEAD
     place = (kind, *(event.get(name) for name in _PLACE))

@@ -71,7 +71,7 @@ class Said:
             if not isinstance(part, dict):
                 continue
             kind, text = part.get("type"), part.get("text")
-            if kind in _TEXTS and isinstance(text, str):
+            if isinstance(kind, str) and kind in _TEXTS and isinstance(text, str):
                 texts.append(text)
                 self.chars += len(text)
             elif kind == "input_image":

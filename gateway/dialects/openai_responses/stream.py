@@ -103,7 +103,7 @@ class _Stream(Held):
         if error is not None:
             self.problem = problems.found(error)
             return not event.get("error") and kind != "response.failed"
-        if kind in ENDS:
+        if isinstance(kind, str) and kind in ENDS:
             self._ended = self.committed = True
             self.finish = answer.finish(response) if isinstance(response, dict) else None
         elif not self.committed:

@@ -74,9 +74,9 @@ def used(items: Iterable[Json], first: Json = 0) -> Iterator[Used]:
     for at, item in enumerate(items, first if isinstance(first, int) else 0):
         kind = item.get("type") if isinstance(item, dict) else None
         tool = _BILLED.get(kind) if isinstance(kind, str) else None
-        if tool is None or item.get("status") in _FAILED:
+        if tool is None or _word(item.get("status")) in _FAILED:
             continue
-        if _dict(item.get("action")).get("type") in _FREE_ACTIONS:
+        if _word(_dict(item.get("action")).get("type")) in _FREE_ACTIONS:
             continue
         one = item.get("container_id") or item.get("id")
         yield tool, one if isinstance(one, str) else str(at)
@@ -129,6 +129,10 @@ def _output(
     if reasoning > out or 0 < beyond == reasoning:
         return out, reasoning
     return out - reasoning, reasoning
+
+
+def _word(value: Json) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _dict(value: Json) -> dict[str, Json]:

@@ -195,3 +195,13 @@ def words(events: list[Event]) -> tuple[str, str, int]:
         "".join(it.text for it in events if isinstance(it, Thinking)),
         sum(isinstance(it, ToolStart) for it in events),
     )
+
+
+def test_pieces_of_a_call_that_never_began_are_left_out() -> None:
+    """An odd answer of another dialect is the provider's, and no fault of ours."""
+    assert parts([ToolPiece(3, "x"), ToolEnd(3), *CALL, *ENDED]) == parts([*CALL, *ENDED])
+
+
+@pytest.mark.parametrize("tokens", [[1, None, "x"], [{"token": "a", "top_logprobs": 1}], [{"token": "a", "top_logprobs": ["x"]}]])  # fmt: skip
+def test_tokens_of_another_shape_are_left_out(tokens: list[Any]) -> None:
+    assert "topCandidates" not in str(frames([Words("a"), Likely(tokens), *ENDED]))

@@ -1,0 +1,63 @@
+"""Requests and answers with any value in place of any other: read, refused or left out, never a fault.
+
+Here in this process, piece by piece; tests/http/test_hostile.py asks a whole gateway.
+"""
+
+import random
+from contextlib import suppress
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.problem import ProblemError
+from gateway.dialects import DIALECTS, OPERATIONS
+from tests.hostile import odd
+from tests.hostile.answers import STREAMS, WHOLE, frame
+from tests.hostile.fields import FIELDS
+from tests.http.gate import CHAT, GENERATE, MESSAGES, RESPONSES
+
+DOORS = {
+    "openai-chat": CHAT,
+    "anthropic-messages": MESSAGES,
+    "openai-responses": RESPONSES,
+    "gemini": GENERATE,
+}
+MODELS = {
+    "openai-chat": "able-1",
+    "anthropic-messages": "claude-haiku-9",
+    "openai-responses": "reply-9",
+    "gemini": "gem-9",
+}
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_odd_requests_are_read_or_refused(name: str) -> None:
+    chance = random.Random(name)
+    base = FIELDS[DOORS[name]]("hello")
+    for dialect in [one for one in OPERATIONS.values() if one.name == name]:
+        for _ in range(150):
+            body = jsonio.dumps(odd.changed(base, chance))
+            with suppress(ProblemError):
+                if dialect.read_at is not None:
+                    dialect.read_at(body, "models/gem-9:generateContent")
+                else:
+                    dialect.read(body)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_odd_streams_are_watched_and_glanced_at(name: str) -> None:
+    """At home: frames go on as they came, whatever they hold; usage, finish and errors are looked for."""
+    dialect, chance = DIALECTS[name], random.Random(name)
+    base = FIELDS[DOORS[name]]("hello")
+    body = jsonio.dumps({"max_tokens": 9, "stream": True, **base})
+    at = dialect.read_at
+    asked = dialect.read(body) if at is None else at(body, "models/gem-9:streamGenerateContent")
+    for _ in range(150):
+        watch = dialect.watch(asked)
+        for value in STREAMS[MODELS[name]]:
+            data = frame(odd.changed(value, chance) if chance.random() < 0.3 else value)
+            watch.feed(data)
+        watch.end()
+        body = jsonio.dumps(odd.changed(WHOLE[MODELS[name]], chance))
+        with suppress(ProblemError):
+            dialect.glance(body)

@@ -1,0 +1,60 @@
+"""JSON that is whole and means something else: any value in place of any other. The same every time."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+_VALUES: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1, 1.5, -0.0, 1e308, 2**31, 2**53 + 1, 2**63, -(2**63), "", "a", "auto", "\0", "\n", "1", "null",
+    [], {}, [[]], [{}], [None], {"": {}}, {"type": "text"}, {"type": "text", "text": 1}, {"role": "user"}, ["a", 1, None],
+    {"type": "image_url", "image_url": 1}, {"type": "tool_use", "input": []}, {"functionCall": []}, {"error": "x"}, "x" * 5000,
+    {"a": {"a": {"a": {"a": []}}}}, [[[[[[]]]]]], {"type": []}, {"content": {"content": []}}, "data:image/png;base64,AAAA",
+    "data:,", "http://[", {"url": None}, {"parts": 1}, {"index": -1}, {"index": 2**40}, {"index": "0"},
+)  # fmt: skip
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Each container with a name or an index of something in it."""
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for at, inner in items:
+        yield value, at
+        yield from places(inner)
+
+
+def changed(value: Any, chance: random.Random) -> Any:
+    """A copy with one to three things replaced, taken away, doubled or put elsewhere."""
+    copy = _copy(value)
+    for _ in range(chance.choice((1, 1, 2, 3))):
+        found = list(places(copy))
+        if not found:
+            return chance.choice(_VALUES)
+        where, at = chance.choice(found)
+        kind = chance.random()
+        if kind < 0.6:
+            where[at] = _copy(chance.choice(_VALUES))
+        elif kind < 0.75:
+            del where[at]
+        elif kind < 0.9:
+            other, place = chance.choice(found)
+            where[at] = _copy(other[place]) if place in _names(other) else None
+        elif isinstance(where, list):
+            where.insert(at, _copy(where[at]))
+        else:
+            where[f"{at}_"] = where.pop(at)
+    return copy
+
+
+def _names(where: Any) -> Any:
+    return where if isinstance(where, dict) else range(len(where))
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _copy(inner) for name, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list) else value
