@@ -308,7 +308,8 @@ async def _expired(url: str, place: Place, found: Found) -> None:
 
 def _logged(gateways: list[Gateway], found: Found) -> None:
     rows = [row for one in gateways for row in one.log()]
-    told = [row for row in rows if row["event"] not in ("budget", "call", "limits", "redis")]
+    known = ("budget", "call", "health", "limits", "pressure", "redis")
+    told = [row for row in rows if row["event"] not in known]
     found.wrong += [f"the log has {row}" for row in told]
     away = ("refused", "counted in this process alone")
     found.lost = sum(row["event"] == "limits" and row["text"] in away for row in rows)

@@ -334,9 +334,9 @@ LONG = "prompt is too long: 210000 tokens > 200000 maximum"
 @pytest.mark.parametrize(
     ("script", "told", "says", "calls"),
     [
-        (failing(529), (529, "overloaded_error"), "overloaded", 4),
-        (failing(429), (429, "rate_limit_error"), "limiting", 4),
-        (failing(500), (502, "api_error"), "failed with HTTP 500", 4),
+        (failing(529), (529, "overloaded_error"), "overloaded", 3),
+        (failing(429), (429, "rate_limit_error"), "limiting", 2),
+        (failing(500), (502, "api_error"), "failed with HTTP 500", 3),
         (failing(401, error("authentication_error", "no")), (502, "api_error"), "credential", 1),
         (failing(400, error("invalid_request_error", LONG)), (400, "invalid_request_error"), "Prompt is too long", 1),
     ],
