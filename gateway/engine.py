@@ -287,8 +287,10 @@ class Engine:
         watch = begun.watch
         if watch is None:
             return await self._whole(job, begun, tally, seat)
-        live = how == "live"
-        source = complete.live(self._upstream, job, begun) if live else frames(begun, watch)
+        if how == "live":
+            source = complete.live(self._upstream, job, begun)
+        else:
+            source = frames(begun, watch) if how == "off" else complete.held(begun)
         if seat is not None:
             flight = seat.flight
             flight.begin(
@@ -432,7 +434,8 @@ class Engine:
                 yield trailer(entry)
         finally:
             if not tally.closed:
-                if by == "client" and watching(begun).complete and (seat is None or seat.done):
+                all_of_it = watching(begun).complete and not begun.ahead
+                if by == "client" and all_of_it and (seat is None or seat.done):
                     by = ""  # it left with all of the answer
                 _end(seat, close)
             if seat is not None:

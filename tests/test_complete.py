@@ -170,6 +170,42 @@ async def test_an_answer_that_begins_otherwise_is_an_error(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("how", MODES)
+async def test_what_was_held_goes_out_in_pieces(stage: Stage, how: Complete) -> None:
+    """Of whole frames: a slow client takes one after the other, and who shares it falls behind by one."""
+    long = [chunk({"content": f"{at:05} "}) for at in range(2000)]
+    stage.answers = [streamed(ROLE, long[0], CUT), streamed(ROLE, *long, *frames()[4:])]
+    reply = await ask(stage, how)
+    assert reply.stream is not None
+    pieces = [data async for data in reply.stream]
+    assert 5 < len(pieces) < 12
+    assert all(data.endswith(b"\n\n") and len(data) < 65_000 for data in pieces)
+    assert text(b"".join(pieces)) == "".join(f"{at:05} " for at in range(2000))
+
+
+@pytest.mark.parametrize("how", MODES)
+@pytest.mark.parametrize("left", [1, 2])
+async def test_who_leaves_before_the_last_piece_has_not_got_it_all(
+    stage: Stage, how: Complete, left: int
+) -> None:
+    """Although all of it is here; its row has the whole cost in either case."""
+    long = [chunk({"content": f"{at:05} "}) for at in range(2000)]
+    stage.answers = [streamed(ROLE, long[0], CUT), streamed(ROLE, *long, *frames()[4:])]
+    reply = await ask(stage, how)
+    assert reply.stream is not None
+    async for data in reply.stream:
+        if left == 1 and len(data) > 60_000:
+            break
+        if DONE in data:
+            break
+    await reply.stream.aclose()
+    row = stage.entry
+    assert (row.state, row.status) == (("aborted", 499) if left == 1 else ("settled", 200))
+    (one,) = lost(stage)
+    assert one.cost is not None
+    assert row.cost == COST + one.cost
+
+
+@pytest.mark.parametrize("how", MODES)
 async def test_the_one_that_broke_off_is_asked_once_more_at_last(
     stage: Stage, how: Complete
 ) -> None:

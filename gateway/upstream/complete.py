@@ -26,6 +26,8 @@ from gateway.upstream.run import Upstream
 
 _MOST = 64_000_000
 """Bytes of an answer that is held back, as of a whole one."""
+_PIECE = 64_000
+"""Bytes that go out at once of what was held back: a client takes them one after the other."""
 _SHOWN = 8_000_000
 """Bytes of what was shown that are kept: what is longer is not gone on with."""
 _ROUNDS = 4
@@ -102,7 +104,25 @@ async def live(upstream: Upstream, job: Job, begun: Begun) -> AsyncGenerator[byt
     rest = await _rest(upstream, job, begun, problem, b"".join(shown))
     if job.dialect.comments:
         yield b": x-tiergate-model: %b\n\n" % begun.target.name.encode("ascii", "replace")
-    yield rest
+    async for data in _pieces(begun, rest):
+        yield data
+
+
+def held(begun: Begun) -> AsyncGenerator[bytes]:
+    """The answer that `hold` has read."""
+    return _pieces(begun, begun.first)
+
+
+async def _pieces(begun: Begun, data: bytes) -> AsyncGenerator[bytes]:
+    """Whole frames, few enough at once for a slow client."""
+    piece, size, every = list[bytes](), 0, sse.frames(data)
+    for number, frame in enumerate(every, 1):
+        piece.append(frame)
+        size += len(frame)
+        begun.ahead = number < len(every)
+        if size >= _PIECE or not begun.ahead:
+            yield b"".join(piece)
+            piece, size = [], 0
 
 
 async def _rest(

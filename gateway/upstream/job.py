@@ -101,5 +101,7 @@ class Begun(msgspec.Struct, kw_only=True):
     first: bytes = b""
     """What a stream may send on at once."""
     rest: AsyncIterator[bytes] | None = None
+    ahead: bool = False
+    """More of it has come than was given."""
     spliced: bool = False
     """Its beginning is another's, whose answer broke off."""
