@@ -82,11 +82,20 @@ def decide(
     known = _allowed(router, lab, call, pin, dialect, bounds, trace)
     if known.name != lab:
         model = None
-    plan, tier, model = _plan(
-        known, tier, model, call, dialect, bounds, trace, pinned=source == "pin"
-    )
-    if model is None and not pin.named_lab:
-        plan = _lent(router, known, plan, tier, call, dialect, bounds, trace)
+    lenders = [] if model is not None or pin.named_lab else _lenders(router, known, call, bounds)
+    try:
+        plan, tier, model = _plan(
+            known, tier, model, call, dialect, bounds, trace, pinned=source == "pin"
+        )
+    except ProblemError as error:
+        if error.problem.kind != "no_target" or not lenders:
+            raise
+        trace.add("constraint", f"no target of {known.name} can serve this call", lenders[0].name)
+        known, *lenders = lenders
+        plan, tier, model = _plan(
+            known, tier, None, call, dialect, bounds, trace, pinned=source == "pin"
+        )
+    plan = _lent(known, lenders, plan, tier, call, dialect, trace)
     how, who = completion(router.complete, call, bounds)
     if how != "off":
         trace.add("complete", who, how)
@@ -209,7 +218,9 @@ def _allowed(
     if own and (stays or _speaks(labs[lab], call, dialect)):
         return labs[lab]
     if not pin.named_lab:
-        for name in dict.fromkeys((pin.lab, router.catalogue.default_lab, *labs)):
+        for name in dict.fromkeys(
+            (pin.lab, *labs[lab].fallback, router.catalogue.default_lab, *labs)
+        ):
             if labs[name].on and may(name) and (not own or _speaks(labs[name], call, dialect)):
                 why = f"{lab} is off: {labs[lab].why}" if may(lab) else f"{lab} may not be used"
                 why = f"{lab} does not speak {dialect.name}" if own else why
@@ -282,23 +293,32 @@ def _plan(
     raise ProblemError(Problem(kind="no_target", message=message, param="model"))
 
 
+def _lenders(router: Router, lab: Lab, call: Features, bounds: Bounds) -> list[Lab]:
+    """The labs that may take over from one, by its `fallback`."""
+    found, scope = [router.catalogue.labs[name] for name in lab.fallback], call.key.labs
+    return [
+        one
+        for one in found
+        if one.on and bounds.lab(one.name) and (scope is None or one.name in scope)
+    ]
+
+
 def _lent(
-    router: Router,
     lab: Lab,
+    lenders: list[Lab],
     plan: Plan,
     tier: Tier,
     call: Features,
     dialect: Dialect,
-    bounds: Bounds,
     trace: _Trace,
 ) -> Plan:
-    """A plan with the targets of other labs behind those of its own, where it has a fallback."""
+    """A plan with the targets of other labs behind those of its own."""
+    if not lenders:
+        return plan
     targets, doors, names = list(plan.targets), list(plan.doors), [lab.name] * len(plan.targets)
-    skipped, scope = list(plan.skipped), call.key.labs
-    for name in lab.fallback:
-        other = router.catalogue.labs[name]
-        if not (other.on and bounds.lab(name) and (scope is None or name in scope)):
-            continue
+    skipped = list(plan.skipped)
+    for other in lenders:
+        name = other.name
         known = {target.name for target in targets}
         found = [
             one

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.call import Key
 from gateway.core.decision import Plan
-from gateway.core.target import Catalogue
+from gateway.core.target import TIERS, Catalogue
 from gateway.routing import explain
 from tests.routing import world
 
@@ -37,6 +37,29 @@ def test_the_targets_of_the_same_tier_stand_behind() -> None:
     assert len(plan.doors) == 3
     assert decision.lab == "openai"
     assert (decision.trace[-1].step, decision.trace[-1].effect) == ("plan", "lab google")
+
+
+def test_it_takes_over_what_no_target_of_the_lab_can_serve() -> None:
+    """Its own reasons are told where none can, and where the call names the lab."""
+    tiers = dict.fromkeys(TIERS, (world.TERRA,))
+    lab = msgspec.structs.replace(OPENAI, tiers=tiers, fallback=("google",))
+    known = msgspec.structs.replace(world.CATALOGUE, labs={**world.CATALOGUE.labs, "openai": lab})
+    decision, plan = world.decided(world.router(known=known), world.call("x", images=1))
+    assert (decision.lab, names(plan), plan.labs) == ("google", ["gemini/hydrogen"], ())
+    assert any("no target of openai" in step.why for step in decision.trace)
+    for guards, model in (([{"deny": "google"}], "auto"), ([], "openai/smart")):
+        seen = world.call("x", model=model, images=1)
+        assert world.refused(world.router(guards, known=known), seen).kind == "no_target"
+
+
+def test_it_is_the_first_to_take_over_from_a_lab_that_may_not_be_used() -> None:
+    lent = msgspec.structs.replace(OPENAI, fallback=("zulu",))
+    zulu = msgspec.structs.replace(GOOGLE, name="zulu")
+    known = msgspec.structs.replace(
+        world.CATALOGUE, labs={**world.CATALOGUE.labs, "openai": lent, "zulu": zulu}
+    )
+    denied = world.router([{"deny": "openai"}], known=known)
+    assert world.decided(denied, world.call("x"))[0].lab == "zulu"
 
 
 @pytest.mark.parametrize("model", ["openai/smart", "sol"])
