@@ -8,6 +8,7 @@ from gateway.settings.mistake import ConfigError, nearest
 _COMMANDS = {
     "serve": "Start the gateway.",
     "check": "Find every mistake in the configuration.",
+    "doctor": "Say what of its surroundings would break a promise.",
     "explain": "Say what would be decided for a prompt, and why.",
     "test": "Run golden prompts against the configuration.",
     "costs": "Show what calls have cost.",

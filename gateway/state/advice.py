@@ -2,17 +2,38 @@
 
 import asyncio
 import re
+import time
+from collections.abc import Callable
+
+import msgspec
 
 from gateway.settings.mistake import Mistake
 from gateway.state.address import Address, read
 from gateway.state.counters import keys
 from gateway.state.link import Link, slot_of
-from gateway.state.server import why
+from gateway.state.redis import Redis
+from gateway.state.script import Script
+from gateway.state.server import Away, why
 from gateway.state.wire import Broken, Failure, Reply, request
 
 _OLDEST = (6, 2)
 """Versions before it were never tried."""
+_SKEW = 2.0
+"""Seconds that two clocks may be apart."""
+_TRIED = "doctor"
+_NOTHING = b"\x91\x93\xa6doctor\xff\xff"
+"""The end of a call that holds nothing, as settle.lua takes it."""
+_FORGET = b"\x93\x00\xa10\x91\xa6doctor"
+"""Of the counter that was tried, as sweep.lua takes it."""
 _FORMS = "Write redis+cluster://host:port,host:port in place of redis://host:port."
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """What was found of a Redis."""
+
+    mistakes: list[Mistake]
+    about: str = ""
+    """What it is and how it answers; empty where it does not."""
 
 
 def advise(url: str, *, counts: bool, deadline: float = 1.0) -> list[Mistake]:
@@ -21,32 +42,107 @@ def advise(url: str, *, counts: bool, deadline: float = 1.0) -> list[Mistake]:
     `counts` tells whether limits or budgets are counted there, beside what is cached. In a Cluster
     the node of the default tenant answers for all. Runs an event loop of its own.
     """
+    return _run(url, deadline, time.time, counts=counts, tries=False).mistakes
+
+
+def examine(
+    url: str, *, counts: bool, deadline: float = 1.0, wall: Callable[[], float] = time.time
+) -> Advice:
+    """The same, and whether it does all that a gateway asks: a value is put for a second.
+
+    `wall` tells seconds since the epoch.
+    """
+    return _run(url, deadline, wall, counts=counts, tries=True)
+
+
+def _run(
+    url: str, deadline: float, wall: Callable[[], float], *, counts: bool, tries: bool
+) -> Advice:
     try:
         address = read(url)
-    except ValueError as error:
-        return [_mistake(f"{error}.", level="error")]
-    return asyncio.run(_ask(address, deadline, counts=counts))
-
-
-async def _ask(address: Address, deadline: float, *, counts: bool) -> list[Mistake]:
-    try:
         link = Link(address, deadline)
     except ValueError as error:
-        return [_mistake(f"{error}.", level="error")]
+        return Advice([_mistake(f"{error}.", level="error")])
+    found = asyncio.run(_ask(address, link, deadline, wall, counts=counts))
+    if not (tries and found.about):
+        return found
+    return Advice(
+        [*found.mistakes, *asyncio.run(_tried(url, deadline, counts=counts))], found.about
+    )
+
+
+async def _ask(
+    address: Address, link: Link, deadline: float, wall: Callable[[], float], *, counts: bool
+) -> Advice:
     slot = slot_of(keys("default")[0])
     try:
         async with asyncio.timeout(deadline):
             said = await link.find(slot, request(b"INFO"))
             saves = await link.find(slot, request(b"CONFIG", b"GET", b"save"))
+            begun, before = time.perf_counter(), wall()
+            moment = await link.find(slot, request(b"TIME"))
+            passed, after = time.perf_counter() - begun, wall()
     except (Broken, OSError, ValueError) as error:
-        return [_gone(why(error), address, counts=counts)]
+        return Advice([_gone(why(error), address, counts=counts)])
     finally:
         await link.close()
     if not isinstance(said, bytes):
         word = said.word if isinstance(said, Failure) else "something else"
-        return [_gone(f"it answers {word}", address, counts=counts)]
+        return Advice([_gone(f"it answers {word}", address, counts=counts)])
     facts = dict(line.split(":", 1) for line in said.decode().splitlines() if ":" in line)
-    return [*_place(facts, address), *(_kept(facts, points=_points(saves)) if counts else ())]
+    mistakes = [*_place(facts, address), *(_kept(facts, points=_points(saves)) if counts else ())]
+    kind, version = _version(facts)
+    about = f"{kind} {version} ({address.where}) answers in {passed * 1000:.1f} ms"
+    ahead = _ahead(moment, (before + after) / 2)
+    if counts and ahead is not None and abs(ahead) > _SKEW:
+        side = "ahead of" if ahead > 0 else "behind"
+        message = f"its clock is {abs(ahead):.0f} s {side} this machine's: one of them is wrong."
+        hint = "Let both follow a time server: budgets begin and end their windows by the clock."
+        mistakes.append(_mistake(message, hint))
+    return Advice(mistakes, about)
+
+
+def _ahead(moment: Reply, now: float) -> float | None:
+    """Seconds that its clock is ahead; None where it does not tell."""
+    if not isinstance(moment, list) or len(moment) != 2:
+        return None
+    whole, part = moment
+    if not isinstance(whole, bytes) or not isinstance(part, bytes):
+        return None
+    return int(whole) + int(part) / 1e6 - now
+
+
+async def _tried(url: str, deadline: float, *, counts: bool) -> list[Mistake]:
+    """Whether values and counters work, by what the gateway itself does."""
+    notes: list[str] = []
+    redis = Redis(url, note=notes.append, clock=time.monotonic, deadline=deadline)
+    try:
+        await redis.put(_TRIED, b"well", 1.0)
+        kept = await redis.get(_TRIED) == b"well"
+        counted = not counts
+        if counts:
+            try:
+                await redis.command(_TRIED, b"HSETNX", b"spent", b"doctor", b"0")
+                await redis.run(Script("settle"), _TRIED, _NOTHING)
+                await redis.run(Script("sweep"), _TRIED, _FORGET)
+                counted = True
+            except Away:
+                pass
+    finally:
+        await redis.close()
+    said = f" ({notes[0].partition(' (')[0]})" if notes else ""
+    hint = "Give it the commands that docs/operating.md names, and room."
+    return [
+        _mistake(f"{text}{said}.", hint, level="error")
+        for well, text in ((kept, "keeps no value"), (counted, "counts nothing"))
+        if not well
+    ]
+
+
+def _version(facts: dict[str, str]) -> tuple[str, str]:
+    if version := facts.get("valkey_version"):
+        return "Valkey", version
+    return "Redis", facts.get("redis_version", "")
 
 
 def _place(facts: dict[str, str], address: Address) -> list[Mistake]:
@@ -58,7 +154,7 @@ def _place(facts: dict[str, str], address: Address) -> list[Mistake]:
     if facts.get("role") == "slave" and address.kind == "single":
         message = f"{address.where} is a replica and takes no writes."
         found.append(_mistake(message, "Name its primary, or the sentinels.", level="error"))
-    version = facts.get("valkey_version") or facts.get("redis_version", "")
+    _, version = _version(facts)
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if numbers and numbers < _OLDEST:
         oldest = ".".join(str(one) for one in _OLDEST)

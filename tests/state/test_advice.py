@@ -1,12 +1,13 @@
 """What is said of a Redis that would break a promise, by a real one."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.settings.mistake import Mistake
-from gateway.state.advice import advise
+from gateway.state.advice import advise, examine
 from tests.conftest import redis_program
 from tests.e2e.place import Place, _free
 
@@ -49,6 +50,23 @@ def test_eviction_that_takes_counters(place: Place, options: tuple[str, ...], wo
     assert words in told
     assert told.endswith("volatile-lru: only what has a time to live is evicted then.")
     assert said(place, counts=False) == []
+
+
+@pytest.mark.parametrize(
+    ("off", "words"),
+    [(-61.0, "its clock is 61 s ahead of this"), (61.0, "61 s behind this"), (1.0, "")],
+)
+def test_clocks_that_are_apart(place: Place, off: float, words: str) -> None:
+    """Windows of budgets are those of the caller's clock, and buckets fill by the server's."""
+    place.start("--appendonly", "yes")
+
+    def wall() -> float:
+        return time.time() + off
+
+    found = examine(url(place), counts=True, deadline=10.0, wall=wall)
+    assert words in "".join(map(str, found.mistakes))
+    assert bool(found.mistakes) is bool(words)
+    assert examine(url(place), counts=False, deadline=10.0, wall=wall).mistakes == []
 
 
 def test_nothing_on_the_disk(place: Place) -> None:

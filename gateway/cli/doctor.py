@@ -1,0 +1,53 @@
+"""`tiergate doctor`: what of the place where the gateway runs would break a promise."""
+
+import os
+import sys
+from collections import Counter
+
+import click
+
+from gateway.cli.session import Session, pass_session
+from gateway.cli.surroundings import Finding, findings
+from gateway.core import jsonio
+
+_COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+@click.command("doctor")
+@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
+@pass_session
+def command(session: Session, *, strict: bool, as_json: bool) -> None:
+    """Look at what the gateway finds where it runs, and say what would break a promise.
+
+    Redis, disks, the ledger's store, secrets, open files, keys and providers: it asks what the
+    configuration names and nothing else, and changes nothing but a value in Redis for a second.
+
+    \b
+    Exit status:
+      0  all promises can be kept; there may be warnings
+      1  there is an error or, with --strict, a warning; or the configuration is wrong
+      2  the command itself was not understood
+    """  # noqa: D301 - the mark keeps click from filling these lines
+    found = list(findings(session))
+    count: Counter[str] = Counter(one.level for one in found)
+    wrong = bool(count["error"] or (strict and count["warning"]))
+    if as_json:
+        told = {"ok": not wrong, "errors": count["error"], "warnings": count["warning"]}
+        click.echo(jsonio.dumps({**told, "findings": found}))
+        sys.exit(1 if wrong else 0)
+    color = False if os.environ.get("NO_COLOR") else None  # None is click's: on a terminal
+    wide = max(len(one.what) for one in found)
+    for one in found:
+        click.echo(_line(one, wide), color=color)
+    kinds = [(count[level], level) for level in ("error", "warning")]
+    said = [f"{number} {level}{'s' if number > 1 else ''}" for number, level in kinds if number]
+    click.echo(f"{'not ok' if wrong else 'ok'}: {', '.join([*said, f'{len(found)} looked at'])}")
+    sys.exit(1 if wrong else 0)
+
+
+def _line(one: Finding, wide: int) -> str:
+    level = click.style(
+        f"{one.level:<7}", fg=_COLORS[one.level], bold=True if one.level != "ok" else None
+    )
+    return f"{level}  {one.what:<{wide}}  {one.message}{f' {one.hint}' if one.hint else ''}"

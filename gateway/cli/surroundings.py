@@ -1,0 +1,248 @@
+"""What a gateway finds where it runs: Redis, disks, secrets, files, providers. Asks, and tells."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from gateway.cli.session import Session
+from gateway.compose import data_folder, store_url
+from gateway.core.call import Key
+from gateway.core.target import Provider
+from gateway.ledger.store import StoreError, open_store
+from gateway.limits import keys
+from gateway.limits.apart import apart
+from gateway.settings.mistake import Mistake
+from gateway.state.address import read
+from gateway.state.advice import examine
+from gateway.telemetry import machine
+
+type Level = Literal["ok", "warning", "error"]
+
+_OTHERS_READ, _OTHERS_WRITE = 0o044, 0o022
+_ROOM, _LITTLE = 1_000_000_000, 100_000_000
+"""Bytes that a disk should have free, and below which it is as good as full."""
+_PASSING = {"tmpfs": "memory", "ramfs": "memory", "overlay": "a container's own layer"}
+"""Kinds of file systems that are gone with the machine or the container."""
+_FILES_A_CALL = 2
+"""Files that a call in flight has open: its client and its provider."""
+_FILES = 128
+"""Files that a process has open beside calls."""
+_SHORT = 16
+"""Characters of a secret that somebody may guess."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    level: Level
+    what: str
+    message: str
+    hint: str = ""
+
+
+def findings(session: Session, wall: Callable[[], float] = time.time) -> Iterator[Finding]:
+    """All that there is to look at for a configuration, in order. Raises ConfigError."""
+    yield from _redis(session, wall)
+    for look in (_workers, _data, _store, _secret, _files, _keys, _providers):
+        yield from look(session)
+
+
+def _redis(session: Session, wall: Callable[[], float]) -> Iterator[Finding]:
+    url = session.environ.get("REDIS_URL")
+    if not url:
+        yield Finding("ok", "redis", "REDIS_URL is not set: this process keeps all for itself")
+        return
+    found = examine(url, counts=_counts(session), deadline=2.0, wall=wall)
+    for one in _told("redis", found.mistakes):
+        yield one if found.about else msgspec.structs.replace(one, level="error")
+    if found.about and not found.mistakes:
+        yield Finding("ok", "redis", found.about)
+    store = session.source.config.ledger.store
+    if _far(url) and store.startswith("sqlite:") and _counts(session):
+        yield Finding(
+            "warning",
+            "redis",
+            "it is on another machine, and the ledger's store is on this one: what was spent "
+            "elsewhere is not known where Redis loses a counter.",
+            "Where several machines share budgets, let them share a PostgreSQL store too.",
+        )
+
+
+def _workers(session: Session) -> Iterator[Finding]:
+    count, environ = session.source.config.server.workers, session.environ
+    found = apart(session.source, _known(session), count, environ)
+    yield from _told("workers", found)
+    if found:
+        return
+    shares = "" if count == 1 or environ.get("REDIS_URL") else ", each with a cache of its own"
+    yield Finding("ok", "workers", f"{count}{shares}")
+
+
+def _data(session: Session) -> Iterator[Finding]:
+    folder = data_folder(session.environ).absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    hint = "Give another place with TIERGATE_DATA."
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        yield Finding("error", "data", f"{there} cannot be written.", hint)
+        return
+    free, (mount, kind) = shutil.disk_usage(there).free, _mounted(there)
+    told = f"{folder}, {free / 1e9:.1f} GB free on {mount} ({kind})"
+    if free < _LITTLE:
+        yield Finding("error", "data", f"{told}: a full disk refuses all calls.", "Make room.")
+    elif free < _ROOM:
+        yield Finding("warning", "data", f"{told}: it is nearly full.", "Make room.")
+    elif kind in _PASSING:
+        message = f"{told}: {_PASSING[kind]}, and the ledger is gone with it."
+        yield Finding("warning", "data", message, "Mount a volume there.")
+    else:
+        yield Finding("ok", "data", told)
+
+
+def _store(session: Session) -> Iterator[Finding]:
+    data, store = data_folder(session.environ), session.source.config.ledger.store
+    url = store_url(store, data)
+    file = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+    if file is not None and not file.exists():
+        yield Finding("ok", "ledger", f"{file} is made at the first start")
+        return
+    try:
+        open_store(url).close()
+    except StoreError as error:
+        hint = "Calls go on, and their rows wait in the journal; costs cannot be asked for."
+        yield Finding("error", "ledger", f"{error}", hint)
+        return
+    yield Finding("ok", "ledger", f"{file or 'PostgreSQL'} can be asked")
+
+
+def _secret(session: Session) -> Iterator[Finding]:
+    given = session.environ.get("TIERGATE_SECRET", "").split(",")[0].strip()
+    file = data_folder(session.environ) / "secret"
+    if given:
+        if len(given) < _SHORT:
+            hint = "Take `openssl rand -hex 32`."
+            yield Finding("warning", "secret", "TIERGATE_SECRET is short.", hint)
+        else:
+            yield Finding("ok", "secret", "TIERGATE_SECRET is set")
+        return
+    if _far(session.environ.get("REDIS_URL", "")):
+        message = "TIERGATE_SECRET is not set, and Redis is on another machine."
+        hint = "Machines that share a cache must share it: each finds only its own answers else."
+        yield Finding("warning", "secret", message, hint)
+    if not file.exists():
+        yield Finding("ok", "secret", f"{file} is made at the first start")
+    elif mode := file.stat().st_mode & (_OTHERS_READ | _OTHERS_WRITE):
+        yield Finding(
+            "error", "secret", f"others may use {file} ({mode:03o}).", f"chmod 600 {file}"
+        )
+    else:
+        yield Finding("ok", "secret", f"{file}, its owner's alone")
+
+
+def _files(session: Session) -> Iterator[Finding]:
+    in_flight, most = session.source.config.server.in_flight, machine.most_files()
+    needed = in_flight * _FILES_A_CALL + _FILES
+    if most is None:
+        yield Finding("ok", "files", "this system does not say how many may be open")
+    elif most < needed:
+        message = f"{most} may be open, and server.in_flight: {in_flight} needs {needed}."
+        hint = "Raise the limit (ulimit -n, LimitNOFILE=), or lower server.in_flight."
+        yield Finding("warning", "files", message, hint)
+    else:
+        yield Finding("ok", "files", f"{most} may be open, {needed} are needed")
+
+
+def _keys(session: Session) -> Iterator[Finding]:
+    setting, environ = session.source.config.keys, session.environ
+    count = len(_known(session))
+    if setting == "open" and not environ.get("TIERGATE_KEYS"):
+        yield Finding("ok", "keys", "open: whoever reaches it may call")
+        return
+    if setting != "open":
+        file = session.source.file.parent / setting
+        mode = file.stat().st_mode
+        if mode & _OTHERS_WRITE:
+            message = f"others may change {file} ({mode & 0o777:03o}): add keys, lift budgets."
+            yield Finding("error", "keys", message, f"chmod 600 {file}")
+            return
+        if mode & _OTHERS_READ:
+            message = f"others may read {file} ({mode & 0o777:03o}): it has hashes, no secrets."
+            yield Finding("warning", "keys", message, f"chmod 600 {file}")
+            return
+    yield Finding("ok", "keys", f"{count} known")
+
+
+def _providers(session: Session) -> Iterator[Finding]:
+    """Of labs that are on; one that is off is no fault, but where it is the default."""
+    labs = session.site.built.catalogue.labs
+    for name, lab in labs.items():
+        if not lab.on and name == session.source.config.default.lab:
+            message = f"the default lab {name} is off: {lab.why}."
+            yield Finding("warning", "labs", message, "Bare tier names go to the first that is on.")
+    on = {name: lab for name, lab in labs.items() if lab.on}
+    if not on:
+        hint = "Set the credential of one: `tiergate check` names them."
+        yield Finding("error", "labs", "none is on: no call can be served.", hint)
+        return
+    off = f", {len(labs) - len(on)} off (`tiergate check` says why)" if len(on) < len(labs) else ""
+    yield Finding("ok", "labs", f"{', '.join(on)}{off}")
+    used = {
+        target.provider.name: target.provider
+        for lab in on.values()
+        for targets in lab.tiers.values()
+        for target in targets
+    }
+    for name, provider in used.items():
+        if not provider.on:
+            yield Finding("warning", "providers", f"{name} is off: {provider.why}.")
+    told = [f"{name} {_accounts(one)}" for name, one in used.items() if one.on]
+    yield Finding("ok", "providers", ", ".join(told))
+
+
+def _accounts(provider: Provider) -> str:
+    count = len(provider.accounts)
+    return "without an account" if not count else f"{count} account{'s' if count > 1 else ''}"
+
+
+def _told(what: str, mistakes: list[Mistake]) -> Iterator[Finding]:
+    for one in mistakes:
+        message = f"{one.path}: {one.message}" if one.path else one.message
+        yield Finding(one.level, what, message, one.hint)
+
+
+def _known(session: Session) -> list[Key]:
+    folder, extra = session.source.file.parent, session.environ.get("TIERGATE_KEYS", "")
+    return keys.load(session.source.config.keys, folder, extra).known()
+
+
+def _counts(session: Session) -> bool:
+    config = session.source.config
+    own = any(key.limits or key.budgets for key in _known(session))
+    return bool(config.limits or config.budgets or own)
+
+
+def _far(url: str) -> bool:
+    """Whether a Redis is on another machine."""
+    try:
+        return any(host not in _LOOPBACK for host, _ in read(url).hosts)
+    except ValueError:
+        return False
+
+
+def _mounted(path: Path) -> tuple[str, str]:
+    """Where the file system of a path is mounted, and of what kind it is."""
+    best = ("/", "")
+    try:
+        lines = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return best
+    for line in lines:
+        _, mount, kind, *_ = line.split(" ")
+        if path.is_relative_to(mount) and len(mount) >= len(best[0]):
+            best = (mount, kind)
+    return best

@@ -1,0 +1,268 @@
+"""`tiergate doctor`: what of the place where the gateway runs would break a promise, and what to do."""
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import cli, surroundings
+from tests.cli.run import GOOD, ON, config, run
+from tests.conftest import redis_program
+from tests.e2e.place import Place
+
+BUDGET = "budgets: [{name: all, usd: 5, every: day}]\n"
+FAR = "redis://redis.example.invalid:6379"
+
+
+class Told(NamedTuple):
+    status: int
+    levels: dict[str, str]
+    """The worst by what was looked at."""
+    text: str
+
+
+def doctor(folder: Path, text: str = GOOD, *words: str, **environ: str) -> Told:
+    """What it finds, as JSON has it."""
+    place = {"TIERGATE_DATA": str(folder / "data"), **ON, **environ}
+    result = run("--config", config(folder, text), "doctor", "--json", *words, environ=place)
+    told = json.loads(result.stdout)
+    levels: dict[str, str] = {}
+    for one in told["findings"]:
+        worst = max(
+            levels.get(one["what"], "ok"), one["level"], key=["ok", "warning", "error"].index
+        )
+        levels[one["what"]] = worst
+    found = [one["level"] for one in told["findings"]]
+    assert (told["errors"], told["warnings"]) == (found.count("error"), found.count("warning"))
+    assert told["ok"] is (result.exit_code == 0)
+    lines = [f"{one['what']}: {one['message']} {one['hint']}" for one in told["findings"]]
+    return Told(result.exit_code, levels, "\n".join(lines))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    made = Place(program, folder)
+    yield made
+    made.kill()
+
+
+def test_a_sound_place_has_a_line_for_each_thing(tmp_path: Path) -> None:
+    """And nothing is made."""
+    environ = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
+    result = run("--config", config(tmp_path), "doctor", environ=environ)
+    assert (result.exit_code, result.stderr) == (0, "")
+    *lines, last = result.stdout.splitlines()
+    assert [line.split()[1] for line in lines] == [
+        "redis", "workers", "data", "ledger", "secret", "files", "keys", "labs", "providers",
+    ]  # fmt: skip
+    assert {line.split()[0] for line in lines} == {"ok"}
+    assert last == "ok: 9 looked at"
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("environ", "colored", "shown"),
+    [({}, True, True), ({}, False, False), ({"NO_COLOR": "1"}, True, False)],
+)
+def test_only_a_terminal_sees_colors(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    *,
+    colored: bool,
+    shown: bool,
+) -> None:
+    for name, value in {**ON, "TIERGATE_DATA": str(tmp_path / "data"), **environ}.items():
+        monkeypatch.setenv(name, value)
+    words = ["--config", str(config(tmp_path)), "doctor"]
+    assert ("\x1b[32m" in CliRunner().invoke(cli, words, color=colored).stdout) == shown
+
+
+def test_the_help_says_what_a_status_means() -> None:
+    lines = run("doctor", "--help").stdout.splitlines()
+    assert "    0  all promises can be kept; there may be warnings" in lines
+
+
+def test_a_wrong_configuration_is_told_as_by_check(tmp_path: Path) -> None:
+    result = run("--config", config(tmp_path, GOOD + "nonsense: 1\n"), "doctor")
+    assert result.exit_code == 1
+    assert "nonsense" in result.stderr
+
+
+def test_a_redis_that_does_all_is_well_and_nothing_is_left_in_it(
+    tmp_path: Path, place: Place
+) -> None:
+    place.start("--appendonly", "yes")
+    url = f"redis://127.0.0.1:{place.port}"
+    told = doctor(tmp_path, GOOD + BUDGET, REDIS_URL=url)
+    assert (told.status, told.levels["redis"]) == (0, "ok")
+    assert f"(127.0.0.1:{place.port}) answers in " in told.text
+    with place.admin() as admin:
+        left: Any = admin.keys("*")
+        assert [key for key in left if admin.ttl(key) == -1] == []
+
+
+def test_a_redis_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    told = doctor(tmp_path, GOOD + BUDGET, REDIS_URL="redis://127.0.0.1:1")
+    assert (told.status, told.levels["redis"]) == (1, "error")
+    assert "redis: cannot be asked: no connection" in told.text
+
+
+def test_a_redis_that_evicts_counters_is_a_warning(tmp_path: Path, place: Place) -> None:
+    """Also where only a key has a budget; with --strict it is a failure."""
+    place.start("--appendonly", "yes", "--maxmemory-policy", "allkeys-lru")
+    url = f"redis://127.0.0.1:{place.port}"
+    assert doctor(tmp_path, REDIS_URL=url).levels["redis"] == "ok"
+    (tmp_path / "keys.yaml").write_text(
+        f"ann: {{sha256: {'a' * 64}, budgets: {{usd: 1, every: day}}}}\n", "utf-8"
+    )
+    (tmp_path / "keys.yaml").chmod(0o600)
+    text = GOOD + "keys: keys.yaml\n"
+    told = doctor(tmp_path, text, REDIS_URL=url)
+    assert (told.status, told.levels["redis"]) == (0, "warning")
+    assert "Set maxmemory-policy to volatile-lru" in told.text
+    assert doctor(tmp_path, text, "--strict", REDIS_URL=url).status == 1
+
+
+def test_a_redis_that_lets_it_do_too_little_is_an_error(tmp_path: Path, place: Place) -> None:
+    place.start("--appendonly", "yes")
+    with place.admin() as admin:
+        admin.execute_command(
+            "ACL", "SETUSER", "meek", "on", ">pw", "~*", "+info", "+time", "+config"
+        )
+    told = doctor(tmp_path, GOOD + BUDGET, REDIS_URL=f"redis://meek:pw@127.0.0.1:{place.port}")
+    assert told.status == 1
+    assert "redis: keeps no value (redis refuses: NOPERM)" in told.text
+    assert "redis: counts nothing (redis refuses: NOPERM)" in told.text
+    assert "pw" not in told.text
+
+
+def test_several_machines_need_a_store_and_a_secret_that_they_share(tmp_path: Path) -> None:
+    told = doctor(tmp_path, GOOD + BUDGET, REDIS_URL=FAR)
+    assert "let them share a PostgreSQL store too" in told.text
+    assert "TIERGATE_SECRET is not set, and Redis is on another machine" in told.text
+    secret = doctor(tmp_path, GOOD + BUDGET, REDIS_URL=FAR, TIERGATE_SECRET="x" * 32)
+    assert secret.levels["secret"] == "ok"
+    assert doctor(tmp_path, REDIS_URL="no url").levels["redis"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [("", "ok"), (BUDGET, "error"), ("limits: [{name: a, requests: 1/s}]\n", "error")],
+)
+def test_workers_that_count_apart_are_an_error(tmp_path: Path, text: str, level: str) -> None:
+    told = doctor(tmp_path, GOOD + "server: {workers: 4}\n" + text)
+    assert told.levels["workers"] == level
+
+
+def test_a_data_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    assert doctor(tmp_path).levels["data"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("free", "kind", "level"),
+    [
+        (5 * 10**9, "ext4", "ok"),
+        (5 * 10**9, "tmpfs", "warning"),
+        (5 * 10**8, "ext4", "warning"),
+        (10**7, "ext4", "error"),
+    ],
+)
+def test_a_disk_is_told_with_its_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: str, level: str
+) -> None:
+    class Usage(NamedTuple):
+        free: int
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(free))
+    monkeypatch.setattr(surroundings, "_mounted", lambda _: ("/mnt", kind))
+    told = doctor(tmp_path)
+    assert told.levels["data"] == level
+    assert f"{free / 1e9:.1f} GB free on /mnt ({kind})" in told.text
+
+
+def test_where_a_path_is_mounted() -> None:
+    mount, kind = surroundings._mounted(Path("/proc/self"))
+    assert (mount, kind) == ("/proc", "proc")
+
+
+def test_a_store_that_cannot_be_asked_is_an_error(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "ledger.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    told = doctor(tmp_path)
+    assert (told.status, told.levels["ledger"]) == (1, "error")
+    (data / "ledger.db").unlink()
+    sqlite3.connect(data / "ledger.db").close()
+    assert doctor(tmp_path).levels["ledger"] == "ok"
+
+
+def test_a_secret_that_others_may_use_is_an_error(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "secret").write_text("s" * 64)
+    (data / "secret").chmod(0o644)
+    told = doctor(tmp_path)
+    assert (told.status, told.levels["secret"]) == (1, "error")
+    assert f"chmod 600 {data / 'secret'}" in told.text
+    (data / "secret").chmod(0o600)
+    assert doctor(tmp_path).levels["secret"] == "ok"
+    assert doctor(tmp_path, TIERGATE_SECRET="short").levels["secret"] == "warning"
+
+
+@pytest.mark.parametrize(("most", "level"), [(None, "ok"), (300, "warning"), (20_000, "ok")])
+def test_open_files_are_held_against_calls_in_flight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int | None, level: str
+) -> None:
+    monkeypatch.setattr("gateway.telemetry.machine.most_files", lambda: most)
+    assert doctor(tmp_path).levels["files"] == level
+
+
+@pytest.mark.parametrize(("mode", "level"), [(0o600, "ok"), (0o644, "warning"), (0o620, "error")])
+def test_a_file_of_keys_is_its_owners(tmp_path: Path, mode: int, level: str) -> None:
+    digest = hashlib.sha256(b"k").hexdigest()
+    file = tmp_path / "keys.yaml"
+    file.write_text(f"ann: {{sha256: '{digest}'}}\n", "utf-8")
+    file.chmod(mode)
+    assert doctor(tmp_path, GOOD + "keys: keys.yaml\n").levels["keys"] == level
+    assert doctor(tmp_path, TIERGATE_KEYS=f"ann={digest}").levels["keys"] == "ok"
+
+
+SPARE = GOOD.replace("fast: [{model: small}]", "fast: [{model: small}, {provider: b, model: small}]").replace(
+    "labs:\n",
+    '  b: {base_url: "https://b.example", dialects: {openai-chat: /c}, accounts: {m: "${B_KEY}"}}\nlabs:\n',
+)  # fmt: skip
+
+
+def test_providers_that_are_off_are_told_where_their_lab_is_on(tmp_path: Path) -> None:
+    told = doctor(tmp_path, SPARE)
+    assert (told.levels["labs"], told.levels["providers"]) == ("ok", "warning")
+    assert "providers: b is off: set B_KEY." in told.text
+    assert "providers: acme 1 account" in told.text
+
+
+def test_no_lab_that_is_on_is_an_error(tmp_path: Path) -> None:
+    told = doctor(tmp_path, ACME_API_KEY="")
+    assert (told.status, told.levels["labs"]) == (1, "error")
+    assert "the default lab acme is off" in told.text
+    assert "providers" not in told.levels
+
+
+def test_root_or_not_the_folder_above_is_what_counts(tmp_path: Path) -> None:
+    """A data folder that is still to be made is made in one that is there."""
+    told = doctor(tmp_path, TIERGATE_DATA=str(tmp_path / "a" / "b" / "data"))
+    assert told.levels["data"] in ("ok", "warning")
+    assert not (tmp_path / "a").exists()
+    assert os.access(tmp_path, os.W_OK)
