@@ -173,7 +173,8 @@ class Keys:
     def find(self, secret: str | None) -> Key:
         """The key of a secret. Raises ProblemError: invalid_api_key.
 
-        A secret that is unknown, malformed, expired or revoked goes the same way, step by step.
+        A secret that is unknown, malformed, expired or revoked goes the same way, step by step:
+        the table that is looked into has none of them.
         """
         if self.is_open:
             return OPEN
@@ -182,7 +183,7 @@ class Keys:
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
         # Only hashes are looked up: the time it takes tells of a hash, and nothing of a secret.
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
-        known = self._table.get(digest, _NOBODY)
+        known = self._opening.get(digest, _NOBODY)
         same = hmac.compare_digest(known.digest, digest)
         if not same & (self._clock() < known.until):
             message = "This key is not known here. Check it, or ask whoever runs the gateway."
@@ -211,9 +212,14 @@ class Keys:
             self._log("keys", file=one.file, line=one.line, text=text)
 
     async def watch(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Look at the file once a second, until cancelled; it is read beside the loop."""
+        """Look at the file once a second, until cancelled; it is read beside the loop.
+
+        A key that has expired leaves the table then; it opens nothing from its moment on.
+        """
         while True:
             await sleep(EVERY)
+            if self._clock() >= self._ends:
+                self._opens()
             if self._file is not None and _mark(self._file) != self._seen:
                 await asyncio.to_thread(self.refresh)
 
@@ -221,7 +227,15 @@ class Keys:
         live = {known.key.name for known in table.values() if known.until > -math.inf}
         self._count = len(live)
         self._admin = any(known.key.admin for known in table.values())
-        self._table = table  # whoever looks up has the old one or the new one, and never a mixture
+        self._table = table
+        self._opens()
+
+    def _opens(self) -> None:
+        """Those that open now. Whoever looks up has the old ones or the new, never a mixture."""
+        now = self._clock()
+        opening = {digest: one for digest, one in self._table.items() if now < one.until}
+        self._ends = min((one.until for one in opening.values()), default=math.inf)
+        self._opening = opening
 
 
 def load(

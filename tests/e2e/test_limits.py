@@ -80,7 +80,7 @@ def test_as_many_calls_at_once_as_may_be(make: Make, upstream: Upstream) -> None
 
 
 def test_a_budget_for_three_calls_is_never_passed(make: Make, upstream: Upstream) -> None:
-    """SEC-BUDGET 1 and 2: fifty at once, the first that there ever were; three are sent."""
+    """SEC-BUDGET 1, 2: fifty at once, the first that there ever were; three are sent."""
     body = chat(max_tokens=100)
     # A call may cost 1,053 micro-USD for its prompt's bytes and their frame, and 400 for its answer.
     world = make(budgeted({"name": "tight", "usd": 0.0045, "every": "day"}))

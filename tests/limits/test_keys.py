@@ -315,12 +315,36 @@ def test_what_opens_nothing_is_refused_in_the_same_words(tmp_path: Path) -> None
 
 
 def test_what_opens_nothing_goes_the_same_way_step_by_step(tmp_path: Path) -> None:
-    """The same lines run, in the same order: no branch has a time of its own."""
+    """SEC-TIMING: the same lines run, in the same order: no branch has a time of its own.
+
+    `make timing` measures it.
+    """
     keys = refusing(tmp_path)
     ways = {name: trace(keys, secret) for name, secret in REFUSED.items()}
     assert len(set(ways.values())) == 1, ways
     assert len(next(iter(ways.values()))) > 5
     assert trace(keys, "live") != ways["unknown"], "the trace sees what differs"
+
+
+async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: Path) -> None:
+    """SEC-TIMING: in a second it is found no sooner and no later than what never was a key."""
+    now = [NOW - 2 * 86_400]
+    refusing(tmp_path)
+    keys = load("keys.yaml", tmp_path, "", clock=lambda: now[0])
+    sizes: list[int] = []
+
+    async def sleep(_: float) -> None:
+        sizes.append(len(keys._opening))
+        now[0] += 86_400
+        if len(sizes) == 3:
+            raise asyncio.CancelledError
+
+    assert opens(keys, "expired") == ["expired"]
+    with pytest.raises(asyncio.CancelledError):
+        await keys.watch(sleep)
+    assert sizes == [3, 1, 1]  # one has expired, and what it was before it was rotated
+    assert opens(keys, "live") == ["live"]
+    assert opens(keys, "expired") == []
 
 
 def trace(keys: Keys, secret: str) -> tuple[int, ...]:

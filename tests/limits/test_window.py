@@ -98,7 +98,7 @@ def test_days_have_23_24_and_25_hours(day: str, hours: int) -> None:
 
 
 def test_an_hour_that_happens_twice_is_two_windows() -> None:
-    """In Berlin on 25 October 2026 the clocks go back from 3:00 to 2:00."""
+    """SEC-BUDGET 7: in Berlin on 25 October 2026 the clocks go back from 3:00 to 2:00."""
     start = datetime(2026, 10, 25, tzinfo=UTC).timestamp()
     found = [window.at("hour", start + 3_600 * hour, BERLIN) for hour in range(3)]
     names = ["2026-10-25T02+02:00", "2026-10-25T02+01:00", "2026-10-25T03+01:00"]
@@ -125,6 +125,7 @@ def test_clocks_that_move_by_half_an_hour_cut_an_hour_short() -> None:
 )
 @pytest.mark.parametrize("zone", [UTC, BERLIN, ZoneInfo("America/New_York")])
 def test_midnight_is_exact(moment: str, day: str, month: str, zone: tzinfo) -> None:
+    """SEC-BUDGET 7: a microsecond before it is the day before, in UTC and elsewhere."""
     at = datetime.fromisoformat(moment).replace(tzinfo=zone).timestamp()
     assert (window.at("day", at, zone).name, window.at("month", at, zone).name) == (day, month)
 

@@ -55,7 +55,7 @@ async def test_a_budget_for_three_lets_three_of_fifty_pass(
 
 
 def test_two_processes_that_ask_at_once_share_one_budget(shared_url: str, tenant: str) -> None:
-    """50 calls, two processes, money for exactly three; the key is new to both."""
+    """SEC-BUDGET 1, 2: 50 calls, two processes, money for exactly three; the key is new to both."""
     command = [sys.executable, "-c", PROGRAM, shared_url, tenant]
     processes = [
         subprocess.Popen(
@@ -101,6 +101,7 @@ async def test_who_asks_again_takes_nothing_twice(meter: Meter, tenant: str) -> 
 async def test_a_hold_that_nobody_settles_stays_spent_and_can_be_corrected(
     meter: Meter, tenant: str
 ) -> None:
+    """SEC-BUDGET 3: it is charged once its time is over; its place is free."""
     running = Need(kind="concurrency", name="c", field="running", limit=1)
     assert await meter.admit(ask(tenant, "lost", running, usd(200), life=10.0), NOW) == Passed()
     assert await meter.admit(ask(tenant, "next", running), NOW + 9.9) == Over(running)

@@ -35,7 +35,7 @@ async def admitted(meter: Meter, tenant: str, number: int, *needs: Need, now: fl
 
 @pytest.mark.parametrize("kind", ["requests", "concurrency", "usd"])
 async def test_of_fifty_at_once_as_many_pass_as_fit(meter: Meter, tenant: str, kind: Kind) -> None:
-    """Of a tenant that was never seen before; SEC-BUDGET 1 and 2."""
+    """SEC-BUDGET 1, 2: of a tenant that was never seen before."""
     assert await admitted(meter, tenant, 50, need(kind, limit=3)) == 3
 
 

@@ -1,0 +1,150 @@
+"""A gate with all around it: who counts can be lost, and what is told is kept."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.core.call import Call
+from gateway.core.decision import Decision, Plan
+from gateway.core.entry import Entry
+from gateway.core.price import Price, Rates
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.prompt import Prompt
+from gateway.core.target import Provider, Target, Tier
+from gateway.limits.gate import Gate
+from gateway.limits.memory import Memory
+from gateway.limits.meter import Ask, Lost, Need, Over, Passed, Unseeded
+from gateway.limits.rule import Limits
+from gateway.limits.want import Want
+from gateway.settings.limits import BudgetPart, LimitPart
+
+PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(4)), version="v1")
+CALL = Call(
+    id="c1", dialect="openai-chat", operation="generate", body=b"{}", received_at=1e9, started=0
+)  # fmt: skip
+PROMPT = Prompt(model="auto", chars=500, max_output=100)
+HELD = 1_900
+"""Micro-USD: 500 characters and 1,000 around them at 1, 100 tokens at 4 USD a million."""
+
+
+def target(name: str = "m", price: Price | None = PRICE, **more: Any) -> Target:
+    return Target(provider=Provider(name="p", doors={}), model=name, price=price, **more)
+
+
+def plan(*targets: Target) -> Plan:
+    return Plan(targets=targets or (target(),), doors=("openai-chat",) * (len(targets) or 1))
+
+
+def decision(tier: Tier | None = "smart") -> Decision:
+    return Decision(lab="l", tier=tier, source="rule")
+
+
+def entry(id: str = "c1", **more: Any) -> Entry:
+    told = {"state": "settled", "tier": "smart", "attempts": 1, "input": 7, "output": 3}
+    told |= {"cost": Decimal("0.000019"), "wasted": Decimal(0)}
+    return Entry(id=id, at=1e9, key="k", dialect="openai-chat", config="c", **{**told, **more})
+
+
+class Shaky(Memory):
+    """One that can be lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost = False
+        self.asked = 0
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.lost:
+            raise Lost
+
+    async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+        self._ask()
+        return await super().admit(ask, now)
+
+    async def extend(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+        self._ask()
+        return await super().extend(ask, now)
+
+    async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
+        self._ask()
+        return await super().settle(tenant, id, tokens, micro)
+
+
+class Stage:
+    """A gate, and all that it tells."""
+
+    def __init__(
+        self,
+        *parts: LimitPart | BudgetPart,
+        closed: bool = False,
+        shares: int = 1,
+        spent: int = 0,
+    ) -> None:
+        self.meter, self.spare = Shaky(), Memory()
+        self.log: list[dict[str, object]] = []
+        self.alerts: list[str] = []
+        self.now = 1e9
+        self.gate = Gate(
+            Limits(
+                [part for part in parts if isinstance(part, LimitPart)],
+                [part for part in parts if isinstance(part, BudgetPart)],
+                UTC,
+            ),
+            self.meter,
+            lambda event, **fields: self.log.append({"event": event, **fields}),
+            seed=self.seed,
+            alert=lambda _, need: self.alerts.append(need.name),
+            spare=lambda: self.spare,
+            closed=closed,
+            shares=shares,
+            wall=lambda: self.now,
+        )
+        self.spent = spent
+
+    async def seed(self, _: str, __: Need) -> int:
+        return self.spent
+
+    async def ask(
+        self,
+        id: str = "c1",
+        *,
+        tier: Tier | None = "smart",
+        targets: Sequence[Target] = (),
+        again: Callable[[Tier], tuple[Decision, Plan]] | None = None,
+        **more: Any,
+    ) -> tuple[Decision, Plan]:
+        want = self.want(id, **more)
+        return await self.gate.admit(want, decision(tier), plan(*targets), again or lower)
+
+    def want(self, id: str = "c1", *, prompt: Prompt = PROMPT, **more: Any) -> Want:
+        return Want(call=msgspec.structs.replace(CALL, id=id, **more), prompt=prompt, tokens=125)
+
+    async def end(self, id: str = "c1", **more: Any) -> None:
+        self.gate.settle(entry(id, **more))
+        await self.gate.drain()
+
+    async def used(self, meter: Memory | None = None) -> int | None:
+        found = list((await (meter or self.meter).used("default")).values())
+        return found[0] if found else None
+
+    async def refused(self, id: str = "c1", **more: Any) -> Problem:
+        with pytest.raises(ProblemError) as caught:
+            await self.ask(id, **more)
+        return caught.value.problem
+
+
+def lower(ceiling: Tier) -> tuple[Decision, Plan]:
+    return decision(ceiling), plan(target("cheap"))
+
+
+def budget(usd: str = "0.01", **more: Any) -> BudgetPart:
+    return BudgetPart.model_validate({"name": "b", "usd": usd, "every": "day", **more})
+
+
+def limit(**more: Any) -> LimitPart:
+    return LimitPart.model_validate({"name": "l", **more})

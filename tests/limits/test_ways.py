@@ -1,0 +1,181 @@
+"""The gate where a call may go elsewhere, where who counts was lost, and where clocks jump."""
+
+import asyncio
+
+from gateway.core.decision import Decision, Plan
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Tier
+from gateway.limits.memory import Memory
+from gateway.limits.meter import Ask, Need, Over, Passed, Unseeded
+from tests.limits.stage import HELD, Stage, budget, decision, entry, limit, lower, plan, target
+
+
+async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> None:
+    """SEC-BUDGET 7: an hour ahead and an hour back, what was spent today stays spent."""
+    stage = Stage(budget("0.002"))
+    stage.now = 1_795_000_000.0
+    await stage.ask()
+    for jump in (3_600.0, -3_600.0):
+        stage.now = 1_795_000_000.0 + jump
+        assert (await stage.refused(f"c{jump}")).kind == "budget"
+    stage.now = 1_795_000_000.0 + 86_400
+    await stage.ask("tomorrow")
+
+
+async def test_a_second_loss_is_counted_from_what_the_ledger_has_then() -> None:
+    """SEC-BUDGET 6: what this process counted in the first one is old, and would leave too much."""
+    stage = Stage(budget("0.01"))
+    stage.gate._fresh = Memory
+    stage.meter.lost = True
+    await stage.ask("c1")
+    await stage.end("c1")
+    stage.meter.lost = False
+    await stage.ask("c2")
+    await stage.end("c2")
+    stage.spent = 9_500  # others have spent it meanwhile
+    stage.meter.lost = True
+    assert (await stage.refused("c3")).kind == "budget"
+
+
+async def test_a_debt_that_grows_while_it_is_paid_is_paid_whole_and_once() -> None:
+    """Several calls that outlive a loss end beside each other."""
+    stage = Stage(budget("1"))
+    await stage.ask("c0")
+    stage.meter.lost = True
+    for name in ("c1", "c2", "c3"):
+        await stage.ask(name)
+    stage.meter.lost = False
+    await stage.ask("c4")
+    await stage.end("c0")
+    admit, late = stage.meter.admit, [entry("c2"), entry("c3")]
+
+    async def slow(ask: Ask, now: float) -> Passed | Over | Unseeded:
+        found = await admit(ask, now)
+        if late:
+            stage.gate.settle(late.pop())
+            for _ in range(9):
+                await asyncio.sleep(0)
+        return found
+
+    stage.meter.admit = slow  # type: ignore[method-assign]  # others end meanwhile
+    await stage.end("c1")
+    assert await stage.used() == HELD + 4 * 19
+
+
+async def test_a_counter_that_is_not_there_is_asked_for_once_by_all_who_wait() -> None:
+    stage = Stage(budget())
+    asked: list[str] = []
+
+    async def seed(_: str, need: Need) -> int:
+        asked.append(need.field)
+        await asyncio.sleep(0)
+        return 0
+
+    stage.gate._books._ask = seed
+    await asyncio.gather(*(stage.ask(f"c{n}") for n in range(5)))
+    assert len(asked) == 1
+
+
+async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
+    stage = Stage(budget())
+    go = asyncio.Event()
+
+    async def seed(_: str, __: Need) -> int:
+        await go.wait()
+        return 0
+
+    stage.gate._books._ask = seed
+    first, second = (asyncio.create_task(stage.ask(name)) for name in ("c1", "c2"))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    go.set()
+    await second
+    assert await stage.used() == HELD
+
+
+async def test_a_ledger_that_cannot_be_read_lets_nothing_pass() -> None:
+    """It is not taken for nothing: what was spent is unknown."""
+    stage = Stage(budget())
+    stage.gate._books._ask = broken
+    assert (await stage.refused()).kind == "overloaded"
+    assert [row["text"] for row in stage.log] == ["the ledger cannot be read"]
+
+
+async def broken(_: str, __: Need) -> int:
+    raise OSError("gone")
+
+
+async def test_it_goes_from_tier_to_tier_in_two_asks() -> None:
+    """What is over on the way is told too."""
+    stage = Stage(
+        budget("0", name="deep", tier="reasoning", then="smart"),
+        budget("0", name="mid", tier="smart", then="fast"),
+    )
+    asked: list[str | None] = []
+    found, planned = await stage.gate.admit(
+        stage.want(),
+        decision("reasoning"),
+        plan(),
+        lambda ceiling: (decision(ceiling), plan(target(ceiling))),
+        asking=lambda decided, _: asked.append(decided.tier),
+    )
+    assert (found.tier, planned.targets[0].model) == ("fast", "fast")
+    # The counters are not there at first: the second time all tiers are asked for at once.
+    assert (asked, stage.meter.asked) == (["reasoning", "smart", "fast"], 2)
+    assert [row["name"] for row in stage.log if row["text"] == "used up"] == ["deep", "mid"]
+
+
+async def test_late_calls_ask_for_all_tiers_at_once() -> None:
+    stage = Stage(limit(requests="9/m"), budget("0", tier="smart", then="fast"))
+    await stage.ask("warm")
+    before = stage.meter.asked
+    found, _ = await stage.gate.admit(stage.want("c2"), decision(), plan(), lower, late=True)
+    assert (found.tier, stage.meter.asked - before) == ("fast", 1)
+
+
+async def test_a_tier_that_nothing_serves_is_no_way_out() -> None:
+    """The budget is what is told."""
+
+    def nothing(_: Tier) -> tuple[Decision, Plan]:
+        raise ProblemError(Problem(kind="no_target", message="none"))
+
+    stage = Stage(budget("0", tier="smart", then="fast"))
+    assert (await stage.refused(again=nothing)).kind == "budget"
+
+
+async def test_what_does_not_fit_below_either_is_refused_there() -> None:
+    """Both budgets are told of; the last is what the client hears."""
+    stage = Stage(budget("0", name="mid", tier="smart", then="fast"), budget("0", name="all"))
+    for name in ("c1", "c2"):
+        assert "'all' is spent" in (await stage.refused(name)).message
+    assert sorted(stage.alerts) == ["all", "mid"]
+
+
+async def test_what_is_owed_waits_for_a_ledger_that_can_be_read() -> None:
+    stage = Stage(budget("1"))
+    stage.meter.lost = True
+    await stage.ask("c1")
+    await stage.end("c1")
+    seed, stage.meter.lost = stage.gate._books._ask, False
+    stage.gate._books._ask = broken
+    stage.gate._said(lost=False)
+    await stage.gate.drain()
+    assert stage.gate._debts.any
+    stage.gate._books._ask = seed
+    stage.gate._repay()
+    await stage.gate.drain()
+    assert not stage.gate._debts.any
+
+
+async def test_what_was_told_of_is_forgotten_in_the_end() -> None:
+    """Budgets and windows without end would fill the memory."""
+    stage = Stage()
+    stage.gate._spent = {("t", f"{at}") for at in range(10_001)}
+
+    async def once(_: float) -> None:
+        if not stage.gate._spent:
+            raise asyncio.CancelledError
+
+    await asyncio.gather(stage.gate.keep(once), return_exceptions=True)
+    assert stage.gate._spent == set()
