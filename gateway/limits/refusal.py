@@ -28,7 +28,7 @@ def refusal(over: Over, *, known: bool) -> ProblemError:
     pace = f"{need.limit:,} {need.kind}"
     if need.kind == "concurrency":
         pace = f"{need.limit:,} calls at a time"
-    elif need.period:
+    else:
         pace += f" in {need.period:g} s"
     message = f"The limit {need.name!r} is reached: {pace}. Try again later."
     wait = 1.0 if over.retry_after is None else over.retry_after

@@ -275,8 +275,6 @@ def _amount(rule: Rule, tokens: int, micro: int | None, expected: int | None) ->
     """What a call takes of it; more than there is where what a hard budget must hold is unknown."""
     if rule.kind == "tokens":
         return tokens
-    if rule.kind != "usd":
-        return 1
     held = expected if rule.expected and expected is not None else micro
     if held is None:
         return rule.limit + 1 if rule.hard else 0

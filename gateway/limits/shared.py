@@ -57,11 +57,6 @@ class Shared:
         """Over a connection of its own, as of `Counters`. Raises ValueError for a wrong URL."""
         return cls(Counters(url, note=note, clock=clock, deadline=deadline), time=time)
 
-    @property
-    def alive(self) -> bool:
-        """Whether the last that was heard of Redis was an answer; true before it was ever used."""
-        return self._counters.alive
-
     async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
         """Take all needs or none."""
         return await self._take(ask, now, 0) if ask.needs else _PASSED

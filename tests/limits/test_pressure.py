@@ -215,3 +215,8 @@ async def test_samples_are_taken_again_and_again_and_know_how_late_they_are() ->
     assert set(slept) == {EVERY}
     assert machine.pressure.late == pytest.approx(0.6)
     assert machine.pressure.level == REASONING
+
+
+def test_any_body_fits_where_nobody_says_how_much_memory_there_is() -> None:
+    """Not every system tells; then `max_body` alone bounds it."""
+    assert Pressure(lambda: Sample(None, None, 10)).fits(10**18)

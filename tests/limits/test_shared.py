@@ -1,9 +1,14 @@
 """What counts in Redis believes no answer that a script of its own did not give."""
 
+import msgspec
 import pytest
 
 from gateway.limits.meter import Ask, Lost, Need, Over, Passed, Unseeded
-from gateway.limits.shared import _encode, _told
+from gateway.limits.shared import Shared, _encode, _told
+from gateway.state.counters import Counters
+from gateway.state.script import Script
+from gateway.state.server import Away
+from gateway.state.wire import Reply
 
 NEED = Need(kind="usd", name="all", field="usd|total", limit=9, amount=1)
 LOWER = Need(kind="usd", name="all", field="usd|fast|total", limit=9, amount=1)
@@ -29,3 +34,49 @@ def test_another_answer_is_a_loss(reply: object) -> None:
     """A proxy, another program, a value of somebody else: nothing is counted, and nothing fails."""
     with pytest.raises(Lost):
         _told(ASK, reply)  # type: ignore[arg-type]  # what may come
+
+
+class Answers(Counters):
+    """Counters that answer what a test says, or are away."""
+
+    def __init__(self, *replies: Reply) -> None:
+        self.replies = list(replies)
+
+    async def run(self, script: Script, tenant: str, argument: bytes) -> Reply:
+        return self._next()
+
+    async def command(self, tenant: str, command: bytes, name: bytes, *words: bytes) -> Reply:
+        return self._next()
+
+    def _next(self) -> Reply:
+        if not self.replies:
+            raise Away
+        return self.replies.pop(0)
+
+
+async def test_who_is_away_counts_nothing() -> None:
+    meter = Shared(Answers())
+    for asked in (meter.admit(ASK, 1.0), meter.extend(ASK, 1.0), meter.settle("t", "c1", 1, 1),
+                  meter.end("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.used("t")):  # fmt: skip
+        with pytest.raises(Lost):
+            await asked
+
+
+async def test_a_sweep_goes_on_where_it_was_until_the_end() -> None:
+    counters = Answers([], b"17", b"0")
+    await Shared(counters).sweep("t", 1.0)
+    assert counters.replies == []
+
+
+async def test_many_that_end_at_once_are_settled_in_parts() -> None:
+    """A script holds everybody else up."""
+    counters = Answers(*[1] * 4)
+    await Shared(counters).end("t", [(f"c{at}", 1, 1) for at in range(1_000)])
+    assert counters.replies == []
+
+
+async def test_what_is_more_than_any_limit_is_told_as_such() -> None:
+    """Also of a tier that the call may go to: a script has no larger number."""
+    huge = msgspec.structs.replace(NEED, amount=10**30)
+    ask = msgspec.structs.replace(ASK, others=(("fast", (huge,)),))
+    assert await Shared(Answers(0)).admit(ask, 1.0) == Passed()

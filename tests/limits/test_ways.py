@@ -1,13 +1,33 @@
 """The gate where a call may go elsewhere, where who counts was lost, and where clocks jump."""
 
 import asyncio
+from collections.abc import Sequence
+from datetime import UTC
+from decimal import Decimal
+
+import pytest
 
 from gateway.core.decision import Decision, Plan
+from gateway.core.price import Price, Rates
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Tier
+from gateway.limits import want
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Ask, Need, Over, Passed, Unseeded
-from tests.limits.stage import HELD, Stage, budget, decision, entry, limit, lower, plan, target
+from gateway.limits.meter import Ask, End, Need, Over, Passed, Unseeded
+from gateway.limits.rule import Limits
+from gateway.limits.want import dearest
+from tests.limits.stage import (
+    HELD,
+    PROMPT,
+    Stage,
+    budget,
+    decision,
+    entry,
+    limit,
+    lower,
+    plan,
+    target,
+)
 
 
 async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> None:
@@ -179,3 +199,110 @@ async def test_what_was_told_of_is_forgotten_in_the_end() -> None:
 
     await asyncio.gather(stage.gate.keep(once), return_exceptions=True)
     assert stage.gate._spent == set()
+
+
+async def test_a_call_of_a_key_that_nothing_counts_passes_unasked() -> None:
+    stage = Stage(limit(requests="1/m", key="other"))
+    assert await stage.ask() == (decision(), plan())
+    assert stage.meter.asked == 0
+
+
+async def test_calls_that_end_at_once_are_settled_together() -> None:
+    stage = Stage(budget("1"), limit(concurrency=2))
+    for name in ("c1", "c2"):
+        await stage.ask(name)
+    ended: list[int] = []
+    end = stage.meter.end
+
+    async def watched(tenant: str, ends: Sequence[End]) -> None:
+        ended.append(len(ends))
+        await end(tenant, ends)
+
+    stage.meter.end = watched  # type: ignore[method-assign]  # a spy
+    for name in ("c1", "c2"):
+        stage.gate.settle(entry(name))
+    await stage.gate.drain()
+    assert ended == [2]
+    assert await stage.used() == 2 * 19
+    for name in ("c3", "c4"):
+        await stage.ask(name)
+
+
+async def test_what_nobody_has_counted_in_tokens_stays_as_it_was_held() -> None:
+    stage = Stage(limit(tokens="300/h"))
+    await stage.ask()
+    await stage.end(input=None)
+    assert (await stage.refused("c2")).kind == "rate_limited"
+
+
+async def test_a_further_attempt_after_a_counter_was_lost_is_counted_from_the_ledger() -> None:
+    stage = Stage(budget("1"), limit(requests="9/m"), spent=40)
+    await stage.ask()
+    await Memory.close(stage.meter)
+    await stage.gate.extend(stage.want(), decision(), target())
+    assert await stage.used() == 40 + HELD
+
+
+async def test_counters_of_alternatives_that_were_lost_since_are_asked_for_too() -> None:
+    """Each time that some are not there."""
+    stage = Stage(budget("0", tier="smart", then="fast"), budget("1", name="all", per="tier"))
+    await stage.ask("c1")
+    stage.meter._books["default"].spent = {
+        field: spent
+        for field, spent in stage.meter._books["default"].spent.items()
+        if "fast" not in field
+    }
+    found, _ = await stage.ask("c2")
+    assert found.tier == "fast"
+
+
+async def test_a_loss_in_which_nothing_was_spent_leaves_nothing_to_pay() -> None:
+    stage = Stage(limit(requests="9/m"))
+    stage.gate._said(lost=True)
+    await stage.ask()
+    assert not stage.gate._debts.any
+    assert [row["text"] for row in stage.log] == [
+        "counted in this process alone", "counted for all again",
+    ]  # fmt: skip
+
+
+async def test_what_is_owed_is_money_of_so_many_calls() -> None:
+    """A gateway whose Redis never comes back forgets who ended, not what was spent."""
+    debts = Stage(budget()).gate._debts
+    for number in range(10_001):
+        debts.owe("default", (f"c{number}", 0, 0))
+    assert len(debts._due) == 10_000
+    place = Need(kind="concurrency", name="p", field="p", limit=1)
+    debts.add("default", (place,), 5)
+    assert not debts._owed
+
+
+async def test_a_loop_that_ends_gives_up_what_it_asked_the_ledger() -> None:
+    stage = Stage(budget())
+    stage.gate._books._ask = forever
+    waiting = asyncio.create_task(stage.ask())
+    await asyncio.sleep(0)
+    (asking,) = stage.gate._books._asking.values()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not stage.gate._books._asking
+
+
+async def forever(_: str, __: Need) -> int:
+    await asyncio.Event().wait()
+    return 0
+
+
+def test_what_is_kept_of_kinds_of_calls_and_of_prices_is_bounded() -> None:
+    """Tags are the clients' to choose, and prices come anew with each configuration."""
+    made = Limits([limit(requests="9/m")], [], UTC)
+    for number in range(5_000):
+        made.needs(
+            key="k", tenant="t", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro=1
+        )
+    assert len(made._ready) <= 4_096
+    for number in range(5_000):
+        price = Price(rates=Rates(input=Decimal(number), output=Decimal(1)), version="v")
+        assert dearest((target(price=price),), 10, PROMPT, 1e9) == 10 * number + 100
+    assert len(want._SLOPES) <= 4_096
