@@ -26,7 +26,9 @@ _ROOT = str(Path(__file__).parents[2])
 _ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 _PROGRAM = """
 import asyncio, json, os, signal
+from types import SimpleNamespace
 
+from gateway import compose
 from gateway.cli import main
 from gateway.limits.gate import Gate
 from gateway.upstream.http1.pool import Pool
@@ -59,6 +61,9 @@ def tell(*_):
 
 for kind in made:
     watched(kind)
+if "CHAOS_STILL" in os.environ:
+    still = SimpleNamespace(random=lambda: 0.0)
+    compose.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
 signal.signal(signal.SIGRTMIN + 3, tell)
 main()
 """
@@ -180,7 +185,7 @@ class Gateway:
     def all(self) -> dict[str, list[Row]]:
         """All rows so far, by call."""
         with self._lock:
-            return self._reader.all()
+            return {id: list(rows) for id, rows in self._reader.all().items()}
 
     def log(self) -> list[dict[str, Any]]:
         """The log so far."""

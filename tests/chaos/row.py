@@ -68,6 +68,8 @@ class Expected:
     cache: str | tuple[str, ...] | None = None
     more: str | None = None
     """A regular expression, for the whole of it."""
+    said: str = ""
+    """What is printed where a row judges by itself: its promise in words."""
 
     def wrong(self, seen: Seen) -> list[str]:
         """Where they differ, by name of the column."""
@@ -81,7 +83,7 @@ class Expected:
         return found
 
     def __str__(self) -> str:
-        return ", ".join(_told(self)) or "what was measured"
+        return ", ".join(_told(self)) or self.said or "what was measured"
 
 
 def _told(one: Seen | Expected) -> Iterator[str]:

@@ -28,6 +28,8 @@ class Result:
     """Why it was not run."""
     unmet: str = ""
     """Why it is known not to be so yet."""
+    raw: Seen | None = None
+    """What was seen of a cell."""
 
     @property
     def ran(self) -> bool:
@@ -117,4 +119,6 @@ def _cell(stage: Stage, cell: Cell) -> Result:
     except Exception as error:  # noqa: BLE001 - a row that cannot be played to its end has failed
         seen = Seen(wrong=(f"{type(error).__name__}: {error}",))
     wrong = cell.expected.wrong(seen)
-    return Result(str(cell), str(cell.expected), str(seen), tuple(wrong), unmet=cell.row.unmet)
+    return Result(
+        str(cell), str(cell.expected), str(seen), tuple(wrong), unmet=cell.row.unmet, raw=seen
+    )

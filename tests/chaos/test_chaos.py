@@ -10,6 +10,9 @@ from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.run import Result, act, chosen
 from tests.e2e.world import Loop
 
+# google-genai asks for an older tenacity than the gateway's, and calls it in the older way.
+pytestmark = pytest.mark.filterwarnings("ignore:The 'initial' parameter is deprecated")
+
 CELLS = chosen(ROWS, ci=True)
 
 

@@ -1,8 +1,19 @@
 """What can be wrong with a provider: rows U-01 to U-31."""
 
-from tests.chaos.upstream import body, connect, cut, hang, protocol, sse, status, usage
+from tests.chaos.upstream import (
+    account,
+    body,
+    brownout,
+    connect,
+    cut,
+    hang,
+    protocol,
+    sse,
+    status,
+    usage,
+)  # fmt: skip
 
 ROWS = (
     *connect.ROWS, *hang.ROWS, *cut.ROWS, *sse.ROWS, *body.ROWS, *status.ROWS, *protocol.ROWS,
-    *usage.ROWS,
+    *usage.ROWS, *account.ROWS, *brownout.ROWS,
 )  # fmt: skip

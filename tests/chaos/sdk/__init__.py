@@ -1,0 +1,106 @@
+"""C-20: the official SDKs against what providers do wrong: which exception a program sees, how often
+its SDK asks the gateway, and how often that asks the provider. `pinned.txt` says what is expected.
+
+`python -m tests.chaos.sdk` plays all and writes that file anew; its diff is to be read.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.core.entry import Entry, Intent
+from tests.chaos.row import Cell, Expected, Mode, Row, Seen
+from tests.chaos.sdk.clients import CLIENTS, awake, outcome
+from tests.chaos.stage import Stage
+from tests.chaos.upstream import ROWS as UPSTREAM
+from tests.e2e.child import until
+
+PINNED = Path(__file__).parent / "pinned.txt"
+_FAULTS = (
+    "U-01 connection refused", "U-03 of an unknown authority", "U-04 connect timeout", "U-05 no head",
+    "U-05 no content", "U-06 a head in drips", "U-07 hang mid-answer", "U-08 RST mid-body",
+    "U-09 RST before content", "U-09 RST after 1 frame", "U-09 RST after 50 frames",
+    "U-10 less than Content-Length", "U-10 half of a JSON text", "U-11 clean end, no marker",
+    "U-12 ends in a line", "U-12 ends in a character", "U-12 the end of HTTP is missing",
+    "U-13 data in two lines", "U-14 half of JSON in an event", "U-15 separators of Unicode, 7 bytes at a time",
+    "U-16 an event of 50 MB", "U-17 200 with an error", "U-17 200 with a page", "U-17 200 with nothing",
+    "U-17 an error as the first event", "U-18 429 no retry-after", "U-18 429 retry-after 60",
+    *(f"U-19 {status}" for status in (400, 401, 403, 404, 408, 409, 413, 422, 500, 502, 503, 504, 529, 600)),
+    "U-19 502 as a page", "U-20 an answer in drips", "U-20 a bomb: gzip", "U-21 content-type None",
+    "U-22 HTTP/1.0 until it closes", "U-23 307 to another host", "U-24 101", "U-24 103 with links",
+    "U-25 chunked and a length", "U-26 usage: negative", "U-27 another model than was asked",
+    "U-28 an answer after its time", "U-31 404 model_not_found",
+)  # fmt: skip
+_CI = frozenset({
+    "U-05 no head", "U-09 RST after 1 frame", "U-11 clean end, no marker", "U-14 half of JSON in an event",
+    "U-17 200 with an error", "U-18 429 retry-after 60", "U-19 400", "U-19 401", "U-19 503", "U-23 307 to another host",
+})  # fmt: skip
+
+
+def _key(fault: str, mode: str, client: str) -> str:
+    return f"{fault} | {mode} | {client}"
+
+
+def read() -> Mapping[str, Expected]:
+    """What is pinned, by fault, mode and client."""
+    found = {}
+    for line in PINNED.read_text().splitlines():
+        fault, mode, client, told, calls, sent = line.split(" | ")
+        attempts = int(sent.removesuffix(" sent"))
+        found[_key(fault, mode, client)] = Expected(client=told, attempts=attempts, more=calls)
+    return found
+
+
+def _row(source: Row, client: str, pinned: Mapping[str, Expected]) -> Row:
+    fault, dialect = f"{source.id} {source.fault}", CLIENTS[client][0]
+
+    def play(stage: Stage, cell: Cell) -> Seen:
+        awake()
+        gateway, tag = stage.gateway, f"c20-{zlib.crc32(cell.name.encode()):08x}"
+        source.begin(stage, cell)
+        told = outcome(client, gateway, f"{cell.name}/smart", tag, stream=cell.stream)
+
+        def over() -> list[str]:
+            """Its calls, once each of them has its final row."""
+            rows = {id: found for id, found in gateway.all().items() if _tagged(found, tag)}
+            ended = all(any(isinstance(row, Entry) for row in found) for found in rows.values())
+            return list(rows) if ended else []
+
+        calls = until(over, f"the rows of {tag}")
+        gateway.found.update(calls)
+        sent = sum(len(gateway.rows(id)[1]) for id in calls)
+        return Seen(client=told, attempts=sent, more=f"{len(calls)} asked")
+
+    missing = Expected(client="a line in pinned.txt")
+    expected: dict[Mode, Expected] = {
+        mode: pinned.get(_key(fault, mode, client), missing) for mode in source.modes
+    }
+    return Row(
+        "C-20", f"{fault}, {client}", "client", play, expected, source.prepare, modes=source.modes,
+        dialects=(dialect,), environ=_environ(source), growth=source.growth, ci=fault in _CI, needs=source.needs,
+    )  # fmt: skip
+
+
+def _environ(source: Row) -> Callable[[Stage], Mapping[str, str]]:
+    return lambda stage: {**source.environ(stage), "CHAOS_STILL": "1"}
+
+
+def _tagged(rows: Iterable[Any], tag: str) -> bool:
+    return any(tag in row.tags for row in rows if isinstance(row, Entry | Intent))
+
+
+def rows() -> tuple[Row, ...]:
+    """One for each fault and client."""
+    pinned = read() if PINNED.exists() else {}
+    return tuple(
+        _row(source, client, pinned)
+        for fault in _FAULTS
+        for source in UPSTREAM
+        if f"{source.id} {source.fault}" == fault
+        for client, (dialect, _) in CLIENTS.items()
+        if dialect in source.dialects
+    )
+
+
+ROWS = rows()

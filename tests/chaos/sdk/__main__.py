@@ -1,0 +1,30 @@
+"""Plays C-20 and writes what was seen as what is expected: read the diff."""
+
+import sys
+
+from tests.chaos.run import chosen, play
+from tests.chaos.sdk import PINNED, ROWS
+
+
+def main() -> int:
+    """Write the file; 1 where something could not be played, or was left behind."""
+    lines, wrong = [], 0
+    cells = {str(cell): cell for cell in chosen(ROWS)}
+    for result in play(list(cells.values())):
+        cell = cells.get(result.what)
+        if cell is None or not result.ran or result.raw is None or result.raw.wrong:
+            print(result)
+            wrong += bool(result.wrong)
+            continue
+        fault, _, client = cell.row.fault.rpartition(", ")
+        seen = result.raw
+        lines.append(
+            f"{fault} | {cell.mode} | {client} | {seen.client} | {seen.more} | {seen.attempts} sent"
+        )
+    PINNED.write_text("\n".join(lines) + "\n")
+    print(f"{len(lines)} lines")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

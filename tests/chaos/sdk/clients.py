@@ -1,0 +1,124 @@
+"""The official SDKs, unmodified and with their own retries, as programs of five kinds use them."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import anthropic
+import anthropic._base_client
+import openai
+import openai._base_client
+from google import genai
+from google.genai import types
+
+from tests.chaos.client import PROMPT
+from tests.chaos.gateway import CLIENT_KEY, Gateway
+from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES
+
+_END = "you."
+"""How every good answer ends."""
+_HELLO: Any = [{"role": "user", "content": PROMPT}]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one program asks for."""
+
+    url: str
+    model: str
+    tag: str
+    """Of all its calls."""
+    stream: bool
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"x-tiergate-tags": self.tag}
+
+
+type Ask = Callable[[Asked], str]
+"""The text that a program gets; it may raise whatever its SDK does."""
+
+
+def _openai(asked: Asked) -> openai.OpenAI:
+    return openai.OpenAI(
+        base_url=f"{asked.url}/v1", api_key=CLIENT_KEY, default_headers=asked.headers
+    )
+
+
+def _chat(asked: Asked) -> str:
+    with _openai(asked) as sdk:
+        create = sdk.chat.completions.create
+        if not asked.stream:
+            return create(model=asked.model, messages=_HELLO).choices[0].message.content or ""
+        chunks = create(model=asked.model, messages=_HELLO, stream=True)
+        return "".join(it.choices[0].delta.content or "" for it in chunks if it.choices)
+
+
+def _responses(asked: Asked) -> str:
+    with _openai(asked) as sdk:
+        if not asked.stream:
+            return sdk.responses.create(model=asked.model, input=PROMPT, store=False).output_text
+        events = sdk.responses.create(model=asked.model, input=PROMPT, store=False, stream=True)
+        return "".join(it.delta for it in events if it.type == "response.output_text.delta")
+
+
+def _messages(asked: Asked) -> str:
+    with anthropic.Anthropic(
+        base_url=asked.url, api_key=CLIENT_KEY, default_headers=asked.headers
+    ) as sdk:
+        if asked.stream:
+            with sdk.messages.stream(model=asked.model, max_tokens=99, messages=_HELLO) as events:
+                return "".join(events.text_stream)
+        found: Any = sdk.messages.create(model=asked.model, max_tokens=99, messages=_HELLO)
+        return "".join(it.text for it in found.content if it.type == "text")
+
+
+def _google(retry: types.HttpRetryOptions | None) -> Ask:
+    def ask(asked: Asked) -> str:
+        options = types.HttpOptions(base_url=asked.url, headers=asked.headers, retry_options=retry)
+        sdk = genai.Client(api_key=CLIENT_KEY, http_options=options)
+        try:
+            models = sdk.models
+            if not asked.stream:
+                return models.generate_content(model=asked.model, contents=PROMPT).text or ""
+            chunks = models.generate_content_stream(model=asked.model, contents=PROMPT)
+            return "".join(it.text or "" for it in chunks)
+        finally:
+            sdk.close()
+
+    return ask
+
+
+CLIENTS: Mapping[str, tuple[str, Ask]] = {
+    "openai": (CHAT, _chat),
+    "openai responses": (RESPONSES, _responses),
+    "anthropic": (MESSAGES, _messages),
+    "google-genai": (GEMINI, _google(None)),
+    # Its five attempts, without the seconds between them.
+    "google-genai that retries": (
+        GEMINI, _google(types.HttpRetryOptions(initial_delay=0.01, max_delay=0.01)),
+    ),
+}  # fmt: skip
+"""Each with its dialect."""
+
+_AWAKE: Any = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+
+
+def awake() -> None:
+    """The SDKs' own retries do not wait; their number is what counts."""
+    vars(openai._base_client)["time"] = _AWAKE
+    vars(anthropic._base_client)["time"] = _AWAKE
+
+
+def outcome(name: str, gateway: Gateway, model: str, tag: str, *, stream: bool) -> str:
+    """What a program gets of one call: a text, an exception, or, wrongly, half a text."""
+    _, ask = CLIENTS[name]
+    try:
+        text = ask(Asked(f"http://127.0.0.1:{gateway.port}", model, tag, stream))
+    except Exception as error:  # noqa: BLE001 - which one it is is what is asked
+        status = getattr(error, "status_code", getattr(error, "code", None))
+        kind = f"{type(error).__module__.partition('.')[0]}.{type(error).__name__}"
+        return f"{kind} {status}" if isinstance(status, int) else kind
+    return "the answer" if text.endswith(_END) else "half a text"

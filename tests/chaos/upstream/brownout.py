@@ -1,0 +1,255 @@
+"""U-29: a provider has a bad minute: it is left alone, taken back, and asked no more than before."""
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from math import inf
+from typing import Any
+
+import anthropic
+import openai
+from google import genai
+from google.genai import errors, types
+
+from gateway.core.entry import Entry
+from tests.chaos.client import PROMPT, Reply
+from tests.chaos.crowd import Form, fresh, row
+from tests.chaos.gateway import CLIENT_KEY, Gateway
+from tests.chaos.provider import Fault, Request, Wire, honest
+from tests.chaos.row import Expected, Row, Seen
+from tests.chaos.stage import Stage, base, model, provider
+from tests.chaos.upstream.status import says
+from tests.e2e.abroad import CHAT, DIALECTS, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.child import until
+
+MOST = 1.2
+"""Requests to the provider for each call of a program."""
+OPENS, HEALS = 5.0, 20.0
+"""Seconds in which a provider that fails is left alone, and one that is well again is asked."""
+_SHARES = {"all": 1.0, "half": 0.5, "a tenth": 0.1}
+
+
+def _failing(share: float, seed: str) -> Fault:
+    """A part of the requests fails, the same in each run by their order."""
+    chance = random.Random(seed)
+
+    async def fault(wire: Wire, request: Request) -> None:
+        if chance.random() < share:
+            await says(chance.choice((500, 502, 503, 529)))(wire, request)
+        else:
+            await honest(wire, request)
+
+    return fault
+
+
+# SDKs in the loop, with their own retries and the waits between them.
+
+type Ask = Callable[[str, str], Awaitable[Any]]
+"""With a model and a prompt."""
+
+
+@asynccontextmanager
+async def _asks(url: str) -> AsyncIterator[dict[str, Ask]]:
+    options = types.HttpOptions(base_url=url)
+    async with (
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=CLIENT_KEY) as chat,
+        anthropic.AsyncAnthropic(base_url=url, api_key=CLIENT_KEY) as claude,
+        genai.Client(api_key=CLIENT_KEY, http_options=options).aio as google,
+    ):
+        yield {
+            CHAT: lambda model, prompt: chat.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": prompt}]
+            ),
+            RESPONSES: lambda model, prompt: chat.responses.create(
+                model=model, input=prompt, store=False
+            ),
+            MESSAGES: lambda model, prompt: claude.messages.create(
+                model=model, max_tokens=99, messages=[{"role": "user", "content": prompt}]
+            ),
+            GEMINI: lambda model, prompt: google.models.generate_content(
+                model=model, contents=prompt
+            ),
+        }
+
+
+async def _load(url: str, labs: Mapping[str, str], rate: float, seconds: float) -> Counter[str]:
+    """Calls that begin evenly, `rate` a second in each lab; how many were answered, by lab."""
+    good: Counter[str] = Counter()
+    loop = asyncio.get_running_loop()
+
+    async def one(ask: Ask, name: str, number: int) -> None:
+        with contextlib.suppress(openai.APIError, anthropic.APIError, errors.APIError):
+            await ask(f"{name}/smart", f"{PROMPT} Number {number}.")
+            good[name] += 1
+
+    async with _asks(url) as asks, asyncio.TaskGroup() as group:
+        began = loop.time()
+        for number in range(int(rate * seconds)):
+            await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
+            for name, dialect in labs.items():
+                group.create_task(one(asks[dialect], name, number))
+    return good
+
+
+def _lab(share: str, dialect: str) -> str:
+    return f"{share.replace(' ', '-')}-{dialect}"
+
+
+def amplified(rate: float, seconds: float) -> Callable[[Stage], Mapping[Form, Seen]]:
+    """Programs at `rate` calls a second, before providers of which parts of the requests fail."""
+
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        value, labs = base(stage), {}
+        for share, part in _SHARES.items():
+            for dialect in DIALECTS:
+                name = _lab(share, dialect)
+                labs[name] = dialect
+                value["providers"][name] = provider(stage, name, dialect)
+                value["models"][f"m-{name}"] = model()
+                value["labs"][name] = {"smart": [{"model": f"m-{name}", "provider": name}]}
+                stage.provider.play(name, _failing(part, name))
+        gateway, each = stage.start(value), rate / len(DIALECTS)
+        good = asyncio.run(_load(f"http://127.0.0.1:{gateway.port}", labs, each, seconds))
+        until(lambda: _ended(gateway), "all rows", 30)
+        gateway.found.update(gateway.all())
+        calls = int(each * seconds)
+        return {
+            (it, "whole"): _added(
+                {share: stage.provider.hits[_lab(share, it)] / calls for share in _SHARES},
+                {share: good[_lab(share, it)] / calls for share in _SHARES},
+            )
+            for it in DIALECTS
+        }
+
+    return go
+
+
+def _added(factors: Mapping[str, float], good: Mapping[str, float]) -> Seen:
+    """Requests for each call, and the part of calls that was answered, where a part fails."""
+    told = [f"{it} fail {factors[it]:.2f}x {100 * good[it]:.0f} %" for it in factors]
+    wrong = [
+        f"{factors[it]:.2f} requests a call where {it} fail" for it in factors if factors[it] > MOST
+    ]
+    return Seen(more=", ".join(told), wrong=tuple(wrong))
+
+
+def _ended(gateway: Gateway) -> bool:
+    return all(any(isinstance(row, Entry) for row in found) for found in gateway.all().values())
+
+
+# A bad quarter of a minute, and what is seen of it.
+
+
+async def _slow(wire: Wire, request: Request) -> None:
+    await asyncio.sleep(1.0)
+    await honest(wire, request)
+
+
+type _Made = list[tuple[float, Reply]]
+"""Replies, each with when it was asked for, on the monotonic clock."""
+type _Judge = Callable[[_Made, float, float], tuple[str, list[str]]]
+"""With when what is wrong began and ended; what to tell, and what is not as promised."""
+
+
+def _minute(
+    does: Fault, judge: _Judge, bad: float, after: float
+) -> Callable[[Stage], Mapping[Form, Seen]]:
+    """Good for a while, then bad, then good again, at up to 10 calls a second of each dialect."""
+
+    def go(stage: Stage) -> Mapping[Form, Seen]:
+        gateway = stage.start(base(stage))
+        before, over = Counter(stage.provider.hits), threading.Event()
+
+        def client(dialect: str) -> _Made:
+            made: _Made = []
+            while not over.wait(0.1):
+                at = time.monotonic()
+                made.append((at, gateway.ask(dialect, f"{dialect}/smart", prompt=fresh())))
+            return made
+
+        def play(does: Fault) -> float:
+            for dialect in DIALECTS:
+                stage.provider.play(dialect, does)
+            return time.monotonic()
+
+        with ThreadPoolExecutor(len(DIALECTS)) as pool:
+            clients = {dialect: pool.submit(client, dialect) for dialect in DIALECTS}
+            time.sleep(3)
+            broke = play(does)
+            time.sleep(bad)
+            healed = play(honest)
+            time.sleep(after)
+            over.set()
+        seen = {}
+        for dialect in DIALECTS:
+            made = clients[dialect].result()
+            told, wrong = judge(made, broke, healed)
+            factor = (stage.provider.hits[dialect] - before[dialect]) / len(made)
+            if factor > MOST:
+                wrong.append(f"{factor:.2f} requests a call")
+            seen[dialect, "whole"] = Seen(more=f"{told}, {factor:.2f}x", wrong=tuple(wrong))
+        return seen
+
+    return go
+
+
+def _first(made: _Made, since: float, true: Callable[[Reply], bool]) -> float:
+    """Seconds after `since` until something is true of a reply."""
+    return next((at - since for at, it in made if at >= since and true(it)), inf)
+
+
+def _shed(reply: Reply) -> bool:
+    """Whether it was refused, and nobody asked."""
+    return reply.status in (503, 529) and reply.headers.get("x-tiergate-attempts", "0") == "0"
+
+
+def _left(made: _Made, broke: float, healed: float) -> tuple[str, list[str]]:
+    """It is left alone within seconds, and asked again soon after it is well."""
+    opened = _first(made, broke, _shed)
+    back = _first(made, healed, lambda it: it.status == 200)
+    late = {it.status for at, it in made if at > healed + back + 1}
+    wrong = [
+        *([f"left alone after {opened:.1f} s"] if opened > OPENS else []),
+        *([f"taken back after {back:.1f} s"] if back > HEALS else []),
+        *([f"then again {late}"] if late != {200} else []),
+    ]
+    if any("retry-after" not in it.headers for _, it in made if _shed(it)):
+        wrong.append("refused without retry-after")
+    return f"left alone after {opened:.1f} s, taken back after {back:.1f} s", wrong
+
+
+def _served(least: float) -> _Judge:
+    """It goes on being asked, and at least that part of the calls is answered."""
+
+    def judge(made: _Made, broke: float, healed: float) -> tuple[str, list[str]]:
+        answered = [it.status == 200 for at, it in made if broke < at < healed]
+        part = sum(answered) / len(answered)
+        return f"{100 * part:.0f} % answered", [] if part >= least else [f"{part:.2f} answered"]
+
+    return judge
+
+
+def _bad(does: Fault, name: str, said: str, judge: _Judge, bad: float, after: float) -> Row:
+    return row(
+        "U-29",
+        name,
+        "upstream",
+        _minute(does, judge, bad, after),
+        Expected(said=said),
+        modes=("whole",),
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    row("U-29", "SDKs at 50 calls a second for a minute", "upstream", amplified(50, 60), Expected(said=f"at most {MOST} requests a call"),
+        modes=("whole",), growth=60_000_000),
+    _bad(says(500), "all requests fail for 15 s", f"left alone within {OPENS:g} s, taken back within {HEALS:g}", _left, 15, 25),
+    _bad(_failing(0.3, "shaky"), "three in ten fail for 15 s", "six of ten are answered", _served(0.6), 15, 3),
+    _bad(_slow, "answers take a second more for 15 s", "all are answered", _served(1.0), 15, 3),
+)  # fmt: skip
