@@ -15,6 +15,7 @@ from gateway.core.entry import Attempt, Entry
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.reply import Reply
 from gateway.upstream import complete
+from gateway.upstream.allowance import Allowance
 from gateway.upstream.health import Sent
 from gateway.upstream.job import Begun, Job
 from tests.e2e.upstream import DONE, ROLE, WORDS, chunk, frames, usage, whole
@@ -215,6 +216,18 @@ async def test_the_one_that_broke_off_is_asked_once_more_at_last(
     assert asked(stage) == ["able-1", "able-2", "able-1"]
     assert [it.provider for it in lost(stage)] == ["acme", "spare"]
     assert (stage.entry.state, stage.entry.provider, stage.entry.attempts) == ("settled", "acme", 3)
+
+
+@pytest.mark.parametrize("how", MODES)
+async def test_a_bad_minute_is_not_made_worse(stage: Stage, how: Complete) -> None:
+    """Where the lab has no retry left, another provider that is well is asked, and nobody again."""
+    stage.answers = [streamed(ROLE, HEL), streamed(ROLE, HEL)]
+    stage.engine._upstream.allowances["acme"] = allowance = Allowance()
+    allowance.left = 0.0
+    said = await read(await ask(stage, how))
+    assert b'"error"' in said
+    assert asked(stage) == ["able-1", "able-2"]
+    assert (allowance.taken, allowance.denied) == (0, 1)
 
 
 @pytest.mark.parametrize("how", MODES)

@@ -158,7 +158,7 @@ async def _next(
     broke.append(Candidate(begun.target, begun.account, begun.door))
     _fail(job, begun, problem)
     order = others(job, broke, alike=alike)
-    if not order:
+    if not order or not upstream.grant(job, broke[-1], order[0]):
         raise ProblemError(problem)
     try:
         other = await upstream.run(msgspec.structs.replace(job, order=order))

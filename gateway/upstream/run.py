@@ -78,9 +78,7 @@ class Upstream:
             if not order:
                 message = "No other target can serve this call."
                 raise ProblemError(Problem(kind="no_target", message=message))
-        allowance = self.allowances.get(job.lab)
-        if allowance is None:
-            allowance = self.allowances[job.lab] = Allowance()
+        allowance = self._allowance(job)
         if not job.order and not job.call.retried:
             allowance.earn()
         health = self.health
@@ -194,11 +192,6 @@ class Upstream:
             limits = trail.order[trail.at].target.provider.timers[job.tier]
             return min(job.deadline(limits), job.ends) - time()
 
-        def grant(failed: Candidate, following: Candidate) -> bool:
-            # Who has not failed of late, somewhere else, is not what a bad minute is made of.
-            elsewhere = failed.target.provider.name != following.target.provider.name
-            return (elsewhere and health.clean(where(job, following))) or allowance.take()
-
         try:
             return await again(
                 attempt,
@@ -207,10 +200,25 @@ class Upstream:
                 sleep=self._sleep,
                 jitter=self._jitter,
                 left=left,
-                grant=grant,
+                grant=lambda failed, following: self.grant(job, failed, following),
             )
         except ProblemError as error:
             raise ProblemError(told(error.problem, trail, allowance.take)) from None
+
+    def grant(self, job: Job, failed: Candidate, following: Candidate) -> bool:
+        """Whether one may be asked after another has failed.
+
+        Who has not failed of late, somewhere else, is not what a bad minute is made of.
+        """
+        elsewhere = failed.target.provider.name != following.target.provider.name
+        clean = elsewhere and self.health.clean(where(job, following))
+        return clean or self._allowance(job).take()
+
+    def _allowance(self, job: Job) -> Allowance:
+        found = self.allowances.get(job.lab)
+        if found is None:
+            found = self.allowances[job.lab] = Allowance()
+        return found
 
     def _room(self, job: Job, candidate: Candidate) -> Room:
         return self.quota.room(*where(job, candidate), load(job, candidate), self._wall())
