@@ -195,7 +195,7 @@ class Gateway:
             sleep=asyncio.sleep,
             jitter=random.Random().random,  # noqa: S311 - spreads retries, guards nothing
             media=self._media(guard),
-            hedge={str(tier): seconds for tier, seconds in config.routing.hedge.items()},
+            hedge={str(tier): wait for tier, wait in config.routing.hedge.items()},
             log=log,
             opened=self.archive.metrics.opened,
         )

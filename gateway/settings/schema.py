@@ -15,7 +15,7 @@ from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.part import STRICT, Complete, Size, Some, Span, Word, many
 from gateway.settings.server import Server
-from gateway.settings.timers import Kind, TimersPart
+from gateway.settings.timers import Kind, Patience, TimersPart
 
 
 def _switch(value: object) -> object:
@@ -99,8 +99,8 @@ class Routing(Part):
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
     complete: Complete = "off"
     """What is done where an answer breaks off; `on` is `hold`."""
-    hedge: dict[Tier, Annotated[Span, Field(gt=0)]] = {}
-    """Seconds without content after which a second target is asked too, by tier."""
+    hedge: dict[Tier, Patience] = {}
+    """Time without content after which a second target is asked too, by tier."""
 
 
 class Cache(Part):

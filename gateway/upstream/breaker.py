@@ -81,7 +81,7 @@ class Breaker:
 
     __slots__ = (
         "_bad", "_ended", "_epoch", "_flights", "_jitter", "_last", "_number", "_probe",
-        "_refusals", "_row", "_seen", "_slow", "_times", "_unknown", "_usual", "answered",
+        "_refusals", "_row", "_seen", "_slow", "_tail", "_times", "_unknown", "_usual", "answered",
         "answered_at", "cause", "error", "error_at", "failed", "since", "until",
     )  # fmt: skip
 
@@ -105,6 +105,8 @@ class Breaker:
         """Those of which it is not known: nothing is usual yet."""
         self._usual = [0.0, 0.0]
         """Seconds of whole answers, and of the first content of streams."""
+        self._tail = [0.0, 0.0]
+        """The same, of the slowest in twenty."""
 
     def state(self, now: float) -> State:
         """Where it is."""
@@ -162,6 +164,9 @@ class Breaker:
         slow = late is None or late < now
         self.answered += 1
         self.answered_at = now
+        # Moves to what 19 of 20 stay below: ups and downs are in balance there.
+        tail = self._tail[stream]
+        self._tail[stream] = tail * (1.1 if seconds > tail else 0.995) if tail else seconds
         usual = self._usual[stream]
         # Moves to what five of six stay below; what is slow moves it hardly, so that it stays slow.
         if not usual:
@@ -185,6 +190,10 @@ class Breaker:
         if self._seen < _WINDOW:
             self._seen += 1
         return False
+
+    def tail(self, *, stream: bool) -> float | None:
+        """Seconds that 95 % of answers take at most, or of first content; None: not known yet."""
+        return self._tail[stream] or None if self.answered >= _SAMPLES else None
 
     def alive(self, number: int, now: float) -> bool:
         """It has refused a request for its content: that is an answer too."""

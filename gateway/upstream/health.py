@@ -143,6 +143,11 @@ class Health:
         breaker = self.targets.get(place)
         return breaker is None or breaker.clean
 
+    def tail(self, place: Place, *, stream: bool) -> float | None:
+        """Seconds in which 95 % of what a candidate is asked has content; None: not known yet."""
+        breaker = self.targets.get(place)
+        return None if breaker is None else breaker.tail(stream=stream)
+
     def claim(self, place: Place) -> None:
         """It is asked next: where a probe was due, that is the one."""
         now = self.clock()

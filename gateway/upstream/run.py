@@ -43,7 +43,7 @@ class Upstream:
         sleep: Callable[[float], Awaitable[None]],
         jitter: Callable[[], float],
         media: Fetch | None = None,
-        hedge: Mapping[str, float] = {},
+        hedge: Mapping[str, float | None] = {},
         log: Log = silent,
         opened: Opened = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
@@ -51,7 +51,8 @@ class Upstream:
     ) -> None:
         """Without `media` nothing is fetched that a request has by URL.
 
-        `hedge` has the seconds by tier after which a second target is asked too.
+        `hedge` has the seconds by tier after which a second target is asked too; None: once the
+        first is later than 95 % of its answers are.
         """
         self.quota = Book()
         """What is left of the providers' own limits."""
@@ -91,9 +92,9 @@ class Upstream:
         if not health.calm:
             health.claim(where(job, order[0]))
         if self._hedge and job.tier in self._hedge and job.aside is not None:
-            other = self._second(job, order)
-            if other is not None:
-                return await self._both(job, order, other, job.aside, allowance)
+            wait, other = self._patience(job, order[0]), self._second(job, order)
+            if other is not None and wait is not None:
+                return await self._both(job, (order, other), wait, job.aside, allowance)
         try:
             return await self._attempt(job, order[0])
         except ProblemError as error:
@@ -104,12 +105,13 @@ class Upstream:
     async def _both(
         self,
         job: Job,
-        order: list[Candidate],
-        other: int,
+        pair: tuple[list[Candidate], int],
+        wait: float,
         aside: Callable[[Side | None], Side],
         allowance: Allowance,
     ) -> Begun:
-        """Ask a second too where the first has given nothing for a while."""
+        """Ask a second too, the one at a place in the order, where the first has given nothing."""
+        order, other = pair
         hedge = Hedge(self._attempt, job, (order[0], order[other]))
 
         def grant() -> bool:
@@ -120,10 +122,17 @@ class Upstream:
             return granted
 
         try:
-            return await hedge.run(aside, self._sleep(self._hedge[job.tier]), grant)
+            return await hedge.run(aside, self._sleep(wait), grant)
         except ProblemError as error:
             first = error.problem
         return await self._again(job, order, first, allowance, also=other if hedge.both else None)
+
+    def _patience(self, job: Job, first: Candidate) -> float | None:
+        """Seconds that the first has to itself; None where that is not known yet."""
+        wait = self._hedge[job.tier]
+        if wait is not None:
+            return wait
+        return self.health.tail(where(job, first), stream=job.body.prompt.stream)
 
     def _second(self, job: Job, order: list[Candidate]) -> int | None:
         """The next that may be asked in its turn and has room."""

@@ -146,6 +146,25 @@ def test_nobody_else_is_asked_where_the_plan_has_none_or_the_tier_is_another(
     assert world.gateway.upstream.hedged == 0
 
 
+def test_how_long_it_waits_may_be_what_is_usual(make: Make, upstream: Upstream) -> None:
+    """Once twenty answers are known; till then nobody else is asked."""
+
+    def usual(value: Config) -> None:
+        hedged(value)
+        value["routing"]["hedge"] = {"smart": "p95"}
+
+    world = make(usual)
+    for _ in range(20):
+        assert world.ask(chat()).headers["x-tiergate-attempts"] == "1"
+    assert hosts(upstream) == ["acme"] * 20
+    breaker = world.gateway.upstream.health.targets["acme", "main", "able-1"]
+    breaker._tail[False] = 0.25
+    upstream.on("/acme", SILENT)
+    upstream.on("/spare", whole())
+    assert world.ask(chat()).headers["x-tiergate-provider"] == "spare"
+    assert world.waits == [0.25]
+
+
 def test_it_takes_of_the_retries_and_of_budgets(make: Make, upstream: Upstream) -> None:
     """What does not fit a budget is not sent, and the first goes on alone."""
 

@@ -161,6 +161,12 @@ REPLACED: list[tuple[str, str, str]] = [
     ('accounts: {main: "${ACME_API_KEY}"}', "accounts: {main: a}\n    timeouts: {idle: soon}",
      ("7: error: providers.acme.timeouts.idle: "
       "must be a duration, as 500ms, 90s, 15m, 1h or 7d.")),
+    ("version: 1", "version: 1\nrouting: {hedge: {fast: soon}}",
+     "2: error: routing.hedge.fast: must be p95, or a duration above 0, as 800ms."),
+    ("version: 1", "version: 1\nrouting: {hedge: {fast: 0s}}",
+     "2: error: routing.hedge.fast: must be p95, or a duration above 0, as 800ms."),
+    ("version: 1", "version: 1\nrouting: {hedge: {fast: null}}",
+     "2: error: routing.hedge.fast: must be p95, or a duration above 0, as 800ms."),
     ("version: 1", "version: 1\ntimeouts: {quick: {idle: 1s}}",
      ("2: error: timeouts.quick: 'quick' is not allowed. "
       "Known: embeddings, fast, reasoning, smart.")),

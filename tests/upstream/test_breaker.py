@@ -246,6 +246,16 @@ def test_a_slow_probe_is_not_back() -> None:
     assert target.state == "closed"
 
 
+def test_what_19_of_20_stay_below() -> None:
+    """Of answers that take 0.1 to 1.1 s, in an order that repeats itself."""
+    target = Target()
+    assert target.breaker.tail(stream=True) is None
+    for at in range(4000):
+        target.call(seconds=0.1 + (at * 37 % 100) / 100)
+    assert target.breaker.tail(stream=True) == pytest.approx(1.05, abs=0.1)
+    assert target.breaker.tail(stream=False) is None
+
+
 class Model:
     """The same rules, without a thought for what they cost."""
 
