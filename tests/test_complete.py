@@ -150,6 +150,24 @@ async def test_an_answer_shown_live_goes_on_in_the_same_message(stage: Stage) ->
     assert (row.cost, row.wasted, row.attempts) == (COST + LOST, LOST, 2)
 
 
+@pytest.mark.parametrize("how", MODES)
+@pytest.mark.parametrize("ends", [CUT, None], ids=["cut", "ended"])
+async def test_wherever_it_breaks_off_each_word_is_told_once(
+    stage: Stage, how: Complete, ends: Exception | None
+) -> None:
+    """Before the first word, between any two frames, and before the end, which is none yet."""
+    first = frames()
+    last = [] if ends is None else [ends]
+    for at in range(1, len(first)):
+        stage.rows.clear()
+        stage.answers = [streamed(*first[:at], *last), other(), other()]
+        said = await read(await ask(stage, how))
+        assert text(said) == TEXT
+        assert said.count(b"data: [DONE]") <= 1
+        assert stage.entry.state in ("settled", "estimated")
+        assert len(lost(stage)) == stage.entry.attempts - 1
+
+
 async def test_an_answer_that_begins_otherwise_is_an_error(stage: Stage) -> None:
     """Nothing of it is shown, nobody else is asked, and what it used is on its row."""
     stage.answers = [streamed(ROLE, HEL, CUT), other("Hi", " you.")]
