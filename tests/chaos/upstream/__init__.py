@@ -6,6 +6,7 @@ from tests.chaos.upstream import (
     brownout,
     connect,
     cut,
+    finished,
     hang,
     protocol,
     sse,
@@ -14,6 +15,6 @@ from tests.chaos.upstream import (
 )  # fmt: skip
 
 ROWS = (
-    *connect.ROWS, *hang.ROWS, *cut.ROWS, *sse.ROWS, *body.ROWS, *status.ROWS, *protocol.ROWS,
+    *connect.ROWS, *hang.ROWS, *cut.ROWS, *finished.ROWS, *sse.ROWS, *body.ROWS, *status.ROWS, *protocol.ROWS,
     *usage.ROWS, *account.ROWS, *brownout.ROWS,
 )  # fmt: skip

@@ -1,0 +1,89 @@
+"""An answer that breaks off after its beginning, for calls that ask for a complete one.
+
+Held back or shown live, another target finishes it: one whole answer, and nothing kept of it.
+"""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from tests.chaos.client import Reply
+from tests.chaos.provider import Fault, Request, Wire, honest
+from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.stage import Stage, lab
+from tests.chaos.upstream.fault import one
+from tests.chaos.upstream.spoken import begun, error_frame
+from tests.e2e.world import Config
+
+ANSWER = Expected(200, "answer", 2, "settled", "none")
+_NAMED = re.compile(rb"^: x-tiergate-model: [^\n]*\n\n", re.MULTILINE)
+
+
+async def _begin(wire: Wire, request: Request) -> None:
+    await wire.sse()
+    await wire.chunk(*begun(request.dialect, 1))
+
+
+async def _reset(wire: Wire, request: Request) -> None:
+    await _begin(wire, request)
+    await wire.reset()
+
+
+async def _ends(wire: Wire, request: Request) -> None:
+    await _begin(wire, request)
+    await wire.end()
+
+
+async def _stalls(wire: Wire, request: Request) -> None:
+    await _begin(wire, request)
+    await wire.forever()
+
+
+async def _broken(wire: Wire, request: Request) -> None:
+    await _begin(wire, request)
+    await wire.chunk(b'data: {"half\n\n')
+    await wire.end()
+
+
+async def _refuses(wire: Wire, request: Request) -> None:
+    await _begin(wire, request)
+    await wire.chunk(error_frame(request.dialect))
+    await wire.end()
+
+
+def _unnamed(reply: Reply) -> Reply:
+    """Without the comment that says who goes on."""
+    return replace(reply, body=_NAMED.sub(b"", reply.body))
+
+
+def _row(id: str, name: str, how: str, does: Fault, **more: Any) -> Row:
+    def prepare(value: Config, stage: Stage, cell: Cell) -> None:
+        lab(value, stage, cell, 1, timeouts={"idle": "0.5s"})
+        guard = {"name": cell.name, "when": {"asked": f"{cell.name}/smart"}, "complete": how}
+        value.setdefault("guards", []).append(guard)
+
+    def begin(stage: Stage, cell: Cell) -> None:
+        stage.provider.play(cell.name, does)
+
+    def play(stage: Stage, cell: Cell) -> Seen:
+        begin(stage, cell)
+        again = lambda: stage.provider.play(cell.name, honest)  # noqa: E731
+        return one(stage, cell, again=again, see=_unnamed)
+
+    return Row(
+        id, f"{name}, finished by another ({how})", "upstream", play, ANSWER, prepare, begin=begin,
+        modes=("stream",), **more,
+    )  # fmt: skip
+
+
+ROWS: tuple[Row, ...] = tuple(
+    row
+    for how in ("hold", "live")
+    for row in (
+        _row("U-07", "silence after 1 frame", how, _stalls),
+        _row("U-09", "RST after 1 frame", how, _reset, places=("home", "abroad"), ci=True),
+        _row("U-11", "clean end after 1 frame", how, _ends),
+        _row("U-14", "a broken frame after 1 frame", how, _broken),
+        _row("U-17", "an error after 1 frame", how, _refuses),
+    )
+)
