@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos import sdk
 from tests.chaos.matrix import ROWS
 from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.run import Result, act, chosen
@@ -125,3 +126,27 @@ def test_what_cannot_be_played_says_why() -> None:
     result = Result("U-99 | a fault", "", "", why="needs root")
     assert not result.ran
     assert str(result) == "U-99 | a fault | not run: needs root"
+
+
+def test_what_is_pinned_of_sdks_is_their_own() -> None:
+    """Each fault has its line, and programs see what their SDK raises: nothing of what is below."""
+    pinned = sdk.read()
+    asked = {sdk.key(cell) for cell in chosen(sdk.ROWS)}
+    assert set(pinned) == asked
+    own = {"openai", "anthropic", "google"}
+    for key, expected in pinned.items():
+        said = str(expected.client)
+        assert said == "the answer" or said.partition(".")[0] in own, key
+
+
+def test_no_sdk_takes_half_an_answer_for_a_whole_one() -> None:
+    """And none that does not retry by itself makes more than three requests of one call."""
+    pinned = sdk.read()
+    assert len(pinned) > 400
+    cut = [key for key in pinned if key[:4] in ("U-07", "U-08", "U-09", "U-10", "U-11", "U-14")]
+    assert len(cut) >= 50
+    for key, expected in pinned.items():
+        assert expected.client != "half a text", key
+        assert key not in cut or expected.client != "the answer", key
+        assert isinstance(expected.attempts, int)
+        assert "that retries" in key or expected.attempts <= 3, key

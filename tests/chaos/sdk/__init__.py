@@ -42,6 +42,12 @@ def _key(fault: str, mode: str, client: str) -> str:
     return f"{fault} | {mode} | {client}"
 
 
+def key(cell: Cell) -> str:
+    """What the line of a cell begins with."""
+    fault, _, client = cell.row.fault.rpartition(", ")
+    return _key(fault, cell.mode, client)
+
+
 def read() -> Mapping[str, Expected]:
     """What is pinned, by fault, mode and client."""
     found = {}
