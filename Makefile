@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting budgets kill outage leave chaos clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting budgets kill outage leave step chaos clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -74,6 +74,9 @@ leave: dev ## 1,000 clients that leave at random moments, and an audit of the le
 
 chaos: dev ## faults of providers, Redis, process, host and clients, a line each; under 20 minutes
 	@.venv/bin/python -m tests.chaos
+
+step: dev ## as many clients as the gateway takes, ten times as many, and as many again; fails where it breaks
+	@.venv/bin/python -m tests.e2e.step_trial 10
 
 clean: ## remove all that make made, but for data
 	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build

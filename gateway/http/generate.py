@@ -19,6 +19,9 @@ from gateway.reply import Reply, refusal
 
 _LAST = 1.0
 """Seconds in which a client must take the last word of a call that is ended."""
+_AGAIN = ("overloaded", "rate_limited")
+_LITTLE = 65_536
+"""Bytes of a body that has come with its head."""
 
 
 class Wire(Protocol):
@@ -45,15 +48,16 @@ class Generate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str = "") -> None:
         """Answer one request; `path` is what of it stands in its URL."""
-        call_id = edge.new_id()
+        call_id, length = edge.new_id(), None
         try:
             head = Head(scope["headers"], self._dialect.headers, self._dialect.defaults)
+            length = head.length
             if path:
                 head.add(scope["query_string"])
             key = edge.identify(self._gateway.keys, head)
             self._entrance.admit(key)
         except ProblemError as error:
-            await self._refuse(send, error.problem, call_id)
+            await self._refuse(send, error.problem, call_id, keep=_kept(error.problem, length))
             return
         visit = self._entrance.enter(key)
         try:
@@ -115,12 +119,23 @@ class Generate:
                 elif beat.begun:
                     await send({"type": "http.response.body", "body": reply.frame})
 
-    async def _refuse(self, send: Send, problem: Problem, call_id: str) -> None:
-        """Refuse before the body was read: the connection cannot be used for another request."""
+    async def _refuse(
+        self, send: Send, problem: Problem, call_id: str, *, keep: bool = False
+    ) -> None:
+        """Refuse before the body was read: the connection goes with what is left of it, or not."""
         self._refused.note(problem.kind)
         reply = refusal(problem, self._dialect, call_id, [])
-        reply.headers.append((b"connection", b"close"))
+        if not keep:
+            reply.headers.append((b"connection", b"close"))
         await write(reply, send)
+
+
+def _kept(problem: Problem, length: int | None) -> bool:
+    """Whether a connection is kept for the client's next attempt: a new one costs more than that.
+
+    It must be told to come again, and have so little to send that it has sent it.
+    """
+    return problem.kind in _AGAIN and length is not None and length <= _LITTLE
 
 
 async def _until_gone(

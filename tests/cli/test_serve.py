@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.cli import serve
 from gateway.core import jsonio
 from tests.cli.run import GOOD, ON, config, run
 
@@ -55,6 +56,19 @@ def test_an_address_that_is_not_this_machine_s_is_told(file: Path, data: str) ->
     assert told == "Error: Cannot listen on 192.0.2.1, port 8484: cannot assign requested address."
     told = refuse("--config", file, "serve", "--host", "no.such.invalid", TIERGATE_DATA=data)
     assert told.startswith("Error: Cannot listen on no.such.invalid, port 8484: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere connections do not inherit it")
+def test_c_04_the_kernel_asks_whether_clients_are_there() -> None:
+    """C-04: connections have it from the socket that listens: 90 s unheard, or 120 s without a word."""
+    with serve._bound("127.0.0.1", 0, 60.0) as (listening,):
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as one:
+            assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            named = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+            options = [getattr(socket, name) for name in named]
+            told = [one.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+            assert told == [60, 15, 4, 90_000]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])

@@ -1,5 +1,6 @@
 """A gateway that is told to stop: nothing of what runs is lost, and everybody is told (promise 17)."""
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -205,6 +206,26 @@ def test_p_05_workers_are_told_and_the_port_stays_open_while_one_dies(
     assert [(row.state, row.aborted_by) for row in rows] == [("aborted", "drain")] * 4
     over = [row for row in service.rows("worker") if row.get("text") == "ended"]
     assert sorted((row["pid"], row["status"]) for row in over) == sorted((pid, 0) for pid in pids)
+
+
+def test_p_05_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
+    """P-05: it is told of, killed where it does not even say where it is, and followed by another."""
+    service = serve(workers=2, hang=2)
+    pid = until(lambda: started(service, 2), "two workers")[0]["pid"]
+
+    def works() -> bool:
+        os.kill(pid, signal.SIGUSR1)  # it is told of by a loop that runs, and ignored before
+        return bool(service.rows("signal"))
+
+    until(works, "it works")
+    os.kill(pid, signal.SIGSTOP)
+
+    def told() -> list[str]:
+        return [row["text"] for row in service.rows("worker") if row["pid"] == pid]
+
+    until(lambda: told() == ["started", "hangs", "ended"], "it hangs, and is killed")
+    until(lambda: started(service, 3), "a third")
+    assert service.get("/health") == 200
 
 
 def started(service: Service, count: int) -> list[dict[str, Any]]:
