@@ -9,6 +9,7 @@ frame in which what was shown ends.
 At last it is tried: what was shown and what is to follow must read as the other answer does.
 """
 
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -110,13 +111,20 @@ def _frames(dialect: Dialect, data: bytes) -> list[_Frame]:
 def _joined(frames: Iterable[_Frame]) -> list[Piece]:
     """All that was shown, each text as one."""
     found: list[Piece] = []
-    for piece in (it for frame in frames for it in frame.said.pieces if it.text != ""):
-        if piece.text is not None and found and found[-1].key == piece.key:
-            text = f"{found[-1].text}{piece.text}"
-            found[-1] = msgspec.structs.replace(found[-1], text=text)
-        else:
-            found.append(piece)
+    every = (it for frame in frames for it in frame.said.pieces if it.text != "")
+    for _, same in itertools.groupby(enumerate(every), key=_text):
+        first, *more = (piece for _, piece in same)
+        if more:
+            text = "".join([it.text or "" for it in (first, *more)])
+            first = msgspec.structs.replace(first, text=text)
+        found.append(first)
     return found
+
+
+def _text(numbered: tuple[int, Piece]) -> tuple[Json, ...]:
+    """The same for stretches of one text, and for nothing else."""
+    number, piece = numbered
+    return (number,) if piece.text is None else (None, *piece.key)
 
 
 class _Goal:
@@ -144,12 +152,12 @@ class _Goal:
                 names.same(new, old)
             self._at += 1
             return ""
-        left = want.text[self._done :]
-        if left.startswith(piece.text):
+        if want.text.startswith(piece.text, self._done):
             self._done += len(piece.text)
             if self._done == len(want.text):
                 self._at, self._done = self._at + 1, 0
             return ""
+        left = want.text[self._done :]
         if self._at + 1 < len(self._pieces) or not piece.text.startswith(left):
             return None
         self._at += 1
@@ -216,6 +224,7 @@ def _content(dialect: Dialect, data: bytes) -> list[tuple[Json, ...]] | None:
     """All that a stream says but names, its texts as one each; None where it is not whole."""
     decoder = speech(dialect).decoder()
     found: list[tuple[Json, ...]] = []
+    text: list[str] = []
     events = [*decoder.feed(data), *decoder.end()]
     for event in events:
         if isinstance(event, Failed):
@@ -227,13 +236,15 @@ def _content(dialect: Dialect, data: bytes) -> list[tuple[Json, ...]] | None:
                 getattr(event, "part", None),
                 event.choice,
             )
-            text = event.text
-            if found and found[-1][0] == where:
-                text = found.pop()[1] + text
-            found.append((where, text))
+            if not found or found[-1][0] != where:
+                text = []
+                found.append((where, text))
+            text.append(event.text)
         elif (said := _said(event)) is not None:
             found.append(said)
-    return found if events and isinstance(events[-1], End) else None
+    if not events or not isinstance(events[-1], End):
+        return None
+    return [(it[0], "".join(it[1])) if isinstance(it[1], list) else it for it in found]
 
 
 def _said(event: Event) -> tuple[Json, ...] | None:

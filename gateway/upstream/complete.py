@@ -9,6 +9,7 @@ read, or told an error in it. What a model declines, where a limit ends it and w
 the request are answers. Each attempt is bounded by its timers, and all of them by the call's own.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable
 
@@ -30,6 +31,8 @@ _PIECE = 64_000
 """Bytes that go out at once of what was held back: a client takes them one after the other."""
 _SHOWN = 8_000_000
 """Bytes of what was shown that are kept: what is longer is not gone on with."""
+_LONG = 200_000
+"""Bytes of both answers above which they are compared beside the loop: some milliseconds."""
 _ROUNDS = 4
 """Answers of one call that may break off."""
 _TIMES = 2
@@ -135,7 +138,10 @@ async def _rest(
     while found is not None:
         await _next(upstream, job, begun, found, broke, alike=True)
         found = await _read(job, begun)
-    rest = splice.rest(job.dialect, shown, begun.first)
+    if len(shown) + len(begun.first) > _LONG:
+        rest = await asyncio.to_thread(splice.rest, job.dialect, shown, begun.first)
+    else:
+        rest = splice.rest(job.dialect, shown, begun.first)
     if rest is None:  # it was as long in coming, and another would hardly say the same either
         _fail(job, begun, _APART)
         raise ProblemError(_APART)
