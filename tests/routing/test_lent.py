@@ -82,6 +82,16 @@ def test_a_lab_that_is_off_lends_nothing() -> None:
     assert planned(lending("anthropic"), model="reasoning").labs == ()
 
 
+def test_a_lab_without_a_target_that_fits_lends_nothing() -> None:
+    """The trace says that it was looked at."""
+    bare = msgspec.structs.replace(GOOGLE, tiers={**GOOGLE.tiers, "smart": (world.SOL,)})
+    known = lending("google")
+    known = msgspec.structs.replace(known, labs={**known.labs, "google": bare})
+    decision, plan = world.decided(world.router(known=known), world.call("x", model="smart"))
+    assert (plan.labs, len(plan.targets)) == ((), 2)
+    assert (decision.trace[-1].effect, decision.trace[-1].matched) == ("lab google", False)
+
+
 def test_a_target_that_both_have_is_asked_once() -> None:
     known = lending("google")
     both = msgspec.structs.replace(GOOGLE, tiers={**GOOGLE.tiers, "smart": (world.SOL, world.LITE)})
