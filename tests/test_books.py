@@ -106,7 +106,12 @@ async def test_what_was_not_sent_is_no_attempt() -> None:
     ledger.full = False
     entry = books.close(tally, "refused", 503, problem="ledger")
     assert [type(row) for row in ledger.rows] == [Entry]
-    assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (0, None, 0, None)
+    assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (
+        0,
+        None,
+        Decimal(0),
+        None,
+    )
 
 
 async def test_what_has_happened_is_told_although_it_cannot_be_written() -> None:

@@ -216,13 +216,13 @@ def test_what_was_not_sent_is_no_request() -> None:
     assert tally.fail(FREE, 1001.0, 51.0) is None
     entry = tally.close("refused", 503, 51.0)
     assert (entry.attempts, entry.provider, entry.model, entry.account) == (0, None, None, None)
-    assert (entry.cost, entry.reserved) == (0, None)
+    assert (entry.cost, entry.reserved) == (Decimal(0), None)
     tally = dialled()
     assert tally.fail(FREE, 1001.0, 51.0) is not None
     tally.dial(TARGET, Account("spare", "s"), 1001.5, 51.5)
     tally.unsent()
     entry = tally.close("failed", 503, 52.0)
-    assert (entry.attempts, entry.provider, entry.cost) == (1, "p", 0)
+    assert (entry.attempts, entry.provider, entry.cost) == (1, "p", Decimal(0))
 
 
 @pytest.mark.parametrize("won", [1, 2])
