@@ -40,6 +40,8 @@ class Found:
     told: dict[str, Told] = field(default_factory=dict)
     """By marker."""
     kills: int = 0
+    peak: int = 0
+    """Calls that clients had open at a time."""
     asked: list[Asked] = field(default_factory=list)
     ended: dict[str, Ended] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
@@ -134,11 +136,12 @@ def table(found: Found) -> list[tuple[str, str]]:
         ("billed by the provider", f"{billed:,}"),
         ("counted in Redis", f"{used:,}"),
         ("billed beyond what was estimated", f"{found.short:,}"),
+        ("calls that clients had open at a time", f"{found.peak:,}"),
         *((f"clients: {status} {code}", f"{count:,}") for (status, code), count in sorted(told.items())),
         *((f"provider: {fate}", f"{count:,}") for fate, count in sorted(fates.items())),
         *((f"ledger: {state}", f"{count:,}") for state, count in sorted(Counter(row.state for row in rows).items())),
         ("gateways killed", f"{found.kills}"),
         ("holds of killed calls, charged", f"{found.holds}"),
-        ("calls at a time, at most", f"{peak(found)}"),
+        ("calls at a time at the provider", f"{peak(found)}"),
         ("Redis lost", f"{found.lost}"),
     ]  # fmt: skip

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -33,16 +33,30 @@ from tests.e2e.upstream import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 GATEWAYS = 3
-BUDGETS = ("0", "0.01", "0.03", "0.08", "0.2")
-"""USD of all keys together; without one the calls of a round cost about 0.6."""
-PLACES = 150
-"""Calls at a time."""
+
+
+class Bounds(NamedTuple):
+    """What a round may spend at most, in USD, and how many calls may run at a time."""
+
+    all: str
+    each: str = "0.06"
+    """Each key."""
+    own: str = "0.02"
+    """`ann` alone, in the file of keys."""
+    places: int = 150
+
+
+ROUNDS = (
+    Bounds("0.6", "0.4", "0.2", 500),
+    Bounds("0.03"),
+    Bounds("1.2", "0.6", "0.3", 500),
+    Bounds("0.2", "0.1", "0.04", 400),
+    Bounds("0"),
+    Bounds("0.08"),
+)
+"""In turn; without a budget the calls of a round cost about 0.6, and hold twice as much at once."""
 TENANT = "default"
 _KEYS = {name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("ann", "bob", "cat")}
-_OWN = Decimal("0.02")
-"""USD of `ann` alone, in the file of keys."""
-_EACH = Decimal("0.06")
-"""USD of each key."""
 _LATER = 5_000.0
 """Seconds after which every hold has expired."""
 
@@ -113,8 +127,13 @@ class Gateway:
 class Load:
     """Clients, each with a few calls one after another; some leave."""
 
-    def __init__(self, gateways: list[Gateway], found: Found, seed: str) -> None:
+    def __init__(
+        self, gateways: list[Gateway], found: Found, seed: str, *, streamed: float
+    ) -> None:
         self._gateways, self._found, self._seed = gateways, found, seed
+        self._streamed = streamed
+        """How many of the calls are streams."""
+        self._open = 0
 
     async def run(self, clients: int, calls: int) -> None:
         await asyncio.gather(*(self._client(number, calls) for number in range(clients)))
@@ -130,11 +149,13 @@ class Load:
             await asyncio.sleep(chance.uniform(0, 0.3))
 
     async def _call(self, marker: str, told: Told, chance: random.Random) -> None:
-        data = _request(marker, told.key, chance)
+        data = _request(marker, told.key, chance, self._streamed)
         leaves, rude = chance.random() < 0.3, chance.random() < 0.5
         patience = chance.choice((0.0, chance.uniform(0, 0.03), chance.uniform(0, 0.5)))
         port = self._gateways[told.gateway].port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        self._open += 1
+        self._found.peak = max(self._found.peak, self._open)
         try:
             writer.write(data)
             if not leaves:
@@ -147,16 +168,17 @@ class Load:
                 return
             told.left = False
         finally:
+            self._open -= 1
             if told.left and rude:
                 writer.transport.abort()
             writer.close()
 
 
-def _request(marker: str, key: str, chance: random.Random) -> bytes:
+def _request(marker: str, key: str, chance: random.Random, streamed: float) -> bytes:
     letters = chance.choice(("a", "word ", "ж", "🙂"))
     body: dict[str, Any] = {
         "model": chance.choice(("smart", "fast")),
-        "stream": chance.random() < 0.6,
+        "stream": chance.random() < streamed,
         "messages": [{"role": "user", "content": f"{marker} " + letters * chance.randint(0, 300)}],
     }
     if chance.random() < 0.7:
@@ -192,17 +214,18 @@ async def _answer(reader: asyncio.StreamReader, told: Told) -> None:
 
 def trial(
     folder: Path,
-    budget: str,
+    bounds: Bounds,
     seed: str,
     *,
     loss: str = "closed",
+    streamed: float = 0.6,
     clients: int,
     calls: int,
     kills: int,
     fates: tuple[str, ...] = (),
 ) -> Found:
     """One round against a budget, and all that is known of it compared."""
-    found = Found(Decimal(budget))
+    found = Found(Decimal(bounds.all))
     program = redis_program()
     assert program is not None, "no server of the Redis protocol"
     place = Place(program, folder)
@@ -214,22 +237,23 @@ def trial(
     try:
         place.start()
         url = until(lambda: provider.out.strip(), "its address")  # noqa: PLW0108 - read anew each time
-        config = _written(folder, url, budget, loss)
+        config = _written(folder, url, bounds, loss)
         for at in range(GATEWAYS):
             name = folder / f"gateway{at}"
             gateways.append(Gateway(name, config, f"redis://127.0.0.1:{place.port}/0"))
         for one in gateways:
             one.start()
-        asyncio.run(_run(gateways, found, seed, clients, calls, kills))
+        load = Load(gateways, found, seed, streamed=streamed)
+        asyncio.run(_run(load, gateways, found, seed, clients, calls, kills))
         # What still goes on ends: its client has left, or its provider is silent.
         found.wrong += [] if all(one.stop() for one in gateways) else ["it did not stop"]
         found.asked, found.ended = read(book)
         with place.admin() as admin:
             _counted(admin, gateways, found)
         asyncio.run(_expired(f"redis://127.0.0.1:{place.port}/0", place, found))
-        limits = {"all": found.budget, "own=ann": _OWN}
-        limits.update({f"key={name}": _EACH for name in _KEYS})
-        found.wrong += audit(found, limits, PLACES)
+        limits = {"all": found.budget, "own=ann": Decimal(bounds.own)}
+        limits.update({f"key={name}": Decimal(bounds.each) for name in _KEYS})
+        found.wrong += audit(found, limits, bounds.places)
         _logged(gateways, found)
     finally:
         for one in gateways:
@@ -240,9 +264,15 @@ def trial(
 
 
 async def _run(
-    gateways: list[Gateway], found: Found, seed: str, clients: int, calls: int, kills: int
+    calling: Load,
+    gateways: list[Gateway],
+    found: Found,
+    seed: str,
+    clients: int,
+    calls: int,
+    kills: int,
 ) -> None:
-    load = asyncio.create_task(Load(gateways, found, seed).run(clients, calls))
+    load = asyncio.create_task(calling.run(clients, calls))
     chance = random.Random(f"{seed} kills")
     for _ in range(kills):
         await asyncio.sleep(chance.uniform(0.3, 1.2))
@@ -315,7 +345,7 @@ def _logged(gateways: list[Gateway], found: Found) -> None:
     found.lost = sum(row["event"] == "limits" and row["text"] in away for row in rows)
 
 
-def _written(folder: Path, provider: str, budget: str, loss: str) -> Path:
+def _written(folder: Path, provider: str, bounds: Bounds, loss: str) -> Path:
     def at(path: str) -> dict[str, Any]:
         return {
             "base_url": f"{provider}/{path}",
@@ -335,16 +365,16 @@ def _written(folder: Path, provider: str, budget: str, loss: str) -> Path:
         "providers": {"acme": at("acme"), "spare": at("spare")},
         "labs": {"acme": dict.fromkeys(("fast", "smart", "reasoning"), targets)},
         "models": {"m": {"price": price, "max_output": MOST}},
-        "limits": [{"name": "places", "concurrency": PLACES}],
+        "limits": [{"name": "places", "concurrency": bounds.places}],
         "budgets": [
-            {"name": "all", "usd": budget, "every": "total"},
-            {"name": "each", "usd": str(_EACH), "every": "month", "per": "key"},
+            {"name": "all", "usd": bounds.all, "every": "total"},
+            {"name": "each", "usd": bounds.each, "every": "month", "per": "key"},
         ],
     }
     hashed = {
         name: {"sha256": hashlib.sha256(key.encode()).hexdigest()} for name, key in _KEYS.items()
     }
-    own = {"budgets": [{"usd": str(_OWN), "every": "total"}]}
+    own = {"budgets": [{"usd": bounds.own, "every": "total"}]}
     (folder / "keys.yaml").write_bytes(jsonio.dumps({**hashed, "ann": {**hashed["ann"], **own}}))
     file = folder / "gateway.yaml"
     file.write_bytes(jsonio.dumps(value))
@@ -357,8 +387,10 @@ def main(rounds: int, seed: str) -> int:
     for at in range(rounds):
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="tiergate-budget-") as folder:
-            budget = BUDGETS[(at + 2) % len(BUDGETS)]
-            found = trial(Path(folder), budget, f"{seed} {at}", clients=500, calls=3, kills=2)
+            bounds = ROUNDS[at % len(ROUNDS)]
+            found = trial(
+                Path(folder), bounds, f"{seed} {at}", streamed=1.0, clients=500, calls=3, kills=2
+            )
         print(f"round {at + 1}, seed {seed}: {time.monotonic() - began:.0f} s")
         print("\n".join(f"  {what:<40}{count}" for what, count in table(found)))
         print("\n".join([f"  {len(found.wrong)} disagreements", *found.wrong[:40]]), flush=True)

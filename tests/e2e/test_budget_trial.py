@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import redis_program
 from tests.e2e.budget_audit import MICRO, cost
-from tests.e2e.budget_trial import trial
+from tests.e2e.budget_trial import Bounds, trial
 
 
 @pytest.mark.skipif(redis_program() is None, reason="no server of the Redis protocol")
@@ -18,7 +18,7 @@ def test_what_providers_bill_stays_within_a_budget(tmp_path: Path) -> None:
     what does not fit is refused and not sent; only calls that were killed are held, and their
     places are free once they have expired. `make budgets` is the long form.
     """
-    found = trial(tmp_path, "0.03", "1", clients=150, calls=3, kills=1)
+    found = trial(tmp_path, Bounds("0.03"), "1", clients=150, calls=3, kills=1)
     assert found.wrong == []
     assert found.kills == 1
     assert 0 < sum(map(cost, found.asked), Decimal(0)) <= found.budget * MICRO
