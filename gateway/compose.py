@@ -27,11 +27,12 @@ from gateway.dialects.gemini import effort as gemini
 from gateway.dialects.openai_chat import effort as chat
 from gateway.dialects.openai_responses import effort as responses
 from gateway.engine import Engine
+from gateway.ledger.recovery import Recovered
 from gateway.limits import keys
-from gateway.limits.gate import Gate
+from gateway.limits.gate import Gate, end_of
 from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
-from gateway.limits.meter import Lost, Meter, Need
+from gateway.limits.meter import End, Lost, Meter, Need
 from gateway.limits.pressure import Pressure, Sample
 from gateway.limits.rule import Limits, Scope
 from gateway.limits.shared import Shared
@@ -172,6 +173,7 @@ class Gateway:
         self.archive = self._archive(figures)
         self.journal_folder, self.store = self.archive.folder, self.archive.store
         self.recovered = self.archive.recovered
+        self._dead = [self.recovered]
         self._client = Client(transports, hop=secrets.token_hex(4))
         providers = site.built.providers.values()
         known = [account.secret for provider in providers for account in provider.accounts]
@@ -235,6 +237,10 @@ class Gateway:
             )
         except TraceError as error:
             raise ConfigError([source.mistake(("traces", "endpoint"), str(error))]) from None
+
+    def adopt(self, recovered: Recovered) -> None:
+        """Settle at the start what another process has recovered, which will not serve."""
+        self._dead.append(recovered)
 
     async def start(self) -> None:
         """Begin what goes on beside calls."""
@@ -357,7 +363,7 @@ class Gateway:
         return sum(micro(one) for one in known if one is not None)
 
     async def _settle_dead(self) -> None:
-        """Calls that a crash has ended run no more; what they held stays charged.
+        """Calls that a crash has ended run no more; what is not known of them stays charged.
 
         To ask at all connects, so that the first calls need not wait for it; where nothing is
         limited nobody is asked.
@@ -368,8 +374,12 @@ class Gateway:
             return
         with suppress(Lost):
             await self._meter.used("default")
-            for row in self.recovered.entries:
-                await self._meter.settle(row.tenant, row.id, None, None)
+        ends: dict[str, list[End]] = {}
+        for recovered in self._dead:
+            for row in (*recovered.entries, *recovered.ended):
+                ends.setdefault(row.tenant, []).append(end_of(row))
+        for tenant, some in ends.items():
+            await self.gate.settle_dead(tenant, some)
 
     def _alert(self, tenant: str, need: Need) -> None:
         """Tell of a budget that has passed its soft limit; nobody waits."""

@@ -68,6 +68,7 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
             one = Gateway(
                 session.site, session.environ, log, host=host, figures=figures, workers=count
             )
+            one.adopt(gateway.recovered)
             if one.recovered.entries:
                 log("ledger", recovered=len(one.recovered.entries))
             _serve(one, sockets, beat=beat)

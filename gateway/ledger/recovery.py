@@ -1,6 +1,7 @@
 """Recovery: what dead processes left open in their journals gets its final row."""
 
 import os
+from collections import deque
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +11,9 @@ import msgspec
 from gateway.core.entry import Attempt, Entry, Intent
 from gateway.ledger.journal import CLOSED, Journal, Segment, finish, rows, segments
 from gateway.ledger.lock import alone, grab
+
+_LAST = 2_000
+"""Calls that dead processes may have ended in their last moment, at most."""
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -21,6 +25,8 @@ class Recovered(msgspec.Struct, frozen=True):
     """Segments of dead processes that it read."""
     torn: int = 0
     """Of these, those that ended within a row."""
+    ended: tuple[Entry, ...] = ()
+    """The last final rows of dead processes: what follows a row may not have been done."""
 
 
 def recover(journal: Journal) -> Recovered:
@@ -52,6 +58,7 @@ class _Call:
 
 def _close(journal: Journal, dead: list[Segment]) -> Recovered:
     calls: dict[str, _Call] = {}
+    ended: deque[Entry] = deque(maxlen=_LAST)
     # All of them before any: a call may start in one segment and end in the next.
     for segment in dead:
         for row, _ in rows(segment.path):
@@ -62,6 +69,7 @@ def _close(journal: Journal, dead: list[Segment]) -> Recovered:
                     calls.setdefault(row.id, _Call()).failed[row] = None
                 case Entry():
                     calls.setdefault(row.id, _Call()).done = True
+                    ended.append(row)
     entries = tuple(_crashed(call) for call in calls.values() if call.intents and not call.done)
     for entry in entries:
         journal.write(entry)
@@ -69,7 +77,7 @@ def _close(journal: Journal, dead: list[Segment]) -> Recovered:
     torn = sum(segment.torn for segment in dead)
     for segment in dead:  # last, oldest first: a recovery that is cut short is done again
         finish(segment)
-    return Recovered(entries, len(dead), torn)
+    return Recovered(entries, len(dead), torn, tuple(ended))
 
 
 def _take(path: Path) -> Segment | None:

@@ -185,10 +185,7 @@ class Gate:
             raise refusal(found, known=want.most((target,)) is not None)
 
     def settle(self, entry: Entry) -> None:
-        """A call is over: what it holds becomes what it used, where nobody waits for it.
-
-        What is estimated may be less than was billed: it stays charged with what was held.
-        """
+        """A call is over: what it holds becomes what it used, where nobody waits for it."""
         if entry.tier is not None and entry.output is not None and entry.cache != "hit":
             outputs = self._outputs.get(entry.tier)
             if outputs is None:
@@ -197,11 +194,18 @@ class Gate:
         held = self._held.pop(entry.id, None)
         if held is None:
             return
-        known = entry.cost is not None and entry.wasted is not None and not entry.estimate
-        used = micro(entry.cost) if known and entry.cost is not None else None
         if not self._ended:
             self._run_later(self._settle())
-        self._ended.append((held, (entry.id, _tokens(entry), used)))
+        self._ended.append((held, end_of(entry)))
+
+    async def settle_dead(self, tenant: str, ends: Sequence[End]) -> None:
+        """Calls of a process that is dead are over."""
+        try:
+            await self._meter.end(tenant, ends)
+        except Lost:
+            self._said(lost=True)
+            for end in ends:
+                self._debts.owe(tenant, end)
 
     async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Let go of what counts nothing any more, again and again, until cancelled."""
@@ -379,12 +383,10 @@ class Gate:
         for held, end in ended:
             grouped.setdefault((id(held.meter), held.tenant), (held.meter, []))[1].append(end)
         for (_, tenant), (meter, ends) in grouped.items():
-            try:
+            if meter is self._meter:
+                await self.settle_dead(tenant, ends)
+            else:
                 await meter.end(tenant, ends)
-            except Lost:
-                self._said(lost=True)
-                for end in ends:
-                    self._debts.owe(tenant, end)
         for held, end in ended:
             if held.meter is not self._meter:
                 self._debts.add(held.tenant, held.needs, end[2])
@@ -417,6 +419,13 @@ class Gate:
         task = asyncio.create_task(work)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
+
+
+def end_of(entry: Entry) -> End:
+    """What a call has used, where all of it is known: else it stays charged with what it held."""
+    known = entry.cost is not None and entry.wasted is not None and not entry.estimate
+    used = micro(entry.cost) if known and entry.cost is not None else None
+    return entry.id, _tokens(entry), used
 
 
 def _tokens(entry: Entry) -> int | None:

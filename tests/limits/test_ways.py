@@ -12,6 +12,7 @@ from gateway.core.price import Price, Rates
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Tier
 from gateway.limits import want
+from gateway.limits.gate import end_of
 from gateway.limits.memory import Memory
 from gateway.limits.meter import Ask, End, Need, Over, Passed, Unseeded
 from gateway.limits.rule import Limits
@@ -306,3 +307,22 @@ def test_what_is_kept_of_kinds_of_calls_and_of_prices_is_bounded() -> None:
         price = Price(rates=Rates(input=Decimal(number), output=Decimal(1)), version="v")
         assert dearest((target(price=price),), 10, PROMPT, 1e9) == 10 * number + 100
     assert len(want._SLOPES) <= 4_096
+
+
+async def test_calls_of_the_dead_are_settled_and_owed_where_nobody_counts() -> None:
+    stage = Stage(budget("1"), limit(concurrency=2))
+    for name in ("c1", "c2", "c3"):
+        stage.gate._held.clear()  # as in another process
+        if name == "c3":
+            assert (await stage.refused(name)).kind == "rate_limited"
+        else:
+            await stage.ask(name)
+    await stage.gate.settle_dead("default", [end_of(entry("c1"))])
+    assert await stage.used() == HELD + 19
+    stage.meter.lost = True
+    await stage.gate.settle_dead("default", [end_of(entry("c2", state="unknown_crash", cost=None))])
+    stage.meter.lost = False
+    await stage.ask("c4")
+    await stage.gate.drain()
+    assert await stage.used() == 2 * HELD + 19
+    await stage.ask("c5")
