@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting budgets kill outage leave step chaos clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting budgets failover kill outage leave step chaos clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -53,6 +53,9 @@ timing: dev ## whether refusals of keys, or the cache, tell anything by their ti
 
 budgets: dev ## three gateways on one Redis against budgets, ten rounds, and an audit of each
 	@.venv/bin/python -m tests.e2e.budget_trial 10
+
+failover: dev ## a Cluster whose primary dies under calls against a budget, and the holds its replica did not know
+	@.venv/bin/python -m tests.e2e.cluster_trial 6
 
 hostile: dev ## hostile input by the ten thousands, and what came of it
 	@.venv/bin/python -m tests.hostile

@@ -44,6 +44,15 @@ def test_some_words_as_clients_know_them(kind: Kind, words: tuple[str, str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("param", "code"), [("model", "model_not_allowed"), (None, "not_allowed"), ("x", "not_allowed")]
+)
+def test_only_a_model_is_a_model_that_is_not_allowed(param: str | None, code: str) -> None:
+    """An admin's door and a rule that refuses forbid no model."""
+    problem = Problem(kind="not_allowed", message="", param=param)
+    assert json.loads(OPENAI_CHAT.problem(problem))["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
     "body",
     [
         REJECTED,

@@ -12,7 +12,7 @@ _CODES: Mapping[Kind, tuple[str, str]] = {
     "invalid_json": ("invalid_request_error", "invalid_json"),
     "invalid_request": ("invalid_request_error", "invalid_request"),
     "invalid_api_key": ("invalid_request_error", "invalid_api_key"),
-    "not_allowed": ("permission_error", "model_not_allowed"),
+    "not_allowed": ("permission_error", "not_allowed"),
     "model_not_found": ("invalid_request_error", "model_not_found"),
     "not_found": ("invalid_request_error", "not_found"),
     "method_not_allowed": ("invalid_request_error", "method_not_allowed"),
@@ -72,6 +72,8 @@ def write(problem: Problem) -> bytes:
     if problem.body is not None:
         return problem.body
     kind, code = _CODES[problem.kind]
+    if problem.kind == "not_allowed" and problem.param == "model":
+        code = "model_not_allowed"
     error = {"message": problem.message, "type": kind, "param": problem.param, "code": code}
     return jsonio.dumps({"error": error})
 
