@@ -318,7 +318,9 @@ def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
 
 async def _expired(url: str, place: Place, found: Found) -> None:
     """Once every hold has expired no place is taken, and what was held stays charged."""
-    meter = Shared.at(url, note=found.wrong.append, clock=time.monotonic, time="caller")
+    meter = Shared.at(
+        url, note=found.wrong.append, clock=time.monotonic, deadline=20.0, time="caller"
+    )
     now = time.time() + _LATER
     try:
         for at in range(found.holds // 64 + 1):
