@@ -71,7 +71,7 @@ async def begin(upstream: Upstream, job: Job) -> Begun:
         if not every:
             raise
     order = tuple(sorted(every, key=lambda one: asked.count(_name(one))))
-    return await upstream.run(msgspec.structs.replace(job, order=order))
+    return await upstream.run(msgspec.structs.replace(job, order=order, aside=None))
 
 
 async def hold(upstream: Upstream, job: Job, begun: Begun) -> None:
@@ -167,7 +167,7 @@ async def _next(
     if not order or not upstream.grant(job, broke[-1], order[0]):
         raise ProblemError(problem)
     try:
-        other = await upstream.run(msgspec.structs.replace(job, order=order))
+        other = await upstream.run(msgspec.structs.replace(job, order=order, aside=None))
     except ProblemError as error:
         if error.problem.kind in _NOBODY:
             raise ProblemError(problem) from None

@@ -25,8 +25,9 @@ from tests.e2e.abroad import (
 )  # fmt: skip
 from tests.e2e.test_abroad import ERRORS
 from tests.e2e.test_beat import late, signs
+from tests.e2e.test_hedge import SILENT, hedged
 from tests.e2e.upstream import SSE, Answer, Upstream
-from tests.e2e.world import Change, Config, Make, World
+from tests.e2e.world import Change, Config, Make, World, chat
 
 __all__ = ["signs"]
 
@@ -289,3 +290,28 @@ def test_a_budget_is_asked_before_each_attempt(make: Make, upstream: Upstream, h
 def tight(value: Config) -> None:
     """A budget for one attempt of at most 100 tokens, 1403 millionths at most; not for two."""
     value["budgets"] = [{"name": "b", "usd": 0.002, "every": "month"}]
+
+
+@pytest.mark.parametrize("how", MODES)
+def test_who_won_over_a_slow_one_may_break_off_too(
+    make: Make, upstream: Upstream, how: str
+) -> None:
+    """A second target was asked beside the first, and wins; then the first finishes it."""
+    world = make(hedged, lambda value: value["routing"].update(complete=how))
+    first = answer(CHAT, stream=True)
+    upstream.on("/acme", SILENT, first)
+    upstream.on("/spare", begun(CHAT))
+    reply = world.ask(chat(stream=True, max_tokens=100, stream_options={"include_usage": True}))
+    assert reply.status_code == 200
+    assert reply.text.count("Hell") == 1
+    assert reply.text.endswith("data: [DONE]\n\n")
+    rows = world.rows()
+    lost = [row for row in rows if isinstance(row, Attempt)]
+    assert [(row.attempt, row.provider, row.problem) for row in lost] == [
+        (1, "acme", "hedged"), (2, "spare", "upstream_truncated"),
+    ]  # fmt: skip
+    entry = world.entry()
+    assert (entry.state, entry.provider, entry.attempts) == ("settled", "acme", 3)
+    assert (entry.input, entry.output) == COUNTS
+    assert entry.wasted is None  # nobody knows what the first has billed
+    assert entry.reserved == lost[0].reserved
