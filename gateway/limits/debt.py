@@ -1,7 +1,7 @@
 """What the ledger knows of counters that are not there, and what is owed to those that are."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
@@ -17,16 +17,34 @@ _DUE = 10_000
 """Calls that are remembered, whose end whoever counts was not told."""
 
 
-class Seeds:
-    """What was spent by tenant and counter, as the ledger has it: asked once for all who wait."""
+class Seed(msgspec.Struct, frozen=True):
+    """What the ledger has of a counter."""
 
-    def __init__(self, ask: Callable[[str, Need], Awaitable[int]], log: Log) -> None:
+    spent: int
+    """Micro-USD."""
+    owed: dict[tuple[str, Need], int]
+    """What of this was owed when it was asked, by tenant and budget: it is among that."""
+
+
+class Seeds:
+    """What was spent by tenant and counter, as the ledger has it: asked once for all who wait.
+
+    `owed` tells what is owed to a counter.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[str, Need], Awaitable[int]],
+        log: Log,
+        owed: Callable[[str, str], dict[tuple[str, Need], int]],
+    ) -> None:
         self._ask = ask
         self._log = log
-        self._asking: dict[tuple[str, str], asyncio.Task[int]] = {}
+        self._owed = owed
+        self._asking: dict[tuple[str, str], asyncio.Task[Seed]] = {}
 
-    async def spent(self, tenant: str, need: Need) -> int:
-        """Micro-USD. Raises ProblemError where nobody can tell: it is not taken for nothing."""
+    async def find(self, tenant: str, need: Need) -> Seed:
+        """Raises ProblemError where nobody can tell: what was spent is not taken for nothing."""
         named = tenant, need.field
         task = self._asking.get(named)
         if task is None:
@@ -34,14 +52,15 @@ class Seeds:
             task.add_done_callback(lambda done: self._told(named, done))
         return await asyncio.shield(task)
 
-    def _told(self, named: tuple[str, str], done: asyncio.Task[int]) -> None:
+    def _told(self, named: tuple[str, str], done: asyncio.Task[Seed]) -> None:
         del self._asking[named]
         if not done.cancelled():
             done.exception()  # nobody may wait for it any more
 
-    async def _spent(self, tenant: str, need: Need) -> int:
+    async def _spent(self, tenant: str, need: Need) -> Seed:
+        owed = self._owed(tenant, need.field)
         try:
-            return await self._ask(tenant, need)
+            return Seed(await self._ask(tenant, need), owed)
         except Exception as error:  # noqa: BLE001 - whatever a store raises
             self._log("limits", text="the ledger cannot be read", error=where(error))
             raise ProblemError(UNCOUNTED) from None
@@ -50,9 +69,15 @@ class Seeds:
 class Debts:
     """What whoever counts for all was not told while it was lost."""
 
-    def __init__(self, meter: Meter, seeds: Seeds, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        ask: Callable[[str, Need], Awaitable[int]],
+        log: Log,
+        wall: Callable[[], float],
+    ) -> None:
         self._meter = meter
-        self._seeds = seeds
+        self.seeds = Seeds(ask, log, self._of)
         self._wall = wall
         self._owed: dict[tuple[str, Need], int] = {}
         """Micro-USD by tenant and budget, counted elsewhere meanwhile."""
@@ -77,11 +102,10 @@ class Debts:
                 one = tenant, msgspec.structs.replace(need, amount=0, limit=MOST)
                 self._owed[one] = self._owed.get(one, 0) + (need.amount if used is None else used)
 
-    def known(self, tenant: str, fields: Collection[str]) -> None:
-        """These counters were just made from the ledger, which has what was counted elsewhere."""
-        gone = [one for one in self._owed if one[0] == tenant and one[1].field in fields]
-        for one in gone:
-            del self._owed[one]
+    def known(self, seed: Seed) -> None:
+        """A counter was made from the ledger, which has what was owed when it was asked."""
+        for one, spent in seed.owed.items():
+            self._paid(one, spent)
 
     async def repay(self) -> None:
         """Pay all, once at a time. Raises Lost; what is left is owed on."""
@@ -104,12 +128,22 @@ class Debts:
         id = f"{need.field} {now:.6f}"
         ask = Ask(id=id, tenant=tenant, needs=(taken,), expires=now + _GRACE)
         if isinstance(await self._meter.admit(ask, now), Unseeded):  # the ledger knows of it
-            await self._meter.seed(tenant, need.field, await self._seeds.spent(tenant, need))
-            self._owed.pop((tenant, need), None)
+            seed = await self.seeds.find(tenant, need)
+            await self._meter.seed(tenant, need.field, seed.spent)
+            self.known(seed)
             return
-        left = self._owed.get((tenant, need), 0) - spent
-        if left > 0:  # more came meanwhile
-            self._owed[tenant, need] = left
-        else:
-            self._owed.pop((tenant, need), None)
+        self._paid((tenant, need), spent)
         await self._meter.settle(tenant, id, None, None)
+
+    def _paid(self, one: tuple[str, Need], spent: int) -> None:
+        left = self._owed.pop(one, 0) - spent
+        if left > 0:  # more came meanwhile
+            self._owed[one] = left
+
+    def _of(self, tenant: str, field: str) -> dict[tuple[str, Need], int]:
+        """What is owed to a counter."""
+        return {
+            one: spent
+            for one, spent in self._owed.items()
+            if one[0] == tenant and one[1].field == field
+        }

@@ -21,7 +21,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
 from gateway.core.problem import ProblemError
 from gateway.core.target import TIERS, Target, Tier
-from gateway.limits.debt import Debts, Seeds
+from gateway.limits.debt import Debts
 from gateway.limits.meter import Ask, End, Lost, Meter, Need, Over, Passed, Unseeded
 from gateway.limits.refusal import UNCOUNTED, refusal
 from gateway.limits.rule import Limits
@@ -118,8 +118,8 @@ class Gate:
         self._closed = closed
         self._shares = shares
         self._wall = wall
-        self._books = Seeds(seed, log)
-        self._debts = Debts(meter, self._books, wall)
+        self._debts = Debts(meter, seed, log, wall)
+        self._books = self._debts.seeds
         self._held: dict[str, _Held] = {}
         """By call."""
         self._ended: list[tuple[_Held, End]] = []
@@ -272,7 +272,8 @@ class Gate:
         self._tenants.add(tenant)
         try:
             found = await self._counted(meter, want, ways, now, again, asking)
-            self._said(lost=False)
+            if meter is self._meter:
+                self._said(lost=False)
         except asyncio.CancelledError:  # it may be taken all the same
             self._held.setdefault(call.id, _Held(meter, tenant, ways[0].needs))
             raise
@@ -319,15 +320,17 @@ class Gate:
                 fields = {need.field for need in ways[0].needs}
                 more = [need for way in ways[1:] for need in way.needs if need.seeded]
                 unknown.update({one.field: one for one in more if one.field not in fields})
-            spent = [await self._books.spent(ask.tenant, need) for need in unknown.values()]
+            known = [await self._books.find(ask.tenant, need) for need in unknown.values()]
             parts = self._shares if meter is not self._meter else 1
-            seeds = tuple((field, one // parts) for field, one in zip(unknown, spent, strict=True))
+            pairs = zip(unknown, known, strict=True)
+            seeds = tuple([(field, one.spent // parts) for field, one in pairs])
             ask = self._ask(want, ways, now, part=meter is not self._meter, seeds=seeds)
             for way in ways[1:]:
                 asking(way.decision, way.plan)
             found = await take(ask, now)
             if meter is self._meter and not isinstance(found, Unseeded):
-                self._debts.known(ask.tenant, unknown)
+                for one in known:
+                    self._debts.known(one)
         raise Lost
 
     def _ask(

@@ -45,7 +45,10 @@ class Wire(asyncio.Protocol):
         self._deadline = deadline
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
-        self._rest = b""
+        self._parts: list[bytes] = []
+        """Of an answer that is not whole yet."""
+        self._have = self._want = 0
+        """Bytes of it that have come, and that it has at least."""
         self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self.open = self._retired = False
@@ -105,22 +108,29 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Give answers to those who wait for them."""
-        if self._rest:
-            data = self._rest + data
-        at, end = 0, len(data)
+        if self._parts:
+            self._parts.append(data)
+            self._have += len(data)
+            if self._have < self._want:
+                return
+            data = b"".join(self._parts)
+            self._parts.clear()
+        at, end, want = 0, len(data), 0
         try:
             while at < end:
                 reply, at = _read(data, at, 0)
                 answer, _ = self._waiting.popleft()
                 if not answer.done():
                     answer.set_result(reply)
-        except _Short:
-            pass
+        except _Short as short:
+            want = short.end - at
         except (ValueError, IndexError, RecursionError):
             self.close("what answers does not speak its protocol")
             return
-        self._rest = data[at:] if at < end else b""
-        if len(self._rest) > _MOST:
+        if at < end:
+            self._parts.append(data[at:])
+            self._have, self._want = end - at, want
+        if at < end and end - at > _MOST:
             self.close("what answers does not speak its protocol")
         elif self._retired and not self._waiting:
             self.close()
@@ -146,7 +156,11 @@ class Wire(asyncio.Protocol):
 
 
 class _Short(Exception):
-    """More bytes are to come."""
+    """More bytes are to come; at least up to `end`, where that is known."""
+
+    def __init__(self, end: int = 0) -> None:
+        super().__init__()
+        self.end = end
 
 
 def _read(data: bytes, at: int, depth: int) -> tuple[Reply, int]:
@@ -166,7 +180,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Reply, int]:
         if size > _MOST:
             raise ValueError
         if len(data) < next_at + size + 2:
-            raise _Short
+            raise _Short(next_at + size + 2)
         return data[next_at : next_at + size], next_at + size + 2
     if kind == 42 and depth < _DEEP:  # *
         items: list[Reply] = []

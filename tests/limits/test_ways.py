@@ -326,3 +326,36 @@ async def test_calls_of_the_dead_are_settled_and_owed_where_nobody_counts() -> N
     await stage.gate.drain()
     assert await stage.used() == 2 * HELD + 19
     await stage.ask("c5")
+
+
+async def test_a_further_attempt_of_a_call_that_is_counted_here_finds_nobody_again() -> None:
+    stage = Stage(budget("1"))
+    stage.meter.lost = True
+    await stage.ask()
+    spare = stage.gate._spare
+    await stage.gate.extend(stage.want(), decision(), target())
+    assert [row["text"] for row in stage.log] == ["counted in this process alone"]
+    assert stage.gate._spare is spare
+
+
+async def test_what_is_spent_while_the_ledger_is_asked_is_owed_on() -> None:
+    """The ledger's answer is of the moment when it was asked."""
+    stage = Stage(budget("1"))
+    stage.meter.lost = True
+    for name in ("c1", "c2"):
+        await stage.ask(name)
+    await stage.end("c1")
+    stage.meter.lost = False
+
+    async def seed(_: str, __: Need) -> int:
+        await stage.end("c2")  # its row came too late for this
+        return 19
+
+    stage.gate._books._ask = seed
+    stage.gate._said(lost=False)
+    stage.gate._debts._repaying = True  # only the call makes the counter
+    await stage.ask("c3")
+    stage.gate._debts._repaying = False
+    assert await stage.used() == 19 + HELD
+    await stage.gate._debts.repay()
+    assert await stage.used() == 2 * 19 + HELD
