@@ -382,7 +382,8 @@ def _told(kind: str, message: str, spent: str) -> Problem:
 
 
 def _word(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    """Why, and not where: a certificate of another host is told with the name of the right one."""
+    return str(error).partition(", certificate")[0] or type(error).__name__
 
 
 async def tell(url: str, data: bytes, within: float = 5.0) -> int | None:

@@ -16,6 +16,8 @@ from gateway.core import jsonio
 from tests.chaos.client import Reply
 from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES, TEXT
 
+_ADDRESSES = (b"127.", b"localhost", b".test")
+"""Where a provider is, is the operator's business."""
 _SIGNS = re.compile(rb"\A(?:: [^\n]*\n\n|event: ping\ndata: \{[^\n]*\}\n\n|\r?\n)+")
 """Signs of life before an answer."""
 
@@ -43,6 +45,8 @@ def _error(dialect: str, reply: Reply) -> Verdict:
     wrong = []
     if reply.headers.get("content-type") != "application/json":
         wrong.append(f"an error as {reply.headers.get('content-type')}")
+    if any(word in reply.body for word in _ADDRESSES):
+        wrong.append(f"an address: {reply.body[:200]!r}")
     if not reply.headers.get("x-request-id") == reply.headers.get("request-id") != "":
         wrong.append("an error without its id")
     after = reply.headers.get("retry-after")

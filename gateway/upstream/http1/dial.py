@@ -6,6 +6,7 @@ provider.
 
 import asyncio
 import base64
+import os
 import socket
 import ssl
 from urllib.parse import unquote
@@ -67,11 +68,10 @@ class Dial:
                 await self._tunnel(loop, connection, proxy, self._tls)
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason or "failed"
+            reason = reason.partition(",")[0]  # behind it stands which host it is
             raise httpx.ConnectError(f"TLS: {reason}") from error
         except OSError as error:
-            raise httpx.ConnectError(
-                error.strerror or str(error) or type(error).__name__
-            ) from error
+            raise httpx.ConnectError(_reason(error)) from error
         except ValueError as error:  # no name that the resolver or TLS could take
             raise httpx.ConnectError("the host's name is not valid") from error
         return connection
@@ -96,6 +96,13 @@ class Dial:
         if made is None:
             raise httpx.ConnectError("TLS: closed")
         connection.connection_made(made)
+
+
+def _reason(error: OSError) -> str:
+    """Why, in the system's words: a loop's own may tell where, which is no client's business."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or type(error).__name__
+    return os.strerror(error.errno)
 
 
 class _Tunnel(asyncio.Protocol):
