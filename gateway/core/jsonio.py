@@ -72,8 +72,12 @@ def members(data: bytes) -> Members:
 
 def join(parts: Members) -> bytes:
     """Write members as one object, each value byte for byte as it was read."""
-    body = b",".join([_ENCODE(name) + b":" + bytes(memoryview(raw)) for name, raw in parts.items()])
-    return b"{" + body + b"}"
+    pieces: list[bytes | memoryview] = []
+    for name, raw in parts.items():
+        pieces += (b",", _ENCODE(name), b":", memoryview(raw))
+    pieces[:1] = [b"{"]
+    pieces.append(b"}")
+    return b"".join(pieces)  # which is the one time that a large value is copied
 
 
 def repeats(data: bytes, parts: Members) -> bool:
