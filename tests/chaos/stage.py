@@ -1,5 +1,6 @@
 """Where rows are played: a provider, gateways before it, and what must be true once they are over."""
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -190,7 +191,7 @@ class Stage:
         told = (
             f"{len(gateway.replies)} calls, files {one.descriptors} -> {files}, "
             f"tasks {one.tasks} -> {hand['tasks']}, held {hand['held']}, "
-            f"memory {grown / 1e6:+.1f} MB, /health p95 {p95 * 1000:.0f} ms"
+            f"memory {grown / 1e6:+.1f} MB, /health p95 {p95 * 1000:.0f} ms{_busy()}"
         )
         return told, wrong
 
@@ -216,6 +217,12 @@ def _idle(one: _Started) -> bool:
         and one.gateway.child.sockets <= one.descriptors + one.spare
     )
     return few and not hand["held"] and not hand["lent"]
+
+
+def _busy() -> str:
+    """Whether others keep this machine so busy that times say nothing: a run has a core or two."""
+    load = os.getloadavg()[0]
+    return f" (load {load:.0f}: not judged)" if load > 2 * (os.cpu_count() or 1) else ""
 
 
 def _calls(gateway: Gateway) -> list[str]:
