@@ -48,9 +48,10 @@ def drawn(marker: str, number: int, seed: str) -> tuple[Bill, random.Random]:
     tokens = draw(1, 500), draw(0, 300), draw(1, 200)
     id = f"up-{marker}-{number}"
     fate = chance.random()
-    if number > 2 or fate > 0.25:  # after two failures it gets what it wants
+    # Seldom enough that a lab has a retry left for each: a call brings it 0.15 of one.
+    if number > 2 or fate > 0.12:  # after two failures it gets what it wants
         return Bill(marker, number, id, "answer", *tokens), chance
-    if number > 1 or fate > 0.1:  # after a cut answer nobody asks the same host again
+    if number > 1 or fate > 0.05:  # after a cut answer nobody asks the same host again
         return Bill(marker, number, id, "refused", 0, 0, 0), chance
     return Bill(marker, number, id, "cut", *tokens), chance
 
