@@ -37,7 +37,9 @@ _SERVE = """
 from types import SimpleNamespace
 from gateway import compose
 from gateway.cli import main
+from gateway.upstream.breaker import Breaker
 
+Breaker._open = lambda *_: False  # what one test breaks, others may ask
 still = SimpleNamespace(random=lambda: 0.0)
 compose.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
 main()
