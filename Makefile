@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting budgets failover kill outage leave step chaos clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting budgets failover kill outage leave step chaos soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -77,6 +77,9 @@ leave: dev ## 1,000 clients that leave at random moments, and an audit of the le
 
 chaos: dev ## faults of providers, Redis, process, host and clients, a line each; under 20 minutes
 	@.venv/bin/python -m tests.chaos
+
+soak: dev ## mixed faults under steady load for SOAK_MINUTES (30): memory, and the bill of a provider, judged
+	@.venv/bin/python -m tests.soak $(or $(SOAK_MINUTES),30)
 
 step: dev ## as many clients as the gateway takes, ten times as many, and as many again; fails where it breaks
 	@.venv/bin/python -m tests.e2e.step_trial 10

@@ -77,7 +77,7 @@ class Gateway:
         self, folder: Path, value: Config, *options: str, before: Sequence[str] = (), **environ: str
     ) -> None:
         """`before` runs the program."""
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))

@@ -195,6 +195,13 @@ class Stage:
         )
         return told, wrong
 
+    def ended(self, gateway: Gateway, *, calls: bool = True) -> list[str]:
+        """What is wrong with what a gateway has left behind that a row has ended."""
+        one = next(it for it in self._started if it.gateway is gateway)
+        one.audited = True
+        one.pulse.stop()
+        return [*(_calls(gateway) if calls else []), *_bugs(gateway), *_silent(gateway, b"")]
+
     def unaudited(self) -> list[Gateway]:
         """Gateways that run and were not looked at."""
         return [one.gateway for one in self._started if not one.audited]
@@ -233,7 +240,8 @@ def _calls(gateway: Gateway) -> list[str]:
     wrong += [f"a row of {id}, which nobody asked" for id in set(rows) - asked]
     for id, found in rows.items():
         finals = [row for row in found if isinstance(row, Entry)]
-        intents = [row for row in found if isinstance(row, Intent)]
+        # A segment begins with the rows of calls that are open, which the one before has too.
+        intents = {row.attempt for row in found if isinstance(row, Intent)}
         if len(finals) != 1:
             wrong.append(f"{id} has {len(finals)} final rows")
         elif finals[0].attempts != len(intents):

@@ -60,6 +60,7 @@ def audit(asked: Iterable[Bill], load: Load, read: Books, killed: set[int]) -> l
     wrong += [
         f"{id}: a row without an intent"
         for id in (read.finals.keys() | read.failed.keys()) - read.intents.keys()
+        if any(row.state != "refused" for row in read.finals.get(id, ()))
     ]
     wrong += [f"{marker}: {len(ids)} calls" for marker, ids in calls.items() if len(ids) > 1]
     requests: dict[str, list[Bill]] = defaultdict(list)
@@ -93,6 +94,8 @@ def _agrees(
         wrong.append(f"{entry.wasted} wasted, by its attempts {wasted}")
     if crashed:
         wrong += [] if entry.cost is None else ["a cost that nobody knows"]
+    elif entry.state == "failed":  # a provider that fails too often is not asked again and again
+        wrong += ["failed, and answered"] if any(one.kind == "answer" for one in requests) else []
     elif entry.state != "settled":
         wrong.append(entry.state)
     elif requests and requests[-1].kind == "answer":
@@ -159,7 +162,7 @@ def store(read: Books, command: list[str], environ: Mapping[str, str]) -> list[s
     states = Counter(row.state for row in rows)
     told = {
         "calls": len(rows),
-        "failed": states["unknown_crash"],
+        "failed": sum(states[state] for state in ("unknown_crash", "failed", "refused")),
         "unknown": sum(row.cost is None or row.wasted is None for row in rows),
         "input": sum(row.input or 0 for row in rows),
         "cache_read": sum(row.cache_read or 0 for row in rows),

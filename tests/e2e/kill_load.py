@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import httpx
 
 PATIENCE = 30.0
+_FAILED = (502, 503, 504, 529)
+"""Where providers fail more often than calls may be asked again."""
 _ENDS = (b"data: [DONE]\n\n", b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
 
 
@@ -64,6 +66,8 @@ class Load:
         answer = await client.post(f"/v1/{path}", json=body, headers=headers)
         if answer.status_code in (503, 529) and "is stopping" in answer.text:
             return False  # its supervisor was killed, and it has begun to end in good order
+        if answer.status_code in _FAILED and "error" in answer.text:
+            return False
         if answer.status_code != 200:
             self.wrong.append(f"{marker}: status {answer.status_code}: {answer.text[:200]}")
             return False

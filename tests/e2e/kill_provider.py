@@ -1,9 +1,10 @@
 """A provider in a process of its own, which outlives every gateway and bills on its own count.
 
-Run as `python -m tests.e2e.kill_provider BILL SEED`; it says its address. It speaks both dialects,
+Run as `python -m tests.e2e.kill_provider BILL SEED [STALLS]`; it says its address. It speaks both dialects,
 takes its time, and has a line in the file BILL before the first byte of each answer: from then on
 the call costs, whether or not anybody is left to hear it. Some requests it refuses, which costs
-nothing, and some answers it breaks off before their first content, which cost what whole ones do.
+nothing, and some answers it breaks off before their first content, which cost what whole ones do. A share of
+STALLS it begins, or not even that, and never ends.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ class Bill(msgspec.Struct, frozen=True):
     """Which request for this prompt it was, from 1."""
     id: str
     """The provider's own, as its answer has it."""
-    kind: Literal["answer", "refused", "cut"]
+    kind: Literal["answer", "refused", "cut", "stalled"]
     input: int
     """Fresh ones."""
     cached: int
@@ -41,13 +42,15 @@ def bills(file: Path) -> list[Bill]:
     return [msgspec.convert(jsonio.loads(line), Bill) for line in file.read_bytes().splitlines()]
 
 
-def drawn(marker: str, number: int, seed: str) -> tuple[Bill, random.Random]:
+def drawn(marker: str, number: int, seed: str, stalls: float = 0.0) -> tuple[Bill, random.Random]:
     """The bill of a request, the same for the same seed, and what its pace is drawn from."""
     chance = random.Random(f"{seed} {marker} {number}")
     draw = chance.randrange
     tokens = draw(1, 500), draw(0, 300), draw(1, 200)
     id = f"up-{marker}-{number}"
     fate = chance.random()
+    if stalls and number == 1 and chance.random() < stalls:
+        return Bill(marker, number, id, "stalled", *tokens), chance
     # Seldom enough that a lab has a retry left for each: a call brings it 0.15 of one.
     if number > 2 or fate > 0.12:  # after two failures it gets what it wants
         return Bill(marker, number, id, "answer", *tokens), chance
@@ -148,10 +151,12 @@ class Cut(Exception):
     """The answer breaks off here."""
 
 
-async def answer(path: str, body: bytes, number: int, book: int, seed: str) -> AsyncIterator[bytes]:
+async def answer(
+    path: str, body: bytes, number: int, book: int, seed: str, stalls: float = 0.0
+) -> AsyncIterator[bytes]:
     """The bytes of one answer, in their time; billed before the first. Raises Cut."""
     asked = jsonio.loads(body)
-    bill, chance = drawn(asked["messages"][0]["content"], number, seed)
+    bill, chance = drawn(asked["messages"][0]["content"], number, seed, stalls)
     await asyncio.sleep(chance.uniform(0, 0.05))
     os.write(book, jsonio.dumps(bill) + b"\n")
     if bill.kind == "refused":
@@ -160,6 +165,8 @@ async def answer(path: str, body: bytes, number: int, book: int, seed: str) -> A
         return
     if not asked.get("stream"):
         data = whole(path, bill)
+        if bill.kind == "stalled":
+            await asyncio.Event().wait()
         yield _head(200, bill, data)
         await asyncio.sleep(chance.uniform(0, 0.05))
         if bill.kind == "cut":
@@ -168,7 +175,10 @@ async def answer(path: str, body: bytes, number: int, book: int, seed: str) -> A
         yield data
         return
     yield _head(200, bill, None)
+    last = chance.choice((0, 4)) if bill.kind == "stalled" else -1
     for at, data in enumerate(frames(path, bill)):
+        if at == last:
+            await asyncio.Event().wait()
         if bill.kind == "cut" and at == (0 if "chat" in path else 1):
             raise Cut
         yield b"%x\r\n%b\r\n" % (len(data), data)
@@ -188,7 +198,32 @@ def _head(status: int, bill: Bill, data: bytes | None) -> bytes:
     return f"HTTP/1.1 {status} Said\r\nx-request-id: {bill.id}\r\n{form}\r\n\r\n".encode()
 
 
-async def serve(book: int, seed: str) -> None:
+async def _tell(
+    said: AsyncIterator[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Write an answer, until the gateway closes."""
+
+    async def write() -> None:
+        async for data in said:
+            writer.write(data)
+            await writer.drain()
+
+    writing = asyncio.ensure_future(write())
+    gone = asyncio.ensure_future(_gone(reader))
+    await asyncio.wait({writing, gone}, return_when=asyncio.FIRST_COMPLETED)
+    gone.cancel()
+    if not writing.done():
+        writing.cancel()
+        raise ConnectionError
+    await writing
+
+
+async def _gone(reader: asyncio.StreamReader) -> None:
+    while not reader.at_eof():  # noqa: ASYNC110 - bytes of a next request are not to be read here
+        await asyncio.sleep(0.05)
+
+
+async def serve(book: int, seed: str, stalls: float) -> None:
     numbers: Counter[str] = Counter()
 
     async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -200,9 +235,8 @@ async def serve(book: int, seed: str) -> None:
                 body = await reader.readexactly(length)
                 marker = jsonio.loads(body)["messages"][0]["content"]
                 numbers[marker] += 1
-                async for data in answer(line.split()[1], body, numbers[marker], book, seed):
-                    writer.write(data)
-                    await writer.drain()
+                said = answer(line.split()[1], body, numbers[marker], book, seed, stalls)
+                await _tell(said, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, Cut):
             pass  # the gateway was killed, or has closed what it did not need
         finally:
@@ -216,4 +250,5 @@ async def serve(book: int, seed: str) -> None:
 
 if __name__ == "__main__":
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-    asyncio.run(serve(os.open(sys.argv[1], flags, 0o600), sys.argv[2]))
+    share = float(sys.argv[3]) if sys.argv[3:] else 0.0
+    asyncio.run(serve(os.open(sys.argv[1], flags, 0o600), sys.argv[2], share))

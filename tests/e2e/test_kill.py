@@ -16,7 +16,7 @@ def test_what_a_provider_bills_is_on_the_ledger_after_kill_9(tmp_path: Path) -> 
     found = trial(tmp_path, ["one", "supervisor", "all"], seed="1")
     assert found.wrong == []
     assert found.kills == {"one": 1, "supervisor": 1, "all": 1}
-    assert found.states.keys() == {"settled", "unknown_crash"}
+    assert found.states.keys() - {"failed"} == {"settled", "unknown_crash"}
     assert found.states["settled"] >= len(found.load.whole) > 100
     assert found.states["unknown_crash"] <= len(found.load.broken)
     assert {bill.kind for bill in found.asked} == {"answer", "refused", "cut"}

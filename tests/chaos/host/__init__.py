@@ -1,5 +1,5 @@
 """Rows of a host that fails: its disk, clock, descriptors, memory, processes."""
 
-from tests.chaos.host import disk
+from tests.chaos.host import clock, disk, process
 
-ROWS = (*disk.ROWS,)
+ROWS = (*disk.ROWS, *process.ROWS, *clock.ROWS)

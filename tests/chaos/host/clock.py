@@ -1,0 +1,139 @@
+"""P-08: the clock of the machine jumps, forward and back, under calls."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from gateway.core.entry import Entry
+from tests.chaos.crowd import FORMS, Crowd, Form, ask, row, told
+from tests.chaos.gateway import Gateway
+from tests.chaos.host.disk import Held
+from tests.chaos.provider import honest
+from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.stage import Stage, base
+from tests.e2e.abroad import CHAT, DIALECTS
+from tests.e2e.child import until
+from tests.e2e.world import Config
+
+_JUMPS = (3_600, -3_600, 86_400, -172_800, 0)
+"""Seconds from the true time."""
+_LIMIT = 12
+"""Requests in an hour."""
+_LONGEST = 60.0
+"""Seconds that no call of these takes."""
+
+
+def _library() -> str:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    return str(found[0]) if found else ""
+
+
+def _fakeable() -> str:
+    """Why no clock can be moved here."""
+    return "" if _library() else "no libfaketime: apt-get install libfaketime"
+
+
+class _Clock:
+    """The time of day that a gateway sees; its monotonic clock goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "clock"
+        self.set(0)
+
+    def set(self, seconds: int) -> None:
+        """So many seconds from the true time."""
+        scratch = self._file.with_suffix(".new")
+        scratch.write_text(f"{seconds:+d}\n")
+        scratch.rename(self._file)
+
+    def start(self, stage: Stage, value: Config) -> Gateway:
+        # What fakes the time makes each look at it slow, and waits of threads too.
+        return stage.start(
+            value, promised=5.0, LD_PRELOAD=_library(), FAKETIME_TIMESTAMP_FILE=str(self._file),
+            FAKETIME_NO_CACHE="1", FAKETIME_DONT_FAKE_MONOTONIC="1", DONT_FAKE_MONOTONIC="1",
+        )  # fmt: skip
+
+
+def _jumping(stage: Stage) -> Mapping[Form, Seen]:
+    """Calls that run over a jump, and those after it: none waits longer, none has a wrong length."""
+    clock = _Clock(stage.folder)
+    gateway = clock.start(stage, base(stage))
+    crowd = Crowd(gateway)
+    wrong: list[str] = []
+    for jump in _JUMPS:
+        held = Held(stage)
+        for dialect in DIALECTS:
+            stage.provider.play(dialect, held.fault, held.fault, honest)
+        enough = _hits(stage) + len(FORMS)
+        with ThreadPoolExecutor(len(FORMS)) as pool:
+            running = {form: pool.submit(ask, gateway, form) for form in FORMS}
+            until(partial(_asked, stage, enough), "all run")
+            clock.set(jump)
+            time.sleep(0.2)
+            held.let_go()
+            for form, one in running.items():
+                crowd.replies.setdefault(form, []).append(one.result())
+        crowd.call(1)
+    rows = [it for found in gateway.all().values() for it in found if isinstance(it, Entry)]
+    wrong += [
+        f"{it.id} took {it.duration} s" for it in rows if not 0 <= (it.duration or 0) < _LONGEST
+    ]
+    wrong += [
+        f"{it.id}: {it.first_content}" for it in rows if not 0 <= (it.first_content or 0) < _LONGEST
+    ]
+    days = {int(it.at // 86_400) for it in rows}
+    wrong += [] if len(days) >= 3 else [f"rows are of {len(days)} days"]
+    slow = max(one.seconds for found in crowd.replies.values() for one in found)
+    wrong += [] if slow < _LONGEST else [f"a client waited {slow:.0f} s"]
+    return crowd.seen(wrong=wrong)
+
+
+def _hits(stage: Stage) -> int:
+    return sum(stage.provider.hits[dialect] for dialect in DIALECTS)
+
+
+def _asked(stage: Stage, enough: int) -> bool:
+    return _hits(stage) >= enough
+
+
+def _limited(stage: Stage, cell: Cell) -> Seen:
+    """A limit counts on: back in time nobody waits for the future, forward all is given back once."""
+    clock = _Clock(stage.folder)
+    value = base(stage)
+    value["limits"] = [{"name": "some", "requests": f"{_LIMIT}/h"}]
+    gateway = clock.start(stage, value)
+    form = (cell.dialect, cell.mode)
+
+    def passed() -> int:
+        count = 0
+        while told(form, ask(gateway, form)) == "answer":
+            count += 1
+            assert count < 100
+        return count
+
+    first = passed()
+    clock.set(-7_200)
+    back = passed()
+    clock.set(0)
+    again = passed()
+    clock.set(7_200)
+    forward = passed()
+    after = [reply for reply in gateway.replies if reply.status == 429]
+    waits = [int(reply.headers.get("retry-after", "0")) for reply in after]
+    # Eight calls warmed it up.
+    wrong = [] if first + 8 == _LIMIT else [f"{first} passed at first"]
+    wrong += [] if back + again <= 2 * _LIMIT else [f"{back} and {again} passed"]
+    wrong += [] if forward <= _LIMIT else [f"{forward} passed after two hours"]
+    wrong += [] if max(waits) <= 3_600 else [f"retry-after {max(waits)}"]
+    return Seen(more=f"{first}, {back} back, {again} again, {forward} forward", wrong=tuple(wrong))
+
+
+ROWS: tuple[Row, ...] = (
+    row("P-08", "the clock jumps by hours and days", "process", _jumping,
+        Expected(200, "answer", None, "settled"), needs=(_fakeable,)),
+    Row("P-08", "the clock jumps under a limit", "process", _limited, Expected(more=r"\d+, \d+ back, .*"),
+        own=True, dialects=(CHAT,), modes=("whole",), needs=(_fakeable,)),
+)  # fmt: skip

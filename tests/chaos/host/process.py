@@ -1,0 +1,358 @@
+"""P-03 to P-07, P-15: processes that are killed, told to stop or signalled; files that are wrong or old."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+
+from gateway.core import jsonio
+from gateway.core.entry import Entry
+from tests.chaos import provider as providers
+from tests.chaos.crowd import FORMS, Crowd, Form, ask, fresh, row, told
+from tests.chaos.gateway import Gateway
+from tests.chaos.provider import Request, Wire, honest
+from tests.chaos.row import Cell, Expected, Row, Seen
+from tests.chaos.stage import Stage, base, model, provider
+from tests.e2e import kill_trial
+from tests.e2e.abroad import CHAT, DIALECTS
+from tests.e2e.child import until
+from tests.e2e.kill_trial import ROOT
+
+_DRAIN, _DELAY = 5.0, 0.5
+"""Seconds from SIGTERM to the end, and in which calls are still taken."""
+_EACH = 4
+"""Calls of each form that run when it is told to stop, half of which end in time."""
+_PATIENCE = 20.0
+
+
+async def _short(wire: Wire, request: Request) -> None:
+    """An answer that takes a second and a half."""
+    if request.stream:
+        first, *rest = providers.frames(request.dialect)
+        await wire.sse()
+        await wire.chunk(first)
+        await asyncio.sleep(1.5)
+        await wire.chunk(*rest)
+        await wire.end()
+        return
+    await asyncio.sleep(1.5)
+    await honest(wire, request)
+
+
+async def _long(wire: Wire, request: Request) -> None:
+    """An answer that never ends."""
+    if request.stream:
+        await wire.sse()
+        frames = providers.frames(request.dialect)
+        await wire.chunk(*frames[: len(frames) // 2])
+    await wire.forever()
+
+
+def _draining(stage: Stage) -> Gateway:
+    value = base(stage)
+    value["server"] = {"drain": f"{_DRAIN}s"}
+    for dialect in DIALECTS:
+        for kind, fault in (("short", _short), ("long", _long)):
+            name = f"{kind}-{dialect}"
+            value["providers"][name] = provider(stage, name, dialect)
+            value["models"][f"m-{name}"] = model()
+            value["labs"][name] = {"smart": [{"model": f"m-{name}", "provider": name}]}
+            stage.provider.play(name, fault)
+    return stage.start(value, TIERGATE_SERVER__LB_DELAY=f"{_DELAY}s")
+
+
+def _drained(stage: Stage) -> Mapping[Form, Seen]:
+    """SIGTERM while calls run: short ones end whole, long ones are told, nothing is lost."""
+    gateway = _draining(stage)
+    forms = [form for form in FORMS for _ in range(_EACH)]
+
+    def call(form: Form, kind: str) -> str:
+        dialect, mode = form
+        reply = gateway.ask(
+            dialect, f"{kind}-{dialect}/smart", stream=mode == "stream", prompt=fresh()
+        )
+        return told(form, reply)
+
+    with ThreadPoolExecutor(2 * len(forms) + 4) as pool:
+        short = [(form, pool.submit(call, form, "short")) for form in forms]
+        long = [(form, pool.submit(call, form, "long")) for form in forms]
+        until(lambda: sum(count for name, count in stage.provider.hits.items()
+                          if name.startswith(("short", "long"))) == 2 * len(forms), "all run")  # fmt: skip
+        time.sleep(0.3)  # what is to be streamed has begun
+        gateway.child.signal(signal.SIGTERM)
+        began = time.monotonic()
+        wrong = (
+            []
+            if told(FORMS[0], ask(gateway, FORMS[0])) == "answer"
+            else ["refused before its delay"]
+        )
+        until(lambda: _closed(gateway), "it takes no connections", _PATIENCE)
+        if time.monotonic() - began < 0.9 * _DELAY:
+            wrong.append("closed before its delay")
+        until(gateway.gone, "its end", _DRAIN + 10)
+        took = time.monotonic() - began
+        whole = {form: {one.result() for at, one in short if at == form} for form in FORMS}
+        cut = {form: {one.result() for at, one in long if at == form} for form in FORMS}
+    status = gateway.child.stop()
+    wrong += [] if status == 0 else [f"exit status {status}"]
+    wrong += [] if took < _DRAIN + (2.0 if stage.strict else 10.0) else [f"it took {took:.1f} s"]
+    wrong += stage.ended(gateway)
+    more = f"whole {_EACH} of {_EACH}, told {_EACH} of {_EACH}"
+    return {form: _ended(whole[form], cut[form], more, wrong) for form in FORMS}
+
+
+def _ended(whole: set[str], cut: set[str], more: str, wrong: list[str]) -> Seen:
+    bad = [one for one in whole if one != "answer"] + [one for one in cut if "error" not in one]
+    return Seen(client=", ".join(sorted(cut)), more=more, wrong=(*wrong, *bad))
+
+
+def _closed(gateway: Gateway) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", gateway.port), 1).close()
+    except OSError:
+        return True
+    return False
+
+
+def _twice(stage: Stage) -> Mapping[Form, Seen]:
+    """A second SIGTERM: what runs is told at once, and the status is 0."""
+    gateway = _draining(stage)
+    with ThreadPoolExecutor(len(FORMS)) as pool:
+        running = {
+            form: pool.submit(
+                gateway.ask,
+                form[0],
+                f"long-{form[0]}/smart",
+                stream=form[1] == "stream",
+                prompt=fresh(),
+            )
+            for form in FORMS
+        }
+        names = [f"long-{dialect}" for dialect in DIALECTS]
+        until(lambda: sum(map(stage.provider.hits.__getitem__, names)) == len(FORMS), "all run")
+        time.sleep(0.3)
+        began = time.monotonic()
+        gateway.child.signal(signal.SIGTERM)
+        time.sleep(0.2)
+        gateway.child.signal(signal.SIGTERM)
+        until(gateway.gone, "its end", _PATIENCE)
+        took = time.monotonic() - began
+        said = {form: told(form, one.result()) for form, one in running.items()}
+    status = gateway.child.stop()
+    wrong = [] if status == 0 else [f"exit status {status}"]
+    wrong += [] if took < (3.0 if stage.strict else _PATIENCE) else [f"it took {took:.1f} s"]
+    wrong += stage.ended(gateway)
+    return {form: Seen(client=one, more="at once", wrong=(*wrong, *([] if "error" in one else [one])))
+            for form, one in said.items()}  # fmt: skip
+
+
+def _signals(stage: Stage) -> Mapping[Form, Seen]:
+    """Signals that mean nothing here end nothing."""
+    gateway = stage.start(base(stage))
+    crowd = Crowd(gateway)
+    for one in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE, signal.SIGWINCH):
+        gateway.child.signal(one)
+        crowd.call(1)
+    lines = {row.get("name") for row in gateway.log() if row["event"] == "signal"}
+    wrong = [] if lines == {"SIGHUP", "SIGUSR1", "SIGUSR2"} else [f"the log says {lines}"]
+    return crowd.seen(wrong=wrong)
+
+
+def _killed(stage: Stage, _: Cell) -> Seen:
+    """The short form of `make kill`."""
+    folder = stage.folder / "kill"
+    folder.mkdir()
+    found = kill_trial.trial(folder, list(kill_trial.KINDS), "chaos")
+    told = f"{len(found.asked)} requests billed or refused, {sum(found.kills.values())} kills"
+    return Seen(more=told, wrong=tuple(found.wrong[:5]))
+
+
+_GOOD = """version: 1
+providers:
+  p: {base_url: "http://127.0.0.1:1/x", dialects: {openai-chat: /c}, auth: none}
+labs:
+  l: {smart: [{model: m, provider: p}]}
+"""
+_BAD: Mapping[str, bytes] = {
+    "no YAML": b"version: 1\nlabs: [a, b\n",
+    "half written": _GOOD.encode()[:-25],
+    "empty": b"",
+    "a list": b"- version: 1\n",
+    "an unknown key": _GOOD.encode() + b"serverr: {}\n",
+    "a wrong type": _GOOD.encode() + b"server: {port: many}\n",
+    "a negative price": _GOOD.encode() + b"models: {m: {price: {input: -1, output: 4}}}\n",
+    "a price of NaN": _GOOD.encode() + b"models: {m: {price: {input: .nan, output: 4}}}\n",
+    "a key twice": _GOOD.encode() + b"server: {port: 1}\nserver: {port: 2}\n",
+    "no, which is a string": _GOOD.encode() + b"default: {lab: no}\n",
+    "1:30, which is no number": _GOOD.encode() + b"server: {in_flight: 1:30}\n",
+    "an alias bomb": b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (c + 1, c + 1, c, c) for c in range(97, 117)),
+    "tabs": b"version:\t1\n\tlabs: {}\n",
+    "no UTF-8": _GOOD.encode() + b"# \xff\xfe\n",
+    "another version": _GOOD.replace("version: 1", "version: 2").encode(),
+    "an address that is none": _GOOD.replace("http://127.0.0.1:1/x", "nowhere").encode(),
+    "a tag of Python": _GOOD.encode() + b"x: !!python/object/apply:os.system [true]\n",
+    "NUL": _GOOD.encode() + b"\0",
+}  # fmt: skip
+
+
+def _command(file: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", "--config", str(file), *words],
+        env={**keep, "PYTHONPATH": str(ROOT), "TIERGATE_DATA": str(file.parent / "data"), **environ},
+        capture_output=True, check=False, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def _configurations(stage: Stage, _: Cell) -> Seen:
+    """Each is refused with its place, by `check` and at the start, and nothing is begun."""
+    wrong, count = [], 0
+    for at, (name, data) in enumerate({"good": _GOOD.encode(), **_BAD}.items()):
+        file = stage.folder / f"bad{at}" / "gateway.yaml"
+        file.parent.mkdir()
+        file.write_bytes(data)
+        done = _command(file, "check")
+        if name == "good":
+            wrong += [] if done.returncode == 0 else [f"the good one: {done.stderr}{done.stdout}"]
+            continue
+        count += 1
+        said = done.stdout + done.stderr
+        if done.returncode != 1 or "Traceback" in said or "gateway.yaml" not in said:
+            wrong.append(f"{name}: {done.returncode} {said[-300:]}")
+        if at % 6 == 1:
+            served = _command(file, "serve", "--port", "0")
+            if served.returncode != 1 or (file.parent / "data").exists():
+                wrong.append(f"{name} is served: {served.returncode} {served.stderr[-300:]}")
+    for name, path in (("a folder", stage.folder), ("nothing", stage.folder / "nowhere.yaml")):
+        done, count = _command(path, "check"), count + 1
+        if done.returncode not in (1, 2) or "Traceback" in done.stderr:
+            wrong.append(f"{name}: {done.returncode} {done.stderr[-300:]}")
+    return Seen(more=f"{count} refused", wrong=tuple(wrong))
+
+
+def _keys(stage: Stage) -> Mapping[Form, Seen]:
+    """The one file that is read again: with each mistake the keys stay as they were, under calls."""
+    secret = "second-key-never-shown"
+    good = f"second: {{sha256: {hashlib.sha256(secret.encode()).hexdigest()}}}\n"
+    folder = stage.folder / "gateway0"
+    folder.mkdir(parents=True)
+    file = folder / "keys.yaml"
+    file.write_text(good)
+    value = base(stage)
+    value["keys"] = "keys.yaml"
+    gateway = stage.start(value)
+    crowd = Crowd(gateway)
+    headers = {"authorization": f"Bearer {secret}"}
+    bad = (
+        "second: {sha256: 12}\n",
+        "second: [\n",
+        good + good,
+        good[:30],
+        "second: {sha: x}\n",
+        "- a\n",
+    )
+    for text in bad:
+        lines = len(_told(gateway))
+        scratch = file.with_suffix(".new")
+        scratch.write_text(text)
+        scratch.rename(file)
+        until(lambda lines=lines: len(_told(gateway)) > lines, f"it has read {text!r}", _PATIENCE)  # type: ignore[misc]
+        crowd.call(1, headers=headers)
+    file.unlink()
+    crowd.call(1, headers=headers)
+    return crowd.seen()
+
+
+def _told(gateway: Gateway) -> list[object]:
+    return [row for row in gateway.log() if row["event"] == "keys"]
+
+
+def _prices(stage: Stage) -> Mapping[Form, Seen]:
+    """A start with other prices: each row has those of its own, and what they cost."""
+    first = stage.start(base(stage))
+    crowd = Crowd(first)
+    crowd.call(2)
+    old = {one.id for found in crowd.replies.values() for one in found}
+    _, wrong = stage.audit(first)
+    value = base(stage)
+    for one in value["models"].values():
+        one["price"] = {"input": 10, "output": 40}
+    second = stage.start(value, warm=False, TIERGATE_DATA=str(first.data))
+    second.looks_at(first.data)
+    new = Crowd(second)
+    new.call(2)
+    costs = {True: Decimal("0.000019"), False: Decimal("0.00019")}
+    rows = [it for found in second.all().values() for it in found if isinstance(it, Entry)]
+    ids = {one.id for found in new.replies.values() for one in found}
+    for entry in rows:
+        if entry.id in old | ids and entry.cost != costs[entry.id in old]:
+            wrong.append(f"{entry.id} cost {entry.cost}")
+    configs = {entry.config for entry in rows if entry.id in old | ids}
+    wrong += [] if len(configs) == 2 else [f"versions {configs}"]
+    seen = new.seen(wrong=wrong)
+    second.replies = []
+    second.terminate()
+    stage.ended(second, calls=False)
+    return seen
+
+
+_OLD = (
+    {"kind": "intent", "v": 1, "id": "old-1", "at": 1.7e9, "key": "k", "dialect": CHAT, "lab": "l", "tier": "smart",
+     "provider": "p", "model": "m", "config": "c", "reserved": "0.5"},
+    {"kind": "final", "v": 1, "id": "old-2", "at": 1.7e9, "key": "k", "dialect": CHAT, "state": "settled", "status": 200,
+     "lab": "l", "tier": "smart", "provider": "p", "model": "m", "cost": "0.25", "config": "c"},
+    {"kind": "final", "v": 9, "id": "new-1", "at": 1.7e9, "key": "k", "dialect": CHAT, "state": "settled", "status": 200,
+     "cost": "0.125", "config": "c", "of_a_later_version": {"x": [1]}},
+    {"kind": "of a later version", "id": "new-2"},
+)  # fmt: skip
+
+
+def _aged(stage: Stage) -> Mapping[Form, Seen]:
+    """Journals of an older and of a later version, garbage among them: read, or passed over."""
+    ledger = stage.folder / "gateway0" / "data" / "ledger"
+    ledger.mkdir(parents=True)
+    lines = [
+        *map(jsonio.dumps, _OLD),
+        b"\x00\xff no row",
+        b"{}",
+        b'{"kind":"final"}',
+        b'{"kind":"intent","id":',
+    ]
+    (ledger / "20200101T000000-1-00000000.jsonl").write_bytes(b"\n".join(lines))
+    gateway = stage.start(base(stage))
+    crowd = Crowd(gateway)
+    crowd.call(1)
+    stored = gateway.stored()
+    wrong = [] if {"old-1", "old-2", "new-1"} <= stored else [f"the store has {sorted(stored)[:5]}"]
+    entry = next(it for it in gateway.all()["old-1"] if isinstance(it, Entry))
+    wrong += [] if entry.state == "unknown_crash" else [f"an open call became {entry.state}"]
+    gateway.found |= {"old-1", "old-2", "new-1"}
+    return crowd.seen(wrong=wrong)
+
+
+_UNNOTICED = Expected(200, "answer", None, "settled")
+
+
+def _rows() -> Iterator[Row]:
+    yield Row("P-03", "killed under load, two workers", "process", _killed,
+              Expected(more=r"\d+ requests billed or refused, 4 kills"), own=True, dialects=(CHAT,), modes=("stream",))  # fmt: skip
+    yield row("P-04", "told to stop under calls", "process", _drained,
+              Expected(more=f"whole {_EACH} of {_EACH}, told {_EACH} of {_EACH}"))  # fmt: skip
+    yield row("P-05", "told to stop twice", "process", _twice, Expected(more="at once"))
+    yield row("P-05", "signals that mean nothing", "process", _signals, _UNNOTICED)
+    yield Row("P-06", "configurations with mistakes", "process", _configurations,
+              Expected(more=f"{len(_BAD) + 2} refused"), own=True, dialects=(CHAT,), modes=("whole",))  # fmt: skip
+    yield row("P-06", "a file of keys with mistakes, under calls", "process", _keys, _UNNOTICED)
+    yield row("P-07", "started again with other prices", "process", _prices, _UNNOTICED)
+    yield row("P-15", "journals of other versions", "process", _aged, _UNNOTICED)
+
+
+ROWS = tuple(_rows())

@@ -1,0 +1,271 @@
+"""`python -m tests.soak MINUTES [SEED]`, which `make soak` runs: mixed faults under steady load.
+
+One gateway is never killed: its providers refuse, cut and stall, its Redis flaps, its clients leave and
+are slow; its memory must not grow. Beside it two workers of another are killed again and again. Both
+ledgers are compared with what a provider in a process of its own has billed.
+"""
+
+import asyncio
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.gateway import Gateway
+from tests.conftest import redis_program
+from tests.e2e import kill_audit, kill_load, kill_trial
+from tests.e2e.child import until
+from tests.e2e.kill_provider import bills
+from tests.e2e.place import Place
+from tests.soak.audit import audit
+from tests.soak.judge import Sample, judge
+from tests.soak.load import Load
+
+_CLIENTS, _RATE = 16, 25.0
+"""Clients, and their calls a second; sized for two cores that serve all of this."""
+_KILLED_CLIENTS = 3
+_EVERY = 5.0
+"""Seconds between two looks at memory."""
+_STALLS = 0.02
+"""Share of calls that a provider never answers."""
+_WARM = 0.2
+"""Share of the time after which memory is judged."""
+
+
+@dataclass
+class Found:
+    """What came of it."""
+
+    told: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def _provider(folder: Path, name: str, seed: str, stalls: float) -> Iterator[tuple[str, Path]]:
+    """A provider that bills by itself: its address, and its book."""
+    book = folder / f"bill-{name}"
+    book.touch()
+    command = [sys.executable, "-m", "tests.e2e.kill_provider", str(book), seed, str(stalls)]
+    with subprocess.Popen(
+        command, cwd=kill_trial.ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip(), book
+        finally:
+            process.kill()
+
+
+def soak(
+    folder: Path, seconds: float, seed: str, *, stalls: float = _STALLS, grown: bool = True
+) -> Found:
+    """Run all of it; what was seen, and what is wrong. `grown`: it is long enough to tell growth."""
+    found, program = Found(), redis_program()
+    assert program is not None, "no server of the Redis protocol: make dev"
+    place = Place(program, folder)
+    (folder / "killed").mkdir()
+    with (
+        _provider(folder, "steady", seed, stalls) as (steady, book),
+        _provider(folder, "killed", seed, 0.0) as (other, other_book),
+    ):
+        place.start()
+        gateway = Gateway(
+            folder / "steady",
+            _config(steady, hasty=stalls > 0),
+            TIERGATE_KEYS="",
+            REDIS_URL=f"redis://127.0.0.1:{place.port}/0",
+        )
+        workers = kill_trial.Gateway(folder / "killed", other)
+        try:
+            asyncio.run(
+                _run(found, gateway, workers, place, seconds, seed, (book, other_book), grown=grown)
+            )
+        finally:
+            gateway.stop()
+            workers.close()
+            place.kill()
+    return found
+
+
+async def _run(
+    found: Found,
+    gateway: Gateway,
+    workers: kill_trial.Gateway,
+    place: Place,
+    seconds: float,
+    seed: str,
+    books: tuple[Path, Path],
+    *,
+    grown: bool,
+) -> None:
+    load = Load(gateway.port, seed, _RATE)
+    other = kill_load.Load(await asyncio.to_thread(workers.start), seed)
+    samples: list[Sample] = []
+    done: Counter[str] = Counter()
+    end = time.monotonic() + seconds
+    clients = asyncio.gather(load.run(_CLIENTS), other.run(_KILLED_CLIENTS))
+    try:
+        await asyncio.gather(
+            _look(gateway, samples, end),
+            _flap(place, done, end, random.Random(f"{seed} redis")),
+            _kill(workers, other, done, end, random.Random(f"{seed} kill"), found),
+        )
+    finally:
+        load.stopped = other.stopped = True
+        await clients
+    found.told += [
+        f"faults of ours: {_counts(done)}",
+        f"clients: {_counts(load.kinds)}",
+        f"told: {_counts(load.told)}",
+    ]
+    found.wrong += load.wrong
+    _steady(found, gateway, samples, seconds if grown else 0.0, bills(books[0]), load)
+    _killed(found, workers, other, bills(books[1]))
+
+
+async def _look(gateway: Gateway, samples: list[Sample], end: float) -> None:
+    began = time.monotonic()
+    while time.monotonic() < end:
+        tasks = (await asyncio.to_thread(gateway.in_hand))["tasks"]
+        child = gateway.child
+        samples.append(Sample(time.monotonic() - began, child.resident, child.sockets, tasks))
+        await asyncio.sleep(min(_EVERY, max(0.0, end - time.monotonic())))
+
+
+async def _flap(place: Place, done: Counter[str], end: float, chance: random.Random) -> None:
+    """Redis dies, stops, and forgets all; each time it is well again for a while."""
+    while time.monotonic() < end:
+        await asyncio.sleep(min(chance.uniform(4, 12), max(0.0, end - time.monotonic())))
+        kind = chance.choice(("killed", "stopped", "flushed"))
+        pause = min(chance.uniform(0.2, 3), max(0.0, end - time.monotonic()))
+        done[f"Redis {kind}"] += 1
+        if kind == "killed":
+            await asyncio.to_thread(place.kill)
+            await asyncio.sleep(pause)
+            await asyncio.to_thread(place.start)
+        elif kind == "stopped":
+            with place.stopped():
+                await asyncio.sleep(pause)
+        else:
+            await asyncio.to_thread(_flush, place)
+
+
+def _flush(place: Place) -> None:
+    with place.admin() as admin:
+        admin.flushall()
+
+
+async def _kill(
+    workers: kill_trial.Gateway,
+    load: kill_load.Load,
+    done: Counter[str],
+    end: float,
+    chance: random.Random,
+    found: Found,
+) -> None:
+    """One of two workers, both, their supervisor, or all three."""
+    while time.monotonic() < end:
+        await asyncio.sleep(min(chance.uniform(8, 25), max(0.0, end - time.monotonic())))
+        kind = chance.choice(kill_trial.KINDS)
+        before = workers.workers()
+        await asyncio.to_thread(kill_trial._kill, workers, kind, chance)
+        done[f"killed {kind}"] += 1
+        enough = len(load.whole) + _KILLED_CLIENTS
+        try:
+            await kill_trial._until(lambda enough=enough: len(load.whole) > enough, "clients go on")  # type: ignore[misc]
+            if kind == "supervisor":
+                ended = lambda before=before: all(map(workers.ended, before))  # noqa: E731
+                await kill_trial._until(ended, "no orphan serves")
+            await kill_trial._until(
+                lambda: len(workers.workers()) == kill_trial.WORKERS, "as many as before"
+            )
+        except TimeoutError as error:
+            found.wrong.append(f"after {kind}: {error}")
+
+
+def _steady(
+    found: Found,
+    gateway: Gateway,
+    samples: list[Sample],
+    seconds: float,
+    asked: list[Any],
+    load: Load,
+) -> None:
+    """The gateway that was never killed: what it holds, what it grew by, what it wrote down."""
+
+    def idle() -> bool:
+        hand = gateway.in_hand()
+        return not hand["held"] and not hand["lent"]
+
+    try:
+        until(idle, "nothing in hand", 20)
+    except AssertionError:
+        found.wrong.append(f"still in hand: {gateway.in_hand()}")
+    told, wrong = judge(samples, _WARM * seconds)
+    if seconds:
+        found.told += told
+        found.wrong += wrong
+    lines = Counter(row["event"] for row in gateway.log())
+    found.wrong += [
+        f"the log has {row}" for row in gateway.log() if row["event"] in ("bug", "library")
+    ]
+    gateway.terminate()
+    read = kill_audit.books(gateway.data / "ledger")
+    audited = audit(asked, read, load.left)
+    found.told += [
+        f"log: {_counts(lines)}",
+        f"calls: {len(read.finals):,}, final rows: {sum(map(len, read.finals.values())):,} ({_counts(audited.states)})",
+        f"provider: {len(asked):,} requests ({_counts(Counter(one.kind for one in asked))})",
+        f"settled answers: billed {audited.billed} USD by the provider, {audited.settled} on the ledger",
+        f"clients' answers took {sorted(load.seconds)[len(load.seconds) // 2] * 1000:.0f} ms (median of the last)",
+    ]
+    found.wrong += audited.wrong
+
+
+def _killed(
+    found: Found, workers: kill_trial.Gateway, load: kill_load.Load, asked: list[Any]
+) -> None:
+    """The gateway whose workers were killed: every billed call is on its ledger, once."""
+    wrong = kill_trial._last(workers)
+    read = kill_audit.books(workers.ledger)
+    wrong += kill_audit.audit(asked, load, read, workers.killed)
+    wrong += kill_audit.store(read, workers.command, workers.environ)
+    states = Counter(row.state for rows in read.finals.values() for row in rows)
+    found.told.append(f"beside it: {len(asked):,} requests billed or refused, {_counts(states)}")
+    found.wrong += [f"beside it: {one}" for one in wrong]
+
+
+def _config(provider: str, *, hasty: bool) -> dict[str, Any]:
+    """The labs of the kill trial; answers are kept, and a budget counted. `hasty`: they wait for little."""
+    value = kill_trial._config(provider)
+    for one in value["providers"].values() if hasty else ():
+        one["timeouts"] = {"headers": "3s", "first_content": "3s", "idle": "3s"}
+    value["cache"] = {"ttl": "1m"}
+    value["budgets"] = [{"name": "all", "usd": 1_000_000, "every": "day"}]
+    return value
+
+
+def _counts(counted: Mapping[Any, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counted.items()))
+
+
+def main(minutes: float, seed: str) -> int:
+    """Soak for so long; the exit status."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tiergate-soak-") as folder:
+        found = soak(Path(folder), minutes * 60, seed)
+    print(f"seed {seed}: {minutes:g} minutes, {time.monotonic() - began:.0f} s in all")
+    print("\n".join(found.told))
+    print("\n".join([f"{len(found.wrong)} wrong", *found.wrong[:100]]))
+    return 1 if found.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(float(sys.argv[1]), *(sys.argv[2:3] or [f"{time.time_ns()}"])))

@@ -1,0 +1,86 @@
+"""The audit: the provider's own bill and the ledger of a gateway that was never killed."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from gateway.core.entry import Entry
+from tests.e2e.kill_audit import Books, _cost, _settled
+from tests.e2e.kill_provider import Bill
+
+_AGAIN = "again-"
+
+
+@dataclass
+class Audit:
+    """What was compared, and where it differs."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    billed: Decimal = Decimal(0)
+    """USD of the answers whose calls are settled, by the provider."""
+    settled: Decimal = Decimal(0)
+    """USD of the same, by the ledger."""
+    wrong: list[str] = field(default_factory=list)
+
+
+def audit(bills: Iterable[Bill], read: Books, left: set[str]) -> Audit:
+    """Compare all calls. `left` are those whose clients left."""
+    found, requests = Audit(), defaultdict[str, list[Bill]](list)
+    for bill in bills:
+        requests[bill.marker].append(bill)
+    calls: dict[str, list[str]] = defaultdict(list)
+    for id, finals in read.finals.items():
+        if len(finals) != 1:
+            found.wrong.append(f"{id}: {len(finals)} final rows")
+        found.states[finals[0].state] += 1
+        calls[finals[0].tags[0] if finals[0].tags else id].append(id)
+    found.wrong += [f"{id}: no final row" for id in read.intents.keys() - read.finals.keys()]
+    for marker, asked in requests.items():
+        if marker not in calls:
+            found.wrong.append(f"{marker}: asked of the provider, and not in the ledger")
+        elif marker.startswith(_AGAIN):
+            _again(found, marker, asked, [read.finals[id][0] for id in calls[marker]])
+    for marker, ids in calls.items():
+        if marker.startswith(_AGAIN):
+            continue
+        if len(ids) > 1:
+            found.wrong.append(f"{marker}: {len(ids)} calls")
+        ones = sorted(requests.get(marker, []), key=lambda bill: bill.number)
+        _one(found, marker, ones, read, ids[0], left=marker in left)
+    return found
+
+
+def _one(found: Audit, marker: str, bills: list[Bill], read: Books, id: str, *, left: bool) -> None:
+    entry, intents = read.finals[id][0], read.intents.get(id, [])
+    wrong = []
+    # A request whose client left while it was being sent may not have arrived.
+    if not (len(bills) <= len(intents) <= len(bills) + left and entry.attempts == len(intents)):
+        wrong.append(f"{len(bills)} requests, {len(intents)} intents, {entry.attempts} attempts")
+    failed = read.failed.get(id, [])
+    if entry.state == "settled":
+        if not bills or bills[-1].kind != "answer":
+            wrong.append("settled, and not billed")
+        else:
+            known = [row for row in failed if row.cost is not None]
+            wrong += _settled(bills[-1], failed, entry)
+            bill = bills[-1]
+            found.billed += _cost((bill.input, bill.cached, bill.output))
+            found.settled += (entry.cost or Decimal(0)) - sum(
+                (row.cost or 0 for row in known), Decimal(0)
+            )
+    elif entry.state == "unknown_crash":
+        wrong.append("closed as crashed, and nothing was killed")
+    elif entry.state == "aborted" and entry.aborted_by == "client" and not left:
+        wrong.append("aborted by a client that did not leave")
+    found.wrong += [f"{marker} {id}: {one}" for one in wrong]
+
+
+def _again(found: Audit, marker: str, bills: list[Bill], entries: list[Entry]) -> None:
+    """What many asked: as many answers were billed as were settled; who shared one had a hit."""
+    answers = [bill for bill in bills if bill.kind == "answer"]
+    settled = [entry for entry in entries if entry.state == "settled"]
+    if len(settled) > len(answers):
+        found.wrong.append(f"{marker}: {len(answers)} answers billed, {len(settled)} settled")
+    if any(entry.attempts for entry in entries if entry.state == "cache_hit"):
+        found.wrong.append(f"{marker}: a hit with a request")

@@ -1,0 +1,56 @@
+"""What samples of a process say: whether it grows, and what it has more of in the end."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MOST_GROWTH = 1.0
+"""MB a minute."""
+_MORE = 6
+"""Descriptors and tasks that a median may differ by: those of calls that run just then."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at a process."""
+
+    at: float
+    """Seconds since the beginning."""
+    resident: int
+    """Bytes."""
+    files: int
+    tasks: int
+
+
+def slope(samples: Sequence[Sample]) -> float:
+    """MB a minute: the median of the slopes of all pairs, which no few samples move (Theil, Sen)."""
+    slopes = [
+        (two.resident - one.resident) / (two.at - one.at)
+        for number, one in enumerate(samples)
+        for two in samples[number + 1 :]
+        if two.at > one.at
+    ]
+    return statistics.median(slopes) * 60 / 1e6 if slopes else 0.0
+
+
+def judge(samples: Sequence[Sample], warm: float) -> tuple[list[str], list[str]]:
+    """Figures, and what of them is wrong. `warm` are seconds that do not count."""
+    counted = [one for one in samples if one.at >= warm]
+    quarter = max(1, len(counted) // 4)
+    first, last = counted[:quarter], counted[-quarter:]
+    grown = slope(counted)
+    files, tasks = (
+        statistics.median(getattr(one, name) for one in last)
+        - statistics.median(getattr(one, name) for one in first)
+        for name in ("files", "tasks")
+    )
+    megabytes = [one.resident / 1e6 for one in samples]
+    told = [
+        f"memory: {megabytes[0]:.1f} MB at first, {megabytes[-1]:.1f} in the end, {max(megabytes):.1f} at most",
+        f"memory, after {warm:.0f} s: {grown:+.3f} MB a minute in {len(counted)} samples (less than {MOST_GROWTH:g})",
+        f"descriptors, last quarter against first: {files:+.0f}; tasks: {tasks:+.0f}",
+    ]
+    wrong = [] if grown < MOST_GROWTH else [f"it grows by {grown:.3f} MB a minute"]
+    wrong += [f"{files:+.0f} descriptors"] if files > _MORE else []
+    wrong += [f"{tasks:+.0f} tasks"] if tasks > _MORE else []
+    return told, wrong

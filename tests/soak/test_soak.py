@@ -1,0 +1,51 @@
+"""The soak in its short form, and what its judges say; `make soak` is the long one."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import redis_program
+from tests.soak.__main__ import soak
+from tests.soak.judge import Sample, judge, slope
+
+
+def samples(growth: float, *, files: int = 20, noise: float = 3.0) -> list[Sample]:
+    """A look each 5 s for half an hour, at what grows by so many MB a minute."""
+    chance = random.Random(7)
+    return [
+        Sample(at, int((80 + growth * at / 60 + chance.uniform(0, noise)) * 1e6), files, 12)
+        for at in (5.0 * number for number in range(360))
+    ]
+
+
+def test_what_grows_is_told() -> None:
+    assert slope(samples(2.0)) == pytest.approx(2.0, abs=0.1)
+    _, wrong = judge(samples(1.5), 360.0)
+    assert wrong == [one for one in wrong if one.startswith("it grows by 1.")]
+    assert wrong
+
+
+def test_what_does_not_grow_is_well_whatever_happens_now_and_then() -> None:
+    """Warming up and single peaks do not count."""
+    found = samples(0.05)
+    warming = [Sample(one.at, one.resident - 30_000_000, 9, 3) for one in found[:70]]
+    peaks = [Sample(one.at, one.resident + 90_000_000, 80, 60) for one in found[100::50]]
+    told, wrong = judge(sorted([*warming, *found[70:], *peaks], key=lambda one: one.at), 360.0)
+    assert wrong == []
+    assert "less than 1" in told[1]
+
+
+def test_descriptors_and_tasks_that_stay_are_told() -> None:
+    found = samples(0.0)
+    later = [Sample(one.at, one.resident, 40, 30) for one in found[200:]]
+    assert judge([*found[:200], *later], 360.0)[1] == ["+20 descriptors", "+18 tasks"]
+
+
+def test_a_few_seconds_of_it(tmp_path: Path) -> None:
+    """Redis flaps, workers die, clients leave: each call has one final row, billed as its provider says."""
+    if redis_program() is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    found = soak(tmp_path, 6.0, "short", stalls=0.0, grown=False)
+    assert found.wrong == []
+    assert any(line.startswith("calls: ") for line in found.told)
