@@ -132,12 +132,17 @@ def _again(
 ) -> Iterator[Reprice]:
     for row in rows:
         own, other = prices.price(row), prices.baseline(row)
-        tries = attempts(row.id) if row.attempts > 1 else ()
+        tries = () if row.attempts < 2 or _tells(row) else attempts(row.id)
         new = price_again(row, own, other, time.time(), attempts=tries, every=every)
         told = row if new is None else msgspec.structs.replace(row, cost=new.cost)
         report.add(row, new, why(told, prices))
         if new is not None:
             yield new
+
+
+def _tells(row: Stored) -> bool:
+    """Whether a row tells itself what its failed attempts cost: asking for each takes long."""
+    return row.cost is not None and row.wasted is not None and row.usage == "provider"
 
 
 def _write(rows: Iterator[Reprice], folder: Path) -> None:
