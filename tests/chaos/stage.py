@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway.core import jsonio
 from gateway.core.entry import Entry, Intent
 from tests.chaos.gateway import CANARIES, PROVIDER_KEY, Gateway, Pulse
 from tests.chaos.provider import Provider
@@ -184,6 +185,7 @@ class Stage:
         if grown > growth:
             wrong.append(f"{grown / 1e6:.0f} MB more memory")
         wrong += _calls(gateway) if calls else []
+        wrong += _fit(gateway)
         figures = gateway.get("/metrics").body
         wrong += _bugs(gateway)
         gateway.terminate()
@@ -246,6 +248,21 @@ def _calls(gateway: Gateway) -> list[str]:
             wrong.append(f"{id} has {len(finals)} final rows")
         elif finals[0].attempts != len(intents):
             wrong.append(f"{id}: {finals[0].attempts} attempts, {len(intents)} intents")
+    return wrong
+
+
+def _fit(gateway: Gateway) -> list[str]:
+    """Who did nothing wrong is asked in its turn, and nobody is being asked."""
+    reply = gateway.get("/admin/health")
+    if reply.status != 200:  # it asks for an admin's key
+        return []
+    wrong = []
+    for one in jsonio.loads(reply.body)["targets"]:
+        name, state = one["provider"], one["state"]
+        if state != "closed" and (name in DIALECTS or "-spare" in name):
+            wrong.append(f"{name} is {state}: {one['cause']}")
+        if one["in_flight"]:
+            wrong.append(f"{name} has {one['in_flight']} in flight")
     return wrong
 
 

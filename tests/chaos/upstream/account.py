@@ -1,8 +1,11 @@
-"""U-30: one of two credentials is dead: the other is used, and the dead one is left alone."""
+"""U-30, U-31: a credential or a model that is no more: another is used, and it is left alone."""
 
+from collections.abc import Callable
+
+from gateway.core.entry import Entry
 from tests.chaos.client import PROMPT
 from tests.chaos.gateway import PROVIDER_KEY
-from tests.chaos.provider import Request, Wire, honest
+from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.stage import Stage, lab
 from tests.chaos.upstream.fault import ledger
@@ -20,32 +23,46 @@ async def _known(wire: Wire, request: Request) -> None:
     await (says(401) if dead else honest)(wire, request)
 
 
-def _prepare(value: Config, stage: Stage, cell: Cell) -> None:
+async def _gone(wire: Wire, request: Request) -> None:
+    await says(404)(wire, request)
+
+
+def _accounts(value: Config, stage: Stage, cell: Cell) -> None:
     lab(value, stage, cell, accounts={"dead": _DEAD, "main": PROVIDER_KEY})
 
 
-def _play(stage: Stage, cell: Cell) -> Seen:
-    stage.provider.play(cell.name, _known)
-    gateway, counts, wrong, entry = stage.gateway, [], [], None
-    for number in range(_CALLS):
-        prompt = f"{PROMPT} It is number {number}."
-        reply = gateway.ask(cell.dialect, f"{cell.name}/smart", stream=cell.stream, prompt=prompt)
-        entry = gateway.entry(reply.id)
-        counts.append(entry.attempts)
-        if reply.status != 200:
-            wrong.append(f"call {number}: {reply.status}")
-        if entry.account != "main":
-            wrong.append(f"call {number} by {entry.account}")
-    assert entry is not None
-    if sum(counts) > _FEW:
-        wrong.append(f"requests {counts}")
-    return Seen(
-        200, attempts=counts[-1], ledger=ledger(entry), more=f"{counts[0]} sent at first",
-        wrong=tuple(wrong),
-    )  # fmt: skip
+def _spared(value: Config, stage: Stage, cell: Cell) -> None:
+    lab(value, stage, cell, spare=1)
 
+
+def _play(does: Fault, served: Callable[[Entry, Cell], bool]) -> Callable[[Stage, Cell], Seen]:
+    """Some calls, of which `served` tells whether who should has answered."""
+
+    def play(stage: Stage, cell: Cell) -> Seen:
+        stage.provider.play(cell.name, does)
+        gateway, entries, wrong = stage.gateway, [], []
+        for number in range(_CALLS):
+            prompt = f"{PROMPT} It is number {number}."
+            reply = gateway.ask(
+                cell.dialect, f"{cell.name}/smart", stream=cell.stream, prompt=prompt
+            )
+            entries.append(gateway.entry(reply.id))
+            if reply.status != 200 or not served(entries[-1], cell):
+                wrong.append(f"call {number}: {reply.status} by {entries[-1].provider}")
+        counts = [one.attempts for one in entries]
+        if sum(counts) > _FEW:
+            wrong.append(f"requests {counts}")
+        more = f"{counts[0]} sent at first"
+        return Seen(200, "", counts[-1], ledger(entries[-1]), "", more, tuple(wrong))
+
+    return play
+
+
+_LEFT = Expected(200, attempts=1, ledger="settled", more="2 sent at first")
 
 ROWS: tuple[Row, ...] = (
-    Row("U-30", "one of two credentials is dead", "upstream", _play,
-        Expected(200, attempts=1, ledger="settled", more="2 sent at first"), _prepare, ci=True),
+    Row("U-30", "one of two credentials is dead", "upstream",
+        _play(_known, lambda entry, cell: entry.account == "main"), _LEFT, _accounts, ci=True),
+    Row("U-31", "a model that is no more is left alone", "upstream",
+        _play(_gone, lambda entry, cell: entry.provider != cell.name), _LEFT, _spared),
 )  # fmt: skip
