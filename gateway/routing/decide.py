@@ -78,7 +78,8 @@ def decide(
     if ceiling is not None:
         trace.add("budget", f"a budget leaves no more than {ceiling}", f"at most {ceiling}")
         bounds = bounds.under(ceiling)
-    lab, tier, model, source, rule, confidence = _choose(router, view, pin, trace)
+    choice = _first(router.rules.choices, view) if pin.tier is None else None
+    lab, tier, model, source, rule, confidence = _choose(router, view, pin, choice, trace)
     known = _allowed(router, lab, call, pin, dialect, bounds, trace)
     if known.name != lab:
         model = None
@@ -96,7 +97,7 @@ def decide(
             known, tier, None, call, dialect, bounds, trace, pinned=source == "pin"
         )
     plan = _lent(known, lenders, plan, tier, call, dialect, trace)
-    how, who = completion(router.complete, call, bounds)
+    how, who = completion(router.complete, call, bounds, choice)
     if how != "off":
         trace.add("complete", who, how)
     decision = Decision(
@@ -114,12 +115,16 @@ def decide(
     return decision, plan
 
 
-def completion(otherwise: Complete, call: Features, bounds: Bounds) -> tuple[Complete, str]:
+def completion(
+    otherwise: Complete, call: Features, bounds: Bounds, choice: Choice | None = None
+) -> tuple[Complete, str]:
     """What is done where the answer to a call breaks off, and whose word that is."""
     if bounds.complete is not None:
         return bounds.complete
     if call.steer.complete is not None:
         return call.steer.complete, "x-tiergate-complete"
+    if choice is not None and choice.complete is not None:
+        return choice.complete, choice.name
     if call.key.complete is not None:
         return call.key.complete, f"key {call.key.name}"
     return otherwise, "routing.complete"
@@ -128,10 +133,10 @@ def completion(otherwise: Complete, call: Features, bounds: Bounds) -> tuple[Com
 type _Chosen = tuple[str, Tier, str | None, Source, str | None, float | None]
 
 
-def _choose(router: Router, view: View, pin: Pin, trace: _Trace) -> _Chosen:
+def _choose(router: Router, view: View, pin: Pin, choice: Choice | None, trace: _Trace) -> _Chosen:
+    """`choice` is the first that matches; none is looked for where a tier is named."""
     if pin.tier is not None:
         return pin.lab, pin.tier, pin.model, "pin", None, None
-    choice = _first(router.rules.choices, view)
     lab = pin.lab
     if choice is None:
         if router.rules.choices:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import re2
 
+from gateway.core.call import Complete
 from gateway.core.target import Tier
 from gateway.routing.features import Features
 from gateway.settings.schema import ChoicePart, GuardPart, Range, When
@@ -73,6 +74,7 @@ class Choice(msgspec.Struct, frozen=True):
     tier: Tier | None
     lab: str | None
     model: str | None
+    complete: Complete | None
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -101,6 +103,7 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
             part.tier,
             part.lab,
             part.model,
+            part.complete,
         )
         for at, part in enumerate(choices)
     )

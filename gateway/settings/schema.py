@@ -418,6 +418,7 @@ class ChoicePart(Part):
     tier: Tier | None = None
     lab: str | None = None
     model: str | None = None
+    complete: Complete | None = None
 
 
 class Config(Part):

@@ -1,5 +1,7 @@
 """What becomes of an answer that breaks off: whose word it is, and that the trace says so."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -39,3 +41,25 @@ def test_the_nearest_word_holds(
     assert decision.complete == holds
     said = [(step.effect, step.why) for step in decision.trace if step.step == "complete"]
     assert said == ([] if holds == "off" else [(holds, whose)])
+
+
+def test_a_choice_says_it_for_what_it_decides() -> None:
+    """Before the key, after the caller; not for calls that name a tier or that another decides."""
+    choices: list[Json] = [
+        {"when": {"keywords": "prove"}, "tier": "reasoning", "complete": "live"},
+        {"when": {"keywords": "hello"}, "lab": "openai", "complete": "hold"},
+        {"tier": "fast"},
+    ]
+    known, key = world.router((), choices), msgspec.structs.replace(OPEN, complete="hold")
+
+    def holds(text: str, model: str = "auto", **more: Any) -> tuple[str, list[str]]:
+        decision, _ = world.decided(known, world.call(text, model, **more))
+        whose = [step.why for step in decision.trace if step.step == "complete"]
+        return decision.complete, whose
+
+    assert holds("prove it", key=key) == ("live", ["choice 0"])
+    assert holds("prove it", steer=Steer(complete="off")) == ("off", [])
+    assert holds("hello") == ("hold", ["choice 1"])
+    assert holds("a song") == ("off", [])
+    assert holds("a song", key=key) == ("hold", ["key open"])
+    assert holds("prove it", "fast") == ("off", [])

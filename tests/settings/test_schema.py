@@ -68,6 +68,7 @@ def test_what_becomes_of_an_answer_that_breaks_off(written: object, meant: str) 
 SOUND = [
     "guards: [{name: g, complete: off}, {name: h, complete: true}]",
     "routing: {complete: live}",
+    "choices: [{name: c, tier: fast, complete: true}]",
     "aliases: {gpt-4o: auto, a: fast, b: acme/reasoning, c: small, d: acme/large}",
     "guards: [{name: g, when: {dialect: openai-chat}, no_cache: true}, {name: h, refuse: No.}]",
     "choices: [{name: c, when: {turns: {min: 2, max: 2}}, model: acme/small}]",
