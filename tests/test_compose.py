@@ -5,15 +5,19 @@ import hashlib
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.compose import Gateway, Site, data_folder, site, store_url
 from gateway.core import jsonio
 from gateway.core.entry import Entry, Intent
 from gateway.ledger.journal import Journal
+from gateway.ledger.recovery import Recovered
+from gateway.limits.meter import Ask, Need, Passed
 from gateway.settings.load import load
 from gateway.settings.mistake import ConfigError
 from gateway.state.memory import Memory
@@ -137,6 +141,38 @@ async def test_what_a_crash_left_open_is_closed(tmp_path: Path) -> None:
 def stored(folder: Path) -> list[tuple[str, str]]:
     with closing(sqlite3.connect(folder / "data" / "ledger.db")) as base:
         return list(base.execute("select id, state from entries"))
+
+
+async def test_calls_of_the_dead_hold_nothing_any_more(tmp_path: Path) -> None:
+    """As a worker settles what its supervisor has recovered, which does not serve.
+
+    One that was over is charged what it cost, one that nobody saw end what it held; both places are
+    free. What nobody held changes nothing.
+    """
+    budget = {"name": "b", "usd": 1, "every": "total"}
+    limit = {"name": "two", "concurrency": 2}
+    built = build(tmp_path, with_("budgets", [budget]), with_("limits", [limit]))
+    gateway = Gateway(built, {"TIERGATE_DATA": str(tmp_path / "data")}, silent)
+    place = Need(kind="concurrency", name="two", field="concurrency|two|all", limit=2)
+    money = Need(kind="usd", name="b", field="usd|b|all|total", limit=10**6, amount=5_000)
+    for id in ("over", "open"):
+        ask = Ask(id=id, tenant="default", needs=(place, money), expires=2e9)
+        assert await gateway._meter.admit(ask, 1e9) == Passed()
+    cost = {
+        "attempts": 1,
+        "input": 1,
+        "output": 1,
+        "cost": Decimal("0.000040"),
+        "wasted": Decimal(0),
+    }
+    over = msgspec.structs.replace(ENTRY, id="over", state="settled", **cost)
+    crashed = msgspec.structs.replace(ENTRY, id="open", state="unknown_crash", attempts=1)
+    gateway.adopt(Recovered(entries=(crashed,), ended=(over, ENTRY)))
+    await gateway.start()
+    assert await gateway._meter.used("default") == {money.field: 5_040}
+    both = [Ask(id=id, tenant="default", needs=(place,), expires=2e9) for id in ("one", "two")]
+    assert [await gateway._meter.admit(ask, 1e9) for ask in both] == [Passed()] * 2
+    await gateway.stop()
 
 
 async def test_what_was_written_is_in_the_store_when_it_stops(tmp_path: Path) -> None:
