@@ -1,0 +1,256 @@
+"""P-09 to P-14: too few descriptors, too little memory, idle crowds, a busy loop, no CPU, all at once."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.chaos.caller.gone import dial
+from tests.chaos.client import Reply
+from tests.chaos.crowd import FORMS, Crowd, Form, ask, fresh, quick, row, told
+from tests.chaos.gateway import Gateway
+from tests.chaos.host.disk import _limited
+from tests.chaos.provider import Request, Wire
+from tests.chaos.redis.pair import pair
+from tests.chaos.redis.pair import program as redis
+from tests.chaos.row import Expected, Row, Seen, program, root
+from tests.chaos.stage import Stage, base
+from tests.e2e.child import until
+from tests.e2e.world import Config
+
+_FILES, _CLIENTS = 256, 300
+_IDLE = 2_000
+"""Connections that say nothing."""
+_MEMORY = 512_000_000
+_FLOOD = 12
+"""Bodies at a time, of `_BODY` bytes each."""
+_BODY = 30_000_000
+_SHED = (413, 429, 503, 529)
+_PATIENCE = 30.0
+_GOOD = Expected(200, "answer", None, "settled")
+
+
+def _forgotten(gateway: Gateway) -> None:
+    """Calls that were refused before they were any have no row."""
+    rows = set(gateway.all())
+    gateway.forget({one.id for one in gateway.replies if one.status in _SHED} - rows)
+
+
+def _cpu(gateway: Gateway) -> float:
+    """Seconds of CPU that it has used."""
+    fields = Path(f"/proc/{gateway.child.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _held(gateway: Gateway, count: int) -> Iterator[list[socket.socket]]:
+    """So many connections, or as many as it takes."""
+    found: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            with suppress(OSError):
+                found.append(dial(gateway))
+        yield found
+    finally:
+        for one in found:
+            one.close()
+
+
+def _files(stage: Stage) -> Mapping[Form, Seen]:
+    """More clients than it may have files open: it goes on, idles, and is well after them."""
+    limit = f"--nofile={_FILES}:{_FILES}"
+    gateway = stage.start(base(stage), before=("prlimit", limit), promised=1.0)
+    crowd = Crowd(gateway)
+    wrong = []
+    with _held(gateway, _CLIENTS):
+        before, began = _cpu(gateway), time.monotonic()
+        time.sleep(1.0)
+        share = (_cpu(gateway) - before) / (time.monotonic() - began)
+        wrong += [f"{share:.0%} of a CPU for nothing"] if share > 0.5 else []
+        wrong += [f"{gateway.child.sockets} files"] if gateway.child.sockets > _FILES else []
+    until(lambda: ask(gateway, FORMS[0]).status == 200, "it is well again", _PATIENCE)
+    crowd.call(2)
+    _forgotten(gateway)
+    return crowd.seen(wrong=wrong)
+
+
+def _idle(stage: Stage) -> Mapping[Form, Seen]:
+    """Thousands of connections that never say a word: small, soon gone, and in nobody's way."""
+    value = base(stage)
+    value["server"] = {"connections": _IDLE + 100, "timeouts": {"head": "3s"}}
+    gateway = stage.start(value, promised=1.0)
+    crowd = Crowd(gateway)
+    before = gateway.child.resident
+    with _held(gateway, _IDLE) as held:
+        grown = (gateway.child.resident - before) / max(1, len(held))
+        crowd.call(2)
+        until(lambda: gateway.child.sockets < 200, "they are let go", _PATIENCE)
+    return crowd.seen(
+        more=f"{len(held)} idle", wrong=[f"{grown:.0f} bytes for each"] if grown > 30_000 else []
+    )
+
+
+@contextmanager
+def _group(stage: Stage) -> Iterator[Path]:
+    """A control group with little memory."""
+    group = Path("/sys/fs/cgroup/memory") / f"tiergate-{os.getpid()}-{stage.folder.name}"[:60]
+    group.mkdir()
+    stage.at_close.insert(0, lambda: _empty(group))
+    (group / "memory.limit_in_bytes").write_text(str(_MEMORY))
+    yield group
+
+
+def _empty(group: Path) -> None:
+    with suppress(OSError):
+        until(lambda: not (group / "cgroup.procs").read_text(), "it is empty", 10)
+        group.rmdir()
+
+
+def _groupable() -> str:
+    """Why no control group can be made here."""
+    if why := root():
+        return why
+    try:
+        made = Path("/sys/fs/cgroup/memory") / f"tiergate-try-{os.getpid()}"
+        made.mkdir()
+        made.rmdir()
+    except OSError:
+        return "no control group of memory may be made here"
+    return ""
+
+
+def _large(gateway: Gateway, form: Form) -> Reply:
+    return ask(gateway, form, fresh() + "x" * _BODY)
+
+
+def _flooded(stage: Stage, value: Config, *before: str) -> Mapping[Form, Seen]:
+    value["server"] = {"max_body": 32_000_000, **value.get("server", {})}
+    for one in value["models"].values():
+        one["context"] = 100_000_000
+    gateway = stage.start(value, before=before, promised=3.0)
+    crowd = Crowd(gateway)
+    with ThreadPoolExecutor(_FLOOD) as pool:
+        found = list(pool.map(lambda at: _large(gateway, FORMS[at % len(FORMS)]), range(_FLOOD)))
+    said = sorted({one.status for one in found})
+    # Who was refused while still sending may see a reset in place of the words.
+    wrong = [f"told {said}"] if set(said) - {200, 0, *_SHED} else []
+    wrong += ["it was killed"] if gateway.gone() else []
+    until(lambda: ask(gateway, FORMS[0]).status == 200, "it is well again", _PATIENCE)
+    crowd.call(2)
+    _forgotten(gateway)
+    served = sum(one.status == 200 for one in found)
+    return crowd.seen(more=f"{served} of {_FLOOD} served", wrong=wrong)
+
+
+def _bounded(stage: Stage) -> Mapping[Form, Seen]:
+    """A dozen bodies of 30 MB where there are 400 MB for all: some are refused, and nobody dies."""
+    value = base(stage)
+    value["server"] = {"max_memory": "400MB"}
+    return _flooded(stage, value)
+
+
+def _caged(stage: Stage) -> Mapping[Form, Seen]:
+    """The same, in a control group that kills what takes more."""
+    with _group(stage) as group:
+        enter = f'echo $$ > "{group}/cgroup.procs"; exec "$@"'
+        return _flooded(stage, base(stage), "sh", "-c", enter, "sh")
+
+
+def _long(stage: Stage) -> Mapping[Form, Seen]:
+    """A body of a million turns is read on the loop: others wait for less than two seconds."""
+    gateway = stage.start(base(stage), promised=3.0)
+    crowd = Crowd(gateway)
+    turns = [{"role": "user", "content": "x"}] * 500_000
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(gateway.ask, "openai-chat", "openai-chat/smart", messages=turns)
+        seconds = []
+        while not running.done():
+            seconds.append(gateway.get("/health").seconds)
+            time.sleep(0.01)
+    slow = max(seconds)
+    late = slow > (2.0 if stage.strict else 20.0)
+    crowd.call(1)
+    _forgotten(gateway)
+    return crowd.seen(more=f"{'late' if late else 'in time'}: {slow * 1000:.0f} ms at most")
+
+
+def _starved(stage: Stage) -> Mapping[Form, Seen]:
+    """Others take all of the CPU: it is slower, and lives."""
+    gateway = stage.start(base(stage), promised=1.0)
+    crowd = Crowd(gateway)
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(2 * (os.cpu_count() or 2))
+    ]
+    try:
+        crowd.call(3)
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+    slow = max(one.seconds for found in crowd.replies.values() for one in found)
+    late = slow > (10.0 if stage.strict else _PATIENCE)
+    return crowd.seen(more=f"{'late' if late else 'in time'}: {slow:.1f} s at most")
+
+
+async def _failing(wire: Wire, request: Request) -> None:
+    await wire.whole(500, b'{"error":{"message":"No.","type":"server_error"}}' + b" " * 10_000)
+
+
+def _together(stage: Stage) -> Mapping[Form, Seen]:
+    """Providers fail, Redis hangs, the disk is full, all at once: no memory, no time, few lines."""
+
+    def serving(value: Config) -> None:
+        value["ledger"] = {"on_disk_full": "serve"}
+        value["log"] = {"calls": "off"}
+
+    made = pair(stage, change=serving)
+    gateway = made.gateway
+    crowd = Crowd(gateway)
+    crowd.call(2)
+    for name in ("openai-chat", "openai-responses", "anthropic-messages", "gemini"):
+        stage.provider.play(name, _failing)
+    failing = Crowd(gateway)
+    with made.place.stopped(), _limited(stage, gateway):
+        before = gateway.child.resident
+        early = failing.call(2)
+        for _ in range(3):
+            failing.call(2)
+        late = failing.call(2)
+        grown = gateway.child.resident - before
+    wrong = [f"{grown / 1e6:.0f} MB more"] if grown > 20_000_000 else []
+    wrong += (
+        [f"late calls take {quick(late):.2f} s, early ones {quick(early):.2f}"]
+        if quick(late) > 3 * quick(early) + 0.5
+        else []
+    )
+    wrong += (
+        ["a call was answered"]
+        if any(
+            "error" not in told(form, one)
+            for form, found in failing.replies.items()
+            for one in found
+        )
+        else []
+    )
+    said = [line for line in gateway.child.err.splitlines() if len(line) > 2_000]
+    wrong += [f"{len(said)} long lines of the log"] if said else []
+    until(lambda: not gateway.metric("tiergate_ledger_late_rows"), "rows are written", _PATIENCE)
+    return {form: Seen(client="; ".join(sorted({told(form, one).split()[0] for one in found})), more="flat", wrong=tuple(wrong))
+            for form, found in failing.replies.items()}  # fmt: skip
+
+
+ROWS: tuple[Row, ...] = (
+    row("P-09", f"{_CLIENTS} clients and {_FILES} files", "process", _files, _GOOD, needs=(program("prlimit"),)),
+    row("P-10", "30 MB bodies and 400 MB", "process", _bounded, Expected(200, "answer", None, "settled", None, r"\d+ of 12 served"), growth=400_000_000),
+    row("P-10", "30 MB bodies in a group of 512 MB", "process", _caged, Expected(200, "answer", None, "settled", None, r"\d+ of 12 served"), needs=(_groupable,), growth=500_000_000),
+    row("P-11", f"{_IDLE} idle connections", "process", _idle, Expected(200, "answer", None, "settled", None, r"\d+ idle"), growth=60_000_000),
+    row("P-12", "a body of half a million turns", "process", _long, Expected(200, "answer", None, "settled", None, "in time.*"), growth=400_000_000),
+    row("P-13", "no CPU left", "process", _starved, Expected(200, "answer", None, "settled", None, "in time.*")),
+    row("P-14", "providers, Redis and disk fail together", "process", _together, Expected(client="error", more="flat"), needs=(redis,)),
+)  # fmt: skip
