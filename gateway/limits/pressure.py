@@ -28,6 +28,8 @@ _PARTS: dict[str, tuple[float, float, float]] = {
 }
 """Of what there is, by what is measured: from where on each level holds."""
 _FULL = _PARTS["memory"][-1]
+_LAST = 1_000_000_000
+"""Bytes of memory at its end that levels are parts of, where there is more."""
 _BACK = 0.05
 """How far below that it must fall to hold no more: it does not come and go with each sample."""
 _CALM = 4
@@ -125,9 +127,9 @@ class Pressure:
         if what == "memory":
             parts = [0.0]
             if seen.memory is not None and self._memory:
-                parts.append(seen.memory / self._memory)
-            if seen.group is not None and seen.group.most:
-                parts.append(seen.group.used / seen.group.most)
+                parts.append(_filled(Reach(seen.memory, self._memory)))
+            if seen.group is not None:
+                parts.append(_filled(seen.group))
             return max(parts)
         if what == "files":
             return seen.files / self._files if seen.files is not None and self._files else 0.0
@@ -170,9 +172,9 @@ class Pressure:
         memory, group = self.seen.memory, self.seen.group
         left = math.inf
         if memory is not None and self._memory:
-            left = self._memory * _FULL - memory
+            left = _left(Reach(memory, self._memory))
         if group is not None:
-            left = min(left, group.most * _FULL - group.used)
+            left = min(left, _left(group))
         if memory is None or self._base is None:
             return left - self.held
         return left - max(0, self._base + self.held - memory)  # what is held may be in use by now
@@ -181,7 +183,17 @@ class Pressure:
         """Whether so many bytes would fit if nobody else had any."""
         if not self._memory or self._base is None:
             return True
-        return self._base + size <= self._memory * _FULL
+        return size <= _left(Reach(self._base, self._memory))
+
+
+def _filled(reach: Reach) -> float:
+    """How much is used, of all or of the last gigabyte: what is left beyond that is enough."""
+    return 1 - (reach.most - reach.used) / max(1, min(reach.most, _LAST))
+
+
+def _left(reach: Reach) -> float:
+    """Bytes until nobody is let in."""
+    return reach.most - reach.used - (1 - _FULL) * min(reach.most, _LAST)
 
 
 class Hold:

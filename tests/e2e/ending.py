@@ -31,7 +31,7 @@ class Service:
         upstream: Upstream,
         server: Config,
         before: Sequence[str] = (),
-        **environ: str,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         """`before` runs the program, as `prlimit` does."""
         value = config(upstream.url)
@@ -47,9 +47,9 @@ class Service:
                 [*before, sys.executable, "-m", "gateway", "--config", str(file), "serve", "--port", "0"],
                 env={
                     **keep, "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1",
-                    "TIERGATE_DATA": str(folder / "data"), **environ,
+                    "TIERGATE_DATA": str(folder / "data"),
                 },
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                stdin=stdin, stdout=out, stderr=err,
             )  # fmt: skip
         self.port = int(until(lambda: _ON.search(self._out.read_text()), "it listens")[1])  # type: ignore[index]
 

@@ -23,11 +23,11 @@ HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 
 @pytest.fixture
 def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
-    """`serve(environment, **part server of the configuration)`."""
+    """`serve(**part server of the configuration)`."""
     made: list[Service] = []
 
-    def serve(environ: dict[str, str] | None = None, **server: Any) -> Service:
-        made.append(Service(tmp_path / f"{len(made)}", upstream, server, **environ or {}))
+    def serve(**server: Any) -> Service:
+        made.append(Service(tmp_path / f"{len(made)}", upstream, server))
         return made[-1]
 
     yield serve
@@ -171,6 +171,31 @@ def test_p_04_calls_are_served_until_whoever_balances_load_knows(
     service.tell(signal.SIGTERM)
     assert service.ended() == 0
     assert ended(service) == ["settled 200 None None"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("what", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_p_05_a_person_does_not_wait(
+    tmp_path: Path, upstream: Upstream, what: signal.Signals, workers: int
+) -> None:
+    """P-05: in a terminal nobody has to be told before it stops, and without it it stops too."""
+    ours, theirs = os.openpty()
+    server = {"lb_delay": 300, "drain": 600, "workers": workers}
+    service = Service(tmp_path / "person", upstream, server, stdin=theirs)
+    os.close(theirs)
+    try:
+        until(lambda: _alive(service), "it serves")
+        service.tell(what)
+        assert service.ended() == 0
+    finally:
+        service.kill()
+        os.close(ours)
+
+
+def _alive(service: Service) -> bool:
+    with suppress(OSError, IndexError):
+        return service.get("/health") == 200
+    return False
 
 
 @pytest.mark.parametrize("what", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE])
