@@ -8,7 +8,7 @@ from tests.chaos import provider, verdict
 from tests.chaos.client import Reply
 from tests.chaos.provider import Fault, Wire, honest
 from tests.chaos.row import Cell, Expected, Mode, Row, Seen
-from tests.chaos.stage import Stage, lab
+from tests.chaos.stage import Stage, busy, lab
 from tests.chaos.upstream import spoken
 from tests.e2e.abroad import DIALECTS
 from tests.e2e.world import Config
@@ -27,13 +27,15 @@ def fault(
     part: Part | None = None,
     sent: Callable[[str, bool], Any] | None = None,
     healed: bool = True,
+    within: float = 0.0,
     **more: Any,
 ) -> Row:
     """A row whose provider does something to every request of one call, and none to the next.
 
     `does` None: nobody hears the request. `part` adds to its provider. `spare` good targets stand
     behind it. `sent` is what a good client gets to see of the provider's bytes, by dialect and
-    whether streamed: else its usual answer.
+    whether streamed: else its usual answer. `within`: seconds that its call may take, where the
+    machine is not busy with others; else as long as it likes.
     """
 
     def prepare(value: Config, stage: Stage, cell: Cell) -> None:
@@ -50,6 +52,7 @@ def fault(
             cell,
             sent,
             again=lambda: stage.provider.play(cell.name, honest) if healed else None,
+            within=within,
         )
 
     return Row(id, name, "upstream", play, expected, prepare, begin=begin, **more)
@@ -61,6 +64,7 @@ def one(
     sent: Callable[[str, bool], Any] | None = None,
     again: Callable[[], object] | None = None,
     see: Callable[[Reply], Reply] = lambda reply: reply,
+    within: float = 0.0,
 ) -> Seen:
     """One call of a cell and what was seen of it; and, after `again`, whether it was kept.
 
@@ -77,6 +81,9 @@ def one(
     wrong = list(judged.wrong)
     if hits > len(intents):
         wrong.append(f"{hits} requests at the provider, {len(intents)} in the ledger")
+    if within and reply.seconds > within and stage.strict and not busy():
+        wrong.append(f"it took {reply.seconds:.1f} s")
+    wrong += _again(reply, len(intents))
     cache = ""
     if again is not None:
         again()
@@ -90,6 +97,18 @@ def _hits(stage: Stage, cell: Cell) -> int:
     """Requests that its providers have read."""
     count = stage.provider.hits
     return count[cell.name] + sum(count[f"{cell.name}-spare{number}"] for number in (1, 2))
+
+
+def _again(reply: Reply, tries: int) -> list[str]:
+    """Exactly one layer retries: who has tried more than once tells the client not to."""
+    said = reply.headers.get("x-should-retry")
+    if reply.status < 400:
+        return []
+    if tries > 1 and said != "false":
+        return [f"tried {tries} times, and the client may try again"]
+    if tries == 0 and (said is not None or "retry-after" not in reply.headers):
+        return ["nobody was asked, and the client is not told to come back"]
+    return []
 
 
 def _judged(cell: Cell, reply: Reply, sent: Callable[[str, bool], Any] | None) -> verdict.Verdict:

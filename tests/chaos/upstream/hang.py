@@ -57,23 +57,26 @@ async def _deaf(wire: Wire, request: Request) -> None:
     await provider.honest(wire, request)
 
 
+SOON = 1.6
+"""Seconds: what runs out after 0.4 or 0.6, and one more."""
+
 ROWS: tuple[Row, ...] = (
-    fault("U-05", "no head", hang, LATE, part=timeouts(headers=0.4), ci=True),
-    fault("U-05", "no head, another target", hang, OTHER, part=timeouts(headers=0.4), spare=1,
+    fault("U-05", "no head", hang, LATE, part=timeouts(headers=0.4), within=SOON, ci=True),
+    fault("U-05", "no head, another target", hang, OTHER, part=timeouts(headers=0.4), within=SOON, spare=1,
           places=("home", "abroad")),
     fault("U-05", "no content", _begun,
           Expected(504, "error", 1, ("failed upstream_timeout unknown", "failed upstream_timeout billed"), "none"),
-          part=timeouts(first_content=0.4), modes=("stream",)),
-    fault("U-05", "no content, another target", _begun, OTHER, part=timeouts(first_content=0.4), spare=1,
+          part=timeouts(first_content=0.4), within=SOON, modes=("stream",)),
+    fault("U-05", "no content, another target", _begun, OTHER, part=timeouts(first_content=0.4), within=SOON, spare=1,
           modes=("stream",)),
-    fault("U-06", "a head in drips", _drip, LATE, part=timeouts(headers=0.4)),
-    fault("U-06", "a head in drips, another target", _drip, OTHER, part=timeouts(headers=0.4), spare=1),
-    fault("U-07", "hang mid-answer", _middle, LATE, part=timeouts(idle=0.4), modes=("whole",)),
-    *prefix("U-07", "hang mid-answer", _middle, 2, by="timeout", part=timeouts(idle=0.4), ci=True),
+    fault("U-06", "a head in drips", _drip, LATE, part=timeouts(headers=0.4), within=SOON),
+    fault("U-06", "a head in drips, another target", _drip, OTHER, part=timeouts(headers=0.4), within=SOON, spare=1),
+    fault("U-07", "hang mid-answer", _middle, LATE, part=timeouts(idle=0.4), within=SOON, modes=("whole",)),
+    *prefix("U-07", "hang mid-answer", _middle, 2, by="timeout", part=timeouts(idle=0.4), within=SOON, ci=True),
     fault("U-07", "hang mid-answer, abroad", _middle,
           {"whole": LATE, "stream": Expected(200, "some + error", 1, "aborted by timeout", "none")},
-          part=timeouts(idle=0.4), places=("abroad",)),
-    fault("U-20", "an answer in drips", _slow, LATE, part=timeouts(total=0.6), modes=("whole",)),
-    *prefix("U-20", "an answer in drips", _slow, 2, by="timeout", part=timeouts(total=0.6)),
-    fault("U-28", "an answer after its time", _deaf, LATE, part=timeouts(total=0.4)),
+          part=timeouts(idle=0.4), within=SOON, places=("abroad",)),
+    fault("U-20", "an answer in drips", _slow, LATE, part=timeouts(total=0.6), within=SOON, modes=("whole",)),
+    *prefix("U-20", "an answer in drips", _slow, 2, by="timeout", part=timeouts(total=0.6), within=SOON),
+    fault("U-28", "an answer after its time", _deaf, LATE, part=timeouts(total=0.4), within=SOON),
 )  # fmt: skip

@@ -117,7 +117,13 @@ def _sent(change: Change) -> Callable[[str, bool], Sequence[bytes]]:
     return lambda dialect, stream: change(dialect)
 
 
+_NONE = Expected(502, "error", (1, 2, 3), None, "none")
+_NO_LINES = _each(lambda it: _unix(it).replace(b"\n", b"\r"))
+"""SSE allows a lone CR as the end of a line; no provider writes it, and it is not taken for one."""
+
 ROWS: tuple[Row, ...] = (
+    fault("U-13", "CR alone", _says(_NO_LINES), _NONE, modes=("stream",)),
+    *prefix("U-14", "NUL in an event", _broken(b'{"id":"\0"}'), 2),
     *(fault("U-13", name, _says(change), GOOD, modes=("stream",), sent=_sent(change), ci=name == "data in two lines")
       for name, change in _ODD.items()),
     *prefix("U-14", "half of JSON in an event", _broken(b'{"id": '), 2, ci=True),
