@@ -19,6 +19,7 @@ from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Config, chat, config
 
 _ROOT = str(Path(__file__).parents[2])
+_SERVE = "from gateway.cli import main; main()"
 _ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
 
 
@@ -32,8 +33,9 @@ class Service:
         server: Config,
         before: Sequence[str] = (),
         stdin: int = subprocess.DEVNULL,
+        first: str = "",
     ) -> None:
-        """`before` runs the program, as `prlimit` does."""
+        """`before` runs the program, as `prlimit` does; `first` is Python that comes before it."""
         value = config(upstream.url)
         value["server"] = {"lb_delay": 0, "drain": 3, **server}
         folder.mkdir()
@@ -44,7 +46,7 @@ class Service:
         self._out, self._err = folder / "out", folder / "err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*before, sys.executable, "-m", "gateway", "--config", str(file), "serve", "--port", "0"],
+                [*before, sys.executable, "-c", f"{first}\n{_SERVE}", "--config", str(file), "serve", "--port", "0"],
                 env={
                     **keep, "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1",
                     "TIERGATE_DATA": str(folder / "data"),

@@ -173,6 +173,26 @@ def test_p_04_calls_are_served_until_whoever_balances_load_knows(
     assert ended(service) == ["settled 200 None None"]
 
 
+@pytest.mark.parametrize(
+    ("hangs", "status"), [("upstream.client.Client.close", 0), ("engine.Engine.settle", 1)]
+)
+def test_p_05_what_never_ends_is_left(
+    tmp_path: Path, upstream: Upstream, hangs: str, status: int
+) -> None:
+    """P-05: 3 s after its time it has ended, whatever hangs; the status says whether rows may lack."""
+    room, name, work = hangs.rsplit(".", 2)
+    first = (
+        f"import asyncio\nfrom gateway.{room} import {name}\n"
+        f"async def for_ever(*_): await asyncio.Event().wait()\n{name}.{work} = for_ever"
+    )
+    service = Service(tmp_path / "hangs", upstream, {"drain": 1}, first=first)
+    try:
+        service.tell(signal.SIGTERM)
+        assert service.ended() == status
+    finally:
+        service.kill()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("what", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_p_05_a_person_does_not_wait(
