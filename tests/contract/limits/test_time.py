@@ -1,0 +1,68 @@
+"""What time does to counters: holds that ended long ago, clocks that are set back, whose time counts."""
+
+import time
+
+from gateway.limits.meter import Ask, Meter, Need, Over, Passed
+from gateway.limits.shared import Shared
+from tests.contract.limits.conftest import Make
+
+NOW = 1_900_000_000.0
+_DAY = 86_400.0
+RATE = Need(kind="requests", name="r", field="rate|60s", limit=60, period=60.0)
+MONEY = Need(kind="usd", name="b", field="usd|2030-03", limit=100, amount=60)
+
+
+def ask(tenant: str, id: str, *needs: Need, expires: float = NOW + 10) -> Ask:
+    return Ask(id=id, tenant=tenant, needs=needs, expires=expires)
+
+
+async def passed(meter: Meter, tenant: str, number: int, now: float) -> int:
+    """How many of so many requests pass at a moment."""
+    asks = [ask(tenant, f"{now}-{at}", RATE, expires=now + 1) for at in range(number)]
+    return sum([isinstance(await meter.admit(one, now), Passed) for one in asks])
+
+
+async def test_a_hold_that_ended_days_ago_is_forgotten_and_stays_charged(
+    meter: Meter, tenant: str
+) -> None:
+    """Nobody will correct it any more."""
+    assert await meter.admit(ask(tenant, "dead", MONEY), NOW) == Passed()
+    for now in (NOW + 11, NOW + 11 + 3 * _DAY):
+        assert await passed(meter, tenant, 1, now) == 1
+    assert not await meter.settle(tenant, "dead", None, 1)
+    assert await meter.used(tenant) == {MONEY.field: 60}
+
+
+async def test_a_clock_that_is_set_back_far_is_right(meter: Meter, tenant: str) -> None:
+    """Else nothing would come back until it is where it was."""
+    assert await passed(meter, tenant, 70, NOW) == 60
+    assert await passed(meter, tenant, 1, NOW - 3_600) == 0
+    assert await passed(meter, tenant, 9, NOW - 3_599) == 1
+
+
+async def test_rates_that_gave_all_back_are_let_go(make: Make, tenant: str) -> None:
+    meter = make()
+    assert await passed(meter, tenant, 3, NOW) == 3
+    kept: list[int] = []
+    for now in (NOW + 1, NOW + 61):
+        await meter.sweep(tenant, now)
+        found = await meter._counters.command(tenant, b"HLEN", b"rate")
+        assert isinstance(found, int)
+        kept.append(found)
+    assert kept == [1, 0]
+
+
+async def test_time_is_the_servers_own(shared_url: str, tenant: str) -> None:
+    """Machines whose clocks are years apart fill one bucket."""
+    notes: list[str] = []
+    meter = Shared.at(shared_url, note=notes.append, clock=time.monotonic, deadline=10.0)
+    once = Need(kind="requests", name="o", field="once|86400s", limit=1, period=_DAY)
+    assert await meter.admit(ask(tenant, "a", once, expires=60.0), 0.0) == Passed()
+    told = await meter.admit(ask(tenant, "b", once, expires=4e9 + 60), 4e9)
+    assert isinstance(told, Over)
+    assert told.retry_after is not None
+    assert 0 < told.retry_after <= _DAY
+    await meter.sweep(tenant, 4e9)
+    assert isinstance(await meter.admit(ask(tenant, "c", once, expires=60.0), 0.0), Over)
+    await meter.close()
+    assert notes == []
