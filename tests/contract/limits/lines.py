@@ -1,0 +1,56 @@
+"""Whether tests run every statement of the scripts in Redis: a plugin of pytest, as `make lines` uses it.
+
+Each statement counts itself in the server before it runs; at the end none may lack.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from gateway.state import script
+
+_STATEMENT = re.compile(
+    r"\s*(local (?!function)|if |for |while |return|break|redis\.call|kept\(\)|"
+    r"[a-z_]+(\[[^=]*\])?(, [a-z_\[\]#+ 1-9]+)* = )"
+)
+_LEAST = 10
+"""Statements of the shortest script: fewer are a pattern that finds none."""
+_lines: dict[str, dict[int, str]] = {}
+
+
+class Counting(script.Script):
+    """A script whose statements count themselves."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        told: list[str] = []
+        for number, line in enumerate(self.source.decode().split("\n"), 1):
+            count = ""
+            if _STATEMENT.match(line):
+                _lines.setdefault(name, {})[number] = line.strip()
+                count = f"redis.call('HINCRBY', 'lines:{name}', '{number}', 1) "
+            told.append(count + line)
+        self.source = "\n".join(told).encode()
+        self.sha = hashlib.sha1(self.source).hexdigest().encode()  # noqa: S324 - the protocol's name
+
+
+script.Script = Counting  # type: ignore[misc]  # before anything has made one
+
+
+@pytest.fixture(autouse=True, scope="session")
+def counted(redis_url: str) -> Iterator[None]:
+    """Says at the end which statements have not run."""
+    yield
+    folder = Path(script.__file__).parent
+    assert _lines.keys() == {path.stem for path in folder.glob("*.lua")}
+    with redis.Redis.from_url(redis_url) as server:
+        for name, lines in sorted(_lines.items()):
+            ran = {int(number) for number in server.hkeys(f"lines:{name}")}
+            print(f"\n{name}.lua: {len(ran)} of {len(lines)} statements ran", end="")
+            assert len(lines) > _LEAST
+            assert lines.keys() - ran == set(), {at: lines[at] for at in lines.keys() - ran}
+    print()
