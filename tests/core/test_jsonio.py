@@ -113,7 +113,7 @@ def test_an_escaped_name_is_the_name_it_spells() -> None:
     assert jsonio.join(jsonio.members(data)) == b'{"model":"b"}'
 
 
-@given(st.text() | st.dictionaries(st.text(), st.integers() | st.text()))
+@given(st.text() | st.dictionaries(st.text(), st.integers(-(2**53), 2**53) | st.text()))
 def test_what_is_shown_steers_no_terminal_and_reads_the_same(value: object) -> None:
     """C1 signs, which JSON leaves as they are, steer one; others turn text around or hide it."""
     told = jsonio.shown(value)
