@@ -263,7 +263,7 @@ def synced(what: str) -> Callable[[Stage], Mapping[Form, Seen]]:
     """What the disk does with a sync is felt by no call and not by the event loop."""
 
     def go(stage: Stage) -> Mapping[Form, Seen]:
-        gateway = stage.start(base(stage))
+        gateway = stage.start(base(stage), promised=0.5)  # tracing makes all of it slow
         crowd = Crowd(gateway)
         ended, lags = threading.Event(), list[float]()
 
