@@ -29,12 +29,13 @@ _LOOK = 0.05
 class Visit:
     """One call while its client is here, from the moment that it is let in; made in its task."""
 
-    __slots__ = ("_leave", "_task", "by", "done", "hold", "told")
+    __slots__ = ("_leave", "_stopped", "_task", "by", "done", "hold", "told")
 
     def __init__(self, hold: Hold) -> None:
         self.hold = hold
         self._task = asyncio.current_task()
         self._leave: Callable[[Callable[[], object], str], object] | None = None
+        self._stopped = False
         self.by = ""
         """Who ends it before its time."""
         self.told = False
@@ -75,7 +76,9 @@ class Visit:
         return True
 
     def _stop(self) -> None:
-        if not self.done and self._task is not None:
+        """Several may ask for it; once is enough."""
+        if not self.done and not self._stopped and self._task is not None:
+            self._stopped = True
             self._task.cancel()
 
 

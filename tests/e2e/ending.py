@@ -34,9 +34,14 @@ class Service:
         before: Sequence[str] = (),
         stdin: int = subprocess.DEVNULL,
         first: str = "",
+        **more: Config,
     ) -> None:
-        """`before` runs the program, as `prlimit` does; `first` is Python that comes before it."""
+        """`before` runs the program, as `prlimit` does; `first` is Python that comes before it.
+
+        `more` are other parts of its configuration.
+        """
         value = config(upstream.url)
+        value.update(more)
         value["server"] = {"lb_delay": 0, "drain": 3, **server}
         folder.mkdir()
         self.folder = folder

@@ -132,6 +132,37 @@ def test_p_04_each_dialect_is_told_in_its_own_way(
     assert ended(service) == ["aborted 200 drain draining"]
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_p_04_all_that_share_an_answer_are_told(
+    tmp_path: Path, upstream: Upstream, streamed: bool
+) -> None:
+    """P-04: whoever reads for the others ends too, and once; each has its row."""
+    cache = {"ttl": "1h"}
+    service = Service(tmp_path / "shared", upstream, {"drain": 600}, cache=cache)
+    upstream.on("/acme", stream(ROLE, HEL, end="stall") if streamed else SILENT)
+    try:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(service.asking(chat(stream=streamed))) for _ in range(4)]
+            answers = [seen(one, b"Hel") if streamed else b"" for one in clients]
+            upstream.arrived()
+            kept = stack.enter_context(service.dial())
+            for _ in range(20):  # those that have come before are on it by then
+                kept.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+                seen(kept, b'"ok"')
+            for _ in range(2):
+                service.tell(signal.SIGTERM)
+                until(lambda: closed(service), "it takes no more")
+            for one, before in zip(clients, answers, strict=True):
+                answer = before + rest(one)
+                assert b'"code":"draining"' in answer
+                assert answer.endswith(b"\r\n0\r\n\r\n" if streamed else b"}}")
+            assert service.ended() == 0
+        assert len(upstream.requests) == 1
+        assert ended(service) == [f"aborted {200 if streamed else 503} drain draining"] * 4
+    finally:
+        service.kill()
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_p_05_a_second_signal_ends_it_at_once_and_in_good_order(
     serve: Serve, upstream: Upstream, second: signal.Signals
