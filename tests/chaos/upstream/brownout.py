@@ -250,6 +250,6 @@ ROWS: tuple[Row, ...] = (
     row("U-29", "SDKs at 50 calls a second for a minute", "upstream", amplified(50, 60), Expected(said=f"at most {MOST} requests a call"),
         modes=("whole",), growth=60_000_000),
     _bad(says(500), "all requests fail for 15 s", f"left alone within {OPENS:g} s, taken back within {HEALS:g}", _left, 15, 25),
-    _bad(_failing(0.3, "shaky"), "three in ten fail for 15 s", "six of ten are answered", _served(0.6), 15, 3),
+    _bad(_failing(0.3, "shaky"), "three in ten fail for 15 s", "six of ten are answered", _served(0.6), 15, 20),
     _bad(_slow, "answers take a second more for 15 s", "all are answered", _served(1.0), 15, 3),
 )  # fmt: skip
