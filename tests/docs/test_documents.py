@@ -83,6 +83,12 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     data = tmp_path_factory.mktemp("data")
     server = {"TIERGATE_DATA": str(data), "TIERGATE_SERVER__LB_DELAY": "0"}
+    # The small model has as long as a busy machine needs: what is tested is what is written.
+    server |= {
+        f"TIERGATE_TIMEOUTS__{tier}__{timer}": "110s"
+        for tier in ("FAST", "SMART", "REASONING")
+        for timer in ("HEADERS", "FIRST_CONTENT", "IDLE")
+    }
     return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", **server}
 
 
