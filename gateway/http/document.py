@@ -91,6 +91,7 @@ _TEXTS = {
 }
 """Content of answers that are not JSON alone."""
 _OBJECT: Json = {"type": "object"}
+_EITHER = (OPENAI_CHAT.name, GEMINI.name)
 _ERRORS: Mapping[str, Json] = {
     OPENAI_CHAT.name: _asks(
         ("error",),
@@ -145,6 +146,9 @@ def _told(path: str, operation: Json) -> None:
     answers = operation["responses"]
     answers.pop("422", None)  # a refusal has the shape of its dialect, and another status
     answers["default"] = _refusal(OPENAI_CHAT)
+    if path.startswith("/v1/models/"):  # with a colon in the name it is one of Gemini's
+        both = [{"$ref": f"#/components/schemas/{_named(name)}"} for name in _EITHER]
+        answers["default"]["content"]["application/json"]["schema"] = {"anyOf": both}
     kinds = _TEXTS.get(path, ("application/json",))
     answers["200"]["content"] = {
         kind: {"schema": _OBJECT if kind == "application/json" else {"type": "string"}}
