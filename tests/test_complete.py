@@ -1,96 +1,42 @@
-"""Calls that ask for a complete answer, in the engine alone: rows, cost, who shares and who leaves."""
+"""Calls that ask for a complete answer, in the engine alone: rows, cost, and what is told."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import Call, Complete, Steer
-from gateway.core.entry import Attempt, Entry
+from gateway.core.call import Complete
 from gateway.core.problem import Kind, Problem, ProblemError
-from gateway.reply import Reply
 from gateway.upstream import complete
 from gateway.upstream.allowance import Allowance
 from gateway.upstream.health import Sent
 from gateway.upstream.job import Begun, Job
-from tests.e2e.upstream import DONE, ROLE, WORDS, chunk, frames, usage, whole
-from tests.e2e.world import Config, chat, spared
-from tests.test_engine import HEL, Chunks, Stage, drain, head
-
-LO = chunk({"content": WORDS[1]})
-MODES: tuple[Complete, ...] = ("hold", "live")
-TEXT = "".join(WORDS)
-COST = Decimal("0.000019")
-"""USD of the 7 tokens in and 3 out that the provider tells, at either target."""
-LOST = Decimal("0.000010")
-"""USD of an attempt of which "Hel" was heard: 6 tokens in and 1 out, by estimate."""
-
-FREE = Decimal(0)
-
-
-def priced(value: Config) -> None:
-    """Both targets of the smart tier at one price."""
-    spared(value)
-    value["models"]["able-2"] = value["models"]["able-1"]
-
-
-def made(folder: Path, *, cached: bool = False) -> Stage:
-    return Stage(folder, cached=cached, change=priced)
+from tests.breaking import (
+    COST,
+    CUT,
+    FREE,
+    LO,
+    LOST,
+    MODES,
+    TEXT,
+    ask,
+    asked,
+    lost,
+    made,
+    other,
+    read,
+    streamed,
+    text,
+)
+from tests.e2e.upstream import DONE, ROLE, chunk, frames, usage, whole
+from tests.test_engine import HEL, Stage, drain, head
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     return made(tmp_path)
-
-
-def streamed(*pieces: bytes | Exception) -> httpx.Response:
-    return httpx.Response(200, stream=Chunks(*pieces))
-
-
-def other(*words: str, finish: str = "stop") -> httpx.Response:
-    """A whole stream of the spare target, under a name of its own."""
-    said = b"".join(frames(words or ("Hello", " you."), finish=finish))
-    return streamed(said.replace(b'"up-1"', b'"up-2"').replace(b'"served-1"', b'"served-2"'))
-
-
-async def ask(stage: Stage, how: Complete | None, id: str = "tg-1", **more: Any) -> Reply:
-    asked: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, **more}
-    call = Call(
-        id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(chat(**asked)),
-        steer=Steer(complete=how), received_at=1e9, started=stage.now,
-    )  # fmt: skip
-    return await stage.engine.serve(call)
-
-
-async def read(reply: Reply) -> bytes:
-    return reply.body if reply.stream is None else await drain(reply)
-
-
-def text(said: bytes) -> str:
-    """What a client reads."""
-    found = ""
-    for line in said.split(b"\n"):
-        if line.startswith(b"data: {"):
-            for choice in jsonio.loads(line[6:]).get("choices", ()):
-                found += choice["delta"].get("content") or ""
-    return found
-
-
-def lost(stage: Stage) -> list[Attempt]:
-    return [row for row in stage.rows if isinstance(row, Attempt)]
-
-
-def asked(stage: Stage) -> list[str]:
-    """Who was asked, in order."""
-    return [jsonio.loads(request.content)["model"] for request in stage.requests]
-
-
-CUT = httpx.ReadError("gone")
 
 
 async def test_nothing_is_asked_again_for_a_call_that_does_not_ask_for_it(stage: Stage) -> None:
@@ -371,144 +317,6 @@ async def test_what_is_too_large_is_not_kept(
         assert text(said) == 9 * "Hel"
         assert b'"error"' in said
         assert (len(stage.requests), stage.entry.state) == (1, "aborted")
-
-
-class Waits(Chunks):
-    """A body that says so once it has nothing more to say for now, until it is cut."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        super().__init__(*pieces)
-        self.waiting, self.cut = asyncio.Event(), asyncio.Event()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in super().__aiter__():
-            yield piece
-        self.waiting.set()
-        await self.cut.wait()
-        raise CUT
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Let the loop go on until something holds."""
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - what it waits for tells nobody
-            await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize("second", [False, True])
-async def test_a_client_that_leaves_while_it_is_held(stage: Stage, second: bool) -> None:
-    """One entry, with what was heard so far of the attempt that was open, and nothing stays open."""
-    body = Waits(ROLE, HEL)
-    stage.answers = [streamed(ROLE, HEL, CUT)] if second else []
-    stage.answers.append(httpx.Response(200, stream=body))
-    task = asyncio.create_task(ask(stage, "hold"))
-    await body.waiting.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert body.closed
-    row = stage.entry
-    assert (row.state, row.status, row.aborted_by) == ("aborted", 499, "client")
-    assert row.cost == (2 if second else 1) * LOST
-    assert len(lost(stage)) == second
-
-
-async def test_a_client_that_leaves_while_another_is_asked_for_the_rest(stage: Stage) -> None:
-    """The usage of the first is on its row, and what was heard of the second on the call's."""
-    body = Waits(ROLE, HEL, LO)
-    stage.answers = [streamed(ROLE, HEL, CUT), httpx.Response(200, stream=body)]
-    reply = await ask(stage, "live")
-    task = asyncio.create_task(drain(reply))
-    await body.waiting.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert body.closed
-    row = stage.entry
-    assert (row.state, row.status, row.aborted_by) == ("aborted", 499, "client")
-    assert (row.provider, row.wasted) == ("spare", LOST)
-    assert row.cost == 2 * LOST + Decimal("0.000004")
-
-
-async def test_a_client_that_leaves_live_is_not_finished_for(stage: Stage) -> None:
-    stage.answers = [streamed(ROLE, HEL, LO, CUT)]
-    reply = await ask(stage, "live")
-    assert reply.stream is not None
-    await anext(reply.stream)
-    await reply.stream.aclose()
-    assert len(stage.requests) == 1
-    assert (stage.entry.state, stage.entry.aborted_by) == ("aborted", "client")
-
-
-@pytest.mark.parametrize("how", MODES)
-async def test_only_a_whole_answer_of_the_first_target_is_kept(
-    tmp_path: Path, how: Complete
-) -> None:
-    stage = made(tmp_path, cached=True)
-    stage.answers = [streamed(ROLE, HEL, CUT), other(), streamed(*frames())]
-    for id in ("a", "b", "c"):
-        assert text(await read(await ask(stage, how, id))) == TEXT
-        await stage.engine.settle()
-    cache = [row.cache for row in stage.rows if isinstance(row, Entry)]
-    assert cache == ["miss", "miss", "hit"]
-    assert len(stage.requests) == 3
-
-
-async def test_a_spliced_answer_of_the_first_target_is_not_kept_either(tmp_path: Path) -> None:
-    """Half of it is another's."""
-    stage = made(tmp_path, cached=True)
-    stage.answers = [
-        streamed(ROLE, HEL, CUT), httpx.Response(500), streamed(*frames()), streamed(*frames()),
-    ]  # fmt: skip
-    for id in ("a", "b"):
-        assert text(await drain(await ask(stage, "live", id))) == TEXT
-        await stage.engine.settle()
-    assert asked(stage) == ["able-1", "able-2", "able-1", "able-1"]
-    assert [row.cache for row in stage.rows if isinstance(row, Entry)] == ["miss", "miss"]
-
-
-@pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("how", MODES)
-async def test_who_shares_it_gets_the_same(tmp_path: Path, how: Complete, fails: bool) -> None:
-    """One answer for all, or one error; the first pays for both attempts."""
-    stage = made(tmp_path, cached=True)
-    body = Waits(ROLE, HEL)
-    bad = httpx.Response(400, content=b"{}") if how == "hold" else other("Hi")
-    stage.answers = [httpx.Response(200, stream=body), bad if fails else other()]
-
-    async def one(id: str) -> tuple[int, bytes]:
-        reply = await ask(stage, how, id)
-        return reply.status, await read(reply)
-
-    calls = [asyncio.create_task(one(id)) for id in "ab"]
-    await body.waiting.wait()
-    await until(lambda: len(stage.engine._seats) == 2)
-    body.cut.set()
-    (status, said), again = await asyncio.gather(*calls)
-    rows = {row.id: row for row in stage.rows if isinstance(row, Entry)}
-    if fails:
-        assert again[0] == status
-        assert b'"error"' in said
-        assert b'"error"' in again[1]
-        assert text(again[1]) == text(said)
-    else:
-        assert again == (status, said)
-        assert text(said) == TEXT
-        assert (rows["a"].cost, rows["b"].cost) == (COST + LOST, FREE)
-        assert rows["b"].state == "cache_hit"
-        assert rows["b"].provider == "spare"
-    assert len(stage.requests) == 2
-    assert len(rows) == 2
-
-
-async def test_who_asks_for_less_shares_nothing_with_it(tmp_path: Path) -> None:
-    """It would wait for the end, or be cut off where others are not."""
-    stage = made(tmp_path, cached=True)
-    stage.answers = [streamed(*frames()) for _ in range(3)]
-    replies = await asyncio.gather(*(ask(stage, how, how or "n") for how in (None, *MODES)))
-    for reply in replies:
-        await drain(reply)
-    assert len(stage.requests) == 3
 
 
 async def test_a_whole_answer_that_breaks_off_is_asked_for_elsewhere(stage: Stage) -> None:

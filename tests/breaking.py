@@ -1,0 +1,80 @@
+"""A call that asks for a complete answer, in the engine alone, and what its client reads."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway.core import jsonio
+from gateway.core.call import Call, Complete, Steer
+from gateway.core.entry import Attempt
+from gateway.reply import Reply
+from tests.e2e.upstream import WORDS, chunk, frames
+from tests.e2e.world import Config, chat, spared
+from tests.test_engine import Chunks, Stage, drain
+
+LO = chunk({"content": WORDS[1]})
+MODES: tuple[Complete, ...] = ("hold", "live")
+TEXT = "".join(WORDS)
+COST = Decimal("0.000019")
+"""USD of the 7 tokens in and 3 out that the provider tells, at either target."""
+LOST = Decimal("0.000010")
+"""USD of an attempt of which "Hel" was heard: 6 tokens in and 1 out, by estimate."""
+
+FREE = Decimal(0)
+
+
+def priced(value: Config) -> None:
+    """Both targets of the smart tier at one price."""
+    spared(value)
+    value["models"]["able-2"] = value["models"]["able-1"]
+
+
+def made(folder: Path, *, cached: bool = False) -> Stage:
+    return Stage(folder, cached=cached, change=priced)
+
+
+def streamed(*pieces: bytes | Exception) -> httpx.Response:
+    return httpx.Response(200, stream=Chunks(*pieces))
+
+
+def other(*words: str, finish: str = "stop") -> httpx.Response:
+    """A whole stream of the spare target, under a name of its own."""
+    said = b"".join(frames(words or ("Hello", " you."), finish=finish))
+    return streamed(said.replace(b'"up-1"', b'"up-2"').replace(b'"served-1"', b'"served-2"'))
+
+
+async def ask(stage: Stage, how: Complete | None, id: str = "tg-1", **more: Any) -> Reply:
+    asked: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}, **more}
+    call = Call(
+        id=id, dialect="openai-chat", operation="generate", body=jsonio.dumps(chat(**asked)),
+        steer=Steer(complete=how), received_at=1e9, started=stage.now,
+    )  # fmt: skip
+    return await stage.engine.serve(call)
+
+
+async def read(reply: Reply) -> bytes:
+    return reply.body if reply.stream is None else await drain(reply)
+
+
+def text(said: bytes) -> str:
+    """What a client reads."""
+    found = ""
+    for line in said.split(b"\n"):
+        if line.startswith(b"data: {"):
+            for choice in jsonio.loads(line[6:]).get("choices", ()):
+                found += choice["delta"].get("content") or ""
+    return found
+
+
+def lost(stage: Stage) -> list[Attempt]:
+    return [row for row in stage.rows if isinstance(row, Attempt)]
+
+
+def asked(stage: Stage) -> list[str]:
+    """Who was asked, in order."""
+    return [jsonio.loads(request.content)["model"] for request in stage.requests]
+
+
+CUT = httpx.ReadError("gone")
