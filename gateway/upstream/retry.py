@@ -33,6 +33,8 @@ _UNDONE = frozenset({
     "upstream_timeout",
 })  # fmt: skip
 """Kinds that say, where nothing was spent, that the work was not done."""
+_BAD_MINUTE = frozenset({"upstream_overloaded", "upstream_error", "upstream_unreachable"})
+"""Kinds after which a provider may be well again soon."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -273,13 +275,17 @@ class _State:
             raise
 
 
-def told(problem: Problem, trail: Trail, allow: Callable[[], bool]) -> Problem:
+def told(
+    problem: Problem, trail: Trail, allow: Callable[[], bool], jitter: Callable[[], float]
+) -> Problem:
     """The last failure as the client is told it, and whether it may come back by itself.
 
     It may where it was tried once, nothing was spent, and the lab has a retry left, which is then
-    the client's. Else one layer has tried enough: this one.
+    the client's. Else one layer has tried enough: this one, and whoever asks anew waits a little.
     """
     undone = problem.kind in _UNDONE and problem.spent == "no" and not problem.lasting
     if undone and len(trail.tried) == 1 and not trail.denied and allow():
         return msgspec.structs.replace(problem, once=True)
+    if problem.kind in _BAD_MINUTE and problem.retry_after is None:
+        return msgspec.structs.replace(problem, retry_after=1.0 + 4.0 * jitter())
     return problem

@@ -212,7 +212,8 @@ class Upstream:
                 grant=lambda failed, following: self.grant(job, failed, following),
             )
         except ProblemError as error:
-            raise ProblemError(told(error.problem, trail, allowance.take)) from None
+            problem = told(error.problem, trail, allowance.take, self._jitter)
+            raise ProblemError(problem) from None
 
     def grant(self, job: Job, failed: Candidate, following: Candidate) -> bool:
         """Whether one may be asked after another has failed.

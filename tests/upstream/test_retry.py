@@ -318,4 +318,24 @@ def test_whether_the_client_may_come_back(
     """One layer tries again: where the gateway has, or must not, its client does not."""
     trail = Trail(ORDERS["alone"])
     trail.tried, trail.denied = [0] * tries, denied
-    assert told(problem, trail, lambda: allowed).should_retry is said
+    assert told(problem, trail, lambda: allowed, lambda: 0.0).should_retry is said
+
+
+@pytest.mark.parametrize(
+    ("kind", "after", "seconds"),
+    [
+        ("upstream_error", None, 3.0),
+        ("upstream_overloaded", None, 3.0),
+        ("upstream_unreachable", None, 3.0),
+        ("upstream_overloaded", 17.0, 17.0),
+        ("upstream_timeout", None, None),
+        ("upstream_auth", None, None),
+    ],
+)
+def test_who_asks_anew_after_a_bad_minute_waits_a_little(
+    kind: Kind, after: float | None, seconds: float | None
+) -> None:
+    """1 to 5 s at random, where the provider has not said when; it says nothing of what lasts."""
+    problem = Problem(kind=kind, message="", retry_after=after, spent="maybe")
+    said = told(problem, Trail([]), lambda: True, lambda: 0.5)
+    assert (said.retry_after, said.should_retry) == (seconds, False)
