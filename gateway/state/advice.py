@@ -4,17 +4,17 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
 from gateway.settings.mistake import Mistake
-from gateway.state.address import Address, read
+from gateway.state import client
+from gateway.state.address import Address, context, read
 from gateway.state.counters import keys
-from gateway.state.link import Link, slot_of
 from gateway.state.redis import Redis
 from gateway.state.script import Script
-from gateway.state.server import Away, why
-from gateway.state.wire import Broken, Failure, Reply, request
+from gateway.state.server import Away
 
 _OLDEST = (6, 2)
 """Versions before it were never tried."""
@@ -60,10 +60,10 @@ def _run(
 ) -> Advice:
     try:
         address = read(url)
-        link = Link(address, deadline)
+        context(address)
     except ValueError as error:
         return Advice([_mistake(f"{error}.", level="error")])
-    found = asyncio.run(_ask(address, link, deadline, wall, counts=counts))
+    found = _asked(address, deadline, wall, counts=counts)
     if not (tries and found.about):
         return found
     return Advice(
@@ -71,29 +71,42 @@ def _run(
     )
 
 
-async def _ask(
-    address: Address, link: Link, deadline: float, wall: Callable[[], float], *, counts: bool
-) -> Advice:
-    slot = slot_of(keys("default")[0])
+class _Said(NamedTuple):
+    """What a server says of itself."""
+
+    info: object
+    saves: object
+    moment: object
+    passed: float
+    """Seconds that the last answer took."""
+    now: float
+    """Seconds since the epoch, on this machine, in its middle."""
+
+
+def _asked(address: Address, deadline: float, wall: Callable[[], float], *, counts: bool) -> Advice:
+    def questions(redis: client.Connected) -> _Said:
+        said = redis.execute_command("INFO")
+        try:
+            saves = redis.execute_command("CONFIG GET", "save")
+        except client.Refused:
+            saves = None
+        begun, before = time.perf_counter(), wall()
+        moment = redis.execute_command("TIME")
+        return _Said(said, saves, moment, time.perf_counter() - begun, (before + wall()) / 2)
+
     try:
-        async with asyncio.timeout(deadline):
-            said = await link.find(slot, request(b"INFO"))
-            saves = await link.find(slot, request(b"CONFIG", b"GET", b"save"))
-            begun, before = time.perf_counter(), wall()
-            moment = await link.find(slot, request(b"TIME"))
-            passed, after = time.perf_counter() - begun, wall()
-    except (Broken, OSError, ValueError) as error:
-        return Advice([_gone(why(error), address, counts=counts)])
-    finally:
-        await link.close()
-    if not isinstance(said, bytes):
-        word = said.word if isinstance(said, Failure) else "something else"
-        return Advice([_gone(f"it answers {word}", address, counts=counts)])
-    facts = dict(line.split(":", 1) for line in said.decode().splitlines() if ":" in line)
-    mistakes = [*_place(facts, address), *(_kept(facts, points=_points(saves)) if counts else ())]
+        found = client.ask(address, keys("default")[0], deadline, questions)
+    except client.Unanswered as error:
+        return Advice([_gone(str(error), address, counts=counts)])
+    if not isinstance(found.info, bytes):
+        return Advice([_gone("it answers something else", address, counts=counts)])
+    lines = found.info.decode("utf-8", "replace").splitlines()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    points = _points(found.saves)
+    mistakes = [*_place(facts, address), *(_kept(facts, points=points) if counts else ())]
     kind, version = _version(facts)
-    about = f"{kind} {version} ({address.where}) answers in {passed * 1000:.1f} ms"
-    ahead = _ahead(moment, (before + after) / 2)
+    about = f"{kind} {version} ({address.where}) answers in {found.passed * 1000:.1f} ms"
+    ahead = _ahead(found.moment, found.now)
     if counts and ahead is not None and abs(ahead) > _SKEW:
         side = "ahead of" if ahead > 0 else "behind"
         message = f"its clock is {abs(ahead):.0f} s {side} this machine's: one of them is wrong."
@@ -102,13 +115,11 @@ async def _ask(
     return Advice(mistakes, about)
 
 
-def _ahead(moment: Reply, now: float) -> float | None:
+def _ahead(moment: object, now: float) -> float | None:
     """Seconds that its clock is ahead; None where it does not tell."""
-    if not isinstance(moment, list) or len(moment) != 2:
+    if not isinstance(moment, tuple) or len(moment) != 2:
         return None
     whole, part = moment
-    if not isinstance(whole, bytes) or not isinstance(part, bytes):
-        return None
     return int(whole) + int(part) / 1e6 - now
 
 
@@ -192,10 +203,10 @@ def _kept(facts: dict[str, str], *, points: bool | None) -> list[Mistake]:
     return found
 
 
-def _points(saves: Reply) -> bool | None:
+def _points(saves: object) -> bool | None:
     """Whether snapshots are taken; None where it does not tell."""
-    if isinstance(saves, list) and len(saves) == 2:
-        return bool(saves[1])
+    if isinstance(saves, dict) and saves:
+        return any(saves.values())
     return None
 
 
