@@ -1,11 +1,10 @@
 """R-08, R-09: Sentinel and Cluster: primaries die, change places, slots move, under calls."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gateway.state.counters import keys
 from tests.chaos.crowd import Crowd, Form, hits, quick, row
-from tests.chaos.gateway import Gateway
 from tests.chaos.redis.pair import program, traffic, waited
 from tests.chaos.row import Expected, Row, Seen
 from tests.chaos.stage import Stage, base
@@ -25,15 +24,19 @@ _UNNOTICED = Expected(
     "in time: .*, kept again after .*",
 )
 _TENANT = "default"
+_COUNTERS = keys(_TENANT)[0].decode()
 
 
-def _start(stage: Stage, url: str) -> Gateway:
-    return stage.start(base(stage), spare=60, REDIS_URL=url)
-
-
-def _told(
-    stage: Stage, crowd: Crowd, healthy: float, began: float, cache: Mapping[Form, str]
-) -> Mapping[Form, Seen]:
+def _lost(stage: Stage, url: str, lose: Callable[[], object]) -> Mapping[Form, Seen]:
+    """A gateway of the Redis at a URL, of which something is lost in the middle of calls."""
+    gateway = stage.start(base(stage), spare=60, REDIS_URL=url)
+    crowd = Crowd(gateway)
+    healthy = quick(crowd.call(2))
+    with traffic(gateway, crowd, 0.02):
+        time.sleep(0.3)
+        began = time.monotonic()
+        lose()
+        cache = hits(gateway, _FAILOVER)
     replies = [one for found in crowd.replies.values() for one in found]
     told = f"{waited(stage, healthy, replies, replies)}, kept again after {time.monotonic() - began:.1f} s"
     return crowd.seen(cache, told)
@@ -41,50 +44,28 @@ def _told(
 
 def _sentinel(stage: Stage) -> Mapping[Form, Seen]:
     """The primary is killed; its replica takes over."""
-    found = redis_program()
-    assert found is not None
-    with Sentinels(found, stage.folder) as sentinels:
-        gateway = _start(stage, sentinels.url)
-        crowd = Crowd(gateway)
-        healthy = quick(crowd.call(2))
-        with traffic(gateway, crowd, 0.02):
-            time.sleep(0.3)
-            began = time.monotonic()
-            sentinels.primary.kill()
-            cache = hits(gateway, _FAILOVER)
-        return _told(stage, crowd, healthy, began, cache)
+    with Sentinels(_program(), stage.folder) as sentinels:
+        return _lost(stage, sentinels.url, sentinels.primary.kill)
 
 
 def _killed(stage: Stage) -> Mapping[Form, Seen]:
     """The primary that counts calls is killed; its replica takes over."""
     with Nodes(_program(), stage.folder) as nodes:
-        gateway = _start(stage, nodes.url)
-        crowd = Crowd(gateway)
-        healthy = quick(crowd.call(2))
-        with traffic(gateway, crowd, 0.02):
-            time.sleep(0.3)
-            began = time.monotonic()
-            nodes.primary(keys(_TENANT)[0].decode()).kill()
-            cache = hits(gateway, _FAILOVER)
-        return _told(stage, crowd, healthy, began, cache)
+        return _lost(stage, nodes.url, lambda: nodes.primary(_COUNTERS).kill())
 
 
 def _moved(stage: Stage) -> Mapping[Form, Seen]:
     """The slot of all counters moves to another node and back, key by key: ASK, then MOVED."""
     with Nodes(_program(), stage.folder) as nodes:
-        gateway = _start(stage, nodes.url)
-        crowd = Crowd(gateway)
-        healthy = quick(crowd.call(2))
-        with traffic(gateway, crowd, 0.02):
-            time.sleep(0.3)
-            began = time.monotonic()
-            source = nodes.primary(keys(_TENANT)[0].decode())
+
+        def there_and_back() -> None:
+            source = nodes.primary(_COUNTERS)
             target = next(one for one in nodes.places[:3] if one is not source)
             _move(source, target)
             time.sleep(0.3)
             _move(target, source)
-            cache = hits(gateway, _FAILOVER)
-        return _told(stage, crowd, healthy, began, cache)
+
+        return _lost(stage, nodes.url, there_and_back)
 
 
 def _move(source: Place, target: Place) -> None:
@@ -111,17 +92,13 @@ def _move(source: Place, target: Place) -> None:
 def _down(stage: Stage) -> Mapping[Form, Seen]:
     """All that have the slot of the counters are gone: CLUSTERDOWN for everything, and back."""
     with Nodes(_program(), stage.folder) as nodes:
-        gateway = _start(stage, nodes.url)
-        crowd = Crowd(gateway)
-        healthy = quick(crowd.call(2))
-        pair = nodes.pair(keys(_TENANT)[0].decode())
-        with traffic(gateway, crowd, 0.02):
-            time.sleep(0.3)
-            began = time.monotonic()
-            with pair[0].stopped(), pair[1].stopped():
+        one, other = nodes.pair(_COUNTERS)
+
+        def for_a_while() -> None:
+            with one.stopped(), other.stopped():
                 time.sleep(2.5)  # more than the node timeout
-            cache = hits(gateway, _FAILOVER)
-        return _told(stage, crowd, healthy, began, cache)
+
+        return _lost(stage, nodes.url, for_a_while)
 
 
 def _program() -> str:
