@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
 
+import msgspec
+
 from gateway.ahead import Ahead
 from gateway.books import Books
 from gateway.cache.exact import Exact
@@ -14,10 +16,11 @@ from gateway.cache.responses import Chain
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry, State
+from gateway.core.evidence import Evidence
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Tally
-from gateway.core.target import Account, Target
+from gateway.core.target import Account, Target, Tier
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect
 from gateway.limits.gate import Gate
 from gateway.limits.pressure import REASONING, Pressure
@@ -34,9 +37,11 @@ from gateway.reply import (
     refusal,
     told,
     trailer,
+    uncounted,
 )  # fmt: skip
 from gateway.routing import explain, features
 from gateway.routing.decide import Router, decide
+from gateway.routing.features import Features
 from gateway.shelf import Shelf, form, tell
 from gateway.telemetry.log import Log, where
 from gateway.upstream import complete
@@ -99,7 +104,7 @@ class Engine:
             return reply if self._kept is None else self._kept(call, reply)
         except ProblemError as error:
             problem = error.problem
-            if dialect.counted is not None and _is_uncounted(problem, dialect, tally):
+            if dialect.counted is not None and uncounted(problem, dialect, tally):
                 return await self._estimated(dialect.counted, tally)
         except asyncio.CancelledError:
             if not tally.closed:
@@ -143,7 +148,8 @@ class Engine:
         body = dialect.asked(call) if chain is None else chain.body
         asked = Asked(dialect, body if chain is None else chain.asked, self.router.fetches)
         seen = features.read(body.prompt, call.dialect, call.key, call.steer, asked)
-        decision, plan = decide(self.router, seen, dialect)
+        evidence = Evidence(at=call.received_at)
+        decision, plan = decide(self.router, seen, dialect, evidence)
         plan = self._upstream.standing(plan, decision.tier)
         return decision, plan, explain.losses(dialect, body, asked, plan)
 
@@ -170,7 +176,8 @@ class Engine:
         prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
         tally.read(prompt, features.tokens(prompt))
         seen = features.read(prompt, call.dialect, call.key, call.steer, asked)
-        decision, plan = decide(self.router, seen, dialect)
+        evidence = Evidence(at=call.received_at)
+        decision, plan = decide(self.router, seen, dialect, evidence)
         self._books.decided(tally, decision)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
@@ -179,7 +186,7 @@ class Engine:
         stored = await self._apart(place, decision, plan) if large else place(decision, plan)
         if (gate := self._gate) is not None and gate.bounds(call.key):
             self.past.begin(ahead, call, dialect, body)
-            again, first = partial(decide, self.router, seen, dialect), plan
+            again, first = partial(self._under, seen, dialect, evidence), plan
             asking = self._asking(call, body, plan, stored, ahead)
             decision, plan = await gate.admit(
                 want, decision, plan, again, asking=asking, late=body is not said
@@ -187,7 +194,8 @@ class Engine:
             if plan is not first:
                 stored = place(decision, plan)
                 self._books.decided(tally, decision)
-        self._refuse_losses(call, body, asked, dialect, plan)
+        if (call.steer.on_loss or self._on_loss) == "refuse":
+            explain.refuse(dialect, body, asked, plan)
         began, end = span(call, self._clock(), stream=prompt.stream)
         job = Job(
             call=call,
@@ -223,6 +231,13 @@ class Engine:
                     return reply
         seat = self._flights.start(stored, kind)
         return await self._aboard(call, seat, self._call(job, tally, seat, ahead))
+
+    def _under(
+        self, seen: Features, dialect: Dialect, evidence: Evidence, ceiling: Tier
+    ) -> tuple[Decision, Plan]:
+        """What is decided for a call where a budget leaves it no more than a tier."""
+        under = msgspec.structs.replace(evidence, ceiling=ceiling)
+        return decide(self.router, seen, dialect, under)
 
     def _asking(
         self, call: Call, body: Body, first: Plan, place: str | None, ahead: Ahead
@@ -341,17 +356,6 @@ class Engine:
                 await recorded
 
         return more()
-
-    def _refuse_losses(
-        self, call: Call, body: Body, asked: Asked, dialect: Dialect, plan: Plan
-    ) -> None:
-        if (call.steer.on_loss or self._on_loss) != "refuse":
-            return
-        lost = explain.losses(dialect, body, asked, plan)[0]
-        if lost:
-            reasons = "; ".join(f"{item.field} ({item.why})" for item in lost)
-            message = f"Refused, because it would lose: {reasons}."
-            raise ProblemError(Problem(kind="no_target", message=message, param=lost[0].field))
 
     async def _hit(
         self, job: Job, found: Recording, said: bytes, target: Target, tally: Tally
@@ -481,14 +485,6 @@ class Engine:
 
 def _lab(tally: Tally) -> str:
     return tally.decision.lab if tally.decision is not None else ""
-
-
-def _is_uncounted(problem: Problem, dialect: Dialect, tally: Tally) -> bool:
-    """Whether nobody can be asked for a count, or no one abroad has given it; at home it fails."""
-    if tally.decision is None:
-        return problem.kind == "no_target"
-    target = tally.target
-    return target is not None and dialect.name not in target.provider.doors
 
 
 def _end(seat: Seat | None, close: Callable[[], Entry]) -> Entry | None:

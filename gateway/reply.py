@@ -131,3 +131,11 @@ def told(tally: Tally) -> Headers:
 def _ascii(text: str) -> bytes:
     """A header value: what is not printable ASCII becomes a question mark."""
     return bytes(c if 32 <= c < 127 else 63 for c in text.encode("ascii", "replace"))
+
+
+def uncounted(problem: Problem, dialect: Dialect, tally: Tally) -> bool:
+    """Whether nobody can be asked for a count, or no one abroad has given it; at home it fails."""
+    if tally.decision is None:
+        return problem.kind == "no_target"
+    target = tally.target
+    return target is not None and dialect.name not in target.provider.doors

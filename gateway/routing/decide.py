@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.core.call import Complete
 from gateway.core.decision import Decision, Plan, Skipped, Source, Step
+from gateway.core.evidence import NOTHING, Evidence
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Place, Target, Tier
 from gateway.dialects import Dialect, vectors
@@ -59,12 +60,9 @@ class _Trace:
 
 
 def decide(
-    router: Router, call: Features, dialect: Dialect, ceiling: Tier | None = None
+    router: Router, call: Features, dialect: Dialect, evidence: Evidence = NOTHING
 ) -> tuple[Decision, Plan]:
-    """Decide a call and plan its targets. Raises ProblemError where nothing may serve it.
-
-    `ceiling` is the dearest tier that a budget leaves, whatever else would be decided.
-    """
+    """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
     if dialect.operation == vectors.OPERATION:
         return embed.decide(router.catalogue, router.rules, call, dialect)
     trace = _Trace(router.clock)
@@ -75,11 +73,11 @@ def decide(
     trace.take(bounds.steps)
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
-    if ceiling is not None:
+    if (ceiling := evidence.ceiling) is not None:
         trace.add("budget", f"a budget leaves no more than {ceiling}", f"at most {ceiling}")
         bounds = bounds.under(ceiling)
     choice = _first(router.rules.choices, view) if pin.tier is None else None
-    lab, tier, model, source, rule, confidence = _choose(router, view, pin, choice, trace)
+    lab, tier, model, source, rule, confidence = _choose(router, view, pin, choice, evidence, trace)
     known = _allowed(router, lab, call, pin, dialect, bounds, trace)
     if known.name != lab:
         model = None
@@ -133,7 +131,14 @@ def completion(
 type _Chosen = tuple[str, Tier, str | None, Source, str | None, float | None]
 
 
-def _choose(router: Router, view: View, pin: Pin, choice: Choice | None, trace: _Trace) -> _Chosen:
+def _choose(
+    router: Router,
+    view: View,
+    pin: Pin,
+    choice: Choice | None,
+    evidence: Evidence,
+    trace: _Trace,
+) -> _Chosen:
     """`choice` is the first that matches; none is looked for where a tier is named."""
     if pin.tier is not None:
         return pin.lab, pin.tier, pin.model, "pin", None, None
@@ -141,7 +146,7 @@ def _choose(router: Router, view: View, pin: Pin, choice: Choice | None, trace: 
     if choice is None:
         if router.rules.choices:
             trace.add("rule", f"none of {len(router.rules.choices)} choices", matched=False)
-        return _classify(router, view.call, lab, trace)
+        return _classify(router, view.call, lab, evidence, trace)
     if choice.lab is not None and not pin.named_lab:
         lab = choice.lab
     place = _place(router, choice, lab, pin)
@@ -157,7 +162,7 @@ def _choose(router: Router, view: View, pin: Pin, choice: Choice | None, trace: 
         return place.lab, place.tier, model, "rule", choice.name, None
     if choice.tier is not None:
         return lab, choice.tier, None, "rule", choice.name, None
-    return _classify(router, view.call, lab, trace)
+    return _classify(router, view.call, lab, evidence, trace)
 
 
 def _first(choices: tuple[Choice, ...], view: View) -> Choice | None:
@@ -177,21 +182,23 @@ def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
     return next((place for place in found if place.tier == choice.tier), next(iter(found), None))
 
 
-def _classify(router: Router, call: Features, lab: str, trace: _Trace) -> _Chosen:
-    score = None
-    if router.classifier is not None and call.prompt.user:
+def _classify(
+    router: Router, call: Features, lab: str, evidence: Evidence, trace: _Trace
+) -> _Chosen:
+    score, classifier = None, router.classifier
+    if classifier is not None and call.prompt.user:
         try:
-            score = router.classifier.score(call.prompt.user, call.signals)
+            score = classifier.score(call.prompt.user, call.signals)
         except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
             trace.add("classifier", f"it failed: {type(error).__name__}", matched=False)
         else:
             if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
                 trace.add("classifier", "its score is none", matched=False)
                 score = None
-    if score is not None:
-        tier = prior.tier(score)
+    if classifier is not None and score is not None:
+        tier = prior.tier(score, evidence.thresholds or classifier.thresholds)
         sure = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
-        trace.add("classifier", prior.why(call.signals, score), tier)
+        trace.add("classifier", classifier.why(call.signals, score), tier)
         return lab, tier, None, "classifier", None, round(sure, 4)
     tier = router.catalogue.default_tier
     trace.add("default", "nothing else decided", tier)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gateway.core.decision import Decision, Plan
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
+from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Target
 from gateway.dialects import DOORS, Asked, Body, Dialect
 
@@ -17,6 +18,15 @@ def losses(dialect: Dialect, body: Body, asked: Asked, plan: Plan) -> list[tuple
         else asked.losses(DOORS[door, dialect.operation], target)
         for target, door in zip(plan.targets, plan.doors, strict=True)
     ]
+
+
+def refuse(dialect: Dialect, body: Body, asked: Asked, plan: Plan) -> None:
+    """Raise ProblemError where the first target would not get all of a request."""
+    lost = losses(dialect, body, asked, plan)[0]
+    if lost:
+        reasons = "; ".join(f"{item.field} ({item.why})" for item in lost)
+        message = f"Refused, because it would lose: {reasons}."
+        raise ProblemError(Problem(kind="no_target", message=message, param=lost[0].field))
 
 
 def labs(decision: Decision, plan: Plan) -> tuple[str, ...]:

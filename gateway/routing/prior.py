@@ -4,30 +4,9 @@ from collections.abc import Callable
 from math import exp, log2
 from typing import NamedTuple, Protocol
 
-import msgspec
-
+from gateway.core.evidence import Score, Thresholds
 from gateway.core.target import Tier
 from gateway.routing.signals import Signals
-
-
-class Score(msgspec.Struct, frozen=True):
-    """What a classifier says of one prompt; 0 <= fast <= smart <= 1."""
-
-    fast: float
-    """Probability that the fast tier suffices: that the smart one would not do better."""
-    smart: float
-    """Probability that the smart tier suffices: that the reasoning one would not do better."""
-
-
-class Thresholds(msgspec.Struct, frozen=True):
-    """Where the tiers part."""
-
-    fast: float
-    """The least `Score.fast` that goes to fast."""
-    smart: float
-    """The least `Score.smart` that goes to smart."""
-    id: str
-    """The name under which this snapshot stands on an entry."""
 
 
 class Classifier(Protocol):
@@ -41,8 +20,15 @@ class Classifier(Protocol):
     def version(self) -> str:
         """Stands on the decision: it tells which numbers decided."""
 
+    @property
+    def thresholds(self) -> Thresholds:
+        """Where its tiers part, unless a call's evidence has thresholds of its own."""
+
     def score(self, text: str, signals: Signals) -> Score:
         """The score of `text`, whose signals have been read."""
+
+    def why(self, signals: Signals, score: Score) -> str:
+        """The score and what moved it, for the trace."""
 
 
 class Term(NamedTuple):
@@ -102,6 +88,7 @@ class Prior:
 
     name = "prior"
     version = "prior-1"
+    thresholds = THRESHOLDS
 
     def score(self, text: str, signals: Signals) -> Score:  # noqa: ARG002 -- the protocol gives both
         """Two logistic sums; smart fails only where fast does, hence fast <= smart."""
@@ -112,6 +99,10 @@ class Prior:
             fails += term.fails * value
         suffices = _logistic(fast)
         return Score(fast=suffices, smart=1 - (1 - suffices) * _logistic(fails))
+
+    def why(self, signals: Signals, score: Score) -> str:
+        """As `why` of the formula."""
+        return why(signals, score)
 
 
 def tier(score: Score, thresholds: Thresholds = THRESHOLDS) -> Tier:

@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from gateway.core.call import Key, Steer
+from gateway.core.evidence import Evidence, Score, Thresholds
 from gateway.core.problem import ProblemError
-from gateway.dialects import ANTHROPIC_MESSAGES
+from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT
 from gateway.routing.decide import decide
-from gateway.routing.prior import Prior, Score
+from gateway.routing.prior import THRESHOLDS, Prior
 from gateway.routing.signals import Signals
 from tests.routing import world
 from tests.routing.world import Json
@@ -23,12 +24,16 @@ class Fixed:
 
     name = "fixed"
     version = "fixed-1"
+    thresholds = THRESHOLDS
 
     def __init__(self, fast: float, smart: float) -> None:
         self._score = Score(fast, smart)
 
     def score(self, text: str, signals: Signals) -> Score:
         return self._score
+
+    def why(self, signals: Signals, score: Score) -> str:
+        return "it always says so"
 
 
 CHOICES: list[tuple[list[Json], str, str, str, str, str | None, list[str]]] = [
@@ -164,6 +169,7 @@ class Broken:
     """A classifier that raises, or gives a score that is none."""
 
     name = version = "broken"
+    thresholds = THRESHOLDS
 
     def __init__(self, told: Score | Exception) -> None:
         self._told = told
@@ -172,6 +178,9 @@ class Broken:
         if isinstance(self._told, Exception):
             raise self._told
         return self._told
+
+    def why(self, signals: Signals, score: Score) -> str:
+        raise AssertionError
 
 
 @pytest.mark.parametrize(
@@ -313,3 +322,16 @@ def test_what_is_not_translated_goes_to_a_lab_that_speaks_it() -> None:
     assert "openai does not speak anthropic-messages" in [step.why for step in decision.trace]
     with pytest.raises(ProblemError, match="needs openai-chat"):
         decide(world.router(known=world.catalogue([plain])), call, ANTHROPIC_MESSAGES)
+
+
+def test_evidence_bounds_what_is_decided() -> None:
+    """Thresholds of the key's own traffic stand before the classifier's; a budget's tier bounds."""
+    known = world.router(classifier=Fixed(0.9, 0.95))
+
+    def tier(evidence: Evidence) -> str | None:
+        return decide(known, world.call("a"), OPENAI_CHAT, evidence)[0].tier
+
+    assert tier(Evidence()) == "fast"
+    assert tier(Evidence(thresholds=Thresholds(0.91, 0.9, "k-1"))) == "smart"
+    assert tier(Evidence(thresholds=Thresholds(0.91, 0.96, "k-2"))) == "reasoning"
+    assert tier(Evidence(thresholds=Thresholds(0.91, 0.9, "k-3"), ceiling="fast")) == "fast"

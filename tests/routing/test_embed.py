@@ -12,6 +12,7 @@ from gateway.core.target import Lab, Provider, Target
 from gateway.dialects.openai_chat import EMBEDDINGS
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features
+from gateway.routing.prior import THRESHOLDS
 from tests.routing import world
 from tests.routing.world import call, catalogue, lab, names, router, target
 
@@ -52,8 +53,12 @@ class Never:
     """A classifier that must not be asked."""
 
     name = version = "never"
+    thresholds = THRESHOLDS
 
     def score(self, *_: Any) -> Any:
+        raise AssertionError("asked")
+
+    def why(self, *_: Any) -> Any:
         raise AssertionError("asked")
 
 

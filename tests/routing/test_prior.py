@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.evidence import Score, Thresholds
 from gateway.core.target import Tier
 from gateway.routing.prior import (
     TERMS,
     THRESHOLDS,
     Classifier,
     Prior,
-    Score,
-    Thresholds,
     tier,
     why,
 )

@@ -1,0 +1,59 @@
+"""What the world says of a call before it is decided: plain values, the same for every door."""
+
+import msgspec
+
+from gateway.core.target import Tier
+
+
+class Score(msgspec.Struct, frozen=True):
+    """What a classifier says of one prompt; 0 <= fast <= smart <= 1."""
+
+    fast: float
+    """Probability that the fast tier suffices: that the smart one would not do better."""
+    smart: float
+    """Probability that the smart tier suffices: that the reasoning one would not do better."""
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """Where the tiers part."""
+
+    fast: float
+    """The least `Score.fast` that goes to fast."""
+    smart: float
+    """The least `Score.smart` that goes to smart."""
+    id: str
+    """The name under which this snapshot stands on an entry."""
+
+
+class Seat(msgspec.Struct, frozen=True, kw_only=True):
+    """What a conversation is sitting on."""
+
+    lab: str
+    tier: Tier
+    target: str
+    """The name of the target that served it last."""
+    account: str | None = None
+    tokens: int = 0
+    """Tokens of its prompt that the provider may have in its prompt cache."""
+    turns: int = 0
+    """User turns that had been seen."""
+    at: float = 0.0
+    """When it was last served, seconds since the epoch."""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a decision reads beside the call and the configuration."""
+
+    at: float = 0.0
+    """When the call was received, seconds since the epoch: rules, prices and seats know time."""
+    seat: Seat | None = None
+    ceiling: Tier | None = None
+    """The dearest tier that a budget leaves, whatever else would be decided."""
+    thresholds: Thresholds | None = None
+    """Of the key's own traffic; None leaves the classifier its own."""
+    judged: Score | None = None
+    """What a model said that was asked to judge the prompt."""
+
+
+NOTHING = Evidence()
+"""Of a call that is decided apart from all others."""
