@@ -26,8 +26,8 @@ from gateway.core.target import Tier
 from gateway.settings import yaml
 from gateway.settings.limits import MOST, BudgetPart, Every, Pace, Sum, Tiers
 from gateway.settings.mistake import ConfigError, Mistake
-from gateway.settings.part import Complete
-from gateway.settings.schema import Part, Words
+from gateway.settings.part import Complete, Words
+from gateway.settings.schema import Part
 from gateway.telemetry.log import Log, silent
 
 EVERY = 1.0

@@ -64,11 +64,11 @@ def decide(
 ) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
     if dialect.operation == vectors.OPERATION:
-        return embed.decide(router.catalogue, router.rules, call, dialect)
+        return embed.decide(router.catalogue, router.rules, call, dialect, evidence)
     trace = _Trace(router.clock)
     pin = pins.read(call, router.catalogue)
     trace.take(pin.steps)
-    view = router.rules.view(call)
+    view = router.rules.view(call, evidence)
     bounds = bound(router.rules, view)
     trace.take(bounds.steps)
     if bounds.refuse is not None:

@@ -8,6 +8,7 @@ import difflib
 from collections.abc import Sequence
 
 from gateway.core.decision import Decision, Plan, Skipped, Source, Step
+from gateway.core.evidence import NOTHING, Evidence
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Catalogue, Lab, Target
 from gateway.dialects import Dialect
@@ -22,7 +23,11 @@ _AUTO = "auto"
 
 
 def decide(
-    catalogue: Catalogue, rules: Rules, call: Features, dialect: Dialect
+    catalogue: Catalogue,
+    rules: Rules,
+    call: Features,
+    dialect: Dialect,
+    evidence: Evidence = NOTHING,
 ) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
     asked, steps = call.prompt.model, []
@@ -33,7 +38,7 @@ def decide(
     if call.steer.tier is not None:
         why = "x-tiergate-tier: an embedding model is of no tier"
         steps.append(Step(step="embed", matched=False, effect="ignored", why=why))
-    bounds = bound(rules, rules.view(call))
+    bounds = bound(rules, rules.view(call, evidence))
     steps += bounds.steps
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))

@@ -9,7 +9,7 @@ from gateway.core.decision import Step
 from gateway.core.target import TIERS, Tier
 from gateway.routing.features import Features
 from gateway.routing.rules import Rules, View
-from gateway.settings.schema import GuardPart
+from gateway.settings.rule import GuardPart
 
 _NONE: frozenset[str] = frozenset()
 

@@ -11,9 +11,11 @@ import msgspec
 import re2
 
 from gateway.core.call import Complete
+from gateway.core.evidence import NOTHING, Evidence
 from gateway.core.target import Tier
+from gateway.routing import meaning
 from gateway.routing.features import Features
-from gateway.settings.schema import ChoicePart, GuardPart, Range, When
+from gateway.settings.rule import ChoicePart, GuardPart, Range, When
 
 type Test = Callable[[View], bool]
 """Whether a condition holds for a call."""
@@ -30,13 +32,17 @@ _EDGE = rf"(?:[^\pL\pM\pN_]|[{_SCRIPTS}])"
 
 
 class View:
-    """A call as rules look at it: its features, its tags, and which patterns its text has."""
+    """A call as rules look at it: features, evidence, tags, and the patterns its text has."""
 
-    __slots__ = ("_hits", "_patterns", "call", "tags")
+    __slots__ = ("_hits", "_patterns", "call", "evidence", "tags")
 
-    def __init__(self, call: Features, tags: frozenset[str], patterns: re2.Set | None) -> None:
+    def __init__(
+        self, call: Features, patterns: re2.Set | None = None, evidence: Evidence = NOTHING
+    ) -> None:
         self.call = call
-        self.tags = tags
+        self.evidence = evidence
+        self.tags: frozenset[str] = frozenset()
+        """Its own and those that guards gave it; `bound` puts them here."""
         self._patterns = patterns
         self._hits: frozenset[int] | None = None
 
@@ -64,6 +70,8 @@ class Guard(msgspec.Struct, frozen=True):
     name: str
     test: Test
     part: GuardPart
+    hash: str
+    """Of its conditions alone: what an outcome is known by."""
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -75,6 +83,8 @@ class Choice(msgspec.Struct, frozen=True):
     lab: str | None
     model: str | None
     complete: Complete | None
+    hash: str
+    """Of its conditions alone: what an outcome is known by."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -84,16 +94,21 @@ class Rules(msgspec.Struct, frozen=True):
     choices: tuple[Choice, ...] = ()
     patterns: re2.Set | None = None
 
-    def view(self, call: Features, tags: frozenset[str] = frozenset()) -> View:
+    def view(self, call: Features, evidence: Evidence = NOTHING) -> View:
         """A call as these rules look at it."""
-        return View(call, tags, self.patterns)
+        return View(call, self.patterns, evidence)
 
 
 def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) -> Rules:
     """Compile rules. Raises RuleError for the patterns that RE2 does not accept, all of them."""
     patterns = _Patterns()
     bounds = tuple(
-        Guard(part.name, _test(part.when, ("guards", at, "when"), patterns), part)
+        Guard(
+            part.name,
+            _test(part.when, ("guards", at, "when"), patterns),
+            part,
+            meaning.digest(part.when),
+        )
         for at, part in enumerate(guards)
     )
     decided = tuple(
@@ -104,6 +119,7 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
             part.lab,
             part.model,
             part.complete,
+            meaning.digest(part.when),
         )
         for at, part in enumerate(choices)
     )

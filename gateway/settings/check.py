@@ -10,7 +10,8 @@ from gateway.settings.dates import dates, targets
 from gateway.settings.load import Source
 from gateway.settings.loop import around, itself
 from gateway.settings.mistake import Mistake, Path, nearest
-from gateway.settings.schema import EffortPart, GuardPart, Range, When
+from gateway.settings.rule import GuardPart, Range, When
+from gateway.settings.schema import EffortPart
 
 __all__ = ["errors", "targets", "warnings"]
 

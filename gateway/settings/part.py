@@ -46,6 +46,7 @@ def _complete(value: object) -> object:
 
 
 type Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+type Words = Annotated[list[str], BeforeValidator(many)]
 type Some = Annotated[list[Word], BeforeValidator(many), Field(min_length=1)]
 """One at least: a condition on none of them would never hold."""
 type Size = Annotated[int, BeforeValidator(size), Field(ge=0)]

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
-from gateway.settings.part import STRICT, Complete, Size, Some, Span, Word, many
+from gateway.settings.part import STRICT, Complete, Size, Span, Word, Words, many
+from gateway.settings.rule import ChoicePart, GuardPart
 from gateway.settings.server import Server
 from gateway.settings.timers import Kind, Patience, TimersPart
 
@@ -62,7 +63,6 @@ def _host(text: str) -> str:
     return text.lower()
 
 
-type Words = Annotated[list[str], BeforeValidator(many)]
 type Switch = Annotated[str, BeforeValidator(_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type Day = Annotated[str, AfterValidator(_day)]
@@ -355,70 +355,6 @@ class ModelPart(Part):
     successor: str | None = None
     """What its maker names to move to."""
     note: str = ""
-
-
-class Range(Part):
-    """From `min` to `max`, both included."""
-
-    min: float | None = None
-    max: float | None = None
-
-
-class When(Part):
-    """Conditions; all that are written must hold."""
-
-    any: Annotated[list["When"], Field(min_length=1)] | None = None
-    all: Annotated[list["When"], Field(min_length=1)] | None = None
-    not_: Annotated["When | None", Field(alias="not")] = None
-    keywords: Some | None = None
-    """One of these words stands in the last user turn, whole and in any case."""
-    matches: str | None = None
-    """A regular expression (RE2) that the last user turn contains, in any case."""
-    user_tokens: Range | None = None
-    prompt_tokens: Range | None = None
-    turns: Range | None = None
-    code: Range | None = None
-    maths: Range | None = None
-    tools: bool | None = None
-    tool_names: Some | None = None
-    tool_loop: bool | None = None
-    images: bool | None = None
-    json_schema: bool | None = None
-    stream: bool | None = None
-    dialect: Some | None = None
-    asked: Some | None = None
-    """The model name in the request."""
-    key: Some | None = None
-    tag: Some | None = None
-
-
-class GuardPart(Part):
-    """A rule that bounds every decision, pins too."""
-
-    name: str
-    when: When = When()
-    min_tier: Tier | None = None
-    max_tier: Tier | None = None
-    allow: Words | None = None
-    """Labs it may go to."""
-    deny: Words | None = None
-    """Labs it may not go to."""
-    refuse: str | None = None
-    """Refuse the call, with this message."""
-    no_cache: bool = False
-    complete: Complete | None = None
-    tag: Words | None = None
-
-
-class ChoicePart(Part):
-    """A rule that decides; the first that matches wins."""
-
-    name: str
-    when: When = When()
-    tier: Tier | None = None
-    lab: str | None = None
-    model: str | None = None
-    complete: Complete | None = None
 
 
 class Config(Part):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.call import Key, Steer
 from gateway.routing.guard import bound
 from gateway.routing.rules import RuleError, View, compile_rules
-from gateway.settings.schema import ChoicePart, When
+from gateway.settings.rule import ChoicePart, When
 from tests.routing import world
 from tests.routing.world import Json
 
@@ -288,7 +288,7 @@ def test_a_text_is_searched_once_for_all_rules_and_only_when_a_rule_asks() -> No
     ]
     made = compile_rules([], parts)
     counting = _Counting()
-    view = View(world.call("word7"), frozenset(), counting)
+    view = View(world.call("word7"), counting)
     assert counting.searches == 0
     assert [item.name for item in made.choices if item.test(view)] == ["r1"]
     assert counting.searches == 1
@@ -298,7 +298,7 @@ def test_cheap_conditions_are_asked_before_patterns() -> None:
     when = When(keywords=["a"], tools=True)
     made = compile_rules([], [ChoicePart(name="r", when=when, tier="fast")])
     counting = _Counting()
-    assert not made.choices[0].test(View(world.call("a"), frozenset(), counting))
+    assert not made.choices[0].test(View(world.call("a"), counting))
     assert counting.searches == 0
 
 

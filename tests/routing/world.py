@@ -17,7 +17,7 @@ from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features
 from gateway.routing.prior import Classifier
 from gateway.routing.rules import Rules, compile_rules
-from gateway.settings.schema import ChoicePart, GuardPart
+from gateway.settings.rule import ChoicePart, GuardPart
 
 type Json = Mapping[str, Any]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.schema import Cache, GuardPart, Routing, When
+from gateway.settings.rule import GuardPart, When
+from gateway.settings.schema import Cache, Routing
 from gateway.settings.server import Server
 from gateway.settings.timers import TimersPart
 from tests.settings import world
