@@ -1,7 +1,8 @@
 """The rows of the ledger: what a call was, what was decided, what it used and what it cost.
 
 An `Intent` is written before each request to a provider, an `Attempt` where one gave no answer, one
-`Entry` when the call is over, and a `Reprice` where a price has come later. Rows are never changed:
+`Entry` when the call is over, a `Reprice` where a price has come later, and a `Feedback` where
+whoever got the answer has judged it. Rows are never changed:
 the store puts them together by the id of the call. None is unknown, never zero; times are seconds.
 """
 
@@ -10,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.core.target import Tier
+
 VERSION = 2
 """Of the rows. A later one only adds fields, so a reader of an older one goes on working."""
 
@@ -17,6 +20,7 @@ type State = Literal[
     "settled", "estimated", "aborted", "failed", "refused", "cache_hit", "unknown_crash"
 ]
 type Cache = Literal["hit", "miss", "off"]
+type Verdict = Literal["good", "bad"]
 type Source = Literal["provider", "partial", "estimate", "recording"]
 
 
@@ -169,5 +173,22 @@ class Reprice(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_fiel
     price: str | None
 
 
-type Row = Intent | Attempt | Entry | Reprice
+class Feedback(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag_field="kind"):
+    """What its client says of an answer; of several the last stands."""
+
+    v: int = VERSION
+    id: str
+    """Of the call."""
+    at: float
+    """When it was said, seconds since the epoch."""
+    key: str
+    tenant: str = "default"
+    verdict: Verdict | None = None
+    tier: Tier | None = None
+    """The tier that would have been right."""
+    score: float | None = None
+    """How good the answer was, 0 to 1."""
+
+
+type Row = Intent | Attempt | Entry | Reprice | Feedback
 """What is known of a call while it runs, the final entry it becomes, and its later price."""

@@ -22,7 +22,7 @@ from gateway.dialects import (
     OPERATIONS,
     Dialect,
 )  # fmt: skip
-from gateway.http import admin, document, edge, health, models, scrape
+from gateway.http import admin, document, edge, feedback, health, models, scrape
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
@@ -87,6 +87,7 @@ class App(FastAPI):
         }
         _names(self, gateway)
         _routes(self, gateway, entrance)
+        feedback.routes(self, gateway, entrance)
         admin.routes(self, gateway)
         health.routes(self, gateway)
         scrape.routes(self, gateway, lambda: entrance.calls)

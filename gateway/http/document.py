@@ -116,6 +116,19 @@ _ERRORS: Mapping[str, Json] = {
 """What a refusal looks like, by dialect; Responses errs as Chat Completions does."""
 
 
+_FEEDBACK = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "minLength": 1, "maxLength": 128},
+        "verdict": {"enum": ["good", "bad", None]},
+        "tier": {"enum": ["fast", "smart", "reasoning", None]},
+        "score": {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "null"}]},
+    },
+    "required": ["id"],
+    "additionalProperties": False,
+}
+
+
 def whole(document: Json) -> Json:
     """The document of FastAPI with all that it does not know."""
     paths: Json = document["paths"]
@@ -130,6 +143,8 @@ def whole(document: Json) -> Json:
     if "/v1/route" in paths:
         bodies = [_CHAT, _RESPONSES, _MESSAGES, _CONTENTS]  # of the dialect that is asked for
         paths["/v1/route"]["post"]["requestBody"] = _content({"anyOf": bodies})
+    if "/v1/feedback" in paths:
+        paths["/v1/feedback"]["post"]["requestBody"] = _content(_FEEDBACK)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(
         {_named(name): one for name, one in _ERRORS.items()}

@@ -7,12 +7,12 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gateway.core.entry import Attempt
+from gateway.core.entry import Attempt, Feedback
 from gateway.ledger.feed import Batch, batches, identity, sizes
 from gateway.ledger.journal import segments
 from gateway.ledger.lock import held
 from gateway.ledger.query import SUMS, Days, Group, Only, Words, check, group, order, where
-from gateway.ledger.schema import ATTEMPT, ENTRY
+from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK
 from gateway.ledger.store import Fed, Stored
 
 _PAGE = 500  # rows that are held at a time while many are read
@@ -145,6 +145,14 @@ class Base(ABC):
             rows = base.execute(f"{sql} ORDER BY attempt", [id]).fetchall()
         return [Attempt(**self._fields(ATTEMPT, row)) for row in rows]
 
+    def feedback(self, ids: Sequence[str]) -> dict[str, Feedback]:
+        """What has been said of some calls, see `Store.feedback`."""
+        sql = f"SELECT {', '.join(FEEDBACK)} FROM verdicts WHERE {self.words.among.format('id')}"  # noqa: S608
+        with self.reading() as base:
+            rows = base.execute(sql, [self.words.many(list(ids))]).fetchall()
+        found = (Feedback(**self._fields(FEEDBACK, row)) for row in rows)
+        return {one.id: one for one in found}
+
     def unpriced(
         self,
         *,
@@ -175,7 +183,7 @@ class Base(ABC):
         calls = f"SELECT id FROM entries WHERE at < {self.words.mark} ORDER BY at"  # noqa: S608
         with self.writing() as base:
             count = self._forget(base, calls, before)
-            for table in ("failures", "reprices"):  # of calls that are not here
+            for table in ("failures", "reprices", "verdicts"):  # of calls that are not here
                 self._forget(base, _ORPHANS.format(table, self.words.mark), before)
         return count
 
@@ -212,7 +220,7 @@ class Base(ABC):
             with self.changing(base):
                 found = base.execute(f"{sql} LIMIT {_PRUNED}", [before]).fetchall()
                 ids = self.words.many([row[0] for row in found])
-                for table in ("failures", "reprices", "entries"):
+                for table in ("failures", "reprices", "verdicts", "entries"):
                     base.execute(f"DELETE FROM {table} WHERE {test}", [ids])  # noqa: S608
             count += len(found)
             if len(found) < _PRUNED:

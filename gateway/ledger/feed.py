@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.entry import Attempt, Entry, Intent, Reprice
+from gateway.core.entry import Attempt, Entry, Feedback, Intent, Reprice
 from gateway.ledger.journal import CLOSED, read
 from gateway.ledger.lock import MODE
 
@@ -28,6 +28,7 @@ class Batch(msgspec.Struct, kw_only=True):
     entries: list[Entry] = []
     attempts: list[Attempt] = []
     reprices: list[Reprice] = []
+    feedback: list[Feedback] = []
     lines: int = 0
     skipped: int = 0
     """Lines of these that are no row."""
@@ -109,6 +110,8 @@ def _sort(batch: Batch, line: bytes) -> None:
             batch.attempts.append(row)
         case Reprice() as row:
             batch.reprices.append(row)
+        case Feedback() as row:
+            batch.feedback.append(row)
         case Intent():  # written by another hand
             pass
         case _:

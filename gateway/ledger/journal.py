@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.entry import Attempt, Entry, Intent, Reprice, Row
+from gateway.core.entry import Attempt, Entry, Feedback, Intent, Reprice, Row
 from gateway.ledger.lock import MODE, grab
 
 CLOSED = b'{"kind":"closed"}\n'
@@ -271,7 +271,7 @@ def read(line: bytes) -> Row | None:
     return row
 
 
-_ROW = jsonio.reader(Intent | Attempt | Entry | Reprice)
+_ROW = jsonio.reader(Intent | Attempt | Entry | Reprice | Feedback)
 
 
 def rows(path: Path, offset: int = 0) -> Iterator[tuple[Row | None, int]]:

@@ -13,7 +13,7 @@ from gateway.core import jsonio
 from gateway.ledger.base import Base
 from gateway.ledger.feed import Batch, plain
 from gateway.ledger.query import Days, Words
-from gateway.ledger.schema import ATTEMPT, ENTRY, POSTGRES, REPRICE, inserts
+from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, POSTGRES, REPRICE, inserts
 from gateway.ledger.store import StoreError
 
 try:
@@ -34,7 +34,7 @@ _PATIENCE = {
 }
 _MAPS = frozenset({"cache_write_by", "tools"})
 _LISTS = frozenset({"tags", "dropped"})
-_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE = inserts("%s")
+_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = inserts("%s")
 _INSERT_REPRICE = f"""
     WITH new AS ({_INSERT_REPRICE} RETURNING id),
     moved AS (UPDATE entries SET seq = %s WHERE id IN (SELECT id FROM new))
@@ -116,6 +116,10 @@ class Postgres(Base):
                 rows = [[*_values(REPRICE, r), start + n] for n, r in enumerate(batch.reprices)]
                 cursor.executemany(_INSERT_REPRICE, rows, returning=True)
                 changed += sum(one.fetchone()[0] for one in cursor.results())  # type: ignore[index]  # count(*) has a row
+            if batch.feedback:
+                rows = [_values(FEEDBACK, row) for row in batch.feedback]
+                cursor.executemany(_INSERT_FEEDBACK, rows)
+                changed += cursor.rowcount
         return changed
 
     def by_day(self, base: _Connection, days: Days) -> tuple[str, list[object]]:  # noqa: ARG002 - SQLite needs it

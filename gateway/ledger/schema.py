@@ -1,6 +1,6 @@
 """The tables and views of a store, in SQLite and PostgreSQL, as steps from version to version.
 
-Three views are public, with the same columns in both:
+Four views are public, with the same columns in both:
 
 `costs` is a row a call: the fields of `Entry` after its latest price. Tokens are what providers
 used, so those of an answer from the cache are null. cost, wasted, estimate, billed, reserved and
@@ -8,6 +8,8 @@ baseline are exact USD (text in SQLite, numeric in PostgreSQL); cost_usd, baseli
 for charts (floating point in SQLite, numeric in PostgreSQL). `unknown`: something was, or may have
 been, billed, and nobody knows how much; `reserved` is what that may be at most.
 `attempts` is a row a request that gave no answer, with the fields of `Attempt`.
+`feedback` is a row a call of which somebody has said what became of its answer, with the fields of
+`Feedback` and what had been decided.
 `days` adds `costs` up by UTC day, lab, tier and model; its USD are as cost_usd, its `baseline` is
 that of calls whose cost is known.
 """
@@ -31,12 +33,15 @@ ATTEMPT: Final = (
 REPRICE: Final = ("v", "id", "at", "cost", "estimate", "baseline", "price")
 """Columns of `reprices`: the fields of a Reprice."""
 
+FEEDBACK: Final = ("v", "id", "at", "key", "tenant", "verdict", "tier", "score")
+"""Columns of `verdicts`: the fields of a Feedback."""
 
-def inserts(mark: str) -> tuple[str, str, str]:
-    """The statements that store an entry, with its `seq` at the end, an attempt and a reprice.
+
+def inserts(mark: str) -> tuple[str, str, str, str]:
+    """The statements that store an entry, its `seq` at the end, an attempt, a reprice and feedback.
 
     `mark` is the place of a value. A call's own row takes the place of recovery's, a later price
-    that of an earlier one; else what is there stays.
+    or feedback that of an earlier one; else what is there stays.
     """
     return (
         _insert("entries", (*ENTRY, "seq"), mark)
@@ -45,6 +50,8 @@ def inserts(mark: str) -> tuple[str, str, str]:
         _insert("failures", ATTEMPT, mark) + "(id, attempt) DO NOTHING",
         _insert("reprices", REPRICE, mark)
         + f"(id) DO UPDATE SET {_taken(REPRICE)} WHERE excluded.at > reprices.at",
+        _insert("verdicts", FEEDBACK, mark)
+        + f"(id) DO UPDATE SET {_taken(FEEDBACK)} WHERE excluded.at > verdicts.at",
     )
 
 
@@ -379,7 +386,36 @@ _SQLITE_3 = ("DROP VIEW costs", _costs(**_SQLITE_TIME))
 # Not dropped: other people's views may be made of it.
 _POSTGRES_2 = (_costs(**_POSTGRES_TIME).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),)
 
-SQLITE: tuple[tuple[str, ...], ...] = (_SQLITE_1, _SQLITE_2, _SQLITE_3)
+
+def _verdicts(real: str) -> str:
+    return f"""
+    CREATE TABLE verdicts (
+        v INTEGER NOT NULL,
+        id TEXT PRIMARY KEY,
+        at {real} NOT NULL,
+        key TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        verdict TEXT,
+        tier TEXT,
+        score {real}
+    )
+    """
+
+
+def _feedback(*, time: str, day: str, usd: str) -> str:  # noqa: ARG001 - the times of the others
+    """The view `feedback`: of calls of the tenant that speaks, and of no other."""
+    return f"""
+    CREATE VIEW feedback AS SELECT *, {time} AS time, {day} AS day FROM (SELECT
+        {", ".join(f"f.{name}" for name in FEEDBACK)}, e.lab, e.tier AS given, e.model, e.source,
+        e.rule, e.confidence
+    FROM verdicts AS f JOIN entries AS e ON e.id = f.id AND e.tenant = f.tenant) AS said
+    """  # noqa: S608 - columns of this module
+
+
+_SQLITE_4 = (_verdicts("REAL"), _feedback(**_SQLITE_TIME))
+_POSTGRES_3 = (_verdicts("DOUBLE PRECISION"), _feedback(**_POSTGRES_TIME))
+
+SQLITE: tuple[tuple[str, ...], ...] = (_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4)
 """What leads from each `PRAGMA user_version` to the next; only ever appended to."""
-POSTGRES: tuple[tuple[str, ...], ...] = (_POSTGRES_1, _POSTGRES_2)
+POSTGRES: tuple[tuple[str, ...], ...] = (_POSTGRES_1, _POSTGRES_2, _POSTGRES_3)
 """What leads from each `version` of the table `ledger` to the next; only ever appended to."""

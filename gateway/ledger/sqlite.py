@@ -17,7 +17,7 @@ from gateway.ledger.base import Base
 from gateway.ledger.feed import Batch, plain
 from gateway.ledger.lock import MODE, alone
 from gateway.ledger.query import Days, Words
-from gateway.ledger.schema import ATTEMPT, ENTRY, REPRICE, SQLITE, inserts
+from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE, SQLITE, inserts
 from gateway.ledger.store import StoreError
 
 SCHEME: Final = "sqlite:///"
@@ -118,6 +118,9 @@ class Sqlite(Base):
             if base.execute(_INSERT_REPRICE, _reprice(reprice)).rowcount:
                 changed += 1
                 base.execute("UPDATE entries SET seq = ? WHERE id = ?", (n, reprice.id))
+        if batch.feedback:
+            rows = [_feedback(row) for row in batch.feedback]
+            changed += base.executemany(_INSERT_FEEDBACK, rows).rowcount
         return changed
 
     def by_day(self, base: sqlite3.Connection, days: Days) -> tuple[str, list[object]]:
@@ -211,7 +214,7 @@ def _reserve(base: sqlite3.Connection, count: int) -> int:
     return last - count + 1
 
 
-_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE = inserts("?")
+_INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = inserts("?")
 
 
 class _Reader:
@@ -248,6 +251,7 @@ class _Reader:
 
 
 _entry, _attempt, _reprice = _Reader(ENTRY), _Reader(ATTEMPT), _Reader(REPRICE)
+_feedback = _Reader(FEEDBACK)
 _SURE = 2**40  # what `plain` leaves as it is
 _SHORT = 40
 _ODD = {*"EINans"}  # of what is no number, or is written with an exponent

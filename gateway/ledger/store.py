@@ -2,7 +2,7 @@
 
 It is made from the journals alone and can be made again from them. `open_store` opens one: a SQLite
 file for one machine, a PostgreSQL database for many. The views `costs`, `attempts` and `days` are
-its public tables, under the same names in both.
+its public tables, with `feedback`, under the same names in both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.core.entry import Attempt, Entry
+from gateway.core.entry import Attempt, Entry, Feedback
 from gateway.ledger.query import Group, Only
 
 
@@ -119,6 +119,10 @@ class Store(Protocol):
         only: Only | None = None,
     ) -> Iterator[Stored]:
         """Rows whose tokens are known and whose cost or baseline is not, as of the first `next`."""
+        ...
+
+    def feedback(self, ids: Sequence[str]) -> dict[str, Feedback]:
+        """What has been said last of each of some calls; who may say it is not judged here."""
         ...
 
     def prune(self, before: float) -> int:

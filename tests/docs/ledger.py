@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.entry import VERSION, Attempt, Entry, Intent, Reprice, Row
+from gateway.core.entry import VERSION, Attempt, Entry, Feedback, Intent, Reprice, Row
 from tests.docs import pages
 from tests.docs.pages import ROOT
 
@@ -20,6 +20,7 @@ KINDS: dict[str, Any] = {
     "of an intent": Intent,
     "of an attempt": Attempt,
     "of a reprice": Reprice,
+    "of feedback": Feedback,
 }
 """Rows by the head of the table that documents them."""
 

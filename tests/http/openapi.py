@@ -27,11 +27,12 @@ NAMES = {
 UNTOLD = (
     "POST /v1/messages",
     "POST /v1/route",
+    "POST /v1/feedback",
     "POST /v1/embeddings",
     "GET /admin/costs",
     "GET /admin/entries",
 )
-"""Where a schema cannot say all that is wrong: that 9.0 is not 9, a body by the dialect, what a lab has,
+"""Where a schema cannot say all that is wrong: that 9.0 is not 9, a body by the dialect, which calls there were, what a lab has,
 dates and lists of names."""
 _COUNTS = re.compile(r"(\d+) generated(?:, (\d+) passed|, (\d+) found)?")
 

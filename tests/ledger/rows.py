@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from gateway.core.entry import Attempt, Entry, Intent, Reprice
+from gateway.core.entry import Attempt, Entry, Feedback, Intent, Reprice
 
 
 def intent(id: str = "call-1", **changes: Any) -> Intent:
@@ -58,3 +58,8 @@ def attempt(id: str = "call-1", **changes: Any) -> Attempt:
 def reprice(id: str = "call-1", **changes: Any) -> Reprice:
     plain: dict[str, Any] = {"at": 1_793_000_900.0, "cost": Decimal("0.02"), "price": "p2"}
     return Reprice(id=id, **{**plain, **changes})
+
+
+def feedback(id: str = "call-1", **changes: Any) -> Feedback:
+    plain: dict[str, Any] = {"at": 1_793_000_090.0, "key": "alice", "verdict": "bad"}
+    return Feedback(id=id, **{**plain, **changes})

@@ -10,7 +10,7 @@ from gateway.core.entry import Row
 from gateway.ledger.base import Base
 from gateway.ledger.schema import ENTRY
 from tests.contract.ledger.conftest import Make, ask, fed
-from tests.ledger.rows import attempt, entry, reprice
+from tests.ledger.rows import attempt, entry, feedback, reprice
 
 
 def ids(store: Base, **options: object) -> list[str]:
@@ -160,6 +160,32 @@ def test_the_views_have_the_same_columns_everywhere(store: Base) -> None:
         *("input", "cache_read", "cache_write", "output", "reasoning"),
         *("cost", "wasted", "estimate", "baseline", "saved"),
     ]
+
+
+def test_of_what_is_said_of_a_call_the_last_stands(store: Base, folder: Path) -> None:
+    """In whatever order it comes in, twice or before its call; the view has its own tenant's."""
+    last, other = (
+        feedback("a", at=2.0, verdict=None, tier="smart", score=0.25),
+        feedback("b", tenant="other"),
+    )
+    rows: list[Row] = [
+        last,
+        feedback("a", at=1.0, verdict="good"),
+        entry("a", rule="mine", source="rule", confidence=0.5),
+        entry("b"),
+        other,
+        feedback("gone"),
+    ]
+    fed(store, folder, rows)
+    fed(store, folder, [last], "again")
+    assert store.feedback(["a", "b", "c"]) == {"a": last, "b": other}
+    assert store.feedback([]) == {}
+    sql = "SELECT id, verdict, tier, score, given, source, rule, confidence FROM feedback"
+    assert ask(store, sql) == [("a", None, "smart", 0.25, "fast", "rule", "mine", 0.5)]
+    assert set(columns(store, "feedback")) == {
+        *("v", "id", "at", "key", "tenant", "verdict", "tier", "score", "time", "day"),
+        *("lab", "given", "model", "source", "rule", "confidence"),
+    }
 
 
 def test_costs_says_what_is_unknown_and_what_was_saved(store: Base, folder: Path) -> None:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.entry import Attempt, Entry, Reprice, Row
+from gateway.core.entry import Attempt, Entry, Feedback, Reprice, Row
 from gateway.ledger.base import Base
 from gateway.ledger.feed import identity
 from gateway.ledger.journal import CLOSED, write
 from gateway.ledger.lock import held
-from gateway.ledger.schema import ATTEMPT, ENTRY, REPRICE
+from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE
 from gateway.ledger.store import Fed, Stored
 from tests.contract.ledger.conftest import Make, ask, say
-from tests.ledger.rows import attempt, entry, intent, reprice
+from tests.ledger.rows import attempt, entry, feedback, intent, reprice
 
 
 def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
@@ -67,6 +67,7 @@ def test_each_field_of_a_row_has_a_column() -> None:
     assert set(ENTRY) == set(Entry.__struct_fields__)
     assert set(ATTEMPT) == set(Attempt.__struct_fields__)
     assert set(REPRICE) == set(Reprice.__struct_fields__)
+    assert set(FEEDBACK) == set(Feedback.__struct_fields__)
 
 
 def test_rows_of_version_1_go_on_feeding(store: Base, folder: Path) -> None:
@@ -310,14 +311,17 @@ def test_calls_before_a_moment_are_forgotten_with_all_their_rows(
     rows: list[Row] = [entry(id, at=float(id)) for id in ids]
     rows += [attempt(id) for id in ids]
     rows += [reprice(id) for id in ids]
+    rows += [feedback(id) for id in ids]
     size = say(folder, rows)
     orphans: list[Row] = [attempt("gone", at=1.0), reprice("gone", at=1.0), attempt("new", at=9.0)]
+    orphans += [feedback("gone", at=1.0)]
     say(folder, orphans, "b")
     store.feed(folder)
     assert store.prune(7.0) == 7
     assert [row.id for row in store.entries()] == ["7", "8", "9"]
     assert ask(store, "SELECT id FROM failures ORDER BY id") == [("7",), ("8",), ("9",), ("new",)]
     assert ask(store, "SELECT id FROM reprices ORDER BY id") == [("7",), ("8",), ("9",)]
+    assert ask(store, "SELECT id FROM verdicts ORDER BY id") == [("7",), ("8",), ("9",)]
     assert store.prune(7.0) == 0
     # They are not fed again.
     assert store.feed(folder) == 0
