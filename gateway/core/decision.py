@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from gateway.core.call import Complete
+from gateway.core.evidence import Score, Thresholds
 from gateway.core.target import Target, Tier
 
 type Source = Literal["pin", "rule", "classifier", "default"]
@@ -14,7 +15,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
-    """pin, embed, constraint, guard, budget, rule, classifier, default, plan or complete."""
+    """pin, embed, constraint, guard, budget, rule, judge, classifier, share, default, plan or
+    complete."""
     matched: bool
     effect: str = ""
     why: str = ""
@@ -34,6 +36,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The choice that decided."""
     confidence: float | None = None
     """Probability that the tier suffices, where a classifier decided."""
+    score: Score | None = None
+    """What a classifier or a judge said, where that decided."""
+    thresholds: Thresholds | None = None
+    """What the score was held against."""
     tags: tuple[str, ...] = ()
     no_cache: bool = False
     complete: Complete = "off"

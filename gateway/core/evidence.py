@@ -14,6 +14,15 @@ class Score(msgspec.Struct, frozen=True):
     """Probability that the smart tier suffices: that the reasoning one would not do better."""
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """Where bounds on shares end a tier, on the axis of need of `routing/share.py`."""
+
+    reasoning: float
+    """What stands before it may be reasoned; 1 and more cuts nothing."""
+    smart: float
+    """What stands before it, and is not reasoned, may go to smart; 2 and more cuts nothing."""
+
+
 class Thresholds(msgspec.Struct, frozen=True):
     """Where the tiers part."""
 
@@ -23,6 +32,8 @@ class Thresholds(msgspec.Struct, frozen=True):
     """The least `Score.smart` that goes to smart."""
     id: str
     """The name under which this snapshot stands on an entry."""
+    cut: Cut | None = None
+    """What recent traffic takes away from the tiers above; None takes nothing."""
 
 
 class Seat(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +61,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     ceiling: Tier | None = None
     """The dearest tier that a budget leaves, whatever else would be decided."""
     thresholds: Thresholds | None = None
-    """Of the key's own traffic; None leaves the classifier its own."""
+    """Of the key's own traffic; None leaves the classifier its own. They never send more up."""
     judged: Score | None = None
     """What a model said that was asked to judge the prompt."""
+    unjudged: str | None = None
+    """Why a model that should have judged it said nothing; None where none was to."""
 
 
 NOTHING = Evidence()

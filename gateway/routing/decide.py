@@ -16,6 +16,7 @@ from gateway.core.target import TIERS, Catalogue, Lab, Place, Target, Tier
 from gateway.dialects import Dialect, vectors
 from gateway.routing import constraint, embed, prior
 from gateway.routing import pin as pins
+from gateway.routing.classify import Verdict, classify
 from gateway.routing.features import Features
 from gateway.routing.guard import Bounds, bound
 from gateway.routing.pin import Pin
@@ -77,7 +78,7 @@ def decide(
         trace.add("budget", f"a budget leaves no more than {ceiling}", f"at most {ceiling}")
         bounds = bounds.under(ceiling)
     choice = _first(router.rules.choices, view) if pin.tier is None else None
-    lab, tier, model, source, rule, confidence = _choose(router, view, pin, choice, evidence, trace)
+    lab, tier, model, source, rule, verdict = _choose(router, view, pin, choice, evidence, trace)
     known = _allowed(router, lab, call, pin, dialect, bounds, trace)
     if known.name != lab:
         model = None
@@ -104,7 +105,9 @@ def decide(
         source=source,
         model=model,
         rule=rule,
-        confidence=confidence,
+        confidence=None if verdict is None else verdict.confidence,
+        score=None if verdict is None else verdict.score,
+        thresholds=None if verdict is None else verdict.thresholds,
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
         complete=how,
@@ -128,7 +131,7 @@ def completion(
     return otherwise, "routing.complete"
 
 
-type _Chosen = tuple[str, Tier, str | None, Source, str | None, float | None]
+type _Chosen = tuple[str, Tier, str | None, Source, str | None, Verdict | None]
 
 
 def _choose(
@@ -185,21 +188,9 @@ def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
 def _classify(
     router: Router, call: Features, lab: str, evidence: Evidence, trace: _Trace
 ) -> _Chosen:
-    score, classifier = None, router.classifier
-    if classifier is not None and call.prompt.user:
-        try:
-            score = classifier.score(call.prompt.user, call.signals)
-        except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
-            trace.add("classifier", f"it failed: {type(error).__name__}", matched=False)
-        else:
-            if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
-                trace.add("classifier", "its score is none", matched=False)
-                score = None
-    if classifier is not None and score is not None:
-        tier = prior.tier(score, evidence.thresholds or classifier.thresholds)
-        sure = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
-        trace.add("classifier", classifier.why(call.signals, score), tier)
-        return lab, tier, None, "classifier", None, round(sure, 4)
+    verdict = classify(router.classifier, call, evidence, trace.add)
+    if verdict is not None:
+        return lab, verdict.tier, None, "classifier", None, verdict
     tier = router.catalogue.default_tier
     trace.add("default", "nothing else decided", tier)
     return lab, tier, None, "default", None, None

@@ -325,13 +325,15 @@ def test_what_is_not_translated_goes_to_a_lab_that_speaks_it() -> None:
 
 
 def test_evidence_bounds_what_is_decided() -> None:
-    """Thresholds of the key's own traffic stand before the classifier's; a budget's tier bounds."""
-    known = world.router(classifier=Fixed(0.9, 0.95))
+    """Thresholds of the key's own traffic take away, and never add; a budget's tier bounds."""
+    known = world.router(classifier=Fixed(0.45, 0.55))
 
     def tier(evidence: Evidence) -> str | None:
         return decide(known, world.call("a"), OPENAI_CHAT, evidence)[0].tier
 
-    assert tier(Evidence()) == "fast"
-    assert tier(Evidence(thresholds=Thresholds(0.91, 0.9, "k-1"))) == "smart"
-    assert tier(Evidence(thresholds=Thresholds(0.91, 0.96, "k-2"))) == "reasoning"
-    assert tier(Evidence(thresholds=Thresholds(0.91, 0.9, "k-3"), ceiling="fast")) == "fast"
+    assert tier(Evidence()) == "reasoning"
+    assert tier(Evidence(thresholds=Thresholds(0.46, 0.5, "k-1"))) == "smart"
+    assert tier(Evidence(thresholds=Thresholds(0.45, 0.5, "k-2"))) == "fast"
+    assert tier(Evidence(thresholds=Thresholds(0.46, 0.5, "k-3"), ceiling="fast")) == "fast"
+    known = world.router(classifier=Fixed(0.9, 0.95))
+    assert tier(Evidence(thresholds=Thresholds(0.91, 0.96, "k-4"))) == "fast"

@@ -1,0 +1,66 @@
+"""The classifier's part of a decision: a score, against thresholds, within bounds on shares."""
+
+from typing import NamedTuple, Protocol
+
+from gateway.core.evidence import Evidence, Score, Thresholds
+from gateway.core.target import TIERS, Tier
+from gateway.routing import prior, share
+from gateway.routing.features import Features
+
+
+class Add(Protocol):
+    """Adds a line to a trace."""
+
+    def __call__(self, step: str, why: str, effect: str = "", *, matched: bool = True) -> None:
+        """One line: what was looked at, why, and what came of it."""
+
+
+class Verdict(NamedTuple):
+    """What a score comes to."""
+
+    tier: Tier
+    confidence: float
+    score: Score
+    thresholds: Thresholds
+
+
+def classify(
+    classifier: prior.Classifier | None, call: Features, evidence: Evidence, add: Add
+) -> Verdict | None:
+    """The verdict on a call; None where there is no classifier, no text or no score."""
+    if classifier is None or not call.prompt.user:
+        return None
+    if evidence.unjudged is not None:
+        add("judge", evidence.unjudged, "degraded", matched=False)
+    score, why = evidence.judged, "judged by a model"
+    if score is None:
+        score, why = _scored(classifier, call, add)
+    if score is None:
+        return None
+    own = classifier.thresholds
+    used = evidence.thresholds or own
+    first = tier = prior.tier(score, own)
+    if used is not own:
+        asked = (
+            prior.tier(score, used)
+            if used.cut is None
+            else share.under(score, own, used.cut, evidence.at)
+        )
+        tier = min(first, asked, key=TIERS.index)  # bounds only take away
+    sure = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
+    add("classifier", why, first)
+    if tier != first:
+        add("share", f"{first} has its share of turns that need it more ({used.id})", tier)
+    return Verdict(tier, round(sure, 4), score, used)
+
+
+def _scored(classifier: prior.Classifier, call: Features, add: Add) -> tuple[Score | None, str]:
+    try:
+        score = classifier.score(call.prompt.user, call.signals)
+    except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
+        add("classifier", f"it failed: {type(error).__name__}", matched=False)
+        return None, ""
+    if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
+        add("classifier", "its score is none", matched=False)
+        return None, ""
+    return score, classifier.why(call.signals, score)
