@@ -2,6 +2,7 @@
 
 from gateway.core.call import Key, Steer
 from gateway.core.prompt import Prompt
+from gateway.core.turn import Turn
 from gateway.dialects import Asked
 from gateway.routing.signals import Scan, Signals
 
@@ -16,7 +17,17 @@ class Features:
     that a rule decides by its tags, never has its text searched.
     """
 
-    __slots__ = ("_scan", "_signals", "_user_tokens", "asked", "dialect", "key", "prompt", "steer")
+    __slots__ = (
+        "_scan",
+        "_signals",
+        "_user_tokens",
+        "asked",
+        "dialect",
+        "key",
+        "prompt",
+        "steer",
+        "turn",
+    )
 
     def __init__(
         self, prompt: Prompt, dialect: str, key: Key, steer: Steer, asked: Asked | None = None
@@ -26,6 +37,11 @@ class Features:
         self.dialect = dialect
         self.key = key
         self.steer = steer
+        self.turn = Turn(
+            conversation=steer.conversation or "",
+            explicit=steer.conversation is not None,
+            loop=prompt.tool_loop,
+        )
         self._scan: Scan | None = None
         self._signals: Signals | None = None
         self._user_tokens: int | None = None
