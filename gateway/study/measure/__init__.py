@@ -1,0 +1,1 @@
+"""Measures of routers over labels: plain sequences in, numbers with intervals out."""
