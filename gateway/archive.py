@@ -67,15 +67,12 @@ class Archive:
         self.traces = _traces(config, log, info, providers)
         self._texts: Content | None = None
         self._strikes = strikes
-        sinks: list[Sink] = [self.metrics.note]
-        if self.traces is not None:
-            sinks.append(self.traces.note)
-        if config.log.calls != "off":
-            sinks.append(lines.calls(log, config.log.calls))
+        self.keeps = ledger.content == "on"
+        """Whether prompts and answers are kept."""
         self.record = Record(
             self.journal,
             ledger.on_disk_full,
-            sinks,
+            self._sinks(config),
             log,
             failed=lambda: self.metrics.failed("write"),
         )
@@ -97,9 +94,15 @@ class Archive:
             return None
         return lambda call: traces.begin(call.id, call.operation, call.trace)
 
+    def adopt(self, config: Config, version: str) -> None:
+        """Go by another configuration; where rows and text are kept stays as it was begun."""
+        self._ledger = config.ledger
+        self.record.adopt(config.ledger.on_disk_full, self._sinks(config))
+        self.metrics.tell(config=version)
+
     def start(self) -> None:
         """Begin, in the process that serves."""
-        if self._ledger.content == "on":
+        if self.keeps:
             note = self._unkept
             self._texts = Content(self.content_folder, self._strikes, note=note)
         if self.traces is not None:
@@ -186,6 +189,15 @@ class Archive:
                 await asyncio.to_thread(work)
             except Exception as error:  # noqa: BLE001 - work beside calls must not end
                 self._failed(work.__name__, error)
+
+    def _sinks(self, config: Config) -> list[Sink]:
+        """Who is told of rows beside the journal."""
+        found: list[Sink] = [self.metrics.note]
+        if self.traces is not None:
+            found.append(self.traces.note)
+        if config.log.calls != "off":
+            found.append(lines.calls(self._log, config.log.calls))
+        return found
 
     def _watch(self) -> None:
         journal, record = self.journal, self.record

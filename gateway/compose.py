@@ -1,52 +1,37 @@
 """A configuration put together into a running gateway: the only place that chooses its parts."""
 
 import asyncio
-import os
 import random
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
-from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-import msgspec
 
 from gateway.archive import Archive
 from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.note import Notes
 from gateway.cache.responses import Responses
-from gateway.core import jsonio
 from gateway.core.target import Provider
-from gateway.dialects import DIALECTS
-from gateway.dialects.anthropic_messages import effort as messages
-from gateway.dialects.gemini import effort as gemini
-from gateway.dialects.openai_chat import effort as chat
-from gateway.dialects.openai_responses import effort as responses
+from gateway.edition import Edition
 from gateway.engine import Engine
 from gateway.ledger.recovery import Recovered
 from gateway.limits import keys
-from gateway.limits.gate import Gate, end_of
+from gateway.limits.gate import Gate
 from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
-from gateway.limits.meter import End, Lost, Meter, Need
+from gateway.limits.meter import Meter
 from gateway.limits.pressure import Pressure, Sample
-from gateway.limits.rule import Limits, Scope
 from gateway.limits.shared import Shared
-from gateway.limits.want import micro
 from gateway.past import Past
-from gateway.routing.decide import Router
-from gateway.routing.prior import Prior
-from gateway.routing.rules import RuleError, Rules, compile_rules
 from gateway.routing.strike import strike
-from gateway.settings import baseline, build, check, dates, prices
-from gateway.settings.build import Built
-from gateway.settings.load import Source
-from gateway.settings.mistake import ConfigError, Mistake
-from gateway.settings.schema import Media
+from gateway.settings import baseline
+from gateway.settings.mistake import ConfigError
+from gateway.settings.schema import Cache as CachePart
+from gateway.settings.schema import Media as MediaPart
+from gateway.settings.schema import Responses as ResponsesPart
+from gateway.site import Site, data_folder, refusals, store_url
 from gateway.state import Store as StateStore
 from gateway.state import secret
 from gateway.state.memory import Memory as Here
@@ -56,95 +41,19 @@ from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import Count, Gauge
 from gateway.telemetry.trace import TraceError
+from gateway.toll import Toll
 from gateway.upstream import media
 from gateway.upstream.child import Engine as Local
-from gateway.upstream.client import Client, Transports, tell
+from gateway.upstream.client import Client, Pools, Transports
+from gateway.upstream.known import Known
 from gateway.upstream.run import Upstream
 from gateway.upstream.view import measures
 
 VERSION = metadata.version("tiergate")
-_REFUSED = 300
-"""From this status on a receiver of alerts has not taken one."""
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-STYLES = {
-    "openai-chat": frozenset(chat.STYLES),
-    "openai-responses": frozenset(responses.STYLES),
-    "anthropic-messages": frozenset(messages.STYLES),
-    "gemini": frozenset(gemini.STYLES),
-}
-"""How effort can be said, by dialect."""
-
-
-class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration, checked and built: all that deciding needs, and nothing that runs."""
-
-    source: Source
-    built: Built
-    router: Router
-    warnings: tuple[Mistake, ...]
-
-
-def site(source: Source, now: datetime) -> Site:
-    """Check and build a configuration. Raises ConfigError with every mistake."""
-    mistakes = check.errors(source, frozenset(DIALECTS), STYLES)
-    mistakes += [*_zone(source), *_struck(source)]
-    rules = Rules()
-    try:
-        rules = compile_rules(source.config.guards, source.config.choices)
-    except RuleError as error:
-        mistakes += [source.mistake(one.path, f"{one}.") for one in error.every]
-    if mistakes:
-        raise ConfigError(mistakes)
-    built = build.build(source, lambda provider, model: prices.find(provider, model, now))
-    classifier = Prior() if source.config.routing.classifier == "prior" else None
-    router = Router(
-        catalogue=built.catalogue,
-        rules=rules,
-        classifier=classifier,
-        complete=source.config.routing.complete,
-        fetches=_fetches(source.config.media),
-    )
-    off = frozenset(name for name, provider in built.providers.items() if not provider.on)
-    warnings = (
-        *check.warnings(source, now.date(), STYLES, off),
-        *dates.unpriced(source, built.catalogue),
-        *baseline.warnings(source, built),
-        *dates.listed(source, built.catalogue, now.date()),
-    )
-    return Site(source=source, built=built, router=router, warnings=warnings)
-
-
-def _fetches(part: Media) -> frozenset[str]:
-    return media.kinds(part.types) if part.fetch == "on" else frozenset()
-
-
-def _zone(source: Source) -> list[Mistake]:
-    name = source.config.ledger.time_zone
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        message = f"no time zone {name!r}."
-        return [source.mistake(("ledger", "time_zone"), message, "Write it as Europe/Berlin.")]
-    return []
-
-
-def _struck(source: Source) -> Iterator[Mistake]:
-    for at, pattern in enumerate(source.config.ledger.redact):
-        try:
-            strike(pattern)
-        except ValueError as error:
-            yield source.mistake(("ledger", "redact", at), f"{error}.")
-
-
-def data_folder(environ: Mapping[str, str]) -> Path:
-    """Where the gateway writes."""
-    return Path(environ.get("TIERGATE_DATA") or "data")
 
 
 class Gateway:
-    """A running gateway: the engine, its keys and what goes on beside calls."""
+    """A running gateway: a configuration in force, and all that outlives one."""
 
     def __init__(
         self,
@@ -167,60 +76,46 @@ class Gateway:
         self.keys: Keys = keys.load(
             config.keys, site.source.file.parent, environ.get("TIERGATE_KEYS", ""), log=log
         )
-        refused = refusals(site, self.keys, host or config.server.host)
+        self.host = host or config.server.host
+        refused = refusals(site, self.keys, self.host)
         if refused:
             raise ConfigError(refused)
         self.archive = self._archive(figures)
         self.journal_folder, self.store = self.archive.folder, self.archive.store
         self.recovered = self.archive.recovered
         self._dead = [self.recovered]
-        self._client = Client(transports, hop=secrets.token_hex(4))
-        providers = site.built.providers.values()
-        known = [account.secret for provider in providers for account in provider.accounts]
-        self._locals = {
-            provider.name: Local(
-                provider, self.data / f"{provider.name}.log", self._say, secrets=known
-            )
-            for provider in providers
-            if provider.on and provider.command
-        }
+        self._root = secret.root(self.data, environ)
+        self._hop = secrets.token_hex(4)
+        self._pools = Pools(transports)
         self._state = self._store(environ, config.cache.max_bytes)
         self._meter = self._counter()
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
+        self._toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
+        self._guard = guard
+        self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
+        self._known = Known(jitter=self._jitter, log=log, opened=self.archive.metrics.opened)
         self._tasks: list[asyncio.Task[None]] = []
-        self._telling: set[asyncio.Task[None]] = set()
-        self.gate = gate = self._gate()
-        self.upstream = Upstream(
-            self._client,
-            ready=self._ready,
-            sleep=asyncio.sleep,
-            jitter=random.Random().random,  # noqa: S311 - spreads retries, guards nothing
-            media=self._media(guard),
-            hedge={str(tier): wait for tier, wait in config.routing.hedge.items()},
-            log=log,
-            opened=self.archive.metrics.opened,
-        )
+        self._over: set[asyncio.Task[None]] = set()
+        self._earlier: set[Edition] = set()
+        """Those that calls still run on."""
+        self.edition = self._edition(site, None)
         self._watch()
-        self.engine = Engine(
-            router=site.router,
-            upstream=self.upstream,
-            cache=self._cache(environ),
-            books=Books(
-                self.archive.record,
-                log,
-                settled=self.archive.settled,
-                baseline=baseline.baseline(site.source, site.built),
-                begin=self.archive.begin,
-                settle=gate.settle,
-            ),
-            log=log,
-            on_loss=config.routing.on_loss,
-            past=self._past(environ),
-            kept=self.archive.kept if config.ledger.content == "on" else None,
-            gate=gate,
-            pressure=self.pressure,
-        )
+
+    @property
+    def engine(self) -> Engine:
+        """What serves calls that begin now."""
+        return self.edition.engine
+
+    @property
+    def upstream(self) -> Upstream:
+        """What asks providers for them."""
+        return self.edition.upstream
+
+    @property
+    def gate(self) -> Gate:
+        """What they must pass."""
+        return self._toll.gate
 
     def _archive(self, figures: Memory | None) -> Archive:
         source, built = self.site.source, self.site.built
@@ -244,10 +139,10 @@ class Gateway:
 
     async def start(self) -> None:
         """Begin what goes on beside calls."""
-        for engine in self._locals.values():
-            engine.start()
+        for local in self.edition.locally.values():
+            local.start()
         self.archive.start()
-        await self._settle_dead()
+        await self._toll.settle_dead(self._dead)
         self._tasks = [
             asyncio.create_task(self.keys.watch(), name="keys"),
             asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
@@ -256,28 +151,125 @@ class Gateway:
 
     async def stop(self) -> None:
         """End it all; what was begun for calls that have ended is finished first."""
-        await self.engine.settle()
+        await asyncio.gather(*self._over)
+        last = (self.edition, *self._earlier)
+        for edition in last:
+            await edition.engine.settle()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.archive.stop()  # first of all that may take its time: rows are what must be kept
-        await asyncio.gather(*(engine.stop() for engine in self._locals.values()))
-        await self._client.close()
+        await asyncio.gather(*(one.stop() for one in _locals(last)))
+        await self._pools.close()
         await self._state.close()
         await self._meter.close()
 
-    def _watch(self) -> None:
-        metrics, state = self.archive.metrics, self._state
-        metrics.expect(
+    def swap(self, site: Site) -> None:
+        """Let calls that begin from now on go by another configuration.
+
+        Those that run end by their own. What is known of providers stays, but of those that are
+        others now. Raises, and changes nothing, where it cannot be put together.
+        """
+        before, edition = self.edition, self._edition(site, self.edition)
+        config, running = site.source.config, set(map(id, before.locally.values()))
+        for name, local in edition.locally.items():
+            if id(local) not in running:
+                self.log("engine", text=f"{name}: started, as its command is new")
+                local.start()
+        self._toll.adopt(config)
+        self.archive.adopt(config, edition.version)
+        self._expect(site)
+        was, now = before.site.built.providers, site.built.providers
+        self._known.forget({name for name in was if was[name] != now.get(name)})
+        self.site, self.edition = site, edition
+        self._earlier.add(before)
+        before.retire(lambda: self._end(before))
+
+    def _end(self, edition: Edition) -> None:
+        """The last call of an edition has ended: what only it has used is closed."""
+
+        async def end() -> None:
+            await edition.engine.settle()
+            self._earlier.discard(edition)
+            left = (self.edition, *self._earlier)
+            kept = _locals(left)
+            await asyncio.gather(*(one.stop() for one in _locals((edition,)) - kept))
+            await self._pools.only(
+                provider for one in left for provider in one.site.built.providers.values()
+            )
+
+        task = asyncio.create_task(end())
+        self._over.add(task)
+        task.add_done_callback(self._over.discard)
+
+    def _edition(self, site: Site, before: Edition | None) -> Edition:
+        """A configuration with all that calls need, of what there is and what is new."""
+        config, archive = site.source.config, self.archive
+        client, locally = Client(self._pools, hop=self._hop), self._engines(site, before)
+
+        async def ready(provider: Provider) -> None:
+            if (local := locally.get(provider.name)) is not None:
+                client.bases[provider.name] = await local.ready()
+
+        upstream = Upstream(
+            client,
+            ready=ready,
+            sleep=asyncio.sleep,
+            jitter=self._jitter,
+            media=self._media(config.media),
+            hedge={str(tier): wait for tier, wait in config.routing.hedge.items()},
+            known=self._known,
+        )
+        engine = Engine(
+            router=site.router,
+            upstream=upstream,
+            cache=self._cache(config.cache),
+            books=Books(
+                archive.record,
+                self.log,
+                settled=archive.settled,
+                baseline=baseline.baseline(site.source, site.built),
+                begin=archive.begin,
+                settle=self.gate.settle,
+            ),
+            log=self.log,
+            on_loss=config.routing.on_loss,
+            past=self._past(config.responses),
+            kept=archive.kept if archive.keeps else None,
+            gate=self.gate,
+            pressure=self.pressure,
+        )
+        return Edition(site, engine, upstream, client, locally, time.time())
+
+    def _engines(self, site: Site, before: Edition | None) -> dict[str, Local]:
+        """Local engines; one whose command is the same goes on."""
+        providers = site.built.providers.values()
+        known = [account.secret for provider in providers for account in provider.accounts]
+        found: dict[str, Local] = {}
+        for one in providers:
+            if not one.on or not one.command:
+                continue
+            running = before.locally.get(one.name) if before is not None else None
+            if running is None or running.provider.command != one.command:
+                running = Local(one, self.data / f"{one.name}.log", self._say, secrets=known)
+            found[one.name] = running
+        return found
+
+    def _expect(self, site: Site) -> None:
+        self.archive.metrics.expect(
             (lab.name, tier, target.provider.name, target.model)
-            for lab in self.site.built.catalogue.labs.values()
+            for lab in site.built.catalogue.labs.values()
             for tier, targets in lab.tiers.items()
             for target in targets
             if target.provider.on
         )
+
+    def _watch(self) -> None:
+        metrics, state = self.archive.metrics, self._state
+        self._expect(self.site)
         metrics.watch(*_measures(self.pressure))
-        asks = self.upstream
-        metrics.watch(*measures(asks.health, asks.allowances, lambda: asks.hedged))
+        known = self._known
+        metrics.watch(*measures(known.health, known.allowances, lambda: known.hedged))
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])
@@ -295,11 +287,6 @@ class Gateway:
             lean=machine.trim,
             chance=random.Random().random,  # noqa: S311 - spreads clients, guards nothing
         )
-
-    async def _ready(self, provider: Provider) -> None:
-        engine = self._locals.get(provider.name)
-        if engine is not None:
-            self._client.bases[provider.name] = await engine.ready()
 
     def _say(self, text: str) -> None:
         self.log("engine", text=text)
@@ -323,9 +310,8 @@ class Gateway:
             text = f"REDIS_URL cannot be used: {error}."
             raise ConfigError([self.site.source.mistake(("cache",), text)]) from None
 
-    def _media(self, guard: media.Guard) -> media.Fetch | None:
+    def _media(self, part: MediaPart) -> media.Fetch | None:
         """What fetches media that a request has by URL, where the configuration says so."""
-        part = self.site.source.config.media
         if part.fetch == "off":
             return None
         bounds = media.Bounds(
@@ -334,120 +320,31 @@ class Gateway:
             most=part.max_bytes,
             timeout=part.timeout,
         )
-        return media.Fetch(bounds, guard)
+        return media.Fetch(bounds, self._guard)
 
-    def _gate(self) -> Gate:
-        """What counts calls: in Redis where there is one, else in this process."""
-        config, zone = self.site.source.config, ZoneInfo(self.site.source.config.ledger.time_zone)
-        limits = Limits(config.limits, config.budgets, zone)
-
-        async def seed(tenant: str, need: Need) -> int:
-            return await asyncio.to_thread(self._spent, limits.scope(need, tenant))
-
-        return Gate(
-            limits,
-            self._meter,
-            self.log,
-            seed=seed,
-            alert=self._alert,
-            spare=Counted,
-            closed=config.on_redis_loss == "closed",
-            shares=self._workers,
-        )
-
-    def _spent(self, scope: Scope) -> int:
-        """Micro-USD that the ledger knows of for a counter that was lost, or is new."""
-        self.archive.feed()
-        (found,) = self.store.costs(only=scope.only, since=scope.since, until=scope.until)
-        known = (found.cost, found.reserved)  # what nobody knows is charged as the most it can be
-        return sum(micro(one) for one in known if one is not None)
-
-    async def _settle_dead(self) -> None:
-        """Calls that a crash has ended run no more; what is not known of them stays charged.
-
-        To ask at all connects, so that the first calls need not wait for it; where nothing is
-        limited nobody is asked.
-        """
-        config = self.site.source.config
-        own = any(key.limits or key.budgets for key in self.keys.known())
-        if not (config.limits or config.budgets or own):
-            return
-        with suppress(Lost):
-            await self._meter.used("default")
-        ends: dict[str, list[End]] = {}
-        for recovered in self._dead:
-            for row in (*recovered.entries, *recovered.ended):
-                ends.setdefault(row.tenant, []).append(end_of(row))
-        for tenant, some in ends.items():
-            await self.gate.settle_dead(tenant, some)
-
-    def _alert(self, tenant: str, need: Need) -> None:
-        """Tell of a budget that has passed its soft limit; nobody waits."""
-        url = self.site.source.config.alerts.webhook
-        if not url:
-            return
-        told = {
-            "event": "budget",
-            "name": need.name,
-            "counter": need.field,
-            "tenant": tenant,
-            "limit_usd": need.limit / 1_000_000 if need.kind == "usd" else None,
-            "soft_usd": need.soft / 1_000_000 if need.kind == "usd" and need.soft else None,
-        }
-
-        async def send() -> None:
-            status = await tell(url, jsonio.dumps(told))
-            if status is None or status >= _REFUSED:
-                self.log("alert", name=need.name, status=status)
-
-        task = asyncio.create_task(send())
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
-
-    def _cache(self, environ: Mapping[str, str]) -> Exact | None:
-        config = self.site.source.config.cache
-        if config.ttl <= 0:
+    def _cache(self, part: CachePart) -> Exact | None:
+        if part.ttl <= 0:
             return None
         return Exact(
             self._state,
-            secret=secret.derive(secret.root(self.data, environ), "cache"),
-            ttl=config.ttl,
+            secret=secret.derive(self._root, "cache"),
+            ttl=part.ttl,
             clock=time.time,
-            sharing=config.scope,
-            sampled=config.sampled,
+            sharing=part.scope,
+            sampled=part.sampled,
             note=lambda text: self.log("cache", text=text),
         )
 
-    def _past(self, environ: Mapping[str, str]) -> Past:
-        root, ttl = secret.root(self.data, environ), self.site.source.config.responses.ttl
-        notes = Notes(self._state, secret=secret.derive(root, "notes"))
-        if ttl <= 0:
+    def _past(self, part: ResponsesPart) -> Past:
+        notes = Notes(self._state, secret=secret.derive(self._root, "notes"))
+        if part.ttl <= 0:
             return Past(notes)
-        kept = Responses(self._state, secret=secret.derive(root, "responses"), ttl=ttl)
+        kept = Responses(self._state, secret=secret.derive(self._root, "responses"), ttl=part.ttl)
         return Past(notes, kept)
 
 
-def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:
-    """What keeps a valid configuration from starting: open beyond this machine, no lab on."""
-    source, labs = site.source, site.built.catalogue.labs.values()
-    found = []
-    if keys.is_open and host not in _LOOPBACK and not source.config.server.open:
-        message = f"`keys: open` would let everybody who reaches {host} spend money."
-        hint = "Configure keys, or set server.open to true where something else guards it."
-        found.append(source.mistake(("server", "host"), message, hint))
-    if not any(lab.on for lab in labs):
-        whys = ", ".join(f"{lab.name}: {lab.why}" for lab in labs)
-        message = f"no lab is on ({whys})." if whys else "no lab is configured."
-        found.append(source.mistake(("labs",), message))
-    return found
-
-
-def store_url(url: str, data: Path) -> str:
-    """The store's address, a relative SQLite file taken to lie in the data folder."""
-    path = url.removeprefix("sqlite:///")
-    if path != url and not os.path.isabs(path):  # noqa: PTH117 - a string, not a path yet
-        return f"sqlite:///{data / path}"
-    return url
+def _locals(editions: Iterable[Edition]) -> set[Local]:
+    return {local for edition in editions for local in edition.locally.values()}
 
 
 def _measures(pressure: Pressure) -> tuple[list[Gauge], list[Count]]:

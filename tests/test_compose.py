@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.compose import Gateway, Site, data_folder, site, store_url
+from gateway.compose import Gateway
 from gateway.core import jsonio
 from gateway.core.entry import Entry, Intent
 from gateway.ledger.journal import Journal
@@ -20,6 +20,7 @@ from gateway.ledger.recovery import Recovered
 from gateway.limits.meter import Ask, Need, Passed
 from gateway.settings.load import load
 from gateway.settings.mistake import ConfigError
+from gateway.site import Site, data_folder, site, store_url
 from gateway.state.memory import Memory
 from gateway.state.redis import Redis
 from gateway.telemetry.log import silent

@@ -15,7 +15,6 @@ import pytest
 from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.flight import Flights
-from gateway.compose import site
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, Call, Steer
 from gateway.core.entry import Entry, Intent, Row
@@ -23,8 +22,10 @@ from gateway.core.target import Provider
 from gateway.engine import Engine
 from gateway.reply import Reply
 from gateway.settings.load import load
+from gateway.site import site
 from gateway.state.memory import Memory
 from gateway.upstream.client import Client
+from gateway.upstream.known import Known
 from gateway.upstream.run import Upstream
 from tests.e2e.upstream import DONE, ROLE, WORDS, chunk, frames, whole
 from tests.e2e.world import Body, Change, chat, config, spared
@@ -84,8 +85,7 @@ class Stage:
                 ready=self.ready,
                 sleep=self.sleep,
                 jitter=lambda: 1.0,
-                log=self.say,
-                clock=lambda: self.now,
+                known=Known(jitter=lambda: 1.0, log=self.say, clock=lambda: self.now),
             ),
             cache=cache if cached else None,
             books=Books(self.record, self.say, clock=lambda: self.now, wall=lambda: 1e9),

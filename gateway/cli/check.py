@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 
 from gateway.cli.session import Session, pass_session
-from gateway.compose import data_folder, refusals, store_url
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Target
 from gateway.limits import keys
 from gateway.settings import second
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.reach import reach
+from gateway.site import data_folder, refusals, store_url
 from gateway.state.advice import advise
 
 _SQLITE = "sqlite:///"

@@ -4,11 +4,11 @@ import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gateway.compose import Site
 from gateway.core.entry import Entry
 from gateway.core.price import Price
 from gateway.settings import build, prices, rates
 from gateway.settings.baseline import baseline
+from gateway.site import Site
 
 _DAY = 86_400
 

@@ -17,7 +17,7 @@ import uvicorn
 from gateway.cli.server import Server
 from gateway.cli.session import Session, pass_session
 from gateway.cli.workers import supervise, unshared
-from gateway.compose import VERSION, Gateway, data_folder
+from gateway.compose import VERSION, Gateway
 from gateway.core.call import Key
 from gateway.core.target import TIERS
 from gateway.http.app import App
@@ -26,6 +26,7 @@ from gateway.ledger.store import StoreError
 from gateway.limits import keys
 from gateway.limits.apart import apart
 from gateway.settings.mistake import ConfigError
+from gateway.site import data_folder
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Library, Log, stderr
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from gateway.compose import Site, data_folder, site, store_url
 from gateway.settings import environ
 from gateway.settings.load import Source, find, load
+from gateway.site import Site, data_folder, site, store_url
 
 
 class Books(msgspec.Struct, frozen=True):

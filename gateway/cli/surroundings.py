@@ -10,13 +10,13 @@ from typing import Literal
 import msgspec
 
 from gateway.cli.session import Session
-from gateway.compose import data_folder, store_url
 from gateway.core.call import Key
 from gateway.core.target import Provider
 from gateway.ledger.store import StoreError, open_store
 from gateway.limits import keys
 from gateway.limits.apart import apart
 from gateway.settings.mistake import Mistake
+from gateway.site import data_folder, store_url
 from gateway.state.address import read
 from gateway.state.advice import examine
 from gateway.telemetry import machine

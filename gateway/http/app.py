@@ -13,6 +13,7 @@ from gateway.compose import VERSION, Gateway
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Catalogue
 from gateway.dialects import (
     ANTHROPIC_MESSAGES,
     DIALECTS,
@@ -194,7 +195,6 @@ def _lifespan(
 
 def _names(app: App, gateway: Gateway) -> None:
     started = int(time.time())
-    catalogue = gateway.engine.router.catalogue
 
     def key(request: Request) -> Key:
         return edge.identify(gateway.keys, edge.Head(request.headers.raw))
@@ -203,16 +203,16 @@ def _names(app: App, gateway: Gateway) -> None:
     @app.get("/v1/models", summary="Names a request may ask for, virtual ones first")
     def list_models(request: Request) -> Response:
         if _from_google(request):
-            return _json(models.gemini(catalogue, key(request)))
-        return _json(models.listing(catalogue, key(request), started))
+            return _json(models.gemini(_catalogue(gateway), key(request)))
+        return _json(models.listing(_catalogue(gateway), key(request), started))
 
     @app.get("/v1beta/models/{name:path}", include_in_schema=False)
     @app.get("/v1/models/{name:path}", summary="One name")
     def one_model(request: Request, name: str) -> Response:
         if _from_google(request):
-            found = models.gemini_one(catalogue, key(request), name)
+            found = models.gemini_one(_catalogue(gateway), key(request), name)
         else:
-            found = models.one(catalogue, key(request), started, name)
+            found = models.one(_catalogue(gateway), key(request), started, name)
         if found is None:
             message = (
                 f"The model {name[:200]!r} is not served here. GET /v1/models lists those that are."
@@ -221,9 +221,15 @@ def _names(app: App, gateway: Gateway) -> None:
         return _json(found)
 
 
-def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
-    catalogue = gateway.engine.router.catalogue
+def _about(gateway: Gateway, status: str) -> dict[str, str]:
+    return {"status": status, "version": VERSION, "config": gateway.edition.version}
 
+
+def _catalogue(gateway: Gateway) -> Catalogue:
+    return gateway.site.built.catalogue
+
+
+def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
     @app.post(
         "/v1/route", summary="The decision and plan for a request, without calling a provider"
     )
@@ -239,8 +245,9 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
         spoken = DIALECTS[dialect]
         asked = path if spoken.read_at is not None else ""
         call = edge.call(spoken, head, caller, data, edge.new_id(), path=asked)
-        chain = await gateway.engine.past.read(call, spoken, spoken.asked(call))
-        return _json(explain.view(*gateway.engine.explain(call, chain), call.received_at))
+        engine = gateway.engine
+        chain = await engine.past.read(call, spoken, spoken.asked(call))
+        return _json(explain.view(*engine.explain(call, chain), call.received_at))
 
     @app.get("/v1/responses/{name}", summary="An answer that the gateway has kept")
     async def response(request: Request, name: str) -> Response:
@@ -254,21 +261,19 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
         found = await gateway.engine.past.delete(caller, name)
         return Response(found, media_type="application/json")
 
-    about = {"version": VERSION, "config": catalogue.version}
-
     @app.head("/", include_in_schema=False)
     @app.head("/api/hello", include_in_schema=False)
     @app.head("/health", include_in_schema=False)
     @app.get("/health", summary="Whether the process answers")
     async def alive() -> Response:
-        return _json({"status": "ok", **about})
+        return _json(_about(gateway, "ok"))
 
     @app.head("/ready", include_in_schema=False)
     @app.get("/ready", summary="Whether calls can be served")
     async def ready() -> Response:
         if entrance.drain.begun:
-            return _json({"status": "draining", **about}, _UNAVAILABLE)
-        return _json({"status": "ok", **about})
+            return _json(_about(gateway, "draining"), _UNAVAILABLE)
+        return _json(_about(gateway, "ok"))
 
     @app.exception_handler(ProblemError)
     async def refused(request: Request, error: ProblemError) -> Response:

@@ -9,6 +9,7 @@ from gateway.compose import Gateway
 from gateway.core.call import Call, Key
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Dialect
+from gateway.engine import Engine
 from gateway.http import drain, edge
 from gateway.http.beat import Beat
 from gateway.http.drain import Visit
@@ -94,8 +95,23 @@ class Generate:
     async def _serve(
         self, call: Call, visit: Visit, receive: Receive, send: Send, wire: Wire | None
     ) -> None:
-        """Serve it, and account for how it ended."""
-        engine = self._gateway.engine
+        """Serve it, by the configuration that is in force now, and account for how it ended."""
+        edition = self._gateway.edition
+        engine = edition.enter()
+        try:
+            await self._served(engine, call, visit, receive, send, wire)
+        finally:
+            edition.leave()
+
+    async def _served(
+        self,
+        engine: Engine,
+        call: Call,
+        visit: Visit,
+        receive: Receive,
+        send: Send,
+        wire: Wire | None,
+    ) -> None:
         visit.serves(lambda stop, by: engine.leave(call, stop, by))
         send = visit.telling(send)
         beat = Beat(self._dialect, call.id, send)

@@ -17,11 +17,10 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
     router = APIRouter(
         prefix="/admin", dependencies=[Depends(Guard(gateway.admin_key, gateway.keys))]
     )
-    upstream = gateway.upstream
 
     @router.get("/health", summary="How targets, accounts and retries stand, in this worker")
     def health() -> Response:
-        now = time.time()
+        now, upstream = time.time(), gateway.upstream
         found = view(
             upstream.health,
             upstream.quota.state(now),

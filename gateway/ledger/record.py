@@ -59,6 +59,11 @@ class Record:
         """Rows that wait in memory for the journal."""
         return len(self._late)
 
+    def adopt(self, policy: Policy, sinks: Sequence[Sink]) -> None:
+        """Go by another policy, and tell others, from the next row on."""
+        self._refuse = policy == "refuse"
+        self._sinks = tuple(sinks)
+
     def __call__(self, row: Row) -> None:
         """Take one row."""
         try:

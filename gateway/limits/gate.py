@@ -130,6 +130,16 @@ class Gate:
         self._spent: set[tuple[str, str]] = set()
         """Budgets of which it was told that they are used up, by tenant and counter."""
 
+    def adopt(self, limits: Limits, *, closed: bool) -> None:
+        """Go by other limits from now on; what calls hold stays held, and what was counted counts.
+
+        A budget that was used up may have become larger: it is told of anew.
+        """
+        if limits is not self._limits:
+            self._limits = limits
+            self._spent.clear()
+        self._closed = closed
+
     def bounds(self, key: Key) -> bool:
         """Whether calls of a key may have to pass something."""
         return bool(self._limits.rules or key.limits or key.budgets)

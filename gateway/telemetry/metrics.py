@@ -120,6 +120,10 @@ class Metrics:
             place = self._figures.at("count", (count.name,), 1)
             self._counts[count.name] = (count, place, self._values[place])
 
+    def tell(self, **info: str) -> None:
+        """Some of what stands on the build's metric is another now."""
+        self._info = {**self._info, **info}
+
     def expect(self, targets: Iterable[tuple[str, str, str, str]]) -> None:
         """Show what is spent at these (lab, tier, provider, model) as 0 before their first call.
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple, Self
 
 import httpx
@@ -101,10 +101,10 @@ class _Door(NamedTuple):
 
 
 class Client:
-    """Sends calls to providers. One for the life of the gateway."""
+    """Sends calls to providers, as one configuration has them."""
 
     def __init__(self, transports: Transports | None = None, *, hop: str = "1") -> None:
-        self._transports = transports or _Doors()
+        self._transports = transports or Pools()
         self._made: dict[str, httpx.AsyncBaseTransport] = {}
         self._prepared: dict[tuple[str, str, str], _Door] = {}
         self._hop = hop
@@ -296,19 +296,49 @@ class Web:
         return Answer(host, response.status_code, response.headers.raw, stream)
 
 
-class _Doors:
-    """One transport of our own for all, one more for each proxy; a stock one where asked."""
+class Pools:
+    """The connections to providers, which outlive a configuration: a transport for each kind.
 
-    def __init__(self) -> None:
-        self._by_proxy: dict[str | None, Transport] = {}
+    One of our own for all, one more for each proxy; a stock one for each provider that asks for it,
+    as its limit is for all hosts. Given `transports`, one of these for each provider.
+    """
+
+    def __init__(self, transports: Transports | None = None) -> None:
+        self._transports = transports
+        self._made: dict[tuple[str | None, ...], httpx.AsyncBaseTransport] = {}
 
     def __call__(self, provider: Provider) -> httpx.AsyncBaseTransport:
+        """The transport of a provider."""
+        kind = self._kind(provider)
+        made = self._made.get(kind)
+        if made is None:
+            made = self._made[kind] = self._make(provider)
+        return made
+
+    async def only(self, providers: Iterable[Provider]) -> None:
+        """Close those that none of these providers uses."""
+        used = {self._kind(one) for one in providers}
+        for kind in [one for one in self._made if one not in used]:
+            await self._made.pop(kind).aclose()
+
+    async def close(self) -> None:
+        """Close every one."""
+        await self.only(())
+
+    def _kind(self, provider: Provider) -> tuple[str | None, ...]:
         proxy = provider.proxy  # none of the environment: it was set for another program
+        if self._transports is not None:
+            return (provider.name,)
         if provider.transport == "stock" or (proxy or "").startswith("socks"):
-            return stock(proxy=proxy)  # its limit is for all hosts: one for each provider
-        if proxy not in self._by_proxy:
-            self._by_proxy[proxy] = Transport(proxy=proxy)
-        return self._by_proxy[proxy]
+            return (provider.name, proxy)
+        return (None, proxy)
+
+    def _make(self, provider: Provider) -> httpx.AsyncBaseTransport:
+        if self._transports is not None:
+            return self._transports(provider)
+        if self._kind(provider)[0] is not None:
+            return stock(proxy=provider.proxy)
+        return Transport(proxy=provider.proxy)
 
 
 class _Chunks:

@@ -4,7 +4,7 @@ It is what this process has seen. Nothing of it is asked of providers: probes ar
 have been made anyway, one at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import inf
 from operator import itemgetter
 
@@ -175,9 +175,20 @@ class Health:
 
     def changed(self, place: Place, breaker: Breaker) -> None:
         """A breaker has opened, or is closed again."""
+        self._settle()
+        self._tell(place, breaker)
+
+    def forget(self, providers: Collection[str]) -> None:
+        """Nothing is known of some providers any more."""
+        for place in [one for one in self.targets if one[0] in providers]:
+            del self.targets[place]
+        for account in [one for one in self.accounts if one[0] in providers]:
+            del self.accounts[account]
+        self._settle()
+
+    def _settle(self) -> None:
         every = (*self.targets.values(), *self.accounts.values())
         self.calm = all(one.cause is None for one in every)
-        self._tell(place, breaker)
 
     @property
     def open(self) -> int:

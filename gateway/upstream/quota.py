@@ -6,7 +6,7 @@ this process, and only says who is asked first: nobody is dropped for it.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -171,6 +171,11 @@ class Book:
 
     def __bool__(self) -> bool:
         return bool(self._shelves)
+
+    def forget(self, providers: Collection[str]) -> None:
+        """Nothing is known of some providers any more."""
+        for place in [one for one in self._shelves if one[0] in providers]:
+            del self._shelves[place]
 
     def room(self, provider: str, account: str, model: str, load: Load, now: float) -> Room:
         """Whether a call has room, by the limit of which least is left."""

@@ -8,16 +8,14 @@ from gateway.core.decision import Plan, Skipped
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Side
 from gateway.core.target import Provider, Target, Tier
-from gateway.telemetry.log import Log, silent
 from gateway.upstream.allowance import Allowance
 from gateway.upstream.attempt import Attempts, load, where
-from gateway.upstream.breaker import Breaker
 from gateway.upstream.client import Client
-from gateway.upstream.health import Health, Place
 from gateway.upstream.hedge import Hedge
 from gateway.upstream.job import Begun, Job
+from gateway.upstream.known import Known
 from gateway.upstream.media import Fetch
-from gateway.upstream.quota import Book, Room
+from gateway.upstream.quota import Room
 from gateway.upstream.retry import (
     LONGEST_WAIT,
     Candidate,
@@ -28,14 +26,11 @@ from gateway.upstream.retry import (
     told,
 )
 
-type Opened = Callable[[Place, str], object]
-"""Told where a breaker opens: whose, and why."""
-
 
 class Upstream:
     """Runs calls against providers."""
 
-    def __init__(  # noqa: PLR0913 - what it is made of
+    def __init__(
         self,
         client: Client,
         *,
@@ -44,29 +39,24 @@ class Upstream:
         jitter: Callable[[], float],
         media: Fetch | None = None,
         hedge: Mapping[str, float | None] = {},
-        log: Log = silent,
-        opened: Opened = lambda *_: None,
-        clock: Callable[[], float] = time.monotonic,
+        known: Known | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """Without `media` nothing is fetched that a request has by URL.
 
         `hedge` has the seconds by tier after which a second target is asked too; None: once the
-        first is later than 95 % of its answers are.
+        first is later than 95 % of its answers are. Without `known` nothing is known yet.
         """
-        self.quota = Book()
+        self.known = known = known or Known(jitter=jitter)
+        self.quota = known.quota
         """What is left of the providers' own limits."""
-        self.health = Health(clock=clock, jitter=jitter, tell=self._tell)
-        self.hedged = 0
-        """Times that a second target was asked too."""
-        self.allowances: dict[str, Allowance] = {}
+        self.health = known.health
+        self.allowances = known.allowances
         """The retries of each lab."""
         self._attempt = Attempts(
             client, self.quota, self.health, ready=ready, media=media, wall=wall
         )
         self._hedge = hedge
-        self._log = log
-        self._opened = opened
         self._wall = wall
         self._sleep = sleep
         self._jitter = jitter
@@ -117,7 +107,7 @@ class Upstream:
         def grant() -> bool:
             granted = allowance.take()
             if granted:
-                self.hedged += 1
+                self.known.hedged += 1
                 self.health.claim(where(job, order[other]))
             return granted
 
@@ -225,10 +215,7 @@ class Upstream:
         return clean or self._allowance(job).take()
 
     def _allowance(self, job: Job) -> Allowance:
-        found = self.allowances.get(job.lab)
-        if found is None:
-            found = self.allowances[job.lab] = Allowance()
-        return found
+        return self.known.allowance(job.lab)
 
     def _room(self, job: Job, candidate: Candidate) -> Room:
         return self.quota.room(*where(job, candidate), load(job, candidate), self._wall())
@@ -242,21 +229,3 @@ class Upstream:
             message = "The providers of this model take no more requests for now. Try again later."
             raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
         await self._sleep(wait + self._jitter())  # not all at once
-
-    def _tell(self, place: Place, breaker: Breaker) -> None:
-        """A breaker has opened, or is closed again."""
-        provider, account, model = place
-        now = self.health.clock()
-        state = breaker.state(now)
-        if breaker.cause is not None:
-            self._opened(place, breaker.cause)
-        self._log(
-            "health",
-            provider=provider,
-            account=account,
-            model=model or None,
-            state=state,
-            cause=breaker.cause,
-            error=breaker.error if breaker.cause is not None else None,
-            seconds=round(breaker.until - now, 1) if breaker.cause is not None else None,
-        )

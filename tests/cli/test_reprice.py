@@ -11,7 +11,6 @@ from click.testing import Result
 
 from gateway.cli import reprice
 from gateway.cli.pricelist import Pricelist
-from gateway.compose import site
 from gateway.core.entry import Entry, Reprice, Row
 from gateway.core.price import Price, Rates
 from gateway.ledger import journal
@@ -19,6 +18,7 @@ from gateway.ledger.journal import Journal
 from gateway.ledger.question import ask
 from gateway.ledger.store import open_store
 from gateway.settings.load import load
+from gateway.site import site
 from tests.cli.run import ON, config, run
 from tests.ledger.rows import attempt, entry
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compose import STYLES
 from gateway.core.target import TIERS
 from gateway.dialects import DIALECTS
 from gateway.routing.rules import compile_rules
@@ -15,6 +14,7 @@ from gateway.settings import check, yaml
 from gateway.settings.build import build
 from gateway.settings.load import Source
 from gateway.settings.rates import price
+from gateway.site import STYLES
 from tests.config import shipped
 
 CHECKED = date(2026, 11, 24)

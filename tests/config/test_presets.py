@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compose import STYLES
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.decision import Decision, Plan
@@ -17,6 +16,7 @@ from gateway.routing.decide import Router, decide
 from gateway.routing.prior import Prior
 from gateway.routing.rules import compile_rules
 from gateway.settings import check
+from gateway.site import STYLES
 from tests.config import shipped
 from tests.config.test_files import CHECKED
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import aiohttp
 import uvicorn
 
-from gateway.compose import Gateway, site
+from gateway.compose import Gateway
 from gateway.core.entry import Entry
 from gateway.http.app import App
 from gateway.ledger import journal
 from gateway.settings.load import load
+from gateway.site import site
 from gateway.telemetry.log import silent
 from tests.corpus.exchanges import Exchange, Object
 

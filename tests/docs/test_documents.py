@@ -25,12 +25,12 @@ import pytest
 
 from gateway.cli import cli
 from gateway.cli.session import Session
-from gateway.compose import Site, site
 from gateway.limits import keys
 from gateway.limits.meter import Ask, Need, Passed, Unseeded
 from gateway.limits.shared import Shared
 from gateway.settings import yaml
 from gateway.settings.load import load
+from gateway.site import Site, site
 from gateway.state.redis import Redis
 from gateway.study import golden
 from tests.docs import pages

@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from gateway.cli import cli
-from gateway.compose import STYLES
 from gateway.core import jsonio
 from gateway.core.call import Steer
 from gateway.core.entry import Entry, Row, Source, State
@@ -23,12 +22,13 @@ from gateway.ledger import export
 from gateway.ledger.journal import read
 from gateway.ledger.query import BY, ONLY
 from gateway.limits.keys import KeyPart
-from gateway.settings import schema, yaml
+from gateway.settings import rule, schema, yaml
 from gateway.settings.environ import RESERVED
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema import Part
 from gateway.settings.server import Server, WaitPart
 from gateway.settings.timers import TimersPart
+from gateway.site import STYLES
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
 
@@ -58,10 +58,10 @@ PARTS: dict[str, type[BaseModel]] = {
     "service": schema.ServicePart,
     "above": schema.StepPart,
     "hours": schema.HoursPart,
-    "guard": schema.GuardPart,
-    "choice": schema.ChoicePart,
-    "when": schema.When,
-    "range": schema.Range,
+    "guard": rule.GuardPart,
+    "choice": rule.ChoicePart,
+    "when": rule.When,
+    "range": rule.Range,
     "limit": LimitPart,
     "budget": BudgetPart,
     "alerts": AlertsPart,

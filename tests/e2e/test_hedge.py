@@ -143,7 +143,7 @@ def test_nobody_else_is_asked_where_the_plan_has_none_or_the_tier_is_another(
     health.banned(("spare", "main", "able-2"), "upstream_auth", health.clock())
     assert world.ask(chat()).headers["x-tiergate-attempts"] == "1"
     assert hosts(upstream) == ["acme", "acme"]
-    assert world.gateway.upstream.hedged == 0
+    assert world.gateway.upstream.known.hedged == 0
 
 
 def test_how_long_it_waits_may_be_what_is_usual(make: Make, upstream: Upstream) -> None:
@@ -180,4 +180,4 @@ def test_it_takes_of_the_retries_and_of_budgets(make: Make, upstream: Upstream) 
     free.gateway.upstream.allowances["acme"] = spent = Allowance()
     spent.left = 0.0
     assert free.ask(chat()).headers["x-tiergate-attempts"] == "1"
-    assert (spent.denied, spent.taken, free.gateway.upstream.hedged) == (1, 0, 0)
+    assert (spent.denied, spent.taken, free.gateway.upstream.known.hedged) == (1, 0, 0)

@@ -163,7 +163,7 @@ def test_each_row_is_on_the_disk_before_its_provider_is_asked(
 
 def watch(world: World, look: Callable[[object], None]) -> None:
     """Look at each request as it is sent."""
-    client = world.gateway._client
+    client = world.gateway.edition.client
     send = client.send
 
     async def sent(*args: object, **named: object) -> object:

@@ -230,10 +230,12 @@ def test_a_wallet_is_never_emptied_beyond_its_budget(make: Make, upstream: Upstr
 
 
 async def _told(world: World) -> None:
-    while world.gateway._telling:
-        for task in list(world.gateway._telling):
+    while world.gateway._toll._telling:
+        for task in list(world.gateway._toll._telling):
             await task
-        world.gateway._telling -= {task for task in world.gateway._telling if task.done()}
+        world.gateway._toll._telling -= {
+            task for task in world.gateway._toll._telling if task.done()
+        }
 
 
 def test_a_stream_that_is_dropped_ends_at_its_provider_too(make: Make, upstream: Upstream) -> None:

@@ -14,13 +14,14 @@ import httpx
 import uvicorn
 import uvloop
 
-from gateway.compose import Gateway, site
+from gateway.compose import Gateway
 from gateway.core import jsonio
 from gateway.core.entry import Entry, Intent, Row
 from gateway.http.app import App
 from gateway.http.wire import Wire
 from gateway.ledger import journal
 from gateway.settings.load import load
+from gateway.site import site
 from gateway.upstream.client import Transports
 from gateway.upstream.media import PUBLIC, Guard
 from tests.e2e.upstream import PATIENCE, Request, Upstream

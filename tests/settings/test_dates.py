@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.compose import site
 from gateway.core.price import Later, Price, Rates
 from gateway.settings.dates import listed, unpriced
+from gateway.site import site
 from tests.settings import world
 
 LARGE = "large: {price: {input: 3, output: 4}}"

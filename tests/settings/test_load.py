@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compose import site
 from gateway.settings.load import Source, find, load
 from gateway.settings.mistake import ConfigError
+from gateway.site import site
 from tests.config import shipped
 from tests.settings import world
 from tests.settings.world import write

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from gateway.compose import site
 from gateway.core import jsonio
 from gateway.limits import keys
 from gateway.settings.load import load
 from gateway.settings.mistake import ConfigError
+from gateway.site import site
 from tests.e2e.world import config
 from tests.hostile import odd
 from tests.hostile.paths import paths

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from gateway.compose import STYLES, Site, site
 from gateway.core.price import Price
 from gateway.dialects import DIALECTS
 from gateway.settings import check
@@ -12,6 +11,7 @@ from gateway.settings.build import Built, build
 from gateway.settings.load import Source, load
 from gateway.settings.mistake import ConfigError
 from gateway.settings.reach import reach
+from gateway.site import STYLES, Site, site
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TODAY = date(2026, 11, 24)

@@ -219,17 +219,45 @@ async def test_the_environment_gives_no_proxy(monkeypatch: pytest.MonkeyPatch) -
         "all_proxy",
     ):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    doors = door._Doors()
-    plain = doors(provider())
+    pools = door.Pools()
+    plain = pools(provider())
     assert isinstance(plain, Transport)
     assert plain._proxy is None
-    stocked = doors(provider(transport="stock"))
+    stocked = pools(provider(transport="stock"))
     assert isinstance(stocked, httpx.AsyncHTTPTransport)
     assert type(stocked._pool) is httpcore.AsyncConnectionPool
-    proxied = doors(provider(proxy="http://p:1"))
+    proxied = pools(provider(proxy="http://p:1"))
     assert isinstance(proxied, Transport)
     assert proxied is not plain
     assert proxied._proxy is not None
+
+
+async def test_connections_are_kept_for_as_long_as_a_provider_uses_them() -> None:
+    """Whoever has the same way out shares one; those that nobody uses any more are closed."""
+    closed = list[str]()
+
+    class Told(httpx.MockTransport):
+        def __init__(self, name: str) -> None:
+            super().__init__(lambda _: httpx.Response(200))
+            self.name = name
+
+        async def aclose(self) -> None:
+            closed.append(self.name)
+
+    pools = door.Pools(lambda one: Told(one.name))
+    one, other = provider(), provider(name="other")
+    first = pools(one)
+    assert pools(one) is first
+    pools(other)
+    await pools.only([one])
+    assert closed == ["other"]
+    await pools.close()
+    assert closed == ["other", "acme"]
+    own = door.Pools()
+    kept, gone = own(one), own(provider(proxy="http://p:1"))
+    await own.only([other])
+    assert own(other) is kept
+    assert own(provider(proxy="http://p:1")) is not gone
 
 
 def test_a_certificate_that_is_wrong_stays_wrong() -> None:

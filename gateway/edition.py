@@ -1,0 +1,56 @@
+"""One configuration in force: what it was built from, what serves its calls, and how many run."""
+
+from collections.abc import Callable, Mapping
+
+from gateway.engine import Engine
+from gateway.site import Site
+from gateway.upstream.child import Engine as Local
+from gateway.upstream.client import Client
+from gateway.upstream.run import Upstream
+
+
+class Edition:
+    """Calls that begin with it end with it, also where another has taken its place meanwhile."""
+
+    def __init__(
+        self,
+        site: Site,
+        engine: Engine,
+        upstream: Upstream,
+        client: Client,
+        locally: Mapping[str, Local],
+        since: float,
+    ) -> None:
+        self.site = site
+        self.engine = engine
+        self.upstream = upstream
+        self.client = client
+        self.locally = locally
+        """Local engines by provider."""
+        self.since = since
+        """Seconds since the epoch."""
+        self.calls = 0
+        """Those that run on it."""
+        self._over: Callable[[], object] | None = None
+
+    @property
+    def version(self) -> str:
+        """The configuration's, as it stands on rows."""
+        return self.site.built.catalogue.version
+
+    def enter(self) -> Engine:
+        """A call begins; `leave` is to be told of its end."""
+        self.calls += 1
+        return self.engine
+
+    def leave(self) -> None:
+        """A call has ended."""
+        self.calls -= 1
+        if not self.calls and self._over is not None:
+            self._over()
+
+    def retire(self, over: Callable[[], object]) -> None:
+        """No call begins any more: `over` is called when the last one has ended."""
+        self._over = over
+        if not self.calls:
+            over()

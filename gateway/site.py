@@ -1,0 +1,125 @@
+"""A configuration, checked and built into all that deciding needs; nothing of it runs yet."""
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from gateway.dialects import DIALECTS
+from gateway.dialects.anthropic_messages import effort as messages
+from gateway.dialects.gemini import effort as gemini
+from gateway.dialects.openai_chat import effort as chat
+from gateway.dialects.openai_responses import effort as responses
+from gateway.limits.keys import Keys
+from gateway.routing.decide import Router
+from gateway.routing.prior import Prior
+from gateway.routing.rules import RuleError, Rules, compile_rules
+from gateway.routing.strike import strike
+from gateway.settings import baseline, build, check, dates, prices
+from gateway.settings.build import Built
+from gateway.settings.load import Source
+from gateway.settings.mistake import ConfigError, Mistake
+from gateway.settings.schema import Media
+from gateway.upstream import media
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+STYLES = {
+    "openai-chat": frozenset(chat.STYLES),
+    "openai-responses": frozenset(responses.STYLES),
+    "anthropic-messages": frozenset(messages.STYLES),
+    "gemini": frozenset(gemini.STYLES),
+}
+"""How effort can be said, by dialect."""
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration, checked and built: all that deciding needs, and nothing that runs."""
+
+    source: Source
+    built: Built
+    router: Router
+    warnings: tuple[Mistake, ...]
+
+
+def site(source: Source, now: datetime) -> Site:
+    """Check and build a configuration. Raises ConfigError with every mistake."""
+    mistakes = check.errors(source, frozenset(DIALECTS), STYLES)
+    mistakes += [*_zone(source), *_struck(source)]
+    rules = Rules()
+    try:
+        rules = compile_rules(source.config.guards, source.config.choices)
+    except RuleError as error:
+        mistakes += [source.mistake(one.path, f"{one}.") for one in error.every]
+    if mistakes:
+        raise ConfigError(mistakes)
+    built = build.build(source, lambda provider, model: prices.find(provider, model, now))
+    classifier = Prior() if source.config.routing.classifier == "prior" else None
+    router = Router(
+        catalogue=built.catalogue,
+        rules=rules,
+        classifier=classifier,
+        complete=source.config.routing.complete,
+        fetches=_fetches(source.config.media),
+    )
+    off = frozenset(name for name, provider in built.providers.items() if not provider.on)
+    warnings = (
+        *check.warnings(source, now.date(), STYLES, off),
+        *dates.unpriced(source, built.catalogue),
+        *baseline.warnings(source, built),
+        *dates.listed(source, built.catalogue, now.date()),
+    )
+    return Site(source=source, built=built, router=router, warnings=warnings)
+
+
+def _fetches(part: Media) -> frozenset[str]:
+    return media.kinds(part.types) if part.fetch == "on" else frozenset()
+
+
+def _zone(source: Source) -> list[Mistake]:
+    name = source.config.ledger.time_zone
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        message = f"no time zone {name!r}."
+        return [source.mistake(("ledger", "time_zone"), message, "Write it as Europe/Berlin.")]
+    return []
+
+
+def _struck(source: Source) -> Iterator[Mistake]:
+    for at, pattern in enumerate(source.config.ledger.redact):
+        try:
+            strike(pattern)
+        except ValueError as error:
+            yield source.mistake(("ledger", "redact", at), f"{error}.")
+
+
+def data_folder(environ: Mapping[str, str]) -> Path:
+    """Where the gateway writes."""
+    return Path(environ.get("TIERGATE_DATA") or "data")
+
+
+def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:
+    """What keeps a valid configuration from starting: open beyond this machine, no lab on."""
+    source, labs = site.source, site.built.catalogue.labs.values()
+    found = []
+    if keys.is_open and host not in _LOOPBACK and not source.config.server.open:
+        message = f"`keys: open` would let everybody who reaches {host} spend money."
+        hint = "Configure keys, or set server.open to true where something else guards it."
+        found.append(source.mistake(("server", "host"), message, hint))
+    if not any(lab.on for lab in labs):
+        whys = ", ".join(f"{lab.name}: {lab.why}" for lab in labs)
+        message = f"no lab is on ({whys})." if whys else "no lab is configured."
+        found.append(source.mistake(("labs",), message))
+    return found
+
+
+def store_url(url: str, data: Path) -> str:
+    """The store's address, a relative SQLite file taken to lie in the data folder."""
+    path = url.removeprefix("sqlite:///")
+    if path != url and not os.path.isabs(path):  # noqa: PTH117 - a string, not a path yet
+        return f"sqlite:///{data / path}"
+    return url
