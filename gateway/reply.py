@@ -130,6 +130,8 @@ def told(tally: Tally) -> Headers:
 
 def _ascii(text: str) -> bytes:
     """A header value: what is not printable ASCII becomes a question mark."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
     return bytes(c if 32 <= c < 127 else 63 for c in text.encode("ascii", "replace"))
 
 

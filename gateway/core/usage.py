@@ -60,6 +60,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def count(value: object) -> int | None:
     """One token count of a provider: a whole number that can be one, else unknown."""
+    if type(value) is int:
+        return value if 0 <= value <= _MOST else None
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -69,7 +71,7 @@ def count(value: object) -> int | None:
 
 def money(value: object) -> Decimal | None:
     """USD as a provider writes them, in the digits that it wrote; unknown where they are none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return Decimal(str(value)) if 0 <= value <= _DEAREST else None
 
@@ -79,6 +81,8 @@ def service(*words: object) -> str | None:
 
     Where several words say something, the price depends on all: they are joined ("fast+us").
     """
+    if not any(words):
+        return None
     named = [word.strip().lower()[:_LONGEST] for word in words if isinstance(word, str)]
     return "+".join(dict.fromkeys(word for word in named if word not in _STANDARD)) or None
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 from gateway.compose import Gateway
@@ -34,6 +35,10 @@ class Wire(Protocol):
     """It is closed."""
     gone: Callable[[], object] | None
     """Is told once when it closes."""
+
+    def answer(self, send: Send, reply: Reply) -> bool:
+        """Write a whole reply in one piece; False where it cannot."""
+        ...
 
 
 class Generate:
@@ -113,9 +118,11 @@ class Generate:
         wire: Wire | None,
     ) -> None:
         visit.serves(lambda stop, by: engine.leave(call, stop, by))
+        at_once = None if wire is None else partial(wire.answer, send)
         send = visit.telling(send)
         beat = Beat(self._dialect, call.id, send)
-        await _until_gone(engine.serve(call, beat), visit, receive, send, beat, wire)
+        serving = engine.serve(call, beat)
+        await _until_gone(serving, visit, receive, send, beat, wire, at_once)
         if visit.by:
             engine.forget(call)
         if visit.by == "drain":
@@ -161,8 +168,12 @@ async def _until_gone(
     send: Send,
     beat: Beat,
     wire: Wire | None = None,
+    at_once: Callable[[Reply], bool] | None = None,
 ) -> None:
-    """Serve and write the reply; when the client leaves, stop what is done for it alone."""
+    """Serve and write the reply; when the client leaves, stop what is done for it alone.
+
+    `at_once` writes a whole reply in one piece, where that can be.
+    """
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -177,7 +188,12 @@ async def _until_gone(
         if wire.lost:
             asyncio.get_running_loop().call_soon(wire.gone)
     try:
-        await _answer(await serving, send, beat)
+        reply = await serving
+        if at_once is not None and reply.stream is None and not beat.begun:
+            visit.done = True
+            visit.told = visit.done = at_once(reply)
+        if not visit.done:
+            await _answer(reply, send, beat)
     except asyncio.CancelledError:
         if not visit.ended():
             raise

@@ -61,6 +61,7 @@ class Answer:
     def __init__(
         self, provider: str, status: int, fields: Fields, body: httpx.AsyncByteStream
     ) -> None:
+        """`fields` have their names in lower case."""
         self.status = status
         self.provider = provider
         self.fields = fields
@@ -69,7 +70,7 @@ class Answer:
     def header(self, name: bytes) -> str | None:
         """The first header of a name, given in lower case."""
         for key, value in self.fields:
-            if key.lower() == name:
+            if key == name:
                 return value.decode("latin-1")
         return None
 
@@ -218,7 +219,7 @@ async def _ask(
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the door is async only")
-    return Answer(name, response.status_code, response.headers.raw, stream)
+    return Answer(name, response.status_code, _low(response.headers.raw), stream)
 
 
 class Sent(NamedTuple):
@@ -252,7 +253,11 @@ async def _post(transport: Transport, route: Route, sent: Sent, again: Again | N
             reading, stream = await transport.post(route, sent.body, sent.added, **times)
     except httpx.ReadTimeout:
         raise TimeoutError from None
-    return Answer(sent.name, reading.status, reading.headers, stream)
+    return Answer(sent.name, reading.status, _low(reading.headers), stream)
+
+
+def _low(headers: list[tuple[bytes, bytes]]) -> Fields:
+    return [(name.lower(), value) for name, value in headers]
 
 
 class Web:
@@ -293,7 +298,7 @@ class Web:
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError("the door is async only")
-        return Answer(host, response.status_code, response.headers.raw, stream)
+        return Answer(host, response.status_code, _low(response.headers.raw), stream)
 
 
 class Pools:

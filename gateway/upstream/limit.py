@@ -123,11 +123,13 @@ _NOTHING = Report()
 
 
 def read(headers: Fields) -> Report:
-    """What is left of each limit. -1, and a limit of 0, are unknown: Azure says so."""
+    """What is left of each limit. -1, and a limit of 0, are unknown: Azure says so.
+
+    Names of headers are in lower case, here and in `retry_after`.
+    """
     found: dict[str, tuple[Line, list[bytes | None]]] = {}
     over, date = False, None
-    for key, value in headers:
-        name = key.lower()
+    for name, value in headers:
         known = NAMES.get(name)
         if known is not None:
             line, part = known
@@ -226,8 +228,7 @@ def retry_after(headers: Fields, status: int, now: float) -> float | None:
     resets: list[tuple[Line, bytes]] = []
     left: dict[Line, int | None] = {}
     date = None
-    for key, value in headers:
-        name = key.lower()
+    for name, value in headers:
         known = NAMES.get(name)
         if name in _LAST:
             own.setdefault(name, value)

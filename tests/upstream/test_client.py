@@ -76,6 +76,15 @@ AUTH: list[tuple[Auth, dict[str, str]]] = [
 ]
 
 
+async def test_names_of_an_answer_s_headers_are_in_lower_case(
+    client: Client, router: respx.MockRouter
+) -> None:
+    router.post(URL).respond(headers={"X-RateLimit-Left": "7", "x-RateLimit-left": "8"})
+    answer = await send(client, provider())
+    assert answer.header(b"x-ratelimit-left") == "7"
+    assert {name for name, _ in answer.fields} >= {b"x-ratelimit-left"}
+
+
 @pytest.mark.parametrize(("auth", "headers"), AUTH)
 async def test_credentials(
     client: Client, router: respx.MockRouter, auth: Auth, headers: dict[str, str]

@@ -138,7 +138,10 @@ def _beside(usage: Mapping[str, Json], completion: int, reasoning: int) -> bool:
 
 
 def _first(*values: Json) -> int | None:
-    return next((read for value in values if (read := count(value)) is not None), None)
+    for value in values:
+        if value is not None and (read := count(value)) is not None:
+            return read
+    return None
 
 
 def _dict(value: Json) -> dict[str, Json]:
