@@ -2,7 +2,7 @@
 
     python -m bench.ledger
 
-A call is opened, its tokens are priced, and its two rows, before the request and after the answer,
+A call is opened, what was decided on is written down, its tokens are priced, and its two rows, before the request and after the answer,
 are written to the journal and counted for Prometheus. One row more tells an attempt that failed.
 Exit status: 0 the bound holds, 1 it was missed.
 """
@@ -18,15 +18,22 @@ from pathlib import Path
 from bench import cost
 from bench.cost import CALLS, Cost
 from gateway.books import Books
-from gateway.core.call import Call
+from gateway.core.call import NO_STEER, OPEN, Call
 from gateway.core.decision import Decision
+from gateway.core.evidence import Evidence
 from gateway.core.price import Price, Rates
 from gateway.core.problem import Problem
 from gateway.core.prompt import Prompt
-from gateway.core.target import Account, Provider, Target
+from gateway.core.target import Account, Catalogue, Lab, Provider, Target
 from gateway.core.usage import Usage
+from gateway.dialects import OPENAI_CHAT
 from gateway.ledger.journal import Journal
 from gateway.ledger.record import Record
+from gateway.routing import features
+from gateway.routing.case import Case
+from gateway.routing.decide import Router
+from gateway.routing.prior import Prior
+from gateway.routing.rules import Rules
 from gateway.telemetry.log import silent
 from gateway.telemetry.metrics import Metrics
 
@@ -35,14 +42,36 @@ BOUND = 25.0
 
 _RATES = Rates(input=Decimal(3), cache_read=Decimal("0.3"), output=Decimal(15))
 _DEAR = Rates(input=Decimal(5), cache_read=Decimal("0.5"), output=Decimal(25))
-_PROVIDER = Provider(name="provider", doors={})
+_PROVIDER = Provider(name="provider", doors={"openai-chat": "http://127.0.0.1"})
 _ACCOUNT = Account("main", "")
 _TARGET = Target(
     provider=_PROVIDER, model="model-1", price=Price(rates=_RATES, version="catalogue 2026-11-24")
 )
 _BASELINE = Target(provider=_PROVIDER, model="model-2", price=Price(rates=_DEAR, version="same"))
 _DECISION = Decision(lab="lab", tier="smart", source="rule", rule="short", tags=("bench",))
-_PROMPT = Prompt(model="auto", stream=True, max_output=4096)
+_PROMPT = Prompt(
+    model="auto",
+    stream=True,
+    max_output=4096,
+    user="Write a function that merges two sorted lists.",
+    user_turns=1,
+    chars=8400,
+)
+_CASE = Case(
+    Router(
+        catalogue=Catalogue(
+            labs={"lab": Lab(name="lab", tiers={"smart": (_TARGET,)})},
+            default_lab="lab",
+            default_tier="smart",
+            version="c0ffee",
+        ),
+        rules=Rules(),
+        classifier=Prior(),
+    ),
+    features.read(_PROMPT, "openai-chat", OPEN, NO_STEER),
+    OPENAI_CHAT,
+    Evidence(at=1_793_000_000.5),
+)
 _USAGE = Usage(input=900, cache_read=1200, output=256, reasoning=90)
 _REFUSAL = Problem(kind="upstream_overloaded", message="Busy.", upstream_status=529)
 
@@ -74,11 +103,13 @@ def _books() -> Iterator[Books]:
 
 
 def _round(books: Books, failures: int, calls: int, clock: Callable[[], float]) -> float:
+    _CASE.decide()
     asked = [_call(number) for number in range(calls)]
     before = clock()
     for call in asked:
         tally = books.open(call, "c0ffee")
         tally.read(_PROMPT, 2100)
+        tally.basis = _CASE
         books.decided(tally, _DECISION)
         for _ in range(failures):
             books.dialling(tally, _TARGET, _ACCOUNT)

@@ -5,8 +5,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
 
-import msgspec
-
 from gateway.ahead import Ahead
 from gateway.books import Books
 from gateway.cache.exact import Exact
@@ -20,7 +18,7 @@ from gateway.core.evidence import Evidence
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Tally
-from gateway.core.target import Account, Target, Tier
+from gateway.core.target import Account, Target
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect
 from gateway.limits.gate import Gate
 from gateway.limits.pressure import REASONING, Pressure
@@ -40,8 +38,8 @@ from gateway.reply import (
     uncounted,
 )  # fmt: skip
 from gateway.routing import explain, features
+from gateway.routing.case import Case
 from gateway.routing.decide import Router, decide
-from gateway.routing.features import Features
 from gateway.shelf import Shelf, form, tell
 from gateway.telemetry.log import Log, where
 from gateway.upstream import complete
@@ -176,8 +174,9 @@ class Engine:
         prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
         tally.read(prompt, features.tokens(prompt))
         seen = features.read(prompt, call.dialect, call.key, call.steer, asked)
-        evidence = Evidence(at=call.received_at)
-        decision, plan = decide(self.router, seen, dialect, evidence)
+        case = Case(self.router, seen, dialect, Evidence(at=call.received_at))
+        tally.basis = case
+        decision, plan = case.decide()
         self._books.decided(tally, decision)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
@@ -186,13 +185,14 @@ class Engine:
         stored = await self._apart(place, decision, plan) if large else place(decision, plan)
         if (gate := self._gate) is not None and gate.bounds(call.key):
             self.past.begin(ahead, call, dialect, body)
-            again, first = partial(self._under, seen, dialect, evidence), plan
+            first = plan
             asking = self._asking(call, body, plan, stored, ahead)
             decision, plan = await gate.admit(
-                want, decision, plan, again, asking=asking, late=body is not said
+                want, decision, plan, case.under, asking=asking, late=body is not said
             )
             if plan is not first:
                 stored = place(decision, plan)
+                case.take(decision, plan)
                 self._books.decided(tally, decision)
         if (call.steer.on_loss or self._on_loss) == "refuse":
             explain.refuse(dialect, body, asked, plan)
@@ -231,13 +231,6 @@ class Engine:
                     return reply
         seat = self._flights.start(stored, kind)
         return await self._aboard(call, seat, self._call(job, tally, seat, ahead))
-
-    def _under(
-        self, seen: Features, dialect: Dialect, evidence: Evidence, ceiling: Tier
-    ) -> tuple[Decision, Plan]:
-        """What is decided for a call where a budget leaves it no more than a tier."""
-        under = msgspec.structs.replace(evidence, ceiling=ceiling)
-        return decide(self.router, seen, dialect, under)
 
     def _asking(
         self, call: Call, body: Body, first: Plan, place: str | None, ahead: Ahead

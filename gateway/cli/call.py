@@ -20,7 +20,7 @@ from gateway.ledger.cell import plain
 from gateway.ledger.question import place, storable
 from gateway.ledger.store import Stored
 
-_UNSHOWN = ("v", "cursor")
+_UNSHOWN = ("v", "cursor", "basis")  # the last is for `explain`
 _TIMES = ("at", "repriced")
 
 
@@ -65,8 +65,9 @@ def _text(head: str, text: str) -> None:
 
 
 def _fields(row: Stored, zone: str) -> None:
-    told = {name: _said(name, getattr(row, name), zone) for name in export.FIELDS}
-    names = [name for name in export.FIELDS if name not in _UNSHOWN and told[name]]
+    shown = [name for name in export.FIELDS if name not in _UNSHOWN]
+    told = {name: _said(name, getattr(row, name), zone) for name in shown}
+    names = [name for name in shown if told[name]]
     draw([Column("field"), Column("value")], [[name, told[name]] for name in names])
 
 

@@ -11,9 +11,10 @@ from typing import Literal
 
 import msgspec
 
+from gateway.core.basis import Basis
 from gateway.core.target import Tier
 
-VERSION = 2
+VERSION = 3
 """Of the rows. A later one only adds fields, so a reader of an older one goes on working."""
 
 type State = Literal[
@@ -157,6 +158,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     """The provider's own id of its last answer."""
     config: str
     """Version of the configuration."""
+    basis: Basis | None = None
+    """What was decided on; None where nothing was, and of a call that a crash has ended."""
 
 
 class Reprice(msgspec.Struct, frozen=True, kw_only=True, tag="reprice", tag_field="kind"):

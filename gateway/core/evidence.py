@@ -36,7 +36,7 @@ class Thresholds(msgspec.Struct, frozen=True):
     """What recent traffic takes away from the tiers above; None takes nothing."""
 
 
-class Seat(msgspec.Struct, frozen=True, kw_only=True):
+class Seat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a conversation is sitting on."""
 
     lab: str
@@ -52,7 +52,7 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     """When it was last served, seconds since the epoch."""
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that a decision reads beside the call and the configuration."""
 
     at: float = 0.0

@@ -1,10 +1,12 @@
 """Adds up one call: what was asked of whom, what it used, and what that costs."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import NamedTuple
 
 import msgspec
 
+from gateway.core.basis import Basis
 from gateway.core.call import Call
 from gateway.core.decision import Decision
 from gateway.core.entry import Attempt, Cache, Entry, Intent, Source, State
@@ -49,6 +51,7 @@ class Tally:
         "asked",
         "attempts",
         "baseline",
+        "basis",
         "cache",
         "call",
         "choices",
@@ -81,6 +84,8 @@ class Tally:
         self.effort: str | None = None
         """What the client set."""
         self.decision: Decision | None = None
+        self.basis: Callable[[], Basis | None] | None = None
+        """What the decision rested on, to be told once nobody waits."""
         self.compared = False
         """Whether calls are compared with a baseline."""
         self.baseline: Target | None = None
@@ -294,6 +299,7 @@ class Tally:
             duration=round(now - self.call.started, 6),
             upstream_id=self.upstream_id,
             config=self.config,
+            basis=self.basis() if self.basis is not None else None,
         )
 
     def _priced(self, target: Target | None) -> Price | None:

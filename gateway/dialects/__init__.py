@@ -1,7 +1,7 @@
 """Wire formats, one package each: requests, answers, streams and errors, both directions."""
 
 from gateway.dialects import anthropic_messages, gemini, openai_chat, openai_responses
-from gateway.dialects.abroad import Abroad, Asked
+from gateway.dialects.abroad import Abroad, Asked, sayable
 from gateway.dialects.anthropic_messages import DIALECT as ANTHROPIC_MESSAGES
 from gateway.dialects.base import Body, Dialect, Glance, Watch, Written
 from gateway.dialects.gemini import DIALECT as GEMINI
@@ -48,4 +48,5 @@ __all__ = [
     "Telling",
     "Watch",
     "Written",
+    "sayable",
 ]

@@ -37,6 +37,16 @@ from gateway.dialects.note import Hears
 from gateway.dialects.speech import Decoder, Encoder, Said, Speech, Telling
 
 
+def sayable(client: Dialect, door: Dialect) -> bool:
+    """Whether requests of one dialect can be said in another at all."""
+    return (
+        client.speech is not None
+        and door.speech is not None
+        and client.operation == door.operation
+        and door.operation in ("generate", counts.OPERATION, vectors.OPERATION)
+    )
+
+
 class Asked:
     """A client's request as targets of other dialects would be asked it; made when first needed."""
 
@@ -58,12 +68,7 @@ class Asked:
 
     def speaks(self, door: Dialect) -> bool:
         """Whether it can be said in another dialect at all."""
-        return (
-            self._client.speech is not None
-            and door.speech is not None
-            and self._client.operation == door.operation
-            and door.operation in ("generate", counts.OPERATION, vectors.OPERATION)
-        )
+        return sayable(self._client, door)
 
     def prompt(self, door: Dialect, target: Target) -> Prompt | str:
         """What a target would be asked, as routing sees it; or why it cannot be asked."""

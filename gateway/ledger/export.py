@@ -84,7 +84,7 @@ def _written(values: Iterable[object]) -> list[object]:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, tuple | Mapping):
+    if isinstance(value, tuple | Mapping | msgspec.Struct):
         return plain(jsonio.dumps(value).decode())
     return exact(value) if isinstance(value, Decimal) else cell(value)  # -0.5 is no formula
 

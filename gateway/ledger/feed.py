@@ -95,6 +95,8 @@ def plain(name: str, value: Any) -> Any:
             return [plain(name, item) for item in dict.fromkeys(value)]
         case dict():
             return {plain(name, key): plain(name, item) for key, item in value.items()}
+        case msgspec.Struct():
+            return plain(name, msgspec.to_builtins(value))
     return value
 
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.basis import Basis
 from gateway.ledger.base import Base
 from gateway.ledger.feed import Batch, plain
 from gateway.ledger.query import Days, Words
@@ -32,7 +33,6 @@ _PATIENCE = {
     "tcp_user_timeout": 30_000,  # milliseconds: a server that is gone is not waited for
     "application_name": "tiergate",
 }
-_MAPS = frozenset({"cache_write_by", "tools"})
 _LISTS = frozenset({"tags", "dropped"})
 _INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = inserts("%s")
 _INSERT_REPRICE = f"""
@@ -128,6 +128,8 @@ class Postgres(Base):
 
     def value(self, name: str, value: Any) -> Any:
         """What a column held, as the field of a row."""
+        if name == "basis" and value is not None:
+            return msgspec.convert(value, Basis)
         return tuple(value) if name in _LISTS else value
 
     def _migrate(self, base: _Connection) -> None:
@@ -189,8 +191,8 @@ def _reserve(base: _Connection, count: int) -> int:
 
 
 def _values(columns: Sequence[str], row: msgspec.Struct) -> list[object]:
-    return [_value(name, plain(name, getattr(row, name))) for name in columns]
+    return [_value(plain(name, getattr(row, name))) for name in columns]
 
 
-def _value(name: str, value: object) -> object:
-    return Jsonb(value, dumps=jsonio.dumps) if name in _MAPS else value
+def _value(value: object) -> object:
+    return Jsonb(value, dumps=jsonio.dumps) if isinstance(value, dict) else value

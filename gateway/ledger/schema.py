@@ -2,11 +2,11 @@
 
 Four views are public, with the same columns in both:
 
-`costs` is a row a call: the fields of `Entry` after its latest price. Tokens are what providers
-used, so those of an answer from the cache are null. cost, wasted, estimate, billed, reserved and
-baseline are exact USD (text in SQLite, numeric in PostgreSQL); cost_usd, baseline_usd and saved are
-for charts (floating point in SQLite, numeric in PostgreSQL). `unknown`: something was, or may have
-been, billed, and nobody knows how much; `reserved` is what that may be at most.
+`costs` is a row a call: the fields of `Entry` after its latest price, but for `basis`. Tokens are
+what providers used, so those of an answer from the cache are null. cost, wasted, estimate, billed,
+reserved and baseline are exact USD (text in SQLite, numeric in PostgreSQL); cost_usd, baseline_usd
+and saved are for charts (floating point in SQLite, numeric in PostgreSQL). `unknown`: something
+was, or may have been, billed, and nobody knows how much; `reserved` is what that may be at most.
 `attempts` is a row a request that gave no answer, with the fields of `Attempt`.
 `feedback` is a row a call of which somebody has said what became of its answer, with the fields of
 `Feedback` and what had been decided.
@@ -22,7 +22,7 @@ ENTRY: Final = (
     *("account", "model", "effort", "service", "served", "attempts", "cache", "dropped", "usage"),
     *("input", "cache_read", "cache_write", "cache_write_by", "output", "reasoning", "tools"),
     *("cost", "wasted", "estimate", "billed", "reserved", "baseline", "price", "first_content"),
-    *("duration", "upstream_id", "config"),
+    *("duration", "upstream_id", "config", "basis"),
 )
 """Columns of `entries`: the fields of an Entry."""
 ATTEMPT: Final = (
@@ -140,12 +140,21 @@ _SQLITE_1 = (
 
 # Views stand here as they are in both; a step that changes one has its own text.
 _LATEST = ("cost", "estimate", "baseline", "price")
-_PRICED = f"""
+_BASIS = ("basis",)  # came later, and is in no public view: queries are not asked of it
+_SHOWN = tuple(name for name in ENTRY if name not in _BASIS)
+
+
+def _priced(*more: str) -> str:
+    """The view `priced`, with `more` of the columns at its end."""
+    return f"""
     CREATE VIEW priced AS SELECT
-        e.seq, {", ".join(f"e.{name}" for name in ENTRY if name not in _LATEST)}, r.at AS repriced,
+        e.seq, {", ".join(f"e.{name}" for name in _SHOWN if name not in _LATEST)}, r.at AS repriced,
         {", ".join(f"CASE WHEN r.id IS NULL THEN e.{n} ELSE r.{n} END AS {n}" for n in _LATEST)}
+        {"".join(f", e.{name}" for name in more)}
     FROM entries AS e LEFT JOIN reprices AS r ON r.id = e.id
-"""  # noqa: S608 - columns of this module
+    """  # noqa: S608 - columns of this module
+
+
 _USED = ("input", "cache_read", "cache_write", "output", "reasoning")
 _MASKED = (*_USED, "cache_write_by", "tools", "cost", "reserved")
 # A call that was cut had its answer from the cache too where `cache` says so.
@@ -168,7 +177,7 @@ def _costs(*, time: str, day: str, usd: str) -> str:
         *, CAST(cost AS {usd}) AS cost_usd, CAST(baseline AS {usd}) AS baseline_usd,
         CAST(baseline AS {usd}) - CAST(cost AS {usd}) AS saved
     FROM (SELECT
-        {", ".join(name for name in ENTRY if name not in _MASKED)}, repriced,
+        {", ".join(name for name in _SHOWN if name not in _MASKED)}, repriced,
         {time} AS time, {day} AS day,
         {", ".join(f"CASE WHEN {_OWN} THEN {n} END AS {n}" for n in _USED)},
         CASE WHEN {_OWN} THEN cache_write_by ELSE '{{}}' END AS cache_write_by,
@@ -269,7 +278,7 @@ _SQLITE_2 = (
     """,
     "INSERT INTO segments SELECT '', name, offset, skipped FROM old",
     "DROP TABLE old",
-    _PRICED,
+    _priced(),
     _costs(**_SQLITE_TIME),
     _attempts(**_SQLITE_TIME),
     _days("REAL"),
@@ -375,7 +384,7 @@ _POSTGRES_1 = (
         price TEXT
     )
     """,
-    _PRICED,
+    _priced(),
     _costs(**_POSTGRES_TIME),
     _attempts(**_POSTGRES_TIME),
     _days("NUMERIC"),
@@ -414,8 +423,17 @@ def _feedback(*, time: str, day: str, usd: str) -> str:  # noqa: ARG001 - the ti
 
 _SQLITE_4 = (_verdicts("REAL"), _feedback(**_SQLITE_TIME))
 _POSTGRES_3 = (_verdicts("DOUBLE PRECISION"), _feedback(**_POSTGRES_TIME))
+_SQLITE_5 = (
+    "ALTER TABLE entries ADD COLUMN basis TEXT",
+    "DROP VIEW priced",
+    _priced(*_BASIS),
+)
+_POSTGRES_4 = (
+    "ALTER TABLE entries ADD COLUMN basis JSONB",
+    _priced(*_BASIS).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+)
 
-SQLITE: tuple[tuple[str, ...], ...] = (_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4)
+SQLITE: tuple[tuple[str, ...], ...] = (_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5)
 """What leads from each `PRAGMA user_version` to the next; only ever appended to."""
-POSTGRES: tuple[tuple[str, ...], ...] = (_POSTGRES_1, _POSTGRES_2, _POSTGRES_3)
+POSTGRES: tuple[tuple[str, ...], ...] = (_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4)
 """What leads from each `version` of the table `ledger` to the next; only ever appended to."""

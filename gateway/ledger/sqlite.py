@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, cast
 import msgspec
 
 from gateway.core import jsonio
+from gateway.core.basis import Basis
 from gateway.ledger.base import Base
 from gateway.ledger.feed import Batch, plain
 from gateway.ledger.lock import MODE, alone
@@ -138,6 +139,8 @@ class Sqlite(Base):
             return tuple(jsonio.loads(value.encode()))
         if name in _MAPS:
             return jsonio.loads(value.encode())
+        if name == "basis":
+            return _basis(value.encode())
         return bool(value) if name == "stream" else value
 
     def sums(self, row: Sequence[Any]) -> Sequence[Any]:
@@ -243,6 +246,9 @@ class _Reader:
                     continue
             elif kind is float or kind is bool:
                 continue
+            elif kind is Basis and (text := _short(value)):
+                values[at] = text
+                continue
             elif not value:
                 values[at] = "[]" if kind is tuple else "{}"
                 continue
@@ -252,9 +258,16 @@ class _Reader:
 
 _entry, _attempt, _reprice = _Reader(ENTRY), _Reader(ATTEMPT), _Reader(REPRICE)
 _feedback = _Reader(FEEDBACK)
+_basis = jsonio.reader(Basis)
 _SURE = 2**40  # what `plain` leaves as it is
 _SHORT = 40
 _ODD = {*"EINans"}  # of what is no number, or is written with an exponent
+
+
+def _short(basis: Basis) -> str:
+    """A basis as JSON; empty where it is to be written with more care."""
+    text = jsonio.dumps(basis).decode()
+    return "" if "\\u0000" in text else text
 
 
 def _value(value: object) -> object:

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 from gateway.core.evidence import Evidence, Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.routing import prior, share
-from gateway.routing.features import Features
+from gateway.routing.features import Features, ScoreError
 
 
 class Add(Protocol):
@@ -28,7 +28,7 @@ def classify(
     classifier: prior.Classifier | None, call: Features, evidence: Evidence, add: Add
 ) -> Verdict | None:
     """The verdict on a call; None where there is no classifier, no text or no score."""
-    if classifier is None or not call.prompt.user:
+    if classifier is None or not call.has_text:
         return None
     if evidence.unjudged is not None:
         add("judge", evidence.unjudged, "degraded", matched=False)
@@ -56,9 +56,9 @@ def classify(
 
 def _scored(classifier: prior.Classifier, call: Features, add: Add) -> tuple[Score | None, str]:
     try:
-        score = classifier.score(call.prompt.user, call.signals)
-    except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
-        add("classifier", f"it failed: {type(error).__name__}", matched=False)
+        score = call.score(classifier)
+    except ScoreError as error:
+        add("classifier", f"it failed: {error}", matched=False)
         return None, ""
     if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
         add("classifier", "its score is none", matched=False)

@@ -53,10 +53,9 @@ def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
             return dialect.name, ""
     for name in provider.doors:
         other = _translated(name, provider, call, dialect)
-        if other is None or call.asked is None:
+        if other is None:
             continue
-        prompt = call.asked.prompt(other, target)
-        reason = prompt if isinstance(prompt, str) else _unfit(target, prompt, other)
+        reason = _abroad(other, target, call)
         if not reason:
             return name, ""
         why = why or reason
@@ -70,13 +69,24 @@ def speaks(provider: Provider, call: Features, dialect: Dialect) -> bool:
     )
 
 
+def _abroad(other: Dialect, target: Target, call: Features) -> str:
+    """Why a target cannot be asked in a dialect that is not the client's; empty where it can."""
+    place = f"{other.name} {target.name} {target.effort or ''}".rstrip()
+    reason = call.doors.get(place)
+    if reason is None:
+        prompt = call.prompt_at(other, target)
+        reason = prompt if isinstance(prompt, str) else _unfit(target, prompt, other)
+        call.doors[place] = reason
+    return reason
+
+
 def _translated(name: str, provider: Provider, call: Features, dialect: Dialect) -> Dialect | None:
-    if name == dialect.name or call.asked is None:
+    if name == dialect.name:
         return None
     other = DOORS.get((name, dialect.operation))
     if other is None or (other.rare and not provider.counts_tokens):
         return None
-    return other if call.asked.speaks(other) else None
+    return other if call.speaks(other) else None
 
 
 def _unfit(target: Target, prompt: Prompt, dialect: Dialect) -> str:
@@ -105,9 +115,13 @@ def _unfit(target: Target, prompt: Prompt, dialect: Dialect) -> str:
 def _closed(target: Target, call: Features) -> str:
     """Why a target that opens no URL cannot be given what a call has by URL."""
     prompt = call.prompt
-    if target.provider.media != "data" or call.asked is None:
+    if target.provider.media != "data" or not (prompt.images or prompt.files or prompt.audio):
         return ""
-    return call.asked.closed(target) if prompt.images or prompt.files or prompt.audio else ""
+    place = f"{target.provider.name} has no URL"
+    reason = call.doors.get(place)
+    if reason is None:
+        reason = call.doors[place] = call.closed(target)
+    return reason
 
 
 def _content(prompt: Prompt, facts: Facts) -> str:

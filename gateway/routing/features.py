@@ -1,13 +1,27 @@
 """What a decision reads of a call: plain numbers and flags, each read when first asked for."""
 
+from collections.abc import Container
+
 from gateway.core.call import Key, Steer
+from gateway.core.evidence import Score
 from gateway.core.prompt import Prompt
+from gateway.core.target import Target
 from gateway.core.turn import Turn
-from gateway.dialects import Asked
+from gateway.dialects import Asked, Dialect
+from gateway.routing.pattern import Patterns
+from gateway.routing.prior import Classifier
 from gateway.routing.signals import Scan, Signals
 
 _BYTES_A_TOKEN = 4
 """Rough, over tokenisers and languages; sizes near a window are for the provider to judge."""
+
+
+class UnreadError(Exception):
+    """A decision asks for something of a call that its row does not keep; the text names it."""
+
+
+class ScoreError(Exception):
+    """A classifier failed; the text is the kind of error it failed with."""
 
 
 class Features:
@@ -18,16 +32,9 @@ class Features:
     """
 
     __slots__ = (
-        "_scan",
-        "_signals",
-        "_user_tokens",
-        "asked",
-        "dialect",
-        "key",
-        "prompt",
-        "steer",
-        "turn",
-    )
+        "_hits", "_scan", "_scored", "_signals", "_user_tokens", "asked", "dialect", "doors", "key",
+        "prompt", "steer", "turn",
+    )  # fmt: skip
 
     def __init__(
         self, prompt: Prompt, dialect: str, key: Key, steer: Steer, asked: Asked | None = None
@@ -45,19 +52,57 @@ class Features:
         self._scan: Scan | None = None
         self._signals: Signals | None = None
         self._user_tokens: int | None = None
+        self._hits: tuple[Patterns, frozenset[int]] | None = None
+        self._scored: tuple[Classifier, Score | None, str] | None = None
+        self.doors: dict[str, str] = {}
+        """Why a target cannot be asked this in another dialect, empty where it can, as far as that
+        was tried."""
 
     @property
-    def scan(self) -> Scan:
+    def has_text(self) -> bool:
+        """Whether the last user turn has text."""
+        return bool(self.prompt.user)
+
+    @property
+    def searched(self) -> bool:
+        """Whether the last user turn has been searched for patterns."""
+        return self._hits is not None
+
+    @property
+    def scanned(self) -> bool:
+        """Whether the words of the last user turn have been looked at."""
+        return self._scan is not None
+
+    @property
+    def scored(self) -> bool:
+        """Whether a classifier has been asked."""
+        return self._scored is not None
+
+    def hits(self, patterns: Patterns) -> Container[int]:
+        """The numbers of the patterns that the last user turn has."""
+        if self._hits is None or self._hits[0] is not patterns:
+            self._hits = patterns, patterns.search(self.prompt.user)
+        return self._hits[1]
+
+    def score(self, classifier: Classifier) -> Score:
+        """What a classifier says of the last user turn. Raises ScoreError where it fails."""
+        if self._scored is None or self._scored[0] is not classifier:
+            self._scored = classifier, *self._asked(classifier)
+        _, score, failed = self._scored
+        if score is None:
+            raise ScoreError(failed)
+        return score
+
+    @property
+    def scan(self) -> Scan | Signals:
         """The words of the last user turn, for who asks for one thing that they give away."""
-        if self._scan is None:
-            self._scan = Scan(self.prompt.user)
-        return self._scan
+        return self._words()
 
     @property
     def signals(self) -> Signals:
         """All that the words of the last user turn give away."""
         if self._signals is None:
-            self._signals = self.scan.signals()
+            self._signals = self._words().signals()
         return self._signals
 
     @property
@@ -73,6 +118,29 @@ class Features:
     def prompt_tokens(self) -> int:
         """Of all that the model reads."""
         return tokens(self.prompt)
+
+    def speaks(self, door: Dialect) -> bool:
+        """Whether it can be said in another dialect at all."""
+        return self.asked is not None and self.asked.speaks(door)
+
+    def prompt_at(self, door: Dialect, target: Target) -> Prompt | str:
+        """What a target of another dialect would be asked; or why it cannot be."""
+        return "" if self.asked is None else self.asked.prompt(door, target)
+
+    def closed(self, target: Target) -> str:
+        """Why a target that opens no URL cannot be asked in the client's dialect; or empty."""
+        return "" if self.asked is None else self.asked.closed(target)
+
+    def _words(self) -> Scan:
+        if self._scan is None:
+            self._scan = Scan(self.prompt.user)
+        return self._scan
+
+    def _asked(self, classifier: Classifier) -> tuple[Score | None, str]:
+        try:
+            return classifier.score(self.prompt.user, self.signals), ""
+        except Exception as error:  # noqa: BLE001 - whatever it does, a call is served
+            return None, type(error).__name__
 
 
 def tokens(prompt: Prompt) -> int:

@@ -10,7 +10,10 @@ from gateway.routing.signals import Signals
 
 
 class Classifier(Protocol):
-    """Scores the text of the last user turn; pure, and quick enough for every call."""
+    """Scores the text of the last user turn; pure, and quick enough for every call.
+
+    One that has `reads = "signals"` never looks at the text: rows need not keep its scores.
+    """
 
     @property
     def name(self) -> str:
@@ -29,6 +32,11 @@ class Classifier(Protocol):
 
     def why(self, signals: Signals, score: Score) -> str:
         """The score and what moved it, for the trace."""
+
+
+def reads(classifier: Classifier) -> bool:
+    """Whether a classifier reads the text itself, not its signals alone."""
+    return getattr(classifier, "reads", "text") != "signals"
 
 
 class Term(NamedTuple):
@@ -89,6 +97,7 @@ class Prior:
     name = "prior"
     version = "prior-1"
     thresholds = THRESHOLDS
+    reads = "signals"
 
     def score(self, text: str, signals: Signals) -> Score:  # noqa: ARG002 -- the protocol gives both
         """Two logistic sums; smart fails only where fast does, hence fast <= smart."""

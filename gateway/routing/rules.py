@@ -5,7 +5,7 @@ once, when the first rule asks for it, in time linear in the text whatever the p
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import msgspec
 import re2
@@ -15,6 +15,7 @@ from gateway.core.evidence import NOTHING, Evidence
 from gateway.core.target import Tier
 from gateway.routing import meaning
 from gateway.routing.features import Features
+from gateway.routing.pattern import Patterns, together
 from gateway.settings.rule import ChoicePart, GuardPart, Range, When
 
 type Test = Callable[[View], bool]
@@ -37,20 +38,19 @@ class View:
     __slots__ = ("_hits", "_patterns", "call", "evidence", "tags")
 
     def __init__(
-        self, call: Features, patterns: re2.Set | None = None, evidence: Evidence = NOTHING
+        self, call: Features, patterns: Patterns | None = None, evidence: Evidence = NOTHING
     ) -> None:
         self.call = call
         self.evidence = evidence
         self.tags: frozenset[str] = frozenset()
         """Its own and those that guards gave it; `bound` puts them here."""
         self._patterns = patterns
-        self._hits: frozenset[int] | None = None
+        self._hits: Container[int] | None = None
 
     def has(self, pattern: int) -> bool:
         """Whether the last user turn has the pattern of this number."""
         if self._hits is None:
-            found = self._patterns.Match(self.call.prompt.user) if self._patterns else None
-            self._hits = frozenset(found or ())
+            self._hits = () if self._patterns is None else self.call.hits(self._patterns)
         return pattern in self._hits
 
 
@@ -92,7 +92,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     guards: tuple[Guard, ...] = ()
     choices: tuple[Choice, ...] = ()
-    patterns: re2.Set | None = None
+    patterns: Patterns | None = None
 
     def view(self, call: Features, evidence: Evidence = NOTHING) -> View:
         """A call as these rules look at it."""
@@ -134,14 +134,14 @@ class _Patterns:
 
     def __init__(self) -> None:
         self._set = re2.Set.SearchSet(_CASELESS)
-        self._count = 0
+        self._texts: list[str] = []
         self._wrong: list[RuleError] = []
 
     def search(self, pattern: str, path: _Path) -> Test:
         try:
             re2.compile(pattern, _CASELESS)  # a set does not say what is wrong
             number = self._set.Add(pattern)
-            self._count += 1
+            self._texts.append(pattern)
         except re2.error as error:
             reason = error.args[0] if error.args else "not a pattern"
             text = reason.decode() if isinstance(reason, bytes) else str(reason)
@@ -150,13 +150,13 @@ class _Patterns:
             number = -1
         return lambda view: view.has(number)
 
-    def compiled(self) -> re2.Set | None:
+    def compiled(self) -> Patterns | None:
         """All of them as one, None where there are none. Raises RuleError."""
         if self._wrong:
             first = self._wrong[0]
             first.every = tuple(self._wrong)
             raise first
-        if not self._count:
+        if not self._texts:
             return None
         try:
             self._set.Compile()
@@ -166,7 +166,7 @@ class _Patterns:
                 "repeat less, as `.{0,40}` in place of `.{0,1000}`"
             )
             raise RuleError((), message) from None
-        return self._set
+        return together(self._set.Match, self._texts)
 
 
 def _test(when: When, path: _Path, patterns: _Patterns) -> Test:

@@ -3,7 +3,10 @@
 `python -m tests.docs.ledger` writes it anew.
 """
 
+import ast
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +18,8 @@ from tests.docs.pages import ROOT
 
 FILE = ROOT / "docs" / "row.schema.json"
 PAGE = "costs.md"
+PARTS = ("basis", "evidence", "turn")
+"""Modules of core whose values are parts of a row; what is said of their fields is said in the code."""
 KINDS: dict[str, Any] = {
     "field": Entry,
     "of an intent": Intent,
@@ -49,7 +54,26 @@ def made() -> bytes:
         for name, field in part["properties"].items():
             if name in said:
                 field["description"] = _text(said[name])
+    for module in PARTS:
+        for kind, fields in _told(ROOT / "gateway" / "core" / f"{module}.py"):
+            for name, field in schema["$defs"].get(kind, {"properties": {}})["properties"].items():
+                field["description"] = fields[name]
     return msgspec.json.format(jsonio.dumps(schema), indent=2) + b"\n"
+
+
+def _told(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The classes of a module, each with what it says of its fields, or else their names."""
+    for item in ast.parse(path.read_text()).body:
+        if isinstance(item, ast.ClassDef):
+            fields: dict[str, str] = {}
+            for node in item.body:
+                if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                    fields[node.target.id] = node.target.id.replace("_", " ")
+                elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and fields:
+                    fields[[*fields][-1]] = re.sub(r"\s+", " ", str(node.value.value)).replace(
+                        "`", ""
+                    )
+            yield item.name, fields
 
 
 def _text(cell: str) -> str:

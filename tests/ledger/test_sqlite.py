@@ -82,7 +82,7 @@ def test_a_store_of_the_first_schema_keeps_its_rows_and_where_it_was(
     assert [(row.id, row.v, row.cost, row.tags) for row in rows] == [
         ("a", 1, None, ()),
         ("b", 1, Decimal("0.5"), ("x",)),
-        ("c", 2, Decimal("0.0000126"), ()),
+        ("c", 3, Decimal("0.0000126"), ()),
     ]
     assert [row.cursor.partition(".")[2] for row in rows] == ["1", "2", "3"]
     assert (rows[1].stream, rows[1].tools, rows[1].cache_write_by, rows[1].wasted) == (

@@ -1,5 +1,6 @@
 """Law 7: one decision engine, many doors. The same body, configuration and key give the same
-decision, plan and trace through the engine, POST /v1/route, `tiergate explain` and a served call.
+decision, plan and trace through the engine, POST /v1/route, `tiergate explain`, a served call and
+its row.
 """
 
 import asyncio
@@ -20,10 +21,13 @@ from gateway.compose import Gateway
 from gateway.core import jsonio
 from gateway.core.call import Call, Steer
 from gateway.core.entry import Entry, Row
+from gateway.core.loss import Loss
 from gateway.core.problem import ProblemError
 from gateway.dialects import DIALECTS, OPENAI_CHAT, Telling, abroad
 from gateway.http.app import App
+from gateway.ledger import journal
 from gateway.routing import explain
+from gateway.routing.recorded import again
 from tests.config import shipped
 
 type Json = dict[str, Any]
@@ -103,6 +107,18 @@ class Doors:
         headers = {f"x-tiergate-{name}": value for name, value in said.items() if value}
         return self.runner.run(self.client.post(path, content=body, headers=headers))
 
+    def row(self, entry: Entry) -> Json:
+        """What is decided again for a row, as it comes out of the journal."""
+        kept = journal.read(journal.write(entry))
+        assert isinstance(kept, Entry)
+        try:
+            decision, plan = again(self.gateway.engine.router, kept)
+        except ProblemError as error:
+            told: Json = jsonio.loads(OPENAI_CHAT.problem(error.problem))
+            return told
+        lost: list[tuple[Loss, ...]] = [()] * len(plan.targets)
+        return timeless(unlossy(explain.view(decision, plan, lost, entry.at)))
+
     def command(self, body: bytes, steer: Steer) -> Json:
         words = ["-", "--json"]
         words += ["--lab", steer.lab] if steer.lab else []
@@ -117,6 +133,13 @@ class Doors:
 def timeless(told: Json) -> Json:
     for step in told.get("trace", []):
         assert step.pop("ms") >= 0
+    return told
+
+
+def unlossy(told: Json) -> Json:
+    """Without what each target would not get: a row does not know what it was."""
+    if "plan" in told:
+        told = {**told, "plan": [{**one, "losses": None} for one in told["plan"]]}
     return told
 
 
@@ -198,6 +221,7 @@ def test_every_door_tells_the_same_decision(doors: Doors, parts: Json, steer: St
     assert isinstance(entry, Entry)
     assert entry.config == doors.gateway.site.built.catalogue.version
     assert (entry.asked, entry.status) == (parts["model"], served.status_code)
+    assert doors.row(entry) == unlossy(told)
     if "error" in told:
         assert len(doors.rows) == before + 1
         assert served.status_code == route.status_code >= 400

@@ -47,13 +47,13 @@ SQL = re.compile(
 PUT_IN = {
     "', '.join(ATTEMPT)", "self.words.mark", "marks", "test", "', '.join([*names.values(), *SUMS, self.money])",
     "', '.join(columns)", "table", "way", "_INSERT_REPRICE",
-    "', '.join((f'e.{name}' for name in ENTRY if name not in _LATEST))",
+    "', '.join((f'e.{name}' for name in _SHOWN if name not in _LATEST))", "''.join((f', e.{name}' for name in more))",
     "', '.join((f'CASE WHEN r.id IS NULL THEN e.{n} ELSE r.{n} END AS {n}' for n in _LATEST))", "usd",
-    "', '.join((name for name in ENTRY if name not in _MASKED))", "time", "day",
+    "', '.join((name for name in _SHOWN if name not in _MASKED))", "time", "day",
     "', '.join((f'CASE WHEN {_OWN} THEN {n} END AS {n}' for n in _USED))", "_OWN", "_UNKNOWN",
     "', '.join((f'sum({name}) AS {name}' for name in _USED))",
     "', '.join((f'sum(CAST({name} AS {usd})) AS {name}' for name in money))", "_taken(REPRICE)",
-    "_taken((*ENTRY, 'seq'))", "_AMONG", "len(SQLITE)",
+    "_taken((*ENTRY, 'seq'))", "', '.join(FEEDBACK)", "self.words.among.format('id')", "real", "', '.join((f'f.{name}' for name in FEEDBACK))", "_AMONG", "len(SQLITE)",
 }  # fmt: skip
 """What may be put into a text of SQL: names of columns and tables, and marks where a value goes."""
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.basis import Basis, Scope
 from gateway.core.entry import Attempt, Entry, Feedback, Reprice, Row
+from gateway.core.evidence import Evidence, Score, Seat
 from gateway.ledger.base import Base
 from gateway.ledger.feed import identity
 from gateway.ledger.journal import CLOSED, write
@@ -15,6 +17,18 @@ from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE
 from gateway.ledger.store import Fed, Stored
 from tests.contract.ledger.conftest import Make, ask, say
 from tests.ledger.rows import attempt, entry, feedback, intent, reprice
+
+BASIS = Basis(
+    user_tokens=12,
+    tools=("read", "write"),
+    scope=Scope(tiers=("fast",), labs=()),
+    signals={"words": 9, "code": 1 / 6, "maths": 1.0, "lookup": True},
+    patterns="abcdef",
+    score=Score(0.25, 0.75),
+    doors={"gemini google/lite": ""},
+    evidence=Evidence(ceiling="smart", seat=Seat(lab="a", tier="fast", target="a/b", at=0.1)),
+    target="openai/gpt-5-nano",
+)
 
 
 def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
@@ -49,6 +63,7 @@ def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
         price="catalogue 2026-11-24",
         first_content=0.5,
         upstream_id="chatcmpl-1",
+        basis=BASIS,
     )
     say(folder, [intent(), row, CLOSED])
     assert store.feed(folder) == 1

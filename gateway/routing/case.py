@@ -1,0 +1,167 @@
+"""What a decision rested on, written down once nobody waits: from the call to its row."""
+
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from gateway.core.basis import Basis, Said, Scope
+from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.core.decision import Decision, Plan
+from gateway.core.evidence import NOTHING, Evidence
+from gateway.core.target import Tier
+from gateway.core.turn import Turn
+from gateway.dialects import Dialect
+from gateway.routing.decide import Router, decide
+from gateway.routing.features import Features, ScoreError
+from gateway.routing.prior import reads
+
+_NAME = 8
+"""Bytes of a conversation's hash."""
+MOST_NAMES = 64
+MOST_SIGNS = 1_000
+"""Of the names of tools on a row, and of all of them together."""
+
+_PLAIN = Turn()
+
+
+class Case:
+    """One call that is decided, with its evidence; called, it is the basis that its row keeps."""
+
+    __slots__ = ("_call", "_decision", "_dialect", "_evidence", "_plan", "_router", "_ways")
+
+    def __init__(
+        self, router: Router, call: Features, dialect: Dialect, evidence: Evidence
+    ) -> None:
+        self._router = router
+        self._call = call
+        self._dialect = dialect
+        self._evidence = evidence
+        self._decision: Decision | None = None
+        self._plan: Plan | None = None
+        self._ways: list[tuple[Plan, Evidence]] = []
+
+    def decide(self) -> tuple[Decision, Plan]:
+        """As `decide` of the room. Raises ProblemError."""
+        self._decision, self._plan = decide(self._router, self._call, self._dialect, self._evidence)
+        return self._decision, self._plan
+
+    def under(self, ceiling: Tier) -> tuple[Decision, Plan]:
+        """What is decided where a budget leaves it no more than a tier. Raises ProblemError."""
+        evidence = msgspec.structs.replace(self._evidence, ceiling=ceiling)
+        decision, plan = decide(self._router, self._call, self._dialect, evidence)
+        self._ways.append((plan, evidence))
+        return decision, plan
+
+    def take(self, decision: Decision, plan: Plan) -> None:
+        """One of the ways under a ceiling is the one that it goes."""
+        self._decision, self._plan = decision, plan
+        self._evidence = next(evidence for way, evidence in self._ways if way is plan)
+
+    def __call__(self) -> Basis | None:
+        """What the row keeps; None where it cannot be told, for a row is written whatever it is."""
+        try:
+            return self._basis()
+        except Exception:  # noqa: BLE001 - as above
+            return None
+
+    def _basis(self) -> Basis:
+        call, prompt, dialect = self._call, self._call.prompt, self._dialect
+        tools, more = _names(prompt.tools) if prompt.tools else ((), 0)
+        members = prompt.members & dialect.features
+        return Basis(
+            operation=dialect.operation,
+            user_tokens=call.user_tokens,
+            chars=prompt.chars,
+            turns=prompt.user_turns,
+            turn=None if call.turn == _PLAIN else _hidden(call.turn),
+            tool_loop=prompt.tool_loop,
+            tools=tools,
+            more_tools=more,
+            forced_tool=prompt.forced_tool,
+            hosted_tools=prompt.hosted_tools,
+            images=prompt.images,
+            files=prompt.files,
+            audio=prompt.audio,
+            json_schema=prompt.json_schema,
+            effort=prompt.effort,
+            max_output=prompt.max_output,
+            choices=prompt.choices,
+            service=prompt.service,
+            stored=prompt.stored,
+            sampled=prompt.sampled,
+            logprobs=prompt.logprobs,
+            members=tuple(sorted(members)) if members else (),
+            said=None if call.steer is NO_STEER else _said(call.steer),
+            scope=None if call.key is OPEN else _scope(call.key),
+            doors=call.doors,
+            evidence=self._seen(),
+            target=None if self._plan is None else self._plan.targets[0].name,
+            **self._read(),
+        )
+
+    def _seen(self) -> Evidence | None:
+        seen = msgspec.structs.replace(self._evidence, at=0.0)
+        return None if seen == NOTHING else seen
+
+    def _read(self) -> dict[str, Any]:
+        """What the text gives away.
+
+        Mostly it was read before; of a call that names its model or tier it is read no further.
+        """
+        call, patterns = self._call, self._router.rules.patterns
+        classifier = self._router.classifier
+        chosen = self._decision is not None and self._decision.source != "pin"
+        told: dict[str, Any] = {}
+        if chosen or call.scanned:
+            signals = msgspec.structs.asdict(call.signals)
+            told["signals"] = {name: value for name, value in signals.items() if value}
+        if patterns is not None and (chosen or call.searched):
+            told["patterns"], told["hits"] = patterns.known, patterns.told(call.hits(patterns))
+        asked = call.scored or (chosen and call.has_text and call.turn.fresh)
+        if classifier is not None and reads(classifier) and asked:
+            told["classifier"] = classifier.version
+            try:
+                told["score"] = call.score(classifier)
+            except ScoreError as error:
+                told["failed"] = str(error)
+        return told
+
+
+def _names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+    """As many names as a row has room for, and how many there are more."""
+    names = tuple(dict.fromkeys(tools))
+    if len(names) > MOST_NAMES or sum(map(len, names)) > MOST_SIGNS:
+        kept, room = [], MOST_SIGNS
+        for name in names[:MOST_NAMES]:
+            room -= len(name)
+            if room < 0:
+                break
+            kept.append(name)
+        return tuple(kept), len(names) - len(kept)
+    return names, 0
+
+
+def _hidden(turn: Turn) -> Turn:
+    """A turn without the name that the client gave its conversation."""
+    if not turn.conversation:
+        return turn
+    name = blake2b(turn.conversation.encode("utf-8", "replace"), digest_size=_NAME).hexdigest()
+    return msgspec.structs.replace(turn, conversation=name)
+
+
+def _scope(key: Key) -> Scope:
+    return Scope(
+        lab=key.lab,
+        tags=key.tags,
+        allowed_tags=key.allowed_tags,
+        labs=key.labs,
+        tiers=key.tiers,
+        models=key.models,
+        regions=key.regions,
+        complete=key.complete,
+    )
+
+
+def _said(steer: Steer) -> Said:
+    return Said(lab=steer.lab, tier=steer.tier, tags=steer.tags, complete=steer.complete)

@@ -1,0 +1,281 @@
+"""Law 8 at its root: a row keeps enough to decide its call again, and says what it does not keep."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.basis import Basis
+from gateway.core.call import Key, Steer
+from gateway.core.decision import Decision, Plan
+from gateway.core.entry import Entry
+from gateway.core.evidence import Evidence, Score, Thresholds
+from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import TIERS
+from gateway.dialects import OPENAI_CHAT
+from gateway.ledger import journal
+from gateway.routing.case import MOST_NAMES, MOST_SIGNS, Case
+from gateway.routing.decide import Router
+from gateway.routing.features import UnreadError
+from gateway.routing.prior import Prior
+from gateway.routing.recorded import again
+from gateway.routing.signals import Signals
+from tests.ledger.rows import entry
+from tests.routing import world
+from tests.routing.world import Json
+
+TEXTS = st.sampled_from(
+    [
+        "",
+        "hi",
+        "hello there",
+        "Prove that 2 is prime.",
+        "def f(): return 1",
+        "证明根号二是无理数",
+        "a " * 500,
+    ]
+)
+RANGES = st.sampled_from([{"min": 1}, {"max": 3}, {"min": 2, "max": 40}, {"min": 0.3}])
+LEAVES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "keywords": st.lists(
+            st.sampled_from(["hi", "prove", "prime", "the"]), min_size=1, max_size=2
+        ),
+        "matches": st.sampled_from(["^h", "[0-9]", "^$", "a a"]),
+        "user_tokens": RANGES,
+        "prompt_tokens": RANGES,
+        "turns": RANGES,
+        "code": RANGES,
+        "maths": RANGES,
+        "tools": st.booleans(),
+        "tool_names": st.sampled_from([["read"], ["write", "tool-99"]]),
+        "tool_loop": st.booleans(),
+        "images": st.booleans(),
+        "json_schema": st.booleans(),
+        "stream": st.booleans(),
+        "asked": st.just(["auto"]),
+        "key": st.just(["alice"]),
+        "tag": st.sampled_from([["a"], ["b", "long"]]),
+    },
+)
+WHENS = st.one_of(
+    LEAVES,
+    LEAVES.map(lambda one: {"not": one}),
+    st.lists(LEAVES, min_size=1, max_size=3).map(lambda some: {"any": some}),
+)
+GUARDS = st.fixed_dictionaries(
+    {"when": WHENS, "no_cache": st.booleans()},
+    optional={
+        "min_tier": st.sampled_from(TIERS),
+        "max_tier": st.sampled_from(TIERS),
+        "deny": st.sampled_from([["google"], ["openai"]]),
+        "tag": st.just(["long"]),
+        "complete": st.just("hold"),
+    },
+)
+CHOICES = st.fixed_dictionaries(
+    {"when": WHENS}, optional={"tier": st.sampled_from(TIERS), "lab": st.just("google")}
+)
+
+
+class Reader:
+    """A classifier that reads the text itself."""
+
+    name = version = "reader-1"
+    thresholds = Thresholds(0.5, 0.5, "reader-1")
+
+    def score(self, text: str, signals: Signals) -> Score:
+        if text.startswith("def"):
+            raise KeyError(text)
+        return Score((len(text) % 7) / 7, 1)
+
+    def why(self, signals: Signals, score: Score) -> str:
+        return f"{signals.words} words, {score.fast}"
+
+
+ROUTERS = st.builds(
+    world.router,
+    guards=st.lists(GUARDS, max_size=3),
+    choices=st.lists(CHOICES, max_size=3),
+    classifier=st.sampled_from([None, Prior(), Reader()]),
+)
+KEYS = st.builds(
+    Key,
+    name=st.sampled_from(["alice", "bob"]),
+    lab=st.sampled_from([None, "google"]),
+    tags=st.sampled_from([(), ("a",)]),
+    allowed_tags=st.sampled_from([None, (), ("b",)]),
+    labs=st.sampled_from([None, None, (), ("openai",)]),
+    tiers=st.sampled_from([None, None, ("fast", "smart")]),
+    models=st.sampled_from([None, None, ("sol*", "lite")]),
+    complete=st.sampled_from([None, "live"]),
+)
+STEERS = st.builds(
+    Steer,
+    lab=st.sampled_from([None, None, "google", "nowhere"]),
+    tier=st.sampled_from([None, None, None, "fast"]),
+    tags=st.sampled_from([(), ("a", "b")]),
+    complete=st.sampled_from([None, "off"]),
+    conversation=st.sampled_from([None, "c-1"]),
+)
+PROMPTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "text": TEXTS,
+        "model": st.sampled_from(["auto", "auto", "auto", "fast", "sol", "old", "gpt"]),
+    },
+    optional={
+        "stream": st.booleans(),
+        "user_turns": st.integers(0, 4),
+        "chars": st.integers(0, 9_000),
+        "tool_loop": st.booleans(),
+        "tools": st.sampled_from(
+            [("read",), tuple(f"tool-{n}" for n in range(100)), ("x" * 2_000,)]
+        ),
+        "forced_tool": st.booleans(),
+        "images": st.integers(0, 1),
+        "json_schema": st.booleans(),
+        "effort": st.sampled_from(["none", "high"]),
+        "logprobs": st.booleans(),
+        "members": st.sampled_from([frozenset({"model", "stop", "logit_bias"})]),
+    },
+)
+EVIDENCE = st.builds(
+    Evidence,
+    at=st.just(1_793_000_000.5),
+    ceiling=st.sampled_from([None, None, *TIERS]),
+    thresholds=st.sampled_from([None, Thresholds(0.1, 0.2, "mine")]),
+    judged=st.sampled_from([None, None, Score(0.25, 0.5)]),
+)
+
+type Decided = tuple[Decision, Plan] | Problem
+
+
+def kept(case: Case, steer: Steer, key: Key, prompt: Json, evidence: Evidence) -> Entry:
+    """The row of a case, as it comes out of the journal."""
+    row = entry(
+        key=key.name,
+        at=evidence.at,
+        asked=prompt["model"],
+        stream=prompt.get("stream", False),
+        basis=case(),
+    )
+    read = journal.read(journal.write(row))
+    assert isinstance(read, Entry)
+    assert read.basis == row.basis is not None
+    return read
+
+
+def outcome(decided: tuple[Decision, Plan]) -> Decided:
+    return world.timeless(decided[0]), decided[1]
+
+
+@settings(max_examples=300)
+@given(router=ROUTERS, prompt=PROMPTS, key=KEYS, steer=STEERS, evidence=EVIDENCE)
+def test_a_row_is_decided_as_its_call_was(
+    router: Router, prompt: Json, key: Key, steer: Steer, evidence: Evidence
+) -> None:
+    """With the same trace; what is not kept is said, and that is only of tools beyond counting."""
+    case = Case(router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence)
+    was: Decided
+    try:
+        was = outcome(case.decide())
+    except ProblemError as error:
+        was = error.problem
+    row = kept(case, steer, key, prompt, evidence)
+    now: Decided
+    lacking = ""
+    try:
+        now = outcome(again(router, row))
+    except ProblemError as error:
+        now = error.problem
+    except UnreadError as error:
+        lacking, now = str(error), was
+    assert now == was
+    assert lacking in ("", "the names of all tools")
+    assert not lacking or len(prompt["tools"]) > MOST_NAMES or len(prompt["tools"][0]) > MOST_SIGNS
+
+
+def basis(router: Router, text: str, **more: Any) -> Basis:
+    case = Case(router, world.call(text, **more), OPENAI_CHAT, Evidence())
+    case.decide()
+    found = case()
+    assert found is not None
+    return found
+
+
+def test_the_text_is_not_on_the_row() -> None:
+    told = journal.write(
+        entry(
+            basis=basis(world.router(), "Where is the canary?", steer=Steer(conversation="canary"))
+        )
+    )
+    assert b"canary" not in told
+
+
+def test_names_of_tools_are_bounded() -> None:
+    found = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
+    assert (len(found.tools), found.more_tools) == (MOST_NAMES, 90 - MOST_NAMES)
+    found = basis(world.router(), "hi", tools=("a" * MOST_SIGNS, "b", "b"))
+    assert (found.tools, found.more_tools) == (("a" * MOST_SIGNS,), 1)
+
+
+def test_a_call_that_names_its_model_has_its_text_left_alone() -> None:
+    pinned = basis(
+        world.router(choices=[{"when": {"keywords": ["hi"]}, "tier": "fast"}]), "hi", model="sol"
+    )
+    assert (pinned.signals, pinned.patterns, pinned.target) == (None, None, "openai/sol")
+
+
+WORDS = [
+    {"when": {"keywords": ["hi"]}, "tier": "fast"},
+    {"when": {"matches": "x"}, "tier": "smart"},
+]
+
+
+def undecided(router: Router, **row: Any) -> str:
+    with pytest.raises(UnreadError) as caught:
+        again(router, entry(asked="auto", **row))
+    return str(caught.value)
+
+
+def test_a_pattern_is_known_by_what_it_is_whatever_rule_it_is_of() -> None:
+    old = basis(world.router(choices=WORDS), "hi there")
+    other = world.router(
+        choices=[
+            {"when": {"matches": "x"}, "tier": "reasoning"},
+            {"when": {"not": {"keywords": ["hi"]}}, "tier": "smart"},
+            {"when": {"keywords": ["hi"]}, "tier": "reasoning"},
+        ]
+    )
+    decision, _ = again(other, entry(asked="auto", basis=old))
+    assert (decision.tier, decision.rule) == ("reasoning", "choice 2")
+
+
+def test_what_is_not_kept_is_never_guessed() -> None:
+    old = basis(world.router(choices=WORDS, classifier=Prior()), "hi there")
+    new = world.router(choices=[*WORDS[1:], {"when": {"matches": "new"}, "tier": "fast"}])
+    assert undecided(new, basis=old) == "the text of the last user turn, for a new pattern"
+    assert undecided(new) == "what it was decided on"
+    assert (
+        undecided(world.router(classifier=Reader()), basis=old)
+        == "the text of the last user turn, for the classifier reader-1"
+    )
+    pinned = basis(world.router(), "hi", model="sol")
+    assert (
+        undecided(world.router(classifier=Prior()), basis=pinned)
+        == "the text of the last user turn"
+    )
+    assert undecided(world.router(), basis=old, dialect="telex") == "a call of telex, generate"
+
+
+def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:
+    router = world.router(classifier=Reader())
+    case = Case(router, world.call("a word"), OPENAI_CHAT, Evidence())
+    was, _ = case.decide()
+    found = case()
+    assert found is not None
+    assert (found.classifier, found.score) == ("reader-1", Score(6 / 7, 1))
+    now, _ = again(router, entry(asked="auto", basis=found))
+    assert world.timeless(now) == world.timeless(was)
