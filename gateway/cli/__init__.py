@@ -11,6 +11,7 @@ _COMMANDS = {
     "doctor": "Say what of its surroundings would break a promise.",
     "explain": "Say what would be decided for a prompt, and why.",
     "test": "Run golden prompts against the configuration.",
+    "evaluate": "Hold decisions against labels: what routing gives, costs and saves.",
     "costs": "Show what calls have cost.",
     "keys": "Add, list, revoke and rotate the keys of clients.",
 }

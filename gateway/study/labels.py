@@ -19,6 +19,7 @@ from gateway.settings import yaml
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.study import golden, parquet
 
+_KINDS = (".jsonl", ".ndjson", ".csv", ".yaml", ".yml")
 _MOST = 20
 """Mistakes of one file that are told."""
 
@@ -51,17 +52,17 @@ def read(file: Path) -> list[Label]:
     kind = file.suffix.lower()
     if kind == ".parquet":
         return _labels(file, enumerate(_parquet(file), 1))
+    if kind not in _KINDS:
+        message = "is of no kind that labels are read from."
+        hint = "Name it .jsonl, .csv, .parquet or, with golden prompts, .yaml."
+        raise _wrong(file, message, hint)
     text = _text(file)
     if kind in (".yaml", ".yml"):
         return [_golden(one) for one in golden.read(yaml.read(text, str(file)))]
     if kind == ".csv":
         table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         return _labels(file, _csv(file, table))
-    if kind in (".jsonl", ".ndjson"):
-        return _labels(file, _jsonl(file, text))
-    message = "is of no kind that labels are read from."
-    hint = "Name it .jsonl, .csv, .parquet or, with golden prompts, .yaml."
-    raise ConfigError([Mistake(file=str(file), message=message, hint=hint)])
+    return _labels(file, _jsonl(file, text))
 
 
 def _golden(one: golden.Golden) -> Label:

@@ -29,6 +29,7 @@ from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema import Part
 from gateway.settings.server import Server, WaitPart
 from gateway.settings.timers import TimersPart
+from gateway.study.labels import Label
 from gateway.site import STYLES
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
@@ -168,6 +169,19 @@ def test_every_option_of_every_command_is_listed() -> None:
 def test_the_options_of_costs_have_a_line_each(name: str, head: str) -> None:
     rows = pages.table(head, "costs.md").rows
     assert {pages.codes(row[0])[0] for row in rows} == options(name)
+
+
+def test_the_options_of_evaluate_have_a_line_each() -> None:
+    rows = pages.table("option", "evaluation.md").rows
+    assert {pages.codes(row[0])[0] for row in rows} == options("evaluate")
+
+
+def test_every_column_of_a_label_has_a_line() -> None:
+    told = {
+        name for row in pages.table("label", "evaluation.md").rows for name in pages.codes(row[0])
+    }
+    costs = {f"{tier}_cost" for tier in TIERS}
+    assert told == {*Label.__struct_fields__} - {"scores", "costs"} | {*TIERS} | costs
 
 
 def test_what_calls_are_grouped_by_is_listed() -> None:

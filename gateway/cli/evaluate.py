@@ -1,0 +1,146 @@
+"""`tiergate evaluate`: this router against what knows nothing and what knows all, on labels."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+
+import click
+
+from gateway.cli import verdict
+from gateway.cli.progress import progress
+from gateway.cli.session import Session, pass_session
+from gateway.core import jsonio
+from gateway.core.call import Key
+from gateway.core.target import TIERS, Tier
+from gateway.limits import keys
+from gateway.study import decided, evaluate, labels, picture
+
+_NOT_BETTER = 3
+
+
+def _tokens(
+    _ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> Mapping[Tier, int]:
+    found = dict(decided.OUTPUT)
+    for value in values:
+        name, _, count = value.partition("=")
+        tier = next((one for one in TIERS if one == name), None)
+        if tier is None or not count.isdecimal():
+            raise click.BadParameter("write it as reasoning=3000.", param=option)
+        found[tier] = int(count)
+    return found
+
+
+@click.command("evaluate")
+@click.argument("files", nargs=-1, required=True, metavar="LABELS...")
+@click.option("--baseline", type=click.Choice(TIERS), help="The tier that a saving is against.")
+@click.option(
+    "--output-tokens",
+    "output",
+    multiple=True,
+    callback=_tokens,
+    metavar="TIER=N",
+    help="Tokens that an answer of a tier has, its reasoning too; may be repeated.",
+)
+@click.option(
+    "--picture",
+    "drawing",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the cost-quality curve as SVG.",
+)
+@click.option("--seed", default=1, show_default=True, help="The same seed, the same figures.")
+@click.option(
+    "--repeats",
+    default=evaluate.REPEATS,
+    show_default=True,
+    type=click.IntRange(100),
+    help="Resamples that intervals are made of.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
+@pass_session
+def command(
+    session: Session,
+    files: tuple[str, ...],
+    baseline: Tier | None,
+    output: Mapping[Tier, int],
+    drawing: Path | None,
+    seed: int,
+    repeats: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Hold this configuration's decisions against labels; nothing is sent to anybody.
+
+    LABELS are .jsonl, .csv or .parquet with a prompt and the scores of tiers, or golden prompts.
+    This router, the same picks shuffled, each tier alone and an oracle are compared, with 95%
+    intervals. A saving is told only where this router is better than chance.
+
+    \b
+    Exit status:
+      0  this router is better than its shuffled control, or there are opinions alone
+      1  labels or configuration are wrong
+      2  the command itself was not understood
+      3  it is not better than its control: no saving is told
+    """  # noqa: D301 - the mark keeps click from filling these lines
+    known = [label for file in files for label in labels.read(Path(file))]
+    world = decided.World(
+        router=session.site.router, at=time.time(), keys=_keys(session), output=output
+    )
+    rows = []
+    with progress("deciding", len(known)) as step:
+        for label in known:
+            rows.append(decided.one(world, label))
+            step()
+    wanted = baseline or _baseline(session)
+    with progress("resampling", evaluate.ticks(rows, repeats)) as step:
+        report = evaluate.report(
+            rows,
+            Random(seed),  # noqa: S311 - resamples, guards nothing
+            baseline=wanted,
+            repeats=repeats,
+            tick=step,
+        )
+    if drawing is not None:
+        _draw(drawing, report)
+    if as_json:
+        click.echo(
+            jsonio.shown({"seed": seed, "repeats": repeats, "output": output, **_plain(report)})
+        )
+    else:
+        verdict.show(report, rows, output)
+        if drawing is not None:
+            click.echo(f"The curve is in {drawing}.")
+    sys.exit(0 if report.better else _NOT_BETTER)
+
+
+def _keys(session: Session) -> dict[str, Key]:
+    config, extra = session.source.config, session.environ.get("TIERGATE_KEYS", "")
+    known = keys.load(config.keys, session.source.file.parent, extra).known()
+    return {key.name: key for key in known}
+
+
+def _baseline(session: Session) -> Tier | None:
+    """What the ledger compares with, where that is a tier of any lab."""
+    written = session.source.config.ledger.baseline or ""
+    name = written.rpartition("/")[2]
+    return next((tier for tier in TIERS if tier == name), None)
+
+
+def _draw(file: Path, report: evaluate.Report) -> None:
+    drawn = picture.draw(report.views)
+    if drawn is None:
+        raise click.ClickException("Nothing can be drawn: no prices, or no outcomes.")
+    try:
+        file.write_text(drawn, "utf-8")
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise click.ClickException(f"{file} cannot be written: {reason}.") from None
+
+
+def _plain(report: evaluate.Report) -> dict[str, object]:
+    return {
+        "better": report.better,
+        **{name: getattr(report, name) for name in report.__struct_fields__},
+    }
