@@ -12,9 +12,7 @@ from gateway.cli import verdict
 from gateway.cli.progress import progress
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
-from gateway.core.call import Key
 from gateway.core.target import TIERS, Tier
-from gateway.limits import keys
 from gateway.study import decided, evaluate, labels, picture
 
 _NOT_BETTER = 3
@@ -85,9 +83,8 @@ def command(
       3  it is not better than its control: no saving is told
     """  # noqa: D301 - the mark keeps click from filling these lines
     known = [label for file in files for label in labels.read(Path(file))]
-    world = decided.World(
-        router=session.site.router, at=time.time(), keys=_keys(session), output=output
-    )
+    keys = session.keys() if any(label.key is not None for label in known) else {}
+    world = decided.World(router=session.site.router, at=time.time(), keys=keys, output=output)
     rows = []
     with progress("deciding", len(known)) as step:
         for label in known:
@@ -113,12 +110,6 @@ def command(
         if drawing is not None:
             click.echo(f"The curve is in {drawing}.")
     sys.exit(0 if report.better else _NOT_BETTER)
-
-
-def _keys(session: Session) -> dict[str, Key]:
-    config, extra = session.source.config, session.environ.get("TIERGATE_KEYS", "")
-    known = keys.load(config.keys, session.source.file.parent, extra).known()
-    return {key.name: key for key in known}
 
 
 def _baseline(session: Session) -> Tier | None:

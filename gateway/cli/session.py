@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 import msgspec
 
+from gateway.core.call import Key
+from gateway.limits import keys
 from gateway.settings import environ
 from gateway.settings.load import Source, find, load
 from gateway.site import Site, data_folder, site, store_url
@@ -45,6 +47,12 @@ class Session:
     def site(self) -> Site:
         """The configuration, checked and built. Raises ConfigError."""
         return site(self.source, datetime.now(UTC))
+
+    def keys(self) -> dict[str, Key]:
+        """The keys of clients by name. Raises ConfigError."""
+        folder, extra = self.source.file.parent, self.environ.get("TIERGATE_KEYS", "")
+        known = keys.load(self.source.config.keys, folder, extra).known()
+        return {key.name: key for key in known}
 
     def __call__(self) -> Books:
         """The ledger's places."""

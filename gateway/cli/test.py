@@ -5,18 +5,27 @@ from pathlib import Path
 
 import click
 
+from gateway.cli.junit import junit
+from gateway.cli.progress import progress
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.settings import yaml
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.study import golden
+from gateway.study.golden import Verdict
 
 
 @click.command("test")
 @click.argument("file", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print verdicts as JSON.")
+@click.option(
+    "--junit",
+    "xml",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write verdicts as JUnit XML, for CI.",
+)
 @pass_session
-def command(session: Session, file: str | None, *, as_json: bool) -> None:
+def command(session: Session, file: str | None, xml: Path | None, *, as_json: bool) -> None:
     """Run golden prompts from FILE [golden.yaml]; exit status 1 when one is decided otherwise."""
     path = Path(file) if file else session.source.file.parent / "golden.yaml"
     try:
@@ -27,29 +36,57 @@ def command(session: Session, file: str | None, *, as_json: bool) -> None:
     except UnicodeDecodeError:
         raise ConfigError([Mistake(file=str(path), message="is not UTF-8.")]) from None
     prompts = golden.read(yaml.read(text, str(path)))
-    verdicts = golden.run(session.site.router, prompts)
+    keys = session.keys() if any(one.key is not None for one in prompts) else {}
+    with progress("deciding", len(prompts)) as step:
+        verdicts = golden.run(session.site.router, prompts, keys, step)
     failed = [verdict for verdict in verdicts if not verdict.passed]
+    if xml is not None:
+        _write(xml, junit(str(path), verdicts, [_told(verdict) for verdict in verdicts]))
     if as_json:
         click.echo(jsonio.shown([_plain(verdict) for verdict in verdicts]))
     else:
         for verdict in failed:
-            wanted = verdict.golden
-            click.secho(f"- {_short(wanted.prompt)}", bold=True)
-            click.secho(f"    expected {_place(wanted.lab, wanted.tier)}", fg="green")
-            got = _place(verdict.lab if wanted.lab else None, verdict.tier or "nothing")
-            click.secho(f"    got      {got} ({verdict.source}: {verdict.why})", fg="red")
+            click.secho(f"- {_short(verdict.golden.prompt)}", bold=True)
+            for line in _told(verdict):
+                click.secho(f"    {line}", fg="green" if line.startswith("expected") else "red")
         click.echo(f"{len(verdicts) - len(failed)} passed, {len(failed)} failed")
     sys.exit(1 if failed else 0)
 
 
-def _plain(verdict: golden.Verdict) -> dict[str, object]:
+def _told(verdict: Verdict) -> list[str]:
+    """What should have been decided, what was, and the lines of the trace that did it."""
+    wanted = verdict.golden
+    got = _place(verdict.lab if wanted.lab else None, verdict.tier or "nothing")
+    return [
+        f"expected {_place(wanted.lab, wanted.tier)}{f' ({wanted.why})' if wanted.why else ''}",
+        f"got      {got} ({verdict.source}: {verdict.why})",
+        *(f"         {line}" for line in verdict.moved),
+    ]
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise click.ClickException(f"{file} cannot be written: {reason}.") from None
+
+
+def _plain(verdict: Verdict) -> dict[str, object]:
+    wanted = verdict.golden
     return {
-        "prompt": verdict.golden.prompt,
-        "expected": verdict.golden.tier,
+        "prompt": wanted.prompt,
+        "model": wanted.model,
+        "key": wanted.key,
+        "tags": wanted.tags,
+        "dialect": wanted.dialect,
+        "expected": wanted.tier,
+        "expected_lab": wanted.lab,
         "tier": verdict.tier,
         "lab": verdict.lab,
         "source": verdict.source,
         "why": verdict.why,
+        "moved": verdict.moved,
         "passed": verdict.passed,
     }
 

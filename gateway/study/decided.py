@@ -5,20 +5,18 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.call import OPEN, Key, Steer
+from gateway.core.call import Key
 from gateway.core.decision import Decision, Plan
 from gateway.core.evidence import Evidence, Score
 from gateway.core.price import cost
 from gateway.core.problem import ProblemError
-from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Target, Tier
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT
-from gateway.routing import features
 from gateway.routing.classify import classify
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features
 from gateway.study.labels import Label
+from gateway.study.question import named, question
 
 OUTPUT: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
 """Tokens that an answer of a tier is taken to have, its reasoning too, where nobody says better."""
@@ -52,12 +50,13 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
 def one(world: World, label: Label) -> Decided:
     """Decide one label as the request with its prompt alone would be."""
-    prompt = Prompt(model=label.model, user=label.prompt, user_turns=1, chars=len(label.prompt))
-    key = OPEN if label.key is None else world.keys.get(label.key, Key(name=label.key))
-    call = features.read(prompt, OPENAI_CHAT.name, key, Steer(tags=label.tags))
+    key = named(label.key, world.keys)
+    call, dialect = question(
+        world.router, label.prompt, model=label.model, key=key, tags=label.tags
+    )
     evidence = Evidence(at=world.at)
     try:
-        decision, plan = decide(world.router, call, OPENAI_CHAT, evidence)
+        decision, plan = decide(world.router, call, dialect, evidence)
     except ProblemError as error:
         return Decided(label=label, tier=None, why=error.problem.message)
     verdict = classify(world.router.classifier, call, evidence, _silent)

@@ -1,19 +1,23 @@
 """Golden prompts: what should be decided for each, and whether it is."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
-from gateway.core.call import NO_STEER, OPEN
+from gateway.core.call import Key
 from gateway.core.problem import ProblemError
-from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS, Tier
-from gateway.dialects import OPENAI_CHAT
-from gateway.routing import features
 from gateway.routing.decide import Router, decide
 from gateway.settings import yaml
 from gateway.settings.mistake import ConfigError, Mistake, Path, written
+from gateway.study.question import named, question
+
+type Spoken = Literal["openai-chat", "openai-responses", "anthropic-messages", "gemini"]
+_DECIDES = ("pin", "rule", "classifier", "default", "embed")
+_MOVES = ("guard", "budget", "constraint", "share")
+"""Steps that may change what another one has decided."""
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,6 +28,10 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lab: str | None = None
     """The lab that should serve it, where that matters."""
     model: str = "auto"
+    key: str | None = None
+    """The name of the client's key."""
+    tags: tuple[str, ...] = ()
+    dialect: Spoken = "openai-chat"
     why: str = ""
 
 
@@ -36,6 +44,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     why: str
     """The line of the trace that decided, or the reason that nothing was."""
+    moved: tuple[str, ...] = ()
+    """The lines that moved it from there: `guard support never pays: at most smart`."""
 
     @property
     def passed(self) -> bool:
@@ -78,26 +88,40 @@ def _mistake(document: yaml.Document, said: str) -> Mistake:
     )
 
 
-def run(router: Router, prompts: Iterable[Golden]) -> list[Verdict]:
-    """Decide every prompt as the request path would."""
-    return [_one(router, golden) for golden in prompts]
+def run(
+    router: Router,
+    prompts: Iterable[Golden],
+    keys: Mapping[str, Key] | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> list[Verdict]:
+    """Decide every prompt as the request path would; `tick` is called behind each."""
+    found = []
+    for golden in prompts:
+        found.append(_one(router, golden, keys or {}))
+        tick()
+    return found
 
 
-def _one(router: Router, golden: Golden) -> Verdict:
-    prompt = Prompt(model=golden.model, user=golden.prompt, user_turns=1, chars=len(golden.prompt))
-    seen = features.read(prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+def _one(router: Router, golden: Golden, keys: Mapping[str, Key]) -> Verdict:
+    call, dialect = question(
+        router,
+        golden.prompt,
+        model=golden.model,
+        key=named(golden.key, keys),
+        tags=golden.tags,
+        dialect=golden.dialect,
+    )
     try:
-        decision, _ = decide(router, seen, OPENAI_CHAT)
+        decision, _ = decide(router, call, dialect)
     except ProblemError as error:
         return Verdict(golden=golden, lab="", tier="", source="refused", why=error.problem.message)
-    step = next(
-        (s for s in reversed(decision.trace) if s.step in ("pin", "rule", "classifier", "default")),
-        decision.trace[-1],
-    )
+    trace = [step for step in decision.trace if step.matched]
+    step = next((s for s in reversed(trace) if s.step in _DECIDES), decision.trace[-1])
     return Verdict(
         golden=golden,
         lab=decision.lab,
         tier=decision.tier or "",
         source=decision.source,
         why=step.why,
+        moved=tuple(f"{s.step}: {s.why}: {s.effect}" for s in trace if s.step in _MOVES),
     )

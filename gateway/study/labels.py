@@ -66,7 +66,7 @@ def read(file: Path) -> list[Label]:
 
 
 def _golden(one: golden.Golden) -> Label:
-    return Label(prompt=one.prompt, tier=one.tier, model=one.model)
+    return Label(prompt=one.prompt, tier=one.tier, model=one.model, key=one.key, tags=one.tags)
 
 
 def _text(file: Path) -> str:

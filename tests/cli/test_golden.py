@@ -1,11 +1,13 @@
 """`tiergate test`: golden prompts, what is told of those that fail, and the status for CI."""
 
+import hashlib
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from tests.cli.run import config, program, run
+from tests.cli.run import GOOD, config, program, run
 from tests.config import shipped
 
 GOLDEN = """\
@@ -62,17 +64,73 @@ def test_verdicts_as_json(file: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert json.loads(result.stdout)[1] == {
         "prompt": "Prove it.",
+        "model": "auto",
+        "key": None,
+        "tags": [],
+        "dialect": "openai-chat",
         "expected": "reasoning",
+        "expected_lab": "acme",
         "tier": "reasoning",
         "lab": "acme",
         "source": "rule",
         "why": "proofs",
+        "moved": [],
         "passed": True,
     }
     (tmp_path / "golden.yaml").write_text("prompts: [{prompt: hi, tier: smart}]")
     result = run("--config", file, "test", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)[0]["passed"] is False
+
+
+def test_the_guard_that_had_the_last_word_is_told(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "golden.yaml").write_text(
+        "prompts:\n- {prompt: Prove it., tags: [draft], tier: reasoning, why: it is a proof}\n"
+    )
+    result = run("--config", file, "test")
+    assert result.stdout.splitlines() == [
+        "- Prove it.",
+        "    expected reasoning (it is a proof)",
+        "    got      fast (rule: proofs)",
+        "             guard: drafts are cheap: max_tier fast",
+        "             guard: reasoning is out of bounds: fast",
+        "0 passed, 1 failed",
+    ]
+
+
+def test_keys_are_those_of_the_configuration(tmp_path: Path) -> None:
+    """Of one that is not there the name is all that is known."""
+    file = config(tmp_path, GOOD + "keys: keys.yaml\n")
+    digest = hashlib.sha256(b"k").hexdigest()
+    (tmp_path / "keys.yaml").write_text(f"ann: {{sha256: '{digest}', tiers: [fast]}}\n")
+    (tmp_path / "golden.yaml").write_text(
+        "prompts:\n- {prompt: Prove it., key: ann, tier: fast}\n"
+        "- {prompt: Prove it., key: bob, tier: reasoning}\n"
+    )
+    assert run("--config", file, "test").stdout == "2 passed, 0 failed\n"
+
+
+def test_verdicts_for_ci(file: Path, tmp_path: Path) -> None:
+    """As JUnit XML, whatever a prompt holds."""
+    (tmp_path / "golden.yaml").write_text(
+        'prompts:\n- {prompt: hi, tier: fast}\n- {prompt: "Prove <it>\\x01 & \\"me\\".", tier: fast}\n'
+    )
+    report = tmp_path / "report.xml"
+    result = run("--config", file, "test", "--junit", report)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "1 passed, 1 failed")
+    (suite,) = ET.fromstring(report.read_text("utf-8"))  # noqa: S314 - we wrote it
+    assert suite.attrib == {"name": "golden prompts", "tests": "2", "failures": "1"}
+    good, bad = suite
+    assert (good.attrib["name"], len(good)) == ("hi", 0)
+    assert bad.attrib == {
+        "classname": str(tmp_path / "golden.yaml"), "name": 'Prove <it>\ufffd & "me".',
+    }  # fmt: skip
+    (failure,) = bad
+    assert failure.attrib == {"message": "expected fast; got reasoning (rule: proofs)"}
+    assert failure.text == "expected fast\ngot      reasoning (rule: proofs)"
+    result = run("--config", file, "test", "--junit", tmp_path / "none" / "report.xml")
+    assert result.exit_code == 1
+    assert "cannot be written: no such file or directory" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -106,7 +164,9 @@ def test_a_file_that_cannot_be_used_is_told_with_its_line(
     assert result.stderr == f"{tmp_path}/{told}"
 
 
-@pytest.mark.parametrize("environ", [{}, {"OPENAI_API_KEY": "k"}, shipped.ALL_SET])
+@pytest.mark.parametrize(
+    "environ", [{}, {"OPENAI_API_KEY": "k"}, {"ANTHROPIC_API_KEY": "k"}, shipped.ALL_SET]
+)
 def test_the_shipped_prompts_pass_whatever_keys_there_are(environ: dict[str, str]) -> None:
     result = run("--config", shipped.MAIN, "test", environ=environ)
     assert result.exit_code == 0, result.stdout

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core import jsonio
-from gateway.core.call import NO_STEER, OPEN
+from gateway.core.call import NO_STEER, OPEN, Key
 from gateway.core.target import Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
@@ -31,6 +32,10 @@ def test_prompts_are_read_with_their_defaults() -> None:
     assert read(text) == [
         Golden(prompt="Hi", tier="fast", lab=None, model="auto", why=""),
         Golden(prompt="P", tier="smart", lab="x", model="m", why="w"),
+    ]
+    more = "prompts: [{prompt: P, tier: smart, key: k, tags: [a, b], dialect: gemini}]"
+    assert read(more) == [
+        Golden(prompt="P", tier="smart", key="k", tags=("a", "b"), dialect="gemini")
     ]
 
 
@@ -60,6 +65,10 @@ def test_prompts_are_read_with_their_defaults() -> None:
             "prompts: {a: b}",
             "golden.yaml:1: error: prompts: Expected `array`, got `object`.",
         ),
+        (
+            "prompts:\n- prompt: a\n  tier: fast\n  dialect: http",
+            "golden.yaml:4: error: prompts[0].dialect: Invalid enum value 'http'.",
+        ),
         ("golden: []", "golden.yaml:1: error: Object contains unknown field `golden`."),
         ("[]", "golden.yaml:1: error: Expected `object`, got `array`."),
         ("", "golden.yaml:1: error: Expected `object`, got `null`."),
@@ -78,7 +87,7 @@ def verdict(prompt: str, tier: Tier, **more: str) -> Verdict:
         [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}],
         Prior(),
     )
-    return golden.run(known, [Golden(prompt=prompt, tier=tier, **more)])[0]
+    return golden.run(known, [msgspec.convert({"prompt": prompt, "tier": tier, **more}, Golden)])[0]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +131,44 @@ def test_a_golden_prompt_is_decided_as_the_request_with_it(text: str, model: str
         decision.tier,
         decision.source,
     )
+
+
+def routed(rules: list[world.Json], **more: str | tuple[str, ...]) -> Verdict:
+    made = msgspec.convert({"prompt": "Prove it.", "tier": "smart", **more}, Golden)
+    keys = {"ann": Key(name="ann", tiers=("fast",), tags=("mine",))}
+    known = world.router(rules, [{"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}], Prior())  # fmt: skip
+    ticks: list[int] = []
+    (found,) = golden.run(known, [made], keys, lambda: ticks.append(1))
+    assert ticks == [1]
+    return found
+
+
+def test_lines_that_moved_a_decision_are_told() -> None:
+    """Not only what decided first: a guard may have the last word."""
+    guard = {"name": "cheap", "when": {"tag": "draft"}, "max_tier": "smart"}
+    found = routed([guard], tags=("draft",))
+    assert (found.passed, found.source, found.why) == (True, "rule", "proofs")
+    assert found.moved[0].startswith("guard: cheap")
+    assert routed([guard]).moved == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "tier"), [(None, "reasoning"), ("ann", "fast"), ("bob", "reasoning")]
+)
+def test_a_golden_prompt_may_be_a_keys(key: str | None, tier: str) -> None:
+    """Of a key that nobody knows its name is all there is: rules may ask for it."""
+    more = {} if key is None else {"key": key}
+    assert routed([], **more).tier == tier
+    named = {"name": "bob", "when": {"key": "bob"}, "max_tier": "smart"}
+    assert routed([named], key="bob").tier == "smart"
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic-messages", "gemini"])  # fmt: skip
+def test_a_golden_prompt_may_come_in_any_dialect(dialect: str) -> None:
+    """It is translated as a call would be, and rules see the dialect."""
+    guard = {"name": "one", "when": {"dialect": "gemini"}, "max_tier": "smart"}
+    found = routed([guard], dialect=dialect)
+    assert found.tier == ("smart" if dialect == "gemini" else "reasoning")
 
 
 def test_the_shipped_file_is_read() -> None:
