@@ -16,7 +16,8 @@ from gateway.dialects.openai_responses import effort as responses
 from gateway.limits.keys import Keys
 from gateway.routing.decide import Router
 from gateway.routing.prior import Prior
-from gateway.routing.rules import RuleError, Rules, compile_rules
+from gateway.routing.rules import Rules, compile_rules
+from gateway.routing.search import RuleError
 from gateway.routing.strike import strike
 from gateway.settings import baseline, build, check, dates, prices
 from gateway.settings.build import Built
@@ -53,7 +54,7 @@ def site(source: Source, now: datetime) -> Site:
     try:
         rules = compile_rules(source.config.guards, source.config.choices)
     except RuleError as error:
-        mistakes += [source.mistake(one.path, f"{one}.") for one in error.every]
+        mistakes += [source.mistake(one.path, f"{one}.", one.hint) for one in error.every]
     if mistakes:
         raise ConfigError(mistakes)
     built = build.build(source, lambda provider, model: prices.find(provider, model, now))

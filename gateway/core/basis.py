@@ -67,6 +67,8 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scope: Scope | None = None
     signals: dict[str, int | float | bool] | None = None
     """Those that are not 0; None where nobody read them."""
+    language: str | None = None
+    """Of the last user turn; None where it has no text, or where nobody read it."""
     patterns: str | None = None
     """Digests of the patterns that the text was searched for, six signs each; None: of none."""
     hits: str = ""

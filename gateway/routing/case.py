@@ -116,6 +116,8 @@ class Case:
         if chosen or call.scanned:
             signals = msgspec.structs.asdict(call.signals)
             told["signals"] = {name: value for name, value in signals.items() if value}
+        if call.has_text and (chosen or call.detected):
+            told["language"] = call.language
         if patterns is not None and (chosen or call.searched):
             told["patterns"], told["hits"] = patterns.known, patterns.told(call.hits(patterns))
         asked = call.scored or (chosen and call.has_text and call.turn.fresh)

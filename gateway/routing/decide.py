@@ -20,7 +20,8 @@ from gateway.routing.classify import Verdict, classify
 from gateway.routing.features import Features
 from gateway.routing.guard import Bounds, bound
 from gateway.routing.pin import Pin
-from gateway.routing.rules import Choice, Rules, View
+from gateway.routing.rules import Choice, Rules
+from gateway.routing.view import View
 
 
 class Router(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +79,7 @@ def decide(
         trace.add("budget", f"a budget leaves no more than {ceiling}", f"at most {ceiling}")
         bounds = bounds.under(ceiling)
     choice = _first(router.rules.choices, view) if pin.tier is None else None
+    trace.take(view.failures())
     lab, tier, model, source, rule, verdict = _choose(router, view, pin, choice, evidence, trace)
     known = _allowed(router, lab, call, pin, dialect, bounds, trace)
     if known.name != lab:

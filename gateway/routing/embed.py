@@ -38,8 +38,9 @@ def decide(
     if call.steer.tier is not None:
         why = "x-tiergate-tier: an embedding model is of no tier"
         steps.append(Step(step="embed", matched=False, effect="ignored", why=why))
-    bounds = bound(rules, rules.view(call, evidence))
-    steps += bounds.steps
+    view = rules.view(call, evidence)
+    bounds = bound(rules, view)
+    steps += [*bounds.steps, *view.failures()]
     if bounds.refuse is not None:
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
     scope = call.key.labs

@@ -8,9 +8,11 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.turn import Turn
 from gateway.dialects import Asked, Dialect
+from gateway.routing.language import detect
 from gateway.routing.pattern import Patterns
 from gateway.routing.prior import Classifier
 from gateway.routing.signals import Scan, Signals
+from gateway.settings.rule import Language
 
 _BYTES_A_TOKEN = 4
 """Rough, over tokenisers and languages; sizes near a window are for the provider to judge."""
@@ -32,8 +34,8 @@ class Features:
     """
 
     __slots__ = (
-        "_hits", "_scan", "_scored", "_signals", "_user_tokens", "asked", "dialect", "doors", "key",
-        "prompt", "steer", "turn",
+        "_hits", "_language", "_scan", "_scored", "_signals", "_user_tokens", "asked", "dialect",
+        "doors", "key", "prompt", "steer", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +51,7 @@ class Features:
             explicit=steer.conversation is not None,
             loop=prompt.tool_loop,
         )
+        self._language: Language | None = None
         self._scan: Scan | None = None
         self._signals: Signals | None = None
         self._user_tokens: int | None = None
@@ -72,6 +75,11 @@ class Features:
     def scanned(self) -> bool:
         """Whether the words of the last user turn have been looked at."""
         return self._scan is not None
+
+    @property
+    def detected(self) -> bool:
+        """Whether the language of the last user turn has been looked for."""
+        return self._language is not None
 
     @property
     def scored(self) -> bool:
@@ -104,6 +112,23 @@ class Features:
         if self._signals is None:
             self._signals = self._words().signals()
         return self._signals
+
+    @property
+    def text(self) -> str:
+        """Of the last user turn."""
+        return self.prompt.user
+
+    @property
+    def language(self) -> Language:
+        """Of the last user turn."""
+        if self._language is None:
+            self._language = detect(self.prompt.user)
+        return self._language
+
+    @property
+    def tools(self) -> int:
+        """How many tools are offered, by their names."""
+        return len(set(self.prompt.tools))
 
     @property
     def user_tokens(self) -> int:

@@ -8,7 +8,8 @@ from gateway.core.call import Complete
 from gateway.core.decision import Step
 from gateway.core.target import TIERS, Tier
 from gateway.routing.features import Features
-from gateway.routing.rules import Rules, View
+from gateway.routing.rules import Rules
+from gateway.routing.view import View
 from gateway.settings.rule import GuardPart
 
 _NONE: frozenset[str] = frozenset()

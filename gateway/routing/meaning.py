@@ -4,6 +4,7 @@ import hashlib
 
 from gateway.core import jsonio
 from gateway.settings.rule import Range, When
+from gateway.settings.week import TimePart
 
 _GROUPS = ("any", "all", "not_")
 
@@ -49,4 +50,6 @@ def _form(when: When, name: str) -> str:
         value = sorted(set(value))
     elif isinstance(value, Range):
         value = [value.min, value.max]
+    elif isinstance(value, TimePart):
+        value = [*sorted(set(value.spans)), value.zone]
     return jsonio.dumps(value).decode()

@@ -19,6 +19,7 @@ from gateway.routing.features import Features, ScoreError, UnreadError
 from gateway.routing.pattern import Patterns, split
 from gateway.routing.prior import Classifier, reads
 from gateway.routing.signals import Signals
+from gateway.settings.rule import LANGUAGES, Language
 
 _TEXT = "the text of the last user turn"
 _SIGNALS = frozenset(Signals.__struct_fields__)
@@ -60,6 +61,28 @@ class Recorded(Features):
     def has_text(self) -> bool:
         """As Features has it."""
         return self.basis.user_tokens > 0
+
+    @property
+    def text(self) -> str:
+        """As Features has it."""
+        if self.has_text:
+            raise UnreadError(_TEXT)
+        return ""
+
+    @property
+    def language(self) -> Language:
+        """As Features has it."""
+        if not self.has_text:
+            return "unknown"
+        known = next((one for one in LANGUAGES if one == self.basis.language), None)
+        if known is None:
+            raise UnreadError(_TEXT)
+        return known
+
+    @property
+    def tools(self) -> int:
+        """As Features has it."""
+        return len(self.basis.tools) + self.basis.more_tools
 
     @property
     def user_tokens(self) -> int:

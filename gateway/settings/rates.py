@@ -8,15 +8,14 @@ import msgspec
 
 from gateway.core.price import Hours, Later, Price, Rates, Step, scaled
 from gateway.settings.schema import (
-    WEEKDAYS,
     DatedPart,
     HoursPart,
     PricePart,
     RatesPart,
     ServicePart,
     StepPart,
-    span,
 )
+from gateway.settings.week import WEEKDAYS, span
 
 type Services = Mapping[str, ServicePart]
 type Tools = Mapping[str, Decimal]

@@ -1,11 +1,32 @@
 """The schema of rules: conditions, guards and choices."""
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from gateway.core.target import Tier
-from gateway.settings.part import STRICT, Complete, Some, Words
+from gateway.core.turn import Kind
+from gateway.settings.part import STRICT, Complete, Some, Word, Words, many
+from gateway.settings.week import TimePart
+
+type Language = Literal[
+    "en", "de", "fr", "es", "pt", "it", "nl", "pl", "ru", "uk", "zh", "ja", "ko", "ar", "hi", "tr",
+    "unknown",
+]  # fmt: skip
+"""Languages that are told apart, by their codes of ISO 639-1."""
+LANGUAGES: tuple[Language, ...] = get_args(Language.__value__)
+
+_SWITCH = TypeAdapter(bool)
+
+
+def _count(value: object) -> object:
+    """A range, where only whether there are any is written."""
+    if not isinstance(value, bool | str | int):
+        return value
+    try:
+        return {"min": 1} if _SWITCH.validate_python(value) else {"max": 0}
+    except ValidationError:
+        raise ValueError("must be true, false or a range, as {min: 3}") from None
 
 
 class Range(BaseModel):
@@ -15,6 +36,12 @@ class Range(BaseModel):
 
     min: float | None = None
     max: float | None = None
+
+
+type Count = Annotated[Range, BeforeValidator(_count)]
+"""How many there are; `true` is one at least, `false` is none."""
+type Languages = Annotated[list[Language], BeforeValidator(many), Field(min_length=1)]
+type Kinds = Annotated[list[Kind], BeforeValidator(many), Field(min_length=1)]
 
 
 class When(BaseModel):
@@ -34,17 +61,30 @@ class When(BaseModel):
     turns: Range | None = None
     code: Range | None = None
     maths: Range | None = None
-    tools: bool | None = None
+    language: Languages | None = None
+    """Of the last user turn."""
+    tools: Count | None = None
     tool_names: Some | None = None
+    """One of these is offered; * stands for anything."""
     tool_loop: bool | None = None
-    images: bool | None = None
+    images: Count | None = None
+    files: Count | None = None
+    audio: Count | None = None
     json_schema: bool | None = None
     stream: bool | None = None
+    turn: Kinds | None = None
+    client: Some | None = None
+    """The application that calls; * stands for anything."""
     dialect: Some | None = None
     asked: Some | None = None
-    """The model name in the request."""
+    """The model name in the request; * stands for anything."""
     key: Some | None = None
+    """The name of the client's key; * stands for anything."""
     tag: Some | None = None
+    time: TimePart | None = None
+    """When the call came."""
+    cel: Word | None = None
+    """An expression of the Common Expression Language; needs the extra `cel`."""
 
 
 class GuardPart(BaseModel):

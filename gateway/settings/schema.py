@@ -6,7 +6,7 @@ Unknown keys are errors. Sizes are written as 32MB, durations as 90s, 15m, 1h or
 import re
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
@@ -17,6 +17,7 @@ from gateway.settings.part import STRICT, Complete, Size, Span, Word, Words, man
 from gateway.settings.rule import ChoicePart, GuardPart
 from gateway.settings.server import Server
 from gateway.settings.timers import Kind, Patience, TimersPart
+from gateway.settings.week import WEEKDAYS, Hours, Weekday
 
 
 def _switch(value: object) -> object:
@@ -30,25 +31,6 @@ def _day(text: str) -> str:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise ValueError("must be a date, as 2027-01-14") from None
-
-
-def span(text: str) -> tuple[int, int]:
-    """The seconds of a day that "01:00-04:00" begins and ends at. Raises ValueError."""
-    match = re.fullmatch(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)", text)
-    if match is None:
-        raise ValueError("must be hours of a day, as 01:00-04:00")
-    start, end = (int(match[at]) * 3600 + int(match[at + 1]) * 60 for at in (1, 3))
-    if not start < end <= 24 * 3600:
-        raise ValueError(
-            "must end after it begins and by 24:00; one over midnight is two, "
-            "as 22:00-24:00 and 00:00-02:00"
-        )
-    return start, end
-
-
-def _hours(text: str) -> str:
-    span(text)
-    return text
 
 
 def _styles(value: object) -> object:
@@ -66,14 +48,11 @@ def _host(text: str) -> str:
 type Switch = Annotated[str, BeforeValidator(_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
 type Day = Annotated[str, AfterValidator(_day)]
-type Hours = Annotated[str, AfterValidator(_hours)]
 type Host = Annotated[str, AfterValidator(_host)]
 type MediaType = Literal[
     "image/png", "image/jpeg", "image/gif", "image/webp", "application/pdf",
     "audio/wav", "audio/mpeg", "audio/flac", "audio/ogg",
 ]  # fmt: skip
-type Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday.__value__)
 type Usd = Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
 type Factor = Annotated[Decimal, Field(ge=0, max_digits=9, decimal_places=6)]
 type Tokens = Annotated[int, Field(ge=0)]

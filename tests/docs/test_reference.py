@@ -29,6 +29,7 @@ from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema import Part
 from gateway.settings.server import Server, WaitPart
 from gateway.settings.timers import TimersPart
+from gateway.settings.week import TimePart
 from gateway.site import STYLES
 from gateway.study.labels import Label
 from tests.docs import ledger, pages
@@ -64,6 +65,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "choice": rule.ChoicePart,
     "when": rule.When,
     "range": rule.Range,
+    "time": TimePart,
     "limit": LimitPart,
     "budget": BudgetPart,
     "alerts": AlertsPart,

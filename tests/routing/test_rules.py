@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.call import Key, Steer
+from gateway.core.turn import Turn
 from gateway.routing.guard import bound
 from gateway.routing.pattern import Patterns
-from gateway.routing.rules import RuleError, View, compile_rules
+from gateway.routing.rules import compile_rules
+from gateway.routing.search import RuleError
+from gateway.routing.view import View
 from gateway.settings.rule import ChoicePart, When
 from tests.routing import world
 from tests.routing.world import Json
@@ -157,6 +160,16 @@ FLAGS: list[tuple[Json, Json, bool]] = [
     ({"images": True}, {"images": 2}, True),
     ({"images": False}, {"images": 1}, False),
     ({"images": False}, {}, True),
+    ({"tools": {"min": 2}}, {"tools": ("f",)}, False),
+    ({"tools": {"min": 2}}, {"tools": ("f", "g")}, True),
+    ({"tools": {"max": 0}}, {}, True),
+    ({"images": {"min": 2, "max": 3}}, {"images": 3}, True),
+    ({"images": {"min": 2, "max": 3}}, {"images": 4}, False),
+    ({"files": True}, {"files": 1}, True),
+    ({"files": True}, {"images": 1}, False),
+    ({"files": False}, {"files": 1}, False),
+    ({"audio": True}, {"audio": 1}, True),
+    ({"audio": {"max": 1}}, {"audio": 2}, False),
     ({"json_schema": True}, {"json_schema": True}, True),
     ({"json_schema": True}, {}, False),
     ({"stream": True}, {"stream": True}, True),
@@ -164,12 +177,33 @@ FLAGS: list[tuple[Json, Json, bool]] = [
     ({"tool_names": "search"}, {"tools": ("read", "search")}, True),
     ({"tool_names": ["search", "find"]}, {"tools": ("find",)}, True),
     ({"tool_names": "search"}, {"tools": ("research",)}, False),
+    ({"tool_names": "mcp__*"}, {"tools": ("read", "mcp__github__search")}, True),
+    ({"tool_names": "mcp__*"}, {"tools": ("read", "an_mcp__x")}, False),
+    ({"tool_names": ["mcp__*", "read"]}, {"tools": ("read",)}, True),
+    ({"tool_names": "*"}, {}, False),
+    ({"language": "de"}, {"text": "Wie geht es dir heute?"}, True),
+    ({"language": ["fr", "de"]}, {"text": "Wie geht es dir heute?"}, True),
+    ({"language": "en"}, {"text": "Wie geht es dir heute?"}, False),
+    ({"language": "unknown"}, {"text": "42"}, True),
+    ({"turn": "main"}, {}, True),
+    ({"turn": ["side", "agent"]}, {}, False),
+    ({"client": "codex"}, {}, False),
     ({"dialect": "openai-chat"}, {}, True),
     ({"dialect": ["gemini", "openai-chat"]}, {"dialect": "gemini"}, True),
     ({"dialect": "gemini"}, {}, False),
     ({"asked": "auto"}, {}, True),
     ({"asked": ["gpt-4o", "fast"]}, {"model": "fast"}, True),
     ({"asked": "gpt-4o"}, {"model": "gpt-4o-mini"}, False),
+    ({"asked": "gpt-*"}, {"model": "gpt-4o"}, True),
+    ({"asked": "gpt-*"}, {"model": "my-gpt-4o"}, False),
+    ({"asked": "gpt-*"}, {"model": "gpt-"}, True),
+    ({"asked": ["auto", "*-mini"]}, {"model": "gpt-4o-mini"}, True),
+    ({"asked": ["auto", "*-mini"]}, {"model": "gpt-4o-mini-1"}, False),
+    ({"asked": "g*-4*i"}, {"model": "gpt-4o-mini"}, True),
+    ({"asked": "g*-4*i"}, {"model": "GPT-4o-mini"}, False),
+    ({"asked": "a.*b"}, {"model": "a.\nb"}, True),
+    ({"asked": "a.*b"}, {"model": "acb"}, False),
+    ({"key": "team-*"}, {"key": Key(name="team-a")}, True),
     ({"key": "alice"}, {"key": Key(name="alice")}, True),
     ({"key": ["bob", "carol"]}, {"key": Key(name="alice")}, False),
     ({"tag": "draft"}, {"steer": Steer(tags=("draft",))}, True),
@@ -317,6 +351,23 @@ def test_fifty_rules_cost_a_decision_little() -> None:
     for seen in calls:
         world.decided(known, seen)
     assert (time.process_time() - began) / 50 < 0.002
+
+
+def test_a_kind_of_turn_and_a_client_are_what_the_wire_said() -> None:
+    made = world.rules(choices=[{"when": {"turn": "side", "client": "claude-*"}, "tier": "fast"}])
+    seen = world.call()
+    seen.turn = Turn(kind="side", client="claude-code")
+    assert made.choices[0].test(made.view(seen))
+    seen.turn = Turn(kind="main", client="claude-code")
+    assert not made.choices[0].test(made.view(seen))
+
+
+def test_a_name_of_many_stars_takes_time_linear_in_what_is_asked() -> None:
+    made = world.rules(choices=[{"when": {"asked": "*a" * 20 + "*b"}, "tier": "fast"}])
+    view = made.view(world.call(model="a" * 100_000))
+    began = time.process_time()
+    assert not made.choices[0].test(view)
+    assert time.process_time() - began < 2
 
 
 def test_without_rules_there_is_nothing_to_search() -> None:

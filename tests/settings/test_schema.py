@@ -8,6 +8,7 @@ from gateway.settings.rule import GuardPart, When
 from gateway.settings.schema import Cache, Routing
 from gateway.settings.server import Server
 from gateway.settings.timers import TimersPart
+from gateway.settings.week import TimePart
 from tests.settings import world
 
 
@@ -66,7 +67,40 @@ def test_what_becomes_of_an_answer_that_breaks_off(written: object, meant: str) 
         Routing.model_validate({"complete": 1})
 
 
+@pytest.mark.parametrize(
+    ("written", "low", "high"),
+    [
+        (True, 1, None), (False, None, 0), ("yes", 1, None), ("no", None, 0), ("true", 1, None),
+        (1, 1, None), ({"min": 3}, 3, None), ({"max": 2}, None, 2), ({}, None, None),
+    ],
+)  # fmt: skip
+def test_a_count_is_a_range_or_whether_there_are_any(
+    written: object, low: float | None, high: float | None
+) -> None:
+    for name in ("tools", "images", "files", "audio"):
+        found = getattr(When.model_validate({name: written}), name)
+        assert (found.min, found.max) == (low, high)
+
+
+DAYS = [
+    ("mon", ["mon"]),
+    ("mon-wed", ["mon", "tue", "wed"]),
+    (["sat-mon", "wed"], ["sat", "sun", "mon", "wed"]),
+    ("tue-tue", ["tue"]),
+    ("mon-sun", ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]),
+]
+
+
+@pytest.mark.parametrize(("written", "days"), DAYS)
+def test_days_may_be_written_from_and_to(written: object, days: list[str]) -> None:
+    assert TimePart.model_validate({"days": written}).days == days
+
+
 SOUND = [
+    "choices: [{name: c, when: {time: {hours: '08:00-18:00', days: [mon-fri], zone: Europe/Berlin}}, lab: acme}]",
+    "choices: [{name: c, when: {language: [de, unknown], turn: main, client: codex*}, tier: fast}]",
+    "choices: [{name: c, when: {images: {min: 2}, files: yes, audio: no, tools: 1}, tier: fast}]",
+    "choices: [{name: c, when: {cel: 'call.user_tokens > 3'}, tier: fast}]",
     "guards: [{name: g, complete: off}, {name: h, complete: true}]",
     "routing: {complete: live}",
     "choices: [{name: c, tier: fast, complete: true}]",
