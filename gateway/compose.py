@@ -13,9 +13,14 @@ from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.note import Notes
 from gateway.cache.responses import Responses
+from gateway.cache.seat import Here as Remembered
+from gateway.cache.seat import Seats
+from gateway.cache.seat import Shared as Common
+from gateway.core.entry import Entry
 from gateway.core.target import Provider
 from gateway.edition import Edition
 from gateway.engine import Engine
+from gateway.gather import Gather
 from gateway.ledger.recovery import Recovered
 from gateway.limits import keys
 from gateway.limits.gate import Gate
@@ -89,6 +94,7 @@ class Gateway:
         self._pools = Pools(transports)
         self._state = self._store(environ, config.cache.max_bytes)
         self._meter = self._counter()
+        self._seats = self._seated()
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
         self._toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
@@ -220,6 +226,12 @@ class Gateway:
             hedge={str(tier): wait for tier, wait in config.routing.hedge.items()},
             known=self._known,
         )
+        gather = Gather(self._seats, ttl=config.routing.seats.ttl, out=self._known.health.why)
+
+        def settle(entry: Entry) -> None:
+            gather.settle(entry)
+            self.gate.settle(entry)
+
         engine = Engine(
             router=site.router,
             upstream=upstream,
@@ -230,11 +242,12 @@ class Gateway:
                 settled=archive.settled,
                 baseline=baseline.baseline(site.source, site.built),
                 begin=archive.begin,
-                settle=self.gate.settle,
+                settle=settle,
             ),
             log=self.log,
             on_loss=config.routing.on_loss,
             past=self._past(config.responses),
+            gather=gather,
             kept=archive.kept if archive.keeps else None,
             gate=self.gate,
             pressure=self.pressure,
@@ -301,6 +314,13 @@ class Gateway:
     def _counter(self) -> Meter:
         state = self._state
         return Shared(state) if isinstance(state, Redis) else Counted()
+
+    def _seated(self) -> Seats:
+        """Where conversations sit: known to all that share a Redis, or to this process."""
+        state = self._state
+        if isinstance(state, Redis):
+            return Common(state, secret=secret.derive(self._root, "seats"))
+        return Remembered(clock=time.monotonic)
 
     @contextmanager
     def _usable(self) -> Iterator[None]:

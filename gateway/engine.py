@@ -14,12 +14,12 @@ from gateway.cache.responses import Chain
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry, State
-from gateway.core.evidence import Evidence
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
 from gateway.dialects import OPERATIONS, Asked, Body, Dialect
+from gateway.gather import Gather, seated
 from gateway.limits.gate import Gate
 from gateway.limits.pressure import REASONING, Pressure
 from gateway.limits.want import Want
@@ -66,6 +66,7 @@ class Engine:
         log: Log,
         on_loss: str,
         past: Past | None = None,
+        gather: Gather | None = None,
         kept: Callable[[Call, Reply], Reply] | None = None,
         gate: Gate | None = None,
         pressure: Pressure | None = None,
@@ -82,6 +83,7 @@ class Engine:
         self._log = log
         self._on_loss = on_loss
         self.past = past or Past()
+        self._gather = gather or Gather()
         self._clock = clock
         self._flights: Flights[Begun] = Flights()
         self._seats: dict[str, Seat] = {}
@@ -135,10 +137,10 @@ class Engine:
         """Nothing more becomes of a call that was left."""
         self._why.pop(call.id, None)
 
-    def explain(
+    async def explain(
         self, call: Call, chain: Chain | None = None
     ) -> tuple[Decision, Plan, list[tuple[Loss, ...]]]:
-        """The decision and plan of a call and what each target would not get; asks nobody.
+        """The decision and plan of a call and what each target would not get; asks no provider.
 
         `chain` is the request with what came before it. Raises ProblemError.
         """
@@ -146,7 +148,7 @@ class Engine:
         body = dialect.asked(call) if chain is None else chain.body
         asked = Asked(dialect, body if chain is None else chain.asked, self.router.fetches)
         seen = features.read(body.prompt, call.dialect, call.key, call.steer, asked)
-        evidence = Evidence(at=call.received_at)
+        evidence = await self._gather.evidence(self.router, call, seen)
         decision, plan = decide(self.router, seen, dialect, evidence)
         plan = self._upstream.standing(plan, decision.tier)
         return decision, plan, explain.losses(dialect, body, asked, plan)
@@ -154,6 +156,7 @@ class Engine:
     async def settle(self) -> None:
         """Wait for what was begun after answers had been sent."""
         await self._shelf.settle()
+        await self._gather.drain()
         if self._gate is not None:
             await self._gate.drain()
 
@@ -174,7 +177,8 @@ class Engine:
         prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
         tally.read(prompt, features.tokens(prompt))
         seen = features.read(prompt, call.dialect, call.key, call.steer, asked)
-        case = Case(self.router, seen, dialect, Evidence(at=call.received_at))
+        evidence = await self._gather.evidence(self.router, call, seen)
+        case = Case(self.router, seen, dialect, evidence)
         tally.basis = case
         decision, plan = case.decide()
         self._books.decided(tally, decision)
@@ -194,6 +198,7 @@ class Engine:
                 stored = place(decision, plan)
                 case.take(decision, plan)
                 self._books.decided(tally, decision)
+        self._gather.decided(call, seen, evidence, decision, self.router)
         if (call.steer.on_loss or self._on_loss) == "refuse":
             explain.refuse(dialect, body, asked, plan)
         began, end = span(call, self._clock(), stream=prompt.stream)
@@ -212,7 +217,7 @@ class Engine:
             extending=None if gate is None else partial(gate.extend, want, decision),
             aside=tally.aside,
             own=chain.own,
-            seat=holder(chain),
+            seat=holder(chain) or seated(decision, plan),
         )
         if prompt.stream:
             waiting.arm()
@@ -302,7 +307,7 @@ class Engine:
         if seat is not None:
             flight = seat.flight
             flight.begin(
-                begun, source, lambda: self._landed(job, begun, tally, flight), begun.answer.close
+                begun, source, lambda: self._landed(job, begun, flight), begun.answer.close
             )
             source = seat.frames()
         stream = self._relay(job, begun, tally, source, seat)
@@ -371,7 +376,7 @@ class Engine:
         gone = seat is not None and seat.left
         if seat is not None:
             said = glance.usage, glance.served, glance.finish
-            recording = self._shelf.recording(job, begun, _lab(tally), data, *said)
+            recording = self._shelf.recording(job, begun, data, *said)
             seat.flight.land(begun, recording)
             self._keep(job, begun, seat.flight, recording)
         if gone:
@@ -457,12 +462,12 @@ class Engine:
         message = "The gateway failed on this call; its log has the reason under "
         return Problem(kind="internal", message=f"{message}{tally.call.id}.")
 
-    def _landed(self, job: Job, begun: Begun, tally: Tally, flight: Flight[Begun]) -> None:
+    def _landed(self, job: Job, begun: Begun, flight: Flight[Begun]) -> None:
         """A streamed flight is over: keep its answer, and close an account whose client left."""
         watch, body = begun.watch, flight.body
         if watch is not None and watch.complete and flight.failure is None and body is not None:
             said = watch.usage, watch.served, watch.finish
-            recording = self._shelf.recording(job, begun, _lab(tally), body, *said)
+            recording = self._shelf.recording(job, begun, body, *said)
             flight.recording = recording
             self._keep(job, begun, flight, recording)
         else:
@@ -474,10 +479,6 @@ class Engine:
         """Until an answer is stored its flight may still be joined: no moment between is missed."""
         drop = partial(self._flights.drop, flight)
         self._shelf.keep(job, begun, flight.key, recording, drop)
-
-
-def _lab(tally: Tally) -> str:
-    return tally.decision.lab if tally.decision is not None else ""
 
 
 def _end(seat: Seat | None, close: Callable[[], Entry]) -> Entry | None:

@@ -49,7 +49,7 @@ class Past:
             find = partial(self._notes.find, job.call.key, job.body.value["messages"])
             found = await ahead.take("notes", find)
         last = list(found.values())[-1] if found else None
-        seat = None if last is None else Seat(last.provider, last.account, last.model)
+        seat = job.seat if last is None else Seat(last.provider, last.account, last.model)
         return msgspec.structs.replace(job, notes=found, listens=bool(prompt.tools), seat=seat)
 
     async def keep(self, job: Job, begun: Begun) -> None:

@@ -37,7 +37,6 @@ class Shelf:
         self,
         job: Job,
         begun: Begun,
-        lab: str,
         data: bytes,
         usage: Usage | None,
         served: str | None,
@@ -55,7 +54,7 @@ class Shelf:
             account=begun.account.name,
             model=begun.target.model,
             tier=job.tier,
-            lab=lab,
+            lab=job.lab,
             created=self._wall(),
         )
 

@@ -63,6 +63,8 @@ def site(source: Source, now: datetime) -> Site:
         catalogue=built.catalogue,
         rules=rules,
         classifier=classifier,
+        conversation=source.config.routing.conversation,
+        sure=source.config.routing.seats.sure,
         complete=source.config.routing.complete,
         fetches=_fetches(source.config.media),
     )

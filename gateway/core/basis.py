@@ -6,7 +6,7 @@ there are the signals, counts and shares, and which patterns of the rules it has
 
 import msgspec
 
-from gateway.core.call import Complete
+from gateway.core.call import Complete, Strategy
 from gateway.core.evidence import Evidence, Score
 from gateway.core.turn import Turn
 
@@ -22,6 +22,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     models: tuple[str, ...] | None = None
     regions: tuple[str, ...] | None = None
     complete: Complete | None = None
+    conversation: Strategy | None = None
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

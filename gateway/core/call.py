@@ -11,6 +11,10 @@ type Complete = Literal["off", "hold", "live"]
 """Whether a call whose answer breaks off is finished elsewhere: what comes is held back until it is
 whole, or shown live and gone on with where another answer begins in the same words."""
 
+type Strategy = Literal["turn", "sticky", "ratchet-up", "cost-aware", "pin"]
+"""What keeps a conversation where it is: nothing but a tool loop, its prompt cache, that and only a
+sure reason to go up, what leaving costs, or that it was there first."""
+
 type Dialect = str
 """openai-chat, openai-responses, anthropic-messages or gemini."""
 
@@ -59,6 +63,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """Regions of the providers that may be asked; one of no region may not."""
     complete: Complete | None = None
     """What holds for its calls that do not say it themselves."""
+    conversation: Strategy | None = None
+    """What keeps its conversations where they are."""
     admin: bool = False
     """Whether it opens what admins alone may see."""
     limits: tuple[KeyLimit, ...] = ()

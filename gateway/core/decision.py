@@ -1,5 +1,6 @@
 """The decision and the plan: which tier, which targets, and the full trace of why."""
 
+from decimal import Decimal
 from typing import Literal
 
 import msgspec
@@ -8,19 +9,39 @@ from gateway.core.call import Complete
 from gateway.core.evidence import Score, Thresholds
 from gateway.core.target import Target, Tier
 
-type Source = Literal["pin", "rule", "classifier", "default"]
+type Source = Literal["pin", "seat", "rule", "classifier", "default"]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the trace."""
 
     step: str
-    """pin, embed, constraint, guard, budget, rule, judge, classifier, share, default, plan or
+    """pin, embed, constraint, guard, budget, seat, rule, judge, classifier, share, default, plan or
     complete."""
     matched: bool
     effect: str = ""
     why: str = ""
     ms: float = 0.0
+
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation that left its seat, or that had a reason to and stayed."""
+
+    moved: bool
+    lab: str
+    tier: Tier
+    target: str
+    """Its seat. What it moved to is what was decided."""
+    to: str
+    """The target that it moved to, or would have."""
+    tokens: int
+    """Of its prompt, in the prompt cache that the move leaves behind."""
+    cost: Decimal | None
+    """USD, once, of having them read anew; None where that is unknown."""
+    saving: Decimal | None = None
+    """USD by which each call is cheaper there, where that was weighed and is known."""
+    calls: int | None = None
+    """Calls that the conversation is expected to have yet, where that was weighed."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +61,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What a classifier or a judge said, where that decided."""
     thresholds: Thresholds | None = None
     """What the score was held against."""
+    switch: Switch | None = None
+    """Whether and why the conversation left its seat; None where nothing asked it to."""
+    account: str | None = None
+    """The account of the first target that has the conversation's prompt in its cache."""
     tags: tuple[str, ...] = ()
     no_cache: bool = False
     complete: Complete = "off"

@@ -44,10 +44,20 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: str
     """The name of the target that served it last."""
     account: str | None = None
+    model: str | None = None
+    """A model that was named, so that nothing of the tier is added; None leaves it to the tier."""
     tokens: int = 0
     """Tokens of its prompt that the provider may have in its prompt cache."""
     turns: int = 0
     """User turns that had been seen."""
+    first: str = ""
+    """A short hash of its first user message; empty where that is not known."""
+    calls: int = 0
+    """Answers that it has had."""
+    output: int = 0
+    """Tokens of them all."""
+    keeps: float = 300.0
+    """Seconds for which the provider's prompt cache keeps what is not used."""
     at: float = 0.0
     """When it was last served, seconds since the epoch."""
 
@@ -58,6 +68,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: float = 0.0
     """When the call was received, seconds since the epoch: rules, prices and seats know time."""
     seat: Seat | None = None
+    unseated: str = ""
+    """Why the target of the seat is not asked in its turn; empty where it is."""
     ceiling: Tier | None = None
     """The dearest tier that a budget leaves, whatever else would be decided."""
     thresholds: Thresholds | None = None

@@ -79,6 +79,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its Responses API counts tokens; of other dialects nobody says so."""
     keeps_responses: bool = False
     """Whether it keeps answers of its Responses API, for requests that go on from them."""
+    prompt_cache: float = 300.0
+    """Seconds for which it keeps a prompt in its cache that is not used."""
     timers: dict[str, Timers] = msgspec.field(default_factory=lambda: dict(TIMERS))
     """By tier; by operation for what is of no tier."""
     proxy: str | None = None

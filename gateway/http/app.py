@@ -247,7 +247,7 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
         call = edge.call(spoken, head, caller, data, edge.new_id(), path=asked)
         engine = gateway.engine
         chain = await engine.past.read(call, spoken, spoken.asked(call))
-        return _json(explain.view(*engine.explain(call, chain), call.received_at))
+        return _json(explain.view(*(await engine.explain(call, chain)), call.received_at))
 
     @app.get("/v1/responses/{name}", summary="An answer that the gateway has kept")
     async def response(request: Request, name: str) -> Response:

@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Self
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit
+from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit, Strategy
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Tier
 from gateway.settings import yaml
@@ -117,6 +117,7 @@ class KeyPart(Part):
     models: Words | None = None
     regions: Words | None = None
     complete: Complete | None = None
+    conversation: Strategy | None = None
     admin: bool = False
     expires: Until | None = None
     revoked: Until | None = None
@@ -304,6 +305,7 @@ def _key(name: str, part: KeyPart) -> Key:
         models=_tuple(part.models),
         regions=_tuple(part.regions),
         complete=part.complete,
+        conversation=part.conversation,
         admin=part.admin,
         limits=tuple(
             KeyLimit(requests=one.requests, tokens=one.tokens, concurrency=one.concurrency)

@@ -162,6 +162,7 @@ def _scope(key: Key) -> Scope:
         models=key.models,
         regions=key.regions,
         complete=key.complete,
+        conversation=key.conversation,
     )
 
 

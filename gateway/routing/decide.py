@@ -8,19 +8,20 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.core.call import Complete
-from gateway.core.decision import Decision, Plan, Skipped, Source, Step
+from gateway.core.call import Complete, Strategy
+from gateway.core.decision import Decision, Plan, Skipped, Step
 from gateway.core.evidence import NOTHING, Evidence
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Place, Target, Tier
 from gateway.dialects import Dialect, vectors
 from gateway.routing import constraint, embed, prior
 from gateway.routing import pin as pins
-from gateway.routing.classify import Verdict, classify
+from gateway.routing.classify import classify
 from gateway.routing.features import Features
 from gateway.routing.guard import Bounds, bound
 from gateway.routing.pin import Pin
 from gateway.routing.rules import Choice, Rules
+from gateway.routing.sitting import SURE, Chosen, Sitting
 from gateway.routing.view import View
 
 
@@ -32,6 +33,10 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     classifier: prior.Classifier | None
     fetches: frozenset[str] = frozenset()
     """Kinds of media that are fetched by URL for targets that take data alone."""
+    conversation: Strategy = "sticky"
+    """What keeps conversations where they are, but for those of keys that say it themselves."""
+    sure: float = SURE
+    """Probability from which on the tier of a conversation is taken not to suffice."""
     complete: Complete = "off"
     """What holds for calls of which neither guard, header nor key says it."""
     clock: Callable[[], float] = time.perf_counter
@@ -78,9 +83,21 @@ def decide(
     if (ceiling := evidence.ceiling) is not None:
         trace.add("budget", f"a budget leaves no more than {ceiling}", f"at most {ceiling}")
         bounds = bounds.under(ceiling)
-    choice = _first(router.rules.choices, view) if pin.tier is None else None
+    sitting = Sitting(
+        router.catalogue,
+        call.key.conversation or router.conversation,
+        router.sure,
+        call, pin, bounds, evidence, dialect,
+    )  # fmt: skip
+    choice, chosen = None, sitting.stays(trace.add)
+    if chosen is None and pin.tier is None:
+        choice = _first(router.rules.choices, view)
     trace.take(view.failures())
-    lab, tier, model, source, rule, verdict = _choose(router, view, pin, choice, evidence, trace)
+    if chosen is None:
+        found = _choose(router, view, pin, choice, evidence, trace)
+        chosen = sitting.weigh(found, trace.add)
+        choice = choice if chosen is found else None
+    lab, tier, model, source, rule, verdict = chosen
     known = _allowed(router, lab, call, pin, dialect, bounds, trace)
     if known.name != lab:
         model = None
@@ -98,6 +115,7 @@ def decide(
             known, tier, None, call, dialect, bounds, trace, pinned=source == "pin"
         )
     plan = _lent(known, lenders, plan, tier, call, dialect, trace)
+    plan, switch, account = sitting.end(known.name, tier, plan, trace.add)
     how, who = completion(router.complete, call, bounds, choice)
     if how != "off":
         trace.add("complete", who, how)
@@ -110,6 +128,8 @@ def decide(
         confidence=None if verdict is None else verdict.confidence,
         score=None if verdict is None else verdict.score,
         thresholds=None if verdict is None else verdict.thresholds,
+        switch=switch,
+        account=account,
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
         complete=how,
@@ -133,9 +153,6 @@ def completion(
     return otherwise, "routing.complete"
 
 
-type _Chosen = tuple[str, Tier, str | None, Source, str | None, Verdict | None]
-
-
 def _choose(
     router: Router,
     view: View,
@@ -143,7 +160,7 @@ def _choose(
     choice: Choice | None,
     evidence: Evidence,
     trace: _Trace,
-) -> _Chosen:
+) -> Chosen:
     """`choice` is the first that matches; none is looked for where a tier is named."""
     if pin.tier is not None:
         return pin.lab, pin.tier, pin.model, "pin", None, None
@@ -189,7 +206,7 @@ def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
 
 def _classify(
     router: Router, call: Features, lab: str, evidence: Evidence, trace: _Trace
-) -> _Chosen:
+) -> Chosen:
     verdict = classify(router.classifier, call, evidence, trace.add)
     if verdict is not None:
         return lab, verdict.tier, None, "classifier", None, verdict

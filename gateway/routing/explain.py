@@ -1,8 +1,9 @@
 """A decision and a plan as plain values, the same for the route endpoint and the terminal."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 
-from gateway.core.decision import Decision, Plan
+from gateway.core.decision import Decision, Plan, Switch
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
@@ -48,6 +49,7 @@ def view(
         "source": decision.source,
         "rule": decision.rule,
         "confidence": decision.confidence,
+        "switch": None if decision.switch is None else _switch(decision.switch),
         "tags": list(decision.tags),
         "complete": decision.complete,
         "trace": [
@@ -82,6 +84,25 @@ def _target(target: Target, at: float) -> dict[str, Json]:
             "version": price.version,
         },
     }
+
+
+def _switch(switch: Switch) -> dict[str, Json]:
+    """What a conversation left, or did not, and what that costs once: USD as exact text."""
+    return {
+        "moved": switch.moved,
+        "lab": switch.lab,
+        "tier": switch.tier,
+        "target": switch.target,
+        "to": switch.to,
+        "tokens": switch.tokens,
+        "cost": _usd(switch.cost),
+        "saving": _usd(switch.saving),
+        "calls": switch.calls,
+    }
+
+
+def _usd(usd: Decimal | None) -> str | None:
+    return None if usd is None else f"{usd.normalize():f}"
 
 
 def _loss(loss: Loss) -> dict[str, Json]:

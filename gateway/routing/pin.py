@@ -65,6 +65,15 @@ def read(call: Features, catalogue: Catalogue) -> Pin:
     return Pin(lab=lab, named_lab=named_lab, tier=tier, model=model, steps=tuple(steps))
 
 
+def leaves(call: Features, catalogue: Catalogue) -> bool:
+    """Whether a call leaves the tier open, as `read` would find, at a glance."""
+    if call.steer.tier is not None:
+        return False
+    asked = call.prompt.model
+    name = catalogue.aliases.get(asked, asked)
+    return name in ("auto", "claude-auto") or name.endswith("/auto")
+
+
 def _lab_of(asked: str, catalogue: Catalogue) -> str | None:
     lab, slash, rest = asked.partition("/")
     if not slash or lab not in catalogue.labs:

@@ -47,6 +47,7 @@ class Recorded(Features):
             models=scope.models,
             regions=scope.regions,
             complete=scope.complete,
+            conversation=scope.conversation,
         )
         steer = Steer(lab=said.lab, tier=said.tier, tags=said.tags, complete=said.complete)
         super().__init__(_prompt(entry, basis), entry.dialect, key, steer)

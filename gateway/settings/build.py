@@ -134,6 +134,7 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
         media=part.media,
         counts_tokens=part.counts_tokens,
         keeps_responses=part.keeps_responses,
+        prompt_cache=part.prompt_cache,
         timers={
             kind: timers(kind, tiers.get(kind, {}), _seconds(part.timeouts)) for kind in TIMERS
         },

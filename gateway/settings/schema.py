@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
+from gateway.core.call import Strategy
 from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
@@ -71,11 +72,23 @@ class Default(Part):
     tier: Tier = "smart"
 
 
+class SeatsPart(Part):
+    """What is remembered of conversations. `ttl: 0s` remembers none."""
+
+    ttl: Span = 3600.0
+    """How long after a conversation's last call."""
+    sure: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Probability that a tier does not suffice from which on a conversation goes up."""
+
+
 class Routing(Part):
     """How decisions are made beyond the rules."""
 
     classifier: Literal["prior", "off"] = "prior"
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
+    conversation: Strategy = "sticky"
+    """What keeps a conversation where it is."""
+    seats: SeatsPart = SeatsPart()
     complete: Complete = "off"
     """What is done where an answer breaks off; `on` is `hold`."""
     hedge: dict[Tier, Patience] = {}
@@ -189,6 +202,8 @@ class ProviderPart(Part):
     """Its Responses API counts tokens, at `/input_tokens` below its door."""
     keeps_responses: bool = False
     """Its Responses API keeps answers, and takes `previous_response_id`."""
+    prompt_cache: Span = 300.0
+    """How long its prompt cache keeps a prompt that is not used."""
     timeouts: TimersPart = TimersPart()
     proxy: Annotated[str | None, Field(repr=False)] = None
     transport: Literal["own", "stock"] = "own"

@@ -41,6 +41,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "server.timeouts": WaitPart,
     "default": schema.Default,
     "routing": schema.Routing,
+    "routing.seats": schema.SeatsPart,
     "cache": schema.Cache,
     "responses": schema.Responses,
     "media": schema.Media,

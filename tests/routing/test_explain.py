@@ -27,6 +27,7 @@ def test_all_that_was_decided_is_in_it() -> None:
         "source": "rule",
         "rule": "choice 0",
         "confidence": None,
+        "switch": None,
         "tags": ["s", "t"],
         "complete": "off",
         "trace": [

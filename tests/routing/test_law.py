@@ -97,7 +97,8 @@ class Doors:
             received_at=time.time(), started=0,
         )  # fmt: skip
         try:
-            return timeless(explain.view(*self.gateway.engine.explain(call), call.received_at))
+            found = self.runner.run(self.gateway.engine.explain(call))
+            return timeless(explain.view(*found, call.received_at))
         except ProblemError as error:
             told: Json = jsonio.loads(OPENAI_CHAT.problem(error.problem))
             return told

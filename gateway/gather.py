@@ -1,0 +1,163 @@
+"""What a decision reads of the world: gathered before it; and where its conversation sits after."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+import msgspec
+
+from gateway.cache.seat import Seats
+from gateway.core.cached import kept, seconds
+from gateway.core.call import Call
+from gateway.core.decision import Decision, Plan
+from gateway.core.entry import Entry
+from gateway.core.evidence import Evidence, Seat
+from gateway.core.target import Catalogue, Target
+from gateway.routing import pin
+from gateway.routing.decide import Router
+from gateway.routing.features import Features
+from gateway.upstream.health import Place
+from gateway.upstream.retry import Seat as Holder
+
+type Out = Callable[[Place], str]
+"""Why an account of a provider is not asked for a model in its turn; empty where it is."""
+
+_ANSWERED = frozenset({"settled", "estimated", "aborted"})
+"""States of calls that a provider has begun to answer."""
+
+
+class _Sitting(msgspec.Struct, frozen=True):
+    """A call of a conversation, while it is served."""
+
+    call: Call
+    seen: Features
+    before: Seat | None
+    decision: Decision
+    catalogue: Catalogue
+
+
+class Gather:
+    """Gathers evidence, and keeps seats; without `seats` no conversation has one."""
+
+    def __init__(
+        self, seats: Seats | None = None, *, ttl: float = 0.0, out: Out = lambda _: ""
+    ) -> None:
+        """`ttl` are the seconds after its last call for which a conversation is remembered."""
+        self._seats = seats if ttl > 0 else None
+        self._ttl = ttl
+        self._out = out
+        self._sitting: dict[str, _Sitting] = {}
+        self._later: set[asyncio.Task[None]] = set()
+
+    async def evidence(self, router: Router, call: Call, seen: Features) -> Evidence:
+        """What is known before a call is decided; asks only for what may matter to it."""
+        seats, turn, at = self._seats, seen.turn, call.received_at
+        if seats is None or not turn.conversation or turn.kind == "side":
+            return Evidence(at=at)
+        begun = turn.explicit or turn.loop or seen.prompt.user_turns > 1
+        if not begun or not pin.leaves(seen, router.catalogue):
+            return Evidence(at=at)
+        seat = await seats.find(call.key, turn.conversation)
+        if seat is None:
+            return Evidence(at=at)
+        return Evidence(at=at, seat=seat, unseated=self._out(_place(seat)))
+
+    def decided(
+        self, call: Call, seen: Features, evidence: Evidence, decision: Decision, router: Router
+    ) -> None:
+        """What becomes of a call is where its conversation sits, until `forget`.
+
+        What the caller has named is kept where a conversation has begun: what names a model in
+        each call needs no seat.
+        """
+        turn = seen.turn
+        if self._seats is None or not turn.conversation or turn.kind == "side":
+            return
+        if call.operation != "generate" or decision.tier is None:
+            return
+        begun = turn.explicit or turn.loop or seen.prompt.user_turns > 1
+        if begun or decision.source != "pin":
+            sitting = _Sitting(call, seen, evidence.seat, decision, router.catalogue)
+            self._sitting[call.id] = sitting
+
+    def settle(self, entry: Entry) -> None:
+        """A call is over: its conversation sits with who answered it, where nobody waits for that.
+
+        An answer from the cache is of who was decided, and leaves a seat that there is.
+        """
+        sitting = self._sitting.pop(entry.id, None)
+        if sitting is None or self._seats is None:
+            return
+        hit = entry.state == "cache_hit" or entry.cache == "hit"
+        if hit and sitting.before is not None:
+            return
+        if (hit or entry.state in _ANSWERED) and (seat := _seat(sitting, entry, hit=hit)):
+            key, conversation = sitting.call.key, sitting.seen.turn.conversation
+            self._run(self._seats.keep(key, conversation, seat, self._ttl))
+
+    async def drain(self) -> None:
+        """Wait for what is being kept."""
+        while self._later:
+            await asyncio.wait(self._later)
+
+    def _run(self, work: Coroutine[object, object, None]) -> None:
+        """Begin at once, so that it is on its way before the client has its answer."""
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+        if not task.done():
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
+
+
+def seated(decision: Decision, plan: Plan) -> Holder | None:
+    """The account that has the conversation's prompt in its cache, where its target comes first."""
+    if decision.account is None:
+        return None
+    target = plan.targets[0]
+    return Holder(target.provider.name, decision.account, target.model)
+
+
+def _place(seat: Seat) -> Place:
+    provider, _, model = seat.target.partition("/")
+    return provider, seat.account or "", model
+
+
+def _seat(sitting: _Sitting, entry: Entry, *, hit: bool) -> Seat | None:
+    decision, before = sitting.decision, sitting.before
+    if decision.tier is None or entry.provider is None or entry.model is None:
+        return None
+    name = f"{entry.provider}/{entry.model}"
+    target = _target(sitting.catalogue, name)
+    output = 0 if hit else (entry.output or 0) + (entry.reasoning or 0)
+    return Seat(
+        lab=decision.lab,
+        tier=decision.tier,
+        target=name,
+        account=entry.account,
+        model=decision.model,
+        tokens=0 if hit else _tokens(target, entry),
+        turns=sitting.seen.prompt.user_turns,
+        first=sitting.seen.turn.first,
+        calls=1 if before is None else before.calls + 1,
+        output=output if before is None else before.output + output,
+        keeps=_keeps(target, entry, before),
+        at=sitting.call.received_at,
+    )
+
+
+def _target(catalogue: Catalogue, name: str) -> Target | None:
+    places = catalogue.models.get(name)
+    return places[0].target if places else None
+
+
+def _tokens(target: Target | None, entry: Entry) -> int:
+    price = None if target is None or target.price is None else target.price.on(entry.at)
+    return kept(price, entry.input, entry.cache_read, entry.cache_write)
+
+
+def _keeps(target: Target | None, entry: Entry, before: Seat | None) -> float:
+    """Seconds for which the prompt cache keeps it: as it was told, as before, or as usual."""
+    told = [seconds(lifetime) for lifetime, tokens in entry.cache_write_by.items() if tokens]
+    if known := [one for one in told if one is not None]:
+        return max(known)
+    if before is not None and target is not None and before.target == target.name:
+        return before.keeps
+    return 300.0 if target is None else target.provider.prompt_cache

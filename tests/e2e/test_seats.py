@@ -1,0 +1,219 @@
+"""A conversation stays with who answers it, from call to call; seats of Redis are seen by all."""
+
+import threading
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.entry import Entry
+from tests.conftest import redis_program
+from tests.e2e.place import Place
+from tests.e2e.upstream import Answer, Request, Upstream, failing, stream, whole
+from tests.e2e.upstream import frames as told
+from tests.e2e.world import Body, Config, Make, World
+
+EASY, HARD = "Hi!", "Prove rigorously that there are infinitely many primes, and derive a bound."
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+USED = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def talk(*turns: str, **more: Any) -> Body:
+    """A conversation in which each of the turns but the last was answered."""
+    messages = [{"role": "user", "content": turns[0]}]
+    for turn in turns[1:]:
+        messages += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": turn}]
+    return {"model": "auto", "messages": messages, "max_tokens": 9, **more}
+
+
+def in_loop(body: Body) -> Body:
+    """The same after the model has used a tool."""
+    said = {"role": "assistant", "content": None, "tool_calls": [USED]}
+    result = {"role": "tool", "tool_call_id": "t1", "content": "rain"}
+    return {**body, "tools": [TOOL], "messages": [*body["messages"], said, result]}
+
+
+def routed(reply: Any) -> tuple[str, str, str]:
+    """Who decided, the tier and the model."""
+    assert reply.status_code == 200, reply.text
+    source = reply.headers["x-tiergate-decision"].partition(";")[0]
+    return source, reply.headers["x-tiergate-tier"], reply.headers["x-tiergate-model"]
+
+
+def by(strategy: str) -> Callable[[Config], None]:
+    def change(value: Config) -> None:
+        value["routing"]["conversation"] = strategy
+
+    return change
+
+
+def anything(_: Request) -> Answer:
+    return whole()
+
+
+@pytest.fixture
+def answers(upstream: Upstream) -> Upstream:
+    for path in ("/acme", "/spare", "/other"):
+        upstream.on(path, anything)
+    return upstream
+
+
+def say(world: World, *turns: str, name: str = "one", loop: bool = False, **more: Any) -> Any:
+    body = talk(*turns, **more)
+    return world.ask(in_loop(body) if loop else body, x_tiergate_conversation=name)
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_conversation_stays_where_it_began(make: Make) -> None:
+    """Down and up, in a loop and out of it; another one does not know of it."""
+    world = make()
+    assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
+    assert routed(say(world, EASY, HARD)) == ("seat", "fast", "swift-1")
+    assert routed(say(world, EASY, HARD, loop=True)) == ("seat", "fast", "swift-1")
+    assert routed(say(world, EASY, HARD, name="two")) == ("classifier", "reasoning", "deep-1")
+    assert routed(say(world, EASY, HARD, EASY, name="two")) == ("seat", "reasoning", "deep-1")
+    assert routed(say(world, EASY, HARD, EASY)) == ("seat", "fast", "swift-1")
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_tool_loop_is_decided_once(make: Make) -> None:
+    """Also where each user turn is decided anew."""
+    world = make(by("turn"))
+    assert routed(say(world, HARD)) == ("classifier", "reasoning", "deep-1")
+    assert routed(say(world, HARD, loop=True)) == ("seat", "reasoning", "deep-1")
+    assert routed(say(world, HARD, EASY)) == ("classifier", "fast", "swift-1")
+    assert routed(say(world, HARD, EASY, loop=True)) == ("seat", "fast", "swift-1")
+
+
+@pytest.mark.usefixtures("answers")
+def test_what_the_caller_names_moves_it(make: Make) -> None:
+    world = make()
+    assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
+    assert routed(say(world, EASY, EASY, model="smart")) == ("pin", "smart", "able-1")
+    assert routed(say(world, EASY, EASY, EASY)) == ("seat", "smart", "able-1")
+
+
+def test_a_stream_leaves_a_seat_too(make: Make, upstream: Upstream) -> None:
+    upstream.on("/acme", stream(*told()), whole())
+    world = make()
+    say(world, EASY, stream=True)
+    assert routed(say(world, EASY, HARD)) == ("seat", "fast", "swift-1")
+
+
+def test_it_stays_with_who_took_over(make: Make, upstream: Upstream) -> None:
+    """There are its cache and its reasoning: with its own account."""
+
+    def change(value: Config) -> None:
+        value["labs"]["acme"]["fast"].append({"model": "swift-2", "provider": "other"})
+
+    upstream.on("/acme", failing(500), failing(500))
+    upstream.on("/other", whole(), whole())
+    world = make(change)
+    assert routed(say(world, EASY))[2] == "swift-2"
+    upstream.on("/acme", whole())
+    assert routed(say(world, EASY, EASY)) == ("seat", "fast", "swift-2")
+    row = world.entries()[-1]
+    assert (row.source, row.provider, row.attempts) == ("seat", "other", 1)
+
+
+def test_it_stays_with_its_account(make: Make, upstream: Upstream) -> None:
+    def change(value: Config) -> None:
+        value["providers"]["acme"]["accounts"] = {"main": "one-secret", "second": "two-secret"}
+
+    upstream.on("/acme", failing(429), whole(), whole())
+    world = make(change)
+    for turns in ((EASY,), (EASY, EASY)):
+        say(world, *turns)
+    assert [row.account for row in world.entries()] == ["second", "second"]
+
+
+def test_what_failed_leaves_no_seat(make: Make, upstream: Upstream) -> None:
+    upstream.on("/acme", failing(400), whole())
+    world = make()
+    say(world, EASY)
+    assert routed(say(world, EASY, HARD))[0] == "classifier"
+
+
+@pytest.mark.usefixtures("answers")
+def test_the_cache_answers_with_the_seat_of_who_would(make: Make) -> None:
+    """A conversation that begins with a hit has a seat; a hit later on changes none."""
+
+    def change(value: Config) -> None:
+        value["cache"] = {"ttl": "1h"}
+
+    world = make(change)
+    say(world, EASY, name="first")
+    hit = say(world, EASY, name="second")
+    assert hit.headers["x-tiergate-cache"] == "hit"
+    assert routed(say(world, EASY, HARD, name="second")) == ("seat", "fast", "swift-1")
+    again = say(world, EASY, HARD, name="first")
+    assert (again.headers["x-tiergate-cache"], routed(again)[0]) == ("hit", "seat")
+
+
+@pytest.mark.usefixtures("answers")
+def test_the_route_endpoint_tells_the_same(make: Make) -> None:
+    """And asks no provider, and moves nobody."""
+    world = make(by("ratchet-up"))
+    say(world, EASY)
+    headers = {"x-tiergate-conversation": "one"}
+    up = world.client.post("/v1/route", json=talk(EASY, HARD), headers=headers).json()
+    assert (up["source"], up["tier"]) == ("classifier", "reasoning")
+    assert up["switch"]["moved"]
+    assert Decimal(up["switch"]["cost"]) == 0  # seven tokens are in no cache
+    stays = world.client.post("/v1/route", json=talk(EASY, EASY), headers=headers).json()
+    assert (stays["source"], stays["tier"], stays["switch"]) == ("seat", "fast", None)
+    assert routed(say(world, EASY, HARD)) == ("classifier", "reasoning", "deep-1")
+
+
+@pytest.mark.usefixtures("answers")
+def test_seats_can_be_off(make: Make) -> None:
+    def change(value: Config) -> None:
+        value["routing"]["seats"] = {"ttl": "0s"}
+
+    world = make(change)
+    say(world, EASY)
+    assert routed(say(world, EASY, HARD))[0] == "classifier"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    found = Place(program, tmp_path)
+    found.start()
+    yield found
+    found.kill()
+
+
+@pytest.mark.usefixtures("answers")
+def test_gateways_of_one_redis_see_each_others_seats(make: Make, place: Place) -> None:
+    """And go on without it: a conversation is then decided anew."""
+    url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
+    one, two = make(**url), make(**url)
+    say(one, EASY)
+    one.loop.run(one.gateway.engine.settle())
+    assert routed(say(two, EASY, HARD)) == ("seat", "fast", "swift-1")
+    assert routed(say(two, EASY, HARD, model="smart")) == ("pin", "smart", "able-1")
+    two.loop.run(two.gateway.engine.settle())
+    assert routed(say(one, EASY, HARD, EASY, loop=True)) == ("seat", "smart", "able-1")
+    place.kill()
+    assert routed(say(one, EASY, HARD, HARD)) == ("classifier", "reasoning", "deep-1")
+
+
+def test_of_two_calls_at_a_time_the_last_to_end_says(make: Make, upstream: Upstream) -> None:
+    slow, quick = whole(), whole()
+    held = Answer(pieces=(None, *slow.pieces), length=slow.length, bill=slow.bill)
+    upstream.on("/acme", held, quick, whole())
+    world = make()
+    first = threading.Thread(target=say, args=(world, EASY))
+    first.start()
+    upstream.arrived()
+    assert routed(say(world, EASY, model="smart"))[1] == "smart"
+    world.release()
+    first.join()
+    assert routed(say(world, EASY, EASY)) == ("seat", "fast", "swift-1")
+    rows = [row for row in world.rows() if isinstance(row, Entry)]
+    assert len(rows) == 3
