@@ -147,7 +147,7 @@ class Engine:
         dialect = OPERATIONS[call.dialect, call.operation]
         body = dialect.asked(call) if chain is None else chain.body
         asked = Asked(dialect, body if chain is None else chain.asked, self.router.fetches)
-        seen = features.read(body.prompt, call.dialect, call.key, call.steer, asked)
+        seen = features.read(body.prompt, call.dialect, call.key, call.steer, asked, call.hints)
         evidence = await self._gather.evidence(self.router, call, seen)
         decision, plan = decide(self.router, seen, dialect, evidence)
         plan = self._upstream.standing(plan, decision.tier)
@@ -176,7 +176,7 @@ class Engine:
         body = chain.body
         prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
         tally.read(prompt, features.tokens(prompt))
-        seen = features.read(prompt, call.dialect, call.key, call.steer, asked)
+        seen = features.read(prompt, call.dialect, call.key, call.steer, asked, call.hints)
         evidence = await self._gather.evidence(self.router, call, seen)
         case = Case(self.router, seen, dialect, evidence)
         tally.basis = case

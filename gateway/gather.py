@@ -51,7 +51,7 @@ class Gather:
     async def evidence(self, router: Router, call: Call, seen: Features) -> Evidence:
         """What is known before a call is decided; asks only for what may matter to it."""
         seats, turn, at = self._seats, seen.turn, call.received_at
-        if seats is None or not turn.conversation or turn.kind == "side":
+        if seats is None or not turn.conversation or not turn.seated:
             return Evidence(at=at)
         begun = turn.explicit or turn.loop or seen.prompt.user_turns > 1
         if not begun or not pin.leaves(seen, router.catalogue):

@@ -106,6 +106,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """What of the query string goes on to a provider."""
     headers: dict[str, str] = {}
     """Client headers that go on to a provider, names in lower case."""
+    hints: dict[str, str] = {}
+    """Headers that tell of the client and of its conversation, names in lower case; they are for
+    routing alone, and what of them goes on is in `headers`."""
     trace: str | None = None
     """The client's W3C traceparent, as it came."""
     key: Key = OPEN

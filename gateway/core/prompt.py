@@ -15,6 +15,9 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """All text that the model reads: system, turns, tool results and definitions."""
     tool_loop: bool = False
     """The last message is a tool's result: the model is in the middle of a turn."""
+    aside: str = ""
+    """How the last message begins, where it is a user's by name alone: an agent's reminder, or its
+    order to sum up, that nobody typed."""
     tools: tuple[str, ...] = ()
     forced_tool: bool = False
     images: int = 0

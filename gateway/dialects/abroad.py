@@ -34,6 +34,7 @@ from gateway.core.usage import Usage
 from gateway.dialects import amount, counts, fields, ids, links, vectors
 from gateway.dialects.base import Body, Dialect, Glance, Written
 from gateway.dialects.note import Hears
+from gateway.dialects.opening import Opening
 from gateway.dialects.speech import Decoder, Encoder, Said, Speech, Telling
 
 
@@ -81,6 +82,11 @@ class Asked:
     def losses(self, door: Dialect, target: Target) -> tuple[Loss, ...]:
         """What the request would lose."""
         return write(self._standing(door, target)[0], door, target).losses
+
+    @property
+    def opening(self) -> Opening:
+        """How the conversation begins."""
+        return self._client.opening(self._body)
 
     def closed(self, target: Target) -> str:
         """Why a target at home cannot be given the media of the request; empty where it can."""

@@ -11,6 +11,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage
 from gateway.dialects.body import Body, Glance, Written
+from gateway.dialects.opening import NOTHING, Opening
 from gateway.dialects.piece import Object, Said
 from gateway.dialects.speech import Speech
 
@@ -128,6 +129,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its SDKs skip a comment after the end of a stream."""
     read_at: Callable[[bytes, str], Body] | None = None
     """Reads a body whose request stands in part in its URL."""
+    opening: Callable[[Body], Opening] = lambda _: NOTHING
+    """How the conversation of a request begins."""
     speech: Speech | None = None
     """How it is translated to and from others; None where it is not."""
 

@@ -24,6 +24,20 @@ _HOP = HOP.encode()
 _RETRIED = b"x-stainless-retry-count"
 _HINTS = frozenset({_RETRIED, b"x-stainless-read-timeout", b"x-stainless-timeout"})
 """What the official SDKs say of themselves; their times are seconds."""
+_CLUES = frozenset(
+    {
+        b"user-agent", b"x-title",
+        b"x-claude-code-session-id", b"x-claude-code-agent-id", b"x-claude-code-request-class",
+        b"x-claude-code-auxiliary-type",
+        b"thread-id", b"session-id", b"session_id", b"conversation_id", b"x-openai-subagent",
+        b"x-codex-parent-thread-id", b"x-codex-guardian", b"x-openai-memgen-request",
+        b"x-session-id", b"x-parent-session-id", b"x-session-affinity", b"x-grok-conv-id",
+        b"x-openwebui-chat-id", b"x-conversation-id",
+    }
+)  # fmt: skip
+"""What agents and chat applications say of themselves and of a call's conversation."""
+_CLUE = 200
+"""Bytes of a clue that are kept."""
 MOST_HEADERS = 16_384
 """Bytes."""
 _MOST_LINES = 100
@@ -50,7 +64,7 @@ def new_id() -> str:
 class Head:
     """What the headers of a request say."""
 
-    __slots__ = ("forwarded", "length", "patience", "retried", "secrets", "steer", "trace")
+    __slots__ = ("forwarded", "hints", "length", "patience", "retried", "secrets", "steer", "trace")
 
     def __init__(
         self,
@@ -60,6 +74,11 @@ class Head:
     ) -> None:
         """Read headers. Raises ProblemError: loop, media_type, invalid_request."""
         self.forwarded: dict[str, str] = dict(defaults)
+        self.hints = {
+            name.decode(): value[:_CLUE].decode("latin-1")
+            for name, value in headers
+            if name in _CLUES
+        }
         self.length: int | None = None
         self.trace: str | None = None
         self.retried = 0
@@ -186,6 +205,7 @@ def call(
         path=path,
         query=query if query in dialect.queries else "",
         headers=head.forwarded,
+        hints=head.hints,
         trace=head.trace or head.forwarded.get("traceparent"),
         key=key,
         steer=head.steer,

@@ -1,6 +1,6 @@
 """What a decision reads of a call: plain numbers and flags, each read when first asked for."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 from gateway.core.call import Key, Steer
 from gateway.core.evidence import Score
@@ -8,6 +8,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.turn import Turn
 from gateway.dialects import Asked, Dialect
+from gateway.routing import turn as turns
 from gateway.routing.language import detect
 from gateway.routing.pattern import Patterns
 from gateway.routing.prior import Classifier
@@ -34,26 +35,29 @@ class Features:
     """
 
     __slots__ = (
-        "_hits", "_language", "_scan", "_scored", "_signals", "_user_tokens", "asked", "dialect",
-        "doors", "key", "prompt", "steer", "turn",
+        "_hits", "_language", "_scan", "_scored", "_signals", "_turn", "_user_tokens", "asked",
+        "dialect", "doors", "hints", "key", "prompt", "steer",
     )  # fmt: skip
 
     def __init__(
-        self, prompt: Prompt, dialect: str, key: Key, steer: Steer, asked: Asked | None = None
+        self,
+        prompt: Prompt,
+        dialect: str,
+        key: Key,
+        steer: Steer,
+        asked: Asked | None = None,
+        hints: Mapping[str, str] = {},
     ) -> None:
         self.prompt = prompt
         self.asked = asked
         self.dialect = dialect
         self.key = key
         self.steer = steer
-        self.turn = Turn(
-            conversation=steer.conversation or "",
-            explicit=steer.conversation is not None,
-            loop=prompt.tool_loop,
-        )
+        self.hints = hints
         self._language: Language | None = None
         self._scan: Scan | None = None
         self._signals: Signals | None = None
+        self._turn: Turn | None = None
         self._user_tokens: int | None = None
         self._hits: tuple[Patterns, frozenset[int]] | None = None
         self._scored: tuple[Classifier, Score | None, str] | None = None
@@ -131,6 +135,18 @@ class Features:
         return len(set(self.prompt.tools))
 
     @property
+    def turn(self) -> Turn:
+        """Where in its conversation it stands."""
+        if self._turn is None:
+            opening = None if self.asked is None else self.asked.opening
+            self._turn = turns.read(self.prompt, opening, self.key, self.steer, self.hints)
+        return self._turn
+
+    @turn.setter
+    def turn(self, turn: Turn) -> None:
+        self._turn = turn
+
+    @property
     def user_tokens(self) -> int:
         """Of the last user turn."""
         if self._user_tokens is None:
@@ -174,7 +190,15 @@ def tokens(prompt: Prompt) -> int:
 
 
 def read(
-    prompt: Prompt, dialect: str, key: Key, steer: Steer, asked: Asked | None = None
+    prompt: Prompt,
+    dialect: str,
+    key: Key,
+    steer: Steer,
+    asked: Asked | None = None,
+    hints: Mapping[str, str] = {},
 ) -> Features:
-    """The features of one call; without `asked` it is served in its own dialect alone."""
-    return Features(prompt, dialect, key, steer, asked)
+    """The features of one call; without `asked` it is served in its own dialect alone.
+
+    `hints`: what its headers tell of the client, as `Call` has them.
+    """
+    return Features(prompt, dialect, key, steer, asked, hints)

@@ -50,7 +50,7 @@ def hold(
 ) -> Held | None:
     """What the seat of a call's conversation says; None where it has none."""
     seat = evidence.seat
-    if seat is None or call.turn.kind == "side":
+    if seat is None or not call.turn.seated:
         return None
     says = _verdict(catalogue, call, pin, bounds, evidence, seat, strategy, dialect)
     return Held(

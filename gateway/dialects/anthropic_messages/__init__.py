@@ -7,6 +7,7 @@ from gateway.dialects.anthropic_messages import (
     count,
     fold,
     headers,
+    opening,
     pieces,
     problems,
     request,
@@ -35,6 +36,7 @@ DIALECT = Dialect(
     status=problems.status,
     unfit=lambda _prompt, _target: "",
     read_problem=problems.read,
+    opening=opening.read,
     speech=SPEECH,
     keep_alive=b'event: ping\ndata: {"type": "ping"}\n\n',
 )

@@ -52,10 +52,11 @@ def _prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) 
     return Prompt(
         model=model,
         stream=value.get("stream") is True,
-        user=said.user,
-        user_turns=said.user_turns,
+        user=said.typed.words,
+        user_turns=said.typed.turns,
         chars=said.chars + (len(bytes(memoryview(members["tools"]))) if definitions else 0),
         tool_loop=said.tool_loop,
+        aside=said.typed.aside,
         tools=tuple(_name(tool) for tool in definitions),
         forced_tool=isinstance(choice, dict) and choice.get("type") in ("any", "tool"),
         images=said.images,
@@ -97,6 +98,7 @@ def _required(value: dict[str, Json]) -> tuple[str, int, Said]:
         if not isinstance(message, dict):
             raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
         said.message(message)
+    said.typed.close()
     return model, cap, said
 
 

@@ -2,9 +2,8 @@
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
+from gateway.dialects.typed import Typed
 
-_REMINDER = "<system-reminder>"
-"""How text begins that Claude Code, not a person, adds to user turns."""
 _HOSTED = ("server_tool_use", "mcp_tool_use")
 _TEXTS = ("text", "thinking")
 """Members of blocks that are text for the model."""
@@ -13,13 +12,12 @@ _TEXTS = ("text", "thinking")
 class Said:
     """Reads one message after the other."""
 
-    __slots__ = ("_loop", "_paused", "_role", "chars", "files", "images", "user", "user_turns")
+    __slots__ = ("_loop", "_paused", "_role", "chars", "files", "images", "typed")
 
     def __init__(self, system: Json) -> None:
         """`system` is a string or a list of text blocks."""
-        self.user = ""
-        """Text of the last turn that a person typed."""
-        self.user_turns = self.chars = self.images = self.files = 0
+        self.typed = Typed()
+        self.chars = self.images = self.files = 0
         self._role = ""
         self._loop = self._paused = False
         self._add(system)
@@ -39,11 +37,9 @@ class Said:
         if role == "user":
             result = "tool_result" in kinds
             self._loop = result or (self._loop and self._role == "user")
-            typed = [text for text in texts if not text.lstrip().startswith(_REMINDER)]
-            if typed or not result:
-                self.user_turns += 1
-                self.user = "\n".join(typed or texts)
+            self.typed.take(texts, result=result)
         elif role == "assistant":
+            self.typed.answer()
             self._paused = not kinds.isdisjoint(_HOSTED)
         if role in ("user", "assistant"):
             self._role = role

@@ -9,12 +9,14 @@ from gateway.dialects.gemini import (
     count,
     embed,
     fold,
+    opening,
     pieces,
     problems,
     request,
     stream,
 )
 from gateway.dialects.gemini.speech import SPEECH
+from gateway.dialects.opening import NOTHING
 
 __all__ = ["COUNT_TOKENS", "DIALECT", "EMBED", "SPEECH"]
 
@@ -39,6 +41,7 @@ DIALECT = Dialect(
     status=problems.status,
     unfit=lambda _prompt, _target: "",
     read_problem=problems.read,
+    opening=opening.read,
     speech=SPEECH,
 )
 
@@ -62,6 +65,7 @@ EMBED = msgspec.structs.replace(
     read_at=embed.read,
     write=embed.write,
     glance=embed.glance,
+    opening=lambda _: NOTHING,
     speech=msgspec.structs.replace(
         SPEECH, decode=embed.decode, encode=embed.encode, events=embed.events, tell=embed.tell
     ),

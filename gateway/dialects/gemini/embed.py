@@ -67,7 +67,7 @@ def read(raw: bytes, path: str = "") -> Body:
             if not isinstance(content, dict):
                 raise invalid('"content" is required and must be an object.', "content")
             heard.content({**content, "role": "user"})
-            said.append(heard.user)
+            said.append("\n".join(wire.texts(content)))
         return Prompt(
             model=_named(model or request.bare(wire.text(value.get("model")) or "")),
             user="\n".join(said),

@@ -108,10 +108,11 @@ def prompt(value: Object, members: Members, *, model: str, stream: bool | None) 
     return Prompt(
         model=model,
         stream=stream,
-        user=said.user,
-        user_turns=said.user_turns,
+        user=said.typed.words,
+        user_turns=said.typed.turns,
         chars=said.chars + (len(bytes(memoryview(members["tools"]))) if tools else 0),
         tool_loop=said.tool_loop,
+        aside=said.typed.aside,
         tools=tuple(map(_name, declarations(tools))),
         forced_tool=mode(value) == "ANY",
         images=said.images,
@@ -156,6 +157,7 @@ def _said(value: Object) -> Said:
         if not isinstance(content, dict):
             raise invalid(f'"contents[{at}]" must be an object.', f"contents[{at}]")
         said.content(content)
+    said.typed.close()
     return said
 
 

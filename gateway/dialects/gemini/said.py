@@ -4,18 +4,18 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
+from gateway.dialects.typed import Typed
 
 
 class Said:
     """Reads one content after the other."""
 
-    __slots__ = ("audio", "chars", "files", "images", "tool_loop", "user", "user_turns")
+    __slots__ = ("audio", "chars", "files", "images", "tool_loop", "typed")
 
     def __init__(self, system: Json) -> None:
         """`system` is a content, or a string."""
-        self.user = ""
-        """Text of the last turn that a person typed."""
-        self.user_turns = self.chars = self.images = self.files = self.audio = 0
+        self.typed = Typed()
+        self.chars = self.images = self.files = self.audio = 0
         self.tool_loop = False
         """The last content holds a function's response."""
         if isinstance(system, str):
@@ -34,10 +34,11 @@ class Said:
                 texts.append(text)
             result = self._part(part) or result
         role = content.get("role")
-        self.tool_loop = result
         if role in ("user", None) and not result:
-            self.user_turns += 1
-            self.user = "\n".join(texts)
+            self.tool_loop = not self.typed.take(texts) and self.tool_loop
+            return
+        self.tool_loop = result
+        self.typed.answer()
 
     def _part(self, part: Object) -> bool:
         """Count one part; tell whether it is a function's response."""

@@ -52,6 +52,12 @@ def rows(value: Json) -> list[Object]:
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
+def texts(content: Json) -> list[str]:
+    """The texts of a content."""
+    parts = rows(content.get("parts")) if isinstance(content, dict) else ()
+    return [said for part in parts if isinstance(said := part.get("text"), str)]
+
+
 def text(value: Json) -> str | None:
     """A string; None where it is none."""
     return value if isinstance(value, str) else None

@@ -9,6 +9,7 @@ from gateway.dialects.openai_chat import (
     effort,
     embed,
     fold,
+    opening,
     pieces,
     problems,
     request,
@@ -16,6 +17,7 @@ from gateway.dialects.openai_chat import (
     tail,
 )
 from gateway.dialects.openai_chat.speech import SPEECH
+from gateway.dialects.opening import NOTHING
 
 DIALECT = Dialect(
     name="openai-chat",
@@ -38,6 +40,7 @@ DIALECT = Dialect(
     status=problems.status,
     unfit=effort.unfit,
     read_problem=problems.read,
+    opening=opening.read,
     speech=SPEECH,
 )
 
@@ -50,6 +53,7 @@ EMBEDDINGS = msgspec.structs.replace(
     write=embed.write,
     glance=embed.glance,
     unfit=lambda _prompt, _target: "",
+    opening=lambda _: NOTHING,
     speech=msgspec.structs.replace(
         SPEECH, decode=embed.decode, encode=embed.encode, events=embed.events, tell=embed.tell
     ),

@@ -12,6 +12,7 @@ from gateway.dialects.edit import Edit
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_chat import effort, replay, seal
 from gateway.dialects.parse import parse
+from gateway.dialects.typed import Typed
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 """Tuning knobs that a reasoning model may refuse: dropped and named, they change no meaning."""
@@ -37,6 +38,8 @@ _SEARCH = frozenset({"web_search_options", "search_parameters", "plugins"})
 """Members of OpenAI, xAI and OpenRouter that let the provider search."""
 _CLIENT_TOOLS = (None, "function", "custom")
 """Types of tools that the client runs itself."""
+_SYSTEM, _RESULTS = ("system", "developer"), ("tool", "function")
+"""Roles of messages: that of those which may follow a result, and that of results."""
 _EFFORT = "reasoning_effort"
 _CAPS = ("max_completion_tokens", "max_tokens")
 
@@ -62,6 +65,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         if not isinstance(message, dict):
             raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
         said.message(message)
+    said.typed.close()
     tools = value.get("tools")
     functions = _tools(tools) if isinstance(tools, list) else ()
     temperature = value.get("temperature")
@@ -69,10 +73,11 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     return Prompt(
         model=model,
         stream=stream is True,
-        user=said.user,
-        user_turns=said.user_turns,
+        user=said.typed.words,
+        user_turns=said.typed.turns,
         chars=said.chars + (len(bytes(memoryview(members["tools"]))) if functions else 0),
-        tool_loop=said.role in ("tool", "function"),
+        tool_loop=said.tool_loop,
+        aside=said.typed.aside,
         tools=functions,
         forced_tool=_forced(value.get("tool_choice")),
         images=said.images,
@@ -116,29 +121,30 @@ def _at_home(value: dict[str, Json]) -> None:
 class _Said:
     """What the messages of a request add up to."""
 
-    __slots__ = ("audio", "chars", "files", "images", "role", "user", "user_turns")
+    __slots__ = ("audio", "chars", "files", "images", "tool_loop", "typed")
 
     def __init__(self) -> None:
-        self.user = ""
-        self.role = ""
-        self.user_turns = self.chars = self.images = self.files = self.audio = 0
+        self.typed = Typed()
+        self.tool_loop = False
+        self.chars = self.images = self.files = self.audio = 0
 
     def message(self, message: dict[str, Json]) -> None:
         role = message.get("role")
-        self.role = role if isinstance(role, str) else ""
         content = message.get("content")
-        text = content if isinstance(content, str) else self._parts(content)
-        self.chars += len(text)
+        texts = [content] if isinstance(content, str) else self._parts(content)
+        self.chars += sum(map(len, texts)) + max(len(texts) - 1, 0)
         if role == "user":
-            self.user_turns += 1
-            self.user = text
+            self.tool_loop = not self.typed.take(texts) and self.tool_loop
+        elif role not in _SYSTEM:
+            self.tool_loop = role in _RESULTS
+            self.typed.answer()
         calls = message.get("tool_calls")
         for call in calls if isinstance(calls, list) else ():
             function = call.get("function") if isinstance(call, dict) else None
             arguments = function.get("arguments") if isinstance(function, dict) else None
             self.chars += len(arguments) if isinstance(arguments, str) else 0
 
-    def _parts(self, content: Json) -> str:
+    def _parts(self, content: Json) -> list[str]:
         texts = []
         for part in content if isinstance(content, list) else ():
             if not isinstance(part, dict):
@@ -153,7 +159,7 @@ class _Said:
                 self.files += 1
             elif kind == "input_audio":
                 self.audio += 1
-        return "\n".join(texts)
+        return texts
 
 
 def _tools(tools: list[Json]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from gateway.dialects.openai_responses import (
     count,
     effort,
     fold,
+    opening,
     pieces,
     problems,
     request,
@@ -33,6 +34,7 @@ DIALECT = Dialect(
     status=problems.status,
     unfit=effort.unfit,
     read_problem=problems.read,
+    opening=opening.read,
     speech=SPEECH,
 )
 

@@ -67,10 +67,11 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     return Prompt(
         model=model,
         stream=value.get("stream") is True,
-        user=said.user,
-        user_turns=said.user_turns,
+        user=said.typed.words,
+        user_turns=said.typed.turns,
         chars=said.chars + (len(bytes(memoryview(members["tools"]))) if listed else 0),
         tool_loop=said.tool_loop,
+        aside=said.typed.aside,
         tools=tuple(map(tool_name, tools)),
         forced_tool=_forced(value.get("tool_choice")),
         images=said.images,
@@ -107,6 +108,7 @@ def _required(value: dict[str, Json]) -> tuple[str, Said]:
     elif given is not None or not any(value.get(name) for name in _KEPT):
         message = '"input" is required and must be a string or a list of items.'
         raise invalid(message + elsewhere(value, NAME), "input")
+    said.typed.close()
     return model, said
 
 

@@ -3,12 +3,14 @@
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.openai_responses.space import MORE
+from gateway.dialects.typed import Typed
 
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 _RESULTS = frozenset({"mcp_approval_response", "tool_search_output", "program_output"})
 """Items that answer the model beside those named `..._call_output`."""
 REFERENCE = "item_reference"
 """The type of such an item, which may be left out."""
+_SYSTEM = ("system", "developer")
 _STRINGS = ("arguments", "input", "output", "code")
 """Members of items that are text for the model."""
 
@@ -16,11 +18,11 @@ _STRINGS = ("arguments", "input", "output", "code")
 class Said:
     """Reads one item after the other."""
 
-    __slots__ = ("chars", "files", "images", "referred", "tool_loop", "user", "user_turns")
+    __slots__ = ("chars", "files", "images", "referred", "tool_loop", "typed")
 
     def __init__(self, instructions: Json) -> None:
-        self.user = ""
-        self.user_turns = self.images = self.files = 0
+        self.typed = Typed()
+        self.images = self.files = 0
         self.chars = len(instructions) if isinstance(instructions, str) else 0
         self.tool_loop = False
         self.referred = False
@@ -29,24 +31,31 @@ class Said:
     def text(self, text: str) -> None:
         """Take input that is one string: a user's."""
         self.chars += len(text)
-        self.user_turns += 1
-        self.user = text
+        self.typed.take([text])
 
     def item(self, item: dict[str, Json]) -> None:
         """Take the next item."""
         kind = item.get("type")
+        if kind in (None, "message") and not refers(item):
+            self._message(item)
+            return
         self.tool_loop = answers(kind)
+        self.typed.answer()
         if refers(item):
             self.referred = True
-        elif kind in (None, "message"):
-            text = self._content(item.get("content"))
-            if item.get("role") == "user":
-                self.user_turns += 1
-                self.user = text
         elif kind == MORE:
             self.chars += len(jsonio.dumps(item.get("tools")).decode())
         else:
             self._other(item)
+
+    def _message(self, item: dict[str, Json]) -> None:
+        """Count a message; agents put some of their own between a result and its answer."""
+        texts, role = self._content(item.get("content")), item.get("role")
+        if role == "user":
+            self.tool_loop = not self.typed.take(texts) and self.tool_loop
+        elif role not in _SYSTEM:
+            self.tool_loop = False
+            self.typed.answer()
 
     def _other(self, item: dict[str, Json]) -> None:
         """Count an item that is no message."""
@@ -61,11 +70,11 @@ class Said:
         if isinstance(item.get("action"), dict):
             self.chars += len(jsonio.dumps(item["action"]).decode())
 
-    def _content(self, content: Json) -> str:
-        """Count a string or a list of parts; gives its text."""
+    def _content(self, content: Json) -> list[str]:
+        """Count a string or a list of parts; gives its texts."""
         if isinstance(content, str):
             self.chars += len(content)
-            return content
+            return [content]
         texts = []
         for part in content if isinstance(content, list) else ():
             if not isinstance(part, dict):
@@ -78,7 +87,7 @@ class Said:
                 self.images += 1
             elif kind == "input_file":
                 self.files += 1
-        return "\n".join(texts)
+        return texts
 
 
 def answers(kind: Json) -> bool:

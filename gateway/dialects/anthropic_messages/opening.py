@@ -1,0 +1,44 @@
+"""How a conversation of the Messages API begins."""
+
+from collections.abc import Iterator
+
+from gateway.core import jsonio
+from gateway.core.jsonio import Json
+from gateway.dialects import opening
+from gateway.dialects.body import Body
+from gateway.dialects.opening import Opening
+
+_SESSION = "_session_"
+
+
+def read(body: Body) -> Opening:
+    """Read it; odd members say nothing."""
+    value = body.value
+    metadata = value.get("metadata")
+    user = metadata.get("user_id") if isinstance(metadata, dict) else None
+    user = user if isinstance(user, str) else ""
+    session = _session(user)
+    return Opening(
+        system=opening.system(opening.texts(value.get("system"), "text")),
+        first=opening.first(_turns(value)),
+        named=(session, "metadata.user_id") if session else None,
+        user=user,
+    )
+
+
+def _turns(value: dict[str, Json]) -> Iterator[list[str]]:
+    for message in value["messages"]:
+        if message.get("role") == "user":
+            yield opening.texts(message.get("content"), "text")
+
+
+def _session(user: str) -> str:
+    """The session that Claude Code writes into the name of its user: in JSON, or at its end."""
+    if not user.startswith("{"):
+        return user.rpartition(_SESSION)[2] if _SESSION in user else ""
+    try:
+        said = jsonio.loads(user.encode("utf-8", "replace"))
+    except jsonio.JsonError:
+        return ""
+    found = said.get("session_id")
+    return found if isinstance(found, str) else ""

@@ -1,0 +1,92 @@
+"""How a conversation begins, and what it is called: what stays the same in all of its requests."""
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.core.jsonio import Json
+from gateway.dialects.typed import typed
+
+MOST = 2_048
+"""Characters of a text that are of use here."""
+_MOST_BLOCKS = 4
+_ID = re.compile(
+    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?=[A-Za-z]*[0-9])[0-9A-Za-z]{16,}"
+)
+"""A name that is made for one thing; people's own are words, and stand for many conversations."""
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """The beginning of a conversation as one request has it."""
+
+    system: tuple[str, ...] = ()
+    """The first blocks of its instructions."""
+    first: str = ""
+    """What a person typed first."""
+    named: tuple[str, str] | None = None
+    """The conversation's own name, and the member that has it."""
+    user: str = ""
+    """Whom the client says that it asks for."""
+
+
+NOTHING = Opening()
+
+
+def system(texts: Iterable[str]) -> tuple[str, ...]:
+    """The first blocks of instructions, cut."""
+    found: list[str] = []
+    for text in texts:
+        found.append(text[:MOST])
+        if len(found) == _MOST_BLOCKS:
+            break
+    return tuple(found)
+
+
+def first(turns: Iterable[list[str]]) -> str:
+    """The words of the first turn of a user that has some; of the first, where none has."""
+    begun = None
+    for texts in turns:
+        words = "\n".join(filter(None, map(typed, texts)))
+        if words.strip():
+            return words[:MOST]
+        if begun is None:
+            begun = "\n".join(texts)
+    return (begun or "")[:MOST]
+
+
+def name(value: Json, *members: str) -> tuple[str, str] | None:
+    """The first of some members that names a conversation."""
+    for member in members:
+        found: Json = value.get(member) if isinstance(value, dict) else None
+        if isinstance(found, dict):
+            found = found.get("id")
+        if isinstance(found, str) and found:
+            return found, member
+    return None
+
+
+def cache_key(value: dict[str, Json]) -> tuple[str, str] | None:
+    """A key of the prompt cache, where it is made for one conversation: many are of all."""
+    found = value.get("prompt_cache_key")
+    if isinstance(found, str) and _ID.search(found[:MOST]) is not None:
+        return found, "prompt_cache_key"
+    return None
+
+
+def asker(value: dict[str, Json]) -> str:
+    """Whom a request of OpenAI's dialects is for."""
+    found = name(value, "safety_identifier", "user")
+    return found[0] if found else ""
+
+
+def texts(content: Json, *kinds: str) -> list[str]:
+    """The texts of a content that is a string or a list of parts."""
+    if isinstance(content, str):
+        return [content]
+    found = []
+    for part in content if isinstance(content, list) else ():
+        text = part.get("text") if isinstance(part, dict) and part.get("type") in kinds else None
+        if isinstance(text, str):
+            found.append(text)
+    return found

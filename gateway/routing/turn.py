@@ -1,0 +1,152 @@
+"""Where in its conversation a call stands, read from its headers and from how its body begins."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
+from gateway.core.call import Key, Steer
+from gateway.core.prompt import Prompt
+from gateway.core.turn import Kind, Turn
+from gateway.dialects.opening import NOTHING, Opening
+from gateway.routing import clients
+
+_NAMES = (
+    "x-claude-code-session-id", "thread-id", "session-id", "session_id", "conversation_id",
+    "x-session-id", "x-session-affinity", "x-grok-conv-id", "x-openwebui-chat-id",
+    "x-conversation-id",
+)  # fmt: skip
+"""Headers that name a conversation, first the one that counts: those of Claude Code, Codex,
+opencode and others. Codex's thread is one agent's, its session is of all of them."""
+_AGENT = "x-claude-code-agent-id"
+_CLASSES: Mapping[str, tuple[Kind, str]] = {
+    "subagent": ("agent", "sub-agent"),
+    "workflow": ("agent", "sub-agent"),
+    "compaction": ("side", "compaction"),
+    "auxiliary": ("side", ""),
+    "side_reply": ("side", "question"),
+}
+"""By Claude Code's own word for a request."""
+_CODEX: Mapping[str, tuple[Kind, str]] = {
+    "compact": ("side", "compaction"),
+    "memory_consolidation": ("side", "memory"),
+    "guardian": ("side", "review"),
+}
+"""By Codex's word for who asks; all others are agents."""
+_REVIEW = "codex-auto-review"
+_BILLING = "x-anthropic-billing-header"
+_SUB = "cc_is_subagent=true"
+"""In Claude Code's first block of instructions, which is not for the model."""
+_BYTES = 16
+_SHORT = 16
+"""Characters of a probe."""
+_HEAD = 400
+"""Characters in which an order to write a title stands."""
+
+
+def read(
+    prompt: Prompt, opening: Opening | None, key: Key, steer: Steer, hints: Mapping[str, str]
+) -> Turn:
+    """The turn of a call; without an opening it is told by its headers alone."""
+    begins = NOTHING if opening is None else opening
+    client = _client(hints.get("user-agent", ""), hints.get("x-title", ""))
+    kind, task, within, named = _kind(prompt, begins, hints)
+    system = [text for text in begins.system if not text.startswith(_BILLING)]
+    scope = (key.tenant, key.name)
+    first = _hash((*scope, begins.first)) if begins.first else ""
+    name = _name(steer, hints, begins)
+    agent = hints.get(_AGENT, "")
+    if name is not None:
+        apart = (agent or f"{first} {_hash(system)}") if kind == "agent" else ""
+        conversation = _hash((*scope, "named", name[0], apart))
+    elif begins is NOTHING or not (system or begins.first):
+        conversation = ""
+    else:
+        conversation = _hash((*scope, "begun", begins.user, *prompt.tools, "", *system, first))
+    return Turn(
+        conversation=conversation,
+        explicit=name is not None,
+        first=first[:_BYTES],
+        kind=kind,
+        task=task,
+        loop=(prompt.tool_loop or bool(prompt.aside)) and (kind != "side" or within),
+        client=client or named,
+        by="" if name is None else name[1],
+    )
+
+
+def _kind(
+    prompt: Prompt, opening: Opening, hints: Mapping[str, str]
+) -> tuple[Kind, str, bool, str]:
+    """The kind, what it is for, whether it is asked of the conversation itself; the client."""
+    last = clients.said(prompt.aside or prompt.user)
+    within = bool(prompt.aside)
+    found = _headed(hints)
+    marks = [mark for text in opening.system if (mark := clients.instructed(text)) is not None]
+    named = next((mark.client for mark in (*marks, last) if mark is not None and mark.client), "")
+    if found is not None:
+        kind, task = found
+        return kind, task or (last.task if last is not None else ""), within, named
+    mark = next((mark for mark in (*marks, last) if mark is not None and mark.kind != "main"), None)
+    if mark is not None:
+        return mark.kind, mark.task, within and mark is last, named
+    if any(text.startswith(_BILLING) and _SUB in text for text in opening.system):
+        return "agent", "sub-agent", False, named
+    if prompt.model == _REVIEW:
+        return "side", "review", False, named
+    if not prompt.tools and not prompt.tool_loop:
+        if prompt.max_output == 1 and len(prompt.user) <= _SHORT:
+            return "side", "probe", False, named
+        if _titles(prompt.user) or any(map(_titles, opening.system)):
+            return "side", "title", False, named
+    return "main", "", False, named
+
+
+def _headed(hints: Mapping[str, str]) -> tuple[Kind, str] | None:
+    """What headers say that are made for this."""
+    if (said := _CLASSES.get(hints.get("x-claude-code-request-class", ""))) is not None:
+        return said[0], said[1] or hints.get("x-claude-code-auxiliary-type", "")
+    if _AGENT in hints:
+        return "agent", "sub-agent"
+    if (who := hints.get("x-openai-subagent")) is not None:
+        return _CODEX.get(who, ("agent", who))
+    if "x-codex-guardian" in hints:
+        return "side", "review"
+    if "x-openai-memgen-request" in hints:
+        return "side", "memory"
+    if "x-parent-session-id" in hints or "x-codex-parent-thread-id" in hints:
+        return "agent", "sub-agent"
+    return None
+
+
+def _titles(text: str) -> bool:
+    head = text[:_HEAD]
+    return "itle" in head and clients.TITLE.search(head) is not None
+
+
+def _name(steer: Steer, hints: Mapping[str, str], opening: Opening) -> tuple[str, str] | None:
+    """The conversation's own name, and where it stood."""
+    if steer.conversation is not None:
+        return steer.conversation, "x-tiergate-conversation"
+    for header in _NAMES:
+        if value := hints.get(header):
+            return value, header
+    return opening.named
+
+
+def _hash(parts: Iterable[str]) -> str:
+    """A hash of strings, each told apart from the next; a client's own words end here."""
+    state = blake2b(digest_size=_BYTES)
+    for part in parts:
+        data = part.encode("utf-8", "replace")
+        state.update(b"%d:" % len(data))
+        state.update(data)
+    return state.hexdigest()
+
+
+@functools.lru_cache(256)
+def _client(agent: str, title: str) -> str:
+    for text in (agent.lower(), title.lower()):
+        for begins, name in clients.AGENTS:
+            if text.startswith(begins):
+                return name
+    return ""
