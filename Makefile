@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting lines budgets failover kill outage leave step chaos soak clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting metamorphic lines budgets failover kill outage leave step chaos soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -50,6 +50,9 @@ bench-limits: dev ## what limits and budgets cost a call; fails where it is too 
 timing: dev ## whether refusals of keys, or the cache, tell anything by their time
 	@.venv/bin/python -m tests.limits.timing
 	@.venv/bin/python -m tests.security.timing
+
+metamorphic: dev ## what case, typos, padding, pasted text and translation do to easy prompts; fails where more move up than may
+	@.venv/bin/python -m tests.metamorphic
 
 lines: dev ## that tests run every statement of the scripts in Redis
 	@.venv/bin/pytest -q -s -p tests.contract.limits.lines tests/contract/limits -k "not sentinel and not cluster and not failover and not moved"

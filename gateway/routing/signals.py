@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.routing.pasted import fold
+
 LIMIT = 3_000
 """Characters that are read of a prompt: its first 2,000 and, of a longer one, its last 1,000,
 because a request often follows what was pasted."""
@@ -62,10 +64,10 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cut(text: str) -> str:
-    """The part of `text` that is read: at most `LIMIT` characters."""
-    if len(text) <= LIMIT:
-        return text
-    return f"{text[: HEAD - 1]}\n{text[HEAD - LIMIT :]}"
+    """The part of `text` that is read: at most `LIMIT` characters, a line of a log as one word."""
+    if len(text) > LIMIT:
+        text = f"{text[: HEAD - 1]}\n{text[HEAD - LIMIT :]}"
+    return fold(text)
 
 
 def read(text: str) -> Signals:

@@ -34,6 +34,7 @@ from gateway.site import STYLES
 from gateway.study.labels import Label
 from tests.docs import ledger, pages
 from tests.docs.pages import ROOT
+from tests.metamorphic.relations import RELATIONS, TRANSLATED
 
 PARTS: dict[str, type[BaseModel]] = {
     "configuration": schema.Config,
@@ -185,6 +186,14 @@ def test_every_column_of_a_label_has_a_line() -> None:
     }
     costs = {f"{tier}_cost" for tier in TIERS}
     assert told == {*Label.__struct_fields__} - {"scores", "costs"} | {*TIERS} | costs
+
+
+def test_every_change_is_told_with_its_bound() -> None:
+    rows = pages.table("change", "evaluation.md").rows
+    bounds = {one.name: one.up for one in RELATIONS} | {"in another language": TRANSLATED}
+    assert [(row[0], row[2]) for row in rows] == [
+        (name, f"{up:.0%}") for name, up in bounds.items()
+    ]
 
 
 def test_what_calls_are_grouped_by_is_listed() -> None:

@@ -1,0 +1,193 @@
+"""What may be done to an easy prompt without making it harder; each with a seed of its own.
+
+    python -m tests.metamorphic
+
+prints what share of easy prompts each change moves above the fast tier, and its bound.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from gateway.core.target import TIERS, Tier
+from gateway.routing.decide import Router, decide
+from gateway.site import site
+from gateway.study.question import question
+from tests.config import shipped
+from tests.metamorphic.prompts import EASY, LANGUAGES
+
+SEED = 20_261_126
+TODAY = datetime(2026, 11, 24, tzinfo=UTC)
+
+type Change = Callable[[str, random.Random], str]
+
+
+def upper(text: str, _: random.Random) -> str:
+    return text.upper()
+
+
+def lower(text: str, _: random.Random) -> str:
+    return text.lower()
+
+
+def mixed(text: str, draw: random.Random) -> str:
+    return "".join(sign.upper() if draw.random() < 0.5 else sign.lower() for sign in text)
+
+
+def typos(text: str, draw: random.Random) -> str:
+    """One in twelve characters is left out, doubled, or changes place with the next; one at least."""
+    signs = list(text)
+    for _ in range(max(1, len(signs) // 12)):
+        at = draw.randrange(len(signs) - 1)
+        kind = draw.randrange(3)
+        if kind == 0:
+            del signs[at]
+        elif kind == 1:
+            signs.insert(at, signs[at])
+        else:
+            signs[at], signs[at + 1] = signs[at + 1], signs[at]
+    return "".join(signs)
+
+
+def bare(text: str, _: random.Random) -> str:
+    """As people type who are in a hurry."""
+    return "".join(sign for sign in text.lower() if sign.isalnum() or sign.isspace())
+
+
+def spaces(text: str, draw: random.Random) -> str:
+    gaps = [" " * draw.randrange(1, 5) for _ in text.split(" ")]
+    words = "".join(word + gap for word, gap in zip(text.split(" "), gaps, strict=True))
+    return "\n" * draw.randrange(1, 8) + words + "\n" * draw.randrange(1, 8)
+
+
+_BEFORE = (
+    "Hi! ",
+    "Hello there, ",
+    "Hey, quick one: ",
+    "Sorry to bother you again. ",
+    "Good evening. ",
+    "One more: ",
+)
+_BEHIND = (" Thanks!", " Thank you so much in advance.", " Please.", "\n\nBest,\nAnna", " :)", "\n\nSent from my phone", " Cheers")  # fmt: skip
+
+
+def polite(text: str, draw: random.Random) -> str:
+    return draw.choice(_BEFORE) + text + draw.choice(_BEHIND)
+
+
+_SAID = ("request done in {n} ms", "{n} jobs waiting", "connection {n} opened", "cache hit for {n}", "user {n} signed in")  # fmt: skip
+_LINES = (
+    "2026-11-{day} {hour}:{minute}:07,{n} {level} web: {said}",
+    "2026-11-{day}T{hour}:{minute}:07.{n}Z store {said}",
+    "[{hour}:{minute}:07] [{level}] {said}",
+    "Nov {day} {hour}:{minute}:07 host{n} queue[{n}]: {said}",
+    '10.0.0.{day} - - [{day}/Nov/2026:{hour}:{minute}:07 +0000] "GET /items/{n} HTTP/1.1" 200 {n}',
+    '{{"time":"2026-11-{day}T{hour}:{minute}:07Z","level":"{level}","msg":"{said}"}}',
+    "{level}: {said}",
+)
+_LISTING = (
+    "pod-{n}-x{day}f   1/1   Running   {hour}   {day}d   node-{minute}",
+    "-rw-r--r-- 1 app app {n} backup-{day}-{hour}.tar",
+    "app   {n}   0.{day}   1.{hour}   worker --queue mail --slot {minute}",
+)
+
+
+def pasted(forms: tuple[str, ...], lines: int) -> Change:
+    """The prompt, and so many lines of one form that somebody pasted behind it."""
+
+    def change(text: str, draw: random.Random) -> str:
+        form = draw.choice(forms)
+        rows = (
+            form.format(
+                day=draw.randrange(10, 27),
+                hour=draw.randrange(10, 24),
+                minute=draw.randrange(10, 60),
+                n=draw.randrange(100, 1000),
+                level=draw.choice(("INFO", "DEBUG", "WARN")),
+                said=draw.choice(_SAID).format(n=draw.randrange(9000)),
+            )
+            for _ in range(lines)
+        )
+        return f"{text}\n\n" + "\n".join(rows)
+
+    return change
+
+
+class Relation(NamedTuple):
+    """One change, and the most of easy prompts that it may move up."""
+
+    name: str
+    change: Change
+    up: float
+    """The largest share that may leave the fast tier."""
+    reasoned: float = 0.0
+    """The largest share that may get to reasoning."""
+
+
+RELATIONS = (
+    Relation("all capitals", upper, 0.05),
+    Relation("no capitals", lower, 0.05),
+    Relation("capitals at random", mixed, 0.05),
+    Relation("typos", typos, 0.10),
+    Relation("no punctuation", bare, 0.10),
+    Relation("spaces and empty lines", spaces, 0.05),
+    Relation("politeness around it", polite, 0.10),
+    Relation("5 lines of a pasted log", pasted(_LINES, 5), 0.05),
+    Relation("40 lines of a pasted log", pasted(_LINES, 40), 0.10),
+    # No form that is looked for: it is read as prose, and the longer, the harder.
+    Relation("5 lines of a listing", pasted(_LISTING, 5), 1.0),
+    Relation("40 lines of a listing", pasted(_LISTING, 40), 1.0, 1.0),
+)
+TRANSLATED = 0.10
+"""The largest share of the translations of an easy English prompt that leave the fast tier."""
+
+
+class Moved(NamedTuple):
+    """What came of one change."""
+
+    name: str
+    prompts: int
+    up: float
+    reasoned: float
+    example: str
+    """The first that was moved up."""
+
+
+def router() -> Router:
+    """The shipped one: its rules, its classifier, with every lab on."""
+    return site(shipped.source(shipped.ALL_SET), TODAY).router
+
+
+def tier_of(known: Router, text: str) -> Tier:
+    """The tier that a prompt gets."""
+    call, dialect = question(known, text)
+    tier = decide(known, call, dialect)[0].tier
+    assert tier is not None
+    return tier
+
+
+def easy(known: Router) -> list[str]:
+    """The prompts that get fast as they are, of all languages."""
+    return [text for line in EASY for text in line if tier_of(known, text) == "fast"]
+
+
+def measure(known: Router, relation: Relation, texts: list[str], times: int = 1) -> Moved:
+    """A change of every prompt, so many times."""
+    draw = random.Random(f"{SEED} {relation.name}")
+    made = [relation.change(text, draw) for _ in range(times) for text in texts]
+    return _moved(relation.name, known, made)
+
+
+def translated(known: Router) -> Iterator[Moved]:
+    """By language: the translations of English prompts that get fast."""
+    lines = [line for line in EASY if tier_of(known, line[0]) == "fast"]
+    for at, language in enumerate(LANGUAGES[1:], 1):
+        yield _moved(f"in {language}", known, [line[at] for line in lines])
+
+
+def _moved(name: str, known: Router, texts: list[str]) -> Moved:
+    tiers = [tier_of(known, text) for text in texts]
+    up = [text for text, tier in zip(texts, tiers, strict=True) if tier != TIERS[0]]
+    reasoned = sum(tier == TIERS[-1] for tier in tiers)
+    return Moved(name, len(texts), len(up) / len(texts), reasoned / len(texts), next(iter(up), ""))

@@ -1,0 +1,65 @@
+"""What does not make a prompt harder does not move it up: each relation within its stated share.
+
+`make metamorphic` measures each ten times as long; here each prompt is changed once.
+"""
+
+import pytest
+
+from gateway.routing.decide import Router
+from tests.metamorphic import relations
+from tests.metamorphic.__main__ import main
+from tests.metamorphic.prompts import EASY, LANGUAGES
+from tests.metamorphic.relations import RELATIONS, TRANSLATED, Relation
+
+
+@pytest.fixture(scope="module")
+def known() -> Router:
+    return relations.router()
+
+
+@pytest.fixture(scope="module")
+def easy(known: Router) -> list[str]:
+    return relations.easy(known)
+
+
+def test_nearly_all_easy_prompts_get_fast_in_every_language(easy: list[str]) -> None:
+    """So that there is something to be moved up."""
+    assert len(easy) >= 0.9 * len(EASY) * len(LANGUAGES)
+    for line in EASY:
+        assert len(line) == len(set(line)) == len(LANGUAGES)
+
+
+@pytest.mark.parametrize("relation", RELATIONS, ids=lambda one: one.name)
+def test_a_change_moves_no_more_than_its_share(
+    known: Router, easy: list[str], relation: Relation
+) -> None:
+    found = relations.measure(known, relation, easy)
+    assert found.up <= relation.up, found
+    assert found.reasoned <= relation.reasoned, found
+
+
+def test_translations_get_what_the_original_gets(known: Router) -> None:
+    found = list(relations.translated(known))
+    assert [one.name for one in found] == [f"in {name}" for name in LANGUAGES[1:]]
+    for one in found:
+        assert one.up <= TRANSLATED, one
+        assert one.reasoned == 0, one
+
+
+def test_the_figures_are_the_same_every_time(
+    known: Router, easy: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, again = (relations.measure(known, RELATIONS[3], easy) for _ in range(2))
+    assert first == again
+    assert main(1) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{len(easy)} easy prompts in nine languages that get fast; ")
+    assert len(lines) == 1 + len(RELATIONS) + len(LANGUAGES) - 1
+
+
+def test_a_change_that_makes_prompts_hard_is_seen(known: Router, easy: list[str]) -> None:
+    """The measure can fail: a request for a proof in front moves them all to reasoning."""
+    hard = Relation("hard", lambda text, _: f"Prove rigorously: {text}", 0.0)
+    found = relations.measure(known, hard, easy[:10])
+    assert (found.up, found.reasoned) == (1.0, 1.0)
+    assert found.example.startswith("Prove rigorously: ")

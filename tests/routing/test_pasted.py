@@ -1,0 +1,58 @@
+"""A pasted log is no prose: it makes an easy question no harder, and a hard one no easier."""
+
+import pytest
+
+from gateway.routing import pasted, signals
+
+FORMS = (
+    "2026-11-26 17:16:23,101 INFO web: request done in 3 ms",
+    "2026-11-26T17:16:23Z store opened",
+    "[2026-11-26 17:16] started",
+    "17:16:23.101 [main] ready",
+    "2026/11/26 17:16:23 listening",
+    "Nov 26 17:16:23 host sshd[812]: accepted",
+    "Nov  6 17:16:23 host cron: ran",
+    '127.0.0.1 - - [26/Nov/2026:17:16:23 +0000] "GET / HTTP/1.1" 200 12',
+    "ERROR could not open the file",
+    "[WARN] disk is nearly full",
+    '{"level":"info","msg":"opened","ms":3}',
+    '{"@timestamp":"2026-11-26T17:16:23Z","message":"opened"}',
+)
+
+
+@pytest.mark.parametrize("line", FORMS)
+def test_lines_of_logs_are_known_by_how_they_begin(line: str) -> None:
+    text = f"What is the capital of Peru?\n\n{line}\n{line}\n{line}"
+    assert pasted.fold(text) == "What is the capital of Peru?\n\n.\n.\n."
+    assert signals.read(text).words == 9
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Plain text.",
+        f"{FORMS[0]}\n{FORMS[1]}\nWhat does it mean?",
+        "One.\nTwo.\nThree.\nFour.",
+        "def f():\n    return 1\n\nWARNINGS = 3\n",
+        "1. Peel the apples.\n2. Cut them.\n3. Bake at 180 for 30:00.",
+        "INFORM me of:\n- this\n- that\n- the other",
+    ],
+)
+def test_other_text_is_left_as_it_is(text: str) -> None:
+    """One or two such lines too: they may be what is written about."""
+    assert pasted.fold(text) is text
+
+
+def test_it_is_linear() -> None:
+    """In a text of nothing but what begins like a line."""
+    text = "2026-11-26 17:16" + "\n[2026-11-2" * 300 + "\n" + "1." * 2000
+    assert pasted.fold(text) is text
+
+
+def test_a_stack_trace_stays() -> None:
+    trace = (
+        'Traceback (most recent call last):\n  File "a.py", line 3, in <module>\nValueError: no\n'
+    )
+    assert pasted.fold(trace) is trace
+    assert signals.read("\n".join([*FORMS[:3], trace])).trace
