@@ -35,7 +35,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def seated(self) -> bool:
-        """Whether it goes where its conversation sits: a call beside it does that has its prompt."""
+        """Whether it goes where its conversation sits; one beside it does with its prompt."""
         return self.kind != "side" or self.loop
 
     @property
