@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits timing hostile openapi rerouting metamorphic lines budgets failover kill outage leave step chaos soak clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic lines budgets failover kill outage leave step chaos soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -46,6 +46,9 @@ bench-ledger: dev ## what the ledger costs a call; fails where it is too much
 
 bench-limits: dev ## what limits and budgets cost a call; fails where it is too much
 	@.venv/bin/python -m bench.limits
+
+bench-routing: dev ## what reading and deciding cost a call, with 50 rules too; fails where it is too much
+	@.venv/bin/python -m bench.routing
 
 timing: dev ## whether refusals of keys, or the cache, tell anything by their time
 	@.venv/bin/python -m tests.limits.timing
