@@ -57,8 +57,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The choice that decided."""
     confidence: float | None = None
     """Probability that the tier suffices, where a classifier decided."""
+    classified: Tier | None = None
+    """The tier that a classifier or a judge gave, where that decided, before guards and targets."""
     score: Score | None = None
-    """What a classifier or a judge said, where that decided."""
+    """What it said."""
     thresholds: Thresholds | None = None
     """What the score was held against."""
     switch: Switch | None = None

@@ -126,6 +126,7 @@ def decide(
         model=model,
         rule=rule,
         confidence=None if verdict is None else verdict.confidence,
+        classified=None if verdict is None else verdict.tier,
         score=None if verdict is None else verdict.score,
         thresholds=None if verdict is None else verdict.thresholds,
         switch=switch,

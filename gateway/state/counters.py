@@ -32,6 +32,16 @@ class Counters(Server):
             reply = await self.ask(name, request(*words))
         return reply
 
+    async def on(self, script: Script, name: bytes, argument: bytes) -> Reply:
+        """What a script answers on one key. Raises Away."""
+        words = (b"1", name, argument)
+        reply = await self.try_(name, slot_of(name), request(b"EVALSHA", script.sha, *words))
+        if type(reply) is Failure:
+            if reply.word != "NOSCRIPT":
+                raise self.refused(name, reply)
+            reply = await self.ask(name, request(b"EVAL", script.source, *words))
+        return reply
+
     async def command(self, tenant: str, command: bytes, name: bytes, *words: bytes) -> Reply:
         """What a plain command on one of a tenant's keys answers. Raises Away."""
         at = key(tag_of(tenant), name)

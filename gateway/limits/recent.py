@@ -1,0 +1,102 @@
+"""Turns that were counted of late, by cell, and where several processes count them together.
+
+Those of now are added to until there are enough; then they are those before, and those that were
+before are let go. So what is told is of the last `TURNS` turns at least, and twice as many at most.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Protocol
+
+import msgspec
+
+from gateway.core.evidence import Thresholds
+from gateway.limits.meter import Lost
+from gateway.routing.share import SIZE
+from gateway.state.counters import Counters, key, tag_of
+from gateway.state.script import Script
+from gateway.state.server import Away
+from gateway.state.wire import Reply
+
+TURNS = 2000
+_KEEP = 30 * 86_400
+"""Seconds after which what nobody adds to is let go."""
+_ADD = Script("recent")
+_encode = msgspec.msgpack.Encoder().encode
+_pairs = msgspec.msgpack.Decoder(list[int])
+
+
+class Recent:
+    """The turns of one key, or of all keys of a tenant."""
+
+    __slots__ = ("before", "now")
+
+    def __init__(self, before: list[int] | None = None, now: list[int] | None = None) -> None:
+        self.before = before or [0] * SIZE
+        self.now = now or [0] * SIZE
+
+    @property
+    def counts(self) -> list[int]:
+        """Turns by cell."""
+        return [one + other for one, other in zip(self.before, self.now, strict=True)]
+
+    def add(self, counts: Sequence[int]) -> None:
+        """Count more turns."""
+        self.now = [one + other for one, other in zip(self.now, counts, strict=True)]
+        if sum(self.now) >= TURNS:
+            self.before, self.now = self.now, [0] * SIZE
+
+
+class Pool(Protocol):
+    """Where several processes count the same turns."""
+
+    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
+        """Count more turns under a name; all of them, of every process. Raises Lost."""
+        ...
+
+
+class Pooled:
+    """A Pool in Redis or Valkey: one hash a name, one script and one round trip.
+
+    Turns whose answer was lost may be counted twice. What is counted depends on the classifier's
+    own thresholds, so each has names of its own.
+    """
+
+    def __init__(self, counters: Counters, own: Thresholds) -> None:
+        self._counters = counters
+        self._own = f"{own.id}|{own.fast}|{own.smart}|"
+
+    async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
+        """Count more turns under a name."""
+        digest = blake2b((self._own + name).encode(), digest_size=12).hexdigest()
+        at = key(tag_of(tenant), b"turns:" + digest.encode())
+        cells = [part for cell, many in enumerate(counts) if many for part in (cell, many)]
+        try:
+            return _recent(await self._counters.on(_ADD, at, _encode((TURNS, _KEEP, cells))))
+        except Away:
+            raise Lost from None
+
+
+def _recent(reply: Reply) -> Recent:
+    """What a hash holds. Raises Lost where it is none of ours."""
+    found = Recent()
+    try:
+        fields = reply if isinstance(reply, list) else [None]
+        for field, value in zip(fields[::2], fields[1::2], strict=True):
+            if not isinstance(field, bytes) or not isinstance(value, bytes):
+                raise Lost
+            if field == b"before":
+                pairs = _pairs.decode(value)
+                for cell, many in zip(pairs[::2], pairs[1::2], strict=True):
+                    _count(found.before, cell, many)
+            elif field != b"size":
+                _count(found.now, int(field), int(value))
+    except (msgspec.MsgspecError, ValueError, IndexError):
+        raise Lost from None
+    return found
+
+
+def _count(counts: list[int], cell: int, many: int) -> None:
+    if cell < 0 or many < 0:
+        raise ValueError
+    counts[cell] = many

@@ -1,0 +1,32 @@
+-- Adds turns to those that were counted of late, and tells all of them.
+--
+-- KEYS   one hash: cell -> turns since the last change, `size` of them in all, and `before`: those
+--        before it, packed {cell, turns, cell, turns...}
+-- ARGV   packed {turns from which on those before are let go, seconds it is kept, cells}; cells are
+--        {cell, turns, cell, turns...}
+-- Answer the hash
+local name, ask = KEYS[1], cmsgpack.unpack(ARGV[1])
+local turns, life, cells = ask[1], ask[2], ask[3]
+local size = 0
+
+for at = 1, #cells, 2 do
+  redis.call('HINCRBY', name, string.format('%.0f', cells[at]), string.format('%.0f', cells[at + 1]))
+  size = size + cells[at + 1]
+end
+if size > 0 then
+  size = redis.call('HINCRBY', name, 'size', string.format('%.0f', size))
+  if size >= turns then
+    local all, before = redis.call('HGETALL', name), {}
+    for at = 1, #all, 2 do
+      local cell = tonumber(all[at])
+      if cell then
+        before[#before + 1] = cell
+        before[#before + 1] = tonumber(all[at + 1])
+      end
+    end
+    redis.call('DEL', name)
+    redis.call('HSET', name, 'before', cmsgpack.pack(before))
+  end
+  redis.call('EXPIRE', name, life)
+end
+return redis.call('HGETALL', name)
