@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic lines budgets failover kill outage leave step chaos soak clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic lines budgets shares failover kill outage leave step chaos soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -62,6 +62,9 @@ lines: dev ## that tests run every statement of the scripts in Redis
 
 budgets: dev ## three gateways on one Redis against budgets, ten rounds, and an audit of each
 	@.venv/bin/python -m tests.e2e.budget_trial 10
+
+shares: dev ## two gateways on one Redis, three keys of mixed traffic, and the shares of their tiers
+	@.venv/bin/python -m tests.e2e.share_trial 6000
 
 failover: dev ## a Cluster whose primary dies under calls against a budget, and the holds its replica did not know
 	@.venv/bin/python -m tests.e2e.cluster_trial 6

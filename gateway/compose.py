@@ -28,8 +28,11 @@ from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
 from gateway.limits.meter import Meter
 from gateway.limits.pressure import Pressure, Sample
+from gateway.limits.recent import Pooled
 from gateway.limits.shared import Shared
+from gateway.limits.traffic import Traffic
 from gateway.past import Past
+from gateway.routing.share import Most
 from gateway.routing.strike import strike
 from gateway.settings import baseline
 from gateway.settings.mistake import ConfigError
@@ -95,6 +98,7 @@ class Gateway:
         self._state = self._store(environ, config.cache.max_bytes)
         self._meter = self._counter()
         self._seats = self._seated()
+        self._traffic = Traffic(Pooled(self._state) if isinstance(self._state, Redis) else None)
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
         self._toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
@@ -106,6 +110,7 @@ class Gateway:
         self._earlier: set[Edition] = set()
         """Those that calls still run on."""
         self.edition = self._edition(site, None)
+        self._bound(site)
         self._watch()
 
     @property
@@ -152,6 +157,7 @@ class Gateway:
         self._tasks = [
             asyncio.create_task(self.keys.watch(), name="keys"),
             asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
+            asyncio.create_task(self._traffic.keep(asyncio.sleep), name="traffic"),
             asyncio.create_task(self.pressure.keep(asyncio.sleep, time.monotonic), name="pressure"),
         ]
 
@@ -183,6 +189,7 @@ class Gateway:
                 self.log("engine", text=f"{name}: started, as its command is new")
                 local.start()
         self._toll.adopt(config)
+        self._bound(site)
         self.archive.adopt(config, edition.version)
         self._expect(site)
         was, now = before.site.built.providers, site.built.providers
@@ -226,7 +233,12 @@ class Gateway:
             hedge={str(tier): wait for tier, wait in config.routing.hedge.items()},
             known=self._known,
         )
-        gather = Gather(self._seats, ttl=config.routing.seats.ttl, out=self._known.health.why)
+        gather = Gather(
+            self._seats,
+            ttl=config.routing.seats.ttl,
+            out=self._known.health.why,
+            traffic=self._traffic,
+        )
 
         def settle(entry: Entry) -> None:
             gather.settle(entry)
@@ -277,12 +289,20 @@ class Gateway:
             if target.provider.on
         )
 
+    def _bound(self, site: Site) -> None:
+        """The shares that tiers may have from now on."""
+        part, classifier = site.source.config.routing.max_share, site.router.classifier
+        most = Most(reasoning=part.reasoning, smart=part.smart)
+        own = classifier.thresholds if classifier is not None else None
+        self._traffic.adopt(None if most == Most() else most, own)
+
     def _watch(self) -> None:
         metrics, state = self.archive.metrics, self._state
         self._expect(self.site)
         metrics.watch(*_measures(self.pressure))
         known = self._known
         metrics.watch(*measures(known.health, known.allowances, lambda: known.hedged))
+        metrics.watch((), self._traffic.measures())
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])

@@ -12,6 +12,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
 from gateway.core.evidence import Evidence, Seat
 from gateway.core.target import Catalogue, Target
+from gateway.limits.traffic import Traffic
 from gateway.routing import pin
 from gateway.routing.decide import Router
 from gateway.routing.features import Features
@@ -39,9 +40,18 @@ class Gather:
     """Gathers evidence, and keeps seats; without `seats` no conversation has one."""
 
     def __init__(
-        self, seats: Seats | None = None, *, ttl: float = 0.0, out: Out = lambda _: ""
+        self,
+        seats: Seats | None = None,
+        *,
+        ttl: float = 0.0,
+        out: Out = lambda _: "",
+        traffic: Traffic | None = None,
     ) -> None:
-        """`ttl` are the seconds after its last call for which a conversation is remembered."""
+        """`ttl` are the seconds after its last call for which a conversation is remembered.
+
+        `traffic` are the turns of all keys, whose shares are bounded.
+        """
+        self._traffic = traffic or Traffic()
         self._seats = seats if ttl > 0 else None
         self._ttl = ttl
         self._out = out
@@ -51,15 +61,16 @@ class Gather:
     async def evidence(self, router: Router, call: Call, seen: Features) -> Evidence:
         """What is known before a call is decided; asks only for what may matter to it."""
         seats, turn, at = self._seats, seen.turn, call.received_at
+        held = self._traffic.thresholds(call.key)
         if seats is None or not turn.conversation or not turn.seated:
-            return Evidence(at=at)
+            return Evidence(at=at, thresholds=held)
         begun = turn.explicit or turn.loop or seen.prompt.user_turns > 1
         if not begun or not pin.leaves(seen, router.catalogue):
-            return Evidence(at=at)
+            return Evidence(at=at, thresholds=held)
         seat = await seats.find(call.key, turn.conversation)
         if seat is None:
-            return Evidence(at=at)
-        return Evidence(at=at, seat=seat, unseated=self._out(_place(seat)))
+            return Evidence(at=at, thresholds=held)
+        return Evidence(at=at, seat=seat, unseated=self._out(_place(seat)), thresholds=held)
 
     def decided(
         self, call: Call, seen: Features, evidence: Evidence, decision: Decision, router: Router
@@ -70,6 +81,7 @@ class Gather:
         each call needs no seat.
         """
         turn = seen.turn
+        self._traffic.note(call, decision)
         if self._seats is None or not turn.conversation or turn.kind == "side":
             return
         if call.operation != "generate" or decision.tier is None:

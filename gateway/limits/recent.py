@@ -10,9 +10,8 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.core.evidence import Thresholds
 from gateway.limits.meter import Lost
-from gateway.routing.share import SIZE
+from gateway.routing.share import SIZE, WIDTH
 from gateway.state.counters import Counters, key, tag_of
 from gateway.state.script import Script
 from gateway.state.server import Away
@@ -32,8 +31,8 @@ class Recent:
     __slots__ = ("before", "now")
 
     def __init__(self, before: list[int] | None = None, now: list[int] | None = None) -> None:
-        self.before = before or [0] * SIZE
-        self.now = now or [0] * SIZE
+        self.before = before or [0] * WIDTH
+        self.now = now or [0] * WIDTH
 
     @property
     def counts(self) -> list[int]:
@@ -43,8 +42,13 @@ class Recent:
     def add(self, counts: Sequence[int]) -> None:
         """Count more turns."""
         self.now = [one + other for one, other in zip(self.now, counts, strict=True)]
-        if sum(self.now) >= TURNS:
-            self.before, self.now = self.now, [0] * SIZE
+        if sum(self.now[:SIZE]) >= TURNS:
+            self.before, self.now = self.now, [0] * WIDTH
+
+    @property
+    def turns(self) -> int:
+        """How many they are."""
+        return sum(self.before[:SIZE]) + sum(self.now[:SIZE])
 
 
 class Pool(Protocol):
@@ -58,21 +62,19 @@ class Pool(Protocol):
 class Pooled:
     """A Pool in Redis or Valkey: one hash a name, one script and one round trip.
 
-    Turns whose answer was lost may be counted twice. What is counted depends on the classifier's
-    own thresholds, so each has names of its own.
+    Turns whose answer was lost may be counted twice.
     """
 
-    def __init__(self, counters: Counters, own: Thresholds) -> None:
+    def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._own = f"{own.id}|{own.fast}|{own.smart}|"
 
     async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
         """Count more turns under a name."""
-        digest = blake2b((self._own + name).encode(), digest_size=12).hexdigest()
+        digest = blake2b(name.encode(), digest_size=12).hexdigest()
         at = key(tag_of(tenant), b"turns:" + digest.encode())
         cells = [part for cell, many in enumerate(counts) if many for part in (cell, many)]
         try:
-            return _recent(await self._counters.on(_ADD, at, _encode((TURNS, _KEEP, cells))))
+            return _recent(await self._counters.on(_ADD, at, _encode((TURNS, _KEEP, SIZE, cells))))
         except Away:
             raise Lost from None
 

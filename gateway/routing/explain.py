@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from gateway.core.decision import Decision, Plan, Switch
+from gateway.core.evidence import Thresholds
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
@@ -50,6 +51,7 @@ def view(
         "rule": decision.rule,
         "confidence": decision.confidence,
         "switch": None if decision.switch is None else _switch(decision.switch),
+        "thresholds": _thresholds(decision.thresholds),
         "tags": list(decision.tags),
         "complete": decision.complete,
         "trace": [
@@ -67,6 +69,16 @@ def view(
             for item in plan.skipped
         ],
     }
+
+
+def _thresholds(used: Thresholds | None) -> dict[str, Json] | None:
+    """What a score was held against; `cut` are points on the axis of `share`."""
+    if used is None:
+        return None
+    cut: Json = None
+    if used.cut is not None:
+        cut = {"reasoning": used.cut.reasoning, "smart": used.cut.smart}
+    return {"id": used.id, "fast": used.fast, "smart": used.smart, "cut": cut}
 
 
 def _target(target: Target, at: float) -> dict[str, Json]:

@@ -27,6 +27,10 @@ CELLS = 128
 FAST = 2 * CELLS
 """The cell of all turns that go to fast anyway."""
 SIZE = FAST + 1
+BOUNDED, REASONED, SMART = SIZE, SIZE + 1, SIZE + 2
+"""Behind the cells: turns that were held against a cut, those of them that were reasoned, and that
+went to smart."""
+WIDTH = SIZE + 3
 NONE = Cut(reasoning=1.0, smart=2.0)
 """What cuts nothing."""
 
@@ -71,7 +75,11 @@ def fraction(at: float) -> float:
 
 
 def cut(counts: Sequence[int], most: Most) -> Cut:
-    """Where the tiers end, by how many recent turns stood in each of `SIZE` cells."""
+    """Where the tiers end, by how many recent turns stood in each of `SIZE` cells.
+
+    With what came of earlier cuts behind the cells, the bounds are moved against it.
+    """
+    counts, most = counts[:SIZE], _moved(counts, most)
     total = sum(counts)
     reasoned = sum(counts[:CELLS])
     room = most.reasoning * total
@@ -82,6 +90,23 @@ def cut(counts: Sequence[int], most: Most) -> Cut:
         return Cut(reasoning=first, smart=2.0)
     start = int(first * CELLS)
     return Cut(reasoning=first, smart=_after(counts, start, first * CELLS - start, room))
+
+
+def _moved(counts: Sequence[int], most: Most) -> Most:
+    """Bounds that make up for what tiers had too much or too little of.
+
+    Quantiles of so few turns are off by a point; this halves what is left of that soon after.
+    """
+    if len(counts) == SIZE:
+        return most
+
+    def moved(bound: float, had: int) -> float:
+        more = (had - bound * counts[BOUNDED]) / _HORIZON
+        return min(1.0, max(0.0, bound - min(_LESS, max(-_MORE, more)))) if bound else bound
+
+    return Most(
+        reasoning=moved(most.reasoning, counts[REASONED]), smart=moved(most.smart, counts[SMART])
+    )
 
 
 def _after(counts: Sequence[int], place: int, part: float, room: float) -> float:
@@ -96,4 +121,8 @@ def _after(counts: Sequence[int], place: int, part: float, room: float) -> float
     return (place + (left / counts[place] if counts[place] else 0.0)) / CELLS
 
 
+_HORIZON = 500
+"""Turns over which an error is made up for."""
+_LESS, _MORE = 0.02, 0.01
+"""The most that a bound is moved by."""
 _WORD = (1 << 64) - 1

@@ -10,6 +10,7 @@ from gateway.settings.dates import dates, targets
 from gateway.settings.load import Source
 from gateway.settings.loop import around, itself
 from gateway.settings.mistake import Mistake, Path, nearest
+from gateway.settings.routing import MostPart
 from gateway.settings.rule import GuardPart, Range, When
 from gateway.settings.schema import EffortPart
 
@@ -52,8 +53,20 @@ def warnings(
         *terms.lacking(source),
         *_unreached(source),
         *_crossed(source),
+        *_shares(source),
     ]
     return sorted(found, key=lambda item: (item.file, item.line or 0))
+
+
+def _shares(source: Source) -> Iterator[Mistake]:
+    """Bounds on the classifier's tiers that bound nothing, or leave nothing."""
+    routing = source.config.routing
+    most, at = routing.max_share, ("routing", "max_share")
+    if routing.classifier == "off" and most != MostPart():
+        yield source.mistake(at, "bounds nothing: the classifier is off.", warn=True)
+    elif most.reasoning == most.smart == 0:
+        message = "leaves the classifier nothing but fast."
+        yield source.mistake(at, message, "Turn it off instead.", warn=True)
 
 
 def _providers(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:

@@ -15,6 +15,7 @@ from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.part import STRICT, Complete, Size, Span, Word, Words, many
+from gateway.settings.routing import MostPart
 from gateway.settings.rule import ChoicePart, GuardPart
 from gateway.settings.server import Server
 from gateway.settings.timers import Kind, Patience, TimersPart
@@ -85,6 +86,8 @@ class Routing(Part):
     """How decisions are made beyond the rules."""
 
     classifier: Literal["prior", "off"] = "prior"
+    max_share: MostPart = MostPart()
+    """What reasoning and smart may have of the turns that it decides."""
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
     conversation: Strategy = "sticky"
     """What keeps a conversation where it is."""

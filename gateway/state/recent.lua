@@ -2,16 +2,18 @@
 --
 -- KEYS   one hash: cell -> turns since the last change, `size` of them in all, and `before`: those
 --        before it, packed {cell, turns, cell, turns...}
--- ARGV   packed {turns from which on those before are let go, seconds it is kept, cells}; cells are
---        {cell, turns, cell, turns...}
+-- ARGV   packed {turns from which on those before are let go, seconds it is kept, how many cells
+--        have turns, cells}; cells are {cell, turns, cell, turns...}; those after are counted along
 -- Answer the hash
 local name, ask = KEYS[1], cmsgpack.unpack(ARGV[1])
-local turns, life, cells = ask[1], ask[2], ask[3]
+local turns, life, most, cells = ask[1], ask[2], ask[3], ask[4]
 local size = 0
 
 for at = 1, #cells, 2 do
   redis.call('HINCRBY', name, string.format('%.0f', cells[at]), string.format('%.0f', cells[at + 1]))
-  size = size + cells[at + 1]
+  if cells[at] < most then
+    size = size + cells[at + 1]
+  end
 end
 if size > 0 then
   size = redis.call('HINCRBY', name, 'size', string.format('%.0f', size))

@@ -23,7 +23,7 @@ from gateway.ledger import export
 from gateway.ledger.journal import read
 from gateway.ledger.query import BY, ONLY
 from gateway.limits.keys import KeyPart
-from gateway.settings import rule, schema, yaml
+from gateway.settings import routing, rule, schema, yaml
 from gateway.settings.environ import RESERVED
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.schema import Part
@@ -63,6 +63,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "service": schema.ServicePart,
     "above": schema.StepPart,
     "hours": schema.HoursPart,
+    "max_share": routing.MostPart,
     "guard": rule.GuardPart,
     "choice": rule.ChoicePart,
     "when": rule.When,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from gateway.core.call import Key
+from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
 from gateway.core.evidence import Score, Thresholds
 from gateway.core.target import TIERS, Tier
@@ -26,15 +26,25 @@ HARD, PLAIN, EASY = Score(0.1, 0.2), Score(0.3, 0.9), Score(0.9, 1.0)
 type Draw = Callable[[random.Random], Score]
 
 
-def decided(score: Score, tier: Tier) -> Decision:
-    return Decision(lab="a", tier=tier, source="classifier", classified=tier, score=score)
+def decided(score: Score, tier: Tier, used: Thresholds = OWN) -> Decision:
+    return Decision(
+        lab="a", tier=tier, source="classifier", classified=tier, score=score, thresholds=used
+    )
+
+
+def call(key: Key, operation: str = "generate") -> Call:
+    return Call(
+        id="c", dialect="openai-chat", operation=operation, body=b"", key=key,
+        received_at=0.0, started=0.0,
+    )  # fmt: skip
 
 
 class Process:
     """One gateway: decides turns as `classify` does and notes them; makes thresholds now and then."""
 
     def __init__(self, pool: Pool | None = None, most: Most = MOST) -> None:
-        self.traffic = Traffic(most, OWN, pool)
+        self.traffic = Traffic(pool)
+        self.traffic.adopt(most, OWN)
         self.at = 1.7e9
 
     def turn(self, key: Key, score: Score) -> Tier:
@@ -42,10 +52,10 @@ class Process:
         used, tier = self.traffic.thresholds(key), prior.tier(score, OWN)
         if used is not None and used.cut is not None:
             tier = under(score, OWN, used.cut, self.at)
-        self.traffic.note(key, decided(score, tier))
+        self.traffic.note(call(key), decided(score, tier, used or OWN))
         return tier
 
-    async def many(self, key: Key, scores: Sequence[Score], every: int = 100) -> Counter[Tier]:
+    async def many(self, key: Key, scores: Sequence[Score], every: int = 200) -> Counter[Tier]:
         found = Counter[Tier]()
         for at, score in enumerate(scores):
             if at % every == 0:
@@ -88,13 +98,37 @@ async def test_what_is_no_classified_turn_is_not_counted() -> None:
     """Pins, rules, defaults; and what stays what it was is not lowered."""
     one = Process()
     for tier in TIERS:
-        one.traffic.note(ANN, Decision(lab="a", tier=tier, source="pin"))
-    one.traffic.note(ANN, Decision(lab="a", tier="fast", source="default", score=EASY))
+        one.traffic.note(call(ANN), Decision(lab="a", tier=tier, source="pin"))
+    one.traffic.note(call(ANN), Decision(lab="a", tier="fast", source="default", score=EASY))
+    held = Decision(lab="a", tier="fast", source="seat", classified="fast", score=EASY)
+    one.traffic.note(call(ANN), held)
+    one.traffic.note(call(ANN, "count_tokens"), decided(HARD, "reasoning"))
     assert sum(one.traffic.turns.values()) == 0
-    one.traffic.note(ANN, decided(HARD, "reasoning"))
-    one.traffic.note(ANN, decided(HARD, "smart"))
+    one.traffic.note(call(ANN), decided(HARD, "reasoning"))
+    one.traffic.note(call(ANN), decided(HARD, "smart"))
     assert one.traffic.turns == {"fast": 0, "smart": 1, "reasoning": 1}
     assert one.traffic.lowered == 1
+    told = {count.name: count.read() for count in one.traffic.measures()}
+    assert told == {"turns_fast": 0, "turns_smart": 1, "turns_reasoning": 1, "turns_lowered": 1}
+
+
+async def test_another_configuration_holds_from_now_on() -> None:
+    """Other bounds for the same turns; with another classifier all begins anew; or nothing at all."""
+    one = Process()
+    await one.many(ANN, [HARD] * TURNS)
+    kept = one.traffic.thresholds(ANN)
+    one.traffic.adopt(Most(reasoning=0.5), OWN)
+    await one.traffic.refresh()
+    other = one.traffic.thresholds(ANN)
+    assert other is not None
+    assert kept is not None
+    assert other.id != kept.id
+    one.traffic.adopt(MOST, Thresholds(0.5, 0.6, "own-2"))
+    assert one.traffic.thresholds(ANN) is None
+    for most, own in ((None, OWN), (MOST, None)):
+        one.traffic.adopt(most, own)
+        await one.many(ANN, [HARD] * TURNS)
+        assert one.traffic.thresholds(ANN) is None
 
 
 def even(chance: random.Random) -> Score:
@@ -220,8 +254,26 @@ async def test_losing_the_pool_loses_no_turn() -> None:
     assert alone != kept
     pool.lost = False
     await one.many(ANN, [HARD])
-    assert pool.kept["default", "key:ann"].counts[cell(HARD, OWN)] == TURNS + 2
-    assert sum(pool.kept["default", "key:bob"].counts) == 2
+    assert pool.kept["default", "key|own-1|0.5|0.6|ann"].counts[cell(HARD, OWN)] == TURNS + 2
+    assert pool.kept["default", "key|own-1|0.5|0.6|bob"].turns == 2
+
+
+async def test_a_turn_that_comes_while_others_are_told_is_told_next() -> None:
+    one = Process()
+
+    class Late(Hashes):
+        async def add(self, tenant: str, name: str, counts: Sequence[int]) -> Recent:
+            if not self.asked:
+                one.turn(ANN, HARD)
+            return await super().add(tenant, name, counts)
+
+    pool = Late()
+    one.traffic = Traffic(pool)
+    one.traffic.adopt(MOST, OWN)
+    one.turn(ANN, HARD)
+    for _ in range(2):
+        await one.traffic.refresh()
+    assert sorted(one.turns for one in pool.kept.values()) == [2, 2]
 
 
 async def test_a_pool_that_has_forgotten_takes_no_thresholds_away() -> None:

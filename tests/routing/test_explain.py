@@ -28,6 +28,7 @@ def test_all_that_was_decided_is_in_it() -> None:
         "rule": "choice 0",
         "confidence": None,
         "switch": None,
+        "thresholds": None,
         "tags": ["s", "t"],
         "complete": "off",
         "trace": [

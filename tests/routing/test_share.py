@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.core.evidence import Cut, Evidence, Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.dialects import OPENAI_CHAT
-from gateway.routing import prior
+from gateway.routing import explain, prior
 from gateway.routing.decide import decide
 from gateway.routing.share import CELLS, FAST, NONE, SIZE, Most, cell, cut, fraction, under
 from tests.routing import world
@@ -65,6 +65,25 @@ def test_smart_that_is_cut_leaves_reasoning_alone() -> None:
     assert found.reasoning == 1.0
     assert found.smart == pytest.approx(200.25 / CELLS)
     assert under(Score(0.0, 0.59), OWN, found, 1.0) == "reasoning"
+
+
+def test_what_a_tier_had_too_much_of_is_made_up_for() -> None:
+    """Soon, by two points at most, and by one upwards; a bound of nothing stays one."""
+    most = Most(reasoning=0.10, smart=0.40)
+
+    def bounded(turns: int, reasoned: int, smart: int, most: Most = most) -> Cut:
+        return cut([*counts(at_0=50, at_200=50), turns, reasoned, smart], most)
+
+    assert bounded(0, 0, 0) == cut(counts(at_0=50, at_200=50), most)
+    assert bounded(1_000, 105, 400).reasoning == pytest.approx(0.09 * 2 / CELLS)
+    assert bounded(1_000, 98, 400).reasoning == pytest.approx(0.104 * 2 / CELLS)
+    assert bounded(1_000, 900, 0).reasoning == pytest.approx(0.08 * 2 / CELLS)
+    assert bounded(1_000, 0, 0).reasoning == pytest.approx(0.11 * 2 / CELLS)
+    fewer, more = bounded(1_000, 100, 405).smart, bounded(1_000, 100, 395).smart
+    assert fewer < bounded(1_000, 100, 400).smart < more
+    assert bounded(1_000, 0, 0, Most(reasoning=0.0, smart=0.0)) == Cut(0.0, 0.0)
+    assert bounded(1_000, 1_000, 0, Most(reasoning=0.001)).reasoning == 0.0
+    assert bounded(1_000, 0, 900, Most()) == NONE
 
 
 def test_a_cell_is_parted_by_the_moment() -> None:
@@ -179,13 +198,19 @@ def test_a_decision_says_where_a_share_was_full() -> None:
     """What it would have been, what it is, and the snapshot; its score and thresholds are kept."""
     known = world.router(classifier=Fixed(0.1, 0.2))
     used = Thresholds(0.53, 0.63, "key-1", Cut(reasoning=0.0, smart=2.0))
-    decision, _ = decide(known, world.call("a"), OPENAI_CHAT, Evidence(thresholds=used))
+    decision, plan = decide(known, world.call("a"), OPENAI_CHAT, Evidence(thresholds=used))
+    cuts = {"reasoning": 0.0, "smart": 2.0}
+    assert explain.view(decision, plan, [()] * len(plan.targets), 0.0)["thresholds"] == {
+        "id": "key-1", "fast": 0.53, "smart": 0.63, "cut": cuts,
+    }  # fmt: skip
     assert (decision.tier, decision.thresholds, decision.score) == ("smart", used, Score(0.1, 0.2))
     assert world.lines(decision)[-2:] == [
         "classifier: reasoning (it always says so)",
         "share: smart (reasoning has its share of turns that need it more (key-1))",
     ]
-    open_, _ = decide(known, world.call("a"), OPENAI_CHAT)
+    open_, plan = decide(known, world.call("a"), OPENAI_CHAT)
+    told = explain.view(open_, plan, [()] * len(plan.targets), 0.0)["thresholds"]
+    assert told == {"id": "prior-1", "fast": 0.53, "smart": 0.63, "cut": None}
     assert (open_.tier, open_.confidence) == ("reasoning", 0.8)
 
 

@@ -69,3 +69,15 @@ def test_nothing_is_told_where_a_provider_has_its_proxy(tmp_path: Path) -> None:
     text = world.BASE.replace("    acc", '    proxy: "${HTTPS_PROXY}"\n    acc', 1)
     assert text != world.BASE
     assert world.warnings(tmp_path, text, environ) == []
+
+
+def test_bounds_on_shares_that_are_probably_not_meant(tmp_path: Path) -> None:
+    """That bound nothing, or leave nothing but fast."""
+    off = "routing: {classifier: off, max_share: {reasoning: 0.1}}\n"
+    assert world.warnings(tmp_path, world.BASE + off) == [
+        "c.yaml:16: warning: routing.max_share: bounds nothing: the classifier is off."
+    ]
+    none = "routing: {max_share: {reasoning: 0, smart: 0}}\n"
+    (told,) = world.warnings(tmp_path, world.BASE + none)
+    assert told.endswith("leaves the classifier nothing but fast. Turn it off instead.")
+    assert world.warnings(tmp_path, world.BASE + "routing: {max_share: {smart: 0.4}}\n") == []

@@ -3,35 +3,30 @@
 import pytest
 import redis.asyncio as client
 
-from gateway.core.evidence import Thresholds
 from gateway.limits.meter import Lost
 from gateway.limits.recent import TURNS, Pooled
-from gateway.routing.share import SIZE
+from gateway.routing.share import REASONED, SIZE, WIDTH
 from tests.state.line import Line
 from tests.state.world import World
-
-OWN = Thresholds(0.5, 0.6, "own-1")
 
 
 async def test_redis_counts_for_all(redis_url: str, world: World, admin: client.Redis) -> None:
     """One hash a name, which ends by itself; after `TURNS` those before are let go."""
     store = world.patient(redis_url)
-    pool = Pooled(store, OWN)
-    hard, easy = [0] * SIZE, [0] * SIZE
-    hard[3], easy[SIZE - 1] = 7, TURNS
-    assert (await pool.add("acme", "key:ann", [0] * SIZE)).counts == [0] * SIZE
+    pool = Pooled(store)
+    hard, easy = [0] * WIDTH, [0] * WIDTH
+    hard[3], hard[REASONED], easy[SIZE - 1] = 7, TURNS, TURNS
+    assert (await pool.add("acme", "key:ann", [0] * WIDTH)).counts == [0] * WIDTH
     assert await admin.keys("*turns*") == []  # to ask leaves nothing
     assert (await pool.add("acme", "key:ann", hard)).now == hard
     assert (await pool.add("acme", "key:ann", hard)).now[3] == 14
     found = await pool.add("acme", "key:ann", easy)
-    assert (found.before[3], found.before[SIZE - 1], found.now) == (14, TURNS, [0] * SIZE)
+    assert (found.before[3], found.before[SIZE - 1], found.now) == (14, TURNS, [0] * WIDTH)
     found = await pool.add("acme", "key:ann", hard)
     assert (found.before[3], found.now[3]) == (14, 7)
     assert (await pool.add("acme", "key:ann", easy)).before[3] == 7
-    assert (await pool.add("acme", "key:bob", [0] * SIZE)).counts == [0] * SIZE
-    assert (
-        await Pooled(store, Thresholds(0.5, 0.6, "own-2")).add("acme", "key:ann", hard)
-    ).now == hard
+    assert (await pool.add("acme", "key:bob", [0] * WIDTH)).counts == [0] * WIDTH
+    await pool.add("acme", "key:eve", hard)
     names = await admin.keys("tiergate:{acme}:1:turns:*")
     assert len(names) == 2
     for name in names:
@@ -43,7 +38,7 @@ async def test_losing_redis_is_a_loss(line: Line, world: World) -> None:
     store = world.store(line.url)
     await line.cut()
     with pytest.raises(Lost):
-        await Pooled(store, OWN).add("acme", "key:ann", [0] * SIZE)
+        await Pooled(store).add("acme", "key:ann", [0] * WIDTH)
     await store.close()
 
 
@@ -51,8 +46,8 @@ async def test_a_key_of_somebody_else_is_a_loss(
     redis_url: str, world: World, admin: client.Redis
 ) -> None:
     store = world.patient(redis_url)
-    pool = Pooled(store, OWN)
-    one = [0] * SIZE
+    pool = Pooled(store)
+    one = [0] * WIDTH
     one[0] = 1
     await pool.add("beta", "key:ann", one)
     [name] = await admin.keys("tiergate:{beta}:1:turns:*")

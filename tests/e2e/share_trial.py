@@ -1,0 +1,259 @@
+"""The trial of shares: two gateways on one Redis, keys of mixed traffic, and where their turns went.
+
+`python -m tests.e2e.share_trial TURNS [SEED]` is the long form, each turn with a text of its own; it
+prints what it found.
+"""
+
+import asyncio
+import hashlib
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gateway.core import jsonio
+from gateway.core.target import TIERS, Tier
+from gateway.limits.recent import TURNS
+from gateway.routing import prior
+from gateway.routing.signals import Scan
+from tests.conftest import redis_program
+from tests.e2e.budget_trial import Gateway
+from tests.e2e.place import Place
+from tests.e2e.upstream import PATIENCE
+
+MOST = {"reasoning": 0.10, "smart": 0.40}
+CLOSE = 0.02
+"""How near to its bound a share must be."""
+KEYS = {
+    name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("hard", "mixed", "easy")
+}
+_OFTEN: dict[str, tuple[int, ...]] = {
+    "hard": (1, 1, 3, 5),
+    "mixed": (3, 3, 2, 2),
+    "easy": (18, 1, 1, 0),
+}
+"""How often each key's turns are talk, questions, tasks and proofs."""
+_ANSWER = jsonio.dumps(
+    {
+        "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8},
+    }
+)  # fmt: skip
+_CLIENTS = 8
+"""Calls at once, of each gateway."""
+
+
+class Found(NamedTuple):
+    """Where the turns of one key went."""
+
+    key: str
+    turns: int
+    free: dict[Tier, float]
+    """Shares of the tiers without bounds."""
+    shares: dict[Tier, float]
+    ids: int
+    """Snapshots of thresholds that held meanwhile, as far as they were asked for."""
+
+    def wrong(self) -> Iterator[str]:
+        """What is farther than two points from its bound, or from all there was below it."""
+        free, got = self.free, self.shares
+        reasoning = min(free["reasoning"], MOST["reasoning"])
+        smart = min(free["smart"] + free["reasoning"] - got["reasoning"], MOST["smart"])
+        wants: dict[Tier, float] = {"reasoning": reasoning, "smart": smart}
+        for tier, wanted in wants.items():
+            if abs(got[tier] - wanted) > CLOSE:
+                yield f"{self.key}: {tier} has {got[tier]:.3f} in place of {wanted:.3f}"
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{one} {self.shares[one]:.3f} of {self.free[one]:.3f}" for one in TIERS)
+        return f"{self.key:6} {self.turns} turns: {shares}; {self.ids} thresholds"
+
+
+def text(key: str, chance: random.Random) -> str:
+    """One turn of a key's traffic."""
+    (kind,) = chance.choices(range(4), _OFTEN[key])
+    number = chance.randint(2, 10**6)
+    words = " ".join(chance.choices("the team has a long report on costs and plans of it".split(), k=chance.randint(0, 60)))  # noqa: SIM905  # fmt: skip
+    return (
+        chance.choice(("Hello", "Thanks a lot", "Good morning")) + f", {number}!",
+        f"What is {number}? {words}",
+        f"Write a {chance.choice(('letter', 'function in python', 'plan'))} for {number}. {words}",
+        f"{chance.choice(('Prove', 'Derive', 'Show why'))} that {number} is prime, step by step. {words}",
+    )[kind]
+
+
+def free(texts: Sequence[str]) -> dict[Tier, float]:
+    """The shares of the tiers where nothing bounds them."""
+    classifier, found = prior.Prior(), Counter[str]()
+    for one in texts:
+        found[prior.tier(classifier.score(one, Scan(one).signals()))] += 1
+    return {tier: found[tier] / len(texts) for tier in TIERS}
+
+
+class Client:
+    """Connections to the gateways, each asked one thing at a time."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._ports = ports
+        self.ids: dict[str, set[str]] = {}
+
+    async def tiers(self, key: str, texts: Sequence[str]) -> Counter[str]:
+        """Send all of them, a part to each gateway; the tiers that they went to."""
+        waiting, found = list(reversed(texts)), Counter[str]()
+
+        async def one(port: int) -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            while waiting:
+                writer.write(_request("/v1/chat/completions", key, waiting.pop()))
+                head, _ = await asyncio.wait_for(_answer(reader), PATIENCE)
+                found[head["x-tiergate-tier"]] += 1
+            writer.close()
+
+        await asyncio.gather(*(one(port) for port in self._ports for _ in range(_CLIENTS)))
+        return found
+
+    async def ready(self, key: str) -> None:
+        """Wait until every gateway has thresholds of the key's own."""
+        for port in self._ports:
+            end = time.monotonic() + PATIENCE
+            while not (await self._id(port, key)).startswith("key-"):
+                assert time.monotonic() < end, "no thresholds were made"
+
+    async def _id(self, port: int, key: str) -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_request("/v1/route", key, "Why?"))
+        _, body = await asyncio.wait_for(_answer(reader), PATIENCE)
+        writer.close()
+        id: str = jsonio.loads(body)["thresholds"]["id"]
+        self.ids.setdefault(key, set()).add(id)
+        await asyncio.sleep(0.02)
+        return id
+
+
+def _request(path: str, key: str, content: str) -> bytes:
+    data = jsonio.dumps({"model": "auto", "messages": [{"role": "user", "content": content}]})
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {KEYS[key]}\r\ncontent-length: {len(data)}\r\n\r\n"
+    )
+    return head.encode() + data
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[dict[str, str], bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    fields = {
+        name.lower(): value
+        for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])
+    }
+    body = await reader.readexactly(int(fields["content-length"]))
+    assert head.split(" ", 2)[1] == "200", body
+    return fields, body
+
+
+@asynccontextmanager
+async def _provider() -> Any:
+    """A provider that says yes."""
+
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                await reader.readexactly(int(length))
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                    % (len(_ANSWER), _ANSWER)
+                )
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async with await asyncio.start_server(connection, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def trial(
+    folder: Path, keys: Sequence[str], turns: int, seed: str, *, pool: int
+) -> list[Found]:
+    """`turns` of each key after it has thresholds; of `pool` texts each as often, or 0: all new."""
+    program = redis_program()
+    assert program is not None, "no server of the Redis protocol"
+    place, gateways, found = Place(program, folder), list[Gateway](), list[Found]()
+    async with _provider() as url:
+        try:
+            await asyncio.to_thread(place.start)
+            config = _written(folder, url)
+            for at in range(2):
+                one = Gateway(folder / f"gateway{at}", config, f"redis://127.0.0.1:{place.port}/0")
+                gateways.append(one)
+                await asyncio.to_thread(one.start)
+            client = Client([one.port for one in gateways])
+            for key in keys:
+                before, after = _texts(key, seed, turns, pool)
+                await client.tiers(key, before)
+                await client.ready(key)
+                went = await client.tiers(key, after)
+                await client.ready(key)
+                shares = {tier: went[tier] / len(after) for tier in TIERS}
+                found.append(Found(key, len(after), free(after), shares, len(client.ids[key])))
+        finally:
+            for one in gateways:
+                one.close()
+            place.kill()
+    return found
+
+
+def _texts(key: str, seed: str, turns: int, pool: int) -> tuple[list[str], list[str]]:
+    """The turns that are learnt from, and those that are looked at."""
+    chance = random.Random(f"{seed} {key}")
+    if not pool:
+        texts = [text(key, chance) for _ in range(TURNS + turns)]
+        return texts[:TURNS], texts[TURNS:]
+    known = [text(key, chance) for _ in range(pool)]
+    before, after = known * (TURNS // pool), known * (turns // pool)
+    chance.shuffle(before)
+    chance.shuffle(after)
+    return before, after
+
+
+def _written(folder: Path, provider: str) -> Path:
+    value = {
+        "version": 1,
+        "keys": "keys.yaml",
+        "default": {"lab": "acme"},
+        "cache": {"ttl": "0s"},
+        "routing": {"max_share": MOST},
+        "providers": {
+            "acme": {
+                "base_url": provider,
+                "dialects": {"openai-chat": "/chat/completions"},
+                "auth": "none",
+            }
+        },
+        "labs": {"acme": {tier: [{"model": "m"}] for tier in TIERS}},
+    }
+    hashed = {
+        name: {"sha256": hashlib.sha256(key.encode()).hexdigest()} for name, key in KEYS.items()
+    }
+    (folder / "keys.yaml").write_bytes(jsonio.dumps(hashed))
+    file = folder / "gateway.yaml"
+    file.write_bytes(jsonio.dumps(value))
+    return file
+
+
+def main(turns: int, seed: str) -> int:
+    """Run the long form and print it."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(trial(Path(folder), list(KEYS), turns, seed, pool=0))
+    wrong = [line for one in found for line in one.wrong()]
+    print("\n".join([*map(str, found), *wrong]))
+    return len(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "1"))
