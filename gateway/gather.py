@@ -60,17 +60,17 @@ class Gather:
 
     async def evidence(self, router: Router, call: Call, seen: Features) -> Evidence:
         """What is known before a call is decided; asks only for what may matter to it."""
-        seats, turn, at = self._seats, seen.turn, call.received_at
-        held = self._traffic.thresholds(call.key)
-        if seats is None or not turn.conversation or not turn.seated:
-            return Evidence(at=at, thresholds=held)
-        begun = turn.explicit or turn.loop or seen.prompt.user_turns > 1
-        if not begun or not pin.leaves(seen, router.catalogue):
-            return Evidence(at=at, thresholds=held)
+        known = Evidence(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
+        seats = self._seats
+        if seats is None or not pin.leaves(seen, router.catalogue):
+            return known
+        turn = seen.turn
+        if not turn.conversation or not turn.seated or not _begun(seen):
+            return known
         seat = await seats.find(call.key, turn.conversation)
         if seat is None:
-            return Evidence(at=at, thresholds=held)
-        return Evidence(at=at, seat=seat, unseated=self._out(_place(seat)), thresholds=held)
+            return known
+        return msgspec.structs.replace(known, seat=seat, unseated=self._out(_place(seat)))
 
     def decided(
         self, call: Call, seen: Features, evidence: Evidence, decision: Decision, router: Router
@@ -80,14 +80,13 @@ class Gather:
         What the caller has named is kept where a conversation has begun: what names a model in
         each call needs no seat.
         """
-        turn = seen.turn
         self._traffic.note(call, decision)
-        if self._seats is None or not turn.conversation or turn.kind == "side":
+        if self._seats is None or call.operation != "generate" or decision.tier is None:
             return
-        if call.operation != "generate" or decision.tier is None:
+        prompt = seen.prompt
+        if decision.source == "pin" and not (prompt.tool_loop or prompt.user_turns > 1):
             return
-        begun = turn.explicit or turn.loop or seen.prompt.user_turns > 1
-        if begun or decision.source != "pin":
+        if seen.turn.conversation and seen.turn.kind != "side":
             sitting = _Sitting(call, seen, evidence.seat, decision, router.catalogue)
             self._sitting[call.id] = sitting
 
@@ -117,6 +116,11 @@ class Gather:
         if not task.done():
             self._later.add(task)
             task.add_done_callback(self._later.discard)
+
+
+def _begun(seen: Features) -> bool:
+    """Whether there may be a seat: what is named by how it begins has none before it has begun."""
+    return seen.prompt.tool_loop or seen.prompt.user_turns > 1 or seen.turn.explicit
 
 
 def seated(decision: Decision, plan: Plan) -> Holder | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.routing import pin as pins
 from tests.routing import world
 
 GOOGLE_KEY = Key(name="g", lab="google")
@@ -57,6 +58,14 @@ def test_a_name_means_what_the_table_says(
     assert decision.model == pinned
     if pinned is not None:
         assert {item.model for item in plan.targets} == {pinned.rpartition("/")[2]}
+
+
+@pytest.mark.parametrize(("model", "steer", "key", "lab", "tier", "source", "pinned"), PINNED)
+def test_at_a_glance_it_is_the_same(
+    model: str, steer: Steer, key: Key, lab: str, tier: str, source: str, pinned: str | None
+) -> None:
+    seen = world.call(model=model, key=key, steer=steer)
+    assert pins.leaves(seen, world.CATALOGUE) == (source != "pin")
 
 
 def test_a_pinned_model_is_called_without_what_its_tier_would_add() -> None:

@@ -270,6 +270,13 @@ def test_a_side_call_has_no_seat() -> None:
     assert decision.switch is None
 
 
+def test_a_side_call_within_a_conversation_is_served_by_its_seat() -> None:
+    """One that is asked of the conversation as it stands has its prompt, and that is cached."""
+    seen = call(turn=Turn(conversation="c", kind="side", loop=True))
+    decision, plan = told(router(score=FAST), seen, seat=seat())
+    assert place(decision, plan) == STAYS
+
+
 def test_a_key_has_a_strategy_of_its_own() -> None:
     decision, plan = told(
         router("sticky", FAST), call(key=Key(name="k", conversation="turn")), seat=seat()

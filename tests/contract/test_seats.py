@@ -1,0 +1,67 @@
+"""What all Seats promise: in this process, in a store of it, and in a real Redis."""
+
+import time
+from collections.abc import AsyncIterator
+from itertools import count
+
+import pytest
+
+from gateway.cache.seat import Here, Seats, Shared
+from gateway.core.call import Key
+from gateway.core.evidence import Seat
+from gateway.state import Store
+from gateway.state.memory import Memory
+from gateway.state.redis import Redis
+
+ONE, TWO = Key(name="one"), Key(name="two")
+SEAT = Seat(
+    lab="acme", tier="smart", target="acme/able-1", account="main", model="able-1", tokens=20_000,
+    turns=3, first="f00d", calls=7, output=900, keeps=1800.0, at=1e9,
+)  # fmt: skip
+_RUN = count()
+
+
+@pytest.fixture(params=["here", "memory", "redis"])
+async def seats(request: pytest.FixtureRequest) -> AsyncIterator[Seats]:
+    if request.param == "here":
+        yield Here(clock=time.monotonic)
+        return
+    store: Store = Memory(64_000_000, clock=time.monotonic)
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+        store = Redis(url, note=lambda _: None, clock=time.monotonic, deadline=10.0)
+    yield Shared(store, secret=b"s" * 32)
+    await store.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """A conversation that no other test has had: Redis is one for the whole run."""
+    return f"contract {next(_RUN)} \udc80 ü\n"
+
+
+async def test_what_was_never_kept_is_none(seats: Seats, name: str) -> None:
+    assert await seats.find(ONE, name) is None
+
+
+async def test_a_seat_comes_back_as_it_was(seats: Seats, name: str) -> None:
+    await seats.keep(ONE, name, SEAT, 60)
+    assert await seats.find(ONE, name) == SEAT
+
+
+async def test_the_last_one_stands(seats: Seats, name: str) -> None:
+    other = Seat(lab="acme", tier="fast", target="acme/swift-1")
+    await seats.keep(ONE, name, SEAT, 60)
+    await seats.keep(ONE, name, other, 60)
+    assert await seats.find(ONE, name) == other
+
+
+async def test_a_key_has_its_own_conversations(seats: Seats, name: str) -> None:
+    await seats.keep(ONE, name, SEAT, 60)
+    assert await seats.find(TWO, name) is None
+    assert await seats.find(Key(name="one", tenant="other"), name) is None
+
+
+async def test_it_is_not_kept_for_ever(seats: Seats, name: str) -> None:
+    await seats.keep(ONE, name, SEAT, 0)
+    assert await seats.find(ONE, name) is None

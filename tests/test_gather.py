@@ -1,0 +1,243 @@
+"""What is gathered before a call is decided, and the seat that it leaves behind."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.cache.seat import Here
+from gateway.core.call import NO_STEER, OPEN, Call, Key, Steer
+from gateway.core.entry import Entry
+from gateway.core.evidence import Evidence, Seat
+from gateway.core.price import Price, Rates
+from gateway.core.turn import Turn
+from gateway.dialects import OPENAI_CHAT
+from gateway.gather import Gather, seated
+from gateway.routing.decide import Router, decide
+from gateway.routing.features import Features
+from tests.routing import world
+
+NOW = 1_000_000.0
+SEAT = Seat(lab="openai", tier="fast", target="openai/luna", account="main", at=NOW - 60, calls=2)
+PRICE = Price(
+    rates=Rates(input=Decimal(1), cache_read=Decimal("0.1"), output=Decimal(4)), version="v"
+)
+
+
+class Seats(Here):
+    """Counts who asks."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=lambda: NOW)
+        self.asked = 0
+
+    async def find(self, key: Key, conversation: str) -> Seat | None:
+        self.asked += 1
+        return await super().find(key, conversation)
+
+
+def call(operation: str = "generate", steer: Steer = NO_STEER) -> Call:
+    return Call(
+        id="c", dialect="openai-chat", operation=operation, body=b"", steer=steer,
+        received_at=NOW, started=0,
+    )  # fmt: skip
+
+
+def seen(model: str = "auto", **turn: Any) -> Features:
+    prompt = {k: turn.pop(k) for k in ("user_turns", "tool_loop") if k in turn}
+    found = world.call("hello", model, **{"user_turns": 2, **prompt})
+    found.turn = Turn(**{"conversation": "one", **turn})
+    return found
+
+
+def known(*, priced: bool = False) -> Router:
+    luna = msgspec.structs.replace(world.LUNA, price=PRICE if priced else None)
+    labs = (world.lab("openai", [luna], [world.TERRA], [world.ASTRA]),)
+    return world.router(known=world.catalogue(labs))
+
+
+def entry(**more: Any) -> Entry:
+    told: dict[str, Any] = {
+        "id": "c", "at": NOW, "key": "open", "dialect": "openai-chat", "state": "settled",
+        "lab": "openai", "tier": "fast", "provider": "openai", "account": "main", "model": "luna",
+        "input": 2_000, "output": 10, "reasoning": 5, "config": "v",
+    }  # fmt: skip
+    return Entry(**told | more)
+
+
+class Stage:
+    """A gather with seats; `sits` is where the conversation sits before."""
+
+    def __init__(self) -> None:
+        self.seats = Seats()
+        self.gather = Gather(self.seats, ttl=60, out=lambda place: f"{'/'.join(place)} is out")
+
+    async def sits(self, seat: Seat = SEAT) -> None:
+        await self.seats.keep(OPEN, "one", seat, 60)
+
+    async def serve(
+        self, features: Features, told: Entry, router: Router | None = None, **more: Any
+    ) -> Seat | None:
+        """Where the conversation sits after a call."""
+        router = router or known()
+        evidence = await self.gather.evidence(router, call(), features)
+        decision, _ = decide(router, features, OPENAI_CHAT, evidence)
+        self.gather.decided(call(**more), features, evidence, decision, router)
+        self.gather.settle(told)
+        await self.gather.drain()
+        assert not self.gather._sitting
+        return await self.seats.find(OPEN, features.turn.conversation)
+
+
+@pytest.mark.parametrize(
+    ("features", "asks"),
+    [
+        (seen(), True),
+        (seen(tool_loop=True, loop=True, user_turns=1), True),
+        (seen(explicit=True, user_turns=1), True),
+        (seen("old"), True),  # an alias of auto
+        (seen(user_turns=1), False),  # the first turn of what is named by how it begins
+        (seen(conversation=""), False),
+        (seen("smart"), False),
+        (seen(kind="side"), False),
+        (seen(kind="side", loop=True), True),
+        (seen(kind="agent"), True),
+    ],
+)
+async def test_who_has_a_seat_is_asked_only_where_it_matters(
+    features: Features, asks: bool
+) -> None:
+    stage, router = Stage(), msgspec.structs.replace(known(), catalogue=world.CATALOGUE)
+    await stage.sits()
+    evidence = await stage.gather.evidence(router, call(), features)
+    assert stage.seats.asked == asks
+    out = "openai/main/luna is out"
+    assert evidence == (Evidence(at=NOW, seat=SEAT, unseated=out) if asks else Evidence(at=NOW))
+
+
+async def test_no_seat_is_no_evidence() -> None:
+    assert await Stage().gather.evidence(known(), call(), seen()) == Evidence(at=NOW)
+
+
+@pytest.mark.parametrize("gather", [Gather(), Gather(Seats(), ttl=0)])
+async def test_without_seats_nothing_is_kept(gather: Gather) -> None:
+    evidence = await gather.evidence(known(), call(), seen())
+    decision, _ = decide(known(), seen(), OPENAI_CHAT, evidence)
+    gather.decided(call(), seen(), evidence, decision, known())
+    gather.settle(entry())
+    assert not gather._sitting
+
+
+async def test_the_first_seat_of_a_conversation() -> None:
+    seat = await Stage().serve(seen(user_turns=1, first="f"), entry())
+    assert seat == Seat(
+        lab="openai", tier="smart", target="openai/luna", account="main", turns=1, first="f",
+        calls=1, output=15, at=NOW,
+    )  # fmt: skip
+
+
+async def test_a_seat_adds_up_what_was_answered() -> None:
+    stage = Stage()
+    await stage.sits(msgspec.structs.replace(SEAT, output=100, at=NOW))
+    seat = await stage.serve(seen(), entry(state="aborted"))
+    assert seat is not None
+    assert (seat.calls, seat.output, seat.turns) == (3, 115, 2)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [entry(state="failed"), entry(state="refused", provider=None), entry(provider=None), entry(id="d")],
+)  # fmt: skip
+async def test_what_has_no_answer_leaves_no_seat(told: Entry) -> None:
+    stage = Stage()
+    router, features = known(), seen()
+    evidence = await stage.gather.evidence(router, call(), features)
+    decision, _ = decide(router, features, OPENAI_CHAT, evidence)
+    stage.gather.decided(call(), features, evidence, decision, router)
+    stage.gather.settle(told)
+    assert await stage.seats.find(OPEN, "one") is None
+
+
+@pytest.mark.parametrize(
+    ("features", "more"),
+    [
+        (seen(kind="side", loop=True), {}),
+        (seen(conversation=""), {}),
+        (seen("smart", user_turns=1), {}),
+        (seen(), {"operation": "count_tokens"}),
+    ],
+)
+async def test_what_is_no_call_of_a_conversation_leaves_none(
+    features: Features, more: dict[str, Any]
+) -> None:
+    assert await Stage().serve(features, entry(), **more) is None
+
+
+async def test_what_is_of_no_tier_leaves_none() -> None:
+    stage, router = Stage(), known()
+    decision, _ = decide(router, seen(), OPENAI_CHAT)
+    stage.gather.decided(
+        call(), seen(), Evidence(), msgspec.structs.replace(decision, tier=None), router
+    )
+    assert not stage.gather._sitting
+
+
+async def test_what_is_named_moves_a_conversation_that_has_begun() -> None:
+    """And what is called by its name alone goes on without what its tier would add."""
+    stage = Stage()
+    await stage.sits()
+    seat = await stage.serve(seen("luna"), entry())
+    assert seat is not None
+    assert (seat.model, seat.tier) == ("luna", "fast")
+
+
+async def test_a_hit_is_a_seat_where_there_was_none() -> None:
+    hit = entry(state="cache_hit", cache="hit")
+    stage = Stage()
+    seat = await stage.serve(seen(), hit)
+    assert seat is not None
+    assert (seat.target, seat.tokens, seat.output) == ("openai/luna", 0, 0)
+    await stage.sits()
+    assert await stage.serve(seen(), hit) == SEAT
+
+
+@pytest.mark.parametrize(
+    ("more", "tokens", "keeps"),
+    [
+        ({}, 2_000, 300),
+        ({"input": 10, "cache_read": 1_990}, 2_000, 300),
+        ({"cache_write": 700, "cache_write_by": {"5m": 300, "1h": 400}}, 700, 3_600),
+        ({"cache_write": 700, "cache_write_by": {"": 700}}, 700, 300),
+        ({"cache_write_by": {"1h": 0}}, 2_000, 300),
+        ({"model": "gone"}, 0, 300),
+        ({"input": None}, 0, 300),
+    ],
+)
+async def test_what_is_in_the_prompt_cache_and_for_how_long(
+    more: dict[str, Any], tokens: int, keeps: float
+) -> None:
+    seat = await Stage().serve(seen(), entry(**more), known(priced=True))
+    assert seat is not None
+    assert (seat.tokens, seat.keeps) == (tokens, keeps)
+
+
+async def test_a_lifetime_is_told_when_it_is_written_and_holds_for_its_target() -> None:
+    stage = Stage()
+    await stage.sits(msgspec.structs.replace(SEAT, keeps=3_600.0))
+    seat = await stage.serve(seen(), entry())
+    assert seat is not None
+    assert seat.keeps == 3_600
+    await stage.sits(msgspec.structs.replace(SEAT, keeps=3_600.0))
+    seat = await stage.serve(seen(), entry(model="terra", tier="smart"))
+    assert seat is not None
+    assert seat.keeps == 300
+
+
+def test_the_account_of_a_seat_is_that_of_its_target() -> None:
+    decision, plan = world.decided(known(), seen())
+    assert seated(decision, plan) is None
+    mine = msgspec.structs.replace(decision, account="second")
+    found = seated(mine, plan)
+    assert found is not None
+    assert (found.provider, found.account, found.model) == ("openai", "second", "terra")
