@@ -3,9 +3,12 @@
 import os
 import sys
 from collections import Counter
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 import click
 
+from gateway.cli import tiers
 from gateway.cli.session import Session, pass_session
 from gateway.cli.surroundings import Finding, findings
 from gateway.core import jsonio
@@ -13,15 +16,51 @@ from gateway.core import jsonio
 _COLORS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
+def _amount(_ctx: click.Context, option: click.Parameter, value: str) -> Decimal:
+    try:
+        found = Decimal(value)
+    except InvalidOperation:
+        found = Decimal(-1)
+    if not found.is_finite() or found < 0:
+        raise click.BadParameter(f"{value!r} is no amount of USD.", param=option)
+    return found
+
+
 @click.command("doctor")
+@click.option(
+    "--ask", is_flag=True, help="Send one tiny request to each target that is on; it costs money."
+)
+@click.option(
+    "--most",
+    default="0.05",
+    show_default=True,
+    metavar="USD",
+    callback=_amount,
+    help="What --ask may cost at most.",
+)
+@click.option(
+    "--sample",
+    type=click.Path(path_type=Path),
+    metavar="LABELS",
+    help="Say whether each tier beats the one below on these labels.",
+)
 @click.option("--strict", is_flag=True, help="Let warnings fail too.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
 @pass_session
-def command(session: Session, *, strict: bool, as_json: bool) -> None:
+def command(
+    session: Session,
+    most: Decimal,
+    sample: Path | None,
+    *,
+    ask: bool,
+    strict: bool,
+    as_json: bool,
+) -> None:
     """Look at what the gateway finds where it runs, and say what would break a promise.
 
-    Redis, disks, the ledger's store, secrets, open files, keys and providers: it asks what the
-    configuration names and nothing else, and changes nothing but a value in Redis for a second.
+    Redis, disks, the ledger's store, secrets, open files, keys, providers, and whether tiers are
+    worth their price: it asks what the configuration names and nothing else, and changes nothing
+    but a value in Redis for a second. Providers are asked nothing without --ask.
 
     \b
     Exit status:
@@ -29,7 +68,11 @@ def command(session: Session, *, strict: bool, as_json: bool) -> None:
       1  there is an error or, with --strict, a warning; or the configuration is wrong
       2  the command itself was not understood
     """  # noqa: D301 - the mark keeps click from filling these lines
-    found = list(findings(session))
+    found = [*findings(session), *tiers.prices(session)]
+    if sample is not None:
+        found += tiers.sample(session, sample)
+    if ask:
+        found += tiers.targets(session, most)
     count: Counter[str] = Counter(one.level for one in found)
     wrong = bool(count["error"] or (strict and count["warning"]))
     if as_json:

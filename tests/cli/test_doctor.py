@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from gateway.cli import cli, surroundings
 from tests.cli.run import GOOD, ON, config, run
 from tests.conftest import redis_program
 from tests.e2e.place import Place
+from tests.e2e.upstream import Upstream, answering, failing
+from tests.e2e.world import Loop
 
 BUDGET = "budgets: [{name: all, usd: 5, every: day}]\n"
 FAR = "redis://redis.example.invalid:6379"
@@ -65,9 +68,10 @@ def test_a_sound_place_has_a_line_for_each_thing(tmp_path: Path) -> None:
     *lines, last = result.stdout.splitlines()
     assert [line.split()[1] for line in lines] == [
         "redis", "workers", "data", "ledger", "secret", "files", "keys", "labs", "providers",
+        "tiers",
     ]  # fmt: skip
     assert {line.split()[0] for line in lines} == {"ok"}
-    assert last == "ok: 9 looked at"
+    assert last == "ok: 10 looked at"
     assert not (tmp_path / "data").exists()
 
 
@@ -266,3 +270,121 @@ def test_root_or_not_the_folder_above_is_what_counts(tmp_path: Path) -> None:
     assert told.levels["data"] in ("ok", "warning")
     assert not (tmp_path / "a").exists()
     assert os.access(tmp_path, os.W_OK)
+
+
+def test_tiers_that_are_worth_telling_apart_are_told_with_their_prices(tmp_path: Path) -> None:
+    told = doctor(tmp_path)
+    assert told.levels["tiers"] == "ok"
+    assert "tiers: acme: smart costs 3.0 times fast, reasoning costs 3.2 times smart" in told.text
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "message"),
+    [
+        ("{input: 3, output: 6}", "{input: 3, output: 4}",
+         "acme: smart costs no more than fast: fast saves nothing. Give fast a cheaper model, or leave it out."),
+        ("{input: 3, output: 4}", "{input: 3, output: 4}",
+         "acme: smart costs 1.2 times fast: routing saves little there."),
+        ("{input: 1, output: 2, above: [{tokens: 90000, input: 4, output: 5}]}", "{input: 3, output: 4}",
+         ("acme: above 90,000 tokens fast (acme/small) costs as much as smart, or more. Send long prompts there: "
+         "a guard with prompt_tokens and min_tier: smart.")),
+    ],
+)  # fmt: skip
+def test_tiers_that_are_not_say_what_to_do(
+    tmp_path: Path, small: str, large: str, message: str
+) -> None:
+    text = GOOD.replace("{input: 1, output: 2}", small).replace("{input: 3, output: 4}", large)
+    told = doctor(tmp_path, text)
+    assert (told.status, told.levels["tiers"]) == (0, "warning")
+    assert message in told.text
+
+
+def test_a_price_that_is_unknown_and_prices_of_nothing(tmp_path: Path) -> None:
+    told = doctor(tmp_path, GOOD.replace("  large: {price: {input: 3, output: 4}}\n", ""))
+    assert "acme: the price of acme/large is unknown, nobody can say whether smart is worth it." in told.text  # fmt: skip
+    free = re.sub(r"input: \d, output: \d", "input: 0, output: 0", GOOD)
+    assert "tiers: acme: nothing is to be told apart by price" in doctor(tmp_path, free).text
+
+
+def labels(folder: Path, smart: str) -> str:
+    """Twenty prompts: fast is right half the time, smart as it is said, by row."""
+    file = folder / "labels.csv"
+    rows = "".join(f"p {at},{at % 2},{eval(smart, {'at': at})}\n" for at in range(20))  # noqa: S307 - ours
+    file.write_text(f"prompt,fast,smart\n{rows}", "utf-8")
+    return str(file)
+
+
+def test_a_sample_says_whether_a_tier_beats_the_one_below(tmp_path: Path) -> None:
+    told = doctor(tmp_path, GOOD, "--sample", labels(tmp_path, "1"))
+    assert told.levels["sample"] == "ok"
+    assert "sample: smart scores 0.500 (" in told.text
+    assert "more than fast on 20 prompts, at 3.0 times the price" in told.text
+    told = doctor(tmp_path, GOOD, "--sample", labels(tmp_path, "at % 2"))
+    assert (told.status, told.levels["sample"]) == (0, "warning")
+    assert "smart does not beat fast: it scores 0.000 (0.000 to 0.000) more than fast" in told.text
+    assert "Keep calls at fast, or judge more answers." in told.text
+
+
+def test_a_sample_that_says_nothing_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "labels.jsonl"
+    file.write_text('{"prompt": "p", "fast": 1}\n')
+    told = doctor(tmp_path, GOOD, "--sample", str(file))
+    assert "labels.jsonl has no prompts with scores of two tiers." in told.text
+    file.write_text('{"prompt": "p", "fast": 1}\n{"prompt": "p", "smart": 1}\n')
+    told = doctor(tmp_path, GOOD, "--sample", str(file))
+    assert "0 prompts say nothing of smart and fast. Judge more answers of both." in told.text
+
+
+@pytest.fixture
+def acme() -> Iterator[Upstream]:
+    loop, upstream = Loop(), Upstream()
+    loop.run(upstream.start())
+    yield upstream
+    loop.run(upstream.stop())
+    loop.close()
+
+
+def test_targets_are_asked_only_where_that_is_said(tmp_path: Path, acme: Upstream) -> None:
+    """Each once; what it cost is told, and no request goes out without --ask."""
+    text = GOOD.replace("https://acme.example", acme.url)
+    acme.on("", answering)
+    assert "targets" not in doctor(tmp_path, text).levels
+    assert not acme.requests
+    told = doctor(tmp_path, text, "--ask")
+    assert told.levels["targets"] == "ok"
+    assert sorted(request.json["model"] for request in acme.requests) == ["huge", "large", "small"]
+    assert re.search(r"targets: acme/small answers in [\d,]+ ms", told.text)
+    assert re.search(r"targets: asking cost 0\.0000\d\d USD", told.text)
+
+
+def test_targets_that_do_not_answer_are_told(tmp_path: Path, acme: Upstream) -> None:
+    """A refused key is an error: no call would be served."""
+    acme.on("", failing(503))
+    told = doctor(tmp_path, GOOD.replace("https://acme.example", acme.url), "--ask")
+    assert (told.status, told.levels["targets"]) == (0, "warning")
+    assert "acme/small does not answer: " in told.text
+    acme.on("", failing(401))
+    told = doctor(tmp_path, GOOD.replace("https://acme.example", acme.url), "--ask")
+    assert (told.status, told.levels["targets"]) == (1, "error")
+
+
+def test_asking_costs_no_more_than_is_allowed(tmp_path: Path, acme: Upstream) -> None:
+    """What may be dearer is not asked, nor what has no price."""
+    text = GOOD.replace("https://acme.example", acme.url)
+    text = text.replace("  large: {price: {input: 3, output: 4}}\n", "")
+    acme.on("", answering)
+    told = doctor(tmp_path, text, "--ask", "--most", "0.0002")
+    assert [request.json["model"] for request in acme.requests] == ["small"]
+    assert "acme/large is not asked: what it costs is unknown. Give it a price" in told.text
+    assert "acme/huge is not asked: it may cost 0.00059 USD. Allow more with --most." in told.text
+
+
+def test_with_no_target_there_is_nothing_to_ask(tmp_path: Path) -> None:
+    assert "targets: none is on" in doctor(tmp_path, GOOD, "--ask", ACME_API_KEY="").text
+
+
+@pytest.mark.parametrize("amount", ["x", "-1", "NaN"])
+def test_what_may_be_spent_is_an_amount(tmp_path: Path, amount: str) -> None:
+    result = run("--config", config(tmp_path), "doctor", "--ask", "--most", amount)
+    assert result.exit_code == 2
+    assert f"{amount!r} is no amount of USD." in result.stderr

@@ -1,0 +1,144 @@
+"""One tiny request to each target: each once, what it says and costs, and nothing else."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import httpx
+
+from gateway.core import jsonio
+from gateway.core.price import Price, Rates
+from gateway.core.target import Account, Catalogue, Lab, Provider, Target, places
+from gateway.upstream import probe
+
+_PRICE = Price(rates=Rates(input=Decimal(1), output=Decimal(2)), version="v")
+_CHAT = jsonio.dumps(
+    {
+        "id": "x", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "OK"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
+    }
+)  # fmt: skip
+_MESSAGES = jsonio.dumps(
+    {
+        "id": "x", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "OK"}], "usage": {"input_tokens": 10, "output_tokens": 2},
+    }
+)  # fmt: skip
+
+
+def provider(name: str, dialect: str = "openai-chat", **more: object) -> Provider:
+    made = {"accounts": (Account("main", f"sk-{name}"),), **more}
+    return Provider(name=name, doors={dialect: f"https://{name}.example/v1"}, **made)  # type: ignore[arg-type]
+
+
+def catalogue(**tiers: list[Target]) -> Catalogue:
+    rows = {"fast": (), "smart": (), "reasoning": (), **{k: tuple(v) for k, v in tiers.items()}}
+    labs = {"l": Lab(name="l", tiers=rows)}  # type: ignore[arg-type]
+    return Catalogue(
+        labs=labs, default_lab="l", default_tier="smart", models=places(labs), version="v"
+    )
+
+
+def target(where: Provider, model: str, price: Price | None = _PRICE, **more: object) -> Target:
+    return Target(provider=where, model=model, price=price, **more)  # type: ignore[arg-type]
+
+
+class Seen:
+    """A transport that answers by host and keeps what it was sent."""
+
+    def __init__(self, answers: dict[str, httpx.Response | Exception]) -> None:
+        self.sent: list[tuple[str, str | None, object]] = []
+        self._answers = answers
+
+    def __call__(self, _: Provider) -> httpx.AsyncBaseTransport:
+        return httpx.MockTransport(self._answer)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        key = request.headers.get("authorization")
+        self.sent.append((request.url.host, key, jsonio.loads(request.content)))
+        answer = self._answers[request.url.host]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def told(
+    known: Catalogue, seen: Seen, tick: Callable[[], None] = lambda: None
+) -> list[probe.Told]:
+    return await probe.ask(probe.every(known), transports=seen, wall=lambda: 0.0, tick=tick)
+
+
+def test_each_target_is_asked_once_with_each_account() -> None:
+    """Not those that are off, nor what the gateway would have to start first."""
+    two = provider("two", accounts=(Account("a", "sk-a"), Account("b", "sk-b")))
+    off = provider("off", on=False, why="set OFF_KEY")
+    own = provider("own", command=("server",))
+    known = catalogue(
+        fast=[target(two, "m"), target(off, "m"), target(own, "m")],
+        smart=[target(two, "m", effort="high"), target(provider("one"), "n")],
+    )
+    assert [(one.name, one.tier, one.candidate.door) for one in probe.every(known)] == [
+        ("two/m (a)", "fast", "openai-chat"),
+        ("two/m (b)", "fast", "openai-chat"),
+        ("one/n", "smart", "openai-chat"),
+    ]
+
+
+async def test_an_answer_is_timed_and_priced() -> None:
+    """In the dialect that the provider speaks; the effort of the tier is not bought."""
+    known = catalogue(
+        fast=[target(provider("chat"), "m", effort="high", params={"x": 1})],
+        smart=[target(provider("claude", "anthropic-messages", auth="x-api-key"), "n")],
+        reasoning=[target(provider("plain"), "o", price=None)],
+    )
+    seen = Seen(
+        {
+            "chat.example": httpx.Response(200, content=_CHAT),
+            "claude.example": httpx.Response(200, content=_MESSAGES),
+            "plain.example": httpx.Response(200, content=_CHAT),
+        }
+    )
+    ticks: list[int] = []
+    chat, claude, plain = await told(known, seen, lambda: ticks.append(1))
+    assert [one.problem for one in (chat, claude, plain)] == [None] * 3
+    assert (chat.usd, claude.usd, plain.usd) == (Decimal("0.000014"), Decimal("0.000014"), None)
+    assert all(0 <= one.seconds < 30 for one in (chat, claude, plain))
+    assert len(ticks) == 3
+    assert [host for host, *_ in seen.sent] == ["chat.example", "claude.example", "plain.example"]
+    first, second, _ = (body for *_, body in seen.sent)
+    assert first == {
+        "model": "m",
+        "max_tokens": 64,
+        "messages": [{"role": "user", "content": "Say OK."}],
+    }
+    assert isinstance(second, dict)
+    assert (second["model"], second["max_tokens"]) == ("n", 64)
+
+
+async def test_a_failure_is_told_and_nothing_is_sent_twice() -> None:
+    known = catalogue(
+        fast=[target(provider("denied"), "m")],
+        smart=[target(provider("busy"), "m")],
+        reasoning=[target(provider("gone"), "m")],
+    )
+    seen = Seen(
+        {
+            "denied.example": httpx.Response(
+                401, content=b'{"error": {"message": "bad key sk-denied"}}'
+            ),
+            "busy.example": httpx.Response(503, content=b"{}"),
+            "gone.example": httpx.ConnectError("no"),
+        }
+    )
+    found = await told(known, seen)
+    assert [one.problem and one.problem.kind for one in found] == [
+        "upstream_auth", "upstream_overloaded", "upstream_unreachable",
+    ]  # fmt: skip
+    assert [host for host, *_ in seen.sent] == ["denied.example", "busy.example", "gone.example"]
+    assert "sk-denied" not in str([one.problem for one in found])
+
+
+def test_what_a_request_may_cost_is_known_before() -> None:
+    """40 tokens in and 64 out, at 1 and 2 USD a million."""
+    known = catalogue(fast=[target(provider("a"), "m")], smart=[target(provider("b"), "m", None)])
+    assert [one.most(0.0) for one in probe.every(known)] == [Decimal("0.000168"), None]
