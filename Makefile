@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic lines budgets shares failover kill outage leave step chaos soak clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic lines budgets shares failover kill outage reload leave step chaos soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -83,6 +83,9 @@ kill: dev ## kill -9 under load, 100 times, and an audit of the ledger after it
 
 outage: dev ## the ledger's PostgreSQL away for ten minutes of load: nothing grows, nothing is lost
 	@.venv/bin/python -m tests.e2e.outage_trial 600
+
+reload: dev ## ten other configurations a second under load, some broken: no call fails, and nothing grows
+	@.venv/bin/python -m tests.e2e.reload_trial --reloads 300
 
 leave: dev ## 1,000 clients that leave at random moments, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.leave_trial 1400

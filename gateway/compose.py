@@ -18,7 +18,7 @@ from gateway.cache.seat import Seats
 from gateway.cache.seat import Shared as Common
 from gateway.core.entry import Entry
 from gateway.core.target import Provider
-from gateway.edition import Edition
+from gateway.edition import Edition, same
 from gateway.engine import Engine
 from gateway.gather import Gather
 from gateway.ledger.recovery import Recovered
@@ -32,6 +32,8 @@ from gateway.limits.recent import Pooled
 from gateway.limits.shared import Shared
 from gateway.limits.traffic import Traffic
 from gateway.past import Past
+from gateway.reload import Reload
+from gateway.renewal import Renewal
 from gateway.routing.share import Most
 from gateway.routing.strike import strike
 from gateway.settings import baseline
@@ -63,7 +65,7 @@ VERSION = metadata.version("tiergate")
 class Gateway:
     """A running gateway: a configuration in force, and all that outlives one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where it runs, and what tests put in place of the world
         self,
         site: Site,
         environ: Mapping[str, str],
@@ -74,8 +76,12 @@ class Gateway:
         guard: media.Guard = media.PUBLIC,
         figures: Memory | None = None,
         workers: int | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
-        """`guard` says which hosts media may be fetched from; `workers` count in `figures`."""
+        """`guard` says which hosts media may be fetched from; `workers` count in `figures`.
+
+        `renewal` finds out what replaces `site`; without it nothing does.
+        """
         config = site.source.config
         self.site = site
         self.log = log
@@ -111,6 +117,7 @@ class Gateway:
         """Those that calls still run on."""
         self.edition = self._edition(site, None)
         self._bound(site)
+        self.reload = Reload(renewal or Renewal(site), self.swap, log)
         self._watch()
 
     @property
@@ -148,6 +155,11 @@ class Gateway:
         """Settle at the start what another process has recovered, which will not serve."""
         self._dead.append(recovered)
 
+    @property
+    def ending(self) -> int:
+        """Earlier configurations that calls still run on."""
+        return len(self._earlier)
+
     async def start(self) -> None:
         """Begin what goes on beside calls."""
         for local in self.edition.locally.values():
@@ -156,6 +168,7 @@ class Gateway:
         await self._toll.settle_dead(self._dead)
         self._tasks = [
             asyncio.create_task(self.keys.watch(), name="keys"),
+            asyncio.create_task(self.reload.watch(), name="configuration"),
             asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
             asyncio.create_task(self._traffic.keep(asyncio.sleep), name="traffic"),
             asyncio.create_task(self.pressure.keep(asyncio.sleep, time.monotonic), name="pressure"),
@@ -163,6 +176,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """End it all; what was begun for calls that have ended is finished first."""
+        await self.reload.settle()
         await asyncio.gather(*self._over)
         last = (self.edition, *self._earlier)
         for edition in last:
@@ -183,17 +197,15 @@ class Gateway:
         others now. Raises, and changes nothing, where it cannot be put together.
         """
         before, edition = self.edition, self._edition(site, self.edition)
-        config, running = site.source.config, set(map(id, before.locally.values()))
-        for name, local in edition.locally.items():
-            if id(local) not in running:
-                self.log("engine", text=f"{name}: started, as its command is new")
-                local.start()
-        self._toll.adopt(config)
+        self._toll.adopt(site.source.config)
         self._bound(site)
-        self.archive.adopt(config, edition.version)
+        for local in _locals((edition,)) - _locals((before,)):
+            self.log("engine", text=f"{local.provider.name}: started, as its command is new")
+            local.start()
+        self.archive.adopt(site.source.config, edition.version)
         self._expect(site)
         was, now = before.site.built.providers, site.built.providers
-        self._known.forget({name for name in was if was[name] != now.get(name)})
+        self._known.forget({name for name in was if not same(was[name], now.get(name))})
         self.site, self.edition = site, edition
         self._earlier.add(before)
         before.retire(lambda: self._end(before))
@@ -300,6 +312,7 @@ class Gateway:
         metrics, state = self.archive.metrics, self._state
         self._expect(self.site)
         metrics.watch(*_measures(self.pressure))
+        metrics.watch(*self.reload.measures())
         known = self._known
         metrics.watch(*measures(known.health, known.allowances, lambda: known.hedged))
         metrics.watch((), self._traffic.measures())

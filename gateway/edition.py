@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from gateway.core.target import Provider
 from gateway.engine import Engine
 from gateway.site import Site
 from gateway.upstream.child import Engine as Local
@@ -54,3 +55,15 @@ class Edition:
         self._over = over
         if not self.calls:
             over()
+
+
+def same(one: Provider, other: Provider | None) -> bool:
+    """Whether what is known of a provider is true of another: whoever is asked, by whom and how."""
+    return other is not None and _asked(one) == _asked(other)
+
+
+def _asked(one: Provider) -> tuple[object, ...]:
+    return (
+        one.doors, one.auth, one.accounts, one.headers, one.proxy, one.transport, one.command,
+        one.on,
+    )  # fmt: skip

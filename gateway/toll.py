@@ -52,9 +52,9 @@ class Toll:
 
     def adopt(self, config: Config) -> None:
         """Go by another configuration; what is counted stays, by the names of the counters."""
-        before, self._config = self._config, config
-        if _said(config) != _said(before):
+        if _said(config) != _said(self._config):
             self._limits.appendleft(_limits(config))
+        self._config = config
         self.gate.adopt(self._limits[0], closed=config.on_redis_loss == "closed")
 
     async def settle_dead(self, dead: Iterable[Recovered]) -> None:

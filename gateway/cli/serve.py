@@ -25,8 +25,10 @@ from gateway.http.wire import Wire
 from gateway.ledger.store import StoreError
 from gateway.limits import keys
 from gateway.limits.apart import apart
+from gateway.renewal import Renewal
 from gateway.settings.mistake import ConfigError
-from gateway.site import data_folder
+from gateway.settings.reads import Reads, whole
+from gateway.site import Site, data_folder, refusals
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Library, Log, stderr
 
@@ -57,7 +59,8 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
         raise ConfigError(refused)
     with _bound(host, port, server.timeouts.read) as sockets:
         figures = Memory(count) if count > 1 else None  # before they are forked
-        gateway = _gateway(session, log, host, figures, count)
+        renewal = _renewal(session, lambda: gateway, count)
+        gateway = _gateway(session, log, host, figures, count, renewal)
         with _telling(host, port):  # again: somebody may have been quicker
             for one in sockets:
                 one.listen(_BACKLOG)
@@ -67,8 +70,9 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
 
         def work(beat: Callable[[], object]) -> None:
             one = Gateway(
-                session.site, session.environ, log, host=host, figures=figures, workers=count
-            )
+                renewal.text.site, session.environ, log, host=host, figures=figures,
+                workers=count, renewal=renewal,
+            )  # fmt: skip
             one.adopt(gateway.recovered)
             if one.recovered.entries:
                 log("ledger", recovered=len(one.recovered.entries))
@@ -85,6 +89,7 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
             lambda: _introduce(gateway, sockets[0], told),
             drain=server.drain,
             hang=server.hang,
+            renew=lambda again: renewal.turn(again=again),
         )
         gateway.archive.feed()  # the last rows of all: one fed, others did not
 
@@ -114,12 +119,34 @@ def _serve(
     Server(config, app, settings, gateway.log, begun=begun, beat=beat).run(sockets)
 
 
-def _gateway(session: Session, log: Log, host: str, figures: Memory | None, count: int) -> Gateway:
+def _renewal(session: Session, gateway: Callable[[], Gateway], count: int) -> Renewal:
+    """What finds out which configuration replaces that of the session.
+
+    It must be one that this gateway could have been started with.
+    """
+
+    def read(reads: Reads) -> Site:
+        site, running = session.again(reads), gateway()
+        refused = refusals(site, running.keys, running.host)
+        refused += apart(site.source, running.keys.known(), count, session.environ)
+        if refused:
+            raise ConfigError(refused)
+        return site
+
+    site = session.site
+    again = whole(session.reads.files[site.source.file])
+    return Renewal(site, read if again else None, session.reads)
+
+
+def _gateway(
+    session: Session, log: Log, host: str, figures: Memory | None, count: int, renewal: Renewal
+) -> Gateway:
     """The gateway, where it can write: a reason in one line where it cannot."""
     try:
         return Gateway(
-            session.site, session.environ, log, host=host, figures=figures, workers=count
-        )
+            session.site, session.environ, log, host=host, figures=figures, workers=count,
+            renewal=renewal,
+        )  # fmt: skip
     except StoreError as error:
         mistake = session.source.mistake(("ledger", "store"), f"{error}.")
         raise ConfigError([mistake]) from None

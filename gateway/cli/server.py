@@ -1,7 +1,7 @@
 """The server of one process: what signals mean to it, and how it ends.
 
 SIGTERM, SIGINT   stop in good order; a second one: at once, still in good order
-SIGHUP            nothing is read again; where a terminal goes away, stop
+SIGHUP            read the configuration again; where a terminal goes away, stop
 SIGUSR1, SIGUSR2  nothing
 SIGABRT           where it is, without a word of what it works on, and an end
 """
@@ -45,9 +45,10 @@ def terminal() -> bool:
     return any(stream is not None and not stream.closed and stream.isatty() for stream in streams)
 
 
-def unheeded(number: int) -> dict[str, object]:
-    """What the log says of a signal that changes nothing."""
-    text = "nothing is read again: start anew; the file of keys is looked at once a second"
+def heard(number: int) -> dict[str, object]:
+    """What the log says of a signal that does not stop anything."""
+    again = number == getattr(signal, "SIGHUP", None)
+    text = "the configuration is read again" if again else "it changes nothing"
     return {"name": signal.Signals(number).name, "text": text}
 
 
@@ -89,7 +90,10 @@ class Server(uvicorn.Server):
         """Ten times a second."""
         self._beat()
         while self._came:
-            self._log("signal", **unheeded(self._came.pop(0)))
+            number = self._came.pop(0)
+            self._log("signal", **heard(number))
+            if number == getattr(signal, "SIGHUP", None):
+                self._app.reload()
         return await super().on_tick(counter)
 
     @contextlib.contextmanager

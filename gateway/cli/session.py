@@ -13,6 +13,7 @@ from gateway.core.call import Key
 from gateway.limits import keys
 from gateway.settings import environ
 from gateway.settings.load import Source, find, load
+from gateway.settings.reads import Reads
 from gateway.site import Site, data_folder, site, store_url
 
 
@@ -33,15 +34,18 @@ class Session:
         self.asked = config
         """The configuration that was named; read when first needed."""
 
+        self.reads = Reads()
+        """What it was read from."""
+
     @functools.cached_property
     def environ(self) -> Mapping[str, str]:
         """The environment, with what a `.env` beside it says."""
-        return environ.read(Path.cwd(), os.environ)
+        return _environ(self.reads)
 
     @functools.cached_property
     def source(self) -> Source:
         """The configuration as written. Raises ConfigError."""
-        return load(find(self.asked, self.environ), self.environ)
+        return load(find(self.asked, self.environ), self.environ, self.reads)
 
     @functools.cached_property
     def site(self) -> Site:
@@ -54,6 +58,14 @@ class Session:
         known = keys.load(self.source.config.keys, folder, extra).known()
         return {key.name: key for key in known}
 
+    def again(self, reads: Reads) -> Site:
+        """The configuration as it is written now, checked and built. Raises ConfigError.
+
+        `reads` is told of each file that is read; a `.env` may have changed too.
+        """
+        environ = _environ(reads)
+        return site(load(find(self.asked, environ), environ, reads), datetime.now(UTC))
+
     def __call__(self) -> Books:
         """The ledger's places."""
         ledger, data = self.source.config.ledger, data_folder(self.environ)
@@ -63,6 +75,12 @@ class Session:
             content_folder=data / "content",
             time_zone=ledger.time_zone,
         )
+
+
+def _environ(reads: Reads) -> Mapping[str, str]:
+    here = Path.cwd()
+    reads.note(here / ".env")
+    return environ.read(here, os.environ)
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -1,9 +1,9 @@
 """Workers: processes that share the gateway's port, kept at their number until it is told to stop.
 
-Each is a fork of the one program, so all serve the same configuration, also one that replaces
-another after the files have changed. The sockets stay open in the supervisor: while a worker is
-replaced, connections wait and are not refused. The supervisor has no thread and no event loop, and
-none but these workers may be its children.
+Each is a fork of the one program, so all serve the same configuration. The supervisor reads it
+again as they do when its files change: one that replaces another begins with what the others have.
+The sockets stay open in the supervisor: while a worker is replaced, connections wait, and none is
+refused. It has no thread and no event loop, and none but these workers may be its children.
 """
 
 import mmap
@@ -20,7 +20,7 @@ from socket import socket
 from types import FrameType
 from typing import NoReturn
 
-from gateway.cli.server import STOP, terminal, unheeded
+from gateway.cli.server import STOP, heard, terminal
 from gateway.telemetry.log import Log, where
 
 _OVER = 5.0
@@ -29,6 +29,8 @@ _LAST = 2.0
 """Seconds for one that hangs to say where, before it is killed."""
 _LOOK = 1.0
 """Seconds between looks whether one hangs."""
+_TURN = 0.1
+"""Seconds until it wakes by itself."""
 _OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _SIGNALS = (*STOP, signal.SIGCHLD, *_OTHERS)
 _LIVED = 2.0
@@ -90,6 +92,7 @@ def supervise(
     *,
     drain: float = 25.0,
     hang: float = 0.0,
+    renew: Callable[[bool], object] = bool,
 ) -> None:
     """Run `work` in `count` processes until SIGTERM or SIGINT, then stop them in good order.
 
@@ -97,7 +100,8 @@ def supervise(
     of the supervisor, whatever that was. The sockets are closed here at the first signal, and there
     when each worker takes no more; the next signal is passed on, for those in a hurry. A worker is
     given what it calls while it works: after `hang` seconds without, it is made to say where it is
-    and replaced. It has `drain` seconds to stop.
+    and replaced. It has `drain` seconds to stop. `renew` is called ten times a second at least, and
+    told whether SIGHUP has come.
     """
     tie, held = os.pipe()  # nobody writes to it: its end is the supervisor's
     pulse = Pulse(count)
@@ -112,7 +116,7 @@ def supervise(
                     if seat.pid is None and seat.due <= now:
                         _fill(seat, work, (tie, held), drain, log)
                 soon = [seat.due - now for seat in seats if seat.pid is None]
-                soon += [_LOOK] if hang else []
+                soon += [_TURN]
             else:
                 soon = [ending - now]
             told = wait(max(0.0, min(soon)) if soon else None)
@@ -123,10 +127,11 @@ def supervise(
                         one.close()
                 _tell(seats, signal.SIGTERM)
             else:
-                for number in told:
-                    if number in _OTHERS:
-                        log("signal", **unheeded(number))
+                for number in [one for one in told if one in _OTHERS]:
+                    log("signal", **heard(number))
             _reap(seats, log)
+            if ending == 0:
+                renew(signal.SIGHUP in told)
             if ending == 0 and hang:
                 looked = _look(seats, hang, looked, log)
             elif 0 < ending <= time.monotonic():

@@ -23,7 +23,7 @@ from gateway.dialects import (
     OPERATIONS,
     Dialect,
 )  # fmt: skip
-from gateway.http import admin, document, edge, feedback, health, models, scrape
+from gateway.http import admin, config, document, edge, feedback, health, models, scrape
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
@@ -67,6 +67,8 @@ class App(FastAPI):
         )
         self.refused = refused
         self._archive = gateway.archive
+        self.reload = gateway.reload.soon
+        """Reads the configuration again, where nobody waits for it."""
         server = gateway.site.source.config.server
         self._alone = gateway.keys.is_open and not server.open
         """Whether nothing but where it comes from says who may call."""
@@ -90,6 +92,7 @@ class App(FastAPI):
         _routes(self, gateway, entrance)
         feedback.routes(self, gateway, entrance)
         admin.routes(self, gateway)
+        config.routes(self, gateway)
         health.routes(self, gateway)
         scrape.routes(self, gateway, lambda: entrance.calls)
 

@@ -55,6 +55,11 @@ def names(text: str) -> list[str]:
     return re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)", text)
 
 
+def files(text: str) -> list[File]:
+    """The files that a string is made from."""
+    return [File(path) for path in re.findall(r"\$\{file:([^}\0]+)\}", text)]
+
+
 def _close(text: str, at: int) -> int:
     depth = 1
     for index in range(at, len(text)):

@@ -5,19 +5,24 @@ from pathlib import Path as File
 
 from gateway.settings import yaml
 from gateway.settings.mistake import ConfigError, Mistake, Path, written
+from gateway.settings.reads import Mark, Reads, size
 
 type Where = dict[Path, tuple[str, int | None]]
 """The file and line of each part; a variable of the environment has a name and no line."""
 
 _ONCE = ("providers", "labs")
 """What may not be in two files: who wrote the second did not know of the first."""
+_MOST = 16_000_000
+"""Bytes of a file: what people write is a thousandth of that."""
 _JOINED = ("guards", "choices", "limits", "budgets")
 
 
 class Files:
     """A file with those it includes: the included come first, so that it has the last word."""
 
-    def __init__(self, file: File) -> None:
+    def __init__(self, file: File, reads: Reads | None = None) -> None:
+        """`reads` is told of each that is read."""
+        self._reads = reads or Reads()
         self.raw: dict[str, yaml.Value] = {}
         """Before anything of the environment is put in."""
         self.where: Where = {}
@@ -30,7 +35,7 @@ class Files:
             return
         self._seen.add(file.resolve())
         try:
-            document = _read(file)
+            document = _read(file, self._reads.note(file))
         except ConfigError as error:
             self.mistakes += error.mistakes
             return
@@ -45,7 +50,7 @@ class Files:
         self._merge(value, document)
 
     def _include(self, file: File, pattern: str, line: int) -> None:
-        found = sorted(_glob(file.parent, pattern))
+        found = list(self._reads.found(file.parent, pattern, lambda: _glob(file.parent, pattern)))
         if not found:
             self._wrong(shown(file), line, f"no file matches {pattern!r}.", ("include",))
         if found == [file]:
@@ -98,8 +103,11 @@ def shown(file: File) -> str:
         return str(file)
 
 
-def _read(file: File) -> yaml.Document:
+def _read(file: File, state: Mark) -> yaml.Document:
     name = shown(file)
+    if size(state) > _MOST:
+        message = f"is larger than {_MOST // 1_000_000} MB."
+        raise ConfigError([Mistake(file=name, message=message)])
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:

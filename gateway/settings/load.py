@@ -12,6 +12,7 @@ from gateway.settings import environ as env
 from gateway.settings import yaml
 from gateway.settings.files import Files, Where, shown
 from gateway.settings.mistake import ConfigError, Mistake, Path, nearest, written
+from gateway.settings.reads import Reads
 from gateway.settings.schema import Config
 from gateway.settings.stray import proxies, strays
 
@@ -76,9 +77,13 @@ def find(asked: str | None, environ: Mapping[str, str]) -> File:
     return inside if inside.exists() else package.parent / "config" / "gateway.yaml"
 
 
-def load(file: File, environ: Mapping[str, str]) -> Source:
-    """Read and validate a configuration. Raises ConfigError with everything that is wrong."""
-    files = Files(file)
+def load(file: File, environ: Mapping[str, str], reads: Reads | None = None) -> Source:
+    """Read and validate a configuration. Raises ConfigError with everything that is wrong.
+
+    `reads` is told of each file that is read.
+    """
+    reads = reads or Reads()
+    files = Files(file, reads)
     raw, where, mistakes = files.raw, files.where, files.mistakes
     found, wrong = env.overrides(environ, frozenset(Config.model_fields))
     mistakes += wrong
@@ -93,7 +98,7 @@ def load(file: File, environ: Mapping[str, str]) -> Source:
         raise ConfigError(mistakes)
     version = hashlib.blake2b(jsonio.dumps(_public(raw)), digest_size=6).hexdigest()
     source = Source(file, raw, where, Config(version=1), version, notes=tuple(strays(environ)))
-    expanded = _expand(raw, (), environ, source, mistakes)
+    expanded = _expand(raw, (), environ, source, mistakes, reads)
     try:
         source.config = Config.model_validate(expanded)
     except ValidationError as error:
@@ -142,21 +147,25 @@ def _expand(
     environ: Mapping[str, str],
     source: Source,
     mistakes: list[Mistake],
+    reads: Reads,
 ) -> yaml.Value:
     if isinstance(value, dict):
         return {
-            name: _expand(item, (*path, name), environ, source, mistakes)
+            name: _expand(item, (*path, name), environ, source, mistakes, reads)
             for name, item in value.items()
         }
     if isinstance(value, list):
         return [
-            _expand(item, (*path, at), environ, source, mistakes) for at, item in enumerate(value)
+            _expand(item, (*path, at), environ, source, mistakes, reads)
+            for at, item in enumerate(value)
         ]
     if isinstance(value, str) and "\0" in value:  # no file, header or name has one
         mistakes.append(source.mistake(path, "holds a NUL character."))
         return ""
     if not isinstance(value, str) or "${" not in value:
         return value
+    for file in env.files(value):
+        reads.note(file)
     try:
         text = env.expand(value, environ)
     except env.Unset as error:
@@ -226,12 +235,12 @@ def _siblings(path: Path) -> list[str]:
     """The keys that may stand where an unknown one does."""
     model: object = Config
     for part in path[:-1]:
-        model = _inside(model, part)
+        model = inside(model, part)
     fields = getattr(model, "model_fields", {})
     return [field.alias or name for name, field in fields.items()]
 
 
-def _inside(model: object, part: str | int) -> object:
+def inside(model: object, part: str | int) -> object:
     """The schema one step down: a field's, or that of a list's or mapping's items."""
     fields = getattr(model, "model_fields", {})
     field = next((f for name, f in fields.items() if part in (name, f.alias)), None)

@@ -1,0 +1,260 @@
+"""A gateway under load whose configuration changes ten times a second: `python -m tests.e2e.reload_trial`.
+
+Each configuration has a model and a price of its own, so that a row tells by which of them its call was
+served. Now and then what is written is broken. No call may fail, none may be served by a mixture,
+and what was begun for a configuration must be gone when its calls have ended.
+"""
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from gateway.core import jsonio
+from gateway.core.entry import Entry
+from tests.e2e.ending import Service
+from tests.e2e.upstream import DONE, Upstream, answering
+from tests.e2e.world import Config, Loop, chat, config
+
+PERIOD = 0.1
+"""Seconds from one change to the next."""
+KINDS = 5
+"""Configurations that are valid, each unlike the others."""
+_CLIENTS = 12
+_PATIENCE = 30.0
+_BROKEN = (
+    b"version: 1\nno_such_key: 3\n",
+    b"version: 2\n",
+    b"labs: [\n",
+    b"",
+    b"version: 1\nversion: 1\n",
+    b"version: 1\nlabs: {acme: {smart: [{model: x}]}}\nproviders: {}\n",
+)
+
+
+@dataclass
+class Seen:
+    """What a trial has seen."""
+
+    calls: int = 0
+    streams: int = 0
+    failures: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    """Of each call."""
+    reloads: int = 0
+    refused: int = 0
+    held: list[float] = field(default_factory=list)
+    """Seconds from each request for a reload to its answer."""
+    versions: dict[str, int] = field(default_factory=dict)
+    """The kind of each configuration that was in force, by its version."""
+    memory: list[int] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
+    """Both after each tenth of the trial."""
+    rows: list[Entry] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=dict)
+    """What the gateway says of its configuration at the end."""
+
+    def at(self, share: float) -> float:
+        """Seconds within which so many of the calls were over."""
+        return sorted(self.seconds)[int(share * (len(self.seconds) - 1))]
+
+    def wrong(self) -> list[str]:
+        """What must not be."""
+        found = list(dict.fromkeys(self.failures))[:10]
+        for row in self.rows:
+            kind = self.versions.get(row.config)
+            if kind is None:
+                found.append(f"{row.id} has the version {row.config} that never was in force")
+            elif row.model != f"able-{kind}":
+                found.append(f"{row.id} of kind {kind} was served by {row.model}")
+            elif row.cost != _cost(row, kind):
+                found.append(f"{row.id} of kind {kind} cost {row.cost}")
+        if len(self.rows) != self.calls:
+            found.append(f"{self.calls} calls have {len(self.rows)} rows")
+        if self.state["ending"] or self.state["version"] not in self.versions:
+            found.append(f"at the end: {self.state}")
+        return found[:20]
+
+
+def kind(value: Config, number: int) -> Config:
+    """A configuration of a kind: its model and price, a rule of its own, at other providers."""
+    name, price = f"able-{number}", {"input": number + 1, "output": number + 2}
+    value = jsonio.loads(jsonio.dumps(value))
+    value["labs"]["acme"]["smart"] = [{"model": name}, {"model": name, "provider": "spare"}]
+    value["models"][name] = {"price": {**price, "as_of": "2026-11-26"}}
+    value["choices"] = [
+        {"name": f"rule {number}", "when": {"keywords": ["hello"]}, "tier": "smart"}
+    ]
+    value["routing"]["complete"] = "hold" if number == 1 else "off"
+    if number % 2:
+        del value["providers"]["other"], value["labs"]["other"], value["models"]["else-1"]
+    if number == 4:
+        value["providers"]["spare"]["headers"] = {"x-more": "1"}
+        value["limits"] = [{"name": "many", "requests": "1M/m"}]
+    return value
+
+
+def _cost(row: Entry, number: int) -> Decimal:
+    used = Decimal(row.input or 0) * (number + 1) + Decimal(row.output or 0) * (number + 2)
+    return used / 1_000_000
+
+
+class Trial:
+    """One gateway, its provider and the clients."""
+
+    def __init__(self, folder: Path, *, workers: int = 1) -> None:
+        self.loop, self.upstream = Loop(), Upstream()
+        self.loop.run(self.upstream.start())
+        self.upstream.on("/", answering)
+        self.seen = Seen()
+        self._over = False
+        self._chance = random.Random(7)
+        self.folder = folder / "gateway"
+        self.base = config(self.upstream.url)
+        first = kind(self.base, 0)
+        parts = {name: first[name] for name in ("labs", "models", "choices", "routing")}
+        server = {"workers": workers} if workers > 1 else {}
+        self.service = Service(self.folder, self.upstream, server, **parts)
+        self.file = self.folder / "gateway.yaml"
+        self.server = jsonio.loads(self.file.read_bytes())["server"]
+
+    def close(self) -> None:
+        self.service.kill()
+        self.loop.run(self.upstream.stop())
+        self.loop.close()
+
+    async def run(self, reloads: int) -> Seen:
+        """So many changes under load, and what came of them."""
+        seen, service = self.seen, self.service
+        seen.versions[(await self._ask("GET", "/admin/config"))["version"]] = 0
+        clients = [asyncio.create_task(self._client(number)) for number in range(_CLIENTS)]
+        for number in range(1, reloads + 1):
+            due = time.monotonic() + PERIOD
+            await self._change(number)
+            if number % max(1, reloads // 10) == 0:
+                seen.memory.append(service.figure("VmRSS"))
+                seen.files.append(service.files)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        self._over = True
+        await asyncio.gather(*clients)
+        seen.state = await self._ask("GET", "/admin/config")
+        service.tell(signal.SIGTERM)
+        if (status := await asyncio.to_thread(service.ended)) != 0:
+            seen.failures.append(f"it ended with {status}")
+        seen.rows = service.entries()
+        if bugs := service.rows("bug"):
+            seen.failures.append(f"{bugs[0]}")
+        return seen
+
+    async def _change(self, number: int) -> None:
+        """Write another configuration, by renaming or in place; sometimes a broken or a half one."""
+        which = number % KINDS
+        value = kind(self.base, which)
+        value["server"] = self.server
+        data = jsonio.dumps(value)
+        broken = number % 10 == 0
+        if broken:
+            data = self._chance.choice((*_BROKEN, data[: self._chance.randrange(20, len(data))]))
+        scratch = self.file.with_suffix(".new")
+        scratch.write_bytes(data)
+        scratch.replace(self.file)
+        began = time.monotonic()
+        told = await self._ask("POST", "/admin/reload")
+        self.seen.held.append(time.monotonic() - began)
+        if broken:
+            self.seen.refused += 1
+            if "error" not in told:
+                self.seen.failures.append(f"a broken one is taken: {data[:60]!r} {told}")
+        elif told.get("result") != "taken":
+            self.seen.failures.append(f"not taken: {told}")
+        else:
+            self.seen.reloads += 1
+            self.seen.versions[told["version"]] = which
+
+    async def _ask(self, method: str, path: str) -> dict[str, Any]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.service.port)
+        writer.write(
+            f"{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode()
+        )
+        data = await asyncio.wait_for(reader.read(), _PATIENCE)
+        writer.close()
+        found: dict[str, Any] = jsonio.loads(data.partition(b"\r\n\r\n")[2])
+        return found
+
+    async def _client(self, number: int) -> None:
+        """Asks again and again on a kept connection, whole and streamed by turns."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.service.port)
+        turn = number
+        while not self._over:
+            turn += 1
+            streams = turn % 2 == 0
+            more = {"stream": True} if streams else {}
+            words = " ".join(["hello"] * (1 + turn % 40))
+            data = jsonio.dumps(chat(f"{words} {number} {turn}", **more))
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
+            began = time.monotonic()
+            writer.write(head.encode() + data)
+            try:
+                status, body = await asyncio.wait_for(_answer(reader), _PATIENCE)
+            except (TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
+                self.seen.failures.append(f"{type(error).__name__} after {self.seen.calls} calls")
+                return
+            self.seen.seconds.append(time.monotonic() - began)
+            self.seen.calls += 1
+            self.seen.streams += streams
+            whole = body.endswith(DONE) if streams else b'"finish_reason":"stop"' in body
+            if status != 200 or not whole:
+                self.seen.failures.append(f"{status} {body[:300]!r}")
+        writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    status, fields = int(head.split(b" ", 2)[1]), head.lower()
+    if b"\r\ncontent-length: " in fields:
+        length = int(fields.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
+        return status, await reader.readexactly(length)
+    parts = []
+    while size := int(await reader.readline(), 16):
+        parts.append(await reader.readexactly(size))
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return status, b"".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reloads", type=int, default=300)
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="reload-") as folder:
+        trial = Trial(Path(folder))
+        try:
+            seen = asyncio.run(trial.run(told.reloads))
+        finally:
+            trial.close()
+    wrong, tell = seen.wrong(), sys.stdout.write
+    tell(
+        f"{seen.calls} calls ({seen.streams} streamed), {seen.reloads} reloads, {seen.refused} broken\n"
+    )
+    tell(
+        f"a call took {seen.at(0.5) * 1e3:.1f} ms, p99 {seen.at(0.99) * 1e3:.1f}, most {seen.at(1) * 1e3:.1f}\n"
+    )
+    held = sorted(seen.held)
+    tell(f"a reload took {held[len(held) // 2] * 1e3:.0f} ms, most {held[-1] * 1e3:.0f}\n")
+    tell(
+        f"the loop was held {seen.state['slowest_swap'] * 1e3:.1f} ms at most to put one in force\n"
+    )
+    tell(f"memory {[one // 1_000_000 for one in seen.memory]} MB, files {seen.files}\n")
+    tell("".join(f"WRONG: {one}\n" for one in wrong) or "nothing is wrong\n")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

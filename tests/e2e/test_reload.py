@@ -1,0 +1,256 @@
+"""A running gateway goes by another configuration: what calls see of it, and what outlives it."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.settings.load import load
+from gateway.site import Site, site
+from tests.e2e.upstream import DONE, ROLE, Answer, Upstream, chunk, stream, whole
+from tests.e2e.world import Change, Config, Loop, World, chat, config, spared
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
+
+
+def built(folder: Path, value: Config) -> Site:
+    file = folder / "gateway.yaml"
+    file.write_bytes(jsonio.dumps(value))
+    return site(load(file, {}), NOW)
+
+
+class Changing:
+    """A running gateway, and the configuration that it has."""
+
+    def __init__(self, loop: Loop, folder: Path, upstream: Upstream, *changes: Change) -> None:
+        self.value = config(upstream.url)
+        for change in changes:
+            change(self.value)
+        self.world = World(loop, folder, upstream, self.value, {})
+        self.gateway = self.world.gateway
+
+    def swap(self, change: Change) -> None:
+        change(self.value)
+        made = built(self.world.folder, self.value)
+
+        async def swap() -> None:
+            self.gateway.swap(made)
+
+        self.world.loop.run(swap())
+        upstream = self.gateway.upstream
+        upstream._sleep, upstream._jitter = self.world._wait, lambda: 1.0
+
+    def settled(self) -> None:
+        """What was begun for editions that are over has ended."""
+
+        async def wait() -> None:
+            await asyncio.gather(*self.gateway._over)
+
+        self.world.loop.run(wait())
+
+
+@pytest.fixture
+def changing(loop: Loop, tmp_path: Path, upstream: Upstream) -> Iterator[Callable[..., Changing]]:
+    made: list[Changing] = []
+
+    def make(*changes: Change) -> Changing:
+        made.append(Changing(loop, tmp_path / f"{len(made)}", upstream, *changes))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.world.close()
+
+
+def set_(name: str, part: Any, value: Config) -> None:
+    value[name] = part
+
+
+def other_model(value: Config) -> None:
+    value["labs"]["acme"]["smart"] = [{"model": "able-9"}]
+    value["models"]["able-9"] = {"price": {"input": 100, "output": 100}}
+
+
+def _read(connection: socket.socket, until: bytes) -> bytes:
+    found = b""
+    while until not in found:
+        found += connection.recv(65536)
+    return found
+
+
+def test_p_07_what_runs_ends_by_its_own_and_what_begins_goes_by_the_new(
+    changing: Callable[..., Changing], upstream: Upstream
+) -> None:
+    """P-07: the model, the price and the version on the row are all of one configuration."""
+    one = changing()
+    first = one.gateway.edition.version
+    upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE), whole())
+    with one.world.leaving(chat(stream=True)) as connection:
+        _read(connection, b"Hel")
+        one.swap(other_model)
+        assert one.gateway.ending == 1
+        assert one.world.ask(chat()).status_code == 200
+        one.world.release()
+        _read(connection, DONE)
+    one.settled()
+    assert one.gateway.ending == 0
+    second = one.gateway.edition.version
+    rows = {row.config: row for row in one.world.entries()}
+    assert set(rows) == {first, second}
+    assert (rows[first].model, rows[second].model) == ("able-1", "able-9")
+    assert rows[second].price != rows[first].price
+    assert upstream.requests[0].connection != upstream.requests[1].connection
+
+
+def test_connections_are_kept_where_the_provider_stays(
+    changing: Callable[..., Changing], upstream: Upstream
+) -> None:
+    one = changing()
+    upstream.on("/acme", whole())
+    one.world.ask(chat())
+    one.swap(other_model)
+    one.world.ask(chat())
+    assert [request.connection for request in upstream.requests] == [1, 1]
+    assert [request.json["model"] for request in upstream.requests] == ["able-1", "able-9"]
+
+
+def test_another_credential_is_used_from_the_next_call_on(
+    changing: Callable[..., Changing], upstream: Upstream
+) -> None:
+    def rotate(value: Config) -> None:
+        value["providers"]["acme"]["accounts"]["main"] = "sk-next-never-shown"
+
+    one = changing()
+    upstream.on("/acme", whole())
+    one.world.ask(chat())
+    one.swap(rotate)
+    one.world.ask(chat())
+    sent = [request.header("authorization") for request in upstream.requests]
+    assert sent[1] == "Bearer sk-next-never-shown"
+    assert sent[0] != sent[1]
+
+
+def test_what_is_known_of_a_provider_stays_unless_it_is_another(
+    changing: Callable[..., Changing], upstream: Upstream
+) -> None:
+    """A target that is out stays out, also where rules change; one with a new address is in again."""
+
+    def refuse(_: Any) -> Answer:
+        return Answer(status=500, pieces=(b"{}",), length=2)
+
+    one = changing(spared)
+    upstream.on("/acme", refuse)
+    upstream.on("/spare", whole())
+    for _ in range(8):
+        assert one.world.ask(chat()).status_code == 200
+    place = ("acme", "main", "able-1")
+    health = one.gateway._known.health
+    assert health.why(place)
+    one.swap(lambda value: value.update(aliases={"x": "auto"}))
+    assert health.why(place)
+    assert one.gateway.upstream.health is health
+
+    def move(value: Config) -> None:
+        value["providers"]["acme"]["base_url"] += "/next"
+
+    one.swap(move)
+    assert place not in health.targets
+    assert ("spare", "main", "able-2") in health.targets
+
+
+def test_settings_of_calls_hold_from_the_next_call_on(
+    changing: Callable[..., Changing], upstream: Upstream
+) -> None:
+    """The cache, limits (whose counters go on), the log and the build's metric."""
+    one = changing()
+    upstream.on("/acme", whole())
+    one.swap(lambda value: value.update(cache={"ttl": "1h"}, log={"calls": "all"}))
+    assert [one.world.ask(chat()).headers["x-tiergate-cache"] for _ in range(2)] == ["miss", "hit"]
+    assert [row["event"] for row in one.world.log] == ["call", "call"]
+    figures, _ = one.gateway.archive.metrics.render()
+    assert f'config="{one.gateway.edition.version}"'.encode() in figures
+    limit = {"name": "few", "requests": "3/h"}
+    one.swap(lambda value: value.update(cache={"ttl": "0s"}, log={"calls": "off"}, limits=[limit]))
+    assert [one.world.ask(chat()).status_code for _ in range(2)] == [200, 200]
+    one.swap(lambda value: value.update(aliases={"x": "auto"}))
+    assert [one.world.ask(chat()).status_code for _ in range(2)] == [200, 429]
+    one.swap(lambda value: value.update(limits=[]))
+    assert one.world.ask(chat()).status_code == 200
+    assert len(one.world.log) == 2
+
+
+def test_names_that_are_listed_are_those_of_the_new(changing: Callable[..., Changing]) -> None:
+    one = changing()
+    one.swap(other_model)
+    names = {model["id"] for model in one.world.client.get("/v1/models").json()["data"]}
+    assert "able-9" in names
+    assert "able-1" not in names
+    for path in ("/health", "/ready"):
+        assert one.world.client.get(path).json()["config"] == one.gateway.edition.version
+    told = one.world.client.get("/admin/health").json()["targets"]
+    assert "able-9" in {target["model"] for target in told}
+
+
+def engine(word: str) -> Change:
+    """A local engine that says where it answers, and ends with the gateway."""
+    program = f"import sys; print('ready http://127.0.0.1:1/{word}', flush=True); sys.stdin.read()"
+
+    def change(value: Config) -> None:
+        value["providers"]["local"] = {
+            "dialects": {"openai-chat": "/c"}, "auth": "none",
+            "command": [sys.executable, "-c", program],
+        }  # fmt: skip
+        value["labs"]["other"]["fast"] = [{"model": "own", "provider": "local"}]
+
+    return change
+
+
+def test_a_local_engine_goes_on_unless_its_command_is_another(
+    changing: Callable[..., Changing],
+) -> None:
+    one = changing(engine("a"))
+    first = one.gateway.edition.locally["local"]
+    assert one.world.loop.run(first.ready()) == "http://127.0.0.1:1/a"
+    one.swap(other_model)
+    assert one.gateway.edition.locally["local"] is first
+    one.swap(engine("b"))
+    second = one.gateway.edition.locally["local"]
+    assert one.world.loop.run(second.ready()) == "http://127.0.0.1:1/b"
+    one.settled()
+    assert first._process is not None
+    assert first._process.returncode is not None
+    assert second._process is not None
+    assert second._process.returncode is None
+    texts = [row["text"] for row in one.world.log if row["event"] == "engine"]
+    assert texts[:2] == [
+        "local: ready on http://127.0.0.1:1/a",
+        "local: started, as its command is new",
+    ]
+
+
+def test_a_budget_that_is_new_or_gone_is_counted_from_the_ledger(
+    changing: Callable[..., Changing], upstream: Upstream
+) -> None:
+    """What one had counted can still be asked after it is gone: a call of before may want to know."""
+    budget = {"name": "b", "usd": 100, "every": "total"}
+    one = changing(lambda value: value.update(budgets=[budget]))
+    upstream.on("/acme", whole())
+    assert one.world.ask(chat(max_tokens=9)).status_code == 200
+    (need,) = one.gateway.gate._limits.needs(
+        key="open", tenant="default", tags=(), tier="smart", now=1e9, tokens=1, micro=1
+    )
+    one.swap(lambda value: value.update(budgets=[]))
+    assert one.gateway._toll._scope("default", need).only == {"tenant": ["default"]}
+    for number in range(9):
+        limits = [{"name": f"l{number}", "requests": "9/s"}]
+        one.swap(partial(set_, "limits", limits))
+    with pytest.raises(ValueError, match="nothing is counted by"):
+        one.gateway._toll._scope("default", need)

@@ -1,0 +1,197 @@
+"""A gateway as a process whose configuration changes: by its files, by signals, by an admin."""
+
+import asyncio
+import http.client
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.child import until
+from tests.e2e.ending import Service
+from tests.e2e.reload_trial import Trial
+from tests.e2e.upstream import PATIENCE, Upstream, whole
+from tests.e2e.world import Config, chat
+
+type Serve = Callable[..., Served]
+
+
+class Served(Service):
+    """One whose configuration can be asked for and written."""
+
+    def value(self) -> Config:
+        found: Config = jsonio.loads(self.file.read_bytes())
+        return found
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "gateway.yaml"
+
+    def write(self, value: Config | bytes) -> None:
+        data = value if isinstance(value, bytes) else jsonio.dumps(value)
+        scratch = self.file.with_suffix(".new")
+        scratch.write_bytes(data)
+        scratch.replace(self.file)
+
+    def ask(self, method: str, path: str) -> tuple[int, Any]:
+        """On a connection of its own, which any worker may take."""
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        client.request(method, path, headers={"connection": "close"})
+        answer = client.getresponse()
+        found = answer.status, jsonio.loads(answer.read())
+        client.close()
+        return found
+
+    def state(self) -> dict[str, Any]:
+        status, found = self.ask("GET", "/admin/config")
+        assert status == 200, found
+        told: dict[str, Any] = found
+        return told
+
+    def taken(self, version: str, times: int = 2) -> Callable[[], bool]:
+        """Whether so many times a worker has put a version in force."""
+        return lambda: [row.get("version") for row in self.rows("config")].count(version) >= times
+
+
+@pytest.fixture
+def serve(tmp_path: Path, upstream: Upstream) -> Iterator[Serve]:
+    made: list[Served] = []
+
+    def serve(**server: Any) -> Served:
+        made.append(Served(tmp_path / f"{len(made)}", upstream, server))
+        return made[-1]
+
+    yield serve
+    for one in made:
+        one.kill()
+
+
+def other(value: Config) -> Config:
+    """Another model for the smart tier."""
+    value["labs"]["acme"]["smart"] = [{"model": "able-9"}]
+    value["models"]["able-9"] = {"price": {"input": 2, "output": 2}}
+    return value
+
+
+def test_a_file_that_is_written_anew_is_in_force_by_itself(
+    serve: Serve, upstream: Upstream
+) -> None:
+    """Also one of before, and one with a mistake is not; each is told once."""
+    service = serve()
+    upstream.on("/acme", whole())
+    first, good = service.state()["version"], service.file.read_bytes()
+    service.write(other(service.value()))
+    second = until(lambda: (found := service.state()["version"]) != first and found, "it is read")
+    with service.asking(chat()):
+        assert upstream.arrived().json["model"] == "able-9"
+    service.write(b"version: 1\nserverr: {}\n")
+    until(lambda: service.state()["last_error"], "it tells of the mistake")
+    assert service.state()["version"] == second
+    service.write(good)
+    until(lambda: service.state()["version"] == first, "it is as it was")
+    lines = service.rows("config")
+    assert [row.get("version") for row in lines] == [second, None, first]
+    assert lines[1]["line"] == 2
+    assert lines[1]["error"].startswith("serverr: no such key. Did you mean 'server'?")
+    service.tell(signal.SIGTERM)
+    assert service.ended() == 0
+
+
+def test_sighup_reads_it_at_once(serve: Serve) -> None:
+    service = serve()
+    first = service.state()["version"]
+    service.write(other(service.value()))
+    service.tell(signal.SIGHUP)
+    until(lambda: service.state()["version"] != first, "it is read")
+    assert service.rows("signal")[0]["text"] == "the configuration is read again"
+
+
+def test_a_folder_that_is_swapped_under_a_link_is_read(serve: Serve, tmp_path: Path) -> None:
+    """As Kubernetes updates a ConfigMap: `..data` leads elsewhere, and no file is written."""
+    service = serve()
+    first, value = service.state()["version"], service.value()
+    for name, one in (("..1", value), ("..2", other(service.value()))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "gateway.yaml").write_bytes(jsonio.dumps(one))
+    (tmp_path / "..data").symlink_to("..1")
+    link = service.file.with_suffix(".link")
+    link.symlink_to(tmp_path / "..data" / "gateway.yaml")
+    link.replace(service.file)
+    assert service.ask("POST", "/admin/reload")[1]["result"] == "same"
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    until(lambda: service.state()["version"] != first, "it is read")
+    assert service.state()["changes"][0] == "labs.acme.smart[0].model: able-1 -> able-9"
+
+
+def test_an_admin_reads_tries_and_goes_back(serve: Serve) -> None:
+    service = serve()
+    first, value = service.state()["version"], service.value()
+    assert service.ask("POST", "/admin/reload")[1]["result"] == "same"
+    status, told = service.ask("POST", "/admin/rollback")
+    assert (status, told["error"]["message"]) == (
+        409,
+        f"Nothing has changed, {first} is in force: there is no earlier configuration to go back to.",
+    )
+    service.write(b"version: 1\nlabs: [\n")
+    status, told = service.ask("POST", "/admin/reload?dry_run=true")
+    assert status == 409
+    assert "gateway.yaml:3: error: not valid YAML" in told["error"]["message"]
+    assert not service.state()["failures"]
+    service.write(other(value))
+    _, told = service.ask("POST", "/admin/reload?dry_run=true")
+    assert (told["result"], told["version"]) == ("would be taken", first)
+    assert told["changes"][0] == {
+        "path": "labs.acme.smart[0].model", "before": "able-1", "after": "able-9", "waits": False,
+    }  # fmt: skip
+    _, told = service.ask("POST", "/admin/reload?dry_run=false")
+    second = told["version"]
+    assert (told["result"], told["found"]) == ("taken", second)
+    assert service.ask("POST", "/admin/rollback?dry_run=true")[1]["found"] == first
+    assert service.state()["version"] == second
+    assert service.ask("POST", "/admin/rollback")[1]["version"] == first
+    assert service.state()["rolled_back"]
+    for path in ("/admin/reload?dry=1", "/admin/reload?dry_run=yes", "/admin/rollback?dry_run="):
+        assert service.ask("POST", path)[0] == 400
+
+
+def test_workers_are_of_one_version_and_one_that_is_born_later_too(serve: Serve) -> None:
+    """Whoever is asked tells the others; a worker that replaces another has what they have."""
+    service = serve(workers=2)
+    first, value = service.state()["version"], other(service.value())
+    service.write(value)
+    _, told = service.ask("POST", "/admin/reload")
+    second = told["version"]
+    until(service.taken(second), "both have read it")
+    service.write(b"labs: [\n")
+    until(lambda: len(service.rows("config")) == 4, "both have told of the mistake")
+    for row in service.rows("worker"):  # one after the other: all that serve were born later
+        count = len(service.rows("worker"))
+        os.kill(row["pid"], signal.SIGKILL)
+        until(lambda count=count: len(service.rows("worker")) == count + 2, "another")  # type: ignore[misc]
+    until(lambda: service.state()["version"] == second, "the last good one")
+    service.ask("POST", "/admin/rollback")
+    until(service.taken(first), "both have gone back")
+    service.write(value)
+    service.tell(signal.SIGHUP)
+    until(service.taken(second, 4), "both have read it again")
+    service.tell(signal.SIGTERM)
+    assert service.ended() == 0
+
+
+def test_p_06_p_07_ten_reloads_a_second_under_load_fail_no_call(tmp_path: Path) -> None:
+    """The short form of `make reload`: each row is of one configuration, and nothing is left open."""
+    trial = Trial(tmp_path)
+    try:
+        seen = asyncio.run(trial.run(30))
+    finally:
+        trial.close()
+    assert seen.wrong() == []
+    assert (seen.reloads, seen.refused) == (27, 3)
+    assert seen.streams > 10
+    assert len({row.config for row in seen.rows}) > 2
+    assert max(seen.files) <= min(seen.files) + 8
