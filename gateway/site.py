@@ -15,7 +15,8 @@ from gateway.dialects.openai_chat import effort as chat
 from gateway.dialects.openai_responses import effort as responses
 from gateway.limits.keys import Keys
 from gateway.routing.decide import Router
-from gateway.routing.prior import Prior
+from gateway.routing.exemplar import Exemplar, Exemplars, clashes
+from gateway.routing.prior import Classifier, Prior
 from gateway.routing.rules import Rules, compile_rules
 from gateway.routing.search import RuleError
 from gateway.routing.strike import strike
@@ -49,7 +50,12 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 def site(source: Source, now: datetime) -> Site:
     """Check and build a configuration. Raises ConfigError with every mistake."""
     mistakes = check.errors(source, frozenset(DIALECTS), STYLES)
-    mistakes += [*_zone(source), *_struck(source)]
+    known, clashing = _exemplars(source)
+    mistakes += [
+        *_zone(source),
+        *_struck(source),
+        *(one for one in clashing if one.level == "error"),
+    ]
     rules = Rules()
     try:
         rules = compile_rules(source.config.guards, source.config.choices)
@@ -58,7 +64,9 @@ def site(source: Source, now: datetime) -> Site:
     if mistakes:
         raise ConfigError(mistakes)
     built = build.build(source, lambda provider, model: prices.find(provider, model, now))
-    classifier = Prior() if source.config.routing.classifier == "prior" else None
+    classifier: Classifier | None = Prior() if source.config.routing.classifier == "prior" else None
+    if classifier is not None and known:
+        classifier = Exemplars(known, classifier, source.config.routing.near)
     router = Router(
         catalogue=built.catalogue,
         rules=rules,
@@ -74,8 +82,23 @@ def site(source: Source, now: datetime) -> Site:
         *dates.unpriced(source, built.catalogue),
         *baseline.warnings(source, built),
         *dates.listed(source, built.catalogue, now.date()),
+        *clashing,
     )
     return Site(source=source, built=built, router=router, warnings=warnings)
+
+
+def _exemplars(source: Source) -> tuple[list[Exemplar], list[Mistake]]:
+    """What was taught, and where it contradicts itself."""
+    parts = source.config.exemplars
+    known = [
+        Exemplar(part.name or str(at), part.prompt, part.tier) for at, part in enumerate(parts, 1)
+    ]
+    found = []
+    for one, other, near in clashes(known):
+        words = "the same" if near == 1 else "nearly the same"
+        message = f"is {words} as {known[one].name!r}, which gets {known[one].tier}."
+        found.append(source.mistake(("exemplars", other), message, warn=near < 1))
+    return known, found
 
 
 def _fetches(part: Media) -> frozenset[str]:

@@ -62,6 +62,9 @@ def _shares(source: Source) -> Iterator[Mistake]:
     """Bounds on the classifier's tiers that bound nothing, or leave nothing."""
     routing = source.config.routing
     most, at = routing.max_share, ("routing", "max_share")
+    if routing.classifier == "off" and source.config.exemplars:
+        message = "are not looked at: the classifier is off."
+        yield source.mistake(("exemplars",), message, warn=True)
     if routing.classifier == "off" and most != MostPart():
         yield source.mistake(at, "bounds nothing: the classifier is off.", warn=True)
     elif most.reasoning == most.smart == 0:
@@ -281,6 +284,7 @@ def _names(source: Source) -> Iterator[Mistake]:
     groups: dict[str, list[str]] = {
         "guards": [rule.name for rule in config.guards],
         "choices": [rule.name for rule in config.choices],
+        "exemplars": [part.name or str(at) for at, part in enumerate(config.exemplars, 1)],
         "limits": [part.name for part in config.limits],
         "budgets": [part.name for part in config.budgets],
     }

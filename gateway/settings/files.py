@@ -14,7 +14,7 @@ _ONCE = ("providers", "labs")
 """What may not be in two files: who wrote the second did not know of the first."""
 _MOST = 16_000_000
 """Bytes of a file: what people write is a thousandth of that."""
-_JOINED = ("guards", "choices", "limits", "budgets")
+_JOINED = ("guards", "choices", "exemplars", "limits", "budgets")
 
 
 class Files:

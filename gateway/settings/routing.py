@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from gateway.core.target import Tier
 from gateway.settings.part import STRICT
 
 type Share = Annotated[float, Field(ge=0, le=1)]
@@ -16,3 +17,14 @@ class MostPart(BaseModel):
 
     reasoning: Share = 1.0
     smart: Share = 1.0
+
+
+class ExemplarPart(BaseModel):
+    """A prompt, and the tier that turns near it get."""
+
+    model_config = STRICT
+
+    prompt: Annotated[str, Field(min_length=1)]
+    tier: Tier
+    name: str = ""
+    """What a trace calls it; its number where it has none."""

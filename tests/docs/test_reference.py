@@ -64,6 +64,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "above": schema.StepPart,
     "hours": schema.HoursPart,
     "max_share": routing.MostPart,
+    "exemplar": routing.ExemplarPart,
     "guard": rule.GuardPart,
     "choice": rule.ChoicePart,
     "when": rule.When,

@@ -81,3 +81,36 @@ def test_bounds_on_shares_that_are_probably_not_meant(tmp_path: Path) -> None:
     (told,) = world.warnings(tmp_path, world.BASE + none)
     assert told.endswith("leaves the classifier nothing but fast. Turn it off instead.")
     assert world.warnings(tmp_path, world.BASE + "routing: {max_share: {smart: 0.4}}\n") == []
+
+
+def test_exemplars_that_contradict_each_other(tmp_path: Path) -> None:
+    """The same text twice is an error, nearly the same a warning; names must be their own."""
+    words = " ".join(f"word{at}" for at in range(60))
+    text = (
+        "exemplars:\n"
+        "- {prompt: Draft a reply, tier: fast, name: drafts}\n"
+        "- {prompt: 'draft a reply!', tier: smart}\n"
+    )
+    assert world.mistakes(tmp_path, world.BASE + text) == [
+        "c.yaml:18: error: exemplars[1]: is the same as 'drafts', which gets fast."
+    ]
+    near = (
+        f"exemplars:\n- {{prompt: {words}, tier: fast}}\n- {{prompt: {words} more, tier: smart}}\n"
+    )
+    assert list(map(str, world.whole(tmp_path, world.BASE + near).warnings)) == [
+        f"{tmp_path}/c.yaml:18: warning: exemplars[1]: is nearly the same as '1', which gets fast."
+    ]
+    off = near + "routing: {classifier: off}\n"
+    assert any("are not looked at" in line for line in world.warnings(tmp_path, world.BASE + off))
+    twice = "exemplars:\n- {prompt: a, tier: fast, name: x}\n- {prompt: b, tier: fast, name: x}\n"
+    assert world.mistakes(tmp_path, world.BASE + twice) == [
+        "c.yaml:18: error: exemplars[1].name: 'x' is given twice."
+    ]
+
+
+def test_exemplars_decide(tmp_path: Path) -> None:
+    """They stand before the classifier of the configuration."""
+    text = "exemplars:\n- {prompt: Prove that two is prime, tier: fast}\nrouting: {near: 0.7}\n"
+    router = world.whole(tmp_path, world.BASE + text).router
+    assert router.classifier is not None
+    assert router.classifier.name == "exemplars, prior"
