@@ -111,6 +111,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     source: str | None = None
     rule: str | None = None
     confidence: float | None = None
+    conversation: str | None = None
+    """A hash that the calls of its conversation share."""
+    switch_cost: Decimal | None = None
+    """USD, once, of the prompt cache that its conversation lost by leaving its seat; None where it
+    left none, or where a price is not known."""
     provider: str | None = None
     account: str | None = None
     model: str | None = None

@@ -244,6 +244,9 @@ class Tally:
             raise RuntimeError("a call has one final entry")
         self.closed = True
         decision, target = self.decision, self.target
+        basis = self.basis() if self.basis is not None else None
+        turn = basis.turn if basis is not None else None
+        switch = decision.switch if decision is not None else None
         found, source = self._filled()
         usage = found or Usage()
         written = usage.cache_write
@@ -271,6 +274,8 @@ class Tally:
             source=decision.source if decision is not None else None,
             rule=decision.rule if decision is not None else None,
             confidence=decision.confidence if decision is not None else None,
+            conversation=(turn.conversation or None) if turn is not None else None,
+            switch_cost=switch.cost if switch is not None and switch.moved else None,
             provider=target.provider.name if target is not None else None,
             account=self.account.name if self.account is not None else None,
             model=target.model if target is not None else None,
@@ -299,7 +304,7 @@ class Tally:
             duration=round(now - self.call.started, 6),
             upstream_id=self.upstream_id,
             config=self.config,
-            basis=self.basis() if self.basis is not None else None,
+            basis=basis,
         )
 
     def _priced(self, target: Target | None) -> Price | None:

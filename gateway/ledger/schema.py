@@ -18,8 +18,19 @@ from typing import Final
 
 ENTRY: Final = (
     *("v", "id", "at", "key", "tenant", "tags", "dialect", "asked", "stream", "state", "status"),
-    *("problem", "aborted_by", "lab", "tier", "source", "rule", "confidence", "provider"),
-    *("account", "model", "effort", "service", "served", "attempts", "cache", "dropped", "usage"),
+    *("problem", "aborted_by", "lab", "tier", "source", "rule", "confidence", "conversation"),
+    *(
+        "switch_cost",
+        "provider",
+        "account",
+        "model",
+        "effort",
+        "service",
+        "served",
+        "attempts",
+        "cache",
+    ),
+    *("dropped", "usage"),
     *("input", "cache_read", "cache_write", "cache_write_by", "output", "reasoning", "tools"),
     *("cost", "wasted", "estimate", "billed", "reserved", "baseline", "price", "first_content"),
     *("duration", "upstream_id", "config", "basis"),
@@ -141,7 +152,8 @@ _SQLITE_1 = (
 # Views stand here as they are in both; a step that changes one has its own text.
 _LATEST = ("cost", "estimate", "baseline", "price")
 _BASIS = ("basis",)  # came later, and is in no public view: queries are not asked of it
-_SHOWN = tuple(name for name in ENTRY if name not in _BASIS)
+_TALK = ("conversation", "switch_cost")  # came later
+_SHOWN = tuple(name for name in ENTRY if name not in (*_BASIS, *_TALK))
 
 
 def _priced(*more: str) -> str:
@@ -170,21 +182,25 @@ _UNKNOWN = f"""(
 )"""
 
 
-def _costs(*, time: str, day: str, usd: str) -> str:
-    """The view `costs`; `usd` is the type of what is for charts."""
+def _costs(*more: str, time: str, day: str, usd: str) -> str:
+    """The view `costs`, with `more` columns at its end; `usd` is the type of what is for charts."""
+    plain = [name for name in _SHOWN if name not in _MASKED]
+    own = [*plain, "repriced", "time", "day", *_USED, "cache_write_by", "tools", "cost", "reserved"]
     return f"""
     CREATE VIEW costs AS SELECT
-        *, CAST(cost AS {usd}) AS cost_usd, CAST(baseline AS {usd}) AS baseline_usd,
+        {", ".join([*own, "unknown"]) if more else "*"},
+        CAST(cost AS {usd}) AS cost_usd, CAST(baseline AS {usd}) AS baseline_usd,
         CAST(baseline AS {usd}) - CAST(cost AS {usd}) AS saved
+        {"".join(f", {name}" for name in more)}
     FROM (SELECT
-        {", ".join(name for name in _SHOWN if name not in _MASKED)}, repriced,
+        {", ".join(plain)}, repriced,
         {time} AS time, {day} AS day,
         {", ".join(f"CASE WHEN {_OWN} THEN {n} END AS {n}" for n in _USED)},
         CASE WHEN {_OWN} THEN cache_write_by ELSE '{{}}' END AS cache_write_by,
         CASE WHEN {_OWN} THEN tools ELSE '{{}}' END AS tools,
         CASE WHEN state = 'cache_hit' THEN coalesce(cost, '0') ELSE cost END AS cost,
         CASE WHEN {_UNKNOWN} THEN reserved END AS reserved,
-        {_UNKNOWN} AS unknown
+        {_UNKNOWN} AS unknown{"".join(f", {name}" for name in more)}
     FROM priced) AS calls
     """  # noqa: S608 - columns of this module
 
@@ -433,7 +449,26 @@ _POSTGRES_4 = (
     _priced(*_BASIS).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
 )
 
-SQLITE: tuple[tuple[str, ...], ...] = (_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5)
+_SQLITE_6 = (
+    "ALTER TABLE entries ADD COLUMN conversation TEXT",
+    "ALTER TABLE entries ADD COLUMN switch_cost TEXT",
+    "DROP VIEW priced",
+    _priced(*_BASIS, *_TALK),
+    "DROP VIEW costs",
+    _costs(*_TALK, **_SQLITE_TIME),
+)
+_POSTGRES_5 = (
+    "ALTER TABLE entries ADD COLUMN conversation TEXT",
+    "ALTER TABLE entries ADD COLUMN switch_cost NUMERIC",
+    _priced(*_BASIS, *_TALK).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+    _costs(*_TALK, **_POSTGRES_TIME).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+)
+
+SQLITE: tuple[tuple[str, ...], ...] = (
+    *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6),
+)
 """What leads from each `PRAGMA user_version` to the next; only ever appended to."""
-POSTGRES: tuple[tuple[str, ...], ...] = (_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4)
+POSTGRES: tuple[tuple[str, ...], ...] = (
+    *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5),
+)
 """What leads from each `version` of the table `ledger` to the next; only ever appended to."""

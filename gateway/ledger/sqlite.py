@@ -36,7 +36,7 @@ _COMPARED = "baseline IS NOT NULL"
 _AMONG = "(SELECT value FROM json_each(?))"
 _LISTS = frozenset({"tags", "dropped"})
 _MAPS = frozenset({"cache_write_by", "tools"})
-_MONEY = frozenset({"cost", "wasted", "estimate", "billed", "reserved", "baseline"})
+_MONEY = frozenset({"cost", "wasted", "estimate", "billed", "reserved", "baseline", "switch_cost"})
 
 
 class Sqlite(Base):

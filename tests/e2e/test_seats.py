@@ -95,6 +95,23 @@ def test_what_the_caller_names_moves_it(make: Make) -> None:
     assert routed(say(world, EASY, EASY, EASY)) == ("seat", "smart", "able-1")
 
 
+def test_the_row_tells_what_leaving_has_cost(make: Make, upstream: Upstream) -> None:
+    """In USD, exactly, and which calls are one conversation."""
+    upstream.on("/acme", whole(counts=(9_000, 3)), whole(), whole())
+    world = make(by("turn"))
+    say(world, EASY)
+    say(world, EASY, HARD)
+    say(world, EASY, name="two")
+    one, two, other = world.entries()
+    assert (one.switch_cost, other.switch_cost) == (None, None)
+    assert two.switch_cost == 9_000 * (Decimal(5) - Decimal("0.5")) / 1_000_000
+    assert one.conversation == two.conversation != other.conversation
+    assert two.basis is not None
+    assert two.basis.evidence is not None
+    assert two.basis.evidence.seat is not None
+    assert (two.basis.evidence.seat.tokens, two.basis.evidence.seat.tier) == (9_000, "fast")
+
+
 def test_a_stream_leaves_a_seat_too(make: Make, upstream: Upstream) -> None:
     upstream.on("/acme", stream(*told()), whole())
     world = make()
