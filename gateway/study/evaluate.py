@@ -262,12 +262,13 @@ def view(
         return {**found, **rank.figures(weights)}
 
     told = intervals(figures, len(rows), chance, repeats)
-    saving, refused = _saving(sample, against, told)
+    shuffled = mix.shuffled(sample.table, sample.picks, chance, SHUFFLES)
+    saving, refused = _saving(sample, against, told, shuffled)
     return View(
         tiers=tiers,
         rows=len(rows),
         folded=sample.folded,
-        lines=_lines(sample, chance, told),
+        lines=_lines(sample, told, shuffled),
         gain=told["gain"],
         saving=saving,
         refused=refused,
@@ -338,13 +339,23 @@ def _total(
 
 
 def _saving(
-    sample: _Sample, against: Tier, told: Mapping[str, Interval | None]
+    sample: _Sample,
+    against: Tier,
+    told: Mapping[str, Interval | None],
+    shuffled: Interval | None,
 ) -> tuple[Saving | None, str]:
-    """What may be told of money, or why nothing may."""
-    gain, part, quality = told["gain"], told["saving"], told["dearer"]
-    if gain is None or not gain.above(0):
-        how = "too few labels tell" if gain is None else f"the difference is {gain}"
-        return None, f"it is not better than a shuffled router at the same mix of tiers: {how}"
+    """What may be told of money, or why nothing may.
+
+    The gain must be more than other prompts of the kind may take away (its own interval), and more
+    than a shuffle of these very prompts may give: of few prompts the first alone is too sure.
+    """
+    gain, mine, part, quality = told["gain"], told["router"], told["saving"], told["dearer"]
+    control = "it is not better than a shuffled router at the same mix of tiers"
+    if gain is None or mine is None or shuffled is None:
+        return None, f"{control}: too few labels tell"
+    if not gain.above(0) or mine.value <= shuffled.high:
+        shuffles = f"shuffles alone give up to {shuffled.high - shuffled.value:+.3f}"
+        return None, f"{control}: the difference is {gain}, and {shuffles}"
     if not sample.priced:
         tier = next(t for t in sample.tiers if any(t not in row.costs for row in sample.rows))
         return None, f"the price of {tier} is unknown"
@@ -367,7 +378,7 @@ def _usd(sample: _Sample, column: str) -> Decimal:
 
 
 def _lines(
-    sample: _Sample, chance: Random, told: Mapping[str, Interval | None]
+    sample: _Sample, told: Mapping[str, Interval | None], shuffled: Interval | None
 ) -> tuple[Line, ...]:
     def shares(picks: Sequence[Tier]) -> dict[Tier, float]:
         return {tier: picks.count(tier) / len(picks) for tier in sample.tiers}
@@ -375,7 +386,6 @@ def _lines(
     def usd(name: str) -> Decimal | None:
         return _usd(sample, f"{name} usd") if sample.priced else None
 
-    shuffled = mix.shuffled(sample.table, sample.picks, chance, SHUFFLES)
     control = mix.by_chance(sample.table, sample.picks)
     spent = None
     if sample.priced and control is not None:

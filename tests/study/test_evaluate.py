@@ -227,3 +227,9 @@ def test_a_seed_gives_the_same_report_and_each_step_is_told() -> None:
     first = evaluate.report(decisions, Random(5), repeats=100, tick=lambda: told.append(1))
     assert first == evaluate.report(decisions, Random(5), repeats=100)
     assert len(told) == evaluate.ticks(decisions, 100) == 202
+
+
+def test_chance_is_seldom_taken_for_knowledge() -> None:
+    """Of forty routers that know nothing, on labels of their own, hardly one is told a saving."""
+    told = [report(samples.outcomes(60, knows=0.0, seed=500 + seed)).better for seed in range(40)]
+    assert sum(told) <= 3
