@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic lines budgets shares failover kill outage reload leave step chaos soak clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload leave step chaos soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -74,6 +74,9 @@ hostile: dev ## hostile input by the ten thousands, and what came of it
 
 openapi: dev ## requests that our OpenAPI document allows and forbids, by the thousands
 	@.venv/bin/python -m tests.http.openapi
+
+sound: dev ## random rules and calls by the ten thousands: what check says never happens does not happen
+	@.venv/bin/python -m tests.routing.test_sound 20000
 
 rerouting: dev ## what text added to prompts does to their tier: the rates, and what bounds them
 	@.venv/bin/python -m tests.security.rerouting

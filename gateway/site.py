@@ -14,6 +14,7 @@ from gateway.dialects.gemini import effort as gemini
 from gateway.dialects.openai_chat import effort as chat
 from gateway.dialects.openai_responses import effort as responses
 from gateway.limits.keys import Keys
+from gateway.routing import audit
 from gateway.routing.decide import Router
 from gateway.routing.exemplar import Exemplar, Exemplars, clashes
 from gateway.routing.prior import Classifier, Prior
@@ -55,6 +56,7 @@ def site(source: Source, now: datetime) -> Site:
         *_zone(source),
         *_struck(source),
         *(one for one in clashing if one.level == "error"),
+        *audit.errors(source, DIALECTS),
     ]
     rules = Rules()
     try:
@@ -79,6 +81,7 @@ def site(source: Source, now: datetime) -> Site:
     off = frozenset(name for name, provider in built.providers.items() if not provider.on)
     warnings = (
         *check.warnings(source, now.date(), STYLES, off),
+        *audit.warnings(source, DIALECTS),
         *dates.unpriced(source, built.catalogue),
         *baseline.warnings(source, built),
         *dates.listed(source, built.catalogue, now.date()),

@@ -12,8 +12,11 @@ import click
 
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
+from gateway.core.call import OPEN
 from gateway.core.target import TIERS, Target
+from gateway.dialects import DIALECTS
 from gateway.limits import keys
+from gateway.routing import audit
 from gateway.settings import second
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.reach import reach
@@ -100,7 +103,11 @@ def _started(session: Session) -> list[Mistake]:
     """What keeps a valid configuration from starting here: its keys, and labs that are all off."""
     config, folder = session.source.config, session.source.file.parent
     known = keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", ""))
-    return refusals(session.site, known, config.server.host)
+    callers = [OPEN] if known.is_open else known.known()
+    return [
+        *refusals(session.site, known, config.server.host),
+        *audit.warnings(session.source, DIALECTS, callers),
+    ]
 
 
 def _written(session: Session) -> list[Mistake]:

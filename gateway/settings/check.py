@@ -10,13 +10,12 @@ from gateway.settings.dates import dates, targets
 from gateway.settings.load import Source
 from gateway.settings.loop import around, itself
 from gateway.settings.mistake import Mistake, Path, nearest
+from gateway.settings.names import ASKABLE, askable, common, served
 from gateway.settings.routing import MostPart
-from gateway.settings.rule import GuardPart, Range, When
+from gateway.settings.rule import Range, When
 from gateway.settings.schema import EffortPart
 
 __all__ = ["errors", "targets", "warnings"]
-
-_ASKABLE = ("auto", *TIERS)
 
 type Styles = Mapping[str, Collection[str]]
 """Styles of effort that each dialect has."""
@@ -51,8 +50,6 @@ def warnings(
         *_unsaid(source, styles, off),
         *dates(source, today, off),
         *terms.lacking(source),
-        *_unreached(source),
-        *_crossed(source),
         *_shares(source),
     ]
     return sorted(found, key=lambda item: (item.file, item.line or 0))
@@ -181,39 +178,11 @@ def _defaults(source: Source) -> Iterator[Mistake]:
         if circle:
             message = f"leads back to itself: {', '.join(circle)}."
             yield source.mistake(at, message, "Give one of them a model or a tier.")
-        elif alias in _ASKABLE or name in config.aliases:
+        elif alias in ASKABLE or name in config.aliases:
             yield source.mistake(at, "an alias must lead from a free name to one that is no alias.")
-        elif not _askable(source, name):
-            known = {*_ASKABLE, *(target.model for *_, target in targets(source))}
-            known |= {f"{lab}/{tier}" for lab in config.labs for tier in _ASKABLE}
-            yield source.mistake(at, f"nothing is called {name!r}.", nearest(name, known))
-
-
-def _askable(source: Source, name: str) -> bool:
-    lab, slash, rest = name.partition("/")
-    if slash and lab in source.config.labs and rest in _ASKABLE:
-        return True
-    behind = {f"{lab}/{target.model}" for _, lab, _, _, target in targets(source)}
-    return name in _ASKABLE or name in behind | _served(source) | _vectors(source)
-
-
-def _served(source: Source) -> set[str]:
-    """Models of targets, alone and behind their provider."""
-    return {
-        name
-        for *_, provider, target in targets(source)
-        for name in (target.model, f"{provider}/{target.model}")
-    }
-
-
-def _vectors(source: Source) -> set[str]:
-    """Names of embedding models: alone, behind their lab and behind their provider."""
-    return {
-        f"{before}{target.model}"
-        for lab, part in source.config.labs.items()
-        for target in part.embeddings
-        for before in ("", f"{lab}/", f"{target.provider or lab}/")
-    }
+        elif not askable(source, name):
+            message = f"nothing is called {name!r}."
+            yield source.mistake(at, message, nearest(name, common(source)))
 
 
 def _guards(source: Source) -> Iterator[Mistake]:
@@ -245,7 +214,7 @@ def _choices(source: Source) -> Iterator[Mistake]:
         if choice.lab is not None and choice.lab not in config.labs:
             hint = nearest(choice.lab, config.labs)
             yield source.mistake((*here, "lab"), f"no lab {choice.lab!r}.", hint)
-        if choice.model is not None and choice.model not in _served(source):
+        if choice.model is not None and choice.model not in served(source):
             hint = nearest(choice.model, {target.model for *_, target in targets(source)})
             yield source.mistake(
                 (*here, "model"), f"no target has the model {choice.model!r}.", hint
@@ -314,31 +283,3 @@ def _unsaid(source: Source, styles: Styles, off: Collection[str]) -> Iterator[Mi
             message = f"how {target.model} is told its effort on {' or '.join(doors)} is not known."
             hint = f"Give it `effort: {{style: {{{next(iter(doors))}: ...}}}}`."
             yield source.mistake((*path, "effort"), message, hint, warn=True)
-
-
-def _unreached(source: Source) -> Iterator[Mistake]:
-    choices = source.config.choices
-    for at, choice in enumerate(choices):
-        first = next((c for c in choices[:at] if c.when in (When(), choice.when)), None)
-        if first is not None:
-            message = f"is never reached: {first.name!r} matches first."
-            yield source.mistake(("choices", at), message, warn=True)
-
-
-def _crossed(source: Source) -> Iterator[Mistake]:
-    """Guards that hold together, one of which asks for more than another allows."""
-    guards = source.config.guards
-    for at, guard in enumerate(guards):
-        for other in guards:
-            together = other.when in (When(), guard.when) or guard.when == When()
-            if other is not guard and together and _above(guard, other):
-                message = (
-                    f"{guard.min_tier} is above {other.max_tier}, all that {other.name!r} allows: "
-                    f"where both match, {other.max_tier} holds."
-                )
-                yield source.mistake(("guards", at, "min_tier"), message, warn=True)
-
-
-def _above(guard: GuardPart, other: GuardPart) -> bool:
-    low, high = guard.min_tier, other.max_tier
-    return low is not None and high is not None and TIERS.index(low) > TIERS.index(high)

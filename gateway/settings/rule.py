@@ -34,8 +34,8 @@ class Range(BaseModel):
 
     model_config = STRICT
 
-    min: float | None = None
-    max: float | None = None
+    min: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    max: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 type Count = Annotated[Range, BeforeValidator(_count)]

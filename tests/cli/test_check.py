@@ -250,6 +250,17 @@ def test_keys_are_checked_too(tmp_path: Path, keys: str | None, told: str) -> No
     assert told in result.stdout
 
 
+def test_rules_are_held_against_the_keys_that_there_are(tmp_path: Path) -> None:
+    guard = "guards:\n- {name: k, when: {key: alise}, max_tier: smart}\n"
+    text = GOOD.replace("guards:\n", guard)
+    digest = hashlib.sha256(b"secret").hexdigest()
+    (tmp_path / "k.yaml").write_text(f"alice: {{sha256: {digest}}}\n")
+    result = run("--config", config(tmp_path, text + "keys: k.yaml\n"), "check")
+    assert "guards[0].when.key: no key is called 'alise'. Did you mean 'alice'?" in result.stdout
+    result = run("--config", config(tmp_path, text), "check")
+    assert "no key is called 'alise': keys are open, as 'open'." in result.stdout
+
+
 def test_the_shipped_configuration_without_keys_has_the_local_model_on() -> None:
     result = run("--config", shipped.MAIN, "check", environ={})
     assert (result.exit_code, result.stderr) == (0, "")

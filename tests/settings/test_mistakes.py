@@ -339,20 +339,6 @@ WARNINGS: list[tuple[str, str, str]] = [
     ("style: reasoning_effort", "style: {anthropic-messages: anthropic}",
      ("9: warning: labs.acme.fast[0].effort: how small is told its effort on openai-chat is not "
       "known. Give it `effort: {style: {openai-chat: ...}}`.")),
-    ("models:", "guards:\n- {name: a, max_tier: fast}\n- {name: b, when: {tag: t}, min_tier: smart}\nmodels:",
-     ("13: warning: guards[1].min_tier: smart is above fast, all that 'a' allows: "
-      "where both match, fast holds.")),
-    ("models:",
-     ("guards:\n- {name: a, min_tier: reasoning}\n"
-      "- {name: b, when: {tag: t}, max_tier: smart}\nmodels:"),
-     ("12: warning: guards[0].min_tier: reasoning is above smart, all that 'b' allows: "
-      "where both match, smart holds.")),
-    ("models:", "choices:\n- {name: all, tier: fast}\n- {name: late, lab: acme}\nmodels:",
-     "13: warning: choices[1]: is never reached: 'all' matches first."),
-    ("models:",
-     ("choices:\n- {name: a, when: {tag: t}, tier: fast}\n- {name: b, when: {tag: s}, tier: fast}\n"
-      "- {name: c, when: {tag: t}, tier: smart}\nmodels:"),
-     "14: warning: choices[2]: is never reached: 'a' matches first."),
 ]  # fmt: skip
 
 

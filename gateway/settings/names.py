@@ -1,0 +1,51 @@
+"""Names that a call may ask for, as far as the configuration says."""
+
+from gateway.core.target import TIERS
+from gateway.settings.dates import targets
+from gateway.settings.load import Source
+
+ASKABLE = ("auto", *TIERS)
+"""Alone, or behind a lab."""
+
+
+def askable(source: Source, name: str) -> bool:
+    """Whether something is called this: a tier, a model or one for embeddings, but no alias."""
+    lab, slash, rest = name.partition("/")
+    if slash and lab in source.config.labs and rest in ASKABLE:
+        return True
+    return name in ASKABLE or name in _behind(source) | served(source) | _vectors(source)
+
+
+def common(source: Source) -> set[str]:
+    """What is mostly asked for: tiers, alone and behind a lab, and models by their own name."""
+    known = {*ASKABLE, *(target.model for *_, target in targets(source))}
+    return known | {f"{lab}/{tier}" for lab in source.config.labs for tier in ASKABLE}
+
+
+def every(source: Source) -> set[str]:
+    """All that is askable, and aliases."""
+    models = _behind(source) | served(source) | _vectors(source)
+    return common(source) | models | {*source.config.aliases}
+
+
+def served(source: Source) -> set[str]:
+    """Models of targets, alone and behind their provider."""
+    return {
+        name
+        for *_, provider, target in targets(source)
+        for name in (target.model, f"{provider}/{target.model}")
+    }
+
+
+def _behind(source: Source) -> set[str]:
+    return {f"{lab}/{target.model}" for _, lab, _, _, target in targets(source)}
+
+
+def _vectors(source: Source) -> set[str]:
+    """Names of embedding models: alone, behind their lab and behind their provider."""
+    return {
+        f"{before}{target.model}"
+        for lab, part in source.config.labs.items()
+        for target in part.embeddings
+        for before in ("", f"{lab}/", f"{target.provider or lab}/")
+    }
