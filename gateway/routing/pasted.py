@@ -1,11 +1,12 @@
-"""Logs that somebody has pasted: each line is one thing that is looked at, and no prose."""
+"""Logs that somebody has pasted: lines that are looked at, and no prose."""
 
 import re
 
 FEWEST = 3
 """One or two such lines may be what is written about."""
 MARK = "."
-"""What stands for a line: a word to those who count words, and in no list of them."""
+"""What stands for a few lines: a word to those who count words, and in no list of them."""
+_FEW = 4
 
 _STAMP = (
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d"  # 2026-11-26 17:16, as most write it
@@ -14,14 +15,31 @@ _STAMP = (
     r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d"  # Nov 26 17:16:23, as syslog does
     r"|\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3} "  # an address, as web servers do
     r"|\{\"(?:@?timestamp|ts|time|level|severity|msg|message)\":"  # a line of JSON
-    r"|(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)\b"
+    r"|(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING)\b"
 )
-_LINE = re.compile(rf"^[\[(<]?(?:{_STAMP})[^\n]*", re.MULTILINE)
+_WRONG = r"ERROR|FATAL|CRITICAL|SEVERE|[Ee]rror:|[Ee]xception|panic:|Traceback"
+"""What is asked about where a log is asked about: these lines stay."""
+_LINE = re.compile(
+    rf"^(?:> ?| {{1,4}})?[\[(<]?(?:{_STAMP})(?![^\n]*(?:{_WRONG}))[^\n]*", re.MULTILINE
+)
+_FENCE = re.compile(r"```\w*\n([^`]*)```")
 
 
 def fold(text: str) -> str:
-    """The text with a mark in place of each line of a log, where there are a few; linear in it."""
+    """The text with a mark for a few lines of a log each, where there is one; linear in it.
+
+    A fence about little else goes with them: it is no code.
+    """
     if text.count("\n") < FEWEST - 1:
         return text
     found, count = _LINE.subn(MARK, text)
-    return found if count >= FEWEST else text
+    if count < FEWEST:
+        return text
+    found = found.replace("\n".join([MARK] * _FEW), MARK)
+    return _FENCE.sub(_bare, found) if "```" in found else found
+
+
+def _bare(fence: re.Match[str]) -> str:
+    """What stands in a fence, without it where most lines are marks."""
+    lines = fence[1].split("\n")
+    return fence[1] if 2 * lines.count(MARK) >= len(lines) - 1 else fence[0]

@@ -114,6 +114,26 @@ def pasted(forms: tuple[str, ...], lines: int) -> Change:
     return change
 
 
+def fenced(change: Change) -> Change:
+    """What is pasted stands in a fence."""
+    return lambda text, draw: "\n\n```\n".join(change(text, draw).split("\n\n", 1)) + "\n```"
+
+
+def quoted(change: Change) -> Change:
+    """What is pasted is quoted, line by line."""
+
+    def put(text: str, draw: random.Random) -> str:
+        asked, some = change(text, draw).split("\n\n", 1)
+        return f"{asked}\n\n> " + some.replace("\n", "\n> ")
+
+    return put
+
+
+def before(change: Change) -> Change:
+    """What is pasted stands before the prompt."""
+    return lambda text, draw: "\n\n".join(reversed(change(text, draw).split("\n\n", 1)))
+
+
 class Relation(NamedTuple):
     """One change, and the most of easy prompts that it may move up."""
 
@@ -135,6 +155,9 @@ RELATIONS = (
     Relation("politeness around it", polite, 0.10),
     Relation("5 lines of a pasted log", pasted(_LINES, 5), 0.05),
     Relation("40 lines of a pasted log", pasted(_LINES, 40), 0.10),
+    Relation("40 lines of a fenced log", fenced(pasted(_LINES, 40)), 0.10),
+    Relation("40 lines of a quoted log", quoted(pasted(_LINES, 40)), 0.10),
+    Relation("200 lines of a log before it", before(pasted(_LINES, 200)), 0.20),
     # No form that is looked for: it is read as prose, and the longer, the harder.
     Relation("5 lines of a listing", pasted(_LISTING, 5), 1.0),
     Relation("40 lines of a listing", pasted(_LISTING, 40), 1.0, 1.0),

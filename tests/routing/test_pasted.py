@@ -1,4 +1,4 @@
-"""A pasted log is no prose: it makes an easy question no harder, and a hard one no easier."""
+"""A pasted log is no prose: it makes an easy question no harder, and what went wrong stays."""
 
 import pytest
 
@@ -13,18 +13,52 @@ FORMS = (
     "Nov 26 17:16:23 host sshd[812]: accepted",
     "Nov  6 17:16:23 host cron: ran",
     '127.0.0.1 - - [26/Nov/2026:17:16:23 +0000] "GET / HTTP/1.1" 200 12',
-    "ERROR could not open the file",
     "[WARN] disk is nearly full",
+    "> INFO: 3 jobs wait",
+    "  DEBUG cache hit",
     '{"level":"info","msg":"opened","ms":3}',
     '{"@timestamp":"2026-11-26T17:16:23Z","message":"opened"}',
 )
+ASKED = "What is the capital of Peru?"
 
 
 @pytest.mark.parametrize("line", FORMS)
 def test_lines_of_logs_are_known_by_how_they_begin(line: str) -> None:
-    text = f"What is the capital of Peru?\n\n{line}\n{line}\n{line}"
-    assert pasted.fold(text) == "What is the capital of Peru?\n\n.\n.\n."
+    text = f"{ASKED}\n\n{line}\n{line}\n{line}"
+    assert pasted.fold(text) == f"{ASKED}\n\n.\n.\n."
     assert signals.read(text).words == 9
+
+
+@pytest.mark.parametrize(("lines", "words"), [(3, 3), (4, 1), (5, 2), (39, 12), (40, 10)])
+def test_four_lines_are_one_word(lines: int, words: int) -> None:
+    text = "\n".join([ASKED, *[FORMS[0]] * lines])
+    assert signals.read(text).words == 6 + words
+
+
+def test_a_fence_about_a_log_is_no_code() -> None:
+    text = f"{ASKED}\n```text\n" + f"{FORMS[1]}\n" * 8 + "```\nThanks"
+    assert pasted.fold(text) == f"{ASKED}\n.\n.\n\nThanks"
+    assert signals.read(text).code == 0
+    mixed = "```\nx = 1;\ny = 2;\nz = 3;\n" + f"{FORMS[1]}\n" * 8 + "```"
+    assert pasted.fold(mixed) == "```\nx = 1;\ny = 2;\nz = 3;\n.\n.\n```"
+    wrong = f"```\n{FORMS[1]}\n{FORMS[1]}\n{FORMS[1]}\n10:00:00 ERROR no\n```"
+    assert pasted.fold(wrong) == ".\n.\n.\n10:00:00 ERROR no\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "2026-11-26 17:16:23 ERROR could not open the file",
+        "17:16:23 FATAL out of memory",
+        "2026-11-26 17:16:23 INFO java.lang.NullPointerException: x",
+        '{"level":"info","msg":"panic: nil"}',
+        "INFO error: no such user",
+    ],
+)
+def test_lines_that_say_what_went_wrong_stay(wrong: str) -> None:
+    """They are what is asked about."""
+    text = "\n".join(["Why?", *[FORMS[0]] * 4, wrong, *[FORMS[0]] * 4])
+    assert pasted.fold(text) == f"Why?\n.\n{wrong}\n."
 
 
 @pytest.mark.parametrize(
