@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from gateway.cli import recall
+from gateway.cli.recall import ID, show
 from gateway.cli.session import Session, pass_session
-from gateway.cli.table import Column, draw
 from gateway.core import jsonio
 from gateway.core.call import OPEN, Steer
 from gateway.core.decision import Decision, Plan
@@ -40,12 +41,17 @@ def command(
 ) -> None:
     """Say what would be decided for PROMPT, and why; nothing is sent to anybody.
 
-    PROMPT is a text, a file with a whole request body (.json), or - for one on standard input.
+    PROMPT is a text, a file with a whole request body (.json), - for one on standard input, or the
+    id of a call in the ledger: then it is what was decided for that.
 
     \b
     tiergate explain "Prove that there are infinitely many primes."
     tiergate explain request.json --json
+    tiergate explain tg-019ad9f5f0c7d3e8b3b0c1a
     """  # noqa: D301 - \b is click's sign that lines stay apart
+    if ID.fullmatch(prompt):
+        recall.command(session, prompt, as_json=as_json)
+        return
     steer = Steer(lab=lab or None, tier=tier or None, tags=tags)
     try:
         decision, plan, lost = _decide(session, _body(prompt, model), steer)
@@ -58,7 +64,7 @@ def command(
     if as_json:
         click.echo(jsonio.shown(explain.view(decision, plan, lost, time.time())))
     else:
-        _show(decision, plan, lost)
+        show(decision, plan, lost, OPENAI_CHAT.name)
 
 
 type _Decided = tuple[Decision, Plan, list[tuple[Loss, ...]]]
@@ -89,25 +95,3 @@ def _body(prompt: str, model: str) -> bytes:
 def _text(word: str) -> str:
     """A word of the command line as Unicode, whatever bytes it was."""
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _show(decision: Decision, plan: Plan, lost: list[tuple[Loss, ...]]) -> None:
-    sure = f", {decision.confidence:.0%} sure" if decision.confidence is not None else ""
-    by = f"{decision.source} {decision.rule!r}" if decision.rule else decision.source
-    click.echo(click.style(f"{decision.lab}/{decision.tier}", bold=True) + f" by {by}{sure}\n")
-    draw(
-        [Column("step"), Column("effect"), Column("why")],
-        [[step.step, step.effect or "-", step.why] for step in decision.trace],
-    )
-    click.echo()
-    labs = explain.labs(decision, plan)
-    rows = zip(labs, plan.targets, plan.doors, lost, strict=True)
-    for at, (lab, target, door, few) in enumerate(rows, 1):
-        effort = f" at effort {target.effort}" if target.effort else ""
-        abroad = f" through {door}" if door != OPENAI_CHAT.name else ""
-        lent = f" of the lab {lab}" if lab != decision.lab else ""
-        click.echo(f"{at}. {target.name}{effort}{abroad}{lent}")
-        for loss in few:
-            click.secho(f"   {loss.field} is {loss.action}: {loss.why}", dim=True)
-    for item in plan.skipped:
-        click.secho(f"-  {item.target} is skipped: {item.reason}", dim=True)

@@ -74,6 +74,8 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Digests of the patterns that the text was searched for, six signs each; None: of none."""
     hits: str = ""
     """Of those that it has."""
+    outcomes: dict[str, bool] = {}
+    """Of rules that read the text itself, by the hash of their conditions."""
     classifier: str | None = None
     """The version of a classifier that read the text itself."""
     score: Score | None = None

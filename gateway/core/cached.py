@@ -69,8 +69,8 @@ def kept(price: Price | None, fresh: int | None, read: int | None, written: int 
     if written or fresh is None:
         return cached
     whole = cached + fresh
-    alone = price is not None and _alone(price.rates)
-    return whole if whole >= LEAST and alone else cached
+    itself = price is not None and alone(price.rates)
+    return whole if whole >= LEAST and itself else cached
 
 
 def seconds(lifetime: str) -> float | None:
@@ -79,7 +79,7 @@ def seconds(lifetime: str) -> float | None:
     return float(number) * unit if unit and number.isdecimal() and number.isascii() else None
 
 
-def _alone(rates: Rates) -> bool:
+def alone(rates: Rates) -> bool:
     """Whether a cache keeps prompts by itself: reading is cheaper, and writing costs nothing."""
     writes = rates.cache_write is not None or bool(rates.cache_write_by)
     return rates.cache_read is not None and not writes

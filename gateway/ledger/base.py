@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from gateway.core.entry import Attempt, Feedback
+from gateway.core.logged import Logged
 from gateway.ledger.feed import Batch, batches, identity, sizes
 from gateway.ledger.journal import segments
 from gateway.ledger.lock import held
@@ -137,6 +138,49 @@ class Base(ABC):
             mark = self._ledger(base)[0]
             seq = 0 if after is None else _seq(after, mark)
             return self._stored(base, mark, test, values, seq, limit)
+
+    def logged(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+    ) -> Iterator[Logged]:
+        """Rows in order of time, see `Store.logged`."""
+        check((), only)
+        test, values = where(self.words, since=since, until=until, only=only, zone=zone)
+        columns = Logged.__struct_fields__
+        after = ", ".join([self.words.mark] * 2)
+        sql = (
+            f"SELECT {', '.join(columns)} FROM priced AS c WHERE {test}"  # noqa: S608 - of the schema
+            f" AND (c.at, c.id) > ({after}) ORDER BY c.at, c.id LIMIT {self.words.mark}"
+        )
+        at, id = -1.0, ""
+        while True:
+            with self.reading() as base:
+                page = base.execute(sql, [*values, at, id, _PAGE]).fetchall()
+            if not page:
+                return
+            rows = [Logged(**self._fields(columns, row)) for row in page]
+            yield from rows
+            at, id = rows[-1].at, rows[-1].id
+
+    def count(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+    ) -> int:
+        """How many rows there are, see `Store.count`."""
+        check((), only)
+        test, values = where(self.words, since=since, until=until, only=only, zone=zone)
+        with self.reading() as base:
+            sql = f"SELECT count(*) FROM priced AS c WHERE {test}"  # noqa: S608 - as above
+            found: int = base.execute(sql, values).fetchone()[0]
+        return found
 
     def attempts(self, id: str) -> list[Attempt]:
         """The requests of a call that gave no answer."""

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.core.entry import Attempt, Entry, Feedback
+from gateway.core.logged import Logged
 from gateway.ledger.query import Group, Only
 
 
@@ -104,6 +105,31 @@ class Store(Protocol):
         own row in place of recovery's) comes again, with a new cursor. Keep the last one by id.
         A cursor belongs to its store; ValueError where it is another's.
         """
+        ...
+
+    def logged(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+    ) -> Iterator[Logged]:
+        """Rows with what they were decided on, in the order in which calls were received.
+
+        It takes as much memory for many as for few.
+        """
+        ...
+
+    def count(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+    ) -> int:
+        """How many final rows there are."""
         ...
 
     def attempts(self, id: str) -> list[Attempt]:

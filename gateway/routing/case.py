@@ -15,6 +15,7 @@ from gateway.dialects import Dialect
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features, ScoreError
 from gateway.routing.prior import reads
+from gateway.routing.view import View
 
 _NAME = 8
 """Bytes of a conversation's hash."""
@@ -23,6 +24,7 @@ MOST_SIGNS = 1_000
 """Of the names of tools on a row, and of all of them together."""
 
 _PLAIN = Turn()
+_UNSAID = Said()
 
 
 class Case:
@@ -98,11 +100,17 @@ class Case:
             evidence=self._seen(),
             target=None if self._plan is None else self._plan.targets[0].name,
             **self._read(),
+            outcomes=call.outcomes,
         )
 
     def _seen(self) -> Evidence | None:
         seen = msgspec.structs.replace(self._evidence, at=0.0)
         return None if seen == NOTHING else seen
+
+    def _view(self) -> View:
+        view = self._router.rules.view(self._call, self._evidence)
+        view.tags = frozenset(self._decision.tags if self._decision is not None else ())
+        return view
 
     def _read(self) -> dict[str, Any]:
         """What the text gives away.
@@ -120,6 +128,10 @@ class Case:
             told["language"] = call.language
         if patterns is not None and (chosen or call.searched):
             told["patterns"], told["hits"] = patterns.known, patterns.told(call.hits(patterns))
+        if chosen:
+            for rule in self._router.rules.textual:
+                if rule.hash not in call.outcomes:
+                    rule.test(self._view())
         asked = call.scored or (chosen and call.has_text and call.turn.fresh)
         if classifier is not None and reads(classifier) and asked:
             told["classifier"] = classifier.version
@@ -166,5 +178,6 @@ def _scope(key: Key) -> Scope:
     )
 
 
-def _said(steer: Steer) -> Said:
-    return Said(lab=steer.lab, tier=steer.tier, tags=steer.tags, complete=steer.complete)
+def _said(steer: Steer) -> Said | None:
+    said = Said(lab=steer.lab, tier=steer.tier, tags=steer.tags, complete=steer.complete)
+    return None if said == _UNSAID else said

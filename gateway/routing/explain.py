@@ -37,11 +37,12 @@ def labs(decision: Decision, plan: Plan) -> tuple[str, ...]:
 
 
 def view(
-    decision: Decision, plan: Plan, lost: Sequence[tuple[Loss, ...]], at: float
+    decision: Decision, plan: Plan, lost: Sequence[tuple[Loss, ...] | None], at: float
 ) -> dict[str, Json]:
     """What was decided and why, as JSON: no secret and nothing of the prompt is in it.
 
-    `at` is when the call was received, in seconds since the epoch: prices may change with time.
+    What a target would not get is None where it is not known. `at` is when the call was received,
+    in seconds since the epoch: prices may change with time.
     """
     return {
         "lab": decision.lab,
@@ -59,7 +60,7 @@ def view(
             for s in decision.trace
         ],
         "plan": [
-            {"lab": lab, **_target(target, at), "dialect": door, "losses": [_loss(o) for o in few]}
+            {"lab": lab, **_target(target, at), "dialect": door, "losses": _losses(few)}
             for lab, target, door, few in zip(
                 labs(decision, plan), plan.targets, plan.doors, lost, strict=True
             )
@@ -115,6 +116,10 @@ def _switch(switch: Switch) -> dict[str, Json]:
 
 def _usd(usd: Decimal | None) -> str | None:
     return None if usd is None else f"{usd.normalize():f}"
+
+
+def _losses(few: tuple[Loss, ...] | None) -> list[Json] | None:
+    return None if few is None else [_loss(one) for one in few]
 
 
 def _loss(loss: Loss) -> dict[str, Json]:

@@ -36,7 +36,7 @@ class Features:
 
     __slots__ = (
         "_hits", "_language", "_scan", "_scored", "_signals", "_turn", "_user_tokens", "asked",
-        "dialect", "doors", "hints", "key", "prompt", "steer",
+        "dialect", "doors", "hints", "key", "outcomes", "prompt", "steer",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +64,8 @@ class Features:
         self.doors: dict[str, str] = {}
         """Why a target cannot be asked this in another dialect, empty where it can, as far as that
         was tried."""
+        self.outcomes: dict[str, bool] = {}
+        """Of rules that read the text itself, by their hashes, as far as they were asked."""
 
     @property
     def has_text(self) -> bool:
@@ -89,6 +91,10 @@ class Features:
     def scored(self) -> bool:
         """Whether a classifier has been asked."""
         return self._scored is not None
+
+    def outcome(self, rule: str) -> bool | None:  # noqa: ARG002 - a row knows some
+        """Whether a rule holds, by its hash; None where it is to be asked."""
+        return None
 
     def hits(self, patterns: Patterns) -> Container[int]:
         """The numbers of the patterns that the last user turn has."""

@@ -10,6 +10,7 @@ from gateway.core.call import Key, Steer
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
 from gateway.core.evidence import NOTHING, Evidence, Score
+from gateway.core.logged import Logged
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.turn import Turn
@@ -28,9 +29,9 @@ _SIGNALS = frozenset(Signals.__struct_fields__)
 class Recorded(Features):
     """Features of a row. What it does not keep raises UnreadError when a decision asks for it."""
 
-    __slots__ = ("basis", "client")
+    __slots__ = ("assumed", "basis", "client")
 
-    def __init__(self, entry: Entry, basis: Basis) -> None:
+    def __init__(self, entry: Entry | Logged, basis: Basis) -> None:
         """`basis` is that of `entry`. Raises UnreadError where the row is of no decision."""
         client = OPERATIONS.get((entry.dialect, basis.operation))
         if client is None:
@@ -53,6 +54,8 @@ class Recorded(Features):
         super().__init__(_prompt(entry, basis), entry.dialect, key, steer)
         self.basis = basis
         self.client = client
+        self.assumed = False
+        """It was taken that a target can be asked in another dialect, which was not tried."""
         self.turn = basis.turn or Turn()
         self.doors = dict(basis.doors)
         if basis.signals is not None:
@@ -90,6 +93,10 @@ class Recorded(Features):
         """As Features has it."""
         return self.basis.user_tokens
 
+    def outcome(self, rule: str) -> bool | None:
+        """As Features has it."""
+        return self.basis.outcomes.get(rule)
+
     @property
     def scan(self) -> Signals:
         """As Features has it."""
@@ -122,12 +129,35 @@ class Recorded(Features):
         return sayable(self.client, door)
 
     def prompt_at(self, door: Dialect, target: Target) -> Prompt | str:
-        """As Features has it: what was not tried is not known."""
-        raise UnreadError(f"whether {target.name} can be asked in {door.name}")
+        """As Features has it: what was not tried is only taken for granted of plain calls."""
+        basis = self.basis
+        if not {*basis.members} <= _PLAIN or _special(basis):
+            raise UnreadError(f"whether {target.name} can be asked in {door.name}")
+        self.assumed = True
+        return msgspec.structs.replace(self.prompt, model=target.model, members=frozenset())
 
     def closed(self, target: Target) -> str:
         """As Features has it."""
         raise UnreadError(f"whether {target.provider.name} can be given what stood at URLs")
+
+
+_PLAIN = frozenset(
+    {"tools", "tool_choice", "system", "instructions", "systemInstruction", "toolConfig"}
+)
+"""Members that every dialect has a word for."""
+
+
+def _special(basis: Basis) -> bool:
+    """Whether a call asks for what some dialect cannot say."""
+    return bool(
+        basis.images
+        or basis.files
+        or basis.audio
+        or basis.hosted_tools
+        or basis.stored
+        or basis.logprobs
+        or basis.choices > 1
+    )
 
 
 class _Hits:
@@ -161,12 +191,12 @@ class _Names(tuple[str, ...]):
         raise UnreadError("the names of all tools")
 
 
-def evidence(entry: Entry, basis: Basis) -> Evidence:
+def evidence(entry: Entry | Logged, basis: Basis) -> Evidence:
     """The evidence of a row's decision."""
     return msgspec.structs.replace(basis.evidence or NOTHING, at=entry.at)
 
 
-def again(router: Router, entry: Entry) -> tuple[Decision, Plan]:
+def again(router: Router, entry: Entry | Logged) -> tuple[Decision, Plan]:
     """What a router decides for the call of a row.
 
     Raises UnreadError for what the row does not keep, and ProblemError as `decide` does.
@@ -177,7 +207,7 @@ def again(router: Router, entry: Entry) -> tuple[Decision, Plan]:
     return decide(router, call, call.client, evidence(entry, entry.basis))
 
 
-def _prompt(entry: Entry, basis: Basis) -> Prompt:
+def _prompt(entry: Entry | Logged, basis: Basis) -> Prompt:
     return Prompt(
         model=entry.asked or "",
         stream=entry.stream,

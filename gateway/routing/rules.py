@@ -15,9 +15,9 @@ from gateway.routing import meaning
 from gateway.routing.condition import compiled
 from gateway.routing.features import Features
 from gateway.routing.pattern import Patterns
-from gateway.routing.search import Pool
+from gateway.routing.search import Path, Pool
 from gateway.routing.view import Test, View
-from gateway.settings.rule import ChoicePart, GuardPart
+from gateway.settings.rule import ChoicePart, GuardPart, When
 
 
 class Guard(msgspec.Struct, frozen=True):
@@ -49,6 +49,8 @@ class Rules(msgspec.Struct, frozen=True):
     guards: tuple[Guard, ...] = ()
     choices: tuple[Choice, ...] = ()
     patterns: Patterns | None = None
+    textual: tuple[Guard | Choice, ...] = ()
+    """Those of both that read the text itself: rows keep their outcomes."""
 
     def view(self, call: Features, evidence: Evidence = NOTHING) -> View:
         """A call as these rules look at it."""
@@ -61,7 +63,7 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
     bounds = tuple(
         Guard(
             part.name,
-            compiled(part.when, ("guards", at, "when"), patterns, part.name),
+            _test(part, ("guards", at, "when"), patterns),
             part,
             meaning.digest(part.when),
         )
@@ -70,7 +72,7 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
     decided = tuple(
         Choice(
             part.name,
-            compiled(part.when, ("choices", at, "when"), patterns, part.name),
+            _test(part, ("choices", at, "when"), patterns),
             part.tier,
             part.lab,
             part.model,
@@ -79,4 +81,29 @@ def compile_rules(guards: Sequence[GuardPart], choices: Sequence[ChoicePart]) ->
         )
         for at, part in enumerate(choices)
     )
-    return Rules(bounds, decided, patterns.compiled())
+    whens = [*(part.when for part in guards), *(part.when for part in choices)]
+    every: list[Guard | Choice] = [*bounds, *decided]
+    textual = tuple(rule for rule, when in zip(every, whens, strict=True) if _reads(when))
+    return Rules(bounds, decided, patterns.compiled(), textual)
+
+
+def _test(part: GuardPart | ChoicePart, path: Path, patterns: Pool) -> Test:
+    """The test of a rule; the outcome of one that reads the text is noted by its hash."""
+    test = compiled(part.when, path, patterns, part.name)
+    if not _reads(part.when):
+        return test
+    name = meaning.digest(part.when)
+
+    def noted(view: View) -> bool:
+        known = view.call.outcome(name)
+        if known is None:
+            known = view.call.outcomes[name] = test(view)
+        return known
+
+    return noted
+
+
+def _reads(when: When) -> bool:
+    """Whether a condition reads the text itself: an expression may."""
+    inner = [*(when.any or ()), *(when.all or ()), *([when.not_] if when.not_ else [])]
+    return (when.cel is not None and "text" in when.cel) or any(map(_reads, inner))

@@ -182,6 +182,11 @@ def test_the_options_of_evaluate_have_a_line_each() -> None:
     assert {pages.codes(row[0])[0] for row in rows} == options("evaluate") - {"--config"}
 
 
+def test_the_options_of_replay_have_a_line_each() -> None:
+    rows = pages.table("option of replay", "routing.md").rows
+    assert {pages.codes(row[0])[0] for row in rows} == options("replay")
+
+
 def test_every_column_of_a_label_has_a_line() -> None:
     told = {
         name for row in pages.table("label", "evaluation.md").rows for name in pages.codes(row[0])

@@ -47,7 +47,7 @@ SQL = re.compile(
     r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|WHERE|FROM|JOIN|PRAGMA|COPY)\b"
 )
 PUT_IN = {
-    "', '.join(ATTEMPT)", "self.words.mark", "marks", "test", "', '.join([*names.values(), *SUMS, self.money])",
+    "', '.join(ATTEMPT)", "self.words.mark", "marks", "after", "test", "', '.join([*names.values(), *SUMS, self.money])",
     "', '.join(columns)", "table", "way", "_INSERT_REPRICE",
     "', '.join((f'e.{name}' for name in _SHOWN if name not in _LATEST))", "''.join((f', e.{name}' for name in more))",
     "', '.join((f'CASE WHEN r.id IS NULL THEN e.{n} ELSE r.{n} END AS {n}' for n in _LATEST))", "usd",

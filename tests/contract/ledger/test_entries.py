@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway.core.basis import Basis
 from gateway.core.entry import Row
 from gateway.ledger.base import Base
 from gateway.ledger.schema import ENTRY
@@ -242,3 +243,30 @@ def test_days_adds_up_what_costs_has(store: Base, folder: Path) -> None:
     assert (str(second[0]), *second[1:4]) == ("2026-10-27", None, None, None)
     sql = "SELECT id, attempt, problem, cost_usd FROM attempts"
     assert ask(store, sql) == [("a", 1, "upstream_error", 0)]
+
+
+def test_rows_come_in_order_of_time_for_who_decides_again(
+    store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the order in which they came in; of the same moment by id; with the latest price."""
+    monkeypatch.setattr("gateway.ledger.base._PAGE", 2)
+    basis = Basis(user_tokens=3, signals={"words": 2}, target="a/b")
+    rows: list[Row] = [
+        entry("d", at=3.0),
+        entry("b", at=1.0, key="bob", tags=("x",), basis=basis, cache_write_by={"5m": 1}),
+        entry("a", at=2.0),
+        entry("c", at=1.0, tools={"web_search": 1}),
+    ]
+    fed(store, folder, rows)
+    fed(store, folder, [reprice("b", cost=Decimal("0.25"))], "later")
+    found = list(store.logged())
+    assert [row.id for row in found] == ["b", "c", "a", "d"]
+    assert (found[0].basis, found[0].cost, found[0].tags) == (basis, Decimal("0.25"), ("x",))
+    assert (found[0].cache_write_by, found[1].tools) == ({"5m": 1}, {"web_search": 1})
+    assert (found[1].basis, found[1].cost) == (None, entry().cost)
+    assert store.count() == 4
+    assert [row.id for row in store.logged(since=2.0, until=3.0)] == ["a"]
+    assert [row.id for row in store.logged(only={"key": ["bob"], "tag": ["x"]})] == ["b"]
+    assert store.count(since=2.0, only={"key": ["alice"]}) == 2
+    with pytest.raises(ValueError, match="cannot group by"):
+        next(store.logged(only={"nonsense": ["x"]}))

@@ -1,0 +1,103 @@
+"""`tiergate explain ID`: what was decided for a call of the ledger, and why."""
+
+import re
+import sys
+from collections.abc import Sequence
+
+import click
+
+from gateway.cli.books import opened
+from gateway.cli.session import Session
+from gateway.cli.table import Column, draw
+from gateway.core import jsonio
+from gateway.core.decision import Decision, Plan
+from gateway.core.loss import Loss
+from gateway.core.problem import ProblemError
+from gateway.dialects import OPENAI_CHAT
+from gateway.ledger import export
+from gateway.ledger.store import Stored
+from gateway.routing import explain
+from gateway.routing.features import UnreadError
+from gateway.routing.recorded import again
+
+ID = re.compile("tg-[0-9a-f]{23}")
+"""What ids of calls look like."""
+
+
+def command(session: Session, id: str, *, as_json: bool) -> None:
+    """Decide the call again where this configuration did it; else tell what its row keeps."""
+    with opened(session()) as store:
+        rows = [] if store is None else store.entries(only={"id": [id]}, limit=1)
+    if not rows:
+        raise click.ClickException(f"the ledger has no row of {id}; a call that runs has none.")
+    (row,) = rows
+    router = session.site.router
+    why = ""
+    if row.config != router.catalogue.version:
+        why = f"Another configuration decided it, {row.config}: its steps are not known any more."
+    else:
+        try:
+            _told(row, *again(router, row), as_json=as_json)
+        except UnreadError as error:
+            why = f"Its steps are not known: the ledger does not have {error}."
+        except ProblemError as error:
+            if as_json:
+                click.echo(OPENAI_CHAT.problem(error.problem))
+            else:
+                click.secho(f"refused: {error.problem.message}", fg="red", err=True)
+            sys.exit(1)
+    if why:
+        _kept(row, why, as_json=as_json)
+
+
+def _told(row: Stored, decision: Decision, plan: Plan, *, as_json: bool) -> None:
+    lost = [None] * len(plan.targets)
+    if as_json:
+        click.echo(jsonio.shown(explain.view(decision, plan, lost, row.at)))
+    else:
+        show(decision, plan, lost, row.dialect)
+
+
+def _kept(row: Stored, why: str, *, as_json: bool) -> None:
+    """What the row says of its decision."""
+    names = ("id", "config", "lab", "tier", "source", "rule", "confidence", "tags")
+    told = {name: export.exact(getattr(row, name)) for name in names}
+    if as_json:
+        click.echo(jsonio.shown({**told, "why": why, "trace": None, "basis": row.basis}))
+        return
+    by = f"{row.source} {row.rule!r}" if row.rule else row.source or row.problem
+    click.echo(click.style(f"{row.lab}/{row.tier}", bold=True) + f" by {by}\n")
+    basis = jsonio.loads(jsonio.dumps(row.basis)) or {}
+    cells = [[name, _text(value)] for name, value in basis.items()]
+    if cells:
+        draw([Column("kept"), Column("value")], cells)
+    click.secho(f"\n{why} `tiergate replay` decides it by this one.", fg="yellow")
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else jsonio.dumps(value).decode()
+
+
+def show(
+    decision: Decision, plan: Plan, lost: Sequence[tuple[Loss, ...] | None], dialect: str
+) -> None:
+    """Print a decision for people; `dialect` is the client's."""
+    sure = f", {decision.confidence:.0%} sure" if decision.confidence is not None else ""
+    by = f"{decision.source} {decision.rule!r}" if decision.rule else decision.source
+    click.echo(click.style(f"{decision.lab}/{decision.tier}", bold=True) + f" by {by}{sure}\n")
+    draw(
+        [Column("step"), Column("effect"), Column("why")],
+        [[step.step, step.effect or "-", step.why] for step in decision.trace],
+    )
+    click.echo()
+    labs = explain.labs(decision, plan)
+    rows = zip(labs, plan.targets, plan.doors, lost, strict=True)
+    for at, (lab, target, door, few) in enumerate(rows, 1):
+        effort = f" at effort {target.effort}" if target.effort else ""
+        abroad = f" through {door}" if door != dialect else ""
+        lent = f" of the lab {lab}" if lab != decision.lab else ""
+        click.echo(f"{at}. {target.name}{effort}{abroad}{lent}")
+        for loss in few or ():
+            click.secho(f"   {loss.field} is {loss.action}: {loss.why}", dim=True)
+    for item in plan.skipped:
+        click.secho(f"-  {item.target} is skipped: {item.reason}", dim=True)

@@ -1,0 +1,1 @@
+"""Calls of the ledger, decided again: what another configuration would have done with them."""
