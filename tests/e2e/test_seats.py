@@ -234,3 +234,71 @@ def test_of_two_calls_at_a_time_the_last_to_end_says(make: Make, upstream: Upstr
     assert routed(say(world, EASY, EASY)) == ("seat", "fast", "swift-1")
     rows = [row for row in world.rows() if isinstance(row, Entry)]
     assert len(rows) == 3
+
+
+def _chat(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
+    body = talk(*turns)
+    return "/v1/chat/completions", in_loop(body) if loop else {**body, "tools": [TOOL]}
+
+
+def _responses(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
+    items: list[Body] = [{"role": "user", "content": turns[0]}]
+    for turn in turns[1:]:
+        items += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": turn}]
+    if loop:
+        called = {"type": "function_call", "call_id": "t1", "name": "f", "arguments": "{}"}
+        items += [called, {"type": "function_call_output", "call_id": "t1", "output": "rain"}]
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    return "/v1/responses", {"model": "auto", "input": items, "tools": [tool], "store": False}
+
+
+def _messages(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
+    said: list[Body] = [{"role": "user", "content": turns[0]}]
+    for turn in turns[1:]:
+        said += [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": turn}]
+    if loop:
+        used = {"type": "tool_use", "id": "t1", "name": "f", "input": {}}
+        result = {"type": "tool_result", "tool_use_id": "t1", "content": "rain"}
+        said += [{"role": "assistant", "content": [used]}, {"role": "user", "content": [result]}]
+    tool = {"name": "f", "input_schema": {"type": "object"}}
+    body = {"model": "claude-auto", "max_tokens": 9, "messages": said, "tools": [tool]}
+    return "/v1/messages", body
+
+
+def _gemini(turns: tuple[str, ...], *, loop: bool) -> tuple[str, Body]:
+    said: list[Body] = [{"role": "user", "parts": [{"text": turns[0]}]}]
+    for turn in turns[1:]:
+        said += [
+            {"role": "model", "parts": [{"text": "Yes."}]},
+            {"role": "user", "parts": [{"text": turn}]},
+        ]
+    if loop:
+        used = {"functionCall": {"name": "f", "args": {}}}
+        result = {"functionResponse": {"name": "f", "response": {"said": "rain"}}}
+        said += [{"role": "model", "parts": [used]}, {"role": "user", "parts": [result]}]
+    tool = {"functionDeclarations": [{"name": "f", "parameters": {"type": "object"}}]}
+    return "/v1beta/models/auto:generateContent", {"contents": said, "tools": [tool]}
+
+
+@pytest.mark.usefixtures("answers")
+@pytest.mark.parametrize("write", [_chat, _responses, _messages, _gemini])
+def test_in_each_dialect_a_conversation_goes_from_gateway_to_gateway(
+    make: Make, place: Place, write: Any
+) -> None:
+    """Known by how it begins, with no header; each call comes to the other one."""
+    url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
+    both = [make(**url), make(**url)]
+
+    def ask(*turns: str, loop: bool = False) -> tuple[str, str, str]:
+        both.reverse()
+        path, body = write(turns, loop=loop)
+        found = routed(both[0].client.post(path, json=body))
+        both[0].loop.run(both[0].gateway.engine.settle())
+        return found
+
+    assert ask(EASY) == ("classifier", "fast", "swift-1")
+    assert ask(EASY, loop=True) == ("seat", "fast", "swift-1")
+    assert ask(EASY, HARD) == ("seat", "fast", "swift-1")
+    assert ask(EASY, HARD, loop=True) == ("seat", "fast", "swift-1")
+    assert ask(HARD) == ("classifier", "reasoning", "deep-1")
+    assert ask(HARD, EASY) == ("seat", "reasoning", "deep-1")

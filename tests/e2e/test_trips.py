@@ -137,6 +137,23 @@ def test_a_tool_loop_waits_no_longer(make: Make, upstream: Upstream, trips: Trip
     assert trips.commands.count(b"GETRANGE") == 2
 
 
+def test_a_conversation_waits_once_more_where_it_may_have_a_seat(
+    make: Make, upstream: Upstream, trips: Trips
+) -> None:
+    """Not at its first turn, and not where the caller names what it wants: then nobody asks.
+
+    Where it sits is told with the end of the call.
+    """
+    world = Counted(make, upstream, trips)
+    first = chat("Hi!", model="auto", max_tokens=9)
+    assert world.call(first, whole())[-1] == 1
+    said = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And now?"}]
+    more = {**first, "messages": [*first["messages"], *said]}
+    assert world.call(more, whole()) == [2, 1]
+    assert world.reply.headers["x-tiergate-decision"].startswith("seat;")
+    assert world.call({**more, "model": "smart"}, whole()) == [1, 1]
+
+
 def test_an_answer_that_goes_on_from_another_waits_twice(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
