@@ -76,8 +76,6 @@ PARTS: dict[str, type[BaseModel]] = {
     "key": KeyPart,
 }
 """Parts of the schema by the head of the table that documents them."""
-UNTOLD = {"conversation"}
-"""Headers of a request that are read and change nothing yet."""
 
 
 def parts(of: type[Part]) -> Iterator[type[Part]]:
@@ -287,7 +285,7 @@ def test_headers_are_those_that_are_read_and_written() -> None:
         for one in pages.tables()
         if one.head[0] == "header"
     )
-    steer = {name.replace("_", "-") for name in Steer.__struct_fields__ if name not in UNTOLD}
+    steer = {name.replace("_", "-") for name in Steer.__struct_fields__}
     assert asked == {f"x-tiergate-{name}" for name in steer}
     source = (ROOT / "gateway/reply.py").read_text("utf-8")
     assert told == set(re.findall(r'b"((?:x-|request-id|retry-after)[a-z-]*)"', source))

@@ -15,6 +15,7 @@ from gateway.core.price import Price, Rates, Step
 from gateway.core.target import TIERS, Target, Tier
 from gateway.core.turn import Turn
 from gateway.dialects import OPENAI_CHAT
+from gateway.routing import explain
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features
 from gateway.routing.signals import Signals
@@ -381,6 +382,26 @@ def test_what_was_never_answered_is_weighed_too() -> None:
     decision, _ = told(router("cost-aware", FAST), call(), seat=seat(calls=0, output=0))
     assert decision.switch is not None
     assert decision.switch.calls == 1
+
+
+def test_a_target_that_is_off_is_no_place_to_go() -> None:
+    known = msgspec.structs.replace(
+        router("cost-aware", FAST),
+        catalogue=world.catalogue((lab("openai", [OFF, SWIFT], [ABLE]),)),
+    )
+    decision, plan = told(known, call(), seat=seat())
+    assert place(decision, plan) == DOWN
+    assert decision.switch is not None
+    assert decision.switch.saving is not None
+
+
+def test_it_is_told_as_exact_text() -> None:
+    decision, plan = told(router("ratchet-up", REASONING), call(), seat=seat())
+    shown = explain.view(decision, plan, [()] * len(plan.targets), NOW)["switch"]
+    assert shown == {
+        "moved": True, "lab": "openai", "tier": "smart", "target": "openai/able", "to": "openai/deep",
+        "tokens": 20_000, "cost": "0.095", "saving": None, "calls": None,
+    }  # fmt: skip
 
 
 def test_a_tier_with_no_target_is_no_place_to_go() -> None:
