@@ -34,7 +34,7 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     fetches: frozenset[str] = frozenset()
     """Kinds of media that are fetched by URL for targets that take data alone."""
     conversation: Strategy = "sticky"
-    """What keeps conversations where they are, but for those of keys that say it themselves."""
+    """What keeps conversations where they are, where neither a guard nor the key says it."""
     sure: float = SURE
     """Probability from which on the tier of a conversation is taken not to suffice."""
     complete: Complete = "off"
@@ -85,7 +85,7 @@ def decide(
         bounds = bounds.under(ceiling)
     sitting = Sitting(
         router.catalogue,
-        call.key.conversation or router.conversation,
+        bounds.conversation or call.key.conversation or router.conversation,
         router.sure,
         call, pin, bounds, evidence, dialect,
     )  # fmt: skip

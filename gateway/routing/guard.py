@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.core.call import Complete
+from gateway.core.call import Complete, Strategy
 from gateway.core.decision import Step
 from gateway.core.target import TIERS, Tier
 from gateway.routing.features import Features
@@ -26,6 +26,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     no_cache: bool = False
     complete: tuple[Complete, str] | None = None
     """What the first guard that speaks of it says, and its name."""
+    conversation: Strategy | None = None
+    """What the first guard that speaks of it says."""
     tags: frozenset[str] = frozenset()
     steps: tuple[Step, ...] = ()
 
@@ -76,6 +78,7 @@ def _sum(hits: list[GuardPart], tags: frozenset[str]) -> Bounds:
         deny=_all(part.deny for part in hits),
         refuse=next((part.refuse for part in hits if part.refuse is not None), None),
         no_cache=any(part.no_cache for part in hits),
+        conversation=next((p.conversation for p in hits if p.conversation is not None), None),
         complete=next(((p.complete, p.name) for p in hits if p.complete is not None), None),
         tags=tags,
         steps=tuple(Step(step="guard", matched=True, effect=_effect(p), why=p.name) for p in hits),
@@ -94,6 +97,7 @@ def _effect(part: GuardPart) -> str:
         "deny": part.deny and " ".join(part.deny),
         "tag": part.tag and " ".join(part.tag),
         "complete": part.complete,
+        "conversation": part.conversation,
     }
     said = [f"{name} {value}" for name, value in words.items() if value]
     said += ["refuse"] if part.refuse is not None else []

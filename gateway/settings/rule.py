@@ -4,6 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from gateway.core.call import Strategy
 from gateway.core.target import Tier
 from gateway.core.turn import Kind
 from gateway.settings.part import STRICT, Complete, Some, Word, Words, many
@@ -104,6 +105,8 @@ class GuardPart(BaseModel):
     """Refuse the call, with this message."""
     no_cache: bool = False
     complete: Complete | None = None
+    conversation: Strategy | None = None
+    """What keeps conversations where they are."""
     tag: Words | None = None
 
 

@@ -285,6 +285,15 @@ def test_a_key_has_a_strategy_of_its_own() -> None:
     assert place(decision, plan) == DOWN
 
 
+def test_a_guard_goes_before_a_key() -> None:
+    """Of several the first that speaks of it; it is in the trace."""
+    guards = [{"no_cache": True}, {"conversation": "turn"}, {"conversation": "pin"}]
+    key = Key(name="k", conversation="sticky")
+    decision, plan = told(router("pin", FAST, guards=guards), call(key=key), seat=seat())
+    assert place(decision, plan) == DOWN
+    assert "guard: conversation turn (guard 1)" in lines(decision)
+
+
 @pytest.mark.parametrize("strategy", ["ratchet-up", "cost-aware"])
 def test_a_rule_is_sure(strategy: Strategy) -> None:
     """At a user's turn of a conversation that is weighed; elsewhere the seat comes first."""
