@@ -21,6 +21,7 @@ from gateway.core.target import Provider
 from gateway.edition import Edition, same
 from gateway.engine import Engine
 from gateway.gather import Gather
+from gateway.judge import Judge, Verdicts
 from gateway.ledger.recovery import Recovered
 from gateway.limits import keys
 from gateway.limits.gate import Gate
@@ -104,6 +105,7 @@ class Gateway:
         self._state = self._store(environ, config.cache.max_bytes)
         self._meter = self._counter()
         self._seats = self._seated()
+        self._verdicts = Verdicts(log)
         self._traffic = Traffic(Pooled(self._state) if isinstance(self._state, Redis) else None)
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
@@ -250,6 +252,9 @@ class Gateway:
             ttl=config.routing.seats.ttl,
             out=self._known.health.why,
             traffic=self._traffic,
+            judge=None
+            if (part := config.routing.judge) is None
+            else Judge(part.model, part.timeout, self._verdicts, server=lambda: engine),
         )
 
         def settle(entry: Entry) -> None:
@@ -315,7 +320,7 @@ class Gateway:
         metrics.watch(*self.reload.measures())
         known = self._known
         metrics.watch(*measures(known.health, known.allowances, lambda: known.hedged))
-        metrics.watch((), self._traffic.measures())
+        metrics.watch((), [*self._traffic.measures(), *self._verdicts.measures()])
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])

@@ -148,7 +148,7 @@ class Engine:
         body = dialect.asked(call) if chain is None else chain.body
         asked = Asked(dialect, body if chain is None else chain.asked, self.router.fetches)
         seen = features.read(body.prompt, call.dialect, call.key, call.steer, asked, call.hints)
-        evidence = await self._gather.evidence(self.router, call, seen)
+        evidence = await self._gather.evidence(self.router, call, seen, asks=False)
         decision, plan = decide(self.router, seen, dialect, evidence)
         plan = self._upstream.standing(plan, decision.tier)
         return decision, plan, explain.losses(dialect, body, asked, plan)

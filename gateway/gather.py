@@ -12,6 +12,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
 from gateway.core.evidence import Evidence, Seat
 from gateway.core.target import Catalogue, Target
+from gateway.judge import Judge
 from gateway.limits.traffic import Traffic
 from gateway.routing import pin
 from gateway.routing.decide import Router
@@ -46,20 +47,33 @@ class Gather:
         ttl: float = 0.0,
         out: Out = lambda _: "",
         traffic: Traffic | None = None,
+        judge: Judge | None = None,
     ) -> None:
         """`ttl` are the seconds after its last call for which a conversation is remembered.
 
-        `traffic` are the turns of all keys, whose shares are bounded.
+        `traffic` are the turns of all keys, whose shares are bounded; `judge` asks a model.
         """
         self._traffic = traffic or Traffic()
+        self._judge = judge
         self._seats = seats if ttl > 0 else None
         self._ttl = ttl
         self._out = out
         self._sitting: dict[str, _Sitting] = {}
         self._later: set[asyncio.Task[None]] = set()
 
-    async def evidence(self, router: Router, call: Call, seen: Features) -> Evidence:
-        """What is known before a call is decided; asks only for what may matter to it."""
+    async def evidence(
+        self, router: Router, call: Call, seen: Features, *, asks: bool = True
+    ) -> Evidence:
+        """What is known before a call is decided; asks only for what may matter to it.
+
+        `asks`: a provider may be asked too.
+        """
+        known = await self._known(router, call, seen)
+        if self._judge is None:
+            return known
+        return await self._judge(router, call, seen, known, asks=asks)
+
+    async def _known(self, router: Router, call: Call, seen: Features) -> Evidence:
         known = Evidence(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
         seats = self._seats
         if seats is None or not pin.leaves(seen, router.catalogue):

@@ -19,7 +19,7 @@ class Verdict(NamedTuple):
     """What a score comes to."""
 
     tier: Tier
-    confidence: float
+    confidence: float | None
     score: Score
     thresholds: Thresholds
 
@@ -51,7 +51,7 @@ def classify(
     add("classifier", why, first)
     if tier != first:
         add("share", f"{first} has its share of turns that need it more ({used.id})", tier)
-    return Verdict(tier, round(sure, 4), score, used)
+    return Verdict(tier, None if evidence.judged else round(sure, 4), score, used)
 
 
 def _scored(classifier: prior.Classifier, call: Features, add: Add) -> tuple[Score | None, str]:

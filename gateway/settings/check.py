@@ -172,6 +172,7 @@ def _defaults(source: Source) -> Iterator[Mistake]:
     if config.default.lab is not None and config.default.lab not in config.labs:
         message = f"no lab {config.default.lab!r}."
         yield source.mistake(("default", "lab"), message, nearest(config.default.lab, config.labs))
+    yield from _judge(source)
     for alias, name in config.aliases.items():
         at: Path = ("aliases", alias)
         circle = around(config.aliases, alias)
@@ -183,6 +184,19 @@ def _defaults(source: Source) -> Iterator[Mistake]:
         elif not askable(source, name):
             message = f"nothing is called {name!r}."
             yield source.mistake(at, message, nearest(name, common(source)))
+
+
+def _judge(source: Source) -> Iterator[Mistake]:
+    """A judge's model is named, or its own calls would be judged."""
+    part, at = source.config.routing.judge, ("routing", "judge", "model")
+    if part is None:
+        return
+    name = source.config.aliases.get(part.model, part.model)
+    if not askable(source, name):
+        message = f"nothing is called {name!r}."
+        yield source.mistake(at, message, nearest(name, common(source)))
+    elif name.rpartition("/")[2] == "auto":
+        yield source.mistake(at, f"{name!r} would be judged itself.", "Take a tier or a model.")
 
 
 def _guards(source: Source) -> Iterator[Mistake]:

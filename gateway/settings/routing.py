@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from gateway.core.target import Tier
-from gateway.settings.part import STRICT
+from gateway.settings.part import STRICT, Span
 
 type Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -17,6 +17,16 @@ class MostPart(BaseModel):
 
     reasoning: Share = 1.0
     smart: Share = 1.0
+
+
+class JudgePart(BaseModel):
+    """A model that is asked which tier a turn needs."""
+
+    model_config = STRICT
+
+    model: str = "fast"
+    """Any name that a client may ask for, but `auto`."""
+    timeout: Annotated[Span, Field(gt=0)] = 1.0
 
 
 class ExemplarPart(BaseModel):

@@ -15,7 +15,7 @@ from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.part import STRICT, Complete, Size, Span, Word, Words, many
-from gateway.settings.routing import ExemplarPart, MostPart, Share
+from gateway.settings.routing import ExemplarPart, JudgePart, MostPart, Share
 from gateway.settings.rule import ChoicePart, GuardPart
 from gateway.settings.server import Server
 from gateway.settings.timers import Kind, Patience, TimersPart
@@ -88,6 +88,8 @@ class Routing(Part):
     classifier: Literal["prior", "off"] = "prior"
     max_share: MostPart = MostPart()
     """What reasoning and smart may have of the turns that it decides."""
+    judge: JudgePart | None = None
+    """A model that is asked before the classifier decides; off where unset."""
     near: Share = 0.6
     """How near a turn must be to an exemplar to get its tier."""
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"

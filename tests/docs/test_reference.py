@@ -64,6 +64,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "above": schema.StepPart,
     "hours": schema.HoursPart,
     "max_share": routing.MostPart,
+    "judge": routing.JudgePart,
     "exemplar": routing.ExemplarPart,
     "guard": rule.GuardPart,
     "choice": rule.ChoicePart,

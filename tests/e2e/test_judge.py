@@ -1,0 +1,130 @@
+"""A judge over real sockets: its verdict decides, its calls are calls, and a call never waits long."""
+
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.upstream import DROPPED, SILENT, Answer, Upstream, failing, whole
+from tests.e2e.world import Change, Config, Make, World, chat
+
+EASY = "Hello"
+
+
+def judged(timeout: str = "10s", **more: Any) -> Change:
+    def change(value: Config) -> None:
+        value["routing"] = {
+            "classifier": "prior",
+            "judge": {"model": "other/smart", "timeout": timeout},
+        }
+        value.update(more)
+
+    return change
+
+
+def says(tier: str) -> Answer:
+    return whole(jsonio.dumps({"tier": tier}).decode())
+
+
+def asked(upstream: Upstream) -> list[str]:
+    """Who was asked, in order."""
+    return [request.path.split("/")[1] for request in upstream.requests]
+
+
+def test_its_verdict_decides(make: Make, upstream: Upstream) -> None:
+    """It is asked once for a text; its call is a row of its own, with its cost."""
+    world = make(judged())
+    upstream.on("/other", says("reasoning"))
+    upstream.on("/acme", whole())
+    first, second = (world.ask(chat(EASY, model="auto")) for _ in range(2))
+    assert [reply.headers["x-tiergate-tier"] for reply in (first, second)] == ["reasoning"] * 2
+    assert asked(upstream) == ["other", "acme", "acme"]
+    question = upstream.requests[0].json
+    assert (question["model"], question["response_format"]["type"]) == ("else-1", "json_schema")
+    assert jsonio.loads(question["messages"][1]["content"].encode()) == {"request": EASY}
+    judge, one, two = world.entries()
+    assert (judge.id, judge.tags, judge.source) == (f"{one.id}.judge", ("judge",), "pin")
+    assert judge.cost is not None
+    assert judge.cost > 0
+    assert [(row.source, row.tier, row.confidence) for row in (one, two)] == [("classifier", "reasoning", None)] * 2  # fmt: skip
+
+
+def test_what_something_else_decides_is_judged_by_nobody(make: Make, upstream: Upstream) -> None:
+    """A pin, a rule, an exemplar; nor is a count, nor what is only explained."""
+    rule = {"name": "r", "when": {"keywords": ["bonjour"]}, "tier": "smart"}
+    taught = [{"prompt": "Sing a song about the sea", "tier": "fast"}]
+    world = make(judged(choices=[rule], exemplars=taught))
+    upstream.on("/other", says("reasoning"))
+    upstream.on("/acme", whole())
+    for body in (
+        chat(EASY),
+        chat("bonjour", model="auto"),
+        chat("sing a song about the sea", model="auto"),
+    ):
+        assert world.ask(body).status_code == 200
+    told = world.client.post("/v1/route", json=chat(EASY, model="auto")).json()
+    assert told["tier"] == "fast"
+    steps = {step["step"]: (step["effect"], step["why"]) for step in told["trace"]}
+    assert steps["judge"] == ("degraded", "not asked here: a call would be judged first")
+    assert set(asked(upstream)) == {"acme"}
+    assert world.ask(chat(EASY, model="auto")).headers["x-tiergate-tier"] == "reasoning"
+    told = world.client.post("/v1/route", json=chat(EASY, model="auto")).json()
+    assert told["tier"] == "reasoning"  # as it was judged
+
+
+@pytest.mark.parametrize("script", [whole("fast"), whole('{"tier": "best"}'), failing(400), failing(500), DROPPED], ids=["word", "best", "400", "500", "dropped"])  # fmt: skip
+def test_without_a_verdict_the_classifier_decides(
+    make: Make, upstream: Upstream, script: Answer
+) -> None:
+    world = make(judged())
+    upstream.on("/other", script)
+    upstream.on("/acme", whole())
+    reply = world.ask(chat(EASY, model="auto"))
+    assert (reply.status_code, reply.headers["x-tiergate-tier"]) == (200, "fast")
+    assert sorted(row.tags for row in world.entries()) == [(), ("judge",)]
+
+
+def test_a_judge_that_says_nothing_is_not_waited_for(make: Make, upstream: Upstream) -> None:
+    """After three of those it is not asked any more."""
+    world = make(judged(timeout="50ms"))
+    upstream.on("/other", SILENT)
+    upstream.on("/acme", whole())
+    for at in range(5):
+        reply = world.ask(chat(f"{EASY} {'a' * at}", model="auto"))
+        assert (reply.status_code, reply.headers["x-tiergate-tier"]) == (200, "fast")
+    assert asked(upstream).count("other") == 3
+    assert [row["text"] for row in world.log if row["event"] == "judge"] != []
+    rows = world.entries()
+    silent = [row for row in rows if row.tags]
+    assert {row.state for row in silent} <= {"aborted", "failed"}
+    assert {row.aborted_by for row in silent} <= {None, "timeout"}
+    assert len(rows) == 8
+
+
+def test_the_limits_of_the_key_hold_for_it(make: Make, upstream: Upstream) -> None:
+    """A judge that a limit refuses has not failed: it is asked for the next call again."""
+    limit = {"name": "judges", "requests": "2/d", "tag": "judge"}
+    world = make(judged(limits=[limit]))
+    upstream.on("/other", says("smart"))
+    upstream.on("/acme", whole())
+    tiers = [
+        world.ask(chat(f"{EASY} {'a' * at}", model="auto")).headers["x-tiergate-tier"]
+        for at in range(7)
+    ]
+    assert tiers == ["smart"] * 2 + ["fast"] * 5
+    refused = [row for row in world.entries() if row.state == "refused"]
+    assert [row.tags for row in refused] == [("judge",)] * 5
+
+
+def test_a_client_that_leaves_takes_the_judge_along(make: Make, upstream: Upstream) -> None:
+    world: World = make(judged())
+    upstream.on("/other", SILENT)
+    with world.leaving(chat(EASY, model="auto")) as client:
+        request = upstream.arrived()
+        client.close()
+        assert request.left.wait(20)
+    rows = world.entries()
+    assert sorted((row.tags, row.state, row.aborted_by) for row in rows) == [
+        ((), "aborted", "client"),
+        (("judge",), "aborted", "client"),
+    ]
