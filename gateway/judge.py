@@ -1,9 +1,10 @@
 """A model that is asked which tier a turn needs, before that is decided.
 
 Only where the classifier would decide: of what a pin, a rule, a seat or an exemplar decides nobody
-is asked. It is asked through the gateway itself, as a call of its own with the key of the call that
-it is for: the same limits and budgets hold, and the ledger has a row of it, with the tag `judge`
-and the id of the other call and `.judge`. Its model is named, so no judge's call is ever judged.
+is asked. It is asked through the gateway itself, as a call of its own with the key and the tags of
+the call that it is for: the same limits, budgets and guards hold, no lab reads what that call may
+not be sent to, and the ledger has a row of it, with the tag `judge` and the other call's id with
+`.judge` behind it. Its model is named, so no judge's call is ever judged.
 
 What was said is data: it stands in the question as one JSON string, and the answer is one of three
 words or none at all. So a text that speaks to the judge can at most choose its own tier, within the
@@ -22,6 +23,7 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.call import Call, Key, Steer
+from gateway.core.decision import Decision
 from gateway.core.evidence import Evidence, Score
 from gateway.core.problem import ProblemError
 from gateway.core.target import Tier
@@ -30,6 +32,7 @@ from gateway.reply import Reply
 from gateway.routing.decide import Router, decide
 from gateway.routing.exemplar import Near
 from gateway.routing.features import Features
+from gateway.routing.guard import bound
 from gateway.routing.signals import HEAD, LIMIT
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import Count
@@ -176,18 +179,21 @@ class Judge:
         self, router: Router, call: Call, seen: Features, evidence: Evidence, *, asks: bool = True
     ) -> Evidence:
         """Evidence with a verdict, or with why there is none; `asks`: a model may be asked."""
-        if not self._due(router, call, seen, evidence):
+        decision = self._due(router, call, seen, evidence)
+        if decision is None:
             return evidence
         name = _name(call.key, self._model, seen.text)
-        tier = None if call.steer.cache in ("off", "refresh") else self._verdicts.find(name)
+        known = not decision.no_cache and call.steer.cache not in ("off", "refresh")
+        tier = self._verdicts.find(name) if known else None
         why: str | None = None
         if tier is None and not asks:
             why = _ASIDE
         elif tier is None and self._verdicts.out:
             why = "the judge is left alone after failures"
         elif tier is None:
-            tier, why = await self._verdict(call, seen.text)
-            if tier is not None:
+            key = _scoped(call.key, router, seen, evidence, decision.tags)
+            tier, why = await self._verdict(call, key, seen.text)
+            if tier is not None and known:
                 self._verdicts.keep(name, tier)
         if asks:
             self._verdicts.judged += tier is not None
@@ -195,22 +201,25 @@ class Judge:
         judged = None if tier is None else SCORES[tier]
         return msgspec.structs.replace(evidence, judged=judged, unjudged=why)
 
-    def _due(self, router: Router, call: Call, seen: Features, evidence: Evidence) -> bool:
-        """Whether the classifier would decide a user's turn, and no exemplar."""
+    def _due(
+        self, router: Router, call: Call, seen: Features, evidence: Evidence
+    ) -> Decision | None:
+        """What would be decided, where the classifier decides a user's turn, and no exemplar."""
         if call.operation != "generate" or call.id.endswith(SUFFIX) or not seen.has_text:
-            return False
+            return None
         if seen.turn.kind == "side":
-            return False
+            return None
         try:
             decision, _ = decide(router, seen, OPERATIONS[call.dialect, call.operation], evidence)
         except ProblemError:
-            return False
-        return decision.source == "classifier" and not isinstance(decision.score, Near)
+            return None
+        judges = decision.source == "classifier" and not isinstance(decision.score, Near)
+        return decision if judges else None
 
-    async def _verdict(self, call: Call, text: str) -> tuple[Tier | None, str | None]:
+    async def _verdict(self, call: Call, key: Key, text: str) -> tuple[Tier | None, str | None]:
         """The verdict, or why there is none."""
         verdicts, server = self._verdicts, self._server()
-        asked = self._call(call, text)
+        asked = self._call(call, key, text)
         verdicts.begin()
         task = asyncio.ensure_future(server.serve(asked))
         try:
@@ -235,19 +244,32 @@ class Judge:
         tier = verdict(reply.body)
         return tier, None if tier is not None else "what the judge said is no verdict"
 
-    def _call(self, call: Call, text: str) -> Call:
+    def _call(self, call: Call, key: Key, text: str) -> Call:
         return Call(
             id=f"{call.id}{SUFFIX}",
             dialect=OPENAI_CHAT.name,
             operation=OPENAI_CHAT.operation,
             body=question(self._model, text),
             trace=call.trace,
-            key=call.key,
-            steer=Steer(cache="off", tags=(TAG,), on_loss="drop-and-tell", complete="off"),
+            key=key,
+            steer=Steer(cache="off", on_loss="drop-and-tell", complete="off"),
             patience=self._timeout,
             received_at=self._wall(),
             started=self._clock(),
         )
+
+
+def _scoped(
+    key: Key, router: Router, seen: Features, evidence: Evidence, tags: tuple[str, ...]
+) -> Key:
+    """A key that carries the tags of a call, and is held to the labs that may read that."""
+    labs, rules = key.labs, router.rules
+    if rules.guards:
+        bounds = bound(rules, rules.view(seen, evidence))
+        every = router.catalogue.labs if labs is None else labs
+        allowed = tuple(lab for lab in every if bounds.lab(lab))
+        labs = labs if len(allowed) == len(every) else allowed
+    return msgspec.structs.replace(key, tags=(*tags, TAG), labs=labs)
 
 
 def question(model: str, text: str) -> bytes:

@@ -116,6 +116,32 @@ def test_the_limits_of_the_key_hold_for_it(make: Make, upstream: Upstream) -> No
     assert [row.tags for row in refused] == [("judge",)] * 5
 
 
+def test_no_lab_reads_what_it_may_not(make: Make, upstream: Upstream) -> None:
+    """Guards of the call itself hold for its judge, and its tags are the judge's too."""
+    guard = {"name": "g", "when": {"keywords": ["contract"]}, "deny": ["other"], "tag": "legal"}
+    world = make(judged(guards=[guard]))
+    upstream.on("/other", says("reasoning"))
+    upstream.on("/acme", whole())
+    reply = world.ask(chat("Hello contract", model="auto"))
+    assert (reply.status_code, asked(upstream)) == (200, ["acme"])
+    assert world.ask(chat(EASY, model="auto")).headers["x-tiergate-tier"] == "reasoning"
+    assert [(row.tags, row.state) for row in world.entries()] == [
+        ((), "refused"),
+        (("legal",), "settled"),
+        (("judge",), "settled"),
+        ((), "settled"),
+    ]
+
+
+def test_what_may_not_be_kept_is_judged_each_time(make: Make, upstream: Upstream) -> None:
+    world = make(judged())
+    upstream.on("/other", says("smart"))
+    upstream.on("/acme", whole())
+    for _ in range(2):
+        world.ask(chat(EASY, model="auto"), x_tiergate_cache="off")
+    assert asked(upstream) == ["other", "acme"] * 2
+
+
 def test_a_client_that_leaves_takes_the_judge_along(make: Make, upstream: Upstream) -> None:
     world: World = make(judged())
     upstream.on("/other", SILENT)
