@@ -19,11 +19,11 @@ class Books:
     Both tell of their failures themselves, once in a while: a full disk fails every call.
 
     `baseline` is what calls on a lab are compared with; None where none is declared. `begin` is
-    told of each call before its rows, `settle` of its end. `wall` tells seconds since the epoch,
-    `clock` those of `Call.started`.
+    told of each call before its rows, `settle` of its end, `aside` then of what it was decided on.
+    `wall` tells seconds since the epoch, `clock` those of `Call.started`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each that is told
         self,
         record: Callable[[Row], None],
         log: Log,
@@ -32,6 +32,7 @@ class Books:
         baseline: Callable[[str], Target | None] | None = None,
         begin: Callable[[Call], None] | None = None,
         settle: Callable[[Entry], None] | None = None,
+        aside: Callable[[Entry, object], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -41,6 +42,7 @@ class Books:
         self._baseline = baseline
         self._begin = begin
         self._settle = settle
+        self._aside = aside
         self._clock = clock
         self._wall = wall
         self._warned: set[str] = set()
@@ -91,6 +93,8 @@ class Books:
         self._write(entry)
         if self._settle is not None:
             self._settle(entry)
+        if self._aside is not None:
+            self._aside(entry, tally.basis)
         return entry
 
     async def kept(self) -> None:

@@ -6,6 +6,8 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 
 from gateway.archive import Archive
@@ -38,11 +40,14 @@ from gateway.renewal import Renewal
 from gateway.routing.share import Most
 from gateway.routing.strike import strike
 from gateway.settings import baseline
+from gateway.settings.load import load
 from gateway.settings.mistake import ConfigError
 from gateway.settings.schema import Cache as CachePart
 from gateway.settings.schema import Media as MediaPart
 from gateway.settings.schema import Responses as ResponsesPart
+from gateway.shadow import Shadow
 from gateway.site import Site, data_folder, refusals, store_url
+from gateway.site import site as built
 from gateway.state import Store as StateStore
 from gateway.state import secret
 from gateway.state.memory import Memory as Here
@@ -117,6 +122,12 @@ class Gateway:
         self._over: set[asyncio.Task[None]] = set()
         self._earlier: set[Edition] = set()
         """Those that calls still run on."""
+        self.shadow = Shadow(
+            lambda file, reads: built(load(file, environ, reads), datetime.now(UTC)),
+            log,
+            pressure=self.pressure,
+        )
+        self.shadow.adopt(site)
         self.edition = self._edition(site, None)
         self._bound(site)
         self.reload = Reload(renewal or Renewal(site), self.swap, log)
@@ -171,6 +182,8 @@ class Gateway:
         self._tasks = [
             asyncio.create_task(self.keys.watch(), name="keys"),
             asyncio.create_task(self.reload.watch(), name="configuration"),
+            asyncio.create_task(self.shadow.watch(), name="candidate"),
+            asyncio.create_task(self.shadow.work(), name="shadow"),
             asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
             asyncio.create_task(self._traffic.keep(asyncio.sleep), name="traffic"),
             asyncio.create_task(self.pressure.keep(asyncio.sleep, time.monotonic), name="pressure"),
@@ -208,6 +221,7 @@ class Gateway:
         self._expect(site)
         was, now = before.site.built.providers, site.built.providers
         self._known.forget({name for name in was if not same(was[name], now.get(name))})
+        self.shadow.adopt(site)
         self.site, self.edition = site, edition
         self._earlier.add(before)
         before.retire(lambda: self._end(before))
@@ -272,6 +286,7 @@ class Gateway:
                 baseline=baseline.baseline(site.source, site.built),
                 begin=archive.begin,
                 settle=settle,
+                aside=partial(self.shadow.note, site) if config.routing.shadow else None,
             ),
             log=self.log,
             on_loss=config.routing.on_loss,

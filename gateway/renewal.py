@@ -201,8 +201,8 @@ class Renewal:
         It says nothing: those that serve do.
         """
         if again:
-            self.tell()
             self.take(self.read())
+            self.tell()  # then: whoever is born after others have taken it has it too
         elif self.due() and (found := self.look()) is not None:
             self.take(found)
 

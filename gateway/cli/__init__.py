@@ -13,6 +13,7 @@ _COMMANDS = {
     "test": "Run golden prompts against the configuration.",
     "evaluate": "Hold decisions against labels: what routing gives, costs and saves.",
     "replay": "Say what this configuration would have done with the calls of the ledger.",
+    "shadow": "Say what a candidate configuration would have decided.",
     "costs": "Show what calls have cost.",
     "keys": "Add, list, revoke and rotate the keys of clients.",
 }

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+import msgspec
 
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
@@ -18,9 +19,10 @@ from gateway.dialects import DIALECTS
 from gateway.limits import keys
 from gateway.routing import audit
 from gateway.settings import second
+from gateway.settings.load import load
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.reach import reach
-from gateway.site import data_folder, refusals, store_url
+from gateway.site import data_folder, refusals, site, store_url
 from gateway.state.advice import advise
 
 _SQLITE = "sqlite:///"
@@ -66,13 +68,26 @@ def _findings(session: Session) -> list[Mistake]:
     except ConfigError as error:
         return _sorted(error.mistakes)
     found: list[Mistake] = []
-    parts: list[Callable[[Session], list[Mistake]]] = [_configured, _started, _written]
+    parts: list[Callable[[Session], list[Mistake]]] = [_configured, _started, _written, _shadowed]
     for part in parts:
         try:
             found += part(session)
         except ConfigError as error:
             found += error.mistakes
     return _sorted(found)
+
+
+def _shadowed(session: Session) -> list[Mistake]:
+    """What keeps a candidate from deciding beside it, which stops nothing else."""
+    source, environ = session.source, session.environ
+    name = source.config.routing.shadow
+    if name is None:
+        return []
+    try:
+        site(load(source.file.parent / name, environ), datetime.now(UTC))
+    except ConfigError as error:
+        return [msgspec.structs.replace(one, level="warning") for one in error.mistakes]
+    return []
 
 
 def _sorted(found: list[Mistake]) -> list[Mistake]:

@@ -39,6 +39,13 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
         dry = _dry(request, dry_run)
         return _told(gateway, await reload.back(dry=dry), dry=dry)
 
+    @router.get("/shadow", summary="What the candidate would have decided, in this worker")
+    def shadow() -> Response:
+        if not gateway.shadow.on:
+            message = "No candidate decides beside this configuration: routing.shadow names none."
+            raise ProblemError(Problem(kind="not_found", message=message))
+        return Response(jsonio.dumps(gateway.shadow.state()), media_type=_JSON)
+
     app.include_router(router)
 
 

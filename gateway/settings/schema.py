@@ -100,6 +100,10 @@ class Routing(Part):
     """What is done where an answer breaks off; `on` is `hold`."""
     hedge: dict[Tier, Patience] = {}
     """Time without content after which a second target is asked too, by tier."""
+    shadow: str | None = None
+    """A whole configuration of its own that decides beside this one, without acting."""
+    shadow_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of calls that it decides too."""
 
 
 class Cache(Part):

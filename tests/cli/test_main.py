@@ -7,7 +7,18 @@ import pytest
 
 from tests.cli.run import config, program, run
 
-COMMANDS = ("serve", "check", "doctor", "explain", "test", "evaluate", "costs", "keys")
+COMMANDS = (
+    "serve",
+    "check",
+    "doctor",
+    "explain",
+    "test",
+    "evaluate",
+    "replay",
+    "shadow",
+    "costs",
+    "keys",
+)
 
 
 def test_help_names_every_command() -> None:
@@ -53,7 +64,10 @@ def test_without_a_command_help_is_shown_and_the_status_says_misused() -> None:
     [
         ("chekc", "Did you mean 'check'?"),
         ("serv", "Did you mean 'serve'?"),
-        ("zzzz", "Known: check, costs, doctor, evaluate, explain, keys, serve, test."),
+        (
+            "zzzz",
+            "Known: check, costs, doctor, evaluate, explain, keys, replay, serve, shadow, test.",
+        ),
     ],
 )
 def test_an_unknown_command_is_told_with_the_nearest(word: str, hint: str) -> None:

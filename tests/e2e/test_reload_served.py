@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
+from gateway.upstream.client import read_url
 from tests.e2e.child import until
-from tests.e2e.ending import Service
+from tests.e2e.ending import Service, seen
 from tests.e2e.reload_trial import Trial
 from tests.e2e.upstream import PATIENCE, Upstream, whole
 from tests.e2e.world import Config, chat
@@ -164,9 +165,9 @@ def test_workers_are_of_one_version_and_one_that_is_born_later_too(serve: Serve)
     service = serve(workers=2)
     first, value = service.state()["version"], other(service.value())
     service.write(value)
-    _, told = service.ask("POST", "/admin/reload")
-    second = told["version"]
-    until(service.taken(second), "both have read it")
+    service.tell(signal.SIGHUP)
+    until(lambda: len(service.rows("config")) == 2, "both have read it")
+    (second,) = {row["version"] for row in service.rows("config")}
     service.write(b"labs: [\n")
     until(lambda: len(service.rows("config")) == 4, "both have told of the mistake")
     for row in service.rows("worker"):  # one after the other: all that serve were born later
@@ -177,10 +178,36 @@ def test_workers_are_of_one_version_and_one_that_is_born_later_too(serve: Serve)
     service.ask("POST", "/admin/rollback")
     until(service.taken(first), "both have gone back")
     service.write(value)
-    service.tell(signal.SIGHUP)
+    assert service.ask("POST", "/admin/reload")[1]["result"] == "taken"
     until(service.taken(second, 4), "both have read it again")
     service.tell(signal.SIGTERM)
     assert service.ended() == 0
+
+
+def test_a_candidate_decides_beside_it(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
+    """It is read at the start and when it changes; one that is broken stops nothing."""
+    service = serve()
+    assert service.ask("GET", "/admin/shadow")[0] == 404
+    candidate, value = tmp_path / "next.yaml", service.value()
+    candidate.write_bytes(b"labs: [")
+    service.write({**value, "routing": {"shadow": str(candidate)}})
+    assert service.ask("POST", "/admin/reload")[1]["result"] == "taken"
+    until(lambda: service.ask("GET", "/admin/shadow")[1]["mistakes"], "it is read")
+    candidate.write_bytes(jsonio.dumps(other(value)))
+    until(lambda: service.ask("GET", "/admin/shadow")[1]["candidate"], "it is read again")
+    upstream.on("/acme", whole())
+    with service.asking(chat()) as connection:
+        seen(connection, b"you.")
+    told = until(
+        lambda: (found := service.ask("GET", "/admin/shadow")[1])["calls"] and found, "it decides"
+    )
+    (example,) = told["examples"]
+    assert example["own"]["target"] == "acme/able-1"
+    assert example["candidate"]["target"] == "acme/able-9"
+    asked = read_url(f"http://127.0.0.1:{service.port}/admin/shadow", "")
+    assert asked is not None
+    assert asked[0] == 200
+    assert read_url("http://127.0.0.1:1/", "secret") is None
 
 
 def test_p_06_p_07_ten_reloads_a_second_under_load_fail_no_call(tmp_path: Path) -> None:

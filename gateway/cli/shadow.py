@@ -1,0 +1,94 @@
+"""`tiergate shadow`: what a candidate configuration would have decided of the calls that came."""
+
+from typing import Any
+
+import click
+
+from gateway.cli.session import Session, pass_session
+from gateway.cli.table import Column, draw
+from gateway.core import jsonio
+from gateway.upstream.client import read_url
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a configuration
+_OK = 200
+_SHOWN = 10
+
+
+@click.command("shadow")
+@click.option("--url", help="Where the gateway answers. [server.host, server.port]")
+@click.option("--json", "as_json", is_flag=True, help="The same values as GET /admin/shadow.")
+@pass_session
+def command(session: Session, url: str | None, *, as_json: bool) -> None:
+    """Say how a candidate configuration (routing.shadow) decides beside the one that runs.
+
+    It asks a running gateway, with TIERGATE_ADMIN_KEY where that is set.
+    """
+    base = (url or _url(session)).rstrip("/")
+    found = read_url(f"{base}/admin/shadow", session.environ.get("TIERGATE_ADMIN_KEY", "").strip())
+    if found is None:
+        raise click.ClickException(f"no gateway answers at {base}. Name another with --url.")
+    status, data = found
+    try:
+        told = jsonio.loads(data)
+    except jsonio.JsonError:
+        told = None
+    if not isinstance(told, dict) or status != _OK:
+        message = told.get("error", {}).get("message") if isinstance(told, dict) else None
+        raise click.ClickException(message or f"{base} is no gateway: it answers {status}.")
+    if as_json:
+        click.echo(jsonio.shown(told))
+    else:
+        _show(told)
+
+
+def _url(session: Session) -> str:
+    server = session.source.config.server
+    host = _EVERYWHERE.get(server.host, server.host)
+    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+
+
+def _show(told: dict[str, Any]) -> None:
+    click.echo(f"candidate  {told['file']}, {told['candidate'] or 'not in use'}")
+    for mistake in told["mistakes"]:
+        click.secho(f"  {mistake}", fg="red")
+    left = f", {told['skipped']} left out for want of room" if told["skipped"] else ""
+    failed = f", {told['failed']} at which it failed" if told["failed"] else ""
+    share = told["agreement"]
+    agree = "" if share is None else f", {share:.1%} decided alike"
+    click.echo(f"calls      {told['calls']}{agree}{left}{failed}")
+    cost = told["cost"]
+    if cost["difference"] is not None:
+        unknown = f", unknown of {cost['unknown']}" if cost["unknown"] else ""
+        click.echo(
+            f"cost       {cost['own']} -> {cost['candidate']} USD of {cost['calls']} calls{unknown}"
+        )
+    click.echo()
+    own, other = told["tiers"]["own"], told["tiers"]["candidate"]
+    draw(
+        [Column("tier"), Column("in force", right=True), Column("candidate", right=True)],
+        [
+            [tier or "-", str(own.get(tier, 0)), str(other.get(tier, 0))]
+            for tier in {**own, **other}
+        ],
+    )
+    if told["rules"]:
+        click.echo()
+        draw(
+            [Column("decided by"), Column("candidate"), Column("calls", right=True)],
+            [[one["own"], one["candidate"], str(one["calls"])] for one in told["rules"][:_SHOWN]],
+        )
+    if told["examples"]:
+        click.echo()
+        draw(
+            [Column("call"), Column("key"), Column("in force"), Column("candidate")],
+            [
+                [one["id"], one["key"], _place(one["own"]), _place(one["candidate"])]
+                for one in told["examples"][:_SHOWN]
+            ],
+        )
+
+
+def _place(one: dict[str, str]) -> str:
+    if one["tier"] == "refused":
+        return f"refused ({one['by']})"
+    return f"{one['lab']}/{one['tier']} {one['target']} by {one['by']}"
