@@ -12,7 +12,7 @@ _COMMANDS = {
     "explain": "Say what would be decided for a prompt, and why.",
     "test": "Run golden prompts against the configuration.",
     "evaluate": "Hold decisions against labels: what routing gives, costs and saves.",
-    "replay": "Say what this configuration would have done with the calls of the ledger.",
+    "replay": "Say what this configuration would have done with past calls.",
     "shadow": "Say what a candidate configuration would have decided.",
     "costs": "Show what calls have cost.",
     "keys": "Add, list, revoke and rotate the keys of clients.",
