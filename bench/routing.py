@@ -19,12 +19,15 @@ import msgspec
 
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
+from gateway.core.evidence import Evidence
+from gateway.core.prompt import Prompt
 from gateway.dialects import OPENAI_CHAT, Asked
 from gateway.routing import features
 from gateway.routing.decide import Router, decide
+from gateway.routing.guard import bound
 from gateway.routing.rules import compile_rules
 from gateway.settings.load import load
-from gateway.settings.rule import ChoicePart
+from gateway.settings.rule import ChoicePart, GuardPart
 from gateway.site import site
 
 CALLS = 200
@@ -33,6 +36,7 @@ MISSED = 1
 _CONFIG = Path(__file__).parents[1] / "config" / "gateway.yaml"
 _ENVIRON = {"OPENAI_API_KEY": "none", "ANTHROPIC_API_KEY": "none", "GEMINI_API_KEY": "none"}
 _DAY = datetime(2026, 11, 24, tzinfo=UTC)
+_THEN = Evidence(at=_DAY.timestamp())
 _SHORT = "Which of these two plans would you take, and what would you ask first?"
 _PROSE = (
     "The tenants of the second floor say that the heating fails at night, while the caretaker finds "
@@ -65,6 +69,12 @@ class Case(msgspec.Struct, frozen=True):
     source: str
     """What must decide it."""
     bound: float
+
+
+class Alone(Case, frozen=True, kw_only=True):
+    """Rules by themselves: what is read of a call is there, and none of them matches."""
+
+    prompt: Prompt
 
 
 def unit() -> int:
@@ -104,6 +114,33 @@ def choices(number: int = 50) -> list[ChoicePart]:
     return [*found, ChoicePart.model_validate(last)]
 
 
+def mixed(number: int = 50) -> tuple[list[GuardPart], list[ChoicePart]]:
+    """Rules of all kinds of conditions, of which none matches; every fifth is a guard."""
+    kinds: list[dict[str, object]] = [
+        {"keywords": ["quartz{n}", "basalt{n}", "purchase order {n}"]},
+        {"matches": r"^\W*(generate|write|create)\b.{0,40}\btitle{n}\b"},
+        {"user_tokens": {"max": 5}, "turns": {"min": 2}},
+        {"tag": ["team-{n}"], "not": {"images": True}},
+        {"any": [{"keywords": ["prove{n}"]}, {"maths": {"min": 0.5}, "user_tokens": {"min": 40}}]},
+        {"code": {"min": 0.3}, "keywords": ["deadlock", "leak{n}"]},
+        {"key": "app-{n}", "asked": ["auto", "gpt-*"]},
+        {"language": ["de", "fr"], "tools": {"min": 2}},
+        {"time": {"hours": "22:00-24:00", "days": "mon-fri", "zone": "Europe/Berlin"}},
+        {"language": "zh", "tool_names": ["mcp__*"], "turn": "main"},
+    ]
+    guards, choices = list[GuardPart](), list[ChoicePart]()
+    for at in range(number):
+        kind = kinds[at % 5 * 2 + at // 5 % 2]
+        when = jsonio.loads(jsonio.dumps(kind).replace(b"{n}", str(at).encode()))
+        if at % 5 == 4:
+            rule = {"name": f"guard {at}", "when": when, "max_tier": "smart"}
+            guards.append(GuardPart.model_validate(rule))
+        else:
+            rule = {"name": f"choice {at}", "when": when, "tier": "smart"}
+            choices.append(ChoicePart.model_validate(rule))
+    return guards, choices
+
+
 def cases() -> list[Case]:
     """All kinds of calls."""
     source = load(_CONFIG, _ENVIRON)
@@ -122,15 +159,29 @@ def cases() -> list[Case]:
         Case("classified, 6,000 characters", body(long), plain, "classifier", 170),
         Case("classified, 20th turn", body(middle, turns=20), plain, "classifier", 100),
         Case("classified, 600 characters, 50 rules", body(middle), ruled, "classifier", 90),
-    ]
+        Alone(
+            "50 mixed rules alone, 400 characters", b"",
+            msgspec.structs.replace(plain, rules=compile_rules(*mixed())), "nothing", 5,
+            prompt=Prompt(model="auto", user=f"{_PROSE * 2}{_SHORT}"[:400], chars=600),
+        ),
+    ]  # fmt: skip
 
 
 def one(case: Case) -> str:
     """Reads and decides a call; returns what decided."""
+    if isinstance(case, Alone):
+        return _ruled(case)
     read = OPENAI_CHAT.read(case.body)
     asked = Asked(OPENAI_CHAT, read, case.router.fetches)
     call = features.read(read.prompt, OPENAI_CHAT.name, OPEN, NO_STEER, asked)
     return decide(case.router, call, OPENAI_CHAT)[0].source
+
+
+def _ruled(case: Alone) -> str:
+    call = features.read(case.prompt, OPENAI_CHAT.name, OPEN, NO_STEER)
+    view = case.router.rules.view(call, _THEN)
+    bound(case.router.rules, view)
+    return next((one.name for one in case.router.rules.choices if one.test(view)), "nothing")
 
 
 def measure(

@@ -1,9 +1,11 @@
 """Conditions as functions: compiled once, asked for every call, the cheap ones first."""
 
+import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
+from operator import attrgetter
 
-from gateway.routing.features import Features
 from gateway.routing.search import Path, Pool, glob, words
 from gateway.routing.view import Test, View
 from gateway.settings.rule import Range, When
@@ -67,21 +69,23 @@ def _tests(when: When, path: Path, patterns: Pool, rule: str) -> Iterable[Test]:
         yield _expression(when.cel, (*path, "cel"), patterns, rule)
 
 
+_NUMBERS: tuple[tuple[str, Callable[[View], float]], ...] = (
+    ("user_tokens", attrgetter("call.user_tokens")),
+    ("prompt_tokens", attrgetter("call.prompt_tokens")),
+    ("turns", attrgetter("call.prompt.user_turns")),
+    ("tools", attrgetter("call.tools")),
+    ("images", attrgetter("call.prompt.images")),
+    ("files", attrgetter("call.prompt.files")),
+    ("audio", attrgetter("call.prompt.audio")),
+)
+"""In C, as far as they go: a condition is asked for every call."""
+
+
 def _numbers(when: When) -> Iterable[Test]:
-    if when.user_tokens is not None:
-        yield _between(when.user_tokens, lambda call: call.user_tokens)
-    if when.prompt_tokens is not None:
-        yield _between(when.prompt_tokens, lambda call: call.prompt_tokens)
-    if when.turns is not None:
-        yield _between(when.turns, lambda call: call.prompt.user_turns)
-    if when.tools is not None:
-        yield _between(when.tools, lambda call: call.tools)
-    if when.images is not None:
-        yield _between(when.images, lambda call: call.prompt.images)
-    if when.files is not None:
-        yield _between(when.files, lambda call: call.prompt.files)
-    if when.audio is not None:
-        yield _between(when.audio, lambda call: call.prompt.audio)
+    for name, read in _NUMBERS:
+        limits = getattr(when, name)
+        if limits is not None:
+            yield _between(limits, read)
 
 
 def _read(when: When) -> Iterable[Test]:
@@ -90,15 +94,15 @@ def _read(when: When) -> Iterable[Test]:
         languages = frozenset(when.language)
         yield lambda view: view.call.language in languages
     if when.code is not None:
-        yield _between(when.code, lambda call: call.scan.code)
+        yield _between(when.code, attrgetter("call.scan.code"))
     if when.maths is not None:
-        yield _between(when.maths, lambda call: call.scan.maths)
+        yield _between(when.maths, attrgetter("call.scan.maths"))
 
 
-def _between(limits: Range, read: Callable[[Features], float]) -> Test:
-    low = float("-inf") if limits.min is None else limits.min
-    high = float("inf") if limits.max is None else limits.max
-    return lambda view: low <= read(view.call) <= high
+def _between(limits: Range, read: Callable[[View], float]) -> Test:
+    low = -math.inf if limits.min is None else limits.min
+    high = math.inf if limits.max is None else limits.max
+    return lambda view: low <= read(view) <= high
 
 
 def _flags(when: When) -> Iterable[Test]:
@@ -118,14 +122,14 @@ def _names(when: When) -> Iterable[Test]:
         turns = frozenset(when.turn)
         yield lambda view: view.call.turn.kind in turns
     if when.client is not None:
-        yield _named(when.client, lambda call: call.turn.client)
+        yield _named(when.client, attrgetter("call.turn.client"))
     if when.key is not None:
-        yield _named(when.key, lambda call: call.key.name)
+        yield _named(when.key, attrgetter("call.key.name"))
     if when.tag is not None:
         some = frozenset(when.tag)
         yield lambda view: not some.isdisjoint(view.tags)
     if when.asked is not None:
-        yield _named(when.asked, lambda call: call.prompt.model)
+        yield _named(when.asked, attrgetter("call.prompt.model"))
     if when.tool_names is not None:
         wanted = frozenset(when.tool_names)
         if "*" in "".join(wanted):
@@ -135,12 +139,12 @@ def _names(when: When) -> Iterable[Test]:
             yield lambda view: not wanted.isdisjoint(view.call.prompt.tools)
 
 
-def _named(names: Sequence[str], read: Callable[[Features], str]) -> Test:
+def _named(names: Sequence[str], read: Callable[[View], str]) -> Test:
     some = frozenset(names)
     if "*" in "".join(some):
         like = glob(some)
-        return lambda view: like(read(view.call))
-    return lambda view: read(view.call) in some
+        return lambda view: like(read(view))
+    return lambda view: read(view) in some
 
 
 def _searched(number: int) -> Test:
@@ -148,13 +152,14 @@ def _searched(number: int) -> Test:
 
 
 def _within(time: TimePart) -> Test:
-    spans, zone = time.spans, time.zone
-
-    def test(view: View) -> bool:
-        now = view.time(zone)
-        return any(start <= now < end for start, end in spans)
-
-    return test
+    zone, edges = time.zone, list[int]()
+    for start, end in sorted(time.spans):
+        if edges and start <= edges[-1]:
+            edges[-1] = max(end, edges[-1])
+        else:
+            edges += (start, end)
+    # Between the first edge and the second it holds, between the second and the third it does not.
+    return lambda view: bisect_right(edges, view.time(zone)) % 2 == 1
 
 
 def _expression(text: str, path: Path, patterns: Pool, rule: str) -> Test:

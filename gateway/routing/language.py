@@ -6,9 +6,10 @@ It is a guess at a glance: a few hundred characters are read, and what is not cl
 # ruff: noqa: RUF001 -- words of several languages and scripts, many to a line
 
 import re
-from collections import Counter
+from collections.abc import Collection, Iterable
+from itertools import repeat
 
-from gateway.settings.rule import Language
+from gateway.settings.rule import LANGUAGES, Language
 
 _HEAD, _TAIL = 240, 120
 """Characters that are read: a request stands at an end of what is pasted with it."""
@@ -16,6 +17,9 @@ _WEIGHT = 12
 """Of a word that one language alone has; of n languages, each gets an nth."""
 _ENOUGH = 12
 """What a language needs: one word of its own, or a few that it shares."""
+_BITS = 16
+"""Of one language's points; those of all are one number, so that words are added up at once."""
+_MASK = (1 << _BITS) - 1
 
 
 def detect(text: str) -> Language:
@@ -24,34 +28,35 @@ def detect(text: str) -> Language:
         text = f"{text[:_HEAD]} {text[-_TAIL:]}"
     if text.isascii():
         words = text.lower().encode().translate(_ASCII_LETTERS).split()
-        found: list[tuple[Language, ...]] = [*filter(None, map(_ASCII_WORDS, words))]
-        return _best(found) or _best(_endings([word.decode() for word in words])) or "unknown"
+        points = sum(map(_ASCII_WORDS, words, _NOTHING))
+        return _best(points) or _best(_endings(word.decode() for word in words)) or "unknown"
     low = text.lower()
     script = _script(low)
     if script is not None:
         return script
     names = _NAME.findall(low)
-    found = [*filter(None, map(_WORDS, names))]
-    found += filter(None, map(_LETTERS, _MARKED.findall(low)))
-    return _best(found) or _best(found + _endings(names)) or "unknown"
+    points = _sum(names) + sum(map(_LETTERS, _MARKED.findall(low), _NOTHING))
+    return _best(points) or _best(points + _endings(names)) or "unknown"
 
 
-def _best(found: list[tuple[Language, ...]]) -> Language | None:
+def _sum(words: Iterable[str]) -> int:
+    return sum(map(_WORDS, words, _NOTHING))
+
+
+def _best(points: int) -> Language | None:
     """The language that most of it speaks for; None where that is too little or two are level."""
-    if not found:
+    if not points:
         return None
-    points: Counter[Language] = Counter()
-    for group, times in Counter(found).items():
-        share = _WEIGHT // len(group) * times
-        for name in group:
-            points[name] += share
-    (first, most), *rest = points.most_common(2)
-    level = bool(rest) and rest[0][1] == most
-    return None if most < _ENOUGH or level or first == "unknown" else first
+    each = [points >> shift & _MASK for shift in _SHIFTS]
+    most = max(each)
+    if most < _ENOUGH or each.count(most) > 1:
+        return None
+    best = LANGUAGES[each.index(most)]
+    return None if best == "unknown" else best
 
 
-def _endings(words: list[str]) -> list[tuple[Language, ...]]:
-    return [kind for word in words for ending, kind in _ENDINGS if word.endswith(ending)]
+def _endings(words: Iterable[str]) -> int:
+    return sum(points for word in words for ending, points in _ENDINGS if word.endswith(ending))
 
 
 def _script(low: str) -> Language | None:
@@ -72,7 +77,7 @@ def _script(low: str) -> Language | None:
         case "arabic":
             return "unknown" if _PERSIAN.search(low) else "ar"
         case "devanagari":
-            return _best([*filter(None, map(_WORDS, _DEVANAGARI.findall(low)))]) or "unknown"
+            return _best(_sum(_DEVANAGARI.findall(low))) or "unknown"
         case "cyrillic":
             return _cyrillic(low)
         case "other":
@@ -81,11 +86,18 @@ def _script(low: str) -> Language | None:
 
 
 def _cyrillic(low: str) -> Language:
-    found = [*filter(None, map(_WORDS, _NAME.findall(low)))]
-    found += filter(None, map(_LETTERS, _CYRILLIC_MARKED.findall(low)))
-    return _best(found) or "unknown"
+    points = _sum(_NAME.findall(low)) + sum(map(_LETTERS, _CYRILLIC_MARKED.findall(low), _NOTHING))
+    return _best(points) or "unknown"
 
 
+def _points(languages: Collection[Language]) -> int:
+    """What a sign of these languages adds to the points of each."""
+    share = _WEIGHT // len(languages)
+    return sum(share << _SHIFTS[LANGUAGES.index(name)] for name in languages)
+
+
+_SHIFTS = range(0, _BITS * len(LANGUAGES), _BITS)
+_NOTHING = repeat(0)
 _NAME = re.compile(r"[^\W\d_]+")
 _ASCII_LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
 _SCRIPTS = {
@@ -128,7 +140,7 @@ _MARKS: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("іїєґ", ("uk",)),
     ("ўћђјљњџќѓѕ", ("unknown",)),
 )
-_LETTERS = {letter: kind for letters, kind in _MARKS for letter in letters}.get
+_LETTERS = {letter: _points(kind) for letters, kind in _MARKS for letter in letters}.get
 
 _WORDS_OF: dict[Language, str] = {
     "en": """
@@ -266,10 +278,11 @@ _KNOWN: dict[str, tuple[Language, ...]] = {}
 for _name, _list in _WORDS_OF.items():
     for _word in dict.fromkeys(_list.split()):
         _KNOWN[_word] = (*_KNOWN.get(_word, ()), _name)
-_WORDS = _KNOWN.get
-_ASCII_WORDS = {word.encode(): kind for word, kind in _KNOWN.items() if word.isascii()}.get
+_ADDED = {word: _points(kind) for word, kind in _KNOWN.items()}
+_WORDS = _ADDED.get
+_ASCII_WORDS = {word.encode(): points for word, points in _ADDED.items() if word.isascii()}.get
 
-_ENDINGS: tuple[tuple[str, tuple[Language, ...]], ...] = (
+_OF_ENDINGS: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("ing", ("en",)),
     ("ness", ("en",)),
     ("ity", ("en",)),
@@ -305,3 +318,4 @@ _ENDINGS: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("ція", ("uk",)),
     ("ти", ("uk",)),
 )
+_ENDINGS = [(ending, _points(kind)) for ending, kind in _OF_ENDINGS]

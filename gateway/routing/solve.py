@@ -61,8 +61,8 @@ class Space:
                 return Literal(variable, self.full[variable] & ~mask)
             case Every(parts):
                 return Some(tuple(map(self.negation, parts)))
-            case Some(parts):
-                return Every(tuple(map(self.negation, parts)))
+            case _:
+                return Every(tuple(map(self.negation, of.parts)))
 
     def impossible(self, *formulas: Formula, steps: int = 20_000) -> bool:
         """Whether these can never hold together. False too where that takes too many steps."""
@@ -117,8 +117,8 @@ class Space:
                 match todo.pop():
                     case Literal(variable, mask):
                         masks[variable] = masks.get(variable, self.full[variable]) & mask
-                    case Every(parts) | Some(parts):
-                        todo += parts
+                    case group:
+                        todo += group.parts
             known = self._masks[id(formula)] = formula, masks  # kept, so that its id stays its own
         return known[1]
 
@@ -177,7 +177,7 @@ class _Search:
                         changed |= after != before
                     case Every(parts):
                         todo += parts
-                    case Some() as some:
+                    case some:
                         waiting.append(some)
                         changed = True
             if not changed:
@@ -204,8 +204,8 @@ class _Search:
                 case Literal(variable, mask):
                     known = masks.get(variable, domain.get(variable, self._full[variable]))
                     masks[variable] = known & mask
-                case Every(parts) | Some(parts):
-                    todo += parts
+                case group:
+                    todo += group.parts
         return [Literal(variable, mask) for variable, mask in masks.items() if mask]
 
     def _under(self, domain: Mapping[str, int], of: Formula) -> Formula | None:
@@ -226,9 +226,9 @@ class _Search:
                     if less != ALWAYS:
                         kept.append(less)
                 return kept[0] if len(kept) == 1 else Every(tuple(kept))
-            case Some(parts):
+            case _:
                 kept = []
-                for part in parts:
+                for part in of.parts:
                     less = self._under(domain, part)
                     if less == ALWAYS:
                         return ALWAYS

@@ -21,13 +21,16 @@ def test_each_case_is_decided_by_what_it_says(made: list[Case]) -> None:
     assert {case.what: routing.one(case) for case in made} == {
         case.what: case.source for case in made
     }
-    assert {case.source for case in made} == {"pin", "rule", "classifier"}
+    assert {case.source for case in made} == {"pin", "rule", "classifier", "nothing"}
 
 
 def test_the_user_has_fifty_rules(made: list[Case]) -> None:
     """Of which the last decides, after all others were asked in vain."""
-    few, many = (sorted({len(case.router.rules.choices) for case in made})[at] for at in (0, -1))
+    decided = [case for case in made if not isinstance(case, routing.Alone)]
+    few, many = (sorted({len(one.router.rules.choices) for one in decided})[at] for at in (0, -1))
     assert many - few == 50
+    guards, choices = routing.mixed()
+    assert (len(guards), len(choices)) == (10, 40)
 
 
 def test_a_case_that_something_else_decides_is_not_measured(made: list[Case]) -> None:

@@ -84,6 +84,10 @@ CONTRADICTIONS: list[tuple[Json, list[str]]] = [
         ["not: cannot hold together with tools: the rule never matches."],
     ),
     (
+        {"tools": True, "not": {"tool_names": "*"}},
+        ["not: cannot hold together with tools: the rule never matches."],
+    ),
+    (
         {"keywords": "a rather long phrase", "user_tokens": {"max": 4}},
         ["keywords: cannot hold together with user_tokens: the rule never matches."],
     ),
@@ -164,6 +168,7 @@ POSSIBLE: list[Json] = [
     {"keywords": "provers", "not": {"keywords": "prover"}},
     {"keywords": "证xy", "not": {"keywords": "x"}},
     {"keywords": "证x证", "user_tokens": {"max": 1}},
+    {"keywords": "a \ua66e", "not": {"keywords": "\ua66e"}},  # left alone: it marks an end inside
     {"keywords": "abcd", "user_tokens": {"max": 1}},
     {"matches": "a", "not": {"matches": "b"}},
     {"asked": "gpt-*", "not": {"asked": ["gpt-5-m*", "sol"]}},

@@ -6,12 +6,16 @@ from importlib import util
 
 import pytest
 
+from gateway.core.basis import Basis
 from gateway.core.call import Key, Steer
 from gateway.core.evidence import Evidence
 from gateway.core.turn import Turn
 from gateway.routing import cel, condition
+from gateway.routing.features import UnreadError
 from gateway.routing.guard import bound
+from gateway.routing.recorded import Recorded
 from gateway.routing.search import RuleError
+from tests.ledger.rows import entry
 from tests.routing import world
 from tests.routing.world import Json
 
@@ -186,3 +190,30 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
         world.rules(choices=[{"when": {"cel": "true"}, "tier": "fast"}])
     assert str(caught.value) == "needs the extra `cel`"
     assert caught.value.hint == "Install it: pip install 'tiergate[cel]'."
+
+
+def recorded(tokens: int, language: str | None = None) -> Recorded:
+    basis = Basis(user_tokens=tokens, language=language, tools=("read",), more_tools=3)
+    return Recorded(entry(asked="auto", basis=basis), basis)
+
+
+def test_of_a_row_the_text_is_not_guessed() -> None:
+    """What needs it is told as unread, and is no failure of the expression."""
+    made = world.rules(
+        choices=[
+            {"when": {"cel": 'call.text == ""'}, "tier": "fast"},
+            {"when": {"language": "de"}, "tier": "fast"},
+            {"when": {"tools": {"min": 4, "max": 4}}, "tier": "fast"},
+        ]
+    )
+    expression, german, four = made.choices
+    for choice in (expression, german):
+        view = made.view(recorded(5))
+        with pytest.raises(UnreadError, match="the text of the last user turn"):
+            choice.test(view)
+        assert not view.failed
+    assert expression.test(made.view(recorded(0)))
+    assert not german.test(made.view(recorded(0)))
+    assert german.test(made.view(recorded(5, "de")))
+    assert not german.test(made.view(recorded(5, "unknown")))
+    assert four.test(made.view(recorded(5)))

@@ -87,6 +87,30 @@ def test_a_search_that_takes_too_long_says_nothing() -> None:
     assert not Space(holes).impossible(*formulas, steps=500)
 
 
+def test_what_is_tried_in_vain_may_be_more_than_one_literal() -> None:
+    """Three birds in two holes, each with a ring that is no other's there."""
+    names = [f"{kind}{bird}{hole}" for kind in "br" for bird in range(3) for hole in range(2)]
+    formulas: list[Formula] = [
+        Some(
+            tuple(
+                Every((Literal(f"b{bird}{hole}", 2), Literal(f"r{bird}{hole}", 2)))
+                for hole in range(2)
+            )
+        )
+        for bird in range(3)
+    ]
+    pairs: list[Formula] = [
+        Some((Literal(f"{kind}{bird}{hole}", 1), Literal(f"{kind}{other}{hole}", 1)))
+        for kind in "br"
+        for hole in range(2)
+        for bird in range(3)
+        for other in range(bird)
+    ]
+    space = Space(dict.fromkeys(names, 0b11))
+    assert space.impossible(*pairs, *formulas)
+    assert not space.impossible(*pairs, *formulas[:2])
+
+
 @pytest.mark.parametrize(("formula", "impossible"), [(ALWAYS, False), (NEVER, True)])
 def test_of_nothing(formula: Formula, impossible: bool) -> None:
     assert Space({}).impossible(formula) is impossible

@@ -1,0 +1,91 @@
+"""Guards commute: whatever their order, together they bound every decision the same, pins too."""
+
+import random
+
+import pytest
+
+from gateway.core.problem import ProblemError
+from gateway.core.target import TIERS
+from gateway.dialects import OPENAI_CHAT
+from gateway.routing.decide import Router, decide
+from gateway.routing.guard import Bounds, bound
+from gateway.routing.rules import compile_rules
+from gateway.settings.rule import GuardPart
+from tests.routing import world
+from tests.routing.test_sound import ALIASES, Dice
+
+CATALOGUE = world.catalogue(world.CATALOGUE.labs.values(), **ALIASES)
+
+
+def guards(dice: Dice) -> list[GuardPart]:
+    """Up to six, one of which may have several effects."""
+    made = [dice.guard() for _ in range(dice.one([2, 4, 6]))]
+    made += [{**dice.guard(), "no_cache": True, "complete": dice.one(["hold", "off"])}]
+    return [GuardPart.model_validate({"name": f"g{at}", **one}) for at, one in enumerate(made)]
+
+
+def meaning(bounds: Bounds) -> tuple[object, ...]:
+    """All but words: which refusal is told and whose `complete` holds is by order, as documented."""
+    return (
+        bounds.low, bounds.high, bounds.allow, bounds.deny, bounds.refuse is not None,
+        bounds.no_cache, bounds.complete is not None, bounds.tags,
+        sorted((step.why, step.effect) for step in bounds.steps),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_order_of_guards_gives_the_same_bounds(seed: int) -> None:
+    dice, order = Dice(seed), random.Random(seed)
+    written = guards(dice)
+    calls = [(dice.call(), dice.at()) for _ in range(10)]
+    first: list[tuple[object, ...]] = []
+    for _ in range(4):
+        rules = compile_rules(written, [])
+        found = [meaning(bound(rules, rules.view(call, at))) for call, at in calls]
+        first = first or found
+        assert found == first
+        order.shuffle(written)
+
+
+PINS = [
+    "auto",
+    "fast",
+    "smart",
+    "reasoning",
+    "luna",
+    "sol",
+    "lite",
+    "openai/reasoning",
+    "google/auto",
+]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_all_guards_together_bound_what_is_asked_for(seed: int) -> None:
+    dice = Dice(1_000 + seed)
+    router = Router(catalogue=CATALOGUE, rules=compile_rules(guards(dice), []), classifier=None)
+    for _ in range(12):
+        call, at = dice.call(), dice.at()
+        call.prompt = world.call(model=dice.one(PINS)).prompt
+        view = router.rules.view(call, at)
+        bounds = bound(router.rules, view)
+        hits = [guard.part for guard in router.rules.guards if guard.test(view)]
+        refusals = [part.refuse for part in hits if part.refuse is not None]
+        decision, problem = None, None
+        try:
+            decision, _ = decide(router, call, OPENAI_CHAT, at)
+        except ProblemError as error:
+            problem = error.problem
+        if refusals:
+            assert problem is not None
+            assert problem.message in refusals
+        if decision is None:
+            continue
+        assert decision.tier is not None
+        most = min((TIERS.index(p.max_tier) for p in hits if p.max_tier), default=2)
+        least = max((TIERS.index(p.min_tier) for p in hits if p.min_tier), default=0)
+        assert min(least, most) <= TIERS.index(decision.tier) <= most
+        assert all(decision.lab not in (part.deny or ()) for part in hits)
+        assert all(part.allow is None or decision.lab in part.allow for part in hits)
+        assert decision.no_cache is any(part.no_cache for part in hits)
+        assert set(decision.tags) == bounds.tags >= {tag for part in hits for tag in part.tag or ()}
