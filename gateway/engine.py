@@ -300,6 +300,7 @@ class Engine:
         watch = begun.watch
         if watch is None:
             return await self._whole(job, begun, tally, seat)
+        self._gather.begun(job.call, begun.target, begun.account)
         if how == "live":
             source = complete.live(self._upstream, job, begun)
         else:

@@ -11,7 +11,7 @@ from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
 from gateway.core.evidence import Evidence, Seat
-from gateway.core.target import Catalogue, Target
+from gateway.core.target import Account, Catalogue, Target, Tier
 from gateway.judge import Judge
 from gateway.limits.traffic import Traffic
 from gateway.routing import pin
@@ -34,6 +34,7 @@ class _Sitting(msgspec.Struct, frozen=True):
     seen: Features
     before: Seat | None
     decision: Decision
+    tier: Tier
     catalogue: Catalogue
 
 
@@ -101,8 +102,33 @@ class Gather:
         if decision.source == "pin" and not (prompt.tool_loop or prompt.user_turns > 1):
             return
         if seen.turn.conversation and seen.turn.kind != "side":
-            sitting = _Sitting(call, seen, evidence.seat, decision, router.catalogue)
+            sitting = _Sitting(call, seen, evidence.seat, decision, decision.tier, router.catalogue)
             self._sitting[call.id] = sitting
+
+    def begun(self, call: Call, target: Target, account: Account) -> None:
+        """A stream has begun: a seat that is new, or another, is known before it ends.
+
+        Whoever goes on from it may be quick, and come to another process.
+        """
+        sitting = self._sitting.get(call.id)
+        if sitting is None or self._seats is None:
+            return
+        before, decision = sitting.before, sitting.decision
+        seat = Seat(
+            lab=decision.lab,
+            tier=sitting.tier,
+            target=target.name,
+            account=account.name,
+            model=decision.model,
+            turns=sitting.seen.prompt.user_turns,
+            first=sitting.seen.turn.first,
+            calls=0 if before is None else before.calls,
+            output=0 if before is None else before.output,
+            keeps=target.provider.prompt_cache,
+            at=call.received_at,
+        )
+        if before is None or _spot(before) != _spot(seat):
+            self._run(self._seats.keep(call.key, sitting.seen.turn.conversation, seat, self._ttl))
 
     def settle(self, entry: Entry) -> None:
         """A call is over: its conversation sits with who answered it, where nobody waits for that.
@@ -145,6 +171,11 @@ def seated(decision: Decision, plan: Plan) -> Holder | None:
     return Holder(target.provider.name, decision.account, target.model)
 
 
+def _spot(seat: Seat) -> tuple[str, str, str, str | None]:
+    """Where it is, whatever is known of it."""
+    return seat.lab, seat.tier, seat.target, seat.account
+
+
 def _place(seat: Seat) -> Place:
     provider, _, model = seat.target.partition("/")
     return provider, seat.account or "", model
@@ -152,14 +183,14 @@ def _place(seat: Seat) -> Place:
 
 def _seat(sitting: _Sitting, entry: Entry, *, hit: bool) -> Seat | None:
     decision, before = sitting.decision, sitting.before
-    if decision.tier is None or entry.provider is None or entry.model is None:
+    if entry.provider is None or entry.model is None:
         return None
     name = f"{entry.provider}/{entry.model}"
     target = _target(sitting.catalogue, name)
     output = 0 if hit else (entry.output or 0) + (entry.reasoning or 0)
     return Seat(
         lab=decision.lab,
-        tier=decision.tier,
+        tier=sitting.tier,
         target=name,
         account=entry.account,
         model=decision.model,

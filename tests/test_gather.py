@@ -11,6 +11,7 @@ from gateway.core.call import NO_STEER, OPEN, Call, Key, Steer
 from gateway.core.entry import Entry
 from gateway.core.evidence import Evidence, Seat
 from gateway.core.price import Price, Rates
+from gateway.core.target import Account
 from gateway.core.turn import Turn
 from gateway.dialects import OPENAI_CHAT
 from gateway.gather import Gather, seated
@@ -232,6 +233,46 @@ async def test_a_lifetime_is_told_when_it_is_written_and_holds_for_its_target() 
     seat = await stage.serve(seen(), entry(model="terra", tier="smart"))
     assert seat is not None
     assert seat.keeps == 300
+
+
+async def test_a_stream_has_a_seat_before_it_ends() -> None:
+    """Where that is new; what is known of it comes with its end."""
+    stage, router, features = Stage(), known(), seen(user_turns=1, first="f")
+    target, account = router.catalogue.labs["openai"].tiers["smart"][0], Account("main", "s")
+
+    async def begin() -> Seat | None:
+        evidence = await stage.gather.evidence(router, call(), features)
+        decision, _ = decide(router, features, OPENAI_CHAT, evidence)
+        stage.gather.decided(call(), features, evidence, decision, router)
+        stage.gather.begun(call(), target, account)
+        await stage.gather.drain()
+        return await stage.seats.find(OPEN, "one")
+
+    assert await begin() == Seat(
+        lab="openai",
+        tier="smart",
+        target="openai/terra",
+        account="main",
+        turns=1,
+        first="f",
+        at=NOW,
+    )
+    features = seen()
+    there = Seat(
+        lab="openai", tier="smart", target="openai/terra", account="main", tokens=9, at=NOW
+    )
+    await stage.sits(there)
+    assert await begin() == there
+    await stage.sits(msgspec.structs.replace(there, account="second", calls=4, output=7))
+    moved = await begin()
+    assert moved is not None
+    assert (moved.account, moved.calls, moved.output) == ("main", 4, 7)
+
+
+async def test_what_has_no_seat_has_none_when_it_begins() -> None:
+    gather = Gather()
+    gather.begun(call(), world.TERRA, Account("main", "s"))
+    assert not gather._later
 
 
 def test_the_account_of_a_seat_is_that_of_its_target() -> None:
