@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
+from gateway.study.replay.walk import Walk
 from tests.e2e.upstream import DROPPED, SILENT, Answer, Upstream, failing, whole
 from tests.e2e.world import Change, Config, Make, World, chat
+from tests.study.replay.traffic import logged
 
 EASY = "Hello"
 
@@ -140,6 +142,28 @@ def test_what_may_not_be_kept_is_judged_each_time(make: Make, upstream: Upstream
     for _ in range(2):
         world.ask(chat(EASY, model="auto"), x_tiergate_cache="off")
     assert asked(upstream) == ["other", "acme"] * 2
+
+
+def test_replaying_asks_nobody_and_changes_nothing(make: Make, upstream: Upstream) -> None:
+    """Verdicts, failures and remembered ones are evidence of their rows, and so are exemplars."""
+    world = make(judged(exemplars=[{"prompt": "Sing a song about the sea", "tier": "smart"}]))
+    upstream.on("/other", says("reasoning"), says("smart"), failing(500))
+    upstream.on("/acme", whole())
+    for text in (EASY, "Hi", "Good day", EASY, "sing a song about the sea"):
+        world.ask(chat(text, model="auto"))
+    router, rows = world.gateway.site.router, world.entries()
+    walk = Walk(router)
+    for row in rows:
+        walk.take(logged(row))
+    assert [row.tier for row in rows if not row.tags] == [
+        "reasoning",
+        "smart",
+        "fast",
+        "reasoning",
+        "smart",
+    ]
+    total = walk.sums.total
+    assert (total.calls, total.changed, total.undecided) == (8, 0, 0)
 
 
 def test_a_client_that_leaves_takes_the_judge_along(make: Make, upstream: Upstream) -> None:

@@ -1,20 +1,37 @@
 """Two gateways on one Redis keep the shares of each key together."""
 
+import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from gateway.core.entry import Entry
+from gateway.ledger import journal
+from gateway.settings.load import load
+from gateway.site import site
+from gateway.study.replay.walk import Walk
 from tests.conftest import redis_program
 from tests.e2e.share_trial import trial
+from tests.study.replay.traffic import logged
 
 
 @pytest.mark.skipif(redis_program() is None, reason="no server of the Redis protocol")
-async def test_the_shares_of_keys_stay_within_two_points_of_their_bounds(tmp_path: Path) -> None:
+def test_the_shares_of_keys_stay_within_two_points_of_their_bounds(tmp_path: Path) -> None:
     """Each gateway sees half of a key's turns; none learns from the other key.
 
     The turns that are looked at are the same texts as those before, in another order, so that chance
-    has little part in it; in the long form, `make shares`, all are new.
+    has little part in it; in the long form, `make shares`, all are new. Decided again from their
+    rows, the turns go where they went, cuts and all.
     """
-    hard, mixed = await trial(tmp_path, ("hard", "mixed"), 1_000, "1", pool=200)
+    hard, mixed = asyncio.run(trial(tmp_path, ("hard", "mixed"), 1_000, "1", pool=200))
     assert [*hard.wrong(), *mixed.wrong()] == []
     assert hard.free["reasoning"] > 0.2 > hard.shares["reasoning"]
+    walk = Walk(site(load(tmp_path / "gateway.yaml", {}), datetime.now(UTC)).router)
+    for folder in tmp_path.glob("gateway?/data/ledger"):
+        for path in journal.segments(folder):
+            for row, _ in journal.rows(path):
+                if isinstance(row, Entry):
+                    walk.take(logged(row))
+    assert walk.sums.total.calls == 2 * (2_000 + 1_000)
+    assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)
