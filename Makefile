@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload leave step chaos soak clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload leave step chaos soak agents clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -95,6 +95,9 @@ leave: dev ## 1,000 clients that leave at random moments, and an audit of the le
 
 chaos: dev ## faults of providers, Redis, process, host and clients, a line each; under 20 minutes
 	@.venv/bin/python -m tests.chaos
+
+agents: dev ## AGENTS_CONVERSATIONS (300) of agents through each strategy, at a provider with a prompt cache: hit rates, decisions, bills
+	@.venv/bin/python -m tests.agents $(or $(AGENTS_CONVERSATIONS),300)
 
 soak: dev ## mixed faults under steady load for SOAK_MINUTES (30): memory, and the bill of a provider, judged
 	@.venv/bin/python -m tests.soak $(or $(SOAK_MINUTES),30)

@@ -15,7 +15,7 @@ from gateway.core.evidence import Evidence, Seat
 from gateway.core.target import Catalogue, Target
 from gateway.dialects import Dialect
 from gateway.routing import constraint
-from gateway.routing.features import Features
+from gateway.routing.features import Features, tokens
 from gateway.routing.guard import Bounds
 from gateway.routing.pin import Pin
 
@@ -56,7 +56,7 @@ def hold(
     return Held(
         seat=seat,
         target=_target(catalogue, seat),
-        tokens=seat.tokens if says.whole and _age(evidence, seat) <= seat.keeps else 0,
+        tokens=_kept(call, evidence, seat, says),
         verdict=says.verdict,
         why=says.why,
         prefers=says.prefers,
@@ -112,6 +112,19 @@ def _verdict(
     else:
         says = _Says("weighs", strategy)
     return says
+
+
+def _kept(call: Features, evidence: Evidence, seat: Seat, says: _Says) -> int:
+    """Tokens of its prompt that are still in the prompt cache.
+
+    What was made shorter, or begins with another message, still has its instructions and tools
+    there: at most all that is not the user's.
+    """
+    if _age(evidence, seat) > seat.keeps:
+        return 0
+    if says.whole:
+        return seat.tokens
+    return min(seat.tokens, max(0, tokens(call.prompt) - call.user_tokens))
 
 
 def _age(evidence: Evidence, seat: Seat) -> float:

@@ -1,0 +1,1 @@
+"""Agents' conversations against a provider with a prompt cache: what a gateway between them costs."""

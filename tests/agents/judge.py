@@ -1,0 +1,97 @@
+"""What was played, judged: hit rates, decisions and bills."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from tests.agents.run import Called
+
+DECIDED = frozenset({"classifier", "rule", "default"})
+
+
+@dataclass
+class Sum:
+    """All conversations of one door."""
+
+    read: int = 0
+    prompt: int = 0
+    usd: Decimal = Decimal(0)
+    calls: int = 0
+    turns: int = 0
+    decided: int = 0
+    moves: int = 0
+    titles: Decimal = Decimal(0)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def hits(self) -> float:
+        """Tokens of prompts that were read from the cache, of all."""
+        return self.read / self.prompt
+
+    def add(self, calls: Iterable[Called]) -> None:
+        """Take a conversation's calls."""
+        for call in calls:
+            if call.kind == "title":
+                self.titles += call.bill.usd()
+                continue
+            self.read += call.bill.read
+            self.prompt += call.bill.prompt
+            self.usd += call.bill.usd()
+            self.calls += 1
+            self.turns += call.kind == "user"
+            self.decided += call.source in DECIDED
+            self.moves += call.moved
+
+
+def judge(number: int, through: list[Called], direct: list[Called], *, moves: bool) -> list[str]:
+    """What is wrong with a conversation that was played both ways; `moves`: it may at each turn."""
+    wrong = []
+    threads: dict[str, list[tuple[Called, Called]]] = defaultdict(list)
+    for one, other in zip(through, direct, strict=True):
+        assert (one.thread[1:], one.kind) == (other.thread[1:], other.kind)
+        threads[one.thread].append((one, other))
+        if one.bill.prompt != other.bill.prompt:
+            wrong.append(
+                f"{number}: {one.bill.prompt} tokens were asked, {other.bill.prompt} alone"
+            )
+        if one.kind == "title" and one.source not in DECIDED:
+            wrong.append(f"{number}: a title is decided by {one.source}")
+    threads.pop("", None)
+    for name, calls in threads.items():
+        wrong += [f"{name}: {what}" for what in _decisions([one for one, _ in calls])]
+        if not moves:
+            wrong += [f"{name}: {what}" for what in _bill(calls)]
+    return wrong
+
+
+def _decisions(calls: list[Called]) -> list[str]:
+    """One a user turn at most; none in a loop, none beside the conversation."""
+    wrong, seat = [], None
+    for at, call in enumerate(calls):
+        if call.kind != "user" and call.source != "seat":
+            wrong.append(f"call {at} ({call.kind}) is decided by {call.source}")
+        if (
+            seat is not None
+            and (call.kind != "user" or not call.moved)
+            and call.bill.model != seat.bill.model
+        ):
+            wrong.append(
+                f"call {at} ({call.kind}) goes from {seat.bill.model} to {call.bill.model} untold"
+            )
+        seat = call
+    return wrong
+
+
+def _bill(calls: list[tuple[Called, Called]]) -> list[str]:
+    """Never above that of one of its models by more than the traces said that moves cost."""
+    paid = sum((one.bill.usd() for one, _ in calls), Decimal(0))
+    models = {one.bill.model for one, _ in calls}
+    most = max(sum((other.bill.usd(model) for _, other in calls), Decimal(0)) for model in models)
+    said = [one.cost for one, _ in calls if one.moved]
+    if None in said:
+        return ["a move whose cost is not known, where all prices are"]
+    allowed = most + sum((cost for cost in said if cost is not None), Decimal(0))
+    return (
+        [f"billed {paid}, {most} on one model, {allowed} by the traces"] if paid > allowed else []
+    )

@@ -1,0 +1,115 @@
+"""The provider, and a gateway in a process of its own whose clock the test moves."""
+
+import hashlib
+import re
+import struct
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway.core import jsonio
+from tests.agents.host import PRICES, Host
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import PATIENCE, Upstream
+from tests.e2e.world import Loop
+
+_LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
+_ROOT = Path(__file__).parents[2]
+STRATEGIES = ("sticky", "ratchet-up", "cost-aware", "turn")
+START = 1_795_700_000.0
+"""When it all begins, seconds since the epoch."""
+
+
+def key(strategy: str) -> str:
+    """The secret of the client whose conversations have a strategy."""
+    return f"tg-{strategy}-of-a-test"
+
+
+class Place:
+    """Both of them. `wait` lets seconds pass; nothing else does."""
+
+    def __init__(self, loop: Loop, folder: Path) -> None:
+        self._loop, self._now = loop, START
+        self._clock = folder / "clock"
+        self.host = Host(lambda: self._now)
+        self.wait(0)
+        self.upstream = Upstream()
+        self.upstream.on("/clay/v1/messages", self.host.clay)
+        self.upstream.on("/oak/v1/chat", self.host.chat)
+        self.upstream.on("/oak/v1/responses", self.host.responses)
+        loop.run(self.upstream.start())
+        (folder / "gateway.yaml").write_bytes(jsonio.dumps(_config(self.upstream.url)))
+        (folder / "keys.yaml").write_bytes(jsonio.dumps(_keys()))
+        self._child = Child(
+            [sys.executable, "-m", "tests.agents.clocked", str(self._clock), "--config", str(folder / "gateway.yaml"), "serve", "--port", "0"],
+            folder / "gateway", PYTHONUNBUFFERED="1", PYTHONPATH=str(_ROOT), TIERGATE_DATA=str(folder / "data"),
+        )  # fmt: skip
+        found = until(lambda: _LISTENING.search(self._child.out), "the gateway listens")
+        assert found is not None, self._child.err
+        self.url = found[1]
+
+    def wait(self, seconds: float) -> None:
+        self._now += seconds
+        if not self._clock.exists():
+            self._clock.write_bytes(struct.pack("d", self._now))
+        with self._clock.open("r+b") as file:
+            file.write(struct.pack("d", self._now))
+
+    def costs(self) -> dict[str, Decimal]:
+        """What the ledger says that each key's calls cost, in USD."""
+        found = httpx.get(
+            f"{self.url}/admin/costs?by=key", timeout=PATIENCE, trust_env=False
+        ).json()
+        return {group["key"]: Decimal(group["cost"]) for group in found["groups"]}
+
+    def forget(self) -> None:
+        """Forget requests that were heard: they are large."""
+        self.upstream.requests.clear()
+        while not self.upstream._arrived.empty():
+            self.upstream._arrived.get()
+        self.host.forget()
+
+    def close(self) -> None:
+        self._child.stop()
+        self._loop.run(self.upstream.stop())
+
+
+def _config(url: str) -> dict[str, Any]:
+    effort = {"style": "reasoning_effort", "accepts": ["none", "low", "high"], "default": "none"}
+    models = {}
+    for name, (fresh, read, write, output) in PRICES.items():
+        written = {} if write is None else {"cache_write": write, "cache_write_by": {"5m": write}}
+        price = {"input": fresh, "cache_read": read, **written, "output": output}
+        own = {"effort": effort} if name.startswith("oak") else {}
+        models[name] = {"price": price, "tools": True, "context": 1_000_000, **own}
+    return {
+        "version": 1,
+        "default": {"lab": "clay", "tier": "smart"},
+        "routing": {"classifier": "prior"},
+        "keys": "keys.yaml",
+        "cache": {"ttl": "0s"},
+        "responses": {"ttl": "0s"},
+        "providers": {
+            "clay": {"base_url": f"{url}/clay", "dialects": {"anthropic-messages": "/v1/messages"}, "auth": "x-api-key", "accounts": {"one": "clay-one", "two": "clay-two"}},
+            "oak": {"base_url": f"{url}/oak", "dialects": {"openai-chat": "/v1/chat/completions", "openai-responses": "/v1/responses"}, "accounts": {"one": "oak-one", "two": "oak-two"}},
+        },
+        "labs": {
+            "clay": {tier: [{"model": f"clay-{name}"}] for tier, name in (("fast", "fast"), ("smart", "smart"), ("reasoning", "deep"))},
+            "oak": {
+                "fast": [{"model": "oak-mini", "effort": "none"}], "smart": [{"model": "oak-big", "effort": "low"}],
+                "reasoning": [{"model": "oak-big", "effort": "high"}],
+            },
+        },
+        "choices": [{"name": "side calls are cheap", "when": {"turn": "side"}, "tier": "fast"}],
+        "models": models,
+    }  # fmt: skip
+
+
+def _keys() -> dict[str, Any]:
+    return {
+        strategy: {"sha256": hashlib.sha256(key(strategy).encode()).hexdigest(), "conversation": strategy}
+        for strategy in STRATEGIES
+    }  # fmt: skip

@@ -1,0 +1,237 @@
+"""A conversation played: against the provider alone, or through a gateway."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+import httpx
+
+from gateway.core import jsonio
+from gateway.dialects import DIALECTS as WIRES
+from tests.agents.host import TTL, Bill, Host, Reply
+from tests.agents.story import Step, Story, Turn, words
+from tests.agents.wire import (
+    COMPACT,
+    CONTINUED,
+    DIALECTS,
+    PATHS,
+    REMINDER,
+    SUGGEST,
+    Said,
+    Thread,
+    side,
+)  # fmt: skip
+from tests.e2e.abroad import CHAT, MESSAGES, RESPONSES
+from tests.e2e.upstream import PATIENCE
+
+type Json = dict[str, Any]
+
+SMART = {"clay": "clay-smart", "oak": "oak-big"}
+"""What a conversation has where nobody decides."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """One request, and what became of it."""
+
+    thread: str
+    """The conversation, or the sub-agent's; empty for a title."""
+    kind: str
+    """user, loop, beside or title."""
+    bill: Bill
+    source: str = ""
+    cost: Decimal | None = Decimal(0)
+    """What the trace says that the move cost; None: that it does not know."""
+    moved: bool = False
+
+
+@dataclass
+class Door:
+    """Where requests go. `key` opens the gateway; without, it is the provider itself."""
+
+    url: str
+    host: Host
+    salt: str
+    key: str = ""
+    calls: list[Called] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._client = httpx.Client(timeout=PATIENCE, trust_env=False)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def ask(self, client: str, body: Json, headers: dict[str, str], thread: str, kind: str) -> Json:
+        """Send a request; the whole answer."""
+        dialect, lab = DIALECTS[client], "clay" if client == "claude-code" else "oak"
+        move: Json | None = None
+        sent = {**headers, "content-type": "application/json"}
+        if self.key:
+            body = {**body, "model": f"{lab}/auto"}
+            sent["authorization"] = f"Bearer {self.key}"
+            url = self.url + PATHS[dialect]
+            if kind == "user":
+                move = self._route(dialect, body, sent)
+        else:
+            body = {**body, "model": SMART[lab]}
+            secret = f"{self.salt}-direct"
+            sent |= (
+                {"x-api-key": secret} if lab == "clay" else {"authorization": f"Bearer {secret}"}
+            )
+            url = f"{self.url}/{lab}{PATHS[dialect]}"
+        reply = self._client.post(url, content=jsonio.dumps(body), headers=sent)
+        assert reply.status_code == 200, reply.text
+        whole = WIRES[dialect].fold(reply.content) if body["stream"] else reply.content
+        (bill,) = self.host.bills
+        self.host.bills.clear()
+        source, tier = reply.headers.get("x-tiergate-decision", ""), reply.headers.get("x-tiergate-tier", "")  # fmt: skip
+        source = source.partition(";")[0]
+        called = Called(thread, kind, bill, source)
+        if move is not None:
+            told = (move["source"], move["tier"])
+            assert told == (source, tier), "the same through both doors"
+            called = replace(called, **_moved(move["switch"]))
+        self.calls.append(called)
+        return jsonio.loads(whole)  # type: ignore[no-any-return]
+
+    def _route(self, dialect: str, body: Json, sent: dict[str, str]) -> Json:
+        """What will be decided, and what leaving a seat costs by the trace."""
+        reply = self._client.post(
+            f"{self.url}/v1/route?dialect={dialect}", content=jsonio.dumps(body), headers=sent
+        )
+        assert reply.status_code == 200, reply.text
+        return reply.json()  # type: ignore[no-any-return]
+
+
+class Play:
+    """One story on its way through a door. `wait` lets seconds pass for everybody."""
+
+    def __init__(self, story: Story, number: int, door: Door, wait: Callable[[float], None]) -> None:  # fmt: skip
+        self._story, self._door, self._wait = story, door, wait
+        self._ref = f"{door.salt}{number}"
+        self._asked = self._agents = 0
+        ref = f"(ref {self._ref}) " if story.client == "application" else ""
+        instructions = f"You help with programs. {ref}{words(story.system, number)}"
+        self.main = Thread(
+            client=story.client, ref=self._ref, session=f"{self._ref}-session-0123456789abcdef",
+            instructions=instructions, tools=0 if ref else story.tools, stream=story.stream,
+        )  # fmt: skip
+
+    def play(self) -> None:
+        for at, turn in enumerate(self._story.turns):
+            if turn.gap:
+                self._wait(TTL + 60)
+            if at == 0 and self._story.title:
+                self._title(turn.text)
+            texts = self._compacted() if turn.compact else []
+            self._wait(5)
+            self._turn(self.main, turn, texts)
+
+    def _title(self, text: str) -> None:
+        ref = f"{self._ref}-title"
+        self._door.host.replies[ref] = Reply("A title of five words")
+        body = side(self._story.client, ref, text, stream=self._story.stream)
+        self._door.ask(self._story.client, body, self.main.headers(), "", "title")
+
+    def _compacted(self) -> list[str]:
+        """Sum the conversation up; what its next turn begins with."""
+        order, summary = COMPACT.get(self._story.client), words(150, self._ref[1:])
+        if order is None:
+            ref = f"{self._ref}-summary"
+            self._door.host.replies[ref] = Reply(summary)
+            system = f"You are an anchored context summarization assistant. (ref {ref})"
+            said = [{"role": "system", "content": system}, {"role": "user", "content": words(400, 1)}]  # fmt: skip
+            body = {"stream": False, "messages": said}
+            self._door.ask(self._story.client, body, self.main.headers(), "", "title")
+        else:
+            self._say(self.main, "beside", Reply(summary), Said(texts=[order]))
+        self.main.said.clear()
+        return [CONTINUED + summary]
+
+    def _turn(self, thread: Thread, turn: Turn, texts: list[str]) -> None:
+        if not thread.said and thread.client == "claude-code":
+            texts = [REMINDER, *texts]
+        if thread.client in ("codex", "claude-code"):
+            for text in texts:
+                thread.said.append(Said(texts=[text]))
+            texts = []
+        thread.said.append(Said(texts=[*texts, turn.text]))
+        self._loop(thread, "user", turn.steps, turn.answer)
+        if turn.suggest:
+            self._say(thread, "beside", Reply("Run the tests"), Said(texts=[SUGGEST]))
+
+    def _loop(self, thread: Thread, kind: str, steps: tuple[Step, ...], answer: int) -> None:
+        for step in steps:
+            calls = tuple(self._call(thread, at) for at in range(len(step.sizes)))
+            said = self._say(thread, kind, Reply("I look." if len(calls) > 1 else "", calls))
+            assert len(said.calls) == len(calls)
+            results = [(it["id"], words(size, it["id"][len("toolu_x") :])) for it, size in zip(said.calls, step.sizes, strict=True)]  # fmt: skip
+            if step.agent is not None:
+                self._agent(thread, step.agent)
+            texts = [REMINDER] if step.remind and thread.client != "codex" else []
+            thread.said += [said, Said(results=results, texts=texts)]
+            kind = "loop"
+        thread.said.append(self._say(thread, kind, Reply(words(answer, self._asked))))
+
+    def _call(self, thread: Thread, at: int) -> Json:
+        self._asked += 1
+        id = f"toolu_{self._ref}_{self._asked}"  # all but the salt is the same through all doors
+        return {"id": id, "name": f"tool_{at % max(1, thread.tools)}", "input": {"command": f"ls {self._asked}"}}  # fmt: skip
+
+    def _agent(self, parent: Thread, steps: tuple[Step, ...]) -> None:
+        self._agents += 1
+        name = f"{self._ref}-agent-{self._agents}"
+        thread = Thread(
+            client=parent.client, ref=name, session=parent.session, agent=name,
+            instructions=f"You are an agent for Claude Code. {words(700, name[1:])}", tools=3, stream=parent.stream,
+        )  # fmt: skip
+        turn = Turn("Look around in the folder and say what each file is for.", steps, 60)
+        self._turn(thread, turn, [])
+
+    def _say(self, thread: Thread, kind: str, reply: Reply, more: Said | None = None) -> Said:
+        """Ask once; what the model said."""
+        self._door.host.replies[thread.ref] = reply
+        body = thread.body("auto", more)
+        whole = self._door.ask(thread.client, body, thread.headers(), thread.ref, kind)
+        said = _READ[thread.dialect](whole)
+        assert "".join(said.texts) == reply.text
+        return said
+
+
+def _moved(switch: Json | None) -> Json:
+    """What a trace says of a move."""
+    if switch is None or not switch["moved"]:
+        return {}
+    return {"moved": True, "cost": None if switch["cost"] is None else Decimal(switch["cost"])}
+
+
+def _messages(whole: Json) -> Said:
+    said = Said(answer=True)
+    for part in whole["content"]:
+        if part["type"] == "text":
+            said.texts.append(part["text"])
+        else:
+            said.calls.append({**part, "arguments": jsonio.dumps(part["input"]).decode()})
+    return said
+
+
+def _responses(whole: Json) -> Said:
+    said = Said(answer=True)
+    for item in whole["output"]:
+        if item["type"] == "message":
+            said.texts += [part["text"] for part in item["content"]]
+        else:
+            said.calls.append({"id": item["call_id"], "name": item["name"], "arguments": item["arguments"]})  # fmt: skip
+    return said
+
+
+def _chat(whole: Json) -> Said:
+    message = whole["choices"][0]["message"]
+    said = Said(answer=True, texts=[message["content"]] if message.get("content") else [])
+    for call in message.get("tool_calls") or ():
+        said.calls.append({"id": call["id"], **call["function"]})
+    return said
+
+
+_READ = {MESSAGES: _messages, RESPONSES: _responses, CHAT: _chat}

@@ -1,0 +1,158 @@
+"""Conversations as agents have them, made of a seed: what is said, done and waited for in each."""
+
+import random
+from dataclasses import dataclass
+
+CLIENTS = ("claude-code", "codex", "opencode", "application")
+
+_EASY = (
+    "Thanks, go on.", "Hi!", "Rename it to count.", "Which file was that?", "List the tests.", "Yes, do that.",
+)  # fmt: skip
+_HARD = (
+    "Prove rigorously that the scheduler cannot starve a task, and derive the tightest bound on its wait.",
+    "Find out why the parser fails on nested comments, and write a new one with tests for each case of the grammar.",
+    "Derive the running time of merge step by step, prove that it is optimal, then write the program for it.",
+    'The build breaks: Traceback (most recent call last): File "a.py", line 3, in f. Explain the reason and fix it.',
+)  # fmt: skip
+_MIDDLE = (
+    "Add a flag that prints the version and write it down in the readme.",
+    "Write a function that merges two sorted lists, with a docstring.",
+    "Move the settings into a module of their own and update all imports.",
+)
+_WORDS = [
+    "the",
+    "list",
+    "of",
+    "files",
+    "was",
+    "read",
+    "and",
+    "each",
+    "line",
+    "that",
+    "has",
+    "changed",
+    "is",
+    "kept",
+    "in",
+    "order",
+    "so",
+    "that",
+    "the",
+    "next",
+    "pass",
+    "finds",
+    "it",
+    "again",
+    "while",
+    "tests",
+    "run",
+    "beside",
+    "the",
+    "server",
+    "and",
+    "report",
+    "what",
+    "they",
+    "saw",
+    "before",
+    "anything",
+    "else",
+    "is",
+    "written",
+    "to",
+    "the",
+    "log",
+    "of",
+    "the",
+    "day",
+]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The model calls tools, and has their results."""
+
+    sizes: tuple[int, ...]
+    """Words of each result."""
+    remind: bool = False
+    """The client says something of its own beside the results."""
+    agent: "tuple[Step, ...] | None" = None
+    """The steps of a sub-agent whose words are the result."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A person speaks, and is answered."""
+
+    text: str
+    steps: tuple[Step, ...]
+    answer: int
+    """Words of the last answer."""
+    gap: bool = False
+    """It comes after the prompt cache has forgotten."""
+    compact: bool = False
+    """The client sums the conversation up before it."""
+    suggest: bool = False
+    """The client asks what might be said next, after it."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """One conversation."""
+
+    client: str
+    system: int
+    """Words of the instructions."""
+    tools: int
+    title: bool
+    """The client asks for a title first."""
+    stream: bool
+    turns: tuple[Turn, ...]
+
+
+def words(count: int, seed: object) -> str:
+    """So many words, always the same."""
+    chance = random.Random(str(seed))
+    return " ".join(chance.choices(_WORDS, k=count))
+
+
+def story(seed: int) -> Story:
+    """The conversation of a seed; all kinds of clients come in turn."""
+    chance = random.Random(seed)
+    client = CLIENTS[seed % len(CLIENTS)]
+    turns = tuple(_turn(chance, number, client) for number in range(chance.randint(2, 7)))
+    return Story(
+        client=client,
+        system=chance.randint(300, 3_000),
+        tools=chance.randint(3, 14),
+        title=chance.random() < 0.7,
+        stream=chance.random() < 0.5,
+        turns=turns,
+    )
+
+
+def _turn(chance: random.Random, number: int, client: str) -> Turn:
+    text = chance.choice(chance.choice((_EASY, _MIDDLE, _HARD)))
+    agent = client != "application"
+    steps = tuple(_step(chance, agent=agent) for _ in range(_many(chance))) if agent else ()
+    return Turn(
+        text=text,
+        steps=steps,
+        answer=chance.randint(10, 200),
+        gap=number > 0 and chance.random() < 0.15,
+        compact=number > 1 and agent and chance.random() < 0.12,
+        suggest=client == "claude-code" and chance.random() < 0.4,
+    )
+
+
+def _many(chance: random.Random) -> int:
+    """Steps of a loop: mostly few, at times up to 20."""
+    return chance.randint(0, 3) if chance.random() < 0.5 else chance.randint(1, 20)
+
+
+def _step(chance: random.Random, *, agent: bool) -> Step:
+    sizes = tuple(chance.randint(10, 900) for _ in range(chance.choice((1, 1, 1, 2, 3, 4))))
+    sub = agent and chance.random() < 0.08
+    inner = tuple(_step(chance, agent=False) for _ in range(chance.randint(1, 5))) if sub else None
+    return Step(sizes=sizes, remind=chance.random() < 0.25, agent=inner)

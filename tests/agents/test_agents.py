@@ -1,0 +1,171 @@
+"""Conversations of agents through a real gateway, beside the same ones with one model alone.
+
+The provider has a prompt cache and bills on its own count; `make agents` is the long form.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import pytest
+
+from gateway.core import jsonio
+from tests.agents.__main__ import CAREFUL, kept, play
+from tests.agents.host import TTL, Bill, Host, Reply
+from tests.agents.judge import Sum, judge
+from tests.agents.place import Place
+from tests.agents.run import Called
+from tests.agents.story import CLIENTS, story
+from tests.agents.wire import Said, Thread
+from tests.e2e.upstream import Request
+from tests.e2e.world import Loop
+
+SEEDS = (20, 17, 306, 47)
+"""One of each client: with gaps, compactions, sub-agents, suggestions, titles and streams among them."""
+
+
+@pytest.fixture(scope="module")
+def sums(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sum]]:
+    loop = Loop()
+    place = Place(loop, tmp_path_factory.mktemp("agents"))
+    try:
+        yield play(place, SEEDS)
+    finally:
+        place.close()
+        loop.close()
+
+
+def test_stories_have_all_that_agents_do() -> None:
+    turns = [turn for seed in SEEDS for turn in story(seed).turns]
+    steps = [step for turn in turns for step in turn.steps]
+    assert {story(seed).client for seed in SEEDS} == set(CLIENTS)
+    assert {story(seed).stream for seed in SEEDS} == {True, False}
+    assert all(any(getattr(turn, name) for turn in turns) for name in ("gap", "compact", "suggest"))
+    assert any(step.agent for step in steps)
+    assert any(len(step.sizes) > 1 for step in steps)
+    assert max(len(turn.steps) for turn in turns) >= 10
+
+
+def test_nothing_is_wrong_with_any_conversation(sums: dict[str, Sum]) -> None:
+    """One decision a user turn at most, none in a loop; titles are decided alone and move nothing.
+
+    A bill is never above that of one of its models by more than the traces said, and it is the
+    ledger's to the last digit; no prompt is another than alone.
+    """
+    assert {name: one.wrong for name, one in sums.items()} == {name: [] for name in sums}
+    assert len({one.calls for one in sums.values()}) == 1
+    assert sums["turn"].decided == sums["turn"].turns
+    assert all(0 < sums[name].decided < sums[name].turns for name in CAREFUL[:2])
+
+
+def test_the_prompt_cache_is_kept(sums: dict[str, Sum]) -> None:
+    """Of what one model reads from its cache, at least 95%; deciding each turn keeps less."""
+    assert kept(sums) == []
+    assert sums["sticky"].hits > sums["turn"].hits
+    assert sums["sticky"].hits > 0.98 * sums["direct"].hits
+
+
+def called(kind: str = "user", source: str = "seat", model: str = "clay-smart", **more: object) -> Called:  # fmt: skip
+    told = {"read": 0, "write": 1_000, "fresh": 0, "output": 10, "moved": False, "cost": Decimal(0), **more}  # fmt: skip
+    moved, cost = bool(told.pop("moved")), told.pop("cost")
+    assert cost is None or isinstance(cost, Decimal)
+    bill = Bill("x1", model, **{name: int(str(value)) for name, value in told.items()})
+    return Called("x1", kind, bill, source, cost, moved)
+
+
+@pytest.mark.parametrize(
+    ("calls", "wrong"),
+    [
+        ([called(source="classifier"), called("loop")], ""),
+        ([called(), called("loop", "classifier")], "call 1 (loop) is decided by classifier"),
+        ([called(), called("beside", "rule")], "call 1 (beside) is decided by rule"),
+        ([called(), called(model="clay-deep")], "goes from clay-smart to clay-deep untold"),
+        ([called(model="clay-deep"), called("loop", moved=True)], "goes from clay-deep to clay-smart untold"),
+        ([called(), called(model="clay-deep", moved=True, cost=Decimal("0.01"))], ""),
+        ([called(), called(model="clay-deep", moved=True, cost=None)], "whose cost is not known"),
+        ([called(), called(write=999)], "999 tokens were asked, 1000 alone"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_found(calls: list[Called], wrong: str) -> None:
+    found = judge(1, calls, [called(it.kind) for it in calls], moves=False)
+    assert (wrong in "; ".join(found)) if wrong else found == []
+
+
+def test_a_lost_cache_that_no_trace_told_is_found() -> None:
+    """The second call reads nothing from the cache, where alone it would have."""
+    through = [called(), called(moved=True, write=1_000)]
+    alone = [called(), called(write=0, read=1_000)]
+    (wrong,) = judge(1, through, alone, moves=False)
+    assert "billed 0.0052, 0.0028 on one model, 0.0028 by the traces" in wrong
+    through[1] = called(moved=True, write=1_000, cost=Decimal("0.0024"))
+    assert judge(1, through, alone, moves=False) == []
+
+
+class Asked:
+    """A provider that is asked the same conversation again and again."""
+
+    def __init__(self, client: str) -> None:
+        self.now = 0.0
+        self.host = Host(lambda: self.now)
+        self.host.replies["x"] = Reply("Yes.")
+        words = "Be kind. " * 1_000
+        self.thread = Thread(client, "x", "s", words, tools=1, stream=False)
+        self.thread.said.append(Said(texts=["Hello " * 100]))
+
+    def ask(self, account: str = "a", model: str = "", **more: str) -> Bill:
+        clay = self.thread.client == "claude-code"
+        body = self.thread.body(model or ("clay-smart" if clay else "oak-big"))
+        names = (b"x-api-key", b"authorization")
+        headers = [(name, account.encode()) for name in names]
+        headers += [(name.encode(), value.encode()) for name, value in more.items()]
+        request = Request(b"POST / HTTP/1.1", headers, jsonio.dumps(body))
+        {"claude-code": self.host.clay, "codex": self.host.responses}.get(
+            self.thread.client, self.host.chat
+        )(request)
+        return self.host.bills[-1]
+
+    def go_on(self, blocks: int = 1) -> None:
+        self.thread.said += [Said(texts=["x"] * blocks, answer=True), Said(texts=["More."])]
+
+
+def test_a_provider_keeps_what_is_marked() -> None:
+    """What a mark ends, found again within twenty blocks, for five minutes; by model and account."""
+    asked = Asked("claude-code")
+    first = asked.ask()
+    assert (first.read, first.fresh) == (0, 0)
+    asked.go_on()
+    second = asked.ask()
+    assert second.read == first.write
+    assert 0 < second.write < 50
+    assert asked.ask().write == asked.ask().fresh == 0
+    assert asked.ask("b").read == asked.ask(model="clay-deep").read == 0
+    asked.go_on(30)
+    far = asked.ask()
+    assert 0 < far.read < first.write, "the instructions alone: their mark is where it was"
+    asked.now += TTL
+    assert asked.ask().write == 0
+    asked.now += TTL + 1
+    assert asked.ask().read == 0
+
+
+@pytest.mark.parametrize("client", ["codex", "opencode", "application"])
+def test_a_provider_keeps_all_by_itself(client: str) -> None:
+    """For nothing, in steps of 128 tokens, at each replica apart; an effort is another prompt."""
+    asked = Asked(client)
+    first = asked.ask()
+    assert (first.read, first.write) == (0, 0)
+    asked.go_on()
+    second = asked.ask()
+    assert second.read == first.fresh - first.fresh % 128
+    assert asked.ask("b").read == 0
+    sessions = [asked.ask(**{"x-session-affinity": f"s{at}"}).read for at in range(6)]
+    assert 0 in sessions
+    assert any(sessions)
+    asked.now += TTL + 1
+    assert asked.ask().read == 0
+
+
+def test_short_prompts_are_not_kept() -> None:
+    for client in ("claude-code", "codex"):
+        asked = Asked(client)
+        asked.thread.instructions = "Be kind."
+        assert {(bill.read, bill.write) for bill in (asked.ask(), asked.ask())} == {(0, 0)}
