@@ -30,7 +30,6 @@ from gateway.core.target import Tier
 from gateway.dialects import OPENAI_CHAT, OPERATIONS
 from gateway.reply import Reply
 from gateway.routing.decide import Router, decide
-from gateway.routing.exemplar import Near
 from gateway.routing.features import Features
 from gateway.routing.guard import bound
 from gateway.routing.signals import HEAD, LIMIT
@@ -213,8 +212,8 @@ class Judge:
             decision, _ = decide(router, seen, OPERATIONS[call.dialect, call.operation], evidence)
         except ProblemError:
             return None
-        judges = decision.source == "classifier" and not isinstance(decision.score, Near)
-        return decision if judges else None
+        near = decision.score is not None and decision.score.exemplar
+        return decision if decision.source == "classifier" and not near else None
 
     async def _verdict(self, call: Call, key: Key, text: str) -> tuple[Tier | None, str | None]:
         """The verdict, or why there is none."""

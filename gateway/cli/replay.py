@@ -20,6 +20,7 @@ from gateway.ledger.question import Question, place
 from gateway.routing import features
 from gateway.routing.features import Features
 from gateway.routing.recorded import Recorded
+from gateway.settings.schema import Config
 from gateway.study.replay import picture, report
 from gateway.study.replay.sums import Changed, Group, Outcome, Sums
 from gateway.study.replay.walk import Text, Walk
@@ -71,7 +72,12 @@ def command(  # noqa: PLR0913 - one argument for each option
     chosen = [*only, *(f"key={name}" for name in keys), *(f"tag={name}" for name in tags)]
     question = asked(since=since, until=until, only=chosen, zone=books.time_zone)
     router = session.site.router
-    walk = Walk(router, text=_texts(books, router.fetches), most=limit)
+    walk = Walk(
+        router,
+        text=_texts(books, router.fetches),
+        lacks=_lacks(session.source.config),
+        most=limit,
+    )
     began = time.monotonic()
     _walk(walk, books, question)
     if drawing is not None:
@@ -86,6 +92,18 @@ def command(  # noqa: PLR0913 - one argument for each option
     click.echo(f"\n{number(walk.sums.total.calls)} calls in {time.monotonic() - began:.1f} s.")
     if drawing is not None:
         click.echo(f"The picture is in {drawing}.")
+
+
+def _lacks(config: Config) -> list[str]:
+    """Fields of evidence that this configuration gives to no call."""
+    most, lacks = config.routing.max_share, []
+    if most.reasoning == most.smart == 1:
+        lacks.append("thresholds")
+    if not any(budget.then for budget in config.budgets):
+        lacks.append("ceiling")
+    if config.routing.judge is None:
+        lacks += ["judged", "unjudged"]
+    return lacks
 
 
 def _walk(walk: Walk, books: Books, question: Question) -> None:

@@ -5,13 +5,17 @@ import msgspec
 from gateway.core.target import Tier
 
 
-class Score(msgspec.Struct, frozen=True):
+class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a classifier says of one prompt; 0 <= fast <= smart <= 1."""
 
     fast: float
     """Probability that the fast tier suffices: that the smart one would not do better."""
     smart: float
     """Probability that the smart tier suffices: that the reasoning one would not do better."""
+    exemplar: str = ""
+    """The name of the exemplar that it is near; empty where it is near none."""
+    near: float = 0.0
+    """How near, 0 to 1."""
 
 
 class Cut(msgspec.Struct, frozen=True):

@@ -41,13 +41,6 @@ class Exemplar(NamedTuple):
     tier: Tier
 
 
-class Near(Score, frozen=True):
-    """The score of a turn that is near an exemplar."""
-
-    exemplar: str = ""
-    near: float = 0.0
-
-
 class Index:
     """Finds the nearest of some prompts."""
 
@@ -129,11 +122,11 @@ class Exemplars:
         else:
             smart = own.smart * (1 - near)
             fast = min(own.fast, smart) * (1 - near)
-        return Near(fast, max(fast, smart), one.name, near)
+        return Score(fast, max(fast, smart), one.name, near)
 
     def why(self, signals: Signals, score: Score) -> str:
         """Which exemplar and how near, or what the other one says."""
-        if isinstance(score, Near):
+        if score.exemplar:
             return f"near exemplar {score.exemplar} ({score.near:.2f})"
         return self._base.why(signals, score)
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.core.evidence import Score, Thresholds
 from gateway.core.target import TIERS
 from gateway.routing import prior
-from gateway.routing.exemplar import NEAR, Exemplar, Exemplars, Index, Near, clashes
+from gateway.routing.exemplar import NEAR, Exemplar, Exemplars, Index, clashes
 from gateway.routing.signals import Scan
 from tests.routing import world
 from tests.routing.test_decide import Fixed
@@ -44,7 +44,7 @@ def test_what_is_near_gets_its_tier(text: str, why: str) -> None:
     """In any case and with other marks; the trace names the exemplar and never quotes it."""
     score, told = said(text)
     assert told == why
-    if isinstance(score, Near):
+    if score.exemplar:
         named = {one.name: one.tier for one in TAUGHT}
         assert prior.tier(score, BASE.thresholds) == named[score.exemplar]
     else:
@@ -69,7 +69,7 @@ def test_its_score_is_of_its_tier_whatever_the_thresholds(
     base.thresholds = own
     taught = [next(Exemplar("x", "one two three four", one) for one in TIERS if one == tier)]
     score = Exemplars(taught, base).score(text, Scan(text).signals())
-    assert isinstance(score, Near)
+    assert score.exemplar == "x"
     assert prior.tier(score, own) == tier
     assert 0 <= score.fast <= score.smart <= 1
     assert (score.near == 1.0) == (text == "one two three four")

@@ -28,7 +28,9 @@ from gateway.http.app import App
 from gateway.ledger import journal
 from gateway.routing import explain
 from gateway.routing.recorded import again
+from gateway.study.replay.walk import Walk
 from tests.config import shipped
+from tests.study.replay.traffic import logged
 
 type Json = dict[str, Any]
 
@@ -112,6 +114,9 @@ class Doors:
         """What is decided again for a row, as it comes out of the journal."""
         kept = journal.read(journal.write(entry))
         assert isinstance(kept, Entry)
+        walk = Walk(self.gateway.engine.router)
+        walk.take(logged(kept))
+        assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)
         try:
             decision, plan = again(self.gateway.engine.router, kept)
         except ProblemError as error:

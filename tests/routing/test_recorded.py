@@ -19,7 +19,7 @@ from gateway.routing.case import MOST_NAMES, MOST_SIGNS, Case
 from gateway.routing.decide import Router
 from gateway.routing.features import UnreadError
 from gateway.routing.prior import Prior
-from gateway.routing.recorded import again
+from gateway.routing.recorded import Recorded, again
 from gateway.routing.signals import Signals
 from tests.ledger.rows import entry
 from tests.routing import world
@@ -283,3 +283,62 @@ def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:
     assert (found.classifier, found.score) == ("reader-1", Score(6 / 7, 1))
     now, _ = again(router, entry(asked="auto", basis=found))
     assert world.timeless(now) == world.timeless(was)
+
+
+def test_a_rule_that_reads_the_text_is_known_by_its_hash() -> None:
+    """Wherever it stands; one that was not asked was asked for the row."""
+    pytest.importorskip("cel_expr_python")
+    first = {"when": {"keywords": ["hi"]}, "tier": "fast"}
+    reads = {
+        "when": {"any": [{"cel": "call.text.size() > 5"}, {"images": True}]},
+        "tier": "reasoning",
+    }
+    other = {"when": {"not": {"cel": "call.text == 'x'"}}, "tier": "smart"}
+    old = basis(world.router(choices=[first, reads]), "hi there")
+    assert len(old.outcomes) == 1
+    decision, _ = again(world.router(choices=[reads]), entry(asked="auto", basis=old))
+    assert (decision.tier, decision.rule) == ("reasoning", "choice 0")
+    assert undecided(world.router(choices=[other]), basis=old) == "the text of the last user turn"
+    was = basis(world.router(choices=[reads]), "hi there")
+    assert was.outcomes == old.outcomes
+
+
+def test_a_score_that_failed_fails_again_also_where_a_rule_had_decided() -> None:
+    rule = {"when": {"matches": "^def"}, "tier": "reasoning"}
+    old = basis(world.router(choices=[rule], classifier=Reader()), "def f(): pass")
+    assert (old.classifier, old.score, old.failed) == ("reader-1", None, "KeyError")
+    decision, _ = again(world.router(classifier=Reader()), entry(asked="auto", basis=old))
+    assert decision.source == "default"
+    assert "it failed: KeyError" in [step.why for step in decision.trace]
+
+
+def test_a_row_is_written_whatever_its_basis_is() -> None:
+    class Broken(Prior):
+        reads = "text"
+
+        @property
+        def version(self) -> str:  # type: ignore[override]
+            raise RuntimeError
+
+    case = Case(world.router(classifier=Broken()), world.call("hi"), OPENAI_CHAT, Evidence())
+    case.decide()
+    assert case() is None
+
+
+def test_what_stood_at_urls_is_not_known() -> None:
+    row = entry(asked="auto", basis=Basis(images=1, user_tokens=1, signals={}))
+    seen = Recorded(row, row.basis or Basis())
+    with pytest.raises(UnreadError, match="can be given what stood at URLs"):
+        seen.closed(world.LUNA)
+
+
+def test_tools_whose_names_are_all_too_long_are_tools() -> None:
+    old = basis(world.router(), "hi", tools=("x" * 2_000,))
+    assert (old.tools, old.more_tools) == ((), 1)
+    decision, _ = again(
+        world.router(choices=[{"when": {"tools": True}, "tier": "fast"}]),
+        entry(asked="auto", basis=old),
+    )
+    assert decision.rule == "choice 0"
+    row = entry(asked="auto", basis=old)
+    assert bool(Recorded(row, old).prompt.tools)

@@ -423,7 +423,7 @@ def test_a_tier_with_no_target_is_no_place_to_go() -> None:
     assert decision.switch.to == "openai/able"
 
 
-SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda two: Score(*sorted(two)))
+SCORES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda two: Score(min(two), max(two)))
 SEATS = st.builds(
     lambda at, tokens, ago, turns, calls, output: seat(
         TIERS[at], (SWIFT, ABLE, DEEP)[at],

@@ -19,7 +19,7 @@ _DARK = {
 }  # fmt: skip
 _COLORS = """.ground{{fill:{ground}}}text{{fill:{ink}}}text.soft{{fill:{soft}}}
 .grid{{fill:{grid}}}.fast{{fill:{fast}}}.smart{{fill:{smart}}}.reasoning{{fill:{reasoning}}}
-.rest{{fill:{rest}}}.in{{fill:{ground}}}"""
+.rest{{fill:{rest}}}.money{{fill:{soft}}}.in{{fill:{ground}}}"""
 """Written out twice and not by variables: not only browsers draw SVG."""
 _STYLE = f"""
 text{{font:13px system-ui,"Segoe UI",Helvetica,Arial,sans-serif}}
@@ -79,7 +79,7 @@ def _money(sums: Sums) -> Iterator[str]:
         width = float(usd / most) * room
         yield _text(_LEFT - 12, y + 20, word, "strong", "end")
         yield _box(_LEFT, y, room, _BAR, "grid")
-        yield _box(_LEFT, y, width, _BAR, "smart" if at else "rest", f"{usd:f} USD")
+        yield _box(_LEFT, y, width, _BAR, "money", f"{usd:f} USD")
         yield _text(_LEFT + room + 10, y + 20, _usd(usd), "strong")
     yield _text(_LEFT, 330, _change(sums), "soft")
     if total.unknown:

@@ -1,12 +1,13 @@
 """Goes through a log in order of time and decides each call again, conversation by conversation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
 
 from gateway.core.basis import Basis
 from gateway.core.decision import Decision, Plan
+from gateway.core.evidence import NOTHING
 from gateway.core.logged import Logged
 from gateway.core.problem import ProblemError
 from gateway.core.target import Target
@@ -35,10 +36,22 @@ class _Decided(NamedTuple):
 class Walk:
     """Takes rows in order of time; `sums` is what they come to."""
 
-    def __init__(self, router: Router, *, text: Text | None = None, most: int = 20) -> None:
-        """`most` changed calls are kept: those that change most money first."""
+    def __init__(
+        self,
+        router: Router,
+        *,
+        text: Text | None = None,
+        lacks: Iterable[str] = (),
+        most: int = 20,
+    ) -> None:
+        """`most` changed calls are kept: those that change most money first.
+
+        `lacks` are fields of evidence that nothing of this configuration gives: of calls that
+        another one has decided they are left out.
+        """
         self._router = msgspec.structs.replace(router, clock=float)
         self._text = text
+        self._lacks = {name: getattr(NOTHING, name) for name in lacks}
         self._talks = Talks(router.catalogue)
         self.sums = Sums(most)
 
@@ -72,6 +85,8 @@ class Walk:
         """Raises UnreadError."""
         seen = Recorded(row, basis)
         known = talk.evidence(evidence(row, basis), turn)
+        if self._lacks and row.config != self._router.catalogue.version:
+            known = msgspec.structs.replace(known, **self._lacks)
         call: Features = seen
         while True:
             try:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -18,7 +19,7 @@ from gateway.routing import features
 from gateway.routing.decide import Router
 from gateway.routing.features import Features
 from gateway.routing.recorded import Recorded
-from gateway.study.replay import report
+from gateway.study.replay import picture, report
 from gateway.study.replay.sums import REFUSED, Outcome
 from gateway.study.replay.walk import Walk
 from tests.study.replay.traffic import START, Ask, logged, router, served
@@ -296,3 +297,34 @@ def test_the_same_rows_come_to_the_same(folder: Path, make: Callable[..., Router
     assert one == two
     assert one["changed"] == 3
     assert Decimal(one["usd"]["after"]) < Decimal(one["usd"]["before"])
+
+
+def test_what_this_configuration_gives_to_no_call_is_left_out(make: Callable[..., Router]) -> None:
+    """A ceiling holds where a budget may set one; of a call that it has decided itself it stays."""
+    low = row(basis={"evidence": Evidence(ceiling="fast"), "target": "acme/swift-1"}, tier="fast")
+    known = make(**OFF)
+    assert walked(known, low).sums.total.changed == 0
+    assert walked(known, low, lacks=["ceiling"]).sums.total.changed == 1
+    own = msgspec.structs.replace(low, config=known.catalogue.version)
+    assert walked(known, own, lacks=["ceiling"]).sums.total.changed == 0
+
+
+def test_the_picture_has_what_there_is(make: Callable[..., Router]) -> None:
+    """Bars as wide as their part; what is undecided or unknown is said."""
+    undecided = msgspec.structs.replace(row(3), basis=None)
+    some = walked(make(HARD, **OFF), row(1), row(2, cost=None), undecided).sums
+    drawn = picture.draw(some)
+    assert "2 of 2 calls would go elsewhere" in drawn
+    assert "1 more cannot be decided again" in drawn
+    assert "1 call has a cost that is not known" in drawn
+    assert "smart: 2 calls" in drawn
+    assert "fast: " not in drawn
+    assert "+1438.5%" in drawn
+    nothing = picture.draw(
+        walked(make(**OFF), row(1, cost=Decimal(0)), row(2, cost=None), row(3, cost=None)).sums
+    )
+    assert "2 calls have a cost" in nothing
+    assert "%;" not in nothing
+    many = [row(1), *(row(n, basis={"user_tokens": 100}) for n in range(2, 40))]
+    assert picture.draw(walked(make(HARD, **OFF), *many).sums).count(">3%<") == 0
+    ET.fromstring(drawn)  # noqa: S314 - of our own
