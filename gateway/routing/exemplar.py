@@ -133,16 +133,17 @@ class Exemplars:
 
 def clashes(exemplars: Sequence[Exemplar], near: float = SAME) -> Iterator[tuple[int, int, float]]:
     """Pairs that are as good as the same and have different tiers, and how near they are."""
-    index, words = Index([one.prompt for one in exemplars]), [_words(one[1]) for one in exemplars]
+    index = Index([one.prompt for one in exemplars])
+    said: dict[tuple[str, ...], list[int]] = {}
     for at, one in enumerate(exemplars):
-        found = index.all(words[at])
-        for other in range(at):
-            if exemplars[other].tier == one.tier:
-                continue
-            if words[at] == words[other]:
-                yield other, at, 1.0
-            elif found[other] >= near:
-                yield other, at, found[other]
+        words = _words(one.prompt)
+        same = said.setdefault(tuple(words), [])
+        found = index.all(words)[:at]
+        others = {*same, *(other for other, close in enumerate(found) if close >= near)}
+        for other in sorted(others):
+            if exemplars[other].tier != one.tier:
+                yield other, at, 1.0 if other in same else found[other]
+        same.append(at)
 
 
 def _words(text: str) -> list[str]:

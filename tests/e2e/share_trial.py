@@ -178,9 +178,12 @@ async def _provider() -> Any:
 
 
 async def trial(
-    folder: Path, keys: Sequence[str], turns: int, seed: str, *, pool: int
+    folder: Path, keys: Sequence[str], turns: int, seed: str, *, pool: int, lost: str = ""
 ) -> list[Found]:
-    """`turns` of each key after it has thresholds; of `pool` texts each as often, or 0: all new."""
+    """`turns` of each key after it has thresholds; of `pool` texts each as often, or 0: all new.
+
+    Redis is killed in the middle of the turns of the key that is `lost`.
+    """
     program = redis_program()
     assert program is not None, "no server of the Redis protocol"
     place, gateways, found = Place(program, folder), list[Gateway](), list[Found]()
@@ -197,7 +200,10 @@ async def trial(
                 before, after = _texts(key, seed, turns, pool)
                 await client.tiers(key, before)
                 await client.ready(key)
-                went = await client.tiers(key, after)
+                went = await client.tiers(key, after[: turns // 2])
+                if key == lost:
+                    place.kill()
+                went += await client.tiers(key, after[turns // 2 :])
                 await client.ready(key)
                 shares = {tier: went[tier] / len(after) for tier in TIERS}
                 found.append(Found(key, len(after), free(after), shares, len(client.ids[key])))
