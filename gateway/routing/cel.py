@@ -33,6 +33,7 @@ _KNOWN: dict[str, tuple[cel.Type, Callable[[View], object]]] = {
     "json_schema": (cel.Type.BOOL, lambda view: view.call.prompt.json_schema),
     "stream": (cel.Type.BOOL, lambda view: view.call.prompt.stream),
     "turn": (cel.Type.STRING, lambda view: view.call.turn.kind),
+    "task": (cel.Type.STRING, lambda view: view.call.turn.task),
     "client": (cel.Type.STRING, lambda view: view.call.turn.client),
     "dialect": (cel.Type.STRING, lambda view: view.call.dialect),
     "asked": (cel.Type.STRING, lambda view: view.call.prompt.model),

@@ -120,6 +120,9 @@ TITLE = re.compile(
 )
 """How a call of an application that is not known asks for a title."""
 
+NAMES = frozenset({name for _, name in AGENTS} | {m.client for m in (*SYSTEM, *USER) if m.client})
+"""Of all applications that are told."""
+
 _SYSTEM = tuple(mark.begins for mark in SYSTEM)
 _USER = tuple(mark.begins for mark in USER)
 

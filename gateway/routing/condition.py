@@ -83,9 +83,16 @@ _NUMBERS: tuple[tuple[str, Callable[[View], float]], ...] = (
 
 def _numbers(when: When) -> Iterable[Test]:
     for name, read in _NUMBERS:
-        limits = getattr(when, name)
-        if limits is not None:
+        limits: Range | None = getattr(when, name)
+        if name == "tools" and limits in (Range(min=1), Range(max=0)):
+            yield _offered(some=limits == Range(min=1))
+        elif limits is not None:
             yield _between(limits, read)
+
+
+def _offered(*, some: bool) -> Test:
+    """Whether there are any tools, which needs no count."""
+    return lambda view: bool(view.call.prompt.tools) is some
 
 
 def _read(when: When) -> Iterable[Test]:
@@ -121,6 +128,8 @@ def _names(when: When) -> Iterable[Test]:
     if when.turn is not None:
         turns = frozenset(when.turn)
         yield lambda view: view.call.turn.kind in turns
+    if when.task is not None:
+        yield _named(when.task, attrgetter("call.turn.task"))
     if when.client is not None:
         yield _named(when.client, attrgetter("call.turn.client"))
     if when.key is not None:

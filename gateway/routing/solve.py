@@ -45,9 +45,12 @@ class Fact(NamedTuple):
 class Space:
     """Variables, each with the values that it may have, and what always holds of them."""
 
-    def __init__(self, full: Mapping[str, int], facts: Iterable[Fact] = ()) -> None:
-        """`full` has a bit for each value of a variable."""
+    def __init__(
+        self, full: Mapping[str, int], facts: Iterable[Fact] = (), steps: int = 1_000_000
+    ) -> None:
+        """`full` has a bit for each value of a variable; `steps` are those of all searches."""
         self.full = full
+        self._left = steps
         self._facts: dict[str, list[Formula]] = {}
         for fact in facts:
             for name in fact.about:
@@ -76,12 +79,14 @@ class Space:
             if len(left) == len(choices):
                 break
             choices = left
-        search = _Search(self.full, steps)
+        search = _Search(self.full, min(steps, self._left))
         every = [*asked, *choices]
         try:
             return not search.possible({}, [*every, *self._relevant(every)], ())
         except _TooLongError:
             return False
+        finally:
+            self._left = max(self._left - search.taken, 0)
 
     def _relevant(self, formulas: Iterable[Formula]) -> list[Formula]:
         """What always holds of the variables in these, and of those in that."""
@@ -137,6 +142,8 @@ class _Search:
     def __init__(self, full: Mapping[str, int], steps: int) -> None:
         self._full = full
         self._steps = steps
+        self.taken = 0
+        """Steps so far."""
 
     def possible(
         self, domain: dict[str, int], formulas: Iterable[Formula], waiting: Sequence[Some]
@@ -199,7 +206,7 @@ class _Search:
         masks: dict[str, int] = {}
         todo: list[Formula] = [*waiting]
         while todo:
-            self._steps -= 1
+            self.taken += 1
             match todo.pop():
                 case Literal(variable, mask):
                     known = masks.get(variable, domain.get(variable, self._full[variable]))
@@ -210,8 +217,8 @@ class _Search:
 
     def _under(self, domain: Mapping[str, int], of: Formula) -> Formula | None:
         """A formula without what is settled: ALWAYS where all of it holds, None where it cannot."""
-        self._steps -= 1
-        if self._steps < 0:
+        self.taken += 1
+        if self.taken > self._steps:
             raise _TooLongError
         match of:
             case Literal(variable, mask):

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from gateway.core.call import OPEN, Key
+from gateway.routing import clients
 from gateway.routing.search import glob
 from gateway.routing.theory import inside, may_set, rules
 from gateway.settings import names
@@ -21,6 +22,7 @@ def warnings(source: Source, keys: Sequence[Key] | None) -> Iterator[Mistake]:
     for rule, when in rules(source.config):
         for path, part in inside(rule, when):
             yield from _asked(source, path, part)
+            yield from _clients(source, path, part)
             if keys is not None:
                 yield from _keys(source, path, part, keys)
                 yield from _tags(source, path, part, keys)
@@ -36,6 +38,16 @@ def _asked(source: Source, path: Path, when: When) -> Iterator[Mistake]:
             message = f"nothing is called {name!r}: a call that asks for it is refused."
             hint = nearest(name, names.common(source) | {*source.config.aliases})
             yield source.mistake((*path, "asked"), message, hint, warn=True)
+
+
+def _clients(source: Source, path: Path, when: When) -> Iterator[Mistake]:
+    for name in when.client or ():
+        like = glob([name])
+        if not like("") and not any(map(like, clients.NAMES)):
+            message = f"no application is known as {name!r}."
+            yield source.mistake(
+                (*path, "client"), message, nearest(name, clients.NAMES), warn=True
+            )
 
 
 def _keys(source: Source, path: Path, when: When, keys: Sequence[Key]) -> Iterator[Mistake]:

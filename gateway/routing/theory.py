@@ -21,7 +21,7 @@ from gateway.settings.schema import Config
 _COUNTS = ("user_tokens", "prompt_tokens", "turns", "tools", "images", "files", "audio")
 _SHARES = ("code", "maths")
 _FLAGS = ("tool_loop", "json_schema", "stream")
-_NAMES = ("asked", "key", "client")
+_NAMES = ("asked", "key", "client", "task")
 _YES, _NO = 2, 1
 _OTHER = "\0"
 _LETTER = "\ua66e"

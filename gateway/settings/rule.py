@@ -74,6 +74,8 @@ class When(BaseModel):
     json_schema: bool | None = None
     stream: bool | None = None
     turn: Kinds | None = None
+    task: Some | None = None
+    """What a call beside the conversation is for; * stands for anything."""
     client: Some | None = None
     """The application that calls; * stands for anything."""
     dialect: Some | None = None

@@ -29,7 +29,7 @@ def holds(expression: str) -> bool:
         "Prove that the integral of x^2 is what it is.", key=KEY, steer=Steer(tags=("draft",)),
         chars=4_000, user_turns=3, tools=("read", "write"), images=2, files=1, json_schema=True,
     )  # fmt: skip
-    seen.turn = Turn(kind="side", client="codex")
+    seen.turn = Turn(kind="side", task="title", client="codex")
     view = made.view(seen, Evidence(at=AT))
     bound(made, view)
     found = made.choices[0].test(view)
@@ -52,7 +52,7 @@ READ: list[tuple[str, bool]] = [
     ("call.tool_loop", False),
     ("!call.stream && call.json_schema", True),
     ("call.images == 2 && call.files == 1 && call.audio == 0", True),
-    ('call.turn == "side" && call.client == "codex"', True),
+    ('call.turn == "side" && call.task == "title" && call.client == "codex"', True),
     ('call.dialect == "openai-chat" && call.asked == "auto"', True),
     ('call.key == "alice" && call.tenant == "acme"', True),
     ('call.tags == ["code", "draft"]', True),

@@ -354,9 +354,11 @@ def test_fifty_rules_cost_a_decision_little() -> None:
 
 
 def test_a_kind_of_turn_and_a_client_are_what_the_wire_said() -> None:
-    made = world.rules(choices=[{"when": {"turn": "side", "client": "claude-*"}, "tier": "fast"}])
+    made = world.rules(
+        choices=[{"when": {"turn": "side", "client": "claude-*", "task": "title"}, "tier": "fast"}]
+    )
     seen = world.call()
-    seen.turn = Turn(kind="side", client="claude-code")
+    seen.turn = Turn(kind="side", task="title", client="claude-code")
     assert made.choices[0].test(made.view(seen))
     seen.turn = Turn(kind="main", client="claude-code")
     assert not made.choices[0].test(made.view(seen))

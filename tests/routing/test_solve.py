@@ -87,6 +87,14 @@ def test_a_search_that_takes_too_long_says_nothing() -> None:
     assert not Space(holes).impossible(*formulas, steps=500)
 
 
+def test_all_searches_together_take_no_more_steps_than_they_may() -> None:
+    formulas = [Some((Literal("a", 1), Literal("b", 1))), Some((Literal("a", 1), Literal("b", 2))), Some((Literal("a", 2), Literal("b", 1))), Some((Literal("a", 2), Literal("b", 2)))]  # fmt: skip
+    space = Space({"a": 3, "b": 3}, steps=40)
+    found = [space.impossible(*formulas) for _ in range(9)]
+    assert found[0]
+    assert not found[-1]
+
+
 def test_what_is_tried_in_vain_may_be_more_than_one_literal() -> None:
     """Three birds in two holes, each with a ring that is no other's there."""
     names = [f"{kind}{bird}{hole}" for kind in "br" for bird in range(3) for hole in range(2)]

@@ -33,6 +33,7 @@ WORDS = ["a", "b", "a b", "ab", "证", "a证", "B"]
 TAGS = ["s", "t", "u"]
 NAMES = ["g-1", "g-2", "h-1"]
 GLOBS = [*NAMES, "g-*", "*-1", "*", "g*1"]
+CLIENTS = ["cline", "codex", "crush"]
 TOOLS = ["read", "re*", "write"]
 KEYS = [
     Key(name="g-1", tags=("s",), allowed_tags=()),
@@ -77,7 +78,7 @@ class Dice:
             "stream": self.one([True, False]),
             "language": self.some(["en", "zh", "unknown"]),
             "turn": self.some(["main", "side", "agent"]),
-            "client": self.some(GLOBS),
+            "client": self.some([*CLIENTS, "c*", "*e", "*"]),
             "dialect": self.some(SPOKEN),
             "asked": self.some(GLOBS),
             "key": self.some(GLOBS),
@@ -135,7 +136,7 @@ class Dice:
             files=self.one([0, 1]),
             stream=self.one([True, False]),
         )
-        seen.turn = Turn(kind=self.one(["main", "side", "agent"]), client=self.one(["", *NAMES]))
+        seen.turn = Turn(kind=self.one(["main", "side", "agent"]), client=self.one(["", *CLIENTS]))
         return seen
 
     def at(self) -> Evidence:
