@@ -161,7 +161,7 @@ def cases() -> list[Case]:
         Case("classified, 600 characters, 50 rules", body(middle), ruled, "classifier", 90),
         Alone(
             "50 mixed rules alone, 400 characters", b"",
-            msgspec.structs.replace(plain, rules=compile_rules(*mixed())), "nothing", 5,
+            msgspec.structs.replace(plain, rules=compile_rules(*mixed())), "nothing", 8,
             prompt=Prompt(model="auto", user=f"{_PROSE * 2}{_SHORT}"[:400], chars=600),
         ),
     ]  # fmt: skip
