@@ -182,6 +182,7 @@ class Engine:
         tally.basis = case
         decision, plan = case.decide()
         self._books.decided(tally, decision)
+        self._gather.begin(ahead, call, seen, decision, plan)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
         want = Want(call=call, prompt=prompt, tokens=tally.prompt)
@@ -198,7 +199,7 @@ class Engine:
                 stored = place(decision, plan)
                 case.take(decision, plan)
                 self._books.decided(tally, decision)
-        self._gather.decided(call, seen, evidence, decision, self.router)
+        self._gather.decided(call, seen, evidence, decision, plan, self.router)
         if (call.steer.on_loss or self._on_loss) == "refuse":
             explain.refuse(dialect, body, asked, plan)
         began, end = span(call, self._clock(), stream=prompt.stream)
@@ -277,7 +278,7 @@ class Engine:
         how = tally.decision.complete if tally.decision is not None else "off"
         begun: Begun | None = None
         try:
-            job = await self.past.recall(job, ahead)
+            job = await self._gather.recall(await self.past.recall(job, ahead), ahead)
             if how == "off":
                 begun = await self._upstream.run(job)
             else:

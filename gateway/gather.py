@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 
 import msgspec
 
+from gateway.ahead import Ahead
 from gateway.cache.seat import Seats
 from gateway.core.cached import kept, seconds
 from gateway.core.call import Call
@@ -18,6 +20,7 @@ from gateway.routing import pin
 from gateway.routing.decide import Router
 from gateway.routing.features import Features
 from gateway.upstream.health import Place
+from gateway.upstream.job import Job
 from gateway.upstream.retry import Seat as Holder
 
 type Out = Callable[[Place], str]
@@ -27,7 +30,7 @@ _ANSWERED = frozenset({"settled", "estimated", "aborted"})
 """States of calls that a provider has begun to answer."""
 
 
-class _Sitting(msgspec.Struct, frozen=True):
+class _Sitting(msgspec.Struct, frozen=True, kw_only=True):
     """A call of a conversation, while it is served."""
 
     call: Call
@@ -36,6 +39,8 @@ class _Sitting(msgspec.Struct, frozen=True):
     decision: Decision
     tier: Tier
     catalogue: Catalogue
+    asks: bool
+    """Which of several accounts has its conversation is to be asked."""
 
 
 class Gather:
@@ -88,22 +93,57 @@ class Gather:
         return msgspec.structs.replace(known, seat=seat, unseated=self._out(_place(seat)))
 
     def decided(
-        self, call: Call, seen: Features, evidence: Evidence, decision: Decision, router: Router
+        self,
+        call: Call,
+        seen: Features,
+        evidence: Evidence,
+        decision: Decision,
+        plan: Plan,
+        router: Router,
     ) -> None:
-        """What becomes of a call is where its conversation sits, until `forget`.
+        """What becomes of a call is where its conversation sits.
 
-        What the caller has named is kept where a conversation has begun: what names a model in
-        each call needs no seat.
+        What the caller has named is kept where a conversation has begun, or where it has to stay
+        with one of several accounts: else what names a model in each call needs no seat.
         """
         self._traffic.note(call, decision)
         if self._seats is None or call.operation != "generate" or decision.tier is None:
             return
-        prompt = seen.prompt
-        if decision.source == "pin" and not (prompt.tool_loop or prompt.user_turns > 1):
+        several = _several(decision, plan)
+        if decision.source == "pin" and not _talks(seen) and not several:
             return
         if seen.turn.conversation and seen.turn.kind != "side":
-            sitting = _Sitting(call, seen, evidence.seat, decision, decision.tier, router.catalogue)
+            sitting = _Sitting(
+                call=call,
+                seen=seen,
+                before=evidence.seat,
+                decision=decision,
+                tier=decision.tier,
+                catalogue=router.catalogue,
+                asks=several and _talks(seen),
+            )
             self._sitting[call.id] = sitting
+
+    def begin(
+        self, ahead: Ahead, call: Call, seen: Features, decision: Decision, plan: Plan
+    ) -> None:
+        """Ask ahead for what `recall` will want: with what else is asked of Redis."""
+        if self._seats is None or not _several(decision, plan):
+            return
+        if _talks(seen) and seen.turn.conversation and seen.turn.seated:
+            ahead.begin("seat", partial(self._seats.find, call.key, seen.turn.conversation))
+
+    async def recall(self, job: Job, ahead: Ahead) -> Job:
+        """A call that names its model goes to the account that has its conversation."""
+        sitting = self._sitting.get(job.call.id)
+        if self._seats is None or sitting is None or not sitting.asks or job.seat is not None:
+            return job
+        find = partial(self._seats.find, job.call.key, sitting.seen.turn.conversation)
+        seat, first = await ahead.take("seat", find), job.plan.targets[0]
+        if seat is None or seat.target != first.name or seat.account is None:
+            return job
+        holder = Holder(first.provider.name, seat.account, first.model)
+        return msgspec.structs.replace(job, seat=holder)
 
     def begun(self, call: Call, target: Target, account: Account) -> None:
         """A stream has begun: a seat that is new, or another, is known before it ends.
@@ -158,9 +198,19 @@ class Gather:
             task.add_done_callback(self._later.discard)
 
 
+def _several(decision: Decision, plan: Plan) -> bool:
+    """Whether one that names its model or tier may be served by several accounts."""
+    return decision.source == "pin" and len(plan.targets[0].provider.accounts) > 1
+
+
+def _talks(seen: Features) -> bool:
+    """Whether a conversation has been answered before."""
+    return seen.prompt.tool_loop or seen.prompt.user_turns > 1
+
+
 def _begun(seen: Features) -> bool:
     """Whether there may be a seat: what is named by how it begins has none before it has begun."""
-    return seen.prompt.tool_loop or seen.prompt.user_turns > 1 or seen.turn.explicit
+    return _talks(seen) or seen.turn.explicit
 
 
 def seated(decision: Decision, plan: Plan) -> Holder | None:

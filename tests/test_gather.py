@@ -83,8 +83,8 @@ class Stage:
         """Where the conversation sits after a call."""
         router = router or known()
         evidence = await self.gather.evidence(router, call(), features)
-        decision, _ = decide(router, features, OPENAI_CHAT, evidence)
-        self.gather.decided(call(**more), features, evidence, decision, router)
+        decision, plan = decide(router, features, OPENAI_CHAT, evidence)
+        self.gather.decided(call(**more), features, evidence, decision, plan, router)
         self.gather.settle(told)
         await self.gather.drain()
         assert not self.gather._sitting
@@ -124,8 +124,8 @@ async def test_no_seat_is_no_evidence() -> None:
 @pytest.mark.parametrize("gather", [Gather(), Gather(Seats(), ttl=0)])
 async def test_without_seats_nothing_is_kept(gather: Gather) -> None:
     evidence = await gather.evidence(known(), call(), seen())
-    decision, _ = decide(known(), seen(), OPENAI_CHAT, evidence)
-    gather.decided(call(), seen(), evidence, decision, known())
+    decision, plan = decide(known(), seen(), OPENAI_CHAT, evidence)
+    gather.decided(call(), seen(), evidence, decision, plan, known())
     gather.settle(entry())
     assert not gather._sitting
 
@@ -154,8 +154,8 @@ async def test_what_has_no_answer_leaves_no_seat(told: Entry) -> None:
     stage = Stage()
     router, features = known(), seen()
     evidence = await stage.gather.evidence(router, call(), features)
-    decision, _ = decide(router, features, OPENAI_CHAT, evidence)
-    stage.gather.decided(call(), features, evidence, decision, router)
+    decision, plan = decide(router, features, OPENAI_CHAT, evidence)
+    stage.gather.decided(call(), features, evidence, decision, plan, router)
     stage.gather.settle(told)
     assert await stage.seats.find(OPEN, "one") is None
 
@@ -177,9 +177,9 @@ async def test_what_is_no_call_of_a_conversation_leaves_none(
 
 async def test_what_is_of_no_tier_leaves_none() -> None:
     stage, router = Stage(), known()
-    decision, _ = decide(router, seen(), OPENAI_CHAT)
+    decision, plan = decide(router, seen(), OPENAI_CHAT)
     stage.gather.decided(
-        call(), seen(), Evidence(), msgspec.structs.replace(decision, tier=None), router
+        call(), seen(), Evidence(), msgspec.structs.replace(decision, tier=None), plan, router
     )
     assert not stage.gather._sitting
 
@@ -242,8 +242,8 @@ async def test_a_stream_has_a_seat_before_it_ends() -> None:
 
     async def begin() -> Seat | None:
         evidence = await stage.gather.evidence(router, call(), features)
-        decision, _ = decide(router, features, OPENAI_CHAT, evidence)
-        stage.gather.decided(call(), features, evidence, decision, router)
+        decision, plan = decide(router, features, OPENAI_CHAT, evidence)
+        stage.gather.decided(call(), features, evidence, decision, plan, router)
         stage.gather.begun(call(), target, account)
         await stage.gather.drain()
         return await stage.seats.find(OPEN, "one")

@@ -104,7 +104,8 @@ def _verdict(
     elif age > seat.keeps:
         why = f"idle for {age:.0f} s, its prompt cache is kept for {seat.keeps:.0f} s"
         says = _Says("leaves", why, prefers=False, bound=True)
-    elif call.prompt.user_turns < seat.turns:
+    elif turn.explicit and call.prompt.user_turns < seat.turns:
+        # Of one that is known by how it begins it would be another that begins so.
         why = "it is shorter than it was"
         says = _Says("leaves", why, prefers=False, bound=True, whole=False)
     elif strategy == "sticky":

@@ -146,6 +146,24 @@ def test_it_stays_with_its_account(make: Make, upstream: Upstream) -> None:
     assert [row.account for row in world.entries()] == ["second", "second"]
 
 
+def test_what_is_named_stays_with_its_account(make: Make, upstream: Upstream) -> None:
+    """From its first call on, in a tool loop and after it; another target has its own."""
+
+    def change(value: Config) -> None:
+        value["providers"]["acme"]["accounts"] = {"main": "one-secret", "second": "two-secret"}
+
+    upstream.on("/acme", failing(429), *[whole()] * 4)
+    world = make(change)
+    for model, turns, loop in (
+        ("smart", (EASY,), False),
+        ("smart", (EASY,), True),
+        ("able-1", (EASY, EASY), False),
+        ("fast", (EASY, EASY), False),
+    ):
+        say(world, *turns, model=model, loop=loop)
+    assert [row.account for row in world.entries()] == ["second", "second", "second", "main"]
+
+
 def test_what_failed_leaves_no_seat(make: Make, upstream: Upstream) -> None:
     upstream.on("/acme", failing(400), whole())
     world = make()

@@ -154,6 +154,23 @@ def test_a_conversation_waits_once_more_where_it_may_have_a_seat(
     assert world.call({**more, "model": "smart"}, whole()) == [1, 1]
 
 
+def test_which_of_several_accounts_has_a_conversation_is_asked_with_the_rest(
+    make: Make, upstream: Upstream, trips: Trips
+) -> None:
+    """Where the caller names what it wants, and the provider has several."""
+    accounts = {"main": "one-secret", "second": "two-secret"}
+    acme = {"base_url": f"{upstream.url}/acme", "dialects": {"openai-chat": "/chat/completions"}}
+    providers = {"acme": {**acme, "accounts": accounts}, "other": {**acme, "auth": "none"}}
+    world = Counted(make, upstream, trips, providers=providers)
+    first = chat("Hi!", max_tokens=9)
+    world.call(first, whole())
+    said = [{"role": "assistant", "content": "Yes."}, {"role": "user", "content": "And now?"}]
+    more = {**first, "messages": [*first["messages"], *said]}
+    trips.commands.clear()
+    assert world.call(more, whole()) == [1, 1]
+    assert trips.commands.count(b"GETRANGE") == 2
+
+
 def test_an_answer_that_goes_on_from_another_waits_twice(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:

@@ -99,8 +99,8 @@ def call(
     """The third user turn of a conversation."""
     facts = {"user_turns": 3, **more}
     seen = world.call(text, key=key, **facts)
-    loop = bool(facts.get("tool_loop"))
-    seen.turn = turn or Turn(conversation="c", first="f", loop=loop)
+    loop, named = bool(facts.get("tool_loop")), facts["user_turns"] == 1
+    seen.turn = turn or Turn(conversation="c", first="f", loop=loop, explicit=named)
     return seen
 
 
@@ -212,6 +212,13 @@ def test_what_is_there_no_more_is_decided_anew(changes: Json, why: str) -> None:
     decision, plan = told(router(score=FAST), call(), seat=seat(**changes))
     assert place(decision, plan) == DOWN
     assert f"({why})" in " ".join(lines(decision))
+
+
+def test_of_two_that_begin_in_the_same_words_the_shorter_is_no_compaction() -> None:
+    """They share a seat; a compaction of what is known by its beginning is another conversation."""
+    seen = call(user_turns=1, turn=Turn(conversation="c", first="f"))
+    decision, plan = told(router(score=FAST), seen, seat=seat(turns=8))
+    assert place(decision, plan) == STAYS
 
 
 def test_guards_and_scope_bound_a_seat() -> None:
