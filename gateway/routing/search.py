@@ -17,6 +17,8 @@ _CASELESS.max_mem = 64_000_000
 _SCRIPTS = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 """Thai, Lao, Japanese and Chinese: written without spaces, so that their words have no edges."""
 _UNSPACED = re.compile(f"[{_SCRIPTS}]")
+_PLACED = re.compile(r"[$^]|\\[AbBzZ]")
+"""What holds at some places of a text alone, or may be a letter that is written so."""
 _EDGE = rf"(?:[^\pL\pM\pN_]|[{_SCRIPTS}])"
 
 
@@ -93,6 +95,19 @@ def _spelt(word: str) -> str:
 def found(word: str, text: str) -> bool:
     """Whether a text has a keyword."""
     return re2.search(words([word]), text, _CASELESS) is not None
+
+
+def everywhere(pattern: str) -> bool:
+    """Whether a pattern is in every text: one that needs nothing, as `hello|` with its bar.
+
+    False where that is not plain, and for what is no pattern.
+    """
+    if _PLACED.search(pattern):
+        return False
+    try:
+        return re2.search(pattern, "", _CASELESS) is not None
+    except re2.error:
+        return False
 
 
 def unspaced(word: str) -> bool:

@@ -52,7 +52,12 @@ class Space:
         self.full = full
         self._left = steps
         self._facts: dict[str, list[Formula]] = {}
+        self._known: dict[str, int] = {}
+        """What variables are narrowed to whatever is asked."""
         for fact in facts:
+            match fact.formula:
+                case Some((Literal(variable, mask),)) | Literal(variable, mask):
+                    self._known[variable] = self._known.get(variable, full[variable]) & mask
             for name in fact.about:
                 self._facts.setdefault(name, []).append(fact.formula)
         self._masks: dict[int, tuple[Formula, dict[str, int]]] = {}
@@ -71,7 +76,7 @@ class Space:
         """Whether these can never hold together. False too where that takes too many steps."""
         asked = [one for one in formulas if not isinstance(one, Some)]
         choices = [one for one in formulas if isinstance(one, Some)]
-        some = self._together([*asked, *self._relevant(asked)])
+        some = self._together([*asked, *self._relevant(asked)], dict(self._known))
         while True:
             # One that some variable can settle, against which nothing speaks, need not be asked.
             masks = self._together(choices, dict(some))
@@ -82,7 +87,7 @@ class Space:
         search = _Search(self.full, min(steps, self._left))
         every = [*asked, *choices]
         try:
-            return not search.possible({}, [*every, *self._relevant(every)], ())
+            return not search.possible(dict(self._known), [*every, *self._relevant(every)], ())
         except _TooLongError:
             return False
         finally:
@@ -102,11 +107,8 @@ class Space:
                     todo += fresh
         return [*found.values()]
 
-    def _together(
-        self, formulas: Iterable[Formula], masks: dict[str, int] | None = None
-    ) -> dict[str, int]:
-        """For each variable the values that suit all that is asked of it."""
-        found = {} if masks is None else masks
+    def _together(self, formulas: Iterable[Formula], found: dict[str, int]) -> dict[str, int]:
+        """For each variable the values that suit all that is asked of it; `found` is added to."""
         for one in formulas:
             for name, mask in self._seen(one).items():
                 found[name] = found.get(name, mask) & mask

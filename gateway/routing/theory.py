@@ -12,7 +12,7 @@ from typing import get_args
 
 from gateway.core.call import Key
 from gateway.core.turn import Kind
-from gateway.routing.search import found, glob, unspaced
+from gateway.routing.search import everywhere, found, glob, unspaced
 from gateway.routing.solve import Every, Fact, Formula, Literal, Some, Space
 from gateway.settings.mistake import Path
 from gateway.settings.rule import LANGUAGES, GuardPart, Range, When
@@ -58,6 +58,8 @@ class Theory:
         for part in parts:
             if part.matches is not None:
                 self._flag(f"matches {part.matches}")
+                if everywhere(part.matches):
+                    self._facts.append(_fact(Literal(f"matches {part.matches}", _YES)))
             if part.cel is not None:
                 self._flag(f"cel {part.cel}")
             for tag in part.tag or ():

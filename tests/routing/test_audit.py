@@ -50,6 +50,7 @@ CONTRADICTIONS: list[tuple[Json, list[str]]] = [
     ({"not": {"user_tokens": {"min": 0}}}, ["not: never holds: the rule never matches."]),
     ({"not": {"code": {"max": 1}}}, ["not: never holds: the rule never matches."]),
     ({"not": {"time": {}}}, ["not: never holds: the rule never matches."]),
+    ({"not": {"matches": "hello|hi|"}}, ["not: never holds: the rule never matches."]),
     ({"not": {"asked": "*"}}, ["not: never holds: the rule never matches."]),
     (
         {"not": {"any": [{"tools": True}, {"tools": False}]}},
@@ -171,6 +172,10 @@ POSSIBLE: list[Json] = [
     {"keywords": "a \ua66e", "not": {"keywords": "\ua66e"}},  # left alone: it marks an end inside
     {"keywords": "abcd", "user_tokens": {"max": 1}},
     {"matches": "a", "not": {"matches": "b"}},
+    {"not": {"matches": "^"}},
+    {"matches": "("},  # an error already, told elsewhere
+    {"not": {"matches": r"\b"}},
+    {"not": {"matches": "a*b"}},
     {"asked": "gpt-*", "not": {"asked": ["gpt-5-m*", "sol"]}},
     {"asked": "*-mini", "all": [{"asked": "gpt-*"}]},
     {"tag": "a", "not": {"tag": "b"}},
@@ -230,6 +235,8 @@ UNREACHED: list[tuple[list[Json], dict[int, str]]] = [
     ([{"code": {"min": 0.3}}, {"code": {"min": 0.3001}}], {1: "'c0'"}),
     ([{"code": {"min": 0.3}}, {"code": {"max": 0.3}}, {}], {2: "'c0' or 'c1'"}),
     ([{"matches": "a"}, {"matches": "a", "tag": "b"}], {1: "'c0'"}),
+    ([{"matches": ".*"}, {"tag": "b"}], {1: "'c0'"}),
+    ([{"matches": "^.*"}, {"tag": "b"}], {}),
     ([{"cel": "call.turns > 1"}, {"cel": "call.turns > 1", "tag": "b"}], {1: "'c0'"}),
     ([{"cel": "call.turns > 1"}, {"cel": "call.turns > 2"}], {}),
 ]  # fmt: skip

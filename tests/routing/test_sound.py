@@ -66,7 +66,7 @@ class Dice:
     def leaf(self) -> Rule:
         made: dict[str, Any] = {
             "keywords": self.some(WORDS),
-            "matches": self.one(["^a", "b$"]),
+            "matches": self.one(["^a", "b$", "a|", "a"]),
             "user_tokens": self.range([0, 1, 1.5, 2, 3]),
             "turns": self.range([0, 1, 2, 3]),
             "code": self.range([0, 0.2, 0.5, 1]),
