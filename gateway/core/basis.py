@@ -43,7 +43,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     chars: int = 0
     turns: int = 0
     turn: Turn | None = None
-    """Its place in its conversation, whose name is a hash of what it was."""
+    """Its place in its conversation."""
     tool_loop: bool = False
     tools: tuple[str, ...] = ()
     more_tools: int = 0

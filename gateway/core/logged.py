@@ -29,6 +29,7 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None = None
     account: str | None = None
     model: str | None = None
+    effort: str | None = None
     service: str | None = None
     cache: Cache = "off"
     input: int | None = None

@@ -1,6 +1,5 @@
 """What a decision rested on, written down once nobody waits: from the call to its row."""
 
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -17,8 +16,6 @@ from gateway.routing.features import Features, ScoreError
 from gateway.routing.prior import reads
 from gateway.routing.view import View
 
-_NAME = 8
-"""Bytes of a conversation's hash."""
 MOST_NAMES = 64
 MOST_SIGNS = 1_000
 """Of the names of tools on a row, and of all of them together."""
@@ -102,7 +99,7 @@ class Case:
             user_tokens=call.user_tokens,
             chars=prompt.chars,
             turns=prompt.user_turns,
-            turn=None if call.turn == _PLAIN else _hidden(call.turn),
+            turn=None if call.turn == _PLAIN else call.turn,
             tool_loop=prompt.tool_loop,
             tools=tools,
             more_tools=more,
@@ -180,14 +177,6 @@ def _names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
             kept.append(name)
         return tuple(kept), len(names) - len(kept)
     return names, 0
-
-
-def _hidden(turn: Turn) -> Turn:
-    """A turn without the name that the client gave its conversation."""
-    if not turn.conversation:
-        return turn
-    name = blake2b(turn.conversation.encode("utf-8", "replace"), digest_size=_NAME).hexdigest()
-    return msgspec.structs.replace(turn, conversation=name)
 
 
 def _scope(key: Key) -> Scope:

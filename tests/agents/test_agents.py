@@ -3,16 +3,25 @@
 The provider has a prompt cache and bills on its own count; `make agents` is the long form.
 """
 
-from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import pytest
 
 from gateway.core import jsonio
+from gateway.core.basis import Scope
+from gateway.core.logged import Logged
+from gateway.ledger.store import open_store
+from gateway.settings.load import load
+from gateway.site import site
+from gateway.study.replay.walk import Walk
 from tests.agents.__main__ import CAREFUL, kept, play
 from tests.agents.host import TTL, Bill, Host, Reply
 from tests.agents.judge import Sum, judge
-from tests.agents.place import Place
+from tests.agents.place import START, STRATEGIES, Place
 from tests.agents.run import Called
 from tests.agents.story import CLIENTS, story
 from tests.agents.wire import Said, Thread
@@ -23,15 +32,28 @@ SEEDS = (20, 17, 306, 47)
 """One of each client: with gaps, compactions, sub-agents, suggestions, titles and streams among them."""
 
 
+class Played(NamedTuple):
+    """What was played, and where its configuration and ledger are."""
+
+    sums: dict[str, Sum]
+    folder: Path
+
+
 @pytest.fixture(scope="module")
-def sums(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sum]]:
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    folder = tmp_path_factory.mktemp("agents")
     loop = Loop()
-    place = Place(loop, tmp_path_factory.mktemp("agents"))
+    place = Place(loop, folder)
     try:
-        yield play(place, SEEDS)
+        return Played(play(place, SEEDS), folder)
     finally:
         place.close()
         loop.close()
+
+
+@pytest.fixture(scope="module")
+def sums(played: Played) -> dict[str, Sum]:
+    return played.sums
 
 
 def test_stories_have_all_that_agents_do() -> None:
@@ -62,6 +84,38 @@ def test_the_prompt_cache_is_kept(sums: dict[str, Sum]) -> None:
     assert kept(sums) == []
     assert sums["sticky"].hits > sums["turn"].hits
     assert sums["sticky"].hits > 0.98 * sums["direct"].hits
+
+
+def test_replay_foresees_what_another_strategy_costs(played: Played) -> None:
+    """The calls of each strategy, decided again by each other: what the provider then billed for
+    the same conversations is foreseen to a hundredth; by their own nothing changes, to the last
+    digit.
+    """
+    data = played.folder / "data"
+    store = open_store(f"sqlite:///{data / 'ledger.db'}")
+    store.feed(data / "ledger")
+    rows = list(store.logged())
+    when = datetime.fromtimestamp(START, UTC)
+    router = site(load(played.folder / "gateway.yaml", {}), when).router
+    for was in STRATEGIES:
+        for then in STRATEGIES:
+            walk = Walk(router)
+            for row in rows:
+                if row.key == was:
+                    walk.take(under(row, then))
+            total, one = walk.sums.total, played.sums[then]
+            billed = one.usd + one.titles
+            assert (total.undecided, total.unknown) == (0, 0)
+            assert abs(total.after - billed) < billed / 100, (was, then)
+            if was == then:
+                assert (total.changed, total.after) == (0, billed)
+
+
+def under(row: Logged, strategy: str) -> Logged:
+    """A row, as if its key had another strategy."""
+    assert row.basis is not None
+    scope = msgspec.structs.replace(row.basis.scope or Scope(), conversation=strategy)
+    return msgspec.structs.replace(row, basis=msgspec.structs.replace(row.basis, scope=scope))
 
 
 def called(kind: str = "user", source: str = "seat", model: str = "clay-smart", **more: object) -> Called:  # fmt: skip

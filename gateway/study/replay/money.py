@@ -17,6 +17,10 @@ EXACT = Context(prec=100)
 """Digits enough that no sum of prices is ever rounded."""
 
 
+_BLOCKS = 256
+"""Tokens by which what is read from a cache is less than what is kept: caches have blocks."""
+
+
 class Bill(NamedTuple):
     """What a call would have cost, and what of it is the doing of the prompt cache."""
 
@@ -49,8 +53,10 @@ def bill(row: Logged, target: Target, cached: int) -> Bill:
     if tokens is None or row.output is None or known is None:
         return Bill(None, 0, 0, Decimal(0))
     keeps = _keeps(row, known.at(tokens), tokens)
-    cached = min(cached, tokens) if keeps else 0
     before = min(row.cache_read or 0, tokens) if keeps else 0
+    cached = min(cached, tokens) if keeps else 0
+    if 0 < before < cached <= before + max(_BLOCKS, tokens // 20):
+        cached = before  # nearly all: what is new of a prompt is new everywhere
     usd = cost(_usage(row, target, tokens, cached, keeps=keeps), known)
     same = (
         usd if cached == before else cost(_usage(row, target, tokens, before, keeps=keeps), known)

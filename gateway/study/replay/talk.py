@@ -25,8 +25,9 @@ class Talk:
         self.strayed = False
         """A call of it would have gone elsewhere, so that what the log says of it holds no more."""
         self.seat: Seat | None = None
-        self._cached: dict[str, tuple[int, float]] = {}
-        """By target: tokens in its cache, and until when."""
+        self._cached: dict[tuple[str, str | None], tuple[int, float]] = {}
+        """By target and effort, another of which is another prompt: tokens in its cache, and until
+        when."""
 
     def evidence(self, told: Evidence, turn: Turn) -> Evidence:
         """The evidence of a call, with the seat that its conversation would have."""
@@ -37,14 +38,14 @@ class Talk:
             return told
         return msgspec.structs.replace(told, seat=self.seat, unseated="")
 
-    def cached(self, target: str, at: float) -> int:
+    def cached(self, target: Target, effort: str | None, at: float) -> int:
         """Tokens of it that a target would have in its cache."""
-        tokens, until = self._cached.get(target, (0, 0.0))
+        tokens, until = self._cached.get((target.name, effort), (0, 0.0))
         return tokens if at <= until else 0
 
-    def served(self, target: Target, tokens: int, at: float) -> None:
+    def served(self, target: Target, effort: str | None, tokens: int, at: float) -> None:
         """A target has read it, and keeps so many tokens of it."""
-        self._cached[target.name] = tokens, at + target.provider.prompt_cache
+        self._cached[target.name, effort] = tokens, at + target.provider.prompt_cache
 
     def sits(self, row: Logged, turn: Turn, decision: Decision, plan: Plan, tokens: int) -> None:
         """A call was decided, and answered by the first target of its plan."""
@@ -90,7 +91,7 @@ class Talks:
         if target is not None and row.state in ANSWERED and row.cache != "hit":
             known = price(target, row.at)
             tokens = kept(known, row.input, row.cache_read, row.cache_write)
-            talk.served(target, tokens, row.at)
+            talk.served(target, row.effort, tokens, row.at)
 
     def _target(self, name: str) -> Target | None:
         places = self._catalogue.models.get(name)

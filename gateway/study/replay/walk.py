@@ -113,8 +113,9 @@ class Walk:
         if decision is None or plan is None or not answered(row):
             return None
         target: Target = plan.targets[0]
-        bill = money.bill(row, target, talk.cached(target.name, row.at))
-        talk.served(target, bill.kept, row.at)
+        effort = target.effort if row.basis is None else row.basis.effort or target.effort
+        bill = money.bill(row, target, talk.cached(target, effort, row.at))
+        talk.served(target, effort, bill.kept, row.at)
         talk.sits(row, turn, decision, plan, bill.kept)
         if same and target.name != f"{row.provider}/{row.model}":
             return None  # another target has taken over, and would again

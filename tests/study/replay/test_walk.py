@@ -328,3 +328,38 @@ def test_the_picture_has_what_there_is(make: Callable[..., Router]) -> None:
     many = [row(1), *(row(n, basis={"user_tokens": 100}) for n in range(2, 40))]
     assert picture.draw(walked(make(HARD, **OFF), *many).sums).count(">3%<") == 0
     ET.fromstring(drawn)  # noqa: S314 - of our own
+
+
+def test_another_effort_of_a_model_is_another_prompt(make: Callable[..., Router]) -> None:
+    """What the client asks for itself goes before that of the tier."""
+    labs = {
+        "acme": {
+            "smart": [{"model": "able-1"}],
+            "fast": [{"model": "deep-1", "effort": "low"}],
+            "reasoning": [{"model": "deep-1", "effort": "high"}],
+        }
+    }
+    known = make(HARD, labs=labs, routing={"classifier": "off", "conversation": "turn"})
+    was = {"target": "acme/deep-1", "user_tokens": 100}
+    low = row(
+        1,
+        talk="one",
+        provider="acme",
+        model="deep-1",
+        tier="fast",
+        effort="low",
+        asked="fast",
+        basis=was,
+    )
+    assert walked(known, low, row(2, talk="one")).sums.total.after == low.cost + Decimal("0.06")  # type: ignore[operator]
+    own = row(2, talk="one", basis={"effort": "low"})
+    assert walked(known, low, own).sums.lost == 0
+
+
+def test_what_is_new_of_a_prompt_is_new_everywhere(make: Callable[..., Router]) -> None:
+    """A cache has blocks: nearly all that was kept is what the log found."""
+    rows = [row(1, talk="one"), row(2, talk="one", input=300, cache_read=9_800)]
+    walk = walked(make(HARD, **OFF), *rows)
+    second = (300 * 5 + 9_800 * Decimal("0.5") + 500 * 20) / 1_000_000
+    assert walk.sums.total.after == Decimal("0.06") + second
+    assert walk.sums.gained == 0
