@@ -188,7 +188,7 @@ providers:
 labs:
   l: {smart: [{model: m, provider: p}]}
 """
-_BAD: Mapping[str, bytes] = {
+BAD: Mapping[str, bytes] = {
     "no YAML": b"version: 1\nlabs: [a, b\n",
     "half written": _GOOD.encode()[:-25],
     "empty": b"",
@@ -222,7 +222,7 @@ def _command(file: Path, *words: str, **environ: str) -> subprocess.CompletedPro
 def _configurations(stage: Stage, _: Cell) -> Seen:
     """Each is refused with its place, by `check` and at the start, and nothing is begun."""
     wrong, count = [], 0
-    for at, (name, data) in enumerate({"good": _GOOD.encode(), **_BAD}.items()):
+    for at, (name, data) in enumerate({"good": _GOOD.encode(), **BAD}.items()):
         file = stage.folder / f"bad{at}" / "gateway.yaml"
         file.parent.mkdir()
         file.write_bytes(data)
@@ -356,7 +356,7 @@ def _rows() -> Iterator[Row]:
     yield row("P-05", "told to stop twice", "process", _twice, Expected(more="at once"))
     yield row("P-05", "signals that mean nothing", "process", _signals, _UNNOTICED)
     yield Row("P-06", "configurations with mistakes", "process", _configurations,
-              Expected(more=f"{len(_BAD) + 2} refused"), own=True, dialects=(CHAT,), modes=("whole",))  # fmt: skip
+              Expected(more=f"{len(BAD) + 2} refused"), own=True, dialects=(CHAT,), modes=("whole",))  # fmt: skip
     yield row("P-06", "a file of keys with mistakes, under calls", "process", _keys, _UNNOTICED)
     yield row("P-07", "started again with other prices", "process", _prices, _UNNOTICED)
     yield row("P-15", "journals of other versions", "process", _aged, _UNNOTICED)

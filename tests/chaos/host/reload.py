@@ -1,0 +1,147 @@
+"""P-06, P-07: the configuration changes while calls run, well and badly."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gateway.core import jsonio
+from gateway.core.entry import Entry
+from tests.chaos.crowd import Crowd, Form, row
+from tests.chaos.gateway import Gateway
+from tests.chaos.host.process import BAD
+from tests.chaos.row import Expected, Row, Seen
+from tests.chaos.stage import Stage, base
+from tests.e2e.child import until
+from tests.e2e.world import Config
+
+_PATIENCE = 20.0
+_LARGE = 60_000_000
+"""Bytes that threads keep of what an alias bomb is until it is refused; a second one takes them again."""
+_TIMES = 20
+"""Other configurations while calls run."""
+_UNNOTICED = Expected(200, "answer", None, "settled")
+
+
+def _file(gateway: Gateway) -> Path:
+    return gateway.folder / "gateway.yaml"
+
+
+def _write(gateway: Gateway, data: bytes) -> None:
+    """Put a file in place of another, and say so."""
+    scratch = _file(gateway).with_suffix(".new")
+    scratch.write_bytes(data)
+    scratch.replace(_file(gateway))
+    gateway.child.signal(signal.SIGHUP)
+
+
+def _told(gateway: Gateway, what: str) -> list[dict[str, Any]]:
+    return [line for line in gateway.log() if line["event"] == "config" and what in line]
+
+
+def _state(gateway: Gateway) -> dict[str, Any]:
+    found: dict[str, Any] = jsonio.loads(gateway.get("/admin/config").body)
+    return found
+
+
+def _folder(file: Path) -> None:
+    file.mkdir()
+
+
+def _gigabyte(file: Path) -> None:
+    file.write_bytes(b"version: 1\n")
+    os.truncate(file, 1_000_000_000)
+
+
+_ODD: tuple[Callable[[Path], None], ...] = (_folder, _gigabyte)
+"""What else may stand in the place of the file; nothing may too."""
+
+
+def _broken(stage: Stage) -> Mapping[Form, Seen]:
+    """Each is told of, none is in force, and calls see nothing of it."""
+    gateway = stage.start(base(stage))
+    crowd, wrong = Crowd(gateway), list[str]()
+    good, version = _file(gateway).read_bytes(), _state(gateway)["version"]
+    kept = _file(gateway).with_suffix(".kept")
+
+    def refused(name: str, lines: int) -> None:
+        until(lambda: len(_told(gateway, "error")) > lines, f"it tells of {name}", _PATIENCE)
+        crowd.call(1)
+        state = _state(gateway)
+        if state["version"] != version or not state["last_error"]:
+            wrong.append(f"{name}: {state}")
+
+    for name, data in BAD.items():
+        lines = len(_told(gateway, "error"))
+        _write(gateway, data)
+        refused(name, lines)
+        if _told(gateway, "error")[-1].get("file") != str(_file(gateway)):
+            wrong.append(f"{name}: {_told(gateway, 'error')[-1]}")
+    for make in _ODD:
+        lines = len(_told(gateway, "error"))
+        _file(gateway).rename(kept)
+        make(_file(gateway))
+        gateway.child.signal(signal.SIGHUP)
+        refused(make.__name__, lines)
+        _file(gateway).rename(_file(gateway).with_suffix(f".{make.__name__}"))
+        kept.rename(_file(gateway))
+    lines = len(_told(gateway, "error"))
+    _file(gateway).unlink()
+    gateway.child.signal(signal.SIGHUP)
+    refused("nothing", lines)
+    failures = gateway.metric("tiergate_config_reload_failures_total")
+    wrong += [] if failures >= len(BAD) + len(_ODD) + 1 else [f"{failures} failures are counted"]
+    _write(gateway, good)
+    until(lambda: not _state(gateway)["last_error"], "it is as it was", _PATIENCE)
+    state = _state(gateway)
+    wrong += [] if (state["version"], state["reloads"]) == (version, 0) else [f"at the end {state}"]
+    return crowd.seen(wrong=wrong)
+
+
+def _in_force(gateway: Gateway, times: int) -> bool:
+    return len(_told(gateway, "version")) == times
+
+
+def _priced(value: Config, number: int) -> Config:
+    for one in value["models"].values():
+        one["price"] = {"input": 1 + number, "output": 4 + number}
+    return value
+
+
+def _prices(stage: Stage) -> Mapping[Form, Seen]:
+    """Other prices again and again while calls run: each row has one version, and its price."""
+    value = base(stage)
+    gateway = stage.start(_priced(value, 0))
+    crowd, kinds = Crowd(gateway), {_state(gateway)["version"]: 0}
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(lambda: [crowd.call(1) for _ in range(_TIMES)])
+        for number in range(1, _TIMES + 1):
+            _write(gateway, jsonio.dumps(_priced(value, number)))
+            until(partial(_in_force, gateway, number), "it is in force", _PATIENCE)
+            kinds[_told(gateway, "version")[-1]["version"]] = number
+        going.result()
+    wrong = []
+    ids = {one.id for replies in crowd.replies.values() for one in replies}
+    rows = [it for found in gateway.all().values() for it in found if isinstance(it, Entry)]
+    for entry in [it for it in rows if it.id in ids]:
+        if entry.config not in kinds:
+            wrong.append(f"{entry.id} has the version {entry.config}")
+            continue
+        number = kinds[entry.config]
+        used = Decimal((entry.input or 0) * (1 + number) + (entry.output or 0) * (4 + number))
+        if entry.cost != used / 1_000_000:
+            wrong.append(f"{entry.id} of {number} cost {entry.cost}")
+    return crowd.seen(wrong=wrong[:5])
+
+
+def _rows() -> Iterator[Row]:
+    yield row("P-06", "the configuration with mistakes, under calls", "process", _broken, _UNNOTICED,
+              growth=_LARGE)  # fmt: skip
+    yield row("P-07", "other prices while calls run", "process", _prices, _UNNOTICED)
+
+
+ROWS = tuple(_rows())
