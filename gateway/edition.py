@@ -47,13 +47,15 @@ class Edition:
     def leave(self) -> None:
         """A call has ended."""
         self.calls -= 1
-        if not self.calls and self._over is not None:
-            self._over()
+        if not self.calls and (over := self._over) is not None:
+            self._over = None  # it knows this one: the two would hold each other
+            over()
 
     def retire(self, over: Callable[[], object]) -> None:
         """No call begins any more: `over` is called when the last one has ended."""
-        self._over = over
-        if not self.calls:
+        if self.calls:
+            self._over = over
+        else:
             over()
 
 

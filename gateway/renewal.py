@@ -16,6 +16,7 @@ from gateway.settings.load import Source
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.reads import Reads
 from gateway.site import Site
+from gateway.telemetry import machine
 from gateway.telemetry.log import where
 
 type Read = Callable[[Reads], Site]
@@ -153,7 +154,8 @@ class Renewal:
         for _ in range(_TRIES):
             reads, text, mistakes = Reads(), self.text, tuple[Mistake, ...]()
             try:
-                text = self._held(self._read(reads))
+                with machine.quietly():
+                    text = self._held(self._read(reads))
             except ConfigError as error:
                 mistakes = tuple(error.mistakes)
             except Exception as error:  # noqa: BLE001 - whatever it is, what is in force stays so

@@ -22,6 +22,7 @@ from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.reads import Reads
 from gateway.site import Site
 from gateway.study.shadow import Seen, Shadowed, costs, refused, side
+from gateway.telemetry import machine
 from gateway.telemetry.log import Log, where
 
 type Read = Callable[[Path, Reads], Site]
@@ -174,7 +175,7 @@ class Shadow:
             return
         reads, site, mistakes = Reads(), None, tuple[Mistake, ...]()
         try:
-            site = await asyncio.to_thread(self._read, file, reads)
+            site = await asyncio.to_thread(self._quietly, file, reads)
         except ConfigError as error:
             mistakes = tuple(error.mistakes)
         except Exception as error:  # noqa: BLE001 - a candidate disturbs nobody
@@ -190,6 +191,10 @@ class Shadow:
         if site is not None:
             version = site.built.catalogue.version
             self._log("shadow", version=version, text="decides beside what is in force")
+
+    def _quietly(self, file: Path, reads: Reads) -> Site:
+        with machine.quietly():
+            return self._read(file, reads)
 
     def state(self) -> dict[str, Json]:
         """The report, as plain values; null where there is no candidate."""

@@ -1,6 +1,8 @@
 """What is put in force and what is not: when, what the log says of it, and how it is undone."""
 
 import asyncio
+import gc
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -241,4 +243,29 @@ async def test_a_call_that_runs_keeps_its_edition(tmp_path: Path) -> None:
     before.leave()
     await asyncio.gather(*gateway._over)
     assert gateway.ending == 0
+    await gateway.stop()
+
+
+async def test_what_is_over_is_gone_at_once(tmp_path: Path) -> None:
+    """Nothing waits for a search for cycles: that of some old configurations holds the loop long."""
+    value = config("http://provider.invalid")
+    gateway = Gateway(built(tmp_path, value), {"TIERGATE_DATA": str(tmp_path / "d")}, silent)
+    await gateway.start()
+    gone = []
+    gc.disable()
+    try:
+        for busy in (True, False):
+            before = gateway.edition
+            gone.append(weakref.ref(before))
+            if busy:
+                before.enter()
+            other_model(value)
+            gateway.swap(built(tmp_path, value))
+            if busy:
+                before.leave()
+            del before
+            await asyncio.gather(*gateway._over)
+        assert [one() for one in gone] == [None, None]
+    finally:
+        gc.enable()
     await gateway.stop()

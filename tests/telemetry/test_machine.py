@@ -1,5 +1,7 @@
 """What the process has of the machine, as Linux tells it, and nothing where nobody does."""
 
+import contextlib
+import gc
 import os
 import resource
 from pathlib import Path
@@ -109,3 +111,20 @@ def test_a_group_that_goes_away_limits_nothing(tmp_path: Path) -> None:
     put(tmp_path, "sys/fs/cgroup/memory.max", "100")
     group = Group(tmp_path)
     assert group.reach() is None
+
+
+def test_cycles_are_not_searched_meanwhile() -> None:
+    """And then as before: also where they were not."""
+    with machine.quietly(), machine.quietly():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with contextlib.suppress(KeyError), machine.quietly():
+        raise KeyError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with machine.quietly():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
