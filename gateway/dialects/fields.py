@@ -165,7 +165,7 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
     "metadata": _to(
         messages=_drop("takes no metadata"), gemini=_drop("takes no metadata")
     ),
-    "cache_key": _to(messages=_drop("caches by breakpoints"), gemini=_drop()),
+    "cache_key": _to(messages=_near("breakpoints take its place"), gemini=_drop()),
 }  # fmt: skip
 """By field and by the dialect of the target. A field of the target's own dialect is never asked."""
 

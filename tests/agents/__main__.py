@@ -6,21 +6,26 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.agents.judge import Sum, judge
-from tests.agents.place import STRATEGIES, Place, key
+from tests.agents.place import ABROAD, STRATEGIES, Place, key
 from tests.agents.run import Door, Play
 from tests.agents.story import story
 from tests.e2e.world import Loop
 
 CAREFUL = ("sticky", "ratchet-up", "cost-aware")
 LEAST = 0.95
+HOME = "at home"
+MARKING = ("claude-code", "codex")
+"""Clients that ask for a cache in words that are translated: by marks, or by a key of it."""
 
 
 def play(place: Place, seeds: Iterable[int]) -> dict[str, Sum]:
     """Each conversation, alone and through each strategy; the sums by name."""
-    sums = {name: Sum() for name in ("direct", *STRATEGIES)}
+    sums = {name: Sum() for name in ("direct", *STRATEGIES, HOME, ABROAD)}
     for seed in seeds:
         doors = {"direct": Door(place.upstream.url, place.host, "d")}
         doors |= {name: Door(place.url, place.host, name[0], key(name)) for name in STRATEGIES}
+        if story(seed).client in MARKING:
+            doors[ABROAD] = Door(place.url, place.host, "a", key(ABROAD), abroad=True)
         for name, door in doors.items():
             Play(story(seed), seed, door, place.wait).play()
             sums[name].add(door.calls)
@@ -28,6 +33,9 @@ def play(place: Place, seeds: Iterable[int]) -> dict[str, Sum]:
         direct = doors["direct"].calls
         for name in STRATEGIES:
             sums[name].wrong += judge(seed, doors[name].calls, direct, moves=name == "turn")
+        if ABROAD in doors:
+            sums[HOME].add(direct)
+            sums[ABROAD].wrong += judge(seed, doors[ABROAD].calls)
         place.forget()
     for name, cost in place.costs().items():
         billed = sums[name].usd + sums[name].titles
@@ -38,16 +46,20 @@ def play(place: Place, seeds: Iterable[int]) -> dict[str, Sum]:
 
 def kept(sums: dict[str, Sum]) -> list[str]:
     """The strategies that are made for the cache and keep less than 95% of what one model has."""
-    return [name for name in CAREFUL if sums[name].hits < LEAST * sums["direct"].hits]
+    return [name for name in (*CAREFUL, ABROAD) if sums[name].hits < LEAST * alone(sums, name).hits]
+
+
+def alone(sums: dict[str, Sum], name: str) -> Sum:
+    """What the same conversations have with one model that is asked directly."""
+    return sums[HOME if name == ABROAD else "direct"]
 
 
 def table(sums: dict[str, Sum]) -> str:
     """What was measured, a line for each."""
     lines = [f"{'':11}{'calls':>7}{'turns':>7}{'decided':>9}{'moves':>7}{'hits':>8}{'of direct':>11}{'USD':>10}{'titles':>9}"]  # fmt: skip
-    direct = sums["direct"]
     for name, one in sums.items():
         lines.append(
-            f"{name:11}{one.calls:7}{one.turns:7}{one.decided:9}{one.moves:7}{one.hits:8.2%}{one.hits / direct.hits:11.2%}{one.usd:10.4f}{one.titles:9.5f}"
+            f"{name:11}{one.calls:7}{one.turns:7}{one.decided:9}{one.moves:7}{one.hits:8.2%}{one.hits / alone(sums, name).hits:11.2%}{one.usd:10.4f}{one.titles:9.5f}"
         )  # fmt: skip
     return "\n".join(lines)
 

@@ -195,7 +195,7 @@ class Host:
 
 
 def _messages_parts(body: Json) -> Iterator[Json]:
-    yield from body.get("system") or ()
+    yield from body.get("system") or ()  # as blocks, which everybody here writes
     for message in body["messages"]:
         content = message["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content

@@ -44,11 +44,17 @@ class Sum:
             self.moves += call.moved
 
 
-def judge(number: int, through: list[Called], direct: list[Called], *, moves: bool) -> list[str]:
-    """What is wrong with a conversation that was played both ways; `moves`: it may at each turn."""
+def judge(
+    number: int, through: list[Called], direct: list[Called] | None = None, *, moves: bool = True
+) -> list[str]:
+    """What is wrong with a conversation; `moves`: it may at each turn.
+
+    `direct` is the same asked of the provider; without it, that was another one, and only what was
+    decided is judged.
+    """
     wrong = []
     threads: dict[str, list[tuple[Called, Called]]] = defaultdict(list)
-    for one, other in zip(through, direct, strict=True):
+    for one, other in zip(through, through if direct is None else direct, strict=True):
         assert (one.thread[1:], one.kind) == (other.thread[1:], other.kind)
         threads[one.thread].append((one, other))
         if one.bill.prompt != other.bill.prompt:

@@ -19,6 +19,8 @@ from tests.e2e.world import Loop
 _LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
 _ROOT = Path(__file__).parents[2]
 STRATEGIES = ("sticky", "ratchet-up", "cost-aware", "turn")
+ABROAD = "abroad"
+"""The client whose conversations go to labs of other dialects."""
 START = 1_795_700_000.0
 """When it all begins, seconds since the epoch."""
 
@@ -109,7 +111,8 @@ def _config(url: str) -> dict[str, Any]:
 
 
 def _keys() -> dict[str, Any]:
+    named = {**{strategy: strategy for strategy in STRATEGIES}, ABROAD: "sticky"}
     return {
-        strategy: {"sha256": hashlib.sha256(key(strategy).encode()).hexdigest(), "conversation": strategy}
-        for strategy in STRATEGIES
-    }  # fmt: skip
+        name: {"sha256": hashlib.sha256(key(name).encode()).hexdigest(), "conversation": strategy}
+        for name, strategy in named.items()
+    }

@@ -54,6 +54,8 @@ class Door:
     host: Host
     salt: str
     key: str = ""
+    abroad: bool = False
+    """Each client asks a lab that does not speak its dialect."""
     calls: list[Called] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -64,7 +66,8 @@ class Door:
 
     def ask(self, client: str, body: Json, headers: dict[str, str], thread: str, kind: str) -> Json:
         """Send a request; the whole answer."""
-        dialect, lab = DIALECTS[client], "clay" if client == "claude-code" else "oak"
+        dialect = DIALECTS[client]
+        lab = "clay" if (client == "claude-code") is not self.abroad else "oak"
         move: Json | None = None
         sent = {**headers, "content-type": "application/json"}
         if self.key:

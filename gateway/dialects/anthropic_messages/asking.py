@@ -25,6 +25,8 @@ _LEAST_BUDGET = 1024
 _MODES = {"auto": "auto", "required": "any", "tool": "tool", "none": "none"}
 _MOST_MARKED = 4
 """Breakpoints of the prompt cache in one request."""
+_UNMARKED = ("thinking", "redacted_thinking")
+"""Types of blocks that take no breakpoint."""
 _MOST_USER = 256
 """Characters of `metadata.user_id`."""
 _TEXT = {
@@ -78,6 +80,7 @@ class _Asking:
         if request.service_tier == "default":
             self._put("service_tier", "standard_only", "service_tier")
         self._put("stream", request.stream or None, "stream")
+        self._mark(tools, turns)
         self._unmark([*tools, *turns.system, *turns.messages])
         return Said(
             value=self._value,
@@ -179,6 +182,21 @@ class _Asking:
             self._lose("budget", "clamped", f"thinks with {_LEAST_BUDGET} tokens or more, "
                        f"and leaves as many for the answer; sent {fit}")  # fmt: skip
         return {"type": "enabled", "budget_tokens": fit}
+
+    def _mark(self, tools: list[Object], turns: Turns) -> None:
+        """Ask for what a client asks for by a key of the cache, where it marks nothing itself.
+
+        Its instructions are kept, for all conversations that begin so, and all up to the end, for
+        the next request of this one.
+        """
+        if self._request.cache_key is None:
+            return
+        if any(True for _ in _marked([*tools, *turns.system, *turns.messages])):
+            return
+        ends = turns.messages[-1]["content"] if turns.messages else []
+        last = [block for block in ends if block["type"] not in _UNMARKED]
+        for block in (*(turns.system or tools)[-1:], *last[-1:]):
+            block.update(media.cache(""))
 
     def _unmark(self, objects: Iterable[Object]) -> None:
         """Keep the last breakpoints of the prompt cache, as many as the API takes."""

@@ -343,6 +343,32 @@ def test_a_user_who_may_be_a_person_is_hashed(user: str) -> None:
     assert len(sent) == 32
 
 
+MARK = {"cache_control": {"type": "ephemeral"}}
+
+
+def test_a_key_of_the_cache_is_breakpoints() -> None:
+    """After the instructions, else the tools, and at the end; a client's own marks stay alone."""
+    ask, call = turn("user", "hi"), turn("assistant", ToolUse(id="c", name="f", arguments="{}"))
+    both = turn("user", ToolResult(id="c", parts=(Text(text="1"),)), ToolResult(id="d", parts=()))
+    tools = (Tool(name="f"), Tool(name="g"))
+    said = encode(turn("system", "a", "b"), ask, call, both, tools=tools, cache_key="k").value
+    assert [MARK.items() <= it.items() for it in said["system"]] == [False, True]
+    assert str(said).count("cache_control") == 2
+    assert MARK.items() <= said["messages"][-1]["content"][-1].items()
+    assert "cache_control" not in str(said["tools"])
+    plain = encode(ask, tools=tools, cache_key="k")
+    assert [MARK.items() <= it.items() for it in plain.value["tools"]] == [False, True]
+    assert plain.value["messages"] == [{"role": "user", "content": [{**text("hi"), **MARK}]}]
+    assert (plain.losses, encode(ask, cache_key="k").value["messages"]) == (
+        (),
+        plain.value["messages"],
+    )
+    assert "cache_control" not in str(encode(ask, tools=tools).value)
+    own = encode(turn("user", Text(text="hi", cache="1h")), turn("user", "more"), cache_key="k")
+    assert str(own.value).count("cache_control") == 1
+    assert "cache_control" not in str(encode(turn("assistant", "x"), cache_key=None).value)
+
+
 def test_of_cache_breakpoints_the_last_four_stay() -> None:
     parts = [Text(text=str(n), cache="") for n in range(4)]
     said = encode(turn("system", Text(text="s", cache="")), turn("user", *parts), tools=(Tool(name="f", cache="30m"),))  # fmt: skip
