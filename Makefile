@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload leave step chaos soak agents clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload leave step chaos soak agents replay clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -95,6 +95,9 @@ leave: dev ## 1,000 clients that leave at random moments, and an audit of the le
 
 chaos: dev ## faults of providers, Redis, process, host and clients, a line each; under 20 minutes
 	@.venv/bin/python -m tests.chaos
+
+replay: dev ## REPLAY_CONFIGURATIONS (500) replayed over what they served, where nothing may change; and 100,000 rows timed
+	@.venv/bin/python -m tests.study.replay $(or $(REPLAY_CONFIGURATIONS),500)
 
 agents: dev ## AGENTS_CONVERSATIONS (300) of agents through each strategy, at a provider with a prompt cache: hit rates, decisions, bills
 	@.venv/bin/python -m tests.agents $(or $(AGENTS_CONVERSATIONS),300)

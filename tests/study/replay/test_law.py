@@ -91,11 +91,11 @@ CONFIGS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None)
-@given(rules=RULES, changes=CONFIGS, asks=st.lists(ASKS, min_size=1, max_size=8))
-def test_an_unchanged_configuration_changes_nothing(
-    rules: Rules, changes: dict[str, Any], asks: list[Ask]
-) -> None:
+TRAFFIC = st.lists(ASKS, min_size=1, max_size=8)
+
+
+def unchanged(rules: Rules, changes: dict[str, Any], asks: list[Ask]) -> None:
+    """Serve the calls, and decide them again."""
     with tempfile.TemporaryDirectory() as name:
         router, rows = served(Path(name), asks, rules, **changes)
     assert len(rows) == len(asks)
@@ -116,6 +116,14 @@ def test_an_unchanged_configuration_changes_nothing(
         assert sorted(decision.tags) == sorted(row.tags)
         assert row.basis is not None
         assert plan.targets[0].name == row.basis.target
+
+
+@settings(max_examples=25, deadline=None)
+@given(rules=RULES, changes=CONFIGS, asks=TRAFFIC)
+def test_an_unchanged_configuration_changes_nothing(
+    rules: Rules, changes: dict[str, Any], asks: list[Ask]
+) -> None:
+    unchanged(rules, changes, asks)
 
 
 def test_the_traffic_has_what_the_law_is_about(tmp_path: Path) -> None:
