@@ -208,18 +208,22 @@ def _outcome(one: Outcome) -> str:
     return f"{where} by {one.by}"
 
 
+def _calls(count: int) -> str:
+    return "1 call" if count == 1 else f"{number(count)} calls"
+
+
 def _notes(sums: Sums) -> list[str]:
     notes = [
-        f"{number(count)} calls cannot be decided again: the ledger does not have {what}."
+        f"{_calls(count)} cannot be decided again: the ledger does not have {what}."
         for what, count in sums.unread.most_common()
     ]
     if sums.apart:
-        notes.append(f"{number(sums.apart)} calls were refused before anything was decided.")
+        notes.append(f"{_calls(sums.apart)} refused before anything was decided.")
     if sums.assumed:
         notes.append(
-            f"{number(sums.assumed)} calls were taken to be sayable in another dialect, as plain "
-            "ones are: nobody tried."
+            f"{_calls(sums.assumed)} taken to be sayable in another dialect, as plain ones are: "
+            "nobody tried."
         )
     if unknown := sums.total.unknown:
-        notes.append(f"{number(unknown)} calls have costs that are not known: no sum has them.")
+        notes.append(f"{_calls(unknown)} at a cost that is not known: in no sum.")
     return notes

@@ -22,6 +22,7 @@ MOST_SIGNS = 1_000
 
 _PLAIN = Turn()
 _UNSAID = Said()
+_UNBOUND = Scope()
 
 
 class Case:
@@ -179,8 +180,8 @@ def _names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     return names, 0
 
 
-def _scope(key: Key) -> Scope:
-    return Scope(
+def _scope(key: Key) -> Scope | None:
+    scope = Scope(
         lab=key.lab,
         tags=key.tags,
         allowed_tags=key.allowed_tags,
@@ -191,6 +192,7 @@ def _scope(key: Key) -> Scope:
         complete=key.complete,
         conversation=key.conversation,
     )
+    return None if scope == _UNBOUND else scope
 
 
 def _said(steer: Steer) -> Said | None:

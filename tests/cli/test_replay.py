@@ -141,7 +141,7 @@ def test_what_is_not_kept_is_told_and_a_kept_text_is_read(tmp_path: Path) -> Non
     lack = "calls cannot be decided again: the ledger does not have the text of the last user turn, for a new pattern."
     told = lines(tiergate(tmp_path, "replay", text=NEW))
     assert f"6 {lack}" in told
-    assert "1 calls were refused before anything was decided." in told
+    assert "1 call refused before anything was decided." in told
     folder = tmp_path / "data" / "content"
     folder.mkdir()
     body = {
@@ -165,7 +165,7 @@ def test_what_is_not_kept_is_told_and_a_kept_text_is_read(tmp_path: Path) -> Non
     )
     told = lines(tiergate(tmp_path, "replay", text=NEW))
     assert f"4 {lack}" in told
-    assert "1 calls have costs that are not known: no sum has them." in told
+    assert "1 call at a cost that is not known: in no sum." in told
     assert "1 of 2 calls would go elsewhere." in told
 
 
@@ -175,10 +175,7 @@ def test_caches_and_what_is_taken_for_granted_are_told(tmp_path: Path) -> None:
     text = CHEAPER.replace("{openai-chat: /chat/completions}", "{anthropic-messages: /v1/messages}")
     text = text.replace("price: {input: 3,", "price: {input: 3, cache_read: 1,")
     told = lines(tiergate(tmp_path, "replay", text=text))
-    assert (
-        "1 calls were taken to be sayable in another dialect, as plain ones are: nobody tried."
-        in told
-    )
+    assert "1 call taken to be sayable in another dialect, as plain ones are: nobody tried." in told
     assert "Of the money, prompt caches: 0.008000 lost, 0.000000 gained." in told
 
 
