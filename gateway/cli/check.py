@@ -19,6 +19,7 @@ from gateway.dialects import DIALECTS
 from gateway.limits import keys
 from gateway.routing import audit
 from gateway.settings import second
+from gateway.settings.change import Change, changes, switched
 from gateway.settings.load import load
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.reach import reach
@@ -33,8 +34,9 @@ _COLORS = {"error": "red", "warning": "yellow"}
 @click.command("check")
 @click.option("--strict", is_flag=True, help="Let warnings fail too.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
+@click.option("--against", metavar="PATH", help="Tell what is another than in this configuration.")
 @pass_session
-def command(session: Session, *, strict: bool, as_json: bool) -> None:
+def command(session: Session, against: str | None, *, strict: bool, as_json: bool) -> None:
     """Find every mistake in the configuration.
 
     \b
@@ -46,19 +48,32 @@ def command(session: Session, *, strict: bool, as_json: bool) -> None:
     found = _findings(session)
     count: Counter[str] = Counter(mistake.level for mistake in found)
     wrong = bool(count["error"] or (strict and found))
+    others = [] if against is None or count["error"] else _changes(session, Path(against))
     if as_json:
         told = {"ok": not wrong, "errors": count["error"], "warnings": count["warning"]}
-        click.echo(jsonio.shown({**told, "findings": found}))
+        more = {} if against is None else {"changes": others}
+        click.echo(jsonio.shown({**told, "findings": found, **more}))
         sys.exit(1 if wrong else 0)
     color = False if os.environ.get("NO_COLOR") else None  # None is click's: on a terminal
     for mistake in found:
         level = click.style(mistake.level, fg=_COLORS[mistake.level], bold=True)
         text = str(mistake).replace(f"{mistake.level}: ", f"{level}: ", 1)
         click.echo(text, color=color)
+    for one in others:
+        click.echo(f"{one} (waits for a new start)" if one.waits else f"{one}")
+    if against is not None and not others and not count["error"]:
+        click.echo(f"Nothing is another than in {against}.")
     if not count["error"]:
         _labs(session)
     click.echo(_verdict(session, count, strict=strict))
     sys.exit(1 if wrong else 0)
+
+
+def _changes(session: Session, file: Path) -> list[Change]:
+    """What is another than in a configuration that is in force somewhere. Raises ConfigError."""
+    before = site(load(file, session.environ), datetime.now(UTC))
+    now = session.site
+    return [*switched(before.built, now.built), *changes(before.source, now.source)]
 
 
 def _findings(session: Session) -> list[Mistake]:

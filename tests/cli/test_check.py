@@ -293,3 +293,26 @@ def test_the_program_ends_with_the_same_status(tmp_path: Path) -> None:
     bad = program("check", "--config", "c.yaml", environ={}, folder=tmp_path)
     assert (bad.returncode, bad.stderr) == (1, "")
     assert bad.stdout.startswith("c.yaml:8: error: labs: no lab is on")
+
+
+def test_what_is_another_is_told_part_by_part(tmp_path: Path) -> None:
+    """As a reload would tell it; credentials are not among it."""
+    other = tmp_path / "running.yaml"
+    other.write_text(GOOD + "server: {port: 9}\n")
+    file = config(tmp_path, GOOD.replace("model: large", "model: small"))
+    result = run("--config", file, "check", "--against", other)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert "server.port: 9 -> 8484 (waits for a new start)" in lines
+    assert "labs.acme.smart[0].model: large -> small" in lines
+    told = json.loads(run("--config", file, "check", "--json", "--against", other).stdout)
+    assert told["changes"][0] == {
+        "path": "server.port", "before": "9", "after": "8484", "waits": True,
+    }  # fmt: skip
+    same = run("--config", file, "check", "--against", file)
+    assert f"Nothing is another than in {file}." in same.stdout
+    assert "changes" not in json.loads(run("--config", file, "check", "--json").stdout)
+    other.write_text("version: 3\n")
+    broken = run("--config", file, "check", "--against", other)
+    assert broken.exit_code == 1
+    assert "running.yaml:1: error: version" in broken.stderr
