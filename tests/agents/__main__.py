@@ -14,8 +14,8 @@ from tests.e2e.world import Loop
 CAREFUL = ("sticky", "ratchet-up", "cost-aware")
 LEAST = 0.95
 HOME = "at home"
-MARKING = ("claude-code", "codex")
-"""Clients that ask for a cache in words that are translated: by marks, or by a key of it."""
+MARKING = ("claude-code", "codex", "opencode")
+"""Clients whose prompts are kept at labs of other dialects: by marks, by a key, in a tool loop."""
 
 
 def play(place: Place, seeds: Iterable[int]) -> dict[str, Sum]:

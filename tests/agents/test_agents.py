@@ -120,8 +120,9 @@ def under(row: Logged, strategy: str) -> Logged:
 
 
 def test_a_translated_prompt_begins_as_it_did(sums: dict[str, Sum]) -> None:
-    """Claude Code's marks and Codex's key of the cache keep it at a lab of another dialect too."""
-    assert sums[ABROAD].hits > 0.98 * sums[HOME].hits
+    """Marks, a key of the cache, or a tool loop keep it at a lab of another dialect too."""
+    assert ABROAD not in kept(sums)
+    assert sums[ABROAD].hits > 0
 
 
 def called(kind: str = "user", source: str = "seat", model: str = "clay-smart", **more: object) -> Called:  # fmt: skip

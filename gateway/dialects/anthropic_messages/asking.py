@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
-from gateway.core.request import Request, Tool
+from gateway.core.request import Request, Tool, ToolResult
 from gateway.core.target import Target
 from gateway.dialects import ids
 from gateway.dialects.anthropic_messages import effort, media
@@ -184,12 +184,13 @@ class _Asking:
         return {"type": "enabled", "budget_tokens": fit}
 
     def _mark(self, tools: list[Object], turns: Turns) -> None:
-        """Ask for what a client asks for by a key of the cache, where it marks nothing itself.
+        """Have a prompt kept whose client asks for that by a key of the cache, or need not ask.
 
-        Its instructions are kept, for all conversations that begin so, and all up to the end, for
-        the next request of this one.
+        Where its own API keeps prompts by itself it marks nothing, and an agent in its tool loop
+        sends the same again with each result. Instructions are kept, for all conversations that
+        begin so, and all up to the end, for the next request of this one.
         """
-        if self._request.cache_key is None:
+        if self._request.cache_key is None and not (tools and self._used()):
             return
         if any(True for _ in _marked([*tools, *turns.system, *turns.messages])):
             return
@@ -197,6 +198,11 @@ class _Asking:
         last = [block for block in ends if block["type"] not in _UNMARKED]
         for block in (*(turns.system or tools)[-1:], *last[-1:]):
             block.update(media.cache(""))
+
+    def _used(self) -> bool:
+        """Whether a tool has given its result."""
+        turns = self._request.turns
+        return any(isinstance(part, ToolResult) for turn in turns for part in turn.parts)
 
     def _unmark(self, objects: Iterable[Object]) -> None:
         """Keep the last breakpoints of the prompt cache, as many as the API takes."""

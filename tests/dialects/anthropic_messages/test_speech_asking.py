@@ -366,7 +366,22 @@ def test_a_key_of_the_cache_is_breakpoints() -> None:
     assert "cache_control" not in str(encode(ask, tools=tools).value)
     own = encode(turn("user", Text(text="hi", cache="1h")), turn("user", "more"), cache_key="k")
     assert str(own.value).count("cache_control") == 1
-    assert "cache_control" not in str(encode(turn("assistant", "x"), cache_key=None).value)
+    thought = turn("assistant", Thought(text="hm", state="s", maker=OURS))
+    ended = str(encode(ask, thought, cache_key="k").value)
+    assert "thinking" in ended
+    assert "cache_control" not in ended
+
+
+def test_a_tool_loop_is_kept_unasked() -> None:
+    """Other APIs keep prompts by themselves; an agent sends the same again with each result."""
+    call, tools = turn("assistant", ToolUse(id="c", name="f", arguments="{}")), (Tool(name="f"),)
+    both = turn("user", "hi"), call
+    loop = *both, turn("user", ToolResult(id="c", parts=(Text(text="1"),)))
+    for turns, offered, marks in (
+        (loop, tools, 2), ((*loop, turn("user", "go on")), tools, 2),
+        (both, tools, 0), (loop, (), 0), ((HELLO,), tools, 0),
+    ):  # fmt: skip
+        assert str(encode(*turns, tools=offered).value).count("cache_control") == marks
 
 
 def test_of_cache_breakpoints_the_last_four_stay() -> None:
