@@ -20,6 +20,7 @@ from gateway.ledger.question import Question, place
 from gateway.routing import features
 from gateway.routing.features import Features
 from gateway.routing.recorded import Recorded
+from gateway.routing.share import Most
 from gateway.settings.schema import Config
 from gateway.study.replay import picture, report
 from gateway.study.replay.sums import Changed, Group, Outcome, Sums
@@ -76,6 +77,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         router,
         text=_texts(books, router.fetches),
         lacks=_lacks(session.source.config),
+        bounds=_bounds(session.source.config),
         most=limit,
     )
     began = time.monotonic()
@@ -94,11 +96,17 @@ def command(  # noqa: PLR0913 - one argument for each option
         click.echo(f"The picture is in {drawing}.")
 
 
+def _bounds(config: Config) -> Most | None:
+    """The bounds on the shares of tiers; None where there are none."""
+    most = config.routing.max_share
+    if most.reasoning == most.smart == 1:
+        return None
+    return Most(reasoning=most.reasoning, smart=most.smart)
+
+
 def _lacks(config: Config) -> list[str]:
     """Fields of evidence that this configuration gives to no call."""
-    most, lacks = config.routing.max_share, []
-    if most.reasoning == most.smart == 1:
-        lacks.append("thresholds")
+    lacks = [] if _bounds(config) else ["thresholds"]
     if not any(budget.then for budget in config.budgets):
         lacks.append("ceiling")
     if config.routing.judge is None:

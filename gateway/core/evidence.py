@@ -38,6 +38,8 @@ class Thresholds(msgspec.Struct, frozen=True):
     """The name under which this snapshot stands on an entry."""
     cut: Cut | None = None
     """What recent traffic takes away from the tiers above; None takes nothing."""
+    bounds: tuple[float, float] | None = None
+    """The shares of reasoning and smart that `cut` is made for."""
 
 
 class Seat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

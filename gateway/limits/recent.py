@@ -1,8 +1,4 @@
-"""Turns that were counted of late, by cell, and where several processes count them together.
-
-Those of now are added to until there are enough; then they are those before, and those that were
-before are let go. So what is told is of the last `TURNS` turns at least, and twice as many at most.
-"""
+"""Where several processes count the turns of a key together, by cell."""
 
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -11,44 +7,18 @@ from typing import Protocol
 import msgspec
 
 from gateway.limits.meter import Lost
-from gateway.routing.share import SIZE, WIDTH
+from gateway.routing.recent import TURNS, Recent
+from gateway.routing.share import SIZE
 from gateway.state.counters import Counters, key, tag_of
 from gateway.state.script import Script
 from gateway.state.server import Away
 from gateway.state.wire import Reply
 
-TURNS = 2000
 _KEEP = 30 * 86_400
 """Seconds after which what nobody adds to is let go."""
 _ADD = Script("recent")
 _encode = msgspec.msgpack.Encoder().encode
 _pairs = msgspec.msgpack.Decoder(list[int])
-
-
-class Recent:
-    """The turns of one key, or of all keys of a tenant."""
-
-    __slots__ = ("before", "now")
-
-    def __init__(self, before: list[int] | None = None, now: list[int] | None = None) -> None:
-        self.before = before or [0] * WIDTH
-        self.now = now or [0] * WIDTH
-
-    @property
-    def counts(self) -> list[int]:
-        """Turns by cell."""
-        return [one + other for one, other in zip(self.before, self.now, strict=True)]
-
-    def add(self, counts: Sequence[int]) -> None:
-        """Count more turns."""
-        self.now = [one + other for one, other in zip(self.now, counts, strict=True)]
-        if sum(self.now[:SIZE]) >= TURNS:
-            self.before, self.now = self.now, [0] * WIDTH
-
-    @property
-    def turns(self) -> int:
-        """How many they are."""
-        return sum(self.before[:SIZE]) + sum(self.now[:SIZE])
 
 
 class Pool(Protocol):

@@ -16,8 +16,9 @@ from gateway.core.decision import Decision
 from gateway.core.evidence import Cut, Thresholds
 from gateway.core.target import Tier
 from gateway.limits.meter import Lost
-from gateway.limits.recent import TURNS, Pool, Recent
+from gateway.limits.recent import Pool
 from gateway.routing import prior
+from gateway.routing.recent import TURNS, Recent
 from gateway.routing.share import BOUNDED, REASONED, SMART, WIDTH, Most, cell, cut
 from gateway.telemetry.metrics import Count
 
@@ -182,17 +183,23 @@ class Traffic:
                 scope.owed = [0] * WIDTH
         scope.told = scope.told and pool is self._pool
         if (most := self._most) is not None and scope.recent.turns >= TURNS:
-            scope.made = self._thresholds(scope, cut(scope.recent.counts, most))
+            scope.made = self._thresholds(scope, cut(scope.recent.counts, most), most)
         return pool
 
-    def _thresholds(self, scope: _Scope, found: Cut) -> Thresholds:
+    def _thresholds(self, scope: _Scope, found: Cut, most: Most) -> Thresholds:
         """Their id is made of their numbers: the same in every process that has the same."""
         own = self._own
         end = Cut(reasoning=round(found.reasoning, 6), smart=round(found.smart, 6))
         whose = scope.name.partition("|")[0]
         said = f"{scope.tenant}|{scope.name}|{end.reasoning}|{end.smart}"
         digest = blake2b(said.encode(), digest_size=6).hexdigest()
-        return Thresholds(fast=own.fast, smart=own.smart, id=f"{whose}-{digest}", cut=end)
+        return Thresholds(
+            fast=own.fast,
+            smart=own.smart,
+            id=f"{whose}-{digest}",
+            cut=end,
+            bounds=(most.reasoning, most.smart),
+        )
 
 
 def _sum(one: list[int], other: list[int]) -> list[int]:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.core import jsonio
@@ -226,3 +227,20 @@ def test_an_id_that_nobody_knows(tmp_path: Path) -> None:
     assert "the ledger has no row of" in tiergate(tmp_path, "explain", ID).output
     write(tmp_path, served(tmp_path, "tg-2", "hi"))
     assert "the ledger has no row of" in tiergate(tmp_path, "explain", ID).output
+
+
+def test_what_bounds_calls_is_that_of_the_configuration(tmp_path: Path) -> None:
+    """A ceiling of the log holds no more where no budget sets one."""
+    low = served(tmp_path, ID, "Prove it.", config="old")
+    assert low.basis is not None
+    basis = msgspec.structs.replace(
+        low.basis, evidence=Evidence(ceiling="fast"), target="acme/small"
+    )
+    row = msgspec.structs.replace(low, basis=basis, tier="fast", model="small")
+    write(tmp_path, row)
+    assert "1 of 1 calls would go elsewhere." in lines(tiergate(tmp_path, "replay"))
+    bound = f"""{GOOD}
+routing: {{max_share: {{reasoning: 0.1}}, judge: {{model: small}}}}
+budgets: [{{name: b, usd: 5, every: day, then: fast, tier: [smart, reasoning]}}]
+"""
+    assert "0 of 1 calls would go elsewhere." in lines(tiergate(tmp_path, "replay", text=bound))

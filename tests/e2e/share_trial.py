@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
-from gateway.limits.recent import TURNS
 from gateway.routing import prior
+from gateway.routing.recent import TURNS
 from gateway.routing.signals import Scan
 from tests.conftest import redis_program
 from tests.e2e.budget_trial import Gateway

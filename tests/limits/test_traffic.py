@@ -12,9 +12,10 @@ from gateway.core.decision import Decision
 from gateway.core.evidence import Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.limits.meter import Lost
-from gateway.limits.recent import TURNS, Pool, Recent, _recent
+from gateway.limits.recent import Pool, _recent
 from gateway.limits.traffic import EVERY, Traffic
 from gateway.routing import prior
+from gateway.routing.recent import TURNS, Recent
 from gateway.routing.share import Most, cell, under
 from gateway.state.wire import Reply
 

@@ -4,7 +4,8 @@ import pytest
 import redis.asyncio as client
 
 from gateway.limits.meter import Lost
-from gateway.limits.recent import TURNS, Pooled
+from gateway.limits.recent import Pooled
+from gateway.routing.recent import TURNS
 from gateway.routing.share import REASONED, SIZE, WIDTH
 from tests.state.line import Line
 from tests.state.world import World

@@ -15,8 +15,10 @@ from gateway.core.turn import Turn
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features, UnreadError
 from gateway.routing.recorded import Recorded, evidence
+from gateway.routing.share import Most
 from gateway.study.replay import money
 from gateway.study.replay.money import Bill
+from gateway.study.replay.shares import Shares
 from gateway.study.replay.sums import Outcome, Sums
 from gateway.study.replay.talk import ANSWERED, Talk, Talks
 
@@ -24,6 +26,7 @@ type Text = Callable[[Logged, Recorded], Features | None]
 """The features of a call whose text is kept; None where it is not."""
 
 _ALONE = Turn()
+_GENERATE = "generate"
 _UNTOLD = "what it was decided on"
 
 
@@ -42,15 +45,21 @@ class Walk:
         *,
         text: Text | None = None,
         lacks: Iterable[str] = (),
+        bounds: Most | None = None,
         most: int = 20,
     ) -> None:
         """`most` changed calls are kept: those that change most money first.
+
+        `bounds` are those on the shares of tiers. Where a call was held against thresholds that
+        were made for others, or for none, they are made anew of the turns that are replayed.
 
         `lacks` are fields of evidence that nothing of this configuration gives: of calls that
         another one has decided they are left out.
         """
         self._router = msgspec.structs.replace(router, clock=float)
         self._text = text
+        own = None if router.classifier is None else router.classifier.thresholds
+        self._shares = None if bounds is None or own is None else Shares(bounds, own)
         self._lacks = {name: getattr(NOTHING, name) for name in lacks}
         self._talks = Talks(router.catalogue)
         self.sums = Sums(most)
@@ -85,8 +94,11 @@ class Walk:
         """Raises UnreadError."""
         seen = Recorded(row, basis)
         known = talk.evidence(evidence(row, basis), turn)
-        if self._lacks and row.config != self._router.catalogue.version:
-            known = msgspec.structs.replace(known, **self._lacks)
+        if row.config != self._router.catalogue.version:
+            if self._lacks:
+                known = msgspec.structs.replace(known, **self._lacks)
+            if self._shares is not None:
+                known = self._shares.evidence(row, known)
         call: Features = seen
         while True:
             try:
@@ -100,6 +112,8 @@ class Walk:
                 call = kept
                 continue
             self.sums.assumed += seen.assumed
+            if self._shares is not None and basis.operation == _GENERATE:
+                self._shares.note(row, decision)
             by = decision.rule or decision.source
             outcome = Outcome(decision.lab, decision.tier, plan.targets[0].name, by)
             return _Decided(outcome, decision, plan)
