@@ -125,14 +125,13 @@ class Reload:
 
     def _tell(self, found: Found) -> None:
         version = self.renewal.text.version
-        if found.kind == "refused":
-            self.failed += 1
-            for one in found.mistakes[:_TOLD]:
-                text = f"{one.path}: {one.message}" if one.path else one.message
-                text += f" {one.hint}" if one.hint else ""
-                text += f" Version {version} stays in force."
-                self._log("config", file=one.file or None, line=one.line, error=text)
-        elif found.kind == "taken":
+        self.failed += bool(found.mistakes)
+        for one in found.mistakes[:_TOLD]:
+            text = f"{one.path}: {one.message}" if one.path else one.message
+            text += f" {one.hint}" if one.hint else ""
+            text += f" Version {version} stays in force."
+            self._log("config", file=one.file or None, line=one.line, error=text)
+        if found.kind == "taken":
             self.done += 1
             told = [str(one) for one in found.changes[:_TOLD]]
             left = len(found.changes) - len(told)

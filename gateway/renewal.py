@@ -30,6 +30,8 @@ EVERY = 0.1
 _FILES = 10
 """Looks from one at the files to the next."""
 _AGAIN, _BACK = 1, 2
+_MEMORY = 16_000_000
+"""Bytes of what one process tells the others."""
 _TRIES = 5
 """Times that files which change are read when somebody asks for it, before he is told so."""
 
@@ -64,11 +66,14 @@ class Orders:
     """What is asked of one process of several and holds for all, in memory that they share."""
 
     def __init__(self) -> None:
-        self._values = memoryview(mmap.mmap(-1, 24)).cast("q")
+        memory = memoryview(mmap.mmap(-1, _MEMORY))  # what is not used takes no room
+        self._values, self._data = memory[:32].cast("q"), memory[32:]
 
-    def give(self, what: int, version: str = "") -> int:
-        """Tell all; gives the number of this order."""
-        self._values[2] = int(version or "0", 16)
+    def give(self, what: int, version: str, data: bytes = b"") -> int:
+        """Tell all; gives the number of this order. `data` is left out where it has no room."""
+        size = len(data) if len(data) <= len(self._data) else 0
+        self._data[:size] = data[:size]
+        self._values[3], self._values[2] = size, int(version, 16)
         self._values[1] = what
         self._values[0] += 1
         return self._values[0]
@@ -76,6 +81,10 @@ class Orders:
     def last(self) -> tuple[int, int, int]:
         """The number of the last one, what it says, and of which version."""
         return self._values[0], self._values[1], self._values[2]
+
+    def data(self) -> bytes:
+        """What came with it."""
+        return bytes(self._data[: self._values[3]])
 
 
 class Renewal:
@@ -140,7 +149,7 @@ class Renewal:
             return None
         found = self.read()
         if found.kind == "taken":
-            self.tell()
+            self.tell(found.text)
         return None if found.kind == "unsteady" else found
 
     def read(self, *, dry: bool = False) -> Found:
@@ -187,15 +196,19 @@ class Renewal:
             if found.mistakes != self.mistakes:
                 self.mistakes, self.wrong_since = found.mistakes, self._wall()
             return
-        self.mistakes = ()
+        self.mistakes = found.mistakes
+        if found.mistakes:
+            self.wrong_since = self._wall()
         if found.kind == "taken":
             self.before = None if found.back else self.text
             self.text, self.last, self.since = found.text, found.changes, self._wall()
         self.is_back = found.back
 
-    def tell(self, *, back: bool = False) -> None:
-        """The others are to do the same: to read again, or to go back from what is in force."""
-        self._heard = self._orders.give(_BACK if back else _AGAIN, self.text.version)
+    def tell(self, text: Text | None = None, *, back: bool = False) -> None:
+        """The others are to take what this one takes, or to go back from what is in force."""
+        version = (text or self.text).version
+        data = b"" if back else self._reads.kept()
+        self._heard = self._orders.give(_BACK if back else _AGAIN, version, data)
 
     def turn(self, *, again: bool) -> None:
         """What a process does that has no loop, each time that it wakes; `again`: all are to read.
@@ -215,12 +228,28 @@ class Renewal:
     def _told(self, what: int, version: int) -> Found | None:
         """Do as another process has done."""
         if what == _AGAIN:
-            return self.read()
+            found = self.read()
+            behind = int(self.text.version, 16) != version
+            if behind and found.kind in ("refused", "unsteady"):  # it has changed again meanwhile
+                return self._kept(version, found.mistakes) or found
+            return found
         if int(self.text.version, 16) == version:
             return None if self.before is None else self.back()
         found = self.read()  # it was not here yet, and is not to come
         gone = found.kind == "taken" and int(found.text.version, 16) == version
         return None if gone else found
+
+    def _kept(self, version: int, mistakes: tuple[Mistake, ...]) -> Found | None:
+        """What another process has read, where it is that version; `mistakes` are in it by now."""
+        if self._read is None:
+            return None
+        try:
+            text = self._held(self._read(Reads(self._orders.data())))
+        except Exception:  # noqa: BLE001 - then what is written now is all that there is
+            return None
+        if int(text.version, 16) != version:
+            return None
+        return Found("taken", text, self._differ(text), mistakes)
 
     def _held(self, site: Site) -> Text:
         written = site.source

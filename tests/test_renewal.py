@@ -221,6 +221,54 @@ def test_several_processes_read_and_go_back_together(place: Place) -> None:
     assert place.looks(times=4) is place.looks(other, times=4) is None
 
 
+def test_one_that_is_behind_takes_what_others_have_read(place: Place) -> None:
+    """Though what is written has a mistake by then: all are of one configuration, and know of it."""
+    other = place.process()
+    place.now = 107.0
+    place.write(OTHER)
+    place.one.take(place.one.read())
+    place.one.tell()
+    place.write("labs: [\n")
+    found = place.looks(other, times=1)
+    assert found is not None
+    assert (found.kind, place.model(other), other.text.version) == (
+        "taken", "small", place.one.text.version,
+    )  # fmt: skip
+    assert (len(other.mistakes), other.wrong_since) == (1, 107.0)
+    assert place.looks(other, times=4) is None
+    place.one.tell()
+    found = place.looks(other, times=1)
+    assert found is not None
+    assert found.kind == "refused", "it has that version already"
+
+
+def test_what_others_have_read_is_taken_for_that_alone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is something else, unreadable or too long, what is in force stays."""
+    other = place.process()
+    place.write(OTHER)
+    place.one.take(place.one.read())
+    version = place.one.text.version
+    read = place.one._reads.kept()
+    place.write("labs: [\n")
+    for version_, data in (
+        ("1", read),
+        (version, b"{"),
+        (version, b"{}"),
+        (version, bytes(20_000_000)),
+    ):
+        place.orders.give(1, version_, data)
+        found = place.looks(other, times=1)
+        assert found is not None
+        assert (found.kind, place.model(other)) == ("refused", "large")
+    place.orders.give(1, version, read)
+    monkeypatch.setattr(other, "_read", None)
+    found = other.look()
+    assert found is not None
+    assert found.kind == "refused"
+
+
 def test_one_that_was_behind_does_not_take_what_others_went_back_from(place: Place) -> None:
     other = place.process()
     place.write(OTHER)

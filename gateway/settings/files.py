@@ -5,7 +5,7 @@ from pathlib import Path as File
 
 from gateway.settings import yaml
 from gateway.settings.mistake import ConfigError, Mistake, Path, written
-from gateway.settings.reads import Mark, Reads, size
+from gateway.settings.reads import Reads, size
 
 type Where = dict[Path, tuple[str, int | None]]
 """The file and line of each part; a variable of the environment has a name and no line."""
@@ -35,7 +35,7 @@ class Files:
             return
         self._seen.add(file.resolve())
         try:
-            document = _read(file, self._reads.note(file))
+            document = _read(file, self._reads)
         except ConfigError as error:
             self.mistakes += error.mistakes
             return
@@ -103,13 +103,13 @@ def shown(file: File) -> str:
         return str(file)
 
 
-def _read(file: File, state: Mark) -> yaml.Document:
+def _read(file: File, reads: Reads) -> yaml.Document:
     name = shown(file)
-    if size(state) > _MOST:
+    if size(reads.note(file)) > _MOST:
         message = f"is larger than {_MOST // 1_000_000} MB."
         raise ConfigError([Mistake(file=name, message=message)])
     try:
-        text = file.read_text(encoding="utf-8")
+        text = reads.text(file)
     except OSError as error:
         reason = (error.strerror or "no reason given").lower()
         raise ConfigError([Mistake(file=name, message=f"cannot be read: {reason}.")]) from None

@@ -74,6 +74,21 @@ def test_a_folder_that_is_swapped_by_a_link_is_noticed(tmp_path: Path) -> None:
     assert not reads.same()
 
 
+def test_what_was_read_can_be_read_again_elsewhere(tmp_path: Path) -> None:
+    """Whatever is written by then, also in an included folder."""
+    write(tmp_path, "default: {lab: acme, tier: fast}\n", "labs/a.yaml")
+    file = write(tmp_path, f"{BASE}include: [labs/*.yaml]\n")
+    reads = Reads()
+    first = load(file, ON, reads)
+    file.write_text("broken: [")
+    write(tmp_path, "broken: [", "labs/b.yaml")
+    (tmp_path / "labs" / "a.yaml").unlink()
+    again = load(file, ON, Reads(reads.kept()))
+    assert again.version == first.version
+    assert again.config == first.config
+    assert again.where == first.where
+
+
 def test_the_first_state_counts(tmp_path: Path) -> None:
     """What was written after a file was looked at may not have been read."""
     file, reads = write(tmp_path, BASE), Reads()
