@@ -25,24 +25,24 @@ ASKED = "What is the capital of Peru?"
 @pytest.mark.parametrize("line", FORMS)
 def test_lines_of_logs_are_known_by_how_they_begin(line: str) -> None:
     text = f"{ASKED}\n\n{line}\n{line}\n{line}"
-    assert pasted.fold(text) == f"{ASKED}\n\n.\n.\n."
-    assert signals.read(text).words == 9
+    assert pasted.fold(text) == f"{ASKED}\n\n."
+    assert signals.read(text).words == 7
 
 
-@pytest.mark.parametrize(("lines", "words"), [(3, 3), (4, 1), (5, 2), (39, 12), (40, 10)])
-def test_four_lines_are_one_word(lines: int, words: int) -> None:
+@pytest.mark.parametrize(("lines", "words"), [(3, 1), (15, 1), (16, 2), (40, 3)])
+def test_lines_together_are_a_few_words(lines: int, words: int) -> None:
     text = "\n".join([ASKED, *[FORMS[0]] * lines])
     assert signals.read(text).words == 6 + words
 
 
 def test_a_fence_about_a_log_is_no_code() -> None:
     text = f"{ASKED}\n```text\n" + f"{FORMS[1]}\n" * 8 + "```\nThanks"
-    assert pasted.fold(text) == f"{ASKED}\n.\n.\n\nThanks"
+    assert pasted.fold(text) == f"{ASKED}\n.\n\nThanks"
     assert signals.read(text).code == 0
     mixed = "```\nx = 1;\ny = 2;\nz = 3;\n" + f"{FORMS[1]}\n" * 8 + "```"
-    assert pasted.fold(mixed) == "```\nx = 1;\ny = 2;\nz = 3;\n.\n.\n```"
+    assert pasted.fold(mixed) == "```\nx = 1;\ny = 2;\nz = 3;\n.\n```"
     wrong = f"```\n{FORMS[1]}\n{FORMS[1]}\n{FORMS[1]}\n10:00:00 ERROR no\n```"
-    assert pasted.fold(wrong) == ".\n.\n.\n10:00:00 ERROR no\n"
+    assert pasted.fold(wrong) == ".\n10:00:00 ERROR no\n"
 
 
 @pytest.mark.parametrize(
