@@ -1,5 +1,5 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload leave step chaos soak agents replay clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload roll leave step chaos soak agents replay clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -89,6 +89,9 @@ outage: dev ## the ledger's PostgreSQL away for ten minutes of load: nothing gro
 
 reload: dev ## ten other configurations a second under load, some broken: no call fails, and nothing grows
 	@.venv/bin/python -m tests.e2e.reload_trial --reloads 300
+
+roll: dev ## workers replaced 20 times under load: no call fails, and an audit of the ledger after it
+	@.venv/bin/python -m tests.e2e.roll_trial 20
 
 leave: dev ## 1,000 clients that leave at random moments, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.leave_trial 1400

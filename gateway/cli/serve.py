@@ -9,26 +9,28 @@ import socket
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import click
 import uvicorn
 
+from gateway.cli.handover import Handover, become, left, rehearse
+from gateway.cli.roll import Elders, Next, Roll, Tie
 from gateway.cli.server import Server
 from gateway.cli.session import Session, pass_session
-from gateway.cli.workers import supervise, unshared
+from gateway.cli.workers import SIGNALS, supervise, unshared
 from gateway.compose import VERSION, Gateway
 from gateway.core.call import Key
 from gateway.core.target import TIERS
 from gateway.http.app import App
 from gateway.http.wire import Wire
-from gateway.ledger.store import StoreError
+from gateway.ledger.store import StoreError, open_store
 from gateway.limits import keys
 from gateway.limits.apart import apart
 from gateway.renewal import Renewal
 from gateway.settings.mistake import ConfigError
 from gateway.settings.reads import Reads, whole
-from gateway.site import Site, data_folder, refusals
+from gateway.site import Site, data_folder, refusals, store_url
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Library, Log, stderr
 
@@ -47,6 +49,7 @@ _UNHEARD = 30.0
 @pass_session
 def command(session: Session, host: str | None, port: int | None, workers: int | None) -> None:
     """Start the gateway; stop it with Ctrl-C."""
+    leaves = left(os.environ)
     site = session.site
     log = stderr(time.time)
     logging.getLogger().addHandler(Library(log))
@@ -57,14 +60,18 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
     count = workers or server.workers
     if refused := apart(session.source, _keys(session), count, session.environ):
         raise ConfigError(refused)
-    with _bound(host, port, server.timeouts.read) as sockets:
-        figures = Memory(count) if count > 1 else None  # before they are forked
+    if leaves == "rehearsal":
+        _rehearse(session, host)
+        return
+    with _bound(host, port, server.timeouts.read, leaves) as sockets:
+        # Before they are forked; one that was followed has workers, be it one.
+        figures = _figures(count, leaves) if count > 1 or leaves else None
         renewal = _renewal(session, lambda: gateway, count)
         gateway = _gateway(session, log, host, figures, count, renewal)
         with _telling(host, port):  # again: somebody may have been quicker
             for one in sockets:
                 one.listen(_BACKLOG)
-        if count == 1:
+        if figures is None:
             _serve(gateway, sockets, lambda: _introduce(gateway, sockets[0]))
             return
 
@@ -76,7 +83,7 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
             one.adopt(gateway.recovered)
             if one.recovered.entries:
                 log("ledger", recovered=len(one.recovered.entries))
-            _serve(one, sockets, beat=beat)
+            _serve(one, sockets, beat=beat, worker=True)
 
         # This one has found that all of them can start, and has closed what was left open.
         gateway.archive.close()
@@ -86,10 +93,11 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
             work,
             sockets,
             log,
-            lambda: _introduce(gateway, sockets[0], told),
+            lambda: None if leaves else _introduce(gateway, sockets[0], told),
             drain=server.drain,
             hang=server.hang,
             renew=lambda again: renewal.turn(again=again),
+            roll=_roll(leaves, count, server.drain, sockets, figures, log),
         )
         gateway.archive.feed()  # the last rows of all: one fed, others did not
 
@@ -99,6 +107,8 @@ def _serve(
     sockets: list[socket.socket],
     begun: Callable[[], object] = int,
     beat: Callable[[], object] = int,
+    *,
+    worker: bool = False,
 ) -> None:
     """Serve until told to stop, in good order; `begun` is called once it listens."""
     app = App(gateway)
@@ -116,7 +126,7 @@ def _serve(
         proxy_headers=False,
     )
     settings = gateway.site.source.config.server
-    Server(config, app, settings, gateway.log, begun=begun, beat=beat).run(sockets)
+    Server(config, app, settings, gateway.log, begun=begun, beat=beat, worker=worker).run(sockets)
 
 
 def _renewal(session: Session, gateway: Callable[[], Gateway], count: int) -> Renewal:
@@ -157,6 +167,46 @@ def _gateway(
         raise click.ClickException(message) from None
 
 
+def _roll(
+    leaves: Handover | None,
+    count: int,
+    drain: float,
+    sockets: Iterable[socket.socket],
+    figures: Memory,
+    log: Log,
+) -> Roll:
+    """What a restart takes from those before and leaves to those that follow."""
+
+    def follow(tie: Tie, workers: Sequence[int]) -> None:
+        listening = tuple(one.fileno() for one in sockets)
+        found = Handover(VERSION, listening, tie, figures.descriptor, tuple(workers), drain)
+        become(found, SIGNALS)
+
+    following = Next(rehearse, follow)
+    if leaves is None:
+        return Roll(log, following)
+    return Roll(log, following, Elders(leaves.workers, count, leaves.drain, log), leaves.tie)
+
+
+def _rehearse(session: Session, host: str) -> None:
+    """Find out, beside what runs, whether it could start. Raises ConfigError."""
+    source, environ = session.source, session.environ
+    config, folder = source.config, source.file.parent
+    known = keys.load(config.keys, folder, environ.get("TIERGATE_KEYS", ""))
+    if refused := refusals(session.site, known, host):
+        raise ConfigError(refused)
+    try:
+        open_store(store_url(config.ledger.store, data_folder(environ)))
+    except StoreError as error:
+        raise ConfigError([source.mistake(("ledger", "store"), f"{error}.")]) from None
+
+
+def _figures(count: int, leaves: Handover | None) -> Memory:
+    """The memory in which workers count: that of those before, where they count alike."""
+    known = leaves is not None and leaves.version == VERSION
+    return Memory(count, descriptor=leaves.figures if leaves is not None and known else None)
+
+
 def _keys(session: Session) -> Iterable[Key]:
     config, folder = session.source.config, session.source.file.parent
     return keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", "")).known()
@@ -176,10 +226,21 @@ def _telling(host: str, port: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _bound(host: str, port: int, read: float) -> Iterator[list[socket.socket]]:
-    """A socket for each address of the host, not listening yet; `read` as in server.timeouts."""
+def _bound(
+    host: str, port: int, read: float, leaves: Handover | None = None
+) -> Iterator[list[socket.socket]]:
+    """A socket for each address of the host, not listening yet; `read` as in server.timeouts.
+
+    Those that were left, where some were: they stay where they are.
+    """
     with contextlib.ExitStack() as opened:
         sockets = []
+        if leaves is not None:
+            sockets = [opened.enter_context(one) for one in leaves.listening()]
+            for one in sockets:
+                _probe(one, read)
+            yield sockets
+            return
         with _telling(host, port):
             for family, kind, protocol, _, address in socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

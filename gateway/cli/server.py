@@ -2,7 +2,8 @@
 
 SIGTERM, SIGINT   stop in good order; a second one: at once, still in good order
 SIGHUP            read the configuration again; where a terminal goes away, stop
-SIGUSR1, SIGUSR2  nothing
+SIGUSR1           nothing
+SIGUSR2           nothing; to a worker, leave: another takes what comes
 SIGABRT           where it is, without a word of what it works on, and an end
 """
 
@@ -17,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from types import FrameType
 
 import uvicorn
@@ -45,10 +46,13 @@ def terminal() -> bool:
     return any(stream is not None and not stream.closed and stream.isatty() for stream in streams)
 
 
-def heard(number: int) -> dict[str, object]:
-    """What the log says of a signal that does not stop anything."""
-    again = number == getattr(signal, "SIGHUP", None)
-    text = "the configuration is read again" if again else "it changes nothing"
+def heard(number: int, *, restarts: bool = False) -> dict[str, object]:
+    """What the log says of a signal that does not stop anything; `restarts`: at SIGUSR2."""
+    text = "it changes nothing"
+    if number == getattr(signal, "SIGHUP", None):
+        text = "the configuration is read again"
+    elif restarts and number == getattr(signal, "SIGUSR2", None):
+        text = "workers are replaced"
     return {"name": signal.Signals(number).name, "text": text}
 
 
@@ -64,6 +68,7 @@ class Server(uvicorn.Server):
         *,
         begun: Callable[[], object] = int,
         beat: Callable[[], object] = int,
+        worker: bool = False,
     ) -> None:
         super().__init__(config)
         self._app = app
@@ -73,6 +78,9 @@ class Server(uvicorn.Server):
         self._beat = beat
         self._person = terminal()
         self._hurry = False
+        self._worker = worker
+        self._leaves = False
+        """Others serve: nobody who has a connection here is to see that this one ends."""
         self._came: list[int] = []
         """Signals that are to be told of: not where they come, in the middle of anything."""
 
@@ -110,7 +118,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
         """Stop, or, if that has begun, at once."""
-        if self.should_exit and not self._hurry:
+        if self._leaves:
+            self._leaves = False  # the others stop too
+        elif self.should_exit and not self._hurry:
             self._hurry = True
             self._must_end(_OVER)
         elif not self.should_exit:
@@ -120,6 +130,10 @@ class Server(uvicorn.Server):
     def _other(self, sig: int, frame: FrameType | None) -> None:
         if self._person and sig == getattr(signal, "SIGHUP", None):
             self.handle_exit(sig, frame)
+        elif self._worker and sig == getattr(signal, "SIGUSR2", None):
+            if not self.should_exit:
+                self._leaves = self.should_exit = True
+                self._must_end(self._settings.drain + _OVER)
         else:
             self._came.append(sig)
 
@@ -128,7 +142,9 @@ class Server(uvicorn.Server):
         state, settings = self.server_state, self._settings
         delay = 0.0 if self._person else settings.lb_delay
         calls = len(self._app.entrance.drain.visits)
-        if calls or delay:
+        within, leaves = settings.drain, self._leaves
+        delay = 0.0 if leaves else delay
+        if calls or delay or leaves:
             self._log("drain", calls=calls)
 
         def stop() -> None:
@@ -144,23 +160,44 @@ class Server(uvicorn.Server):
             self._beat()
             await asyncio.sleep(seconds)
 
+        if leaves:
+            within = await self._leave(sleep)
         ended = await drain.run(
             self._app.entrance.drain,
             Steps(stop, lambda: bool(state.tasks), lambda: self._hurry),
             delay=delay,
-            within=settings.drain,
+            within=within,
             clock=time.monotonic,
             sleep=sleep,
         )
         if ended:
             self._log("drain", ended=ended)
+        await self._cut()
+        await self.lifespan.shutdown()
+
+    async def _cut(self) -> None:
+        """End what is left of connections and their tasks."""
+        state = self.server_state
         for connection in tuple(state.connections):
             connection.shutdown()
         for task in state.tasks:
             task.cancel()
         if state.tasks:
             await asyncio.wait(state.tasks, timeout=1.0)
-        await self.lifespan.shutdown()
+
+    async def _leave(self, sleep: Callable[[float], Awaitable[None]]) -> float:
+        """Take no more connections, and wait for those that are; the seconds left to end."""
+        for server in self.servers:
+            server.close()
+        within = await drain.leave(
+            self._app.entrance.drain,
+            lambda: bool(self.server_state.connections) and self._leaves,
+            within=self._settings.drain,
+            clock=time.monotonic,
+            sleep=sleep,
+        )
+        self._leaves = False
+        return within
 
     def _must_end(self, seconds: float) -> None:
         """End the process after a time, whatever still holds it: the rows of its calls are kept."""

@@ -20,6 +20,7 @@ from socket import socket
 from types import FrameType
 from typing import NoReturn
 
+from gateway.cli.roll import Roll, Tie
 from gateway.cli.server import STOP, heard, terminal
 from gateway.telemetry.log import Log, where
 
@@ -32,7 +33,8 @@ _LOOK = 1.0
 _TURN = 0.1
 """Seconds until it wakes by itself."""
 _OTHERS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_SIGNALS = (*STOP, signal.SIGCHLD, *_OTHERS)
+SIGNALS = (*STOP, signal.SIGCHLD, *_OTHERS)
+"""What a supervisor heeds."""
 _LIVED = 2.0
 """Seconds of life after which the next one follows at once."""
 _PAUSES = (0.5, 30.0)
@@ -66,6 +68,10 @@ class Pulse:
         """It works; at 0 it is new, and has not begun."""
         self._times[number] = time.monotonic() if at is None else at
 
+    def begun(self, number: int) -> bool:
+        """Whether it serves."""
+        return self._times[number] != 0
+
     def silent(self, number: int, since: float) -> float:
         """Seconds that one has been silent, counted from `since` at the earliest.
 
@@ -83,7 +89,7 @@ def unshared(environ: Mapping[str, str]) -> str:
     return "" if environ.get("REDIS_URL") else "each with a response cache of its own"
 
 
-def supervise(
+def supervise(  # noqa: PLR0913 - what it keeps, for how long, and who is told
     count: int,
     work: Callable[[Callable[[], object]], None],
     sockets: Sequence[socket],
@@ -93,6 +99,7 @@ def supervise(
     drain: float = 25.0,
     hang: float = 0.0,
     renew: Callable[[bool], object] = bool,
+    roll: Roll | None = None,
 ) -> None:
     """Run `work` in `count` processes until SIGTERM or SIGINT, then stop them in good order.
 
@@ -101,20 +108,20 @@ def supervise(
     when each worker takes no more; the next signal is passed on, for those in a hurry. A worker is
     given what it calls while it works: after `hang` seconds without, it is made to say where it is
     and replaced. It has `drain` seconds to stop. `renew` is called ten times a second at least, and
-    told whether SIGHUP has come.
+    told whether SIGHUP has come. `roll` is what SIGUSR2 does.
     """
-    tie, held = os.pipe()  # nobody writes to it: its end is the supervisor's
+    roll = roll or Roll(log)
     pulse = Pulse(count)
     seats = [_Seat(partial(pulse.beat, at), partial(pulse.silent, at)) for at in range(count)]
     person, ending, looked = terminal(), 0.0, time.monotonic()
     with _signals() as wait:
         begun()
-        while ending == 0 or any(seat.pid for seat in seats):
+        while ending == 0 or roll.waits or any(seat.pid for seat in seats):
             now = time.monotonic()
             if ending == 0:
                 for seat in seats:
-                    if seat.pid is None and seat.due <= now:
-                        _fill(seat, work, (tie, held), drain, log)
+                    if seat.pid is None and seat.due <= now and roll.room(len(_alive(seats))):
+                        _fill(seat, work, roll.tie, drain, log)
                 soon = [seat.due - now for seat in seats if seat.pid is None]
                 soon += [_TURN]
             else:
@@ -126,18 +133,25 @@ def supervise(
                     for one in sockets:
                         one.close()
                 _tell(seats, signal.SIGTERM)
+                roll.stop(signal.SIGTERM)
             else:
                 for number in [one for one in told if one in _OTHERS]:
-                    log("signal", **heard(number))
+                    log("signal", **heard(number, restarts=roll.known))
             _reap(seats, log)
+            ready = sum(seat.pid is not None and pulse.begun(at) for at, seat in enumerate(seats))
+            roll.turn(told, _alive(seats), ready, ending=ending > 0)
             if ending == 0:
                 renew(signal.SIGHUP in told)
             if ending == 0 and hang:
                 looked = _look(seats, hang, looked, log)
             elif 0 < ending <= time.monotonic():
                 _tell(seats, signal.SIGKILL)
-    os.close(tie)
-    os.close(held)
+                roll.stop(signal.SIGKILL)
+    roll.close()
+
+
+def _alive(seats: Sequence[_Seat]) -> list[int]:
+    return [seat.pid for seat in seats if seat.pid is not None]
 
 
 def _look(seats: Sequence[_Seat], hang: float, looked: float, log: Log) -> float:
@@ -160,7 +174,7 @@ def _look(seats: Sequence[_Seat], hang: float, looked: float, log: Log) -> float
 def _fill(
     seat: _Seat,
     work: Callable[[Callable[[], object]], None],
-    tie: tuple[int, int],
+    tie: Tie,
     drain: float,
     log: Log,
 ) -> None:
@@ -168,7 +182,7 @@ def _fill(
     seat.hung = 0.0
     seat.beat(0.0)
     # No signal between the fork and the worker's own handlers: it would be lost.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         seat.pid = os.fork()
         if seat.pid == 0:
@@ -178,22 +192,24 @@ def _fill(
         log("worker", error=where(error))
         return
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     log("worker", pid=seat.pid, text="started")
 
 
-def _become(work: Callable[[], None], tie: tuple[int, int], drain: float, log: Log) -> NoReturn:
+def _become(work: Callable[[], None], tie: Tie, drain: float, log: Log) -> NoReturn:
     """A fresh fork made into a worker; it ends here and never returns into its parent's code."""
     status = 1
     try:
         os.setsid()  # Ctrl-C is for the supervisor, which stops all
         signal.set_wakeup_fd(-1)
-        for one in _SIGNALS:
-            signal.signal(one, signal.SIG_IGN if one in _OTHERS else signal.SIG_DFL)
+        for one in SIGNALS:
+            # One that does not serve yet has nothing to leave: it ends.
+            ignored = one in _OTHERS and one != signal.SIGUSR2
+            signal.signal(one, signal.SIG_IGN if ignored else signal.SIG_DFL)
         ours, theirs = tie
         os.close(theirs)
         threading.Thread(target=_follow, args=(ours, drain), name="supervisor", daemon=True).start()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         work()
         status = 0
     except BaseException as error:  # noqa: BLE001 - the end of a process
@@ -242,8 +258,9 @@ def _signals() -> Iterator[Callable[[float | None], Sequence[int]]]:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
-    before = {one: signal.signal(one, _pass) for one in _SIGNALS}
     woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = {one: signal.signal(one, _pass) for one in SIGNALS}
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def wait(seconds: float | None) -> Sequence[int]:
         select.select([reading], [], [], seconds)

@@ -4,6 +4,9 @@
     closed   nobody is let in any more; what comes on a connection that is open is refused
     ended    calls that still run are ended, each in its client's dialect
 
+Where other processes serve the same port it is left before that: nothing is refused, and each
+connection ends behind the next answer on it.
+
 Connections and signals are not known here: who stops the server does each step in its time.
 """
 
@@ -86,9 +89,16 @@ class Drain:
     """How far the end has come, and the calls that run."""
 
     def __init__(self) -> None:
+        self.left = False
+        """Others take what comes; who is connected is answered, and is to connect again."""
         self.begun = False
         self.closed = False
         self.visits: set[Visit] = set()
+
+    @property
+    def parts(self) -> bool:
+        """Whether connections end behind their next answer."""
+        return self.begun or self.left
 
     def end(self) -> int:
         """End the calls that still run; how many there were."""
@@ -109,6 +119,25 @@ class Steps(NamedTuple):
     """Whether it is to be at once."""
 
 
+async def leave(
+    drain: Drain,
+    busy: Callable[[], bool],
+    *,
+    within: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]],
+) -> float:
+    """Let those who are connected leave, for as long as some are; the seconds that remain to end.
+
+    Nobody may be let in any more, and others must be.
+    """
+    began = clock()
+    drain.left = True
+    while busy() and clock() < began + within - _part(within):
+        await sleep(_LOOK)
+    return max(began + within - clock(), _part(within))
+
+
 async def run(
     drain: Drain,
     steps: Steps,
@@ -123,7 +152,7 @@ async def run(
     Connections are taken for `delay` seconds more, as long as whoever balances load may not know.
     """
     began = clock()
-    last = min(_LAST, within / 4)
+    last = _part(within)
 
     async def wait(until: float, done: Callable[[], bool]) -> None:
         while not done() and clock() < until:
@@ -137,3 +166,7 @@ async def run(
     ended = drain.end()
     await wait(clock() + last, lambda: not steps.busy())
     return ended
+
+
+def _part(within: float) -> float:
+    return min(_LAST, within / 4)

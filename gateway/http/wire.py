@@ -293,7 +293,7 @@ class Wire(HttpToolsProtocol):
                 raise ValueError("there are too many")
             house.lines.busy(self)
         super().on_headers_complete()
-        if self._shed or (house is not None and house.entrance.drain.begun):
+        if self._shed or (house is not None and house.entrance.drain.parts):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:

@@ -36,12 +36,14 @@ class Memory:
     before the others have ended.
     """
 
-    def __init__(self, processes: int, size: int = SIZE) -> None:
+    def __init__(self, processes: int, size: int = SIZE, descriptor: int | None = None) -> None:
+        """`descriptor` is of a memory that other processes may still count in."""
         self.size = size
-        self.areas = 2 * (processes + 1)
-        self._descriptor = _anonymous()
-        os.ftruncate(self._descriptor, self.areas * size)
-        self._bytes = memoryview(mmap.mmap(self._descriptor, self.areas * size))
+        self.descriptor = _anonymous() if descriptor is None else descriptor
+        known = os.fstat(self.descriptor).st_size // size
+        self.areas = max(2 * (processes + 1), known)
+        os.ftruncate(self.descriptor, self.areas * size)
+        self._bytes = memoryview(mmap.mmap(self.descriptor, self.areas * size))
         self._own = (0, frozenset[int]())
         """This process, and the areas that it has: a fork has none of its parent's."""
 
@@ -64,7 +66,7 @@ class Memory:
             return True
         if not self._lock(area):
             return True
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, area)
+        fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, area)
         return False
 
     def _mine(self) -> frozenset[int]:
@@ -74,7 +76,7 @@ class Memory:
     def _lock(self, area: int) -> bool:
         """The kernel lets it go when the process ends, however it ends."""
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, area)
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, area)
         except OSError:
             return False
         return True

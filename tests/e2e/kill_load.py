@@ -22,6 +22,8 @@ class Load:
     """Calls whose answer came whole."""
     broken: set[str] = field(default_factory=set)
     """Calls that were cut: the gateway was gone before or within the answer."""
+    gone: set[str] = field(default_factory=set)
+    """Those of them that lost their connection, or were told that the gateway stops."""
     wrong: list[str] = field(default_factory=list)
     """What should not be, whatever is killed."""
     stopped: bool = False
@@ -47,7 +49,7 @@ class Load:
                         self.whole.add(marker)
                         continue
                 except httpx.TransportError:
-                    pass
+                    self.gone.add(marker)
                 self.broken.add(marker)
                 await asyncio.sleep(0.02)  # where nobody listens, no busy loop
 
@@ -65,6 +67,7 @@ class Load:
         headers = {"x-tiergate-tags": marker, "anthropic-version": "2023-06-01", **ways}
         answer = await client.post(f"/v1/{path}", json=body, headers=headers)
         if answer.status_code in (503, 529) and "is stopping" in answer.text:
+            self.gone.add(marker)
             return False  # its supervisor was killed, and it has begun to end in good order
         if answer.status_code in _FAILED and "error" in answer.text:
             return False

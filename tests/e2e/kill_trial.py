@@ -96,6 +96,12 @@ class Gateway:
             self._process.stdout.close()
         raise TimeoutError(f"it does not start: {self.log()}")
 
+    @property
+    def supervisor(self) -> int:
+        """The process that keeps the workers."""
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """What the running one has logged."""
         return (self.folder / "log").read_text()[self._read :]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gateway.http.drain import Drain, Steps, Visit, run
+from gateway.http.drain import Drain, Steps, Visit, leave, run
 from gateway.limits.pressure import Hold, Pressure, Sample
 
 
@@ -82,6 +82,28 @@ async def test_each_step_has_its_time(
     assert stage.seen == seen
     assert stage.now == pytest.approx(over, abs=0.1)
     assert ended == sum(what == "end" for what, _ in seen)
+
+
+@pytest.mark.parametrize(
+    ("until", "within", "over", "left"),
+    [(0.0, 25.0, 0.0, 25.0), (7.0, 25.0, 7.0, 18.0), (99.0, 25.0, 23.0, 2.0), (9.0, 2.0, 1.5, 0.5)],
+)
+async def test_where_others_serve_those_who_are_connected_are_waited_for(
+    until: float, within: float, over: float, left: float
+) -> None:
+    """As long as there is time for an end after it, in which those that are left are told."""
+    drain, now = Drain(), 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        assert drain.parts
+        assert not drain.begun
+        now += seconds
+
+    assert not drain.parts
+    found = await leave(drain, lambda: now < until, within=within, clock=lambda: now, sleep=sleep)
+    assert now == pytest.approx(over, abs=0.06)
+    assert found == pytest.approx(left, abs=0.06)
 
 
 async def visiting(visit: list[Visit]) -> str:

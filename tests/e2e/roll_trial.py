@@ -1,0 +1,129 @@
+"""The trial: workers are replaced again and again under load. Nobody notices, and the ledger is right.
+
+`python -m tests.e2e.roll_trial RESTARTS [SEED]` is the long form; it prints what it found.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tests.e2e.kill_audit import Books, audit, books, store
+from tests.e2e.kill_load import PATIENCE, Load
+from tests.e2e.kill_provider import bills
+from tests.e2e.kill_trial import ROOT, WORKERS, Gateway
+
+_CLIENTS = 8
+_DONE = '"event":"restart","text":"done"'
+
+
+@dataclass
+class Found:
+    """What a trial found."""
+
+    load: Load
+    books: Books
+    took: list[float] = field(default_factory=list)
+    """Seconds of each restart."""
+    workers: int = 0
+    """Processes that have served."""
+    wrong: list[str] = field(default_factory=list)
+    """Disagreements, one a line."""
+
+
+def trial(folder: Path, restarts: int, seed: str) -> Found:
+    """Replace the workers of a gateway under load so often, and compare all that is known."""
+    book = folder / "bill"
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.e2e.kill_provider", str(book), seed],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    ) as provider:  # fmt: skip
+        assert provider.stdout is not None
+        gateway = Gateway(folder, provider.stdout.readline().strip())
+        try:
+            load = Load(gateway.start(), seed)
+            found = Found(load, Books())
+            asyncio.run(_restarts(gateway, found, restarts))
+            found.wrong += [] if gateway.stop() == 0 else ["it did not stop in good order"]
+            found.books = books(gateway.ledger)
+            found.wrong += audit(bills(book), load, found.books, set())
+            found.wrong += store(found.books, gateway.command, gateway.environ)
+        finally:
+            gateway.close()
+            provider.kill()
+    found.wrong += [f"{marker}: lost its connection, or was refused" for marker in load.gone]
+    log = gateway.log().splitlines()
+    found.wrong += [line for line in log if "Traceback" in line or '"bug"' in line]
+    found.wrong += [
+        line
+        for line in log
+        if '"ended"' in line and '"worker"' in line and '"status":0' not in line
+    ]
+    found.workers = sum('"worker"' in line and '"started"' in line for line in log)
+    return found
+
+
+async def _restarts(gateway: Gateway, found: Found, restarts: int) -> None:
+    load = found.load
+    clients = asyncio.create_task(load.run(_CLIENTS))
+    try:
+        for number in range(1, restarts + 1):
+            await _until(_more(load), "clients are at work")
+            before, began = set(gateway.workers()), time.monotonic()
+            os.kill(gateway.supervisor, signal.SIGUSR2)
+            await _until(partial(_done, gateway, number), "workers are replaced")
+            found.took.append(time.monotonic() - began)
+            after = set(gateway.workers())
+            if before & after or len(after) != WORKERS:
+                found.wrong.append(f"restart {number}: from {before} to {after}")
+        await _until(_more(load), "the last ones serve")
+    finally:
+        load.stopped = True
+        await clients
+
+
+def _more(load: Load) -> Callable[[], bool]:
+    enough = len(load.whole) + 2 * _CLIENTS
+    return lambda: len(load.whole) > enough
+
+
+def _done(gateway: Gateway, times: int) -> bool:
+    return gateway.log().count(_DONE) == times
+
+
+async def _until(true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 2 * PATIENCE
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {2 * PATIENCE:g} s")
+        await asyncio.sleep(0.05)
+
+
+def main(restarts: int, seed: str) -> int:
+    """Restart so many times; the exit status."""
+    with tempfile.TemporaryDirectory(prefix="tiergate-roll-") as folder:
+        found = trial(Path(folder), restarts, seed)
+    states = Counter(row.state for rows in found.books.finals.values() for row in rows)
+    told = [
+        ("workers that served", f"{found.workers}"),
+        ("seconds of a restart, most", f"{max(found.took):.1f}"),
+        ("answers that came whole", f"{len(found.load.whole):,}"),
+        ("calls that lost their connection", f"{len(found.load.gone):,}"),
+        *((f"final rows, {state}", f"{count:,}") for state, count in sorted(states.items())),
+    ]
+    print(f"seed {seed}: {restarts} restarts under load")
+    print("\n".join(f"{what:<44}{value}" for what, value in told))
+    print("\n".join([f"{len(found.wrong)} disagreements", *found.wrong]))
+    return 1 if found.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), *(sys.argv[2:3] or [f"{time.time_ns()}"])))
