@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -14,9 +15,10 @@ from gateway.dialects.gemini import effort as gemini
 from gateway.dialects.openai_chat import effort as chat
 from gateway.dialects.openai_responses import effort as responses
 from gateway.limits.keys import Keys
-from gateway.routing import audit
+from gateway.routing import artefact, audit
 from gateway.routing.decide import Router
 from gateway.routing.exemplar import Exemplar, Exemplars, clashes
+from gateway.routing.learned import Learned
 from gateway.routing.prior import Classifier, Prior
 from gateway.routing.rules import Rules, compile_rules
 from gateway.routing.search import RuleError
@@ -28,6 +30,8 @@ from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.schema import Media
 from gateway.upstream import media
 
+SHIPPED = Path(artefact.__file__).with_name("learned.tiergate")
+"""The artefact that the package brings."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 STYLES = {
@@ -66,7 +70,7 @@ def site(source: Source, now: datetime) -> Site:
     if mistakes:
         raise ConfigError(mistakes)
     built = build.build(source, lambda provider, model: prices.find(provider, model, now))
-    classifier: Classifier | None = Prior() if source.config.routing.classifier == "prior" else None
+    classifier = _classifier(source)
     if classifier is not None and known:
         classifier = Exemplars(known, classifier, source.config.routing.near)
     router = Router(
@@ -102,6 +106,30 @@ def _exemplars(source: Source) -> tuple[list[Exemplar], list[Mistake]]:
         message = f"is {words} as {known[one].name!r}, which gets {known[one].tier}."
         found.append(source.mistake(("exemplars", other), message, warn=near < 1))
     return known, found
+
+
+def _classifier(source: Source) -> Classifier | None:
+    """What scores prompts: the artefact that ships, one of the owner's own, a formula, nothing."""
+    name = source.config.routing.classifier
+    if name == "off":
+        return None
+    if name == "prior":
+        return Prior()
+    file = SHIPPED if name == "learned" else source.file.parent / name
+    try:
+        return _learned(file.read_bytes())
+    except OSError as error:
+        message = f"{file} cannot be read: {(error.strerror or '').lower()}."
+    except artefact.ArtefactError as error:
+        message = f"{file} cannot be used: {error}."
+    hint = "Make one with `tiergate train`, or take learned, prior or off."
+    raise ConfigError([source.mistake(("routing", "classifier"), message, hint)]) from None
+
+
+@lru_cache(maxsize=2)
+def _learned(data: bytes) -> Learned:
+    """Built once, however often the configuration is read again."""
+    return Learned(artefact.read(data))
 
 
 def _fetches(part: Media) -> frozenset[str]:

@@ -37,6 +37,7 @@ _OUTSIDE = re.compile(
 """Variables that would let the outside into a test: credentials, addresses, proxies, settings."""
 
 _CORPUS = os.environ.get("TIERGATE_CORPUS", "")
+_ROUTING = os.environ.get("TIERGATE_ROUTING", "")
 """Read before the environment is emptied."""
 
 _KEEP = """
@@ -98,6 +99,15 @@ def corpus() -> Path:
     if not (_CORPUS and Path(_CORPUS).is_dir()):
         pytest.skip("set TIERGATE_CORPUS to a folder of recorded exchanges")
     return Path(_CORPUS).resolve()
+
+
+@pytest.fixture(scope="session")
+def outcomes_file() -> Path:
+    """What tiers scored on the prompts that the shipped classifier was trained on."""
+    file = Path(_ROUTING) / "outcomes.parquet"
+    if not (_ROUTING and file.is_file()):
+        pytest.skip("set TIERGATE_ROUTING to the folder of outcomes.parquet")
+    return file.resolve()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ _COMMANDS = {
     "doctor": "Say what of its surroundings would break a promise.",
     "explain": "Say what would be decided for a prompt, and why.",
     "test": "Run golden prompts against the configuration.",
+    "train": "Train the classifier on labels.",
     "evaluate": "Hold decisions against labels: what routing gives, costs and saves.",
     "replay": "Say what this configuration would have done with past calls.",
     "shadow": "Say what a candidate configuration would have decided.",

@@ -16,6 +16,8 @@ class Score(msgspec.Struct, frozen=True, omit_defaults=True):
     """The name of the exemplar that it is near; empty where it is near none."""
     near: float = 0.0
     """How near, 0 to 1."""
+    because: tuple[float, ...] = ()
+    """What the classifier's `why` tells of it, in its own order; nothing of the text."""
 
 
 class Cut(msgspec.Struct, frozen=True):

@@ -46,7 +46,7 @@ def reader(kind: Any) -> Callable[[bytes], Any]:
     def read(data: bytes) -> Any:
         try:
             return decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise JsonError(str(error)) from None
 
     return read

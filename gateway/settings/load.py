@@ -222,7 +222,8 @@ def _translate(source: Source, item: dict[str, object]) -> Mistake:
             hint = "Write it without quotes."
         return source.mistake(path, f"{given!r} is not allowed.", hint)
     if kind == "string_pattern_mismatch":
-        words = str(context["pattern"]).strip("^$()").split("|")
+        parts = str(context["pattern"]).strip("^$()").split("|")
+        words = [word for word in parts if "*" not in word]  # what is no word is a file's name
         return source.mistake(path, f"{given!r} is not allowed.", nearest(str(given), words))
     message = str(item["msg"]).removeprefix("Value error, ")
     hint = "Write it as {min: 1, max: 30}." if context.get("class_name") == "Range" else ""

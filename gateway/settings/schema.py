@@ -49,6 +49,7 @@ def _host(text: str) -> str:
 
 type Switch = Annotated[str, BeforeValidator(_switch)]
 type Effort = Annotated[str, Field(pattern=f"^({'|'.join(EFFORTS)})$")]
+type Classifier = Annotated[str, Field(pattern=r"^(learned|prior|off|.*[./].*)$")]
 type Day = Annotated[str, AfterValidator(_day)]
 type Host = Annotated[str, AfterValidator(_host)]
 type MediaType = Literal[
@@ -85,7 +86,8 @@ class SeatsPart(Part):
 class Routing(Part):
     """How decisions are made beyond the rules."""
 
-    classifier: Literal["prior", "off"] = "prior"
+    classifier: Classifier = "learned"
+    """A name, or the file of an artefact, seen from the configuration's folder."""
     max_share: MostPart = MostPart()
     """What reasoning and smart may have of the turns that it decides."""
     judge: JudgePart | None = None

@@ -1,6 +1,7 @@
 """`tiergate explain`: a text, a file or standard input in, the decision and its reasons out."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_a_text_is_explained_for_people(file: Path) -> None:
 
 def test_a_classified_text_says_how_sure_it_is(file: Path) -> None:
     result = run("--config", file, "explain", "hi")
-    assert result.stdout.splitlines()[0] == "acme/fast by classifier, 96% sure"
+    assert re.match(r"acme/fast by classifier, 9\d% sure\n", result.stdout)
 
 
 def test_what_is_skipped_and_moved_is_said(file: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ prompts:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     (tmp_path / "golden.yaml").write_text(GOLDEN)
-    return config(tmp_path)
+    return config(tmp_path, GOOD + "routing: {classifier: prior}\n")
 
 
 def test_all_that_pass_are_counted(file: Path) -> None:

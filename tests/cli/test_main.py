@@ -13,6 +13,7 @@ COMMANDS = (
     "doctor",
     "explain",
     "test",
+    "train",
     "evaluate",
     "replay",
     "shadow",
@@ -66,7 +67,7 @@ def test_without_a_command_help_is_shown_and_the_status_says_misused() -> None:
         ("serv", "Did you mean 'serve'?"),
         (
             "zzzz",
-            "Known: check, costs, doctor, evaluate, explain, keys, replay, serve, shadow, test.",
+            "Known: check, costs, doctor, evaluate, explain, keys, replay, serve, shadow, test, train.",
         ),
     ],
 )

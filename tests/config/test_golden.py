@@ -6,11 +6,12 @@ from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
 from gateway.core.target import TIERS
 from gateway.dialects import OPENAI_CHAT
-from gateway.routing import features
+from gateway.routing import artefact, features
 from gateway.routing.decide import Router, decide
-from gateway.routing.prior import Prior
+from gateway.routing.learned import Learned
 from gateway.routing.rules import compile_rules
 from gateway.settings import yaml
+from gateway.site import SHIPPED
 from tests.config import shipped
 
 type Row = dict[str, str]
@@ -47,7 +48,7 @@ def router() -> Router:
     return Router(
         catalogue=shipped.built(shipped.ALL_SET).catalogue,
         rules=compile_rules(config.guards, config.choices),
-        classifier=Prior(),
+        classifier=Learned(artefact.read(SHIPPED.read_bytes())),
     )
 
 

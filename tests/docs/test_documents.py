@@ -46,6 +46,7 @@ UNRUN = {
 }
 """Kinds of blocks that are not run, and why."""
 REASONS = {
+    "there is no such file of labels",
     "it serves until it is stopped",
     "needs a Redis server; tests/docs runs the rule that is in it against one",
     "needs a container engine; scripts/containers runs the image where there is one",

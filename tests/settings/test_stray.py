@@ -113,4 +113,4 @@ def test_exemplars_decide(tmp_path: Path) -> None:
     text = "exemplars:\n- {prompt: Prove that two is prime, tier: fast}\nrouting: {near: 0.7}\n"
     router = world.whole(tmp_path, world.BASE + text).router
     assert router.classifier is not None
-    assert router.classifier.name == "exemplars, prior"
+    assert router.classifier.name == "exemplars, learned"

@@ -1,0 +1,165 @@
+"""`tiergate train`: a classifier of one's own, from labels."""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import click
+import msgspec
+
+from gateway.cli.progress import progress
+from gateway.core import jsonio
+from gateway.routing import artefact as files
+from gateway.routing.artefact import Artefact
+from gateway.study import labels
+from gateway.study.measure.fold import Fold, leave_one_out, parts
+from gateway.study.train import base, exam, fit, learn
+from gateway.study.train.rows import Row, outcomes
+
+_NOT_BETTER = 3
+
+
+@click.command("train")
+@click.argument("sources", nargs=-1, required=True, metavar="LABELS...")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the artefact goes; its card goes beside it, as NAME.json.",
+)
+@click.option("--seed", default=1, show_default=True, help="The same seed, the same bytes.")
+@click.option("--date", "day", metavar="YYYY-MM-DD", help="Date on the card [today].")
+@click.option("--data", default="", help="Where the labels are from; for the card.")
+@click.option("--licence", default="", help="The licence of the labels; for the card.")
+@click.option("--limit", "limits", multiple=True, help="What it cannot do; may be repeated.")
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="Judge five parts and each source held out too; about ten times as long.",
+)
+@click.option("--force", is_flag=True, help="Write it although it is no better than chance.")
+def command(  # noqa: PLR0913 - the options of a command
+    sources: tuple[str, ...],
+    out: Path,
+    seed: int,
+    day: str | None,
+    data: str,
+    licence: str,
+    limits: tuple[str, ...],
+    *,
+    thorough: bool,
+    force: bool,
+) -> None:
+    """Train the classifier on labels and write its artefact and card.
+
+    LABELS are .jsonl, .csv or .parquet with a prompt and scores of fast and smart; of several
+    sources (`source`) each counts the same. A fifth is held out to judge it against shuffled needs;
+    without --force it is not written where it is no better. Nothing of a prompt is in the artefact.
+
+    \b
+    Exit status:
+      0  it is better than its shuffled control, and written
+      1  the labels are wrong or too few
+      2  the command itself was not understood
+      3  it is not better than its control
+    """  # noqa: D301 - the mark keeps click from filling these lines
+    known = [label for file in sources for label in labels.read(Path(file))]
+    with progress("reading", len(known)) as step:
+        rows = []
+        for label in known:
+            rows += outcomes([label])
+            step()
+    plan = fit.SHIPPED
+    try:
+        with progress("training", 2 * (plan.growth.trees + fit.STEPS)) as step:
+            found, told = learn.learn(rows, plan, seed, step)
+    except learn.TooFewError as error:
+        raise click.ClickException(f"{error}.") from None
+    about: dict[str, object] = {
+        "id": found.id,
+        "hash": found.hash,
+        "date": day or datetime.now(UTC).date().isoformat(),
+        "data": data,
+        "licence": licence,
+        "limits": limits,
+        "left_out": len(known) - len(rows),
+    }
+    if thorough:
+        about |= _thorough(rows, plan, seed, found)
+    about["fitted"] = learn.fitted(found, rows)
+    card = learn.card(rows, plan, seed, told, about)
+    _show(card)
+    if not (told.better or force):
+        click.echo("Not written: it is no better than chance on labels it has not seen.", err=True)
+        raise SystemExit(_NOT_BETTER)
+    written = files.write(msgspec.structs.replace(found, card=card))
+    try:
+        out.write_bytes(written)
+        out.with_suffix(".json").write_bytes(jsonio.dumps(card) + b"\n")
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise click.ClickException(f"{out} cannot be written: {reason}.") from None
+    click.echo(f"{found.id} is in {out}: {len(written):,} bytes, hash {found.hash}.")
+    if not told.better:
+        raise SystemExit(_NOT_BETTER)
+
+
+def _thorough(rows: list[Row], plan: fit.Plan, seed: int, found: Artefact) -> dict[str, object]:
+    names = [row.source for row in rows]
+    jobs: dict[str, tuple[list[Fold], Callable[[Fold], exam.Unseen]]] = {
+        "five_parts": (
+            list(parts(names, Random(seed))),  # noqa: S311 - seeded
+            partial(exam.part, rows, plan, seed),
+        ),
+        "unseen_sources": (
+            list(leave_one_out(names)),
+            partial(exam.source, rows, plan, seed, base.refit),
+        ),
+    }
+    told: dict[str, object] = {}
+    count = sum(len(folds) for folds, _ in jobs.values())
+    with progress("judging", count) as step, ProcessPoolExecutor() as pool:
+        running = {
+            name: [(fold, pool.submit(job, fold)) for fold in folds]
+            for name, (folds, job) in jobs.items()
+        }
+        for name, futures in running.items():
+            weighed, own = [(0.0, 0.0)] * len(rows), {}
+            for fold, future in futures:
+                done = future.result()
+                for at, value in zip(fold.held, done.weighed, strict=True):
+                    weighed[at] = value
+                if done.gain is not None:
+                    own[fold.name] = {"labels": done.own, **exam.plain(done.gain)}
+                step()
+            if not futures:
+                continue
+            need = [value for value, _ in weighed]
+            told[name] = learn.plain(learn.held(need, rows, Random(seed)))  # noqa: S311 - seeded
+            if own:
+                told["own_labels"] = own
+            else:
+                scored = [exam.score(one, found.slope, found.level) for one in weighed]
+                told["three_tiers"] = exam.frugality(rows, scored)
+    return told
+
+
+def _show(card: dict[str, object]) -> None:
+    for name in ("held_out", "five_parts", "unseen_sources"):
+        told = card.get(name)
+        if not isinstance(told, dict):
+            continue
+        title = name.replace("_", " ")
+        click.echo(f"{title}: APGR {_range(told['apgr'])}, shuffled {_range(told['shuffled'])}")
+        for source, value in told["sources"].items():
+            click.echo(f"  {source}: {_range(value)}")
+
+
+def _range(value: object) -> str:
+    if not isinstance(value, list):
+        return "unknown"
+    middle, low, high = value
+    return f"{middle:.3f} ({low:.3f} to {high:.3f})"

@@ -1,0 +1,204 @@
+"""A classifier that was trained: the prior, blended with the wording and the form of the prompt.
+
+How much a prompt needs the stronger model, in units of the gap between the two:
+
+    familiar * gain of the sources it is like + (1 - familiar) * transfer + forest + prior
+
+Gains and `transfer` are linear in a hashed table of words and pairs and in the numbers of a shape.
+Where nothing is familiar `transfer` speaks, which was trained on how hard prompts are and not on
+the gap, because that carries over to prompts of other kinds, and the prior weighs more.
+"""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from itertools import pairwise
+from math import exp, log, sqrt
+from operator import mul
+
+from gateway.core.evidence import Score, Thresholds
+from gateway.routing import prior, shape
+from gateway.routing.artefact import LEAF, NODE, Artefact
+from gateway.routing.signals import Signals, cut
+
+_LANE = 3
+"""Bytes of a lane in a sum: a text has far fewer than 2^16 places of at most 255 each."""
+_MIDDLE = 128
+_FAR = 4.0
+_FAMILIAR = (0.60, 0.95)
+"""Shares of known words with which nothing, and all, of a text may be familiar."""
+_TRUSTED = (0.75, 0.90)
+"""The same of being judged by more than the prior: other languages are not in the data."""
+_LEAST = 0.02
+"""No probability is nearer to 0 or 1 than this where the data say it; the prior may be surer."""
+_SAID = 0.02
+"""A part that moves the need by less is not told."""
+
+type _Node = tuple[int, float, int]
+
+
+class Learned:
+    """An artefact at work. It never looks at the text but through `signals` and `shape`."""
+
+    name = "learned"
+    reads = "text"
+
+    def __init__(self, artefact: Artefact, base: prior.Classifier | None = None) -> None:
+        """`base` is what judges where the data say nothing: the prior."""
+        self.artefact = artefact
+        self.version = artefact.id
+        self.thresholds: Thresholds = artefact.thresholds
+        self._base = base or prior.Prior()
+        self._sums = _joined(artefact)
+        self._trees = _trees(artefact)
+        self._pairs = [*zip(artefact.means, artefact.spreads, strict=True)]
+        self._known = frozenset(
+            at for at in range(8 * len(artefact.known)) if artefact.known[at >> 3] >> (at & 7) & 1
+        )
+        self._reasoned = frozenset(artefact.reasoned)
+
+    def score(self, text: str, signals: Signals) -> Score:
+        """Probabilities of what it has learnt; `because` has the parts for `why`."""
+        return self.judge(shape.reading(cut(text), signals, self.artefact.bits), signals)
+
+    def judge(self, reading: shape.Reading, signals: Signals) -> Score:
+        """As `score`, of a text that has been read."""
+        need, fails, because = self._parts(reading, self._base.score("", signals))
+        artefact = self.artefact
+        fast = logistic(artefact.level - artefact.slope * need)
+        return Score(fast=fast, smart=1 - (1 - fast) * fails, because=because)
+
+    def weigh(self, reading: shape.Reading, signals: Signals) -> tuple[float, float]:
+        """How much such a text needs the stronger model, in units of the gap between the two.
+
+        And the probability that smart fails where fast does.
+        """
+        need, fails, _ = self._parts(reading, self._base.score("", signals))
+        return need, fails
+
+    def why(self, signals: Signals, score: Score) -> str:
+        """The scores, the prior's words for what it saw, and what the rest did to them."""
+        said = prior.why(signals, score)
+        if not score.because:
+            return said
+        wording, form, familiar, nearest, own = score.because
+        parts = [
+            f"its {name} says {'harder' if value > 0 else 'easier'} ({value:+.2f})"
+            for name, value in (("wording", wording), ("form", form), ("own labels", own))
+            if abs(value) >= _SAID
+        ]
+        source = self.artefact.sources[int(nearest)]
+        parts.append(f"like {source} {familiar:.0%}")
+        return f"{said}; {', '.join(parts)}"
+
+    def _parts(self, reading: shape.Reading, base: Score) -> tuple[float, float, tuple[float, ...]]:
+        """The need, how likely smart fails where fast does, and what made the need."""
+        artefact, mix = self.artefact, self.artefact.mix
+        sources = len(artefact.sources)
+        places, words, numbers = reading
+        lanes = self._lanes(places)
+        form = [
+            _FAR if (far := (value - middle) / spread) > _FAR else max(far, -_FAR)
+            for value, (middle, spread) in zip(numbers, self._pairs, strict=True)
+        ]
+        gates = [min(max(gate, 0.0), 1.0) for gate in lanes[1 + sources : 1 + 2 * sources]]
+        nearest, all_ = max(gates), sum(gates)
+        known_words = len(words & self._known) / len(words) if words else 0.0
+        familiar = nearest * _ramp(known_words, _FAMILIAR)
+        wording, shaped, known = 0.0, 0.0, 0.0
+        for at, gate in enumerate(gates):
+            if gate > 0 and familiar > 0:
+                share = familiar * gate / all_
+                wording += share * lanes[1 + at]
+                shaped += share * _dot(artefact.forms[1 + at], form)
+                known += share if at in self._reasoned else 0.0
+        strange = 1 - familiar
+        if strange > 0:
+            wording += strange * lanes[0]
+            shaped += strange * _dot(artefact.forms[0], form)
+        shaped += self._forest(numbers) * (1 - mix.strange * strange)
+        trust = _ramp(known_words, _TRUSTED)
+        wording, shaped = wording * trust, shaped * trust
+        logit = log(base.fast / (1 - base.fast))
+        need = wording + shaped - mix.prior * (1 - mix.settled * familiar) * logit
+        fails = (1 - base.smart) / (1 - base.fast)
+        if known:
+            beats = _dot(artefact.beats, form) + artefact.beats[-1]
+            fails = (1 - known) * fails + known * min(max(beats, _LEAST), 1 - _LEAST)
+        own = 0.0
+        if artefact.own:
+            own = (1 - mix.base) * (lanes[-1] + _dot(artefact.forms[-1], form))
+            wording, shaped, need = wording * mix.base, shaped * mix.base, need * mix.base + own
+        return need, fails, (wording, shaped, familiar, float(gates.index(nearest)), own)
+
+    def _lanes(self, places: AbstractSet[int]) -> list[float]:
+        """The sum of each lane over the places, as if the vector of places had length one."""
+        if not places:
+            return [0.0] * self.artefact.lanes
+        count = len(places)
+        total = sum(map(self._sums.__getitem__, places))
+        packed = total.to_bytes(_LANE * self.artefact.lanes, "little")
+        less, unit = _MIDDLE * count, 1 / sqrt(count)
+        return [
+            (int.from_bytes(packed[at * _LANE : at * _LANE + _LANE], "little") - less)
+            * scale
+            * unit
+            for at, scale in enumerate(self.artefact.scales)
+        ]
+
+    def _forest(self, numbers: Sequence[float]) -> float:
+        total = 0.0
+        for tree in self._trees:
+            name, at, right = tree[0]
+            place = 0
+            while right:
+                place = place + 1 if numbers[name] <= at else right
+                name, at, right = tree[place]
+            total += at
+        return total / len(self._trees) if self._trees else 0.0
+
+
+def _dot(weights: tuple[float, ...], form: list[float]) -> float:
+    total: float = sum(map(mul, weights, form))
+    return total
+
+
+def _joined(artefact: Artefact) -> list[int]:
+    """All lanes of each place in one integer, so that one sum over places sums them all."""
+    lanes, size = artefact.lanes, 1 << artefact.bits
+    width = lanes * _LANE
+    spread = bytearray(size * width)
+    flipped = bytes(at ^ _MIDDLE for at in range(256))  # a signed byte, plus 128
+    for lane in range(lanes):
+        column = artefact.table[lane * size : (lane + 1) * size].translate(flipped)
+        spread[lane * _LANE :: width] = column
+    whole, read = bytes(spread), int.from_bytes
+    return [read(whole[at : at + width], "little") for at in range(0, len(whole), width)]
+
+
+def _trees(artefact: Artefact) -> list[list[_Node]]:
+    """Nodes as (number, cut, place of the right one); a leaf's right is 0 and its cut the value."""
+    found: list[list[_Node]] = []
+    ends = [0]
+    for count in artefact.trees:
+        ends.append(ends[-1] + count * NODE)
+    for start, end in pairwise(ends):
+        tree: list[_Node] = []
+        for at in range(start, end, NODE):
+            name, step, low, high = artefact.forest[at : at + NODE]
+            if name == LEAF:
+                tree.append((0, (step - _MIDDLE) * artefact.leaf, 0))
+            else:
+                tree.append((name, artefact.cuts[name][step], low | high << 8))
+        found.append(tree)
+    return found
+
+
+def _ramp(share: float, ends: tuple[float, float]) -> float:
+    low, high = ends
+    return min(max((share - low) / (high - low), 0.0), 1.0)
+
+
+def logistic(logit: float) -> float:
+    """The probability of a logit."""
+    # A sum of bounded parts: no logit is large enough to overflow.
+    return 1 / (1 + exp(-max(min(logit, 30.0), -30.0)))

@@ -1,0 +1,121 @@
+"""An artefact refitted with an owner's own labels."""
+
+from collections.abc import Sequence
+from random import Random
+from statistics import pstdev
+
+import msgspec
+
+from gateway.routing.artefact import Artefact, Mix
+from gateway.routing.prior import Classifier
+from gateway.study.measure.chance import Interval, Weights, intervals
+from gateway.study.measure.fold import parts
+from gateway.study.measure.rank import Ranking
+from gateway.study.train import ridge
+from gateway.study.train.fit import example, form, lane, short
+from gateway.study.train.rows import Row, centred
+from gateway.study.train.seal import named
+from gateway.study.train.work import needs
+
+HALF = 150
+"""So many own labels weigh as much as all that the artefact was trained on."""
+FEWEST = 50
+PENALTY = 3.0
+
+
+def weight(count: int) -> float:
+    """Of the base beside so many labels of the owner's: 150 / (150 + n)."""
+    return HALF / (HALF + count)
+
+
+def refit(
+    artefact: Artefact, rows: Sequence[Row], seed: int = 1, prior: Classifier | None = None
+) -> Artefact:
+    """The artefact with a lane of its own for `rows`; one that it had is replaced.
+
+    Where the rows are of one owner, what comes of it must serve that owner alone.
+    """
+    bare = without(artefact)
+    if not rows:
+        return bare
+    chance = Random(seed)  # noqa: S311 - an order of rows
+    examples = [example(row, bare.means, bare.spreads, bare.bits) for row in rows]
+    gains = centred([row.gain for row in rows], [row.source for row in rows])
+    ones = [1.0] * len(rows)
+    fitted = ridge.ridge(examples, gains, ones, PENALTY, bits=bare.bits, chance=chance)
+    column, scale = lane(fitted.table)
+    # Few labels give a flat fit: its needs are spread as wide as those of the base on these rows.
+    wide = pstdev(needs(bare, rows, prior)) / (pstdev(ridge.said(fitted, examples)) or 1.0)
+    base = weight(len(rows))
+    mix: Mix = msgspec.structs.replace(bare.mix, base=short(base))
+    return named(
+        msgspec.structs.replace(
+            bare,
+            own=len(rows),
+            mix=mix,
+            scales=(*bare.scales, short(scale * wide)),
+            forms=(*bare.forms, tuple(short(wide * one) for one in form(fitted))),
+            table=bare.table + column,
+        )
+    )
+
+
+def without(artefact: Artefact) -> Artefact:
+    """The artefact as it was before any labels of an owner."""
+    if not artefact.own:
+        return artefact
+    return named(
+        msgspec.structs.replace(
+            artefact,
+            own=0,
+            mix=msgspec.structs.replace(artefact.mix, base=1.0),
+            scales=artefact.scales[:-1],
+            forms=artefact.forms[:-1],
+            table=artefact.table[: -(1 << artefact.bits)],
+        )
+    )
+
+
+class Gain(msgspec.Struct, frozen=True, kw_only=True):
+    """What refitting is worth on labels that it has not seen."""
+
+    before: Interval | None
+    after: Interval | None
+    gain: Interval | None
+
+    @property
+    def better(self) -> bool:
+        """Whether the gain is more than chance: only then is the new artefact worth taking."""
+        return self.gain is not None and self.gain.above(0.0)
+
+
+def gain(artefact: Artefact, rows: Sequence[Row], seed: int = 1, number: int = 5) -> Gain:
+    """APGR before and after, each label judged by an artefact refitted without it."""
+    chance = Random(seed)  # noqa: S311 - seeded
+    bare = without(artefact)
+    after = [0.0] * len(rows)
+    for fold in parts([""] * len(rows), chance, number):
+        fitted = refit(bare, [rows[at] for at in fold.train], seed)
+        said = needs(fitted, [rows[at] for at in fold.held])
+        for at, need in zip(fold.held, said, strict=True):
+            after[at] = need
+    return compare(needs(bare, rows), after, rows, chance)
+
+
+def compare(
+    before: Sequence[float], after: Sequence[float], rows: Sequence[Row], chance: Random
+) -> Gain:
+    """Two needs of the same rows."""
+    weak, strong = [row.fast for row in rows], [row.smart for row in rows]
+    first, second = Ranking(before, weak, strong), Ranking(after, weak, strong)
+
+    def figures(weights: Weights) -> dict[str, float | None]:
+        old, new = first.apgr(weights), second.apgr(weights)
+        return {
+            "before": old,
+            "after": new,
+            "gain": None if old is None or new is None else new - old,
+        }
+
+    known = intervals(figures, len(rows), chance)
+    return Gain(before=known["before"], after=known["after"], gain=known["gain"])

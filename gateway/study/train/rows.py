@@ -1,0 +1,106 @@
+"""What training reads of a label: places, form and signals of the prompt, and what tiers scored."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from gateway.core.target import Tier
+from gateway.routing import shape
+from gateway.routing.signals import Signals, cut
+from gateway.routing.signals import read as signals_of
+from gateway.study.labels import Label
+
+_OPINIONS: dict[Tier, tuple[float, float, float | None]] = {
+    "fast": (1.0, 1.0, None),
+    "smart": (0.0, 1.0, None),
+    "reasoning": (0.0, 0.5, 1.0),
+}
+
+
+class Row(NamedTuple):
+    """One prompt as numbers; its text is not kept."""
+
+    source: str
+    fast: float
+    smart: float
+    reasoning: float | None
+    places: tuple[int, ...]
+    """Before they are cut to the size of a table."""
+    words: frozenset[int]
+    numbers: tuple[float, ...]
+    signals: Signals
+
+    def reading(self, bits: int) -> shape.Reading:
+        """For an artefact of this size."""
+        mask = (1 << bits) - 1
+        return shape.Reading({place & mask for place in self.places}, self.words, self.numbers)
+
+    @property
+    def gain(self) -> float:
+        """What the smart tier adds."""
+        return self.smart - self.fast
+
+
+_BITS = 32
+
+
+def outcome(label: Label) -> Row | None:
+    """A label with scores of fast and smart; None where it has them not."""
+    fast, smart = label.scores.get("fast"), label.scores.get("smart")
+    if fast is None or smart is None:
+        return None
+    return _row(label, fast, smart, label.scores.get("reasoning"))
+
+
+def opinion(label: Label) -> Row | None:
+    """A label whose tier somebody gave, as if that tier had been right and those below wrong."""
+    return None if label.tier is None else _row(label, *_OPINIONS[label.tier])
+
+
+def outcomes(labels: Iterable[Label]) -> list[Row]:
+    """Those with outcomes; opinions are none."""
+    return [row for row in map(outcome, labels) if row is not None]
+
+
+def own(labels: Iterable[Label]) -> list[Row]:
+    """Labels of an owner's traffic: outcomes where there are, else what somebody said."""
+    found = []
+    for label in labels:
+        row = outcome(label) or opinion(label)
+        if row is not None:
+            found.append(row)
+    return found
+
+
+def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> Row:
+    text, signals = cut(label.prompt), signals_of(label.prompt)
+    found = shape.tokens(text)
+    return Row(
+        source=label.source or "labels",
+        fast=fast,
+        smart=smart,
+        reasoning=reasoning,
+        places=tuple(sorted(shape.places(found, _BITS))),
+        words=frozenset(shape.words(found)),
+        numbers=tuple(shape.shape(text, signals, found)),
+        signals=signals,
+    )
+
+
+def balanced(sources: Sequence[str], power: float = 1.0) -> list[float]:
+    """A weight for each row, of mean one: with power 1 every source counts the same."""
+    sizes: dict[str, int] = {}
+    for source in sources:
+        sizes[source] = sizes.get(source, 0) + 1
+    plain = [sizes[source] ** -power for source in sources]
+    scale = len(plain) / sum(plain)
+    return [weight * scale for weight in plain]
+
+
+def centred(values: Sequence[float], sources: Sequence[str]) -> list[float]:
+    """Each value less the mean of its source: which source is harder is not to be learnt."""
+    sums: dict[str, tuple[float, int]] = {}
+    for value, source in zip(values, sources, strict=True):
+        total, count = sums.get(source, (0.0, 0))
+        sums[source] = total + value, count + 1
+    means = {source: total / count for source, (total, count) in sums.items()}
+    return [value - means[source] for value, source in zip(values, sources, strict=True)]

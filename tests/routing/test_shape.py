@@ -1,0 +1,64 @@
+"""The form of a text: one number for each name, whatever the text is."""
+
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.routing import shape
+from gateway.routing.signals import cut, read
+
+
+def shaped(text: str) -> dict[str, float]:
+    found = shape.shape(cut(text), read(text), shape.tokens(cut(text)))
+    return dict(zip(shape.NAMES, found, strict=True))
+
+
+@given(st.text(max_size=300))
+def test_every_text_has_a_finite_number_for_each_name(text: str) -> None:
+    assert all(-1e6 < value < 1e6 for value in shaped(text).values())
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("What is it?", "ends_in_question", 1.0),
+        ("What is it?", "opens:what", 1.0),
+        ("Tell me who", "asks:who", 1.0),
+        ("Which is false, all of them or none except one", "denied", 1.0),
+        ("It is 123456", "long_number", 1.0),
+        ("It is 1234", "long_number", 0.0),
+        ("Put it in \\boxed{}", "boxed", 1.0),
+        ("You are a poet", "role", 1.0),
+        ("a\nb\nc", "lines", pytest.approx(1.0986, abs=1e-4)),
+        ("the gene of a cell", "topic:life", 2.0),
+        ("the man", "topic:stop", 0.5),
+        ("é", "foreign", 1.0),
+        ("AB cd", "capitals", 0.4),
+        ("Which?\nA. 12 kg\nB. 4\nC. 5.5", "option_figures", 1.0),
+        ("Which?\nA. red\nB. green\nC. blue", "option_figures", 0.0),
+        ("Which?\nA. red\nB. green\nC. blue", "options", 1.0),
+    ],
+)
+def test_what_the_numbers_are(text: str, name: str, value: float) -> None:
+    assert shaped(text)[name] == value
+
+
+def test_tokens_are_words_numbers_and_marks() -> None:
+    assert shape.tokens("Don't add 12+3, Jürgen") == [
+        b"don", b"'", b"t", b"add", b"12", b"+", b"3", b",", b"j", "ü".encode(), b"rgen"
+    ]  # fmt: skip
+
+
+def test_places_are_words_pairs_and_ends() -> None:
+    """Each once, and within the table."""
+    found = shape.places([b"a", b"b", b"a"], 32)
+    assert {crc32(b"a"), crc32(b"b"), crc32(b"b", crc32(b"a")), crc32(b"a", crc32(b"b"))} <= found
+    assert len(found) == 4 + 6
+    assert max(shape.places([b"a", b"b", b"a"], 4)) < 16
+    assert shape.places([], 4) == set()
+
+
+def test_a_lone_surrogate_is_read() -> None:
+    assert shaped("\ud800 what")["foreign"] > 0

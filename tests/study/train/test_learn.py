@@ -1,0 +1,227 @@
+"""Training: what is learnt carries over to what was held out, the same seed gives the same bytes."""
+
+import re
+from random import Random
+
+import msgspec
+import pytest
+
+from gateway.routing import artefact as files
+from gateway.routing import prior
+from gateway.routing.learned import Learned
+from gateway.routing.signals import read
+from gateway.study.labels import Label
+from gateway.study.measure.fold import leave_one_out
+from gateway.study.train import base, exam, fit, forest, learn, refit, ridge, work
+from gateway.study.train import rows as reading
+from tests.study.train import lesson
+
+
+def test_words_that_make_prompts_hard_are_found_on_prompts_that_were_held_out() -> None:
+    """Better than the best of its shuffled controls, whose mean is chance."""
+    _, told = lesson.learnt()
+    assert told.apgr.mean is not None
+    assert told.control is not None
+    assert told.apgr.mean.value > 0.6
+    assert 0.45 < told.control.mean < 0.55
+    assert told.better
+
+
+def test_a_prompt_with_hard_words_needs_more() -> None:
+    classifier = Learned(lesson.learnt()[0])
+    hard, easy = " ".join(lesson.HARD), " ".join(lesson.EASY)
+    assert classifier.score(hard, read(hard)).fast < classifier.score(easy, read(easy)).fast
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
+    again, _ = learn.learn(lesson.rows(), lesson.SMALL, seed=3)
+    other, _ = learn.learn(lesson.rows(), lesson.SMALL, seed=4)
+    assert files.write(again) == files.write(lesson.learnt()[0])
+    assert other.id != again.id
+
+
+def test_labels_that_say_nothing_teach_nothing() -> None:
+    """Needs whose labels were shuffled are not better than their control."""
+    chance, known = Random(1), lesson.rows()
+    scored = [(row.fast, row.smart) for row in known]
+    chance.shuffle(scored)
+    noise = [
+        row._replace(fast=fast, smart=smart)
+        for row, (fast, smart) in zip(known, scored, strict=True)
+    ]
+    _, told = learn.learn(noise, lesson.SMALL, seed=3)
+    assert not told.better
+
+
+def test_too_few_labels_are_refused() -> None:
+    with pytest.raises(learn.TooFewError, match="20 labels have scores of fast and smart; 100 are"):
+        learn.learn(lesson.rows()[:20], lesson.SMALL, seed=1)
+
+
+def test_labels_where_smart_is_never_better_are_refused() -> None:
+    same = [row._replace(fast=1.0) for row in lesson.rows()]
+    with pytest.raises(learn.TooFewError, match="nothing to learn"):
+        learn.learn(same, lesson.SMALL, seed=1)
+
+
+def test_probabilities_are_calibrated_on_what_was_held_out() -> None:
+    """About as many prompts are served well by fast as the scores say."""
+    found = work.scores(lesson.learnt()[0], lesson.rows())
+    said = sum(score.fast for score in found) / len(found)
+    true = sum(row.gain <= 0 for row in lesson.rows()) / len(found)
+    assert abs(said - true) < 0.1
+    assert all(0 <= score.fast <= score.smart <= 1 for score in found)
+
+
+def test_thresholds_are_a_snapshot_under_the_name_of_the_artefact() -> None:
+    found, _ = lesson.learnt()
+    assert re.fullmatch(r"learned-[0-9a-f]{8}", found.id)
+    assert found.thresholds.id == found.id
+    assert 0 < found.thresholds.fast <= 1
+    assert 0 < found.thresholds.smart <= 1
+
+
+def test_an_unseen_source_is_judged_by_what_was_trained_without_it() -> None:
+    folds = list(leave_one_out([row.source for row in lesson.rows()]))
+    done = exam.source(lesson.rows(), lesson.SMALL, 3, base.refit, folds[0])
+    need = [value for value, _ in done.weighed]
+    told = learn.held(need, [lesson.rows()[at] for at in folds[0].held], Random(1))
+    assert told.rows == 160
+    assert set(told.apgr.sources) == {"chat"}
+
+
+def test_a_judgement_without_a_gap_has_no_figures() -> None:
+    flat = [row._replace(fast=1.0, smart=1.0) for row in lesson.rows()[:10]]
+    told = learn.held([0.0] * 10, flat, Random(1))
+    assert told.control is None
+    assert not told.better
+    assert learn.plain(told)["apgr"] is None
+    assert learn.plain(told)["shuffled"] is None
+
+
+def test_the_card_tells_rows_figures_and_what_it_was_told() -> None:
+    found, told = lesson.learnt()
+    card = learn.card(lesson.rows(), lesson.SMALL, 3, told, {"id": found.id, "licence": "MIT"})
+    assert card["rows"] == {"chat": 160, "code": 160, "exam": 160}
+    assert card["reasoning_rows"] == 160
+    assert card["licence"] == "MIT"
+    assert card["held_out"] == learn.plain(told)
+
+
+def test_nothing_of_a_prompt_is_in_the_file() -> None:
+    written = files.write(lesson.learnt()[0])
+    assert not any(word.encode() in written for word in (*lesson.EASY, *lesson.HARD, *lesson.PLAIN))
+
+
+def test_a_table_shrinks_until_the_file_is_small() -> None:
+    """However many sources there are."""
+    many = [row._replace(source=f"s{at % 30}") for at, row in enumerate(lesson.rows())]
+    plan = msgspec.structs.replace(lesson.SMALL, bits=15, passes=1)
+    found = fit.fit(many, plan, Random(1))
+    assert found.bits == 13
+    assert len(found.table) + len(found.forest) < 1_000_000
+
+
+def test_a_ridge_finds_the_weights_that_made_its_targets() -> None:
+    chance = Random(2)
+    examples, targets = [], []
+    for _ in range(300):
+        places = tuple(sorted(chance.sample(range(16), 4)))
+        form = (chance.uniform(-1, 1), chance.uniform(-1, 1))
+        examples.append(ridge.Example(places, form))
+        targets.append(sum(place == 3 for place in places) + 2 * form[0] - form[1])
+    fitted = ridge.ridge(examples, targets, [1.0] * 300, 0.01, bits=4, chance=chance, passes=60)
+    assert fitted.form == pytest.approx([2, -1], abs=0.02)
+    assert fitted.table[3] - fitted.table[4] == pytest.approx(2, abs=0.1)  # each place counts half
+
+
+def test_a_ridge_of_nothing_is_nothing() -> None:
+    """Nor does a row without places move the table."""
+    assert ridge.ridge([], [], [], 1.0, bits=1, chance=Random(1)).table == [0.0, 0.0]
+    only = [ridge.Example((), (1.0,))] * 9
+    fitted = ridge.ridge(only, [1.0] * 9, [1.0] * 9, 1e-6, bits=1, chance=Random(1), passes=30)
+    assert fitted.table == [0.0, 0.0]
+    assert fitted.form == pytest.approx([1.0], abs=1e-3)
+
+
+def test_cuts_lie_between_values_and_are_few() -> None:
+    assert forest.cuts([3.0, 1.0, 1.0, 2.0]) == (1.5, 2.5)
+    assert forest.cuts([1.0, 1.0]) == ()
+    assert len(forest.cuts([float(at) for at in range(1000)])) <= 65
+
+
+def test_a_forest_without_anything_to_part_by_is_leaves() -> None:
+    grown = forest.grow(
+        [(1.0,)] * 9, [1.0] * 9, [1.0] * 9, forest.Growth(trees=2, leaf=2), Random(1)
+    )
+    assert grown.trees == (1, 1)
+    assert grown.nodes == bytes((255, 255, 0, 0)) * 2
+    flat = forest.grow([(1.0,)], [0.0], [1.0], forest.Growth(trees=1, leaf=1), Random(1))
+    assert flat.nodes == bytes((255, 128, 0, 0))
+
+
+def test_the_prior_fitted_again_keeps_what_was_judgement() -> None:
+    """And its probabilities keep their order."""
+    found = base.refit(lesson.rows())
+    before = base.Refitted([term.fast for term in prior.TERMS])
+    for row in lesson.rows()[:20]:
+        score = found.score("", row.signals)
+        assert 0 <= score.fast <= score.smart <= 1
+    hello = read("hello")
+    assert found.score("", hello).fast != before.score("", hello).fast
+    assert before.score("", hello) == prior.Prior().score("", hello)
+    assert found.why(hello, found.score("", hello)).endswith("1 word, greeting, simple task")
+
+
+@pytest.mark.parametrize(("count", "weight"), [(0, 1.0), (150, 0.5), (500, 150 / 650)])
+def test_a_hundred_and_fifty_own_labels_weigh_as_much_as_all_others(
+    count: int, weight: float
+) -> None:
+    assert refit.weight(count) == weight
+
+
+def own(count: int = 160) -> list[reading.Row]:
+    """An owner whose hard words are what is easy elsewhere."""
+    turned = []
+    for row in reading.outcomes(lesson.labels(count, seed=9)):
+        fast = 1.0 if row.fast < row.smart else 0.0
+        turned.append(row._replace(fast=fast, smart=1.0, source=""))
+    return turned
+
+
+def test_own_labels_turn_what_the_owner_s_traffic_says_otherwise() -> None:
+    artefact, _ = lesson.learnt()
+    told = refit.gain(artefact, own(), seed=2)
+    assert told.before is not None
+    assert told.after is not None
+    assert told.before.value < 0.45
+    assert told.after.value > told.before.value + 0.05
+    assert told.better
+
+
+def test_a_refitted_artefact_can_be_read_refitted_again_and_taken_back() -> None:
+    artefact, _ = lesson.learnt()
+    fitted = refit.refit(artefact, own())
+    assert fitted.own == 160
+    assert files.read(files.write(fitted)) == fitted
+    assert fitted.id != artefact.id
+    assert refit.refit(fitted, own()) == fitted
+    assert refit.without(fitted) == artefact
+    assert refit.refit(fitted, []) == artefact
+    said = Learned(fitted)
+    hard = " ".join(lesson.HARD)
+    assert "own labels says" in said.why(read(hard), said.score(hard, read(hard)))
+
+
+def test_labels_that_say_what_is_known_gain_nothing() -> None:
+    """Nor is there a gain where there is no gap."""
+    artefact, _ = lesson.learnt()
+    flat = [row._replace(fast=1.0, smart=1.0) for row in lesson.rows()[:60]]
+    assert not refit.gain(artefact, flat).better
+
+
+def test_opinions_count_as_own_labels_and_are_no_outcomes() -> None:
+    given = [Label(prompt="one two", tier="smart"), Label(prompt="hi", scores={"fast": 1.0})]
+    assert reading.outcomes(given) == []
+    (row,) = reading.own(given)
+    assert (row.fast, row.smart, row.source) == (0.0, 1.0, "labels")
