@@ -1,9 +1,10 @@
-# Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data alone.
-.PHONY: help install dev run test check fmt clients law3 bench bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload roll leave step chaos soak agents replay clean
+# Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
+# alone, but for what bench-peers and bench-report say.
+.PHONY: help install dev run test check fmt clients law3 bench bench-peers bench-report bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload roll leave step chaos soak agents replay clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf 'make %-11s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf 'make %-13s %s\n' "$$name" "$$text"; done
 
 install: ## .venv/bin/tiergate, the gateway alone
 	@scripts/setup
@@ -32,11 +33,17 @@ clients: dev ## the tests with real clients, SDKs and agents, which this install
 law3: dev ## what clients of each dialect get of every recorded answer, as counts (needs TIERGATE_CORPUS)
 	@.venv/bin/python -m tests.corpus.law3
 
-bench: dev ## what the gateway costs, as ratios
-	@.venv/bin/python -m bench
+bench: dev ## what the gateway costs beside nginx and other gateways (PEERS=all installs them), as tables; 20 minutes
+	@.venv/bin/python -m bench $(if $(PEERS),--peers $(PEERS))
 
-bench-quick: dev ## a short bench that fails where the gateway costs more than it may
-	@.venv/bin/python -m bench --quick --floors
+bench-peers: dev ## other gateways for the bench, into the user's folder of caches (0.8 GB; node for one of them)
+	@.venv/bin/python -m bench.shelf
+
+bench-report: dev ## make bench with all peers, and its results into bench/results and docs/performance.md
+	@.venv/bin/python -m bench --peers $(or $(PEERS),all) --report
+
+bench-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
+	@.venv/bin/python -m bench --quick --floors --peers none
 
 bench-chunk: dev ## what the gateway's own code costs a chunk of a stream; fails where it is too much
 	@.venv/bin/python -m bench.chunk

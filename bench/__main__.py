@@ -1,4 +1,4 @@
-"""`python -m bench`: mock, nginx and the gateway measured in one run, as a table.
+"""`python -m bench`: the gateway, nginx and other gateways measured in one run, as tables.
 
 Exit status: 0 done, 1 a floor was missed (with --floors), 2 it could not be measured.
 """
@@ -7,14 +7,17 @@ import argparse
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
-
-from bench import floor, load, measure, table
+from bench import floor, load, machine, measure, place, report, shelf, table
 from bench.load import Broken
 from bench.machine import Missing
-from bench.peers import Nginx, Peer, Tiergate, Unstarted
+from bench.measure import Results
+from bench.others import OTHERS
+from bench.peers import Cached, Full, Nginx, Peer, Tiergate, Unstarted
+from bench.shelf import PARCELS
 
 MISSED = 1
 UNMEASURED = 2
@@ -26,15 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     if sys.platform != "linux":
         return _give_up("this needs Linux: it reads /proc and uses epoll")
     try:
-        measured: list[Peer] = [Nginx(), Tiergate()]
-        with tempfile.TemporaryDirectory(prefix="tiergate-bench-") as folder:
-            instruments = load.build(Path(folder))
-            scale = measure.QUICK if asked.quick else measure.FULL
-            results = measure.run(measured, instruments, Path(folder), scale, _tell)
+        results = report.read(asked.read) if asked.read else _measure(asked)
     except (Missing, Unstarted, Broken) as error:
         return _give_up(str(error))
     if asked.json:
-        asked.json.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+        report.write(results, asked.json)
+    if asked.report:
+        report.publish(results)
     _print(table.render(results))
     found = floor.verdicts(results) if asked.floors else []
     if found:
@@ -42,14 +43,84 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if all(one.met for one in found) else MISSED
 
 
+def _measure(asked: argparse.Namespace) -> Results:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiergate-bench-")))
+        instruments = load.build(folder)
+        scale = measure.QUICK if asked.quick else measure.FULL
+        notes: list[str] = []
+        peers = _peers(asked, stack, notes)
+        return measure.run(peers, instruments, folder, scale, _tell, notes)
+
+
+def _peers(asked: argparse.Namespace, stack: ExitStack, notes: list[str]) -> list[Peer]:
+    """All that can be measured here; what is left out is told and noted, with what installs it."""
+    found: list[Peer] = []
+
+    def add(name: str, make: Callable[[], Peer]) -> None:
+        try:
+            found.append(make())
+        except Missing as missing:
+            notes.append(f"{name} is left out: {missing}")
+            _tell(f"bench: {notes[-1]}")
+
+    if asked.floors:  # they are shares of what nginx does
+        found.append(Nginx())
+    else:
+        add("nginx", Nginx)
+    for name in _others(asked.peers):
+        add(name, lambda name=name: _other(name, install=asked.peers == "all"))  # type: ignore[misc]
+    found.append(Tiergate())
+    add("tiergate-full", lambda: Full(_redis(stack)))
+    found.append(Cached())
+    return found
+
+
+def _others(asked: str) -> list[str]:
+    if asked == "none":
+        return []
+    return [*OTHERS] if asked in {"all", "installed"} else asked.split(",")
+
+
+def _other(name: str, *, install: bool) -> Peer:
+    if name not in OTHERS:
+        raise Missing(f"there is no such peer; there are: {', '.join(OTHERS)}")
+    if install:
+        _tell(f"{name}: is installed where it is not")
+        shelf.install(PARCELS[name])
+    return OTHERS[name]()
+
+
+def _redis(stack: ExitStack) -> str:
+    program = place.program()
+    if program is None:
+        raise Missing(
+            f"redis-server is missing; install it with: {machine.install('redis-server')}"
+        )
+    with machine.pinned(machine.describe().load_cpu):
+        return stack.enter_context(place.serving(program))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=measure.__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="about 40 seconds instead of 3 minutes"
-    )
+    parser.add_argument("--quick", action="store_true", help="shorter: for a look, and for floors")
     parser.add_argument("--floors", action="store_true", help="exit with 1 when a floor is missed")
     parser.add_argument(
+        "--peers",
+        default="installed",
+        metavar="WHICH",
+        help=f"all (and install them), installed, none, or some of: {','.join(OTHERS)}",
+    )
+    parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write all that was measured"
+    )
+    parser.add_argument(
+        "--from", dest="read", type=Path, metavar="FILE", help="measure nothing: read such a file"
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="write it to bench/results, and its tables and picture to docs",
     )
     return parser
 

@@ -1,16 +1,16 @@
 """The floors: what the gateway must reach, in one place, and whether a run reached it.
 
-A share or a multiple is of nginx in the same run, so that it holds on any machine; memory and the
-cold start are for themselves.
+A share or a multiple is of nginx, or of another set-up, in the same run, so that it holds on any
+machine; memory and the cold start are for themselves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
+from bench.figures import BASE, BY_KEY, Row, Values, middle, ratios
 from bench.measure import Results
-from bench.table import BASE, ROWS, Row, middle, ratios
 
 
 class Floor(msgspec.Struct, frozen=True):
@@ -20,18 +20,27 @@ class Floor(msgspec.Struct, frozen=True):
     figure: Literal["ratio", "value"]
     least: float = float("-inf")
     most: float = float("inf")
+    base: str = BASE
 
 
-FLOORS = (
-    Floor("plain", "ratio", least=0.06),
-    Floor("paced", "ratio", least=0.25),
-    Floor("single", "ratio", most=5.0),
-    Floor("idle", "value", most=90.0),
-    Floor("start", "value", most=1.5),
-)
-"""Requests and paced chunks for each CPU-second as shares of nginx's; the time added to a lone
-request as a multiple of what nginx adds; MB of memory without a local model; seconds from the
-command to the first answer."""
+FLOORS: dict[str, tuple[Floor, ...]] = {
+    "tiergate": (
+        Floor("plain", "ratio", least=0.06),
+        Floor("paced", "ratio", least=0.25),
+        Floor("single", "ratio", most=5.0),
+        Floor("idle", "value", most=90.0),
+        Floor("start", "value", most=1.5),
+    ),
+    "tiergate-full": (
+        Floor("plain", "ratio", base="tiergate", least=0.25),
+        Floor("paced", "ratio", least=0.25),
+        Floor("idle", "value", most=100.0),
+    ),
+    "tiergate-cache": (Floor("plain", "ratio", base="tiergate", least=1.1),),
+}
+"""By set-up. Requests and paced chunks for each CPU-second as shares of nginx's, or of the plain
+relay's; the time added to a lone request as a multiple of what nginx adds; MB of memory without a
+local model; seconds from the command to the first answer."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -48,23 +57,20 @@ class Verdict(msgspec.Struct, frozen=True):
         return self.found is not None and self.floor.least <= self.found <= self.floor.most
 
 
-def verdicts(results: Results, floors: Sequence[Floor] = FLOORS) -> list[Verdict]:
-    """Every floor, for every peer but nginx."""
-    rows = {row.key: row for row in ROWS}
+def verdicts(results: Results) -> list[Verdict]:
+    """Every floor of every set-up that was measured."""
     return [
-        Verdict(
-            peer, rows[floor.row], floor, middle(_figures(floor, rows[floor.row], results, peer))
-        )
+        Verdict(peer, BY_KEY[floor.row], floor, middle(_figures(floor, results, peer)))
         for peer in results.peers
-        if peer != BASE
-        for floor in floors
+        for floor in FLOORS.get(peer, ())
     ]
 
 
-def _figures(floor: Floor, row: Row, results: Results, peer: str) -> list[float | None]:
-    if floor.figure == "ratio":
-        return [*ratios(row, results, peer)]
-    return row.values(results, peer)
+def _figures(floor: Floor, results: Results, peer: str) -> Values:
+    row = BY_KEY[floor.row]
+    if floor.figure == "value":
+        return row.values(results, peer)
+    return [*ratios(row, results, peer, floor.base)] if floor.base in results.peers else []
 
 
 def render(found: list[Verdict]) -> str:
@@ -76,10 +82,10 @@ def _line(one: Verdict) -> str:
     floor = one.floor
     write: Callable[[float], str] = _value
     if floor.figure == "ratio":
-        write = _share if floor.least > 0 else _multiple
+        write = _share if 0 < floor.least < 1 else _multiple
     bound = f"least {write(floor.least)}" if floor.least > 0 else f"most {write(floor.most)}"
     seen = "unknown" if one.found is None else write(one.found)
-    of = f" of {BASE}" if floor.figure == "ratio" else ""
+    of = f" of {floor.base}" if floor.figure == "ratio" else ""
     return (
         f"{'ok    ' if one.met else 'MISSED'}  {one.peer}, {one.row.label}: {seen}{of}, at {bound}"
     )

@@ -6,12 +6,14 @@
  *   -P PATH     /v1/chat/completions
  *   -H "k: v"   one more header, may be repeated
  *   -c N        connections, each with one request at a time (1)
- *   -d SECONDS  what is measured (3)
+ *   -d SECONDS  what is measured (3); longer until one was answered, or 30 s more
  *   -w SECONDS  warm-up before it (0.5)
  *   -n N        stop after N measured answers
  *   -r US       time between the first requests of two connections, so that they do not march in step
  *   -g          bursts: all connections send in the same instant, and again when all were answered
  *   -s          answers are SSE: count events (lines that begin with "data:"), time the first token
+ *   -v TEXT     each request has another number in place of this text, of as many digits, so that no two
+ *               are equal; the body has to hold it
  *   -e N        with -s: an answer of fewer events is short
  *   -i PID,...  whose CPU time to account, from /proc/PID/task/(any)/schedstat
  *
@@ -39,6 +41,7 @@
 #include <unistd.h>
 
 enum { HEAD_ROOM = 16384, READ_ROOM = 1 << 18, BODY_ROOM = 1 << 21, SAMPLES = 1 << 21, EVENTS = 256, PIDS = 256 };
+#define LATE_NS 30000000000u /* how long a first answer is waited for */
 
 /* Where the reader stands in an answer. */
 enum place { HEAD, SIZED, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER, TO_CLOSE, WHOLE };
@@ -86,6 +89,9 @@ static int pids[PIDS], pid_count;
 
 static char *request;
 static size_t request_length;
+static char *varied; /* where in the request the text of -v stands */
+static int varied_length;
+static uint64_t asked;
 static int poller, measuring;
 static long total, answered, errors, events, short_streams, undone;
 static int status;
@@ -156,7 +162,14 @@ static void dial(connection *c) {
     epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &e);
 }
 
+/* Another number into the request. */
+static void vary(void) {
+    uint64_t left = ++asked;
+    for (int at = varied_length - 1; at >= 0; at--, left /= 10) varied[at] = (char)('0' + left % 10);
+}
+
 static void ask(connection *c) {
+    if (varied) vary();
     c->busy = 1;
     c->place = HEAD;
     c->head_length = 0;
@@ -396,7 +409,8 @@ static void run(connection *all) {
             from = now_ns();
             until = from + (uint64_t)(duration * 1e9);
         }
-        if (measuring && (now >= until || (most && answered >= most))) break;
+        int seen = answered || errors || now >= until + LATE_NS;
+        if (measuring && ((now >= until && seen) || (most && answered >= most))) break;
         started = start(all, started, now);
         int n = epoll_wait(poller, ready, EVENTS, started < connections ? 1 : 20);
         for (int i = 0; i < n; i++) receive(ready[i].data.ptr);
@@ -406,7 +420,7 @@ static void run(connection *all) {
     print((double)(now - from) / 1e9, (cpu){after.ran - before.ran, after.waited - before.waited});
 }
 
-static void write_request(const char *file, const char *headers) {
+static void write_request(const char *file, const char *headers, const char *vary_text) {
     FILE *f = file ? fopen(file, "rb") : NULL;
     if (!f) fail("body file");
     char *body = must(malloc(BODY_ROOM));
@@ -420,12 +434,17 @@ static void write_request(const char *file, const char *headers) {
     memcpy(request + head, body, length);
     request_length = (size_t)head + length;
     free(body);
+    if (!vary_text || !*vary_text) return;
+    varied_length = (int)strlen(vary_text);
+    varied = memmem(request + head, length, vary_text, (size_t)varied_length);
+    errno = 0;
+    if (!varied) fail("the text of -v is not in the body");
 }
 
 int main(int argc, char **argv) {
     char headers[8192] = "";
-    const char *file = NULL;
-    for (int option; (option = getopt(argc, argv, "p:P:b:c:d:w:H:i:sgr:n:e:")) != -1;) {
+    const char *file = NULL, *vary_text = NULL;
+    for (int option; (option = getopt(argc, argv, "p:P:b:c:d:w:H:i:sgr:n:e:v:")) != -1;) {
         switch (option) {
             case 'p': port = atoi(optarg); break;
             case 'P': path = optarg; break;
@@ -436,6 +455,7 @@ int main(int argc, char **argv) {
             case 's': sse = 1; break;
             case 'g': bursts = 1; break;
             case 'r': ramp_us = atol(optarg); break;
+            case 'v': vary_text = optarg; break;
             case 'n': most = atol(optarg); break;
             case 'e': fewest_events = atol(optarg); break;
             case 'H':
@@ -449,7 +469,7 @@ int main(int argc, char **argv) {
             default: return 2;
         }
     }
-    write_request(file, headers);
+    write_request(file, headers, vary_text);
     latency.values = must(malloc(SAMPLES * sizeof(double)));
     first_token.values = must(malloc(SAMPLES * sizeof(double)));
     gap.values = must(malloc(SAMPLES * sizeof(double)));

@@ -3,6 +3,7 @@
 import http.client
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -10,9 +11,8 @@ from bench import machine
 
 FLAGS = ("-O2", "-Wall", "-Wextra")
 
-# An everyday request of 845 bytes. `auto` lets the gateway decide; the others relay it as it is.
-# A temperature above 0 is one that no cache may answer.
-REQUEST = {
+# An everyday request of 845 bytes. A temperature above 0 is one that no cache may answer.
+REQUEST: dict[str, object] = {
     "model": "auto",
     "messages": [
         {
@@ -36,6 +36,69 @@ REQUEST = {
     "max_tokens": 1000,
     "user": "customer-8231",
 }
+
+
+VARIED = "4711-0815"
+"""What each request has another number for: no two are the same, as those of strangers are not."""
+type Size = Literal["small", "middle", "large"]
+"""845 bytes, about 20 KB of a conversation, about 400 KB of one with 60 tools."""
+TURNS: dict[Size, int] = {"small": 0, "middle": 34, "large": 480}
+TOOLS: dict[Size, int] = {"small": 0, "middle": 0, "large": 60}
+_TURN = (
+    "That is the seam which the groundsheet has on its left side; the tape there has come off over"
+    " a length of about forty centimetres, and the fabric under it looks sound. Clean it with warm"
+    " water and a little soap, let it dry for a day, and put a thin film of sealer on it with a"
+    " brush. Then it has to dry for another day before the tent is packed. A picture of the label"
+    " at the door would help to tell which fabric it is, since sealers for the one do not hold on"
+    " the other. The vents should stay open at night, too: some of the water is likely to be breath."
+)
+
+
+def request(size: Size, model: str, temperature: float) -> dict[str, object]:
+    """A whole request: the everyday one, with turns and tools behind it where it is larger."""
+    turns = [
+        {"role": ("assistant", "user")[at % 2], "content": f"({at}) {_TURN}"}
+        for at in range(TURNS[size])
+    ]
+    first = REQUEST["messages"]
+    assert isinstance(first, list)
+    asked = REQUEST | {
+        "model": model,
+        "messages": [*first, *turns],
+        "temperature": temperature,
+    }
+    if tools := [_tool(number) for number in range(TOOLS[size])]:
+        asked["tools"] = tools
+    return asked
+
+
+def _tool(number: int) -> dict[str, object]:
+    fields = {
+        f"field_{at}": {
+            "type": "string",
+            "description": f"What the order's field {at} is to be: as it stands on the label,"
+            " without spaces, in capital letters; empty where there is none.",
+        }
+        for at in range(8)
+    }
+    return {
+        "type": "function",
+        "function": {
+            "name": f"change_order_{number}",
+            "description": f"Changes part {number} of an order, and says what it was before.",
+            "parameters": {"type": "object", "properties": fields, "required": ["field_0"]},
+        },
+    }
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """How a peer is asked: for which model, where, and with which headers beside the usual."""
+
+    model: str = "mock-smart"
+    path: str = "/v1/chat/completions"
+    headers: tuple[tuple[str, str], ...] = ()
+    temperature: float = 0.7
+    vary: bool = True
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -92,21 +155,35 @@ class Broken(Exception):
 
 
 class Instruments(msgspec.Struct, frozen=True):
-    """The compiled instruments and the two request bodies, whole and streamed, as files."""
+    """The compiled instruments, in a folder in which the request bodies are written, too."""
 
-    mock: Path
-    lg: Path
-    whole: Path
-    stream: Path
+    folder: Path
+
+    @property
+    def mock(self) -> Path:
+        """The provider."""
+        return self.folder / "mock"
+
+    @property
+    def lg(self) -> Path:
+        """The load generator."""
+        return self.folder / "lg"
+
+    def body(self, ask: Ask, size: Size = "small", *, stream: bool = False) -> Path:
+        """The request as a file, which is written once."""
+        name = f"{ask.model}-{ask.temperature}-{size}-{'stream' if stream else 'whole'}.json"
+        file = self.folder / name.replace("/", "-")
+        if not file.exists():
+            asked = request(size, ask.model, ask.temperature)
+            file.write_bytes(msgspec.json.encode(asked | ({"stream": True} if stream else {})))
+        return file
 
 
 def build(folder: Path) -> Instruments:
     """Compiles the instruments into a folder; raises `Missing` where no compiler works."""
     compiler = machine.find("cc")
     source = Path(__file__).parent
-    built = Instruments(
-        folder / "mock", folder / "lg", folder / "whole.json", folder / "stream.json"
-    )
+    built = Instruments(folder)
     for program in (built.mock, built.lg):
         command = [compiler, *FLAGS, "-o", str(program), str(source / f"{program.name}.c")]
         done = subprocess.run(command, check=False, capture_output=True)
@@ -116,8 +193,6 @@ def build(folder: Path) -> Instruments:
                 f"{' '.join(command)} failed; a whole compiler is installed with:"
                 f" {machine.install('cc')}\n{said}"
             )
-    built.whole.write_bytes(msgspec.json.encode(REQUEST))
-    built.stream.write_bytes(msgspec.json.encode(REQUEST | {"stream": True}))
     return built
 
 
@@ -125,6 +200,8 @@ def run(
     instruments: Instruments,
     port: int,
     *,
+    ask: Ask = Ask(),  # noqa: B008 - it is frozen
+    size: Size = "small",
     pids: list[int] | None = None,
     connections: int = 1,
     seconds: float = 1,
@@ -141,7 +218,8 @@ def run(
     """
     options: dict[str, object] = {
         "-p": port,
-        "-b": instruments.stream if stream else instruments.whole,
+        "-P": ask.path,
+        "-b": instruments.body(ask, size, stream=stream),
         "-c": connections,
         "-d": seconds,
         "-w": warm,
@@ -153,6 +231,8 @@ def run(
         options["-i"] = ",".join(map(str, pids))
     command = [str(instruments.lg), *(str(word) for pair in options.items() for word in pair)]
     command += ["-s"] * stream + ["-g"] * bursts
+    command += ["-v", VARIED] if ask.vary else []
+    command += [word for header in ask.headers for word in ("-H", ": ".join(header))]
     done = subprocess.run(command, check=False, capture_output=True)
     if done.returncode:
         raise Broken(done.stderr.decode().strip() or f"lg ended with {done.returncode}")

@@ -17,6 +17,30 @@ INSTALL: dict[str, dict[str, str]] = {
         "apk": "apk add nginx",
         "pacman": "pacman -S nginx",
     },
+    "redis-server": {
+        "apt-get": "apt-get install redis-server",
+        "dnf": "dnf install valkey",
+        "apk": "apk add redis",
+        "pacman": "pacman -S valkey",
+    },
+    "node": {
+        "apt-get": "apt-get install nodejs",
+        "dnf": "dnf install nodejs",
+        "apk": "apk add nodejs",
+        "pacman": "pacman -S nodejs",
+    },
+    "npm": {
+        "apt-get": "apt-get install npm",
+        "dnf": "dnf install nodejs-npm",
+        "apk": "apk add npm",
+        "pacman": "pacman -S npm",
+    },
+    "python3.13": {
+        "apt-get": "apt-get install python3.13-venv",
+        "dnf": "dnf install python3.13",
+        "apk": "apk add python3",
+        "pacman": "pacman -S python",
+    },
     "cc": {
         "apt-get": "apt-get install gcc libc6-dev",
         "dnf": "dnf install gcc glibc-devel",

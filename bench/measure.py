@@ -1,26 +1,31 @@
 """The measurements: the same loads on every peer in turn, several rounds of them."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from bench import load, machine, peers
-from bench.load import Broken, Instruments, Load, Setting
+from bench.load import Broken, Instruments, Load, Setting, Size
 from bench.machine import Machine
-from bench.peers import Peer, Running, Start
+from bench.peers import Peer, Running, Start, Unstarted
+from bench.weight import Weight
 
 CHUNKS = 256
 EVENTS = CHUNKS + 2  # and finish, and [DONE]; nobody asks for the usage chunk
 DIRECT = "direct"
+REST = 0.05
+RESTS = 100
 
 
 class Scene(msgspec.Struct, frozen=True):
     """One load: how many ask, for what, and how the mock answers.
 
-    `seconds` are measured after `warm` seconds, `quick` and a third of it in a quick run; `direct`
-    is whether the mock is measured too, because the time that a peer adds to it is asked for.
+    `seconds` are measured after `warm` seconds, `quick` and a third of it in a quick run, all of it
+    longer for a peer that is slow; `direct` is whether the mock is measured too, because the time that a peer adds to it is asked for.
     """
 
     name: str
@@ -33,6 +38,7 @@ class Scene(msgspec.Struct, frozen=True):
     stream: bool = False
     bursts: bool = False
     ramp_us: int = 0
+    size: Size = "small"
 
 
 SCENES = (
@@ -69,72 +75,125 @@ SCENES = (
         stream=True,
         ramp_us=11_875,
     ),
+    Scene("middle", connections=16, seconds=1, quick=0.3, size="middle"),
+    Scene("large", connections=4, seconds=1, quick=0.4, size="large"),
 )
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """How much is measured: rounds, cold starts, and requests between idle and used memory."""
+    """How much is measured: rounds, cold starts, and requests between idle and used memory.
+
+    `starts` are of the gateway and nginx, `others` of other gateways; `patience` is how many seconds of these requests are enough, however few were answered.
+    """
 
     rounds: int
     starts: int
     requests: int
     quick: bool
+    patience: float = 60
+    others: int = 1
 
 
-FULL = Scale(rounds=5, starts=3, requests=20_000, quick=False)
-QUICK = Scale(rounds=3, starts=3, requests=4_000, quick=True)
+FULL = Scale(rounds=5, starts=3, requests=20_000, quick=False, others=3)
+QUICK = Scale(rounds=3, starts=3, requests=4_000, quick=True, patience=10)
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """Resident memory in bytes: after the first answer, and after the scale's requests."""
+    """Resident memory in bytes: after the first answer, and after so many requests."""
 
     idle: int
     used: int
+    requests: int
 
 
 class Results(msgspec.Struct, frozen=True):
-    """A whole run. A round is scene -> peer -> load."""
+    """A whole run. A round is scene -> peer -> load; a peer that failed in one is not there.
 
+    `at` is when it began, in UTC; `notes` say what is left out and why.
+    """
+
+    at: str
     machine: Machine
     scale: Scale
     peers: list[str]
+    versions: dict[str, str]
+    weights: dict[str, Weight]
     starts: dict[str, list[Start]]
     memory: dict[str, Memory]
     rounds: list[dict[str, dict[str, Load]]]
+    notes: list[str]
 
 
 type Tell = Callable[[str], None]
 
 
 def run(
-    measured: list[Peer], instruments: Instruments, folder: Path, scale: Scale, tell: Tell
+    measured: list[Peer],
+    instruments: Instruments,
+    folder: Path,
+    scale: Scale,
+    tell: Tell,
+    notes: Sequence[str] = (),
 ) -> Results:
     """Measures the peers in front of one mock, all running at once and loaded one at a time.
 
-    Raises `Unstarted` where a peer does not start, `Broken` where an answer is not good.
+    Raises `Unstarted` where the gateway or nginx does not start, `Broken` where an answer of theirs
+    is not good; of other peers that is a note, and they are left out of what they cannot do.
     """
     here = machine.describe()
+    at = datetime.now(UTC).isoformat(timespec="minutes")
+    said = list(notes)
     with ExitStack() as stack:
         stack.enter_context(machine.pinned(here.load_cpu))
         mock, _ = peers.start(
-            peers.Mock(instruments), folder / DIRECT, instruments.whole, cpu=here.load_cpu
+            peers.Mock(instruments), folder / DIRECT, instruments, cpu=here.load_cpu
         )
         stack.enter_context(mock)
         running, starts, memory = [mock], {}, {}
         for peer in measured:
-            tell(f"{peer.name}: {scale.starts} starts, {scale.requests:,} requests")
-            one, starts[peer.name] = _start(peer, folder, instruments, mock, here, scale)
-            running.append(stack.enter_context(one))
-            memory[peer.name] = _fill(one, instruments, mock, scale)
+            tell(f"{peer.name}: starts, and {scale.requests:,} requests")
+            try:
+                one, starts[peer.name] = _start(peer, folder, instruments, mock, here, scale)
+                stack.enter_context(one)
+                memory[peer.name] = _fill(one, instruments, mock, scale)
+            except (Unstarted, Broken) as error:
+                _left_out(peer, "all", error, said)
+                starts.pop(peer.name, None)
+            else:
+                running.append(one)
         rounds = []
         for number in range(scale.rounds):
             tell(f"round {number + 1} of {scale.rounds}")
             # Every other round goes the other way: what drifts within a round evens out.
             order = running[::-1] if number % 2 else running
             rounds.append(
-                {s.name: _scene(s, order, instruments, mock, quick=scale.quick) for s in SCENES}
+                {
+                    s.name: _scene(s, order, instruments, mock, said, quick=scale.quick)
+                    for s in SCENES
+                }
             )
-    return Results(here, scale, [peer.name for peer in measured], starts, memory, rounds)
+    ran = [peer for peer in measured if peer.name in memory]
+    return Results(
+        at=at,
+        machine=here,
+        scale=scale,
+        peers=[peer.name for peer in ran],
+        versions={peer.name: peer.version() for peer in ran},
+        weights={peer.name: found for peer in ran if (found := peer.weight())},
+        starts=starts,
+        memory=memory,
+        rounds=rounds,
+        notes=said,
+    )
+
+
+def _left_out(peer: Peer, what: str, error: Exception, said: list[str]) -> None:
+    """Notes it once for each scene; raises the error where the peer is not foreign."""
+    if not peer.foreign:
+        raise error
+    note = f"{peer.name} is left out of {what}: "
+    if not any(known.startswith(note) for known in said):
+        said.append(note + str(error).splitlines()[0])
 
 
 def _start(
@@ -146,12 +205,12 @@ def _start(
         one, start = peers.start(
             peer,
             folder / peer.name / str(len(starts)),
-            instruments.whole,
+            instruments,
             cpu=here.gateway_cpu,
             upstream=mock.port,
         )
         starts.append(start)
-        if len(starts) == scale.starts:
+        if len(starts) == (scale.others if peer.foreign else scale.starts):
             return one, starts
         one.stop()
 
@@ -160,32 +219,75 @@ def _fill(one: Running, instruments: Instruments, mock: Running, scale: Scale) -
     """Memory before and after many requests; they warm the peer up, too."""
     load.control(mock.port, Setting())
     idle = machine.resident(one.pids())
-    load.run(instruments, one.port, connections=64, seconds=120, most=scale.requests)
-    return Memory(idle, machine.resident(one.pids()))
+    seen = load.run(
+        instruments,
+        one.port,
+        ask=one.ask,
+        connections=64,
+        seconds=scale.patience,
+        most=scale.requests,
+    )
+    _rest(one)
+    return Memory(idle, machine.resident(one.pids()), seen.total)
 
 
 def _scene(
-    scene: Scene, order: list[Running], instruments: Instruments, mock: Running, *, quick: bool
+    scene: Scene,
+    order: list[Running],
+    instruments: Instruments,
+    mock: Running,
+    said: list[str],
+    *,
+    quick: bool,
 ) -> dict[str, Load]:
     loads = {}
     for one in order:
         if one is mock and not scene.direct:
             continue
-        before = load.control(mock.port, scene.setting)
-        loads[one.name] = seen = load.run(
-            instruments,
-            one.port,
-            pids=one.pids(),
-            connections=scene.connections,
-            seconds=scene.quick if quick else scene.seconds,
-            warm=scene.warm / 3 if quick else scene.warm,
-            stream=scene.stream,
-            events=scene.setting.n + EVENTS - CHUNKS if scene.stream else 0,
-            bursts=scene.bursts,
-            ramp_us=scene.ramp_us,
-        )
-        after = load.control(mock.port)
-        asked = after.served - before.served + after.streams - before.streams
-        if asked < seen.total:
-            raise Broken(f"{one.name} gave {seen.total} answers, the provider only {asked}")
+        if one.peer.scenes is not None and scene.name not in one.peer.scenes:
+            continue
+        try:
+            loads[one.name] = _load(scene, one, instruments, mock, quick=quick)
+        except Broken as error:
+            _left_out(one.peer, scene.name, error, said)
     return loads
+
+
+def _load(
+    scene: Scene, one: Running, instruments: Instruments, mock: Running, *, quick: bool
+) -> Load:
+    load.control(mock.port, scene.setting)
+    if one.peer.hits:  # what is asked once is kept from then on
+        load.run(instruments, one.port, ask=one.ask, size=scene.size, stream=scene.stream, most=1)
+    before = load.control(mock.port)
+    seen = load.run(
+        instruments,
+        one.port,
+        ask=one.ask,
+        size=scene.size,
+        pids=one.pids(),
+        connections=scene.connections,
+        seconds=one.peer.slow * (scene.quick if quick else scene.seconds),
+        warm=one.peer.slow * (scene.warm / 3 if quick else scene.warm),
+        stream=scene.stream,
+        events=scene.setting.n + EVENTS - CHUNKS if scene.stream else 0,
+        bursts=scene.bursts,
+        ramp_us=scene.ramp_us,
+    )
+    _rest(one)
+    after = load.control(mock.port)
+    asked = after.served - before.served + after.streams - before.streams
+    if asked < seen.total and not one.peer.hits:
+        raise Broken(f"{one.name} gave {seen.total} answers, the provider only {asked}")
+    if asked * 50 > seen.total and one.peer.hits:
+        raise Broken(f"{one.name} asked the provider {asked} times for {seen.total} answers")
+    return seen
+
+
+def _rest(one: Running, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Waits while it still works on what nobody waits for any more: the next peer needs its CPU."""
+    for _ in range(RESTS):
+        before = machine.cpu_seconds(one.pids()).ran
+        sleep(REST)
+        if machine.cpu_seconds(one.pids()).ran - before < REST / 10:
+            return

@@ -1,9 +1,10 @@
-"""What the benchmark starts: the mock alone, nginx before it, the gateway before it.
+"""What the benchmark starts, and how it is started: the mock, nginx, the gateway as it is set up.
 
-A further peer is a class with a name, a command and perhaps an environment, added in `__main__`.
+Other gateways are in `others`. A further peer is a class with a name and a command.
 """
 
 import contextlib
+import hashlib
 import http.client
 import os
 import signal
@@ -11,19 +12,22 @@ import socket
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import msgspec
 
-from bench import machine
-from bench.load import Instruments
+from bench import machine, weight
+from bench.load import Ask, Instruments
+from bench.weight import Weight
 
 ROOT = Path(__file__).parent.parent
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.002
 # Settings of the caller's own gateway, and its Redis, have no place in a comparison.
+SECRET = f"tg-bench-{0:043}"
 FOREIGN = ("TIERGATE_", "REDIS_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 NGINX = """\
@@ -40,7 +44,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     keepalive_requests 1000000000;
-    client_body_buffer_size 64k;
+    client_body_buffer_size 512k;
     upstream mock {{
         server 127.0.0.1:{upstream};
         keepalive 128;
@@ -71,24 +75,46 @@ class Place(msgspec.Struct, frozen=True):
     upstream: int
 
 
-class Peer(Protocol):
+class Peer:
     """Something that answers the same requests as the mock."""
 
-    @property
-    def name(self) -> str:
-        """What the table calls it."""
+    name = ""
+    """What results call it."""
+    slow = 1.0
+    """How many times as long as others it is measured, so that enough is answered."""
+    scenes: frozenset[str] | None = None
+    """The loads that it is measured under; all where None."""
+    hits = False
+    """It answers by itself what it has asked once."""
+    foreign = True
+    """What it cannot do is left out; what a peer that is not foreign cannot do ends the run."""
 
     def command(self, place: Place) -> list[str]:
         """What starts it in the foreground, with one worker; may write into its folder."""
+        raise NotImplementedError
 
     def environment(self, place: Place) -> dict[str, str]:
         """What it needs in its environment beside the caller's."""
+        return {}
+
+    def ask(self, place: Place) -> Ask:
+        """How it is asked."""
+        return Ask()
+
+    def version(self) -> str:
+        """Which one it is."""
+        return ""
+
+    def weight(self) -> Weight | None:
+        """What is installed for it; None where it is not known."""
+        return None
 
 
-class Mock:
+class Mock(Peer):
     """The upstream itself: what the others are compared to when time is added."""
 
     name = "direct"
+    foreign = False
 
     def __init__(self, instruments: Instruments) -> None:
         """Takes the compiled mock."""
@@ -98,15 +124,12 @@ class Mock:
         """The mock on its port."""
         return [str(self._program), str(place.port)]
 
-    def environment(self, place: Place) -> dict[str, str]:
-        """Nothing."""
-        return {}
 
-
-class Nginx:
+class Nginx(Peer):
     """nginx as a plain reverse proxy: keep-alive on both sides, no buffering, no access log."""
 
     name = "nginx"
+    foreign = False
 
     def __init__(self) -> None:
         """Raises `Missing` where it is not installed."""
@@ -121,15 +144,18 @@ class Nginx:
         (folder / "nginx.conf").write_text(config)
         return [self._program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
 
-    def environment(self, place: Place) -> dict[str, str]:
-        """Nothing."""
-        return {}
+    def version(self) -> str:
+        """As `nginx -v` says it."""
+        said = subprocess.run([self._program, "-v"], check=False, capture_output=True).stderr
+        return said.decode(errors="replace").strip().rpartition("/")[2]
 
 
-class Tiergate:
-    """The gateway of this tree with bench/gateway.yaml: rules, prices and ledger on, cache off."""
+class Tiergate(Peer):
+    """The gateway of this tree as a plain relay: bench/gateway.yaml."""
 
     name = "tiergate"
+    foreign = False
+    config = "gateway.yaml"
 
     def command(self, place: Place) -> list[str]:
         """`tiergate serve`, of this tree and this interpreter."""
@@ -139,11 +165,55 @@ class Tiergate:
         """The configuration, and the port, data folder and upstream that it expects."""
         return {
             "PYTHONPATH": str(ROOT),
-            "TIERGATE_CONFIG": str(Path(__file__).parent / "gateway.yaml"),
+            "TIERGATE_CONFIG": str(Path(__file__).parent / self.config),
             "TIERGATE_SERVER__PORT": str(place.port),
             "TIERGATE_DATA": str(place.folder / "data"),
             "BENCH_UPSTREAM": f"http://127.0.0.1:{place.upstream}/v1",
         }
+
+    def version(self) -> str:
+        """Of its distribution."""
+        return metadata.version("tiergate")
+
+    def weight(self) -> Weight:
+        """The core alone: what `make install` brings, without what tests need."""
+        return weight.core(ROOT / "gateway")
+
+
+class Full(Tiergate):
+    """The gateway with everything on: bench/full.yaml, and a Redis."""
+
+    name = "tiergate-full"
+    config = "full.yaml"
+
+    def __init__(self, redis: str) -> None:
+        """Takes the URL of a Redis."""
+        self._redis = redis
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """A key in a file, and Redis, too."""
+        keys = place.folder / "keys.yaml"
+        keys.write_text(f"bench:\n  sha256: {hashlib.sha256(SECRET.encode()).hexdigest()}\n")
+        more = {"BENCH_KEYS": str(keys), "REDIS_URL": self._redis}
+        return super().environment(place) | more
+
+    def ask(self, place: Place) -> Ask:
+        """The gateway decides, and knows the caller."""
+        return Ask("auto", headers=(("authorization", f"Bearer {SECRET}"),))
+
+
+class Cached(Tiergate):
+    """The gateway answering from its cache: bench/cached.yaml."""
+
+    name = "tiergate-cache"
+    config = "cached.yaml"
+    hits = True
+    # Streams, bursts and first tokens are of a provider, which is not asked.
+    scenes = frozenset({"plain", "single", "middle", "large"})
+
+    def ask(self, place: Place) -> Ask:
+        """Always the same."""
+        return Ask(temperature=0, vary=False)
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -158,8 +228,10 @@ class Running:
 
     def __init__(self, peer: Peer, place: Place, process: subprocess.Popen[bytes]) -> None:
         """Is made by `start`."""
+        self.peer = peer
         self.name = peer.name
         self.port = place.port
+        self.ask = peer.ask(place)
         self._log = place.folder / "log"
         self._process = process
 
@@ -197,11 +269,11 @@ class Running:
 
 
 def start(
-    peer: Peer, folder: Path, body: Path, *, cpu: int, upstream: int = 0
+    peer: Peer, folder: Path, instruments: Instruments, *, cpu: int, upstream: int = 0
 ) -> tuple[Running, Start]:
-    """Starts a peer on one CPU and waits for its first answer to the body.
+    """Starts a peer on one CPU and waits for its first answer to the small request.
 
-    Raises `Unstarted` when it ends or has not answered with 200 after 30 seconds.
+    Raises `Unstarted` when it ends or has not answered with 200 after 90 seconds.
     """
     place = Place(folder, _free_port(), upstream)
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,7 +288,9 @@ def start(
         )
     running = Running(peer, place, process)
     try:
-        status = _first_answer(running, body.read_bytes(), began + START_SECONDS)
+        status = _first_answer(
+            running, instruments.body(running.ask).read_bytes(), began + START_SECONDS
+        )
     except BaseException:
         running.stop()
         raise
@@ -236,18 +310,20 @@ def _first_answer(running: Running, body: bytes, until: float) -> int | None:
     status = None
     while time.monotonic() < until and not running.ended():
         with contextlib.suppress(OSError, http.client.HTTPException):
-            status = _ask(running.port, body, until - time.monotonic())
+            status = _ask(running, body, until - time.monotonic())
             if status == http.HTTPStatus.OK:
                 return status
         time.sleep(POLL_SECONDS)
     return status
 
 
-def _ask(port: int, body: bytes, timeout: float) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=max(timeout, POLL_SECONDS))
+def _ask(running: Running, body: bytes, timeout: float) -> int:
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", running.port, timeout=max(timeout, POLL_SECONDS)
+    )
     try:
-        headers = {"content-type": "application/json"}
-        connection.request("POST", "/v1/chat/completions", body, headers)
+        headers = {"content-type": "application/json"} | dict(running.ask.headers)
+        connection.request("POST", running.ask.path, body, headers)
         answer = connection.getresponse()
         answer.read()
         return answer.status

@@ -1,153 +1,62 @@
-"""How results read: rows of medians and ratios to nginx.
+"""How results read: medians with their range, a table a topic, and ratios to other peers."""
 
-A ratio is the median of the rounds' own ratios: what slows a whole round slows both sides of it.
-"""
+from bench import target
+from bench.figures import BY_KEY, COMPARED, OWN, TOPICS, Values, middle, ratios, waiting
+from bench.measure import Results
 
-from collections.abc import Callable
-from statistics import median
-
-import msgspec
-
-from bench.load import Load
-from bench.measure import DIRECT, SCENES, Results
-
-BASE = "nginx"
 # Above this share of waiting for a CPU, somebody else used the machine.
 BUSY = 0.1
 
-type Values = list[float | None]
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One figure: its key, what it is called, how it is written, and its values for a peer.
-
-    There is a value for each round or each start; None where it is not known.
-    """
-
-    key: str
-    label: str
-    form: str
-    values: Callable[[Results, str], Values]
-
-
-def _seen(scene: str, figure: Callable[[Load], float | None]) -> Callable[[Results, str], Values]:
-    def values(results: Results, peer: str) -> Values:
-        loads = (group[scene].get(peer) for group in results.rounds)
-        return [figure(one) if one else None for one in loads]
-
-    return values
-
-
-def _added(scene: str, figure: Callable[[Load], float | None]) -> Callable[[Results, str], Values]:
-    """What a peer adds to the upstream alone, in the same round."""
-    seen = _seen(scene, figure)
-
-    def values(results: Results, peer: str) -> Values:
-        pairs = zip(seen(results, peer), seen(results, DIRECT), strict=True)
-        return [None if a is None or b is None else a - b for a, b in pairs]
-
-    return values
-
-
-ROWS = (
-    Row(
-        "plain",
-        "requests per CPU-second, c=64",
-        ",.0f",
-        _seen("plain", lambda x: x.answers_per_cpu_second),
-    ),
-    Row(
-        "rate",
-        "requests per second, c=64",
-        ",.0f",
-        _seen("plain", lambda x: x.answered / x.seconds),
-    ),
-    Row("single", "added p50, c=1, ms", ".3f", _added("single", lambda x: x.p50)),
-    Row(
-        "burst",
-        "added p50, burst of 16, upstream 100 ms, ms",
-        ".3f",
-        _added("burst", lambda x: x.p50),
-    ),
-    Row(
-        "paced",
-        "chunks per CPU-second, c=32, paced 5 ms",
-        ",.0f",
-        _seen("paced", lambda x: x.events_per_cpu_second),
-    ),
-    Row(
-        "rush",
-        "chunks per CPU-second, c=32, in bursts",
-        ",.0f",
-        _seen("rush", lambda x: x.events_per_cpu_second),
-    ),
-    Row(
-        "first",
-        "added time to first token p50, c=8, ms",
-        ".3f",
-        _added("first", lambda x: x.ttft50),
-    ),
-    Row("idle", "resident memory, idle, MB", ",.0f", lambda r, p: [r.memory[p].idle / 1e6]),
-    Row(
-        "used",
-        "resident memory after {requests:,} requests, MB",
-        ",.0f",
-        lambda r, p: [r.memory[p].used / 1e6],
-    ),
-    Row(
-        "start",
-        "cold start to first answer, s",
-        ".2f",
-        lambda r, p: [x.seconds for x in r.starts[p]],
-    ),
-    Row("startcpu", "CPU of a cold start, s", ".2f", lambda r, p: [x.cpu for x in r.starts[p]]),
-)
-
-
-def middle(values: Values) -> float | None:
-    """The median of what is known; None when nothing is."""
-    known = [value for value in values if value is not None]
-    return median(known) if known else None
-
-
-def ratios(row: Row, results: Results, peer: str) -> list[float]:
-    """A peer's figure over nginx's, pair by pair; a pair without a sensible base is left out."""
-    pairs = zip(row.values(results, peer), row.values(results, BASE), strict=True)
-    return [a / b for a, b in pairs if a is not None and b is not None and b > 0]
-
 
 def render(results: Results) -> str:
-    """The results as a Markdown table, with the machine above and what to know below."""
-    others = [peer for peer in results.peers if peer != BASE]
-    compared = [f"{peer} / {BASE}" for peer in others]
-    heads = ["", *results.peers, *(head for name in compared for head in (name, "range"))]
-    lines = [heads, *(_line(row, results, others) for row in ROWS)]
-    return "\n".join([_above(results), "", *_align(lines), "", *_below(results)])
+    """The results as Markdown tables, with the machine above and what to know below."""
+    parts = [_above(results)]
+    parts += [f"{topic}:\n\n{_topic(results, keys)}" for topic, keys in TOPICS.items()]
+    for peer in results.peers:
+        others = [other for other in results.peers if not other.startswith(OWN)]
+        if peer.startswith(OWN) and others:
+            parts.append(f"{peer}, by the same figure of:\n\n{_compared(results, peer, others)}")
+    aims = "\n".join(_align(target.lines(results)))
+    return "\n\n".join([*parts, f"Targets:\n\n{aims}", "\n".join(_below(results))])
 
 
-def _line(row: Row, results: Results, others: list[str]) -> list[str]:
-    cells = [row.label.format(requests=results.scale.requests)]
-    cells += [_written(middle(row.values(results, peer)), row.form) for peer in results.peers]
-    for peer in others:
-        found = ratios(row, results, peer)
-        cells.append(_ratio(middle([*found])))
-        cells.append(f"{_ratio(min(found))} - {_ratio(max(found))}" if len(found) > 1 else "")
-    return cells
+def _topic(results: Results, keys: tuple[str, ...]) -> str:
+    rows = [BY_KEY[key] for key in keys]
+    lines = [["", *(row.head for row in rows)]]
+    for peer in results.peers:
+        cells = [_spread(row.values(results, peer), row.form) for row in rows]
+        lines.append([peer, *cells])
+    return "\n".join(_align(lines))
 
 
-def _written(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+def _compared(results: Results, peer: str, others: list[str]) -> str:
+    lines = [["", *others]]
+    for row in (BY_KEY[key] for key in COMPARED):
+        cells = [ratio(ratios(row, results, peer, other)) for other in others]
+        if any(cell != "-" for cell in cells):
+            lines.append([row.label, *cells])
+    return "\n".join(_align(lines))
 
 
-def _ratio(value: float | None) -> str:
-    """Below 1 as a share, above as a multiple."""
-    if value is None:
+def _spread(values: Values, form: str) -> str:
+    """The median, and from where to where it went."""
+    known = [value for value in values if value is not None]
+    if not known:
         return "-"
-    return _percent(value) if value < 1 else f"{value:.1f}x"
+    low, high = (format(value, form) for value in (min(known), max(known)))
+    return format(middle(values), form) + (f" ({low}-{high})" if low != high else "")
 
 
-def _percent(value: float) -> str:
-    return f"{value:.1%}"
+def ratio(found: list[float]) -> str:
+    """The median of ratios with their range: below 1 as a share, above as a multiple."""
+    half = middle([*found])
+    if half is None:
+        return "-"
+    times, form, unit = (100, ".0f", "%") if half < 1 else (1, ".0f" if half >= 100 else ".1f", "x")
+    if half * times < 10 and unit == "%":
+        form = ".1f"
+    low, high = (format(value * times, form) for value in (min(found), max(found)))
+    return f"{half * times:{form}}{unit}" + (f" ({low}-{high})" if low != high else "")
 
 
 def _align(lines: list[list[str]]) -> list[str]:
@@ -161,38 +70,30 @@ def _align(lines: list[list[str]]) -> list[str]:
 
 def _above(results: Results) -> str:
     here = results.machine
+    versions = ", ".join(f"{name} {one}" for name, one in results.versions.items() if one)
     return (
-        f"{here.processor}, {here.cpus} CPUs, Linux {here.kernel}, Python {here.python};"
-        f" peers on CPU {here.gateway_cpu} with one worker, mock and load on CPU {here.load_cpu};"
-        f" medians of {results.scale.rounds} rounds"
+        f"{results.at} UTC, {here.processor}, {here.cpus} CPUs, Linux {here.kernel}, Python"
+        f" {here.python}; peers on CPU {here.gateway_cpu} with one worker, mock and load on CPU"
+        f" {here.load_cpu}; medians of {results.scale.rounds} rounds, with their range."
+        f"\n{versions}."
     )
 
 
 def _below(results: Results) -> list[str]:
     """What a reader has to know to believe the figures."""
     notes = [
-        "Ratios are medians of the rounds' ratios. CPU-seconds hold on a busy machine, times do not."
+        "Ratios are medians of the rounds' ratios. CPU-seconds hold on a busy machine, times do not.",
+        *results.notes,
     ]
-    if results.machine.gateway_cpu == results.machine.load_cpu:
+    here = results.machine
+    if here.load_average > here.cpus / 2:
+        notes.append(f"The machine was busy before: a load of {here.load_average:.1f}.")
+    if here.gateway_cpu == here.load_cpu:
         notes.append("One CPU only: peers, mock and load share it, so all times are too long.")
-    for peer in results.peers:
-        share = waiting(results, peer)
-        if share > BUSY:
-            notes.append(
-                f"{peer} waited for its CPU {share:.0%} of the time that it could have run:"
-                " others used the machine, its times are too long."
-            )
-    return notes
-
-
-def waiting(results: Results, peer: str) -> float:
-    """The share of a peer's runnable time in which it had no CPU, over all loads."""
-    loads = [
-        one
-        for group in results.rounds
-        for scene in SCENES
-        if (one := group[scene.name].get(peer)) is not None
-    ]
-    waited = sum(one.waited or 0 for one in loads)
-    whole = waited + sum(one.cpu or 0 for one in loads)
-    return waited / whole if whole else 0.0
+    shares = {peer: waiting(results, peer) for peer in results.peers}
+    if busy := [f"{peer} {share:.0%}" for peer, share in shares.items() if share > BUSY]:
+        notes.append(
+            "Others used the machine, so times are too long: of the time that it could have run,"
+            f" a peer waited for its CPU: {', '.join(busy)}."
+        )
+    return [f"- {note}" for note in notes]

@@ -3,15 +3,21 @@
 import os
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bench import __main__ as command
-from bench import floor, load, machine, measure, peers, table
+from bench import figures, floor, load, machine, measure, peers, place, report, table
 from bench.load import Instruments, Setting
 from bench.measure import Scene
-from bench.peers import Mock, Nginx, Place, Running, Tiergate, Unstarted
+from bench.peers import Cached, Full, Mock, Nginx, Peer, Place, Running, Tiergate, Unstarted
+from gateway.limits import keys
+from gateway.settings.load import load as read
+from gateway.settings.schema import Config
+from gateway.site import site
+from gateway.study import golden
 
 CPUS = sorted(os.sched_getaffinity(0))
 
@@ -26,18 +32,20 @@ def instruments(tmp_path_factory: pytest.TempPathFactory) -> Instruments:
 
 @pytest.fixture
 def mock(instruments: Instruments, tmp_path: Path) -> Iterator[Running]:
-    running, _ = peers.start(Mock(instruments), tmp_path / "mock", instruments.whole, cpu=CPUS[-1])
+    running, _ = peers.start(Mock(instruments), tmp_path / "mock", instruments, cpu=CPUS[-1])
     with running:
         yield running
 
 
-class Program:
+class Program(Peer):
     """A peer that is one Python program."""
 
     name = "program"
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, *, foreign: bool = False, hits: bool = False) -> None:
         self._program = program
+        self.foreign = foreign
+        self.hits = hits
 
     def command(self, place: Place) -> list[str]:
         return [sys.executable, "-c", self._program, str(place.port)]
@@ -70,7 +78,7 @@ def test_nginx_relays_what_the_mock_says(
     except machine.Missing as missing:
         pytest.skip(str(missing))
     running, start = peers.start(
-        nginx, tmp_path / "nginx", instruments.whole, cpu=CPUS[0], upstream=mock.port
+        nginx, tmp_path / "nginx", instruments, cpu=CPUS[0], upstream=mock.port
     )
     with running:
         assert start.seconds > 0
@@ -82,7 +90,7 @@ def test_nginx_relays_what_the_mock_says(
             "paced", connections=4, seconds=1, quick=0.2, setting=Setting(n=8, delay_us=2000),
             direct=True, stream=True,
         )  # fmt: skip
-        seen = measure._scene(scene, [mock, running], instruments, mock, quick=True)
+        seen = measure._scene(scene, [mock, running], instruments, mock, [], quick=True)
         assert list(seen) == ["direct", "nginx"]
         assert seen["nginx"].events > 0
         assert seen["nginx"].events_per_cpu_second is not None
@@ -123,11 +131,63 @@ def test_answers_that_never_reached_the_provider_are_refused(
     instruments: Instruments, mock: Running, tmp_path: Path
 ) -> None:
     running, _ = peers.start(
-        Program(CACHED), tmp_path / "program", instruments.whole, cpu=CPUS[0], upstream=mock.port
+        Program(CACHED), tmp_path / "program", instruments, cpu=CPUS[0], upstream=mock.port
     )
     scene = Scene("plain", connections=1, seconds=1, quick=0.1)
     with running, pytest.raises(load.Broken, match="the provider only 0"):
-        measure._scene(scene, [running], instruments, mock, quick=True)
+        measure._scene(scene, [running], instruments, mock, [], quick=True)
+
+
+def test_another_gateway_that_fails_is_left_out_and_noted_once(
+    instruments: Instruments, mock: Running, tmp_path: Path
+) -> None:
+    """And so is one that does not start; the others are measured."""
+    wrong = CACHED.replace(
+        "send_response(200)",
+        "send_response(200 if int(self.headers['content-length']) < 999 else 500)",
+    )
+    running, _ = peers.start(
+        Program(wrong, foreign=True),
+        tmp_path / "program",
+        instruments,
+        cpu=CPUS[0],
+        upstream=mock.port,
+    )
+    scene = Scene("large", connections=1, seconds=1, quick=0.1, size="large")
+    said: list[str] = []
+    with running:
+        for _ in range(2):
+            assert not measure._scene(scene, [running], instruments, mock, said, quick=True)
+    assert len(said) == 1
+    assert said[0].startswith("program is left out of large: ")
+    scale = measure.Scale(rounds=1, starts=1, requests=1, quick=True)
+    broken = Program("raise SystemExit('no')", foreign=True)
+    seen = measure.run([broken], instruments, tmp_path, scale, lambda _: None)
+    assert (seen.peers, seen.starts, seen.memory) == ([], {}, {})
+    assert seen.notes[0].startswith("program is left out of all: program ended: ")
+
+
+def test_a_peer_is_measured_only_in_what_it_can_do(
+    instruments: Instruments, mock: Running, tmp_path: Path
+) -> None:
+    peer = Program(CACHED, hits=True)
+    peer.scenes = frozenset({"plain"})
+    running, _ = peers.start(
+        peer, tmp_path / "program", instruments, cpu=CPUS[0], upstream=mock.port
+    )
+    with running:
+        for name, expected in (("plain", ["program"]), ("other", [])):
+            scene = Scene(name, connections=1, seconds=1, quick=0.1)
+            seen = measure._scene(scene, [running], instruments, mock, [], quick=True)
+            assert list(seen) == expected
+
+
+def test_a_cache_that_is_passed_by_is_refused(instruments: Instruments, mock: Running) -> None:
+    """A peer that ought to answer by itself, here the mock, asks the provider each time."""
+    mock.peer.hits = True
+    scene = Scene("plain", connections=1, seconds=1, quick=0.1)
+    with pytest.raises(load.Broken, match="asked the provider"):
+        measure._load(scene, mock, instruments, mock, quick=True)
 
 
 def test_a_peer_that_ends_is_told_with_what_it_wrote(
@@ -137,7 +197,7 @@ def test_a_peer_that_ends_is_told_with_what_it_wrote(
         peers.start(
             Program("raise SystemExit('the port is taken')"),
             tmp_path,
-            instruments.whole,
+            instruments,
             cpu=CPUS[0],
         )
 
@@ -146,10 +206,10 @@ def test_a_peer_that_never_answers_well_is_told_and_stopped(
     instruments: Instruments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = machine.family(os.getpid())
-    monkeypatch.setattr(peers, "START_SECONDS", 1.0)
+    monkeypatch.setattr(peers, "START_SECONDS", 3.0)
     program = CACHED.replace("send_response(200)", "send_response(503)")
     with pytest.raises(Unstarted, match="program answered 503"):
-        peers.start(Program(program), tmp_path, instruments.whole, cpu=CPUS[0])
+        peers.start(Program(program), tmp_path, instruments, cpu=CPUS[0])
     assert machine.family(os.getpid()) == before
 
 
@@ -164,54 +224,134 @@ def test_a_peer_sees_its_own_environment_and_not_the_callers_gateway(
         "import os; [print(k, v) for k, v in os.environ.items() if v in ('theirs', 'kept', '7')]"
     )
     with pytest.raises(Unstarted) as refused:
-        peers.start(Program(program), tmp_path, instruments.whole, cpu=CPUS[0], upstream=7)
+        peers.start(Program(program), tmp_path, instruments, cpu=CPUS[0], upstream=7)
     assert str(refused.value).splitlines()[-2:] == ["OTHER kept", "OWN 7"]
 
 
-def test_the_gateway_is_run_with_rules_prices_and_ledger_and_no_cache() -> None:
-    from gateway.settings.load import load as read  # noqa: PLC0415 - a peer but for this test
+def configured(peer: Tiergate, folder: Path) -> Config:
+    return read(
+        Path(peer.environment(Place(folder, 1234, 5678))["TIERGATE_CONFIG"]),
+        peer.environment(Place(folder, 1234, 5678)),
+    ).config
 
-    place = Place(Path("/folder"), 1234, 5678)
-    environment = Tiergate().environment(place)
-    config = read(Path(environment["TIERGATE_CONFIG"]), environment).config
+
+def test_a_plain_relay_has_prices_and_neither_rules_nor_keys_nor_a_cache(tmp_path: Path) -> None:
+    config = configured(Tiergate(), tmp_path)
     assert config.server.port == 1234
     assert config.providers["mock"].base_url == "http://127.0.0.1:5678/v1"
-    assert config.cache.ttl == 0
-    assert config.guards
-    assert config.choices
+    assert (config.cache.ttl, config.keys) == (0, "open")
+    assert not config.guards
+    assert not config.choices
     models = {target.model for lab in config.labs.values() for target in lab.smart}
+    assert models == {Tiergate().ask(Place(tmp_path, 0, 0)).model}
     assert all(config.models[model].price for model in models)
 
 
-def test_what_is_missing_ends_the_run_with_its_command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_everything_on_is_a_key_limits_budgets_rules_and_the_classifier(tmp_path: Path) -> None:
+    peer = Full("redis://127.0.0.1:1/0")
+    config = configured(peer, tmp_path)
+    assert config.limits
+    assert config.budgets
+    assert len(config.guards) + len(config.choices) >= 5
+    assert config.cache.ttl == 0
+    known = keys.load(config.keys, tmp_path, "")
+    ask = peer.ask(Place(tmp_path, 0, 0))
+    assert len(known) == 1
+    assert dict(ask.headers)["authorization"] == f"Bearer {peers.SECRET}"
+    assert ask.model == "auto"
+    assert peer.environment(Place(tmp_path, 0, 0))["REDIS_URL"] == "redis://127.0.0.1:1/0"
+
+
+def test_with_everything_on_no_rule_decides_but_the_classifier(tmp_path: Path) -> None:
+    """Of the small request; else the figure were of less than everything."""
+    config = read(
+        Path(peers.__file__).with_name("full.yaml"), Full("").environment(Place(tmp_path, 1, 2))
+    )
+    made = site(config, datetime(2026, 11, 26, tzinfo=UTC))
+    turn = load.request("small", "auto", 0.7)["messages"]
+    assert isinstance(turn, list)
+    asked = golden.Golden(prompt=turn[1]["content"], tier="fast")
+    (verdict,) = golden.run(made.router, [asked])
+    assert verdict.source == "classifier"
+
+
+def test_a_cache_is_asked_the_same_each_time(tmp_path: Path) -> None:
+    config = configured(Cached(), tmp_path)
+    ask = Cached().ask(Place(tmp_path, 0, 0))
+    assert config.cache.ttl > 0
+    assert (ask.temperature, ask.vary) == (0, False)
+    assert Cached.scenes is not None
+    assert Cached.scenes <= {scene.name for scene in measure.SCENES}
+
+
+def test_what_is_missing_ends_a_run_with_floors_with_its_command(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    instruments: Instruments,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "dnf").write_text("")
     (tmp_path / "dnf").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(machine, "SBIN", "")
-    assert command.main(["--quick"]) == 2
+    monkeypatch.setattr(load, "build", lambda _: instruments)
+    assert command.main(["--quick", "--floors"]) == 2
     assert (
         capsys.readouterr().err == "bench: nginx is missing; install it with: dnf install nginx\n"
     )
+
+
+def test_what_is_missing_is_left_out_with_its_command(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    instruments: Instruments,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """nginx, a Redis, and gateways that nothing has installed; the two that need none are measured."""
+    (tmp_path / "dnf").write_text("")
+    (tmp_path / "dnf").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(machine, "SBIN", "")
+    monkeypatch.setattr(place, "program", lambda: None)
+    monkeypatch.setattr(load, "build", lambda _: instruments)
+    asked: list[object] = []
+    monkeypatch.setattr(measure, "run", lambda *given: asked.extend(given))
+    monkeypatch.setattr(table, "render", lambda _: "the table")
+    assert command.main(["--peers", "ferrogw,portkey,other"]) == 0
+    measured, notes = asked[0], asked[-1]
+    assert isinstance(measured, list)
+    assert [peer.name for peer in measured] == ["tiergate", "tiergate-cache"]
+    assert notes == [
+        "nginx is left out: nginx is missing; install it with: dnf install nginx",
+        "ferrogw is left out: ferrogw is not installed; install it with: make bench-peers",
+        "portkey is left out: node is missing; install it with: dnf install nodejs",
+        "other is left out: there is no such peer; there are: ferrogw, airmux, litellm, portkey",
+        "tiergate-full is left out: redis-server is missing; install it with: dnf install valkey",
+    ]
+    assert capsys.readouterr().err == "".join(f"bench: {note}\n" for note in notes)
 
 
 @pytest.mark.parametrize(("ratio", "status"), [(0.5, 0), (0.001, 1)])
 def test_a_missed_floor_is_the_exit_status(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    instruments: Instruments,
     ratio: float,
     status: int,
 ) -> None:
     """The whole command with everything measured replaced, but for the floors."""
-    verdict = floor.Verdict("tiergate", table.ROWS[0], floor.FLOORS[0], ratio)
-    monkeypatch.setattr(command, "Nginx", lambda: None)
-    monkeypatch.setattr(load, "build", lambda _: instruments)
-    monkeypatch.setattr(measure, "run", lambda *_: {"rounds": []})
+    (first, *_) = floor.FLOORS["tiergate"]
+    verdict = floor.Verdict("tiergate", figures.ROWS[0], first, ratio)
+    monkeypatch.setattr(command, "_measure", lambda _: {"rounds": []})
     monkeypatch.setattr(table, "render", lambda _: "the table")
     monkeypatch.setattr(floor, "verdicts", lambda _: [verdict])
     written = tmp_path / "results.json"
     assert command.main(["--floors", "--json", str(written)]) == status
     assert written.read_bytes() == b'{\n  "rounds": []\n}\n'
     assert command.main([]) == 0  # without --floors nothing is judged
+
+
+def test_results_are_shown_again_without_measuring(capsys: pytest.CaptureFixture[str]) -> None:
+    newest = report.newest()
+    assert command.main(["--from", str(newest)]) == 0
+    assert capsys.readouterr().out == table.render(report.read(newest)) + "\n"

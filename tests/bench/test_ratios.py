@@ -1,15 +1,19 @@
 """Medians, ratios and floors, computed by hand."""
 
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
 import msgspec
 import pytest
 
-from bench import floor, table
+from bench import figures, floor, picture, report, table, target
 from bench.load import Load
 from bench.machine import Machine
 from bench.measure import SCENES, Memory, Results, Scale
 from bench.peers import Start
+from bench.weight import Weight
 
-ROWS = {row.key: row for row in table.ROWS}
+ROWS = figures.BY_KEY
 LOAD = Load(
     connections=1,
     total=1000,
@@ -36,16 +40,20 @@ HERE = Machine("processor", 2, 0, 1, "6.1", "3.13", 0.1)
 def results(*rounds: dict[str, dict[str, object]]) -> Results:
     """Rounds in which each peer's loads differ from LOAD in these fields, in every scene."""
     return Results(
+        at="2026-11-26T18:00+00:00",
         machine=HERE,
         scale=Scale(rounds=len(rounds), starts=3, requests=20_000, quick=False),
         peers=["nginx", "tiergate"],
+        versions={"nginx": "1.26.3", "tiergate": "0.1.0"},
+        weights={"tiergate": Weight(43_000_000, 32)},
+        notes=["airmux is left out: it is not installed"],
         starts={
             "nginx": [Start(0.02, 0.01)] * 3,
             "tiergate": [Start(0.5, 0.4), Start(0.9, 0.6), Start(0.6, 0.5)],
         },
         memory={
-            "nginx": Memory(10_000_000, 10_000_000),
-            "tiergate": Memory(52_400_000, 54_000_000),
+            "nginx": Memory(10_000_000, 10_000_000, 20_000),
+            "tiergate": Memory(52_400_000, 54_000_000, 20_000),
         },
         rounds=[
             {
@@ -74,9 +82,9 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
         {"nginx": {"answered": 20_000}, "tiergate": {"answered": 4000}},
         {"nginx": {"answered": 4000}, "tiergate": {"answered": 2000}},
     )
-    assert table.ratios(ROWS["plain"], found, "tiergate") == [0.1, 0.2, 0.5]
-    assert table.middle(list(table.ratios(ROWS["plain"], found, "tiergate"))) == 0.2
-    assert table.middle(ROWS["plain"].values(found, "nginx")) == 20_000
+    assert figures.ratios(ROWS["plain"], found, "tiergate") == [0.1, 0.2, 0.5]
+    assert figures.middle(list(figures.ratios(ROWS["plain"], found, "tiergate"))) == 0.2
+    assert figures.middle(ROWS["plain"].values(found, "nginx")) == 20_000
 
 
 def test_added_time_is_beyond_the_upstream_in_the_same_round() -> None:
@@ -85,7 +93,7 @@ def test_added_time_is_beyond_the_upstream_in_the_same_round() -> None:
         {"direct": {"p50": 2.0}, "nginx": {"p50": 2.2}, "tiergate": {"p50": 2.6}},
     )
     assert ROWS["single"].values(found, "tiergate") == pytest.approx([0.5, 0.6])
-    assert table.ratios(ROWS["single"], found, "tiergate") == pytest.approx([5.0, 3.0])
+    assert figures.ratios(ROWS["single"], found, "tiergate") == pytest.approx([5.0, 3.0])
 
 
 def test_first_tokens_are_compared_by_their_own_times() -> None:
@@ -99,16 +107,16 @@ def test_what_is_unknown_is_left_out_and_never_nothing() -> None:
         {"nginx": {}, "tiergate": {"cpu": 1.0}},
     )
     assert ROWS["plain"].values(found, "tiergate") == [None, 1000]
-    assert table.middle([None, 1000.0]) == 1000
-    assert table.middle([None]) is None
-    assert table.ratios(ROWS["plain"], found, "tiergate") == [0.5]
+    assert figures.middle([None, 1000.0]) == 1000
+    assert figures.middle([None]) is None
+    assert figures.ratios(ROWS["plain"], found, "tiergate") == [0.5]
 
 
 def test_nginx_faster_than_the_upstream_is_no_base() -> None:
     """It happens by noise; a multiple of a negative time means nothing."""
     found = results({"direct": {"p50": 1.0}, "nginx": {"p50": 0.9}, "tiergate": {"p50": 1.2}})
-    assert table.ratios(ROWS["single"], found, "tiergate") == []
-    assert "-" in table.render(found)
+    assert figures.ratios(ROWS["single"], found, "tiergate") == []
+    assert "single" not in table.render(found)
 
 
 ENOUGH: dict[str, object] = {"answered": 6000, "events": 25_000, "p50": 1.6}
@@ -144,7 +152,7 @@ def test_memory_and_the_start_are_for_themselves(
     """Of 90 MB and 1.5 s at most, whatever nginx takes."""
     found = msgspec.structs.replace(
         results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH}),
-        memory={"nginx": Memory(1, 1), "tiergate": Memory(idle, idle)},
+        memory={"nginx": Memory(1, 1, 1), "tiergate": Memory(idle, idle, 1)},
         starts={"nginx": [Start(0.02, 0.01)], "tiergate": [Start(seconds, 0.6)]},
     )
     assert [one.row.key for one in floor.verdicts(found) if not one.met] == missed
@@ -168,30 +176,208 @@ def test_a_figure_that_is_not_known_misses_its_floor() -> None:
     assert "unknown of nginx, at least 6.0%" in floor.render(missed)
 
 
-def test_the_table_is_markdown_with_absolute_figures_and_ratios() -> None:
+def test_floors_of_a_set_up_may_be_shares_of_another_of_the_same_run() -> None:
+    """With everything on, at least a quarter of the plain relay; from a cache, more than it."""
+    ours: dict[str, dict[str, object]] = {
+        "nginx": FULL,
+        "tiergate": ENOUGH,
+        "direct": {"p50": 1.0},
+    }
+    for full, cache, missed in (
+        (1500, 6600, []),
+        (1499, 6599, ["tiergate-full", "tiergate-cache"]),
+    ):
+        loads = ours | {
+            "tiergate-full": ENOUGH | {"answered": full},
+            "tiergate-cache": ENOUGH | {"answered": cache},
+        }
+        found = also(results(loads), "tiergate-full", "tiergate-cache")
+        assert [one.peer for one in floor.verdicts(found) if not one.met] == missed
+        assert "of tiergate, at least 25.0%" in floor.render(floor.verdicts(found))
+
+
+def test_a_share_of_what_was_not_measured_is_unknown_and_misses() -> None:
+    """And set-ups that were not measured have no floors."""
+    found = msgspec.structs.replace(results({"tiergate": ENOUGH}), peers=["tiergate"])
+    assert [one.row.key for one in floor.verdicts(found) if one.found is None] == [
+        "plain",
+        "paced",
+        "single",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "reached"),
+    [(0.059, "none"), (0.06, "floor"), (0.12, "goal"), (0.179, "goal"), (0.18, "stretch")],
+)
+def test_a_target_is_reached_from_its_very_value(found: float, reached: str) -> None:
+    (plain, *_) = target.TARGETS
+    assert plain.reached(found) == reached
+    single = next(one for one in target.TARGETS if one.row == "single")
+    assert [single.reached(value) for value in (0.5, 0.45, 0.3, 0.2)] == ["none", *target.MARKS]
+
+
+def test_targets_stand_beside_what_was_found() -> None:
+    found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH})
+    seen = lines(table.render(found))
+    assert seen["tiergate: requests per CPU-second, c=64 of nginx"] == [
+        ["6%", "12%", "18%", "6%", "floor"]
+    ]
+    assert seen["tiergate: added p50, c=1, ms"] == [["0.45", "0.30", "0.20", "0.60", "none"]]
+    assert seen["tiergate: growth of resident memory over them, MB"][0][-2:] == ["2", "stretch"]
+    assert seen["tiergate: requests per CPU-second, c=64 of ferrogw"][0][-2:] == [
+        "-",
+        "not measured",
+    ]
+    assert seen["tiergate: installed, MB"][0] == ["60", "40", "", "43", "floor"]
+
+
+def also(found: Results, *more: str) -> Results:
+    """Results with further peers, as heavy as the gateway."""
+    return msgspec.structs.replace(
+        found,
+        peers=[*found.peers, *more],
+        starts=found.starts | dict.fromkeys(more, found.starts["tiergate"]),
+        memory=found.memory | dict.fromkeys(more, found.memory["tiergate"]),
+    )
+
+
+def lines(text: str) -> dict[str, list[list[str]]]:
+    """The cells of each line by what it begins with, table by table."""
+    found: dict[str, list[list[str]]] = {}
+    for line in text.splitlines():
+        if line.startswith("|"):
+            first, *rest = [cell.strip() for cell in line.split("|")[1:-1]]
+            found.setdefault(first, []).append(rest)
+    return found
+
+
+def test_tables_are_markdown_with_medians_ranges_and_ratios() -> None:
     found = results(
         {"direct": {}, "nginx": {"answered": 24_000}, "tiergate": {"answered": 1200}},
         {"direct": {}, "nginx": {"answered": 24_000}, "tiergate": {"answered": 2400}},
     )
-    lines = {
-        line.split("|")[1].strip(): line for line in table.render(found).splitlines() if "|" in line
+    text = table.render(found)
+    seen = lines(text)
+    assert len(seen[""]) == 5
+    assert seen["nginx"][0][0] == "48,000"
+    assert seen["tiergate"][0][0] == "3,600 (2,400-4,800)"
+    assert seen["tiergate"][2] == ["52", "54", "20,000", "0.60 (0.50-0.90)", "0.50 (0.40-0.60)", "43", "32"]  # fmt: skip
+    assert seen["nginx"][2][-2:] == ["-", "-"]
+    assert seen["requests per CPU-second, c=64"] == [["7.5% (5.0-10.0)"]]
+    assert seen["cold start to first answer, s"] == [["30.0x (25.0-45.0)"]]
+    assert "nginx 1.26.3, tiergate 0.1.0." in text
+    assert "- airmux is left out: it is not installed" in text
+    for part in text.split("\n\n"):
+        assert len({len(line) for line in part.splitlines() if line.startswith("|")}) <= 1
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said"),
+    [
+        ([], "-"),
+        ([0.5], "50%"),
+        ([0.04, 0.05, 0.061], "5.0% (4.0-6.1)"),
+        ([0.2, 0.3, 0.44], "30% (20-44)"),
+        ([0.9, 1.5, 2.0], "1.5x (0.9-2.0)"),
+        ([150.2, 231.0, 260.0], "231x (150-260)"),
+    ],
+)
+def test_ratios_are_written_short(ratios: list[float], said: str) -> None:
+    assert table.ratio(ratios) == said
+
+
+def test_other_set_ups_are_no_peers_to_be_compared_with() -> None:
+    loads: dict[str, dict[str, object]] = {
+        "direct": {},
+        "nginx": {},
+        "tiergate": {},
+        "tiergate-full": {},
     }
-    assert len({len(line) for line in lines.values()}) == 1
-    assert cells(lines[""]) == ["nginx", "tiergate", "tiergate / nginx", "range"]
-    plain = cells(lines["requests per CPU-second, c=64"])
-    assert plain == ["48,000", "3,600", "7.5%", "5.0% - 10.0%"]
-    used = cells(lines["resident memory after 20,000 requests, MB"])
-    assert used == ["10", "54", "5.4x", ""]
-    start = cells(lines["cold start to first answer, s"])
-    assert start == ["0.02", "0.60", "30.0x", "25.0x - 45.0x"]
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.split("|")[2:-1]]
+    text = table.render(also(results(loads), "tiergate-full"))
+    assert "tiergate, by the same figure of:" in text
+    assert "tiergate-full, by the same figure of:" in text
+    assert lines(text)[""][-2] == ["nginx"]
 
 
 def test_a_busy_machine_is_told() -> None:
     found = results({"nginx": {"waited": 0.05}, "tiergate": {"waited": 0.5}})
-    assert table.waiting(found, "tiergate") == 0.5
-    assert "tiergate waited for its CPU 50% of the time" in table.render(found)
-    assert "nginx waited" not in table.render(found)
+    assert figures.waiting(found, "tiergate") == 0.5
+    text = table.render(found)
+    assert "a peer waited for its CPU: tiergate 50%." in text
+    assert "The machine was busy before" not in text
+    busy = msgspec.structs.replace(HERE, load_average=7.5, load_cpu=0)
+    text = table.render(msgspec.structs.replace(found, machine=busy))
+    assert "The machine was busy before: a load of 7.5." in text
+    assert "One CPU only" in text
+
+
+def parts(found: Results) -> list[ET.Element]:
+    """The panels of a picture."""
+    return ET.fromstring(picture.draw(found)).findall("{*}g")  # noqa: S314 - it is our own
+
+
+def test_a_picture_has_a_panel_a_figure_and_the_best_peer_first() -> None:
+    found = results(
+        {
+            "direct": {"p50": 1.0},
+            "nginx": {"answered": 24_000, "p50": 1.1},
+            "tiergate": {"p50": 1.3},
+        },
+        {
+            "direct": {"p50": 1.0},
+            "nginx": {"answered": 24_000, "p50": 1.2},
+            "tiergate": {"p50": 1.4},
+        },
+    )
+    panels = parts(found)
+    said = [[text.text or "" for text in panel.findall("{*}text")] for panel in panels]
+    assert [one[0] for one in said] == [ROWS[key].label for key in picture.PANELS]
+    for words in said:
+        assert words.index("nginx") < words.index("tiergate") or "paced" in words[0]
+    assert "48,000" in said[0]
+    assert "0.35" in said[2]
+    for panel in panels:
+        dots = [float(dot.get("cx", "")) for dot in panel.findall("{*}circle")]
+        assert len(dots) == 2
+        assert all(picture._NAME <= x <= picture._WIDE - picture._VALUE for x in dots)
+
+
+def test_a_picture_is_in_the_colours_of_whoever_looks() -> None:
+    """Or in the ones that are asked for."""
+    found = results({"direct": {}, "nginx": {}, "tiergate": {}})
+    assert "prefers-color-scheme:dark" in picture.draw(found)
+    dark, light = picture.draw(found, dark=True), picture.draw(found, dark=False)
+    assert "prefers-color-scheme" not in dark + light
+    assert picture._DARK["ground"] in dark
+    assert picture._DARK["ground"] not in light
+
+
+def test_a_picture_has_no_place_for_what_is_not_known() -> None:
+    """Added time is nothing, or less by noise, and CPU is unknown: those panels are empty."""
+    found = results({"direct": {}, "nginx": {"cpu": None}, "tiergate": {"cpu": None}})
+    assert [len(panel.findall("{*}circle")) for panel in parts(found)] == [0, 0, 0, 2]
+
+
+def test_results_are_published_under_their_day_and_on_the_page(tmp_path: Path) -> None:
+    found = results({"direct": {}, "nginx": {}, "tiergate": {}})
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n", "utf-8")
+    report.publish(found, tmp_path, page, tmp_path / "page.svg")
+    assert report.newest(tmp_path) == tmp_path / "2026-11-26.json"
+    assert report.read(tmp_path / "2026-11-26.json") == found
+    text = page.read_text("utf-8")
+    assert text == report.filled(text, found)
+    assert text.startswith("before\n<!-- measured -->\n\n2026-11-26T18:00+00:00 UTC, processor")
+    assert text.endswith("\n\n<!-- end -->\nafter\n")
+    assert (tmp_path / "page.svg").read_text("utf-8") == picture.draw(found)
+
+
+def test_the_documents_show_the_newest_results() -> None:
+    """The tables and the picture are what `make bench-report` makes of the data."""
+    found = report.read(report.newest())
+    text = report.PAGE.read_text("utf-8")
+    assert text == report.filled(text, found)
+    assert report.PICTURE.read_text("utf-8") == picture.draw(found)
+    assert found.machine.processor
+    assert {"tiergate", "tiergate-full", "tiergate-cache"} <= set(found.peers)

@@ -1,0 +1,178 @@
+"""Other gateways that come from a registry, as they are shipped: one provider, one model, one key.
+
+What would make a benchmark meaningless is changed and nothing else: limits on how often one client may
+ask are lifted, and none looks for anything on the internet.
+"""
+
+import msgspec
+
+from bench import machine, weight
+from bench.load import Ask
+from bench.peers import Peer, Place
+from bench.shelf import PARCELS
+from bench.weight import Weight
+
+WHOLE = frozenset({"plain", "single", "burst", "middle", "large"})
+"""The loads that no stream is in."""
+_KEY = f"sk-inf-bench-{0:040}"
+_AUTHORIZED = (("authorization", f"Bearer {_KEY}"),)
+
+
+class Other(Peer):
+    """A gateway from the shelf."""
+
+    def __init__(self) -> None:
+        """Raises `Missing` where it is not installed."""
+        self._parcel = PARCELS[self.name]
+        self._program = str(self._parcel.find())
+
+    def version(self) -> str:
+        """The one that is pinned."""
+        return self._parcel.version
+
+    def weight(self) -> Weight:
+        """All that came with it."""
+        return weight.venv(self._parcel.folder)
+
+
+class Ferrogw(Other):
+    """Ferro Labs' gateway, a Go binary in a wheel."""
+
+    name = "ferrogw"
+
+    def command(self, place: Place) -> list[str]:
+        """With one target, OpenAI at the mock."""
+        config = {"strategy": {"mode": "single"}, "targets": [{"virtual_key": "openai"}]}
+        (place.folder / "config.yaml").write_bytes(msgspec.json.encode(config))
+        return [self._program, "serve"]
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """One core, no limit on requests, no catalogue from elsewhere."""
+        return {
+            "GATEWAY_CONFIG": "config.yaml",
+            "PORT": str(place.port),
+            "MASTER_KEY": f"fgw_{0:032}",
+            "ALLOW_UNAUTHENTICATED_PROXY": "true",
+            "OPENAI_API_KEY": "sk-mock",
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{place.upstream}/v1",
+            "RATE_LIMIT_RPS": "0",
+            "LOG_LEVEL": "error",
+            "FERRO_MODEL_CATALOG_URL": "http://127.0.0.1:9/none",
+            "GOMAXPROCS": "1",
+        }
+
+    def ask(self, place: Place) -> Ask:
+        """For a model that it knows."""
+        return Ask("gpt-4o-mini")
+
+
+class Airmux(Other):
+    """airmux without its control plane: FastAPI and aiohttp."""
+
+    name = "airmux"
+
+    def command(self, place: Place) -> list[str]:
+        """With one provider, one model and one key, in files."""
+        model = {
+            "model_id": "mock/mock-smart",
+            "provider_id": "mock",
+            "upstream_model": "mock-smart",
+            "input_price_per_mtok": 0.15,
+            "output_price_per_mtok": 0.6,
+            "cache_read_price_per_mtok": 0.075,
+            "cache_write_price_per_mtok": 0,
+            "context_window": 1_000_000,
+            "max_output_tokens": 16384,
+            "input_modalities": ["text"],
+            "output_modalities": ["text"],
+            "capabilities": ["streaming", "tools"],
+            "parameter_support": {"temperature": "supported"},
+        }
+        provider = {
+            "provider_id": "mock",
+            "kind": "openai_compatible",
+            "base_url": f"http://127.0.0.1:{place.upstream}/v1",
+        }
+        files: dict[str, object] = {
+            "airmux.yml": {
+                "data_plane": {
+                    "bundle": {"kind": "local", "path": "bundle.yml"},
+                    "secrets": {"kind": "env"},
+                    "events": {"kind": "devnull"},
+                }
+            },
+            "bundle.yml": {
+                "keys": [{"token": _KEY, "user_id": "01a21915-f38e-71a9-b8b7-1961b219feea"}],
+                "taxonomy": "taxonomy.yml",
+            },
+            "taxonomy.yml": {"providers": [provider], "models": [model]},
+        }
+        for name, content in files.items():  # JSON is YAML
+            (place.folder / name).write_bytes(msgspec.json.encode(content))
+        port = str(place.port)
+        return [self._program, "gateway", "serve", "--config", "airmux.yml", "--port", port]
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """The provider's key."""
+        return {"MOCK_API_KEY": "sk-mock"}
+
+    def ask(self, place: Place) -> Ask:
+        """By its own path, with its key."""
+        return Ask("mock/mock-smart", "/inf/v1/chat/completions", _AUTHORIZED)
+
+
+class LiteLLM(Other):
+    """LiteLLM's proxy, without a database."""
+
+    name = "litellm"
+    slow = 3.0
+
+    def command(self, place: Place) -> list[str]:
+        """With one model and the key without which it does not start."""
+        upstream = f"http://127.0.0.1:{place.upstream}/v1"
+        model = {"model": "openai/mock", "api_base": upstream, "api_key": "sk-mock"}
+        config = {
+            "model_list": [{"model_name": "mock", "litellm_params": model}],
+            "general_settings": {"master_key": _KEY},
+            "litellm_settings": {"telemetry": False},
+        }
+        (place.folder / "config.yaml").write_bytes(msgspec.json.encode(config))
+        where = ["--host", "127.0.0.1", "--port", str(place.port)]
+        return [self._program, "--config", "config.yaml", *where]
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """Prices that came with it."""
+        return {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+
+    def ask(self, place: Place) -> Ask:
+        """With its key."""
+        return Ask("mock", headers=_AUTHORIZED)
+
+
+class Portkey(Other):
+    """Portkey's gateway on node; as shipped it answers each stream with 500 on node 20."""
+
+    name = "portkey"
+    scenes = WHOLE
+
+    def __init__(self) -> None:
+        """Raises `Missing` where it, or node, is not installed."""
+        self._node = machine.find("node")
+        super().__init__()
+
+    def command(self, place: Place) -> list[str]:
+        """Without its console."""
+        return [self._node, self._program, "--headless", f"--port={place.port}"]
+
+    def ask(self, place: Place) -> Ask:
+        """The provider comes with each request."""
+        upstream = f"http://127.0.0.1:{place.upstream}/v1"
+        told = (("x-portkey-provider", "openai"), ("x-portkey-custom-host", upstream))
+        return Ask(headers=(*told, ("authorization", "Bearer sk-mock")))
+
+    def weight(self) -> Weight:
+        """All that npm brought, without node."""
+        return weight.modules(self._parcel.folder)
+
+
+OTHERS: dict[str, type[Other]] = {one.name: one for one in (Ferrogw, Airmux, LiteLLM, Portkey)}

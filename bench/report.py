@@ -1,0 +1,44 @@
+"""Where results are kept: bench/results, and the page of the documents that shows the newest."""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from bench import picture, table
+from bench.measure import Results
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+PICTURE = ROOT / "docs" / "performance.svg"
+_TABLES = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def read(file: Path) -> Results:
+    """What `write` wrote."""
+    return msgspec.json.decode(file.read_bytes(), type=Results)
+
+
+def write(results: Results, file: Path) -> None:
+    """All that was measured, as JSON."""
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
+
+
+def newest(folder: Path = RESULTS) -> Path:
+    """The results of the last day that has some."""
+    return max(folder.glob("*.json"))
+
+
+def publish(
+    results: Results, folder: Path = RESULTS, page: Path = PAGE, drawn: Path = PICTURE
+) -> None:
+    """Writes the results under their day, and their tables and picture into the documents."""
+    write(results, folder / f"{results.at[:10]}.json")
+    page.write_text(filled(page.read_text("utf-8"), results), "utf-8")
+    drawn.write_text(picture.draw(results), "utf-8")
+
+
+def filled(page: str, results: Results) -> str:
+    """The page with the tables of these results in place of those it has."""
+    return _TABLES.sub(lambda _: f"\n{table.render(results)}\n\n", page, count=1)

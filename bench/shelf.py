@@ -1,0 +1,143 @@
+"""Where other gateways are installed for the benchmark: a folder of the user, outside of the tree.
+
+    python -m bench.shelf
+
+installs those that come from a registry, each in a version that is written here and into a folder of
+its own. The project needs none of them.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from bench import machine
+from bench.machine import Missing
+
+ROOT = Path(__file__).parent.parent
+REFUSED = frozenset({"litellm==1.82.7", "litellm==1.82.8", "litellm==1.107.0"})
+"""Releases that carried malware."""
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """What is installed, from which registry, and the program that is there then."""
+
+    name: str
+    version: str
+    requirement: str
+    program: str
+    npm: bool = False
+    python: tuple[int, int] = (3, 12)
+
+    @property
+    def folder(self) -> Path:
+        """Its own folder."""
+        return shelf() / f"{self.name}-{self.version}"
+
+    def find(self) -> Path:
+        """Its program; raises `Missing` with the command that installs it."""
+        found = self.folder / self.program
+        if not found.exists():
+            raise Missing(f"{self.name} is not installed; install it with: make bench-peers")
+        return found
+
+
+PARCELS = {
+    one.name: one
+    for one in (
+        Parcel("ferrogw", "1.5.10", "ferrogw==1.5.10", "bin/ferrogw"),
+        Parcel("airmux", "0.2.13", "airmux==0.2.13", "bin/airmux", python=(3, 13)),
+        Parcel("litellm", "1.106.12", "litellm[proxy]==1.106.12", "bin/litellm"),
+        Parcel(
+            "portkey",
+            "1.15.2",
+            "@portkey-ai/gateway@1.15.2",
+            "node_modules/@portkey-ai/gateway/build/start-server.js",
+            npm=True,
+        ),
+    )
+}
+
+type Run = Callable[[list[str]], None]
+
+
+def shelf() -> Path:
+    """`tiergate-bench` in the user's folder of caches."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "tiergate-bench"
+
+
+def run(command: list[str]) -> None:
+    """Runs a command; raises `Missing` with the end of what it said where it fails."""
+    try:
+        done = subprocess.run(command, check=False, capture_output=True)
+    except OSError as error:
+        raise Missing(f"{command[0]}: {error.strerror}") from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
+        raise Missing(f"{' '.join(command)} failed: {' '.join(said)}")
+
+
+def install(parcel: Parcel, run: Run = run) -> None:
+    """Installs it where it is not; raises `Missing` with why it cannot be."""
+    if (parcel.folder / parcel.program).exists():
+        return
+    plain = parcel.requirement.replace("[proxy]", "")
+    if plain in REFUSED:
+        raise Missing(f"{plain} carried malware and is not installed")
+    shutil.rmtree(parcel.folder, ignore_errors=True)
+    parcel.folder.mkdir(parents=True)
+    try:
+        for command in commands(parcel):
+            run(command)
+    except BaseException:
+        # Half of one would be taken for the whole.
+        shutil.rmtree(parcel.folder, ignore_errors=True)
+        raise
+    parcel.find()
+
+
+def commands(parcel: Parcel) -> list[list[str]]:
+    """What installs it; raises `Missing` where a tool is not there."""
+    place = str(parcel.folder)
+    if parcel.npm:
+        machine.find("node")
+        npm = machine.find("npm")
+        quiet = ["--no-fund", "--no-audit", "--ignore-scripts"]
+        return [[npm, "install", *quiet, "--prefix", place, parcel.requirement]]
+    python = sys.executable
+    if sys.version_info[:2] < parcel.python:
+        python = machine.find(f"python{'.'.join(map(str, parcel.python))}")
+    inside = f"{place}/bin/python"
+    own = ROOT / ".tools" / "bin" / "uv"
+    if uv := shutil.which("uv") or (str(own) if own.exists() else None):
+        return [
+            [uv, "venv", "--quiet", "--python", python, place, "--allow-existing"],
+            [uv, "pip", "install", "--quiet", "--python", inside, parcel.requirement],
+        ]
+    return [
+        [python, "-m", "venv", place],
+        [inside, "-m", "pip", "install", "--quiet", parcel.requirement],
+    ]
+
+
+def main() -> int:
+    """Installs all; returns the exit status, 1 where one could not be."""
+    status = 0
+    for parcel in PARCELS.values():
+        try:
+            install(parcel)
+        except Missing as missing:
+            status = 1
+            sys.stdout.write(f"{parcel.name}: {missing}\n")
+        else:
+            sys.stdout.write(f"{parcel.name} {parcel.version} is in {parcel.folder}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What the gateway aims at, beside what a run has found: floor, goal and stretch of each figure.
+
+Ratios are to a peer of the same run. Set before the gateway was written, from prototypes and from
+peers measured on another machine; a floor in `floor` fails a run, a target here only says how far.
+"""
+
+import msgspec
+
+from bench.figures import BASE, BY_KEY, middle, ratios
+from bench.measure import Results
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A figure of a set-up, for itself or as a ratio to `base`, and three marks, the nearest first."""
+
+    row: str
+    marks: tuple[float, ...]
+    base: str | None = None
+    peer: str = "tiergate"
+
+    @property
+    def less(self) -> bool:
+        """Whether less is better."""
+        return BY_KEY[self.row].less
+
+    def found(self, results: Results) -> float | None:
+        """What a run came to; None where it, or its base, was not measured."""
+        if not {self.peer, self.base or self.peer} <= set(results.peers):
+            return None
+        row = BY_KEY[self.row]
+        if self.base:
+            return middle([*ratios(row, results, self.peer, self.base)])
+        return middle(row.values(results, self.peer))
+
+    def reached(self, found: float) -> str:
+        """The farthest mark that is reached."""
+        met = [found <= mark if self.less else found >= mark for mark in self.marks]
+        return ("none", *MARKS)[sum(met)]
+
+    def written(self, value: float) -> str:
+        """A figure as its kind is written."""
+        if self.base is None:
+            return f"{value:.2f}" if BY_KEY[self.row].form == ".2f" else f"{value:.0f}"
+        return f"{value:.0%}" if self.base == BASE else f"{value:.3g}x"
+
+
+MARKS = ("floor", "goal", "stretch")
+FULL = "tiergate-full"
+TARGETS = (
+    Target("plain", (0.06, 0.12, 0.18), BASE),
+    Target("plain", (0.8, 1.5, 2.5), "ferrogw"),
+    Target("plain", (3, 6, 10), "airmux"),
+    Target("plain", (60, 120, 200), "litellm"),
+    Target("plain", (2, 3, 5), "airmux", FULL),
+    Target("plain", (0.5, 0.75, 1.25), "ferrogw", FULL),
+    Target("single", (0.45, 0.30, 0.20)),
+    Target("single", (0.9, 0.6, 0.4), peer=FULL),
+    Target("burst", (2, 1.2, 0.9)),
+    Target("paced", (0.25, 0.40, 0.55), BASE),
+    Target("paced", (1, 1.3, 1.8), "ferrogw"),
+    Target("paced", (2.5, 3.5), "airmux"),
+    Target("first", (1.0, 0.5, 0.3)),
+    Target("middle", (1.5, 4, 7), "ferrogw"),
+    Target("large", (3, 6, 9), "ferrogw"),
+    Target("idle", (90, 70, 60)),
+    Target("growth", (20, 8, 3)),
+    Target("start", (1.5, 0.9, 0.6)),
+    Target("megabytes", (60, 40)),
+    Target("distributions", (40, 30)),
+)
+
+
+def lines(results: Results) -> list[list[str]]:
+    """A head, and a line a target: the figure, its marks, what was found, and what that reaches."""
+    found = [["", *MARKS, "measured", "reached"]]
+    for target in TARGETS:
+        of = f" of {target.base}" if target.base else ""
+        marks = [target.written(mark) for mark in target.marks]
+        value = target.found(results)
+        told = ["-", "not measured"]
+        if value is not None:
+            told = [target.written(value), target.reached(value)]
+        rest = [""] * (len(MARKS) - len(marks))
+        found.append([f"{target.peer}: {BY_KEY[target.row].label}{of}", *marks, *rest, *told])
+    return found

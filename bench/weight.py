@@ -1,0 +1,63 @@
+"""What is installed for a peer: bytes and distributions, as their own lists of files tell them."""
+
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+from packaging.requirements import Requirement
+
+
+class Weight(msgspec.Struct, frozen=True):
+    """Bytes on disk without compiled bytecode, and how many packages they are of."""
+
+    bytes: int
+    distributions: int
+
+
+def core(package: Path) -> Weight:
+    """The project without its extras: the package's own files and all that it requires."""
+    found: dict[str, metadata.Distribution] = {}
+    wanted = [Requirement("tiergate")]
+    while wanted:
+        asked = wanted.pop()
+        name = asked.name.lower().replace("_", "-").replace(".", "-")
+        known = name in found
+        found.setdefault(name, metadata.distribution(asked.name))
+        if not known or asked.extras:
+            wanted += _required(found[name], asked.extras)
+    of_others = (one for name, one in found.items() if name != "tiergate")
+    own = sum(file.stat().st_size for file in package.rglob("*") if _counts(file))
+    return Weight(own + _bytes(of_others), len(found))
+
+
+def _required(one: metadata.Distribution, extras: Iterable[str]) -> list[Requirement]:
+    """What a distribution requires here, with these extras of it."""
+    asked = map(Requirement, one.requires or ())
+    places = [{"extra": extra} for extra in ("", *extras)]
+    return [part for part in asked if not part.marker or any(map(part.marker.evaluate, places))]
+
+
+def venv(folder: Path) -> Weight:
+    """All that a virtual environment has."""
+    places = [str(place) for place in folder.glob("lib/python*/site-packages")]
+    found = list(metadata.distributions(path=places))
+    return Weight(_bytes(found), len(found))
+
+
+def modules(folder: Path) -> Weight:
+    """All that npm has put into a folder's node_modules."""
+    root = folder / "node_modules"
+    size = sum(file.stat().st_size for file in root.rglob("*") if _counts(file))
+    packages = [*root.glob("[!.@]*/package.json"), *root.glob("@*/*/package.json")]
+    return Weight(size, len(packages))
+
+
+def _bytes(found: Iterable[metadata.Distribution]) -> int:
+    """Of the files that distributions say are theirs."""
+    files = (Path(str(one.locate_file(file))) for one in found for file in one.files or ())
+    return sum(file.stat().st_size for file in files if _counts(file))
+
+
+def _counts(file: Path) -> bool:
+    return file.suffix != ".pyc" and file.is_file() and not file.is_symlink()

@@ -1,0 +1,201 @@
+"""Other gateways are installed outside of the tree, in one version each, or it is said why not."""
+
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bench import machine, measure, others, shelf, weight
+from bench.machine import Missing
+from bench.others import OTHERS
+from bench.peers import Place
+from bench.shelf import PARCELS, ROOT, Parcel
+
+LEAST = Parcel("least", "1.0", "least==1.0", "bin/least")
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def installed(parcel: Parcel) -> Path:
+    """As if it were."""
+    program = parcel.folder / parcel.program
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.touch(0o755)
+    return program
+
+
+@pytest.mark.parametrize("parcel", PARCELS.values(), ids=lambda parcel: parcel.name)
+def test_each_is_pinned_and_not_of_a_release_that_is_refused(parcel: Parcel) -> None:
+    """Its folder is of its version, so that another one is installed anew; none is in the tree."""
+    name, _, version = parcel.requirement.rpartition("@" if parcel.npm else "==")
+    assert (bool(name), version) == (True, parcel.version)
+    assert parcel.requirement.replace("[proxy]", "") not in shelf.REFUSED
+    assert parcel.folder.name == f"{parcel.name}-{parcel.version}"
+    assert not parcel.folder.is_relative_to(ROOT)
+    assert parcel.name not in (ROOT / "pyproject.toml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("refused", sorted(shelf.REFUSED))
+def test_releases_that_carried_malware_are_never_installed(refused: str) -> None:
+    parcel = msgspec.structs.replace(
+        PARCELS["litellm"], requirement=refused.replace("==", "[proxy]=="), version="0"
+    )
+    ran: list[list[str]] = []
+    with pytest.raises(Missing, match="carried malware"):
+        shelf.install(parcel, ran.append)
+    assert ran == []
+
+
+def test_without_a_place_for_caches_it_is_in_the_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert shelf.shelf() == tmp_path / ".cache" / "tiergate-bench"
+
+
+def test_what_is_installed_stays() -> None:
+    ran: list[list[str]] = []
+    program = installed(LEAST)
+    shelf.install(LEAST, ran.append)
+    assert ran == []
+    assert LEAST.find() == program
+
+
+def test_half_of_one_is_taken_away_again() -> None:
+    def fail(command: list[str]) -> None:
+        (LEAST.folder / "half").touch()
+        raise Missing(f"{command[0]} failed")
+
+    with pytest.raises(Missing, match="failed"):
+        shelf.install(LEAST, fail)
+    assert not LEAST.folder.exists()
+
+
+def test_an_installation_without_its_program_is_told() -> None:
+    with pytest.raises(Missing, match="least is not installed; install it with: make bench-peers"):
+        shelf.install(LEAST, lambda _: None)
+
+
+def test_commands_are_of_the_tools_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Uv where there is one, else pip; an older Python than is needed is not used."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(machine, "SBIN", "")
+    monkeypatch.setattr(shelf, "ROOT", tmp_path)
+    inside = f"{LEAST.folder}/bin/python"
+    assert shelf.commands(LEAST) == [
+        [sys.executable, "-m", "venv", str(LEAST.folder)],
+        [inside, "-m", "pip", "install", "--quiet", "least==1.0"],
+    ]
+    (tmp_path / ".tools" / "bin").mkdir(parents=True)
+    uv = tmp_path / ".tools" / "bin" / "uv"
+    uv.touch(0o755)
+    assert [command[0] for command in shelf.commands(LEAST)] == [str(uv)] * 2
+    later = msgspec.structs.replace(LEAST, python=(3, 99))
+    with pytest.raises(KeyError):  # no package manager is known to have it
+        shelf.commands(later)
+    (tmp_path / "python3.99").touch(0o755)
+    assert str(tmp_path / "python3.99") in shelf.commands(later)[0]
+    npm = msgspec.structs.replace(LEAST, npm=True)
+    with pytest.raises(Missing, match="node is missing; install it with: "):
+        shelf.commands(npm)
+    for name in ("node", "npm"):
+        (tmp_path / name).touch(0o755)
+    ((program, *words),) = shelf.commands(npm)
+    assert program == str(tmp_path / "npm")
+    assert "--ignore-scripts" in words
+    assert words[-1] == "least==1.0"
+
+
+def test_a_command_that_fails_is_told_with_what_it_said() -> None:
+    shelf.run([sys.executable, "-c", ""])
+    with pytest.raises(Missing, match=r"-c .* failed: no such version"):
+        shelf.run([sys.executable, "-c", "raise SystemExit('no such version')"])
+    with pytest.raises(Missing, match="/none: No such file"):
+        shelf.run(["/none"])
+
+
+def test_all_are_installed_and_what_was_not_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def install(parcel: Parcel) -> None:
+        if parcel.npm:
+            raise Missing("node is missing")
+
+    monkeypatch.setattr(shelf, "install", install)
+    assert shelf.main() == 1
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == len(PARCELS)
+    assert said[-1] == "portkey: node is missing"
+    assert said[0] == f"ferrogw 1.5.10 is in {PARCELS['ferrogw'].folder}"
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_each_is_told_its_port_and_the_mock_and_nothing_else(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where it finds them differs: in a file, the environment, or what it is asked."""
+    (tmp_path / "node").touch(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(Missing, match="make bench-peers"):
+        OTHERS[name]()
+    program = installed(PARCELS[name])
+    folder = tmp_path / "place"
+    folder.mkdir()
+    place = Place(folder, 1234, 5678)
+    peer = OTHERS[name]()
+    command, ask = peer.command(place), peer.ask(place)
+    assert str(program) in command[:2]
+    files = b"".join(file.read_bytes() for file in sorted(folder.iterdir())).decode()
+    told = " ".join([files, *command, *peer.environment(place).values(), *map(str, ask.headers)])
+    assert "1234" in told
+    assert "http://127.0.0.1:5678/v1" in told
+    assert "https://" not in told
+    assert peer.version() == PARCELS[name].version
+    assert peer.foreign
+    assert peer.weight() is not None
+    assert (peer.scenes or set()) <= {scene.name for scene in measure.SCENES}
+
+
+def test_what_streams_not_is_not_measured_in_streams() -> None:
+    streams = {scene.name for scene in measure.SCENES if scene.stream}
+    assert {scene.name for scene in measure.SCENES} - streams == others.WHOLE
+
+
+def test_a_distribution_weighs_what_its_list_of_files_says(tmp_path: Path) -> None:
+    """Its program outside of the folder of packages, too; not what Python has compiled."""
+    packages = tmp_path / "lib" / "python3.13" / "site-packages"
+    information = packages / "least-1.0.dist-info"
+    information.mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "least").write_bytes(b"x" * 1000)
+    (packages / "least.py").write_bytes(b"x" * 100)
+    (packages / "least.pyc").write_bytes(b"x" * 10)
+    (packages / "other.py").write_bytes(b"x")
+    (information / "METADATA").write_text("Metadata-Version: 2.4\nName: least\nVersion: 1.0\n")
+    (information / "RECORD").write_text(
+        "../../../bin/least,,\nleast.py,,\nleast.pyc,,\ngone.py,,\n"
+    )
+    assert weight.venv(tmp_path) == weight.Weight(1100, 1)
+
+
+def test_modules_of_npm_weigh_all_their_files(tmp_path: Path) -> None:
+    for name in ("one", "@some/two", ".bin"):
+        folder = tmp_path / "node_modules" / name
+        folder.mkdir(parents=True)
+        (folder / "package.json").write_bytes(b"x" * 10)
+    assert weight.modules(tmp_path) == weight.Weight(30, 2)
+
+
+def test_the_core_is_what_the_gateway_requires_and_no_tools_of_tests() -> None:
+    """Within the floor: 60 MB and 40 distributions."""
+    seen = weight.core(ROOT / "gateway")
+    assert 10e6 < seen.bytes < 60e6
+    assert 15 < seen.distributions < 40
