@@ -13,6 +13,9 @@ from gateway.cli.progress import progress
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.core.target import TIERS, Tier
+from gateway.routing.decide import Router
+from gateway.routing.exemplar import Exemplars
+from gateway.routing.learned import Learned
 from gateway.study import decided, evaluate, labels, picture
 
 _NOT_BETTER = 3
@@ -97,6 +100,7 @@ def command(
             Random(seed),  # noqa: S311 - resamples, guards nothing
             baseline=wanted,
             repeats=repeats,
+            trained=_trained(world.router),
             tick=step,
         )
     if drawing is not None:
@@ -110,6 +114,13 @@ def command(
         if drawing is not None:
             click.echo(f"The curve is in {drawing}.")
     sys.exit(0 if report.better else _NOT_BETTER)
+
+
+def _trained(router: Router) -> tuple[str, ...]:
+    """The sources that the classifier has learnt from."""
+    known = router.classifier
+    known = known.base if isinstance(known, Exemplars) else known
+    return known.artefact.sources if isinstance(known, Learned) else ()
 
 
 def _baseline(session: Session) -> Tier | None:

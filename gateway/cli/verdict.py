@@ -13,6 +13,12 @@ from gateway.study.measure.chance import Interval
 
 def show(report: Report, rows: Sequence[Decided], output: Mapping[Tier, int]) -> None:
     """Print a report: outcomes, then opinions, apart."""
+    if report.trained:
+        click.secho(
+            f"The classifier was trained on prompts of {', '.join(report.trained)}: on what it has "
+            "seen it looks better than it is.\n",
+            fg="yellow",
+        )
     for view in report.views:
         _outcomes(view)
     if report.views:

@@ -105,7 +105,8 @@ class Exemplars:
         self.version = f"{base.version}+{digest}"
         self.thresholds: Thresholds = base.thresholds
         self._exemplars = exemplars
-        self._base = base
+        self.base = base
+        """What is asked where no exemplar is near."""
         self._near = near
         self._index = Index([one.prompt for one in exemplars])
 
@@ -113,7 +114,7 @@ class Exemplars:
         """The surer of the exemplar's tier, the nearer it is; else what the other one says."""
         at, near = self._index.nearest(text)
         if near < self._near:
-            return self._base.score(text, signals)
+            return self.base.score(text, signals)
         one, own = self._exemplars[at], self.thresholds
         if one.tier == "fast":
             fast, smart = own.fast + (1 - own.fast) * near, 1.0
@@ -128,7 +129,7 @@ class Exemplars:
         """Which exemplar and how near, or what the other one says."""
         if score.exemplar:
             return f"near exemplar {score.exemplar} ({score.near:.2f})"
-        return self._base.why(signals, score)
+        return self.base.why(signals, score)
 
 
 def clashes(exemplars: Sequence[Exemplar], near: float = SAME) -> Iterator[tuple[int, int, float]]:

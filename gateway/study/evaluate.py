@@ -1,6 +1,6 @@
 """A router held against what knows nothing and what knows all, on labels."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import compress
 from operator import mul
@@ -106,6 +106,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Prompts with outcomes that this configuration refuses."""
     alone: int
     """Prompts with a score of one tier only, which say nothing."""
+    trained: tuple[str, ...] = ()
+    """Sources whose names the classifier was trained on: on what it has seen it looks better."""
 
     @property
     def better(self) -> bool:
@@ -119,9 +121,13 @@ def report(
     *,
     baseline: Tier | None = None,
     repeats: int = REPEATS,
+    trained: Collection[str] = (),
     tick: Callable[[], None] = lambda: None,
 ) -> Report:
-    """The whole evaluation. `tick` is called `ticks(rows, repeats)` times on the way."""
+    """The whole evaluation. `trained` names what the classifier has learnt from.
+
+    `tick` is called `ticks(rows, repeats)` times on the way.
+    """
     known = [row for row in rows if row.tier is not None]
     found = [
         view(some, tiers, chance, baseline=baseline, repeats=repeats, tick=tick)
@@ -133,6 +139,7 @@ def report(
         opinions=opinions([row for row in rows if row.label.tier is not None]),
         refused=sum(row.tier is None for row in outcomes),
         alone=sum(len(row.label.scores) == 1 for row in outcomes if row.tier is not None),
+        trained=tuple(sorted({row.label.source for row in outcomes} & {*trained})),
     )
 
 

@@ -148,6 +148,21 @@ def test_without_a_classifier_and_prices_less_is_told(tmp_path: Path) -> None:
     assert "Cost of 95%" not in result.stdout
 
 
+def test_labels_that_the_classifier_was_trained_on_are_told(tmp_path: Path) -> None:
+    """By the names of sources: on its own prompts it looks better than it is."""
+    file = tmp_path / "labels.csv"
+    rows = "".join(f"hi {at},{at % 2},1,mmlu_pro\n" for at in range(20))
+    file.write_text(f"prompt,fast,smart,source\n{rows}", "utf-8")
+    text = GOOD + "routing: {classifier: learned}\n"
+    words = ("--config", config(tmp_path, text), "evaluate", file, "--repeats", "100")
+    first = run(*words).stdout.splitlines()[0]
+    assert first.startswith("The classifier was trained on prompts of mmlu_pro: ")
+    assert json.loads(run(*words, "--json").stdout)["trained"] == ["mmlu_pro"]
+    prior = GOOD + "routing: {classifier: prior}\n"
+    told = run("--config", config(tmp_path, prior), "evaluate", file, "--repeats", "100").stdout
+    assert told.startswith("Outcomes of")
+
+
 def test_costs_of_the_labels_alone(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     rows = "".join(f'"hi {at}",1,1,1,0.1,0.2,0.3\n' for at in range(20))

@@ -221,6 +221,13 @@ def test_what_is_refused_is_counted_and_left_out() -> None:
     assert (only.rows, only.refused, only.agreed) == (1, 1, 0)
 
 
+def test_sources_that_a_classifier_has_learnt_from_are_told() -> None:
+    decisions = rows(samples.outcomes(20))
+    found = evaluate.report(decisions, Random(1), repeats=100, trained=("b", "x"))
+    assert found.trained == ("b",)
+    assert report(samples.outcomes(20)).trained == ()
+
+
 def test_a_seed_gives_the_same_report_and_each_step_is_told() -> None:
     decisions = rows([*samples.outcomes(40), *samples.outcomes(20, THREE)])
     told: list[int] = []
