@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload roll leave step chaos soak agents replay clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-peers bench-report bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload roll leave step chaos soak agents replay clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,10 +41,6 @@ bench-peers: dev ## other gateways for the bench, into the user's folder of cach
 
 bench-report: dev ## make bench with all peers, and its results into bench/results and docs/performance.md
 	@.venv/bin/python -m bench --peers $(or $(PEERS),all) --report
-
-bench-samples: dev ## where the CPU of a call goes, plain and with everything on, sampled under load
-	@.venv/bin/python -m bench.samples plain
-	@.venv/bin/python -m bench.samples full
 
 bench-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
 	@.venv/bin/python -m bench --quick --floors --peers none

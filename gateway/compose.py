@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -34,6 +34,7 @@ from gateway.limits.pressure import Pressure, Sample
 from gateway.limits.recent import Pooled
 from gateway.limits.shared import Shared
 from gateway.limits.traffic import Traffic
+from gateway.owned import Owned
 from gateway.past import Past
 from gateway.reload import Reload
 from gateway.renewal import Renewal
@@ -46,7 +47,7 @@ from gateway.settings.schema import Cache as CachePart
 from gateway.settings.schema import Media as MediaPart
 from gateway.settings.schema import Responses as ResponsesPart
 from gateway.shadow import Shadow
-from gateway.site import Site, data_folder, refusals, store_url
+from gateway.site import Site, adopt, data_folder, refusals, store_url
 from gateway.site import site as built
 from gateway.state import Store as StateStore
 from gateway.state import secret
@@ -65,6 +66,8 @@ from gateway.upstream.known import Known
 from gateway.upstream.run import Upstream
 from gateway.upstream.view import measures
 
+_TRAINED = 5.0
+"""Seconds from one look at tenants' own classifiers to the next."""
 VERSION = metadata.version("tiergate")
 
 
@@ -114,6 +117,8 @@ class Gateway:
         self._traffic = Traffic(Pooled(self._state) if isinstance(self._state, Redis) else None)
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
+        self._owned = Owned(self.data, lambda text: log("classifier", error=text))
+        self._owned.refresh()
         self._toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
         self._guard = guard
         self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
@@ -185,6 +190,7 @@ class Gateway:
             asyncio.create_task(self.shadow.watch(), name="candidate"),
             asyncio.create_task(self.shadow.work(), name="shadow"),
             asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
+            asyncio.create_task(self._own(asyncio.sleep), name="classifiers"),
             asyncio.create_task(self._traffic.keep(asyncio.sleep), name="traffic"),
             asyncio.create_task(self.pressure.keep(asyncio.sleep, time.monotonic), name="pressure"),
         ]
@@ -226,6 +232,13 @@ class Gateway:
         self._earlier.add(before)
         before.retire(lambda: self._end(before))
 
+    async def _own(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Take classifiers that were trained meanwhile, until cancelled."""
+        while True:
+            await sleep(_TRAINED)
+            if await asyncio.to_thread(self._owned.refresh):
+                adopt(self.site, self._owned)
+
     def _end(self, edition: Edition) -> None:
         """The last call of an edition has ended: what only it has used is closed."""
 
@@ -246,6 +259,7 @@ class Gateway:
     def _edition(self, site: Site, before: Edition | None) -> Edition:
         """A configuration with all that calls need, of what there is and what is new."""
         config, archive = site.source.config, self.archive
+        adopt(site, self._owned)
         client, locally = Client(self._pools, hop=self._hop), self._engines(site, before)
 
         async def ready(provider: Provider) -> None:

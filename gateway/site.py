@@ -94,6 +94,16 @@ def site(source: Source, now: datetime) -> Site:
     return Site(source=source, built=built, router=router, warnings=warnings)
 
 
+def adopt(site: Site, owned: Mapping[str, Classifier]) -> None:
+    """Let classifiers of tenants' own serve them, where what serves everybody was learnt too."""
+    whole, own = site.router.classifier, site.router.own
+    own.clear()
+    if isinstance(whole, Exemplars) and isinstance(whole.base, Learned):
+        own.update({tenant: whole.over(one) for tenant, one in owned.items()})
+    elif isinstance(whole, Learned):
+        own.update(owned)
+
+
 def _exemplars(source: Source) -> tuple[list[Exemplar], list[Mistake]]:
     """What was taught, and where it contradicts itself."""
     parts = source.config.exemplars

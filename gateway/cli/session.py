@@ -11,10 +11,11 @@ import msgspec
 
 from gateway.core.call import Key
 from gateway.limits import keys
+from gateway.owned import Owned
 from gateway.settings import environ
 from gateway.settings.load import Source, find, load
 from gateway.settings.reads import Reads
-from gateway.site import Site, data_folder, site, store_url
+from gateway.site import Site, adopt, data_folder, site, store_url
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -50,7 +51,10 @@ class Session:
     @functools.cached_property
     def site(self) -> Site:
         """The configuration, checked and built. Raises ConfigError."""
-        return site(self.source, datetime.now(UTC))
+        found, owned = site(self.source, datetime.now(UTC)), Owned(data_folder(self.environ))
+        owned.refresh()
+        adopt(found, owned)
+        return found
 
     def keys(self) -> dict[str, Key]:
         """The keys of clients by name. Raises ConfigError."""

@@ -10,7 +10,9 @@ from random import Random
 import click
 import msgspec
 
+from gateway.cli import own
 from gateway.cli.progress import progress
+from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.routing import artefact as files
 from gateway.routing.artefact import Artefact
@@ -23,10 +25,9 @@ _NOT_BETTER = 3
 
 
 @click.command("train")
-@click.argument("sources", nargs=-1, required=True, metavar="LABELS...")
+@click.argument("sources", nargs=-1, metavar="[LABELS...]")
 @click.option(
     "--out",
-    required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where the artefact goes; its card goes beside it, as NAME.json.",
 )
@@ -41,9 +42,18 @@ _NOT_BETTER = 3
     help="Judge five parts and each source held out too; about ten times as long.",
 )
 @click.option("--force", is_flag=True, help="Write it although it is no better than chance.")
+@click.option("--from-ledger", is_flag=True, help="Refit it with what one's own calls teach.")
+@click.option("--tenant", default="default", show_default=True, help="Whose calls; it serves them.")
+@click.option("--since", help="Calls from: 90m, 24h, 7d, 4w ago, a date or a date and time.")
+@click.option("--until", help="Calls to: as above; a date is included.")
+@click.option("--dry-run", "dry", is_flag=True, help="Say what would come of the calls.")
+@click.option("--rollback", is_flag=True, help="Go back to what served the tenant before.")
+@click.option("--json", "as_json", is_flag=True, help="What came of the calls, as JSON.")
+@pass_session
 def command(  # noqa: PLR0913 - the options of a command
+    session: Session,
     sources: tuple[str, ...],
-    out: Path,
+    out: Path | None,
     seed: int,
     day: str | None,
     data: str,
@@ -52,6 +62,13 @@ def command(  # noqa: PLR0913 - the options of a command
     *,
     thorough: bool,
     force: bool,
+    from_ledger: bool,
+    tenant: str,
+    since: str | None,
+    until: str | None,
+    dry: bool,
+    rollback: bool,
+    as_json: bool,
 ) -> None:
     """Train the classifier on labels and write its artefact and card.
 
@@ -59,13 +76,32 @@ def command(  # noqa: PLR0913 - the options of a command
     sources (`source`) each counts the same. A fifth is held out to judge it against shuffled needs;
     without --force it is not written where it is no better. Nothing of a prompt is in the artefact.
 
+    With --from-ledger a tenant's classifier is refitted with feedback on its calls and with what
+    clients did next, as far as the texts were kept, and put in force where it is better.
+
+    \b
+    tiergate train labels.jsonl --out mine.tiergate
+    tiergate train --from-ledger --tenant acme --since 30d
+    tiergate train --rollback --tenant acme
+
     \b
     Exit status:
       0  it is better than its shuffled control, and written
       1  the labels are wrong or too few
       2  the command itself was not understood
-      3  it is not better than its control
+      3  it is not better than its control, or than the one in force
     """  # noqa: D301 - the mark keeps click from filling these lines
+    if from_ledger or rollback:
+        if sources or out is not None or (from_ledger and rollback):
+            raise click.UsageError("--from-ledger and --rollback stand alone, without LABELS.")
+        if rollback:
+            own.back(session, tenant)
+        else:
+            asked = own.Asked(tenant, since, until, seed)
+            own.train(session, asked, dry=dry, as_json=as_json)
+        return
+    if not sources or out is None:
+        raise click.UsageError("Name LABELS and --out, or --from-ledger, or --rollback.")
     known = [label for file in sources for label in labels.read(Path(file))]
     with progress("reading", len(known)) as step:
         rows = []

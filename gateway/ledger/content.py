@@ -10,7 +10,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -169,6 +169,21 @@ def find(folder: Path, id: str) -> Text | None:
         except (FileNotFoundError, jsonio.JsonError):  # its time was up; half of it was written
             continue
     return None
+
+
+def each(folder: Path) -> Iterator[Text]:
+    """The texts of all calls, oldest files first; a line that is half written is left out."""
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            with path.open("rb") as file:
+                for line in file:
+                    try:
+                        text: Text = _TEXT(line)
+                    except jsonio.JsonError:
+                        continue
+                    yield text
+        except FileNotFoundError:  # its time was up
+            continue
 
 
 _TEXT = jsonio.reader(Text)

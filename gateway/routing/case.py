@@ -142,7 +142,7 @@ class Case:
         Mostly it was read before; of a call that names its model or tier it is read no further.
         """
         call, patterns = self._call, self._router.rules.patterns
-        classifier = self._router.classifier
+        classifier = self._router.scorer(call.key)
         chosen = self._decision is not None and self._decision.source != "pin"
         told: dict[str, Any] = {}
         if chosen or call.scanned:

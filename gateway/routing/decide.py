@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.core.call import Complete, Strategy
+from gateway.core.call import Complete, Key, Strategy
 from gateway.core.decision import Decision, Plan, Skipped, Step
 from gateway.core.evidence import NOTHING, Evidence
 from gateway.core.problem import Problem, ProblemError
@@ -31,6 +31,8 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     catalogue: Catalogue
     rules: Rules
     classifier: prior.Classifier | None
+    own: dict[str, prior.Classifier] = msgspec.field(default_factory=dict)
+    """By tenant: classifiers of their own, in its place. Read anew where one was trained."""
     fetches: frozenset[str] = frozenset()
     """Kinds of media that are fetched by URL for targets that take data alone."""
     conversation: Strategy = "sticky"
@@ -41,6 +43,10 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for calls of which neither guard, header nor key says it."""
     clock: Callable[[], float] = time.perf_counter
     """For the milliseconds in the trace, which no decision reads."""
+
+    def scorer(self, key: Key) -> prior.Classifier | None:
+        """What scores the prompts of a key: its tenant's own classifier, or everybody's."""
+        return self.own.get(key.tenant, self.classifier) if self.own else self.classifier
 
 
 class _Trace:
@@ -208,7 +214,7 @@ def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
 def _classify(
     router: Router, call: Features, lab: str, evidence: Evidence, trace: _Trace
 ) -> Chosen:
-    verdict = classify(router.classifier, call, evidence, trace.add)
+    verdict = classify(router.scorer(call.key), call, evidence, trace.add)
     if verdict is not None:
         return lab, verdict.tier, None, "classifier", None, verdict
     tier = router.catalogue.default_tier

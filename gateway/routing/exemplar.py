@@ -110,6 +110,10 @@ class Exemplars:
         self._near = near
         self._index = Index([one.prompt for one in exemplars])
 
+    def over(self, base: Classifier) -> "Exemplars":
+        """The same exemplars before another classifier."""
+        return Exemplars(self._exemplars, base, self._near)
+
     def score(self, text: str, signals: Signals) -> Score:
         """The surer of the exemplar's tier, the nearer it is; else what the other one says."""
         at, near = self._index.nearest(text)

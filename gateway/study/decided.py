@@ -59,7 +59,7 @@ def one(world: World, label: Label) -> Decided:
         decision, plan = decide(world.router, call, dialect, evidence)
     except ProblemError as error:
         return Decided(label=label, tier=None, why=error.problem.message)
-    verdict = classify(world.router.classifier, call, evidence, _silent)
+    verdict = classify(world.router.scorer(call.key), call, evidence, _silent)
     costs, targets = _costs(world, call, label, decision, plan)
     return Decided(
         label=label,

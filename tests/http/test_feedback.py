@@ -1,5 +1,6 @@
 """What clients say of answers: who may, of which calls, and what becomes of it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,3 +111,20 @@ def test_a_store_that_cannot_be_read_is_told(world: World, monkeypatch: pytest.M
     reply = post(world, "ann", FEEDBACK, {"id": "x", "verdict": "bad"})
     assert reply.status_code == 503
     assert "hunter2" not in reply.text
+
+
+def test_a_call_that_somebody_else_is_feeding_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One feeds at a time: until it is done the store does not know the call."""
+    id, feed, looks = called(world), world.gateway.store.feed, 0
+
+    def late(folder: Path) -> int:
+        nonlocal looks
+        looks += 1
+        return feed(folder) if looks > 2 else 0
+
+    monkeypatch.setattr(world.gateway.archive, "feed", int)
+    monkeypatch.setattr(world.gateway.store, "feed", late)
+    assert post(world, "ann", FEEDBACK, {"id": id, "verdict": "bad"}).status_code == 200
+    assert looks == 3

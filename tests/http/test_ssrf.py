@@ -277,5 +277,6 @@ def test_sec_ssrf_7_every_route_asks_for_a_key_and_bounds_its_body(
         if method == "POST":
             long = f"POST {asked} HTTP/1.1\r\nhost: x\r\nauthorization: {head['authorization']}\r\ncontent-length: 100000000\r\n\r\n"
             (told,) = answers(locked.exchange(long.encode()))
-            assert told.status == 413, path
+            # Of what admins alone may do nothing is read before it is known who asks.
+            assert told.status == (401 if path.startswith("/admin") else 413), path
     assert not provider.requests

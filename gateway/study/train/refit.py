@@ -23,17 +23,22 @@ FEWEST = 50
 PENALTY = 3.0
 
 
-def weight(count: int) -> float:
+def weight(count: float) -> float:
     """Of the base beside so many labels of the owner's: 150 / (150 + n)."""
     return HALF / (HALF + count)
 
 
 def refit(
-    artefact: Artefact, rows: Sequence[Row], seed: int = 1, prior: Classifier | None = None
+    artefact: Artefact,
+    rows: Sequence[Row],
+    seed: int = 1,
+    prior: Classifier | None = None,
+    weights: Sequence[float] | None = None,
 ) -> Artefact:
     """The artefact with a lane of its own for `rows`; one that it had is replaced.
 
-    Where the rows are of one owner, what comes of it must serve that owner alone.
+    `weights` say how much each row counts beside a label that is sure; without them all are. Where
+    the rows are of one owner, what comes of it must serve that owner alone.
     """
     bare = without(artefact)
     if not rows:
@@ -41,12 +46,12 @@ def refit(
     chance = Random(seed)  # noqa: S311 - an order of rows
     examples = [example(row, bare.means, bare.spreads, bare.bits) for row in rows]
     gains = centred([row.gain for row in rows], [row.source for row in rows])
-    ones = [1.0] * len(rows)
-    fitted = ridge.ridge(examples, gains, ones, PENALTY, bits=bare.bits, chance=chance)
+    counts = [1.0] * len(rows) if weights is None else weights
+    fitted = ridge.ridge(examples, gains, counts, PENALTY, bits=bare.bits, chance=chance)
     column, scale = lane(fitted.table)
     # Few labels give a flat fit: its needs are spread as wide as those of the base on these rows.
-    wide = pstdev(needs(bare, rows, prior)) / (pstdev(ridge.said(fitted, examples)) or 1.0)
-    base = weight(len(rows))
+    wide = pstdev(needs(bare, rows, prior)) / (pstdev(ridge.said(fitted, examples)) or 1.0) or 1.0
+    base = weight(sum(counts))
     mix: Mix = msgspec.structs.replace(bare.mix, base=short(base))
     return named(
         msgspec.structs.replace(

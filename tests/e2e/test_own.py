@@ -1,0 +1,132 @@
+"""A gateway learns from its own calls: feedback, a training that is told, and its tenant's alone."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.study.train import own
+from tests.cli.run import run
+from tests.e2e.world import Make, World, chat
+from tests.study.train.test_own import EASY, HARD, said
+
+ASKED = " ".join((*HARD, "word1", "word2", "word3"))
+EASIER = " ".join((*EASY, "word1", "word2", "word3"))
+
+
+def digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def learned(value: dict[str, Any]) -> None:
+    """Two tenants, texts kept, and the classifier that ships."""
+    value["keys"] = "keys.yaml"
+    value["routing"] = {"classifier": "learned"}
+    value["ledger"] = {"content": "on"}
+
+
+FILE = {
+    name: {"sha256": digest(name), "tenant": tenant}
+    for name, tenant in (("ann", "acme"), ("bob", "other"))
+}
+
+
+def ask(world: World, key: str, path: str, body: object) -> Any:
+    reply = world.client.post(path, json=body, headers={"authorization": f"Bearer {key}"})
+    assert reply.status_code == 200, reply.text
+    return reply
+
+
+def sure(world: World, key: str, text: str) -> dict[str, Any]:
+    """What would be decided for a text."""
+    told: dict[str, Any] = ask(world, key, "/v1/route", chat(text, model="auto")).json()
+    return told
+
+
+def trained(world: World, *words: str) -> Any:
+    environ = {"TIERGATE_DATA": str(world.folder / "data")}
+    return run("--config", world.folder / "gateway.yaml", "train", *words, environ=environ)
+
+
+def look(world: World) -> None:
+    """What a running gateway does every few seconds."""
+    ends = iter((None, InterruptedError()))
+
+    async def once(_: float) -> None:
+        if (end := next(ends)) is not None:
+            raise end
+
+    with pytest.raises(InterruptedError):
+        world.loop.run(world.gateway._own(once))
+
+
+def test_what_a_tenant_says_of_its_answers_teaches_its_classifier_and_no_other(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked, judged, trained, in force within seconds, and gone back from; no text is in it."""
+    monkeypatch.setattr(own, "CONTROLS", 1)
+    world = make(learned, files={"keys.yaml": FILE})
+    before = {key: sure(world, key, ASKED)["confidence"] for key in ("ann", "bob")}
+    assert before["ann"] == before["bob"]
+    for text, lesson in said(80).items():
+        answer = ask(world, "ann", "/v1/chat/completions", chat(text, model="auto"))
+        tier = "fast" if lesson.fast else "smart"
+        id = answer.headers["x-request-id"]
+        ask(world, "ann", "/v1/feedback", {"id": id, "tier": tier})
+    none = trained(world, "--from-ledger", "--tenant", "other")
+    assert (none.exit_code, "0 labels with their texts; 50 are needed" in none.output) == (3, True)
+    dry = trained(world, "--from-ledger", "--tenant", "acme", "--dry-run", "--json")
+    assert dry.exit_code == 0, dry.output
+    told = jsonio.loads(dry.stdout.encode())
+    assert (told["tenant"], told["taken"], told["refused"]) == ("acme", False, "")
+    assert told["origins"] == {"told": 80}
+    assert told["gain"]["low"] > 0
+    look(world)
+    assert world.gateway.engine.router.own == {}
+
+    done = trained(world, "--from-ledger", "--tenant", "acme")
+    assert done.exit_code == 0, done.output
+    assert "is in force for the tenant acme" in done.output
+    look(world)
+    hard, easy = sure(world, "ann", ASKED), sure(world, "ann", EASIER)
+    assert _fast(hard) < _fast(easy)
+    assert hard["confidence"] != before["ann"]
+    assert sure(world, "bob", ASKED)["confidence"] == before["bob"]
+    artefacts = [*(world.folder / "data" / "classifiers").rglob("*.tiergate")]
+    assert len(artefacts) == 1
+    kept = artefacts[0].read_bytes()
+    assert not any(word.encode() in kept for word in (*HARD, *EASY))
+
+    assert (
+        trained(world, "--from-ledger", "--tenant", "acme").exit_code == 3
+    )  # nothing has come since
+    back = trained(world, "--rollback", "--tenant", "acme")
+    assert "goes by the one that serves everybody again" in back.output
+    look(world)
+    assert sure(world, "ann", ASKED)["confidence"] == before["ann"]
+    again = trained(world, "--rollback", "--tenant", "acme")
+    assert (again.exit_code, "serves everybody already" in again.output) == (1, True)
+
+
+def _fast(told: dict[str, Any]) -> float:
+    """The probability that fast suffices, as the trace tells it."""
+    why = next(step["why"] for step in told["trace"] if step["step"] == "classifier")
+    return float(f"0{why.removeprefix('fast ').partition(',')[0]}")
+
+
+def test_a_formula_cannot_be_taught(make: Make) -> None:
+    world = make()
+    result = trained(world, "--from-ledger")
+    assert (result.exit_code, "Only a learned classifier" in result.output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (), ("labels.jsonl",), ("--from-ledger", "--rollback"), ("--from-ledger", "labels.jsonl"),
+        ("--rollback", "--out", "mine"),
+    ],
+)  # fmt: skip
+def test_what_is_asked_of_training_must_be_clear(make: Make, words: tuple[str, ...]) -> None:
+    assert trained(make(), *words).exit_code == 2
