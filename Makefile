@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt clients law3 bench bench-peers bench-report bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload roll leave step chaos soak agents replay clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave step chaos soak agents replay clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -99,6 +99,12 @@ reload: dev ## ten other configurations a second under load, some broken: no cal
 
 roll: dev ## workers replaced 20 times under load: no call fails, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.roll_trial 20
+
+scale: dev ## three gateways behind nginx on a Redis Cluster and PostgreSQL, under load; one is killed, one replaces its workers; two minutes
+	@.venv/bin/python -m tests.e2e.scale_trial 60
+
+scale-figures: dev ## what a call asks of Redis, the disk and PostgreSQL
+	@.venv/bin/python -m tests.e2e.scale_figures 2000
 
 leave: dev ## 1,000 clients that leave at random moments, and an audit of the ledger after it
 	@.venv/bin/python -m tests.e2e.leave_trial 1400

@@ -1,0 +1,115 @@
+"""Files for fleets and service managers: they name what there is, and agree with each other."""
+
+import configparser
+import re
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from gateway.cli.serve import command
+from gateway.settings.server import Server
+from tests.containers import files
+from tests.containers.files import ROOT
+
+FOLDER = ROOT / "deploy"
+NGINX = (FOLDER / "nginx.conf").read_text()
+
+
+def documents(name: str) -> list[Any]:
+    return list(YAML(typ="safe").load_all((FOLDER / name).read_text()))
+
+
+@pytest.fixture
+def services() -> dict[str, Any]:
+    (found,) = documents("compose.yml")
+    told: dict[str, Any] = found["services"]
+    return told
+
+
+def given(service: dict[str, Any]) -> dict[str, str]:
+    return dict(item.partition("=")[::2] for item in service["environment"])
+
+
+def test_nginx_asks_the_gateways_that_there_are(services: dict[str, Any]) -> None:
+    named = re.findall(r"server (gateway-\d):(\d+) ", NGINX)
+    gateways = [name for name, one in services.items() if one["image"] == "tiergate"]
+    assert [name for name, _ in named] == gateways == services["nginx"]["depends_on"]
+    for name, port in named:
+        assert given(services[name])["TIERGATE_SERVER__PORT"] == port
+    (port,) = services["nginx"]["ports"]
+    assert port.startswith("127.0.0.1:")
+    assert f"listen {port.rpartition(':')[2]};" in NGINX
+    assert [name for name, one in services.items() if "ports" in one] == ["nginx"]
+
+
+def test_nginx_parts_from_a_gateway_before_that_parts_from_it() -> None:
+    """Kept connections and bodies are within what the gateway says; no call is sent twice."""
+    kept = re.search(r"keepalive_timeout (\d+)s;", NGINX)
+    most = re.search(r"client_max_body_size (\d+)m;", NGINX)
+    assert kept
+    assert most
+    assert int(kept[1]) < Server().drain - 2
+    assert int(kept[1]) < Server().timeouts.idle
+    assert int(most[1]) * 2**20 >= Server().max_body
+    assert "proxy_next_upstream error timeout;" in NGINX
+    assert "proxy_buffering off;" in NGINX
+    assert "non_idempotent" not in NGINX
+
+
+def test_gateways_share_what_must_be_shared_and_have_a_disk_of_their_own(
+    services: dict[str, Any],
+) -> None:
+    gateways = [one for one in services.values() if one["image"] == "tiergate"]
+    assert all(one["environment"] == gateways[0]["environment"] for one in gateways)
+    assert len({one["volumes"][0] for one in gateways}) == len(gateways)
+    told = given(gateways[0])
+    nodes = {one["networks"]["fleet"]["ipv4_address"] for name, one in services.items() if re.match(r"redis-\d", name)}  # fmt: skip
+    assert told["REDIS_URL"] == "redis+cluster://" + ",".join(f"{ip}:6379" for ip in sorted(nodes))
+    assert nodes <= set(re.findall(r"[\d.]{9,}", services["cluster"]["command"][2]))
+    assert "@postgres/" in told["TIERGATE_LEDGER__STORE"]
+    assert told["TIERGATE_SECRET"].startswith("${TIERGATE_SECRET:?")
+    plain = files.services()["redis"]
+    for name in ("redis-1", "redis-2", "redis-3"):
+        assert set(files.words(plain["command"])) < set(services[name]["command"])
+    for one in gateways:
+        assert int(one["stop_grace_period"].removesuffix("s")) >= Server().drain + 5
+        assert one["read_only"] is True
+
+
+def test_the_unit_starts_what_there_is_and_replaces_workers_to_reload() -> None:
+    unit = configparser.RawConfigParser()
+    unit.optionxform = str  # type: ignore[assignment, method-assign]  # as it is written
+    unit.read_string((FOLDER / "tiergate.service").read_text())
+    service = unit["Service"]
+    words = service["ExecStart"].split()[1:]
+    assert {"serve", "--config"} <= set(words)
+    options = {option for one in command.params for option in one.opts}
+    assert {"--workers"} <= options
+    assert int(words[words.index("--workers") + 1]) > 1
+    assert service["ExecReload"] == "/bin/kill -USR2 $MAINPID"
+    assert service["KillMode"] == "mixed"  # the supervisor is told, and passes it on
+    assert int(service["TimeoutStopSec"]) >= Server().drain + 5
+
+
+def test_kubernetes_looks_where_the_gateway_answers_and_waits_for_its_end() -> None:
+    service, fleet = documents("kubernetes.yaml")
+    pod = fleet["spec"]["template"]["spec"]
+    (one,) = pod["containers"]
+    assert fleet["kind"] == "StatefulSet"
+    assert service["spec"]["selector"] == fleet["spec"]["template"]["metadata"]["labels"]
+    assert one["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
+    assert one["livenessProbe"]["httpGet"]["path"] == "/health"
+    assert one["ports"] == [{"name": "http", "containerPort": Server().port}]
+    user = files.stages()[-1].one("USER").partition(":")[0]
+    assert pod["securityContext"]["runAsUser"] == int(user)
+    assert pod["terminationGracePeriodSeconds"] >= Server().drain + 5
+    given = {item["name"]: item["value"] for item in one["env"]}
+    probe = one["readinessProbe"]
+    delay = float(given["TIERGATE_SERVER__LB_DELAY"].removesuffix("s"))
+    assert 2 * probe["periodSeconds"] * probe["failureThreshold"] <= delay < Server().drain
+    mounts = {mount["name"] for mount in one["volumeMounts"]}
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    (disk,) = fleet["spec"]["volumeClaimTemplates"]
+    assert mounts == volumes | {disk["metadata"]["name"]}
+    assert one["securityContext"]["readOnlyRootFilesystem"] is True

@@ -1,0 +1,148 @@
+"""A fleet on this machine: a Redis Cluster, PostgreSQL, several gateways, and nginx before them."""
+
+import hashlib
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+from gateway.core import jsonio
+from tests.conftest import redis_program
+from tests.e2e.budget_audit import RATES
+from tests.e2e.budget_provider import MOST
+from tests.e2e.child import Child, until
+from tests.e2e.kill_trial import ROOT, Gateway
+from tests.e2e.place import _free
+from tests.ledger import postgres
+from tests.state.several import Nodes
+
+KEYS = {name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("ann", "bob", "cat", "dan")}  # fmt: skip
+BUDGET = "0.02"
+"""USD that `ann` may spend."""
+RATE = 30
+"""Calls a minute of `bob`."""
+PLACES = 4
+"""Calls at a time of `cat`; `dan` is free."""
+_SITE = ROOT / "deploy" / "nginx.conf"
+_MAIN = """\
+daemon off;
+worker_processes 1;
+{user}
+pid {folder}/nginx.pid;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/site.conf;
+}}
+"""
+
+
+@dataclass
+class Fleet:
+    """What runs."""
+
+    nodes: Nodes
+    store: postgres.Server
+    gateways: list[Gateway]
+    url: str
+    """Of nginx."""
+    book: Path
+    """What the provider has billed."""
+
+
+def missing() -> list[str]:
+    """What this machine does not have of it."""
+    found = [] if _program() else ["nginx"]
+    found += [] if redis_program() else ["redis-server"]
+    return found + ([] if postgres.programs() else ["postgresql"])
+
+
+@contextmanager
+def fleet(folder: Path, gateways: int, seed: str) -> Iterator[Fleet]:
+    """Start it all; it ends with the block."""
+    program, book = redis_program(), folder / "book"
+    assert program is not None
+    book.touch()
+    with ExitStack() as stack:
+        command = [sys.executable, "-m", "tests.e2e.budget_provider", str(book), seed]
+        provider = Child([*command, "answer", "slow"], folder / "provider", PYTHONPATH=str(ROOT))
+        stack.callback(provider.stop)
+        (folder / "redis").mkdir()
+        nodes = stack.enter_context(Nodes(program, folder / "redis"))
+        store = stack.enter_context(postgres.server())
+        address = until(lambda: provider.out.strip(), "its address")  # noqa: PLW0108 - read anew
+        secret, parts, made = secrets.token_hex(32), _parts(folder, address, store.url()), []
+        for number in range(gateways):
+            home = folder / f"gateway{number}"
+            home.mkdir()
+            one = Gateway(home, address, **parts)
+            one.environ |= {"REDIS_URL": nodes.url, "TIERGATE_SECRET": secret}
+            stack.callback(one.close)
+            one.start()
+            made.append(one)
+        yield Fleet(nodes, store, made, _nginx(stack, folder, made), book)
+
+
+def _nginx(stack: ExitStack, folder: Path, gateways: list[Gateway]) -> str:
+    """Before the gateways, by the very file that is shipped, but for addresses."""
+    port, home = _free(), folder / "nginx"
+    home.mkdir()
+    servers = "".join(
+        f"server 127.0.0.1:{one.port} max_fails=1 fail_timeout=2s;\n" for one in gateways
+    )
+    site = re.sub(r"(?:\s*server gateway-\d:8484 [^\n]*\n)+", f"\n{servers}", _SITE.read_text())
+    (home / "site.conf").write_text(site.replace("listen 8080;", f"listen 127.0.0.1:{port};"))
+    user = "user root;" if os.geteuid() == 0 else ""
+    (home / "nginx.conf").write_text(_MAIN.format(folder=home, user=user))
+    words = ["-p", str(home), "-c", str(home / "nginx.conf"), "-e", "stderr"]
+    child = Child([_program(), *words], home / "run")
+    stack.callback(child.stop)
+    return f"http://127.0.0.1:{port}"
+
+
+def _program() -> str:
+    """nginx, nothing where it is not there."""
+    try:
+        return machine.find("nginx")
+    except machine.Missing:
+        return ""
+
+
+def _parts(folder: Path, provider: str, store: str) -> dict[str, Any]:
+    """One configuration for all of them."""
+
+    def tier(name: str) -> list[dict[str, str]]:
+        return [{"model": name}]
+
+    price = {name: str(rate) for name, rate in RATES.items()}
+    names = {"fast": "small", "smart": "middle", "reasoning": "large"}
+    limits: dict[str, dict[str, Any]] = {
+        "ann": {"budgets": [{"usd": BUDGET, "every": "total"}]},
+        "bob": {"limits": {"requests": f"{RATE}/m"}},
+        "cat": {"limits": {"concurrency": PLACES}},
+        "dan": {},
+    }
+    keys = {
+        name: {"sha256": hashlib.sha256(key.encode()).hexdigest(), **limits[name]}
+        for name, key in KEYS.items()
+    }
+    (folder / "keys.yaml").write_bytes(jsonio.dumps(keys))
+    door = {"openai-chat": "/chat/completions"}
+    return {
+        "keys": str(folder / "keys.yaml"),
+        "providers": {"acme": {"base_url": provider, "dialects": door, "auth": "none"}},
+        "labs": {"acme": {name: tier(model) for name, model in names.items()}},
+        "models": {one: {"price": price, "max_output": MOST} for one in names.values()},
+        "ledger": {"store": store},
+    }
