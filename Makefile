@@ -42,6 +42,10 @@ bench-peers: dev ## other gateways for the bench, into the user's folder of cach
 bench-report: dev ## make bench with all peers, and its results into bench/results and docs/performance.md
 	@.venv/bin/python -m bench --peers $(or $(PEERS),all) --report
 
+bench-samples: dev ## where the CPU of a call goes, plain and with everything on, sampled under load
+	@.venv/bin/python -m bench.samples plain
+	@.venv/bin/python -m bench.samples full
+
 bench-quick: dev ## a short bench without other gateways that fails where this one costs more than it may
 	@.venv/bin/python -m bench --quick --floors --peers none
 

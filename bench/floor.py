@@ -32,7 +32,7 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
         Floor("start", "value", most=1.5),
     ),
     "tiergate-full": (
-        Floor("plain", "ratio", base="tiergate", least=0.25),
+        Floor("plain", "ratio", base="tiergate", least=0.2),
         Floor("paced", "ratio", least=0.25),
         Floor("idle", "value", most=100.0),
     ),

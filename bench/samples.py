@@ -1,0 +1,159 @@
+"""Where the CPU of a call goes: the gateway under load, sampled by its own CPU time.
+
+    python -m bench.samples [full]
+
+A timer that counts CPU interrupts the gateway and keeps the stack; what waits for a CPU is not counted,
+as it is by samplers that look at the clock. Each sample belongs to the innermost part that it is in.
+"""
+
+import argparse
+import atexit
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from itertools import dropwhile
+from pathlib import Path
+from types import FrameType
+
+from bench import load, machine, peers, place
+from bench.peers import Full, Place, Tiergate
+
+PARTS = {
+    "reading the body and deciding": ("routing/", "core/evidence", "core/prompt", "compose"),
+    "dialects: what is read of requests and answers": ("dialects/",),
+    "towards the provider: an attempt, its connection": ("upstream/",),
+    "the ledger: rows, prices, journal, store": ("books", "ledger/", "archive", "core/tally", "core/price"),
+    "limits, budgets, seats, Redis": ("limits/", "state/", "cache/", "gather"),
+    "towards the client: its connection, the door": ("http/",),
+    "the engine's steps": ("engine",),
+}  # fmt: skip
+"""Parts, by what the paths of their files in gateway/ begin with."""
+REST = "uvicorn, the loop, the rest"
+PERIOD = 0.002
+SECONDS = 15.0
+
+type Stack = tuple[str, ...]
+"""Files of the project from the outermost to the innermost, as `upstream/attempt.py`."""
+
+
+class Sampled(Tiergate):
+    """The gateway with a sampler in it, which writes when it ends."""
+
+    def __init__(self, peer: Tiergate, file: Path) -> None:
+        """Takes the set-up, and where to write."""
+        self._peer = peer
+        self._file = file
+
+    def command(self, place: Place) -> list[str]:
+        """The sampler in place of `gateway`."""
+        return [sys.executable, "-m", "bench.samples", "--inside", str(self._file)]
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """Of the set-up."""
+        return self._peer.environment(place)
+
+    def ask(self, place: Place) -> load.Ask:
+        """Of the set-up."""
+        return self._peer.ask(place)
+
+
+def part(stack: Stack) -> str:
+    """What a sample belongs to: the innermost file that is of a part."""
+    for file in reversed(stack):
+        for name, begins in PARTS.items():
+            if file.startswith(begins):
+                return name
+    return REST
+
+
+def shares(samples: Iterable[Stack]) -> list[tuple[str, float]]:
+    """Parts with their shares of all samples, the largest first."""
+    found = Counter(map(part, samples))
+    whole = found.total() or 1
+    return [(name, count / whole) for name, count in found.most_common()]
+
+
+def stack(frame: FrameType | None) -> Stack:
+    """The files of the project that a frame is in."""
+    files: list[str] = []
+    while frame is not None:
+        _, found, name = frame.f_code.co_filename.rpartition("/gateway/")
+        if found:
+            files.append(name)
+        frame = frame.f_back
+    return tuple(reversed(files))
+
+
+def inside(file: Path) -> None:
+    """Serves, and writes a line a sample when it ends."""
+    seen: list[Stack] = []
+    signal.signal(signal.SIGPROF, lambda _, frame: seen.append(stack(frame)))
+    atexit.register(lambda: file.write_text("\n".join(map(" ".join, seen))))
+    signal.setitimer(signal.ITIMER_PROF, PERIOD, PERIOD)
+    sys.argv = ["tiergate", "serve"]
+    from gateway.cli import main as serve  # noqa: PLC0415 - the sampler comes first
+
+    serve()
+
+
+def sample(seconds: float, *, full: bool) -> tuple[list[Stack], load.Load]:
+    """Samples of calls under load; those of the start are left out."""
+    here = machine.describe()
+    with ExitStack() as ends, machine.pinned(here.load_cpu):
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="tiergate-bench-")))
+        instruments = load.build(folder)
+        mock, _ = peers.start(
+            peers.Mock(instruments), folder / "direct", instruments, cpu=here.load_cpu
+        )
+        ends.enter_context(mock)
+        peer = Tiergate()
+        if full:
+            program = place.program()
+            if program is None:
+                raise machine.Missing(f"install it with: {machine.install('redis-server')}")
+            peer = Full(ends.enter_context(place.serving(program)))
+        file = folder / "samples"
+        running, _ = peers.start(
+            Sampled(peer, file),
+            folder / "peer",
+            instruments,
+            cpu=here.gateway_cpu,
+            upstream=mock.port,
+        )
+        with running:
+            seen = load.run(
+                instruments, running.port, ask=running.ask, pids=running.pids(), connections=64, seconds=seconds, warm=1
+            )  # fmt: skip
+        lines = file.read_text().splitlines()
+    return calls(tuple(line.split()) for line in lines), seen
+
+
+def calls(samples: Iterable[Stack]) -> list[Stack]:
+    """From the first call on: before it are imports and the configuration."""
+    return list(dropwhile(lambda one: "engine.py" not in one, samples))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Samples and prints; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.samples", description=__doc__)
+    parser.add_argument("set_up", nargs="?", choices=["plain", "full"], default="plain")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.inside:
+        inside(given.inside)
+        return 0
+    samples, seen = sample(given.seconds, full=given.set_up == "full")
+    for name, share in shares(samples):
+        sys.stdout.write(f"{share:6.1%}  {name}\n")
+    sys.stdout.write(
+        f"of {len(samples):,} samples; {seen.answers_per_cpu_second:,.0f} requests per CPU-second\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Samples of CPU belong to the innermost part that they are in; the start is none of a call."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import load, machine, place, samples
+from bench.peers import Full, Place, Tiergate
+from bench.samples import PARTS, REST, Sampled
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("stack", "part"),
+    [
+        ((), REST),
+        (("__main__.py", "cli/serve.py"), REST),
+        (("http/app.py", "engine.py", "routing/case.py", "core/jsonio.py"), "reading the body"),
+        (("http/app.py", "engine.py", "upstream/attempt.py", "dialects/base.py"), "dialects"),
+        (("http/app.py", "engine.py", "core/jsonio.py"), "the engine's steps"),
+        (("http/app.py", "engine.py", "books.py", "core/tally.py"), "the ledger"),
+    ],
+)
+def test_a_sample_is_of_its_innermost_part(stack: samples.Stack, part: str) -> None:
+    assert samples.part(stack).startswith(part)
+
+
+def test_shares_are_of_all_samples_the_largest_first() -> None:
+    found = samples.shares([("engine.py",), ("http/app.py",), ("http/wire.py",), ()])
+    assert [share for _, share in found] == [0.5, 0.25, 0.25]
+    assert found[0][0].startswith("towards the client")
+    assert samples.shares([]) == []
+
+
+def test_what_comes_before_the_first_call_is_left_out() -> None:
+    call = ("http/app.py", "engine.py")
+    assert samples.calls([("cli/serve.py",), (), call, ()]) == [call, ()]
+
+
+@pytest.mark.parametrize("begin", sorted({begin for begins in PARTS.values() for begin in begins}))
+def test_parts_are_of_files_that_are_there(begin: str) -> None:
+    """A folder or a module that was moved would be told as the rest."""
+    there = ROOT / "gateway" / begin
+    assert there.is_dir() if begin.endswith("/") else there.with_suffix(".py").is_file()
+
+
+def test_a_stack_is_of_the_projects_own_files() -> None:
+    assert samples.stack(sys._getframe()) == ()
+    scope: dict[str, object] = {"seen": lambda: samples.stack(sys._getframe()), "found": ()}
+    inner = compile("found = seen()", "/some/where/gateway/http/app.py", "exec")
+    exec(inner, scope)  # noqa: S102 - a frame of a file that is not there
+    assert scope["found"] == ("http/app.py",)
+
+
+def test_a_set_up_is_sampled_as_it_is(tmp_path: Path) -> None:
+    where = Place(tmp_path, 1, 2)
+    for peer in (Tiergate(), Full("redis://127.0.0.1:1/0")):
+        sampled = Sampled(peer, tmp_path / "samples")
+        assert sampled.environment(where) == peer.environment(where)
+        assert sampled.ask(where) == peer.ask(where)
+        assert sampled.command(where)[1:] == ["-m", "bench.samples", "--inside", str(tmp_path / "samples")]  # fmt: skip
+
+
+def test_a_gateway_under_load_is_sampled(capsys: pytest.CaptureFixture[str]) -> None:
+    """A real one, for a moment: parts that no call does without are there."""
+    try:
+        machine.find("cc")
+    except machine.Missing as missing:
+        pytest.skip(str(missing))
+    before = os.sched_getaffinity(0)
+    assert samples.main(["--seconds", "1"]) == 0
+    assert os.sched_getaffinity(0) == before
+    said = capsys.readouterr().out.splitlines()
+    assert any("towards the provider" in line for line in said)
+    assert "requests per CPU-second" in said[-1]
+
+
+def test_without_a_redis_its_command_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    try:
+        load.build(tmp_path)
+    except machine.Missing as missing:
+        pytest.skip(str(missing))
+    monkeypatch.setattr(place, "program", lambda: None)
+    with pytest.raises(machine.Missing, match="install it with: "):
+        samples.sample(1, full=True)
