@@ -100,10 +100,10 @@ def _done(gateway: Gateway, times: int) -> bool:
 
 
 async def _until(true: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 2 * PATIENCE
+    end = time.monotonic() + 4 * PATIENCE
     while not true():
         if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {2 * PATIENCE:g} s")
+            raise TimeoutError(f"{what}: not within {4 * PATIENCE:g} s")
         await asyncio.sleep(0.05)
 
 

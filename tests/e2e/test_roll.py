@@ -1,6 +1,7 @@
 """A rolling restart of real processes: under load, with a stream that runs, and one that is refused."""
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ from tests.e2e.upstream import DONE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop, chat
 
 type Serve = Callable[..., Service]
+
+_LONG = 120.0
+"""Seconds in which a machine that has no time gets anything done."""
 
 HEL, LO = (chunk({"content": word}) for word in ("Hel", "lo"))
 
@@ -49,15 +53,15 @@ def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_no
     serve: Serve, upstream: Upstream, loop: Loop
 ) -> None:
     """The process is the same, its workers are others and as many as is written now; who is connected
-    is answered once more. What would not start takes nobody's place.
+    is answered once more; metrics go on. What would not start takes nobody's place.
     """
     service = serve(workers=2, drain=600)
-    pids = until(lambda: of(service, "started", 2), "two workers")
+    pids = until(lambda: of(service, "started", 2), "two workers", _LONG)
     file = service.folder / "gateway.yaml"
     value = jsonio.loads(file.read_bytes())
     file.write_bytes(b"version: 1\nserverr: {}\n")
     service.tell(signal.SIGUSR2)
-    told = until(lambda: text(service, "refused"), "it is refused")
+    told = until(lambda: text(service, "refused"), "it is refused", _LONG)
     assert told[0]["status"] == 1
     assert "serverr: no such key" in service.err
     assert not of(service, "ended", 1)
@@ -69,9 +73,9 @@ def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_no
         kept.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
         seen(kept, b'"ok"')
         service.tell(signal.SIGUSR2)
-        until(lambda: of(service, "started", 3), "one that follows")
-        until(lambda: text(service, "begun"), "it is told of")
-        until(lambda: service.rows("drain"), "one leaves")
+        until(lambda: of(service, "started", 3), "one that follows", _LONG)
+        until(lambda: text(service, "begun"), "it is told of", _LONG)
+        until(lambda: service.rows("drain"), "one leaves", _LONG)
         assert service.get("/ready") == 200
         loop.run(upstream.release())
         begun += seen(connection, b"0\r\n\r\n")
@@ -81,12 +85,16 @@ def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_no
             lambda: [one for one in tuple(left) if not parted(one, left)] == [],
             "they are to connect again",
         )
-        until(lambda: text(service, "done"), "it is done")
+        until(lambda: text(service, "done"), "it is done", _LONG)
     assert begun.endswith(DONE + b"\r\n0\r\n\r\n")
     assert sorted(of(service, "ended", 2)) == sorted(pids)
     assert len(of(service, "started", 3)) == 3
     os.kill(service.process.pid, 0)
     assert service.get("/ready") == 200
+    with service.dial() as connection:  # what workers have counted that are no more
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        figures = rest(connection)
+    assert re.findall(rb"\ntiergate_calls_total{[^}]+} (.+)\n", figures) == [b"1.0"]
     service.tell(signal.SIGTERM)
     assert service.ended() == 0
     assert [row.state for row in service.entries()] == ["estimated"]
