@@ -67,6 +67,8 @@ ROWS = (
         _seen("plain", lambda x: x.answers_per_cpu_second)),
     Row("rate", "requests/s", "requests per second, c=64", ",.0f",
         _seen("plain", lambda x: x.answered / x.seconds)),
+    Row("lone", "lone requests/CPU-s", "requests per CPU-second, c=1", ",.0f",
+        _seen("single", lambda x: x.answers_per_cpu_second)),
     Row("single", "added p50, ms", "added p50, c=1, ms", ".2f", _added("single", lambda x: x.p50), less=True),
     Row("single99", "added p99, ms", "added p99, c=1, ms", ".2f", _added("single", lambda x: x.p99), less=True),
     Row("burst", "burst, added p50, ms", "added p50, burst of 16, upstream 100 ms, ms", ".2f",
@@ -107,6 +109,7 @@ TOPICS = {
 """Which figures stand in one table."""
 COMPARED = (
     "plain",
+    "lone",
     "single",
     "burst",
     "paced",

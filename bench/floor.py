@@ -1,7 +1,7 @@
 """The floors: what the gateway must reach, in one place, and whether a run reached it.
 
 A share or a multiple is of nginx, or of another set-up, in the same run, so that it holds on any
-machine; memory and the cold start are for themselves.
+machine; memory and the CPU of a cold start are for themselves.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,10 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
     "tiergate": (
         Floor("plain", "ratio", least=0.06),
         Floor("paced", "ratio", least=0.25),
-        Floor("single", "ratio", most=5.0),
+        Floor("rush", "ratio", least=0.15),
+        Floor("lone", "ratio", least=0.06),
         Floor("idle", "value", most=90.0),
-        Floor("start", "value", most=1.5),
+        Floor("startcpu", "value", most=2.0),
     ),
     "tiergate-full": (
         Floor("plain", "ratio", base="tiergate", least=0.2),
@@ -38,9 +39,9 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
     ),
     "tiergate-cache": (Floor("plain", "ratio", base="tiergate", least=1.1),),
 }
-"""By set-up. Requests and paced chunks for each CPU-second as shares of nginx's, or of the plain
-relay's; the time added to a lone request as a multiple of what nginx adds; MB of memory without a
-local model; seconds from the command to the first answer."""
+"""By set-up. Requests and chunks for each CPU-second as shares of nginx's, or of the plain relay's; MB
+of memory without a local model; seconds of CPU from the command to the first answer. None goes by the
+clock, which says more of what else the machine does."""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -127,33 +127,33 @@ FULL: dict[str, object] = {"answered": 100_000, "events": 100_000, "p50": 1.2}
     ("fields", "missed"),
     [
         ({}, []),
-        ({"answered": 5999}, ["plain"]),
+        ({"answered": 5999}, ["plain", "lone"]),
         ({"events": 24_999}, ["paced"]),
-        ({"p50": 2.01}, ["single"]),
+        ({"events": 14_999}, ["paced", "rush"]),
     ],
 )
 def test_a_floor_is_met_from_its_very_value(fields: dict[str, object], missed: list[str]) -> None:
-    """6 % of the requests, 25 % of the chunks, five times the added time."""
+    """6 % of the requests, 25 % of the paced chunks, 15 % of those in bursts."""
     found = results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH | fields})
     seen = floor.verdicts(found)
     assert [one.row.key for one in seen if not one.met] == missed
-    assert [one.row.key for one in seen] == ["plain", "paced", "single", "idle", "start"]
+    assert [one.row.key for one in seen] == ["plain", "paced", "rush", "lone", "idle", "startcpu"]
     words = floor.render(seen).splitlines()
     assert [line.startswith("ok") for line in words] == [one.met for one in seen]
 
 
 @pytest.mark.parametrize(
     ("idle", "seconds", "missed"),
-    [(90_000_000, 1.5, []), (90_000_001, 1.5, ["idle"]), (90_000_000, 1.6, ["start"])],
+    [(90_000_000, 2.0, []), (90_000_001, 2.0, ["idle"]), (90_000_000, 2.1, ["startcpu"])],
 )
 def test_memory_and_the_start_are_for_themselves(
     idle: int, seconds: float, missed: list[str]
 ) -> None:
-    """Of 90 MB and 1.5 s at most, whatever nginx takes."""
+    """Of 90 MB and 2 s of CPU at most, whatever nginx takes, and however long it is waited for."""
     found = msgspec.structs.replace(
         results({"direct": {"p50": 1.0}, "nginx": FULL, "tiergate": ENOUGH}),
         memory={"nginx": Memory(1, 1, 1), "tiergate": Memory(idle, idle, 1)},
-        starts={"nginx": [Start(0.02, 0.01)], "tiergate": [Start(seconds, 0.6)]},
+        starts={"nginx": [Start(0.02, 0.01)], "tiergate": [Start(60.0, seconds)]},
     )
     assert [one.row.key for one in floor.verdicts(found) if not one.met] == missed
 
@@ -163,16 +163,17 @@ def test_a_floor_is_written_as_it_was_measured() -> None:
     assert floor.render(floor.verdicts(found)).splitlines() == [
         "ok      tiergate, requests per CPU-second, c=64: 6.0% of nginx, at least 6.0%",
         "ok      tiergate, chunks per CPU-second, c=32, paced 5 ms: 25.0% of nginx, at least 25.0%",
-        "ok      tiergate, added p50, c=1, ms: 3.0x of nginx, at most 5.0x",
+        "ok      tiergate, chunks per CPU-second, c=32, in bursts: 25.0% of nginx, at least 15.0%",
+        "ok      tiergate, requests per CPU-second, c=1: 6.0% of nginx, at least 6.0%",
         "ok      tiergate, resident memory, idle, MB: 52.4, at most 90",
-        "ok      tiergate, cold start to first answer, s: 0.6, at most 1.5",
+        "ok      tiergate, CPU of a cold start, s: 0.5, at most 2",
     ]
 
 
 def test_a_figure_that_is_not_known_misses_its_floor() -> None:
     found = results({"nginx": {}, "tiergate": {"cpu": None}})
     missed = [one for one in floor.verdicts(found) if not one.met]
-    assert [one.row.key for one in missed] == ["plain", "paced", "single"]
+    assert [one.row.key for one in missed] == ["plain", "paced", "rush", "lone"]
     assert "unknown of nginx, at least 6.0%" in floor.render(missed)
 
 
@@ -202,7 +203,8 @@ def test_a_share_of_what_was_not_measured_is_unknown_and_misses() -> None:
     assert [one.row.key for one in floor.verdicts(found) if one.found is None] == [
         "plain",
         "paced",
-        "single",
+        "rush",
+        "lone",
     ]
 
 
