@@ -1,6 +1,8 @@
 """Training from labels to a sealed artefact, judged on what it has not seen."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from math import exp
 from random import Random
 
@@ -160,12 +162,9 @@ def _platt(
 def _at(values: Sequence[float], weights: Sequence[float], share: float) -> float:
     """The value below which a share of the weight lies."""
     order = sorted(range(len(values)), key=values.__getitem__)
-    left = share * sum(weights)
-    for at in order:
-        left -= weights[at]
-        if left <= 0:
-            return min(values[at], 1.0)
-    return min(values[order[-1]], 1.0)
+    ends = list(accumulate(weights[at] for at in order))
+    place = min(bisect_left(ends, share * ends[-1]), len(ends) - 1)
+    return min(values[order[place]], 1.0)
 
 
 def card(

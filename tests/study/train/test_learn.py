@@ -11,7 +11,7 @@ from gateway.routing import prior
 from gateway.routing.learned import Learned
 from gateway.routing.signals import read
 from gateway.study.labels import Label
-from gateway.study.measure.fold import leave_one_out
+from gateway.study.measure.fold import leave_one_out, parts
 from gateway.study.train import base, exam, fit, forest, learn, refit, ridge, work
 from gateway.study.train import rows as reading
 from tests.study.train import lesson
@@ -225,3 +225,34 @@ def test_opinions_count_as_own_labels_and_are_no_outcomes() -> None:
     assert reading.outcomes(given) == []
     (row,) = reading.own(given)
     assert (row.fast, row.smart, row.source) == (0.0, 1.0, "labels")
+
+
+def test_a_part_is_judged_by_what_was_trained_without_it() -> None:
+    """And three tiers by scores that had not seen the prompt: the oracle is the cheapest."""
+    (fold, *_) = parts([row.source for row in lesson.rows()], Random(1))
+    done = exam.part(lesson.rows(), lesson.SMALL, 3, fold)
+    assert (len(done.weighed), done.own, done.gain) == (len(fold.held), 0, None)
+    artefact, _ = lesson.learnt()
+    scored = [exam.score(one, artefact.slope, artefact.level) for one in done.weighed]
+    told = exam.frugality([lesson.rows()[at] for at in fold.held], scored)
+    found = [told[name] for name in ("oracle", "learned", "chance")]
+    assert None not in found
+    assert found == sorted(found, key=lambda one: one or 0.0)
+    plain = [row._replace(reasoning=None) for row in lesson.rows()]
+    assert exam.frugality(plain, []) == {}
+
+
+def test_a_forest_of_short_tries_stops_where_none_helps() -> None:
+    """One row alone has nothing to part, and values of two numbers are all that is looked at."""
+    rows = [(float(at % 2), float(at % 3)) for at in range(12)]
+    grown = forest.grow(
+        rows, [0.0] * 12, [1.0] * 12, forest.Growth(trees=1, leaf=1, tries=1.0), Random(1)
+    )
+    assert grown.trees == (1,)  # what is flat is not parted
+
+
+def test_only_words_of_three_prompts_are_known() -> None:
+    once, often = lesson.rows()[0]._replace(words=frozenset({9})), lesson.rows()[0]
+    bits = fit.known([once, *[often._replace(words=frozenset({17}))] * 3])
+    assert bits[2] == 2
+    assert sum(bits) == 2
