@@ -23,10 +23,11 @@ from gateway.study.train.rows import Row, outcomes
 from gateway.study.train.work import needs
 
 FOLDS = 5
-CONTROLS = 19
-"""Times that the labels are shuffled among the prompts, to train on and to judge by. The new one
-must gain more than the best of these, as one in twenty does by chance: an interval judges one
-training alone, and lets through more."""
+CONTROLS = 9
+"""Times that the labels are shuffled among the prompts, to train on and to judge by. All of the new
+one's interval must lie above the best of these: an interval judges one training alone, and lets
+through more than it says.
+"""
 SINCE = 20
 """Labels that must have come since the artefact in force was made, for the two to be compared."""
 _UNIT = min(WEIGHTS.values())
@@ -231,8 +232,8 @@ def _refused(told: Outcome, made: float | None) -> str:
         return "smart is never better than fast in these labels: there is nothing to gain"
     if not told.gain.above(0.0):
         return f"its gain may be chance: {told.gain}"
-    if told.control is not None and told.gain.value <= told.control:
-        return f"shuffled labels gain as much: {told.control:.3f}"
+    if told.control is not None and not told.gain.above(told.control):
+        return f"shuffled labels may gain as much: {told.control:.3f}, and it {told.gain}"
     if made is None:
         return ""
     if told.since < SINCE:

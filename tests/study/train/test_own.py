@@ -82,7 +82,7 @@ def test_the_same_lessons_and_seed_give_the_same_bytes() -> None:
 def test_labels_that_say_nothing_are_refused() -> None:
     """Half of them wrong: whatever is gained is chance."""
     found = own.consider(base(), taught(said(100, seed=4, noise=0.5)))
-    assert found.refused.startswith(("its gain may be chance", "shuffled labels gain as much"))
+    assert found.refused.startswith(("its gain may be chance", "shuffled labels may gain as much"))
 
 
 def test_too_few_are_refused_before_anything_is_fitted() -> None:
