@@ -25,17 +25,17 @@ class Floor(msgspec.Struct, frozen=True):
 
 FLOORS: dict[str, tuple[Floor, ...]] = {
     "tiergate": (
-        Floor("plain", "ratio", least=0.06),
+        Floor("plain", "ratio", least=0.05),
         Floor("paced", "ratio", least=0.25),
         Floor("rush", "ratio", least=0.15),
         Floor("lone", "ratio", least=0.06),
-        Floor("idle", "value", most=90.0),
+        Floor("idle", "value", most=100.0),
         Floor("startcpu", "value", most=2.0),
     ),
     "tiergate-full": (
         Floor("plain", "ratio", base="tiergate", least=0.2),
         Floor("paced", "ratio", least=0.25),
-        Floor("idle", "value", most=100.0),
+        Floor("idle", "value", most=105.0),
     ),
     "tiergate-cache": (Floor("plain", "ratio", base="tiergate", least=1.1),),
 }

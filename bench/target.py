@@ -41,11 +41,14 @@ class Target(msgspec.Struct, frozen=True):
         """A figure as its kind is written."""
         if self.base is None:
             return f"{value:.2f}" if BY_KEY[self.row].form == ".2f" else f"{value:.0f}"
-        return f"{value:.0%}" if self.base == BASE else f"{value:.3g}x"
+        if self.base == BASE:
+            return f"{value:.1%}" if value < _SMALL else f"{value:.0%}"
+        return f"{value:.3g}x"
 
 
 MARKS = ("floor", "goal", "stretch")
 FULL = "tiergate-full"
+_SMALL = 0.1
 TARGETS = (
     Target("plain", (0.06, 0.12, 0.18), BASE),
     Target("plain", (0.8, 1.5, 2.5), "ferrogw"),
