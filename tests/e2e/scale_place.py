@@ -144,5 +144,7 @@ def _parts(folder: Path, provider: str, store: str) -> dict[str, Any]:
         "providers": {"acme": {"base_url": provider, "dialects": door, "auth": "none"}},
         "labs": {"acme": {name: tier(model) for name, model in names.items()}},
         "models": {one: {"price": price, "max_output": MOST} for one in names.values()},
+        # Redis that is too slow for a moment is no leave to overshoot.
+        "on_redis_loss": "closed",
         "ledger": {"store": store},
     }

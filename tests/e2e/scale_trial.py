@@ -62,6 +62,9 @@ class Found:
     """Seconds that replacing workers took."""
     rows: int = 0
     states: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    """Times that a worker has not heard of Redis in time, and has counted limits apart meanwhile: then
+    they may be passed, as docs/operating.md says, but no budget."""
     peak: int = 0
     """Calls of `cat` at the provider at one time."""
     seats: int = 0
@@ -81,7 +84,10 @@ class Found:
         return [
             one
             for one in self.told.values()
-            if not one.whole and one.status not in _REFUSED[one.key]
+            if not one.whole
+            and one.status not in _REFUSED[one.key]
+            # While nobody can count, what a budget bounds is refused.
+            and not (self.lost and one.key == "ann" and one.status == 503)
         ]
 
 
@@ -92,6 +98,11 @@ def trial(folder: Path, seconds: float, seed: str) -> Found:
         asyncio.run(_run(place, found, seconds, seed))
         found.wrong += [] if all(one.stop() == 0 for one in place.gateways) else ["it did not stop"]
         asked, ended = read(place.book)
+        found.lost = sum(
+            line.count(b'"event":"limits","text":"refused"')
+            for one in place.gateways
+            for line in (one.folder / "log").read_bytes().splitlines()
+        )
         _limits(found, asked, {id: end.at for id, end in ended.items()})
         _ledger(place, found, asked)
         for one in place.gateways:
@@ -193,7 +204,7 @@ async def _shared(place: Fleet, found: Found) -> None:
             _at(f"http://127.0.0.1:{one.port}") as first,
             _at(f"http://127.0.0.1:{other.port}") as second,
         ):
-            # Redis is waited for 100 ms: on a machine that has no time it may be asked in vain.
+            # It is written behind the answer, and Redis waited for 100 ms: who asks at once may miss.
             names = [f"{at}x{number}" for number in range(_TRIES)]
             seats = [await _seat(first, second, name) for name in names]
             if ["large", "large", "small"] not in seats:
@@ -232,7 +243,7 @@ def _limits(found: Found, asked: list[Asked], ended: dict[str, float]) -> None:
         found.wrong.append(f"ann was billed {found.spent} of {BUDGET}")
     times = [bill.at for bill in asked if of.get(bill.id) == "bob"]
     most = RATE + (max(times) - min(times)) * RATE / 60 + 1
-    if len(times) > most:
+    if len(times) > most and not found.lost:
         found.wrong.append(f"bob made {len(times)} calls, and may make {most:.0f}")
     moves = [(bill.at, 1) for bill in asked if of.get(bill.id) == "cat"]
     moves += [(at, -1) for id, at in ended.items() if of.get(id) == "cat"]
@@ -240,7 +251,7 @@ def _limits(found: Found, asked: list[Asked], ended: dict[str, float]) -> None:
     for _, move in sorted(moves):
         running += move
         found.peak = max(found.peak, running)
-    if found.peak > PLACES:
+    if found.peak > PLACES and not found.lost:
         found.wrong.append(f"cat ran {found.peak} calls, and may run {PLACES}")
     if not all(any(of.get(bill.id) == key for bill in asked) for key in KEYS):
         found.wrong.append("a key made no call")
@@ -308,6 +319,7 @@ def main(seconds: float, seed: str) -> int:
         ("refused by limits and budgets", f"{sum(one.status in _REFUSED[one.key] for one in found.told.values()):,}"),
         ("lost with the gateway that was killed", f"{len(found.hurt)}"),
         ("seconds to replace the workers of another", f"{found.rolled:.1f}"),
+        ("times that Redis was too late", f"{found.lost}"),
         ("ann was billed", f"{found.spent} of {BUDGET}"),
         ("cat ran at a time, at most", f"{found.peak} of {PLACES}"),
         ("conversations that went on at another", f"{found.seats} of {GATEWAYS * _TRIES}"),
