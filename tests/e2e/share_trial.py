@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from gateway.core.target import TIERS, Tier
 from gateway.routing import prior
 from gateway.routing.recent import TURNS
 from gateway.routing.signals import Scan
+from gateway.settings.load import load
+from gateway.site import site
 from tests.conftest import redis_program
 from tests.e2e.budget_trial import Gateway
 from tests.e2e.place import Place
@@ -88,11 +91,13 @@ def text(key: str, chance: random.Random) -> str:
     )[kind]
 
 
-def free(texts: Sequence[str]) -> dict[Tier, float]:
+def free(config: Path, texts: Sequence[str]) -> dict[Tier, float]:
     """The shares of the tiers where nothing bounds them."""
-    classifier, found = prior.Prior(), Counter[str]()
+    classifier, found = site(load(config, {}), datetime.now(UTC)).router.classifier, Counter[str]()
+    assert classifier is not None
     for one in texts:
-        found[prior.tier(classifier.score(one, Scan(one).signals()))] += 1
+        score = classifier.score(one, Scan(one).signals())
+        found[prior.tier(score, classifier.thresholds)] += 1
     return {tier: found[tier] / len(texts) for tier in TIERS}
 
 
@@ -206,7 +211,9 @@ async def trial(
                 went += await client.tiers(key, after[turns // 2 :])
                 await client.ready(key)
                 shares = {tier: went[tier] / len(after) for tier in TIERS}
-                found.append(Found(key, len(after), free(after), shares, len(client.ids[key])))
+                found.append(
+                    Found(key, len(after), free(config, after), shares, len(client.ids[key]))
+                )
         finally:
             for one in gateways:
                 one.close()
