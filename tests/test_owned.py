@@ -2,6 +2,7 @@
 
 import os
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,10 @@ from gateway.core import jsonio
 from gateway.owned import Made, Owned, OwnedError, Shelf
 from gateway.routing import artefact as files
 from gateway.routing.artefact import Artefact
+from gateway.routing.exemplar import Exemplars
 from gateway.routing.learned import Learned
+from gateway.settings.load import load
+from gateway.site import adopt, site
 from gateway.study.train.seal import named
 from tests.study.train import lesson
 
@@ -158,3 +162,21 @@ def _touch(shelf: Shelf, by: int) -> None:
     path = shelf.folder / "now.json"
     at = path.stat().st_mtime_ns + by * 1_000_000_000
     os.utime(path, ns=(at, at))
+
+
+def test_exemplars_of_the_owner_stand_before_a_tenant_s_own_classifier(tmp_path: Path) -> None:
+    """And where everybody is served by a formula, so is a tenant."""
+    text = (
+        "version: 1\nproviders:\n  a:\n    base_url: http://127.0.0.1:1\n"
+        "    dialects: {openai-chat: /c}\n    auth: none\nlabs:\n  a:\n    smart: [{model: m}]\n"
+    )
+    taught = "exemplars: [{prompt: a short reply to this ticket, tier: fast}]\n"
+    own = {"acme": Learned(ONE)}
+    for more, wraps in (("", False), (taught, True), ("routing: {classifier: prior}\n", None)):
+        file = tmp_path / "gateway.yaml"
+        file.write_text(text + more, "utf-8")
+        found = site(load(file, {}), datetime.now(UTC))
+        adopt(found, own)
+        serves = found.router.own.get("acme")
+        assert (serves is None) == (wraps is None)
+        assert isinstance(serves, Exemplars) == bool(wraps)

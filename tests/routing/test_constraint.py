@@ -295,3 +295,23 @@ def test_without_the_request_a_call_is_served_at_home_alone() -> None:
     call = world.call("a")
     assert door(at("gemini"), call, OPENAI_CHAT) == ("", "needs gemini")
     assert not speaks(at("gemini").provider, call, OPENAI_CHAT)
+
+
+def test_what_a_provider_cannot_be_given_by_url_is_found_out_once() -> None:
+    """For all its targets: to read all media of a call again would tell the same."""
+    closed = Provider(
+        name="host", doors={"openai-chat": "https://host.example"}, accounts=(), media="data"
+    )
+    seen, asked = world.call("a", images=1), 0
+
+    class Once(type(seen)):  # type: ignore[misc]  # the class of a value
+        def closed(self, target: Target) -> str:
+            nonlocal asked
+            asked += 1
+            return f"{target.provider.name} takes no URL"
+
+    call = Once(seen.prompt, seen.dialect, seen.key, seen.steer)
+    for model in ("one", "two"):
+        target = Target(provider=closed, model=model, facts=Facts())
+        assert door(target, call, OPENAI_CHAT) == ("", "host takes no URL")
+    assert asked == 1

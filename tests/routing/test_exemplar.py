@@ -143,3 +143,13 @@ def test_it_is_quick_enough_for_every_call() -> None:
         return min(times)
 
     assert least(lambda: index.nearest(text)) < 5 * least(lambda: Scan(text).signals())
+
+
+def test_the_same_exemplars_stand_before_another_classifier() -> None:
+    """A tenant whose classifier was trained on its own calls keeps what the owner has taught."""
+    over = Exemplars(TAUGHT, BASE, 0.9).over(Fixed(0.1, 0.2))
+    near, far = TAUGHT[0].prompt, "Prove that there are infinitely many primes"
+    assert over.score(near, Scan(near).signals()).exemplar == "tickets"
+    assert over.score(far, Scan(far).signals()) == Score(0.1, 0.2)
+    french = "Translate the following release notes into French"
+    assert over.score(french, Scan(french).signals()) == Score(0.1, 0.2)

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from gateway.routing.artefact import Artefact, write
+from gateway.study.measure.chance import Interval
 from gateway.study.traffic import Lesson, Origin
 from gateway.study.train import own
 from gateway.study.train.own import Outcome, Taught
@@ -208,3 +209,11 @@ def test_signs_weigh_less_than_words() -> None:
 def lesson_of_weight(one: Lesson, weight: float) -> Lesson:
     values = {name: getattr(one, name) for name in one.__struct_fields__}
     return Lesson(**{**values, "origin": "went on", "weight": weight})
+
+
+def test_a_gain_that_shuffled_labels_reach_is_refused() -> None:
+    """The interval may lie above nothing, and yet not above what labels of no meaning gave."""
+    gain = Interval(0.1, 0.02, 0.2)
+    assert own._refused(Outcome(gain=gain, control=0.01), None) == ""
+    refused = own._refused(Outcome(gain=gain, control=0.05), None)
+    assert refused.startswith("shuffled labels may gain as much: 0.050")
