@@ -6,7 +6,6 @@ worse than the one in force on what has come since that was made.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import mul
 from random import Random
 
 import msgspec
@@ -14,11 +13,10 @@ import msgspec
 from gateway.core.target import Tier
 from gateway.routing.artefact import Artefact
 from gateway.study.labels import Label
-from gateway.study.measure.chance import Interval, Weights, intervals
-from gateway.study.measure.fold import parts
+from gateway.study.measure.chance import Interval
 from gateway.study.measure.rank import Ranking
 from gateway.study.traffic import WEIGHTS, Lesson
-from gateway.study.train.refit import FEWEST, refit, without
+from gateway.study.train.refit import FEWEST, compare, refit, unseen, without
 from gateway.study.train.rows import Row, outcomes
 from gateway.study.train.work import needs
 
@@ -120,14 +118,16 @@ def consider(
     chance, bare = Random(seed), without(artefact)  # noqa: S311 - seeded
     first = needs(bare, [one.row for one in lessons])
     after = _unseen(bare, lessons, seed, tick)
-    known = _compare(first, after, lessons, chance)
+    known = compare(first, after, [one.row for one in lessons], chance, _counts(lessons))
     control = None
     for _ in range(controls):
         other = _shuffled(lessons, chance)
         value = _gain(first, _unseen(bare, other, seed, tick), other)
         if value is not None and (control is None or value > control):
             control = value
-    told = msgspec.structs.replace(told, **known, control=control)
+    told = msgspec.structs.replace(
+        told, before=known.before, after=known.after, gain=known.gain, control=control
+    )
     told = _since(told, artefact, lessons, seed, made)
     found = _fit(bare, lessons, seed)
     tick()
@@ -148,15 +148,9 @@ def _fit(artefact: Artefact, lessons: Sequence[Taught], seed: int) -> Artefact:
 def _unseen(
     bare: Artefact, lessons: Sequence[Taught], seed: int, tick: Callable[[], None]
 ) -> list[float]:
-    """Needs, each by an artefact that was not taught it."""
-    need = [0.0] * len(lessons)
-    for fold in parts([""] * len(lessons), Random(seed), FOLDS):  # noqa: S311 - seeded
-        fitted = _fit(bare, [lessons[at] for at in fold.train], seed)
-        said = needs(fitted, [lessons[at].row for at in fold.held])
-        for at, value in zip(fold.held, said, strict=True):
-            need[at] = value
-        tick()
-    return need
+    """Needs, each by an artefact that was not taught it; always in the same parts."""
+    rows, weights = [one.row for one in lessons], [one.weight for one in lessons]
+    return unseen(bare, rows, Random(seed), seed, FOLDS, weights, tick)  # noqa: S311 - seeded
 
 
 def _shuffled(lessons: Sequence[Taught], chance: Random) -> list[Taught]:
@@ -182,20 +176,6 @@ def _counts(lessons: Iterable[Taught]) -> list[int]:
 def _rankings(need: Sequence[float], lessons: Sequence[Taught]) -> Ranking:
     rows = [one.row for one in lessons]
     return Ranking(need, [row.fast for row in rows], [row.smart for row in rows])
-
-
-def _compare(
-    before: Sequence[float], after: Sequence[float], lessons: Sequence[Taught], chance: Random
-) -> dict[str, Interval | None]:
-    first, second, counts = _rankings(before, lessons), _rankings(after, lessons), _counts(lessons)
-
-    def figures(weights: Weights) -> dict[str, float | None]:
-        drawn = list(map(mul, weights, counts))
-        old, new = first.apgr(drawn), second.apgr(drawn)
-        gain = None if old is None or new is None else new - old
-        return {"before": old, "after": new, "gain": gain}
-
-    return intervals(figures, len(lessons), chance)
 
 
 def _gain(

@@ -1,6 +1,7 @@
 """An artefact refitted with an owner's own labels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import mul
 from random import Random
 from statistics import pstdev
 
@@ -98,24 +99,48 @@ def gain(artefact: Artefact, rows: Sequence[Row], seed: int = 1, number: int = 5
     """APGR before and after, each label judged by an artefact refitted without it."""
     chance = Random(seed)  # noqa: S311 - seeded
     bare = without(artefact)
-    after = [0.0] * len(rows)
-    for fold in parts([""] * len(rows), chance, number):
-        fitted = refit(bare, [rows[at] for at in fold.train], seed)
-        said = needs(fitted, [rows[at] for at in fold.held])
-        for at, need in zip(fold.held, said, strict=True):
-            after[at] = need
+    after = unseen(bare, rows, chance, seed, number)
     return compare(needs(bare, rows), after, rows, chance)
 
 
+def unseen(
+    bare: Artefact,
+    rows: Sequence[Row],
+    chance: Random,
+    seed: int,
+    number: int,
+    weights: Sequence[float] | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """What each row needs, by an artefact refitted with the other parts of so many, and not it.
+
+    `chance` makes the parts, `tick` is called for each of them; `weights` are those of `refit`.
+    """
+    found = [0.0] * len(rows)
+    for fold in parts([""] * len(rows), chance, number):
+        some = None if weights is None else [weights[at] for at in fold.train]
+        fitted = refit(bare, [rows[at] for at in fold.train], seed, weights=some)
+        said = needs(fitted, [rows[at] for at in fold.held])
+        for at, need in zip(fold.held, said, strict=True):
+            found[at] = need
+        tick()
+    return found
+
+
 def compare(
-    before: Sequence[float], after: Sequence[float], rows: Sequence[Row], chance: Random
+    before: Sequence[float],
+    after: Sequence[float],
+    rows: Sequence[Row],
+    chance: Random,
+    counts: Sequence[int] | None = None,
 ) -> Gain:
-    """Two needs of the same rows."""
+    """Two needs of the same rows; `counts` are how often each row counts, once where None."""
     weak, strong = [row.fast for row in rows], [row.smart for row in rows]
     first, second = Ranking(before, weak, strong), Ranking(after, weak, strong)
 
     def figures(weights: Weights) -> dict[str, float | None]:
-        old, new = first.apgr(weights), second.apgr(weights)
+        drawn = weights if counts is None else list(map(mul, weights, counts))
+        old, new = first.apgr(drawn), second.apgr(drawn)
         return {
             "before": old,
             "after": new,
