@@ -26,7 +26,7 @@ def test_the_shares_of_keys_stay_within_two_points_of_their_bounds(tmp_path: Pat
     rows, the turns go where they went, cuts and all.
     """
     hard, mixed = asyncio.run(
-        trial(tmp_path, ("hard", "mixed"), 1_000, "1", pool=200, lost="mixed")
+        trial(tmp_path, ("hard", "mixed"), 2_000, "1", pool=1_000, lost="mixed")
     )
     assert [*hard.wrong(), *mixed.wrong()] == []
     assert hard.free["reasoning"] > 0.2 > hard.shares["reasoning"]
@@ -36,5 +36,5 @@ def test_the_shares_of_keys_stay_within_two_points_of_their_bounds(tmp_path: Pat
             for row, _ in journal.rows(path):
                 if isinstance(row, Entry):
                     walk.take(logged(row))
-    assert walk.sums.total.calls == 2 * (2_000 + 1_000)
+    assert walk.sums.total.calls == 2 * (2_000 + 2_000)
     assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)
