@@ -190,6 +190,7 @@ class Gateway:
             asyncio.create_task(self.shadow.watch(), name="candidate"),
             asyncio.create_task(self.shadow.work(), name="shadow"),
             asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
+            asyncio.create_task(self._toll.keep(asyncio.sleep), name="budgets"),
             asyncio.create_task(self._own(asyncio.sleep), name="classifiers"),
             asyncio.create_task(self._traffic.keep(asyncio.sleep), name="traffic"),
             asyncio.create_task(self.pressure.keep(asyncio.sleep, time.monotonic), name="pressure"),
@@ -349,6 +350,7 @@ class Gateway:
         metrics.watch(*self.reload.measures())
         known = self._known
         metrics.watch(*measures(known.health, known.allowances, lambda: known.hedged))
+        metrics.watch(many=self._toll.measures(keys=metrics.keys))
         metrics.watch((), [*self._traffic.measures(), *self._verdicts.measures()])
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")

@@ -1,8 +1,9 @@
 """Limits and budgets as a gateway has them: who counts, what its ledger knows, and who is told."""
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from zoneinfo import ZoneInfo
 
@@ -13,14 +14,20 @@ from gateway.limits.gate import Gate, end_of
 from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
 from gateway.limits.meter import End, Lost, Meter, Need
-from gateway.limits.rule import Limits, Scope
+from gateway.limits.rule import Level, Limits, Scope
 from gateway.limits.want import micro
 from gateway.settings.schema import Config
 from gateway.telemetry.log import Log
+from gateway.telemetry.metrics import Gauges
 from gateway.upstream.client import tell
 
 _REFUSED = 300
 """From this status on a receiver of alerts has not taken one."""
+_LOOK = 10.0
+"""Seconds from one look at how full budgets are to the next."""
+_MICRO = 1_000_000
+_OWN = "(of a key)"
+"""What budgets of keys alone are called, since their names are those of keys."""
 _EARLIER = 8
 """Limits of before that are remembered: a call may still ask what one of theirs had counted."""
 
@@ -29,9 +36,18 @@ class Toll:
     """One for the life of a gateway: counters and holds outlive a configuration."""
 
     def __init__(
-        self, config: Config, meter: Meter, archive: Archive, keys: Keys, log: Log, *, shares: int
+        self,
+        config: Config,
+        meter: Meter,
+        archive: Archive,
+        keys: Keys,
+        log: Log,
+        *,
+        shares: int,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        """`shares` as in Gate."""
+        """`shares` and `wall` as in Gate."""
+        self._wall = wall
         self._config = config
         self._meter = meter
         self._archive = archive
@@ -39,6 +55,8 @@ class Toll:
         self._log = log
         self._limits = deque([_limits(config)], maxlen=_EARLIER)
         self._telling: set[asyncio.Task[None]] = set()
+        self.levels: tuple[Level, ...] = ()
+        """How full budgets of money were at the last look; those without a call are not there."""
         self.gate = Gate(
             self._limits[0],
             meter,
@@ -48,6 +66,7 @@ class Toll:
             spare=Counted,
             closed=config.on_redis_loss == "closed",
             shares=shares,
+            wall=wall,
         )
 
     def adopt(self, config: Config) -> None:
@@ -76,6 +95,56 @@ class Toll:
         for tenant, some in ends.items():
             await self.gate.settle_dead(tenant, some)
 
+    async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Look how full budgets are, again and again, until cancelled."""
+        while True:
+            await sleep(_LOOK)
+            await self.look()
+
+    async def look(self) -> None:
+        """Find out how full budgets are; while they cannot be counted for all, nobody knows."""
+        found: list[Level] = []
+        if self._config.budgets or any(key.budgets for key in self._keys.known()):
+            try:
+                for tenant in sorted({"default", *self.gate.tenants}):
+                    used = await self._meter.used(tenant)
+                    found += self._limits[0].levels(used, self._wall())
+            except Lost:
+                found = []
+        self.levels = tuple(found)
+
+    def measures(self, *, keys: bool) -> list[Gauges]:
+        """The same for Prometheus: of each budget its fullest counter; `keys` names keys."""
+        labels = ("budget", "key") if keys else ("budget",)
+
+        def fullest() -> dict[tuple[str, ...], Level]:
+            found: dict[tuple[str, ...], Level] = {}
+            for level in sorted(self.levels, key=lambda level: level.part):
+                name = level.budget or _OWN
+                found[(name, level.key) if keys else (name,)] = level
+            return found
+
+        def tell(name: str, text: str, of: Callable[[Level], float | None]) -> Gauges:
+            def read() -> dict[tuple[str, ...], float]:
+                told = ((at, of(level)) for at, level in fullest().items())
+                return {at: number for at, number in told if number is not None}
+
+            return Gauges(f"budget_{name}", text, labels, read)
+
+        return [
+            tell(
+                "used_ratio",
+                "The part of a budget that is spent or held, of its fullest counter.",
+                lambda level: level.part,
+            ),
+            tell("limit_usd", "USD of that budget.", lambda level: level.limit / _MICRO),
+            tell(
+                "end_timestamp_seconds",
+                "When its window ends; none where it never does.",
+                lambda level: level.end,
+            ),
+        ]
+
     async def _seed(self, tenant: str, need: Need) -> int:
         return await asyncio.to_thread(self._spent, self._scope(tenant, need))
 
@@ -102,8 +171,8 @@ class Toll:
             "name": need.name,
             "counter": need.field,
             "tenant": tenant,
-            "limit_usd": need.limit / 1_000_000 if need.kind == "usd" else None,
-            "soft_usd": need.soft / 1_000_000 if need.kind == "usd" and need.soft else None,
+            "limit_usd": need.limit / _MICRO if need.kind == "usd" else None,
+            "soft_usd": need.soft / _MICRO if need.kind == "usd" and need.soft else None,
         }
 
         async def send() -> None:

@@ -126,7 +126,8 @@ class Gate:
         self._outputs: dict[str, _Outputs] = {}
         self._later: set[asyncio.Task[None]] = set()
         self._lost = False
-        self._tenants: set[str] = set()
+        self.tenants: set[str] = set()
+        """Those whose calls had something to pass."""
         self._spent: set[tuple[str, str]] = set()
         """Budgets of which it was told that they are used up, by tenant and counter."""
 
@@ -223,7 +224,7 @@ class Gate:
             await sleep(_SWEEP)
             if len(self._spent) > _MOST:
                 self._spent.clear()
-            for tenant in list(self._tenants):
+            for tenant in list(self.tenants):
                 try:
                     await self._meter.sweep(tenant, self._wall())
                 except Lost:
@@ -279,7 +280,7 @@ class Gate:
         call, now, tenant = want.call, self._wall(), want.call.key.tenant
         before = self._held.get(call.id)
         meter = self._meter if before is None else before.meter
-        self._tenants.add(tenant)
+        self.tenants.add(tenant)
         try:
             found = await self._counted(meter, want, ways, now, again, asking)
             if meter is self._meter:

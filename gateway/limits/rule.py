@@ -41,6 +41,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     then: Tier | None = None
     expected: bool = False
     """A call is taken to cost what is usual, not the most that it can."""
+    usd: int = 0
+    """Micro-USD of a budget, also of one that only warns."""
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -51,6 +53,26 @@ class Scope(msgspec.Struct, frozen=True):
     """Seconds since the epoch, included; None from the first call on."""
     until: float | None
     """Not included."""
+
+
+class Level(msgspec.Struct, frozen=True):
+    """How full a budget of money is in its window of now."""
+
+    budget: str
+    """Its name; that of a key alone has none."""
+    key: str
+    """Of whose calls alone it is; empty where it is not one key's."""
+    limit: int
+    """Micro-USD."""
+    used: int
+    """Micro-USD, what calls hold among them."""
+    end: float | None
+    """Of the window, seconds since the epoch."""
+
+    @property
+    def part(self) -> float:
+        """The part of it that is used."""
+        return self.used / self.limit if self.limit else 1.0
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -172,6 +194,22 @@ class Limits:
             only["key" if own else what] = [_plain(value)]
         return Scope(only, span.start, span.end)
 
+    def levels(self, used: Mapping[str, int], now: float) -> Iterator[Level]:
+        """What counters of money mean; those of other windows, or of other limits, are left out."""
+        for field, spent in used.items():
+            kind, name, subject, when = field.split("|")
+            what, _, value = subject.partition("=")
+            own = what == "own"
+            if kind != "usd":
+                continue
+            rule = self._owned.get((name, subject)) if own else self._named.get(("usd", name))
+            if rule is None or rule.every is None:
+                continue
+            span = self._window(rule.every, now)
+            if span.name == when:
+                key = _plain(value) if what in ("own", "key") else ""
+                yield Level("" if own else rule.name, key, rule.usd, spent, span.end)
+
     def _need(
         self,
         rule: Rule,
@@ -252,6 +290,7 @@ def _budget(part: BudgetPart | KeyBudget, name: str) -> Rule:
         hard=part.hard,
         then=part.then,
         expected=part.reserve == "expected",
+        usd=0 if share is not None else limit,
     )
     return _bounded(made, part)
 

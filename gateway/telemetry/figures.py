@@ -129,6 +129,15 @@ class Figures:
                 found = self._add(name, labels, count)
         return found
 
+    def known(self, name: str, first: str) -> dict[Labels, int]:
+        """The places of a name whose first label is this, by the other labels."""
+        with self._lock:
+            return {
+                labels[1:]: place
+                for (one, labels), place in self._places.items()
+                if one == name and labels[:1] == (first,) and len(labels) > 1
+            }
+
     def _add(self, name: str, labels: Labels, count: int) -> int:
         found = self._places.get((name, labels))
         if found is not None:

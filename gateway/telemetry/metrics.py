@@ -35,10 +35,11 @@ _CALL = (*_TARGET, "cache", "state", "stream")
 _TIMED = ("lab", "tier", "model", "cache")
 _CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
 _ANSWERED = frozenset({"settled", "estimated", "cache_hit"})
+_SERVED = frozenset({"settled", "estimated", "aborted"})
 _CUT = frozenset({"upstream", "timeout"})
 
 # The numbers of a "money" cell, by place; tokens follow, in the order of _CLASSES.
-_COST, _WASTED, _ESTIMATE, _UNKNOWN, _BASELINE, _COMPARED, _TOKENS = range(7)
+_COST, _WASTED, _ESTIMATE, _UNKNOWN, _UNPRICED, _BASELINE, _COMPARED, _TOKENS = range(8)
 _MONEY_SIZE = _TOKENS + len(_CLASSES)
 
 _MONEY = (
@@ -46,6 +47,7 @@ _MONEY = (
     ("wasted_usd", "USD of cost_usd for attempts that gave no answer."),
     ("estimated_usd", "USD of cost_usd that rest on estimated tokens."),
     ("calls_unknown_cost", "Calls whose cost is unknown, wholly or in part."),
+    ("calls_unpriced", "Calls of these whose tokens are known, and a price is missing."),
     ("baseline_usd", "USD that calls would have cost on the baseline."),
     ("compared_usd", "USD of calls that have a baseline: what is saved is baseline_usd less this."),
 )
@@ -60,6 +62,17 @@ class Gauge(NamedTuple):
     """None where there is none, or it raises: it is then left out."""
     over: Over = "sum"
     """How those of several workers become one."""
+
+
+class Gauges(NamedTuple):
+    """Numbers of the moment under one name, told apart by words of the configuration."""
+
+    name: str
+    help: str
+    labels: Labels
+    read: Callable[[], Mapping[Labels, float]]
+    """By the values of `labels`; where it raises, there are none."""
+    over: Over = "max"
 
 
 class Count(NamedTuple):
@@ -79,6 +92,8 @@ class _Places(NamedTuple):
     seconds: int
     first: int
     attempts: int
+    decided: int
+    fell: int
 
 
 class Metrics:
@@ -107,11 +122,22 @@ class Metrics:
             what: self._figures.at("fails", (what,), 1) for what in _FAILS
         }
         self._gauges: dict[str, tuple[Gauge, int]] = {}
+        self._many: dict[str, tuple[Gauges, dict[Labels, int]]] = {}
         self._counts: dict[str, tuple[Count, int, float]] = {}
         self.watch(gauges, counts)
 
-    def watch(self, gauges: Iterable[Gauge] = (), counts: Iterable[Count] = ()) -> None:
+    def watch(
+        self,
+        gauges: Iterable[Gauge] = (),
+        counts: Iterable[Count] = (),
+        many: Iterable[Gauges] = (),
+    ) -> None:
         """Tell these too."""
+        for some in many:
+            places = self._figures.known("gauge", some.name)
+            for place in places.values():
+                self._values[place] = math.nan
+            self._many[some.name] = (some, places)
         for gauge in gauges:
             place = self._figures.at("gauge", (gauge.name,), 1)
             self._values[place] = math.nan  # not its predecessor's
@@ -158,6 +184,12 @@ class Metrics:
         for gauge, place in self._gauges.values():
             found = _read(gauge.read)
             self._values[place] = math.nan if found is None else found
+        for some, places in self._many.values():
+            told = _read(some.read) or {}
+            for labels in told.keys() - places.keys():
+                places[labels] = self._figures.at("gauge", (some.name, *labels), 1)
+            for labels, place in list(places.items()):
+                self._values[place] = told.get(labels, math.nan)
         for count, place, before in self._counts.values():
             found = _read(count.read)
             if found is not None:
@@ -172,7 +204,7 @@ class Metrics:
         kind = (
             row.lab, row.tier, row.provider, row.model, row.cache, row.state, row.stream,
             row.key if self.keys else None, row.problem if row.aborted_by in _CUT else None,
-            row.attempts > 0,
+            row.attempts > 0, row.source, row.basis.target if row.basis is not None else None,
         )  # fmt: skip
         places = self._places.get(kind)
         if places is None:
@@ -180,6 +212,8 @@ class Metrics:
         values = self._values
         values[places.calls] += 1
         values[places.attempts] += 1
+        values[places.decided] += 1
+        values[places.fell] += 1
         self._pay(row, places.money)
         if row.duration is not None and row.state in _ANSWERED:
             at = places.seconds
@@ -196,6 +230,7 @@ class Metrics:
         values = self._values
         if row.cost is None or row.wasted is None:
             values[at + _UNKNOWN] += 1
+            values[at + _UNPRICED] += _unpriced(row)
         if row.cost:
             values[at + _COST] += _amount(row.cost)
         if row.wasted:
@@ -227,6 +262,8 @@ class Metrics:
         timed = (lab, tier, model, row.cache)
         cut = row.problem if row.aborted_by in _CUT else ""
         at = self._figures.at
+        answered = row.attempts > 0 and row.state in _SERVED
+        meant = row.basis.target if row.basis is not None else None
         return _Places(
             calls=at("calls", (*target, row.cache, row.state, stream, *key), 1),
             money=at("money", (*target, *key), _MONEY_SIZE),
@@ -234,7 +271,13 @@ class Metrics:
             first=at("first", timed, len(FIRST) + 2),
             # Failed ones have rows of their own; what is at "nowhere" is not told.
             attempts=self._attempt(provider, model, cut or "")
-            if row.attempts > 0 and row.state in ("settled", "estimated", "aborted")
+            if answered
+            else at("nowhere", (), 1),
+            decided=at("decisions", (lab, tier, row.source, *key), 1)
+            if row.source is not None and row.tier is not None
+            else at("nowhere", (), 1),
+            fell=at("fallbacks", target, 1)
+            if answered and meant not in (None, f"{provider}/{model}")
             else at("nowhere", (), 1),
         )
 
@@ -287,6 +330,16 @@ class Metrics:
             one("attempts", ("provider", "model", "problem")),
         )
         yield _counter(
+            "decisions",
+            "Calls whose tier was decided, by what decided it.",
+            one("decisions", ("lab", "tier", "source", *key)),
+        )
+        yield _counter(
+            "fallbacks",
+            "Calls that another target than the first of their plan has served, by that other.",
+            one("fallbacks", _TARGET),
+        )
+        yield _counter(
             "refused", "Requests refused before they were calls.", one("refused", ("kind",))
         )
         yield _counter(
@@ -303,20 +356,30 @@ class Metrics:
         for name, (count, _, _) in self._counts.items():
             found = sums.get("count", {}).get((name,), [0.0])
             yield _counter(name, count.help, [({}, found[0])])
+        for some, _ in self._many.values():
+            yield exposition.gauge(
+                f"tiergate_{some.name}",
+                some.help,
+                (
+                    (dict(zip(some.labels, labels[1:], strict=True)), _OVER[some.over](parts))
+                    for labels, parts in gauges.items()
+                    if labels[0] == some.name
+                ),
+            )
         for name, (gauge, _) in self._gauges.items():
-            parts = gauges.get(name, ())
+            parts = gauges.get((name,), ())
             yield exposition.gauge(
                 f"tiergate_{name}", gauge.help, [({}, _OVER[gauge.over](parts))] if parts else ()
             )
 
-    def _gathered(self) -> tuple[dict[str, dict[Labels, list[float]]], dict[str, list[float]]]:
-        """The sums of all processes, and the gauges of those that live."""
+    def _gathered(self) -> tuple[dict[str, dict[Labels, list[float]]], dict[Labels, list[float]]]:
+        """The sums of all processes, and the gauges of those that live, by name and labels."""
         sums: dict[str, dict[Labels, list[float]]] = {}
-        gauges: dict[str, list[float]] = {}
+        gauges: dict[Labels, list[float]] = {}
         for name, labels, numbers, lives in self._figures.read():
             if name == "gauge":
                 if lives and not math.isnan(numbers[0]):
-                    gauges.setdefault(labels[0], []).append(numbers[0])
+                    gauges.setdefault(labels, []).append(numbers[0])
                 continue
             cells = sums.setdefault(name, {})
             before = cells.get(labels)
@@ -331,7 +394,7 @@ class Metrics:
 _OVER: Mapping[Over, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
 
 
-def _read(read: Callable[[], float | None]) -> float | None:
+def _read[T](read: Callable[[], T]) -> T | None:
     try:
         return read()
     except Exception:  # noqa: BLE001 - what one room cannot tell hides nothing of the others
@@ -347,6 +410,11 @@ def _some(
 ) -> Iterator[tuple[dict[str, str], list[float]]]:
     """Those that anything was counted in."""
     return (one for one in found if any(one[1]))
+
+
+def _unpriced(row: Entry) -> bool:
+    """Whether nothing but a price is missing for the cost of a call."""
+    return row.cost is None and row.wasted is not None and row.usage is not None
 
 
 def _amount(money: Decimal) -> float:

@@ -5,7 +5,9 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from gateway.core import jsonio
+from gateway.limits import window
+from gateway.limits.meter import Lost
 from tests.e2e.child import Child, until
 from tests.e2e.served import echo
 from tests.e2e.upstream import Upstream
@@ -125,3 +129,60 @@ def test_names_of_keys_are_for_admins(make: Make) -> None:
         assert "website" not in refused.text
     text = world.client.get("/metrics", headers={"authorization": f"Bearer {ADMIN}"}).text
     assert 'state="settled",stream="false",key="website"} 1.0' in text
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_how_full_budgets_are_is_told(make: Make, *, named: bool) -> None:
+    """Of each its fullest counter; whose that is, and what keys have alone, where keys are named."""
+
+    def budgets(value: Config) -> None:
+        value["budgets"] = [{"name": "each", "usd": 0.001, "every": "month", "per": "key"}]
+        value["metrics"] = {"keys": named}
+
+    world = make(budgets, TIERGATE_KEYS="ann=" + "a" * 64, TIERGATE_ADMIN_KEY=ADMIN)
+    toll = world.gateway._toll
+
+    async def seed() -> None:
+        when = window.at("month", time.time(), UTC).name
+        await world.gateway._meter.seed("default", f"usd|each|key=ann|{when}", 250)
+        await world.gateway._meter.seed("default", f"usd|each|key=bob|{when}", 750)
+        await toll.look()
+
+    world.loop.run(seed())
+    headers = {"authorization": f"Bearer {ADMIN}"}
+    text = world.client.get("/metrics", headers=headers).text
+    found = dict(re.findall(r"^(tiergate_budget_\w+\{.*\}) (.*)$", text, re.MULTILINE))
+    ratios = {name: value for name, value in found.items() if "used_ratio" in name}
+    if named:
+        assert ratios == {
+            'tiergate_budget_used_ratio{budget="each",key="ann"}': "0.25",
+            'tiergate_budget_used_ratio{budget="each",key="bob"}': "0.75",
+        }
+    else:
+        assert ratios == {'tiergate_budget_used_ratio{budget="each"}': "0.75"}
+        assert found['tiergate_budget_limit_usd{budget="each"}'] == "0.001"
+        assert float(found['tiergate_budget_end_timestamp_seconds{budget="each"}']) > time.time()
+
+    async def lose() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.gateway._meter, "used", gone)
+            await toll.look()
+
+    world.loop.run(lose())
+    assert "tiergate_budget_used_ratio{" not in world.client.get("/metrics", headers=headers).text
+
+
+async def gone(_: str) -> dict[str, int]:
+    raise Lost
+
+
+def test_where_there_is_no_budget_nobody_is_asked(make: Make) -> None:
+    world = make()
+
+    async def look() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.gateway._meter, "used", pytest.fail)
+            await world.gateway._toll.look()
+
+    world.loop.run(look())
+    assert world.gateway._toll.levels == ()

@@ -5,12 +5,13 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
 from gateway.limits.meter import Need
-from gateway.limits.rule import MOST, Limits
+from gateway.limits.rule import MOST, Level, Limits
 from gateway.settings.limits import BudgetPart, LimitPart
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -286,3 +287,38 @@ def test_a_counter_of_other_limits_is_refused() -> None:
     need = needs(limits({"usd": 1, "every": "day"}))[0]
     with pytest.raises(ValueError, match=r"no usd is counted by 'usd\|x\|all\|2026-11-24'"):
         limits().scope(need, "t")
+
+
+def test_how_full_budgets_are() -> None:
+    """Of now and of what there is: not those of a window that ended, of shares, or of others."""
+    made = limits(
+        {"name": "team", "usd": 4, "every": "day", "soft": 0.5, "hard": False},
+        {"name": "each|one", "usd": 0, "every": "total", "per": "key"},
+        {"name": "most", "share": 0.5, "tier": "reasoning", "every": "day"},
+    )
+    needs(made, own=ANN)
+    used = {
+        "usd|team|all|2026-11-24": 1_000_000,
+        "usd|team|all|2026-11-23": 3_000_000,
+        "usd|each%7Cone|key=b%7Cb|total": 5,
+        "usd|key ann|own=ann|2026-11": 2_500_000,
+        "usd|gone|all|2026-11-24": 1,
+        "usd|key bob|own=bob|2026-11": 1,
+        "share|most|all|2026-11-24": 7,
+        "calls|most|all|2026-11-24": 9,
+    }
+    found = list(made.levels(used, NOW))
+    month = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
+    assert found == [
+        Level("team", "", 4_000_000, 1_000_000, DAY[1]),
+        Level("each|one", "b|b", 0, 5, None),
+        Level("", "ann", 5_000_000, 2_500_000, month),
+    ]
+    assert [level.part for level in found] == [0.25, 1.0, 0.5]
+
+
+def test_a_limit_that_is_no_budget_is_never_full() -> None:
+    """Whatever stands under its name."""
+    made = limits({"requests": "60/m"})
+    needs(made, own=msgspec.structs.replace(ANN, budgets=()))
+    assert list(made.levels({"usd|key ann|own=ann|60s": 1}, NOW)) == []

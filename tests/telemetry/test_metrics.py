@@ -9,9 +9,10 @@ from typing import Any, get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.core.basis import Basis
 from gateway.core.entry import Entry, Reprice, Row, State
 from gateway.telemetry.figures import Memory
-from gateway.telemetry.metrics import FIRST, SECONDS, Count, Gauge, Metrics
+from gateway.telemetry.metrics import FIRST, SECONDS, Count, Gauge, Gauges, Metrics
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, hit, intent, refused
 
 type Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -69,6 +70,45 @@ def test_money_adds_up_and_what_is_unknown_is_counted() -> None:
     assert value(found, "estimated_usd_total", TARGET) == pytest.approx(0.2)
     assert value(found, "calls_unknown_cost_total", TARGET) == 2
     assert value(found, "baseline_usd_total", TARGET) == pytest.approx(0.02)
+
+
+def test_a_missing_price_is_told_apart() -> None:
+    """From calls whose cost nobody knows since an attempt may have been billed, or by a crash."""
+    found = counted(
+        entry(),
+        entry(cost=None, estimate=None, price=None),
+        entry(cost=None, wasted=None, estimate=None),
+        entry(state="unknown_crash", cost=None, usage=None, price=None),
+    )
+    assert value(found, "calls_unknown_cost_total", TARGET) == 3
+    assert value(found, "calls_unpriced_total", TARGET) == 1
+
+
+def test_what_decided_is_counted_by_tier() -> None:
+    """Not of what was refused before it was decided."""
+    found = counted(
+        entry(), entry(source="classifier"), hit(source="classifier"), refused(),
+        entry(source="pin", tier="fast", key="batch"),
+    )  # fmt: skip
+    at = {"lab": "acme", "tier": "smart"}
+    assert value(found, "decisions_total", at, source="rule") == 1
+    assert value(found, "decisions_total", at, source="classifier") == 2
+    assert value(found, "decisions_total", lab="acme", tier="fast", source="pin") == 1
+    assert total(found, "decisions_total") == 4
+    named = counted(entry(), keys=True)
+    assert value(named, "decisions_total", at, source="rule", key="website") == 1
+
+
+def test_a_fallback_is_an_answer_of_another_target_than_the_first() -> None:
+    """A further request to the same target is none, nor is a failure or a hit."""
+    first, other = Basis(target="acme/able-1"), Basis(target="spare/able-2")
+    found = counted(
+        entry(basis=first), entry(basis=first, attempts=3), entry(), hit(basis=other),
+        entry(basis=other, attempts=2), entry(basis=other, attempts=1, state="aborted"),
+        entry(basis=other, state="failed"),
+    )  # fmt: skip
+    assert value(found, "fallbacks_total", TARGET) == 2
+    assert total(found, "fallbacks_total") == 2
 
 
 def test_what_is_saved_is_of_calls_that_have_both() -> None:
@@ -215,6 +255,36 @@ def test_what_is_watched_is_read_when_it_is_asked_for() -> None:
     assert value(found, "calls_in_flight") == 0
     assert value(found, "redis_up") == 1
     assert value(found, "ledger_rows_total") == 17
+
+
+def test_what_is_watched_under_labels_comes_and_goes() -> None:
+    """What is not there any more is not told, also not by a worker that takes the area over."""
+    now: dict[tuple[str, ...], float] = {("team",): 0.5, ("night",): 0.25}
+    memory = Memory(1)
+    some = Gauges("budget_used_ratio", "Spent.", ("budget",), lambda: now)
+    metrics = Metrics(memory=memory)
+    metrics.watch(many=[some])
+    found = told(metrics)
+    assert value(found, "budget_used_ratio", budget="team") == 0.5
+    assert value(found, "budget_used_ratio", budget="night") == 0.25
+    del now["night",]
+    found = told(metrics)
+    assert value(found, "budget_used_ratio", budget="team") == 0.5
+    assert value(found, "budget_used_ratio", budget="night") is None
+    memory._own = (0, frozenset())  # it has ended
+    after = Metrics(memory=memory)
+    after.watch(many=[some._replace(read=dict)])
+    assert value(told(after), "budget_used_ratio", budget="team") is None
+
+
+def test_of_workers_the_fullest_is_told() -> None:
+    memory = Memory(2)
+    both = [Metrics(memory=memory), Metrics(memory=memory)]
+    for metrics, part in zip(both, (0.25, 0.75), strict=True):
+        levels: dict[tuple[str, ...], float] = {("team",): part}
+        metrics.watch(many=[Gauges("budget_used_ratio", "", ("budget",), levels.copy)])
+        metrics.refresh()
+    assert value(told(both[0]), "budget_used_ratio", budget="team") == 0.75
 
 
 def test_what_cannot_be_read_hides_nothing_else() -> None:
