@@ -37,9 +37,8 @@ def show(session: Session, call: str, *, as_json: bool) -> None:
     books = session()
     with opened(books) as store:
         asked = store if storable(call) else None
-        rows = [] if asked is None else asked.entries(only={"id": [call]}, limit=1)
+        row = None if asked is None else asked.call(books.journal_folder, call)
         tries = [] if asked is None else asked.attempts(call)
-    row = next(iter(rows), None)
     if row is None:
         raise click.ClickException(f"the ledger has no row of {call!r}; a call that runs has none.")
     if as_json:

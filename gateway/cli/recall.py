@@ -26,11 +26,11 @@ ID = re.compile("tg-[0-9a-f]{23}")
 
 def command(session: Session, id: str, *, as_json: bool) -> None:
     """Decide the call again where this configuration did it; else tell what its row keeps."""
-    with opened(session()) as store:
-        rows = [] if store is None else store.entries(only={"id": [id]}, limit=1)
-    if not rows:
+    books = session()
+    with opened(books) as store:
+        row = None if store is None else store.call(books.journal_folder, id)
+    if row is None:
         raise click.ClickException(f"the ledger has no row of {id}; a call that runs has none.")
-    (row,) = rows
     router = session.site.router
     why = ""
     if row.config != router.catalogue.version:

@@ -101,12 +101,11 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
 
     @router.get("/entries/{name}", summary="One call, and its attempts that gave no answer")
     async def entry(name: str) -> Response:
-        await apart(feed)
-        rows, tries = await apart(partial(_call, gateway, name))
-        if not rows:
+        row, tries = await apart(partial(_call, gateway, name))
+        if row is None:
             message = "The ledger has no row of this call: it may still be running."
             raise ProblemError(Problem(kind="not_found", message=message))
-        return Response(jsonio.dumps(export.call(rows[0], tries)), media_type=_JSON)
+        return Response(jsonio.dumps(export.call(row, tries)), media_type=_JSON)
 
     app.include_router(router)
 
@@ -160,11 +159,11 @@ def _sums(gateway: Gateway, question: Question) -> tuple[list[Group], Group]:
     return gateway.store.costs(question.by, zone=question.place, **question.chosen), total
 
 
-def _call(gateway: Gateway, name: str) -> tuple[list[Stored], list[Attempt]]:
+def _call(gateway: Gateway, name: str) -> tuple[Stored | None, list[Attempt]]:
     if not storable(name):
-        return [], []
-    rows = gateway.store.entries(only={"id": [name]}, limit=1)
-    return rows, gateway.store.attempts(name)
+        return None, []
+    row = gateway.store.call(gateway.journal_folder, name)
+    return row, [] if row is None else gateway.store.attempts(name)
 
 
 def _known(request: Request, *names: str) -> None:

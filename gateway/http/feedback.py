@@ -15,8 +15,6 @@ from gateway.core.problem import Problem, ProblemError, invalid
 from gateway.core.target import Tier
 from gateway.http import edge
 from gateway.http.entrance import Entrance
-from gateway.ledger.feed import sizes
-from gateway.ledger.journal import segments
 from gateway.ledger.question import storable
 from gateway.ledger.store import StoreError
 
@@ -24,8 +22,6 @@ _MOST = 4096
 """Bytes of what is said."""
 _AT_ONCE = 2
 """That are looked up in the store at once."""
-_TRIES, _WAIT = 100, 0.02
-"""Looks for a call that the store may not have yet, and seconds between them."""
 _FORM = '{"id": "<x-request-id of the call>", "verdict": "good"}'
 
 
@@ -77,17 +73,8 @@ async def _find(gateway: Gateway, id: str) -> tuple[Entry | None, Feedback | Non
     def find() -> tuple[Entry | None, Feedback | None]:
         if not storable(id):
             return None, None
-        store, folder = gateway.store, gateway.journal_folder
-        there = sizes(segments(folder))
-        for _ in range(_TRIES):
-            store.feed(folder)
-            if rows := store.entries(only={"id": [id]}, limit=1):
-                return rows[0], store.feedback([id]).get(id)
-            known = store.offsets(folder)
-            if all(known.get(name, 0) >= size for name, size in there.items()):
-                break
-            time.sleep(_WAIT)  # somebody else feeds it, and is not there yet
-        return None, None
+        row = gateway.store.call(gateway.journal_folder, id)
+        return row, None if row is None else gateway.store.feedback([id]).get(id)
 
     try:
         return await asyncio.to_thread(find)

@@ -18,6 +18,7 @@ from gateway.ledger.store import Fed, Stored
 
 _PAGE = 500  # rows that are held at a time while many are read
 _PRUNED = 1000  # calls that are forgotten in one transaction
+_TRIES, _WAIT = 100, 0.02  # to feed where another process does, and seconds between them
 _ORPHANS = """
     SELECT DISTINCT id FROM {0} WHERE at < {1}
     AND NOT EXISTS (SELECT 1 FROM entries WHERE entries.id = {0}.id)
@@ -29,14 +30,18 @@ _NO_PRICE = """(
 
 
 class Base(ABC):
-    """A store, but for the words of its database. `clock` tells seconds since the epoch."""
+    """A store, but for the words of its database.
+
+    `clock` tells seconds since the epoch; `sleep` waits so many seconds for another process.
+    """
 
     words: ClassVar[Words]
     money: ClassVar[str]
     """The columns that become the six of query.MONEY."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         self._clock = clock
+        self._sleep = sleep
         self._fed = Fed()
         self._known: dict[Path, Mapping[str, int]] = {}
 
@@ -70,16 +75,18 @@ class Base(ABC):
 
     def feed(self, folder: Path) -> int:
         """Read what the journals of a folder have got since, see `Store.feed`."""
-        began = self._clock()
-        if not folder.is_dir():
-            return 0
-        paths = segments(folder)
-        there = sizes(paths)
-        if there and there == self._known.get(folder):
-            self._tell(0, 0, began)
-            return 0
-        with held(folder / "feed.lock") as mine:
-            return self._feed(folder, paths, there, began) if mine else 0
+        return self._catch_up(folder) or 0
+
+    def call(self, folder: Path, id: str) -> Stored | None:
+        """The final row of a call that may have just ended, see `Store.call`."""
+        for _ in range(_TRIES):
+            all_there = self._catch_up(folder) is not None
+            if rows := self.entries(only={"id": [id]}, limit=1):
+                return rows[0]
+            if all_there:
+                break
+            self._sleep(_WAIT)
+        return None
 
     def state(self) -> Fed:
         """What this process has fed."""
@@ -233,6 +240,19 @@ class Base(ABC):
 
     def close(self) -> None:  # noqa: B027 - it is not to be overridden
         """Nothing: no connection outlives what it was opened for."""
+
+    def _catch_up(self, folder: Path) -> int | None:
+        """As `feed`; None where another process feeds, so that all may not be there yet."""
+        began = self._clock()
+        if not folder.is_dir():
+            return 0
+        paths = segments(folder)
+        there = sizes(paths)
+        if there and there == self._known.get(folder):
+            self._tell(0, 0, began)
+            return 0
+        with held(folder / "feed.lock") as mine:
+            return self._feed(folder, paths, there, began) if mine else None
 
     def _feed(self, folder: Path, paths: list[Path], there: Mapping[str, int], began: float) -> int:
         mark = identity(folder)

@@ -64,8 +64,14 @@ class Postgres(Base):
         " sum(saved), sum(reserved)"
     )
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(clock)
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], float] = time.time,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(clock, sleep)
         given = _read(url)
         self._options: dict[str, Any] = {**_PATIENCE, **given}
         self._secret = str(given.get("password") or "")

@@ -61,8 +61,14 @@ class Sqlite(Base):
         wasted, estimate, CASE WHEN cost IS NOT NULL THEN baseline END, reserved
     )"""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(clock)
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], float] = time.time,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(clock, sleep)
         path = url.removeprefix(SCHEME)
         if path in {url, "", ":memory:"}:
             raise StoreError(f"the ledger's store is written {SCHEME}PATH")

@@ -63,6 +63,14 @@ class Store(Protocol):
         """
         ...
 
+    def call(self, folder: Path, id: str) -> Stored | None:
+        """The final row of a call, of which the journals of a folder are fed first.
+
+        Where another process feeds from it, that is waited for, a few seconds at most. None where
+        there is no such row.
+        """
+        ...
+
     def state(self) -> Fed:
         """What this process has fed; it does not ask the database."""
         ...

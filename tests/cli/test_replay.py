@@ -15,12 +15,14 @@ from gateway.core.entry import Entry
 from gateway.core.evidence import Evidence
 from gateway.dialects import OPENAI_CHAT
 from gateway.ledger.content import Text
+from gateway.ledger.sqlite import Sqlite
 from gateway.routing import features
 from gateway.routing.case import Case
 from gateway.settings.load import load
 from gateway.site import site
 from tests.cli.run import GOOD, ON, config, run
 from tests.cli.test_reprice import OCTOBER, write
+from tests.ledger.busy import WAITS, feeding
 from tests.ledger.rows import entry
 
 ID = "tg-019ad9f5f0c7d3e8b3b0c1a"
@@ -178,6 +180,20 @@ def test_caches_and_what_is_taken_for_granted_are_told(tmp_path: Path) -> None:
     told = lines(tiergate(tmp_path, "replay", text=text))
     assert "1 call taken to be sayable in another dialect, as plain ones are: nobody tried." in told
     assert "Of the money, prompt caches: 0.008000 lost, 0.000000 gained." in told
+
+
+@pytest.mark.parametrize("words", [("explain", ID), ("costs", "show", ID)])
+def test_a_call_that_another_process_is_feeding_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """One feeds at a time: until it is done the store does not know the call."""
+    write(tmp_path, served(tmp_path, ID, "Prove it."))
+    defaults = Sqlite.__init__.__kwdefaults__
+    assert defaults is not None
+    with feeding(tmp_path / "data" / "ledger") as other:
+        monkeypatch.setitem(defaults, "sleep", other.sleep)
+        result = tiergate(tmp_path, *words)
+    assert (result.exit_code, len(other.waited)) == (0, WAITS), result.output
 
 
 def test_a_call_is_explained_by_its_id(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from gateway.ledger.journal import Journal
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Make, World, chat
 from tests.http.gate import CLIENT_KEY, KEYS
+from tests.ledger.busy import WAITS, feeding
 from tests.ledger.rows import entry
 
 ADMIN = "admin-key-0123456789-never-shown"
@@ -109,6 +110,19 @@ def test_a_call_is_there_as_soon_as_it_has_ended(world: World, upstream: Upstrea
     assert row["cost"] == reply.headers["x-tiergate-cost"]
     told = get(world, f"{ENTRIES}/{row['id']}").json()
     assert told == {**row, "tries": []}
+
+
+def test_a_call_that_another_process_is_feeding_is_waited_for(
+    world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One feeds at a time: until it is done the store does not know the call."""
+    monkeypatch.setattr(world.gateway.archive, "feed", int)
+    id = world.ask(chat()).headers["x-request-id"]
+    with feeding(world.gateway.journal_folder) as other:
+        monkeypatch.setattr(world.gateway.store, "_sleep", other.sleep)
+        reply = get(world, f"{ENTRIES}/{id}")
+    assert (reply.status_code, len(other.waited)) == (200, WAITS)
+    assert reply.json()["id"] == id
 
 
 def test_rows_are_lines_with_exact_money(world: World) -> None:

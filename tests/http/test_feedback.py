@@ -1,6 +1,5 @@
 """What clients say of answers: who may, of which calls, and what becomes of it."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from gateway.ledger.journal import rows, segments
 from gateway.ledger.store import StoreError
 from tests.e2e.world import Make, World, chat
 from tests.http.test_scopes import digest
+from tests.ledger.busy import WAITS, feeding
 
 FEEDBACK = "/v1/feedback"
 FILE = {
@@ -107,24 +107,19 @@ def test_a_store_that_cannot_be_read_is_told(world: World, monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise StoreError("the password is hunter2")
 
-    monkeypatch.setattr(world.gateway.store, "feed", fail)
+    monkeypatch.setattr(world.gateway.store, "call", fail)
     reply = post(world, "ann", FEEDBACK, {"id": "x", "verdict": "bad"})
     assert reply.status_code == 503
     assert "hunter2" not in reply.text
 
 
-def test_a_call_that_somebody_else_is_feeding_is_waited_for(
+def test_a_call_that_another_process_is_feeding_is_waited_for(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One feeds at a time: until it is done the store does not know the call."""
-    id, feed, looks = called(world), world.gateway.store.feed, 0
-
-    def late(folder: Path) -> int:
-        nonlocal looks
-        looks += 1
-        return feed(folder) if looks > 2 else 0
-
     monkeypatch.setattr(world.gateway.archive, "feed", int)
-    monkeypatch.setattr(world.gateway.store, "feed", late)
-    assert post(world, "ann", FEEDBACK, {"id": id, "verdict": "bad"}).status_code == 200
-    assert looks == 3
+    id = called(world)
+    with feeding(world.gateway.journal_folder) as other:
+        monkeypatch.setattr(world.gateway.store, "_sleep", other.sleep)
+        reply = post(world, "ann", FEEDBACK, {"id": id, "verdict": "bad"})
+    assert (reply.status_code, len(other.waited)) == (200, WAITS)

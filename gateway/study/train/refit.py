@@ -89,19 +89,6 @@ class Gain(msgspec.Struct, frozen=True, kw_only=True):
     after: Interval | None
     gain: Interval | None
 
-    @property
-    def better(self) -> bool:
-        """Whether the gain is more than chance: only then is the new artefact worth taking."""
-        return self.gain is not None and self.gain.above(0.0)
-
-
-def gain(artefact: Artefact, rows: Sequence[Row], seed: int = 1, number: int = 5) -> Gain:
-    """APGR before and after, each label judged by an artefact refitted without it."""
-    chance = Random(seed)  # noqa: S311 - seeded
-    bare = without(artefact)
-    after = unseen(bare, rows, chance, seed, number)
-    return compare(needs(bare, rows), after, rows, chance)
-
 
 def unseen(
     bare: Artefact,

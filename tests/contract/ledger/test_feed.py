@@ -16,6 +16,7 @@ from gateway.ledger.lock import held
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE
 from gateway.ledger.store import Fed, Stored
 from tests.contract.ledger.conftest import Make, ask, say
+from tests.ledger.busy import WAITS, feeding
 from tests.ledger.rows import attempt, entry, feedback, intent, reprice
 
 BASIS = Basis(
@@ -247,6 +248,36 @@ def test_one_process_feeds_from_a_folder_at_a_time(store: Base, folder: Path) ->
         assert store.feed(folder) == 0
     assert store.state().at is None
     assert store.feed(folder) == 1
+
+
+def test_a_call_is_found_once_another_process_has_fed(store: Base, folder: Path) -> None:
+    """Until then the store may not have it; what is not there then is not there."""
+    say(folder, [entry("a")])
+    with feeding(folder) as other:
+        store._sleep = other.sleep
+        found = store.call(folder, "a")
+        assert found is not None
+        assert (found.id, len(other.waited)) == ("a", WAITS)
+    assert store.call(folder, "b") is None
+    assert len(other.waited) == WAITS
+
+
+def test_a_call_that_is_there_is_not_waited_for(store: Base, folder: Path) -> None:
+    say(folder, [entry("a")])
+    store.feed(folder)
+    with feeding(folder) as other:
+        store._sleep = other.sleep
+        assert store.call(folder, "a") is not None
+    assert other.waited == []
+
+
+def test_another_process_is_waited_for_a_few_seconds_at_most(store: Base, folder: Path) -> None:
+    waited: list[float] = []
+    store._sleep = waited.append
+    say(folder, [entry("a")])
+    with feeding(folder):
+        assert store.call(folder, "a") is None
+    assert 1 <= sum(waited) <= 5
 
 
 def test_without_a_journal_there_is_nothing_to_feed(store: Base, folder: Path) -> None:

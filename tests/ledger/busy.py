@@ -1,0 +1,32 @@
+"""Another process that feeds from a folder of journals, until it has been waited for."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from gateway.ledger.lock import held
+
+WAITS = 3
+
+
+class Other:
+    """It has the lock of the feed, and stores nothing: who waits for a row has to feed it then."""
+
+    def __init__(self, lock: ExitStack) -> None:
+        self.waited: list[float] = []
+        """Seconds."""
+        self._lock = lock
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for it; after the third time it is done."""
+        self.waited.append(seconds)
+        if len(self.waited) == WAITS:
+            self._lock.close()
+
+
+@contextmanager
+def feeding(folder: Path) -> Iterator[Other]:
+    """One that feeds from now on."""
+    with ExitStack() as lock:
+        assert lock.enter_context(held(folder / "feed.lock"))
+        yield Other(lock)
