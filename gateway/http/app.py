@@ -43,7 +43,7 @@ _LIST = Problem(
 _STRANGE = Problem(
     kind="not_allowed",
     message="While keys are open no web page from elsewhere is answered: it would spend your money."
-    " Configure keys (docs/operating.md, Keys), or set server.open to true.",
+    " Configure keys (docs/keys.md), or set server.open to true.",
 )
 ALWAYS = frozenset({"/health", "/ready", "/metrics"})
 """Paths that are answered whatever happens."""

@@ -213,7 +213,7 @@ def test_every_option_is_in_the_document() -> None:
     """And none that there is not."""
     found: dict[str, set[str]] = {}
     name = ""
-    for row in pages.table("command of keys", "operating.md").rows:
+    for row in pages.table("command of keys", "keys.md").rows:
         name = pages.codes(row[0])[0].split()[2] if row[0] else name
         found.setdefault(name, set()).update(pages.codes(row[1]))
     for name, one in command.commands.items():

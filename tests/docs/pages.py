@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 _TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
-DOCUMENTS = [*(ROOT / name for name in _TOP), *sorted(ROOT.glob("docs/*.md"))]
+DOCUMENTS = [*(ROOT / name for name in _TOP), *sorted(ROOT.glob("docs/**/*.md"))]
 
 _BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<kind>[\w ]*)\n(?P<text>.*?)^```$",
@@ -38,10 +38,15 @@ class Table(NamedTuple):
 def blocks() -> list[Block]:
     """All blocks of all documents."""
     return [
-        Block(page.name, found["kind"], found["text"], found["reason"])
+        Block(told(page), found["kind"], found["text"], found["reason"])
         for page in DOCUMENTS
         for found in _BLOCK.finditer(page.read_text("utf-8"))
     ]
+
+
+def told(page: Path) -> str:
+    """How tests call a page: its path, from `docs` where it is in there."""
+    return page.relative_to(ROOT).as_posix().removeprefix("docs/")
 
 
 def run(kind: str) -> list[str]:
@@ -52,7 +57,7 @@ def run(kind: str) -> list[str]:
 def tables() -> list[Table]:
     """All tables of all documents."""
     return [
-        Table(page.name, _cells(found[1]), [_cells(row) for row in found[2].splitlines()])
+        Table(told(page), _cells(found[1]), [_cells(row) for row in found[2].splitlines()])
         for page in DOCUMENTS
         for found in _TABLE.finditer(_prose(page))
     ]

@@ -1,0 +1,8 @@
+"""The page about labs says what ships."""
+
+from tests.docs import labs
+
+
+def test_the_tables_are_those_of_the_labs_that_ship() -> None:
+    text = labs.PAGE.read_text("utf-8")
+    assert labs.page(text) == text, "run: python -m tests.docs.labs"
