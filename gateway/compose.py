@@ -108,6 +108,7 @@ class Gateway:
         self.recovered = self.archive.recovered
         self._dead = [self.recovered]
         self._root = secret.root(self.data, environ)
+        self.cookie = secret.derive(self._root, "cookie")
         self._hop = secrets.token_hex(4)
         self._pools = Pools(transports)
         self._state = self._store(environ, config.cache.max_bytes)

@@ -36,7 +36,7 @@ type Texts = Annotated[list[str], Query()]
 
 def routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    guard = Guard(gateway.admin_key, gateway.keys)
+    guard = Guard.of(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     turn = asyncio.Semaphore(_AT_ONCE)
 

@@ -24,6 +24,7 @@ from gateway.dialects import (
     Dialect,
 )  # fmt: skip
 from gateway.http import admin, config, document, edge, feedback, health, models, scrape
+from gateway.http.dashboard import routes as dashboard
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
@@ -94,6 +95,7 @@ class App(FastAPI):
         admin.routes(self, gateway)
         config.routes(self, gateway)
         health.routes(self, gateway)
+        dashboard.routes(self, gateway, entrance)
         scrape.routes(self, gateway, lambda: entrance.calls)
 
     def ended(self) -> bool:

@@ -20,7 +20,7 @@ type Switch = Annotated[str, Query(json_schema_extra={"enum": ["true", "false"]}
 
 def routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    guard = Guard(gateway.admin_key, gateway.keys)
+    guard = Guard.of(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
     reload = gateway.reload
 

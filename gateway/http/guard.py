@@ -4,15 +4,17 @@ What a browser on this machine can be made to ask by a page from elsewhere is re
 come through a proxy, which would make everybody a loopback peer.
 """
 
-import hashlib
 import hmac
 from ipaddress import ip_address
+from typing import Self
 from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from gateway.compose import Gateway
 from gateway.core.call import Key
 from gateway.core.problem import Kind, Problem, ProblemError
+from gateway.http.dashboard.session import Sessions, digest
 from gateway.http.edge import Head
 from gateway.limits.keys import Keys
 
@@ -27,12 +29,21 @@ _HERE = ("none", "same-origin")
 
 
 class Guard:
-    """A FastAPI dependency that lets admins pass. `secret` is the admin key, or empty."""
+    """A FastAPI dependency that lets admins pass. `secret` is the admin key, or empty.
 
-    def __init__(self, secret: str, keys: Keys) -> None:
-        self._digest = _digest(secret) if secret else b""
+    Whoever has signed in to the dashboard needs no header; `cookie` is what cookies are made with.
+    """
+
+    def __init__(self, secret: str, keys: Keys, cookie: bytes) -> None:
+        self._digest = digest(secret) if secret else b""
         self._secret = secret
         self._keys = keys
+        self.sessions = Sessions(cookie, secret, keys)
+
+    @classmethod
+    def of(cls, gateway: Gateway) -> Self:
+        """That of a gateway."""
+        return cls(gateway.admin_key, gateway.keys, gateway.cookie)
 
     async def __call__(self, request: Request) -> None:
         """Pass, or raise ProblemError: invalid_api_key, not_allowed."""
@@ -43,26 +54,31 @@ class Guard:
             raise _refuse(
                 "not_allowed", f"{VARIABLE} is a client's key too: set one that is no client's."
             )
-        if self._digest or self._keys.admin:
-            self._check(head)
+        if self.sessions.needed:
+            self._check(head, request)
         else:
-            _check_place(request)
+            check_place(request)
 
-    def _check(self, head: Head) -> None:
+    def _check(self, head: Head, request: Request) -> None:
         if not head.secrets:
+            if self.sessions.passes(request):
+                return
             raise _refuse("invalid_api_key", f"An admin's key ({VARIABLE}) is required. {_SEND}")
         if len(head.secrets) > 1:
             raise _refuse("invalid_api_key", "Two different keys came: send the admin key alone.")
         (secret,) = head.secrets
         # Of hashes: the time that it takes tells nothing of either key.
-        set_so = bool(self._digest) & hmac.compare_digest(_digest(secret), self._digest)
+        set_so = bool(self._digest) & hmac.compare_digest(digest(secret), self._digest)
         client = _key(self._keys, secret)
         if not set_so and (client is None or not client.admin):
             raise _refuse("invalid_api_key", f"This is no admin's key ({VARIABLE}).")
 
 
-def _check_place(request: Request) -> None:
-    """Without an admin key: only what a program on this machine asks for itself."""
+def check_place(request: Request) -> None:
+    """Without an admin key: only what a program on this machine asks for itself.
+
+    Raises ProblemError: not_allowed.
+    """
     headers = request.headers
     if request.client is None or not _is_loopback(request.client.host):
         raise _refuse("not_allowed", f"Without an admin key only this machine is answered. {_SET}")
@@ -108,10 +124,6 @@ def _key(keys: Keys, secret: str) -> Key | None:
         return keys.find(secret)
     except ProblemError:
         return None
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 def _refuse(kind: Kind, message: str) -> ProblemError:

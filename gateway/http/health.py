@@ -14,9 +14,7 @@ from gateway.upstream.view import view
 
 def routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
-    router = APIRouter(
-        prefix="/admin", dependencies=[Depends(Guard(gateway.admin_key, gateway.keys))]
-    )
+    router = APIRouter(prefix="/admin", dependencies=[Depends(Guard.of(gateway))])
 
     @router.get("/health", summary="How targets, accounts and retries stand, in this worker")
     def health() -> Response:

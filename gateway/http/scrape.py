@@ -16,7 +16,7 @@ def routes(app: FastAPI, gateway: Gateway, in_flight: Callable[[], int]) -> None
     """Add them to an app; `in_flight` tells how many calls are being served."""
     metrics = gateway.archive.metrics
     metrics.watch([Gauge("calls_in_flight", "Calls that are being served.", in_flight)])
-    guards = [Depends(Guard(gateway.admin_key, gateway.keys))] if metrics.keys else []
+    guards = [Depends(Guard.of(gateway))] if metrics.keys else []
     extra: dict[str, Any] = {} if guards else {"security": []}
 
     @app.get("/metrics", summary="Figures for Prometheus", dependencies=guards, openapi_extra=extra)

@@ -171,6 +171,13 @@ class Keys:
         """All keys that are known now."""
         return [one.key for one in self._table.values()]
 
+    def admins(self) -> Iterator[bytes]:
+        """The hash of each secret that opens now, and is an admin's."""
+        now = self._clock()
+        for digest, known in self._opening.items():
+            if known.key.admin and now < known.until:
+                yield digest
+
     def find(self, secret: str | None) -> Key:
         """The key of a secret. Raises ProblemError: invalid_api_key.
 

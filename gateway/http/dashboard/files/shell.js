@@ -1,0 +1,190 @@
+// The frame of all pages: who is signed in, navigation by the address's hash, the theme.
+import { api, session, Refused, Signed } from "./api.js";
+import { clear, h, icon, say } from "./draw.js";
+
+const PAGES = [
+  ["overview", "Overview", "chart"],
+  ["targets", "Targets", "target"],
+];
+const FIRST = PAGES[0][0];
+
+let left = new AbortController(); // ends what the page before has begun
+let main, heading, nav;
+
+start();
+
+async function start() {
+  addEventListener("hashchange", () => show());
+  try {
+    await session.load();
+  } catch (error) {
+    frame();
+    failed(error);
+    return;
+  }
+  enter();
+}
+
+/** Draws what whoever is here may see: the pages, or the door. */
+function enter() {
+  if (session.refused) door(h("p", session.refused), setting());
+  else if (session.signedIn) {
+    frame();
+    show();
+  } else door(form());
+}
+
+function frame() {
+  nav = h("nav", { "aria-label": "Pages" }, h("ul", PAGES.map(link)));
+  main = h("main#main", { tabindex: -1 });
+  heading = h("h1", { tabindex: -1 });
+  const tools = h("div.tools", theme(), session.needed ? leave() : null);
+  const skip = h("a.skip", { href: "#main", onclick: (event) => { event.preventDefault(); main.focus(); } }, "Skip to content");
+  const brand = h("a.brand", { href: `#/${FIRST}`, "aria-label": "tiergate, overview" }, icon("mark"), h("span", "tiergate"));
+  const side = h("header.side", brand, nav, tools);
+  document.body.replaceChildren(skip, h("div.frame", side, main), h("p#said.hidden", { role: "status", "aria-live": "polite" }));
+}
+
+function link([name, label, picture]) {
+  return h("li", h("a", { href: `#/${name}`, "data-page": name }, icon(picture), h("span", label)));
+}
+
+/** The page that the hash names: `#/name?a=b`. */
+async function show() {
+  if (!main) return;
+  const [name, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const page = PAGES.some(([one]) => one === name) ? name : FIRST;
+  left.abort();
+  left = new AbortController();
+  const { signal } = left;
+  for (const one of nav.querySelectorAll("a")) {
+    if (one.dataset.page === page) one.setAttribute("aria-current", "page");
+    else one.removeAttribute("aria-current");
+  }
+  const moved = main.dataset.page !== undefined && main.dataset.page !== page;
+  main.dataset.page = page;
+  try {
+    const module = await import(`./pages/${page}.js`);
+    if (signal.aborted) return;
+    document.title = `${module.title} · tiergate`;
+    heading.textContent = module.title;
+    const root = h("div.page");
+    clear(main).append(heading, root);
+    if (moved) heading.focus({ preventScroll: true });
+    scrollTo(0, 0);
+    await module.render(root, { api, params: new URLSearchParams(query), signal, go, keep, session });
+  } catch (error) {
+    if (!signal.aborted) failed(error);
+  }
+}
+
+/** Goes to a page. */
+export function go(page, params = {}) {
+  location.hash = address(page, params);
+}
+
+/** Keeps what was chosen on this page in the address, without drawing it again. */
+function keep(params) {
+  history.replaceState(null, "", address(main.dataset.page, params));
+}
+
+function address(page, params) {
+  const query = new URLSearchParams(Object.entries(Object.fromEntries(new URLSearchParams(params))).filter(([, v]) => v !== ""));
+  return `#/${page}${query.size ? `?${query}` : ""}`;
+}
+
+function failed(error) {
+  if (error instanceof Signed) {
+    session.signedIn = false;
+    left.abort();
+    door(form("Your session has ended. Sign in again."));
+    return;
+  }
+  if (error.name === "AbortError") return;
+  const known = error instanceof Refused;
+  if (!known) console.error(error);
+  const text = known ? error.message : "This page could not be drawn.";
+  clear(main).append(heading, h("div.notice.bad", { role: "alert" }, h("p", text), h("button", { type: "button", onclick: () => show() }, "Try again")));
+}
+// A page that asks from a timer fails outside of `show`.
+addEventListener("unhandledrejection", (event) => {
+  if (event.reason instanceof Signed) {
+    event.preventDefault();
+    failed(event.reason);
+  }
+});
+
+function door(...parts) {
+  main = undefined;
+  document.title = "Sign in · tiergate";
+  const box = h("main.door", h("div.brand", icon("mark"), h("span", "tiergate")), ...parts);
+  document.body.replaceChildren(box, h("p#said.hidden", { role: "status", "aria-live": "polite" }));
+  box.querySelector("input")?.focus();
+}
+
+function form(told = "") {
+  const key = h("input#key", { type: "password", autocomplete: "current-password", required: true, spellcheck: false, "aria-describedby": "told hint" });
+  const note = h("p#told.wrong", { role: "alert" }, told);
+  const button = h("button.main", { type: "submit" }, "Sign in");
+  const made = h("form", { onsubmit: enters },
+    h("h1", "Sign in"),
+    h("label", { for: "key" }, "Admin key"), key, note, button,
+    h("p#hint.faint", "It is the value of ", h("code", "TIERGATE_ADMIN_KEY"), ", or a key with ", h("code", "admin: true"), "."));
+  async function enters(event) {
+    event.preventDefault();
+    button.disabled = true;
+    try {
+      await session.begin(key.value);
+      key.value = "";
+      enter();
+    } catch (error) {
+      note.textContent = error.message;
+      key.setAttribute("aria-invalid", "true");
+      key.select();
+      key.focus();
+    } finally {
+      button.disabled = false;
+    }
+  }
+  return made;
+}
+
+/** How an admin key is set, for whoever may not see anything without one. */
+function setting() {
+  return h("div",
+    h("h1", "Set an admin key"),
+    h("ol",
+      h("li", "Make one, for example with ", h("code", "openssl rand -hex 32"), "."),
+      h("li", "Start the gateway with ", h("code", "TIERGATE_ADMIN_KEY=<key>"), " in its environment."),
+      h("li", "Open this page again, and sign in with it.")),
+    h("p.faint", "Without one, only a browser on the gateway's own machine sees the dashboard."));
+}
+
+function leave() {
+  const act = async () => {
+    await session.end();
+    left.abort();
+    enter();
+  };
+  return h("button.quiet", { type: "button", onclick: act }, icon("leave"), h("span", "Sign out"));
+}
+
+function theme() {
+  const root = document.documentElement;
+  const dark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: light)").matches ? "light" : "dark")) === "dark";
+  const button = h("button.quiet", { type: "button" });
+  const tell = () => clear(button).append(icon(dark() ? "sun" : "moon"), h("span", dark() ? "Light theme" : "Dark theme"));
+  button.onclick = () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    localStorage.setItem("tiergate-theme", root.dataset.theme);
+    tell();
+    say(`${dark() ? "Dark" : "Light"} theme`);
+    dispatchEvent(new Event("themechange"));
+  };
+  matchMedia("(prefers-color-scheme: light)").addEventListener("change", () => {
+    tell();
+    dispatchEvent(new Event("themechange"));
+  });
+  tell();
+  return button;
+}

@@ -1,0 +1,226 @@
+"""Signing in: a cookie that only this gateway can have made, for as long as its key opens."""
+
+import hashlib
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import Request
+
+from gateway.core import jsonio
+from gateway.core.problem import ProblemError
+from gateway.http.dashboard.session import COOKIE, HEADER, LASTS, Sessions, Tries, check_origin
+from gateway.limits.keys import Keys
+from tests.e2e.world import Make, World
+
+ADMIN = "admin-key-0123456789-never-shown"
+CLIENT = "client-key-0123456789-never-shown"
+DOOR = "/dashboard/session"
+FOREIGN = (
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+)
+
+
+def digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def sign_in(world: World, key: str = ADMIN, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return world.client.post(DOOR, json={"key": key}, headers=named)
+
+
+def message(reply: httpx.Response, status: int) -> str:
+    assert reply.status_code == status, reply.text
+    text: str = reply.json()["error"]["message"]
+    return text
+
+
+def test_a_cookie_opens_until_its_end_and_not_one_second_longer() -> None:
+    clock = Clock()
+    sessions = Sessions(b"root", ADMIN, Keys(None, {}), clock=clock)
+    cookie = sessions.begin(ADMIN)
+    assert cookie is not None
+    clock.now += LASTS - 1
+    assert sessions.holds(cookie)
+    clock.now += 1
+    assert not sessions.holds(cookie)
+
+
+def test_a_cookie_holds_wherever_root_secret_and_key_are_the_same() -> None:
+    """So every worker and machine takes it, and none with another secret or key does."""
+    keys, clock = Keys(None, {}), Clock()
+    cookie = Sessions(b"root", ADMIN, keys, clock=clock).begin(ADMIN) or ""
+    assert Sessions(b"root", ADMIN, keys, clock=clock).holds(cookie)
+    assert not Sessions(b"other", ADMIN, keys, clock=clock).holds(cookie)
+    assert not Sessions(b"root", "another key", keys, clock=clock).holds(cookie)
+    assert not Sessions(b"root", "", keys, clock=clock).holds(cookie)
+
+
+def test_a_cookie_that_somebody_has_changed_is_none() -> None:
+    sessions = Sessions(b"root", ADMIN, Keys(None, {}), clock=Clock())
+    cookie = sessions.begin(ADMIN) or ""
+    end, nonce, mark = cookie.split(".")
+    changed = (
+        "", ".", "..", cookie + "0", cookie[:-1], f"{int(end) + 1}.{nonce}.{mark}", f"{end}.x.{mark}",
+        f"{end}..{mark}", f"{nonce}.{mark}", f"-1.{nonce}.{mark}", f"{end}.{nonce}.{'0' * 64}",
+        f"{end}.{nonce}.\u00e9", f"\u00b2.{nonce}.{mark}", f"{end}.{'x' * 200}.{mark}",
+    )  # fmt: skip
+    assert not [one for one in changed if sessions.holds(one)]
+    assert sessions.holds(cookie)
+    assert ADMIN not in cookie
+    assert sessions.begin(ADMIN) != cookie, "no two are alike"
+
+
+def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(tmp_path: Path) -> None:
+    """A key that is revoked ends what was begun with it; a client's begins nothing."""
+    file, clock = tmp_path / "keys.yaml", Clock()
+
+    def write(**boss: object) -> None:
+        value = {"boss": {"sha256": digest(ADMIN), "admin": True, **boss}, "app": {"sha256": digest(CLIENT)}}  # fmt: skip
+        file.write_bytes(jsonio.dumps(value))
+
+    write()
+    keys = Keys(file, {}, clock=clock)
+    sessions = Sessions(b"root", "", keys, clock=clock)
+    assert sessions.needed
+    assert sessions.begin(CLIENT) is None
+    assert sessions.begin("") is None
+    cookie = sessions.begin(ADMIN) or ""
+    assert sessions.holds(cookie)
+    write(revoked="2020-01-01")
+    keys.refresh()
+    assert not sessions.holds(cookie)
+    assert sessions.needed, "a key that was revoked does not open the door to everybody"
+
+
+def test_wrong_keys_are_few_and_come_back_slowly() -> None:
+    clock = Clock()
+    tries = Tries(clock)
+    for _ in range(5):
+        tries.check("10.0.0.1")
+        tries.wrong("10.0.0.1")
+    with pytest.raises(ProblemError) as refused:
+        tries.check("10.0.0.1")
+    assert refused.value.problem.kind == "rate_limited"
+    assert refused.value.problem.retry_after == pytest.approx(5)
+    tries.check("10.0.0.2")
+    clock.now += 5
+    tries.check("10.0.0.1")
+    for number in range(2_000):
+        tries.wrong(f"10.1.{number // 256}.{number % 256}")
+    assert len(tries._free) == 1_024
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_a_page_from_elsewhere_is_refused(headers: dict[str, str]) -> None:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "headers": [(b"host", b"gw.example:8484"), *raw]}
+    with pytest.raises(ProblemError, match="No page of another origin"):
+        check_origin(Request(scope))
+    for fine in ({"sec-fetch-site": "same-origin"}, {"origin": "https://gw.example:8484"}, {}):
+        raw = [(name.encode(), value.encode()) for name, value in fine.items()]
+        check_origin(Request({**scope, "headers": [(b"host", b"gw.example:8484"), *raw]}))
+
+
+def test_whoever_signs_in_sees_what_admins_see_and_signs_out_again(make: Make) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    told = world.client.get(DOOR).json()
+    assert (told["needed"], told["signed_in"], told["token"]) == (True, False, None)
+    message(world.client.get("/admin/costs"), 401)
+    reply = sign_in(world)
+    assert reply.json() == {"signed_in": True, "token": world.client.get(DOOR).json()["token"]}
+    given = reply.headers["set-cookie"]
+    assert given.startswith(f"{COOKIE}=")
+    for part in ("HttpOnly", "SameSite=strict", f"Max-Age={LASTS}", "Path=/"):
+        assert part in given
+    assert "Secure" not in given
+    assert ADMIN not in given
+    for path in ("/admin/costs", "/admin/entries", "/admin/health", "/admin/config"):
+        assert world.client.get(path).status_code == 200
+    token = reply.json()["token"]
+    assert world.client.delete(DOOR, headers={HEADER: token}).json()["signed_in"] is False
+    assert COOKIE not in world.client.cookies
+    message(world.client.get("/admin/costs"), 401)
+
+
+def test_the_cookie_is_for_tls_alone_where_the_browser_came_by_it(make: Make) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    assert "Secure" in sign_in(world, x_forwarded_proto="https").headers["set-cookie"]
+
+
+def test_what_changes_something_needs_the_token_too(make: Make) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    token = sign_in(world).json()["token"]
+    for headers in ({}, {HEADER: ""}, {HEADER: "0" * 64}, {HEADER: "\u00e9"}):
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        assert HEADER in message(world.client.post("/admin/reload", headers=raw), 403)
+        message(world.client.delete(DOOR, headers=raw), 403)
+    known = world.client.post("/admin/reload", headers={HEADER: token})
+    assert "cannot be read again" in message(known, 409), "so far it came"
+    for headers in FOREIGN:
+        message(world.client.post("/admin/reload", headers={HEADER: token, **headers}), 403)
+        message(world.client.get("/admin/costs", headers=headers), 403)
+        message(world.client.post(DOOR, json={"key": ADMIN}, headers=headers), 403)
+
+
+def test_a_key_in_a_header_counts_and_not_the_cookie(make: Make) -> None:
+    """A program with a wrong key is refused, whatever else it sends."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    sign_in(world)
+    message(world.client.get("/admin/costs", headers={"x-api-key": "wrong"}), 401)
+    world.client.cookies.clear()
+    assert world.client.get("/admin/costs", headers={"x-api-key": ADMIN}).status_code == 200
+
+
+def test_wrong_keys_are_refused_and_then_none_is_looked_at(make: Make) -> None:
+    """Not even the right one, for a while; it still opens as a header."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    for _ in range(5):
+        assert "no admin's key" in message(sign_in(world, "wrong"), 401)
+    reply = sign_in(world)
+    assert "wait a little" in message(reply, 429)
+    assert int(reply.headers["retry-after"]) >= 1
+    assert "set-cookie" not in reply.headers
+    assert world.client.get("/admin/costs", headers={"x-api-key": ADMIN}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'"x"', b'{"key":1}', b'{"key":""}', b'{"secret":"x"}']
+)
+def test_what_is_no_key_is_said(make: Make, body: bytes) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    headers = {"content-type": "application/json"}
+    reply = world.client.post(DOOR, content=body, headers=headers)
+    assert "Send the key as JSON" in message(reply, 400)
+
+
+def test_only_json_that_is_short_is_read(make: Make) -> None:
+    """A form of another page can send neither."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    message(world.client.post(DOOR, data={"key": ADMIN}), 400)
+    message(sign_in(world, "x" * 2_000), 413)
+    json = {"content-type": "application/json"}
+    message(world.client.post(DOOR, content=iter([b'{"key":"x"}']), headers=json), 413)
+
+
+def test_without_an_admin_key_this_machine_needs_none_and_others_are_told_to_set_one(
+    world: World,
+) -> None:
+    told = world.client.get(DOOR).json()
+    assert (told["needed"], told["signed_in"], told["refused"]) == (False, True, None)
+    assert world.client.get("/admin/costs").status_code == 200
+    told = world.client.get(DOOR, headers={"x-forwarded-for": "10.0.0.1"}).json()
+    assert told["signed_in"] is False
+    assert "Set TIERGATE_ADMIN_KEY" in told["refused"]
+    message(sign_in(world, "anything"), 401)
