@@ -1,23 +1,39 @@
 """The command line: serve, and everything one wants to know before and after."""
 
+import importlib
+import os
+
 import click
 
-from gateway.cli.session import Session
-from gateway.settings.mistake import ConfigError, nearest
+from gateway.cli.group import Context, Main
 
-_COMMANDS = {
-    "serve": "Start the gateway.",
-    "check": "Find every mistake in the configuration.",
-    "doctor": "Say what of its surroundings would break a promise.",
-    "explain": "Say what would be decided for a prompt, and why.",
-    "test": "Run golden prompts against the configuration.",
-    "train": "Train the classifier on labels.",
-    "evaluate": "Hold decisions against labels: what routing gives, costs and saves.",
-    "replay": "Say what this configuration would have done with past calls.",
-    "shadow": "Say what a candidate configuration would have decided.",
-    "costs": "Show what calls have cost.",
-    "keys": "Add, list, revoke and rotate the keys of clients.",
+_SECTIONS = {
+    "Start": {
+        "serve": "Start the gateway.",
+        "check": "Find every mistake in the configuration.",
+        "doctor": "Say what of its surroundings would break a promise.",
+    },
+    "Route": {
+        "explain": "Say what would be decided for a prompt, and why.",
+        "test": "Run golden prompts against the configuration.",
+        "replay": "Say what this configuration would have done with past calls.",
+        "shadow": "Say what a candidate configuration would have decided.",
+    },
+    "Learn": {
+        "train": "Train the classifier on labels.",
+        "evaluate": "Hold decisions against labels: what routing gives and saves.",
+    },
+    "Account": {
+        "costs": "Show what calls have cost.",
+        "keys": "Add, list, revoke and rotate the keys of clients.",
+    },
+    "Shell": {
+        "completion": "Print what lets a shell complete the words of this command.",
+    },
 }
+_ELSEWHERE = {"import": "migrate"}
+"""Modules of commands that cannot have their names."""
+_COMPLETE = "_TIERGATE_COMPLETE"
 
 
 def _config() -> click.Option:
@@ -25,47 +41,36 @@ def _config() -> click.Option:
 
     def use(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
         if value is not None:
-            ctx.ensure_object(Session).asked = value
+            ctx.ensure_object(_part("session").Session).asked = value
 
     return click.Option(
         ["--config"], metavar="PATH", expose_value=False, callback=use, help="The configuration."
     )
 
 
-class _Lazy(click.Group):
-    """Imports a command when it is used: the help and the small commands start at once."""
+def _part(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a module
+    """A module of the command line, imported when it is used: the help starts at once."""
+    return importlib.import_module(f"gateway.cli.{name}")
+
+
+class _Lazy(Main):
+    """Imports a command when it is used."""
+
+    sections = _SECTIONS
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
+        return [name for rows in _SECTIONS.values() for name in rows]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
             return None
-        module = __import__(f"gateway.cli.{cmd_name}", fromlist=["command"])
+        module = _part(_ELSEWHERE.get(cmd_name, cmd_name))
         command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name)
         for one in (command, *getattr(command, "commands", {}).values()):
+            one.context_class = Context
             if not any(option.name == "config" for option in one.params):
                 one.params.append(_config())
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in _COMMANDS:
-            ctx.fail(f"No such command {args[0]!r}. {nearest(args[0], _COMMANDS)}")
-        return super().resolve_command(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except ConfigError as error:
-            for mistake in error.mistakes:
-                click.secho(str(mistake), fg="red", err=True)
-            ctx.exit(1)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
 
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,10 +80,20 @@ class _Lazy(click.Group):
 @click.version_option(package_name="tiergate", prog_name="tiergate")
 @click.pass_context
 def cli(ctx: click.Context, config: str | None) -> None:
-    """A gateway that routes each prompt to the fast, smart or reasoning tier of an AI lab."""
-    ctx.obj = Session(config)
+    """A gateway that routes each prompt to the fast, smart or reasoning tier of an AI lab.
+
+    \b
+    Examples:
+      tiergate check
+      tiergate serve --port 9000
+      tiergate explain "Prove that there are infinitely many primes."
+      tiergate costs --by model --since 7d
+    """  # noqa: D301 - \b is click's sign that lines stay apart
+    ctx.obj = _part("session").Session(config)
 
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 wrong or failed, 2 misused."""
+    if _COMPLETE in os.environ:
+        _part("completion").prepare()
     cli(prog_name="tiergate")

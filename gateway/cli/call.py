@@ -33,7 +33,12 @@ def show(session: Session, call: str, *, as_json: bool) -> None:
 
     CALL_ID is what the client got as x-request-id. What is unknown, or never came to be, is left
     out; JSON has it as null.
-    """
+
+    \b
+    Examples:
+      tiergate costs show tg-019ad9f5f0c7d3e8b3b0c1a
+      tiergate costs show tg-019ad9f5f0c7d3e8b3b0c1a --json
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     books = session()
     with opened(books) as store:
         asked = store if storable(call) else None

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from gateway.cli.group import styled
 from gateway.cli.session import Session, pass_session
 from gateway.core import jsonio
 from gateway.core.call import OPEN
@@ -28,7 +29,6 @@ from gateway.state.advice import advise
 
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
-_COLORS = {"error": "red", "warning": "yellow"}
 
 
 @click.command("check")
@@ -38,6 +38,13 @@ _COLORS = {"error": "red", "warning": "yellow"}
 @pass_session
 def command(session: Session, against: str | None, *, strict: bool, as_json: bool) -> None:
     """Find every mistake in the configuration.
+
+    \b
+    Examples:
+      tiergate check
+      tiergate --config new.yaml check --strict
+      tiergate check --against config/gateway.yaml
+      tiergate check --json
 
     \b
     Exit status:
@@ -54,18 +61,15 @@ def command(session: Session, against: str | None, *, strict: bool, as_json: boo
         more = {} if against is None else {"changes": others}
         click.echo(jsonio.shown({**told, "findings": found, **more}))
         sys.exit(1 if wrong else 0)
-    color = False if os.environ.get("NO_COLOR") else None  # None is click's: on a terminal
     for mistake in found:
-        level = click.style(mistake.level, fg=_COLORS[mistake.level], bold=True)
-        text = str(mistake).replace(f"{mistake.level}: ", f"{level}: ", 1)
-        click.echo(text, color=color)
+        click.echo(styled(mistake))
     for one in others:
         click.echo(f"{one} (waits for a new start)" if one.waits else f"{one}")
     if against is not None and not others and not count["error"]:
         click.echo(f"Nothing is another than in {against}.")
     if not count["error"]:
         _labs(session)
-    click.echo(_verdict(session, count, strict=strict))
+    click.secho(_verdict(session, count, strict=strict), fg="red" if wrong else "green")
     sys.exit(1 if wrong else 0)
 
 
@@ -180,7 +184,8 @@ def _labs(session: Session) -> None:
     """One line a lab: how many of its targets can serve, or why it is off."""
     for lab in session.site.built.catalogue.labs.values():
         sizes = ", ".join(f"{tier} {_size(lab.tiers.get(tier, ()))}" for tier in TIERS)
-        click.echo(f"{'on ' if lab.on else 'off'} {lab.name}: {sizes if lab.on else lab.why}")
+        mark = click.style("on ", fg="green") if lab.on else click.style("off", dim=True)
+        click.echo(f"{mark} {lab.name}: {sizes if lab.on else lab.why}")
 
 
 def _size(targets: tuple[Target, ...]) -> str:

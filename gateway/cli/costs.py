@@ -6,14 +6,16 @@ import click
 
 from gateway.cli.books import Books, asked, opened
 from gateway.cli.call import show
+from gateway.cli.group import Group
 from gateway.cli.reprice import reprice
 from gateway.cli.table import Column, bound, draw, number, usd
 from gateway.core import jsonio
 from gateway.ledger import export
-from gateway.ledger.query import BY, Group
+from gateway.ledger.query import BY
+from gateway.ledger.query import Group as Sums
 from gateway.ledger.question import Question
 
-_NOTHING = Group(
+_NOTHING = Sums(
     names=(),
     calls=0,
     cached=0,
@@ -36,7 +38,7 @@ _RANKS = {
 _UNSHOWN = ("reserved",)  # a note tells it
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--by", multiple=True, help=f"{', '.join(BY)}; repeat it, or use commas. [tier]")
 @click.option("--since", help="From: 90m, 24h, 7d, 4w ago, a date or a date and time.")
 @click.option("--until", help="To: as above; a date is included.")
@@ -60,7 +62,15 @@ def costs(
     cell of CSV and a null of JSON are unknown: never read them as 0. JSON has the keys
     since, until (seconds since the epoch or null), zone, by, groups and total; a group has the
     names of --by, numbers of calls, tokens, and USD as text.
-    """
+
+    \b
+    Examples:
+      tiergate costs
+      tiergate costs --by day,model --since 7d
+      tiergate costs --only key=support --json
+      tiergate costs show tg-019ad9f5f0c7d3e8b3b0c1a
+      tiergate costs reprice --dry-run
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     if ctx.invoked_subcommand is not None:
         if any((by, since, until, only, zone, form)):
             raise click.UsageError(f"write options behind {ctx.invoked_subcommand!r}.", ctx)
@@ -84,7 +94,7 @@ costs.add_command(reprice)
 costs.add_command(show)
 
 
-def _find(books: Books, question: Question) -> tuple[list[Group], Group]:
+def _find(books: Books, question: Question) -> tuple[list[Sums], Sums]:
     with opened(books) as store:
         if store is None:
             return [], _NOTHING
@@ -93,7 +103,7 @@ def _find(books: Books, question: Question) -> tuple[list[Group], Group]:
         return store.costs(question.by, zone=question.place, **chosen), total
 
 
-def _show(groups: Sequence[Group], total: Group, by: Sequence[str]) -> None:
+def _show(groups: Sequence[Sums], total: Sums, by: Sequence[str]) -> None:
     shown = [
         name
         for name in export.NUMBERS
@@ -106,7 +116,7 @@ def _show(groups: Sequence[Group], total: Group, by: Sequence[str]) -> None:
         *(Column("saved %", right=True) for _ in share),
     ]
 
-    def cells(group: Group) -> list[str]:
+    def cells(group: Sums) -> list[str]:
         return [*(_cell(group, name) for name in shown), *(tell(group) for tell in share)]
 
     draw(
@@ -117,21 +127,21 @@ def _show(groups: Sequence[Group], total: Group, by: Sequence[str]) -> None:
     )
 
 
-def _cell(group: Group, name: str) -> str:
+def _cell(group: Sums, name: str) -> str:
     value = getattr(group, name)
     if name == "cost" and value is None and group.unknown:
         return "unknown"
     return number(value) if isinstance(value, int) else usd(value)
 
 
-def _share(group: Group) -> str:
+def _share(group: Sums) -> str:
     """How much of the baseline was saved, in percent."""
     if not group.baseline or group.saved is None:
         return "-"
     return f"{100 * group.saved / group.baseline:.1f}"
 
 
-def _notes(total: Group) -> list[str]:
+def _notes(total: Sums) -> list[str]:
     if not total.unknown:
         return []
     some = "1 call has" if total.unknown == 1 else f"{number(total.unknown)} calls have"

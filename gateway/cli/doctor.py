@@ -1,6 +1,5 @@
 """`tiergate doctor`: what of the place where the gateway runs would break a promise."""
 
-import os
 import sys
 from collections import Counter
 from decimal import Decimal, InvalidOperation
@@ -63,6 +62,13 @@ def command(
     but a value in Redis for a second. Providers are asked nothing without --ask.
 
     \b
+    Examples:
+      tiergate doctor
+      tiergate doctor --ask --most 0.10
+      tiergate doctor --sample labels.jsonl
+      tiergate doctor --strict --json
+
+    \b
     Exit status:
       0  all promises can be kept; there may be warnings
       1  there is an error or, with --strict, a warning; or the configuration is wrong
@@ -77,15 +83,15 @@ def command(
     wrong = bool(count["error"] or (strict and count["warning"]))
     if as_json:
         told = {"ok": not wrong, "errors": count["error"], "warnings": count["warning"]}
-        click.echo(jsonio.dumps({**told, "findings": found}))
+        click.echo(jsonio.shown({**told, "findings": found}))
         sys.exit(1 if wrong else 0)
-    color = False if os.environ.get("NO_COLOR") else None  # None is click's: on a terminal
     wide = max(len(one.what) for one in found)
     for one in found:
-        click.echo(_line(one, wide), color=color)
+        click.echo(_line(one, wide))
     kinds = [(count[level], level) for level in ("error", "warning")]
     said = [f"{number} {level}{'s' if number > 1 else ''}" for number, level in kinds if number]
-    click.echo(f"{'not ok' if wrong else 'ok'}: {', '.join([*said, f'{len(found)} looked at'])}")
+    verdict = f"{'not ok' if wrong else 'ok'}: {', '.join([*said, f'{len(found)} looked at'])}"
+    click.secho(verdict, fg="red" if wrong else "green")
     sys.exit(1 if wrong else 0)
 
 

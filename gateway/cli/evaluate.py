@@ -79,6 +79,12 @@ def command(
     intervals. A saving is told only where this router is better than chance.
 
     \b
+    Examples:
+      tiergate evaluate labels.jsonl
+      tiergate evaluate labels.jsonl --baseline smart --picture curve.svg
+      tiergate evaluate labels.csv --output-tokens reasoning=3000 --json
+
+    \b
     Exit status:
       0  this router is better than its shuffled control, or there are opinions alone
       1  labels or configuration are wrong

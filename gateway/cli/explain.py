@@ -45,9 +45,17 @@ def command(
     id of a call in the ledger: then it is what was decided for that.
 
     \b
-    tiergate explain "Prove that there are infinitely many primes."
-    tiergate explain request.json --json
-    tiergate explain tg-019ad9f5f0c7d3e8b3b0c1a
+    Examples:
+      tiergate explain "Prove that there are infinitely many primes."
+      tiergate explain request.json --json
+      tiergate explain --tag support "Where is my parcel?"
+      tiergate explain tg-019ad9f5f0c7d3e8b3b0c1a
+
+    \b
+    Exit status:
+      0  it is decided
+      1  such a call would be refused, or the ledger has no such call
+      2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
     if ID.fullmatch(prompt):
         recall.command(session, prompt, as_json=as_json)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
+from gateway.cli.group import Group
 from gateway.cli.session import Session, pass_session
 from gateway.cli.table import Column, draw
 from gateway.core import jsonio
@@ -26,14 +27,22 @@ _BUDGET = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(hour|day|month|total)")
 _UNITS = {1.0: "s", 60.0: "m", 3_600.0: "h", 86_400.0: "d"}
 _SCOPES = ("labs", "tiers", "models", "regions", "tags", "allowed_tags")
 _ONCE = "This is the only time that its secret is shown."
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 
 
-@click.group("keys")
+@click.group("keys", cls=Group)
 def command() -> None:
     """Add, list, revoke and rotate the keys of clients.
 
     They stand in the file that `keys` of the configuration names. A gateway that runs takes a
     change over within about a second.
+
+    \b
+    Examples:
+      tiergate keys add ann --budget 5/month --requests 60/m
+      tiergate keys list
+      tiergate keys rotate ann --keep 24h
+      tiergate keys revoke ann
 
     \b
     Exit status:
@@ -62,9 +71,17 @@ def command() -> None:
 @click.option("--tokens", help="Tokens that it may use, as 200k/m.")
 @click.option("--concurrency", type=click.IntRange(0), help="Calls that it may make at once.")
 @click.option("--budget", multiple=True, help="USD that it may spend, as 5/month.")
+@_JSON
 @pass_session
-def add(session: Session, /, name: str, **given: Any) -> None:
-    """Add a key and print its secret, once. Lists take commas, or the option again."""
+def add(session: Session, /, name: str, *, as_json: bool, **given: Any) -> None:
+    """Add a key and print its secret, once. Lists take commas, or the option again.
+
+    \b
+    Examples:
+      tiergate keys add ann
+      tiergate keys add support --labs openai,anthropic --tiers fast,smart --budget 5/month
+      tiergate keys add boss --admin --expires 90d --json
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     if not _NAME.fullmatch(name):
         message = "a name is letters, digits, and . _ @ - between them, 64 at most."
         raise click.BadParameter(message, param_hint="NAME")
@@ -72,32 +89,50 @@ def add(session: Session, /, name: str, **given: Any) -> None:
         ring = _ring(session)
         settings = _settings(session, given)
         secret = ring.add(name, settings)
-    _tell(secret, f"Added {name!r} to {ring.file}. {_ONCE}")
+    what = f"Added {name!r} to {ring.file}. {_ONCE}"
+    _tell(secret, what, {"name": name, "file": str(ring.file)} if as_json else None)
 
 
 @command.command
 @click.argument("name")
+@_JSON
 @pass_session
-def revoke(session: Session, name: str) -> None:
-    """Let a key open nothing from now on. It stays in the file, so that its name does too."""
+def revoke(session: Session, name: str, *, as_json: bool) -> None:
+    """Let a key open nothing from now on. It stays in the file, so that its name does too.
+
+    \b
+    Examples:
+      tiergate keys revoke ann
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     with _telling():
         ring = _ring(session)
         done = ring.revoke(name)
+    if as_json:
+        click.echo(jsonio.shown({"name": name, "file": str(ring.file), "changed": done}))
+        return
     click.echo(f"Revoked {name!r}." if done else f"{name!r} was revoked before.", err=True)
 
 
 @command.command
 @click.argument("name")
 @click.option("--keep", default="24h", help="How long the secret before still opens. [24h]")
+@_JSON
 @pass_session
-def rotate(session: Session, name: str, keep: str) -> None:
-    """Give a key another secret and print it, once; `--keep 0s` ends all earlier ones."""
+def rotate(session: Session, name: str, keep: str, *, as_json: bool) -> None:
+    """Give a key another secret and print it, once; `--keep 0s` ends all earlier ones.
+
+    \b
+    Examples:
+      tiergate keys rotate ann
+      tiergate keys rotate ann --keep 0s
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     seconds = _span(keep, "--keep")
     with _telling():
         ring = _ring(session)
         secret = ring.rotate(name, seconds)
     until = f"The one before opens {keep} more." if seconds else "Those before open nothing more."
-    _tell(secret, f"Rotated {name!r}. {until} {_ONCE}")
+    told = {"name": name, "file": str(ring.file), "keeps": seconds} if as_json else None
+    _tell(secret, f"Rotated {name!r}. {until} {_ONCE}", told)
 
 
 @command.command("list")
@@ -106,7 +141,13 @@ def rotate(session: Session, name: str, keep: str) -> None:
 )
 @pass_session
 def show(session: Session, *, as_json: bool) -> None:
-    """List the keys of the file, and those of TIERGATE_KEYS."""
+    """List the keys of the file, and those of TIERGATE_KEYS.
+
+    \b
+    Examples:
+      tiergate keys list
+      tiergate keys list --json
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     pairs = session.environ.get("TIERGATE_KEYS", "").split(",")
     more = dict.fromkeys(filter(None, (pair.partition("=")[0].strip() for pair in pairs)))
     now = time.time()
@@ -145,7 +186,11 @@ def _telling() -> Iterator[None]:
         raise click.ClickException(f"{file} cannot be changed: {reason}.") from None
 
 
-def _tell(secret: str, what: str) -> None:
+def _tell(secret: str, what: str, told: dict[str, object] | None) -> None:
+    """Show a secret once: alone, so that a pipe has it, or in what JSON tells."""
+    if told is not None:
+        click.echo(jsonio.shown({**told, "secret": secret}))
+        return
     click.echo(what, err=True)
     click.echo(secret)
 

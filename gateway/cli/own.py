@@ -82,7 +82,7 @@ def train(session: Session, which: Asked, *, dry: bool, as_json: bool) -> None:
         raise SystemExit(NOT_BETTER)
 
 
-def back(session: Session, tenant: str) -> None:
+def back(session: Session, tenant: str, *, as_json: bool) -> None:
     """Put in force what was before the last training."""
     shelf = Shelf(data_folder(session.environ), tenant)
     try:
@@ -94,6 +94,10 @@ def back(session: Session, tenant: str) -> None:
     except OSError as error:
         reason = (error.strerror or "").lower()
         raise click.ClickException(f"{shelf.folder} cannot be written: {reason}.") from None
+    if as_json:
+        made = None if now.made is None else now.made.id
+        click.echo(jsonio.shown({"tenant": tenant, "id": made}))
+        return
     name = "the one that serves everybody" if now.made is None else now.made.id
     click.echo(f"The tenant {tenant} goes by {name} again.")
 

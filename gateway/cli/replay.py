@@ -66,8 +66,10 @@ def command(  # noqa: PLR0913 - one argument for each option
     had. What a rule asks of a text that was not kept is never guessed: such calls are counted.
 
     \b
-    tiergate replay --config new.yaml --since 7d
-    tiergate replay --config new.yaml --key support --picture replay.svg
+    Examples:
+      tiergate replay --config new.yaml --since 7d
+      tiergate replay --config new.yaml --key support --picture replay.svg
+      tiergate replay --config new.yaml --only tier=reasoning --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
     books = session()
     chosen = [*only, *(f"key={name}" for name in keys), *(f"tag={name}" for name in tags)]

@@ -14,6 +14,7 @@ from gateway.cli.books import asked, opened
 from gateway.cli.pricelist import Pricelist
 from gateway.cli.session import Session, pass_session
 from gateway.cli.table import number
+from gateway.core import jsonio
 from gateway.core.entry import Attempt, Reprice
 from gateway.core.price import why_unknown
 from gateway.ledger.journal import Journal
@@ -34,15 +35,27 @@ _MODELS = 20
 @click.option("--until", help="To: as above; a date is included.")
 @click.option("--all", "every", is_flag=True, help="Also calls whose cost is known.")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of them.")
+@click.option("--json", "as_json", is_flag=True, help="JSON, with exact decimals as strings.")
 @pass_session
 def reprice(
-    session: Session, since: str | None, until: str | None, *, every: bool, dry_run: bool
+    session: Session,
+    since: str | None,
+    until: str | None,
+    *,
+    every: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Price calls again whose cost is unknown, by prices that are known now.
 
     The price is the one in force when a call was received. The first price of a call stays in the
     journal; the new one is a row of its own there.
-    """
+
+    \b
+    Examples:
+      tiergate costs reprice --dry-run
+      tiergate costs reprice --since 2026-11-01 --all
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     books, prices = session(), Pricelist(session.site)
     question = asked((), since=since, until=until, zone=books.time_zone)
     report = Report()
@@ -57,6 +70,9 @@ def reprice(
                 # A journal of its own: any store can be made again from the journals.
                 _write(again, books.journal_folder)
                 store.feed(books.journal_folder)
+    if as_json:
+        click.echo(jsonio.shown(report.view(dry_run=dry_run)))
+        return
     for line in report.lines(dry_run=dry_run):
         click.echo(line)
 
@@ -84,6 +100,19 @@ class Report:
             self.found = _EXACT.add(self.found, new.cost or Decimal(0))
         if (row.cost if new is None else new.cost) is None and why:
             self.left[why] += 1
+
+    def view(self, *, dry_run: bool) -> dict[str, object]:
+        """The same as JSON has it; USD as text."""
+        return {
+            "dry_run": dry_run,
+            "calls": self.rows,
+            "priced": self.priced,
+            "new": self.news,
+            "was": f"{self.was:f}",
+            "found": f"{self.found:f}",
+            "unknown": self.left.total(),
+            "why": dict(self.left.most_common()),
+        }
 
     def lines(self, *, dry_run: bool) -> list[str]:
         """What is told of it."""

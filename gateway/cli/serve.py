@@ -48,7 +48,20 @@ _UNHEARD = 30.0
 )
 @pass_session
 def command(session: Session, host: str | None, port: int | None, workers: int | None) -> None:
-    """Start the gateway; stop it with Ctrl-C."""
+    """Start the gateway; stop it with Ctrl-C.
+
+    \b
+    Examples:
+      tiergate serve
+      tiergate serve --port 9000
+      tiergate --config mine.yaml serve --host 0.0.0.0 --workers 4
+
+    \b
+    Exit status:
+      0  it was told to stop, and stopped in good order
+      1  it cannot start, and says why
+      2  the command itself was not understood
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     leaves = left(os.environ)
     site = session.site
     log = stderr(time.time)

@@ -13,7 +13,8 @@ from gateway.core.call import Key
 from gateway.limits import keys
 from gateway.owned import Owned
 from gateway.settings import environ
-from gateway.settings.load import Source, find, load
+from gateway.settings.load import Source, load
+from gateway.settings.place import find
 from gateway.settings.reads import Reads
 from gateway.site import Site, adopt, data_folder, site, store_url
 

@@ -22,7 +22,12 @@ def command(session: Session, url: str | None, *, as_json: bool) -> None:
     """Say how a candidate configuration (routing.shadow) decides beside the one that runs.
 
     It asks a running gateway, with TIERGATE_ADMIN_KEY where that is set.
-    """
+
+    \b
+    Examples:
+      tiergate shadow
+      tiergate shadow --url http://127.0.0.1:8484 --json
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     base = (url or _url(session)).rstrip("/")
     found = read_url(f"{base}/admin/shadow", session.environ.get("TIERGATE_ADMIN_KEY", "").strip())
     if found is None:

@@ -1,6 +1,5 @@
 """Tables in the terminal: the one place where they are drawn, for people and for pipes."""
 
-import os
 import shutil
 import sys
 import textwrap
@@ -11,6 +10,7 @@ from decimal import ROUND_CEILING, Decimal
 import click
 import msgspec
 
+from gateway.cli import color
 from gateway.ledger.cell import plain
 
 _GAP = "   "
@@ -37,7 +37,7 @@ def draw(
 ) -> None:
     """Print rows below their headings, a last line apart from them, and notes below.
 
-    Colours and the terminal's width apply to terminals (without colours where NO_COLOR is set);
+    The terminal's width applies to terminals, and so do colours unless the environment says else;
     a pipe gets plain lines of any length. Cells are text and cannot steer a terminal.
     """
     rows = list(rows)
@@ -90,8 +90,7 @@ def _folded(note: str) -> list[str]:
 
 
 def _print(line: str, **style: str | bool) -> None:
-    bare = bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
-    click.echo(line if bare else click.style(line, **style))  # type: ignore[arg-type]
+    click.echo(click.style(line, **style) if color.drawn() else line)  # type: ignore[arg-type]
 
 
 def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> str:

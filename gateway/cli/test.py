@@ -26,7 +26,20 @@ from gateway.study.golden import Verdict
 )
 @pass_session
 def command(session: Session, file: str | None, xml: Path | None, *, as_json: bool) -> None:
-    """Run golden prompts from FILE [golden.yaml]; exit status 1 when one is decided otherwise."""
+    """Run golden prompts from FILE, golden.yaml beside the configuration where none is named.
+
+    \b
+    Examples:
+      tiergate test
+      tiergate test golden.yaml --junit verdicts.xml
+      tiergate --config new.yaml test --json
+
+    \b
+    Exit status:
+      0  all are decided as they say
+      1  one is decided otherwise, or the file is wrong
+      2  the command itself was not understood
+    """  # noqa: D301 - \b is click's sign that lines stay apart
     path = Path(file) if file else session.source.file.parent / "golden.yaml"
     try:
         text = path.read_text(encoding="utf-8")

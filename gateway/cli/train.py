@@ -48,7 +48,7 @@ _NOT_BETTER = 3
 @click.option("--until", help="Calls to: as above; a date is included.")
 @click.option("--dry-run", "dry", is_flag=True, help="Say what would come of the calls.")
 @click.option("--rollback", is_flag=True, help="Go back to what served the tenant before.")
-@click.option("--json", "as_json", is_flag=True, help="What came of the calls, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="What came of it, as JSON.")
 @pass_session
 def command(  # noqa: PLR0913 - the options of a command
     session: Session,
@@ -80,9 +80,10 @@ def command(  # noqa: PLR0913 - the options of a command
     clients did next, as far as the texts were kept, and put in force where it is better.
 
     \b
-    tiergate train labels.jsonl --out mine.tiergate
-    tiergate train --from-ledger --tenant acme --since 30d
-    tiergate train --rollback --tenant acme
+    Examples:
+      tiergate train labels.jsonl --out mine.tiergate
+      tiergate train --from-ledger --tenant acme --since 30d
+      tiergate train --rollback --tenant acme
 
     \b
     Exit status:
@@ -95,13 +96,33 @@ def command(  # noqa: PLR0913 - the options of a command
         if sources or out is not None or (from_ledger and rollback):
             raise click.UsageError("--from-ledger and --rollback stand alone, without LABELS.")
         if rollback:
-            own.back(session, tenant)
+            own.back(session, tenant, as_json=as_json)
         else:
             asked = own.Asked(tenant, since, until, seed)
             own.train(session, asked, dry=dry, as_json=as_json)
         return
     if not sources or out is None:
         raise click.UsageError("Name LABELS and --out, or --from-ledger, or --rollback.")
+    about: dict[str, object] = {
+        "date": day or datetime.now(UTC).date().isoformat(),
+        "data": data,
+        "licence": licence,
+        "limits": limits,
+    }
+    _train(sources, out, seed, about, thorough=thorough, force=force, as_json=as_json)
+
+
+def _train(
+    sources: tuple[str, ...],
+    out: Path,
+    seed: int,
+    about: dict[str, object],
+    *,
+    thorough: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """From labels; `about` is what the card says beside what was found."""
     known = [label for file in sources for label in labels.read(Path(file))]
     with progress("reading", len(known)) as step:
         rows = []
@@ -114,33 +135,35 @@ def command(  # noqa: PLR0913 - the options of a command
             found, told = learn.learn(rows, plan, seed, step)
     except learn.TooFewError as error:
         raise click.ClickException(f"{error}.") from None
-    about: dict[str, object] = {
-        "id": found.id,
-        "hash": found.hash,
-        "date": day or datetime.now(UTC).date().isoformat(),
-        "data": data,
-        "licence": licence,
-        "limits": limits,
-        "left_out": len(known) - len(rows),
-    }
+    about = {"id": found.id, "hash": found.hash, **about, "left_out": len(known) - len(rows)}
     if thorough:
         about |= _thorough(rows, plan, seed, found)
     about["fitted"] = learn.fitted(found, rows)
     card = learn.card(rows, plan, seed, told, about)
-    _show(card)
-    if not (told.better or force):
+    written = told.better or force
+    if not as_json:
+        _show(card)
+    if written:
+        _write(out, found, card)
+    if as_json:
+        file = str(out) if written else None
+        click.echo(jsonio.shown({"better": told.better, "file": file, "card": card}))
+    elif written:
+        size = out.stat().st_size
+        click.echo(f"{found.id} is in {out}: {size:,} bytes, hash {found.hash}.")
+    else:
         click.echo("Not written: it is no better than chance on labels it has not seen.", err=True)
+    if not told.better:
         raise SystemExit(_NOT_BETTER)
-    written = files.write(msgspec.structs.replace(found, card=card))
+
+
+def _write(out: Path, found: Artefact, card: dict[str, object]) -> None:
     try:
-        out.write_bytes(written)
+        out.write_bytes(files.write(msgspec.structs.replace(found, card=card)))
         out.with_suffix(".json").write_bytes(jsonio.dumps(card) + b"\n")
     except OSError as error:
         reason = (error.strerror or "").lower()
         raise click.ClickException(f"{out} cannot be written: {reason}.") from None
-    click.echo(f"{found.id} is in {out}: {len(written):,} bytes, hash {found.hash}.")
-    if not told.better:
-        raise SystemExit(_NOT_BETTER)
 
 
 def _thorough(rows: list[Row], plan: fit.Plan, seed: int, found: Artefact) -> dict[str, object]:

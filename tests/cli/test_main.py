@@ -1,11 +1,19 @@
 """The command line itself: help, version, wrong words, `--config` on either side of a command."""
 
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import click
 import pytest
 
-from tests.cli.run import config, program, run
+from gateway.cli import cli, color
+from gateway.cli.session import Session
+from tests.cli.run import ON, config, program, run
 
 COMMANDS = (
     "serve",
@@ -13,22 +21,23 @@ COMMANDS = (
     "doctor",
     "explain",
     "test",
-    "train",
-    "evaluate",
     "replay",
     "shadow",
+    "train",
+    "evaluate",
     "costs",
     "keys",
+    "completion",
 )
 
 
 def test_help_names_every_command() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    lines = result.stdout.splitlines()
-    listed = lines[lines.index("Commands:") + 1 :]
-    assert [line.split()[0] for line in listed] == list(COMMANDS)
-    assert all(line.rstrip().endswith((".", "why.")) for line in listed)
+    listed = result.stdout.partition("\nStart:\n")[2].splitlines()
+    rows = [line for line in listed if line.startswith("  ")]
+    assert sorted(line.split()[0] for line in rows) == sorted(COMMANDS)
+    assert all(line.endswith(".") and len(line) <= 80 for line in rows)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -46,8 +55,8 @@ def test_a_short_flag_gives_the_same_help() -> None:
 
 def test_examples_in_help_stay_on_lines_of_their_own() -> None:
     lines = run("explain", "--help").stdout.splitlines()
-    assert '  tiergate explain "Prove that there are infinitely many primes."' in lines
-    assert "  tiergate explain request.json --json" in lines
+    assert '    tiergate explain "Prove that there are infinitely many primes."' in lines
+    assert "    tiergate explain request.json --json" in lines
 
 
 def test_the_version_is_the_installed_one() -> None:
@@ -57,7 +66,7 @@ def test_the_version_is_the_installed_one() -> None:
 def test_without_a_command_help_is_shown_and_the_status_says_misused() -> None:
     result = run()
     assert result.exit_code == 2
-    assert "Commands:" in result.output
+    assert "\nStart:\n" in result.output
 
 
 @pytest.mark.parametrize(
@@ -67,67 +76,157 @@ def test_without_a_command_help_is_shown_and_the_status_says_misused() -> None:
         ("serv", "Did you mean 'serve'?"),
         (
             "zzzz",
-            "Known: check, costs, doctor, evaluate, explain, keys, replay, serve, shadow, test, train.",
+            f"Known: {', '.join(sorted(COMMANDS))}." if len(COMMANDS) <= 12 else "",
         ),
     ],
 )
 def test_an_unknown_command_is_told_with_the_nearest(word: str, hint: str) -> None:
     result = run(word)
     assert result.exit_code == 2
-    assert result.stderr.endswith(f"Error: No such command {word!r}. {hint}\n")
+    told = f"Error: No such command {word!r}. {hint}".rstrip()
+    assert result.stderr == f"{told} See `tiergate --help`.\n"
 
 
-def test_an_unknown_option_is_misuse() -> None:
-    assert run("check", "--jsn").exit_code == 2
-    assert run("--bogus").exit_code == 2
-
-
-@pytest.mark.parametrize("before", [True, False])
-def test_the_configuration_is_named_before_or_behind_the_command(
-    tmp_path: Path, before: bool
-) -> None:
-    file = config(tmp_path)
-    words: list[str | Path] = ["--config", file, "check"] if before else ["check", "--config", file]
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("check", "--jsn"), "No such option '--jsn'. Did you mean '--json'? See `tiergate check --help`."),
+        (("--bogus",), "No such option '--bogus'. See `tiergate --help`."),
+        (("keys", "lst"), "No such command 'lst'. Did you mean 'list'? See `tiergate keys --help`."),
+        (("costs", "shw", "x"), "No such command 'shw'. Did you mean 'show'? See `tiergate costs --help`."),
+        (("explain",), "Missing argument 'PROMPT'. See `tiergate explain --help`."),
+        (("serve", "--port", "x"), "Invalid value for '--port': 'x' is not a valid integer range. See `tiergate serve --help`."),
+        (("completion", "tcsh"), "Invalid value for '{bash|zsh|fish}': 'tcsh' is not one of 'bash', 'zsh', 'fish'. See `tiergate completion --help`."),
+    ],
+)  # fmt: skip
+def test_misuse_is_one_line_that_says_what_was_meant(words: tuple[str, ...], told: str) -> None:
     result = run(*words)
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith("on  acme: fast 1, smart 1, reasoning 1\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"Error: {told}\n")
 
 
-def test_the_configuration_behind_the_command_wins(tmp_path: Path) -> None:
-    result = run("--config", "none.yaml", "check", "--config", config(tmp_path))
-    assert result.exit_code == 0
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command and every command of a command, by what is written for it."""
+    context = click.Context(cli, info_name="tiergate")
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield name, command
+        for more, one in getattr(command, "commands", {}).items():
+            yield f"{name} {more}", one
 
 
-def test_the_configuration_can_be_named_by_a_variable(tmp_path: Path) -> None:
-    file = config(tmp_path)
-    result = run("check", environ={"ACME_API_KEY": "k", "TIERGATE_CONFIG": str(file)})
-    assert "acme" in result.stdout
+EXAMPLES = [
+    (name, line.strip())
+    for name, command in commands()
+    for line in (command.help or "").partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
+    if "$(" not in line and ">" not in line
+]
 
 
-@pytest.mark.parametrize("command", [("explain", "hi"), ("test",), ("serve",), ("costs",)])
-def test_every_command_tells_a_broken_configuration_in_lines(
-    tmp_path: Path, command: tuple[str, ...]
-) -> None:
-    file = config(tmp_path, "version: 1\nsever: 1\nkeys: 2\n")
-    result = run("--config", file, *command)
-    assert result.exit_code == 1
-    assert result.stderr == (
-        f"{file}:3: error: keys: must be a text. Put it in quotes.\n"
-        f"{file}:2: error: sever: no such key. Did you mean 'server'?\n"
+def test_every_command_has_examples() -> None:
+    for name, command in commands():
+        assert "Examples:\n" in (command.help or ""), name
+    assert {name.split()[0] for name, _ in EXAMPLES} >= {*COMMANDS} - {"completion"}
+
+
+@pytest.mark.parametrize("line", sorted({line for _, line in EXAMPLES}))
+def test_examples_are_understood(line: str) -> None:
+    """Each has words that its command takes."""
+    program, *words = shlex.split(line)
+    assert program == "tiergate"
+    if words[0] == "--config":
+        words = words[2:]
+    command: click.Command = cli
+    context = click.Context(cli, info_name="tiergate", obj=Session())
+    while isinstance(command, click.Group) and words and words[0] in command.list_commands(context):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None
+        command = found
+    assert command is not cli
+    command.make_context(command.name, words, parent=context)
+
+
+def test_help_starts_at_once() -> None:
+    """It imports none of what the commands need, which takes half a second."""
+    code = "import sys; from gateway.cli import cli; cli.main(['--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    known = set(done.stdout.splitlines()[-1].split())
+    assert known.isdisjoint(
+        {"pydantic", "httpx", "fastapi", "ruamel.yaml", "gateway.cli.session", "uvicorn"}
     )
-    assert result.stdout == ""
 
 
-def test_the_program_does_the_same(tmp_path: Path) -> None:
-    file = config(tmp_path, "version: 3\n")
-    result = program("--config", file, "explain", "hi", folder=tmp_path)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "c.yaml:1: error: version: 3 is not allowed. Known: 1.\n"
+@pytest.mark.parametrize(
+    ("said", "colored"),
+    [
+        ({}, None),
+        ({"NO_COLOR": "1"}, False),
+        ({"NO_COLOR": ""}, None),
+        ({"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "0"}, None),
+        ({"CLICOLOR_FORCE": "1"}, True),
+        ({"CLICOLOR": "0"}, False),
+        ({"CLICOLOR": "1"}, None),
+        ({"CLICOLOR": "0", "CLICOLOR_FORCE": "1"}, True),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, True),
+    ],
+)
+def test_colours_go_by_the_words_of_the_environment(
+    said: dict[str, str], colored: bool | None
+) -> None:
+    assert color.wanted(said) is colored
 
 
-def test_a_dotenv_file_where_one_stands_is_read(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("ACME_API_KEY=k\nTIERGATE_CONFIG=c.yaml\n")
-    config(tmp_path)
-    result = program("check", environ={}, folder=tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith("on  acme")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("check", "--help"),
+        ("check",),
+        ("doctor",),
+        ("costs",),
+        ("chekc",),
+        ("explain", "hi"),
+    ],
+)
+def test_a_pipe_has_colours_only_where_they_are_asked_for(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """And without them it is the same text."""
+    place = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
+    file = config(tmp_path)
+    plain = program("--config", file, *words, environ=place)
+    forced = program("--config", file, *words, environ={**place, "FORCE_COLOR": "1"})
+    bare = program("--config", file, *words, environ={**place, "FORCE_COLOR": "1", "NO_COLOR": "1"})
+    assert "\x1b" not in plain.stdout + plain.stderr + bare.stdout + bare.stderr
+    if words != ("costs",):  # has nothing to show
+        assert "\x1b[" in forced.stdout + forced.stderr
+    strip = click.unstyle(forced.stdout + forced.stderr)
+    assert re.sub(r"\d+\.\d", "", strip) == re.sub(r"\d+\.\d", "", plain.stdout + plain.stderr)
+
+
+def test_a_file_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
+    place = {**ON, "TIERGATE_DATA": str(tmp_path)}
+    result = run(
+        "--config",
+        config(tmp_path),
+        "replay",
+        "--picture",
+        tmp_path / "no" / "p.svg",
+        environ=place,
+    )
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: {tmp_path}/no/p.svg: no such file or directory.\n"
+
+
+def test_ctrl_c_ends_with_the_status_of_a_signal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gateway.cli.check._findings", interrupted)
+    result = run("--config", config(tmp_path), "check")
+    assert (result.exit_code, result.stderr) == (130, "\nInterrupted.\n")

@@ -10,7 +10,8 @@ import pytest
 import redis
 
 from gateway.settings import environ
-from gateway.settings.load import Source, find, load
+from gateway.settings.load import Source, load
+from gateway.settings.place import find
 from gateway.settings.server import Server
 from gateway.settings.yaml import Value
 from tests.conftest import redis_program

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.load import find, load
+from gateway.settings.load import load
+from gateway.settings.place import find
 from tests.containers import files
 from tests.containers.files import ROOT, Stage
 

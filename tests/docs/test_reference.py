@@ -161,7 +161,7 @@ def test_every_option_of_every_command_is_listed() -> None:
     """And none that there is not; `--config` is said once for all."""
     found: dict[str, set[str]] = {}
     name = ""
-    for row in pages.table("command", "operating.md").rows:
+    for row in pages.table("command", "command-line.md").rows:
         name = pages.codes(row[0])[0].removeprefix("tiergate ") if row[0] else name
         found.setdefault(name, set()).update(pages.codes(row[1]))
     names = cli.list_commands(click.Context(cli))

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.limits.apart import apart
-from gateway.settings import load
+from gateway.settings import load, place
 from gateway.settings.load import Source
 
 LIMITS = "limits: [{name: calls, requests: 60/m}]\n"
@@ -18,7 +18,7 @@ PLAIN = Key(name="ann")
 def source(folder: Path, text: str) -> Source:
     file = folder / "gateway.yaml"
     file.write_text(f"version: 1\n{text}")
-    return load.load(load.find(str(file), {}), {})
+    return load.load(place.find(str(file), {}), {})
 
 
 @pytest.mark.parametrize(

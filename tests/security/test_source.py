@@ -30,7 +30,7 @@ MODULES = {
     "telnetlib",
 }
 KNOWN = {
-    ("gateway/cli/__init__.py", "__import__"), ("gateway/local/model.py", "importlib.import_module"),
+    ("gateway/cli/__init__.py", "importlib.import_module"), ("gateway/local/model.py", "importlib.import_module"),
     ("gateway/settings/yaml.py", "yaml.load"), ("gateway/telemetry/machine.py", "ctypes.CDLL"),
     ("gateway/telemetry/machine.py", "import ctypes"), ("gateway/cli/junit.py", "import xml.sax.saxutils"),
     ("gateway/study/picture.py", "import xml.sax.saxutils"),

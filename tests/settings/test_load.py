@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.load import Source, find, load
+from gateway.settings.load import Source, load
 from gateway.settings.mistake import ConfigError
+from gateway.settings.place import find
 from gateway.site import site
 from tests.config import shipped
 from tests.settings import world
