@@ -40,6 +40,7 @@ from gateway.reply import (
 from gateway.routing import explain, features
 from gateway.routing.case import Case
 from gateway.routing.decide import Router, decide
+from gateway.routing.named import Named
 from gateway.shelf import Shelf, form, tell
 from gateway.telemetry.log import Log, where
 from gateway.upstream import complete
@@ -74,6 +75,7 @@ class Engine:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.router = router
+        self._named = Named(router)
         self._upstream = upstream
         self._shelf = Shelf(cache, wall)
         self._books = books
@@ -180,7 +182,7 @@ class Engine:
         evidence = await self._gather.evidence(self.router, call, seen)
         case = Case(self.router, seen, dialect, evidence)
         tally.basis = case
-        decision, plan = case.decide()
+        decision, plan = case.decide(self._named)
         self._books.decided(tally, decision)
         self._gather.begin(ahead, call, seen, decision, plan)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":

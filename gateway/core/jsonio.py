@@ -19,8 +19,14 @@ type Members = dict[str, msgspec.Raw]
 """The top-level members of an object as raw slices of the bytes they were read from."""
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_KEY = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_SPACE = re.compile(rb"[ \t\r\n]*")
+_MEMBER = re.compile(
+    rb'[ \t\r\n]*[{,][ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL
+)
+"""The beginning of a member, up to its value."""
+_END = re.compile(rb"[ \t\r\n]*\}")
+_ROOM = 5
+"""Bytes of an object beside its members, each with its quotes, colon and comma, that are too few
+for one more: its two braces less a comma are 1, and the shortest member, `"":0,`, takes 5."""
 _UNSEEN = re.compile(
     "[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
@@ -83,34 +89,26 @@ def join(parts: Members) -> bytes:
 def repeats(data: bytes, parts: Members) -> bool:
     """Tell whether an object names a top-level member more than once.
 
-    `parts` is `members(data)`. Walks names and skips values by comparing them with the slice that
+    `parts` is `members(data)`. Where the object is as short as these can be written there is no
+    room for another. Else it walks names and skips values by comparing them with the slice that
     was kept: a value that differs, or a name seen before, is a repeat.
     """
-    seen = 0
-    at = _after_space(data, _after_space(data, 0) + 1)
-    while data[at : at + 1] == b'"':
-        match = _KEY.match(data, at)
-        if match is None:  # pragma: no cover - members() has read these bytes before
-            return True
-        raw = bytes(memoryview(parts[loads(match.group())]))
-        at = _after_space(data, _after_space(data, match.end()) + 1)
+    beside = len(data) - sum(map(len, parts.values())) - sum(map(len, parts)) - 4 * len(parts)
+    if beside <= _ROOM or not parts:
+        return False
+    at = seen = 0
+    while (found := _MEMBER.match(data, at)) is not None:
+        raw = bytes(memoryview(parts[loads(found[1])]))
+        at = found.end()
         if not data.startswith(raw, at):
             return True
         seen += 1
-        at = _after_space(data, at + len(raw))
-        if data[at : at + 1] not in (b",", b"}"):
-            return True  # a longer number that begins with the one that was kept
-        at = _after_space(data, at + 1)
-    return seen != len(parts)
+        at += len(raw)  # a longer number that begins with the one that was kept ends the walk
+    return seen != len(parts) or _END.match(data, at) is None
 
 
 def _escaped(sign: re.Match[str]) -> str:
     return f"\\u{ord(sign[0]):04x}"
-
-
-def _after_space(data: bytes, at: int) -> int:
-    match = _SPACE.match(data, at)
-    return match.end() if match else at
 
 
 _ENCODE = msgspec.json.Encoder(decimal_format="string").encode

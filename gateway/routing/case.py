@@ -13,6 +13,7 @@ from gateway.core.turn import Turn
 from gateway.dialects import Dialect
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features, ScoreError
+from gateway.routing.named import Named
 from gateway.routing.prior import reads
 from gateway.routing.view import View
 
@@ -41,10 +42,14 @@ class Case:
         self._plan: Plan | None = None
         self._ways: list[tuple[Plan, Evidence]] = []
 
-    def decide(self) -> tuple[Decision, Plan]:
-        """As `decide` of the room. Raises ProblemError."""
-        self._decision, self._plan = decide(self._router, self._call, self._dialect, self._evidence)
-        return self._decision, self._plan
+    def decide(self, named: Named | None = None) -> tuple[Decision, Plan]:
+        """As `decide` of the room; `named` knows those of its router. Raises ProblemError."""
+        if named is not None:
+            decision, plan = named.decide(self._call, self._dialect, self._evidence)
+        else:
+            decision, plan = decide(self._router, self._call, self._dialect, self._evidence)
+        self._decision, self._plan = decision, plan
+        return decision, plan
 
     def under(self, ceiling: Tier) -> tuple[Decision, Plan]:
         """What is decided where a budget leaves it no more than a tier. Raises ProblemError."""
