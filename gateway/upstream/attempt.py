@@ -106,8 +106,15 @@ class Attempts:
                 door=candidate.door,
                 ear=ear,
             )
-            until = min(asked + limits.first_content, job.ends)
-            await _hear(begun, job, voice, limits, (until, deadline), after)
+            if (
+                answer.status == 200
+                and not job.body.prompt.stream
+                and (body := answer.end(_MOST)) is not None
+            ):
+                _heard(begun, voice, body)  # it has come with its head, as most do
+            else:
+                until = min(asked + limits.first_content, job.ends)
+                await _hear(begun, job, voice, limits, (until, deadline), after)
         except ProblemError as error:
             if _limits(error.problem):
                 self._quota.refused(*place, error.problem.retry_after, self._wall())
@@ -200,12 +207,17 @@ def _failed(account: Account, problem: Problem, watch: Watch) -> ProblemError:
 
 async def _whole(begun: Begun, voice: Voice, limits: Timers, deadline: float) -> None:
     body = await _collect(begun.answer, limits, deadline, _MOST)
+    _heard(begun, voice, body)
+    await begun.answer.close()
+
+
+def _heard(begun: Begun, voice: Voice, body: bytes) -> None:
+    """Take a whole answer. Raises ProblemError where it is none."""
     glance = voice.glance(body)
     if glance.problem is not None:
         raise _clean(begun.account, glance.problem)
     told = body if glance.body is None else glance.body
     begun.whole, begun.glance = without(begun.account, told), glance
-    await begun.answer.close()
 
 
 async def _collect(answer: Answer, limits: Timers, deadline: float, most: int) -> bytes:

@@ -86,6 +86,11 @@ class Answer:
             return _Chunks(body, idle, deadline, self.provider)
         return read(aiter(body), idle, deadline, self.provider)
 
+    def end(self, most: int) -> bytes | None:
+        """All of the body, where it is here and no longer; then the connection is let go of."""
+        body = self._body
+        return body.end(most) if isinstance(body, Body) else None
+
     async def close(self) -> None:
         """Let go of the connection, whatever was read of it."""
         await self._body.aclose()
@@ -137,16 +142,31 @@ class Client:
         more = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
         now = asyncio.get_running_loop().time()
         limit = min(now + timers.headers, deadline)
+        door: _Door | None = None
         try:
             door = self._door(
                 provider, account, dialect.name, dialect.tail if tail is None else tail
             )
             if door.own is None:
                 return await _ask(door, provider.name, body, more, timers, limit)
-            sent = Sent(provider.name, body, lines(more) if more else b"", timers, now, limit)
-            return await _post(*door.own, sent, again)
+            transport, route = door.own
+            left, added = max(limit - now, _SHORTEST), lines(more) if more else b""
+            connect, wait = min(timers.connect, left), min(timers.pool, left)
+            times = (connect, wait, limit)
+            try:
+                reading, stream = await transport.post(route, body, added, *times)
+            except StaleConnection:  # once: then it was not the connection
+                if asyncio.get_running_loop().time() - now > _CROSSING:
+                    raise  # it may have been read, and worked on
+                if again is not None and (told := again(_crossed(provider.name))) is not None:
+                    await told
+                reading, stream = await transport.post(route, body, added, *times)
         except (TimeoutError, httpx.HTTPError) as error:
-            raise ProblemError(_failure(provider.name, error)) from None
+            own = door is not None and door.own is not None  # which watches the time itself
+            late = own and isinstance(error, httpx.ReadTimeout)
+            found = TimeoutError() if late else error
+            raise ProblemError(_failure(provider.name, found)) from None
+        return Answer(provider.name, reading.status, reading.fields, stream)
 
     def _door(self, provider: Provider, account: Account, dialect: str, tail: str) -> _Door:
         """Where an account's requests go, and what is the same in each; made once."""
@@ -222,38 +242,9 @@ async def _ask(
     return Answer(name, response.status_code, _low(response.headers.raw), stream)
 
 
-class Sent(NamedTuple):
-    """What goes to a provider, and until when its answer is waited for."""
-
-    name: str
-    body: bytes
-    added: bytes
-    """Its own fields, as lines."""
-    timers: Timers
-    since: float
-    until: float
-    """Both on the loop's clock."""
-
-
-async def _post(transport: Transport, route: Route, sent: Sent, again: Again | None) -> Answer:
-    """Ask through a transport of our own, which watches the time itself."""
-    left = max(sent.until - sent.since, _SHORTEST)
-    connect, wait = min(sent.timers.connect, left), min(sent.timers.pool, left)
-    times = {"connect": connect, "wait": wait, "until": sent.until}
-    try:
-        try:
-            reading, stream = await transport.post(route, sent.body, sent.added, **times)
-        except StaleConnection:  # once: then it was not the connection
-            if asyncio.get_running_loop().time() - sent.since > _CROSSING:
-                raise  # it may have been read, and worked on
-            if again is not None:
-                message = f"{sent.name} closed a kept connection as the request was on its way."
-                if (told := again(_told("upstream_unreachable", message, "no"))) is not None:
-                    await told
-            reading, stream = await transport.post(route, sent.body, sent.added, **times)
-    except httpx.ReadTimeout:
-        raise TimeoutError from None
-    return Answer(sent.name, reading.status, _low(reading.headers), stream)
+def _crossed(name: str) -> Problem:
+    message = f"{name} closed a kept connection as the request was on its way."
+    return _told("upstream_unreachable", message, "no")
 
 
 def _low(headers: list[tuple[bytes, bytes]]) -> Fields:

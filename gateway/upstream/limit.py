@@ -122,33 +122,70 @@ class Report(NamedTuple):
 _NOTHING = Report()
 
 
+class _Form(NamedTuple):
+    """Where among the headers of an answer stands what is known."""
+
+    lines: tuple[tuple[Line, int, int | None, int | None], ...]
+    """Each limit, and the places of what is left, of the limit and of its reset."""
+    over: int | None
+    date: int | None
+
+
+_MOST_FORMS = 256
+_forms: dict[tuple[bytes, ...], _Form] = {}
+"""By the names of all headers, in their order: a provider sends the same ones again and again."""
+
+
 def read(headers: Fields) -> Report:
     """What is left of each limit. -1, and a limit of 0, are unknown: Azure says so.
 
     Names of headers are in lower case, here and in `retry_after`.
     """
-    found: dict[str, tuple[Line, list[bytes | None]]] = {}
-    over, date = False, None
-    for name, value in headers:
+    fields = headers if isinstance(headers, list) else [*headers]
+    names = tuple([name for name, _ in fields])
+    form = _forms.get(names)
+    if form is None:
+        form = _form(names)
+    if not form.lines and form.over is None:
+        return _NOTHING
+    over = form.over is not None and fields[form.over][1].strip().lower() == b"yes"
+    date = None if form.date is None else fields[form.date][1]
+    if not form.lines:
+        return Report(over=True, date=date) if over else _NOTHING
+    said = []
+    for line, left, limit, reset in form.lines:
+        count = _count(fields[left][1])
+        if count is None:
+            continue
+        most = None if limit is None else _count(fields[limit][1])
+        if most != 0:
+            said.append(Said(line, count, most, None if reset is None else fields[reset][1]))
+    return Report(tuple(said), over, date)
+
+
+def _form(names: tuple[bytes, ...]) -> _Form:
+    """Where in an answer with headers of these names stands what is known; of two the last."""
+    found: dict[str, tuple[Line, list[int | None]]] = {}
+    over = date = None
+    for at, name in enumerate(names):
         known = NAMES.get(name)
         if known is not None:
             line, part = known
-            if (parts := found.get(line.name)) is None:
-                parts = found[line.name] = line, [None, None, None]
-            parts[1][part] = value
+            found.setdefault(line.name, (line, [None, None, None]))[1][part] = at
         elif name == b"date":
-            date = value
+            date = at
         elif name == OVER:
-            over = value.strip().lower() == b"yes"
-    if not found:
-        return Report(over=True, date=date) if over else _NOTHING
-    said = []
-    for line, (limit, left, reset) in found.values():
-        count = _count(left)
-        if count is None or (most := _count(limit)) == 0:
-            continue
-        said.append(Said(line, count, most, reset))
-    return Report(tuple(said), over, date)
+            over = at
+    lines = tuple(
+        (line, left, limit, reset)
+        for line, (limit, left, reset) in found.values()
+        if left is not None
+    )
+    form = _Form(lines, over, date)
+    if len(_forms) >= _MOST_FORMS:
+        _forms.clear()
+    _forms[names] = form
+    return form
 
 
 def _count(value: bytes | None) -> int | None:

@@ -189,6 +189,13 @@ class Book:
             until = max(until, level.wait(load, shelf.taken, shelf.date, now))
         return Room(until) if until else FREE
 
+    def parked(self, provider: str, account: str, model: str, now: float) -> Room:
+        """Whether a provider has refused, and until when; of who is asked whatever is left."""
+        shelf = self._shelves.get((provider, account, model))
+        if shelf is None or not now < shelf.parked <= now + LONGEST:
+            return FREE
+        return Room(shelf.parked, parked=True)
+
     def take(self, provider: str, account: str, model: str, load: Load, now: float) -> Ticket:
         """A call is sent: until an answer tells more, it is taken off what is left."""
         shelf = self._shelves.get((provider, account, model))
@@ -271,7 +278,7 @@ def _learn(shelf: _Shelf, said: Iterable[Said], ticket: Ticket, now: float) -> N
     """
     since = shelf.taken
     if ticket is not None and now - _CROSSING <= ticket.at <= now:
-        since = min(ticket, since, key=lambda one: one.requests)  # the shelf may be a newer one
+        since = ticket if ticket.requests <= since.requests else since  # the shelf may be newer
     for one in said:
         level, old = _Level(one, since, now), shelf.levels.get(one.line.name)
         late = old is not None and since.requests < old.since.requests

@@ -76,7 +76,10 @@ class Upstream:
         if not health.calm:
             order = health.order(order, lambda one: where(job, one))
         if self.quota:
-            order, room = by_room(order, lambda one: self._room(job, one), job.seat)
+            if len(order) == 1:  # nobody else can go first
+                room = self.quota.parked(*where(job, order[0]), self._wall())
+            else:
+                order, room = by_room(order, lambda one: self._room(job, one), job.seat)
             if room.parked:
                 await self._pause(job, order[0], room)
         if not health.calm:

@@ -224,10 +224,15 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         return reading.take()
 
-    def whole(self) -> bytes | None:
-        """What is left of the answer, where all of it is here; None where more must come."""
+    def whole(self, most: float = math.inf) -> bytes | None:
+        """What is left of the answer, where all of it is here; None where more must come.
+
+        None too where that is more than so many bytes.
+        """
         reading = self._reading
-        return reading.take() if reading is not None and reading.complete else None
+        if reading is None or not reading.complete or reading.buffered > most:
+            return None
+        return reading.take()
 
     def rest(self) -> bool:
         """End an exchange; tells whether the connection may be kept for another."""

@@ -14,6 +14,8 @@ _INTERIM, _SWITCHING, _FINAL = 100, 101, 200
 _BODILESS = frozenset({204, 304})
 _LINE = 4
 """Bytes of a header line beside name and value."""
+_SMALL_HEAD = 16_384
+"""Bytes that have come with which no head is too large, however little stands between its lines."""
 
 
 class Reading:
@@ -21,7 +23,7 @@ class Reading:
 
     __slots__ = (
         "_barren", "_bodiless", "_framed", "_interim", "_parser", "buffered", "chunks", "complete",
-        "head_complete", "headers", "heard", "keep", "status",
+        "fields", "head_complete", "headers", "heard", "keep", "status",
     )  # fmt: skip
 
     def __init__(self, *, bodiless: bool) -> None:
@@ -33,6 +35,8 @@ class Reading:
         self._framed = False
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
+        self.fields: list[tuple[bytes, bytes]] = []
+        """The same with their names in lower case, once all are there."""
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.heard = False
@@ -98,17 +102,16 @@ class Reading:
                 raise httpx.RemoteProtocolError(f"unexpected status {status}")
             self._interim = True
             return
-        lengths, codings, size = 0, 0, 0
-        for name, value in self.headers:
-            size += len(name) + len(value) + _LINE
-            lower = name.lower()
-            if lower == b"content-length":
+        self.fields = fields = [(name.lower(), value) for name, value in self.headers]
+        lengths = codings = 0
+        for name, value in fields:
+            if name == b"content-length":
                 lengths += 1
-            elif lower == b"transfer-encoding":
+            elif name == b"transfer-encoding":
                 codings += 1
                 if value.lower() != b"chunked":
                     raise httpx.RemoteProtocolError("a transfer coding that was not asked for")
-        if size > MOST_HEAD:
+        if self._barren > _SMALL_HEAD and _size(fields) > MOST_HEAD:
             raise httpx.RemoteProtocolError("the response's head is too large")
         if lengths + codings > 1:
             raise httpx.RemoteProtocolError("the response's length is given twice")
@@ -145,3 +148,7 @@ class Reading:
             self.headers = []
             return
         self.complete = True
+
+
+def _size(fields: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) + _LINE for name, value in fields)

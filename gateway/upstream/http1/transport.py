@@ -73,6 +73,15 @@ class Body(httpx.AsyncByteStream):
         self._whole = self._whole or data is not None
         return data
 
+    def end(self, most: int) -> bytes | None:
+        """As `rest`, of at most so many bytes, and gives the connection back."""
+        connection = self._connection
+        data = connection.whole(most) if connection is not None else None
+        if data is not None:
+            self._whole = True
+            self.close()
+        return data
+
     async def aclose(self) -> None:
         """As `close`, for those who hold it as httpx's."""
         self.close()
@@ -140,7 +149,7 @@ class Transport(httpx.AsyncBaseTransport):
         return Route(pool, prepare(url, fields, proxy.header if proxy is not None else None))
 
     async def post(
-        self, route: Route, body: bytes, more: bytes, *, connect: float, wait: float, until: float
+        self, route: Route, body: bytes, more: bytes, connect: float, wait: float, until: float
     ) -> tuple[Reading, Body]:
         """Send a body as `handle_async_request` does, without the objects between. Same errors.
 
@@ -152,12 +161,18 @@ class Transport(httpx.AsyncBaseTransport):
         pool = route.pool
         connection = pool.find() or await pool.take(connect=connect, wait=wait)
         connection.until = until
-        if len(body) <= AT_ONCE:
-            reading = await _exchange(connection, pool, Message(head + body))
-        else:
+        if len(body) > AT_ONCE:
             message = Message(head, httpx.ByteStream(body), len(body))
             async with asyncio.timeout_at(until):
                 reading = await _exchange(connection, pool, message)
+            return reading, Body(connection, pool)
+        try:  # as `_exchange` does, with one await less
+            connection.begin(head + body, bodiless=False, silence=0.0)
+            reading = await connection.head()
+        except BaseException:
+            connection.abort()
+            pool.give(connection)
+            raise
         return reading, Body(connection, pool)
 
     def pools(self) -> list[Pool]:
