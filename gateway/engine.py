@@ -100,9 +100,9 @@ class Engine:
         `waiting` is armed once it is known that a stream will be the answer.
         """
         dialect = OPERATIONS[call.dialect, call.operation]
-        tally = self._books.open(call, self.router.catalogue.version)
+        tally, ahead = self._books.open(call, self.router.catalogue.version), Ahead()
         try:
-            reply = await self._serve(call, dialect, tally, waiting)
+            reply = await self._served(call, dialect, tally, waiting, ahead)
             return reply if self._kept is None else self._kept(call, reply)
         except ProblemError as error:
             problem = error.problem
@@ -115,6 +115,8 @@ class Engine:
             raise
         except Exception as error:  # noqa: BLE001 - the edge of the engine: a bug is an answer too
             problem = self._bug(error, tally)
+        finally:
+            ahead.drop()
         if not tally.closed:
             state: State = "failed" if tally.attempts or tally.cache == "hit" else "refused"
             status = 200 if waiting.begun else dialect.status(problem)
@@ -162,24 +164,19 @@ class Engine:
         if self._gate is not None:
             await self._gate.drain()
 
-    async def _serve(self, call: Call, dialect: Dialect, tally: Tally, waiting: Waiting) -> Reply:
-        ahead = Ahead()
-        try:
-            return await self._served(call, dialect, tally, waiting, ahead)
-        finally:
-            ahead.drop()
-
     async def _served(
         self, call: Call, dialect: Dialect, tally: Tally, waiting: Waiting, ahead: Ahead
     ) -> Reply:
         large = len(call.body) > _LARGE
         said = await self._apart(partial(dialect.asked, call)) if large else dialect.asked(call)
-        chain = await self.past.read(call, dialect, said)
+        chain = self.past.alone(dialect, said) or await self.past.read(call, dialect, said)
         body = chain.body
         prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
         tally.read(prompt, features.tokens(prompt))
         seen = features.read(prompt, call.dialect, call.key, call.steer, asked, call.hints)
-        evidence = await self._gather.evidence(self.router, call, seen)
+        evidence = self._gather.plain(self.router, call, seen)
+        if evidence is None:
+            evidence = await self._gather.evidence(self.router, call, seen)
         case = Case(self.router, seen, dialect, evidence)
         tally.basis = case
         decision, plan = case.decide(self._named)
@@ -280,7 +277,10 @@ class Engine:
         how = tally.decision.complete if tally.decision is not None else "off"
         begun: Begun | None = None
         try:
-            job = await self._gather.recall(await self.past.recall(job, ahead), ahead)
+            if self.past.recalls(job):
+                job = await self.past.recall(job, ahead)
+            if (sitting := self._gather.recalls(job)) is not None:
+                job = await self._gather.recall(job, sitting, ahead)
             if how == "off":
                 begun = await self._upstream.run(job)
             else:

@@ -79,6 +79,13 @@ class Gather:
             return known
         return await self._judge(router, call, seen, known, asks=asks)
 
+    def plain(self, router: Router, call: Call, seen: Features) -> Evidence | None:
+        """As `evidence`, of a call for which nothing need be asked; None of any other."""
+        asks = self._judge is not None or self._seats is not None
+        if asks and pin.leaves(seen, router.catalogue):
+            return None
+        return Evidence(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
+
     async def _known(self, router: Router, call: Call, seen: Features) -> Evidence:
         known = Evidence(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
         seats = self._seats
@@ -133,10 +140,16 @@ class Gather:
         if _talks(seen) and seen.turn.conversation and seen.turn.seated:
             ahead.begin("seat", partial(self._seats.find, call.key, seen.turn.conversation))
 
-    async def recall(self, job: Job, ahead: Ahead) -> Job:
-        """A call that names its model goes to the account that has its conversation."""
+    def recalls(self, job: Job) -> "_Sitting | None":
+        """The call of a conversation that may have an account of its own; None: nothing to ask."""
         sitting = self._sitting.get(job.call.id)
         if self._seats is None or sitting is None or not sitting.asks or job.seat is not None:
+            return None
+        return sitting
+
+    async def recall(self, job: Job, sitting: "_Sitting", ahead: Ahead) -> Job:
+        """A call that names its model goes to the account that has its conversation."""
+        if self._seats is None:
             return job
         find = partial(self._seats.find, job.call.key, sitting.seen.turn.conversation)
         seat, first = await ahead.take("seat", find), job.plan.targets[0]

@@ -27,6 +27,11 @@ class Past:
         self._notes = notes
         self._responses = responses
 
+    def alone(self, dialect: Dialect, body: Body) -> Chain | None:
+        """A request before which there can be nothing; None where `read` is to look for it."""
+        asks = self._responses is not None and dialect is OPENAI_RESPONSES
+        return None if asks else Chain(body=body, asked=body)
+
     async def read(self, call: Call, dialect: Dialect, body: Body) -> Chain:
         """A request with what came before it. Raises ProblemError: not_found."""
         if self._responses is None or dialect is not OPENAI_RESPONSES:
@@ -38,11 +43,16 @@ class Past:
         if self._notes is not None and dialect is OPENAI_CHAT and body.prompt.tool_loop:
             ahead.begin("notes", partial(self._notes.find, call.key, body.value["messages"]))
 
+    def recalls(self, job: Job) -> bool:
+        """Whether there may be something to `recall`."""
+        prompt = job.body.prompt
+        uses = bool(prompt.tools) or prompt.tool_loop
+        return uses and self._notes is not None and job.dialect is OPENAI_CHAT
+
     async def recall(self, job: Job, ahead: Ahead) -> Job:
         """A call of a client that keeps no reasoning, with what was noted of its tool loop."""
         prompt = job.body.prompt
-        uses = bool(prompt.tools) or prompt.tool_loop
-        if self._notes is None or job.dialect is not OPENAI_CHAT or not uses:
+        if self._notes is None:
             return job
         found: Mapping[str, Note] = {}
         if prompt.tool_loop:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import msgspec
 
-_MOST = 2**40
+MOST = 2**40
 """A million times the largest windows: more is a broken provider."""
 _DEAREST = 1_000_000
 """USD of one answer; more is a broken provider too."""
@@ -61,12 +61,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def count(value: object) -> int | None:
     """One token count of a provider: a whole number that can be one, else unknown."""
     if type(value) is int:
-        return value if 0 <= value <= _MOST else None
+        return value if 0 <= value <= MOST else None
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and 0 <= value <= _MOST else None
+    return value if isinstance(value, int) and 0 <= value <= MOST else None
 
 
 def money(value: object) -> Decimal | None:
@@ -81,7 +81,10 @@ def service(*words: object) -> str | None:
 
     Where several words say something, the price depends on all: they are joined ("fast+us").
     """
-    if not any(words):
+    for word in words:
+        if word and not (type(word) is str and word in _STANDARD):
+            break
+    else:  # as nearly always
         return None
     named = [word.strip().lower()[:_LONGEST] for word in words if isinstance(word, str)]
     return "+".join(dict.fromkeys(word for word in named if word not in _STANDARD)) or None

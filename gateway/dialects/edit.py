@@ -60,6 +60,8 @@ class Edit:
     def drop_refused(self, target: Target) -> None:
         """Take out what a target answers with 400."""
         refused = target.facts.refuses | target.provider.refuses
+        if not refused:
+            return
         for name in sorted(refused & self.body.prompt.members):
             if self.has(name):
                 self.drop(name, f"{target.name} refuses it")

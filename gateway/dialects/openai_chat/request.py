@@ -3,7 +3,7 @@
 from gateway.core import jsonio
 from gateway.core.facts import UNKNOWN
 from gateway.core.jsonio import Json
-from gateway.core.problem import invalid
+from gateway.core.problem import ProblemError, invalid
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import service
@@ -109,13 +109,15 @@ def _at_home(value: dict[str, Json]) -> None:
     """Refuse what no host takes here: a request of the Messages API, whose prompt would be lost."""
     tools = value.get("tools")
     first = tools[0] if isinstance(tools, list) and tools else None
-    for name, there in (
-        ("system", "system" in value),
-        ("tools", isinstance(first, dict) and "input_schema" in first),
-    ):
-        if there:
-            message = f'"{name}" is written as in the Messages API: send it to POST /v1/messages.'
-            raise invalid(message, name)
+    if "system" in value:
+        raise _messages("system")
+    if isinstance(first, dict) and "input_schema" in first:
+        raise _messages("tools")
+
+
+def _messages(name: str) -> ProblemError:
+    message = f'"{name}" is written as in the Messages API: send it to POST /v1/messages.'
+    return invalid(message, name)
 
 
 class _Said:
@@ -131,14 +133,20 @@ class _Said:
     def message(self, message: dict[str, Json]) -> None:
         role = message.get("role")
         content = message.get("content")
-        texts = [content] if isinstance(content, str) else self._parts(content)
-        self.chars += sum(map(len, texts)) + max(len(texts) - 1, 0)
+        if isinstance(content, str):
+            texts = [content]
+            self.chars += len(content)
+        else:
+            texts = self._parts(content)
+            self.chars += sum(map(len, texts)) + max(len(texts) - 1, 0)
         if role == "user":
             self.tool_loop = not self.typed.take(texts) and self.tool_loop
         elif role not in _SYSTEM:
             self.tool_loop = role in _RESULTS
             self.typed.answer()
         calls = message.get("tool_calls")
+        if not calls:
+            return
         for call in calls if isinstance(calls, list) else ():
             function = call.get("function") if isinstance(call, dict) else None
             arguments = function.get("arguments") if isinstance(function, dict) else None
@@ -176,8 +184,9 @@ def _hosted(value: dict[str, Json], tools: Json) -> bool:
     """Whether the provider itself looks at the world while it answers."""
     if not _SEARCH.isdisjoint(value):
         return True
-    listed = tools if isinstance(tools, list) else []
-    return any(isinstance(tool, dict) and tool.get("type") not in _CLIENT_TOOLS for tool in listed)
+    if not tools or not isinstance(tools, list):
+        return False
+    return any(isinstance(tool, dict) and tool.get("type") not in _CLIENT_TOOLS for tool in tools)
 
 
 def _forced(choice: Json) -> bool:
@@ -211,12 +220,12 @@ def write(body: Body, target: Target) -> Written:
         edit.put("model", target.model)
     _write_effort(edit, body.prompt, target)
     _write_cap(edit, body.prompt, target)
-    refused = target.facts.refuses | target.provider.refuses
     _drop_sampling(edit, body.prompt, target)
     edit.drop_refused(target)
-    asks = target.provider.stream_usage == "ask" and "stream_options" not in refused
-    if body.prompt.stream and asks:
-        _ask_usage(edit, body)
+    if body.prompt.stream and target.provider.stream_usage == "ask":
+        refused = target.facts.refuses | target.provider.refuses
+        if "stream_options" not in refused:
+            _ask_usage(edit, body)
     for name, value in target.params.items():
         edit.fill(name, value)
     return edit.done()

@@ -11,12 +11,20 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count, money, service
+from gateway.core.usage import MOST, Usage, count, money, service
 from gateway.dialects import charges
 
 _LIFETIME = re.compile(r"(?:ephemeral|ttl)_(\w{1,8}?)(?:_input)?_tokens")
 """Members that tell tokens written to the cache by lifetime, in OpenAI's and Anthropic's words."""
 _NOTHING: dict[str, Json] = {}
+_USUAL = frozenset(
+    {
+        "prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details",
+        "completion_tokens_details",
+    }
+)  # fmt: skip
+_USUAL_INSIDE = frozenset({"cached_tokens", "audio_tokens"})
+"""Members of OpenAI's own usage, of which nothing else than the counts here is told apart."""
 
 
 def find(value: dict[str, Json], word: Json = None) -> Usage | None:
@@ -52,6 +60,37 @@ def _elsewhere(value: dict[str, Json]) -> dict[str, Json] | None:
 
 def read(usage: dict[str, Json]) -> Usage | None:
     """Read one usage object; None where it counts nothing."""
+    return _plain(usage) or _read(usage)
+
+
+def _plain(usage: dict[str, Json]) -> Usage | None:
+    """What most hosts tell, and as they tell it; None for all else, which `_read` reads."""
+    if not usage.keys() <= _USUAL:
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    inside = usage.get("prompt_tokens_details") or _NOTHING
+    beside = usage.get("completion_tokens_details") or _NOTHING
+    if not (type(prompt) is type(completion) is int and type(inside) is type(beside) is dict):
+        return None
+    cached, reasoning = inside.get("cached_tokens"), beside.get("reasoning_tokens")
+    if (
+        not inside.keys() <= _USUAL_INSIDE
+        or usage.get("total_tokens", prompt + completion) != prompt + completion
+        or not 0 <= prompt <= MOST
+        or not 0 <= completion <= MOST
+        or not (cached is None or (type(cached) is int and 0 <= cached <= prompt))
+        or not (reasoning is None or (type(reasoning) is int and 0 <= reasoning <= completion))
+    ):
+        return None
+    return Usage(
+        input=prompt - (cached or 0),
+        cache_read=cached,
+        output=completion - (reasoning or 0),
+        reasoning=reasoning,
+    )
+
+
+def _read(usage: dict[str, Json]) -> Usage | None:
     prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
