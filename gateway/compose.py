@@ -94,6 +94,8 @@ class Gateway:
         config = site.source.config
         self.site = site
         self.log = log
+        self.environ = environ
+        """What it was started with: credentials are in it."""
         self.data = data_folder(environ)
         self.admin_key = environ.get("TIERGATE_ADMIN_KEY", "").strip()
         self.keys: Keys = keys.load(

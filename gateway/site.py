@@ -1,7 +1,7 @@
 """A configuration, checked and built into all that deciding needs; nothing of it runs yet."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from gateway.core.call import Key
 from gateway.dialects import DIALECTS
 from gateway.dialects.anthropic_messages import effort as messages
 from gateway.dialects.gemini import effort as gemini
@@ -92,6 +93,15 @@ def site(source: Source, now: datetime) -> Site:
         *clashing,
     )
     return Site(source=source, built=built, router=router, warnings=warnings)
+
+
+def findings(site: Site, callers: Sequence[Key]) -> list[Mistake]:
+    """What of a configuration's rules is in vain, and all else that it warns of; in order.
+
+    `callers` are all keys that may call.
+    """
+    found = [*site.warnings, *audit.warnings(site.source, DIALECTS, callers)]
+    return sorted(dict.fromkeys(found), key=lambda one: (one.file, one.line or 0))
 
 
 def adopt(site: Site, owned: Mapping[str, Classifier]) -> None:

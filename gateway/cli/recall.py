@@ -14,11 +14,8 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.loss import Loss
 from gateway.core.problem import ProblemError
 from gateway.dialects import OPENAI_CHAT
-from gateway.ledger import export
 from gateway.ledger.store import Stored
-from gateway.routing import explain
-from gateway.routing.features import UnreadError
-from gateway.routing.recorded import again
+from gateway.routing import explain, recall
 
 ID = re.compile("tg-[0-9a-f]{23}")
 """What ids of calls look like."""
@@ -32,39 +29,25 @@ def command(session: Session, id: str, *, as_json: bool) -> None:
     if row is None:
         raise click.ClickException(f"the ledger has no row of {id}; a call that runs has none.")
     router = session.site.router
-    why = ""
-    if row.config != router.catalogue.version:
-        why = f"Another configuration decided it, {row.config}: its steps are not known any more."
-    else:
-        try:
-            _told(row, *again(router, row), as_json=as_json)
-        except UnreadError as error:
-            why = f"Its steps are not known: the ledger does not have {error}."
-        except ProblemError as error:
-            if as_json:
-                click.echo(OPENAI_CHAT.problem(error.problem))
-            else:
-                click.secho(f"refused: {error.problem.message}", fg="red", err=True)
-            sys.exit(1)
-    if why:
-        _kept(row, why, as_json=as_json)
-
-
-def _told(row: Stored, decision: Decision, plan: Plan, *, as_json: bool) -> None:
-    lost = [None] * len(plan.targets)
+    try:
+        found = recall.recall(router, row)
+    except ProblemError as error:
+        if as_json:
+            click.echo(OPENAI_CHAT.problem(error.problem))
+        else:
+            click.secho(f"refused: {error.problem.message}", fg="red", err=True)
+        sys.exit(1)
     if as_json:
-        click.echo(jsonio.shown(explain.view(decision, plan, lost, row.at)))
+        click.echo(jsonio.shown(recall.view(router, row)))
+    elif isinstance(found, str):
+        _kept(row, found)
     else:
-        show(decision, plan, lost, row.dialect)
+        decision, plan = found
+        show(decision, plan, [None] * len(plan.targets), row.dialect)
 
 
-def _kept(row: Stored, why: str, *, as_json: bool) -> None:
+def _kept(row: Stored, why: str) -> None:
     """What the row says of its decision."""
-    names = ("id", "config", "lab", "tier", "source", "rule", "confidence", "tags")
-    told = {name: export.exact(getattr(row, name)) for name in names}
-    if as_json:
-        click.echo(jsonio.shown({**told, "why": why, "trace": None, "basis": row.basis}))
-        return
     by = f"{row.source} {row.rule!r}" if row.rule else row.source or row.problem
     click.echo(click.style(f"{row.lab}/{row.tier}", bold=True) + f" by {by}\n")
     basis = jsonio.loads(jsonio.dumps(row.basis)) or {}

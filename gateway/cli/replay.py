@@ -21,6 +21,7 @@ from gateway.routing import features
 from gateway.routing.features import Features
 from gateway.routing.recorded import Recorded
 from gateway.routing.share import Most
+from gateway.settings.load import Rules
 from gateway.settings.schema import Config
 from gateway.study.replay import picture, report
 from gateway.study.replay.sums import Changed, Group, Outcome, Sums
@@ -33,6 +34,11 @@ from gateway.study.replay.walk import Text, Walk
 @click.option("--key", "keys", multiple=True, help="Only calls of this key; may be repeated.")
 @click.option("--tag", "tags", multiple=True, help="Only calls with this tag; may be repeated.")
 @click.option("--only", multiple=True, help="Only calls with NAME=VALUE, as of costs.")
+@click.option(
+    "--rules",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with guards and choices in place of the configuration's.",
+)
 @click.option(
     "--limit",
     default=20,
@@ -50,14 +56,15 @@ from gateway.study.replay.walk import Text, Walk
 @pass_session
 def command(  # noqa: PLR0913 - one argument for each option
     session: Session,
+    *,
     since: str | None,
     until: str | None,
     keys: tuple[str, ...],
     tags: tuple[str, ...],
     only: tuple[str, ...],
+    rules: Path | None,
     limit: int,
     drawing: Path | None,
-    *,
     as_json: bool,
 ) -> None:
     """Decide the calls of the ledger again by this configuration; nothing is sent to anybody.
@@ -68,20 +75,16 @@ def command(  # noqa: PLR0913 - one argument for each option
     \b
     Examples:
       tiergate replay --config new.yaml --since 7d
+      tiergate replay --rules new-rules.yaml --since 7d
       tiergate replay --config new.yaml --key support --picture replay.svg
       tiergate replay --config new.yaml --only tier=reasoning --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
+    if rules is not None:
+        session.rules = Rules(str(rules), rules.read_text(encoding="utf-8"))
     books = session()
     chosen = [*only, *(f"key={name}" for name in keys), *(f"tag={name}" for name in tags)]
     question = asked(since=since, until=until, only=chosen, zone=books.time_zone)
-    router = session.site.router
-    walk = Walk(
-        router,
-        text=_texts(books, router.fetches),
-        lacks=_lacks(session.source.config),
-        bounds=_bounds(session.source.config),
-        most=limit,
-    )
+    router, walk = session.site.router, walker(session, limit)
     began = time.monotonic()
     _walk(walk, books, question)
     if drawing is not None:
@@ -96,6 +99,18 @@ def command(  # noqa: PLR0913 - one argument for each option
     click.echo(f"\n{number(walk.sums.total.calls)} calls in {time.monotonic() - began:.1f} s.")
     if drawing is not None:
         click.echo(f"The picture is in {drawing}.")
+
+
+def walker(session: Session, most: int) -> Walk:
+    """What decides again by a configuration; `most` changed calls are listed."""
+    router, config = session.site.router, session.source.config
+    return Walk(
+        router,
+        text=_texts(session(), router.fetches),
+        lacks=_lacks(config),
+        bounds=_bounds(config),
+        most=most,
+    )
 
 
 def _bounds(config: Config) -> Most | None:

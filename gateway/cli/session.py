@@ -13,7 +13,7 @@ from gateway.core.call import Key
 from gateway.limits import keys
 from gateway.owned import Owned
 from gateway.settings import environ
-from gateway.settings.load import Source, load
+from gateway.settings.load import Rules, Source, load
 from gateway.settings.place import find
 from gateway.settings.reads import Reads
 from gateway.site import Site, adopt, data_folder, site, store_url
@@ -36,6 +36,8 @@ class Session:
         self.asked = config
         """The configuration that was named; read when first needed."""
 
+        self.rules: Rules | None = None
+        """Rules in place of those that are written."""
         self.reads = Reads()
         """What it was read from."""
 
@@ -47,7 +49,7 @@ class Session:
     @functools.cached_property
     def source(self) -> Source:
         """The configuration as written. Raises ConfigError."""
-        return load(find(self.asked, self.environ), self.environ, self.reads)
+        return load(find(self.asked, self.environ), self.environ, self.reads, self.rules)
 
     @functools.cached_property
     def site(self) -> Site:

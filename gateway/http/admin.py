@@ -1,11 +1,10 @@
 """What calls cost, and the calls themselves, for admins and their programs."""
 
-import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -16,20 +15,22 @@ from gateway.core import jsonio
 from gateway.core.entry import Attempt
 from gateway.core.problem import Problem, ProblemError, invalid
 from gateway.http.guard import Guard
+from gateway.http.turn import Turn
 from gateway.ledger import export
 from gateway.ledger.query import Group
 from gateway.ledger.question import Question, QuestionError, ask, storable
-from gateway.ledger.store import Store, Stored, StoreError
+from gateway.ledger.store import Store, Stored
 from gateway.settings.mistake import nearest
 
-_AT_ONCE = 2
-"""Questions that are worked on at once; others wait, so that the journal is never kept waiting."""
 _MOST, _USUAL = 10_000, 1_000
 """Rows of one answer."""
 _PIECE = 200
 """Rows that are read at once."""
 _CSV, _JSON = "text/csv; charset=utf-8", "application/json"
 _KINDS = {"ndjson": "application/x-ndjson", "csv": _CSV, "json": _JSON}
+
+_ORDERS = ("came", "newest")
+_PLACES = ("order", "after", "before")
 
 type Texts = Annotated[list[str], Query()]
 
@@ -38,19 +39,7 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
     """Add them to an app."""
     guard = Guard.of(gateway)
     router = APIRouter(prefix="/admin", dependencies=[Depends(guard)])
-    turn = asyncio.Semaphore(_AT_ONCE)
-
-    async def apart[T](work: Callable[[], T]) -> T:
-        """Some work on the store, off the loop."""
-        try:
-            async with turn:
-                return await asyncio.to_thread(work)
-        except (OSError, StoreError) as error:
-            message = f"The ledger cannot be read: {error}."
-            raise ProblemError(Problem(kind="ledger", message=message)) from None
-
-    def feed() -> None:
-        gateway.store.feed(gateway.journal_folder)
+    apart = Turn(gateway)
 
     @router.get("/costs", summary="What calls cost, added up")
     async def costs(
@@ -66,36 +55,45 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
         _form(format, "json", "csv")
         zone = zone or gateway.site.source.config.ledger.time_zone
         question = _ask(by, since=since, until=until, only=only, zone=zone)
-        await apart(feed)
+        await apart.feed()
         groups, total = await apart(partial(_sums, gateway, question))
         if format == "csv":
             return Response(export.sheet(question.by, groups), media_type=_CSV)
         return Response(jsonio.dumps(export.sums(question, groups, total)), media_type=_JSON)
 
     @router.get("/entries", summary="Calls, one row each, in the order in which they ended")
-    async def entries(
+    async def entries(  # noqa: PLR0913 - one for each parameter
         request: Request,
+        *,
         since: str = "",
         until: str = "",
         only: Texts = [],  # noqa: B006 - FastAPI's way to declare
         zone: str = "",
+        order: str = _ORDERS[0],
         after: str = "",
+        before: str = "",
         limit: str = str(_USUAL),
         format: str = "ndjson",
     ) -> Response:
-        _known(request, "since", "until", "only", "zone", "after", "limit", "format")
+        _known(request, "since", "until", "only", "zone", *_PLACES, "limit", "format")
         _form(format, *_KINDS)
+        _ordered(order, after, before)
         zone = zone or gateway.site.source.config.ledger.time_zone
         question = _ask((), since=since, until=until, only=only, zone=zone)
-        left, found = _limit(limit), Page(question, format, after)
-        await apart(feed)
+        left = _limit(limit)
+        found = (
+            Latest(question, format, before)
+            if order == _ORDERS[1]
+            else Page(question, format, after)
+        )
+        await apart.feed()
         # In pieces, between which others have their turn: no call waits for a long page.
         while left and await apart(partial(found.read, gateway.store, min(left, _PIECE))):
             left -= min(left, _PIECE)
         headers = {"x-tiergate-cursor": found.cursor} if found.cursor else {}
         if found.more:
-            asked = [(k, v) for k, v in request.query_params.multi_items() if k != "after"]
-            url = f"/admin/entries?{urlencode([*asked, ('after', found.cursor)])}"
+            asked = [(k, v) for k, v in request.query_params.multi_items() if k != found.goes_on]
+            url = f"/admin/entries?{urlencode([*asked, (found.goes_on, found.place)])}"
             headers["link"] = f'<{url}>; rel="next"'
         return StreamingResponse(found.body(), media_type=_KINDS[format], headers=headers)
 
@@ -111,11 +109,14 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
 
 
 class Page:
-    """Rows in the form that was asked for, read a piece at a time."""
+    """Rows in the form that was asked for, in the order in which they came in, read in pieces."""
 
-    def __init__(self, question: Question, format: str, after: str) -> None:
-        self.cursor = after
-        """Of the last row; empty before the first of all."""
+    goes_on = "after"
+    """The parameter that leads on to the next page."""
+
+    def __init__(self, question: Question, format: str, place: str) -> None:
+        self.place = place
+        """Where the next page begins, as `goes_on` says it; empty before the first of all."""
         self.more = False
         """Whether there may be rows behind."""
         self._question = question
@@ -124,16 +125,25 @@ class Page:
 
     def read(self, store: Store, limit: int) -> bool:
         """Read rows and write them down; whether there may be more. Blocks."""
-        try:
-            chosen, zone = self._question.chosen, self._question.place
-            rows = store.entries(**chosen, zone=zone, after=self.cursor or None, limit=limit)
-        except ValueError:
-            raise invalid("This cursor is none of this store's.", "after") from None
+        chosen = {**self._question.chosen, "zone": self._question.place}
+        rows = self._rows(store, chosen, limit)
         if rows:
-            self.cursor = rows[-1].cursor
             self._parts.append(self._write(rows))
         self.more = len(rows) == limit
         return self.more
+
+    @property
+    def cursor(self) -> str:
+        """Where whoever has these rows goes on as a follower."""
+        return self.place
+
+    def _rows(self, store: Store, chosen: dict[str, Any], limit: int) -> Sequence[Stored]:
+        try:
+            rows = store.entries(**chosen, after=self.place or None, limit=limit)
+        except ValueError:
+            raise invalid("This cursor is none of this store's.", "after") from None
+        self.place = rows[-1].cursor if rows else self.place
+        return rows
 
     def _write(self, rows: Sequence[Stored]) -> bytes:
         if self._format == "csv":
@@ -154,6 +164,28 @@ class Page:
         yield b'],"cursor":' + jsonio.dumps(self.cursor or None) + b"}"
 
 
+class Latest(Page):
+    """The same, the calls that were received last first."""
+
+    goes_on = "before"
+    _cursor = ""
+
+    @property
+    def cursor(self) -> str:
+        """As Page has it: what comes in from now on comes after it."""
+        return self._cursor
+
+    def _rows(self, store: Store, chosen: dict[str, Any], limit: int) -> Sequence[Stored]:
+        before = self.place if storable(self.place) else "\N{REPLACEMENT CHARACTER}"
+        try:
+            rows, cursor = store.newest(**chosen, before=before or None, limit=limit)
+        except ValueError:
+            raise invalid("The ledger has no call of this id.", "before") from None
+        self._cursor = self._cursor or cursor  # of the first piece: what comes meanwhile is told
+        self.place = rows[-1].id if rows else self.place
+        return rows
+
+
 def _sums(gateway: Gateway, question: Question) -> tuple[list[Group], Group]:
     (total,) = gateway.store.costs((), **question.chosen)
     return gateway.store.costs(question.by, zone=question.place, **question.chosen), total
@@ -172,6 +204,15 @@ def _known(request: Request, *names: str) -> None:
         if name not in names:
             hint = nearest(name[:80], names)
             raise invalid(f"There is no parameter {name[:80]!r} here. {hint}".rstrip(), name[:80])
+
+
+def _ordered(order: str, after: str, before: str) -> None:
+    if order not in _ORDERS:
+        raise invalid(f"The order is {' or '.join(_ORDERS)}.", "order")
+    if order == _ORDERS[0] and before:
+        raise invalid("`before` goes with order=newest; else go on with `after`.", "before")
+    if order == _ORDERS[1] and after:
+        raise invalid("order=newest goes on with `before`; follow with `after` alone.", "after")
 
 
 def _form(format: str, *forms: str) -> None:

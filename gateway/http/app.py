@@ -23,7 +23,18 @@ from gateway.dialects import (
     OPERATIONS,
     Dialect,
 )  # fmt: skip
-from gateway.http import admin, config, document, edge, feedback, health, models, scrape
+from gateway.http import (
+    admin,
+    config,
+    document,
+    edge,
+    feedback,
+    health,
+    models,
+    recall,
+    rules,
+    scrape,
+)
 from gateway.http.dashboard import routes as dashboard
 from gateway.http.edge import Receive, Scope, Send
 from gateway.http.entrance import Entrance
@@ -93,6 +104,8 @@ class App(FastAPI):
         _routes(self, gateway, entrance)
         feedback.routes(self, gateway, entrance)
         admin.routes(self, gateway)
+        recall.routes(self, gateway)
+        rules.routes(self, gateway, entrance)
         config.routes(self, gateway)
         health.routes(self, gateway)
         dashboard.routes(self, gateway, entrance)

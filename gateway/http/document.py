@@ -129,6 +129,19 @@ _FEEDBACK = {
 }
 
 
+_REPLAY = {
+    "type": "object",
+    "properties": {
+        "rules": {"type": "string", "description": "YAML with guards, choices or both."},
+        "since": {"type": "string"},
+        "until": {"type": "string"},
+        "only": {"type": "array", "items": {"type": "string"}},
+        "limit": {"type": "integer", "minimum": 0, "maximum": 200},
+    },
+    "additionalProperties": False,
+}
+
+
 def whole(document: Json) -> Json:
     """The document of FastAPI with all that it does not know."""
     paths: Json = document["paths"]
@@ -145,6 +158,8 @@ def whole(document: Json) -> Json:
         paths["/v1/route"]["post"]["requestBody"] = _content({"anyOf": bodies})
     if "/v1/feedback" in paths:
         paths["/v1/feedback"]["post"]["requestBody"] = _content(_FEEDBACK)
+    if "/admin/replay" in paths:
+        paths["/admin/replay"]["post"]["requestBody"] = _content(_REPLAY)
     components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(
         {_named(name): one for name, one in _ERRORS.items()}

@@ -14,7 +14,7 @@ from gateway.ledger.journal import segments
 from gateway.ledger.lock import held
 from gateway.ledger.query import SUMS, Days, Group, Only, Words, check, group, order, where
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK
-from gateway.ledger.store import Fed, Stored
+from gateway.ledger.store import Fed, Newest, Stored
 
 _PAGE = 500  # rows that are held at a time while many are read
 _PRUNED = 1000  # calls that are forgotten in one transaction
@@ -145,6 +145,37 @@ class Base(ABC):
             mark = self._ledger(base)[0]
             seq = 0 if after is None else _seq(after, mark)
             return self._stored(base, mark, test, values, seq, limit)
+
+    def newest(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+        before: str | None = None,
+        limit: int = 1000,
+    ) -> Newest:
+        """Final rows of the calls that were received last, see `Store.newest`."""
+        check((), only)
+        test, values = where(self.words, since=since, until=until, only=only, zone=zone)
+        columns = (*ENTRY, "repriced", "seq")
+        marks = ", ".join([self.words.mark] * 2)
+        with self.reading() as base:
+            mark, last = self._ledger(base)
+            if before is not None:
+                place = f"SELECT at FROM entries WHERE id = {self.words.mark}"  # noqa: S608
+                found = base.execute(place, [before]).fetchone()
+                if found is None:
+                    raise ValueError("there is no such call: begin without one")
+                test += f" AND (c.at, c.id) < ({marks})"
+                values += [found[0], before]
+            rows = base.execute(
+                f"SELECT {', '.join(columns)} FROM priced AS c WHERE {test}"  # noqa: S608 - of the schema
+                f" ORDER BY c.at DESC, c.id DESC LIMIT {self.words.mark}",
+                [*values, limit],
+            ).fetchall()
+            return Newest([self._row(mark, row) for row in rows], f"{mark}.{last}")
 
     def logged(
         self,
@@ -335,13 +366,17 @@ class Base(ABC):
     def _stored(
         self, base: Any, mark: str, test: str, values: list[object], seq: int, limit: int
     ) -> list[Stored]:
-        columns = (*ENTRY, "repriced")
+        columns = (*ENTRY, "repriced", "seq")
         rows = base.execute(
-            f"SELECT {', '.join(columns)}, seq FROM priced AS c"  # noqa: S608 - columns of the schema
+            f"SELECT {', '.join(columns)} FROM priced AS c"  # noqa: S608 - columns of the schema
             f" WHERE {test} AND seq > {self.words.mark} ORDER BY seq LIMIT {self.words.mark}",
             [*values, seq, limit],
         ).fetchall()
-        return [Stored(**self._fields(columns, row), cursor=f"{mark}.{row[-1]}") for row in rows]
+        return [self._row(mark, row) for row in rows]
+
+    def _row(self, mark: str, row: Sequence[Any]) -> Stored:
+        """A row of ENTRY, when it was priced again, and its number."""
+        return Stored(**self._fields((*ENTRY, "repriced"), row), cursor=f"{mark}.{row[-1]}")
 
     def _fields(self, names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
         return {name: self.value(name, item) for name, item in zip(names, row, strict=False)}

@@ -15,7 +15,7 @@ BY: Final = (
 )
 """What calls can be grouped by. By `tag`, a call counts once for each of its tags."""
 
-ONLY: Final = (*BY, "id", "tenant")
+ONLY: Final = (*BY, "id", "tenant", "status", "conversation")
 """What calls can be chosen by."""
 
 type Only = Mapping[str, Collection[str]]
@@ -114,7 +114,8 @@ def where(
             tests.append(f"({' OR '.join([one] * len(spans)) or 'false'})")
             values.extend(moment for span in spans for moment in span)
         else:
-            tests.append(words.tagged if name == "tag" else words.among.format(f"c.{name}"))
+            column = "CAST(c.status AS TEXT)" if name == "status" else f"c.{name}"
+            tests.append(words.tagged if name == "tag" else words.among.format(column))
             values.append(words.many(list(wanted)))
     return " AND ".join(tests), values
 

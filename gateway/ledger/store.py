@@ -8,7 +8,7 @@ its public tables, with `feedback`, under the same names in both.
 from collections.abc import Iterator, Sequence
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -31,6 +31,15 @@ class Stored(Entry, frozen=True, kw_only=True, tag="final", tag_field="kind"):
     """When it was priced again, seconds since the epoch; None where it never was."""
     cursor: str
     """Its place in the order in which rows came in, for `after`; opaque."""
+
+
+class Newest(NamedTuple):
+    """Rows of the calls that were received last, and where whoever has them goes on."""
+
+    rows: list[Stored]
+    """Newest first."""
+    cursor: str
+    """For `after` of `entries`: all that comes in, or comes again, once these have been read."""
 
 
 class Fed(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +121,23 @@ class Store(Protocol):
         nothing: a row that comes late comes later, and one that changes (its price, or the call's
         own row in place of recovery's) comes again, with a new cursor. Keep the last one by id.
         A cursor belongs to its store; ValueError where it is another's.
+        """
+        ...
+
+    def newest(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+        before: str | None = None,
+        limit: int = 1000,
+    ) -> Newest:
+        """Final rows of the calls that were received last, newest first, at most `limit`.
+
+        `before` is the id of the last row that was seen: those of earlier calls follow. ValueError
+        where there is no such call.
         """
         ...
 

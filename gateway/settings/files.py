@@ -1,6 +1,6 @@
 """The files of a configuration: included and merged into one value, each part with its place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path as File
 
 from gateway.settings import yaml
@@ -29,6 +29,30 @@ class Files:
         self.mistakes: list[Mistake] = []
         self._seen: set[File] = set()
         self._add(file, root=True)
+
+    def replace(self, text: str, name: str, parts: Sequence[str]) -> None:
+        """Put what a text has of some parts in place of what files have of them.
+
+        A part that the text leaves out stays as it is; it may have no other.
+        """
+        try:
+            document = yaml.read(text, name)
+        except ConfigError as error:
+            self.mistakes += error.mistakes
+            return
+        value = document.value if isinstance(document.value, dict) else {}
+        found = {part: value.get(part) or [] for part in parts if part in value}
+        if not found or len(found) < len(value):
+            other = next((part for part in value if part not in parts), None)
+            line = 1 if other is None else document.lines[other,]
+            message = f"only {' and '.join(parts)} stand here."
+            self._wrong(name, line, message, () if other is None else (other,))
+            return
+        self.raw |= found
+        self.where = {
+            path: at for path, at in self.where.items() if not path or path[0] not in found
+        }
+        self.where |= {path: (name, line) for path, line in document.lines.items() if path}
 
     def _add(self, file: File, *, root: bool) -> None:
         if file.resolve() in self._seen:

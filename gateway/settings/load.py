@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path as File
+from typing import NamedTuple
 
 import msgspec
 from pydantic import ValidationError
@@ -18,6 +19,10 @@ from gateway.settings.stray import proxies, strays
 
 _SECRET = 8
 """Characters that a secret has at least; shorter values stand in words by chance."""
+
+
+RULES = ("guards", "choices")
+"""The parts of a configuration that are its rules."""
 
 
 class Source(msgspec.Struct):
@@ -65,13 +70,26 @@ class Source(msgspec.Struct):
         )
 
 
-def load(file: File, environ: Mapping[str, str], reads: Reads | None = None) -> Source:
+class Rules(NamedTuple):
+    """Guards and choices in place of those that a configuration has: a candidate for them."""
+
+    name: str
+    """What findings call it."""
+    text: str
+    """YAML with `guards`, `choices` or both."""
+
+
+def load(
+    file: File, environ: Mapping[str, str], reads: Reads | None = None, rules: Rules | None = None
+) -> Source:
     """Read and validate a configuration. Raises ConfigError with everything that is wrong.
 
-    `reads` is told of each file that is read.
+    `reads` is told of each file that is read; `rules` stand in place of what is written.
     """
     reads = reads or Reads()
     files = Files(file, reads)
+    if rules is not None:
+        files.replace(rules.text, rules.name, RULES)
     raw, where, mistakes = files.raw, files.where, files.mistakes
     found, wrong = env.overrides(environ, frozenset(Config.model_fields))
     mistakes += wrong

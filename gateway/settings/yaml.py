@@ -100,6 +100,18 @@ def amend(text: str, file: str, change: Callable[[dict[str, Any]], None]) -> str
     return head + out.getvalue()
 
 
+def write(value: dict[str, Value]) -> str:
+    """A document of a value: its parts below each other, in the order that they have."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.width = 1_000_000
+    yaml.sort_base_mapping_type_on_output = False
+    out = StringIO()
+    yaml.dump(value, out)
+    return out.getvalue()
+
+
 def _indents(text: str) -> tuple[int, int]:
     """How far in a document writes its mappings, and the dashes of its lists."""
     step = re.search(r"^[^\s#-][^\n]*:[^\n]*\n( +)[^\s#-]", text, re.MULTILINE)

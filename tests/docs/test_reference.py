@@ -205,7 +205,7 @@ def test_every_change_is_told_with_its_bound() -> None:
 def test_what_calls_are_grouped_by_is_listed() -> None:
     row, *_ = pages.table("option", "costs.md").rows
     assert pages.codes(row[1])[: len(BY)] == list(BY)
-    assert sorted(ONLY) == sorted([*BY, "id", "tenant"])
+    assert sorted(ONLY) == sorted([*BY, "id", "tenant", "status", "conversation"])
 
 
 def test_every_sum_has_a_line() -> None:

@@ -31,6 +31,8 @@ UNTOLD = (
     "POST /v1/embeddings",
     "GET /admin/costs",
     "GET /admin/entries",
+    "GET /admin/rules",
+    "POST /admin/replay",
 )
 """Where a schema cannot say all that is wrong: that 9.0 is not 9, a body by the dialect, which calls there were, what a lab has,
 dates and lists of names."""

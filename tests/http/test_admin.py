@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from gateway.core import jsonio
 from gateway.core.entry import Attempt, Entry, Reprice
-from gateway.http import admin
+from gateway.http import admin, turn
 from gateway.ledger.journal import Journal
 from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Make, World, chat
@@ -192,6 +192,44 @@ def test_many_rows_are_written_in_pieces(world: World) -> None:
     for limit, more in ((count, True), (count + 1, False), (admin._PIECE, True)):
         reply = get(world, f"{ENTRIES}?limit={limit}")
         assert (len(lines(reply)), "link" in reply.headers) == (min(limit, count), more)
+
+
+def test_the_newest_come_first_and_a_follower_goes_on_from_them(world: World) -> None:
+    count = 2 * admin._PIECE + 1
+    write(world, *(entry(f"tg-{n:04}", at=1_793_000_000.0 + n) for n in range(count)))
+    newest = [f"tg-{n:04}" for n in reversed(range(count))]
+    reply = get(world, f"{ENTRIES}?order=newest&limit={count - 1}&only=tier:fast&format=json")
+    assert [row["id"] for row in reply.json()["entries"]] == newest[:-1]
+    assert reply.headers["x-tiergate-cursor"] == reply.json()["cursor"]
+    assert (
+        reply.headers["link"]
+        == f'</admin/entries?order=newest&limit={count - 1}&only=tier%3Afast&format=json&before={newest[-2]}>; rel="next"'
+    )
+    assert [
+        row["id"] for row in lines(get(world, reply.links["next"]["url"].replace("json", "ndjson")))
+    ] == newest[-1:]
+    follow = f"{ENTRIES}?after={reply.headers['x-tiergate-cursor']}"
+    assert lines(get(world, follow)) == []
+    write(world, entry("tg-late", at=1.0))
+    assert [row["id"] for row in lines(get(world, follow))] == ["tg-late"]
+    for wrong, said in (
+        ("order=oldest", "The order is came or newest."),
+        ("order=newest&after=1", "order=newest goes on with `before`; follow with `after` alone."),
+        ("before=tg-1", "`before` goes with order=newest; else go on with `after`."),
+        ("order=newest&before=tg-none", "The ledger has no call of this id."),
+        ("order=newest&before=%00", "The ledger has no call of this id."),
+    ):
+        assert message(get(world, f"{ENTRIES}?{wrong}"), 400) == said
+
+
+def test_rows_are_chosen_by_status_and_conversation(world: World) -> None:
+    write(world, entry("tg-1", status=429, conversation="c1"), entry("tg-2", status=200))
+    for only, found in (
+        ("status:429", "tg-1"),
+        ("conversation:c1", "tg-1"),
+        ("status:200", "tg-2"),
+    ):
+        assert [row["id"] for row in lines(get(world, f"{ENTRIES}?only={only}"))] == [found]
 
 
 def test_one_call_has_its_attempts(world: World) -> None:
@@ -383,7 +421,7 @@ def test_questions_do_not_keep_calls_waiting(
     monkeypatch.setattr(world.gateway.store, "costs", hang)
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(httpx.get, f"{world.url}{COSTS}", timeout=30) for _ in range(8)]
-        for _ in range(admin._AT_ONCE):
+        for _ in range(turn._AT_ONCE):
             assert begun.acquire(timeout=30)
         assert world.ask(chat()).status_code == 200
         assert not begun.acquire(blocking=False), "more at once than there may be"

@@ -21,6 +21,11 @@ def view(sums: Sums, config: str) -> dict[str, Json]:
         "assumed": sums.assumed,
         "cache": {"lost": _text(sums.lost), "gained": _text(sums.gained)},
         "unread": dict(sums.unread.most_common()),
+        "by": {
+            name: {"before": sums.by_before[name], "after": sums.by_after[name]}
+            for name in sorted({*sums.by_before, *sums.by_after})
+        },
+        "guards": dict(sums.guards.most_common()),
         "keys": _groups(sums.keys),
         "tags": _groups(sums.tags),
         "list": [

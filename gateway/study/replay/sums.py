@@ -77,6 +77,12 @@ class Sums:
         self.assumed = 0
         """Calls of which it was taken that a target can be asked in another dialect."""
         self.total = Group()
+        self.by_before: Counter[str] = Counter()
+        """Calls that were decided again, by what had decided them."""
+        self.by_after: Counter[str] = Counter()
+        """The same by what does now."""
+        self.guards: Counter[str] = Counter()
+        """Calls by guards that apply to them now; those that were refused tell none."""
         self.keys: dict[str, Group] = {}
         self.tags: dict[str, Group] = {}
         self.unread: Counter[str] = Counter()
@@ -104,6 +110,8 @@ class Sums:
     def take(self, row: Logged, before: Outcome, after: Outcome, bill: Bill | None) -> None:
         """A call that was decided again; `bill` where it costs something else."""
         moved = before.place != after.place
+        self.by_before[before.by] += 1
+        self.by_after[after.by] += 1
         cost = row.cost
         then = cost if bill is None else bill.usd
         if moved and after.target is None:

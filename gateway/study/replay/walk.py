@@ -114,6 +114,7 @@ class Walk:
             self.sums.assumed += seen.assumed
             if self._shares is not None and basis.operation == _GENERATE:
                 self._shares.note(row, decision)
+            self.sums.guards.update(one.why for one in decision.trace if one.step == "guard")
             by = decision.rule or decision.source
             outcome = Outcome(decision.lab, decision.tier, plan.targets[0].name, by)
             return _Decided(outcome, decision, plan)

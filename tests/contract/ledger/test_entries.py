@@ -48,6 +48,47 @@ def test_a_row_that_changes_comes_again(store: Base, folder: Path) -> None:
     assert sorted(ids(store)) == ["a", "b", "c", "d"]
 
 
+def test_the_newest_calls_come_first_in_pages_and_a_follower_goes_on_from_them(
+    store: Base, folder: Path
+) -> None:
+    """Whatever came in late, or again: their order is that in which calls were received."""
+    fed(store, folder, [entry(name, at=at) for name, at in (("c", 3.0), ("a", 1.0), ("b", 2.0))])
+    fed(store, folder, [entry("b2", at=2.0, tier="smart"), reprice("a")], "b")
+    first = store.newest(limit=2)
+    assert [row.id for row in first.rows] == ["c", "b2"]
+    assert [row.id for row in store.newest(before="b2", limit=2).rows] == ["b", "a"]
+    assert store.newest(before="a").rows == []
+    assert [row.id for row in store.newest(only={"tier": ["smart"]}, until=3.0).rows] == ["b2"]
+    assert store.entries(after=first.cursor) == []
+    fed(store, folder, [entry("d", at=0.5), reprice("c", at=9e9)], "c")
+    assert ids(store, after=first.cursor) == ["d", "c"]
+    with pytest.raises(ValueError, match="no such call: begin without one"):
+        store.newest(before="nobody")
+    with pytest.raises(ValueError, match="colour"):
+        store.newest(only={"colour": ["red"]})
+
+
+def test_of_an_empty_store_there_is_nothing_newest(store: Base, folder: Path) -> None:
+    """Whoever begins to follow it then misses nothing."""
+    none = store.newest()
+    assert none.rows == []
+    fed(store, folder, [entry()])
+    assert ids(store, after=none.cursor) == ["call-1"]
+
+
+def test_rows_are_chosen_by_status_and_conversation(store: Base, folder: Path) -> None:
+    rows = [
+        entry("a", status=200, conversation="x"),
+        entry("b", status=429, conversation="x"),
+        entry("c", status=None),
+    ]
+    fed(store, folder, rows)
+    assert ids(store, only={"status": ["429", "503"]}) == ["b"]
+    assert ids(store, only={"status": ["200"], "conversation": ["x", "y"]}) == ["a"]
+    assert ids(store, only={"status": ["4"]}) == []
+    assert [one.calls for one in store.costs(("state",), only={"status": ["200", "429"]})] == [2]
+
+
 def test_rows_are_chosen_as_sums_are(store: Base, folder: Path) -> None:
     rows = [
         entry("a", at=1.0, tags=("x", "y")),

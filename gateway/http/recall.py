@@ -1,0 +1,54 @@
+"""One call of the ledger for admins: why it was decided so, and its text where that is kept."""
+
+from functools import partial
+
+from fastapi import APIRouter, Depends, FastAPI, Response
+
+from gateway.compose import Gateway
+from gateway.core import jsonio
+from gateway.core.problem import Problem, ProblemError
+from gateway.http.guard import Guard
+from gateway.http.turn import Turn
+from gateway.ledger import content
+from gateway.ledger.question import storable
+from gateway.ledger.store import Stored
+from gateway.routing import recall
+
+_JSON = "application/json"
+_PRIVATE = {"cache-control": "no-store"}
+
+
+def routes(app: FastAPI, gateway: Gateway) -> None:
+    """Add them to an app."""
+    guard = Guard.of(gateway)
+    router = APIRouter(prefix="/admin/entries", dependencies=[Depends(guard)])
+    apart = Turn(gateway)
+
+    def find(name: str) -> Stored | None:
+        return gateway.store.call(gateway.journal_folder, name) if storable(name) else None
+
+    async def row(name: str) -> Stored:
+        found = await apart(partial(find, name))
+        if found is None:
+            message = "The ledger has no row of this call: it may still be running."
+            raise ProblemError(Problem(kind="not_found", message=message))
+        return found
+
+    @router.get("/{name}/decision", summary="What was decided for a call, and why")
+    async def decision(name: str) -> Response:
+        one = await row(name)
+        told = await apart(partial(recall.view, gateway.site.router, one))
+        return Response(jsonio.dumps(told), media_type=_JSON)
+
+    @router.get("/{name}/text", summary="What was said in a call, where texts are kept")
+    async def text(name: str) -> Response:
+        one = await row(name)
+        found = await apart(partial(content.find, gateway.archive.content_folder, one.id))
+        if found is None:
+            keeps = gateway.archive.keeps
+            why = "it is kept no more, or not on this machine" if keeps else "ledger.content is off"
+            message = f"The text of this call is not kept: {why}."
+            raise ProblemError(Problem(kind="not_found", message=message))
+        return Response(jsonio.dumps(found), media_type=_JSON, headers=_PRIVATE)
+
+    app.include_router(router)

@@ -1,0 +1,33 @@
+"""Work on the ledger for admins: off the loop, a little at a time."""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.compose import Gateway
+from gateway.core.problem import Problem, ProblemError
+from gateway.ledger.store import StoreError
+
+_AT_ONCE = 2
+"""Questions that are worked on at once; others wait, so that the journal is never kept waiting."""
+
+
+class Turn:
+    """One for the questions of some endpoints, which take turns."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def __call__[T](self, work: Callable[[], T]) -> T:
+        """Some work on the store, off the loop. Raises ProblemError: ledger."""
+        try:
+            async with self._turn:
+                return await asyncio.to_thread(work)
+        except (OSError, StoreError) as error:
+            message = f"The ledger cannot be read: {error}."
+            raise ProblemError(Problem(kind="ledger", message=message)) from None
+
+    async def feed(self) -> None:
+        """Bring what the journals have into the store."""
+        gateway = self._gateway
+        await self(lambda: gateway.store.feed(gateway.journal_folder))
