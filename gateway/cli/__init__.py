@@ -9,6 +9,7 @@ from gateway.cli.group import Context, Main
 
 _SECTIONS = {
     "Start": {
+        "init": "Write a configuration that serves, from what is there.",
         "serve": "Start the gateway.",
         "check": "Find every mistake in the configuration.",
         "doctor": "Say what of its surroundings would break a promise.",
@@ -84,7 +85,7 @@ def cli(ctx: click.Context, config: str | None) -> None:
 
     \b
     Examples:
-      tiergate check
+      tiergate init
       tiergate serve --port 9000
       tiergate explain "Prove that there are infinitely many primes."
       tiergate costs --by model --since 7d

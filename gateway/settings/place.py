@@ -11,6 +11,11 @@ def find(asked: str | None, environ: Mapping[str, str]) -> File:
     here = File("config/gateway.yaml")
     if here.exists():
         return here
+    return shipped()
+
+
+def shipped() -> File:
+    """The configuration that comes with the program: in a checkout it lies beside the package."""
     package = File(__file__).parent.parent
     inside = package / "_config" / "gateway.yaml"
     return inside if inside.exists() else package.parent / "config" / "gateway.yaml"

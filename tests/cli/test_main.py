@@ -16,6 +16,7 @@ from gateway.cli.session import Session
 from tests.cli.run import ON, config, program, run
 
 COMMANDS = (
+    "init",
     "serve",
     "check",
     "doctor",

@@ -1,0 +1,95 @@
+"""A program in a terminal of its own: what it shows, keys that are pressed, the size that it has."""
+
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from tests.e2e.upstream import PATIENCE
+
+_ROOT = str(Path(__file__).parents[2])
+_OWN = (
+    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Makes the terminal the one that Ctrl-C comes from."""
+
+
+class Terminal:
+    """`python -m gateway` with words, in a terminal of so many columns and rows."""
+
+    def __init__(
+        self,
+        words: Sequence[str | Path],
+        *,
+        folder: Path,
+        environ: Mapping[str, str],
+        size: tuple[int, int] = (80, 24),
+    ) -> None:
+        self._ours, self._theirs = os.openpty()
+        self.resize(*size)
+        self.before = termios.tcgetattr(self._theirs)
+        keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _OWN, sys.executable, "-m", "gateway", *map(str, words)],
+            stdin=self._theirs, stdout=self._theirs, stderr=self._theirs, cwd=folder,
+            env={**keep, "LANG": "C.UTF-8", "TERM": "xterm-256color", "PYTHONPATH": _ROOT, **environ},
+        )  # fmt: skip
+        self.text = ""
+        """All that it has shown."""
+        self._seen = 0
+
+    def resize(self, columns: int, rows: int) -> None:
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def press(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def until(self, text: str) -> str:
+        """What it shows up to a text that it has not shown before this was asked last."""
+        end = time.monotonic() + PATIENCE
+        while (at := self.text.find(text, self._seen)) < 0:
+            assert self._read(end), f"{text!r} did not come: {self.text[self._seen :]!r}"
+        shown = self.text[self._seen : at + len(text)]
+        self._seen = at + len(text)
+        return shown
+
+    def end(self) -> int:
+        """Its exit status, once it has ended; all that it has shown is in `text`."""
+        end = time.monotonic() + PATIENCE
+        while self._process.poll() is None:
+            self._read(min(end, time.monotonic() + 0.1))
+            assert time.monotonic() < end, f"it goes on: {self.text[self._seen :]!r}"
+        while self._read(time.monotonic()):
+            pass
+        return self._process.returncode
+
+    @property
+    def after(self) -> list[object]:
+        """The settings of the terminal now, to be compared with `before`."""
+        return termios.tcgetattr(self._theirs)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def _read(self, end: float) -> bool:
+        ready, _, _ = select.select([self._ours], [], [], max(0.0, end - time.monotonic()))
+        if ready:
+            self.text += os.read(self._ours, 65_536).decode("utf-8", "replace")
+        return bool(ready)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._ours)
+        os.close(self._theirs)
