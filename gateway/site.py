@@ -1,9 +1,9 @@
 """A configuration, checked and built into all that deciding needs; nothing of it runs yet."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -146,10 +146,20 @@ def _classifier(source: Source) -> Classifier | None:
     raise ConfigError([source.mistake(("routing", "classifier"), message, hint)]) from None
 
 
-@lru_cache(maxsize=2)
+_learnt: dict[bytes, Learned] = {}
+_MOST_LEARNT = 2
+
+
 def _learned(data: bytes) -> Learned:
     """Built once, however often the configuration is read again."""
-    return Learned(artefact.read(data))
+    name = hashlib.blake2b(data).digest()  # not the file itself, which would be kept
+    found = _learnt.get(name)
+    if found is None:
+        found = Learned(artefact.read(data))
+        while len(_learnt) >= _MOST_LEARNT:
+            _learnt.pop(next(iter(_learnt)), None)  # another thread may have been first
+        _learnt[name] = found
+    return found
 
 
 def _fetches(part: Media) -> frozenset[str]:

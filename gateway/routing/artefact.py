@@ -10,6 +10,7 @@ refitted it. The hash is over all that decides: everything but the card.
 """
 
 import hashlib
+import struct
 from collections.abc import Mapping
 from itertools import pairwise
 from math import isfinite
@@ -28,6 +29,7 @@ NODE = 4
 KNOWN = 1 << 13
 LEAF = 255
 """Stands where a node names its number; its second byte is the leaf's value, less 128."""
+_NODES = struct.Struct("<BBH").iter_unpack
 _BITS = range(8, 21)
 _SOURCES = 64
 
@@ -196,15 +198,14 @@ def _head(head: Artefact) -> str:
 def _trees(found: Artefact) -> str:
     """What is wrong with its trees: each must end, and within itself."""
     start = 0
+    sizes = [*map(len, found.cuts)] + [0] * (LEAF - len(found.cuts))
     for number, count in enumerate(found.trees, 1):
         nodes = found.forest[start * NODE : (start + count) * NODE]
-        for at in range(count):
-            name, cut, low, high = nodes[at * NODE : at * NODE + NODE]
+        for at, (name, cut, right) in enumerate(_NODES(nodes)):
             if name == LEAF:
                 continue
             # Left is the next node and right one behind it, so every walk goes forward and ends.
-            right = low | high << 8
-            if name >= len(found.cuts) or cut >= len(found.cuts[name]):
+            if cut >= sizes[name]:
                 return f"tree {number} parts by what there is not"
             if not at + 1 < right < count:
                 return f"tree {number} leads out of itself"

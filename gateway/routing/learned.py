@@ -11,7 +11,8 @@ the gap, because that carries over to prompts of other kinds, and the prior weig
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from itertools import pairwise
+from functools import cached_property
+from itertools import compress, pairwise
 from math import exp, log, sqrt
 from operator import mul
 
@@ -33,11 +34,16 @@ _LEAST = 0.02
 _SAID = 0.02
 """A part that moves the need by less is not told."""
 
-type _Node = tuple[int, float, int]
+type _Node = float | tuple[int, float, _Node, _Node]
+"""A leaf's value, or: a number, a cut, and the nodes for up to it and for above it."""
 
 
 class Learned:
-    """An artefact at work. It never looks at the text but through `signals` and `shape`."""
+    """An artefact at work. It never looks at the text but through `signals` and `shape`.
+
+    Until the first text is scored it is the artefact's bytes; then its numbers are laid out, which
+    takes about 30 ms and nine times the memory.
+    """
 
     name = "learned"
     reads = "text"
@@ -48,13 +54,27 @@ class Learned:
         self.version = artefact.id
         self.thresholds: Thresholds = artefact.thresholds
         self._base = base or prior.Prior()
-        self._sums = _joined(artefact)
-        self._trees = _trees(artefact)
-        self._pairs = [*zip(artefact.means, artefact.spreads, strict=True)]
-        self._known = frozenset(
-            at for at in range(8 * len(artefact.known)) if artefact.known[at >> 3] >> (at & 7) & 1
-        )
+        # Most numbers of most texts are 0: only what the others add to that is worked out.
+        nothing = [
+            _far(-mean / wide) for mean, wide in zip(artefact.means, artefact.spreads, strict=True)
+        ]
+        self._pairs = [*zip(artefact.means, artefact.spreads, nothing, strict=True)]
+        self._forms = [(weights, _dot(weights, nothing)) for weights in artefact.forms]
+        self._beats = artefact.beats[:-1], _dot(artefact.beats, nothing) + artefact.beats[-1]
         self._reasoned = frozenset(artefact.reasoned)
+
+    @cached_property
+    def _sums(self) -> list[int]:
+        return _joined(self.artefact)
+
+    @cached_property
+    def _trees(self) -> list[_Node]:
+        return _trees(self.artefact)
+
+    @cached_property
+    def _known(self) -> bytes:
+        """1 for each word that was seen, else 0."""
+        return bytes(byte >> at & 1 for byte in self.artefact.known for at in range(8))
 
     def score(self, text: str, signals: Signals) -> Score:
         """Probabilities of what it has learnt; `because` has the parts for `why`."""
@@ -97,24 +117,31 @@ class Learned:
         places, words, numbers = reading
         lanes = self._lanes(places)
         form = [
-            _FAR if (far := (value - middle) / spread) > _FAR else max(far, -_FAR)
-            for value, (middle, spread) in zip(numbers, self._pairs, strict=True)
+            (_FAR if (far := (value - mean) / wide) > _FAR else max(far, -_FAR)) - nothing
+            for value, (mean, wide, nothing) in zip(
+                compress(numbers, numbers), compress(self._pairs, numbers), strict=True
+            )
         ]
+
+        def formed(weights: tuple[float, ...], nothing: float) -> float:
+            total: float = sum(map(mul, compress(weights, numbers), form))
+            return nothing + total
+
         gates = [min(max(gate, 0.0), 1.0) for gate in lanes[1 + sources : 1 + 2 * sources]]
         nearest, all_ = max(gates), sum(gates)
-        known_words = len(words & self._known) / len(words) if words else 0.0
+        known_words = sum(map(self._known.__getitem__, words)) / len(words) if words else 0.0
         familiar = nearest * _ramp(known_words, _FAMILIAR)
         wording, shaped, known = 0.0, 0.0, 0.0
         for at, gate in enumerate(gates):
             if gate > 0 and familiar > 0:
                 share = familiar * gate / all_
                 wording += share * lanes[1 + at]
-                shaped += share * _dot(artefact.forms[1 + at], form)
+                shaped += share * formed(*self._forms[1 + at])
                 known += share if at in self._reasoned else 0.0
         strange = 1 - familiar
         if strange > 0:
             wording += strange * lanes[0]
-            shaped += strange * _dot(artefact.forms[0], form)
+            shaped += strange * formed(*self._forms[0])
         shaped += self._forest(numbers) * (1 - mix.strange * strange)
         trust = _ramp(known_words, _TRUSTED)
         wording, shaped = wording * trust, shaped * trust
@@ -122,11 +149,11 @@ class Learned:
         need = wording + shaped - mix.prior * (1 - mix.settled * familiar) * logit
         fails = (1 - base.smart) / (1 - base.fast)
         if known:
-            beats = _dot(artefact.beats, form) + artefact.beats[-1]
+            beats = formed(*self._beats)
             fails = (1 - known) * fails + known * min(max(beats, _LEAST), 1 - _LEAST)
         own = 0.0
         if artefact.own:
-            own = (1 - mix.base) * (lanes[-1] + _dot(artefact.forms[-1], form))
+            own = (1 - mix.base) * (lanes[-1] + formed(*self._forms[-1]))
             wording, shaped, need = wording * mix.base, shaped * mix.base, need * mix.base + own
         return need, fails, (wording, shaped, familiar, float(gates.index(nearest)), own)
 
@@ -147,14 +174,17 @@ class Learned:
 
     def _forest(self, numbers: Sequence[float]) -> float:
         total = 0.0
-        for tree in self._trees:
-            name, at, right = tree[0]
-            place = 0
-            while right:
-                place = place + 1 if numbers[name] <= at else right
-                name, at, right = tree[place]
-            total += at
+        for root in self._trees:
+            node = root
+            while isinstance(node, tuple):
+                name, cut, low, high = node
+                node = low if numbers[name] <= cut else high
+            total += node
         return total / len(self._trees) if self._trees else 0.0
+
+
+def _far(spreads: float) -> float:
+    return max(min(spreads, _FAR), -_FAR)
 
 
 def _dot(weights: tuple[float, ...], form: list[float]) -> float:
@@ -175,21 +205,23 @@ def _joined(artefact: Artefact) -> list[int]:
     return [read(whole[at : at + width], "little") for at in range(0, len(whole), width)]
 
 
-def _trees(artefact: Artefact) -> list[list[_Node]]:
-    """Nodes as (number, cut, place of the right one); a leaf's right is 0 and its cut the value."""
-    found: list[list[_Node]] = []
+def _trees(artefact: Artefact) -> list[_Node]:
+    """The first node of each tree; where both sides of one come to the same it is left out."""
+    values = [(step - _MIDDLE) * artefact.leaf for step in range(256)]
+    found: list[_Node] = []
     ends = [0]
     for count in artefact.trees:
-        ends.append(ends[-1] + count * NODE)
+        ends.append(ends[-1] + count)
     for start, end in pairwise(ends):
-        tree: list[_Node] = []
-        for at in range(start, end, NODE):
-            name, step, low, high = artefact.forest[at : at + NODE]
+        made: list[_Node] = [0.0] * (end - start)
+        for at in reversed(range(end - start)):  # what hangs on a node stands behind it
+            name, step, less, more = artefact.forest[NODE * (start + at) : NODE * (start + at + 1)]
             if name == LEAF:
-                tree.append((0, (step - _MIDDLE) * artefact.leaf, 0))
-            else:
-                tree.append((name, artefact.cuts[name][step], low | high << 8))
-        found.append(tree)
+                made[at] = values[step]
+                continue
+            low, high = made[at + 1], made[less | more << 8]
+            made[at] = low if low is high else (name, artefact.cuts[name][step], low, high)
+        found.append(made[0])
     return found
 
 
