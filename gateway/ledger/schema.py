@@ -48,14 +48,15 @@ FEEDBACK: Final = ("v", "id", "at", "key", "tenant", "verdict", "tier", "score")
 """Columns of `verdicts`: the fields of a Feedback."""
 
 
-def inserts(mark: str) -> tuple[str, str, str, str]:
+def inserts(mark: str, entries: int = 1) -> tuple[str, str, str, str]:
     """The statements that store an entry, its `seq` at the end, an attempt, a reprice and feedback.
 
-    `mark` is the place of a value. A call's own row takes the place of recovery's, a later price
-    or feedback that of an earlier one; else what is there stays.
+    `mark` is the place of a value; the first takes so many entries at once, one behind the other. A
+    call's own row takes the place of recovery's, a later price or feedback that of an earlier one;
+    else what is there stays.
     """
     return (
-        _insert("entries", (*ENTRY, "seq"), mark)
+        _insert("entries", (*ENTRY, "seq"), mark, entries)
         + f"(id) DO UPDATE SET {_taken((*ENTRY, 'seq'))}"
         + " WHERE entries.state = 'unknown_crash' AND excluded.state <> 'unknown_crash'",
         _insert("failures", ATTEMPT, mark) + "(id, attempt) DO NOTHING",
@@ -66,9 +67,9 @@ def inserts(mark: str) -> tuple[str, str, str, str]:
     )
 
 
-def _insert(table: str, columns: tuple[str, ...], mark: str) -> str:
-    marks = ", ".join([mark] * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) ON CONFLICT "  # noqa: S608
+def _insert(table: str, columns: tuple[str, ...], mark: str, rows: int = 1) -> str:
+    marks = ", ".join([f"({', '.join([mark] * len(columns))})"] * rows)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks} ON CONFLICT "  # noqa: S608
 
 
 def _taken(columns: tuple[str, ...]) -> str:
