@@ -82,11 +82,13 @@ def _kind(
     within = bool(prompt.aside)
     found = _headed(hints)
     marks = [mark for text in opening.system if (mark := clients.instructed(text)) is not None]
-    named = next((mark.client for mark in (*marks, last) if mark is not None and mark.client), "")
+    if last is not None:
+        marks.append(last)
+    named = next((mark.client for mark in marks if mark.client), "") if marks else ""
     if found is not None:
         kind, task = found
         return kind, task or (last.task if last is not None else ""), within, named
-    mark = next((mark for mark in (*marks, last) if mark is not None and mark.kind != "main"), None)
+    mark = next((mark for mark in marks if mark.kind != "main"), None) if marks else None
     if mark is not None:
         return mark.kind, mark.task, within and mark is last, named
     if any(text.startswith(_BILLING) and _SUB in text for text in opening.system):
@@ -135,12 +137,9 @@ def _name(steer: Steer, hints: Mapping[str, str], opening: Opening) -> tuple[str
 
 def _hash(parts: Iterable[str]) -> str:
     """A hash of strings, each told apart from the next; a client's own words end here."""
-    state = blake2b(digest_size=_BYTES)
-    for part in parts:
-        data = part.encode("utf-8", "replace")
-        state.update(b"%d:" % len(data))
-        state.update(data)
-    return state.hexdigest()
+    pieces = [part.encode("utf-8", "replace") for part in parts]
+    whole = b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
+    return blake2b(whole, digest_size=_BYTES).hexdigest()
 
 
 @functools.lru_cache(256)

@@ -22,6 +22,9 @@ _REST = 1.0
 """Seconds that an account rests which was refused and not told for how long."""
 _DEMOTED = 10.0
 """Seconds that one goes last which answers, but says that more was asked than was agreed."""
+_QUIET = 0.02
+"""Seconds for which answers are not asked again where half of every limit is left: what is sent is
+counted here meanwhile."""
 _CROSSING = 2.0
 """Seconds in which what was sent after a request may be missing in what its answer says is left."""
 
@@ -132,11 +135,11 @@ def _spent(line: Line, taken: _Taken, since: _Taken) -> int:
 class _Shelf:
     """What is known of one provider, account and model."""
 
-    __slots__ = ("date", "demoted", "levels", "parked", "seen", "taken")
+    __slots__ = ("date", "demoted", "levels", "parked", "quiet", "seen", "taken")
 
     def __init__(self) -> None:
         self.levels: dict[str, _Level] = {}
-        self.parked = self.demoted = self.seen = 0.0
+        self.parked = self.demoted = self.seen = self.quiet = 0.0
         self.taken = _NOTHING
         self.date: bytes | None = None
 
@@ -220,6 +223,9 @@ class Book:
         Gives the seconds after which a refused call may come again, where the head says so.
         """
         where = (provider, account, model)
+        known = self._shelves.get(where)
+        if known is not None and status == 200 and now < known.quiet <= now + _QUIET:
+            return None
         report = limit.read(headers)
         if report.said or report.over:
             shelf = self._shelf(where, now)
@@ -227,6 +233,7 @@ class Book:
                 shelf.demoted = now + _DEMOTED
             shelf.date = report.date
             _learn(shelf, report.said, ticket, now)
+            shelf.quiet = 0.0 if report.over or not _ample(shelf) else now + _QUIET
         if status == 200:
             return None
         return limit.retry_after(headers, status, now)
@@ -236,6 +243,7 @@ class Book:
     ) -> None:
         """A provider limits the rate of an account: it is parked for as long as it has said."""
         shelf = self._shelf((provider, account, model), now)
+        shelf.quiet = 0.0
         if after is None:
             shelf.demoted = max(shelf.demoted, now + _REST)
         else:
@@ -286,6 +294,15 @@ def _learn(shelf: _Shelf, said: Iterable[Said], ticket: Ticket, now: float) -> N
         if old is not None and late and old.headroom(shelf.taken) <= level.headroom(shelf.taken):
             continue
         shelf.levels[one.line.name] = level
+
+
+def _ample(shelf: _Shelf) -> bool:
+    """Whether half of each limit is left."""
+    taken = shelf.taken
+    return all(
+        level.limit is not None and level.headroom(taken) * 2 >= level.limit
+        for level in shelf.levels.values()
+    )
 
 
 def _levels(levels: Iterable[_Level], taken: _Taken) -> Iterable[Level]:

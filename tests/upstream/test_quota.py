@@ -69,6 +69,36 @@ def test_nothing_left_is_nothing_until_the_reset(shop: Shop) -> None:
     assert shop.room() == FREE
 
 
+@pytest.mark.parametrize(("left", "read"), [(2500, False), (2499, True)])
+def test_where_much_is_left_answers_are_not_read_for_a_moment(
+    shop: Shop, left: int, read: bool
+) -> None:
+    """A busy gateway hears the same a hundred times; what it sends it counts itself."""
+    shop.note(requests(left, most=5000))
+    shop.now += 0.019
+    shop.note(requests(0, most=5000))
+    assert (shop.wait() > 0) == read
+    shop.now += 0.001
+    shop.note(requests(0, most=5000))
+    assert shop.wait() > 0
+
+
+def test_no_moment_is_longer_where_the_clock_is_set_back(shop: Shop) -> None:
+    shop.note(requests(5000, most=5000))
+    shop.now -= 60
+    shop.note(requests(0, most=5000))
+    assert shop.wait() > 0
+
+
+def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
+    """And after it the next answer is read."""
+    shop.note(requests(5000, most=5000))
+    assert shop.note(head("retry-after: 7"), status=429) == 7
+    shop.book.refused(*WHO, None, shop.now)
+    shop.note(requests(0, most=5000))
+    assert shop.wait() > 1
+
+
 def test_it_is_of_one_account_and_model(shop: Shop) -> None:
     shop.note(requests(0))
     for who in (("x", "main", "n"), ("x", "spare", "m"), ("y", "main", "m")):
