@@ -93,6 +93,9 @@ class App(FastAPI):
         self._hot = {
             one.path: doors[name] for name, one in OPERATIONS.items() if one.read_at is None
         }
+        self.doors = {path.encode(): door for path, door in self._hot.items()}
+        """By path: where calls go that have come whole. `__call__` would do no more for those that
+        no web page sends."""
         self._gemini = {
             "generateContent": doors[GEMINI.name, "generate"],
             "streamGenerateContent": doors[GEMINI.name, "generate"],

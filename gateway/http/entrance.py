@@ -53,6 +53,10 @@ class Entrance:
         self.drain.visits.discard(visit)
         self._shares.leave(key)
 
+    def take(self, data: bytes, hold: Hold) -> None:
+        """A body that has come whole; see Intake."""
+        self._intake.take(data, hold)
+
     async def body(self, receive: Receive, length: int | None, hold: Hold | None = None) -> bytes:
         """The body of a request; see Intake. Without a `hold` its memory is asked for meanwhile."""
         if hold is not None:

@@ -7,15 +7,15 @@ from functools import partial
 from typing import Any, Protocol
 
 from gateway.compose import Gateway
-from gateway.core.call import Call, Key
+from gateway.core.call import Call
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Dialect
-from gateway.engine import Engine
 from gateway.http import drain, edge
 from gateway.http.beat import Beat
 from gateway.http.drain import Visit
 from gateway.http.edge import Gone, Head, Receive, Scope, Send
 from gateway.http.entrance import Entrance
+from gateway.http.exchange import BODY
 from gateway.http.refused import Refused
 from gateway.reply import Reply, refusal
 
@@ -67,19 +67,24 @@ class Generate:
             return
         visit = self._entrance.enter(key)
         try:
-            data = await self._body(head, visit, receive, send, call_id)
+            data = await self._body(scope, head, visit, receive, send, call_id)
             if data is not None:
-                call = self._call(scope, head, key, data, call_id, path)
+                query = scope["query_string"].decode("latin-1")
+                call = edge.call(self._dialect, head, key, data, call_id, query=query, path=path)
                 await self._serve(call, visit, receive, send, scope.get("wire"))
         finally:
             self._entrance.leave(key, visit)
 
     async def _body(
-        self, head: Head, visit: Visit, receive: Receive, send: Send, call_id: str
+        self, scope: Scope, head: Head, visit: Visit, receive: Receive, send: Send, call_id: str
     ) -> bytes | None:
         """The body of a request; None where it was refused, or its client has left."""
         try:
-            return await self._entrance.body(receive, head.length, visit.hold)
+            data: bytes | None = scope.get(BODY)
+            if data is None:
+                return await self._entrance.body(receive, head.length, visit.hold)
+            self._entrance.take(data, visit.hold)
+            return data
         except Gone:
             return None
         except ProblemError as error:
@@ -91,12 +96,6 @@ class Generate:
         await self._refuse(send, problem, call_id)
         return None
 
-    def _call(
-        self, scope: Scope, head: Head, key: Key, data: bytes, call_id: str, path: str
-    ) -> Call:
-        query = scope["query_string"].decode("latin-1")
-        return edge.call(self._dialect, head, key, data, call_id, query=query, path=path)
-
     async def _serve(
         self, call: Call, visit: Visit, receive: Receive, send: Send, wire: Wire | None
     ) -> None:
@@ -104,29 +103,18 @@ class Generate:
         edition = self._gateway.edition
         engine = edition.enter()
         try:
-            await self._served(engine, call, visit, receive, send, wire)
+            visit.serves(lambda stop, by: engine.leave(call, stop, by))
+            at_once = None if wire is None else partial(wire.answer, send)
+            send = visit.telling(send)
+            beat = Beat(self._dialect, call.id, send)
+            serving = engine.serve(call, beat)
+            await _until_gone(serving, visit, receive, send, beat, wire, at_once)
+            if visit.by:
+                engine.forget(call)
+            if visit.by == "drain":
+                await self._end(call.id, visit, beat, send)
         finally:
             edition.leave()
-
-    async def _served(
-        self,
-        engine: Engine,
-        call: Call,
-        visit: Visit,
-        receive: Receive,
-        send: Send,
-        wire: Wire | None,
-    ) -> None:
-        visit.serves(lambda stop, by: engine.leave(call, stop, by))
-        at_once = None if wire is None else partial(wire.answer, send)
-        send = visit.telling(send)
-        beat = Beat(self._dialect, call.id, send)
-        serving = engine.serve(call, beat)
-        await _until_gone(serving, visit, receive, send, beat, wire, at_once)
-        if visit.by:
-            engine.forget(call)
-        if visit.by == "drain":
-            await self._end(call.id, visit, beat, send)
 
     async def _end(self, call_id: str, visit: Visit, beat: Beat, send: Send) -> None:
         """The last word to a client whose call is ended, in its stream or in place of it."""

@@ -19,6 +19,14 @@ class Intake:
         self._within = server.timeouts.body
         self._rate = server.timeouts.body_rate
 
+    def take(self, data: bytes, hold: Hold) -> None:
+        """A body that has come whole. Raises ProblemError: request_too_large, overloaded."""
+        if len(data) > self._most:
+            raise self._too_large()
+        hold.ask(len(data))
+        if len(data) > LARGE:
+            hold.weigh(data)
+
     async def read(self, receive: Receive, length: int | None, hold: Hold) -> bytes:
         """A request's body.
 

@@ -9,7 +9,9 @@ A client that closes its half of the connection has left: nobody who waits for a
 
 import asyncio
 import contextlib
+import functools
 import http.client
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +23,8 @@ from gateway.core.problem import Problem
 from gateway.http import edge
 from gateway.http.app import ALWAYS, App, dialect_at
 from gateway.http.edge import Receive, Scope, Send
-from gateway.http.generate import write
+from gateway.http.exchange import Exchange
+from gateway.http.generate import Generate, write
 from gateway.reply import Reply, refusal
 from gateway.settings.server import WaitPart
 
@@ -33,6 +36,8 @@ except ImportError:  # Windows
     _OUTSTANDING = None
 else:
     _OUTSTANDING = termios.TIOCOUTQ if sys.platform == "linux" else None
+_TELLING = frozenset({b"host", b"transfer-encoding", b"origin"})
+"""Headers that are looked at before it is known where a request goes."""
 _OFFERS = (b"upgrade", b"http2-settings", b"connection")
 _ALWAYS = frozenset(path.encode() for path in ALWAYS)
 FULL = Problem(
@@ -83,6 +88,12 @@ class _Corked:
         """Close at once, whatever is left."""
         self.flush()
         self._inner.abort()
+
+    def put(self, data: bytes) -> None:
+        """Send a whole response."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        self._inner.write(data)
 
     def flush(self) -> None:
         """Send what was kept."""
@@ -150,8 +161,14 @@ class Wire(HttpToolsProtocol):
         self._waits = WaitPart() if self._house is None else self._house.waits
         self._corked = _Corked(transport, self._owes, self._waits.read)
         super().connection_made(self._corked)  # type: ignore[arg-type]  # it has all of one
-        self.timeout_keep_alive = self._waits.idle  # type: ignore[assignment]  # seconds
+        self._idle: asyncio.TimerHandle | None = None
+        self._idle_until = math.inf
         self.url = b""
+        self._door: Generate | None = None
+        """Of a request that may come whole: where it goes."""
+        self._came: list[bytes] = []
+        self._whole: Exchange | None = None
+        """It has, and is to begin."""
         self.slow = self.lost = self._rude = False
         self.gone: Callable[[], object] | None = None
         self._in_head = False
@@ -168,6 +185,8 @@ class Wire(HttpToolsProtocol):
         if self._house is not None:
             self._house.lines.go(self)
         self._stop()
+        if self._idle is not None:
+            self._idle.cancel()
         self.resume_writing()
         super().connection_lost(exc)
         self.lost = True
@@ -182,15 +201,13 @@ class Wire(HttpToolsProtocol):
         cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]  # a bound method
         if self.flow.write_paused or cycle.response_started or not cycle.keep_alive:
             return False
-        data = _bytes(reply)
-        head = data[: len(data) - len(reply.body)]
-        lines = len(reply.headers) + 3
+        head, lines = _head(reply), len(reply.headers) + 3
         if not head.count(b"\r") == head.count(b"\n") == lines or b"\0" in head:
             return False  # not without a look at each
         if not cycle.disconnected:
             cycle.response_started = cycle.response_complete = True
             cycle.waiting_for_100_continue = False
-            self.transport.write(data)
+            self._corked.put(head + reply.body)
             cycle.message_event.set()
             cycle.on_response()
         return True
@@ -239,7 +256,7 @@ class Wire(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what was read."""
-        self._unset_keepalive_if_required()
+        self._idle_until = math.inf
         if self._ended or self._corked.lingers:
             self._corked.skip(len(data))
             return
@@ -250,12 +267,20 @@ class Wire(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._stay(data[upgrade.args[0] :])
-            return
         except httptools.HttpParserError:
             self._end(FULL if self._shed and not self._in_head else _UNREADABLE)
-            return
+        else:
+            if self._door is not None:
+                self._slowly()
+            self._look(len(data), in_head=in_head)
+        if self._whole is not None:  # not before: it must not answer in the middle of this
+            whole, self._whole = self._whole, None
+            self._begin(whole)
+
+    def _look(self, size: int, *, in_head: bool) -> None:
+        """Whether a head is too long in coming."""
         if self._in_head and in_head:
-            self._size += len(data)
+            self._size += size
             if self._size > edge.MOST_HEADERS:
                 self._end(edge.CROWDED)
                 return
@@ -266,51 +291,114 @@ class Wire(HttpToolsProtocol):
         """The first byte of a request."""
         self._in_head = self._moved = True
         self._size = 0
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_headers_complete(self) -> None:
         """The last byte of a request's head."""
         self._in_head = False
         self._stop()
-        version = self.parser.get_http_version()
-        hosts = 0
+        parser = self.parser
+        version = parser.get_http_version()
+        hosts, plain = 0, not self.expect_100_continue
         for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"transfer-encoding" and (
-                value.strip().lower() != b"chunked" or version != "1.1"
-            ):
-                raise ValueError("only chunked is known")
+            if name in _TELLING:
+                plain = plain and name == b"host"
+                if name == b"host":
+                    hosts += 1
+                elif name == b"transfer-encoding" and (
+                    value.strip().lower() != b"chunked" or version != "1.1"
+                ):
+                    raise ValueError("only chunked is known")
         if hosts > 1 or version not in _VERSIONS:
             raise ValueError("it can be read in two ways, or not at all")
-        self._upgrading = self.parser.should_upgrade()
+        self._upgrading = parser.should_upgrade()
         if self._upgrading:
             return
         house = self._house
         if house is not None:
-            self.scope["wire"] = self  # type: ignore[typeddict-unknown-key]
             if self._shed and self.url.partition(b"?")[0] not in _ALWAYS:
                 raise ValueError("there are too many")
             house.lines.busy(self)
+            cycle = self._cycle
+            if plain and version == "1.1" and (cycle is None or cycle.response_complete):
+                door = house.doors.get(self.url)
+                if door is not None and parser.get_method() == b"POST" and not self.access_log:
+                    self._door, self._came = door, []
+                    return
+        self._receive()
+
+    def _receive(self) -> None:
+        """Begin a request whose body may still come."""
+        known = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = known
+        self.scope["headers"] = self.headers
+        house = self._house
+        if house is not None:
+            self.scope["wire"] = self  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
         if self._shed or (house is not None and house.entrance.drain.parts):
             self.cycle.keep_alive = False
 
+    def _slowly(self) -> None:
+        """A body has not come with its head."""
+        self._door = None
+        self._receive()
+        for piece in self._came:
+            super().on_body(piece)
+
+    def _begin(self, whole: Exchange) -> None:
+        """Begin a call that has come whole; where it has nothing to wait for, it ends here."""
+        task = asyncio.Task(whole.run_asgi(whole.door), loop=self.loop, eager_start=True)
+        if not task.done():
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a request's body."""
+        if self._door is not None:
+            self._came.append(body)
+        else:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
         """The last byte of a request."""
-        if not self._upgrading:
+        if (door := self._door) is not None:
+            self._door, came = None, self._came
+            body = came[0] if len(came) == 1 else b"".join(came)
+            parts = self._shed or (self._house is not None and self._house.entrance.drain.parts)
+            keep = not parts and self.parser.should_keep_alive()
+            self.cycle = self._whole = Exchange(self, door, self.headers, body, keep_alive=keep)
+        elif not self._upgrading:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer is written; what is left of a body that nobody wanted has its time too."""
         self._corked.flush()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
         if self._corked.is_closing():
             return
-        if self._house is not None and not self.pipeline:
-            self._house.lines.rest(self)
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            if self._house is not None:
+                self._house.lines.rest(self)
+            self._idle_until = self.loop.time() + self._waits.idle
+            if self._idle is None:  # one that waits on serves many answers
+                self._idle = self.loop.call_at(self._idle_until, self._rested)
         if self.cycle.more_body:
             self._wait()
+
+    def _rested(self) -> None:
+        self._idle = None
+        if self.loop.time() < self._idle_until:
+            if self._idle_until < math.inf:
+                self._idle = self.loop.call_at(self._idle_until, self._rested)
+        elif not self._corked.is_closing():
+            self.transport.close()
 
     def _stay(self, rest: bytes) -> None:
         """Read a request again as if it had not offered another protocol: none is spoken here.
@@ -388,8 +476,16 @@ def _saying(reply: Reply) -> Any:
 
 def _bytes(reply: Reply) -> bytes:
     """A whole reply on the wire."""
-    phrase = http.client.responses.get(reply.status, "")  # 529 has none
-    lines = [b"HTTP/1.1 %d %b" % (reply.status, phrase.encode())]
-    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
-    lines += [name + b": " + value for name, value in headers]
-    return b"\r\n".join([*lines, b"", reply.body])
+    return _head(reply) + reply.body
+
+
+def _head(reply: Reply) -> bytes:
+    lines = [_status(reply.status), *[b": ".join(header) for header in reply.headers]]
+    lines.append(b"content-length: %d\r\n\r\n" % len(reply.body))
+    return b"\r\n".join(lines)
+
+
+@functools.cache
+def _status(status: int) -> bytes:
+    phrase = http.client.responses.get(status, "")  # 529 has none
+    return b"HTTP/1.1 %d %b" % (status, phrase.encode())

@@ -381,7 +381,7 @@ class Cycle:
 def at_once(cycle: Cycle, reply: Reply, *, full: bool = False) -> tuple[bool, bytes]:
     written: list[bytes] = []
     wire: Any = SimpleNamespace(
-        flow=SimpleNamespace(write_paused=full), transport=SimpleNamespace(write=written.append)
+        flow=SimpleNamespace(write_paused=full), _corked=SimpleNamespace(put=written.append)
     )
     return Wire.answer(wire, cycle.send, reply), b"".join(written)
 
