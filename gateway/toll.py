@@ -23,7 +23,7 @@ from gateway.upstream.client import tell
 
 _REFUSED = 300
 """From this status on a receiver of alerts has not taken one."""
-_LOOK = 10.0
+_LOOK = 5.0
 """Seconds from one look at how full budgets are to the next."""
 _MICRO = 1_000_000
 _OWN = "(of a key)"

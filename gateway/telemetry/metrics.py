@@ -94,6 +94,7 @@ class _Places(NamedTuple):
     attempts: int
     decided: int
     fell: int
+    ended: int
 
 
 class Metrics:
@@ -203,7 +204,7 @@ class Metrics:
     def _entry(self, row: Entry) -> None:
         kind = (
             row.lab, row.tier, row.provider, row.model, row.cache, row.state, row.stream,
-            row.key if self.keys else None, row.problem if row.aborted_by in _CUT else None,
+            row.key if self.keys else None, row.problem, row.aborted_by in _CUT,
             row.attempts > 0, row.source, row.basis.target if row.basis is not None else None,
         )  # fmt: skip
         places = self._places.get(kind)
@@ -214,6 +215,7 @@ class Metrics:
         values[places.attempts] += 1
         values[places.decided] += 1
         values[places.fell] += 1
+        values[places.ended] += 1
         self._pay(row, places.money)
         if row.duration is not None and row.state in _ANSWERED:
             at = places.seconds
@@ -279,6 +281,9 @@ class Metrics:
             fell=at("fallbacks", target, 1)
             if answered and meant not in (None, f"{provider}/{model}")
             else at("nowhere", (), 1),
+            ended=at("problems", (lab, tier, row.problem), 1)
+            if row.problem is not None
+            else at("nowhere", (), 1),
         )
 
     def _attempt(self, provider: str, model: str, problem: str) -> int:
@@ -338,6 +343,11 @@ class Metrics:
             "fallbacks",
             "Calls that another target than the first of their plan has served, by that other.",
             one("fallbacks", _TARGET),
+        )
+        yield _counter(
+            "problems",
+            "Calls that ended with an error, by its kind.",
+            one("problems", ("lab", "tier", "problem")),
         )
         yield _counter(
             "refused", "Requests refused before they were calls.", one("refused", ("kind",))

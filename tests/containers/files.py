@@ -91,3 +91,8 @@ def mapping(value: Value) -> dict[str, Value]:
 def words(value: Value) -> list[str]:
     assert isinstance(value, list)
     return [str(item) for item in value]
+
+
+def listed(value: Value) -> list[Value]:
+    assert isinstance(value, list)
+    return value

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from gateway.settings import environ
+from gateway.settings import environ, yaml
 from gateway.settings.load import Source, load
 from gateway.settings.place import find
 from gateway.settings.server import Server
@@ -45,11 +45,13 @@ def ports() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "port"), ports())
 def test_every_published_port_is_of_this_machine_alone(name: str, port: str) -> None:
-    assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+:-\d+\}:8484", port)
+    inside = {"prometheus": "9090", "grafana": "3000"}.get(name, "8484")
+    assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+:-\d+\}:" + inside, port)
 
 
 def test_each_gateway_publishes_a_port_of_its_own_and_redis_none() -> None:
-    assert sorted(name for name, _ in ports()) == sorted(files.gateways())
+    watchers = {"prometheus", "grafana"}
+    assert {name for name, _ in ports()} == files.gateways().keys() | watchers
     assert len({port for _, port in ports()}) == len(ports())
 
 
@@ -190,6 +192,65 @@ def test_what_redis_keeps_is_in_a_volume_and_its_health_is_checked() -> None:
     assert volume.endswith(":/data")
     test = files.words(files.mapping(service["healthcheck"])["test"])
     assert test == ["CMD-SHELL", "redis-cli ping | grep -qx PONG"]
+
+
+WATCHERS = ("prometheus", "grafana")
+
+
+def test_prometheus_and_grafana_are_a_profile_that_reads_what_is_shipped() -> None:
+    """Files of deploy/, and each a volume of its own for what it writes."""
+    named = files.mapping(files.compose()["volumes"])
+    for name in WATCHERS:
+        service = files.services()[name]
+        assert service["profiles"] == ["observe"]
+        assert service["cap_drop"] == ["ALL"]
+        *shipped, kept = files.words(service["volumes"])
+        assert kept.partition(":")[0] in named
+        for mount in shipped:
+            source, _, rest = mount.partition(":")
+            assert (ROOT / source).is_dir()
+            assert rest.endswith(":ro")
+    image = str(files.services()["prometheus"]["image"])
+    assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", image)
+
+
+def test_prometheus_asks_the_gateway_where_it_listens() -> None:
+    told = yaml.read(files.text("deploy/prometheus/prometheus.yml"), "prometheus.yml").value
+    (job,) = [files.mapping(one) for one in files.listed(files.mapping(told)["scrape_configs"])]
+    (static,) = [files.mapping(one) for one in files.listed(job["static_configs"])]
+    assert files.words(static["targets"]) == [
+        f"gateway:{_given('gateway')['TIERGATE_SERVER__PORT']}"
+    ]
+    for rules in files.words(files.mapping(told)["rule_files"]):
+        assert (ROOT / "deploy/prometheus" / rules).is_file()
+
+
+@pytest.mark.parametrize(("password", "status"), [("", 1), ("chosen", 0)])
+def test_grafana_lets_nobody_in_without_a_password_of_your_own(
+    password: str, status: int, tmp_path: Path
+) -> None:
+    """Neither by the one that it has at first nor without one; it is run as written."""
+    service = files.services()["grafana"]
+    given = files.environment(service)
+    assert given["GF_AUTH_ANONYMOUS_ENABLED"] == given["GF_USERS_ALLOW_SIGN_UP"] == "false"
+    assert given["GF_SECURITY_ADMIN_PASSWORD"] == "${GRAFANA_PASSWORD:-}"
+    home = str(given["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    (folder,) = [one for one in files.words(service["volumes"]) if "grafana-dashboards" in one]
+    source, target, _ = folder.split(":")
+    assert (ROOT / source / home.removeprefix(f"{target}/")).is_file()
+    *shell, script = files.words(service["entrypoint"])
+    run = tmp_path / "run.sh"
+    run.write_text("#!/bin/sh\necho started\n")
+    run.chmod(0o700)
+    text = script.replace("$$", "$").replace("/run.sh", str(run))
+    ran = subprocess.run(
+        [*shell, text], env={"GF_SECURITY_ADMIN_PASSWORD": password, "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == status
+    assert (ran.stdout, ran.stderr) == (
+        ("started\n", "") if password else ("", "grafana: set GRAFANA_PASSWORD\n")
+    )
 
 
 def test_images_are_named_without_a_host() -> None:

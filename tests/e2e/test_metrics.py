@@ -1,22 +1,19 @@
 """Metrics of a gateway as the real Prometheus scrapes, stores and queries them."""
 
 import math
-import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
-import httpx
 import pytest
 
 from gateway.core import jsonio
 from gateway.core.entry import Entry
 from gateway.telemetry.metrics import FIRST
 from tests.docs import pages
-from tests.e2e.child import Child, until
+from tests.e2e.child import until
+from tests.e2e.prometheus import Prometheus, program
 from tests.e2e.served import CANARY
 from tests.e2e.upstream import Answer, Request, frames, stream, whole
 from tests.e2e.world import Config, Make, World, chat
@@ -28,13 +25,6 @@ groups:
 """
 
 
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name}: apt-get install prometheus")
-    return found
-
-
 @pytest.fixture
 def world(make: Make) -> World:
     return make(_spare)
@@ -43,50 +33,6 @@ def world(make: Make) -> World:
 def _spare(value: Config) -> None:
     value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
     value["models"]["able-2"] = value["models"]["able-1"]
-
-
-class Prometheus:
-    """The program itself, scraping one place five times a second."""
-
-    def __init__(self, folder: Path, place: str) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            port = free.getsockname()[1]
-        file = folder / "prometheus.yml"
-        config = {
-            "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
-            "scrape_configs": [{"job_name": "tiergate", "static_configs": [{"targets": [place]}]}],
-        }
-        file.write_bytes(jsonio.dumps(config))
-        self.child = Child(
-            [
-                program("prometheus"),
-                f"--config.file={file}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            folder / "prometheus",
-        )
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
-
-    def query(self, text: str) -> list[tuple[dict[str, str], float]]:
-        """What a query gives now; nothing while it does not answer."""
-        try:
-            reply = self._client.get("/api/v1/query", params={"query": text})
-        except httpx.TransportError:
-            return []
-        assert reply.status_code in (200, 503), reply.text
-        found = reply.json()["data"]["result"] if reply.status_code == 200 else []
-        return [(one["metric"], float(one["value"][1])) for one in found]
-
-    def one(self, text: str) -> float:
-        """The one value of a query; NaN where there is none."""
-        found = self.query(text)
-        assert len(found) < 2, found
-        return found[0][1] if found else math.nan
-
-    def stop(self) -> None:
-        self._client.close()
-        self.child.stop()
 
 
 @pytest.fixture

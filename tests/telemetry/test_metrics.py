@@ -99,6 +99,16 @@ def test_what_decided_is_counted_by_tier() -> None:
     assert value(named, "decisions_total", at, source="rule", key="website") == 1
 
 
+def test_problems_are_counted_by_kind() -> None:
+    """Those of refusals too; an answer has none."""
+    found = counted(entry(), refused(), entry(state="failed", problem="upstream_error"))
+    nobody = {"lab": "", "tier": ""}
+    assert value(found, "problems_total", nobody, problem="model_not_found") == 1
+    at = {"lab": "acme", "tier": "smart"}
+    assert value(found, "problems_total", at, problem="upstream_error") == 1
+    assert total(found, "problems_total") == 2
+
+
 def test_a_fallback_is_an_answer_of_another_target_than_the_first() -> None:
     """A further request to the same target is none, nor is a failure or a hit."""
     first, other = Basis(target="acme/able-1"), Basis(target="spare/able-2")

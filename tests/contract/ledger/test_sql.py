@@ -1,0 +1,246 @@
+"""The queries of docs/sql.md, on both stores, give what the store itself adds up."""
+
+import math
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+
+from gateway.core.entry import Attempt, Entry, Row
+from gateway.ledger.base import Base
+from gateway.ledger.sqlite import Sqlite
+from tests.contract.ledger.conftest import ask, fed, schema
+from tests.docs.pages import ROOT
+from tests.ledger.postgres import Server
+from tests.ledger.rows import attempt, entry
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+FALL = datetime(2026, 10, 24, 21, 30, tzinfo=UTC)
+"""Two and a half hours before a day of 25 hours begins in Berlin."""
+
+
+def rows() -> list[Row]:
+    """Some 300 calls of all kinds over two months, by arithmetic."""
+    found: list[Row] = []
+    for at in range(300):
+        moment = (FALL + timedelta(hours=2.5 * at)).timestamp()
+        tier = ("fast", "smart", "reasoning")[at % 3]
+        more: dict[str, Any] = {
+            "at": moment, "tier": tier, "key": ("ann", "bob", "cat")[at * at % 7 % 3], "lab": ("acme", "other")[at % 2],
+            "source": ("pin", "rule", "classifier", "seat")[at % 4], "model": f"{tier}-1", "usage": "provider",
+            "cost": Decimal(at * 37 % 101) / 1000, "wasted": Decimal(0), "estimate": Decimal(0), "baseline": Decimal(at * 53 % 97 + 60) / 1000,
+            "first_content": (at * 61 % 89) / 10, "duration": (at * 61 % 89) / 5,
+        }  # fmt: skip
+        id = f"call-{at}"
+        if at % 11 == 3:
+            more |= {"state": "cache_hit", "cache": "hit", "cost": Decimal(0), "attempts": 0}
+        elif at % 13 == 5:
+            more |= {"cost": None, "estimate": None, "price": None, "baseline": None}
+        elif at % 17 == 6:
+            more |= {"state": "failed", "usage": None, "cost": Decimal("0.001"), "baseline": None, "first_content": None, "input": None, "output": None}  # fmt: skip
+        elif at % 19 == 7:
+            more |= {"attempts": 2, "wasted": Decimal("0.002"), "provider": "spare"}
+            found.append(attempt(id, provider="openai", model=f"{tier}-1", at=moment))
+        elif at % 23 == 8:
+            more |= {"state": "unknown_crash", "cost": None, "wasted": None, "estimate": None, "usage": None, "first_content": None}  # fmt: skip
+        found.append(entry(id, **more))
+    return found
+
+
+ROWS = rows()
+CALLS = [row for row in ROWS if isinstance(row, Entry)]
+
+
+@cache
+def queries() -> dict[str, dict[str, str]]:
+    """By heading, and by kind: `sql`, `sql sqlite`, `sql postgres`."""
+    found: dict[str, dict[str, str]] = {}
+    for part in (ROOT / "docs/sql.md").read_text("utf-8").split("\n## ")[1:]:
+        heading = part.partition("\n")[0]
+        blocks = re.findall(r"^```(sql[\w ]*)\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
+        found[heading] = dict(blocks)
+    return found
+
+
+@pytest.fixture
+def full(store: Base, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Base]:
+    """A store that has the rows; times are those of Berlin, as TZ says."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield fed(store, folder, ROWS)
+    time.tzset()
+
+
+def answer(store: Base, heading: str) -> list[tuple[Any, ...]]:
+    """What a query of the page gives, with money as numbers; it is now NOW."""
+    said = queries()[heading]
+    kind = "sqlite" if isinstance(store, Sqlite) else "postgres"
+    text = said.get(f"sql {kind}") or said["sql"]
+    text = text.replace("'now'", f"'{NOW:%Y-%m-%d %H:%M:%S}'").replace("now()", f"timestamptz '{NOW}'")  # fmt: skip
+    return [tuple(_plain(value) for value in row) for row in ask(store, text)]
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return float(value)
+    return value if value is None or isinstance(value, int | float) else str(value)
+
+
+def number(value: Decimal | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def near(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> None:
+    """The same rows in some order, with numbers to nine places."""
+    assert len(found) == len(expected) > 0
+    key = repr
+    for one, other in zip(sorted(_round(found), key=key), sorted(_round(expected), key=key), strict=True):  # fmt: skip
+        assert one == other
+
+
+def _round(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [tuple(round(float(v), 9) if isinstance(v, int | float) else v for v in row) for row in found]  # fmt: skip
+
+
+def test_every_heading_is_tried() -> None:
+    assert list(queries()) == [
+        "Connecting", "Each tier by day, in a time zone", "Savings", "Who spends most", "What the cache saves",
+        "How long people wait", "Who served in place of another", "Whose price is missing",
+        "What the month comes to", "What goes above fast",
+    ]  # fmt: skip
+
+
+def test_each_tier_by_day(full: Base) -> None:
+    """In Berlin, over the day of 25 hours, as `tiergate costs --by day,tier --zone` has it."""
+    found = answer(full, "Each tier by day, in a time zone")
+    expected = full.costs(("day", "tier"), zone=BERLIN)
+    near(found, [(*one.names, one.calls, number(one.cost), one.unknown) for one in expected])
+    assert full.costs(("day", "tier")) != expected, "the zone matters"
+
+
+def test_savings(full: Base) -> None:
+    expected = [
+        (*one.names, number(one.baseline), number(one.saved), 100 * float(one.saved / one.baseline))
+        for one in full.costs(("lab", "tier"))
+        if one.baseline and one.saved is not None
+    ]
+    near(answer(full, "Savings"), expected)
+
+
+def test_who_spends_most(full: Base) -> None:
+    (total,) = full.costs()
+    assert total.cost
+    near(
+        answer(full, "Who spends most"),
+        [
+            (*one.names, one.calls, number(one.cost), 100 * float(one.cost / total.cost), one.unknown)
+            for one in full.costs(("key",))
+            if one.cost is not None
+        ],
+    )  # fmt: skip
+
+
+def test_what_the_cache_saves(full: Base) -> None:
+    hits = {one.names: one.saved for one in full.costs(("key",), only={"state": ["cache_hit"]})}
+    near(
+        answer(full, "What the cache saves"),
+        [
+            (*one.names, one.calls, one.cached, number(hits[one.names]))
+            for one in full.costs(("key",))
+        ],
+    )
+
+
+def test_how_long_people_wait(full: Base) -> None:
+    times: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for one in CALLS:
+        if one.state == "settled" and one.first_content is not None and one.duration is not None:
+            times[str(one.tier)].append((one.first_content, one.duration))
+    expected = []
+    for tier, some in times.items():
+        place = math.ceil(0.95 * len(some)) - 1
+        first, whole = (sorted(pair[at] for pair in some)[place] for at in (0, 1))
+        expected.append((tier, len(some), first, whole))
+    near(answer(full, "How long people wait"), expected)
+
+
+def test_who_served_in_place_of_another(full: Base) -> None:
+    failed = {row.id: row for row in ROWS if isinstance(row, Attempt)}
+    counted: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for one in CALLS:
+        if (tried := failed.get(one.id)) is not None and one.wasted is not None:
+            place = (tried.provider, tried.model, tried.problem, one.provider, one.model)
+            counted[place].append(float(one.wasted))
+    near(
+        answer(full, "Who served in place of another"),
+        [(*place, len(wasted), sum(wasted)) for place, wasted in counted.items()],
+    )
+
+
+def test_whose_price_is_missing(full: Base) -> None:
+    """Not of calls whose cost a crash has taken."""
+    found = answer(full, "Whose price is missing")
+    lost = [one for one in CALLS if one.cost is None and one.wasted is not None]
+    assert sum(row[3] for row in found) == len(lost) > 0
+    (total,) = full.costs()
+    crashed = sum(one.state == "unknown_crash" for one in CALLS)
+    assert total.unknown == len(lost) + crashed > len(lost)
+
+
+def test_what_the_month_comes_to(full: Base) -> None:
+    ((spent, month),) = answer(full, "What the month comes to")
+    now = NOW.timestamp()
+    start = datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
+    end = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
+    (so_far,) = full.costs(since=start, until=now + 1)
+    (week,) = full.costs(since=now - 7 * 86_400, until=now + 1)
+    assert so_far.cost
+    assert week.cost
+    assert spent == pytest.approx(float(so_far.cost))
+    assert month == pytest.approx(float(so_far.cost) + float(week.cost) / 7 / 86_400 * (end - now))
+
+
+def test_what_goes_above_fast(full: Base) -> None:
+    decided: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for one in CALLS:
+        if one.source in ("rule", "classifier"):
+            day = f"{datetime.fromtimestamp(one.at, UTC):%Y-%m-%d}"
+            decided[day, one.key].append(one.tier != "fast")
+    near(
+        answer(full, "What goes above fast"),
+        [(*at, len(some), 100 * sum(some) / len(some)) for at, some in decided.items()],
+    )
+
+
+def test_a_reader_reads_the_views_and_nothing_else(postgres: Server, folder: Path) -> None:
+    from gateway.ledger.postgres import Postgres  # noqa: PLC0415 - needs its driver
+
+    url = schema(postgres)
+    fed(Postgres(url), folder, ROWS)
+    name = re.findall(r"search_path[=%]\w*?(run\d+)", url)[0]
+    with psycopg.connect(url, autocommit=True) as owner:
+        for statement in queries()["Connecting"]["sql postgres"].split(";")[:2]:
+            owner.execute(statement.encode())
+        owner.execute(f"GRANT USAGE ON SCHEMA {name} TO reader".encode())
+        try:
+            owner.execute("SET ROLE reader")
+            counted = owner.execute("SELECT count(*) FROM costs").fetchone()
+            assert counted == (len(CALLS),)
+            for refused in ("SELECT count(*) FROM entries", "DELETE FROM entries"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    owner.execute(refused.encode())
+        finally:
+            owner.execute("RESET ROLE")
+            owner.execute("DROP OWNED BY reader")
+            owner.execute("DROP ROLE reader")

@@ -1,0 +1,81 @@
+"""The real Prometheus, asking one gateway."""
+
+import math
+import shutil
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.child import Child
+
+
+def program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name}: apt-get install prometheus")
+    return found
+
+
+class Prometheus:
+    """The program itself, scraping one place five times a second, as often as it evaluates `rules`.
+
+    `secret` is the key that the place asks for.
+    """
+
+    def __init__(
+        self, folder: Path, place: str, rules: Sequence[Path] = (), secret: str | None = None
+    ) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            port = free.getsockname()[1]
+        file = folder / "prometheus.yml"
+        often = {"scrape_interval": "200ms", "scrape_timeout": "200ms"}
+        job: dict[str, Any] = {"job_name": "tiergate", "static_configs": [{"targets": [place]}]}
+        if secret is not None:
+            job["authorization"] = {"credentials": secret}
+        config = {
+            "global": {**often, "evaluation_interval": "200ms"},
+            "rule_files": [str(one) for one in rules],
+            "scrape_configs": [job],
+        }
+        file.write_bytes(jsonio.dumps(config))
+        self.child = Child(
+            [
+                program("prometheus"),
+                f"--config.file={file}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            folder / "prometheus",
+        )
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+
+    def query(self, text: str) -> list[tuple[dict[str, str], float]]:
+        """What a query gives now; nothing while it does not answer."""
+        try:
+            reply = self._client.get("/api/v1/query", params={"query": text})
+        except httpx.TransportError:
+            return []
+        assert reply.status_code in (200, 503), reply.text
+        found = reply.json()["data"]["result"] if reply.status_code == 200 else []
+        return [(one["metric"], float(one["value"][1])) for one in found]
+
+    def rules(self) -> list[dict[str, Any]]:
+        """All rules, as they were last evaluated."""
+        groups = self._client.get("/api/v1/rules").json()["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    def one(self, text: str) -> float:
+        """The one value of a query; NaN where there is none."""
+        found = self.query(text)
+        assert len(found) < 2, found
+        return found[0][1] if found else math.nan
+
+    def stop(self) -> None:
+        self._client.close()
+        self.child.stop()

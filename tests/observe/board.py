@@ -1,0 +1,56 @@
+"""The dashboard as values."""
+
+import re
+from typing import Any, NamedTuple
+
+from gateway.core import jsonio
+from tests.docs.pages import ROOT
+
+FOLDER = ROOT / "deploy" / "grafana"
+RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+_STANDS = {
+    "$__rate_interval": "1m", "$__range": "5m",
+    "$lab": ".*", "$tier": ".*", "$key": ".*", "$instance": ".*",
+}  # fmt: skip
+"""What Grafana writes in place of these, where nothing is chosen."""
+
+
+class Query(NamedTuple):
+    """One expression of a panel."""
+
+    panel: str
+    legend: str
+    text: str
+    """As Grafana sends it."""
+
+
+def board() -> dict[str, Any]:
+    found: dict[str, Any] = jsonio.loads((FOLDER / "dashboards" / "tiergate.json").read_bytes())
+    return found
+
+
+def queries() -> list[Query]:
+    """Every expression of the dashboard."""
+    return [
+        Query(panel["title"], target["legendFormat"], _sent(target["expr"]))
+        for panel in board()["panels"]
+        for target in panel.get("targets", ())
+    ]
+
+
+def metrics(text: str) -> set[str]:
+    """The names of the gateway's own metrics in an expression."""
+    names = re.findall(r"\btiergate_\w+", text)
+    return {name.removesuffix("_bucket") for name in names}
+
+
+def recorded(text: str) -> set[str]:
+    """The names of recorded figures in an expression."""
+    return set(re.findall(r"\btiergate:[\w:]+", text))
+
+
+def _sent(text: str) -> str:
+    for name, value in _STANDS.items():
+        text = text.replace(name, value)
+    return text

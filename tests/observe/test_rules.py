@@ -1,0 +1,296 @@
+"""Rules and alerts, as promtool runs them over figures that are made up: each alert is raised, and is not."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from gateway.core import jsonio
+from tests.docs import pages
+from tests.e2e.prometheus import program
+from tests.observe import board
+from tests.observe.board import ALERTS, RULES
+from tests.observe.test_dashboard import listed
+
+JOB = 'job="tiergate"'
+AT = f'{JOB}, instance="here:1"'
+LABELS = {"job": "tiergate", "instance": "here:1"}
+DAY = 24 * 60
+
+
+def promtool(*words: str) -> str:
+    told = subprocess.run(
+        [program("promtool"), *words], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    return told.stdout
+
+
+def rules(path: Path) -> list[dict[str, Any]]:
+    return [one for group in YAML(typ="safe").load(path.read_text())["groups"] for one in group["rules"]]  # fmt: skip
+
+
+def series(name: str, values: str) -> dict[str, str]:
+    return {"series": name, "values": values}
+
+
+def cost(part: str) -> str:
+    return f'tiergate_{part}{{{JOB}, lab="acme", tier="smart", model="able-1"}}'
+
+
+BUDGET = f'{{{JOB}, budget="team"}}'
+SHARE = f"tiergate:upgrade_share:1h{{{JOB}}}"
+MANY = f"tiergate:decisions:increase1h{{{JOB}}}"
+WEEK = [
+    series(f"tiergate:upgrade_share:mean7d{{{JOB}}}", f"0.2x{DAY + 120}"),
+    series(f"tiergate:upgrade_share:sigma7d{{{JOB}}}", f"0.02x{DAY + 120}"),
+]
+
+CASES: dict[str, tuple[list[dict[str, str]], str, list[dict[str, str]], str]] = {
+    "TiergateBudgetBurn": (
+        [series(f"tiergate:budget:projected_ratio{BUDGET}", "1.5x40"), series(f"tiergate_budget_used_ratio{BUDGET}", "0.3x40")], "20m",
+        [series(f"tiergate:budget:projected_ratio{BUDGET}", "1.5x40"), series(f"tiergate_budget_used_ratio{BUDGET}", "0.1x40")], "20m",
+    ),
+    "TiergateBudgetUsedUp": (
+        [series(f"tiergate_budget_used_ratio{BUDGET}", "0.97x10")], "5m",
+        [series(f"tiergate_budget_used_ratio{BUDGET}", "0.94x10")], "5m",
+    ),
+    "TiergateBudgetRefuses": (
+        [series(f'tiergate_problems_total{{{AT}, problem="budget"}}', "_x5 1x20")], "8m",
+        [series(f'tiergate_problems_total{{{AT}, problem="budget"}}', "7x40")], "30m",
+    ),
+    "TiergateUnknownPrice": (
+        [series(f'tiergate_calls_unpriced_total{{{AT}, provider="p", model="m"}}', "0x20 3x20")], "25m",
+        [series(f'tiergate_calls_unpriced_total{{{AT}, provider="p", model="m"}}', "3x120")], "100m",
+    ),
+    "TiergateUpgradeShare": (
+        [*WEEK, series(SHARE, f"0.2x{DAY} 0.27x120"), series(MANY, f"200x{DAY + 120}")], f"{DAY + 30}m",
+        [*WEEK, series(SHARE, f"0.2x{DAY} 0.25x120"), series(MANY, f"200x{DAY + 120}")], f"{DAY + 30}m",
+    ),
+    "TiergateAway": (
+        [series(f"up{{{AT}}}", "1x5 0x10")], "8m",
+        [series(f"up{{{AT}}}", "1x20")], "8m",
+    ),
+    "TiergateErrors": (
+        [series(f"tiergate:errors:ratio5m{{{JOB}}}", "0.2x20"), series(f'tiergate_calls_total{{{AT}, state="failed"}}', "0+2x20")], "12m",
+        [series(f"tiergate:errors:ratio5m{{{JOB}}}", "0.04x20"), series(f'tiergate_calls_total{{{AT}, state="failed"}}', "0+2x20")], "12m",
+    ),
+    "TiergateTargetOut": (
+        [series(f"tiergate_targets_out{{{AT}}}", "1x20")], "10m",
+        [series(f"tiergate_targets_out{{{AT}}}", "1x3 0 1x3 0 1x3 0x9")], "10m",
+    ),
+    "TiergateOverload": (
+        [series(f"tiergate_pressure{{{AT}}}", "2x20")], "10m",
+        [series(f"tiergate_pressure{{{AT}}}", "0x20")], "10m",
+    ),
+    "TiergateRedisAway": (
+        [series(f"tiergate_redis_up{{{AT}}}", "1x3 0x10")], "8m",
+        [series(f"tiergate_redis_up{{{AT}}}", "1x20")], "8m",
+    ),
+    "TiergateLedgerLag": (
+        [series(f"tiergate_ledger_feed_lag_seconds{{{AT}}}", "0+60x30")], "20m",
+        [series(f"tiergate_ledger_feed_lag_seconds{{{AT}}}", "4x30")], "20m",
+    ),
+    "TiergateLedgerFails": (
+        [series(f'tiergate_ledger_failures_total{{{AT}, what="write"}}', "0+3x20")], "10m",
+        [series(f'tiergate_ledger_failures_total{{{AT}, what="write"}}', "9x20"), series(f"tiergate_ledger_late_rows{{{AT}}}", "0x20")], "10m",
+    ),
+    "TiergateLedgerLost": (
+        [series(f"tiergate_ledger_lost_rows_total{{{AT}}}", "0x5 4x10")], "8m",
+        [series(f"tiergate_ledger_lost_rows_total{{{AT}}}", "4x20")], "15m",
+    ),
+    "TiergateConfigRefused": (
+        [series(f"tiergate_config_refused{{{AT}}}", "1x20")], "10m",
+        [series(f"tiergate_config_refused{{{AT}}}", "0x20")], "10m",
+    ),
+}  # fmt: skip
+"""Of each alert: figures, one a minute, that raise it, and when; such that do not, and when."""
+
+
+def run(folder: Path, path: Path, tests: list[dict[str, Any]]) -> None:
+    """What promtool finds of rules over such figures."""
+    file = folder / "test.yml"
+    told = {"rule_files": [str(path)], "evaluation_interval": "1m", "tests": tests}
+    file.write_bytes(jsonio.dumps(told))
+    promtool("test", "rules", str(file))
+
+
+def test_promtool_takes_the_files() -> None:
+    assert f"SUCCESS: {len(rules(RULES))} rules found" in promtool("check", "rules", str(RULES))
+    assert f"SUCCESS: {len(rules(ALERTS))} rules found" in promtool("check", "rules", str(ALERTS))
+    promtool("check", "config", str(RULES.parent / "prometheus.yml"))
+
+
+def test_every_alert_is_tried() -> None:
+    assert [rule["alert"] for rule in rules(ALERTS)] == list(CASES)
+
+
+def test_they_ask_for_what_there_is() -> None:
+    recorded = {rule["record"] for rule in rules(RULES)}
+    for rule in rules(RULES) + rules(ALERTS):
+        assert board.metrics(rule["expr"]) <= listed(), rule
+        assert board.recorded(rule["expr"]) <= recorded, rule
+
+
+def alert(name: str, at: str, figures: list[dict[str, str]], *, raised: bool) -> dict[str, Any]:
+    """A test of promtool: it is raised once, with its words filled in, or not at all."""
+    (rule,) = [one for one in rules(ALERTS) if one["alert"] == name]
+    query = f'count(ALERTS{{alertname="{name}", alertstate="firing", severity="{rule["labels"]["severity"]}"}}) or vector(0)'  # fmt: skip
+    return {
+        "interval": "1m",
+        "input_series": figures,
+        "promql_expr_test": [
+            {"expr": query, "eval_time": at, "exp_samples": [{"labels": "{}", "value": int(raised)}]}
+        ],
+    }  # fmt: skip
+
+
+def test_each_alert_is_raised_and_is_not(tmp_path: Path) -> None:
+    tests = []
+    for name, (yes, then, no, at) in CASES.items():
+        tests += [alert(name, then, yes, raised=True), alert(name, at, no, raised=False)]
+    run(tmp_path, ALERTS, tests)
+
+
+def test_an_alert_is_not_raised_before_its_time(tmp_path: Path) -> None:
+    """A target that is out for four minutes; a share that jumps among few calls, or is new."""
+    few = [*WEEK, series(SHARE, f"0.2x{DAY} 0.9x120"), series(MANY, f"40x{DAY + 120}")]
+    new = [*WEEK, series(SHARE, f"_x{DAY - 60} 0.9x180"), series(MANY, f"200x{DAY + 120}")]
+    out = [series(f"tiergate_targets_out{{{AT}}}", "0x5 1x20")]
+    run(
+        tmp_path,
+        ALERTS,
+        [
+            alert("TiergateTargetOut", "9m", out, raised=False),
+            alert("TiergateTargetOut", "11m", out, raised=True),
+            alert("TiergateUpgradeShare", f"{DAY + 30}m", few, raised=False),
+            alert("TiergateUpgradeShare", f"{DAY + 30}m", new, raised=False),
+        ],
+    )
+
+
+def test_nobody_who_is_asked_is_an_alert_too(tmp_path: Path) -> None:
+    """Where Prometheus has no gateway to ask any more."""
+    run(tmp_path, ALERTS, [alert("TiergateAway", "5m", [], raised=True)])
+
+
+def test_an_alert_says_who_and_how_much(tmp_path: Path) -> None:
+    figures, at, _, _ = CASES["TiergateBudgetUsedUp"]
+    told = {
+        "eval_time": at,
+        "alertname": "TiergateBudgetUsedUp",
+        "exp_alerts": [
+            {
+                "exp_labels": {"job": "tiergate", "budget": "team", "severity": "page"},
+                "exp_annotations": {
+                    "summary": "Budget team is used up",
+                    "description": "97% of it is spent or held: calls are refused, or go to a cheaper tier.",
+                },
+            }
+        ],
+    }
+    run(tmp_path, ALERTS, [{"interval": "1m", "input_series": figures, "alert_rule_test": [told]}])
+
+
+RECORDED: dict[str, tuple[list[dict[str, str]], str, str, float]] = {
+    "USD in an hour": (
+        [series(cost("cost_usd_total"), "0+0.5x120")], "90m",
+        'tiergate:cost_usd:increase1h{lab="acme"}', 30,
+    ),
+    "saved": (
+        [series(cost("compared_usd_total"), "0+1x120"), series(cost("baseline_usd_total"), "0+4x120")], "90m",
+        "tiergate:saved_ratio:1d", 0.75,
+    ),
+    "failed": (
+        [series(f'tiergate_calls_total{{{AT}, state="failed"}}', "0+1x20"), series(f'tiergate_calls_total{{{AT}, state="settled"}}', "0+3x20"),
+         series(f'tiergate_calls_total{{{AT}, state="refused"}}', "0+50x20")], "15m",
+        "tiergate:errors:ratio5m", 0.25,
+    ),
+    "attempts": (
+        [series(f'tiergate_attempts_total{{{AT}, provider="p", model="m", problem="upstream_error"}}', "0+1x20"),
+         series(f'tiergate_attempts_total{{{AT}, provider="p", model="m", problem=""}}', "0+1x20")], "15m",
+        "tiergate:attempt_errors:ratio5m", 0.5,
+    ),
+    "fallbacks": (
+        [series(f'tiergate_fallbacks_total{{{AT}, provider="p", model="m"}}', "0+1x20"),
+         series(f'tiergate_calls_total{{{AT}, state="settled"}}', "0+10x20")], "15m",
+        "tiergate:fallbacks:ratio5m", 0.1,
+    ),
+    "hits": (
+        [series(f'tiergate_calls_total{{{AT}, cache="hit"}}', "0+1x20"), series(f'tiergate_calls_total{{{AT}, cache="miss"}}', "0+3x20"),
+         series(f'tiergate_calls_total{{{AT}, cache="off"}}', "0+9x20")], "15m",
+        "tiergate:cache_hits:ratio5m", 0.25,
+    ),
+    "first content": (
+        [series(f'tiergate_first_content_seconds_bucket{{{AT}, tier="fast", le="0.5"}}', "0+90x20"),
+         series(f'tiergate_first_content_seconds_bucket{{{AT}, tier="fast", le="1.5"}}', "0+100x20"),
+         series(f'tiergate_first_content_seconds_bucket{{{AT}, tier="fast", le="+Inf"}}', "0+100x20")], "15m",
+        "tiergate:first_content_seconds:p95_5m", 1.0,
+    ),
+    "a budget's end": (  # 0.3 after 30 minutes, 0.01 a minute, and an hour to go
+        [series(f"tiergate_budget_used_ratio{BUDGET}", "0+0.01x120"), series(f"tiergate_budget_end_timestamp_seconds{BUDGET}", "5400x120")], "30m",
+        "tiergate:budget:projected_ratio", 0.9,
+    ),
+    "upgrades": (
+        [series(f'tiergate_decisions_total{{{AT}, tier="fast", source="classifier"}}', "0+6x120"),
+         series(f'tiergate_decisions_total{{{AT}, tier="smart", source="rule"}}', "0+2x120"),
+         series(f'tiergate_decisions_total{{{AT}, tier="reasoning", source="pin"}}', "0+90x120")], "90m",
+        "tiergate:upgrade_share:1h", 0.25,
+    ),
+    "no upgrades": (
+        [series(f'tiergate_decisions_total{{{AT}, tier="fast", source="classifier"}}', "0+6x120")], "90m",
+        "tiergate:upgrade_share:1h", 0.0,
+    ),
+}  # fmt: skip
+"""Figures, one a minute; when they are looked at; what is recorded then, and its value."""
+
+
+def recorded(at: str, figures: list[dict[str, str]], query: str, value: float) -> dict[str, Any]:
+    """A test of promtool, to six places."""
+    sample = {"labels": "{}", "value": value}
+    expr = f"round(sum({query}), 0.000001)"
+    return {
+        "interval": "1m",
+        "input_series": figures,
+        "promql_expr_test": [{"expr": expr, "eval_time": at, "exp_samples": [sample]}],
+    }
+
+
+def test_what_is_recorded_is_what_it_is_called(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        RULES,
+        [recorded(at, figures, query, value) for figures, at, query, value in RECORDED.values()],
+    )
+
+
+def test_what_is_usual_strays_by_chance_or_from_hour_to_hour(tmp_path: Path) -> None:
+    """Whichever is more: a share that never changes is still one of so many calls alone."""
+    fast = f'tiergate_decisions_total{{{AT}, tier="fast", source="classifier"}}'
+    smart = f'tiergate_decisions_total{{{AT}, tier="smart", source="classifier"}}'
+    steady = [series(fast, "0+4x300"), series(smart, "0+1x300")]
+    # All of two hours goes to fast, then all of two hours to smart: 0 and 1, and between.
+    moved = [series(fast, "0+5x120 600x120"), series(smart, "0x120 0+5x120")]
+    run(
+        tmp_path,
+        RULES,
+        [
+            recorded("280m", steady, "tiergate:upgrade_share:mean7d", 0.2),
+            recorded("280m", steady, "tiergate:upgrade_share:sigma7d", 0.023094),
+            recorded("239m", moved, "tiergate:upgrade_share:sigma7d > bool 0.2", 1),
+        ],
+    )
+
+
+@pytest.mark.parametrize("rule", rules(ALERTS), ids=lambda rule: rule["alert"])
+def test_every_alert_has_a_severity_and_says_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["annotations"].keys() == {"summary", "description"}
+
+
+def test_the_documents_have_a_line_for_each_alert() -> None:
+    """With its severity."""
+    told = {pages.codes(row[0])[0]: row[1] for row in pages.table("alert", "observing.md").rows}
+    assert told == {rule["alert"]: rule["labels"]["severity"] for rule in rules(ALERTS)}
