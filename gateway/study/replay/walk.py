@@ -57,6 +57,7 @@ class Walk:
         another one has decided they are left out.
         """
         self._router = msgspec.structs.replace(router, clock=float)
+        self._guards = frozenset(one.part.name for one in router.rules.guards)
         self._text = text
         own = None if router.classifier is None else router.classifier.thresholds
         self._shares = None if bounds is None or own is None else Shares(bounds, own)
@@ -114,7 +115,9 @@ class Walk:
             self.sums.assumed += seen.assumed
             if self._shares is not None and basis.operation == _GENERATE:
                 self._shares.note(row, decision)
-            self.sums.guards.update(one.why for one in decision.trace if one.step == "guard")
+            self.sums.guards.update(
+                one.why for one in decision.trace if one.step == "guard" and one.why in self._guards
+            )
             by = decision.rule or decision.source
             outcome = Outcome(decision.lab, decision.tier, plan.targets[0].name, by)
             return _Decided(outcome, decision, plan)

@@ -4,7 +4,10 @@ import { clear, h, icon, say } from "./draw.js";
 
 const PAGES = [
   ["overview", "Overview", "chart"],
+  ["calls", "Calls", "list"],
   ["targets", "Targets", "target"],
+  ["playground", "Playground", "play"],
+  ["rules", "Rules", "rules"],
 ];
 const FIRST = PAGES[0][0];
 
@@ -49,10 +52,11 @@ function link([name, label, picture]) {
   return h("li", h("a", { href: `#/${name}`, "data-page": name }, icon(picture), h("span", label)));
 }
 
-/** The page that the hash names: `#/name?a=b`. */
+/** The page that the hash names: `#/name?a=b`, or `#/name/item?a=b`. */
 async function show() {
   if (!main) return;
-  const [name, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const [name, item = ""] = path.split("/");
   const page = PAGES.some(([one]) => one === name) ? name : FIRST;
   left.abort();
   left = new AbortController();
@@ -72,7 +76,7 @@ async function show() {
     clear(main).append(heading, root);
     if (moved) heading.focus({ preventScroll: true });
     scrollTo(0, 0);
-    await module.render(root, { api, params: new URLSearchParams(query), signal, go, keep, session });
+    await module.render(root, { api, params: new URLSearchParams(query), signal, go, keep, session, item: plain(item) });
   } catch (error) {
     if (!signal.aborted) failed(error);
   }
@@ -84,8 +88,17 @@ export function go(page, params = {}) {
 }
 
 /** Keeps what was chosen on this page in the address, without drawing it again. */
-function keep(params) {
-  history.replaceState(null, "", address(main.dataset.page, params));
+function keep(params, item = "") {
+  history.replaceState(null, "", address(item ? `${main.dataset.page}/${encodeURIComponent(item)}` : main.dataset.page, params));
+}
+
+/** A part of an address, where it can be read. */
+function plain(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return "";
+  }
 }
 
 function address(page, params) {

@@ -1,0 +1,97 @@
+// Why a call was decided so: what `tiergate explain` and `/v1/route` print, drawn the same for every page.
+import { h } from "./draw.js";
+import { count, percent, usd } from "./figures.js";
+
+const MILLION = 1e6;
+
+/** Names and values below each other; what is null or undefined is left out. */
+export function facts(pairs) {
+  return h("dl.pairs", pairs.filter(([, value]) => value !== null && value !== undefined && value !== "")
+    .map(([name, value]) => h("div", h("dt", name), h("dd", value))));
+}
+
+/** A small table of texts and elements; heads that begin with # are of numbers. */
+export function grid(caption, heads, rows) {
+  const tone = (at) => (heads[at].startsWith("#") ? "number" : null);
+  return h("div.scroll.inset", { tabindex: 0, role: "region", "aria-label": caption },
+    h("table", h("caption.hidden", caption), h("thead", h("tr", heads.map((one, at) => h("th", { scope: "col", class: tone(at) }, one.replace(/^#/, ""))))),
+      h("tbody", rows.map((cells) => h("tr", cells.map((one, at) => h(at ? "td" : "th", { scope: at ? null : "row", class: tone(at) }, one)))))));
+}
+
+/** Everything of a decision: steps, bounds of the classifier, targets in order, those that may not serve. */
+export function decision(told) {
+  const parts = [];
+  if (told.why) parts.push(h("p.notice.warn", told.why));
+  if (told.trace) parts.push(part("Steps", grid("Steps of the decision", ["Step", "Effect", "Why"], told.trace.map(step))));
+  if (told.thresholds) parts.push(part("Classifier", thresholds(told)));
+  if (told.switch) parts.push(part("Conversation", moved(told.switch)));
+  if (told.plan) parts.push(part("Targets, in order", h("ol.plan", told.plan.map(target))));
+  if (told.skipped?.length) parts.push(part("Skipped", h("ul.plan", told.skipped.map((one) => h("li", h("strong", one.target), one.tier ? ` (${one.tier})` : "", h("span.faint", ` ${one.reason}`))))));
+  if (told.basis) parts.push(part("What the row keeps", tree(told.basis)));
+  return parts;
+}
+
+export function part(title, ...inside) {
+  return h("section.part", h("h3", title), inside);
+}
+
+function step(one) {
+  return [
+    h("span", one.matched ? { class: "matched" } : {}, one.step),
+    one.effect || "–",
+    h("span.wrap", one.why, one.ms >= 0.05 ? h("span.faint", ` ${one.ms.toFixed(1)} ms`) : null),
+  ];
+}
+
+function thresholds(told) {
+  const { id, fast, smart, cut } = told.thresholds;
+  return facts([
+    ["Sure of the tier", told.confidence === null || told.confidence === undefined ? null : percent(told.confidence)],
+    ["Fast suffices from", number(fast)],
+    ["Smart suffices from", number(smart)],
+    ["Cut for shares", cut && `smart ${number(cut.smart)}, reasoning ${number(cut.reasoning)}`],
+    ["Thresholds", id],
+  ]);
+}
+
+function moved(one) {
+  return facts([
+    [one.moved ? "Left" : "Stays on", `${one.lab}/${one.tier} ${one.target}`],
+    [one.moved ? "For" : "Instead of", one.to],
+    ["Tokens in its prompt cache", count(one.tokens)],
+    ["Price of losing it, once", usd(one.cost)],
+    ["Saved by each call there", one.saving === null ? null : usd(one.saving)],
+    ["Calls expected yet", one.calls === null ? null : count(one.calls)],
+  ]);
+}
+
+function target(one) {
+  const price = one.price ? `$${one.price.input} in, $${one.price.output} out per million` : "price unknown";
+  const losses = (one.losses ?? []).map((loss) => h("li", `${loss.field} is ${loss.action}: ${loss.why}`));
+  return h("li", h("strong", one.target), one.effort ? ` at effort ${one.effort}` : "", h("span.faint", ` ${price}, ${one.dialect}`), losses.length ? h("ul", losses) : null);
+}
+
+/** Any JSON value as nested names and values. */
+export function tree(value) {
+  if (value === null || typeof value !== "object") return String(value);
+  const pairs = Object.entries(value);
+  if (!pairs.length) return "–";
+  if (Array.isArray(value) && value.every((one) => one === null || typeof one !== "object")) return value.join(", ");
+  return h("dl.tree", pairs.map(([name, inside]) => [h("dt", name), h("dd", tree(inside))]));
+}
+
+function number(value) {
+  return value === null || value === undefined ? null : String(Number(value.toFixed(3)));
+}
+
+/** What a first target would cost for so many tokens in and out; null where its price is unknown. */
+export function estimate(price, input, output) {
+  if (!price || price.input === null || price.output === null) return null;
+  return (Number(price.input) * input + Number(price.output) * output) / MILLION;
+}
+
+const TONES = { fast: "good", smart: "", reasoning: "warn" };
+
+export function tier(name) {
+  return name ? h("span.tag", { class: TONES[name] || null }, name) : h("span.faint", "–");
+}
