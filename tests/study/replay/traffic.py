@@ -16,6 +16,7 @@ from gateway.core.entry import Entry, Row
 from gateway.core.logged import Logged
 from gateway.ledger import journal
 from gateway.routing.decide import Router
+from gateway.routing.named import Named
 from gateway.routing.rules import Rules
 from gateway.settings.load import load
 from gateway.site import Site, site
@@ -98,7 +99,8 @@ async def _served(
         transports=lambda _: httpx.MockTransport(answer),
     )
     if rules is not None:
-        gateway.engine.router = msgspec.structs.replace(gateway.engine.router, rules=rules)
+        router = msgspec.structs.replace(gateway.engine.router, rules=rules)
+        gateway.engine.router, gateway.engine._named = router, Named(router)
     rows: list[Row] = []
     gateway.engine._books._record = rows.append
     at = START
