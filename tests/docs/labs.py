@@ -28,12 +28,12 @@ def page(text: str) -> str:
     """The page with its tables as they must be."""
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    made = site(load(ROOT / "config/gateway.yaml", _keys()), _DAY)
+    made = site(load(ROOT / "config/gateway.yaml", every_key()), _DAY)
     labs = made.built.catalogue.labs
     return f"{before}{_BEGIN}\n{_labs(labs)}\n{_hosts(labs)}\n{_END}{after}"
 
 
-def _keys() -> dict[str, str]:
+def every_key() -> dict[str, str]:
     """Every variable that the files name, so that every lab has what it would have."""
     texts = (file.read_text("utf-8") for file in ROOT.glob("config/labs/*.yaml"))
     names = {name for text in texts for name in _VARIABLE.findall(text)}

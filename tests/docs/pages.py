@@ -12,7 +12,7 @@ _BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n)?```(?P<kind>[\w ]*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-_TABLE = re.compile(r"^(\|.+\n)\|[-| ]+\|\n((?:\|.+\n)+)", re.MULTILINE)
+_TABLE = re.compile(r"^(\|.+\n)\|[-:| ]+\|\n((?:\|.+\n)+)", re.MULTILINE)
 _CODE = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -50,8 +50,15 @@ def told(page: Path) -> str:
 
 
 def run(kind: str) -> list[str]:
-    """The blocks of a kind that are run."""
-    return [block.text for block in blocks() if block.kind == kind and block.reason is None]
+    """The blocks of a kind that are run beside a gateway with the small local model."""
+    programs = {block.text for block in clients("python")}
+    found = (block.text for block in blocks() if block.kind == kind and block.reason is None)
+    return [text for text in found if text not in programs]
+
+
+def clients(kind: str) -> list[Block]:
+    """The blocks of a kind on the pages about clients."""
+    return [block for block in blocks() if block.kind == kind and block.page.startswith("clients/")]
 
 
 def tables() -> list[Table]:

@@ -48,33 +48,25 @@ RUN = {
     "yaml",
     "yaml golden",
     "yaml keys",
+    "yaml recipe",
 }
 """Kinds of blocks, each with a test below; those of one store alone in tests/contract/ledger/test_sql.py."""
 UNRUN = {
-    "js": "needs npm and a package that nothing here installs",
-    "toml": "Codex reads it; tests/clients starts Codex with the same settings",
+    "js": "needs packages of npm: tests/clients runs each (`make clients`)",
+    "toml": "Codex reads it: tests/clients starts Codex with it; test_clients reads it",
+    "json": "Claude Code and opencode read it: tests/clients starts them with it; test_clients reads it",
 }
-"""Kinds of blocks that are not run, and why."""
+"""Kinds of blocks that are not run here, and why."""
 REASONS = {
     "there is no such file of labels",
     "it serves until it is stopped",
     "needs a Redis server; tests/docs runs the rule that is in it against one",
     "needs a container engine; scripts/containers runs the image where there is one",
+    "needs a program of its own; make clients runs it",
+    "needs a package of its own; make clients runs it",
 }
 """Reasons that a block may give for not being run."""
 
-_CLAUDE = """#!{python}
-'''In place of Claude Code: the same variables, read by the same maker's client.'''
-import os, sys
-from anthropic import Anthropic
-said = Anthropic().messages.create(
-    model=os.environ["ANTHROPIC_MODEL"], max_tokens=32,
-    messages=[{{"role": "user", "content": sys.argv[2]}}],
-)
-print(said.content[0].text)
-"""
-"""The program itself is pointed at a gateway by these variables in tests/e2e: its prompt is longer
-than the small model's window."""
 _PART = f"""
 version: 1
 include: [{ROOT}/config/labs/*.yaml, {ROOT}/config/models.yaml]
@@ -87,11 +79,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a newcomer: no keys, `tiergate` on the path; curl fails on an error."""
     home = tmp_path_factory.mktemp("home")
     (home / ".curlrc").write_text("fail\nsilent\nshow-error\nmax-time = 60\n", "utf-8")
-    programs = tmp_path_factory.mktemp("programs")
-    claude = programs / "claude"
-    claude.write_text(_CLAUDE.format(python=sys.executable), "utf-8")
-    claude.chmod(0o700)
-    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     data = tmp_path_factory.mktemp("data")
     server = {"TIERGATE_DATA": str(data), "TIERGATE_SERVER__LB_DELAY": "0"}
     # The small model has as long as a busy machine needs: what is tested is what is written.
@@ -229,7 +217,9 @@ def test_queries_run(query: str, url: str, environ: dict[str, str]) -> None:
     store = Path(environ["TIERGATE_DATA"], "ledger.db")
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as base:
         rows = base.execute(query).fetchall()
-    assert rows or re.search(r"WHERE unknown|attempts AS|FROM attempts|cost IS NULL AND|source IN", query)
+    assert rows or re.search(
+        r"WHERE unknown|attempts AS|FROM attempts|cost IS NULL AND|source IN", query
+    )
 
 
 @pytest.mark.parametrize("query", pages.run("sql duckdb"))

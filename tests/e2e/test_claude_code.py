@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,8 +14,11 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.entry import Entry
+from gateway.ledger.journal import read
 from gateway.local.model import Absent, find
-from tests.e2e.agent import Claude, program
+from tests.docs import pages
+from tests.docs.stage import ANSWER, stage
+from tests.e2e.agent import PATIENCE, QUIET, Claude, program
 from tests.e2e.messages import Block, error, event, frames, reply, stream, text, thinking, tool
 from tests.e2e.tap import Exchange, Tap
 from tests.e2e.upstream import SSE, Answer, Request, Upstream, failing
@@ -463,3 +468,25 @@ def test_a_real_model(claude: Claude, tap: Tap, world: World, asked: str) -> Non
     assert (entry.model, entry.state, entry.cost) == ("smollm2-135m", "settled", Decimal(0))
     assert 100 < (entry.input or 0) + (entry.cache_read or 0) < 4096
     assert 0 < (entry.output or 0) <= 200
+
+
+def lines(data: Path) -> list[bytes]:
+    """Of all journals of a data folder."""
+    return [line for file in data.glob("ledger/*.jsonl") for line in file.read_bytes().splitlines()]
+
+
+def test_the_page_about_it(loop: Loop, tmp_path: Path) -> None:
+    """Its variables and its header, on the labs that ship: an answer, and a row with the tag."""
+    script = next(it.text for it in pages.clients("sh") if "claude-code" in it.page)
+    with stage(loop, tmp_path, strict=False) as place:
+        environ = {"HOME": str(tmp_path), "PATH": f"{Path(program()).parent}:{os.environ['PATH']}"}
+        ran = subprocess.run(
+            ["sh", "-eu", "-c", place.here(script)],
+            env=environ | QUIET, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert (ran.returncode, ran.stdout.strip()) == (0, ANSWER), ran.stderr
+        rows = [row for row in map(read, lines(place.data)) if isinstance(row, Entry)]
+    assert {(row.asked, row.tags, row.lab) for row in rows} == {
+        ("claude-auto", ("coding",), "openai")
+    }

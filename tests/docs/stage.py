@@ -1,0 +1,126 @@
+"""Where examples of clients run: the labs that ship, at a provider on loopback, in a gateway of its own process.
+
+The provider speaks as OpenAI, Anthropic and Google do. It calls a tool of the name `weather` once,
+says `ANSWER` else, and refuses what these labs would refuse.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gateway.core import jsonio
+from tests.clients.said import Turn, said
+from tests.clients.shape import Wrong
+from tests.clients.strict import STRICT
+from tests.docs.pages import ROOT
+from tests.e2e.abroad import CHAT, COUNTS, GEMINI, MESSAGES, RESPONSES
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import Answer, Request, Upstream, failing
+from tests.e2e.world import Loop
+
+type Json = Any
+
+HERE = "http://127.0.0.1:8484"
+"""What pages call the gateway."""
+ANSWER = "The Rhine, the Rhone and the Po."
+DOORS = {
+    CHAT: "/v1/chat/completions", RESPONSES: "/v1/responses", MESSAGES: "/v1/messages", GEMINI: "/v1beta/models",
+}  # fmt: skip
+_ENVIRON = {
+    "OPENAI_API_KEY": "key of openai", "ANTHROPIC_API_KEY": "key of anthropic", "GEMINI_API_KEY": "key of google",
+    "TIERGATE_SERVER__LB_DELAY": "0s", "TIERGATE_CACHE__TTL": "0s",
+}  # fmt: skip
+_LISTENING = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A gateway, and what its provider has heard."""
+
+    url: str
+    upstream: Upstream
+    data: Path
+
+    def here(self, text: str) -> str:
+        """A block of a page, for this gateway."""
+        return text.replace(HERE, self.url)
+
+    def asked(self) -> list[Json]:
+        """Bodies that came to the provider since it was last asked for them."""
+        found = [jsonio.loads(request.body) for request in self.upstream.requests]
+        self.upstream.requests.clear()
+        return found
+
+
+@contextmanager
+def stage(loop: Loop, folder: Path, *, strict: bool = True) -> Iterator[Stage]:
+    """One that runs until the block ends. Not strict: agents have betas that the strict reader does not know."""
+    upstream = Upstream()
+    loop.run(upstream.start())
+    for dialect, door in DOORS.items():
+        upstream.on(door, partial(_answer, dialect, strict))
+    at = {
+        f"TIERGATE_PROVIDERS__{name}__BASE_URL": upstream.url + path
+        for name, path in (("OPENAI", "/v1"), ("ANTHROPIC", ""), ("GEMINI", ""))
+    }
+    data = folder / "data"
+    child = Child(
+        [sys.executable, "-m", "gateway", "--config", str(ROOT / "config/gateway.yaml"), "serve", "--port", "0"],
+        folder / "gateway", PYTHONUNBUFFERED="1", TIERGATE_DATA=str(data), **_ENVIRON, **at,
+    )  # fmt: skip
+    try:
+        found = until(lambda: _LISTENING.search(child.out), f"the gateway listens: {child.err}")
+        assert found is not None
+        yield Stage(found[1], upstream, data)
+    finally:
+        child.stop()
+        loop.run(upstream.stop())
+
+
+def _answer(dialect: str, strict: bool, request: Request) -> Answer:
+    body = jsonio.loads(request.body)
+    try:
+        if strict:
+            STRICT[dialect](body, "")
+    except Wrong as wrong:
+        return failing(400, jsonio.dumps({"error": {"message": f"strict: {wrong}"}}))
+    if "okens" in request.path:
+        body = jsonio.dumps(dict.fromkeys(("input_tokens", "totalTokens"), COUNTS[0]))
+        return Answer(pieces=(body,), length=len(body))
+    stream = bool(body.get("stream")) or ":stream" in request.path
+    return said(dialect, _turn(dialect, body, request.body.decode()), 0, stream=stream)
+
+
+def _turn(dialect: str, body: Json, text: str) -> Turn:
+    results = ('"role":"tool"', "function_call_output", '"tool_result"', "functionResponse")
+    plain = text.replace('": "', '":"')
+    if not any(mark in plain for mark in results):
+        for name, schema in _tools(dialect, body):
+            if name == "weather":
+                return Turn(thought="A tool knows.", calls=((name, _given(schema)),))
+    return Turn(text=ANSWER)
+
+
+def _tools(dialect: str, body: Json) -> Iterator[tuple[str, Json]]:
+    """Names and schemas of functions."""
+    for tool in body.get("tools", []):
+        if dialect == GEMINI:
+            for one in tool.get("functionDeclarations", []):
+                yield one["name"], one.get("parametersJsonSchema") or {}
+        elif dialect == CHAT:
+            yield tool["function"]["name"], tool["function"].get("parameters") or {}
+        elif "name" in tool:
+            yield tool["name"], tool.get("parameters") or tool.get("input_schema") or {}
+
+
+def _given(schema: Json) -> dict[str, Json]:
+    """Arguments: a word for each text, and a number for each number."""
+    found = {}
+    for name, one in schema.get("properties", {}).items():
+        found[name] = 2 if one.get("type") in ("integer", "number") else "Lyon"
+    return found

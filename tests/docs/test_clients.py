@@ -1,0 +1,96 @@
+"""Examples of clients run with their real packages, against the labs that ship; the provider is on loopback.
+
+Those whose packages are not among ours are run by tests/clients (`make clients`).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.docs import pages
+from tests.docs.stage import ANSWER, HERE, Stage, stage
+from tests.e2e.conftest import loop
+from tests.e2e.world import Loop
+
+__all__ = ["loop"]
+
+ROWS = ["base URL", "key", "models", "streams", "tools", "headers"]
+
+
+@pytest.fixture(scope="module")
+def place(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(loop, tmp_path_factory.mktemp("stage")) as made:
+        yield made
+
+
+PROGRAMS = [
+    pytest.param(block.text, id=f"{block.page} {number}")
+    for number, block in enumerate(pages.clients("python"))
+    if block.reason is None
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_run(program: str, place: Stage) -> None:
+    """Each prints the provider's answer and warns of nothing; one about errors prints the error."""
+    done = subprocess.run(
+        [sys.executable, "-c", place.here(program)],
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    asked = place.asked()
+    if "smrt" in program:
+        assert "404" in done.stdout
+        assert "smart" in done.stdout, "the nearest name"
+        assert not asked
+    elif "count_tokens" in program:
+        assert "tokens" in done.stdout
+    else:
+        assert ANSWER in done.stdout
+        assert asked
+    if "weather" in program:
+        assert "asked for" in done.stdout
+        assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("read", "block"),
+    [
+        pytest.param(read, block, id=block.page)
+        for kind, read in (("toml", tomllib.loads), ("json", json.loads))
+        for block in pages.clients(kind)
+    ],
+)
+def test_settings_can_be_read(read: Callable[[str], object], block: pages.Block) -> None:
+    """As their format, and they lead to the gateway."""
+    assert isinstance(read(block.text), dict)
+    assert HERE in block.text
+
+
+@pytest.mark.parametrize(
+    "program", [block.text for block in pages.clients("python") if block.reason is not None]
+)
+def test_programs_that_run_elsewhere_are_python(program: str) -> None:
+    compile(program, "page", "exec")
+    assert HERE in program
+
+
+def test_each_page_says_how_the_client_is_set() -> None:
+    """Base URL, key, models, streams, tools and headers, in this order."""
+    found = {
+        table.page: [row[0] for row in table.rows]
+        for table in pages.tables()
+        if table.head[0] == "setting"
+    }
+    names = {pages.told(page) for page in pages.DOCUMENTS if page.parent.name == "clients"}
+    assert found == dict.fromkeys(sorted(names), ROWS)
