@@ -122,7 +122,7 @@ class Gateway:
         self.pressure = self._measured()
         self._owned = Owned(self.data, lambda text: log("classifier", error=text))
         self._owned.refresh()
-        self._toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
+        self.toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
         self._guard = guard
         self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
         self._known = Known(jitter=self._jitter, log=log, opened=self.archive.metrics.opened)
@@ -154,7 +154,7 @@ class Gateway:
     @property
     def gate(self) -> Gate:
         """What they must pass."""
-        return self._toll.gate
+        return self.toll.gate
 
     def _archive(self, figures: Memory | None) -> Archive:
         source, built = self.site.source, self.site.built
@@ -186,14 +186,14 @@ class Gateway:
         for local in self.edition.locally.values():
             local.start()
         self.archive.start()
-        await self._toll.settle_dead(self._dead)
+        await self.toll.settle_dead(self._dead)
         self._tasks = [
             asyncio.create_task(self.keys.watch(), name="keys"),
             asyncio.create_task(self.reload.watch(), name="configuration"),
             asyncio.create_task(self.shadow.watch(), name="candidate"),
             asyncio.create_task(self.shadow.work(), name="shadow"),
             asyncio.create_task(self.gate.keep(asyncio.sleep), name="limits"),
-            asyncio.create_task(self._toll.keep(asyncio.sleep), name="budgets"),
+            asyncio.create_task(self.toll.keep(asyncio.sleep), name="budgets"),
             asyncio.create_task(self._own(asyncio.sleep), name="classifiers"),
             asyncio.create_task(self._traffic.keep(asyncio.sleep), name="traffic"),
             asyncio.create_task(self.pressure.keep(asyncio.sleep, time.monotonic), name="pressure"),
@@ -222,7 +222,7 @@ class Gateway:
         others now. Raises, and changes nothing, where it cannot be put together.
         """
         before, edition = self.edition, self._edition(site, self.edition)
-        self._toll.adopt(site.source.config)
+        self.toll.adopt(site.source.config)
         self._bound(site)
         for local in _locals((edition,)) - _locals((before,)):
             self.log("engine", text=f"{local.provider.name}: started, as its command is new")
@@ -353,7 +353,7 @@ class Gateway:
         metrics.watch(*self.reload.measures())
         known = self._known
         metrics.watch(*measures(known.health, known.allowances, lambda: known.hedged))
-        metrics.watch(many=self._toll.measures(keys=metrics.keys))
+        metrics.watch(many=self.toll.measures(keys=metrics.keys))
         metrics.watch((), [*self._traffic.measures(), *self._verdicts.measures()])
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")

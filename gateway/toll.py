@@ -95,6 +95,13 @@ class Toll:
         for tenant, some in ends.items():
             await self.gate.settle_dead(tenant, some)
 
+    async def used(self, tenant: str) -> dict[str, int] | None:
+        """Every counter of money and shares of a tenant, by field; None while nobody can count."""
+        try:
+            return await self._meter.used(tenant)
+        except Lost:
+            return None
+
     async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Look how full budgets are, again and again, until cancelled."""
         while True:

@@ -1,7 +1,6 @@
 """What calls cost, and the calls themselves, for admins and their programs."""
 
 import re
-import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -14,13 +13,14 @@ from gateway.compose import Gateway
 from gateway.core import jsonio
 from gateway.core.entry import Attempt
 from gateway.core.problem import Problem, ProblemError, invalid
+from gateway.http import budgets, series
+from gateway.http.asked import asked, known
 from gateway.http.guard import Guard
 from gateway.http.turn import Turn
 from gateway.ledger import export
 from gateway.ledger.query import Group
-from gateway.ledger.question import Question, QuestionError, ask, storable
+from gateway.ledger.question import Question, storable
 from gateway.ledger.store import Store, Stored
-from gateway.settings.mistake import nearest
 
 _MOST, _USUAL = 10_000, 1_000
 """Rows of one answer."""
@@ -51,10 +51,10 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
         zone: str = "",
         format: str = "json",
     ) -> Response:
-        _known(request, "by", "since", "until", "only", "zone", "format")
+        known(request, "by", "since", "until", "only", "zone", "format")
         _form(format, "json", "csv")
         zone = zone or gateway.site.source.config.ledger.time_zone
-        question = _ask(by, since=since, until=until, only=only, zone=zone)
+        question = asked(by, since=since, until=until, only=only, zone=zone)
         await apart.feed()
         groups, total = await apart(partial(_sums, gateway, question))
         if format == "csv":
@@ -75,11 +75,11 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
         limit: str = str(_USUAL),
         format: str = "ndjson",
     ) -> Response:
-        _known(request, "since", "until", "only", "zone", *_PLACES, "limit", "format")
+        known(request, "since", "until", "only", "zone", *_PLACES, "limit", "format")
         _form(format, *_KINDS)
         _ordered(order, after, before)
         zone = zone or gateway.site.source.config.ledger.time_zone
-        question = _ask((), since=since, until=until, only=only, zone=zone)
+        question = asked((), since=since, until=until, only=only, zone=zone)
         left = _limit(limit)
         found = (
             Latest(question, format, before)
@@ -92,8 +92,8 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
             left -= min(left, _PIECE)
         headers = {"x-tiergate-cursor": found.cursor} if found.cursor else {}
         if found.more:
-            asked = [(k, v) for k, v in request.query_params.multi_items() if k != found.goes_on]
-            url = f"/admin/entries?{urlencode([*asked, (found.goes_on, found.place)])}"
+            same = [(k, v) for k, v in request.query_params.multi_items() if k != found.goes_on]
+            url = f"/admin/entries?{urlencode([*same, (found.goes_on, found.place)])}"
             headers["link"] = f'<{url}>; rel="next"'
         return StreamingResponse(found.body(), media_type=_KINDS[format], headers=headers)
 
@@ -105,6 +105,8 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
             raise ProblemError(Problem(kind="not_found", message=message))
         return Response(jsonio.dumps(export.call(row, tries)), media_type=_JSON)
 
+    series.routes(router, gateway, apart)
+    budgets.routes(router, gateway, apart)
     app.include_router(router)
 
 
@@ -198,14 +200,6 @@ def _call(gateway: Gateway, name: str) -> tuple[Stored | None, list[Attempt]]:
     return row, [] if row is None else gateway.store.attempts(name)
 
 
-def _known(request: Request, *names: str) -> None:
-    """A parameter that is written wrong must not be left out in silence."""
-    for name in request.query_params:
-        if name not in names:
-            hint = nearest(name[:80], names)
-            raise invalid(f"There is no parameter {name[:80]!r} here. {hint}".rstrip(), name[:80])
-
-
 def _ordered(order: str, after: str, before: str) -> None:
     if order not in _ORDERS:
         raise invalid(f"The order is {' or '.join(_ORDERS)}.", "order")
@@ -225,10 +219,3 @@ def _limit(text: str) -> int:
     if not 0 < limit <= _MOST:
         raise invalid(f"The limit is a number from 1 to {_MOST}.", "limit")
     return limit
-
-
-def _ask(by: Sequence[str], *, since: str, until: str, only: Sequence[str], zone: str) -> Question:
-    try:
-        return ask(by, since=since, until=until, only=only, zone=zone, now=time.time())
-    except QuestionError as error:
-        raise invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", error.part) from None

@@ -12,9 +12,22 @@ from gateway.core.logged import Logged
 from gateway.ledger.feed import Batch, batches, identity, sizes
 from gateway.ledger.journal import segments
 from gateway.ledger.lock import held
-from gateway.ledger.query import SUMS, Days, Group, Only, Words, check, group, order, where
+from gateway.ledger.query import (
+    SLOT,
+    SUMS,
+    Days,
+    Group,
+    Only,
+    Slots,
+    Words,
+    check,
+    group,
+    order,
+    where,
+)
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK
 from gateway.ledger.store import Fed, Newest, Stored
+from gateway.ledger.times import MEASURED, Times, ranks, times
 
 _PAGE = 500  # rows that are held at a time while many are read
 _PRUNED = 1000  # calls that are forgotten in one transaction
@@ -62,8 +75,8 @@ class Base(ABC):
         """Store rows within a transaction; returns how many that changed."""
 
     @abstractmethod
-    def by_day(self, base: Any, days: Days) -> tuple[str, list[object]]:
-        """An expression for the place of `at` among days, and its values."""
+    def by_slot(self, base: Any, slots: Slots) -> tuple[str, list[object]]:
+        """An expression for the place of `at` among them, and its values."""
 
     @abstractmethod
     def value(self, name: str, value: Any) -> Any:
@@ -107,16 +120,18 @@ class Base(ABC):
         until: float | None = None,
         zone: tzinfo = UTC,
         only: Only | None = None,
+        slots: Slots | None = None,
     ) -> list[Group]:
         """Calls grouped, see `Store.costs`."""
-        check(by, only)
+        by = check(by, only, slots)
         test, values = where(self.words, since=since, until=until, only=only, zone=zone)
         names = {name: "tag.value" if name == "tag" else f"c.{name}" for name in by}
         with self.reading() as base:
-            days, place = None, list[object]()
+            place = list[object]()
             if "day" in by:
-                days = Days(zone, *self._span(base, since, until))
-                names["day"], place = self.by_day(base, days)
+                slots = Days(zone, *self._span(base, since, until))
+            if slots is not None:
+                names[SLOT if SLOT in by else "day"], place = self.by_slot(base, slots)
             sql = " ".join(
                 [
                     f"SELECT {', '.join([*names.values(), *SUMS, self.money])} FROM costs AS c",  # noqa: S608 - names of BY only
@@ -126,7 +141,33 @@ class Base(ABC):
                 ]
             )
             rows = base.execute(sql, [*place, *values]).fetchall()
-        return sorted((group(by, self.sums(row), days) for row in rows), key=order(by))
+        return sorted((group(by, self.sums(row), slots) for row in rows), key=order(by))
+
+    def times(
+        self,
+        by: Sequence[str] = (),
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+        slots: Slots | None = None,
+    ) -> list[Times]:
+        """How long calls took, see `Store.times`."""
+        by = check(by, only, slots)
+        if "day" in by:
+            raise ValueError("cannot group by day: a series has slots")
+        test, values = where(self.words, since=since, until=until, only=only, zone=zone)
+        names = {name: "tag.value" if name == "tag" else f"c.{name}" for name in by}
+        found = dict[str, list[Sequence[Any]]]()
+        with self.reading() as base:
+            place = list[object]()
+            if slots is not None:
+                names[SLOT], place = self.by_slot(base, slots)
+            for what in MEASURED:
+                sql = ranks(names.values(), what, self.words.tags if "tag" in by else "", test)
+                found[what] = base.execute(sql, [*place, *values]).fetchall()
+        return times(by, found, slots)
 
     def entries(
         self,

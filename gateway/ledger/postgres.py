@@ -13,7 +13,7 @@ from gateway.core import jsonio
 from gateway.core.basis import Basis
 from gateway.ledger.base import Base
 from gateway.ledger.feed import Batch, plain
-from gateway.ledger.query import Days, Words
+from gateway.ledger.query import Slots, Words
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, POSTGRES, REPRICE, inserts
 from gateway.ledger.store import StoreError
 
@@ -128,9 +128,9 @@ class Postgres(Base):
                 changed += cursor.rowcount
         return changed
 
-    def by_day(self, base: _Connection, days: Days) -> tuple[str, list[object]]:  # noqa: ARG002 - SQLite needs it
-        """An expression for the place of `at` among days, and its values."""
-        return "width_bucket(c.at, %s::float8[])", [days.starts]
+    def by_slot(self, base: _Connection, slots: Slots) -> tuple[str, list[object]]:  # noqa: ARG002 - SQLite needs it
+        """An expression for the place of `at` among them, and its values."""
+        return "width_bucket(c.at, %s::float8[])", [slots.starts]
 
     def value(self, name: str, value: Any) -> Any:
         """What a column held, as the field of a row."""

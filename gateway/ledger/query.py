@@ -18,6 +18,10 @@ BY: Final = (
 ONLY: Final = (*BY, "id", "tenant", "status", "conversation")
 """What calls can be chosen by."""
 
+SLOT: Final = "slot"
+"""The name of a group's place in a series."""
+TIMES: Final = ("day", SLOT)
+
 type Only = Mapping[str, Collection[str]]
 """Values by name of ONLY; a call is kept that has one of them for each name."""
 
@@ -54,6 +58,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     """USD that the calls of `unknown` may have cost at most, as far as that is known."""
     unknown: int
     """Calls that were, or may have been, billed, and whose whole cost is not known."""
+    retried: int = 0
+    """Answered, but not by their first attempt."""
 
 
 TOKENS: Final = ("input", "cache_read", "cache_write", "output", "reasoning")
@@ -64,6 +70,7 @@ SUMS: Final = (
     "count(*) FILTER (WHERE state = 'cache_hit')",
     "count(*) FILTER (WHERE state IN ('failed', 'refused', 'unknown_crash'))",
     "count(*) FILTER (WHERE unknown)",
+    "count(*) FILTER (WHERE attempts > 1 AND state IN ('settled', 'estimated', 'aborted'))",
     *(f"sum({name})" for name in TOKENS),
 )
 """What `group` reads after the names, and before MONEY."""
@@ -85,11 +92,19 @@ class Words:
     """What joins each call with its tags, a row `tag.value` each."""
 
 
-def check(by: Sequence[str], only: Only | None) -> None:
-    """Raise ValueError for a name that calls cannot be grouped or chosen by."""
+def check(by: Sequence[str], only: Only | None, slots: "Slots | None" = None) -> Sequence[str]:
+    """Raise ValueError for a name that calls cannot be grouped or chosen by.
+
+    Returns all that they are grouped by: a series by its slots last.
+    """
     for names, known in ((by, BY), (only or {}, ONLY)):
         if strange := sorted(set(names) - set(known)):
             raise ValueError(f"cannot group by {strange[0]}: it is one of {', '.join(known)}")
+    if slots is None:
+        return by
+    if "day" in by:
+        raise ValueError("a series is of its slots: it cannot be grouped by day")
+    return (*by, SLOT)
 
 
 def where(
@@ -120,39 +135,55 @@ def where(
     return " AND ".join(tests), values
 
 
-class Days:
-    """The days of a zone from one moment to another; `place` is where a moment is in `names`."""
+class Slots:
+    """Stretches of time side by side; `place` is where a moment is in `names`, from 1 on."""
+
+    def __init__(self, names: list[str], starts: list[float]) -> None:
+        self.names = names
+        self.starts = starts
+
+    def place(self, at: float) -> int:
+        """How many of them have begun at a moment."""
+        return bisect_right(self.starts, at)
+
+
+class Days(Slots):
+    """The days of a zone from one moment to another."""
 
     def __init__(self, zone: tzinfo, first: float, last: float) -> None:
         day = datetime.fromtimestamp(first, zone).date() - timedelta(days=1)
         end = datetime.fromtimestamp(last, zone).date() + timedelta(days=1)
         found = [day + timedelta(days=count) for count in range((end - day).days + 1)]
-        self.names = [one.isoformat() for one in found]
-        self.starts = [_midnight(one, zone) for one in found]
-
-    def place(self, at: float) -> int:
-        """How many of the days have begun at a moment."""
-        return bisect_right(self.starts, at)
+        super().__init__([one.isoformat() for one in found], [midnight(one, zone) for one in found])
 
 
-def group(by: Sequence[str], row: Sequence[Any], days: Days | None) -> Group:
-    """A row of a database: the names of `by`, SUMS, and the six of MONEY."""
-    width = len(by)
-    named = [
-        days.names[value - 1] if days and name == "day" else value
+def named(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> tuple[str | None, ...]:
+    """The names that a row of a database begins with."""
+    return tuple(
+        slots.names[value - 1] if slots is not None and name in TIMES else value
         for name, value in zip(by, row, strict=False)
-    ]
-    calls, cached, failed, unknown, *sums = row[width:]
+    )
+
+
+def group(by: Sequence[str], row: Sequence[Any], slots: Slots | None) -> Group:
+    """A row of a database: the names of `by`, SUMS, and the six of MONEY."""
+    calls, cached, failed, unknown, retried, *sums = row[len(by) :]
     sums[: len(TOKENS)] = [None if n is None else int(n) for n in sums[: len(TOKENS)]]
     fields: dict[str, Any] = dict(zip((*TOKENS, *MONEY), sums, strict=True))
     return Group(
-        names=tuple(named), calls=calls, cached=cached, failed=failed, unknown=unknown, **fields
+        names=named(by, row, slots),
+        calls=calls,
+        cached=cached,
+        failed=failed,
+        unknown=unknown,
+        retried=retried,
+        **fields,
     )
 
 
 def order(by: Sequence[str]) -> Callable[[Group], tuple[object, ...]]:
     """A key that sorts groups: days in order, then what cost most first, then names."""
-    days = [place for place, name in enumerate(by) if name == "day"]
+    days = [place for place, name in enumerate(by) if name in TIMES]
 
     def key(group: Group) -> tuple[object, ...]:
         names = [(name is None, name or "") for name in group.names]
@@ -165,11 +196,11 @@ def order(by: Sequence[str]) -> Callable[[Group], tuple[object, ...]]:
 def _span(text: str, zone: tzinfo) -> tuple[float, float] | None:
     try:
         day = date.fromisoformat(text)
-        return _midnight(day, zone), _midnight(day + timedelta(days=1), zone)
+        return midnight(day, zone), midnight(day + timedelta(days=1), zone)
     except (ValueError, OverflowError):  # no day, so nothing was received on it
         return None
 
 
-def _midnight(day: date, zone: tzinfo) -> float:
+def midnight(day: date, zone: tzinfo) -> float:
     """When a day begins: where clocks skip midnight, the moment at which they do."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()

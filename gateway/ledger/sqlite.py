@@ -18,7 +18,7 @@ from gateway.core.basis import Basis
 from gateway.ledger.base import Base
 from gateway.ledger.feed import Batch, plain
 from gateway.ledger.lock import MODE, alone
-from gateway.ledger.query import Days, Words
+from gateway.ledger.query import Slots, Words
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE, SQLITE, inserts
 from gateway.ledger.store import StoreError
 
@@ -136,9 +136,9 @@ class Sqlite(Base):
             changed += base.executemany(_INSERT_FEEDBACK, rows).rowcount
         return changed
 
-    def by_day(self, base: sqlite3.Connection, days: Days) -> tuple[str, list[object]]:
-        """An expression for the place of `at` among days, and its values."""
-        base.create_function("place", 1, days.place, deterministic=True)
+    def by_slot(self, base: sqlite3.Connection, slots: Slots) -> tuple[str, list[object]]:
+        """An expression for the place of `at` among them, and its values."""
+        base.create_function("place", 1, slots.place, deterministic=True)
         return "place(c.at)", []
 
     def value(self, name: str, value: Any) -> Any:

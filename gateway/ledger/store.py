@@ -14,7 +14,8 @@ import msgspec
 
 from gateway.core.entry import Attempt, Entry, Feedback
 from gateway.core.logged import Logged
-from gateway.ledger.query import Group, Only
+from gateway.ledger.query import Group, Only, Slots
+from gateway.ledger.times import Times
 
 
 class StoreError(Exception):
@@ -96,12 +97,32 @@ class Store(Protocol):
         until: float | None = None,
         zone: tzinfo = UTC,
         only: Only | None = None,
+        slots: Slots | None = None,
     ) -> list[Group]:
         """Calls grouped by names of `query.BY`, added up exactly.
+
+        With `slots`, a series: each group is of one slot too, whose name is the last of its own.
+        `since` must not be before the first of them. Slots without calls have no group.
 
         With an empty `by` there is one group, whatever there is. The sums of every grouping but by
         `tag` are those of the total: a call counts once for each of its tags. Days come in order,
         and within them, or without them, what cost most comes first.
+        """
+        ...
+
+    def times(
+        self,
+        by: Sequence[str] = (),
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        zone: tzinfo = UTC,
+        only: Only | None = None,
+        slots: Slots | None = None,
+    ) -> list[Times]:
+        """How long answered calls of each group took, grouped as by `costs`, but not by `day`.
+
+        Groups come by their names. Those without an answered call are left out.
         """
         ...
 

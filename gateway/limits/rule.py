@@ -99,7 +99,7 @@ class Limits:
         self._zone = zone
         self._spends = any(rule.kind == "usd" for rule in self.rules)
         self._expects = any(rule.expected for rule in self.rules)
-        self._named = {(rule.kind, _safe(rule.name)): rule for rule in self.rules}
+        self._named = {(rule.kind, safe(rule.name)): rule for rule in self.rules}
         self._owned: dict[tuple[str, str], Rule] = {}
         """Of keys alone, by name and subject."""
         self._windows: dict[Every, Window] = {}
@@ -156,8 +156,8 @@ class Limits:
                 for subject in _subjects(rule, key, tags, tier)
             ]
         for rule in _own(own) if own is not None else ():
-            subject = f"own={_safe(key)}"
-            self._owned[_safe(rule.name), subject] = rule
+            subject = f"own={safe(key)}"
+            self._owned[safe(rule.name), subject] = rule
             if rule.tiers is None or tier in rule.tiers:
                 varies = rule if rule.kind in ("tokens", "usd") else None
                 found.append((self._need(rule, subject, 1, tier, now, windows), varies))
@@ -191,7 +191,7 @@ class Limits:
             if values is not None:
                 only[word] = sorted(values)
         if value:
-            only["key" if own else what] = [_plain(value)]
+            only["key" if own else what] = [plain(value)]
         return Scope(only, span.start, span.end)
 
     def levels(self, used: Mapping[str, int], now: float) -> Iterator[Level]:
@@ -207,7 +207,7 @@ class Limits:
                 continue
             span = self._window(rule.every, now)
             if span.name == when:
-                key = _plain(value) if what in ("own", "key") else ""
+                key = plain(value) if what in ("own", "key") else ""
                 yield Level("" if own else rule.name, key, rule.usd, spent, span.end)
 
     def _need(
@@ -219,7 +219,7 @@ class Limits:
         now: float,
         windows: dict[Every, Window],
     ) -> Need:
-        kind, name = rule.kind, _safe(rule.name)
+        kind, name = rule.kind, safe(rule.name)
         if rule.every is None:
             end = f"|{rule.period:g}s" if rule.period else ""
             return Need(
@@ -254,12 +254,13 @@ class Limits:
 def _own(key: Key) -> Iterator[Rule]:
     """The limits and budgets that a key has for itself alone."""
     for number, part in enumerate(key.limits):
-        yield from _limits(part, _called(key.name, number))
+        yield from _limits(part, called(key.name, number))
     for number, budget in enumerate(key.budgets):
-        yield _budget(budget, _called(key.name, number))
+        yield _budget(budget, called(key.name, number))
 
 
-def _called(key: str, number: int) -> str:
+def called(key: str, number: int) -> str:
+    """What a budget or limit of a key alone is called: the first, second, ... of its own."""
     return f"key {key} {number + 1}" if number else f"key {key}"
 
 
@@ -347,19 +348,20 @@ def _subjects(rule: Rule, key: str, tags: Sequence[str], tier: str | None) -> Se
     if per is None:
         return ("all",)
     if per == "key":
-        return (f"key={_safe(key)}",)
+        return (f"key={safe(key)}",)
     if per == "tier":
         return () if tier is None else (f"tier={tier}",)
     counted = [tag for tag in tags if rule.tags is None or tag in rule.tags]
-    return [f"tag={_safe(tag)}" for tag in dict.fromkeys(counted)]
+    return [f"tag={safe(tag)}" for tag in dict.fromkeys(counted)]
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """A name as it stands between two bars."""
     if "|" not in text and "%" not in text:
         return text
     return text.replace("%", "%25").replace("|", "%7C")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """The name that `safe` was given."""
     return text.replace("%7C", "|").replace("%25", "%")

@@ -140,7 +140,7 @@ def test_how_full_budgets_are_is_told(make: Make, *, named: bool) -> None:
         value["metrics"] = {"keys": named}
 
     world = make(budgets, TIERGATE_KEYS="ann=" + "a" * 64, TIERGATE_ADMIN_KEY=ADMIN)
-    toll = world.gateway._toll
+    toll = world.gateway.toll
 
     async def seed() -> None:
         when = window.at("month", time.time(), UTC).name
@@ -182,7 +182,7 @@ def test_where_there_is_no_budget_nobody_is_asked(make: Make) -> None:
     async def look() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(world.gateway._meter, "used", pytest.fail)
-            await world.gateway._toll.look()
+            await world.gateway.toll.look()
 
     world.loop.run(look())
-    assert world.gateway._toll.levels == ()
+    assert world.gateway.toll.levels == ()

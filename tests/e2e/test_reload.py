@@ -248,9 +248,9 @@ def test_a_budget_that_is_new_or_gone_is_counted_from_the_ledger(
         key="open", tenant="default", tags=(), tier="smart", now=1e9, tokens=1, micro=1
     )
     one.swap(lambda value: value.update(budgets=[]))
-    assert one.gateway._toll._scope("default", need).only == {"tenant": ["default"]}
+    assert one.gateway.toll._scope("default", need).only == {"tenant": ["default"]}
     for number in range(9):
         limits = [{"name": f"l{number}", "requests": "9/s"}]
         one.swap(partial(set_, "limits", limits))
     with pytest.raises(ValueError, match="nothing is counted by"):
-        one.gateway._toll._scope("default", need)
+        one.gateway.toll._scope("default", need)

@@ -230,11 +230,11 @@ def test_a_wallet_is_never_emptied_beyond_its_budget(make: Make, upstream: Upstr
 
 
 async def _told(world: World) -> None:
-    while world.gateway._toll._telling:
-        for task in list(world.gateway._toll._telling):
+    while world.gateway.toll._telling:
+        for task in list(world.gateway.toll._telling):
             await task
-        world.gateway._toll._telling -= {
-            task for task in world.gateway._toll._telling if task.done()
+        world.gateway.toll._telling -= {
+            task for task in world.gateway.toll._telling if task.done()
         }
 
 

@@ -52,7 +52,9 @@ def test_a_zone_may_be_any_offset() -> None:
 def test_days_come_in_order_and_what_cost_most_first() -> None:
     def one(day: str, tier: str | None, cost: str | None) -> Group:
         dear = None if cost is None else Decimal(cost)
-        return group(["tier", "day"], [tier, day, 1, 0, 0, 0, *[None] * 5, dear, *[None] * 5], None)
+        return group(
+            ["tier", "day"], [tier, day, 1, 0, 0, 0, 0, *[None] * 5, dear, *[None] * 5], None
+        )
 
     groups = [
         one("2026-01-01", "b", "3"),

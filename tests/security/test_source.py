@@ -57,7 +57,8 @@ PUT_IN = {
     "', '.join((f'CASE WHEN {_OWN} THEN {n} END AS {n}' for n in _USED))", "_OWN", "_UNKNOWN",
     "', '.join((f'sum({name}) AS {name}' for name in _USED))",
     "', '.join((f'sum(CAST({name} AS {usd})) AS {name}' for name in money))", "_taken(REPRICE)", "_taken(FEEDBACK)",
-    "_taken((*ENTRY, 'seq'))", "', '.join(FEEDBACK)", "self.words.among.format('id')", "real", "', '.join((f'f.{name}' for name in FEEDBACK))", "_AMONG", "len(SQLITE)",
+    "', '.join([*parts, 'max(m)'])", "least", "rank", "', '.join([*parts, 'v'])", "over", "columns + ',' if columns else ''", "what", "tags",
+    "', '.join(parts)", "_taken((*ENTRY, 'seq'))", "', '.join(FEEDBACK)", "self.words.among.format('id')", "real", "', '.join((f'f.{name}' for name in FEEDBACK))", "_AMONG", "len(SQLITE)",
 }  # fmt: skip
 """What may be put into a text of SQL: names of columns and tables, and marks where a value goes."""
 

@@ -75,6 +75,7 @@ def test_a_group_adds_up_what_its_calls_used(store: Base, folder: Path) -> None:
             saved=Decimal("2.40"),  # of these: the others are not compared with anything
             reserved=Decimal("3.5"),  # of f and h: nothing of a is unknown
             unknown=4,  # f and g, what h tried before, and i
+            retried=2,  # a and h
         )
     ]
 

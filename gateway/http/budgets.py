@@ -1,0 +1,89 @@
+"""How budgets stand, for admins: what is used of each, at which rate, and until when that lasts."""
+
+import time
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from gateway.compose import Gateway
+from gateway.core import jsonio
+from gateway.http.asked import known
+from gateway.http.turn import Turn
+from gateway.ledger.export import exact
+from gateway.ledger.question import place
+from gateway.limits.standing import Budget, Standing, budgets, standings
+
+_JSON = "application/json"
+
+
+def routes(router: APIRouter, gateway: Gateway, apart: Turn) -> None:
+    """Add them to a router of admins; `apart` works on the store off the loop."""
+
+    def spent(some: Sequence[Budget]) -> list[dict[str | None, Decimal]]:
+        return [_spent(gateway, one) for one in some]
+
+    @router.get("/budgets", summary="How budgets stand")
+    async def all_budgets(request: Request) -> Response:
+        known(request)
+        config, keys, now = gateway.site.source.config, gateway.keys.known(), time.time()
+        tenants = {"default", *gateway.gate.tenants, *(key.tenant for key in keys)}
+        found = list(budgets(config.budgets, keys, tenants, place(config.ledger.time_zone), now))
+        used = {one: await gateway.toll.used(one) for one in {b.tenant for b in found}}
+        await apart.feed()
+        known_of = await apart(lambda: spent(found))
+        rows = [
+            _row(standing, now, several=len(tenants) > 1)
+            for one, ledger in zip(found, known_of, strict=True)
+            for standing in standings(one, used[one.tenant], ledger)
+        ]
+        told = {"at": now, "zone": config.ledger.time_zone, "budgets": rows}
+        return Response(jsonio.dumps(told), media_type=_JSON)
+
+
+def _spent(gateway: Gateway, one: Budget) -> dict[str | None, Decimal]:
+    """What the ledger knows, by whom a budget counts; of what nobody knows, the most it can be."""
+    if one.kind == "share":
+        return {}
+    by = () if one.per is None else (one.per,)
+    span = one.window
+    groups = gateway.store.costs(by, only=one.only, since=span.start, until=span.end)
+    return {
+        (group.names[0] if by else None): (group.cost or Decimal(0))
+        + (group.reserved or Decimal(0))
+        for group in groups
+    }
+
+
+def _row(one: Standing, now: float, *, several: bool) -> dict[str, object]:
+    budget, part = one.budget, one.budget.part
+    only: Mapping[str, Any] = budget.only
+    if one.subject is not None and budget.per is not None:
+        only = {**only, budget.per: [one.subject]}
+    rate = one.rate(now)
+    return {
+        "name": budget.name,
+        "kind": budget.kind,
+        "tenant": budget.tenant,
+        "key": budget.key or None,
+        "per": budget.per,
+        "subject": one.subject,
+        "every": part.every,
+        "since": budget.window.start,
+        "until": budget.window.end,
+        "limit": exact(budget.limit),
+        "used": exact(one.used),
+        "counted": one.counted,
+        "soft": None if part.soft is None else exact(part.soft),
+        "hard": part.hard,
+        "then": part.then,
+        "rate": None if rate is None else exact(rate),
+        "runs_out": one.runs_out(now),
+        "only": [
+            f"{name}={value}"
+            for name, values in only.items()
+            for value in values
+            if several or name != "tenant"
+        ],
+    }

@@ -1,0 +1,115 @@
+"""What every store promises of series and of times: the same sums, put in their slots, and exact ranks."""
+
+import math
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.ledger.base import Base
+from gateway.ledger.series import added, series
+from gateway.ledger.times import Spread, Times
+from tests.contract.ledger.conftest import Make, fed
+from tests.ledger.rows import entry
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_calls_are_in_the_hour_in_which_they_came(store: Base, folder: Path) -> None:
+    """The hour that clocks show twice is two, and one without a call has no group."""
+    moments = ["2026-10-25T02:10+02:00", "2026-10-25T02:50+02:00", "2026-10-25T02:10+01:00", "2026-10-25T04:00+01:00"]  # fmt: skip
+    rows = [entry(f"c{n}", at=at(text), tier="fast" if n else None, cost=Decimal(n + 1)) for n, text in enumerate(moments)]  # fmt: skip
+    slots = series("hour", at("2026-10-25T01:30+02:00"), at("2026-10-25T05:00+01:00"), BERLIN)
+    found = fed(store, folder, rows).costs(("tier",), since=slots.starts[0], slots=slots)
+    assert {one.names: one.cost for one in found} == {
+        (None, "2026-10-25T02:00+02:00"): Decimal(1),
+        ("fast", "2026-10-25T02:00+02:00"): Decimal(2),
+        ("fast", "2026-10-25T02:00+01:00"): Decimal(3),
+        ("fast", "2026-10-25T04:00+01:00"): Decimal(4),
+    }
+
+
+_COST = st.none() | st.integers(0, 10**9).map(lambda n: Decimal(n).scaleb(-9))
+_CALL = st.fixed_dictionaries(
+    {
+        "at": st.floats(1_793_000_000, 1_793_400_000),
+        "tier": st.sampled_from(["fast", "smart", None]),
+        "state": st.sampled_from(["settled", "failed", "cache_hit", "refused", "aborted"]),
+        "cost": _COST,
+        "baseline": _COST,
+        "attempts": st.integers(1, 3),
+        "input": st.none() | st.integers(0, 1_000),
+        "duration": st.none() | st.floats(0.001, 100),
+        "first_content": st.none() | st.floats(0.001, 100),
+    }
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)  # fmt: skip
+@given(calls=st.lists(_CALL, max_size=30), every=st.sampled_from(["hour", "day"]))
+def test_a_series_adds_up_to_what_costs_says(
+    make: Make, tmp_path_factory: pytest.TempPathFactory, calls: list[dict[str, object]], every: str
+) -> None:
+    """Whatever is known or not of the calls; the ranks are those that sorting finds."""
+    store, folder = make(), tmp_path_factory.mktemp("journal")
+    rows = [entry(f"c{n}", **one) for n, one in enumerate(calls)]
+    fed(store, folder, rows)
+    slots = series(every, 1_793_000_000, 1_793_400_001, BERLIN)  # type: ignore[arg-type]  # of two
+    found = store.costs(("tier",), since=slots.starts[0], slots=slots)
+    whole = {one.names: one for one in store.costs(("tier",))}
+    assert {one.names: one for one in added(found, 1)} == whole
+    assert sum(one.calls for one in found) == len(rows)
+    for one in store.times(("tier",), since=slots.starts[0], slots=slots):
+        tier, slot = one.names
+        place = slots.names.index(slot or "")
+        here = [r for r in rows if r.tier == tier and r.state == "settled" and slots.place(r.at) - 1 == place]  # fmt: skip
+        assert one.duration == _spread([r.duration for r in here])
+        assert one.first_content == _spread([r.first_content for r in here])
+    store.close()
+
+
+def _spread(values: list[float | None]) -> Spread | None:
+    known = sorted(v for v in values if v is not None)
+    if not known:
+        return None
+    ranks = (known[max(0, math.ceil(len(known) * p / 100) - 1)] for p in (50, 95, 99))
+    return Spread(len(known), *ranks)
+
+
+def test_times_are_of_calls_that_a_provider_answered(store: Base, folder: Path) -> None:
+    rows = [entry(f"c{n}", duration=float(n), first_content=None, model="m") for n in range(1, 201)]
+    rows += [
+        entry("hit", state="cache_hit", duration=0.001, model="m"),
+        entry("bad", state="failed", duration=900.0, model="m"),
+        entry("gone", state="aborted", duration=900.0, model="m"),
+        entry("none", state="failed", duration=900.0, model="other"),
+        entry("tagged", duration=3.0, first_content=0.5, model="t", tags=("a", "b")),
+    ]
+    fed(store, folder, rows)
+    assert store.times(("model",)) == [
+        Times(("m",), Spread(200, 100.0, 190.0, 198.0), None),
+        Times(("t",), Spread(1, 3.0, 3.0, 3.0), Spread(1, 0.5, 0.5, 0.5)),
+    ]
+    (whole,) = store.times(only={"model": ["m"]})
+    assert whole.names == ()
+    assert [one.names for one in store.times(("tag",), only={"model": ["t"]})] == [("a",), ("b",)]
+    assert store.times(until=0.0) == []
+
+
+def test_what_is_no_question_is_refused(store: Base) -> None:
+    slots = series("day", 0.0, 100_000.0, BERLIN)
+    for ask in (store.costs, store.times):
+        with pytest.raises(ValueError, match="cannot be grouped by day"):
+            ask(("day",), slots=slots)
+        with pytest.raises(ValueError, match="cannot group by slot"):
+            ask(("slot",))
+    with pytest.raises(ValueError, match="cannot group by day"):
+        store.times(("day",))
