@@ -115,6 +115,10 @@ def _times(gateway: Gateway, span: Span) -> dict[str, object]:
     return {
         **_about(span),
         "groups": [{"slot": place[one.names[-1]]} | _spread(one, by) for one in found],
+        "whole": [
+            {"slot": place[one.names[-1]]} | _spread(one, ())
+            for one in gateway.store.times((), slots=span.slots, **chosen)
+        ],
         "totals": [_spread(one, by) for one in gateway.store.times(by, **chosen)] if by else [],
         "total": _spread(whole[0], ()) if whole else {"duration": None, "first_content": None},
     }

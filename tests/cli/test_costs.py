@@ -130,6 +130,7 @@ def test_json_has_exact_decimals_and_null_for_unknown(ledger: Books) -> None:
     plain = {
         "cached": 0,
         "failed": 0,
+        "retried": 0,
         "cache_read": None,
         "cache_write": None,
         **dict.fromkeys(MONEY),
@@ -157,7 +158,7 @@ def test_csv_has_exact_decimals_and_nothing_for_unknown(ledger: Books) -> None:
     result = run(ledger, "--csv", "--by", "tier,key")
     assert result.output.splitlines()[0] == (
         "tier,key,calls,cached,failed,input,cache_read,cache_write,output,reasoning,cost,"
-        "wasted,estimate,baseline,saved,reserved,unknown"
+        "wasted,estimate,baseline,saved,reserved,unknown,retried"
     )
     table = list(csv.DictReader(io.StringIO(result.output)))
     assert [(row["tier"], row["key"], row["cost"]) for row in table] == [
@@ -166,7 +167,7 @@ def test_csv_has_exact_decimals_and_nothing_for_unknown(ledger: Books) -> None:
         ("fast", 'a,"b', "0.000000000001"),
         ("smart", "bob", ""),
     ]
-    assert result.output.splitlines()[-1] == "smart,bob,1,0,0,5,,,6,,,,,,,,1"
+    assert result.output.splitlines()[-1] == "smart,bob,1,0,0,5,,,6,,,,,,,,1,0"
 
 
 def test_days_are_those_of_the_configured_zone_or_of_the_one_asked_for(ledger: Books) -> None:

@@ -33,6 +33,8 @@ UNTOLD = (
     "GET /admin/entries",
     "GET /admin/rules",
     "POST /admin/replay",
+    "GET /admin/series",
+    "GET /admin/latency",
 )
 """Where a schema cannot say all that is wrong: that 9.0 is not 9, a body by the dialect, which calls there were, what a lab has,
 dates and lists of names."""

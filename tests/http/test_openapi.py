@@ -12,7 +12,7 @@ from tests.http.test_ssrf import inventory
 
 
 def test_c_17_it_has_every_door_and_no_other(make: Make) -> None:
-    """C-17: but for probes without a body, and Google's names of lists that have another."""
+    """C-17: but for probes without a body, pages for browsers, and Google's names of lists that have another."""
     app = App(make().gateway)
     told = {
         (method.upper(), path.replace("{model}", "auto").replace("{name}", "auto"))

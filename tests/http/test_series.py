@@ -67,6 +67,10 @@ def test_latency_is_told_by_group_and_slot(world: World, upstream: Upstream) -> 
     assert whole["duration"]["count"] == 4
     assert 0 < whole["duration"]["p50"] <= whole["duration"]["p95"] <= whole["duration"]["p99"]
     assert sum(one["duration"]["count"] for one in told["groups"]) == 4
+    assert told["whole"] == [
+        {name: one[name] for name in ("slot", "duration", "first_content")}
+        for one in told["groups"]
+    ]
     assert all(0 <= one["slot"] < len(told["slots"]) for one in told["groups"])
 
 

@@ -125,10 +125,10 @@ def _by_tls(request: Request) -> bool:
 
 async def _body(request: Request, entrance: Entrance) -> bytes:
     head = Head(request.headers.raw)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
-        raise invalid('Send the key as JSON: {"key": "..."}.')
     if head.length is None or head.length > _LONGEST:
         raise ProblemError(Problem(kind="request_too_large", message="This is longer than a key."))
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+        raise invalid('Send the key as JSON: {"key": "..."}.')
     return await entrance.body(request.receive, head.length)
 
 

@@ -209,6 +209,7 @@ def test_only_json_that_is_short_is_read(make: Make) -> None:
     """A form of another page can send neither."""
     world = make(TIERGATE_ADMIN_KEY=ADMIN)
     message(world.client.post(DOOR, data={"key": ADMIN}), 400)
+    message(world.client.post(DOOR, content=b"x" * 2_000), 413)
     message(sign_in(world, "x" * 2_000), 413)
     json = {"content-type": "application/json"}
     message(world.client.post(DOOR, content=iter([b'{"key":"x"}']), headers=json), 413)

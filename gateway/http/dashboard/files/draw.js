@@ -38,6 +38,7 @@ export function h(what, ...rest) {
       if (value === null || value === undefined || value === false) continue;
       if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
       else if (name === "value") made.value = value;
+      else if (name === "class") made.classList.add(...value.split(" ").filter(Boolean));
       else made.setAttribute(name, value === true ? "" : value);
     }
   }
@@ -107,7 +108,7 @@ export function table(caption, columns, rows, { sort = "", seen = false, key } =
   let [by, down] = [sort.replace(/^-/, ""), sort.startsWith("-")];
   const body = h("tbody");
   const heads = columns.map((column) => {
-    const label = [column.label, column.unit ? h("span.unit", ` ${column.unit}`) : null];
+    const label = h("span", column.label, column.unit ? h("span.unit", ` ${column.unit}`) : null);
     const press = () => {
       down = by === column.name ? !down : Boolean(column.number);
       by = column.name;
@@ -129,7 +130,13 @@ export function table(caption, columns, rows, { sort = "", seen = false, key } =
   }
   draw();
   const made = h("table", h("caption", { class: seen ? null : "hidden" }, caption), h("thead", h("tr", heads)), body);
-  return h("div.scroll", { tabindex: 0, role: "region", "aria-label": caption }, made);
+  const box = h("div.scroll", { tabindex: 0, role: "region", "aria-label": caption }, made);
+  /** Other rows, in the order that was chosen. */
+  box.set = (others) => {
+    rows = others;
+    draw();
+  };
+  return box;
 }
 
 function cell(column, row, at) {
@@ -142,6 +149,21 @@ function compare(a, b, down) {
   if (b === null || b === undefined) return -1;
   const found = typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : a - b;
   return down ? -found : found;
+}
+
+/** A bar of how much is used, from 0 to 1; `mark` is a place on it. Its text stands beside it. */
+export function meter(part, { tone = "", mark } = {}) {
+  const made = document.createElementNS(SVG, "svg");
+  made.setAttribute("viewBox", "0 0 100 8");
+  made.setAttribute("preserveAspectRatio", "none");
+  const bar = (x, width, name) => {
+    const one = document.createElementNS(SVG, "rect");
+    for (const [key, value] of Object.entries({ x, y: 0, width, height: 8, class: name })) one.setAttribute(key, value);
+    made.append(one);
+  };
+  bar(0, Math.max(part > 0 ? 0.8 : 0, Math.min(1, part) * 100), `fill ${tone}`);
+  if (mark !== undefined && mark !== null) bar(Math.min(99.4, mark * 100), 0.6, "mark");
+  return h("div.meter", { "aria-hidden": "true" }, made);
 }
 
 /** Calls `work` now and every so many seconds while the page is seen, until `signal`; a failure is told by `failed`. */

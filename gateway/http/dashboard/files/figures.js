@@ -31,6 +31,7 @@ export function usd(value) {
 /** Seconds, in the unit that fits. */
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
+  if (value === 0) return "0 s";
   if (value < 0.0995) return `${(value * 1000).toFixed(value < 0.00995 ? 1 : 0)} ms`;
   if (value < 1) return `${Math.round(value * 1000)} ms`;
   if (value < 100) return `${value.toFixed(value < 10 ? 2 : 1)} s`;
@@ -87,6 +88,6 @@ export function money(known, unknown) {
 
 /** One large figure with its name. `value` is text or an element. */
 export function figure(name, value, { note, tone, href } = {}) {
-  const inside = [h("dt", name), h("dd.value", { class: tone ?? null }, value), note ? h("dd.faint", note) : null];
+  const inside = [h("dt", name), h("dd.value", { class: tone ?? null }, value), [note].flat().filter(Boolean).map((one) => h("dd.faint", one))];
   return h("div.figure", href ? h("a", { href }, inside) : inside);
 }

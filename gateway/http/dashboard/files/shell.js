@@ -5,7 +5,9 @@ import { clear, h, icon, say } from "./draw.js";
 const PAGES = [
   ["overview", "Overview", "chart"],
   ["calls", "Calls", "list"],
+  ["latency", "Latency", "clock"],
   ["targets", "Targets", "target"],
+  ["budgets", "Budgets", "coin"],
   ["playground", "Playground", "play"],
   ["rules", "Rules", "rules"],
 ];

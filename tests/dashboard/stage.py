@@ -1,0 +1,252 @@
+"""A gateway of its own process before a scripted provider: real calls, and a month of rows like them.
+
+The rows of a month are those that real calls have left, at other times and with other amounts: the
+gateway has written them, and reads them as it reads its own.
+"""
+
+import hashlib
+import http.client
+import math
+import random
+import re
+import signal
+import sys
+import time
+from contextlib import suppress
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.entry import Entry
+from gateway.ledger import journal
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import PATIENCE, SSE, Answer, Request, Upstream, frames, usage
+from tests.e2e.world import Loop
+
+ADMIN = "admin-key-0123456789-never-shown"
+PROMPT = "Please be so kind and greet the canary 4711 of this test."
+SECRET = "sk-openai-0123456789-never-shown"
+APPS = ("chat-app", "support-bot", "coding-agent", "nightly-jobs")
+DAYS, AN_HOUR = 30, 9
+"""How long rows go back, and how many of them an hour has in the mean."""
+_ROOT = str(Path(__file__).parents[2])
+_ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
+_PROMPTS = (
+    "hi",
+    PROMPT,
+    "Prove that there are infinitely many primes.",
+    "Summarise this text in two sentences: the meeting was moved to Thursday because of the strike.",
+    "Write a Python function that merges two sorted lists, and its tests.",
+    "thanks",
+)
+_PRICES = {
+    "gpt-6-luna": (0.05, 0.4), "gpt-6.1-sol": (1.25, 10), "gpt-6.2-astra": (15, 60),
+    "mistral-small-4": (0.1, 0.3), "mistral-large-4": (2, 6), "magistral-large-2": (4, 12),
+}  # fmt: skip
+
+
+def secret(app: str) -> str:
+    return f"key-of-{app}-0123456789-never-shown"
+
+
+def answer(request: Request) -> Answer:
+    """Tokens as many as the model is dear, so that no two bills are alike."""
+    model = request.json["model"]
+    counts = (180 + 37 * len(model), 60 + 211 * (len(model) % 5))
+    if request.json.get("stream") is True:
+        return Answer(pieces=frames(counts=counts), headers=SSE)
+    message = {"role": "assistant", "content": "Hello you."}
+    body = jsonio.dumps(
+        {
+            "id": "up-1", "object": "chat.completion", "created": 1, "model": model, "usage": usage(*counts),
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        }
+    )  # fmt: skip
+    return Answer(pieces=(body,), length=len(body))
+
+
+def down(_: Request) -> Answer:
+    return Answer(pieces=(b"{}",), status=503, length=2)
+
+
+def config(url: str) -> dict[str, Any]:
+    def at(name: str, **more: Any) -> dict[str, Any]:
+        return {
+            "base_url": f"{url}/{name}",
+            "dialects": {"openai-chat": "/chat/completions"},
+            **more,
+        }
+
+    return {
+        "version": 1,
+        "default": {"lab": "openai", "tier": "smart"},
+        "routing": {"classifier": "prior"},
+        "cache": {"ttl": "1h"},
+        "ledger": {"baseline": "reasoning"},
+        "server": {"max_lag": "0s"},
+        "keys": "keys.yaml",
+        "budgets": [
+            {"name": "everything", "usd": 40, "every": "day", "soft": 0.8, "reserve": "expected"},
+            {"name": "applications", "usd": 400, "every": "month", "per": "key", "hard": False},
+            {"name": "reasoning", "share": 0.2, "tier": ["reasoning"], "every": "day", "then": "smart"},
+        ],
+        "choices": [
+            {"name": "small talk stays fast", "when": {"matches": "^(hi|thanks)"}, "tier": "fast"},
+            {"name": "proofs are reasoned", "when": {"keywords": ["prove"]}, "tier": "reasoning"},
+        ],
+        "providers": {
+            "openai": at("openai", accounts={"main": SECRET}),
+            "azure-openai": at("azure", accounts={"eu": SECRET}),
+            "mistral": at("mistral", accounts={"main": SECRET}),
+        },
+        "labs": {
+            "openai": {
+                "fast": [{"model": "gpt-6-luna"}],
+                "smart": [{"model": "gpt-6.1-sol"}, {"model": "gpt-6.1-sol", "provider": "azure-openai"}],
+                "reasoning": [{"model": "gpt-6.2-astra"}],
+            },
+            "mistral": {
+                "fast": [{"model": "mistral-small-4"}],
+                "smart": [{"model": "mistral-large-4"}],
+                "reasoning": [{"model": "magistral-large-2"}],
+            },
+        },
+        "models": {
+            name: {"price": {"input": low, "cache_read": low / 10, "output": high}, "max_output": 32_000}
+            for name, (low, high) in _PRICES.items()
+        },
+    }  # fmt: skip
+
+
+class Stage:
+    """The gateway with all that its pages can show."""
+
+    def __init__(self, folder: Path, *, rows: bool = True, admin: str = ADMIN) -> None:
+        self._loop, self._upstream = Loop(), Upstream()
+        self._loop.run(self._upstream.start())
+        self._upstream.on("/openai", answer)
+        self._upstream.on("/azure", answer)
+        self._upstream.on("/mistral", answer)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        digests = {
+            app: {"sha256": hashlib.sha256(secret(app).encode()).hexdigest()} for app in APPS
+        }
+        (folder / "keys.yaml").write_bytes(jsonio.dumps(digests))
+        (folder / "gateway.yaml").write_bytes(jsonio.dumps(config(self._upstream.url)))
+        self._environ = {"TIERGATE_ADMIN_KEY": admin} if admin else {}
+        self._starts = 0
+        self._start()
+        if rows:
+            self._call_all()
+            self.child.signal(signal.SIGTERM)
+            until(lambda: self.child.ended, "ended")
+            self.child.stop()
+            history(folder / "data" / "ledger")
+            self._start()
+            self._trouble()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def call(self, app: str, model: str, prompt: str, *, stream: bool = False) -> int:
+        """One call of an application; the status of its answer."""
+        body = {
+            "model": model, "max_tokens": 900, "stream": stream, "messages": [{"role": "user", "content": prompt}],
+        }  # fmt: skip
+        client = http.client.HTTPConnection("127.0.0.1", self.port, PATIENCE)
+        head = {"authorization": f"Bearer {secret(app)}", "content-type": "application/json"}
+        client.request("POST", "/v1/chat/completions", jsonio.dumps(body), head)
+        reply = client.getresponse()
+        reply.read()
+        client.close()
+        return reply.status
+
+    def stop(self) -> None:
+        self.child.stop()
+        self._loop.run(self._upstream.stop())
+        self._loop.close()
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "gateway", "--config", str(self.folder / "gateway.yaml"), "serve", "--port", "0"]  # fmt: skip
+        self._starts += 1
+        self.child = Child(
+            command, self.folder / f"gateway-{self._starts}", PYTHONPATH=_ROOT, PYTHONUNBUFFERED="1",
+            TIERGATE_DATA=str(self.folder / "data"), **self._environ,
+        )  # fmt: skip
+        self.port = until(self._listens, f"listening; {self.folder} says why")
+
+    def _listens(self) -> int:
+        with suppress(FileNotFoundError):
+            if match := _ON.search(self.child.out):
+                return int(match[1])
+        return 0
+
+    def _call_all(self) -> None:
+        for number, app in enumerate(APPS):
+            for at, prompt in enumerate(_PROMPTS):
+                lab = "mistral" if (number + at) % 4 == 3 else "openai"
+                assert self.call(app, f"{lab}/auto", prompt, stream=at % 2 == 0) == 200
+
+    def _trouble(self) -> None:
+        """One host is down, so that another answers, and then nobody does for mistral."""
+        self._upstream.on("/openai", down)
+        self._upstream.on("/mistral", down)
+        for number in range(6):
+            self.call("chat-app", "openai/smart", f"{PROMPT} {number}")
+        for number in range(2):
+            self.call("coding-agent", "mistral/reasoning", f"{PROMPT} {number}")
+        self._upstream.on("/openai", answer)
+        self._upstream.on("/mistral", answer)
+        for app in APPS:
+            self.call(app, "openai/fast", "hi")
+            self.call(app, "openai/fast", "hi")
+
+
+def history(folder: Path) -> None:
+    """A month of rows: more by day than by night, fewer at the end of a week, some of each kind."""
+    found = [row for path in journal.segments(folder) for row, _ in journal.rows(path)]
+    served = [row for row in found if isinstance(row, Entry) and row.state == "settled"]
+    chance, now = random.Random(4711), time.time()
+    lines: list[bytes] = []
+    for hour in range(DAYS * 24):
+        start = now - 1_800 - hour * 3_600
+        day = time.gmtime(start)
+        busy = 1.25 + math.sin((day.tm_hour - 8) / 24 * 2 * math.pi)
+        busy *= 0.45 if day.tm_wday > 4 else 1.0
+        for number in range(round(AN_HOUR * busy * chance.uniform(0.7, 1.3))):
+            row = chance.choice(served)
+            lines.append(journal.write(_other(row, f"{hour}-{number}", start, chance)))
+    (folder / "0000-history.jsonl").write_bytes(b"".join(lines))
+
+
+def _other(row: Entry, name: str, start: float, chance: random.Random) -> Entry:
+    """A row like this one: other tokens at the same price, another time, sometimes another end."""
+    times = chance.lognormvariate(2.6, 0.6)
+    dear = {"fast": 1.0, "smart": 1.9, "reasoning": 5.5}[row.tier or "smart"]
+    first = chance.lognormvariate(-1.1, 0.35) * dear**0.7
+    changes: dict[str, Any] = {
+        "id": f"tg-{name}",
+        "at": start + chance.uniform(-1_700, 1_700),
+        "first_content": first,
+        "duration": first + chance.lognormvariate(0.2, 0.5) * dear,
+        "input": int((row.input or 0) * times),
+        "output": int((row.output or 0) * times),
+    }
+    for field in ("cost", "baseline"):
+        value = getattr(row, field)
+        changes[field] = None if value is None else (value * Decimal(int(times * 100)) / 100)
+    luck = chance.random()
+    if luck < 0.012:
+        changes |= {"state": "failed", "status": 502, "problem": "upstream_error", "cost": None, "input": None, "output": None, "baseline": None}  # fmt: skip
+    elif luck < 0.1:
+        changes |= {"state": "cache_hit", "cache": "hit", "cost": Decimal(0), "duration": 0.003, "first_content": 0.002, "attempts": 0}  # fmt: skip
+    elif luck < 0.125:
+        changes |= {"attempts": 2}
+    elif luck < 0.13:
+        changes |= {"state": "aborted", "cost": None, "baseline": None, "output": None}
+    return msgspec.structs.replace(row, **changes)
