@@ -29,13 +29,13 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
         Floor("paced", "ratio", least=0.25),
         Floor("rush", "ratio", least=0.15),
         Floor("lone", "ratio", least=0.06),
-        Floor("idle", "value", most=100.0),
+        Floor("idle", "value", most=85.0),
         Floor("startcpu", "value", most=2.0),
     ),
     "tiergate-full": (
         Floor("plain", "ratio", base="tiergate", least=0.2),
         Floor("paced", "ratio", least=0.25),
-        Floor("idle", "value", most=105.0),
+        Floor("idle", "value", most=90.0),
     ),
     "tiergate-cache": (Floor("plain", "ratio", base="tiergate", least=1.1),),
 }

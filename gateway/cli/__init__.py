@@ -6,6 +6,7 @@ import os
 import click
 
 from gateway.cli.group import Context, Main
+from gateway.cli.spare import spare
 
 _SECTIONS = {
     "Start": {
@@ -95,6 +96,7 @@ def cli(ctx: click.Context, config: str | None) -> None:
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 wrong or failed, 2 misused."""
+    spare()
     if _COMPLETE in os.environ:
         _part("completion").prepare()
     cli(prog_name="tiergate")

@@ -31,6 +31,7 @@ from gateway.renewal import Renewal
 from gateway.settings.mistake import ConfigError
 from gateway.settings.reads import Reads, whole
 from gateway.site import Site, data_folder, refusals, store_url
+from gateway.telemetry import machine
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Library, Log, stderr
 
@@ -63,6 +64,7 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
       2  the command itself was not understood
     """  # noqa: D301 - \b is click's sign that lines stay apart
     leaves = left(os.environ)
+    machine.together()
     site = session.site
     log = stderr(time.time)
     logging.getLogger().addHandler(Library(log))

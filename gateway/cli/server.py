@@ -28,6 +28,7 @@ from gateway.http.app import App
 from gateway.http.drain import Steps
 from gateway.http.wire import Wire
 from gateway.settings.server import Server as Settings
+from gateway.telemetry import machine
 from gateway.telemetry.log import Log
 
 STOP = (signal.SIGTERM, signal.SIGINT)
@@ -89,7 +90,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
             faulthandler.enable()  # names of functions and lines, no value of anything
-        gc.collect()
+        machine.trim()  # what starting took and is not needed any more
         gc.freeze()  # what is here now stays: it is not searched again and again
         gc.set_threshold(*_SELDOM)  # a call leaves no cycles behind
         self._begun()

@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from functools import cache
+from typing import Any
 
-import re2
-
+from gateway.routing import linear
 from gateway.routing.pattern import Patterns, together
 
 type Path = tuple[str | int, ...]
 
-_CASELESS = re2.Options()
-_CASELESS.case_sensitive = False
-_CASELESS.log_errors = False
-_CASELESS.max_mem = 64_000_000
+_MOST = 64_000_000
 """Bytes that all patterns and their search may take; repetitions of classes are what is large."""
 _SCRIPTS = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 """Thai, Lao, Japanese and Chinese: written without spaces, so that their words have no edges."""
@@ -20,6 +18,11 @@ _UNSPACED = re.compile(f"[{_SCRIPTS}]")
 _PLACED = re.compile(r"[$^]|\\[AbBzZ]")
 """What holds at some places of a text alone, or may be a letter that is written so."""
 _EDGE = rf"(?:[^\pL\pM\pN_]|[{_SCRIPTS}])"
+
+
+@cache
+def _caseless() -> Any:
+    return linear.options(case_sensitive=False, max_mem=_MOST)
 
 
 class RuleError(ValueError):
@@ -37,7 +40,7 @@ class Pool:
     """The patterns of all rules while these are compiled, each by its number."""
 
     def __init__(self) -> None:
-        self._set = re2.Set.SearchSet(_CASELESS)
+        self._set: Any = None
         self._numbers: dict[str, int] = {}
         self._wrong: list[RuleError] = []
 
@@ -45,8 +48,11 @@ class Pool:
         """The number of a pattern; the same pattern has one number."""
         if pattern in self._numbers:
             return self._numbers[pattern]
+        re2, caseless = linear.engine(), _caseless()
+        if self._set is None:
+            self._set = re2.Set.SearchSet(caseless)
         try:
-            re2.compile(pattern, _CASELESS)  # a set does not say what is wrong
+            re2.compile(pattern, caseless)  # a set does not say what is wrong
             self._numbers[pattern] = self._set.Add(pattern)
         except re2.error as error:
             reason = error.args[0] if error.args else "not a pattern"
@@ -70,7 +76,7 @@ class Pool:
             return None
         try:
             self._set.Compile()
-        except re2.error:
+        except linear.engine().error:
             message = (
                 "the patterns of all rules are too large together: "
                 "repeat less, as `.{0,40}` in place of `.{0,1000}`"
@@ -89,12 +95,12 @@ def words(of: Iterable[str]) -> str:
 
 def _spelt(word: str) -> str:
     """A word or phrase as it stands in a text, where a line may end inside it."""
-    return r"\s+".join(re2.escape(part) for part in word.split())
+    return r"\s+".join(map(linear.engine().escape, word.split()))
 
 
 def found(word: str, text: str) -> bool:
     """Whether a text has a keyword."""
-    return re2.search(words([word]), text, _CASELESS) is not None
+    return linear.engine().search(words([word]), text, _caseless()) is not None
 
 
 def everywhere(pattern: str) -> bool:
@@ -104,8 +110,9 @@ def everywhere(pattern: str) -> bool:
     """
     if _PLACED.search(pattern):
         return False
+    re2 = linear.engine()
     try:
-        return re2.search(pattern, "", _CASELESS) is not None
+        return re2.search(pattern, "", _caseless()) is not None
     except re2.error:
         return False
 
@@ -122,6 +129,7 @@ def glob(names: Collection[str]) -> Callable[[str], bool]:
     rest = [name for name in names if "*" in name[:-1]]
     if not rest:
         return lambda name: name in exact or name.startswith(starts)
+    re2 = linear.engine()
     forms = "|".join(".*".join(map(re2.escape, name.split("*"))) for name in rest)
     like = re2.compile(f"(?s)(?:{forms})")
     return lambda name: name in exact or name.startswith(starts) or like.fullmatch(name) is not None

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable
 
-import re2
+from gateway.routing import linear
 
 STRUCK = "[struck out]"
 """What stands in its place."""
-_OPTIONS = re2.Options()
-_OPTIONS.log_errors = False
 
 
 def strike(pattern: str) -> Callable[[bytes], bytes]:
     """What strikes a pattern (RE2) out of UTF-8 text. Raises ValueError, which says why not."""
+    re2 = linear.engine()
     try:
-        compiled = re2.compile(pattern, _OPTIONS)
+        compiled = re2.compile(pattern, linear.options())
     except re2.error as error:
         reason = error.args[0] if error.args else "not a pattern"
         text = reason.decode() if isinstance(reason, bytes) else str(reason)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 _ROOT = Path("/")
 _NO_LIMIT = 1 << 60
 """From here on a limit of cgroup v1 is none: it writes the largest number of pages."""
+_ARENA_MAX = -8
+"""M_ARENA_MAX of glibc's malloc.h."""
 _ENOUGH = 65_536
 """Files that nobody needs more of."""
 
@@ -77,6 +79,15 @@ def trim() -> None:
     gc.collect()
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def together() -> None:
+    """Have all threads take memory from one heap: each of glibc's own keeps what it once had.
+
+    Before there are any. Who serves has one thread that allocates much, and few that seldom do.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 @contextmanager

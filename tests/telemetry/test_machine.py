@@ -4,6 +4,8 @@ import contextlib
 import gc
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,3 +130,28 @@ def test_cycles_are_not_searched_meanwhile() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+_THREADS = """
+import sys, threading
+from pathlib import Path
+from gateway.telemetry import machine
+if sys.argv[1] == "together":
+    machine.together()
+kept = []
+thread = threading.Thread(target=lambda: kept.extend(bytes(2000) for _ in range(1000)))
+thread.start()
+thread.join()
+places = [line.split()[:2] for line in Path("/proc/self/maps").read_text().splitlines()]
+spans = [[int(end, 16) for end in place.split("-")] for place, way in places if way == "---p"]
+print(sum(end - start > 32_000_000 for start, end in spans))
+"""
+
+
+@pytest.mark.parametrize(("how", "heaps"), [("together", 0), ("apart", 1)])
+def test_threads_take_memory_from_one_heap(how: str, heaps: int) -> None:
+    """The C library reserves 64 MB for each one of its own."""
+    command = [sys.executable, "-c", _THREADS, how]
+    root = Path(__file__).parents[2]
+    told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert int(told.stdout) == heaps
