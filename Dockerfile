@@ -18,6 +18,8 @@
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
+# The one place that says which uv; scripts/setup reads it here.
+ARG UV=0.13.9
 ARG EXTRAS="postgres otel"
 # The base's own certificates, also those that were added to it; no Python but the base's.
 ENV UV_COMPILE_BYTECODE=1 \
@@ -25,15 +27,18 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_NO_CACHE=1 \
     UV_PYTHON_DOWNLOADS=never \
     UV_SYSTEM_CERTS=1
-RUN python3 -m venv /uv && /uv/bin/python -m pip install --quiet --no-cache-dir uv
+RUN python3 -m venv /uv && /uv/bin/python -m pip install --quiet --no-cache-dir "uv==$UV"
 WORKDIR /app
 # What it stands on first: a change of the gateway's own code leaves this layer as it is.
 COPY pyproject.toml uv.lock ./
 RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-install-project
 COPY LICENSE README.md ./
+COPY docs/row.schema.json docs/row.schema.json
 COPY config config
 COPY gateway gateway
 RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-editable
+# What is in it, as CycloneDX: /app/sbom.cdx.json.
+RUN /uv/bin/uv export --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --format cyclonedx1.5 --output-file sbom.cdx.json
 
 FROM python:${PYTHON}-slim
 ARG EXTRAS="postgres otel"
@@ -48,6 +53,7 @@ RUN groupadd --gid 8484 tiergate && \
     install -d -o 8484 -g 8484 -m 0700 /data
 COPY --from=build /app/.venv /app/.venv
 COPY --from=build /app/config /app/config
+COPY --from=build /app/sbom.cdx.json /app/sbom.cdx.json
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave step chaos soak agents replay clean
+.PHONY: help install dev run test check fmt clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak agents replay clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -133,6 +133,12 @@ agents: dev ## AGENTS_CONVERSATIONS (300) of agents through each strategy, at a 
 
 soak: dev ## mixed faults under steady load for SOAK_MINUTES (30): memory, and the bill of a provider, judged
 	@.venv/bin/python -m tests.soak $(or $(SOAK_MINUTES),30)
+
+dist: dev ## the wheel, the sdist and the SBOM, into dist
+	@scripts/package
+
+sbom: dev ## what the gateway stands on, from uv.lock, as CycloneDX, into dist
+	@scripts/package sbom
 
 step: dev ## as many clients as the gateway takes, ten times as many, and as many again; fails where it breaks
 	@.venv/bin/python -m tests.e2e.step_trial 10

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 from gateway.settings.load import load
 from gateway.settings.place import find
@@ -64,13 +66,34 @@ def test_it_syncs_as_setup_does_but_for_editing() -> None:
     assert "--no-editable" in last, "else the code would have to stand beside the environment"
 
 
+def test_uv_is_one_version_here_and_in_setup() -> None:
+    """A newer one that behaves differently changes nothing until somebody takes it."""
+    pin = BUILD.all("ARG")[0]
+    assert re.fullmatch(r"UV=\d+\.\d+\.\d+", pin)
+    (made,) = [run for run in BUILD.all("RUN") if "pip install" in run]
+    assert made.endswith('"uv==$UV"')
+    assert """"uv==$(sed -n 's/^ARG UV=//p' Dockerfile)\"""" in files.text("scripts/setup")
+    least = str(tomllib.loads(files.text("pyproject.toml"))["tool"]["uv"]["required-version"])
+    assert Version(pin.removeprefix("UV=")) in SpecifierSet(least)
+
+
+def test_it_says_what_it_stands_on() -> None:
+    """As CycloneDX, of the very extras that were installed."""
+    (export,) = [shlex.split(run) for run in BUILD.all("RUN") if "uv export" in run]
+    assert export[export.index("--format") + 1] == "cyclonedx1.5"
+    first, _ = syncs()
+    assert set(first) - {"sync", "--no-install-project"} <= set(export)
+
+
 def test_only_the_named_extras_are_added() -> None:
     """Those that a server wants, unless others are named."""
-    assert BUILD.all("ARG") == FINAL.all("ARG") == ['EXTRAS="postgres otel"']
+    assert [*BUILD.all("ARG")][1:] == FINAL.all("ARG") == ['EXTRAS="postgres otel"']
     extras = tomllib.loads(files.text("pyproject.toml"))["project"]["optional-dependencies"]
     assert {"postgres", "otel"} <= set(extras)
     each = """$(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done)"""
-    assert sum(each in run for run in BUILD.all("RUN")) == len(syncs())
+    assert sum(each in run for run in BUILD.all("RUN")) == len(syncs()) + 1, (
+        "and to say what is in it"
+    )
     for words in syncs():
         assert not {"--all-extras", "--extra", "--group", "--all-groups"} & set(words)
 
@@ -78,7 +101,8 @@ def test_only_the_named_extras_are_added() -> None:
 def test_the_final_stage_takes_the_environment_and_the_configuration_alone() -> None:
     app = BUILD.one("WORKDIR")
     assert FINAL.all("COPY") == [
-        f"--from={BUILD.name} {app}/{part} {app}/{part}" for part in (".venv", "config")
+        f"--from={BUILD.name} {app}/{part} {app}/{part}"
+        for part in (".venv", "config", "sbom.cdx.json")
     ]
     assert FINAL.env["PATH"].split(":")[0] == f"{app}/.venv/bin"
     assert FINAL.one("WORKDIR") == app, "the configuration is found from here"
@@ -106,6 +130,7 @@ def test_what_the_project_is_packed_from_is_copied() -> None:
     tables = tomllib.loads(files.text("pyproject.toml"))
     packed = tables["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
     named = [tables["project"]["readme"], *tables["project"]["license-files"]]
+    assert "docs/row.schema.json" in packed
     assert {*packed, *named, "pyproject.toml", "uv.lock"} == copied
 
 

@@ -1,0 +1,1 @@
+"""What is published: built, unpacked, installed where nothing else is, and started."""

@@ -1,0 +1,37 @@
+"""The loop of scripted providers, and what is built once."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT
+from tests.e2e.conftest import loop, upstream
+
+__all__ = ["loop", "upstream"]
+
+
+def uv(*words: str, cwd: Path = ROOT) -> str:
+    """What uv prints: the one on PATH, else that of `make dev`."""
+    program = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
+    if not Path(program).exists():
+        pytest.skip("no uv: make dev")
+    keep = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    done = subprocess.run(
+        [program, *words], cwd=cwd, env=keep, capture_output=True, text=True, timeout=300, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and in `wheel` and `tree` the wheels made from it and from here."""
+    folder = tmp_path_factory.mktemp("dist")
+    uv("build", "--quiet", "--sdist", "--out-dir", str(folder))
+    (sdist,) = folder.glob("*.tar.gz")
+    uv("build", "--quiet", "--wheel", "--out-dir", str(folder / "wheel"), str(sdist))
+    uv("build", "--quiet", "--wheel", "--out-dir", str(folder / "tree"))
+    return folder

@@ -1,0 +1,151 @@
+"""The wheel and the sdist, each into an environment that has nothing else: they answer."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.core import jsonio
+from tests.docs.pages import ROOT
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import Upstream
+from tests.e2e.world import chat, config
+from tests.package.conftest import uv
+from tests.package.test_contents import VERSION
+
+LOCK = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
+EXTRAS = ("h2", "socksio", "psycopg", "opentelemetry-sdk", "duckdb", "xllamacpp")
+_MAC = """
+# What macOS has not: names of Linux's kernel and C library, and its folders of figures.
+import asyncio, ctypes, multiprocessing, os, select, signal, socket, ssl, subprocess, sys, sysconfig
+import fastapi, httpx, redis, uvicorn, uvicorn.loops.uvloop, uvloop
+sysconfig.get_config_vars()  # of the machine that this is
+for module, names in {
+    os: ("memfd_create", "fdatasync", "sched_getaffinity", "sched_setaffinity", "pidfd_open", "eventfd",
+         "posix_fadvise", "posix_fallocate", "copy_file_range", "splice", "O_DIRECT", "O_TMPFILE"),
+    socket: ("TCP_KEEPIDLE", "TCP_USER_TIMEOUT", "TCP_QUICKACK", "TCP_DEFER_ACCEPT", "TCP_INFO", "SO_PEERCRED", "AF_NETLINK"),
+    select: ("epoll",),
+    signal: ("SIGRTMIN", "SIGRTMAX", "SIGPWR", "SIGPOLL"),
+}.items():
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+def _library(name, *rest, **more):
+    raise OSError("no library of this name")
+ctypes.CDLL = _library
+def _hook(event, arguments):
+    if event in ("open", "os.listdir", "os.scandir") and str(arguments[0]).startswith(("/proc", "/sys")):
+        raise FileNotFoundError(2, "there is no such folder", str(arguments[0]))
+sys.addaudithook(_hook)
+sys.platform = "darwin"
+sys.argv[0] = "tiergate"
+from gateway.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="session", params=["wheel", "sdist"])
+def place(
+    request: pytest.FixtureRequest, built: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """An environment with the one or the other, at the locked versions, without extras."""
+    folder = tmp_path_factory.mktemp(request.param)
+    bounds = folder / "locked.txt"
+    bounds.write_text("".join(f"{one['name']}=={one['version']}\n" for one in LOCK if one["name"] != "tiergate"))  # fmt: skip
+    (file,) = (built / "wheel").glob("*.whl") if request.param == "wheel" else built.glob("*.gz")
+    uv("venv", "--quiet", "--python", sys.executable, str(folder / "env"))
+    python = str(folder / "env/bin/python")
+    uv("pip", "install", "--quiet", "--python", python, "--constraint", str(bounds), str(file))
+    return folder
+
+
+def run(place: Path, *words: str, status: int = 0, **environ: str) -> str:
+    """What a command of the installed program prints, in an empty folder."""
+    home = place / "home"
+    home.mkdir(exist_ok=True)
+    kept = {"PATH": os.environ["PATH"], "HOME": str(home), "TIERGATE_DATA": str(home / "data")}
+    done = subprocess.run(
+        [place / "env/bin" / words[0], *words[1:]], cwd=home, env={**kept, **environ},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_it_says_its_version(place: Path) -> None:
+    assert run(place, "tiergate", "--version").split()[-1] == VERSION
+    assert run(place, "python", "-m", "gateway", "--version").split()[-1] == VERSION
+
+
+def test_nothing_of_the_extras_is_there(place: Path) -> None:
+    listed = uv("pip", "freeze", "--python", str(place / "env/bin/python"))
+    names = {line.partition("==")[0].partition(" @")[0] for line in listed.splitlines()}
+    assert "tiergate" in names
+    assert not names & set(EXTRAS)
+
+
+def test_it_has_its_configuration_and_checks_it(place: Path) -> None:
+    """The shipped one, with the key of one provider."""
+    assert run(place, "tiergate", "check", OPENAI_API_KEY="sk-none")
+    told = run(place, "tiergate", "explain", "Prove that 2 is prime.", OPENAI_API_KEY="sk-none")
+    assert "reasoning" in told
+
+
+@pytest.mark.parametrize("mac", [False, True])
+def test_it_starts_and_answers(
+    place: Path, upstream: Upstream, tmp_path: Path, *, mac: bool
+) -> None:
+    """Also where nothing is that Linux alone has."""
+    file = tmp_path / "gateway.yaml"
+    file.write_bytes(jsonio.dumps(config(upstream.url)))
+    program = [str(place / "env/bin/tiergate")]
+    if mac:
+        (tmp_path / "mac.py").write_text(_MAC)
+        program = [str(place / "env/bin/python"), str(tmp_path / "mac.py")]
+    child = Child(
+        [*program, "--config", str(file), "serve", "--port", "0"], tmp_path / "gateway",
+        TIERGATE_DATA=str(tmp_path / "data"), PYTHONUNBUFFERED="1",
+    )  # fmt: skip
+    try:
+        pattern = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
+        found = until(lambda: pattern.search(child.out) or child.ended, "listening")
+        assert isinstance(found, re.Match), child.err
+        said = [
+            httpx.post(f"{found[1]}/v1/chat/completions", json=body, timeout=20, trust_env=False)
+            for body in (chat(), chat(stream=True))
+        ]  # fmt: skip
+        assert [reply.status_code for reply in said] == [200, 200]
+        assert said[1].text.rstrip().endswith("[DONE]")
+        for path in ("/health", "/ready", "/metrics", "/dashboard"):
+            reply = httpx.get(
+                f"{found[1]}{path}", timeout=20, trust_env=False, follow_redirects=True
+            )
+            assert reply.status_code == 200, (path, reply.text)
+    finally:
+        child.stop()
+
+
+def test_whatever_it_needs_there_is_for_macs_and_small_linuxes() -> None:
+    """A wheel for any machine, or one each for Macs of both kinds and both C libraries of Linux."""
+    named = {one["name"]: one for one in LOCK}
+    todo, seen = ["tiergate"], set[str]()
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        todo += [each["name"] for each in named[name].get("dependencies", ())]
+    assert len(seen) > 20
+    for name in seen - {"tiergate"}:
+        files = [one["url"].rpartition("/")[2] for one in named[name].get("wheels", ())]
+        if any(one.endswith(("-none-any.whl", "py3-none-any.whl")) for one in files):
+            continue
+        for machine in ("macosx.*arm64|macosx.*universal2", "macosx.*x86_64|macosx.*universal2",
+                        "manylinux.*x86_64", "manylinux.*aarch64"):  # fmt: skip
+            fits = [one for one in files if re.search(machine, one)]
+            assert any(re.search(r"cp312-|cp313-|abi3", one) for one in fits), (name, machine)

@@ -1,0 +1,99 @@
+"""The SBOM: every package that an installation may take in, at its version, with its hashes."""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.pages import ROOT
+from tests.package.conftest import uv
+from tests.package.test_contents import VERSION
+
+LOCK: list[dict[str, Any]] = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
+
+
+@pytest.fixture(scope="module")
+def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """As scripts/package writes it, in a copy of what it reads."""
+    uv("--version")  # it is there
+    folder = tmp_path_factory.mktemp("sbom")
+    (folder / "scripts").mkdir()
+    for name in ("pyproject.toml", "uv.lock", "scripts/package"):
+        shutil.copy(ROOT / name, folder / name)
+    if (ROOT / ".tools").exists():
+        (folder / ".tools").symlink_to(ROOT / ".tools")
+    subprocess.run([folder / "scripts/package", "sbom"], check=True, capture_output=True, text=True, timeout=120)  # fmt: skip
+    found: dict[str, Any] = json.loads((folder / f"dist/tiergate-{VERSION}.cdx.json").read_text())
+    return found
+
+
+def needed() -> dict[str, dict[str, Any]]:
+    """What tiergate needs with all extras, as the lock has it."""
+    named = {one["name"]: one for one in LOCK}
+    todo, seen = ["tiergate"], dict[str, dict[str, Any]]()
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        one = seen[name] = named[name]
+        todo += [each["name"] for each in one.get("dependencies", ())]
+        for extra in one.get("optional-dependencies", {}).values():
+            todo += [each["name"] for each in extra]
+    return seen
+
+
+def test_it_is_of_the_project(bill: dict[str, Any]) -> None:
+    assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.5", 1)
+    assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", bill["serialNumber"])
+    root = bill["metadata"]["component"]
+    assert (root["name"], root["version"]) == ("tiergate", VERSION)
+
+
+def test_every_package_is_in_it_and_no_tool_of_ours(bill: dict[str, Any]) -> None:
+    told = {(one["name"], one["version"]) for one in bill["components"]}
+    lock = {(name, one["version"]) for name, one in needed().items() if name != "tiergate"}
+    core = {name for name, _ in told}
+    assert {"httpx", "uvloop", "psycopg", "opentelemetry-sdk", "duckdb"} <= core
+    assert told <= lock
+    assert {name for name, _ in lock - told} <= {"colorama", "tzdata", "exceptiongroup"}, (
+        "of Windows"
+    )
+    assert not core & {"pytest", "ruff", "mypy", "openai", "anthropic"}
+
+
+def test_each_has_a_purl_and_the_hashes_of_the_lock(bill: dict[str, Any]) -> None:
+    lock = needed()
+    for one in bill["components"]:
+        assert one["type"] == "library"
+        assert one["purl"].startswith(f"pkg:pypi/{one['name']}@{one['version']}")
+        given = {
+            digest["content"]
+            for each in one["externalReferences"]
+            for digest in each["hashes"]
+            if digest["alg"] == "SHA-256"
+        }
+        files = [*lock[one["name"]].get("wheels", ())]
+        known = {file["hash"].removeprefix("sha256:") for file in files}
+        assert known <= given, one["name"]
+
+
+def test_references_lead_somewhere(bill: dict[str, Any]) -> None:
+    """No two components are one, and dependencies are of those that are there."""
+    refs = [one["bom-ref"] for one in (bill["metadata"]["component"], *bill["components"])]
+    assert len(set(refs)) == len(refs)
+    told = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
+    assert told.keys() == set(refs)
+    assert {name for names in told.values() for name in names} <= set(refs)
+    root = told[bill["metadata"]["component"]["bom-ref"]]
+    direct = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert len(root) >= len(direct)
+
+
+def test_the_bill_is_a_file_of_the_image_and_of_the_distribution() -> None:
+    assert "/app/sbom.cdx.json" in (ROOT / "Dockerfile").read_text()
+    assert Path(ROOT / "scripts/package").stat().st_mode & 0o111
