@@ -12,6 +12,7 @@ _SECTIONS = {
     "Start": {
         "init": "Write a configuration that serves, from what is there.",
         "serve": "Start the gateway.",
+        "import": "Take over the configuration of LiteLLM, Portkey or ccr.",
         "check": "Find every mistake in the configuration.",
         "doctor": "Say what of its surroundings would break a promise.",
     },

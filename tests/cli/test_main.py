@@ -17,6 +17,7 @@ from tests.cli.run import ON, config, program, run
 
 COMMANDS = (
     "init",
+    "import",
     "serve",
     "check",
     "doctor",

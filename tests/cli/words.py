@@ -14,7 +14,7 @@ _KINDS = {
 }  # fmt: skip
 """Kinds of values by the name of an option."""
 _ARGUMENTS = {
-    "explain": ["file"], "test": ["file"], "train": ["file"], "evaluate": ["file"],
+    "explain": ["file"], "import": ["litellm|portkey|ccr", "file"], "test": ["file"], "train": ["file"], "evaluate": ["file"],
     "keys revoke": ["key"], "keys rotate": ["key"],
 }  # fmt: skip
 

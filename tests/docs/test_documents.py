@@ -59,6 +59,7 @@ UNRUN = {
 """Kinds of blocks that are not run here, and why."""
 REASONS = {
     "there is no such file of labels",
+    "there is no such file of another gateway",
     "it serves until it is stopped",
     "needs a Redis server; tests/docs runs the rule that is in it against one",
     "needs a container engine; scripts/containers runs the image where there is one",

@@ -1,0 +1,109 @@
+"""Which shipped provider is meant by the names that other gateways have for it."""
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.core.target import TIERS
+
+type Part = dict[str, Any]
+
+NAMES = {
+    "openai": "openai", "anthropic": "anthropic", "azure": "azure-openai",
+    "azure_ai": "azure-foundry", "azure-openai": "azure-openai", "azure-ai": "azure-foundry",
+    "gemini": "gemini", "google": "gemini", "groq": "groq", "mistral": "mistral",
+    "mistral-ai": "mistral", "deepseek": "deepseek", "xai": "xai", "x-ai": "xai",
+    "openrouter": "openrouter", "together_ai": "together", "together-ai": "together",
+    "together": "together", "fireworks_ai": "fireworks", "fireworks-ai": "fireworks",
+    "cerebras": "cerebras", "huggingface": "huggingface", "cohere": "cohere",
+    "cohere_chat": "cohere", "ollama": "ollama", "ollama_chat": "ollama", "hosted_vllm": "vllm",
+    "vllm": "vllm", "llamafile": "llamacpp", "lm_studio": "vllm", "bedrock": "bedrock",
+    "moonshot": "moonshot", "dashscope": "dashscope", "zai": "zai", "z-ai": "zai",
+    "minimax": "minimax", "nova": "nova",
+}  # fmt: skip
+"""By the word before a model's name (LiteLLM) or a target's `provider` (Portkey)."""
+LOCAL = frozenset({"ollama", "vllm", "llamacpp"})
+"""They need no key."""
+_HERE = ("localhost", "host.docker.internal")
+
+
+class Shipped:
+    """The providers, labs and models that ship, as their files have them."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.providers: dict[str, Part] = {}
+        self.models: dict[str, Part] = {}
+        self.labs: dict[str, Part] = {}
+        for part in parts:
+            self.providers |= part.get("providers") or {}
+            self.models |= part.get("models") or {}
+            self.labs |= part.get("labs") or {}
+
+    def provider(self, name: str) -> Part:
+        """What ships of a provider, but for its account."""
+        part = self.providers.get(name, {})
+        return {
+            key: one for key, one in part.items() if key not in ("accounts", "enable", "prices")
+        }
+
+    def account(self, name: str) -> str:
+        """The variable of its credential."""
+        accounts = self.providers.get(name, {}).get("accounts") or {}
+        first = next(iter(accounts.values()), "")
+        return first.removeprefix("${").partition("}")[0].partition(":-")[0]
+
+    def targets(self, provider: str) -> Iterator[tuple[str, str]]:
+        """Tier and model of all that ships for a provider."""
+        for lab, part in self.labs.items():
+            for tier in TIERS:
+                for one in part.get(tier) or ():
+                    if one.get("provider", lab) == provider:
+                        yield tier, one["model"]
+
+    def facts(self, model: str) -> dict[str, Part]:
+        """What ships of a model, with those that it is like."""
+        found: dict[str, Part] = {}
+        name: str | None = model
+        while name is not None and name in self.models and name not in found:
+            found[name] = self.models[name]
+            name = found[name].get("like")
+        return found
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL leads to this machine."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host in _HERE or ip_address(host).is_loopback or ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def is_url(url: str) -> bool:
+    """Whether it is a URL of HTTP that has a host."""
+    try:
+        found = urlsplit(url)
+        _ = found.port
+    except ValueError:
+        return False
+    plain = url.isprintable() and not set(url) & set(" ${}<>\"'\\^`|")
+    return found.scheme in ("http", "https") and bool(found.hostname) and plain
+
+
+def account(name: str, credential: str | None) -> Part:
+    """What says who a provider is asked as."""
+    if credential is not None:
+        return {"accounts": {"main": credential}}
+    return {"auth": "none"} if name in LOCAL else {}
+
+
+def merged(*parts: Mapping[str, Any]) -> Part:
+    """Parts of a provider, the later the stronger; one without a key has no account."""
+    found: Part = {}
+    for part in parts:
+        found |= {key: one for key, one in part.items() if one is not None}
+    if found.get("auth") == "none":
+        found.pop("accounts", None)
+        found.pop("optional_key", None)
+    return found

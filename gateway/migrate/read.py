@@ -1,0 +1,46 @@
+"""A file of another gateway as plain values with lines, and what it becomes."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from gateway.migrate.draft import Draft, Part, mapping
+from gateway.migrate.hosts import Shipped
+from gateway.migrate.litellm import LiteLLM
+from gateway.migrate.portkey import Portkey
+from gateway.migrate.router import Router
+from gateway.settings import yaml
+
+KINDS: dict[str, tuple[str, Callable[[Part, Draft, Shipped], LiteLLM | Portkey | Router]]] = {
+    "litellm": ("LiteLLM", LiteLLM),
+    "portkey": ("Portkey", Portkey),
+    "ccr": ("claude-code-router", Router),
+}
+"""What can be imported: its name for people, and what converts it."""
+
+_TOKEN = re.compile(
+    r'("(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')|(//[^\n]*|/\*.*?\*/)|(\t)', re.DOTALL
+)
+
+
+_VARIABLE = re.compile(r"os\.environ/(\w+)|\$\{?(\w+)|\{\{\s*(\w+)\s*\}\}")
+"""How variables are written, in any of them."""
+
+
+def convert(kind: str, text: str, file: str, shipped: Shipped, environ: Mapping[str, str]) -> Draft:
+    """What a file becomes. Raises ConfigError where it is neither YAML nor JSON."""
+    document = yaml.read(_bare(text) if kind != "litellm" else text, file)
+    taken = {name for found in _VARIABLE.findall(text) for name in found if name}
+    draft = Draft(document.lines, taken, environ)
+    KINDS[kind][1](mapping(document.value), draft, shipped).convert()
+    return draft
+
+
+def _bare(text: str) -> str:
+    """JSON with comments as YAML takes it: lines stay where they are."""
+
+    def one(found: re.Match[str]) -> str:
+        if found[1] is not None:
+            return found[1]
+        return " " if found[3] is not None else re.sub(r"[^\n]", " ", found[2])
+
+    return _TOKEN.sub(one, text)
