@@ -41,7 +41,7 @@ class Past:
     def begin(self, ahead: Ahead, call: Call, dialect: Dialect, body: Body) -> None:
         """Ask ahead for what `recall` will want."""
         if self._notes is not None and dialect is OPENAI_CHAT and body.prompt.tool_loop:
-            ahead.begin("notes", partial(self._notes.find, call.key, body.value["messages"]))
+            ahead.begin("notes", partial(self._notes.find, call.key, body.said["messages"]))
 
     def recalls(self, job: Job) -> bool:
         """Whether there may be something to `recall`."""
@@ -56,7 +56,7 @@ class Past:
             return job
         found: Mapping[str, Note] = {}
         if prompt.tool_loop:
-            find = partial(self._notes.find, job.call.key, job.body.value["messages"])
+            find = partial(self._notes.find, job.call.key, job.body.said["messages"])
             found = await ahead.take("notes", find)
         last = list(found.values())[-1] if found else None
         seat = job.seat if last is None else Seat(last.provider, last.account, last.model)
@@ -127,7 +127,7 @@ class Past:
     async def _note(self, job: Job, begun: Begun) -> None:
         note = begun.ear.heard() if begun.ear is not None else None
         if self._notes is not None and note is not None:
-            await self._notes.keep(job.call.key, job.body.value["messages"], note)
+            await self._notes.keep(job.call.key, job.body.said["messages"], note)
 
     def _shelf(self, job: Job) -> Responses | None:
         """Where the answer to a call is to be kept; None where it is not."""

@@ -2,11 +2,31 @@
 
 import msgspec
 
+from gateway.core import jsonio
 from gateway.core.jsonio import Json, Members
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem
 from gateway.core.prompt import Prompt
 from gateway.core.usage import Usage
+
+
+class Later:
+    """An object of which the large members that are known are read when they are asked for."""
+
+    __slots__ = ("_raw", "_value", "said")
+
+    def __init__(self, raw: bytes, said: dict[str, Json]) -> None:
+        """`raw` is JSON, for its parts were read; `said` has an outline of what is large."""
+        self._raw = raw
+        self._value: dict[str, Json] | None = None
+        self.said = said
+
+    @property
+    def value(self) -> dict[str, Json]:
+        """All of it."""
+        if self._value is None:
+            self._value = jsonio.loads(self._raw)
+        return self._value
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -15,8 +35,20 @@ class Body(msgspec.Struct, frozen=True):
     raw: bytes
     """As the client sent it: the truth."""
     members: Members
-    value: dict[str, Json]
+    given: dict[str, Json] | Later
     prompt: Prompt
+
+    @property
+    def value(self) -> dict[str, Json]:
+        """What it says."""
+        given = self.given
+        return given.value if isinstance(given, Later) else given
+
+    @property
+    def said(self) -> dict[str, Json]:
+        """The same, but for the inner parts of tools: enough for who looks at all the rest."""
+        given = self.given
+        return given.said if isinstance(given, Later) else given
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -93,6 +93,10 @@ def _speaks(text: str) -> bool:
     return bool(head)
 
 
+_DOUBTFUL = frozenset({*(begins[0] for begins in _STARTS), *" \t\r\n\v\f\x1c\x1d\x1e\x1f\x85"})
+"""First characters of what is not typed, and spaces, which may stand before it."""
+
+
 class Typed:
     """The turns of a user, one after the other."""
 
@@ -105,6 +109,16 @@ class Typed:
         """So many of them hold words of a person."""
         self.aside = ""
         """How the last begins, where it has text and none is a person's; cut."""
+
+    def say(self, text: str) -> bool:
+        """As `take`, of a turn that is one text."""
+        first = text[:1]
+        if not first or first in _DOUBTFUL or not first.isascii():
+            return self.take([text])
+        self.turns += 1
+        self._texts = [text]
+        self.aside = ""
+        return True
 
     def take(self, texts: list[str], *, result: bool = False) -> bool:
         """Take a turn's texts; tell whether a person speaks. `result`: a tool's result is in it.

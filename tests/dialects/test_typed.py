@@ -104,3 +104,24 @@ def test_a_text_of_openings_takes_linear_time() -> None:
     before = time.process_time()
     assert typed(text) == text
     assert time.process_time() - before < 5.0, "quadratic, it would take minutes"
+
+
+@given(
+    st.text(max_size=40)
+    | st.builds(
+        str.__add__,
+        st.sampled_from(
+            [REMIND, AGENTS_MD, "[Request interrupted by user", " Go", "\x85x", "(0) y"]
+        ),
+        st.text(max_size=8),
+    )
+)
+def test_a_turn_of_one_text_is_taken_as_any_other(text: str) -> None:
+    """The short way for most of them gives what the long one does."""
+    one, other = Typed(), Typed()
+    for _ in range(2):
+        assert one.say(text) == other.take([text])
+        assert (one.turns, one.aside, one.words) == (other.turns, other.aside, other.words)
+    one.close()
+    other.close()
+    assert (one.turns, one.aside, one.words) == (other.turns, other.aside, other.words)

@@ -66,7 +66,7 @@ def counted(tokens: int) -> bytes:
 
 def _decode(body: Body) -> Request:
     inner = wire.group(body.value, _INNER)
-    return OWN.decode(msgspec.structs.replace(body, value=inner) if inner else body)
+    return OWN.decode(msgspec.structs.replace(body, given=inner) if inner else body)
 
 
 def _wrap(value: Object, target: Target) -> Object:

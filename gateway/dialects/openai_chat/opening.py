@@ -12,7 +12,7 @@ _SYSTEM = ("system", "developer")
 
 def read(body: Body) -> Opening:
     """Read it; odd members say nothing."""
-    value = body.value
+    value = body.said
     return Opening(
         system=opening.system(_system(value)),
         first=opening.first(_turns(value)),

@@ -46,7 +46,7 @@ _CAPS = ("max_completion_tokens", "max_tokens")
 
 def read(raw: bytes) -> Body:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    return parse(raw, _prompt)
+    return parse(raw, _prompt, "tools")
 
 
 def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
@@ -133,14 +133,14 @@ class _Said:
     def message(self, message: dict[str, Json]) -> None:
         role = message.get("role")
         content = message.get("content")
-        if isinstance(content, str):
-            texts = [content]
-            self.chars += len(content)
+        texts = content if isinstance(content, str) else self._parts(content)
+        if isinstance(texts, str):
+            self.chars += len(texts)
         else:
-            texts = self._parts(content)
             self.chars += sum(map(len, texts)) + max(len(texts) - 1, 0)
         if role == "user":
-            self.tool_loop = not self.typed.take(texts) and self.tool_loop
+            said = self.typed.say(texts) if isinstance(texts, str) else self.typed.take(texts)
+            self.tool_loop = not said and self.tool_loop
         elif role not in _SYSTEM:
             self.tool_loop = role in _RESULTS
             self.typed.answer()
@@ -263,7 +263,8 @@ def _write_effort(edit: Edit, prompt: Prompt, target: Target) -> None:
 def _write_cap(edit: Edit, prompt: Prompt, target: Target) -> None:
     theirs = target.provider.max_tokens
     present = [name for name in _CAPS if name in prompt.members]
-    unset = all(edit.body.value[name] is None for name in present)
+    said = edit.body.said
+    unset = all(said[name] is None for name in present)
     asked = target.max_output if unset else prompt.max_output
     if asked is None:
         return
@@ -291,12 +292,12 @@ def _drop_sampling(edit: Edit, prompt: Prompt, target: Target) -> None:
 
 def asks_usage(body: Body) -> bool:
     """Whether the client wants a usage chunk at the end of its stream."""
-    options = body.value.get("stream_options")
+    options = body.said.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _ask_usage(edit: Edit, body: Body) -> None:
     if not asks_usage(body):
-        options = body.value.get("stream_options")
+        options = body.said.get("stream_options")
         known = options if isinstance(options, dict) else {}
         edit.put("stream_options", {**known, "include_usage": True})

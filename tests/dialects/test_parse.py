@@ -1,0 +1,122 @@
+"""A body whose long member has come before is read as any other, and says the same."""
+
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.core.problem import ProblemError
+from gateway.dialects import OPENAI_CHAT, parse
+from gateway.dialects.base import Body
+from gateway.dialects.body import Later
+
+SCHEMA = {"type": "object", "properties": {f"p{at}": {"type": "string"} for at in range(9)}}
+
+
+def tools(count: int = 30, name: str = "f", **more: Any) -> list[Any]:
+    inner = {"description": "d" * 300, "parameters": SCHEMA, **more}
+    return [
+        {"type": "function", "function": {"name": f"{name}{at}", **inner}} for at in range(count)
+    ]
+
+
+def body(offered: Any, text: str = "hi", **more: Any) -> bytes:
+    said = [{"role": "user", "content": text}]
+    return jsonio.dumps({"model": "m", "messages": said, "tools": offered, **more})
+
+
+def whole(raw: bytes) -> Body:
+    """As it is read where nothing is known."""
+    known, parse._known = parse._known, parse._Known()
+    try:
+        return OPENAI_CHAT.read(raw)
+    finally:
+        parse._known = known
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parse, "_known", parse._Known())
+
+
+OFFERED: list[Any] = [
+    tools(),
+    [*tools(), {"type": "web_search", "filters": {"allowed": ["a"]}}, {"type": "custom", "custom": {"name": "c"}}],
+    [*tools(), "odd", None, 7, [], {"type": 1}, {"function": []}, {"name": ["x"]}],
+    tools(1, "n" * 500, description="d" * 5_000),
+    {"odd": "o" * 5_000},
+    "o" * 5_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("offered", OFFERED)
+def test_it_says_the_same_every_time(offered: Any) -> None:
+    """The first time, the second, when it becomes known, and after that."""
+    for at in range(4):
+        raw = body(offered, f"words {at}", tool_choice="required")
+        found, expected = OPENAI_CHAT.read(raw), whole(raw)
+        assert found.prompt == expected.prompt
+        assert found.value == expected.value
+        assert found.members.keys() == expected.members.keys()
+        assert found.raw is raw
+        outer = {name: one for name, one in expected.value.items() if name != "tools"}
+        assert {name: one for name, one in found.said.items() if name != "tools"} == outer
+
+
+def test_it_is_known_from_the_second_time_on() -> None:
+    raw = body(tools())
+    assert [isinstance(OPENAI_CHAT.read(raw).given, Later) for _ in range(4)] == [0, 0, 1, 1]
+    assert not isinstance(OPENAI_CHAT.read(body(tools(name="g"))).given, Later)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_short_tools_are_read_as_they_come(size: int) -> None:
+    raw = body(tools(size, description="", parameters={}), "x" * 5_000)
+    assert not any(isinstance(OPENAI_CHAT.read(raw).given, Later) for _ in range(4))
+
+
+def test_a_name_too_long_for_an_outline_is_never_told_short() -> None:
+    raw = body(tools(20, "n" * 500))
+    for _ in range(4):
+        assert OPENAI_CHAT.read(raw).prompt.tools[0] == "n" * 500 + "0"
+
+
+@pytest.mark.parametrize("bad", [b'{"a":"\xff"}', b'"\\ud800"', b"1e999", b"NaN", b"[1,]"])
+def test_what_is_no_json_is_refused_in_the_same_words(bad: bytes) -> None:
+    raw = body(tools())
+    for _ in range(3):
+        OPENAI_CHAT.read(raw)
+    wrong = raw[:-1] + b',"x":' + bad + b"}"
+    with pytest.raises(ProblemError) as expected:
+        whole(wrong)
+    with pytest.raises(ProblemError) as found:
+        OPENAI_CHAT.read(wrong)
+    assert found.value.problem == expected.value.problem
+
+
+def test_what_is_no_object_is_refused() -> None:
+    with pytest.raises(ProblemError, match="must be a JSON object"):
+        OPENAI_CHAT.read(b"[" + b"1," * 3_000 + b"1]")
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parse, "_MOST", 30_000)
+    monkeypatch.setattr(parse, "_MOST_SEEN", 3)
+    for at in range(20):
+        raw = body(tools(name=f"n{at}"))
+        for _ in range(3):
+            OPENAI_CHAT.read(raw)
+        assert sum(map(len, parse._known._outlines)) <= 30_000
+        assert parse._known.size <= 30_000
+        assert len(parse._known._seen) <= 3
+
+
+def test_the_last_of_two_members_counts() -> None:
+    """A name that stands twice is read as any reader takes it, and goes on once."""
+    raw = body(tools())
+    for _ in range(3):
+        OPENAI_CHAT.read(raw)
+    twice = raw[:-1] + b',"model":"other"}'
+    found = OPENAI_CHAT.read(twice)
+    assert isinstance(found.given, Later)
+    assert found.prompt.model == found.value["model"] == "other"
