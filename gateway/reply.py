@@ -1,5 +1,6 @@
 """What goes to the client: a status, headers that say what happened, and a body."""
 
+import functools
 import math
 from collections.abc import AsyncGenerator
 from decimal import Decimal
@@ -11,6 +12,7 @@ from gateway.core import loss
 from gateway.core.entry import Entry
 from gateway.core.problem import Problem
 from gateway.core.tally import Tally
+from gateway.core.target import Tier
 from gateway.dialects import Dialect
 
 
@@ -105,27 +107,31 @@ def told(tally: Tally) -> Headers:
     found: Headers = []
     decision, target = tally.decision, tally.target
     if decision is not None:
-        found += [
-            (b"x-tiergate-decision", f"{decision.source}; {tally.call.id}".encode()),
-            (b"x-tiergate-lab", decision.lab.encode()),
-        ]
-    if decision is not None and decision.tier is not None:
-        found.append((b"x-tiergate-tier", decision.tier.encode()))
+        said = f"{decision.source}; {tally.call.id}".encode()
+        found += ((b"x-tiergate-decision", said), *_where(decision.lab, decision.tier))
     if target is not None:
-        found += [
-            (b"x-tiergate-model", _ascii(target.model)),
-            (b"x-tiergate-provider", target.provider.name.encode()),
-        ]
+        found += _whose(target.model, target.provider.name)
     if decision is not None:
-        found += [
+        found += (
             (b"x-tiergate-cache", tally.cache.encode()),
             (b"x-tiergate-attempts", b"%d" % tally.attempts),
-        ]
+        )
     if tally.losses:
         found.append((b"x-tiergate-dropped", _ascii(loss.names(tally.losses))))
     if tally.upstream_id is not None:
         found.append((b"x-upstream-request-id", _ascii(tally.upstream_id)))
     return found
+
+
+@functools.lru_cache(256)
+def _where(lab: str, tier: Tier | None) -> Headers:
+    found = [(b"x-tiergate-lab", lab.encode())]
+    return found if tier is None else [*found, (b"x-tiergate-tier", tier.encode())]
+
+
+@functools.lru_cache(1024)
+def _whose(model: str, provider: str) -> Headers:
+    return [(b"x-tiergate-model", _ascii(model)), (b"x-tiergate-provider", provider.encode())]
 
 
 def _ascii(text: str) -> bytes:

@@ -284,7 +284,7 @@ class Tally:
             served=self.served[:_LONG] if self.served is not None else None,
             attempts=self.attempts,
             cache=self.cache,
-            dropped=tuple(dict.fromkeys(loss.field for loss in self.losses)),
+            dropped=_fields(self.losses) if self.losses else (),
             usage=source,
             input=usage.input,
             cache_read=usage.cache_read,
@@ -359,6 +359,10 @@ class Tally:
         if self.decision.source == "pin" or self.decision.tier is None:
             return cost(usage, price)  # it was not the gateway's choice
         return compared(usage, self._priced(self.baseline), price)
+
+
+def _fields(losses: tuple[Loss, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(loss.field for loss in losses))
 
 
 def _version(usage: Usage | None, price: Price | None) -> str | None:

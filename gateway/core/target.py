@@ -113,8 +113,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
         `asked` is what the client allows in each; without it the target's own cap is sent.
         """
-        known = (self.max_output if asked is None else asked, self.facts.max_output)
-        each = min((most for most in known if most is not None and most > 0), default=None)
+        each, most = self.max_output if asked is None else asked, self.facts.max_output
+        if each is None or each <= 0:
+            each = most if most is not None and most > 0 else None
+        elif most is not None and 0 < most < each:
+            each = most
         return None if each is None else each * max(1, choices)
 
     @property

@@ -1,5 +1,6 @@
 """The edge: headers and bytes of a request made into a Call, or refused before they are one."""
 
+import functools
 import math
 import os
 import time
@@ -58,7 +59,34 @@ class Gone(Exception):
 
 def new_id() -> str:
     """An id of a call: time-ordered, unique without coordination."""
-    return f"tg-{time.time_ns() // 1_000_000:011x}{os.urandom(6).hex()}"
+    try:
+        own = _own.pop()
+    except IndexError:
+        found = os.urandom(6 * _AT_ONCE).hex()
+        _own.extend(found[at : at + 12] for at in range(12, len(found), 12))
+        own = found[:12]
+    return f"tg-{time.time_ns() // 1_000_000:011x}{own}"
+
+
+_AT_ONCE = 256
+_own: list[str] = []
+"""Random ends of ids: many are asked of the system at once."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_own.clear)
+
+
+@functools.cache
+def _meanings(forwarded: frozenset[bytes]) -> Mapping[bytes, str]:
+    """What each header is that says something, in a dialect that forwards some."""
+    return {
+        **dict.fromkeys(_CLUES, "clue"),
+        b"content-encoding": "coding",
+        b"traceparent": "trace",
+        **dict.fromkeys(_HINTS, "hint"),
+        b"content-length": "length",
+        **dict.fromkeys(forwarded, "forwarded"),
+        **dict.fromkeys(_SECRETS, "secret"),
+    }
 
 
 class Head:
@@ -74,11 +102,7 @@ class Head:
     ) -> None:
         """Read headers. Raises ProblemError: loop, media_type, invalid_request."""
         self.forwarded: dict[str, str] = dict(defaults)
-        self.hints = {
-            name.decode(): value[:_CLUE].decode("latin-1")
-            for name, value in headers
-            if name in _CLUES
-        }
+        self.hints: dict[str, str] = {}
         self.length: int | None = None
         self.trace: str | None = None
         self.retried = 0
@@ -88,30 +112,42 @@ class Head:
         found: list[tuple[bytes, bytes]] = []
         steer: dict[str, str] = {}
         size = 0
+        meanings = _meanings(forwarded)
         for name, value in headers:
             size += len(name) + len(value)
-            if name in _SECRETS:
+            meaning = meanings.get(name)
+            if meaning is None:
+                if name.startswith(_STEER):
+                    if name == _HOP:
+                        message = "This request has already passed through this gateway."
+                        raise _refuse("loop", message)
+                    steer[name[len(_STEER) :].decode("latin-1")] = _text(value).strip()
+                continue
+            if name in _CLUES:
+                self.hints[name.decode()] = value[:_CLUE].decode("latin-1")
+            if meaning == "secret":
                 found.append((name, value))
-            elif name in forwarded:
-                if not value.isascii():
-                    raise _refuse("invalid_request", f"The header {name.decode()} is not ASCII.")
-                self.forwarded[name.decode()] = value.decode()
-            elif name.startswith(_STEER):
-                if name == _HOP:
-                    raise _refuse("loop", "This request has already passed through this gateway.")
-                steer[name[len(_STEER) :].decode("latin-1")] = _text(value).strip()
-            elif name == b"content-length":
+            elif meaning == "length":
                 self.length = int(value) if value.isdigit() else None
-            elif name in _HINTS:
-                self._hear(name, value)
-            elif name == b"traceparent":
-                self.trace = value.decode("latin-1")
-            elif name == b"content-encoding" and value.strip().lower() != b"identity":
-                raise _refuse("media_type", "Send the body without a content-encoding.")
+            elif meaning != "clue":
+                self._take(meaning, name, value)
         if size > MOST_HEADERS or len(headers) > _MOST_LINES:
             raise ProblemError(CROWDED)
-        self.secrets = _secrets(found)
+        self.secrets = _secrets(found) if found else {}
         self.steer = _steer(steer) if steer else NO_STEER
+
+    def _take(self, meaning: str, name: bytes, value: bytes) -> None:
+        """Take what few send. Raises ProblemError."""
+        if meaning == "forwarded":
+            if not value.isascii():
+                raise _refuse("invalid_request", f"The header {name.decode()} is not ASCII.")
+            self.forwarded[name.decode()] = value.decode()
+        elif meaning == "hint":
+            self._hear(name, value)
+        elif meaning == "trace":
+            self.trace = value.decode("latin-1")
+        elif value.strip().lower() != b"identity":
+            raise _refuse("media_type", "Send the body without a content-encoding.")
 
     def _hear(self, name: bytes, value: bytes) -> None:
         """Take what an SDK says of itself; what is no number says nothing."""

@@ -7,7 +7,7 @@ from gateway.http.drain import PROBLEM, Drain, Visit
 from gateway.http.edge import Receive
 from gateway.http.intake import Intake
 from gateway.http.share import Shares
-from gateway.limits.pressure import Hold
+from gateway.limits.pressure import SMALL, Hold
 
 
 class Entrance:
@@ -18,6 +18,7 @@ class Entrance:
         self._pressure = gateway.pressure
         self._shares = Shares(server.in_flight, gateway.pressure)
         self._intake = Intake(server)
+        self._small = min(server.max_body, SMALL)
         self.drain = Drain()
 
     @property
@@ -52,6 +53,10 @@ class Entrance:
         visit.hold.end()
         self.drain.visits.discard(visit)
         self._shares.leave(key)
+
+    def takes(self, data: bytes) -> bool:
+        """Whether a body that has come whole is so small that nothing need be asked."""
+        return len(data) <= self._small
 
     def take(self, data: bytes, hold: Hold) -> None:
         """A body that has come whole; see Intake."""

@@ -67,7 +67,9 @@ class Generate:
             return
         visit = self._entrance.enter(key)
         try:
-            data = await self._body(scope, head, visit, receive, send, call_id)
+            data: bytes | None = scope.get(BODY)
+            if data is None or not self._entrance.takes(data):
+                data = await self._body(scope, head, visit, receive, send, call_id)
             if data is not None:
                 query = scope["query_string"].decode("latin-1")
                 call = edge.call(self._dialect, head, key, data, call_id, query=query, path=path)

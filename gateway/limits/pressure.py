@@ -34,7 +34,7 @@ _BACK = 0.05
 """How far below that it must fall to hold no more: it does not come and go with each sample."""
 _CALM = 4
 """Samples that a level holds at least; the lag counts where all of so many were late."""
-_SMALL = 65_536
+SMALL = 65_536
 """Bytes of a body that nobody asks about: so many of them need little."""
 _TIMES = 5
 """Bytes that a call may need at once for one of its body: read, parsed, written again."""
@@ -210,7 +210,7 @@ class Hold:
 
         Raises ProblemError: overloaded; request_too_large where it could never fit.
         """
-        if size > _SMALL:
+        if size > SMALL:
             self._take(max(0, size * _TIMES - self._bytes))
 
     def weigh(self, piece: bytes) -> None:
