@@ -79,6 +79,18 @@ local function count(key, field)
   return found and tonumber(found)
 end
 
+-- Money and shares that were read, and are not read again.
+local sums = {}
+
+local function sum(field)
+  local found = sums[field]
+  if found == nil then
+    found = count(spent, field)
+    sums[field] = found
+  end
+  return found
+end
+
 for _, seed in ipairs(seeds) do
   redis.call('HSETNX', spent, seed[1], whole(seed[2]))
 end
@@ -117,7 +129,7 @@ local function kept()
 end
 
 local function unseeded(need)
-  return need[1] == 'usd' and need[8] and not count(spent, need[3])
+  return need[1] == 'usd' and need[8] and not sum(need[3])
 end
 
 -- Why needs do not pass: which one and how long it waits, or those that are not there.
@@ -138,8 +150,8 @@ local function missing()
     elseif kind == RUNNING then
       fits = (count(running, field) or 0) + amount <= limit
     elseif kind == SHARE then
-      local calls = (count(spent, need[7]) or 0) + 1
-      fits = amount == 0 or ((count(spent, field) or 0) + amount) * 1000 <= limit * calls
+      local calls = (sum(need[7]) or 0) + 1
+      fits = amount == 0 or ((sum(field) or 0) + amount) * 1000 <= limit * calls
     else
       if unseeded(need) then
         local fields = {}
@@ -150,7 +162,7 @@ local function missing()
         end
         return nil, nil, fields
       end
-      fits = (count(spent, field) or 0) + amount <= limit
+      fits = (sum(field) or 0) + amount <= limit
     end
     if not fits then
       if wait < 0 then
@@ -192,9 +204,13 @@ while true do
   choice, needs = on, others[on][2]
 end
 
+local paid, rates = {}, {}
+
 local function add(field, amount)
-  local value = math.min(MOST, (count(spent, field) or 0) + amount)
-  redis.call('HSET', spent, field, whole(value))
+  local value = math.min(MOST, (sum(field) or 0) + amount)
+  sums[field] = value
+  paid[#paid + 1] = field
+  paid[#paid + 1] = whole(value)
   return value
 end
 
@@ -209,7 +225,8 @@ for at, need in ipairs(needs) do
     else
       found[2] = found[2] + amount * found[4]
     end
-    redis.call('HSET', rate, field, cmsgpack.pack(found))
+    rates[#rates + 1] = field
+    rates[#rates + 1] = cmsgpack.pack(found) -- of two for one field the later stands
   elseif kind == RUNNING then
     redis.call('HINCRBY', running, field, whole(amount))
   else
@@ -231,6 +248,13 @@ for at, need in ipairs(needs) do
   if kind ~= REQUESTS and kind ~= SHARE then
     entries[#entries + 1] = { kind, field, amount }
   end
+end
+
+if #rates > 0 then
+  redis.call('HSET', rate, unpack(rates))
+end
+if #paid > 0 then
+  redis.call('HSET', spent, unpack(paid))
 end
 
 local told_of = (choice > 0 or #answer > plain) and cmsgpack.pack(answer) or 0

@@ -3,53 +3,105 @@
 -- KEYS   as in meter.lua
 -- ARGV   packed {{id, tokens or -1, micro-USD or -1}...}
 -- Answer how many of them held something
+--
+-- All that they hold, and all counters, are read at once and written at once.
 local TOKENS, RUNNING = 2, 3
 local MOST = 9007199254740992
 local spent, rate, running, holds, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local asked = cmsgpack.unpack(ARGV[1])
 
 local function whole(number)
   return string.format('%.0f', number)
 end
 
-local function settle(id, tokens, micro)
-  local packed = redis.call('HGET', holds, id)
-  if not packed then
-    return 0
-  end
-  local sums, kinds = {}, {}
-  for _, entry in ipairs(cmsgpack.unpack(packed)[2]) do
-    local field = entry[2]
-    sums[field] = (sums[field] or 0) + entry[3]
-    kinds[field] = entry[1]
-  end
-  for field, amount in pairs(sums) do
-    if kinds[field] == RUNNING then
-      if redis.call('HINCRBY', running, field, whole(-amount)) <= 0 then
-        redis.call('HDEL', running, field)
-      end
-    elseif kinds[field] == TOKENS then
-      local last = redis.call('HGET', rate, field)
-      if last then
-        local at, level, held, period, limit = unpack(cmsgpack.unpack(last))
-        level = level + (tokens < 0 and amount or tokens) * period
-        held = math.max(0, held - amount)
-        redis.call('HSET', rate, field, cmsgpack.pack({ at, level, held, period, limit }))
-      end
-    elseif micro >= 0 then
-      local value = redis.call('HGET', spent, field)
-      if value then -- a counter whose window was swept stays away
-        value = math.min(MOST, math.max(0, tonumber(value) + (micro - amount)))
-        redis.call('HSET', spent, field, whole(value))
-      end
+-- The fields of a hash by name; those that are not there are false.
+local function look(key, names)
+  local found = {}
+  if #names > 0 then
+    for at, value in ipairs(redis.call('HMGET', key, unpack(names))) do
+      found[names[at]] = value
     end
   end
-  redis.call('HDEL', holds, id)
-  redis.call('ZREM', ends, id)
-  return 1
+  return found
 end
 
-local settled = 0
-for _, one in ipairs(cmsgpack.unpack(ARGV[1])) do
-  settled = settled + settle(one[1], one[2], one[3])
+local ids = {}
+for at, one in ipairs(asked) do
+  ids[at] = one[1]
 end
-return settled
+local held = look(holds, ids)
+
+-- What each call holds, added up by counter.
+local calls, over = {}, {}
+local fields, listed = { [spent] = {}, [rate] = {} }, {}
+for _, one in ipairs(asked) do
+  local id, tokens, micro = one[1], one[2], one[3]
+  if held[id] then
+    local sums, kinds = {}, {}
+    for _, entry in ipairs(cmsgpack.unpack(held[id])[2]) do
+      local kind, field = entry[1], entry[2]
+      if not listed[field] and kind ~= RUNNING then
+        listed[field] = true
+        table.insert(fields[kind == TOKENS and rate or spent], field)
+      end
+      sums[field] = (sums[field] or 0) + entry[3]
+      kinds[field] = kind
+    end
+    held[id] = false -- once for each
+    table.insert(calls, { sums, kinds, tokens, micro })
+    table.insert(over, id)
+  end
+end
+if #over == 0 then
+  return 0
+end
+
+local level, value = look(rate, fields[rate]), look(spent, fields[spent])
+local places = {}
+for field, last in pairs(level) do
+  level[field] = last and cmsgpack.unpack(last)
+end
+for _, call in ipairs(calls) do
+  local sums, kinds, tokens, micro = call[1], call[2], call[3], call[4]
+  for field, amount in pairs(sums) do
+    if kinds[field] == RUNNING then
+      places[field] = (places[field] or 0) + amount
+    elseif kinds[field] == TOKENS then
+      local found = level[field]
+      if found then
+        found[2] = found[2] + (tokens < 0 and amount or tokens) * found[4]
+        found[3] = math.max(0, found[3] - amount)
+      end
+    elseif micro >= 0 and value[field] then -- a counter whose window was swept stays away
+      value[field] = math.min(MOST, math.max(0, tonumber(value[field]) + (micro - amount)))
+    end
+  end
+end
+
+for field, amount in pairs(places) do
+  if redis.call('HINCRBY', running, field, whole(-amount)) <= 0 then
+    redis.call('HDEL', running, field)
+  end
+end
+local rates, sums = {}, {}
+for field, found in pairs(level) do
+  if found then
+    table.insert(rates, field)
+    table.insert(rates, cmsgpack.pack(found))
+  end
+end
+for field, number in pairs(value) do
+  if type(number) == 'number' then -- of those that have not changed there is the text
+    table.insert(sums, field)
+    table.insert(sums, whole(number))
+  end
+end
+if #rates > 0 then
+  redis.call('HSET', rate, unpack(rates))
+end
+if #sums > 0 then
+  redis.call('HSET', spent, unpack(sums))
+end
+redis.call('HDEL', holds, unpack(over))
+redis.call('ZREM', ends, unpack(over))
+return #over
