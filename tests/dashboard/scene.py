@@ -1,0 +1,188 @@
+"""A gateway of its own process for pages that act: rules in a file, texts kept, names that would be markup."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway.core import jsonio
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import (
+    PATIENCE,
+    SSE,
+    Answer,
+    Request,
+    Upstream,
+    chunk,
+    failing,
+    frames,
+    whole,
+)
+from tests.e2e.world import Loop
+
+ADMIN = "admin-key-0123456789-never-shown"
+KEY = "key-of-a-client-0123456789-never-shown"
+SECRET = "sk-acme-0123456789-never-shown"
+BAD = "<img src=x onerror=window.hit=1>"
+"""Markup that would run, if any page took a name for more than its text."""
+RULES = f"""\
+guards:
+  - name: drafts are cheap
+    when: {{tag: draft}}
+    max_tier: fast
+
+# The first that matches decides.
+choices:
+  - name: "{BAD}"
+    when: {{keywords: [prove]}}
+    tier: reasoning
+  - name: late
+    when: {{keywords: [prove], user_tokens: {{max: 900}}}}
+    tier: fast
+"""
+CHEAPER = RULES.replace("tier: reasoning", "tier: smart")
+_ROOT = str(Path(__file__).parents[2])
+_ON = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
+_PRICES = {"swift-1": (0.1, 0.4), "able-1": (1, 4), "deep-1": (5, 20), "else-1": (2, 8)}
+
+
+def answer(request: Request) -> Answer:
+    if request.json.get("stream") is True:
+        return Answer(pieces=frames(counts=(40, 20)), headers=SSE)
+    return whole(counts=(40, 20))
+
+
+def slow(_: Request) -> Answer:
+    """A stream that waits after its first word, until it is let go on."""
+    first, *rest = frames(("Hel", "lo you."), counts=(40, 20))
+    said, *more = rest
+    return Answer(
+        pieces=(first, chunk({"reasoning_content": "Let me see."}), said, None, *more), headers=SSE
+    )
+
+
+def config(url: str) -> dict[str, Any]:
+    def at(name: str, **more: Any) -> dict[str, Any]:
+        return {
+            "base_url": f"{url}/{name}",
+            "dialects": {"openai-chat": "/chat/completions"},
+            **more,
+        }
+
+    return {
+        "version": 1,
+        "include": ["rules.yaml"],
+        "default": {"lab": "acme", "tier": "smart"},
+        "routing": {"classifier": "prior"},
+        "cache": {"ttl": "0s"},
+        "ledger": {"content": "on"},
+        "server": {"max_lag": "0s"},
+        "keys": "keys.yaml",
+        "providers": {
+            "acme": at("acme", accounts={"main": SECRET}),
+            "spare": at("spare", accounts={"main": SECRET}),
+            "other": at("other", accounts={"main": SECRET}),
+        },
+        "labs": {
+            "acme": {
+                "fast": [{"model": "swift-1"}],
+                "smart": [{"model": "able-1"}, {"model": "able-1", "provider": "spare"}],
+                "reasoning": [{"model": "deep-1"}],
+            },
+            "other": {"smart": [{"model": "else-1"}]},
+        },
+        "models": {
+            name: {"price": {"input": low, "cache_read": low / 10, "output": high}}
+            for name, (low, high) in _PRICES.items()
+        },
+    }  # fmt: skip
+
+
+class Scene:
+    """The gateway, its provider, and what clients ask."""
+
+    def __init__(self, folder: Path) -> None:
+        self._loop, self.upstream = Loop(), Upstream()
+        self._loop.run(self.upstream.start())
+        for path in ("/acme", "/spare", "/other"):
+            self.upstream.on(path, answer)
+        folder.mkdir(parents=True)
+        self.folder = folder
+        key = {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "tenant": "default"}
+        (folder / "keys.yaml").write_bytes(jsonio.dumps({"client-1": key}))
+        (folder / "rules.yaml").write_text(RULES, "utf-8")
+        self.file = folder / "gateway.yaml"
+        self.file.write_bytes(jsonio.dumps(config(self.upstream.url)))
+        self._environ = {
+            "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1", "TIERGATE_ADMIN_KEY": ADMIN,
+            "TIERGATE_DATA": str(folder / "data"),
+        }  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "gateway",
+            "--config",
+            str(self.file),
+            "serve",
+            "--port",
+            "0",
+        ]
+        self._child = Child(command, folder / "gateway", **self._environ)
+        self.port = until(self._listens, f"listening; {folder}/gateway.err says why")
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
+
+    def _listens(self) -> int:
+        with suppress(FileNotFoundError):
+            if match := _ON.search(self._child.out):
+                return int(match[1])
+        return 0
+
+    def call(
+        self, text: str = "Prove it.", *, model: str = "auto", tags: str = "", status: int = 200
+    ) -> str:
+        """The id of a call."""
+        head = {"authorization": f"Bearer {KEY}", "x-tiergate-tags": tags}
+        body = {"model": model, "messages": [{"role": "user", "content": text}]}
+        reply = self.client.post(
+            "/v1/chat/completions", json=body, headers={k: v for k, v in head.items() if v}
+        )
+        assert reply.status_code == status, reply.text
+        return reply.headers["x-request-id"]
+
+    def some(self) -> None:
+        """Calls of every kind that pages tell apart."""
+        self.call()
+        self.call("Hello.", tags=f"draft,{BAD}")
+        self.call(BAD, model=BAD, status=404)
+        self.upstream.on("/acme", failing(503))
+        self.call(f"Greet {BAD}", model="acme/smart")
+        self.upstream.on("/acme", answer)
+
+    def admin(self, path: str, **more: Any) -> Any:
+        """What an admin's program is told."""
+        head = {"authorization": f"Bearer {ADMIN}"}
+        return self.client.request("POST" if more else "GET", path, headers=head, **more).json()
+
+    def tiergate(self, *words: str) -> Any:
+        """What the command line says, as JSON."""
+        command = [sys.executable, "-m", "gateway", "--config", str(self.file), *words, "--json"]
+        done = subprocess.run(
+            command, env=self._environ, capture_output=True, text=True, check=True
+        )
+        return jsonio.loads(done.stdout.encode())
+
+    def release(self) -> None:
+        """Let a slow answer go on."""
+        self._loop.run(self.upstream.release())
+
+    def stop(self) -> None:
+        self.client.close()
+        self._child.stop()
+        self._loop.run(self.upstream.stop())
+        self._loop.close()

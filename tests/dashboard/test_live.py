@@ -1,0 +1,319 @@
+"""The pages that act, in a real browser: calls as they come, the playground, and rules that are tried."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dashboard.scene import ADMIN, BAD, CHEAPER, KEY, RULES, Scene, answer, slow
+from tests.e2e.upstream import PATIENCE
+
+sync_api = pytest.importorskip("playwright.sync_api")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+CHROMIUM = Path("/usr/bin/chromium")
+expect = sync_api.expect
+DASH = "\N{EN DASH}"
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs chromium")
+
+SAID = ".said[aria-label=Answer]"
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    made = Scene(tmp_path_factory.mktemp("scene") / "gateway")
+    made.some()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    expect.set_options(timeout=PATIENCE * 1_000)
+    with sync_api.sync_playwright() as play:
+        made = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+class Looks:
+    """What a page asked for and said while a test looked at it."""
+
+    def __init__(self, page: Any) -> None:
+        self.asked: list[str] = []
+        self.wrong: list[str] = []
+        page.on("request", lambda one: self.asked.append(one.url))
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on(
+            "console",
+            lambda one: self.wrong.append(one.text) if "Content Security" in one.text else None,
+        )
+
+
+@pytest.fixture
+def page(chromium: Any, scene: Scene, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page of somebody who has signed in; nothing it did was wrong, or went elsewhere."""
+    size, scheme = getattr(request, "param", (WIDE, "dark"))
+    context = chromium.new_context(viewport=size, color_scheme=scheme)
+    made = context.new_page()
+    made.set_default_timeout(PATIENCE * 1_000)
+    seen = made.seen = Looks(made)
+    made.goto(f"{scene.url}/dashboard")
+    made.fill("#key", ADMIN)
+    made.click("button.main")
+    made.wait_for_selector("nav")
+    yield made
+    assert seen.wrong == []
+    assert {url for url in seen.asked if not url.startswith((f"{scene.url}/", "blob:"))} == set()
+    assert not [url for url in seen.asked if ADMIN in url or KEY in url or "Prove" in url]
+    assert made.evaluate("window.hit") is None
+    assert made.locator("img, main script").count() == 0
+    context.close()
+
+
+def at(page: Any, place: str) -> None:
+    page.evaluate("place => { location.hash = place }", place)
+
+
+def said(page: Any) -> str:
+    return str(page.inner_text("main"))
+
+
+def test_the_list_follows_and_can_be_paused(page: Any, scene: Scene) -> None:
+    page.clock.install()
+    at(page, "#/calls")
+    page.wait_for_selector("tr.call")
+    drawn = page.locator("tr.call").count()
+    page.evaluate("window.here = true")
+    id = scene.call()
+    page.clock.run_for(2_100)
+    page.wait_for_selector(f"tr[data-id='{id}']")
+    assert page.locator("tr.call").first.get_attribute("data-id") == id
+    assert page.locator("tr.call").count() == drawn + 1
+    assert page.inner_text("#said") == "1 new call"
+    assert page.get_attribute("#said", "aria-live") == "polite"
+    page.click("button:text-is('Pause')")
+    asked = len(page.seen.asked)
+    late = scene.call()
+    page.clock.run_for(20_000)
+    assert page.seen.asked[asked:] == []
+    page.click("button:text-is('Follow')")
+    page.wait_for_selector(f"tr[data-id='{late}']")
+    assert page.evaluate("window.here") is True, "it was not loaded again"
+
+
+def test_calls_are_chosen_and_the_address_says_so(page: Any, scene: Scene) -> None:
+    at(page, "#/calls?tag=draft")
+    page.wait_for_selector("tr.call")
+    assert page.locator("tr.call").count() == 1
+    page.fill("[data-filter=tag]", "")
+    page.press("[data-filter=tag]", "Enter")
+    page.select_option("select", "reasoning")
+    rows = scene.admin("/admin/entries?format=json&only=tier:reasoning")["entries"]
+    expect(page.locator("tr.call")).to_have_text([re.compile("reasoning")] * len(rows))
+    assert page.url.endswith("#/calls?tier=reasoning")
+    page.click("button:text-is('Clear')")
+    page.fill("[data-filter=status]", "404")
+    page.keyboard.press("Enter")
+    expect(page.locator("tr.call")).to_have_count(1)
+    assert BAD in page.inner_text("tr.call")
+    page.fill("[data-filter=key]", "nobody")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=No such calls")
+
+
+def test_a_call_shows_the_trace_that_explain_prints(page: Any, scene: Scene) -> None:
+    """By the keyboard alone: arrows, Enter, Escape; its address leads to it again."""
+    id = scene.call("Prove it again.")
+    at(page, "#/calls")
+    page.wait_for_selector(f"tr[data-id='{id}']")
+    page.focus("tr.call[tabindex='0']")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".detail .pairs")
+    assert page.url.endswith(f"#/calls/{id}")
+    told = scene.tiergate("explain", id)
+    assert {**told, "trace": 0} == {**scene.admin(f"/admin/entries/{id}/decision"), "trace": 0}
+    steps = page.locator(".detail section.part").first.locator("tbody tr").all()
+    drawn = [[cell.inner_text() for cell in step.locator("th, td").all()] for step in steps]
+    assert drawn == [[one["step"], one["effect"] or DASH, one["why"]] for one in told["trace"]]
+    assert any(BAD in cell for row in drawn for cell in row)
+    page.click("button:text-is('Show what was said')")
+    page.wait_for_selector("text=Prove it again.")
+    page.click("summary:text-is('The whole row')")
+    page.keyboard.press("Escape")
+    assert page.locator(".detail").is_hidden()
+    assert page.evaluate("document.activeElement.dataset.id") == id
+    page.reload()
+    at(page, f"#/calls/{id}")
+    page.wait_for_selector(".detail .pairs")
+    assert id in page.inner_text(".detail h2")
+    at(page, "#/calls/tg-none")
+    page.wait_for_selector(".detail [role=alert]")
+    assert "no row of this call" in page.inner_text(".detail")
+
+
+def test_attempts_that_failed_are_told(page: Any, scene: Scene) -> None:
+    rows = scene.admin("/admin/entries?format=json&only=status:200")["entries"]
+    (row,) = [one for one in rows if one["attempts"] > 1]
+    at(page, f"#/calls/{row['id']}")
+    page.wait_for_selector(".detail .pairs")
+    tried = scene.admin(f"/admin/entries/{row['id']}")["tries"]
+    assert [one["problem"] for one in tried] == ["upstream_overloaded"] * (row["attempts"] - 1)
+    assert page.locator(".detail .tag.bad").all_inner_texts() == ["503 upstream_overloaded"] * len(
+        tried
+    )
+
+
+def test_the_playground_decides_on_every_lab_and_streams(page: Any, scene: Scene) -> None:
+    """The first words are there before the last, and what it came to is what the ledger has."""
+    scene.upstream.on("/acme", slow)
+    at(page, "#/playground")
+    page.wait_for_selector("text=Calls are billed to the key that you enter")
+    page.fill("#key", KEY)
+    page.press("#key", "Tab")
+    page.wait_for_selector("text=Calls are billed to this key")
+    page.fill(".turn textarea", f"Prove that {BAD} is text.")
+    page.click("button:text-is('Decide')")
+    expect(page.locator(".card > .pairs")).to_have_count(2)
+    cards = page.locator(".card").all_inner_texts()
+    assert [text.split()[0] for text in cards] == ["acme", "other"]
+    assert f"rule “{BAD}”" in cards[0]
+    assert "acme/deep-1" in cards[0]
+    assert "other/else-1" in cards[1]
+    page.click("button:text-is('Send')")
+    expect(page.locator(SAID)).to_have_text("Hel")
+    assert page.text_content(".thought") == "Let me see."
+    assert page.inner_text(".answer .tag").startswith("first token after ")
+    scene.release()
+    expect(page.locator(SAID)).to_have_text("Hello you.")
+    page.wait_for_selector(".bill >> text=settled")
+    id = page.inner_text(".bill a")
+    row = scene.admin(f"/admin/entries/{id}")
+    bill = page.inner_text(".bill")
+    assert (row["cost"], row["key"], row["stream"]) == ("0.0006", "client-1", True)
+    assert "$0.0006" in bill
+    assert "acme/deep-1" in bill
+    assert KEY not in page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})")
+    scene.upstream.on("/acme", answer)
+
+
+def test_an_answer_can_be_stopped_and_errors_are_shown_as_they_are(page: Any, scene: Scene) -> None:
+    scene.upstream.on("/acme", slow)
+    at(page, "#/playground")
+    page.fill("#key", KEY)
+    page.fill(".turn textarea", "Prove it slowly.")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(SAID)).to_have_text("Hel")
+    page.click("button:text-is('Stop')")
+    page.wait_for_selector(".answer .tag >> text=stopped")
+    page.wait_for_selector(".bill >> text=aborted")
+    scene.release()
+    scene.upstream.on("/acme", answer)
+    page.fill("#model", BAD)
+    page.click("button:text-is('Send')")
+    page.wait_for_selector(".answer .tag >> text=404")
+    assert BAD in page.inner_text(SAID)
+    page.fill("#key", "not-a-key")
+    page.click("button:text-is('Send')")
+    page.wait_for_selector(".answer .tag >> text=401")
+    assert page.locator("nav").count() == 1, "whoever looks stays signed in"
+
+
+def test_rules_tell_what_they_decided_and_what_is_in_vain(page: Any, scene: Scene) -> None:
+    at(page, "#/rules")
+    page.wait_for_selector(".findings")
+    told = scene.admin("/admin/rules?since=7d")
+    rows = page.locator("section[aria-label='Rules in force'] tbody tr").all_inner_texts()
+    assert [row.split("\t")[:3] for row in rows[:3]] == [
+        ["guard", "drafts are cheap", DASH],
+        ["choice", BAD, str(told["rules"][1]["hits"]["calls"])],
+        ["choice", "late", "0"],
+    ]
+    assert "rules.yaml:11" in page.inner_text(".findings")
+    assert "is never reached" in page.inner_text(".findings")
+    assert page.input_value(".yaml") == RULES
+
+
+def test_an_edited_rule_is_replayed_as_the_command_replays_it(page: Any, scene: Scene) -> None:
+    at(page, "#/rules")
+    expect(page.locator(".yaml")).to_have_value(RULES)
+    page.fill(".yaml", CHEAPER)
+    page.select_option(".bar select", "")
+    page.click("button:text-is('Replay')")
+    page.wait_for_selector(".headline", timeout=60_000)
+    file = scene.folder / "cheaper.yaml"
+    file.write_text(CHEAPER, "utf-8")
+    told = scene.tiergate("replay", "--rules", str(file))
+    shown = page.inner_text(".result")
+    assert told["changed"] > 0
+    assert (
+        page.inner_text(".headline")
+        == f"{told['changed']} of {told['calls'] - told['undecided']} calls would go elsewhere."
+    )
+    for side in ("before", "after"):
+        assert told["usd"][side] in shown
+    tiers = page.locator("[aria-label='Tiers before and after'] tbody tr").all_inner_texts()
+    assert [row.split("\t")[:3] for row in tiers] == [
+        [name, str(one["before"]), str(one["after"])] for name, one in told["tiers"].items()
+    ]
+    assert scene.admin("/admin/rules")["yaml"] == RULES, "nothing took effect"
+
+
+def test_mistakes_have_lines_and_a_text_can_be_taken_away(page: Any, scene: Scene) -> None:
+    at(page, "#/rules")
+    expect(page.locator(".yaml")).to_have_value(RULES)
+    page.fill(".yaml", RULES.replace("\n    tier: fast", "\n    tier: faster"))
+    page.click("button:text-is('Replay')")
+    page.wait_for_selector(".result .findings", timeout=60_000)
+    page.click(".result .link")
+    assert page.inner_text(".result .link") == "edited rules:13"
+    area = (
+        "const a = document.querySelector('.yaml'); a.value.slice(a.selectionStart, a.selectionEnd)"
+    )
+    assert page.evaluate(area) == "    tier: faster"
+    with page.expect_download() as found:
+        page.click("button:text-is('Download')")
+    assert "tier: faster" in Path(found.value.path()).read_text("utf-8")
+    page.click("button:text-is('Reset')")
+    assert page.input_value(".yaml") == RULES
+
+
+def test_a_replay_can_be_cancelled(page: Any, scene: Scene) -> None:
+    """Its child ends, so that the next may begin."""
+    at(page, "#/rules")
+    expect(page.locator(".yaml")).to_have_value(RULES)
+    page.route(re.compile("/admin/replay"), lambda _: None)  # nobody answers
+    page.click("button:text-is('Replay')")
+    page.click("button:text-is('Cancel')")
+    page.wait_for_selector("text=Cancelled.")
+    page.unroute(re.compile("/admin/replay"))
+    page.click("button:text-is('Replay')")
+    page.wait_for_selector(".headline", timeout=60_000)
+    assert page.inner_text(".headline").startswith("0 of ")
+    guard = page.locator("section[aria-label='Rules in force'] tbody tr").first.inner_text()
+    assert guard.split("\t")[:3] == ["guard", "drafts are cheap", "1"]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [(WIDE, "dark"), (WIDE, "light"), (PHONE, "dark")],
+    indirect=True,
+    ids=["dark", "light", "phone"],
+)
+def test_axe_finds_nothing(page: Any, scene: Scene) -> None:
+    id = scene.admin("/admin/entries?format=json&limit=1")["entries"][0]["id"]
+    for place, there in (
+        ("#/calls", "tr.call"), (f"#/calls/{id}", ".detail .pairs"), ("#/playground", ".turn textarea"), ("#/rules", ".findings"),
+    ):  # fmt: skip
+        at(page, place)
+        page.wait_for_selector(there)
+        found = axe.Axe().run(page).response["violations"]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], place
+        wide = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert wide <= 0, f"{place} is wider than the screen"
