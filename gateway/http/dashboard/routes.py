@@ -59,6 +59,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
             "version": VERSION,
             "zone": gateway.site.source.config.ledger.time_zone,
             "needed": sessions.needed,
+            "open": gateway.keys.is_open,
             "signed_in": False,
             "token": None,
             "refused": None,

@@ -15,6 +15,8 @@ export const session = {
   signedIn: false,
   /** Whether an admin key is set: without one this machine is answered as it is. */
   needed: true,
+  /** Whether calls need no key. */
+  open: false,
   refused: null,
   zone: "UTC",
   version: "",
@@ -33,7 +35,7 @@ export const session = {
 function take(told) {
   session.signedIn = told.signed_in;
   session.token = told.token;
-  for (const name of ["needed", "refused", "zone", "version"]) if (name in told) session[name] = told[name];
+  for (const name of ["needed", "open", "refused", "zone", "version"]) if (name in told) session[name] = told[name];
 }
 
 /**

@@ -73,7 +73,8 @@ function target(one) {
 
 /** Any JSON value as nested names and values. */
 export function tree(value) {
-  if (value === null || typeof value !== "object") return String(value);
+  if (value === null) return "–";
+  if (typeof value !== "object") return String(value);
   const pairs = Object.entries(value);
   if (!pairs.length) return "–";
   if (Array.isArray(value) && value.every((one) => one === null || typeof one !== "object")) return value.join(", ");

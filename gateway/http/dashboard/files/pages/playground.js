@@ -10,7 +10,7 @@ const GUESSED = 500; // tokens of an answer whose length nobody has bounded
 const AT_ONCE = 4;
 const LOOKS = 20;
 
-export async function render(root, { api, signal }) {
+export async function render(root, { api, signal, session }) {
   let running = null; // of an answer that is streaming
   let labs = [];
 
@@ -61,11 +61,15 @@ export async function render(root, { api, signal }) {
 
   /** What this key may ask for. The key stays in this page: it is in no address and in no storage. */
   async function know() {
+    if (!key.value && !session.open) {
+      note.textContent = "Calls are billed to the key that you enter; it stays in this page only.";
+      return;
+    }
     try {
       const reply = await door("/v1/models", { signal });
       const told = await reply.json();
       if (!reply.ok) {
-        note.textContent = key.value ? told.error.message : "Calls are billed to the key that you enter; it stays in this page only.";
+        note.textContent = told.error.message;
         return;
       }
       const names = told.data.map((one) => one.id);
@@ -243,7 +247,7 @@ export async function render(root, { api, signal }) {
       ["Model", row && `${row.provider}/${row.model}`],
       ["Tokens in", count(row ? sum(row, ["input", "cache_read", "cache_write"]) : usage?.prompt_tokens)],
       ["Tokens out", count(row ? sum(row, ["output", "reasoning"]) : usage?.completion_tokens)],
-      ["Cost", row ? (row.cost === null ? "unknown" : usd(row.cost)) : null],
+      ["Cost", row ? (row.cost === null ? "unknown" : `${usd(row.cost)} (${row.cost})`) : null],
       ["Billed to", row?.key],
       ["State", row?.state],
       ["Call", id && h("a", { href: `#/calls/${encodeURIComponent(id)}` }, id)],
