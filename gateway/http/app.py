@@ -36,7 +36,7 @@ from gateway.http import (
     scrape,
 )
 from gateway.http.dashboard import routes as dashboard
-from gateway.http.edge import Receive, Scope, Send
+from gateway.http.edge import Message, Receive, Scope, Send
 from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
 from gateway.http.guard import is_here
@@ -59,6 +59,7 @@ _STRANGE = Problem(
 )
 ALWAYS = frozenset({"/health", "/ready", "/metrics"})
 """Paths that are answered whatever happens."""
+_PRIVATE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _CLOSING = (408, 413, 431)
 """What is left of such a request is not read."""
 
@@ -157,6 +158,8 @@ class App(FastAPI):
                 reply.headers["connection"] = "close"
                 await reply(scope, receive, send)
                 return
+        if scope["type"] == "http" and scope["path"].startswith("/admin"):
+            send = _private(send)
         await super().__call__(scope, receive, send)
 
     def _at(self, path: str) -> tuple[Generate | None, str]:
@@ -166,6 +169,17 @@ class App(FastAPI):
                 asked = path[len(prefix) - len("models/") :]
                 return self._gemini.get(asked.rpartition(":")[2]), asked
         return None, ""
+
+
+def _private(send: Send) -> Send:
+    """Nobody on the way keeps what admins are told: a browser has a cookie, and sends no key."""
+
+    async def told(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *_PRIVATE]
+        await send(message)
+
+    return told
 
 
 def _is_list(asked: str, query: bytes) -> bool:

@@ -15,7 +15,6 @@ from gateway.ledger.store import Stored
 from gateway.routing import recall
 
 _JSON = "application/json"
-_PRIVATE = {"cache-control": "no-store"}
 
 
 def routes(app: FastAPI, gateway: Gateway) -> None:
@@ -49,6 +48,6 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
             why = "it is kept no more, or not on this machine" if keeps else "ledger.content is off"
             message = f"The text of this call is not kept: {why}."
             raise ProblemError(Problem(kind="not_found", message=message))
-        return Response(jsonio.dumps(found), media_type=_JSON, headers=_PRIVATE)
+        return Response(jsonio.dumps(found), media_type=_JSON)
 
     app.include_router(router)

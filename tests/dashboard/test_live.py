@@ -52,17 +52,31 @@ class Looks:
         )
 
 
-@pytest.fixture
-def page(chromium: Any, scene: Scene, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page of somebody who has signed in; nothing it did was wrong, or went elsewhere."""
-    size, scheme = getattr(request, "param", (WIDE, "dark"))
-    context = chromium.new_context(viewport=size, color_scheme=scheme)
+@pytest.fixture(scope="module")
+def entered(chromium: Any, scene: Scene) -> Any:
+    """What the browser of somebody keeps who has signed in."""
+    context = chromium.new_context()
     made = context.new_page()
-    made.set_default_timeout(PATIENCE * 1_000)
-    seen = made.seen = Looks(made)
     made.goto(f"{scene.url}/dashboard")
     made.fill("#key", ADMIN)
     made.click("button.main")
+    made.wait_for_selector("nav")
+    kept = context.storage_state()
+    context.close()
+    return kept
+
+
+@pytest.fixture
+def page(
+    chromium: Any, scene: Scene, entered: Any, request: pytest.FixtureRequest
+) -> Iterator[Any]:
+    """A page of somebody who has signed in; nothing it did was wrong, or went elsewhere."""
+    size, scheme = getattr(request, "param", (WIDE, "dark"))
+    context = chromium.new_context(viewport=size, color_scheme=scheme, storage_state=entered)
+    made = context.new_page()
+    made.set_default_timeout(PATIENCE * 1_000)
+    seen = made.seen = Looks(made)
+    made.goto(f"{scene.url}/dashboard#/playground")
     made.wait_for_selector("nav")
     yield made
     assert seen.wrong == []
@@ -138,7 +152,8 @@ def test_a_call_shows_the_trace_that_explain_prints(page: Any, scene: Scene) -> 
     told = scene.tiergate("explain", id)
     assert {**told, "trace": 0} == {**scene.admin(f"/admin/entries/{id}/decision"), "trace": 0}
     steps = page.locator(".detail section.part").first.locator("tbody tr").all()
-    drawn = [[cell.inner_text() for cell in step.locator("th, td").all()] for step in steps]
+    cells = [[cell.inner_text() for cell in step.locator("th, td").all()] for step in steps]
+    drawn = [[re.sub(r" \d+\.\d ms$", "", text) for text in row] for row in cells]
     assert drawn == [[one["step"], one["effect"] or DASH, one["why"]] for one in told["trace"]]
     assert any(BAD in cell for row in drawn for cell in row)
     page.click("button:text-is('Show what was said')")

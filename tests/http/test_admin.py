@@ -396,6 +396,16 @@ def test_every_route_below_admin_is_guarded(make: Make) -> None:
         message(world.client.request(method, path), 401)
 
 
+def test_nobody_on_the_way_keeps_what_admins_are_told(world: World) -> None:
+    """A browser's request has a cookie in place of a key: caches take that for nothing private."""
+    paths = (*DOORS, "/admin/config", "/admin/rules", "/admin/none", "/admin/costs?by=colour")
+    for path in paths:
+        headers = get(world, path).headers
+        assert headers.get_list("cache-control") == ["no-store"], path
+        assert headers["x-content-type-options"] == "nosniff", path
+    assert "cache-control" not in get(world, "/health").headers
+
+
 def test_a_store_that_cannot_be_read_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("no such disk")

@@ -2,7 +2,6 @@
 
 from gateway.core import jsonio
 from gateway.core.decision import Step
-from gateway.http import recall
 from gateway.ledger.journal import Journal
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, World, chat
@@ -89,4 +88,3 @@ def test_a_call_that_nobody_knows_has_neither(world: World) -> None:
             told = _entries(world, name, what)
             assert told["status"] == 404
             assert "no row of this call" in str(told["error"])
-    assert recall._PRIVATE == {"cache-control": "no-store"}

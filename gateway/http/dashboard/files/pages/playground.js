@@ -209,11 +209,11 @@ export async function render(root, { api, signal, session }) {
         if (reasoned) {
           seen();
           thinking.hidden = false;
-          thought.append(reasoned);
+          thought.append(words(reasoned));
         }
-        if (delta.content) {
+        if (delta.content?.length) {
           seen();
-          text.append(delta.content);
+          text.append(words(delta.content));
         }
         if (delta.refusal) text.append(delta.refusal);
       }
@@ -281,6 +281,12 @@ async function* events(stream) {
     }
     if (done) return;
   }
+}
+
+/** The text of a piece of an answer; some providers send lists of parts. */
+function words(piece) {
+  if (Array.isArray(piece)) return piece.map(words).join("");
+  return typeof piece === "string" ? piece : words(piece?.text ?? piece?.thinking ?? "");
 }
 
 function raw(text) {
