@@ -1,24 +1,28 @@
 """The pages that act, in a real browser: calls as they come, the playground, and rules that are tried."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect, sync_playwright
 
 from tests.dashboard.scene import ADMIN, BAD, CHEAPER, KEY, RULES, Scene, answer, slow
 from tests.e2e.upstream import PATIENCE
 
-sync_api = pytest.importorskip("playwright.sync_api")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-CHROMIUM = Path("/usr/bin/chromium")
-expect = sync_api.expect
+CHROMIUM = shutil.which("chromium")
 DASH = "\N{EN DASH}"
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium: apt-get install chromium"
+)
 
 SAID = ".said[aria-label=Answer]"
-WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+WIDE, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
+
+type Scheme = Literal["dark", "light"]
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +34,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
+def chromium() -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE * 1_000)
-    with sync_api.sync_playwright() as play:
-        made = play.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with sync_playwright() as play:
+        made = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield made
         made.close()
 
@@ -41,19 +45,27 @@ def chromium() -> Iterator[Any]:
 class Looks:
     """What a page asked for and said while a test looked at it."""
 
-    def __init__(self, page: Any) -> None:
+    def __init__(self) -> None:
         self.asked: list[str] = []
         self.wrong: list[str] = []
+
+    def at(self, page: Page) -> None:
         page.on("request", lambda one: self.asked.append(one.url))
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on(
-            "console",
-            lambda one: self.wrong.append(one.text) if "Content Security" in one.text else None,
-        )
+        page.on("console", lambda one: self._say(one.text))
+
+    def _say(self, text: str) -> None:
+        if "Content Security" in text:
+            self.wrong.append(text)
+
+
+@pytest.fixture
+def looks() -> Looks:
+    return Looks()
 
 
 @pytest.fixture(scope="module")
-def entered(chromium: Any, scene: Scene) -> Any:
+def entered(chromium: Browser, scene: Scene) -> StorageState:
     """What the browser of somebody keeps who has signed in."""
     context = chromium.new_context()
     made = context.new_page()
@@ -68,34 +80,39 @@ def entered(chromium: Any, scene: Scene) -> Any:
 
 @pytest.fixture
 def page(
-    chromium: Any, scene: Scene, entered: Any, request: pytest.FixtureRequest
-) -> Iterator[Any]:
+    chromium: Browser,
+    scene: Scene,
+    entered: StorageState,
+    looks: Looks,
+    request: pytest.FixtureRequest,
+) -> Iterator[Page]:
     """A page of somebody who has signed in; nothing it did was wrong, or went elsewhere."""
-    size, scheme = getattr(request, "param", (WIDE, "dark"))
+    chosen: tuple[ViewportSize, Scheme] = getattr(request, "param", (WIDE, "dark"))
+    size, scheme = chosen
     context = chromium.new_context(viewport=size, color_scheme=scheme, storage_state=entered)
     made = context.new_page()
     made.set_default_timeout(PATIENCE * 1_000)
-    seen = made.seen = Looks(made)
+    looks.at(made)
     made.goto(f"{scene.url}/dashboard#/playground")
     made.wait_for_selector("nav")
     yield made
-    assert seen.wrong == []
-    assert {url for url in seen.asked if not url.startswith((f"{scene.url}/", "blob:"))} == set()
-    assert not [url for url in seen.asked if ADMIN in url or KEY in url or "Prove" in url]
+    assert looks.wrong == []
+    assert {url for url in looks.asked if not url.startswith((f"{scene.url}/", "blob:"))} == set()
+    assert not [url for url in looks.asked if ADMIN in url or KEY in url or "Prove" in url]
     assert made.evaluate("window.hit") is None
     assert made.locator("img, main script").count() == 0
     context.close()
 
 
-def at(page: Any, place: str) -> None:
+def at(page: Page, place: str) -> None:
     page.evaluate("place => { location.hash = place }", place)
 
 
-def said(page: Any) -> str:
+def said(page: Page) -> str:
     return str(page.inner_text("main"))
 
 
-def test_the_list_follows_and_can_be_paused(page: Any, scene: Scene) -> None:
+def test_the_list_follows_and_can_be_paused(page: Page, looks: Looks, scene: Scene) -> None:
     page.clock.install()
     at(page, "#/calls")
     page.wait_for_selector("tr.call")
@@ -109,16 +126,16 @@ def test_the_list_follows_and_can_be_paused(page: Any, scene: Scene) -> None:
     assert page.inner_text("#said") == "1 new call"
     assert page.get_attribute("#said", "aria-live") == "polite"
     page.click("button:text-is('Pause')")
-    asked = len(page.seen.asked)
+    asked = len(looks.asked)
     late = scene.call()
     page.clock.run_for(20_000)
-    assert page.seen.asked[asked:] == []
+    assert looks.asked[asked:] == []
     page.click("button:text-is('Follow')")
     page.wait_for_selector(f"tr[data-id='{late}']")
     assert page.evaluate("window.here") is True, "it was not loaded again"
 
 
-def test_calls_are_chosen_and_the_address_says_so(page: Any, scene: Scene) -> None:
+def test_calls_are_chosen_and_the_address_says_so(page: Page, scene: Scene) -> None:
     at(page, "#/calls?tag=draft")
     page.wait_for_selector("tr.call")
     assert page.locator("tr.call").count() == 1
@@ -138,7 +155,7 @@ def test_calls_are_chosen_and_the_address_says_so(page: Any, scene: Scene) -> No
     page.wait_for_selector("text=No such calls")
 
 
-def test_a_call_shows_the_trace_that_explain_prints(page: Any, scene: Scene) -> None:
+def test_a_call_shows_the_trace_that_explain_prints(page: Page, scene: Scene) -> None:
     """By the keyboard alone: arrows, Enter, Escape; its address leads to it again."""
     id = scene.call("Prove it again.")
     at(page, "#/calls")
@@ -171,7 +188,7 @@ def test_a_call_shows_the_trace_that_explain_prints(page: Any, scene: Scene) -> 
     assert "no row of this call" in page.inner_text(".detail")
 
 
-def test_attempts_that_failed_are_told(page: Any, scene: Scene) -> None:
+def test_attempts_that_failed_are_told(page: Page, scene: Scene) -> None:
     rows = scene.admin("/admin/entries?format=json&only=status:200")["entries"]
     (row,) = [one for one in rows if one["attempts"] > 1]
     at(page, f"#/calls/{row['id']}")
@@ -183,7 +200,7 @@ def test_attempts_that_failed_are_told(page: Any, scene: Scene) -> None:
     )
 
 
-def test_the_playground_decides_on_every_lab_and_streams(page: Any, scene: Scene) -> None:
+def test_the_playground_decides_on_every_lab_and_streams(page: Page, scene: Scene) -> None:
     """The first words are there before the last, and what it came to is what the ledger has."""
     scene.upstream.on("/acme", slow)
     at(page, "#/playground")
@@ -216,7 +233,9 @@ def test_the_playground_decides_on_every_lab_and_streams(page: Any, scene: Scene
     scene.upstream.on("/acme", answer)
 
 
-def test_an_answer_can_be_stopped_and_errors_are_shown_as_they_are(page: Any, scene: Scene) -> None:
+def test_an_answer_can_be_stopped_and_errors_are_shown_as_they_are(
+    page: Page, scene: Scene
+) -> None:
     scene.upstream.on("/acme", slow)
     at(page, "#/playground")
     page.fill("#key", KEY)
@@ -238,7 +257,7 @@ def test_an_answer_can_be_stopped_and_errors_are_shown_as_they_are(page: Any, sc
     assert page.locator("nav").count() == 1, "whoever looks stays signed in"
 
 
-def test_rules_tell_what_they_decided_and_what_is_in_vain(page: Any, scene: Scene) -> None:
+def test_rules_tell_what_they_decided_and_what_is_in_vain(page: Page, scene: Scene) -> None:
     at(page, "#/rules")
     page.wait_for_selector(".findings")
     told = scene.admin("/admin/rules?since=7d")
@@ -253,7 +272,7 @@ def test_rules_tell_what_they_decided_and_what_is_in_vain(page: Any, scene: Scen
     assert page.input_value(".yaml") == RULES
 
 
-def test_an_edited_rule_is_replayed_as_the_command_replays_it(page: Any, scene: Scene) -> None:
+def test_an_edited_rule_is_replayed_as_the_command_replays_it(page: Page, scene: Scene) -> None:
     at(page, "#/rules")
     expect(page.locator(".yaml")).to_have_value(RULES)
     page.fill(".yaml", CHEAPER)
@@ -278,7 +297,7 @@ def test_an_edited_rule_is_replayed_as_the_command_replays_it(page: Any, scene: 
     assert scene.admin("/admin/rules")["yaml"] == RULES, "nothing took effect"
 
 
-def test_mistakes_have_lines_and_a_text_can_be_taken_away(page: Any, scene: Scene) -> None:
+def test_mistakes_have_lines_and_a_text_can_be_taken_away(page: Page, scene: Scene) -> None:
     at(page, "#/rules")
     expect(page.locator(".yaml")).to_have_value(RULES)
     page.fill(".yaml", RULES.replace("\n    tier: fast", "\n    tier: faster"))
@@ -297,7 +316,7 @@ def test_mistakes_have_lines_and_a_text_can_be_taken_away(page: Any, scene: Scen
     assert page.input_value(".yaml") == RULES
 
 
-def test_a_replay_can_be_cancelled(page: Any, scene: Scene) -> None:
+def test_a_replay_can_be_cancelled(page: Page, scene: Scene) -> None:
     """Its child ends, so that the next may begin."""
     at(page, "#/rules")
     expect(page.locator(".yaml")).to_have_value(RULES)
@@ -319,14 +338,14 @@ def test_a_replay_can_be_cancelled(page: Any, scene: Scene) -> None:
     indirect=True,
     ids=["dark", "light", "phone"],
 )
-def test_axe_finds_nothing(page: Any, scene: Scene) -> None:
+def test_axe_finds_nothing(page: Page, scene: Scene) -> None:
     id = scene.admin("/admin/entries?format=json&limit=1")["entries"][0]["id"]
     for place, there in (
         ("#/calls", "tr.call"), (f"#/calls/{id}", ".detail .pairs"), ("#/playground", ".turn textarea"), ("#/rules", ".findings"),
     ):  # fmt: skip
         at(page, place)
         page.wait_for_selector(there)
-        found = axe.Axe().run(page).response["violations"]
+        found = Axe().run(page).response["violations"]
         assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == [], place
         wide = page.evaluate(
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
