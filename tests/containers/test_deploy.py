@@ -2,18 +2,23 @@
 
 import configparser
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from gateway.cli.serve import command
+from gateway.core.target import TIMERS
 from gateway.settings.server import Server
 from tests.containers import files
 from tests.containers.files import ROOT
 
 FOLDER = ROOT / "deploy"
 NGINX = (FOLDER / "nginx.conf").read_text()
+HAPROXY = (FOLDER / "haproxy.cfg").read_text()
 
 
 def documents(name: str) -> list[Any]:
@@ -49,12 +54,59 @@ def test_nginx_parts_from_a_gateway_before_that_parts_from_it() -> None:
     most = re.search(r"client_max_body_size (\d+)m;", NGINX)
     assert kept
     assert most
-    assert int(kept[1]) < Server().drain - 2
+    assert int(kept[1]) < Server().lb_delay < Server().drain - 2
     assert int(kept[1]) < Server().timeouts.idle
     assert int(most[1]) * 2**20 >= Server().max_body
     assert "proxy_next_upstream error timeout;" in NGINX
     assert "proxy_buffering off;" in NGINX
     assert "non_idempotent" not in NGINX
+
+
+def test_haproxy_looks_twice_before_a_gateway_stops_and_waits_as_long_as_it_does(
+    services: dict[str, Any],
+) -> None:
+    """No call is sent twice, and none is cut while a model thinks."""
+    named = re.findall(r"^ +server (gateway-\d) (gateway-\d):(\d+)$", HAPROXY, re.MULTILINE)
+    assert [(one, host) for one, host, _ in named] == [(name, name) for name in services if name.startswith("gateway")]  # fmt: skip
+    assert {int(port) for *_, port in named} == {Server().port}
+    every = re.search(r"check inter (\d+)s fall 1", HAPROXY)
+    assert every
+    assert 2 * int(every[1]) <= Server().lb_delay
+    assert "http-check send meth GET uri /ready" in HAPROXY
+    assert re.findall(r"retry-on (.*)", HAPROXY) == ["conn-failure"]
+    silence = max(max(one.headers, one.first_content, one.idle) for one in TIMERS.values())
+    waits = re.findall(r"timeout (?:client|server) +(\d+)s", HAPROXY)
+    waits += re.findall(r"proxy_read_timeout (\d+)s", NGINX)
+    assert len(waits) == 3
+    assert min(int(wait) for wait in waits) > silence
+
+
+def test_systemd_takes_the_unit_and_lets_it_do_little(tmp_path: Path) -> None:
+    """Whatever it offers to take away from a service that needs the network is taken."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd-analyze: apt-get install systemd")
+    unit = tmp_path / "tiergate.service"
+    text = (FOLDER / "tiergate.service").read_text()
+    unit.write_text(text.replace("/opt/tiergate/bin/tiergate", "/bin/true"))
+    told = subprocess.run(
+        [program, "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    told = subprocess.run(
+        [program, "security", "--offline=true", "--threshold=15", str(unit)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stdout
+
+
+def test_the_units_files_are_its_own_users() -> None:
+    """What it may write to is what it is told to write to."""
+    unit = (FOLDER / "tiergate.service").read_text()
+    state = re.findall(r"^StateDirectory=(.+)$", unit, re.MULTILINE)
+    data = re.findall(r"^Environment=TIERGATE_DATA=(.+)$", unit, re.MULTILINE)
+    assert data == [f"/var/lib/{state[0]}"]
+    assert "UMask=0077" in unit
 
 
 def test_gateways_share_what_must_be_shared_and_have_a_disk_of_their_own(
@@ -78,7 +130,7 @@ def test_gateways_share_what_must_be_shared_and_have_a_disk_of_their_own(
 
 
 def test_the_unit_starts_what_there_is_and_replaces_workers_to_reload() -> None:
-    unit = configparser.RawConfigParser()
+    unit = configparser.RawConfigParser(strict=False)  # some stand twice
     unit.optionxform = str  # type: ignore[assignment, method-assign]  # as it is written
     unit.read_string((FOLDER / "tiergate.service").read_text())
     service = unit["Service"]
@@ -93,10 +145,22 @@ def test_the_unit_starts_what_there_is_and_replaces_workers_to_reload() -> None:
 
 
 def test_kubernetes_looks_where_the_gateway_answers_and_waits_for_its_end() -> None:
-    service, fleet = documents("kubernetes.yaml")
+    service, each, budget, fleet = documents("kubernetes.yaml")
     pod = fleet["spec"]["template"]["spec"]
     (one,) = pod["containers"]
     assert fleet["kind"] == "StatefulSet"
+    assert (each["spec"]["clusterIP"], each["metadata"]["name"]) == ("None", fleet["spec"]["serviceName"])  # fmt: skip
+    labels = fleet["spec"]["template"]["metadata"]["labels"]
+    assert fleet["spec"]["selector"]["matchLabels"] == each["spec"]["selector"] == labels
+    assert budget["spec"] == {"maxUnavailable": 1, "selector": {"matchLabels": labels}}
+    assert budget["spec"]["maxUnavailable"] < fleet["spec"]["replicas"]
+    (spread,) = pod["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"] == labels
+    started = one["startupProbe"]
+    assert started["httpGet"] == one["livenessProbe"]["httpGet"]
+    assert started["periodSeconds"] * started["failureThreshold"] >= 60
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert service["spec"]["selector"] == fleet["spec"]["template"]["metadata"]["labels"]
     assert one["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
     assert one["livenessProbe"]["httpGet"]["path"] == "/health"

@@ -34,6 +34,7 @@ class Service:
         before: Sequence[str] = (),
         stdin: int = subprocess.DEVNULL,
         first: str = "",
+        port: int = 0,
         **more: Config,
     ) -> None:
         """`before` runs the program, as `prlimit` does; `first` is Python that comes before it.
@@ -51,7 +52,7 @@ class Service:
         self._out, self._err = folder / "out", folder / "err"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                [*before, sys.executable, "-c", f"{first}\n{_SERVE}", "--config", str(file), "serve", "--port", "0"],
+                [*before, sys.executable, "-c", f"{first}\n{_SERVE}", "--config", str(file), "serve", "--port", str(port)],
                 env={
                     **keep, "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1",
                     "TIERGATE_DATA": str(folder / "data"),

@@ -1,8 +1,6 @@
 """A fleet on this machine: a Redis Cluster, PostgreSQL, several gateways, and nginx before them."""
 
 import hashlib
-import os
-import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from typing import Any
 from bench import machine
 from gateway.core import jsonio
 from tests.conftest import redis_program
+from tests.e2e import balancer
 from tests.e2e.budget_audit import RATES
 from tests.e2e.budget_provider import MOST
 from tests.e2e.child import Child, until
@@ -29,23 +28,6 @@ RATE = 30
 """Calls a minute of `bob`."""
 PLACES = 4
 """Calls at a time of `cat`; `dan` is free."""
-_SITE = ROOT / "deploy" / "nginx.conf"
-_MAIN = """\
-daemon off;
-worker_processes 1;
-{user}
-pid {folder}/nginx.pid;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/site.conf;
-}}
-"""
 
 
 @dataclass
@@ -96,17 +78,8 @@ def fleet(folder: Path, gateways: int, seed: str) -> Iterator[Fleet]:
 
 def _nginx(stack: ExitStack, folder: Path, gateways: list[Gateway]) -> str:
     """Before the gateways, by the very file that is shipped, but for addresses."""
-    port, home = _free(), folder / "nginx"
-    home.mkdir()
-    servers = "".join(
-        f"server 127.0.0.1:{one.port} max_fails=1 fail_timeout=2s;\n" for one in gateways
-    )
-    site = re.sub(r"(?:\s*server gateway-\d:8484 [^\n]*\n)+", f"\n{servers}", _SITE.read_text())
-    (home / "site.conf").write_text(site.replace("listen 8080;", f"listen 127.0.0.1:{port};"))
-    user = "user root;" if os.geteuid() == 0 else ""
-    (home / "nginx.conf").write_text(_MAIN.format(folder=home, user=user))
-    words = ["-p", str(home), "-c", str(home / "nginx.conf"), "-e", "stderr"]
-    child = Child([_program(), *words], home / "run")
+    port = _free()
+    child = balancer.start("nginx", folder / "nginx", port, [one.port for one in gateways])
     stack.callback(child.stop)
     return f"http://127.0.0.1:{port}"
 

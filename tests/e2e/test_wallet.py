@@ -233,9 +233,7 @@ async def _told(world: World) -> None:
     while world.gateway.toll._telling:
         for task in list(world.gateway.toll._telling):
             await task
-        world.gateway.toll._telling -= {
-            task for task in world.gateway.toll._telling if task.done()
-        }
+        world.gateway.toll._telling -= {task for task in world.gateway.toll._telling if task.done()}
 
 
 def test_a_stream_that_is_dropped_ends_at_its_provider_too(make: Make, upstream: Upstream) -> None:

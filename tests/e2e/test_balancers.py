@@ -1,0 +1,154 @@
+"""nginx and HAProxy before two gateways, by the files of deploy/: what passes through them, and what does not."""
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.settings.server import Server
+from tests.e2e import balancer
+from tests.e2e.child import until
+from tests.e2e.ending import Service
+from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
+from tests.e2e.world import Loop, chat
+
+DELAY = Server().lb_delay
+"""As it is where nobody says it: more than nginx keeps a connection, and three looks of HAProxy."""
+
+
+def free() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        return int(listening.getsockname()[1])
+
+
+@dataclass
+class Site:
+    """Two gateways, and who balances load before them."""
+
+    upstream: Upstream
+    folder: Path
+    delay: float
+    url: str = ""
+    gateways: list[Service] = field(default_factory=list)
+    number: int = 0
+
+    def start(self, port: int) -> Service:
+        self.number += 1
+        server = {"lb_delay": self.delay, "drain": 20}
+        return Service(self.folder / f"gateway{self.number}", self.upstream, server, port=port)
+
+    def stop(self) -> None:
+        for one in self.gateways:
+            one.kill()
+
+    def ask(self, text: str) -> int:
+        """The status of a call on a connection of its own."""
+        reply = httpx.post(
+            f"{self.url}/v1/chat/completions", json=chat(text), timeout=PATIENCE, trust_env=False
+        )
+        return reply.status_code
+
+
+@pytest.fixture(scope="module", params=balancer.NAMES)
+def site(
+    request: pytest.FixtureRequest, loop: Loop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    name: str = request.param
+    balancer.program(name)
+    folder, upstream = tmp_path_factory.mktemp(name), Upstream()
+    with ExitStack() as stack:
+        loop.run(upstream.start())
+        stack.callback(lambda: loop.run(upstream.stop()))
+        made, port = Site(upstream, folder, DELAY), free()
+        for _ in range(2):
+            made.gateways.append(made.start(0))
+        stack.callback(made.stop)
+        ports = [one.port for one in made.gateways]
+        child = balancer.start(name, folder / "balancer", port, ports)
+        stack.callback(child.stop)
+        made.url = f"http://127.0.0.1:{port}"
+        until(lambda: _answers(made), f"an answer: {child.err}")
+        yield made
+
+
+def _answers(site: Site) -> bool:
+    try:
+        return httpx.get(f"{site.url}/ready", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_streams_come_as_they_are_written_and_a_client_that_leaves_ends_its_call(
+    site: Site, loop: Loop
+) -> None:
+    """Each piece before the next one is there; both gateways are asked."""
+    upstream = site.upstream
+    pieces = [chunk({"content": word}) for word in ("Hel", "lo")]
+    upstream.on("/acme", stream(ROLE, pieces[0], None, pieces[1], None, chunk({}, "stop"), DONE))
+    options = {"json": chat(stream=True), "timeout": PATIENCE}
+    url = f"{site.url}/v1/chat/completions"
+    with httpx.Client(trust_env=False) as client:
+        with client.stream("POST", url, **options) as reply:  # type: ignore[arg-type]
+            assert reply.headers["content-type"].startswith("text/event-stream")
+            heard, raw = b"", reply.iter_raw()
+            for piece in pieces:
+                while piece not in heard:
+                    heard += next(raw)
+                assert DONE not in heard, "the provider has not said it"
+                loop.run(upstream.release())
+            heard += b"".join(raw)
+            assert heard.endswith(DONE)
+        with client.stream("POST", url, **options) as reply:  # type: ignore[arg-type]
+            for data in reply.iter_raw():
+                if b"Hel" in data:
+                    break
+        last = upstream.requests[-1]
+        assert last.left.wait(PATIENCE), "the provider's connection is closed"
+
+
+def test_what_is_for_admins_is_not_passed_on(site: Site) -> None:
+    """Nor is it on the way that a path may be written."""
+    for path in ("/admin/costs", "/dashboard", "/metrics", "/metrics/"):
+        assert httpx.get(f"{site.url}{path}", trust_env=False).status_code == 404, path
+    for path in ("/health", "/ready", "/v1/models"):
+        assert httpx.get(f"{site.url}{path}", trust_env=False).status_code == 200, path
+
+
+def test_gateways_are_restarted_one_after_the_other_and_no_call_fails(site: Site) -> None:
+    """While four clients ask: `/ready` says no first, and who balances load sends nobody there."""
+    site.upstream.scripts.clear()
+    statuses: list[int] = []
+    over = threading.Event()
+
+    def load(name: int) -> None:
+        for number in cycle(range(1_000)):
+            if over.is_set():
+                return
+            statuses.append(site.ask(f"{name} {number}"))
+            time.sleep(0.01)
+
+    clients = [threading.Thread(target=load, args=(name,)) for name in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        for at, old in enumerate(site.gateways):
+            served = len(statuses)
+            old.tell(signal.SIGTERM)
+            assert old.ended() == 0
+            site.gateways[at] = site.start(old.port)
+            until(lambda: len(statuses) > served + 20, "calls go on")  # noqa: B023 - asked here
+            until(site.gateways[at].entries, "the new one is asked")
+    finally:
+        over.set()
+        for client in clients:
+            client.join(PATIENCE)
+    assert set(statuses) == {200}
+    assert len(statuses) > 40
