@@ -30,6 +30,8 @@ KEY = "key-of-a-client-0123456789-never-shown"
 SECRET = "sk-acme-0123456789-never-shown"
 BAD = "<img src=x onerror=window.hit=1>"
 """Markup that would run, if any page took a name for more than its text."""
+ODD = {BAD: f"{KEY}-a", "constructor": f"{KEY}-b", "__proto__": f"{KEY}-c"}
+"""Keys with names that would be more than text."""
 RULES = f"""\
 guards:
   - name: drafts are cheap
@@ -55,6 +57,13 @@ def answer(request: Request) -> Answer:
     if request.json.get("stream") is True:
         return Answer(pieces=frames(counts=(40, 20)), headers=SSE)
     return whole(counts=(40, 20))
+
+
+def odd(_: Request) -> Answer:
+    """A provider that says it has another name."""
+    said = whole(counts=(40, 20))
+    body = b"".join(piece or b"" for piece in said.pieces).replace(b"served-1", BAD.encode())
+    return Answer(pieces=(body,), length=len(body))
 
 
 def slow(_: Request) -> Answer:
@@ -109,12 +118,16 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self._loop, self.upstream = Loop(), Upstream()
         self._loop.run(self.upstream.start())
-        for path in ("/acme", "/spare", "/other"):
+        for path in ("/acme", "/spare"):
             self.upstream.on(path, answer)
+        self.upstream.on("/other", odd)
         folder.mkdir(parents=True)
         self.folder = folder
-        key = {"sha256": hashlib.sha256(KEY.encode()).hexdigest(), "tenant": "default"}
-        (folder / "keys.yaml").write_bytes(jsonio.dumps({"client-1": key}))
+        keys = {
+            name: {"sha256": hashlib.sha256(secret.encode()).hexdigest()}
+            for name, secret in (("client-1", KEY), *ODD.items())
+        }
+        (folder / "keys.yaml").write_bytes(jsonio.dumps(keys))
         (folder / "rules.yaml").write_text(RULES, "utf-8")
         self.file = folder / "gateway.yaml"
         self.file.write_bytes(jsonio.dumps(config(self.upstream.url)))
@@ -144,10 +157,10 @@ class Scene:
         return 0
 
     def call(
-        self, text: str = "Prove it.", *, model: str = "auto", tags: str = "", status: int = 200
-    ) -> str:
+        self, text: str = "Prove it.", *, model: str = "auto", tags: str = "", status: int = 200, key: str = KEY,
+    ) -> str:  # fmt: skip
         """The id of a call."""
-        head = {"authorization": f"Bearer {KEY}", "x-tiergate-tags": tags}
+        head = {"authorization": f"Bearer {key}", "x-tiergate-tags": tags}
         body = {"model": model, "messages": [{"role": "user", "content": text}]}
         reply = self.client.post(
             "/v1/chat/completions", json=body, headers={k: v for k, v in head.items() if v}
@@ -160,6 +173,8 @@ class Scene:
         self.call()
         self.call("Hello.", tags=f"draft,{BAD}")
         self.call(BAD, model=BAD, status=404)
+        for secret in ODD.values():
+            self.call("Hello there.", model="other/smart", key=secret)
         self.upstream.on("/acme", failing(503))
         self.call(f"Greet {BAD}", model="acme/smart")
         self.upstream.on("/acme", answer)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -330,6 +331,26 @@ def test_a_replay_can_be_cancelled(page: Page, scene: Scene) -> None:
     assert page.inner_text(".headline").startswith("0 of ")
     guard = page.locator("section[aria-label='Rules in force'] tbody tr").first.inner_text()
     assert guard.split("\t")[:3] == ["guard", "drafts are cheap", "1"]
+
+
+def test_names_are_text_on_every_page(page: Page, scene: Scene) -> None:
+    """Of rules, tags, keys and models, also where a provider made them up: the page's fixture looks for markup."""
+    for place, there in (
+        ("overview?range=24h&by=key", "constructor"), ("overview?range=24h&by=key", "__proto__"),
+        ("overview?range=24h&by=key", BAD), ("overview?range=24h&by=rule", BAD), ("overview?range=constructor", "Calls"),
+        ("latency?range=24h&by=key", "__proto__"), ("targets", "able-1"), ("budgets", ""),
+        ("calls?key=constructor", BAD), (f"calls?tag={quote(BAD)}", "auto"), ("calls/%E0%A4%A?tier=%", "Calls"),
+        (f"calls/{quote(BAD)}", BAD), ("rules?range=__proto__", BAD), ("constructor", "Overview"), (quote(BAD), "Overview"),
+    ):  # fmt: skip
+        at(page, f"#/{place}")
+        page.wait_for_load_state("networkidle")
+        expect(page.locator("main")).to_contain_text(there)
+        assert page.locator("main [role=alert]:not(.detail *)").count() == 0, place
+    row = page.locator("tr.call")
+    at(page, f"#/calls?model={quote('else-1')}")
+    expect(row).to_have_count(
+        len(scene.admin("/admin/entries?format=json&only=model:else-1")["entries"])
+    )
 
 
 @pytest.mark.parametrize(

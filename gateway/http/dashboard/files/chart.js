@@ -10,10 +10,10 @@ addEventListener("themechange", () => { for (const one of live) one.draw(); });
 
 /** A colour for each name: tiers have their own, others in turn. */
 export function tones(names) {
-  const taken = new Set(names.filter((name) => name in TONES).map((name) => TONES[name]));
+  const taken = new Set(names.filter((name) => Object.hasOwn(TONES, name)).map((name) => TONES[name]));
   const free = [1, 2, 3, 4, 5, 6, 7, 8].filter((tone) => !taken.has(tone));
   let next = 0;
-  return names.map((name) => (name === "other" ? 0 : TONES[name] ?? free[next++ % free.length]));
+  return names.map((name) => (name === "other" ? 0 : Object.hasOwn(TONES, name) ? TONES[name] : free[next++ % free.length]));
 }
 
 /** How a moment is shown on an axis and in a table, by what slots are. */

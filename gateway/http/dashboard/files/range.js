@@ -12,7 +12,7 @@ const BEAT = { "1h": 10, "24h": 30, "7d": 60, "30d": 300, custom: 0 };
  */
 export function question({ params, keep, session }, { groups = GROUPS } = {}) {
   const asked = {
-    range: params.get("range") in RANGES || params.get("range") === "custom" ? params.get("range") : "24h",
+    range: Object.hasOwn(RANGES, params.get("range")) || params.get("range") === "custom" ? params.get("range") : "24h",
     since: params.get("since") ?? "",
     until: params.get("until") ?? "",
     by: groups.some(([name]) => name === params.get("by")) ? params.get("by") : groups[0][0],

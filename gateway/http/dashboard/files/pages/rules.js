@@ -10,7 +10,7 @@ const SPANS = [["1h", "1 h", "Last hour"], ["24h", "24 h", "Last 24 hours"], ["7
 const REPLAYED = [["1h", "the last hour"], ["24h", "the last 24 hours"], ["7d", "the last 7 days"], ["30d", "the last 30 days"], ["", "all calls"]];
 
 export async function render(root, { api, params, signal, keep, session }) {
-  let range = params.get("range") in RANGES ? params.get("range") : "7d";
+  let range = Object.hasOwn(RANGES, params.get("range")) ? params.get("range") : "7d";
   let since = range;
   let running = null;
   let written = ""; // as it is in force
@@ -57,7 +57,7 @@ export async function render(root, { api, params, signal, keep, session }) {
       h("span.tag", kind), h("span.wrap", name), hits === null ? h("span.faint", "–") : count(hits.calls), hits === null ? "–" : share(hits.calls, all), hits === null || hits.cost === undefined ? "–" : money(hits.cost, hits.unknown), where,
     ];
     const rules = told.rules.map((one) => {
-      const hits = one.kind === "guard" ? (one.name in guards ? { calls: guards[one.name] } : null) : one.hits;
+      const hits = one.kind === "guard" ? (Object.hasOwn(guards, one.name) ? { calls: guards[one.name] } : null) : one.hits;
       const text = one.text ? h("details", h("summary", `${one.file}${one.line ? `:${one.line}` : ""}`), h("pre", { tabindex: 0 }, one.text)) : one.file;
       return line(one, one.kind, one.name, hits, text);
     });
