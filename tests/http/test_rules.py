@@ -223,3 +223,23 @@ def test_a_child_that_nobody_waits_for_is_ended(
     if name == "wrong":
         assert asked.log[-1] == {"event": "bug", "error": "replay: status 1", "text": "no luck"}
     assert jsonio.dumps(asked.log).find(b"never-shown") == -1
+
+
+def test_a_browser_replays_only_for_a_page_of_ours(make: Make) -> None:
+    """A cookie alone is what any page makes a browser send."""
+    world = make(rules, TIERGATE_ADMIN_KEY="admin-0123456789-never-shown", **ENVIRON)
+    begun = world.client.post("/dashboard/session", json={"key": "admin-0123456789-never-shown"})
+    assert begun.status_code == 200
+    own = {"x-tiergate-csrf": begun.json()["token"]}
+    for headers, status in (
+        ({}, 403), ({"x-tiergate-csrf": "x"}, 403), ({**own, "sec-fetch-site": "cross-site"}, 403),
+        ({**own, "sec-fetch-site": "same-site"}, 403), ({**own, "origin": "http://evil.example"}, 403),
+        ({**own, "sec-fetch-site": "same-origin"}, 200), (own, 200),
+    ):  # fmt: skip
+        reply = world.client.post("/admin/replay", json={"rules": RULES}, headers=headers)
+        assert reply.status_code == status, (headers, reply.text)
+    for path in ("/admin/rules", "/admin/entries?order=newest"):
+        assert world.client.get(path).status_code == 200
+        assert world.client.get(path, headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    world.client.cookies.clear()
+    assert world.client.post("/admin/replay", json={"rules": RULES}, headers=own).status_code == 401
