@@ -60,6 +60,7 @@ def test_without_rules_there_is_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "rules",
     [
+        '{"choices": [{"name": "a", "tier": "fast"}],\n "aliases": {"never-shown": "auto"}}',
         '{"choices": [{"name": "a", "tier": "fast"}], "aliases": {"never-shown": "auto"}}',
         'choices: [{"name": "a", "tier": "fast"}]\n? aliases\n: {"never-shown": auto}\n',
     ],
