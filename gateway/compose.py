@@ -13,7 +13,10 @@ from importlib import metadata
 from gateway.archive import Archive
 from gateway.books import Books
 from gateway.cache.exact import Exact
+from gateway.cache.near import Near, Places
 from gateway.cache.note import Notes
+from gateway.cache.places import Here as Around
+from gateway.cache.places import Shared as Everywhere
 from gateway.cache.responses import Responses
 from gateway.cache.seat import Here as Remembered
 from gateway.cache.seat import Seats
@@ -21,6 +24,7 @@ from gateway.cache.seat import Shared as Common
 from gateway.core.entry import Entry
 from gateway.core.target import Provider
 from gateway.edition import Edition, same
+from gateway.embedder import WORDS, Model, Patience, Words
 from gateway.engine import Engine
 from gateway.gather import Gather
 from gateway.judge import Judge, Verdicts
@@ -66,6 +70,8 @@ from gateway.upstream.known import Known
 from gateway.upstream.run import Upstream
 from gateway.upstream.view import measures
 
+_ALIKE_WORDS, _ALIKE = 0.6, 0.85
+"""The least cosine of near questions, by words and by a model, where nobody says it."""
 _TRAINED = 5.0
 """Seconds from one look at tenants' own classifiers to the next."""
 VERSION = metadata.version("tiergate")
@@ -117,6 +123,8 @@ class Gateway:
         self._meter = self._counter()
         self._seats = self._seated()
         self._verdicts = Verdicts(log)
+        self._places = self._placed()
+        self._patience = Patience(log)
         self._traffic = Traffic(Pooled(self._state) if isinstance(self._state, Redis) else None)
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
@@ -293,10 +301,12 @@ class Gateway:
             gather.settle(entry)
             self.gate.settle(entry)
 
+        cache = self._cache(config.cache)
         engine = Engine(
             router=site.router,
             upstream=upstream,
-            cache=self._cache(config.cache),
+            cache=cache,
+            near=self._near(config.cache, cache, lambda: engine),
             books=Books(
                 archive.record,
                 self.log,
@@ -355,6 +365,7 @@ class Gateway:
         metrics.watch(*measures(known.health, known.allowances, lambda: known.hedged))
         metrics.watch(many=self.toll.measures(keys=metrics.keys))
         metrics.watch((), [*self._traffic.measures(), *self._verdicts.measures()])
+        metrics.watch((), self._patience.measures())
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])
@@ -425,6 +436,31 @@ class Gateway:
             sharing=part.scope,
             sampled=part.sampled,
             note=lambda text: self.log("cache", text=text),
+        )
+
+    def _placed(self) -> Places:
+        """Where near questions are known: to all that share a Redis, or to this process."""
+        here, state = Around(clock=time.monotonic), self._state
+        if not isinstance(state, Redis):
+            return here
+        return Everywhere(state, here, lambda text: self.log("near", text=f"the Redis {text}"))
+
+    def _near(
+        self, part: CachePart, exact: Exact | None, server: Callable[[], Engine]
+    ) -> Near | None:
+        """What finds the answers of near questions."""
+        if exact is None or part.near is None:
+            return None
+        words, threshold = part.near.embed == WORDS, part.near.threshold
+        return Near(
+            exact,
+            self._places,
+            Words() if words else Model(part.near.embed, self._patience, server=server),
+            self._state,
+            secret=secret.derive(self._root, "near"),
+            ttl=part.ttl,
+            threshold=threshold or (_ALIKE_WORDS if words else _ALIKE),
+            timeout=part.near.timeout,
         )
 
     def _past(self, part: ResponsesPart) -> Past:

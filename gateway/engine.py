@@ -9,6 +9,7 @@ from gateway.ahead import Ahead
 from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.flight import Flight, Flights, Subscriber
+from gateway.cache.near import Near
 from gateway.cache.recording import Recording
 from gateway.cache.responses import Chain
 from gateway.core.call import Call
@@ -18,7 +19,7 @@ from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
-from gateway.dialects import OPERATIONS, Asked, Body, Dialect
+from gateway.dialects import OPERATIONS, Asked, Dialect
 from gateway.gather import Gather, seated
 from gateway.limits.gate import Gate
 from gateway.limits.pressure import REASONING, Pressure
@@ -63,6 +64,7 @@ class Engine:
         router: Router,
         upstream: Upstream,
         cache: Exact | None,
+        near: Near | None = None,
         books: Books,
         log: Log,
         on_loss: str,
@@ -77,7 +79,8 @@ class Engine:
         self.router = router
         self._named = Named(router)
         self._upstream = upstream
-        self._shelf = Shelf(cache, wall)
+        self._shelf = Shelf(cache, wall, near)
+        self.near = near
         self._books = books
         self._kept = kept
         self._gate = gate
@@ -190,7 +193,7 @@ class Engine:
         if (gate := self._gate) is not None and gate.bounds(call.key):
             self.past.begin(ahead, call, dialect, body)
             first = plan
-            asking = self._asking(call, body, plan, stored, ahead)
+            asking = self._shelf.asking(call, body, plan, stored, ahead)
             decision, plan = await gate.admit(
                 want, decision, plan, case.under, asking=asking, late=body is not said
             )
@@ -223,31 +226,32 @@ class Engine:
             waiting.arm()
         if stored is None:
             return await self._call(job, tally, None, ahead)
-        tally.cache, kind = "miss", form(dialect, body, decision)
+        tally.cache = "miss"
+        return await self._shared(job, decision, tally, stored, ahead)
+
+    async def _shared(
+        self, job: Job, decision: Decision, tally: Tally, stored: str, ahead: Ahead
+    ) -> Reply:
+        """The answer of a call that may share one: what is kept, one that comes, or its own."""
+        call, dialect, body, first = job.call, job.dialect, job.body, job.plan.targets[0]
+        kind = form(dialect, body, decision)
         if call.steer.cache != "refresh":
             found = await ahead.take(stored, partial(self._shelf.find, stored))
             words = tell(found, dialect, body)
             if found is not None and words is not None:
                 await self.past.again(job, found, words)
-                return await self._hit(job, found, words, plan.targets[0], tally)
+                return await self._hit(job, found, words, first, tally)
+            if self.near is not None:
+                job, near = await self._shelf.nearest(self.near, job, tally)
+                if near is not None:
+                    await self.past.again(job, *near)
+                    return await self._hit(job, *near, first, tally)
             if (seat := self._flights.join(stored, kind)) is not None:
                 reply = await self._aboard(call, seat, self._share(job, tally, seat))
                 if reply is not None:
                     return reply
         seat = self._flights.start(stored, kind)
         return await self._aboard(call, seat, self._call(job, tally, seat, ahead))
-
-    def _asking(
-        self, call: Call, body: Body, first: Plan, place: str | None, ahead: Ahead
-    ) -> Callable[[Decision, Plan], None]:
-        """What is asked of the cache goes with what is asked of the gate."""
-
-        def ask(decision: Decision, plan: Plan) -> None:
-            at = place if plan is first else self._shelf.place(call, body, decision, plan)
-            if at is not None and call.steer.cache != "refresh":
-                ahead.begin(at, partial(self._shelf.find, at))
-
-        return ask
 
     async def _apart[**P, T](self, work: Callable[P, T], *told: P.args, **more: P.kwargs) -> T:
         """What takes long with a large body, in a thread, one at a time; other calls go on."""

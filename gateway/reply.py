@@ -113,9 +113,11 @@ def told(tally: Tally) -> Headers:
         found += _whose(target.model, target.provider.name)
     if decision is not None:
         found += (
-            (b"x-tiergate-cache", tally.cache.encode()),
+            (b"x-tiergate-cache", b"near" if tally.near is not None else tally.cache.encode()),
             (b"x-tiergate-attempts", b"%d" % tally.attempts),
         )
+    if tally.near is not None:
+        found.append((b"x-tiergate-near", b"%.3f" % tally.near))
     if tally.losses:
         found.append((b"x-tiergate-dropped", _ascii(loss.names(tally.losses))))
     if tally.upstream_id is not None:

@@ -2,12 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 
+import msgspec
+
+from gateway.ahead import Ahead
 from gateway.cache.exact import Exact
 from gateway.cache.flight import WHOLE
+from gateway.cache.near import Asked, Near
 from gateway.cache.recording import Recording, answer
 from gateway.core.call import Call
 from gateway.core.decision import Decision, Plan
+from gateway.core.tally import Tally
 from gateway.core.usage import Usage
 from gateway.dialects import Body, Dialect
 from gateway.upstream.job import Begun, Job
@@ -16,8 +22,11 @@ from gateway.upstream.job import Begun, Job
 class Shelf:
     """The cache as calls use it; without one nothing is found and nothing is kept."""
 
-    def __init__(self, cache: Exact | None, wall: Callable[[], float]) -> None:
-        """`wall` tells seconds since the epoch."""
+    def __init__(
+        self, cache: Exact | None, wall: Callable[[], float], near: Near | None = None
+    ) -> None:
+        """`wall` tells seconds since the epoch; `near` finds answers of near questions."""
+        self._near = near
         self._cache = cache
         self._wall = wall
         self._later: set[asyncio.Task[None]] = set()
@@ -32,6 +41,38 @@ class Shelf:
     async def find(self, place: str) -> Recording | None:
         """What is kept there."""
         return None if self._cache is None else await self._cache.find(place)
+
+    def asking(
+        self, call: Call, body: Body, first: Plan, place: str | None, ahead: Ahead
+    ) -> Callable[[Decision, Plan], None]:
+        """What is asked of the cache goes with what is asked of the gate."""
+
+        def ask(decision: Decision, plan: Plan) -> None:
+            at = place if plan is first else self.place(call, body, decision, plan)
+            if at is not None and call.steer.cache != "refresh":
+                ahead.begin(at, partial(self.find, at))
+
+        return ask
+
+    async def nearest(
+        self, near: Near, job: Job, tally: Tally
+    ) -> tuple[Job, tuple[Recording, bytes] | None]:
+        """A call with its question, and the answer of a near one: its recording, and as told."""
+        asked = near.asked(job.call, job.body, job.plan.targets[0])
+        if asked is None:
+            return job, None
+        job = msgspec.structs.replace(job, question=asked)
+        found = await near.find(asked)
+        if found is None:
+            return job, None
+        recording = await self.find(found.place)
+        said = tell(recording, job.dialect, job.body)
+        if recording is None or said is None:
+            self._run_later(near.lost(found))
+            return job, None
+        tally.near = found.near
+        self._run_later(near.told(job.call, found))
+        return job, (recording, said)
 
     def recording(
         self,
@@ -81,6 +122,8 @@ class Shelf:
                 await cache.store(place, recording)
             finally:
                 then()
+            if self._near is not None and isinstance(job.question, Asked):
+                await self._near.keep(job.question, place)
 
         self._run_later(store())
 

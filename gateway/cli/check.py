@@ -130,7 +130,8 @@ def _shared(session: Session) -> list[Mistake]:
     url, config = session.environ.get("REDIS_URL"), session.source.config
     if not url:
         return []
-    return advise(url, counts=bool(config.limits or config.budgets))
+    near = config.cache.near is not None
+    return advise(url, counts=bool(config.limits or config.budgets), near=near)
 
 
 def _started(session: Session) -> list[Mistake]:

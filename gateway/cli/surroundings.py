@@ -61,6 +61,8 @@ def _redis(session: Session, wall: Callable[[], float]) -> Iterator[Finding]:
     found = examine(url, counts=_counts(session), deadline=2.0, wall=wall)
     for one in _told("redis", found.mistakes):
         yield one if found.about else msgspec.structs.replace(one, level="error")
+    if session.source.config.cache.near is not None:
+        yield from _told("redis", list(found.lacking))
     if found.about and not found.mistakes:
         yield Finding("ok", "redis", found.about)
     store = session.source.config.ledger.store

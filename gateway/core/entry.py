@@ -128,6 +128,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     """The model that the provider says answered."""
     attempts: int = 0
     cache: Cache = "off"
+    near: float | None = None
+    """How near the question was whose answer the cache gave, 0 to 1; None where it was equal."""
     dropped: tuple[str, ...] = ()
     usage: Source | None = None
     """Who counted the tokens: the provider all or in part, the gateway by its estimate, or, of an

@@ -65,6 +65,7 @@ class Tally:
         "heard",
         "losses",
         "most",
+        "near",
         "open",
         "prompt",
         "reserved",
@@ -96,6 +97,8 @@ class Tally:
         self.open = False
         """An attempt was sent and has not failed."""
         self.cache: Cache = "off"
+        self.near: float | None = None
+        """How near the question is whose answer from the cache this is; None of an equal one."""
         self.losses: tuple[Loss, ...] = ()
         self.usage: Usage | None = None
         """As far as the provider told."""
@@ -284,6 +287,7 @@ class Tally:
             served=self.served[:_LONG] if self.served is not None else None,
             attempts=self.attempts,
             cache=self.cache,
+            near=self.near,
             dropped=_fields(self.losses) if self.losses else (),
             usage=source,
             input=usage.input,

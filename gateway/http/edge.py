@@ -23,8 +23,9 @@ _SECRETS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key")
 _STEER = b"x-tiergate-"
 _HOP = HOP.encode()
 _RETRIED = b"x-stainless-retry-count"
-_HINTS = frozenset({_RETRIED, b"x-stainless-read-timeout", b"x-stainless-timeout"})
-"""What the official SDKs say of themselves; their times are seconds."""
+_CACHE = b"cache-control"
+_HINTS = frozenset({_RETRIED, b"x-stainless-read-timeout", b"x-stainless-timeout", _CACHE})
+"""What the official SDKs say of themselves, times in seconds; and what a cache may do."""
 _CLUES = frozenset(
     {
         b"user-agent", b"x-title",
@@ -92,7 +93,17 @@ def _meanings(forwarded: frozenset[bytes]) -> Mapping[bytes, str]:
 class Head:
     """What the headers of a request say."""
 
-    __slots__ = ("forwarded", "hints", "length", "patience", "retried", "secrets", "steer", "trace")
+    __slots__ = (
+        "control",
+        "forwarded",
+        "hints",
+        "length",
+        "patience",
+        "retried",
+        "secrets",
+        "steer",
+        "trace",
+    )
 
     def __init__(
         self,
@@ -105,6 +116,8 @@ class Head:
         self.hints: dict[str, str] = {}
         self.length: int | None = None
         self.trace: str | None = None
+        self.control = b""
+        """What its client says to caches."""
         self.retried = 0
         """How often the client has asked before."""
         self.patience: float | None = None
@@ -134,7 +147,7 @@ class Head:
         if size > MOST_HEADERS or len(headers) > _MOST_LINES:
             raise ProblemError(CROWDED)
         self.secrets = _secrets(found) if found else {}
-        self.steer = _steer(steer) if steer else NO_STEER
+        self.steer = _steer(steer, self.control) if steer or self.control else NO_STEER
 
     def _take(self, meaning: str, name: bytes, value: bytes) -> None:
         """Take what few send. Raises ProblemError."""
@@ -151,7 +164,9 @@ class Head:
 
     def _hear(self, name: bytes, value: bytes) -> None:
         """Take what an SDK says of itself; what is no number says nothing."""
-        if name == _RETRIED:
+        if name == _CACHE:
+            self.control += value.lower() + b","
+        elif name == _RETRIED:
             self.retried = int(value[:_LONG]) if value.isdigit() else 0
         else:
             self.patience = _shorter(self.patience, value)
@@ -191,10 +206,10 @@ def _shorter(before: float | None, value: bytes) -> float | None:
     return seconds if before is None else min(before, seconds)
 
 
-def _steer(steer: dict[str, str]) -> Steer:
-    cache, on_loss = steer.get("cache"), steer.get("on-loss")
-    if cache not in (None, "off", "refresh"):
-        raise _refuse("invalid_request", "x-tiergate-cache is off or refresh.")
+def _steer(steer: dict[str, str], control: bytes = b"") -> Steer:
+    cache, on_loss = steer.get("cache") or _allowed(control), steer.get("on-loss")
+    if cache not in (None, "off", "refresh", "exact"):
+        raise _refuse("invalid_request", "x-tiergate-cache is off, refresh or exact.")
     if on_loss not in (None, "refuse", "drop-and-tell"):
         raise _refuse("invalid_request", "x-tiergate-on-loss is refuse or drop-and-tell.")
     complete = steer.get("complete")
@@ -216,6 +231,12 @@ def _steer(steer: dict[str, str]) -> Steer:
         complete=None if complete is None else _COMPLETE[complete],
         stream_cost=stream_cost == "on",
     )
+
+
+def _allowed(control: bytes) -> str | None:
+    """What RFC 9111 has a client ask of caches, in our words."""
+    words = {word.strip() for word in control.split(b",")}
+    return "off" if b"no-store" in words else "refresh" if b"no-cache" in words else None
 
 
 def _refuse(kind: Kind, message: str) -> ProblemError:

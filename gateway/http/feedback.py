@@ -22,6 +22,8 @@ _MOST = 4096
 """Bytes of what is said."""
 _AT_ONCE = 2
 """That are looked up in the store at once."""
+_POOR = 0.5
+"""The score below which an answer was bad."""
 _FORM = '{"id": "<x-request-id of the call>", "verdict": "good"}'
 
 
@@ -64,6 +66,8 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
         )
         if before is None or _words(before) != _words(row):
             gateway.archive.record(row)
+        if call.near is not None and (near := gateway.engine.near) is not None and _bad(row):
+            await near.bad(said.id)
         return Response(jsonio.dumps({"id": said.id, "taken": True}), media_type="application/json")
 
 
@@ -101,6 +105,10 @@ def _read(data: bytes) -> Said:
 def _own(call: Entry, caller: Key) -> bool:
     """Whether a call is the caller's to judge: of its key, or of its tenant for an admin's key."""
     return call.tenant == caller.tenant and (call.key == caller.name or caller.admin)
+
+
+def _bad(row: Feedback) -> bool:
+    return row.verdict == "bad" or (row.score is not None and row.score < _POOR)
 
 
 def _words(row: Feedback) -> tuple[object, ...]:

@@ -29,6 +29,7 @@ ENTRY: Final = (
         "served",
         "attempts",
         "cache",
+        "near",
     ),
     *("dropped", "usage"),
     *("input", "cache_read", "cache_write", "cache_write_by", "output", "reasoning", "tools"),
@@ -154,7 +155,8 @@ _SQLITE_1 = (
 _LATEST = ("cost", "estimate", "baseline", "price")
 _BASIS = ("basis",)  # came later, and is in no public view: queries are not asked of it
 _TALK = ("conversation", "switch_cost")  # came later
-_SHOWN = tuple(name for name in ENTRY if name not in (*_BASIS, *_TALK))
+_NEAR = ("near",)  # came later
+_SHOWN = tuple(name for name in ENTRY if name not in (*_BASIS, *_TALK, *_NEAR))
 
 
 def _priced(*more: str) -> str:
@@ -465,11 +467,24 @@ _POSTGRES_5 = (
     _costs(*_TALK, **_POSTGRES_TIME).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
 )
 
+_SQLITE_7 = (
+    "ALTER TABLE entries ADD COLUMN near REAL",
+    "DROP VIEW priced",
+    _priced(*_BASIS, *_TALK, *_NEAR),
+    "DROP VIEW costs",
+    _costs(*_TALK, *_NEAR, **_SQLITE_TIME),
+)
+_POSTGRES_6 = (
+    "ALTER TABLE entries ADD COLUMN near DOUBLE PRECISION",
+    _priced(*_BASIS, *_TALK, *_NEAR).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+    _costs(*_TALK, *_NEAR, **_POSTGRES_TIME).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+)
+
 SQLITE: tuple[tuple[str, ...], ...] = (
-    *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6),
+    *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7),
 )
 """What leads from each `PRAGMA user_version` to the next; only ever appended to."""
 POSTGRES: tuple[tuple[str, ...], ...] = (
-    *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5),
+    *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6),
 )
 """What leads from each `version` of the table `ledger` to the next; only ever appended to."""

@@ -10,7 +10,7 @@ from gateway.settings.dates import dates, targets
 from gateway.settings.load import Source
 from gateway.settings.loop import around, itself
 from gateway.settings.mistake import Mistake, Path, nearest
-from gateway.settings.names import ASKABLE, askable, common, served
+from gateway.settings.names import ASKABLE, askable, common, served, vectors
 from gateway.settings.routing import MostPart
 from gateway.settings.rule import Range, When
 from gateway.settings.schema import EffortPart
@@ -51,6 +51,7 @@ def warnings(
         *dates(source, today, off),
         *terms.lacking(source),
         *_shares(source),
+        *_unkept(source),
     ]
     return sorted(found, key=lambda item: (item.file, item.line or 0))
 
@@ -67,6 +68,13 @@ def _shares(source: Source) -> Iterator[Mistake]:
     elif most.reasoning == most.smart == 0:
         message = "leaves the classifier nothing but fast."
         yield source.mistake(at, message, "Turn it off instead.", warn=True)
+
+
+def _unkept(source: Source) -> Iterator[Mistake]:
+    part = source.config.cache
+    if part.near is not None and part.ttl <= 0:
+        message = "finds nothing: the cache is off."
+        yield source.mistake(("cache", "near"), message, "Give `cache.ttl` some time.", warn=True)
 
 
 def _providers(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:
@@ -173,6 +181,7 @@ def _defaults(source: Source) -> Iterator[Mistake]:
         message = f"no lab {config.default.lab!r}."
         yield source.mistake(("default", "lab"), message, nearest(config.default.lab, config.labs))
     yield from _judge(source)
+    yield from _near(source)
     for alias, name in config.aliases.items():
         at: Path = ("aliases", alias)
         circle = around(config.aliases, alias)
@@ -197,6 +206,15 @@ def _judge(source: Source) -> Iterator[Mistake]:
         yield source.mistake(at, message, nearest(name, common(source)))
     elif name.rpartition("/")[2] == "auto":
         yield source.mistake(at, f"{name!r} would be judged itself.", "Take a tier or a model.")
+
+
+def _near(source: Source) -> Iterator[Mistake]:
+    """Near questions are compared by words, or by a model that is there."""
+    part, at = source.config.cache.near, ("cache", "near", "embed")
+    if part is not None and part.embed not in {"words", *vectors(source)}:
+        message = f"no embedding model {part.embed!r}."
+        hint = "Take `words`, or a model that a lab has under `embeddings`."
+        yield source.mistake(at, message, hint)
 
 
 def _guards(source: Source) -> Iterator[Mistake]:

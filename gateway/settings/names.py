@@ -13,7 +13,7 @@ def askable(source: Source, name: str) -> bool:
     lab, slash, rest = name.partition("/")
     if slash and lab in source.config.labs and rest in ASKABLE:
         return True
-    return name in ASKABLE or name in _behind(source) | served(source) | _vectors(source)
+    return name in ASKABLE or name in _behind(source) | served(source) | vectors(source)
 
 
 def common(source: Source) -> set[str]:
@@ -24,7 +24,7 @@ def common(source: Source) -> set[str]:
 
 def every(source: Source) -> set[str]:
     """All that is askable, and aliases."""
-    models = _behind(source) | served(source) | _vectors(source)
+    models = _behind(source) | served(source) | vectors(source)
     return common(source) | models | {*source.config.aliases}
 
 
@@ -41,7 +41,7 @@ def _behind(source: Source) -> set[str]:
     return {f"{lab}/{target.model}" for _, lab, _, _, target in targets(source)}
 
 
-def _vectors(source: Source) -> set[str]:
+def vectors(source: Source) -> set[str]:
     """Names of embedding models: alone, behind their lab and behind their provider."""
     return {
         f"{before}{target.model}"

@@ -108,6 +108,17 @@ class Routing(Part):
     """Share of calls that it decides too."""
 
 
+class NearPart(Part):
+    """The cache of near questions: the same question in other words."""
+
+    embed: Word = "words"
+    """What makes their vectors: `words`, or an embedding model that a lab has."""
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The least cosine; 0.6 with `words`, 0.85 with a model."""
+    timeout: Annotated[Span, Field(gt=0)] = 0.2
+    """What a call waits at most."""
+
+
 class Cache(Part):
     """Stored answers. `ttl: 0s` turns it off; REDIS_URL moves it to Redis."""
 
@@ -117,6 +128,8 @@ class Cache(Part):
     """Memory of the cache in one process."""
     sampled: bool = False
     """Store answers at a temperature above zero too."""
+    near: NearPart | None = None
+    """Answers of near questions; off where unset."""
 
 
 class Responses(Part):

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +16,8 @@ from gateway.state.redis import Redis
 from gateway.state.script import Script
 from gateway.state.server import Away
 
+_VECTORS = 8
+"""The version of Redis that brought vector sets."""
 _OLDEST = (6, 2)
 """Versions before it were never tried."""
 _SKEW = 2.0
@@ -32,17 +34,21 @@ class Advice(msgspec.Struct, frozen=True):
     """What was found of a Redis."""
 
     mistakes: list[Mistake]
+    lacking: tuple[Mistake, ...] = ()
+    """What near questions would lack there."""
     about: str = ""
     """What it is and how it answers; empty where it does not."""
 
 
-def advise(url: str, *, counts: bool, deadline: float = 1.0) -> list[Mistake]:
+def advise(url: str, *, counts: bool, near: bool = False, deadline: float = 1.0) -> list[Mistake]:
     """What is wrong with the Redis of a URL, asked now, within `deadline` seconds.
 
-    `counts` tells whether limits or budgets are counted there, beside what is cached. In a Cluster
+    `counts` tells whether limits or budgets are counted there, beside what is cached; `near`
+    whether near questions are to be found. In a Cluster
     the node of the default tenant answers for all. Runs an event loop of its own.
     """
-    return _run(url, deadline, time.time, counts=counts, tries=False).mistakes
+    found = _run(url, deadline, time.time, counts=counts, tries=False)
+    return [*found.mistakes, *(found.lacking if near else ())]
 
 
 def examine(
@@ -66,9 +72,8 @@ def _run(
     found = _asked(address, deadline, wall, counts=counts)
     if not (tries and found.about):
         return found
-    return Advice(
-        [*found.mistakes, *asyncio.run(_tried(url, deadline, counts=counts))], found.about
-    )
+    tried = asyncio.run(_tried(url, deadline, counts=counts))
+    return msgspec.structs.replace(found, mistakes=[*found.mistakes, *tried])
 
 
 class _Said(NamedTuple):
@@ -112,7 +117,7 @@ def _asked(address: Address, deadline: float, wall: Callable[[], float], *, coun
         message = f"its clock is {abs(ahead):.0f} s {side} this machine's: one of them is wrong."
         hint = "Let both follow a time server: budgets begin and end their windows by the clock."
         mistakes.append(_mistake(message, hint))
-    return Advice(mistakes, about)
+    return Advice(mistakes, about=about, lacking=tuple(_vectors(kind, version)))
 
 
 def _ahead(moment: object, now: float) -> float | None:
@@ -171,6 +176,14 @@ def _place(facts: dict[str, str], address: Address) -> list[Mistake]:
         oldest = ".".join(str(one) for one in _OLDEST)
         found.append(_mistake(f"version {version} was never tried.", f"Use {oldest} or later."))
     return found
+
+
+def _vectors(kind: str, version: str) -> Iterator[Mistake]:
+    """Whether it can find near questions for all that share it."""
+    number = re.match(r"\d+", version)
+    if kind != "Redis" or number is None or int(number[0]) < _VECTORS:
+        message = f"{kind} {version} has no vector sets: each process finds its own near questions."
+        yield _mistake(message, f"Use Redis {_VECTORS} or later, or leave `cache.near` out.")
 
 
 def _kept(facts: dict[str, str], *, points: bool | None) -> list[Mistake]:

@@ -203,7 +203,7 @@ class Metrics:
 
     def _entry(self, row: Entry) -> None:
         kind = (
-            row.lab, row.tier, row.provider, row.model, row.cache, row.state, row.stream,
+            row.lab, row.tier, row.provider, row.model, _shared(row), row.state, row.stream,
             row.key if self.keys else None, row.problem, row.aborted_by in _CUT,
             row.attempts > 0, row.source, row.basis.target if row.basis is not None else None,
         )  # fmt: skip
@@ -261,13 +261,14 @@ class Metrics:
         lab, tier, provider, model = target
         key = (row.key,) if self.keys else ()
         stream = "true" if row.stream else "false"
-        timed = (lab, tier, model, row.cache)
+        cache = _shared(row)
+        timed = (lab, tier, model, cache)
         cut = row.problem if row.aborted_by in _CUT else ""
         at = self._figures.at
         answered = row.attempts > 0 and row.state in _SERVED
         meant = row.basis.target if row.basis is not None else None
         return _Places(
-            calls=at("calls", (*target, row.cache, row.state, stream, *key), 1),
+            calls=at("calls", (*target, cache, row.state, stream, *key), 1),
             money=at("money", (*target, *key), _MONEY_SIZE),
             seconds=at("seconds", timed, len(SECONDS) + 2),
             first=at("first", timed, len(FIRST) + 2),
@@ -430,3 +431,8 @@ def _unpriced(row: Entry) -> bool:
 def _amount(money: Decimal) -> float:
     """What a counter may grow by: it never falls."""
     return max(float(money), 0.0)
+
+
+def _shared(row: Entry) -> str:
+    """What a cache had to do with a call: an answer of a near question is told apart."""
+    return row.cache if row.near is None else "near"

@@ -56,6 +56,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Reasoning that did not come back with the request, by the first call of its turn."""
     listens: bool = False
     """Whether reasoning of the answer is to be noted."""
+    question: object | None = None
+    """What near questions are compared with, where its answer may serve them."""
     bare: bool = False
     """No reasoning state is sent: its maker did not take it."""
     fetched: dict[str, Fetched] = {}

@@ -65,6 +65,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "hours": schema.HoursPart,
     "max_share": routing.MostPart,
     "judge": routing.JudgePart,
+    "cache.near": schema.NearPart,
     "exemplar": routing.ExemplarPart,
     "guard": rule.GuardPart,
     "choice": rule.ChoicePart,

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from gateway.settings.mistake import Mistake
-from gateway.state.advice import advise, examine
+from gateway.state.advice import _vectors, advise, examine
 from tests.conftest import redis_program
 from tests.e2e.place import Place, _free
 
@@ -67,6 +68,35 @@ def test_clocks_that_are_apart(place: Place, off: float, words: str) -> None:
     assert words in "".join(map(str, found.mistakes))
     assert bool(found.mistakes) is bool(words)
     assert examine(url(place), counts=False, deadline=10.0, wall=wall).mistakes == []
+
+
+def test_near_questions_need_vector_sets(place: Place) -> None:
+    """Redis has them since 8.0, Valkey has none; who does not look for them is told nothing."""
+    place.start()
+    assert advise(url(place), counts=False, deadline=10.0) == []
+    with redis.Redis(port=place.port) as admin:
+        try:
+            admin.execute_command("VCARD", "nothing")
+        except redis.ResponseError:
+            lacks = 1
+        else:
+            lacks = 0
+    told = advise(url(place), counts=False, near=True, deadline=10.0)
+    assert ["no vector sets" in str(one) for one in told] == [True] * lacks
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "lacks"),
+    [
+        ("Redis", "8.0.2", False),
+        ("Redis", "10.1", False),
+        ("Redis", "7.4.1", True),
+        ("Redis", "", True),
+        ("Valkey", "9.1.0", True),
+    ],
+)
+def test_who_has_vector_sets(kind: str, version: str, lacks: bool) -> None:
+    assert bool(list(_vectors(kind, version))) is lacks
 
 
 def test_nothing_on_the_disk(place: Place) -> None:

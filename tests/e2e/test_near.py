@@ -1,0 +1,297 @@
+"""Near questions over real sockets: what is served, what it is called, what it costs, whose it is."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from gateway.core import jsonio
+from gateway.state.memory import Memory
+from tests.conftest import redis_program
+from tests.e2e.place import Place
+from tests.e2e.upstream import SILENT, Answer, Upstream, failing, whole
+from tests.e2e.world import Body, Change, Config, Make, World, chat
+
+ONE, OTHER, THIRD = (
+    "How do I reset my password?",
+    "What's the way to reset my password?",
+    "Please tell me how to reset my password.",
+)
+FAR = "How do I reset my phone?"
+
+
+def near(**more: Any) -> Change:
+    def change(value: Config) -> None:
+        value["cache"] = {"ttl": "1h", "near": {"timeout": "10s", **more}}
+
+    return change
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    return make(near())
+
+
+def ask(world: World, body: Body | str, **headers: str) -> str:
+    """Ask, and let what is kept be kept; what the reply says of the cache."""
+    reply = world.ask(chat(body) if isinstance(body, str) else body, **headers)
+    assert reply.status_code == 200, reply.text
+    world.loop.run(world.gateway.engine.settle())
+    return str(reply.headers["x-tiergate-cache"])
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("told", [False, True], ids=["whole", "stream"])
+def test_what_is_served_is_what_was_kept(
+    world: World, upstream: Upstream, kept: bool, told: bool
+) -> None:
+    """Whole or streamed, as an equal request has it, byte for byte; near is said, and how near."""
+    first = world.ask(chat(ONE, stream=kept))
+    world.loop.run(world.gateway.engine.settle())
+    equal = world.ask(chat(ONE, stream=told))
+    other = world.ask(chat(OTHER, stream=told))
+    assert (first.headers["x-tiergate-cache"], equal.headers["x-tiergate-cache"]) == ("miss", "hit")
+    assert other.headers["x-tiergate-cache"] == "near"
+    assert 0.6 <= float(other.headers["x-tiergate-near"]) < 1
+    assert "x-tiergate-near" not in equal.headers
+    assert other.content == equal.content
+    assert other.headers["content-type"] == equal.headers["content-type"]
+    assert other.headers.get("x-tiergate-cost") == (None if told else "0")
+    assert len(upstream.requests) == 1
+
+
+def test_its_row_costs_nothing_and_tells_what_it_saved(make: Make) -> None:
+    """As one of an equal request; and the metrics have it apart."""
+
+    def compared(value: Config) -> None:
+        near()(value)
+        value["ledger"] = {**value.get("ledger", {}), "baseline": "reasoning"}
+
+    world = make(compared)
+    for text in (ONE, ONE, OTHER):
+        ask(world, text)
+    figures = world.client.get("/metrics").text
+    assert 'cache="near",state="cache_hit"' in figures
+    _, equal, found = world.entries()
+    assert (found.cache, found.state, found.cost, found.attempts) == ("hit", "cache_hit", Decimal(0), 0)  # fmt: skip
+    assert found.near == pytest.approx(0.69, abs=0.01)
+    assert equal.near is None
+    assert found.baseline == equal.baseline
+    assert found.baseline
+    assert (found.usage, found.input, found.output) == (equal.usage, equal.input, equal.output)
+
+
+def test_off_unless_it_is_asked_for(make: Make, upstream: Upstream) -> None:
+    world = make()
+    assert [ask(world, text) for text in (ONE, OTHER)] == ["off", "off"]
+    plain = make(lambda value: value.update(cache={"ttl": "1h"}))
+    assert [ask(plain, text) for text in (ONE, OTHER)] == ["miss", "miss"]
+    assert len(upstream.requests) == 4
+
+
+def test_another_question_is_asked(world: World) -> None:
+    assert [ask(world, text) for text in (ONE, FAR, OTHER)] == ["miss", "miss", "near"]
+
+
+def test_tiers_share_nothing(world: World) -> None:
+    """Nor do system prompts, caps, or what has tools."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    ask(world, chat(ONE, model="smart"))
+    system = {"role": "system", "content": "Be brief."}
+    for body in (
+        chat(OTHER, model="fast"),
+        chat(OTHER, model="smart", max_tokens=10),
+        chat(OTHER, model="smart", tools=[tool]),
+        {"model": "smart", "messages": [system, {"role": "user", "content": OTHER}]},
+    ):
+        assert ask(world, body) == "miss"
+    assert ask(world, chat(THIRD, model="smart")) == "near"
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"x_tiergate_cache": "off"}, "off"),
+        ({"x_tiergate_cache": "exact"}, "miss"),
+        ({"x_tiergate_cache": "refresh"}, "miss"),
+        ({"cache_control": "no-store"}, "off"),
+        ({"cache_control": "max-age=0, No-Cache"}, "miss"),
+        ({"cache_control": "no-store", "x_tiergate_cache": "exact"}, "miss"),
+        ({"cache_control": "max-age=60"}, "near"),
+    ],
+)
+def test_a_call_may_say_no(world: World, headers: dict[str, str], told: str) -> None:
+    ask(world, ONE)
+    assert ask(world, OTHER, **headers) == told
+
+
+def test_what_is_not_kept_is_near_to_nothing(world: World, upstream: Upstream) -> None:
+    """A cut answer, an error, one of a sampled request."""
+    upstream.on("/acme", whole(finish="length"), failing(400), whole(), whole("new"))
+    ask(world, ONE)
+    world.ask(chat(THIRD))
+    ask(world, chat(ONE, temperature=0.7))
+    assert ask(world, OTHER) == "miss"
+
+
+def test_an_answer_that_was_bad_is_not_given_again(world: World) -> None:
+    """Of its question and of those near it; the equal request keeps its own answer."""
+    ask(world, ONE)
+    reply = world.ask(chat(OTHER))
+    assert reply.headers["x-tiergate-cache"] == "near"
+    world.loop.run(world.gateway.engine.settle())
+    said = {"id": reply.headers["x-request-id"], "score": 0.2}
+    assert world.client.post("/v1/feedback", json=said).status_code == 200
+    assert [ask(world, text) for text in (THIRD, ONE, OTHER)] == ["miss", "hit", "miss"]
+
+
+@pytest.mark.parametrize("said", [{"verdict": "good"}, {"score": 0.5}, {"tier": "fast"}])
+def test_other_feedback_changes_nothing(world: World, said: Body) -> None:
+    ask(world, ONE)
+    reply = world.ask(chat(OTHER))
+    world.loop.run(world.gateway.engine.settle())
+    id = reply.headers["x-request-id"]
+    assert world.client.post("/v1/feedback", json={"id": id, **said}).status_code == 200
+    assert ask(world, THIRD) == "near"
+
+
+def test_an_answer_that_is_gone_is_asked_for_anew(world: World) -> None:
+    """Dropped from the cache while its place was still known."""
+    ask(world, ONE)
+    state = world.gateway._state
+    assert isinstance(state, Memory)
+    state._items.clear()
+    assert [ask(world, text) for text in (OTHER, THIRD)] == ["miss", "near"]
+
+
+# With a provider's model.
+
+
+def vectors(value: Config) -> None:
+    """Lab other has an embedding model; it has a price."""
+    value["labs"]["other"]["embeddings"] = [{"model": "vec-1"}]
+    value["models"]["vec-1"] = {"price": {"input": 0.02, "output": 0, "as_of": "2026-11-24"}}
+
+
+def by_model(**more: Any) -> Change:
+    def change(value: Config) -> None:
+        near(embed="vec-1", **more)(value)
+        vectors(value)
+
+    return change
+
+
+def vector(*numbers: float) -> Answer:
+    data = [{"object": "embedding", "index": 0, "embedding": list(numbers)}]
+    used = {"prompt_tokens": 7, "total_tokens": 7}
+    body = jsonio.dumps({"object": "list", "data": data, "model": "vec-1", "usage": used})
+    return Answer(pieces=(body,), length=len(body), bill=(7, 0))
+
+
+def asked(upstream: Upstream) -> list[str]:
+    return [request.path.split("/")[1] for request in upstream.requests]
+
+
+def test_a_model_is_asked_through_the_gateway(make: Make, upstream: Upstream) -> None:
+    """Its calls are rows with their costs; nothing is asked before a question of that form was."""
+    world = make(by_model())
+    upstream.on("/other", vector(1.0, 0.0), vector(0.9, 0.1), vector(0.0, 1.0), vector(0.0, 1.0))
+    assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss", "near", "miss"]
+    assert asked(upstream) == ["acme", "other", "other", "other", "acme", "other"]
+    assert upstream.requests[1].json["input"] == ONE
+    rows = world.entries()
+    made = [row for row in rows if row.tags == ("near",)]
+    assert [row.id.rpartition(".")[2] for row in made] == ["near"] * 4
+    assert all(row.cost == Decimal("0.00000014") for row in made)
+    (found,) = [row for row in rows if row.near is not None]
+    assert found.near == pytest.approx(0.994, abs=0.001)
+    assert f"{found.id}.near" in {row.id for row in made}
+
+
+@pytest.mark.parametrize("script", [failing(500), failing(400), whole("x"), vector()], ids=["500", "400", "chat", "none"])  # fmt: skip
+def test_a_model_that_fails_is_a_miss(make: Make, upstream: Upstream, script: Answer) -> None:
+    """After three in a row it is left alone."""
+    world = make(by_model())
+    upstream.on("/other", vector(1.0), script)
+    assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
+    before = len(upstream.requests)
+    assert ask(world, "How can I reset my password?") == "miss"
+    assert len(upstream.requests) == before + 1
+    assert "tiergate_near_failed_total" in world.client.get("/metrics").text
+    assert [line["event"] for line in world.log].count("near") == 1
+
+
+def test_a_model_that_says_nothing_is_not_waited_for(make: Make, upstream: Upstream) -> None:
+    world = make(by_model(timeout="50ms"))
+    upstream.on("/other", vector(1.0), SILENT, vector(1.0))
+    assert [ask(world, text) for text in (ONE, OTHER)] == ["miss", "miss"]
+    assert [row.state for row in world.entries() if row.tags].count("settled") == 2
+
+
+# Several that share one Redis.
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    program = redis_program()
+    if program is None:
+        pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
+    found = Place(program, tmp_path)
+    found.start()
+    yield found
+    found.kill()
+
+
+def has_vectors(place: Place) -> bool:
+    """Whether it is a Redis 8: Valkey has no vector sets."""
+    with redis.Redis(port=place.port) as admin:
+        try:
+            admin.execute_command("VCARD", "nothing")
+        except redis.ResponseError:
+            return False
+        return True
+
+
+def test_gateways_of_one_redis_share_them(make: Make, place: Place) -> None:
+    """A bad answer is bad for all; where Redis has no vector sets each has its own; gone, none."""
+    url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
+    one, two = make(near(), **url), make(near(), **url)
+    assert ask(one, ONE) == "miss"
+    assert ask(two, OTHER) == ("near" if has_vectors(place) else "miss")
+    assert ask(one, THIRD) == "near"
+    reply = one.ask(chat("How can I reset my password?"))
+    one.loop.run(one.gateway.engine.settle())
+    said = {"id": reply.headers["x-request-id"], "verdict": "bad"}
+    assert one.client.post("/v1/feedback", json=said).status_code == 200
+    for world, text in (
+        (one, "Show me how to reset my password"),
+        (two, "How to reset my password"),
+    ):
+        assert ask(world, text) == "miss"
+    with redis.Redis(port=place.port) as admin:
+        names = b" ".join(admin.keys())
+        values = [admin.dump(name) for name in admin.scan_iter()]
+    assert b"password" not in names
+    assert not any(b"password" in value for value in values if value)
+    place.kill()
+    assert ask(one, "Explain what rain is") == "miss"
+
+
+def test_another_secret_finds_nothing_in_the_same_redis(make: Make, place: Place) -> None:
+    """Nor what somebody else has put there: a place is sealed for its group."""
+    url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
+    one, two = make(near(), **url), make(near(), **{**url, "TIERGATE_SECRET": "another"})
+    assert ask(one, ONE) == "miss"
+    assert ask(two, OTHER) == "miss"
+    if has_vectors(place):
+        with redis.Redis(port=place.port) as admin:
+            mine, other = admin.keys("tiergate:near:*")
+            for at, to in ((mine, other), (other, mine)):
+                (name,) = admin.execute_command("VRANDMEMBER", at, 1)
+                admin.execute_command("VADD", to, "VALUES", 256, *[1] * 256, name, "NOQUANT")
+            admin.execute_command("VADD", mine, "VALUES", 256, *[1] * 256, b"\xff", "NOQUANT")
+    assert ask(one, OTHER) == "near"
+    assert ask(two, THIRD) == "near"

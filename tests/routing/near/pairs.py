@@ -1,0 +1,22 @@
+"""Pairs of prompts, written down before anything compared them; see the files beside this one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def traps() -> list[tuple[str, str, str]]:
+    """Pairs that look alike and ask for different answers: what differs, one, the other."""
+    return [(kind, one, other) for kind, one, other in _rows("traps.tsv")]
+
+
+def paraphrases() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Pairs that ask the same: those that the reading was made on, and those held out from it."""
+    every = [(one, other) for one, other in _rows("paraphrases.tsv")]
+    return every[::2], every[1::2]
+
+
+def _rows(name: str) -> Iterator[list[str]]:
+    for line in (FOLDER / name).read_text("utf-8").splitlines():
+        yield line.split("\t")
