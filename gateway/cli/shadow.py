@@ -4,13 +4,11 @@ from typing import Any
 
 import click
 
+from gateway.cli import running
 from gateway.cli.session import Session, pass_session
 from gateway.cli.table import Column, draw
 from gateway.core import jsonio
-from gateway.upstream.client import read_url
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read in a configuration
-_OK = 200
 _SHOWN = 10
 
 
@@ -28,28 +26,14 @@ def command(session: Session, url: str | None, *, as_json: bool) -> None:
       tiergate shadow
       tiergate shadow --url http://127.0.0.1:8484 --json
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    base = (url or _url(session)).rstrip("/")
-    found = read_url(f"{base}/admin/shadow", session.environ.get("TIERGATE_ADMIN_KEY", "").strip())
-    if found is None:
+    base = (url or running.address(session)).rstrip("/")
+    told = running.read(session, f"{base}/admin/shadow")
+    if told is None:
         raise click.ClickException(f"no gateway answers at {base}. Name another with --url.")
-    status, data = found
-    try:
-        told = jsonio.loads(data)
-    except jsonio.JsonError:
-        told = None
-    if not isinstance(told, dict) or status != _OK:
-        message = told.get("error", {}).get("message") if isinstance(told, dict) else None
-        raise click.ClickException(message or f"{base} is no gateway: it answers {status}.")
     if as_json:
         click.echo(jsonio.shown(told))
     else:
         _show(told)
-
-
-def _url(session: Session) -> str:
-    server = session.source.config.server
-    host = _EVERYWHERE.get(server.host, server.host)
-    return f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
 
 
 def _show(told: dict[str, Any]) -> None:

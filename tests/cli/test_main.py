@@ -20,6 +20,7 @@ COMMANDS = (
     "import",
     "serve",
     "check",
+    "top",
     "doctor",
     "explain",
     "test",
