@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak agents replay clean
+.PHONY: help install dev run test check fmt screenshots clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak agents replay clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,6 +25,9 @@ check: dev ## format, lint, types, imports, tests, coverage: what must hold befo
 fmt: dev ## the code in its one format
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix-only --quiet .
+
+screenshots: dev ## pictures of the dashboard for the documents, of a real gateway in a real browser (needs chromium)
+	@.venv/bin/python -m tests.dashboard
 
 clients: dev ## the tests with real clients, SDKs and agents, which this installs (1.4 GB; needs npm)
 	@scripts/clients all

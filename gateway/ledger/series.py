@@ -12,7 +12,7 @@ from gateway.ledger.query import MONEY, TOKENS, Group, Slots, midnight
 
 type Every = Literal["minute", "hour", "day"]
 EVERY: Final[Sequence[str]] = get_args(Every.__value__)
-MOST: Final = 2_000
+MOST: Final = 5_000
 """Slots of one series."""
 _LENGTH = {"minute": 60, "hour": 3_600, "day": 86_400}
 _SHORT, _LONG = 2 * 3_600, 8 * 86_400

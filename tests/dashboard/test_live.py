@@ -1,7 +1,6 @@
 """The pages that act, in a real browser: calls as they come, the playground, and rules that are tried."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -9,17 +8,12 @@ from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, ViewportSize, expect
 
 from tests.dashboard.scene import ADMIN, BAD, CHEAPER, KEY, RULES, Scene, answer, slow
 from tests.e2e.upstream import PATIENCE
 
-CHROMIUM = shutil.which("chromium")
 DASH = "\N{EN DASH}"
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no chromium: apt-get install chromium"
-)
-
 SAID = ".said[aria-label=Answer]"
 WIDE, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
 
@@ -35,12 +29,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE * 1_000)
-    with sync_playwright() as play:
-        made = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield made
-        made.close()
+def chromium(browser: Browser) -> Browser:
+    """One for all modules: two at once cannot be driven from one thread."""
+    return browser
 
 
 class Looks:

@@ -81,7 +81,7 @@ def test_latency_is_told_by_group_and_slot(world: World, upstream: Upstream) -> 
         ({"by": "colour"}, "'colour' is none of tier,"),
         ({"by": "day"}, "A series is not by day: ask with every=day."),
         ({"every": "week"}, "It is every minute, hour or day."),
-        ({"every": "minute", "since": "30d"}, "A series has at most 2000 slots"),
+        ({"every": "minute", "since": "30d"}, "A series has at most 5000 slots"),
         ({"since": "1h", "until": "2h"}, "The time ends before it begins."),
         ({"since": "2020-01-01", "until": "2019-01-01"}, "The time ends before it begins."),
         ({"step": "1m"}, "There is no parameter 'step' here."),

@@ -72,5 +72,5 @@ def test_a_series_is_of_what_fits_its_time() -> None:
 
 def test_a_series_that_is_too_long_is_refused() -> None:
     assert len(series("minute", 0.0, 60.0 * MOST, BERLIN).names) == MOST
-    with pytest.raises(ValueError, match="at most 2000 slots"):
+    with pytest.raises(ValueError, match="at most 5000 slots"):
         series("minute", 0.0, 60.0 * MOST + 1, BERLIN)

@@ -37,7 +37,7 @@ export class Chart {
     Object.assign(this, { title, kind, format, unit, most, cap });
     this.legend = h("ul.legend", { "aria-hidden": "true" });
     this.tip = h("div.tip", { hidden: true, "aria-hidden": "true" });
-    this.place = h("div.plot", { tabindex: 0, role: "img", onkeydown: (event) => this.walk(event), onblur: () => this.point(null) });
+    this.place = h("div.plot", { tabindex: 0, role: "img", "aria-label": title, onkeydown: (event) => this.walk(event), onblur: () => this.point(null) });
     this.rows = h("details", h("summary", "Show as table"));
     this.rows.addEventListener("toggle", () => this.list());
     this.element = panel(title, { note, aside: this.legend }, this.place, this.rows);

@@ -130,7 +130,7 @@ export function table(caption, columns, rows, { sort = "", seen = false, key } =
   }
   draw();
   const made = h("table", h("caption", { class: seen ? null : "hidden" }, caption), h("thead", h("tr", heads)), body);
-  const box = h("div.scroll", { tabindex: 0, role: "region", "aria-label": caption }, made);
+  const box = h("div.scroll", { tabindex: 0, role: "region", "aria-label": `${caption}, table` }, made);
   /** Other rows, in the order that was chosen. */
   box.set = (others) => {
     rows = others;
@@ -166,17 +166,33 @@ export function meter(part, { tone = "", mark } = {}) {
   return h("div.meter", { "aria-hidden": "true" }, made);
 }
 
-/** Calls `work` now and every so many seconds while the page is seen, until `signal`; a failure is told by `failed`. */
-export function every(seconds, work, signal) {
+/**
+ * Calls `work` now, and every so many seconds while the page is seen, until `signal`. A failure of the first call is
+ * the caller's; of later ones the page tells, and goes on: `trouble` is heard by its frame.
+ */
+export async function every(seconds, work, signal) {
   let timer;
   const again = async () => {
     clearTimeout(timer);
     if (signal.aborted) return;
-    if (!document.hidden) await work();
-    if (!signal.aborted && seconds > 0) timer = setTimeout(again, seconds * 1000);
+    try {
+      if (!document.hidden) await work();
+      if (!signal.aborted) dispatchEvent(new CustomEvent("trouble", { detail: null }));
+    } catch (error) {
+      if (signal.aborted || error.name === "AbortError") return;
+      dispatchEvent(new CustomEvent("trouble", { detail: error }));
+    }
+    wait();
   };
-  const seen = () => { if (!document.hidden && seconds > 0) again(); };
-  document.addEventListener("visibilitychange", seen, { signal });
+  const wait = () => { if (!signal.aborted && seconds > 0) timer = setTimeout(again, seconds * 1000); };
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && seconds > 0) again(); }, { signal });
   signal.addEventListener("abort", () => clearTimeout(timer));
-  return again();
+  try {
+    if (!document.hidden) await work();
+  } catch (error) {
+    if (signal.aborted || error.name === "AbortError") return;
+    wait();
+    throw error;
+  }
+  wait();
 }

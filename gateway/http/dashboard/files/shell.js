@@ -15,6 +15,7 @@ const FIRST = PAGES[0][0];
 
 let left = new AbortController(); // ends what the page before has begun
 let main, heading, nav;
+let gone; // to this page, last of all
 
 start();
 
@@ -40,6 +41,7 @@ function enter() {
 }
 
 function frame() {
+  gone = undefined;
   nav = h("nav", { "aria-label": "Pages" }, h("ul", PAGES.map(link)));
   main = h("main#main", { tabindex: -1 });
   heading = h("h1", { tabindex: -1 });
@@ -67,11 +69,12 @@ async function show() {
     if (one.dataset.page === page) one.setAttribute("aria-current", "page");
     else one.removeAttribute("aria-current");
   }
-  const moved = main.dataset.page !== undefined && main.dataset.page !== page;
-  main.dataset.page = page;
+  const moved = gone !== undefined && gone !== page;
+  gone = page;
   try {
     const module = await import(`./pages/${page}.js`);
     if (signal.aborted) return;
+    main.dataset.page = page;
     document.title = `${module.title} · tiergate`;
     heading.textContent = module.title;
     const root = h("div.page");
@@ -121,12 +124,23 @@ function failed(error) {
   const text = known ? error.message : "This page could not be drawn.";
   clear(main).append(heading, h("div.notice.bad", { role: "alert" }, h("p", text), h("button", { type: "button", onclick: () => show() }, "Try again")));
 }
-// A page that asks from a timer fails outside of `show`.
+/** What went wrong on a page that goes on, above it; it goes where nothing is wrong any more. */
+function trouble(error) {
+  if (error instanceof Signed) return failed(error);
+  const old = main?.querySelector(":scope > .trouble");
+  if (!error || !main) return old?.remove();
+  if (old?.textContent === error.message) return undefined;
+  old?.remove();
+  return heading.after(h("div.notice.warn.trouble", { role: "alert" }, h("p", error.message)));
+}
+addEventListener("trouble", (event) => trouble(event.detail));
+// What a control has asked for, and was refused.
 addEventListener("unhandledrejection", (event) => {
-  if (event.reason instanceof Signed) {
-    event.preventDefault();
-    failed(event.reason);
-  }
+  const { reason } = event;
+  if (reason?.name === "AbortError") event.preventDefault();
+  if (!(reason instanceof Refused)) return;
+  event.preventDefault();
+  trouble(reason);
 });
 
 function door(...parts) {

@@ -79,7 +79,7 @@ function figures(total) {
   const each = total.cost === null || !total.calls ? null : (number(total.cost) / total.calls) * 1000;
   return [
     figure("Cost", money(total.cost, total.cost === null ? total.unknown : 0), { note: [
-      total.cost !== null && total.unknown ? h("span.unknown", `and ${count(total.unknown)} ${total.unknown === 1 ? "call" : "calls"} of unknown cost`) : null,
+      total.cost !== null && total.unknown ? h("span.unknown", `+ ${count(total.unknown)} of unknown cost`) : null,
       each === null ? null : `${usd(each)} per 1,000 calls`] }),
     figure("Saved", money(total.saved, 0), { tone: number(total.saved) > 0 ? "good" : null, note: baseline ? `${percent(number(total.saved) / baseline)} of ${usd(baseline)}` : "no baseline is set" }),
     figure("Calls", brief(total.calls), { note: `${count(total.retried)} by another attempt` }),

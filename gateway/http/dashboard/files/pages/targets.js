@@ -29,7 +29,9 @@ export async function render(root, page) {
 
 function pageOf() {
   const strip = h("dl.figures");
-  const targets = table("Targets", columns(true), [], { sort: "state" });
+  let limited = false;
+  const box = h("div");
+  let targets;
   const accounts = table("Accounts", columns(false), [], { sort: "state" });
   const retries = table("Retries", [
     { name: "lab", label: "Lab", cell: (row) => row.lab, order: (row) => row.lab },
@@ -41,9 +43,16 @@ function pageOf() {
   const keys = panel("Accounts", { note: "A credential that is refused is out at all of its targets" }, accounts);
   const again = panel("Retries", { note: "A lab has only so many, so that one that is down is not asked ever more" }, retries);
   return {
-    all: [strip, panel("Targets", { note: "As the worker that answered knows them; a pair of model and host, with each account" }, targets), keys, again],
+    all: [strip, panel("Targets", { note: "As the worker that answered knows them; a pair of model and host, with each account" }, box), keys, again],
     set(told) {
       clear(strip).append(...figures(told.targets));
+      // Few providers tell their limits: where none does, there is no column for them.
+      const some = told.targets.some((row) => row.limits?.levels.length || row.limits?.parked > 0);
+      if (!targets || some !== limited) {
+        limited = some;
+        targets = table("Targets", columns(true, some), [], { sort: "state" });
+        clear(box).append(targets);
+      }
       targets.set(told.targets);
       accounts.set(told.accounts);
       retries.set(told.retries);
@@ -67,19 +76,18 @@ function figures(targets) {
   ];
 }
 
-function columns(whole) {
+function columns(whole, told = false) {
   return [
     ...(whole ? [{ name: "model", label: "Model", cell: (row) => row.model, order: (row) => row.model }] : []),
     { name: "provider", label: "Provider", cell: (row) => row.provider, order: (row) => row.provider },
     { name: "account", label: "Account", cell: (row) => row.account, order: (row) => row.account },
     { name: "state", label: "State", cell: state, order: (row) => ORDER.indexOf(row.state) },
-    { name: "since", label: "For", number: true, cell: (row) => (row.since === null ? "–" : span(Date.now() / 1000 - row.since)), order: (row) => (row.since === null ? null : -row.since) },
     { name: "answered", label: "Answered", number: true, cell: (row) => count(row.answered), order: (row) => row.answered, hint: "Lately, as its breaker counts" },
     { name: "failed", label: "Failed", number: true, cell: (row) => (row.failed ? h("span.bad", count(row.failed)) : "0"), order: (row) => row.failed, hint: "Lately, as its breaker counts" },
     { name: "in_flight", label: "In flight", number: true, cell: (row) => count(row.in_flight), order: (row) => row.in_flight },
     { name: "usual", label: "Usual time", number: true, cell: (row) => seconds(row.usual), order: (row) => row.usual, hint: "Of first content" },
     { name: "error", label: "Last error", cell: (row) => (row.error ? [row.error, h("span.faint", ` ${ago(row.error_at)}`)] : "–"), order: (row) => row.error_at },
-    ...(whole ? [{ name: "limits", label: "Left at the provider", cell: limits }] : []),
+    ...(told ? [{ name: "limits", label: "Left at the provider", cell: limits }] : []),
   ];
 }
 
@@ -87,7 +95,7 @@ function state(row) {
   const [tone, picture, text] = TONES[row.state] ?? ["", "warn", row.state];
   const left = row.until === null ? null : row.until - Date.now() / 1000;
   return [h("span.tag", { class: tone }, icon(picture), text),
-    row.state === "closed" ? null : h("span.faint", ` ${[row.cause, left > 0 ? `asked again in ${span(left)}` : null].filter(Boolean).join(", ")}`)];
+    row.state === "closed" ? null : h("span.faint", ` ${[row.cause, row.since === null ? null : `for ${span(Date.now() / 1000 - row.since)}`, left > 0 ? `asked again in ${span(left)}` : null].filter(Boolean).join(", ")}`)];
 }
 
 /** What the provider has told of its own limits. */

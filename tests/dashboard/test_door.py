@@ -1,0 +1,93 @@
+"""Signing in and out in a browser, by hand and by keys alone."""
+
+from playwright.sync_api import Browser, Locator, expect
+
+from tests.dashboard.sight import Sight
+from tests.dashboard.stage import ADMIN, Stage
+
+
+def test_a_wrong_key_is_told_and_the_right_one_opens(browser: Browser, stage: Stage) -> None:
+    """The key is nowhere afterwards: not in the page, its address, its store or a cookie."""
+    sight = Sight(browser, stage.url, refused=True)
+    page = sight.page
+    page.goto(f"{stage.url}/dashboard#/budgets")
+    page.get_by_label("Admin key").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("This is no admin's key")
+    expect(page.get_by_label("Admin key")).to_be_focused()
+    page.get_by_label("Admin key").fill(ADMIN)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Budgets")
+    (cookie,) = sight.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    kept = page.evaluate(
+        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
+    )
+    assert kept == '[{},{},""]'
+    for text in (page.content(), page.url, str(cookie), *sight.asked):
+        assert ADMIN not in text
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Budgets")
+    sight.close()
+
+
+def test_signing_out_ends_it_here(sight: Sight) -> None:
+    sight.enter()
+    sight.page.get_by_role("button", name="Sign out").click()
+    expect(sight.page.get_by_label("Admin key")).to_be_visible()
+    assert sight.context.cookies() == []
+    sight.page.reload()
+    expect(sight.page.get_by_label("Admin key")).to_be_visible()
+
+
+def test_a_session_that_has_ended_is_told(browser: Browser, stage: Stage) -> None:
+    """Where pages ask again by themselves, and where somebody goes to another."""
+    sight = Sight(browser, stage.url, refused=True)
+    sight.enter()
+    sight.show("overview")
+    sight.context.clear_cookies()
+    sight.page.get_by_role("link", name="Targets").click()
+    expect(sight.page.get_by_role("alert")).to_contain_text("Your session has ended")
+    expect(sight.page.get_by_label("Admin key")).to_be_focused()
+    sight.close()
+
+
+def test_all_of_it_is_done_by_keys_alone(sight: Sight) -> None:
+    """Signing in, going to a page, choosing a range, reading a chart, sorting, the theme."""
+    page = sight.page
+    page.goto(f"{sight.url}/dashboard")
+    expect(page.get_by_label("Admin key")).to_be_focused()
+    page.keyboard.type(ADMIN)
+    page.keyboard.press("Enter")
+    page.get_by_role("navigation").wait_for()
+    press(sight, page.get_by_role("link", name="Latency"), "Tab", "Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Latency")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    press(sight, page.get_by_role("button", name="Last 7 days"), "Tab", "Enter")
+    expect(page.get_by_role("button", name="Last 7 days")).to_have_attribute("aria-pressed", "true")
+    page.wait_for_load_state("networkidle")
+    press(sight, page.get_by_role("img", name="Whole answer, all calls").first, "Tab", "End")
+    expect(page.get_by_role("status")).to_contain_text("p50 ")
+    press(sight, page.get_by_role("button", name="Answers"), "Tab", "Enter")
+    head = page.get_by_role("columnheader", name="Answers")
+    expect(head).to_have_attribute("aria-sort", "descending")
+    expect(page.get_by_role("status")).to_have_text("Sorted by Answers, descending")
+    page.keyboard.press("Space")
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    page.keyboard.press("Control+Home")
+    page.locator("body").evaluate("() => document.activeElement.blur()")
+    press(sight, page.get_by_role("link", name="Skip to content"), "Tab", "Enter")
+    expect(page.locator("main")).to_be_focused()
+    press(sight, page.get_by_role("button", name="Light theme"), "Shift+Tab", "Enter")
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+
+
+def press(sight: Sight, wanted: Locator, way: str, key: str) -> None:
+    """Go on until it has the focus, then press a key."""
+    wanted.wait_for()
+    for _ in range(80):
+        if wanted.evaluate("(one) => one === document.activeElement"):
+            sight.page.keyboard.press(key)
+            return
+        sight.page.keyboard.press(way)
+    raise AssertionError(f"{wanted} is not reached by {way}")

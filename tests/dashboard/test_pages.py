@@ -1,0 +1,135 @@
+"""Every page before a real gateway: complete, quiet, of this machine alone, and told to everybody."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from tests.dashboard.sight import PAGES, PHONE, WIDE, Scheme, Sight
+from tests.dashboard.stage import ADMIN, APPS, PROMPT, SECRET, Stage, secret
+
+CANARIES = (ADMIN, SECRET, PROMPT, "canary 4711", *map(secret, APPS))
+_NEVER = re.compile(r"\b(NaN|undefined|null|Infinity)\b|\[object")
+_ABOUT = {"overview": "?range=7d", "latency": "?range=7d&by=model"}
+_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_shows_what_there_is_and_no_secret(
+    browser: Browser, stage: Stage, name: str
+) -> None:
+    """Without an error, a breach of the policy, or a request to another host: the window says so.
+
+    The playground finds out whether a key is needed, and is told so.
+    """
+    sight = Sight(browser, stage.url, refused=name == "playground")
+    sight.enter()
+    sight.show(name, _ABOUT.get(name, ""))
+    expect(sight.page.get_by_role("heading", level=1)).to_have_text(name.capitalize())
+    text = sight.text
+    assert not _NEVER.search(text), _NEVER.search(text)
+    assert not [one for one in CANARIES if one in text]
+    assert not [one for one in CANARIES for url in sight.asked if one in url]
+    assert {url.partition("/dashboard")[0].partition("/admin")[0].partition("/v1")[0] for url in sight.asked} == {sight.url}  # fmt: skip
+    sight.close()
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "dark"), (WIDE, "light"), (PHONE, "dark")])
+def test_pages_are_for_everybody(
+    browser: Browser, stage: Stage, size: tuple[int, int], scheme: Scheme
+) -> None:
+    """By axe's rules of WCAG 2.2 AA and good practice; and nothing hangs out at the side."""
+    sight, axe, wrong = Sight(browser, stage.url, size=size, scheme=scheme, refused=True), Axe(), {}
+    sight.page.goto(f"{stage.url}/dashboard")
+    sight.page.get_by_label("Admin key").wait_for()
+    wrong["door"] = _told(axe.run(sight.page, options=_RULES).response)
+    sight.enter()
+    for name in PAGES:
+        sight.show(name)
+        for one in sight.page.locator("details:visible > summary").all()[:1]:
+            one.click()
+        wrong[name] = _told(axe.run(sight.page, options=_RULES).response)
+        wide = sight.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, f"{name} is {wide} px wider than the window"
+    sight.close()
+    assert not {name: told for name, told in wrong.items() if told}
+
+
+def _told(response: dict[str, Any]) -> list[str]:
+    return [
+        f"{one['id']}: {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
+        for one in response["violations"]
+        for node in one["nodes"][:3]
+    ]
+
+
+def test_what_is_not_known_is_not_called_nothing(sight: Sight) -> None:
+    """Calls whose cost nobody knows are told of beside the sum, in the table, and in the chart's."""
+    sight.enter()
+    sight.show("overview", "?range=30d")
+    expect(sight.page.locator(".figures")).to_contain_text(re.compile(r"\+ \d+ of unknown cost"))  # fmt: skip
+    expect(sight.page.get_by_role("table", name="Calls by tier")).to_contain_text("unknown")
+    cost = sight.page.get_by_role("region", name="Cost", exact=True)
+    cost.get_by_text("Show as table").click()
+    expect(cost.get_by_role("table")).to_contain_text("of unknown cost")
+
+
+def test_sums_are_those_of_the_api(sight: Sight) -> None:
+    """What the page shows of the last 30 days by key is what /admin/series says."""
+    sight.enter()
+    sight.show("overview", "?range=30d&by=key")
+    told = sight.page.evaluate("fetch('/admin/series?by=key&since=30d').then((r) => r.json())")
+    rows = sight.page.get_by_role("table", name="Calls by key").locator("tbody tr")
+    shown = {row.locator("th").inner_text(): row.locator("td").first.inner_text() for row in rows.all()}  # fmt: skip
+    assert shown == {one["key"]: f"{one['calls']:,}" for one in told["totals"]}
+    assert len(shown) == len(APPS)
+
+
+def test_what_was_chosen_is_in_the_address(sight: Sight) -> None:
+    sight.enter()
+    sight.show("overview")
+    sight.page.get_by_role("button", name="Last 30 days").click()
+    sight.page.get_by_label("Split by").select_option("model")
+    expect(sight.page.get_by_role("table", name="Calls by model")).to_contain_text("gpt-6-luna")
+    assert sight.page.url.endswith("#/overview?range=30d&by=model")
+    sight.page.reload()
+    expect(sight.page.get_by_role("table", name="Calls by model")).to_contain_text("gpt-6-luna")
+    sight.page.get_by_role("button", name="Custom range").click()
+    sight.page.get_by_role("textbox", name="From").fill("2020-01-01T00:00")
+    sight.page.get_by_role("textbox", name="to", exact=True).fill("2020-01-02T00:00")
+    expect(sight.page.get_by_text("There is nothing to show yet")).to_be_visible()
+
+
+def test_budgets_and_targets_tell_how_they_stand(sight: Sight) -> None:
+    sight.enter()
+    sight.show("budgets")
+    everything = sight.page.get_by_role("region", name="Budget everything, all calls")
+    expect(everything).to_contain_text("of $40.00")
+    everything.get_by_text("How it burns down").click()
+    expect(everything.locator("canvas")).to_be_visible()
+    expect(sight.page.get_by_role("region", name="Budget applications, key chat-app")).to_contain_text("only warns")  # fmt: skip
+    sight.show("targets")
+    rows = sight.page.get_by_role("table", name="Targets").locator("tbody tr")
+    expect(rows).to_have_count(7)
+    expect(rows.filter(has_text="magistral-large-2")).to_contain_text("upstream_overloaded")
+
+
+def test_without_a_call_pages_say_what_to_do(browser: Browser, folder: Path) -> None:
+    """And without an admin key this machine needs none."""
+    stage = Stage(folder, rows=False, admin="")
+    sight = Sight(browser, stage.url)
+    for name, hint in (
+        ("overview", "Point an application at this gateway"),
+        ("latency", "Times are told of calls that a provider has answered"),
+        ("budgets", "everything"),
+        ("targets", "gpt-6.2-astra"),
+    ):
+        sight.show(name)
+        assert hint in sight.text
+        assert not _NEVER.search(sight.text)
+    assert sight.page.get_by_role("button", name="Sign out").count() == 0
+    sight.close()
+    stage.stop()
