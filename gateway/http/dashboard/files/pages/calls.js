@@ -54,7 +54,10 @@ export async function render(root, { api, params, signal, keep, session, item })
       change();
     } }, "Clear");
     const bar = h("form.bar.filters", { role: "search", "aria-label": "Which calls", onsubmit: (event) => { event.preventDefault(); } },
-      choice("Tier", TIERS, chosen.tier, (value) => { chosen.tier = value; change(); }), boxes, fresh, h("div.end", state, stop));
+      h("details.more", { open: Object.values(chosen).some(Boolean) || !matchMedia("(max-width: 820px)").matches },
+        h("summary", "Choose calls"),
+        h("div.bar", choice("Tier", TIERS, chosen.tier, (value) => { chosen.tier = value; change(); }), boxes, fresh)),
+      h("div.end", state, stop));
     return bar;
   }
 
