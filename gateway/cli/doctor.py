@@ -57,6 +57,8 @@ def command(
 ) -> None:
     """Look at what the gateway finds where it runs, and say what would break a promise.
 
+    Each finding says what is wrong, where, and, as far as there is one, the command that mends it.
+
     Redis, disks, the ledger's store, secrets, open files, keys, providers, and whether tiers are
     worth their price: it asks what the configuration names and nothing else, and changes nothing
     but a value in Redis for a second. Providers are asked nothing without --ask.
@@ -99,4 +101,8 @@ def _line(one: Finding, wide: int) -> str:
     level = click.style(
         f"{one.level:<7}", fg=_COLORS[one.level], bold=True if one.level != "ok" else None
     )
-    return f"{level}  {one.what:<{wide}}  {one.message}{f' {one.hint}' if one.hint else ''}"
+    text = f"{level}  {one.what:<{wide}}  {one.message}{f' {one.hint}' if one.hint else ''}"
+    space = " " * (11 + wide)
+    where = f"\n{space}{click.style('where', dim=True)} {one.where}" if one.where else ""
+    fix = f"\n{space}{click.style('fix', fg='cyan')}   {one.fix}" if one.fix else ""
+    return text + (where + fix if one.level != "ok" else "")

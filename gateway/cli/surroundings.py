@@ -1,10 +1,12 @@
 """What a gateway finds where it runs: Redis, disks, secrets, files, providers. Asks, and tells."""
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 import msgspec
@@ -34,6 +36,7 @@ _FILES = 128
 """Files that a process has open beside calls."""
 _SHORT = 16
 """Characters of a secret that somebody may guess."""
+_VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -44,6 +47,10 @@ class Finding(msgspec.Struct, frozen=True):
     what: str
     message: str
     hint: str = ""
+    where: str = ""
+    """The variable, file or key of the configuration that it is about."""
+    fix: str = ""
+    """A command of a shell that mends it, or that tells why it is so; empty where none does."""
 
 
 def findings(session: Session, wall: Callable[[], float] = time.time) -> Iterator[Finding]:
@@ -60,6 +67,7 @@ def _redis(session: Session, wall: Callable[[], float]) -> Iterator[Finding]:
         return
     found = examine(url, counts=_counts(session), deadline=2.0, wall=wall)
     for one in _told("redis", found.mistakes):
+        one = msgspec.structs.replace(one, where="REDIS_URL", fix=_redis_fix(one))  # noqa: PLW2901
         yield one if found.about else msgspec.structs.replace(one, level="error")
     if session.source.config.cache.near is not None:
         yield from _told("redis", list(found.lacking))
@@ -73,13 +81,26 @@ def _redis(session: Session, wall: Callable[[], float]) -> Iterator[Finding]:
             "it is on another machine, and the ledger's store is on this one: what was spent "
             "elsewhere is not known where Redis loses a counter.",
             "Where several machines share budgets, let them share a PostgreSQL store too.",
+            where="ledger.store",
+            fix="export TIERGATE_LEDGER__STORE=postgresql://USER@HOST/DATABASE",
         )
+
+
+def _redis_fix(one: Finding) -> str:
+    """What mends a Redis, or tells what it says."""
+    cli = 'redis-cli -u "$REDIS_URL"'
+    if "volatile-lru" in one.hint:
+        return f"{cli} config set maxmemory-policy volatile-lru"
+    if "appendonly" in one.hint:
+        return f"{cli} config set appendonly yes"
+    return f"{cli} ping"
 
 
 def _workers(session: Session) -> Iterator[Finding]:
     count, environ = session.source.config.server.workers, session.environ
     found = apart(session.source, _known(session), count, environ)
-    yield from _told("workers", found)
+    for one in _told("workers", found):
+        yield msgspec.structs.replace(one, where="server.workers", fix="tiergate serve --workers 1")
     if found:
         return
     shares = "" if count == 1 or environ.get("REDIS_URL") else ", each with a cache of its own"
@@ -90,18 +111,23 @@ def _data(session: Session) -> Iterator[Finding]:
     folder = data_folder(session.environ).absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     hint = "Give another place with TIERGATE_DATA."
+    room, move = f"du -sh {quote(str(there))}/*", "export TIERGATE_DATA=/var/lib/tiergate"
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        yield Finding("error", "data", f"{there} cannot be written.", hint)
+        message = f"{there} cannot be written."
+        yield Finding("error", "data", message, hint, where=str(folder), fix=move)
         return
     free, (mount, kind) = shutil.disk_usage(there).free, _mounted(there)
     told = f"{folder}, {free / 1e9:.1f} GB free on {mount} ({kind})"
     if free < _LITTLE:
-        yield Finding("error", "data", f"{told}: a full disk refuses all calls.", "Make room.")
+        message = f"{told}: a full disk refuses all calls."
+        yield Finding("error", "data", message, "Make room.", where=str(folder), fix=room)
     elif free < _ROOM:
-        yield Finding("warning", "data", f"{told}: it is nearly full.", "Make room.")
+        message = f"{told}: it is nearly full."
+        yield Finding("warning", "data", message, "Make room.", where=str(folder), fix=room)
     elif kind in _PASSING:
         message = f"{told}: {_PASSING[kind]}, and the ledger is gone with it."
-        yield Finding("warning", "data", message, "Mount a volume there.")
+        hint = "Mount a volume there."
+        yield Finding("warning", "data", message, hint, where=str(folder), fix=move)
     else:
         yield Finding("ok", "data", told)
 
@@ -117,7 +143,8 @@ def _store(session: Session) -> Iterator[Finding]:
         open_store(url).close()
     except StoreError as error:
         hint = "Calls go on, and their rows wait in the journal; costs cannot be asked for."
-        yield Finding("error", "ledger", f"{error}", hint)
+        fix = f"ls -l {quote(str(file))}" if file is not None else "tiergate check"
+        yield Finding("error", "ledger", f"{error}", hint, where="ledger.store", fix=fix)
         return
     yield Finding("ok", "ledger", f"{file or 'PostgreSQL'} can be asked")
 
@@ -128,19 +155,26 @@ def _secret(session: Session) -> Iterator[Finding]:
     if given:
         if len(given) < _SHORT:
             hint = "Take `openssl rand -hex 32`."
-            yield Finding("warning", "secret", "TIERGATE_SECRET is short.", hint)
+            fix = 'export TIERGATE_SECRET="$(openssl rand -hex 32)"'
+            message = "TIERGATE_SECRET is short."
+            yield Finding("warning", "secret", message, hint, where="TIERGATE_SECRET", fix=fix)
         else:
             yield Finding("ok", "secret", "TIERGATE_SECRET is set")
         return
     if _far(session.environ.get("REDIS_URL", "")):
         message = "TIERGATE_SECRET is not set, and Redis is on another machine."
         hint = "Machines that share a cache must share it: each finds only its own answers else."
-        yield Finding("warning", "secret", message, hint)
+        fix = f'export TIERGATE_SECRET="$(cat {quote(str(file))})"'
+        yield Finding("warning", "secret", message, hint, where="TIERGATE_SECRET", fix=fix)
     if not file.exists():
         yield Finding("ok", "secret", f"{file} is made at the first start")
     elif mode := file.stat().st_mode & (_OTHERS_READ | _OTHERS_WRITE):
         yield Finding(
-            "error", "secret", f"others may use {file} ({mode:03o}).", f"chmod 600 {file}"
+            "error",
+            "secret",
+            f"others may use {file} ({mode:03o}).",
+            where=str(file),
+            fix=f"chmod 600 {quote(str(file))}",
         )
     else:
         yield Finding("ok", "secret", f"{file}, its owner's alone")
@@ -154,7 +188,8 @@ def _files(session: Session) -> Iterator[Finding]:
     elif most < needed:
         message = f"{most} may be open, and server.in_flight: {in_flight} needs {needed}."
         hint = "Raise the limit (ulimit -n, LimitNOFILE=), or lower server.in_flight."
-        yield Finding("warning", "files", message, hint)
+        fix = f"ulimit -n {needed}"
+        yield Finding("warning", "files", message, hint, where="server.in_flight", fix=fix)
     else:
         yield Finding("ok", "files", f"{most} may be open, {needed} are needed")
 
@@ -167,14 +202,14 @@ def _keys(session: Session) -> Iterator[Finding]:
         return
     if setting != "open":
         file = session.source.file.parent / setting
-        mode = file.stat().st_mode
+        mode, fix = file.stat().st_mode, f"chmod 600 {quote(str(file))}"
         if mode & _OTHERS_WRITE:
             message = f"others may change {file} ({mode & 0o777:03o}): add keys, lift budgets."
-            yield Finding("error", "keys", message, f"chmod 600 {file}")
+            yield Finding("error", "keys", message, where=str(file), fix=fix)
             return
         if mode & _OTHERS_READ:
             message = f"others may read {file} ({mode & 0o777:03o}): it has hashes, no secrets."
-            yield Finding("warning", "keys", message, f"chmod 600 {file}")
+            yield Finding("warning", "keys", message, where=str(file), fix=fix)
             return
     yield Finding("ok", "keys", f"{count} known")
 
@@ -185,11 +220,16 @@ def _providers(session: Session) -> Iterator[Finding]:
     for name, lab in labs.items():
         if not lab.on and name == session.source.config.default.lab:
             message = f"the default lab {name} is off: {lab.why}."
-            yield Finding("warning", "labs", message, "Bare tier names go to the first that is on.")
+            hint = "Bare tier names go to the first that is on."
+            yield Finding("warning", "labs", message, hint, where="default.lab", fix=_set(lab.why))
     on = {name: lab for name, lab in labs.items() if lab.on}
     if not on:
         hint = "Set the credential of one: `tiergate check` names them."
-        yield Finding("error", "labs", "none is on: no call can be served.", hint)
+        message, fix = (
+            "none is on: no call can be served.",
+            _set(*(one.why for one in labs.values())),
+        )
+        yield Finding("error", "labs", message, hint, where="labs", fix=fix)
         return
     off = f", {len(labs) - len(on)} off (`tiergate check` says why)" if len(on) < len(labs) else ""
     yield Finding("ok", "labs", f"{', '.join(on)}{off}")
@@ -201,9 +241,17 @@ def _providers(session: Session) -> Iterator[Finding]:
     }
     for name, provider in used.items():
         if not provider.on:
-            yield Finding("warning", "providers", f"{name} is off: {provider.why}.")
+            message, where = f"{name} is off: {provider.why}.", f"providers.{name}"
+            fix = _set(provider.why)
+            yield Finding("warning", "providers", message, where=where, fix=fix)
     told = [f"{name} {_accounts(one)}" for name, one in used.items() if one.on]
     yield Finding("ok", "providers", ", ".join(told))
+
+
+def _set(*whys: str) -> str:
+    """What sets the first variable that is asked for."""
+    found = next((match for why in whys if (match := _VARIABLE.search(why)) is not None), None)
+    return f"export {found[0]}=..." if found is not None else "tiergate check"
 
 
 def _accounts(provider: Provider) -> str:
@@ -214,7 +262,7 @@ def _accounts(provider: Provider) -> str:
 def _told(what: str, mistakes: list[Mistake]) -> Iterator[Finding]:
     for one in mistakes:
         message = f"{one.path}: {one.message}" if one.path else one.message
-        yield Finding(one.level, what, message, one.hint)
+        yield Finding(one.level, what, message, one.hint, where=one.path)
 
 
 def _known(session: Session) -> list[Key]:

@@ -43,7 +43,9 @@ def prices(session: Session, wall: Callable[[], float] = time.time) -> Iterator[
 def _order(lab: Lab, at: float) -> Iterator[Finding]:
     for rung in worth.unpriced(lab, OUTPUT, at):
         message = f"{lab.name}: the price of {rung.target.name} is unknown, nobody can say "
-        yield Finding("warning", "tiers", f"{message}whether {rung.tier} is worth it.", _PRICE)
+        told = f"{message}whether {rung.tier} is worth it."
+        where = f"models.{rung.target.name}.price"
+        yield Finding("warning", "tiers", told, _PRICE, where=where)
     for one in worth.stairs(lab, OUTPUT, at):
         if one.times is not None and one.times <= worth.HARDLY:
             yield _close(lab, one, one.times)
@@ -54,7 +56,7 @@ def _order(lab: Lab, at: float) -> Iterator[Finding]:
             f"much as {high.tier}, or more."
         )
         hint = f"Send long prompts there: a guard with prompt_tokens and min_tier: {high.tier}."
-        yield Finding("warning", "tiers", message, hint)
+        yield Finding("warning", "tiers", message, hint, where="guards")
 
 
 def _close(lab: Lab, one: Stair, times: Decimal) -> Finding:
@@ -63,7 +65,8 @@ def _close(lab: Lab, one: Stair, times: Decimal) -> Finding:
         message = f"{lab.name}: {high} costs no more than {low}: {low} saves nothing."
     else:
         message = f"{lab.name}: {high} costs {times:.1f} times {low}: routing saves little there."
-    return Finding("warning", "tiers", message, f"Give {low} a cheaper model, or leave it out.")
+    hint = f"Give {low} a cheaper model, or leave it out."
+    return Finding("warning", "tiers", message, hint, where=f"labs.{lab.name}.{low}")
 
 
 def sample(session: Session, file: Path, seed: int = 1) -> Iterator[Finding]:
@@ -75,7 +78,8 @@ def sample(session: Session, file: Path, seed: int = 1) -> Iterator[Finding]:
     found = worth.better(labels.read(file), Random(seed))  # noqa: S311 - resamples, guards nothing
     if not found:
         message = f"{file} has no prompts with scores of two tiers."
-        yield Finding("warning", "sample", message, "See docs/evaluation.md for what labels are.")
+        hint = "See docs/evaluation.md for what labels are."
+        yield Finding("warning", "sample", message, hint, where=str(file))
     for one in found:
         yield _better(one, times.get((one.lower, one.upper)))
 
@@ -85,14 +89,15 @@ def _better(one: Better, times: Decimal | None) -> Finding:
     pair = f"{one.upper} and {one.lower}"
     if one.more is None:
         message = f"{one.prompts} prompts say nothing of {pair}."
-        return Finding("warning", "sample", message, "Judge more answers of both.")
+        return Finding(
+            "warning", "sample", message, "Judge more answers of both.", where="--sample"
+        )
     told = f"{one.more} more than {one.lower} on {one.prompts:,} prompts{price}"
     if one.beats:
         return Finding("ok", "sample", f"{one.upper} scores {told}")
     message = f"{one.upper} does not beat {one.lower}: it scores {told}."
-    return Finding(
-        "warning", "sample", message, f"Keep calls at {one.lower}, or judge more answers."
-    )
+    hint = f"Keep calls at {one.lower}, or judge more answers."
+    return Finding("warning", "sample", message, hint, where=f"labs: {one.upper}")
 
 
 def targets(
@@ -118,10 +123,16 @@ def _within(every: list[Asking], most: Decimal, at: float) -> tuple[list[Asking]
         may = one.most(at)
         if may is None:
             message = f"{one.name} is not asked: what it costs is unknown."
-            said.append(Finding("warning", "targets", message, _PRICE))
+            said.append(
+                Finding("warning", "targets", message, _PRICE, where=f"models.{one.name}.price")
+            )
         elif spent + may > most:
             message = f"{one.name} is not asked: it may cost {bound(may)} USD."
-            said.append(Finding("warning", "targets", message, "Allow more with --most."))
+            hint, fix = (
+                "Allow more with --most.",
+                f"tiergate doctor --ask --most {bound(spent + may)}",
+            )
+            said.append(Finding("warning", "targets", message, hint, where="--most", fix=fix))
         else:
             spent += may
             asked.append(one)
@@ -133,4 +144,7 @@ def _told(one: Told) -> Finding:
         return Finding("ok", "targets", f"{one.asking.name} answers in {one.seconds * 1e3:,.0f} ms")
     level: Level = "error" if one.problem.kind == "upstream_auth" else "warning"
     message = f"{one.asking.name} does not answer: {one.problem.message}"
-    return Finding(level, "targets", message, "Its place in a tier is taken by the next target.")
+    hint = "Its place in a tier is taken by the next target."
+    where, _, _ = one.asking.name.partition("/")
+    fix = "tiergate check" if level == "error" else "tiergate doctor --ask"
+    return Finding(level, "targets", message, hint, where=f"providers.{where}", fix=fix)

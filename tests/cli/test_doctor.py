@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +45,11 @@ def doctor(folder: Path, text: str = GOOD, *words: str, **environ: str) -> Told:
     found = [one["level"] for one in told["findings"]]
     assert (told["errors"], told["warnings"]) == (found.count("error"), found.count("warning"))
     assert told["ok"] is (result.exit_code == 0)
-    lines = [f"{one['what']}: {one['message']} {one['hint']}" for one in told["findings"]]
+    for one in told["findings"]:  # what is wrong, where, and what to do
+        assert one["level"] == "ok" or (one["where"] and (one["hint"] or one["fix"])), one
+    lines = [
+        f"{one['what']}: {one['message']} {one['hint']}{one['fix']}" for one in told["findings"]
+    ]
     return Told(result.exit_code, levels, "\n".join(lines))
 
 
@@ -224,6 +229,33 @@ def test_a_secret_that_others_may_use_is_an_error(tmp_path: Path) -> None:
     (data / "secret").chmod(0o600)
     assert doctor(tmp_path).levels["secret"] == "ok"
     assert doctor(tmp_path, TIERGATE_SECRET="short").levels["secret"] == "warning"
+
+
+def test_a_fix_is_a_command_that_mends_it(tmp_path: Path) -> None:
+    """As it stands, in a shell."""
+    data = tmp_path / "a b"
+    data.mkdir()
+    (data / "secret").write_text("s" * 64)
+    (data / "secret").chmod(0o644)
+    keys = tmp_path / "keys.yaml"
+    keys.write_text(f"ann: {{sha256: '{'a' * 64}'}}\n", "utf-8")
+    keys.chmod(0o666)
+    text = GOOD + "keys: keys.yaml\n"
+    told = doctor(tmp_path, text, TIERGATE_DATA=str(data))
+    assert (told.status, told.levels["secret"], told.levels["keys"]) == (1, "error", "error")
+    fixes = re.findall(r"chmod 600 .+", told.text)
+    assert len(fixes) == 2
+    subprocess.run(["/bin/sh", "-eu", "-c", "\n".join(fixes)], check=True)
+    assert doctor(tmp_path, text, TIERGATE_DATA=str(data)).status == 0
+
+
+def test_people_read_where_it_is_and_what_mends_it(tmp_path: Path) -> None:
+    place = {"TIERGATE_DATA": str(tmp_path / "data"), "TIERGATE_SECRET": "short", **ON}
+    result = run("--config", config(tmp_path), "doctor", environ=place)
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    at = next(at for at, line in enumerate(lines) if line.startswith("warning"))
+    assert lines[at + 1] == "where TIERGATE_SECRET"
+    assert lines[at + 2] == 'fix   export TIERGATE_SECRET="$(openssl rand -hex 32)"'
 
 
 @pytest.mark.parametrize(("most", "level"), [(None, "ok"), (300, "warning"), (20_000, "ok")])
