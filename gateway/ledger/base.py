@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from gateway.core.entry import Attempt, Feedback
 from gateway.core.logged import Logged
-from gateway.ledger.feed import Batch, batches, identity, sizes
+from gateway.ledger.feed import Batch, Taking, batches, identity, sizes
 from gateway.ledger.journal import segments
 from gateway.ledger.lock import held
 from gateway.ledger.query import (
@@ -49,6 +49,8 @@ class Base(ABC):
     """
 
     words: ClassVar[Words]
+    taking: ClassVar[Taking] = Taking()
+    """How final rows come to `put`."""
     money: ClassVar[str]
     """The columns that become the six of query.MONEY."""
 
@@ -337,7 +339,7 @@ class Base(ABC):
                 if size == offset:
                     continue
                 # A file shorter than what was read of it is another file.
-                for batch in batches(path, offset if offset < size else 0):
+                for batch in batches(path, offset if offset < size else 0, self.taking):
                     with self.changing(base):
                         rows = self.put(base, batch)
                         self._note(base, mark, path.name, batch)

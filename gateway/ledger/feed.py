@@ -2,10 +2,10 @@
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,18 +14,21 @@ from gateway.ledger.journal import CLOSED, read
 from gateway.ledger.lock import MODE
 
 _BATCH = 256  # rows of a transaction: a few ms of work, and a lock that others can wait for
-_MOST = 2**40  # tokens; beyond it is no count of a call, and sums must stay within 64 bits
+MOST = 2**40
+"""Tokens: beyond it is no count of a call, and sums must stay within 64 bits."""
 _DIGITS = 40  # of USD on each side of the point; beyond it is no sum of money
-_LAST = 10_000_000_000.0  # in the year 2286: a later moment is no moment of a call
+LAST = 10_000_000_000.0
+"""In the year 2286: a later moment is no moment of a call."""
 
-_INTENT = b'{"kind":"intent",'
+_INTENT, _FINAL = b'{"kind":"intent",', b'{"kind":"final",'
 _COUNTS = frozenset({"input", "cache_read", "cache_write", "output", "reasoning"})
 
 
 class Batch(msgspec.Struct, kw_only=True):
     """Rows of a segment that follow each other, by kind."""
 
-    entries: list[Entry] = []
+    entries: list[Any] = []
+    """Each as the store's `Taking` makes it."""
     attempts: list[Attempt] = []
     reprices: list[Reprice] = []
     feedback: list[Feedback] = []
@@ -36,7 +39,16 @@ class Batch(msgspec.Struct, kw_only=True):
     """Offset of what follows, bytes."""
 
 
-def batches(path: Path, offset: int) -> Iterator[Batch]:
+class Taking(NamedTuple):
+    """How a store takes final rows."""
+
+    quick: Callable[[bytes], object] = lambda _: None
+    """Straight from their lines; None of one that is to be read first."""
+    made: Callable[[Entry], object] = lambda row: row
+    """From rows that were read."""
+
+
+def batches(path: Path, offset: int, taking: Taking = Taking()) -> Iterator[Batch]:  # noqa: B008 - nothing changes it
     """The whole lines of a segment from `offset` on, a bounded number at a time."""
     batch = Batch(end=offset)
     with path.open("rb") as file:
@@ -44,7 +56,7 @@ def batches(path: Path, offset: int) -> Iterator[Batch]:
         for line in file:
             if not line.endswith(b"\n"):  # for later
                 break
-            _sort(batch, line)
+            _sort(batch, line, taking)
             if batch.lines == _BATCH:
                 yield batch
                 batch = Batch(end=batch.end)
@@ -87,8 +99,8 @@ def plain(name: str, value: Any) -> Any:
             return value.replace("\0", "\ufffd")
         case bool():
             return value
-        case int() if not -_MOST <= value <= _MOST:
-            return None if name in _COUNTS else _MOST
+        case int() if not -MOST <= value <= MOST:
+            return None if name in _COUNTS else MOST
         case Decimal():
             return value if _is_money(value) else None
         case tuple():  # a set in the order it was written: a tag counts once
@@ -100,15 +112,18 @@ def plain(name: str, value: Any) -> Any:
     return value
 
 
-def _sort(batch: Batch, line: bytes) -> None:
+def _sort(batch: Batch, line: bytes, taking: Taking) -> None:
     batch.lines += 1
     batch.end += len(line)
     if line.startswith(_INTENT):  # half of all lines, and nothing here is told by them
         return
+    if line.startswith(_FINAL) and (found := taking.quick(line)) is not None:
+        batch.entries.append(found)
+        return
     match None if line == CLOSED else read(line):
-        case Entry(at=at) as row if 0 <= at < _LAST:
-            batch.entries.append(row)
-        case Attempt(at=at) as row if 0 <= at < _LAST:
+        case Entry(at=at) as row if 0 <= at < LAST:
+            batch.entries.append(taking.made(row))
+        case Attempt(at=at) as row if 0 <= at < LAST:
             batch.attempts.append(row)
         case Reprice() as row:
             batch.reprices.append(row)

@@ -7,19 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from decimal import Context, Decimal, localcontext
 from itertools import chain
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
-import msgspec
-
 from gateway.core import jsonio
 from gateway.core.basis import Basis
+from gateway.ledger import columns, quick
 from gateway.ledger.base import Base
-from gateway.ledger.feed import Batch, plain
+from gateway.ledger.feed import Batch, Taking
 from gateway.ledger.lock import MODE, alone
 from gateway.ledger.query import Slots, Words
-from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK, REPRICE, SQLITE, inserts
+from gateway.ledger.schema import SQLITE, inserts
 from gateway.ledger.store import StoreError
 
 SCHEME: Final = "sqlite:///"
@@ -55,6 +53,7 @@ class Sqlite(Base):
         tagged=f"EXISTS (SELECT 1 FROM json_each(c.tags) WHERE value IN {_AMONG})",  # noqa: S608
         tags="LEFT JOIN json_each(c.tags) AS tag",
     )
+    taking: ClassVar = Taking(quick.values, columns.entry)
     # One call a row for all of them: calls into Python are what such a query costs. The first two
     # are the cost of what can be compared with the baseline, and of the rest.
     money: ClassVar = f"""usd(
@@ -117,7 +116,7 @@ class Sqlite(Base):
         changed = 0
         seq = _reserve(base, len(batch.entries) + len(batch.reprices))
         if batch.entries:
-            rows = [[*_entry(row), seq + n] for n, row in enumerate(batch.entries)]
+            rows = [[*row, seq + n] for n, row in enumerate(batch.entries)]
             whole = len(rows) - len(rows) % _TOGETHER
             for at in range(0, whole, _TOGETHER):
                 values = [*chain.from_iterable(rows[at : at + _TOGETHER])]
@@ -125,14 +124,14 @@ class Sqlite(Base):
             if whole < len(rows):
                 changed += base.executemany(_INSERT_ENTRY, rows[whole:]).rowcount
         if batch.attempts:
-            rows = [_attempt(row) for row in batch.attempts]
+            rows = [columns.attempt(row) for row in batch.attempts]
             changed += base.executemany(_INSERT_ATTEMPT, rows).rowcount
         for n, reprice in enumerate(batch.reprices, seq + len(batch.entries)):
-            if base.execute(_INSERT_REPRICE, _reprice(reprice)).rowcount:
+            if base.execute(_INSERT_REPRICE, columns.reprice(reprice)).rowcount:
                 changed += 1
                 base.execute("UPDATE entries SET seq = ? WHERE id = ?", (n, reprice.id))
         if batch.feedback:
-            rows = [_feedback(row) for row in batch.feedback]
+            rows = [columns.feedback(row) for row in batch.feedback]
             changed += base.executemany(_INSERT_FEEDBACK, rows).rowcount
         return changed
 
@@ -236,58 +235,4 @@ _INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = inserts("?")
 _TOGETHER = 64
 _INSERT_ENTRIES = inserts("?", _TOGETHER)[0]
 
-
-class _Reader:
-    """Reads a kind of row as the values of its columns: most of what feeding costs."""
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = columns
-        self._get = attrgetter(*columns)
-
-    def __call__(self, row: msgspec.Struct) -> list[object]:
-        values = list(self._get(row))
-        for at, value in enumerate(values):
-            if value is None:
-                continue
-            kind = type(value)
-            if kind is str:
-                if "\0" not in value:
-                    continue
-            elif kind is int:
-                if -_SURE < value < _SURE:
-                    continue
-            elif kind is Decimal:
-                text = str(value)
-                if len(text) < _SHORT and not _ODD & {*text}:
-                    values[at] = text
-                    continue
-            elif kind is float or kind is bool:
-                continue
-            elif kind is Basis and (text := _short(value)):
-                values[at] = text
-                continue
-            elif not value:
-                values[at] = "[]" if kind is tuple else "{}"
-                continue
-            values[at] = _value(plain(self._columns[at], value))
-        return values
-
-
-_entry, _attempt, _reprice = _Reader(ENTRY), _Reader(ATTEMPT), _Reader(REPRICE)
-_feedback = _Reader(FEEDBACK)
 _basis = jsonio.reader(Basis)
-_SURE = 2**40  # what `plain` leaves as it is
-_SHORT = 40
-_ODD = {*"EINans"}  # of what is no number, or is written with an exponent
-
-
-def _short(basis: Basis) -> str:
-    """A basis as JSON; empty where it is to be written with more care."""
-    text = jsonio.dumps(basis).decode()
-    return "" if "\\u0000" in text else text
-
-
-def _value(value: object) -> object:
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    return jsonio.dumps(value).decode() if isinstance(value, list | dict) else value

@@ -1,0 +1,96 @@
+"""A final row read straight from its line as the values of SQLite's columns, where it is plain.
+
+Most are. What is not is read the long way, with all care: this only says that it cannot tell.
+"""
+
+import re
+from decimal import Decimal
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.core.basis import Basis
+from gateway.core.entry import Entry
+from gateway.ledger.feed import LAST, MOST
+from gateway.ledger.schema import ENTRY
+
+_NUL = b"\\u0000"
+_SHORT = 40
+_PLAIN = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?").fullmatch
+"""A sum of money as `str` of a Decimal writes it, without an exponent."""
+_COUNT = Annotated[int, msgspec.Meta(gt=-MOST, lt=MOST)]
+_MOMENT = Annotated[float, msgspec.Meta(ge=0, lt=LAST)]
+_EMPTY: Final = {tuple: b"[]", dict: b"{}"}
+
+_names = jsonio.reader(tuple[str, ...])
+
+
+def _kind(name: str, kind: Any) -> Any:
+    """The type of a column, from that of an entry's field."""
+    if name == "at":
+        return _MOMENT
+    if get_origin(kind) in _EMPTY:
+        return msgspec.Raw
+    if get_origin(kind) in (Union, UnionType):
+        return Union[tuple(_kind(name, one) for one in get_args(kind))]  # noqa: UP007 - of a list
+    return {int: _COUNT, Decimal: str}.get(kind, kind)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    if get_origin(_HINTS[field.name]) in _EMPTY:
+        return msgspec.Raw(_EMPTY[get_origin(_HINTS[field.name])])
+    return field.default
+
+
+_HINTS = get_type_hints(Entry)
+_FIELDS = {field.name: field for field in msgspec.structs.fields(Entry)}
+_Line = msgspec.defstruct(
+    "_Line",
+    [
+        (name, kind)
+        if (default := _default(_FIELDS[name])) is msgspec.NODEFAULT
+        else (name, kind, default)
+        for name in ENTRY
+        for kind in (_kind(name, _HINTS[name]),)
+    ],
+    tag="final",
+    tag_field="kind",
+    kw_only=True,
+)
+_read = jsonio.reader(_Line)
+_MONEY = tuple(at for at, name in enumerate(ENTRY) if Decimal in get_args(_HINTS[name]))
+_LISTS = tuple(at for at, name in enumerate(ENTRY) if get_origin(_HINTS[name]) is tuple)
+_MAPS = tuple(at for at, name in enumerate(ENTRY) if get_origin(_HINTS[name]) is dict)
+_BASIS = ENTRY.index("basis")
+
+
+def values(line: bytes) -> list[object] | None:
+    """The values of `ENTRY` of a line; None where it is to be read with more care."""
+    if _NUL in line:
+        return None
+    try:
+        found: list[Any] = [*msgspec.structs.astuple(_read(line))]
+        for at in _LISTS:
+            text = bytes(found[at])
+            if text != b"[]":
+                names = _names(text)
+                if len(names) != len(set(names)):
+                    return None
+                text = jsonio.dumps(names)
+            found[at] = text.decode()
+    except jsonio.JsonError:
+        return None
+    for at in _MAPS:
+        if bytes(found[at]) != b"{}":
+            return None
+        found[at] = "{}"
+    for at in _MONEY:
+        text = found[at]
+        if text is not None and text != "0" and (len(text) >= _SHORT or _PLAIN(text) is None):
+            return None
+    basis: Basis | None = found[_BASIS]
+    if basis is not None:
+        found[_BASIS] = jsonio.dumps(basis).decode()
+    return found

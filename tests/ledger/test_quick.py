@@ -1,0 +1,79 @@
+"""What is read straight from a line is what reading the row with all care gives, or is left to that."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import jsonio
+from gateway.core.basis import Basis
+from gateway.core.entry import Entry
+from gateway.ledger import columns, quick
+from gateway.ledger.feed import LAST, MOST
+from gateway.ledger.journal import read, write
+from gateway.ledger.schema import ENTRY
+from tests.ledger.rows import entry
+
+FULL = entry(
+    "a", at=1_794_000_000.5, tags=("b", "a"), asked="auto", stream=True, status=200, rule="é \U0001f600", confidence=0.25,
+    dropped=("top_k",), usage="provider", input=900, cache_read=1200, output=MOST - 1, cost=Decimal("0.00227375"),
+    wasted=Decimal(0), estimate=Decimal("12345678901234.5"), billed=None, baseline=Decimal("0.10"), duration=0.5,
+    basis=Basis(user_tokens=7, tools=("read",), signals={"words": 9, "code": 0.5}),
+)  # fmt: skip
+
+
+def line(**changes: object) -> bytes:
+    """A row with some of its members as another hand might write them."""
+    value: dict[str, Any] = jsonio.loads(write(FULL))
+    return jsonio.dumps({**value, **changes}) + b"\n"
+
+
+def careful(data: bytes) -> list[object] | None:
+    row = read(data)
+    good = isinstance(row, Entry) and 0 <= row.at < LAST
+    return columns.entry(row) if good and row is not None else None
+
+
+def test_a_row_as_gateways_write_it_is_read_at_once() -> None:
+    for row in (FULL, entry("b", cost=None), entry("c", basis=None, tags=(), v=1)):
+        assert quick.values(write(row)) == careful(write(row))
+        assert quick.values(write(row)) is not None
+    old = jsonio.dumps({"kind": "final", "id": "d", "at": 1, "key": "k", "dialect": "x", "state": "failed", "config": "c"})  # fmt: skip
+    assert quick.values(old) == careful(old) != None  # noqa: E711 - both of them
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rule": "a\0b"}, {"basis": {"language": "\0"}}, {"input": MOST}, {"output": -MOST}, {"attempts": 2**70},
+        {"cost": "1E-7"}, {"cost": "NaN"}, {"cost": "007"}, {"cost": "1."}, {"cost": ".5"}, {"cost": "-1"}, {"cost": ""},
+        {"cost": "\u0661"}, {"cost": "0" * 50}, {"cost": 0.5}, {"cost": "1\n"}, {"tags": ["a", "a"]}, {"tags": "a"},
+        {"tags": [1]}, {"tags": None}, {"tools": {"web_search": 2}}, {"cache_write_by": []}, {"at": -1.0}, {"at": LAST},
+        {"at": "now"}, {"basis": 5}, {"state": "odd"}, {"id": None}, {"kind": "other"},
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_is_left_to_more_care(changes: dict[str, object]) -> None:
+    assert quick.values(line(**changes)) is None
+
+
+_VALUES = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8) | st.decimals(allow_nan=True).map(str) | st.from_regex(r"\A[0-9.eE-]{1,6}\Z")
+    | st.lists(st.text(max_size=3), max_size=3) | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2)
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from((*ENTRY, "new")), _VALUES, max_size=3))
+def test_no_line_is_read_in_two_ways(changes: dict[str, object]) -> None:
+    try:
+        data = line(**changes)
+    except (OverflowError, TypeError, jsonio.JsonError):  # no JSON of ours
+        return
+    found = quick.values(data)
+    assert found is None or found == careful(data)
+
+
+def test_every_column_is_read() -> None:
+    assert quick._Line.__struct_fields__ == ENTRY
