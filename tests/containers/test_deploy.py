@@ -4,6 +4,8 @@ import configparser
 import re
 import shutil
 import subprocess
+import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from ruamel.yaml import YAML
 
 from gateway.cli.serve import command
 from gateway.core.target import TIMERS
+from gateway.settings.load import load
 from gateway.settings.server import Server
+from gateway.site import site
 from tests.containers import files
 from tests.containers.files import ROOT
+from tests.docs import pages
 
 FOLDER = ROOT / "deploy"
 NGINX = (FOLDER / "nginx.conf").read_text()
@@ -177,3 +182,51 @@ def test_kubernetes_looks_where_the_gateway_answers_and_waits_for_its_end() -> N
     (disk,) = fleet["spec"]["volumeClaimTemplates"]
     assert mounts == volumes | {disk["metadata"]["name"]}
     assert one["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_the_configuration_for_a_configmap_is_one(tmp_path: Path) -> None:
+    """With the folders of the image in place of those here, as the Dockerfile copies them."""
+    (block,) = [one for one in pages.blocks() if one.page == "deployment.md" and one.kind == "yaml"]
+    file = tmp_path / "gateway.yaml"
+    file.write_text(block.text.replace("/app/config/", f"{ROOT}/config/"))
+    made = site(load(file, {"ANTHROPIC_API_KEY": "x"}), datetime.now(UTC))
+    assert made.source.config.server.host == "0.0.0.0"
+    assert made.source.config.default.lab == "anthropic"
+
+
+@pytest.mark.parametrize("name", ["nginx", "haproxy"])
+def test_what_the_documents_say_of_a_balancer_stands_in_its_file(name: str) -> None:
+    """Each setting of the table, word by word."""
+    text = {"nginx": NGINX, "haproxy": HAPROXY}[name]
+    (found,) = [
+        one for one in pages.tables() if one.page == "deployment.md" and "nginx" in one.head
+    ]
+    at = found.head.index({"nginx": "nginx", "haproxy": "HAProxy"}[name])
+    said = [code for row in found.rows for code in pages.codes(row[at])]
+    said = [code for code in said if not code.startswith("/") and code not in ("non_idempotent", "GET /ready")]  # fmt: skip
+    assert len(said) > 4
+    for code in said:
+        assert code in re.sub(r" +", " ", text), code
+
+
+def test_every_extra_is_told() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    told = [pages.codes(row[0])[0] for row in pages.table("extra", "deployment.md").rows]
+    assert sorted(told) == sorted(extras)
+
+
+def test_what_commands_of_the_documents_name_is_there() -> None:
+    """Files of deploy/, services and profiles of compose, what Kubernetes calls its things."""
+    text = "\n".join(one.text for one in pages.blocks() if one.page == "deployment.md")
+    for path in re.findall(r"deploy/[\w.]+", text):
+        assert (ROOT / path).is_file(), path
+    profiles = {name for one in files.services().values() for name in files.words(one.get("profiles", []))}  # fmt: skip
+    assert set(re.findall(r"--profile ([\w-]+)", text)) == profiles
+    kinds = {(one["kind"].lower(), one["metadata"]["name"]) for one in documents("kubernetes.yaml")}
+    assert set(re.findall(r"(statefulset)/([\w-]+)", text)) <= kinds
+    image = documents("kubernetes.yaml")[-1]["spec"]["template"]["spec"]["containers"][0]
+    assert set(re.findall(r"statefulset/tiergate (\w+)=", text)) == {image["name"]}
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert set(re.findall(r"tiergate-([\d.]+)-py3", text)) == {version}

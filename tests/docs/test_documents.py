@@ -63,6 +63,10 @@ REASONS = {
     "it serves until it is stopped",
     "needs a Redis server; tests/docs runs the rule that is in it against one",
     "needs a container engine; scripts/containers runs the image where there is one",
+    "installs outside of this folder; tests/package installs the same and asks it",
+    "needs systemd as the first process; tests/containers has the unit verified",
+    "needs a cluster; scripts/containers has the manifests validated",
+    "names folders of the image; tests/containers reads it with those of this one",
     "needs a program of its own; make clients runs it",
     "needs a package of its own; make clients runs it",
 }
