@@ -27,7 +27,9 @@ from gateway.cli import cli
 from gateway.cli.session import Session
 from gateway.limits import keys
 from gateway.limits.meter import Ask, Need, Passed, Unseeded
+from gateway.limits.recent import Pooled
 from gateway.limits.shared import Shared
+from gateway.routing.recent import TURNS
 from gateway.settings import yaml
 from gateway.settings.load import load
 from gateway.site import Site, site
@@ -307,6 +309,8 @@ async def test_redis_lets_the_gateway_do_all_it_needs(base: int, redis_url: str)
         assert await meter.settle(tenant, "docs", 1, 1)
         await meter.sweep(tenant, now)
         assert await meter.used(tenant) == {}
+        recent = await Pooled(store).add(tenant, "key|docs", [2 * TURNS])
+        assert recent.before[0] == 2 * TURNS, "the script has let go of what was before"
         await store.close()
     assert notes == [f"redis refuses: NOPERM ({place.netloc})"]
 
