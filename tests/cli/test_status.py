@@ -1,0 +1,182 @@
+"""Every command ends as the table of docs/command-line.md says, and its JSON has the keys that are told there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from gateway.cli import around, cli
+from tests.cli.run import GOOD, ON, config, run
+from tests.docs import pages
+
+BAD = GOOD + "sever: 1\n"
+CALL = "tg-019ad9f5f0c7d3e8b3b0c1a"[:26]
+NO_LABELS = "no-labels.jsonl"
+LITELLM = "model_list: [{model_name: a, litellm_params: {model: openai/a, api_key: os.environ/ACME_API_KEY}}]\n"
+KEYED = GOOD + "keys: keys.yaml\n"
+
+COMMANDS = sorted(
+    name for row in pages.table("JSON of", "command-line.md").rows for name in pages.codes(row[0])
+)
+
+
+@pytest.fixture
+def does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs a command beside a configuration, in an empty folder of a machine that runs nothing else."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(around, "servers", lambda _: [])
+    monkeypatch.setattr(around, "redis", lambda: None)
+
+    def one(*words: str, text: str = GOOD) -> Result:
+        place = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
+        return run("--config", config(tmp_path, text), *words, environ=place)
+
+    (tmp_path / "golden.yaml").write_text("prompts: [{prompt: prove it, tier: reasoning}]\n", "utf-8")
+    (tmp_path / "wrong.yaml").write_text("prompts: [{prompt: prove it, tier: fast}]\n", "utf-8")
+    (tmp_path / "litellm.yaml").write_text(LITELLM, "utf-8")
+    (tmp_path / "broken.yaml").write_text("model_list: [", "utf-8")
+    return one
+
+
+STATUSES: list[tuple[str, int, list[str], str]] = [
+    ("init", 0, ["init", "--yes"], GOOD),
+    ("init", 2, ["init", "--lab", "nobody", "--yes"], GOOD),
+    ("import", 0, ["import", "litellm", "litellm.yaml"], GOOD),
+    ("import", 1, ["import", "litellm", "broken.yaml"], GOOD),
+    ("import", 2, ["import", "nobody", "litellm.yaml"], GOOD),
+    ("check", 0, ["check"], GOOD),
+    ("check", 1, ["check"], BAD),
+    ("check", 2, ["check", "too", "many"], GOOD),
+    ("top", 0, ["top", "--json", "--url", "http://127.0.0.1:1"], GOOD),
+    ("top", 1, ["top", "--json", "--url", "http://127.0.0.1:1"], BAD),
+    ("top", 2, ["top", "--by", "nothing"], GOOD),
+    ("doctor", 0, ["doctor"], GOOD),
+    ("doctor", 1, ["doctor"], BAD),
+    ("doctor", 2, ["doctor", "--most", "much"], GOOD),
+    ("explain", 0, ["explain", "hi"], GOOD),
+    ("explain", 1, ["explain", "hi", "--model", "nobody"], GOOD),
+    ("explain", 1, ["explain", CALL], GOOD),
+    ("explain", 2, ["explain"], GOOD),
+    ("test", 0, ["test", "golden.yaml"], GOOD),
+    ("test", 1, ["test", "wrong.yaml"], GOOD),
+    ("test", 2, ["test", "a", "b"], GOOD),
+    ("replay", 0, ["replay"], GOOD),
+    ("replay", 1, ["replay"], BAD),
+    ("replay", 2, ["replay", "--since", "whenever"], GOOD),
+    ("shadow", 1, ["shadow", "--url", "http://127.0.0.1:1"], GOOD),
+    ("shadow", 2, ["shadow", "--nothing"], GOOD),
+    ("train", 1, ["train", NO_LABELS, "--out", "x"], GOOD),
+    ("train", 2, ["train"], GOOD),
+    ("evaluate", 1, ["evaluate", NO_LABELS], GOOD),
+    ("evaluate", 2, ["evaluate"], GOOD),
+    ("costs", 0, ["costs"], GOOD),
+    ("costs", 1, ["costs"], BAD),
+    ("costs", 2, ["costs", "--by", "nothing"], GOOD),
+    ("costs show", 1, ["costs", "show", CALL], GOOD),
+    ("costs show", 2, ["costs", "show"], GOOD),
+    ("costs reprice", 0, ["costs", "reprice", "--dry-run"], GOOD),
+    ("costs reprice", 1, ["costs", "reprice"], BAD),
+    ("costs reprice", 2, ["costs", "reprice", "--since", "whenever"], GOOD),
+    ("keys add", 0, ["keys", "add", "ann"], KEYED),
+    ("keys add", 1, ["keys", "add", "ann"], GOOD),
+    ("keys add", 2, ["keys", "add", "ann", "--lab", "nobody"], KEYED),
+    ("keys list", 0, ["keys", "list"], KEYED),
+    ("keys list", 1, ["keys", "list"], GOOD),
+    ("keys list", 2, ["keys", "list", "x"], GOOD),
+    ("keys revoke", 1, ["keys", "revoke", "nobody"], KEYED),
+    ("keys revoke", 2, ["keys", "revoke"], KEYED),
+    ("keys rotate", 1, ["keys", "rotate", "nobody"], KEYED),
+    ("keys rotate", 2, ["keys", "rotate", "ann", "--keep", "long"], KEYED),
+    ("completion", 0, ["completion", "bash"], GOOD),
+    ("completion", 2, ["completion", "tcsh"], GOOD),
+    ("serve", 1, ["serve"], BAD),
+    ("serve", 2, ["serve", "--port", "none"], GOOD),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "text"),
+    [
+        pytest.param(*one[1:], id=f"{one[1]} {' '.join(one[2])} {at}")
+        for at, one in enumerate(STATUSES)
+    ],
+)
+def test_each_command_ends_as_it_is_told(
+    does: Callable[..., Result], status: int, words: list[str], text: str
+) -> None:
+    """What is wrong stands on standard error in a line or a few, and nothing has a traceback."""
+    result = does(*words, text=text)
+    assert (result.exit_code, type(result.exception)) in ((status, SystemExit), (0, type(None))), (
+        result.output
+    )
+    if status and words != ["test", "wrong.yaml"] and "check" not in words:
+        assert 1 <= result.stderr.count("\n") <= 3
+        assert "Traceback" not in result.output
+
+
+def test_every_command_is_tried() -> None:
+    tried = {name for name, _, _, _ in STATUSES}
+    assert {name.split()[0] for name in tried} == set(
+        cli.sections and [n for part in cli.sections.values() for n in part]
+    )
+    told = pages.table("exit status", "command-line.md").rows
+    assert {row[0] for row in told} == {"`0`", "`1`", "`2`", "`3`", "`130`", "`129`, `143`"}
+    assert {name for row in told for name in pages.codes(row[1])} <= {*tried}
+
+
+def keys(name: str) -> set[str]:
+    """The keys of a command's JSON, as the table has them; what stands in parentheses is inside."""
+    row = next(
+        row
+        for row in pages.table("JSON of", "command-line.md").rows
+        if pages.codes(row[0])[0] == name
+    )
+    depth, outer = 0, ""
+    for sign in row[1].partition(", with `--against`")[0]:
+        depth += (sign == "(") - (sign == ")")
+        if sign == ";" and not depth:
+            break
+        outer += sign if not depth else ""
+    return set(pages.codes(outer))
+
+
+JSON: list[tuple[str, list[str], str]] = [
+    ("init", ["init", "--json"], GOOD),
+    ("import", ["import", "litellm", "litellm.yaml", "--json"], GOOD),
+    ("check", ["check", "--json"], GOOD),
+    ("top", ["top", "--json", "--url", "http://127.0.0.1:1"], GOOD),
+    ("doctor", ["doctor", "--json"], GOOD),
+    ("test", ["test", "golden.yaml", "--json"], GOOD),
+    ("costs", ["costs", "--json"], GOOD),
+    ("costs reprice", ["costs", "reprice", "--json"], GOOD),
+    ("keys add", ["keys", "add", "ann", "--json"], KEYED),
+    ("keys rotate", ["keys", "rotate", "ann", "--json"], KEYED),
+    ("keys revoke", ["keys", "revoke", "ann", "--json"], KEYED),
+]
+
+
+def test_json_has_the_keys_that_are_told(does: Callable[..., Result]) -> None:
+    """And standard output nothing else."""
+    for name, words, text in JSON:
+        result = does(*words, text=text)
+        assert result.exit_code == 0, (name, result.output)
+        told: Any = json.loads(result.stdout)
+        told = told[0] if isinstance(told, list) else told
+        assert set(told) == keys(name), name
+
+
+def test_whatever_tells_something_can_tell_it_as_json() -> None:
+    """But for what serves, and what prints a script."""
+    every = json.loads(Path(pages.ROOT / "gateway/cli/words.json").read_text("utf-8"))["commands"]
+    able = {name for name, one in every.items() if "--json" in one["options"]}
+    able |= {
+        f"{name} {more}"
+        for name, one in every.items()
+        for more, inner in one.get("commands", {}).items()
+        if "--json" in inner["options"]
+    }
+    assert set(every) - able == {"serve", "keys", "completion"}
+    assert able == set(COMMANDS)
