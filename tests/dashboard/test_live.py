@@ -28,12 +28,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     made.stop()
 
 
-@pytest.fixture(scope="module")
-def chromium(browser: Browser) -> Browser:
-    """One for all modules: two at once cannot be driven from one thread."""
-    return browser
-
-
 class Looks:
     """What a page asked for and said while a test looked at it."""
 
@@ -57,9 +51,9 @@ def looks() -> Looks:
 
 
 @pytest.fixture(scope="module")
-def entered(chromium: Browser, scene: Scene) -> StorageState:
+def entered(browser: Browser, scene: Scene) -> StorageState:
     """What the browser of somebody keeps who has signed in."""
-    context = chromium.new_context()
+    context = browser.new_context()
     made = context.new_page()
     made.goto(f"{scene.url}/dashboard")
     made.fill("#key", ADMIN)
@@ -72,7 +66,7 @@ def entered(chromium: Browser, scene: Scene) -> StorageState:
 
 @pytest.fixture
 def page(
-    chromium: Browser,
+    browser: Browser,
     scene: Scene,
     entered: StorageState,
     looks: Looks,
@@ -81,7 +75,7 @@ def page(
     """A page of somebody who has signed in; nothing it did was wrong, or went elsewhere."""
     chosen: tuple[ViewportSize, Scheme] = getattr(request, "param", (WIDE, "dark"))
     size, scheme = chosen
-    context = chromium.new_context(viewport=size, color_scheme=scheme, storage_state=entered)
+    context = browser.new_context(viewport=size, color_scheme=scheme, storage_state=entered)
     made = context.new_page()
     made.set_default_timeout(PATIENCE * 1_000)
     looks.at(made)
