@@ -1,6 +1,6 @@
 """Where the CPU of a call goes: the gateway under load, sampled by its own CPU time.
 
-    python -m bench.samples [full]
+    python -m bench.samples [full] [--flame FILE]
 
 A timer that counts CPU interrupts the gateway and keeps the stack; what waits for a CPU is not counted,
 as it is by samplers that look at the clock. Each sample belongs to the innermost part that it is in.
@@ -8,6 +8,7 @@ as it is by samplers that look at the clock. Each sample belongs to the innermos
 
 import argparse
 import atexit
+import re
 import signal
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from itertools import dropwhile
 from pathlib import Path
 from types import FrameType
 
-from bench import load, machine, peers, place
+from bench import flame, load, machine, peers, place
 from bench.peers import Full, Place, Tiergate
 
 PARTS = {
@@ -32,11 +33,12 @@ PARTS = {
 }  # fmt: skip
 """Parts, by what the paths of their files in gateway/ begin with."""
 REST = "uvicorn, the loop, the rest"
+_ENGINE = re.compile(r"engine\.py:")
 PERIOD = 0.002
 SECONDS = 15.0
 
 type Stack = tuple[str, ...]
-"""Files of the project from the outermost to the innermost, as `upstream/attempt.py`."""
+"""Functions of the project from the outermost to the innermost, as `upstream/run.py:Upstream.run`."""
 
 
 class Sampled(Tiergate):
@@ -77,12 +79,12 @@ def shares(samples: Iterable[Stack]) -> list[tuple[str, float]]:
 
 
 def stack(frame: FrameType | None) -> Stack:
-    """The files of the project that a frame is in."""
+    """The functions of the project that a frame is in."""
     files: list[str] = []
     while frame is not None:
         _, found, name = frame.f_code.co_filename.rpartition("/gateway/")
         if found:
-            files.append(name)
+            files.append(f"{name}:{frame.f_code.co_qualname}")
         frame = frame.f_back
     return tuple(reversed(files))
 
@@ -133,7 +135,7 @@ def sample(seconds: float, *, full: bool) -> tuple[list[Stack], load.Load]:
 
 def calls(samples: Iterable[Stack]) -> list[Stack]:
     """From the first call on: before it are imports and the configuration."""
-    return list(dropwhile(lambda one: "engine.py" not in one, samples))
+    return list(dropwhile(lambda one: not any(map(_ENGINE.match, one)), samples))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -141,6 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.samples", description=__doc__)
     parser.add_argument("set_up", nargs="?", choices=["plain", "full"], default="plain")
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--flame", type=Path, metavar="FILE", help="write a flame graph")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.inside:
@@ -152,6 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stdout.write(
         f"of {len(samples):,} samples; {seen.answers_per_cpu_second:,.0f} requests per CPU-second\n"
     )
+    if given.flame:
+        title = f"{given.set_up}: {len(samples):,} samples of CPU"
+        given.flame.write_text(flame.draw(samples, title))
     return 0
 
 

@@ -36,8 +36,9 @@ def test_shares_are_of_all_samples_the_largest_first() -> None:
 
 
 def test_what_comes_before_the_first_call_is_left_out() -> None:
-    call = ("http/app.py", "engine.py")
-    assert samples.calls([("cli/serve.py",), (), call, ()]) == [call, ()]
+    call = ("http/generate.py:Generate.__call__", "engine.py:Engine.serve")
+    before = ("cli/serve.py:command", "compose.py:Gateway.engine")
+    assert samples.calls([before, (), call, ()]) == [call, ()]
 
 
 @pytest.mark.parametrize("begin", sorted({begin for begins in PARTS.values() for begin in begins}))
@@ -52,7 +53,7 @@ def test_a_stack_is_of_the_projects_own_files() -> None:
     scope: dict[str, object] = {"seen": lambda: samples.stack(sys._getframe()), "found": ()}
     inner = compile("found = seen()", "/some/where/gateway/http/app.py", "exec")
     exec(inner, scope)  # noqa: S102 - a frame of a file that is not there
-    assert scope["found"] == ("http/app.py",)
+    assert scope["found"] == ("http/app.py:<module>",)
 
 
 def test_a_set_up_is_sampled_as_it_is(tmp_path: Path) -> None:
@@ -64,18 +65,22 @@ def test_a_set_up_is_sampled_as_it_is(tmp_path: Path) -> None:
         assert sampled.command(where)[1:] == ["-m", "bench.samples", "--inside", str(tmp_path / "samples")]  # fmt: skip
 
 
-def test_a_gateway_under_load_is_sampled(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gateway_under_load_is_sampled(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """A real one, for a moment: parts that no call does without are there."""
     try:
         machine.find("cc")
     except machine.Missing as missing:
         pytest.skip(str(missing))
     before = os.sched_getaffinity(0)
-    assert samples.main(["--seconds", "1"]) == 0
+    drawn = tmp_path / "flame.svg"
+    assert samples.main(["--seconds", "1", "--flame", str(drawn)]) == 0
     assert os.sched_getaffinity(0) == before
     said = capsys.readouterr().out.splitlines()
     assert any("towards the provider" in line for line in said)
     assert "requests per CPU-second" in said[-1]
+    assert "engine.py:Engine.serve" in drawn.read_text()
 
 
 def test_without_a_redis_its_command_is_told(
