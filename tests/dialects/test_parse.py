@@ -6,10 +6,12 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.problem import ProblemError
-from gateway.dialects import OPENAI_CHAT, parse
+from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, parse
 from gateway.dialects.base import Body
 from gateway.dialects.body import Later
+from tests.routing import world
 
+TARGET = world.LITE
 SCHEMA = {"type": "object", "properties": {f"p{at}": {"type": "string"} for at in range(9)}}
 
 
@@ -61,6 +63,39 @@ def test_it_says_the_same_every_time(offered: Any) -> None:
         assert found.raw is raw
         outer = {name: one for name, one in expected.value.items() if name != "tools"}
         assert {name: one for name, one in found.said.items() if name != "tools"} == outer
+
+
+def test_claude_code_sends_the_same_tools_again_and_again() -> None:
+    """Of the Messages API too: with thinking, a cap, and a session of its own."""
+    offered = [{"name": f"t{at}", "description": "d" * 300, "input_schema": SCHEMA} for at in range(30)]  # fmt: skip
+    offered += [{"type": "web_search_20260209", "name": "web_search"}]
+    for at in range(4):
+        raw = body(
+            offered, f"words {at}", max_tokens=9, thinking={"type": "adaptive"},
+            metadata={"user_id": "u_session_1"}, system=[{"type": "text", "text": "s"}],
+        )  # fmt: skip
+        found = ANTHROPIC_MESSAGES.read(raw)
+        assert isinstance(found.given, Later) == (at > 1)
+        known, parse._known = parse._known, parse._Known()
+        expected = ANTHROPIC_MESSAGES.read(raw)
+        parse._known = known
+        assert (found.prompt, found.value) == (expected.prompt, expected.value)
+        assert found.prompt.hosted_tools
+        assert ANTHROPIC_MESSAGES.opening(found) == ANTHROPIC_MESSAGES.opening(expected)
+        assert ANTHROPIC_MESSAGES.write(found, TARGET) == ANTHROPIC_MESSAGES.write(expected, TARGET)
+
+
+def test_nothing_at_home_asks_for_what_is_known() -> None:
+    """What is large is not read for a call that goes on as it came."""
+    messages: Any = [{"name": "g", "input_schema": SCHEMA, "description": "d" * 5_000}]
+    rows = [(OPENAI_CHAT, body(tools())), (ANTHROPIC_MESSAGES, body(messages, max_tokens=9))]
+    for dialect, raw in rows:
+        found = [dialect.read(raw) for _ in range(3)][-1]
+        dialect.write(found, TARGET)
+        dialect.opening(found)
+        dialect.asks_usage(found)
+        assert isinstance(found.given, Later)
+        assert found.given._value is None
 
 
 def test_it_is_known_from_the_second_time_on() -> None:

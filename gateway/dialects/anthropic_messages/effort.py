@@ -60,7 +60,7 @@ def write(edit: Edit, target: Target, cap: int) -> bool:
     `cap` is `max_tokens` as it is sent: a budget has to leave some of it for the answer. Tells
     whether the request as written asks for thinking.
     """
-    facts, value = target.facts, edit.body.value
+    facts, value = target.facts, edit.body.said
     named = facts.style("anthropic-messages")
     style = STYLES.get(named or "")
     kind, said = _kind(value), _said(value)
@@ -79,7 +79,7 @@ def write(edit: Edit, target: Target, cap: int) -> bool:
 
 def _drop(edit: Edit, model: str) -> None:
     """Leave out what a model without control of effort would refuse; to think not is no loss."""
-    value, why = edit.body.value, f"{model} has no control of effort"
+    value, why = edit.body.said, f"{model} has no control of effort"
     if value.get("thinking") is not None and _kind(value) not in _OFF:
         _drop_thinking(edit, why)
     if _said(value) is not None:
@@ -90,7 +90,7 @@ def _drop(edit: Edit, model: str) -> None:
 def _drop_thinking(edit: Edit, why: str) -> None:
     """Leave `thinking` out, and the edits of the context that are refused without it."""
     edit.drop("thinking", why)
-    context = edit.body.value.get("context_management")
+    context = edit.body.said.get("context_management")
     edits = context.get("edits") if isinstance(context, dict) else None
     if not isinstance(edits, list):
         return
@@ -108,7 +108,7 @@ def _clears_thinking(edit: Json) -> bool:
 
 def _fill(edit: Edit, style: Style, effort: str, cap: int) -> bool:
     """Say the target's effort where the client said nothing; what it did say stays as it is."""
-    if not isinstance(edit.body.value.get("output_config") or {}, dict):
+    if not isinstance(edit.body.said.get("output_config") or {}, dict):
         return False  # the provider will say what is wrong with it
     off = next((kind for kind in _OFF if kind in style.thinking), None)
     if effort == "none" and off is not None:
@@ -128,7 +128,7 @@ def _fill(edit: Edit, style: Style, effort: str, cap: int) -> bool:
 
 def _fit_thinking(edit: Edit, style: Style, model: str, cap: int) -> tuple[str | None, str | None]:
     """The client's `thinking` in a type that the model takes; gives that and the effort to say."""
-    value = edit.body.value
+    value = edit.body.said
     kind, said = _kind(value), _said(value)
     if kind in style.thinking or (kind is None and style.effort):
         if kind == "enabled":
@@ -161,7 +161,7 @@ def _fit_thinking(edit: Edit, style: Style, model: str, cap: int) -> tuple[str |
 
 def _fit_budget(edit: Edit, model: str, cap: int) -> None:
     """Keep a budget below a cap that was clamped; one that never was below it is the client's."""
-    asked = edit.body.value["thinking"].get("budget_tokens")
+    asked = edit.body.said["thinking"].get("budget_tokens")
     if isinstance(asked, int) and cap <= asked < (edit.body.prompt.max_output or 0):
         budget = max(cap - _LEAST_BUDGET, _LEAST_BUDGET)
         edit.put_in("thinking", "budget_tokens", budget)
@@ -172,7 +172,7 @@ def _fit_effort(
     edit: Edit, style: Style, target: Target, effort: str | None, kind: str | None
 ) -> None:
     """The client's effort in a word that the model takes beside `thinking` of a type."""
-    said = _said(edit.body.value)
+    said = _said(edit.body.said)
     if not style.effort:
         if said is not None:
             edit.put_in("output_config", "effort", None)
@@ -194,7 +194,7 @@ def _fit_effort(
 def _budget(body: Body, effort: str, cap: int) -> int | None:
     """Tokens to think with, as many as fit; None where these models cannot be told to think."""
     prompt = body.prompt
-    last = body.value["messages"][-1:]
+    last = body.said["messages"][-1:]
     prefilled = bool(last) and last[0].get("role") == "assistant"
     if prompt.forced_tool or prefilled or (prompt.tool_loop and not _thought(body)):
         return None
@@ -204,7 +204,7 @@ def _budget(body: Body, effort: str, cap: int) -> int | None:
 
 def _thought(body: Body) -> bool:
     """Whether the turn that a tool's result continues began with thinking."""
-    turns = [it for it in body.value["messages"] if it.get("role") == "assistant"]
+    turns = [it for it in body.said["messages"] if it.get("role") == "assistant"]
     content = turns[-1].get("content") if turns else None
     blocks = content if isinstance(content, list) else []
     return any(

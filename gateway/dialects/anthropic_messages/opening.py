@@ -13,7 +13,7 @@ _SESSION = "_session_"
 
 def read(body: Body) -> Opening:
     """Read it; odd members say nothing."""
-    value = body.value
+    value = body.said
     metadata = value.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
     user = user if isinstance(user, str) else ""

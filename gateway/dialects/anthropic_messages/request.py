@@ -41,7 +41,7 @@ def read(raw: bytes, *, counting: bool = False) -> Body:
 
     A request that only counts tokens needs no cap on them.
     """
-    return parse(raw, functools.partial(_prompt, counting=counting))
+    return parse(raw, functools.partial(_prompt, counting=counting), "tools")
 
 
 def _prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) -> Prompt:
