@@ -25,15 +25,15 @@ class Floor(msgspec.Struct, frozen=True):
 
 FLOORS: dict[str, tuple[Floor, ...]] = {
     "tiergate": (
-        Floor("plain", "ratio", least=0.05),
+        Floor("plain", "ratio", least=0.06),
         Floor("paced", "ratio", least=0.25),
         Floor("rush", "ratio", least=0.15),
-        Floor("lone", "ratio", least=0.06),
+        Floor("lone", "ratio", least=0.07),
         Floor("idle", "value", most=85.0),
         Floor("startcpu", "value", most=2.0),
     ),
     "tiergate-full": (
-        Floor("plain", "ratio", base="tiergate", least=0.2),
+        Floor("plain", "ratio", base="tiergate", least=0.15),
         Floor("paced", "ratio", least=0.25),
         Floor("idle", "value", most=90.0),
     ),
