@@ -136,10 +136,12 @@ class Model:
             return None
         reply = task.result()
         found = told(reply.body) if reply.status == 200 else None
-        if found is None:
-            patience.fail(f"it was answered with status {reply.status}")
-        else:
+        if found is not None:
             patience.well()
+        elif reply.status >= 500 or reply.status == 200:
+            patience.fail(f"it was answered with status {reply.status}")
+        else:  # of this key: it may not, or has spent what it may
+            patience.failed += 1
         return found
 
     def _call(self, call: Call, text: str, patience: float) -> Call:

@@ -38,6 +38,8 @@ type Hits = list[tuple[str, float]]
 
 _PERSON = b"tiergate near 1"
 _PLACE = 48
+_LARGE = 100_000
+"""Bytes of a request whose question is not looked for: it would hold up others."""
 _KEEPING = 10.0
 """Seconds that may pass until an answer that was sent is findable."""
 _TRIES = 3
@@ -139,6 +141,8 @@ class Near:
     def asked(self, call: Call, body: Body, target: Target) -> Asked | None:
         """A call's question; None where only an equal request may share its answer."""
         if call.operation != "generate" or call.steer.cache == "exact" or not _plain(body.prompt):
+            return None
+        if len(call.body) > _LARGE:
             return None
         said = question(body, call.dialect)
         form = reading(said.text) if said is not None else None

@@ -11,8 +11,10 @@ from gateway.state.redis import PREFIX, Redis
 from gateway.state.server import Away
 from gateway.state.wire import Failure, Reply, request
 
-MOST = 10_000
-"""Groups of questions that one process remembers: those that were used last."""
+MOST = 32_000_000
+"""Bytes of what one process remembers, about: the questions that were used last."""
+_BESIDE = 600
+"""Bytes of a group, and of a name, beside its vector: measured with tracemalloc."""
 EACH = 16
 """Wordings of a question that are remembered."""
 _FEW = 3
@@ -31,6 +33,7 @@ class Here:
             OrderedDict()
         )
         """Names with vector and expiry; until when, of a group that is closed."""
+        self._size = 0
 
     async def any(self, group: str) -> bool:
         """Whether a group has anything."""
@@ -50,7 +53,7 @@ class Here:
         names = self._open(group)
         if names is None:
             return
-        names[name] = array("f", vector), self._clock() + ttl
+        names = {**names, name: (array("f", vector), self._clock() + ttl)}
         if len(names) > EACH:
             del names[next(iter(names))]
         self._keep(group, names)
@@ -59,7 +62,7 @@ class Here:
         """Drop a name."""
         names = self._open(group)
         if names:
-            names.pop(name, None)
+            self._keep(group, {one: own for one, own in names.items() if one != name})
 
     async def close(self, group: str, ttl: float) -> None:
         """Drop a group for a while."""
@@ -76,10 +79,19 @@ class Here:
         return found
 
     def _keep(self, group: str, value: dict[str, tuple[array[float], float]] | float) -> None:
+        self._size += _weight(value) - _weight(self._groups.get(group))
         self._groups[group] = value
         self._groups.move_to_end(group)
-        if len(self._groups) > self._most:
-            self._groups.popitem(last=False)
+        while self._size > self._most:
+            self._size -= _weight(self._groups.popitem(last=False)[1])
+
+
+def _weight(value: dict[str, tuple[array[float], float]] | float | None) -> int:
+    """Bytes of a group."""
+    if value is None:
+        return 0
+    own = value.values() if isinstance(value, dict) else ()
+    return _BESIDE + sum(_BESIDE + vector.itemsize * len(vector) for vector, _ in own)
 
 
 class _Lacking(Exception):

@@ -1,19 +1,23 @@
 """Near questions over real sockets: what is served, what it is called, what it costs, whose it is."""
 
+import re
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 
 from gateway.core import jsonio
 from gateway.state.memory import Memory
 from tests.conftest import redis_program
+from tests.e2e.child import Child, until
 from tests.e2e.place import Place
-from tests.e2e.upstream import SILENT, Answer, Upstream, failing, whole
-from tests.e2e.world import Body, Change, Config, Make, World, chat
+from tests.e2e.upstream import PATIENCE, SILENT, Answer, Upstream, failing, whole
+from tests.e2e.world import Body, Change, Config, Make, World, chat, config
 
 ONE, OTHER, THIRD = (
     "How do I reset my password?",
@@ -211,7 +215,7 @@ def test_a_model_is_asked_through_the_gateway(make: Make, upstream: Upstream) ->
     assert f"{found.id}.near" in {row.id for row in made}
 
 
-@pytest.mark.parametrize("script", [failing(500), failing(400), whole("x"), vector()], ids=["500", "400", "chat", "none"])  # fmt: skip
+@pytest.mark.parametrize("script", [failing(500), whole("x"), vector()], ids=["500", "chat", "none"])  # fmt: skip
 def test_a_model_that_fails_is_a_miss(make: Make, upstream: Upstream, script: Answer) -> None:
     """After three in a row it is left alone."""
     world = make(by_model())
@@ -222,6 +226,16 @@ def test_a_model_that_fails_is_a_miss(make: Make, upstream: Upstream, script: An
     assert len(upstream.requests) == before + 1
     assert "tiergate_near_failed_total" in world.client.get("/metrics").text
     assert [line["event"] for line in world.log].count("near") == 1
+
+
+def test_what_a_key_may_not_ask_is_a_miss(make: Make, upstream: Upstream) -> None:
+    """A refusal of one call's vector says nothing of the model: others go on to be asked."""
+    world = make(by_model())
+    upstream.on("/other", vector(1.0), *[failing(400)] * 6, vector(1.0))
+    assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
+    assert ask(world, "How can I reset my password?") == "miss"
+    assert ask(world, "How should I reset my password?") == "near"
+    assert "near" not in [line["event"] for line in world.log]
 
 
 def test_a_model_that_says_nothing_is_not_waited_for(make: Make, upstream: Upstream) -> None:
@@ -288,10 +302,67 @@ def test_another_secret_finds_nothing_in_the_same_redis(make: Make, place: Place
     assert ask(two, OTHER) == "miss"
     if has_vectors(place):
         with redis.Redis(port=place.port) as admin:
-            mine, other = admin.keys("tiergate:near:*")
-            for at, to in ((mine, other), (other, mine)):
-                (name,) = admin.execute_command("VRANDMEMBER", at, 1)
-                admin.execute_command("VADD", to, "VALUES", 256, *[1] * 256, name, "NOQUANT")
-            admin.execute_command("VADD", mine, "VALUES", 256, *[1] * 256, b"\xff", "NOQUANT")
+            groups = admin.keys("tiergate:near:*")
+            names = [admin.execute_command("VRANDMEMBER", group, 1)[0] for group in groups]
+            for group, name in zip(groups, reversed(names), strict=True):
+                for written in (name, b"\xff"):
+                    admin.execute_command(
+                        "VADD", group, "VALUES", 256, *[1] * 256, written, "NOQUANT"
+                    )
     assert ask(one, OTHER) == "near"
     assert ask(two, THIRD) == "near"
+
+
+class Process:
+    """`tiergate serve` in a process of its own, on a Redis that others share."""
+
+    def __init__(self, folder: Path, upstream: str, port: int) -> None:
+        value = config(upstream)
+        near()(value)
+        folder.mkdir()
+        (folder / "gateway.yaml").write_bytes(jsonio.dumps(value))
+        self._child = Child(
+            [sys.executable, "-m", "gateway", "--config", str(folder / "gateway.yaml"), "serve", "--port", "0"],
+            folder / "gateway",
+            PYTHONPATH=str(Path(__file__).parents[2]), PYTHONUNBUFFERED="1", TIERGATE_DATA=str(folder / "data"),
+            REDIS_URL=f"redis://127.0.0.1:{port}/0", TIERGATE_SECRET="one of both",
+        )  # fmt: skip
+
+    def ask(self, text: str, answer: str) -> str:
+        """What the reply says of the cache; it must be this answer."""
+        listening = re.compile(r"on (http://127\.0\.0\.1:\d+) ")
+        found = until(lambda: listening.search(self._child.out), f"listening: {self._child.err}")
+        assert found is not None
+        url = f"{found[1]}/v1/chat/completions"
+        reply = httpx.post(url, json=chat(text), timeout=PATIENCE, trust_env=False)
+        assert reply.json()["choices"][0]["message"]["content"] == answer
+        return str(reply.headers["x-tiergate-cache"])
+
+    def stop(self) -> None:
+        self._child.stop()
+
+
+def test_processes_of_one_redis_share_them(
+    tmp_path: Path, upstream: Upstream, place: Place
+) -> None:
+    """Two gateways as users start them: what one was told, the other one tells; never to another question."""
+    upstream.on("/acme", whole("by the first"), whole("by the second"))
+    processes = [Process(tmp_path / name, upstream.url, place.port) for name in ("one", "two")]
+    one, two = processes
+    try:
+        assert one.ask(ONE, "by the first") == "miss"
+        if has_vectors(place):
+            until(lambda: placed(place), "the first question in Redis")
+            assert two.ask(OTHER, "by the first") == "near"
+            assert one.ask(THIRD, "by the first") == "near"
+        assert two.ask(FAR, "by the second") == "miss"
+    finally:
+        for process in processes:
+            process.stop()
+
+
+def placed(place: Place) -> bool:
+    with redis.Redis(port=place.port) as admin:
+        return any(
+            admin.execute_command("VCARD", name) for name in admin.scan_iter("tiergate:near:*")
+        )

@@ -114,7 +114,7 @@ _FRAMES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     )
 )  # fmt: skip
 """The first that fits is taken."""
-_AHEAD = re.compile(r"^((?:in|on|with|using|for|at) (?:\S+ ?){1,4}?), +(.+)$")
+_AHEAD = re.compile(r"^((?:in|on|with|using|for|at) \S+(?: \S+){0,3}), +(.+)$")
 """A phrase before the question, as "In git, ..."."""
 
 

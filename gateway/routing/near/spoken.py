@@ -10,8 +10,10 @@ from gateway.routing.near.words import CASED, ENGLISH, FOREIGN, NUMBERS, WORDING
 
 NAME = "\0"
 """Stands before a word that has a capital: no text has this sign."""
-LONG = 600
+LONG = 400
 """Characters of the longest text that is compared by its words."""
+_TALE = 2
+"""Sentences before the last one that make a text one that is spoken of, not a question."""
 MOST = 4_000
 """Characters of the longest that is compared at all."""
 _HIDDEN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
@@ -47,7 +49,7 @@ class Spoken(NamedTuple):
 
 def spoken(text: str) -> Spoken | None:
     """The words of a text; None where it is empty, too long, or hides something."""
-    text = unicodedata.normalize("NFC", text).strip()
+    text = text.strip()
     if not text or len(text) > MOST:
         return None
     if any(unicodedata.category(sign) in _HIDDEN and sign not in "\n\t\r" for sign in text):
@@ -57,6 +59,8 @@ def spoken(text: str) -> Spoken | None:
     if len(head) > LONG or head.isupper():
         return Spoken(text, exact=True)
     said, lower = _pieces(head)
+    if said.count(". ") >= _TALE:
+        return Spoken(text, exact=True)
     if lower & WORDING or not lower & ENGLISH or lower & FOREIGN:
         return Spoken(text, exact=True)
     return Spoken(said, tail)

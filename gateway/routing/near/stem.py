@@ -20,8 +20,8 @@ _LOST = re.compile(
     r"[^aeiou]*[aeiouy][^aeiouwxy]|.*(?:at|i[zd]|[aeiou]s|v|c|dg|rg|ang|[bptgkdf]l|u|[aiu]r|[ao]g)"
 )
 """What has lost an e before -ed or -ing."""
-_SHORT = 4
-"""Letters of a word that is taken as it is."""
+_SHORT, _LONG = 4, 30
+"""Letters of words that have forms: shorter and longer ones are taken as they are."""
 
 
 def stem(word: str, *, gerund: bool = False) -> tuple[str, bool]:
@@ -35,7 +35,7 @@ def stem(word: str, *, gerund: bool = False) -> tuple[str, bool]:
         word = IRREGULAR[word]
     elif word in PLURAL:
         word = PLURAL[word]
-    elif len(word) > _SHORT - 1 and word not in UNSTEMMED:
+    elif _SHORT <= len(word) <= _LONG and word not in UNSTEMMED:
         word, past = _regular(word, _RULES + _GERUND if gerund else _RULES)
     return SAME.get(word, word), past
 

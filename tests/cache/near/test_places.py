@@ -95,7 +95,7 @@ async def test_a_vector_of_another_length_is_near_to_nothing(places: Places, gro
 
 
 async def test_memory_lets_go_of_what_was_not_used_for_longest() -> None:
-    places = Here(clock=lambda: 0.0, most=2)
+    places = Here(clock=lambda: 0.0, most=2_500)
     for group in ("a", "b"):
         await places.add(group, "x", EAST, 60)
     assert await places.any("a")

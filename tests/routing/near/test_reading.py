@@ -100,6 +100,8 @@ APART = [
     ("What is `a b`?", "What is `a_b`?"),
     ("What is 'a  b'?", "What is 'a b'?"),
     ("WHAT DOES IT DO", "WHAT DOES it DO"),
+    ("Is this ok: ... I sat. He ran. Why?", "Is this ok: ... I sit. He ran. Why?"),
+    ("I sat. He runs. They run. Why is that?", "I sat. He runs. They runs. Why is that?"),
     ("Wo ist der Bahnhof?", "Wo ist die Bahnhof?"),
     ("ΠΟΥ ΕΙΝΑΙ", "που είναι"),
 ]
@@ -125,6 +127,18 @@ def test_a_long_text_is_compared_as_it_stands() -> None:
     assert not same(long, long.replace("How do I", "How can I"))
     tail = "Summarize: " + "word " * (LONG // 5)
     assert same("Please summarize: " + "word " * (LONG // 5), tail)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["How do I " + "a" * 500 + "inged?", "in " + "a" * 590 + ",", "what is " + "of a " * 100, "how do " + "and " * 140 + "x",
+     "'" * 600, " '" * 300, '"' * 599, "`" * 599, "what is the " * 50, "," * 600, "hi hi hi " * 66, "what  is " + "a, " * 190],
+)  # fmt: skip
+def test_strange_texts_are_read_as_others(text: str) -> None:
+    """And what has no form of its own is not given that of another."""
+    form = reading(text)
+    assert form == reading(text)
+    assert form != reading(text + " z")
 
 
 def test_no_text_can_write_a_form() -> None:
