@@ -42,6 +42,7 @@ from gateway.owned import Owned
 from gateway.past import Past
 from gateway.reload import Reload
 from gateway.renewal import Renewal
+from gateway.routing.near import vector
 from gateway.routing.share import Most
 from gateway.routing.strike import strike
 from gateway.settings import baseline
@@ -70,8 +71,8 @@ from gateway.upstream.known import Known
 from gateway.upstream.run import Upstream
 from gateway.upstream.view import measures
 
-_ALIKE_WORDS, _ALIKE = 0.6, 0.85
-"""The least cosine of near questions, by words and by a model, where nobody says it."""
+_ALIKE = 0.85
+"""The least cosine of near questions by a model, where nobody says it."""
 _TRAINED = 5.0
 """Seconds from one look at tenants' own classifiers to the next."""
 VERSION = metadata.version("tiergate")
@@ -459,7 +460,7 @@ class Gateway:
             self._state,
             secret=secret.derive(self._root, "near"),
             ttl=part.ttl,
-            threshold=threshold or (_ALIKE_WORDS if words else _ALIKE),
+            threshold=threshold or (vector.ALIKE if words else _ALIKE),
             timeout=part.near.timeout,
         )
 

@@ -57,6 +57,15 @@ def test_a_call_is_counted_by_how_it_ended() -> None:
     assert total(found, calls) == 5
 
 
+def test_answers_of_near_questions_are_told_apart() -> None:
+    """From those of equal ones, in all that tells of the cache; they are of hits alone."""
+    found = counted(hit(), hit(near=0.7))
+    calls = "calls_total"
+    assert value(found, calls, TARGET, cache="hit", state="cache_hit", stream="true") == 1
+    assert value(found, calls, TARGET, cache="near", state="cache_hit", stream="true") == 1
+    assert total(found, "tokens_total") == 0
+
+
 def test_money_adds_up_and_what_is_unknown_is_counted() -> None:
     """Unknown is not 0: such a call adds nothing and is told apart."""
     found = counted(

@@ -8,7 +8,8 @@ import re
 
 _WAY = r"(?:way|method|approach|procedure|process|technique)"
 _FINE = r"(?:best |right |proper |correct |good |recommended |usual |normal )?"
-_I = r"(?:i|we|you|one|someone|somebody|a person|people)"
+_I = r"(?:i|someone|somebody)"
+"""Not "you" and "we": who asks a company how *it* does something asks another question."""
 _MAY = r"(?:do|can|could|should|would|might)"
 _ASK = (
     r"(?:please )?(?:explain|tell|show|give|write|list|describe|suggest|recommend|help|define|"
@@ -93,7 +94,7 @@ _FRAMES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         # The hour and the place.
         (r"^(?:at )?what time (?:do|does|will|is) +(.*)", "when", r"\1"),
         (r"^where (?:is|are) (.*) (?:located|situated|found)$", "where", r"\1"),
-        (r"^where can (?:i|we|you|one) +(.*)", "where-do", r"\1"),
+        (rf"^where can {_I} +(.*)", "where-do", r"\1"),
         # Who did something.
         (r"^(?:which|what) (?:artist|author|scientist|person|inventor|painter|writer|composer) +(.*)", "who", r"\1"),
         (r"^who is the (?:author|writer) of +(.*)", "who", r"wrote \1"),

@@ -33,7 +33,7 @@ _ARTICLES = frozenset("the a an".split())
 _SPECIAL = _ARTICLES | frozenset("to in with using via".split())
 _ALIKE = {"people": "person", "humans": "person", "regarding": "about", "concerning": "about"}
 _DO = frozenset("do does did".split())
-_NOUNS = _ARTICLES | OWN | {"this", "that", "these", "those", "it", "him", "her", "them"}
+_NOUNS = _ARTICLES | OWN | frozenset("our your this that these those it him her them".split())
 """Words before which "to" is no mere part of a verb."""
 _DEFINITE = frozenset("what who whether".split())
 """Ways of asking in which "the moon" is not "a moon"."""

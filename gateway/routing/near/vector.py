@@ -13,6 +13,8 @@ from math import sqrt
 from gateway.routing.near.words import EMPTY, ENGLISH, OWN, SILENT
 
 SIZE = 256
+ALIKE = 0.6
+"""The cosine from which on two questions of one form are near, where nobody says it."""
 _WORD = re.compile(r"\w+")
 _LITTLE = ENGLISH | SILENT | EMPTY | OWN | frozenset(
     "do does did way best good steps can could should would you we one make get use be it that "

@@ -11,7 +11,7 @@ BE = frozenset("is are am was were be been being".split())
 EMPTY = frozenset("really actually basically".split())
 """Words that may be left out."""
 PAST = frozenset("did was were had caused".split())
-OWN = frozenset("my our your one's".split())
+OWN = frozenset({"my"})
 """Whose it is says nothing where somebody asks how something is done."""
 TOOLS = frozenset(
     "python javascript js typescript java go rust ruby php swift kotlin scala perl bash powershell "

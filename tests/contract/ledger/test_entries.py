@@ -89,6 +89,12 @@ def test_rows_are_chosen_by_status_and_conversation(store: Base, folder: Path) -
     assert [one.calls for one in store.costs(("state",), only={"status": ["200", "429"]})] == [2]
 
 
+def test_how_near_a_question_was_is_kept(store: Base, folder: Path) -> None:
+    rows = [entry("a", state="cache_hit", cache="hit", near=0.75), entry("b")]
+    fed(store, folder, rows)
+    assert [(row.id, row.near) for row in store.entries()] == [("a", 0.75), ("b", None)]
+
+
 def test_rows_are_chosen_as_sums_are(store: Base, folder: Path) -> None:
     rows = [
         entry("a", at=1.0, tags=("x", "y")),
