@@ -37,6 +37,23 @@ def test_calls_are_in_the_hour_in_which_they_came(store: Base, folder: Path) -> 
     }
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_a_moment_is_in_the_slot_that_has_begun(store: Base, folder: Path, zone: str) -> None:
+    """To the microsecond, and what comes after the last one is in it: also over a day of 25 hours."""
+    place = ZoneInfo(zone)
+    for every in ("hour", "day"):
+        slots = series(every, at("2026-10-24T00:00Z"), at("2026-10-27T00:00Z"), place)
+        moments = [m for s in slots.starts[1:] for m in (s - 0.000001, s, s + 0.000001)]
+        moments += [slots.starts[0], slots.starts[-1] + 10**6]
+        rows = [entry(f"{every}{n}", at=moment, key=every) for n, moment in enumerate(moments)]
+        found = fed(store, folder, rows).costs(("key",), since=slots.starts[0], slots=slots, only={"key": [every]})  # fmt: skip
+        counted = {one.names[1]: one.calls for one in found}
+        expected = dict.fromkeys(slots.names, 0)
+        for moment in moments:
+            expected[slots.names[slots.place(moment) - 1]] += 1
+        assert counted == expected
+
+
 _COST = st.none() | st.integers(0, 10**9).map(lambda n: Decimal(n).scaleb(-9))
 _CALL = st.fixed_dictionaries(
     {

@@ -225,3 +225,15 @@ def test_without_an_admin_key_this_machine_needs_none_and_others_are_told_to_set
     assert told["signed_in"] is False
     assert "Set TIERGATE_ADMIN_KEY" in told["refused"]
     message(sign_in(world, "anything"), 401)
+
+
+def test_a_session_holds_in_every_gateway_that_has_the_secret(make: Make) -> None:
+    """As workers have it of their folder, and machines by TIERGATE_SECRET; no other takes it."""
+    one, two = (make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_SECRET="shared") for _ in range(2))
+    other = make(TIERGATE_ADMIN_KEY=ADMIN, TIERGATE_SECRET="another")
+    token = sign_in(one).json()["token"]
+    cookie = {"cookie": f"{COOKIE}={one.client.cookies[COOKIE]}"}
+    assert two.client.get("/admin/costs", headers=cookie).status_code == 200
+    assert two.client.get(DOOR, headers=cookie).json()["token"] == token
+    message(other.client.get("/admin/costs", headers=cookie), 401)
+    assert other.client.get(DOOR, headers=cookie).json()["signed_in"] is False
