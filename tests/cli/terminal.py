@@ -61,11 +61,19 @@ class Terminal:
         self._seen = at + len(text)
         return shown
 
-    def end(self) -> int:
-        """Its exit status, once it has ended; all that it has shown is in `text`."""
+    def end(self, again: str = "") -> int:
+        """Its exit status, once it has ended; all that it has shown is in `text`.
+
+        `again` is pressed once more now and then, as a person would: a signal that comes between a
+        prompt and its reading is noticed with the next key only.
+        """
         end = time.monotonic() + PATIENCE
+        pressed = time.monotonic()
         while self._process.poll() is None:
             self._read(min(end, time.monotonic() + 0.1))
+            if again and time.monotonic() > pressed + 1:
+                self.press(again)
+                pressed = time.monotonic()
             assert time.monotonic() < end, f"it goes on: {self.text[self._seen :]!r}"
         while self._read(time.monotonic()):
             pass

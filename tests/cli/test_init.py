@@ -262,6 +262,6 @@ def test_ctrl_c_at_a_question_writes_nothing(tmp_path: Path) -> None:
     with Terminal(["init"], folder=tmp_path, environ={}) as terminal:
         terminal.until("Which, the default first")
         terminal.press("\x03")
-        assert terminal.end() == 130
+        assert terminal.end(again="\x03") == 130
         assert "Interrupted." in terminal.text
     assert list(tmp_path.iterdir()) == []

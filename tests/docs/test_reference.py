@@ -183,7 +183,7 @@ def test_the_options_of_evaluate_have_a_line_each() -> None:
 
 
 def test_the_options_of_replay_have_a_line_each() -> None:
-    rows = pages.table("option of replay", "routing.md").rows
+    rows = pages.table("option of replay", "trying.md").rows
     assert {pages.codes(row[0])[0] for row in rows} == options("replay")
 
 
