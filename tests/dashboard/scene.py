@@ -115,7 +115,8 @@ def config(url: str) -> dict[str, Any]:
 class Scene:
     """The gateway, its provider, and what clients ask."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, alone: bool = False) -> None:
+        """`alone`: no key at all is set, as on somebody's own machine."""
         self._loop, self.upstream = Loop(), Upstream()
         self._loop.run(self.upstream.start())
         for path in ("/acme", "/spare"):
@@ -130,11 +131,13 @@ class Scene:
         (folder / "keys.yaml").write_bytes(jsonio.dumps(keys))
         (folder / "rules.yaml").write_text(RULES, "utf-8")
         self.file = folder / "gateway.yaml"
-        self.file.write_bytes(jsonio.dumps(config(self.upstream.url)))
+        made = config(self.upstream.url)
+        self.file.write_bytes(jsonio.dumps({**made, "keys": "open"} if alone else made))
         self._environ = {
-            "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1", "TIERGATE_ADMIN_KEY": ADMIN,
-            "TIERGATE_DATA": str(folder / "data"),
+            "PYTHONPATH": _ROOT, "PYTHONUNBUFFERED": "1", "TIERGATE_DATA": str(folder / "data"),
         }  # fmt: skip
+        if not alone:
+            self._environ["TIERGATE_ADMIN_KEY"] = ADMIN
         command = [
             sys.executable,
             "-m",

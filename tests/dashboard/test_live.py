@@ -243,6 +243,31 @@ def test_an_answer_can_be_stopped_and_errors_are_shown_as_they_are(
     assert page.locator("nav").count() == 1, "whoever looks stays signed in"
 
 
+def test_on_ones_own_machine_no_key_is_needed(browser: Browser, tmp_path: Path) -> None:
+    """Nobody signs in, and calls are asked as `open`."""
+    scene, looks = Scene(tmp_path / "gateway", alone=True), Looks()
+    context = browser.new_context()
+    page = context.new_page()
+    looks.at(page)
+    page.goto(f"{scene.url}/dashboard#/playground")
+    page.wait_for_selector("text=Keys are open: none is needed.")
+    page.fill(".turn textarea", "Prove it.")
+    page.click("button:text-is('Send')")
+    page.wait_for_selector(".bill >> text=settled")
+    assert page.inner_text(SAID) == "Hello you."
+    assert "acme/deep-1" in page.inner_text(".bill")
+    at(page, "#/rules")
+    expect(page.locator(".yaml")).to_have_value(RULES)
+    page.fill(".yaml", CHEAPER)
+    page.click("button:text-is('Replay')")
+    expect(page.locator(".headline")).to_have_text(
+        "1 of 1 calls would go elsewhere.", timeout=60_000
+    )
+    assert looks.wrong == []
+    context.close()
+    scene.stop()
+
+
 def test_rules_tell_what_they_decided_and_what_is_in_vain(page: Page, scene: Scene) -> None:
     at(page, "#/rules")
     page.wait_for_selector(".findings")

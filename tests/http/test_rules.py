@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,8 @@ from gateway.core.problem import ProblemError
 from gateway.http import rehearsal
 from gateway.http.rehearsal import Rehearsal
 from gateway.ledger.lock import held
-from tests.e2e.upstream import Upstream
+from tests.e2e.child import until
+from tests.e2e.upstream import PATIENCE, Upstream
 from tests.e2e.world import Config, Make, World, chat
 
 RULES = """\
@@ -243,3 +246,28 @@ def test_a_browser_replays_only_for_a_page_of_ours(make: Make) -> None:
         assert world.client.get(path, headers={"sec-fetch-site": "cross-site"}).status_code == 403
     world.client.cookies.clear()
     assert world.client.post("/admin/replay", json={"rules": RULES}, headers=own).status_code == 401
+
+
+def test_a_client_that_leaves_ends_its_replay(
+    asked: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its child is gone, and the next may begin."""
+    monkeypatch.setattr(rehearsal, "MODULE", "slow")
+    pid = tmp_path / "pid"
+    (tmp_path / "slow.py").write_text(
+        f"import os, time\nopen({str(pid)!r} + '.new', 'w').write(str(os.getpid()))\n"
+        f"os.rename({str(pid)!r} + '.new', {str(pid)!r})\ntime.sleep(600)"
+    )
+    asked.gateway.environ = {"PYTHONPATH": str(tmp_path)}
+    with socket.create_connection(("127.0.0.1", asked.port), PATIENCE) as connection:
+        head = "POST /admin/replay HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2\r\n\r\n{}"
+        connection.sendall(head.encode())
+        until(pid.exists, "begun")
+
+    def free() -> bool:
+        with held(asked.gateway.data / "replay.lock") as mine:
+            return mine
+
+    until(free, "ended")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
