@@ -87,14 +87,11 @@ class Count(NamedTuple):
 class _Places(NamedTuple):
     """Where the numbers of one kind of call stand."""
 
-    calls: int
+    ones: tuple[int, ...]
+    """Of all that such a call counts as one of."""
     money: int
     seconds: int
     first: int
-    attempts: int
-    decided: int
-    fell: int
-    ended: int
 
 
 class Metrics:
@@ -211,11 +208,8 @@ class Metrics:
         if places is None:
             places = self._places[kind] = self._place(row)
         values = self._values
-        values[places.calls] += 1
-        values[places.attempts] += 1
-        values[places.decided] += 1
-        values[places.fell] += 1
-        values[places.ended] += 1
+        for one in places.ones:
+            values[one] += 1
         self._pay(row, places.money)
         if row.duration is not None and row.state in _ANSWERED:
             at = places.seconds
@@ -267,24 +261,20 @@ class Metrics:
         at = self._figures.at
         answered = row.attempts > 0 and row.state in _SERVED
         meant = row.basis.target if row.basis is not None else None
+        ones = [at("calls", (*target, cache, row.state, stream, *key), 1)]
+        if answered:  # failed ones have rows of their own
+            ones.append(self._attempt(provider, model, cut or ""))
+        if answered and meant not in (None, f"{provider}/{model}"):
+            ones.append(at("fallbacks", target, 1))
+        if row.source is not None and row.tier is not None:
+            ones.append(at("decisions", (lab, tier, row.source, *key), 1))
+        if row.problem is not None:
+            ones.append(at("problems", (lab, tier, row.problem), 1))
         return _Places(
-            calls=at("calls", (*target, cache, row.state, stream, *key), 1),
+            ones=tuple(ones),
             money=at("money", (*target, *key), _MONEY_SIZE),
             seconds=at("seconds", timed, len(SECONDS) + 2),
             first=at("first", timed, len(FIRST) + 2),
-            # Failed ones have rows of their own; what is at "nowhere" is not told.
-            attempts=self._attempt(provider, model, cut or "")
-            if answered
-            else at("nowhere", (), 1),
-            decided=at("decisions", (lab, tier, row.source, *key), 1)
-            if row.source is not None and row.tier is not None
-            else at("nowhere", (), 1),
-            fell=at("fallbacks", target, 1)
-            if answered and meant not in (None, f"{provider}/{model}")
-            else at("nowhere", (), 1),
-            ended=at("problems", (lab, tier, row.problem), 1)
-            if row.problem is not None
-            else at("nowhere", (), 1),
         )
 
     def _attempt(self, provider: str, model: str, problem: str) -> int:

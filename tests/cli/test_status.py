@@ -34,7 +34,9 @@ def does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
         place = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
         return run("--config", config(tmp_path, text), *words, environ=place)
 
-    (tmp_path / "golden.yaml").write_text("prompts: [{prompt: prove it, tier: reasoning}]\n", "utf-8")
+    (tmp_path / "golden.yaml").write_text(
+        "prompts: [{prompt: prove it, tier: reasoning}]\n", "utf-8"
+    )
     (tmp_path / "wrong.yaml").write_text("prompts: [{prompt: prove it, tier: fast}]\n", "utf-8")
     (tmp_path / "litellm.yaml").write_text(LITELLM, "utf-8")
     (tmp_path / "broken.yaml").write_text("model_list: [", "utf-8")

@@ -219,7 +219,7 @@ RECORDED: dict[str, tuple[list[dict[str, str]], str, str, float]] = {
         "tiergate:fallbacks:ratio5m", 0.1,
     ),
     "hits": (
-        [series(f'tiergate_calls_total{{{AT}, cache="hit"}}', "0+1x20"), series(f'tiergate_calls_total{{{AT}, cache="miss"}}', "0+3x20"),
+        [series(f'tiergate_calls_total{{{AT}, cache="hit"}}', "0+1x20"), series(f'tiergate_calls_total{{{AT}, cache="near"}}', "0+1x20"), series(f'tiergate_calls_total{{{AT}, cache="miss"}}', "0+6x20"),
          series(f'tiergate_calls_total{{{AT}, cache="off"}}', "0+9x20")], "15m",
         "tiergate:cache_hits:ratio5m", 0.25,
     ),
