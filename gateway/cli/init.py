@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Literal, NamedTuple
 
 import click
@@ -203,7 +204,7 @@ def _tell(found: Found) -> None:
 
 def _ask_labs(usual: tuple[str, ...], every: list[str]) -> tuple[str, ...]:
     """Labs, as they are typed with commas; asked again where one is not known."""
-    click.echo(f"Labs: {', '.join(every)}.")
+    click.echo(click.wrap_text(f"Labs: {', '.join(every)}.", get_terminal_size().columns))
     while True:
         text = click.prompt("Which, the default first", ", ".join(usual))
         names = text.replace(",", " ").split()

@@ -162,6 +162,9 @@ def _write(output: Path, text: str, draft: Draft, *, force: bool) -> list[str]:
         with os.fdopen(descriptor, "a", encoding="utf-8") as opened:
             opened.write(("" if there.endswith("\n") or not there else "\n") + "".join(new))
         written.append(str(env))
+        if draft.secret and env.stat().st_mode & 0o077:
+            told = "Others may read .env, which has secrets now: chmod 600 .env"
+            click.secho(told, fg="red", err=True)
     for name in lines.keys() & known:
         click.secho(f".env has {name} already: it stays as it is.", fg="yellow", err=True)
     return written

@@ -293,18 +293,23 @@ def _introduce(gateway: Gateway, listening: socket.socket, workers: str = "") ->
     host, port = listening.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     catalogue = gateway.engine.router.catalogue
-    lines = [f"tiergate {VERSION} on {url}  (OpenAI SDKs: base_url={url}/v1)", ""]
+    on, off = click.style("on ", fg="green"), click.style("off", dim=True)
+    lines = [
+        f"tiergate {VERSION} on {click.style(url, bold=True)}  (OpenAI SDKs: base_url={url}/v1)",
+        "",
+    ]
     width = max(len(name) for name in catalogue.labs)
     for lab in sorted(catalogue.labs.values(), key=lambda lab: not lab.on):
         mark = "*" if lab.name == catalogue.default_lab else " "
         if not lab.on:
-            lines += _folded(f"  off {mark} {lab.name:<{width}}  ", lab.why)
+            first, *rest = _folded(f"  off {mark} {lab.name:<{width}}  ", lab.why)
+            lines += [first.replace("off", off, 1), *rest]
             continue
         serving = (
             next((t.model for t in lab.tiers.get(tier, ()) if t.provider.on), "-") for tier in TIERS
         )
         tiers = ", ".join(f"{tier} {model}" for tier, model in zip(TIERS, serving, strict=True))
-        lines.append(f"  on  {mark} {lab.name:<{width}}  {tiers}")
+        lines.append(f"  {on} {mark} {lab.name:<{width}}  {tiers}")
         if lab.about:
             lines += _folded(f"        {'':<{width}}  ", lab.about)
     keys = "none needed (keys: open)" if gateway.keys.is_open else f"{len(gateway.keys)} known"

@@ -191,13 +191,9 @@ def test_colours_go_by_the_words_of_the_environment(
 @pytest.mark.parametrize(
     "words",
     [
-        ("--help",),
         ("check", "--help"),
-        ("check",),
         ("doctor",),
-        ("costs",),
         ("chekc",),
-        ("explain", "hi"),
     ],
 )
 def test_a_pipe_has_colours_only_where_they_are_asked_for(
@@ -210,8 +206,7 @@ def test_a_pipe_has_colours_only_where_they_are_asked_for(
     forced = program("--config", file, *words, environ={**place, "FORCE_COLOR": "1"})
     bare = program("--config", file, *words, environ={**place, "FORCE_COLOR": "1", "NO_COLOR": "1"})
     assert "\x1b" not in plain.stdout + plain.stderr + bare.stdout + bare.stderr
-    if words != ("costs",):  # has nothing to show
-        assert "\x1b[" in forced.stdout + forced.stderr
+    assert "\x1b[" in forced.stdout + forced.stderr
     strip = click.unstyle(forced.stdout + forced.stderr)
     assert re.sub(r"\d+\.\d", "", strip) == re.sub(r"\d+\.\d", "", plain.stdout + plain.stderr)
 

@@ -381,10 +381,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_file_is_written_and_its_secrets_are_their_owner_s(here: Path) -> None:
     (here / ".env").write_text("A=1", "utf-8")
+    (here / ".env").chmod(0o644)
     source = (SAMPLES / "ccr.json").read_text("utf-8")
     result = imports(here, "ccr", source, "--output", "config/gateway.yaml")
     assert result.exit_code == 0
     assert "Secrets are in .env now (DEEPSEEK_API_KEY)" in result.stderr
+    assert "Others may read .env, which has secrets now: chmod 600 .env" in result.stderr
     assert (
         (here / ".env")
         .read_text("utf-8")
