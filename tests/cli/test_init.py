@@ -262,11 +262,6 @@ def test_ctrl_c_at_a_question_writes_nothing(tmp_path: Path) -> None:
     with Terminal(["init"], folder=tmp_path, environ={}) as terminal:
         terminal.until("Which, the default first")
         terminal.press("\x03")
-<<<<<<< HEAD
         assert terminal.end(again="\x03") == 130
-=======
-        terminal.press("\r")  # where the signal came just before it began to wait for a line
-        assert terminal.end() == 130
->>>>>>> cb091b5 (The first lines of a gateway tell by colours what is on; what others may read of .env is told)
         assert "Interrupted." in terminal.text
     assert list(tmp_path.iterdir()) == []
