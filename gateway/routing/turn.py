@@ -17,6 +17,7 @@ _NAMES = (
 )  # fmt: skip
 """Headers that name a conversation, first the one that counts: those of Claude Code, Codex,
 opencode and others. Codex's thread is one agent's, its session is of all of them."""
+_NAMED = frozenset(_NAMES)
 _AGENT = "x-claude-code-agent-id"
 _CLASSES: Mapping[str, tuple[Kind, str]] = {
     "subagent": ("agent", "sub-agent"),
@@ -32,6 +33,11 @@ _CODEX: Mapping[str, tuple[Kind, str]] = {
     "guardian": ("side", "review"),
 }
 """By Codex's word for who asks; all others are agents."""
+_HEADED = frozenset({
+    _AGENT, "x-claude-code-request-class", "x-openai-subagent", "x-codex-guardian",
+    "x-openai-memgen-request", "x-parent-session-id", "x-codex-parent-thread-id",
+})  # fmt: skip
+"""Headers that tell the kind of a call."""
 _REVIEW = "codex-auto-review"
 _BILLING = "x-anthropic-billing-header"
 _SUB = "cc_is_subagent=true"
@@ -80,7 +86,7 @@ def _kind(
     """The kind, what it is for, whether it is asked of the conversation itself; the client."""
     last = clients.said(prompt.aside or prompt.user)
     within = bool(prompt.aside)
-    found = _headed(hints)
+    found = None if _HEADED.isdisjoint(hints) else _headed(hints)
     marks = [mark for text in opening.system if (mark := clients.instructed(text)) is not None]
     if last is not None:
         marks.append(last)
@@ -129,16 +135,22 @@ def _name(steer: Steer, hints: Mapping[str, str], opening: Opening) -> tuple[str
     """The conversation's own name, and where it stood."""
     if steer.conversation is not None:
         return steer.conversation, "x-tiergate-conversation"
-    for header in _NAMES:
-        if value := hints.get(header):
-            return value, header
+    if not _NAMED.isdisjoint(hints):
+        for header in _NAMES:
+            if value := hints.get(header):
+                return value, header
     return opening.named
 
 
 def _hash(parts: Iterable[str]) -> str:
     """A hash of strings, each told apart from the next; a client's own words end here."""
-    pieces = [part.encode("utf-8", "replace") for part in parts]
-    whole = b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
+    parts = tuple(parts)
+    text = "".join([f"{len(part)}:{part}" for part in parts])
+    if text.isascii():  # a sign is a byte
+        whole = text.encode()
+    else:
+        pieces = [part.encode("utf-8", "replace") for part in parts]
+        whole = b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
     return blake2b(whole, digest_size=_BYTES).hexdigest()
 
 

@@ -5,6 +5,7 @@ were watched against a provider on loopback, cut to what matters.
 """
 
 import json
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from gateway.dialects import DIALECTS, Asked
 from gateway.http.edge import Head
 from gateway.routing import features
 from gateway.routing.clients import SYSTEM, USER
+from gateway.routing.turn import _hash
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     "openai-chat", "openai-responses", "anthropic-messages", "gemini",
@@ -337,3 +339,11 @@ def test_a_longer_conversation_has_the_key_of_the_shorter(
     spoke = [it for it in turns if it.first == turns[-1].first]
     for group in (agents, others):
         assert len({it.conversation for it in group if it in spoke}) <= 1
+
+
+@pytest.mark.parametrize("parts", [(), ("ab", ""), ("ab", "é", "1:"), ("\ud800",)])
+def test_a_name_is_a_hash_of_the_bytes_of_its_parts(parts: tuple[str, ...]) -> None:
+    """Conversations keep theirs from version to version, whatever is quicker."""
+    pieces = [part.encode("utf-8", "replace") for part in parts]
+    whole = b"".join(str(len(piece)).encode() + b":" + piece for piece in pieces)
+    assert _hash(parts) == blake2b(whole, digest_size=16).hexdigest()
