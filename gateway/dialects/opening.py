@@ -47,7 +47,7 @@ def first(turns: Iterable[list[str]]) -> str:
     """The words of the first turn of a user that has some; of the first, where none has."""
     begun = None
     for texts in turns:
-        words = "\n".join(filter(None, map(typed, texts)))
+        words = typed(texts[0]) if len(texts) == 1 else "\n".join(filter(None, map(typed, texts)))
         if words.strip():
             return words[:MOST]
         if begun is None:

@@ -87,7 +87,12 @@ def _kind(
     last = clients.said(prompt.aside or prompt.user)
     within = bool(prompt.aside)
     found = None if _HEADED.isdisjoint(hints) else _headed(hints)
-    marks = [mark for text in opening.system if (mark := clients.instructed(text)) is not None]
+    marks, billed = [], False
+    for text in opening.system:
+        if (mark := clients.instructed(text)) is not None:
+            marks.append(mark)
+        if text.startswith(_BILLING) and _SUB in text:
+            billed = True
     if last is not None:
         marks.append(last)
     named = next((mark.client for mark in marks if mark.client), "") if marks else ""
@@ -97,7 +102,7 @@ def _kind(
     mark = next((mark for mark in marks if mark.kind != "main"), None) if marks else None
     if mark is not None:
         return mark.kind, mark.task, within and mark is last, named
-    if any(text.startswith(_BILLING) and _SUB in text for text in opening.system):
+    if billed:
         return "agent", "sub-agent", False, named
     if prompt.model == _REVIEW:
         return "side", "review", False, named
