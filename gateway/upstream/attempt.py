@@ -269,7 +269,13 @@ async def _begin(begun: Begun, job: Job, voice: Voice, times: tuple[float, float
 
 
 def _upstream_id(answer: Answer, account: Account) -> str | None:
-    value = answer.header(b"x-request-id") or answer.header(b"request-id")
+    value = None
+    for name, told in answer.fields:
+        if name == b"x-request-id" and told:
+            value = told.decode("latin-1")
+            break
+        if name == b"request-id" and value is None:
+            value = told.decode("latin-1")
     if not value:
         return None
     return value.replace(account.secret, "***")[:200] if account.secret else value[:200]

@@ -61,11 +61,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     if stream is not None and not isinstance(stream, bool):
         raise invalid('"stream" must be true or false.', "stream")
     said = _Said()
-    for at, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
-        said.message(message)
-    said.typed.close()
+    said.all(messages)
     tools = value.get("tools")
     functions = _tools(tools) if isinstance(tools, list) else ()
     temperature = value.get("temperature")
@@ -130,17 +126,33 @@ class _Said:
         self.tool_loop = False
         self.chars = self.images = self.files = self.audio = 0
 
+    def all(self, messages: list[Json]) -> None:
+        """Take them. Raises ProblemError where one is none."""
+        typed, chars = self.typed, 0
+        for at, message in enumerate(messages):
+            if not isinstance(message, dict):
+                raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
+            text = message.get("content")
+            if not isinstance(text, str) or message.get("tool_calls"):
+                self.message(message)
+                continue
+            chars += len(text)  # as `message` does, without a call for each of many
+            role = message.get("role")
+            if role == "user":
+                self.tool_loop = not typed.say(text) and self.tool_loop
+            elif role not in _SYSTEM:
+                self.tool_loop = role in _RESULTS
+                typed.aside = ""
+        self.chars += chars
+        typed.close()
+
     def message(self, message: dict[str, Json]) -> None:
         role = message.get("role")
         content = message.get("content")
-        texts = content if isinstance(content, str) else self._parts(content)
-        if isinstance(texts, str):
-            self.chars += len(texts)
-        else:
-            self.chars += sum(map(len, texts)) + max(len(texts) - 1, 0)
+        texts = [content] if isinstance(content, str) else self._parts(content)
+        self.chars += sum(map(len, texts)) + max(len(texts) - 1, 0)
         if role == "user":
-            said = self.typed.say(texts) if isinstance(texts, str) else self.typed.take(texts)
-            self.tool_loop = not said and self.tool_loop
+            self.tool_loop = not self.typed.take(texts) and self.tool_loop
         elif role not in _SYSTEM:
             self.tool_loop = role in _RESULTS
             self.typed.answer()
