@@ -155,3 +155,4 @@ def test_the_last_of_two_members_counts() -> None:
     found = OPENAI_CHAT.read(twice)
     assert isinstance(found.given, Later)
     assert found.prompt.model == found.value["model"] == "other"
+    assert found.value is found.value  # read once
