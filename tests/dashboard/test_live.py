@@ -112,13 +112,46 @@ def test_the_list_follows_and_can_be_paused(page: Page, looks: Looks, scene: Sce
     assert page.inner_text("#said") == "1 new call"
     assert page.get_attribute("#said", "aria-live") == "polite"
     page.click("button:text-is('Pause')")
-    asked = len(looks.asked)
     late = scene.call()
+    page.evaluate("0")  # what was asked before is told before
+    asked = len(looks.asked)
     page.clock.run_for(20_000)
     assert looks.asked[asked:] == []
     page.click("button:text-is('Follow')")
     page.wait_for_selector(f"tr[data-id='{late}']")
     assert page.evaluate("window.here") is True, "it was not loaded again"
+
+
+def test_where_calls_come_too_fast_to_read_the_list_goes_on_with_the_newest(
+    page: Page, scene: Scene
+) -> None:
+    """Every call counts in the ledger; here some are left out."""
+    page.clock.install()
+    at(page, "#/calls")
+    page.wait_for_selector("tr.call")
+    page.evaluate("window.here = true")
+    many = [{"id": f"tg-{n}", "at": n} for n in range(500)]
+    row = scene.admin("/admin/entries?format=json&limit=1")["entries"][0]
+    told = {"entries": [{**row, **one} for one in many], "cursor": "x.1"}
+    page.route("**/admin/entries?after=*", lambda route: route.fulfill(json=told), times=1)
+    id = scene.call()
+    page.clock.run_for(2_100)
+    expect(page.locator("tr.call").first).to_have_attribute("data-id", id)
+    assert page.locator("tr[data-id='tg-499']").count() == 0
+    assert page.evaluate("window.here") is True
+
+
+def test_a_gateway_that_is_away_is_asked_again(page: Page, scene: Scene) -> None:
+    page.clock.install()
+    at(page, "#/calls")
+    page.wait_for_selector("tr.call")
+    page.route("**/admin/entries?after=*", lambda route: route.abort(), times=1)
+    page.clock.run_for(2_100)
+    page.wait_for_selector(".filters .tag >> text=not reached")
+    id = scene.call()
+    page.clock.run_for(2_100)
+    page.wait_for_selector(f"tr[data-id='{id}']")
+    page.wait_for_selector(".filters .tag >> text=live")
 
 
 def test_calls_are_chosen_and_the_address_says_so(page: Page, scene: Scene) -> None:

@@ -7,6 +7,7 @@ export const title = "Calls";
 
 const BEAT = 2; // seconds between looks
 const PAGE = 100;
+const MANY = 500; // calls between two looks, from which on some are left out
 const MOST = 1000; // rows that are kept in the page
 const FIELDS = [["lab", "Lab"], ["model", "Model"], ["key", "Key"], ["rule", "Rule"], ["status", "Status"], ["tag", "Tag"], ["conversation", "Conversation"]];
 const TIERS = [["", "All"], ["fast", "Fast"], ["smart", "Smart"], ["reasoning", "Reasoning"]];
@@ -104,7 +105,7 @@ export async function render(root, { api, params, signal, keep, session, item })
     const mine = turn;
     let told;
     try {
-      told = await api("/admin/entries", { query: { after: cursor, limit: 500, format: "json", only: only() }, signal });
+      told = await api("/admin/entries", { query: { after: cursor, limit: MANY, format: "json", only: only() }, signal });
     } catch (error) {
       if (signal.aborted || error.status === 401) throw error;
       tell(error.message); // it is asked again
@@ -113,6 +114,10 @@ export async function render(root, { api, params, signal, keep, session, item })
     }
     if (signal.aborted || mine !== turn || paused) return;
     tell();
+    if (told.entries.length === MANY) { // more than anybody reads: go on with the newest
+      await begin();
+      return;
+    }
     cursor = told.cursor ?? cursor;
     const oldest = more ? rows.get(order.at(-1))?.row.at ?? 0 : 0;
     const fresh = told.entries.filter((row) => row.at >= oldest);
