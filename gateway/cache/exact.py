@@ -90,7 +90,7 @@ class Exact:
             secret=self._secret,
             scope=keys.scope(self._sharing, call.key),
             dialect=call.dialect,
-            operation=call.operation,
+            operation=f"{call.operation}?{call.query}" if call.query else call.operation,
             target=keys.identity(target),
             members=members,
             headers={k: v for k, v in call.headers.items() if k not in _PER_CALL},

@@ -40,7 +40,7 @@ _PERSON = b"tiergate near 1"
 _PLACE = 48
 _LARGE = 100_000
 """Bytes of a request whose question is not looked for: it would hold up others."""
-_KEEPING = 10.0
+_KEEPING = 2.0
 """Seconds that may pass until an answer that was sent is findable."""
 _TRIES = 3
 """Near ones that are looked up: their answers may have expired."""

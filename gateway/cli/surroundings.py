@@ -66,12 +66,11 @@ def _redis(session: Session, wall: Callable[[], float]) -> Iterator[Finding]:
         yield Finding("ok", "redis", "REDIS_URL is not set: this process keeps all for itself")
         return
     found = examine(url, counts=_counts(session), deadline=2.0, wall=wall)
-    for one in _told("redis", found.mistakes):
+    lacking = found.lacking if session.source.config.cache.near is not None else ()
+    for one in _told("redis", [*found.mistakes, *lacking]):
         one = msgspec.structs.replace(one, where="REDIS_URL", fix=_redis_fix(one))  # noqa: PLW2901
         yield one if found.about else msgspec.structs.replace(one, level="error")
-    if session.source.config.cache.near is not None:
-        yield from _told("redis", list(found.lacking))
-    if found.about and not found.mistakes:
+    if found.about and not (found.mistakes or lacking):
         yield Finding("ok", "redis", found.about)
     store = session.source.config.ledger.store
     if _far(url) and store.startswith("sqlite:") and _counts(session):

@@ -242,3 +242,16 @@ async def test_a_value_of_somebody_else_is_a_miss_and_told_once_a_minute() -> No
         assert await cache.find(key(cache)) is None
     assert len(told) == 2
     assert "planted" not in told[0]
+
+
+def test_what_of_the_query_goes_on_tells_requests_apart() -> None:
+    """It is part of what the provider is asked, as the headers that go on are."""
+    cache, members = exact(), OPENAI_CHAT.read(BODY).members
+    calls = [
+        Call(
+            id="1", dialect="anthropic-messages", operation="generate", body=BODY, query=query,
+            received_at=0.0, started=0.0,
+        )
+        for query in ("", "beta=true")
+    ]  # fmt: skip
+    assert len({cache.key(call, members, TARGET) for call in calls}) == 2

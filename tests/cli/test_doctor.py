@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import cli, surroundings
+from gateway.state import advice
 from tests.cli.run import GOOD, ON, config, run
 from tests.conftest import redis_program
 from tests.e2e.place import Place
@@ -120,6 +121,22 @@ def test_a_redis_that_does_all_is_well_and_nothing_is_left_in_it(
     with place.admin() as admin:
         left: Any = admin.keys("*")
         assert [key for key in left if admin.ttl(key) == -1] == []
+
+
+def test_a_redis_without_vector_sets_is_said_where_near_questions_are_looked_for(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `doctor` and by `check`; nobody else needs them."""
+    monkeypatch.setattr(advice, "_VECTORS", 1_000)
+    place.start()
+    url = f"redis://127.0.0.1:{place.port}"
+    near = GOOD + "cache: {near: {}}\n"
+    assert doctor(tmp_path, GOOD, REDIS_URL=url).levels["redis"] == "ok"
+    told = doctor(tmp_path, near, REDIS_URL=url)
+    assert (told.status, told.levels["redis"]) == (0, "warning")
+    assert "has no vector sets" in told.text
+    checked = run("--config", config(tmp_path, near), "check", environ={**ON, "REDIS_URL": url})
+    assert "has no vector sets" in checked.stdout + checked.stderr
 
 
 def test_a_redis_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import redis
 from gateway.core import jsonio
 from gateway.state.memory import Memory
 from tests.conftest import redis_program
+from tests.e2e.abroad import CHAT, DIALECTS, DOORS, GEMINI, MESSAGES, RESPONSES, answer, four
 from tests.e2e.child import Child, until
 from tests.e2e.place import Place
-from tests.e2e.upstream import PATIENCE, SILENT, Answer, Upstream, failing, whole
+from tests.e2e.test_cache import keyed
+from tests.e2e.upstream import PATIENCE, SILENT, Answer, Request, Upstream, failing, whole
 from tests.e2e.world import Body, Change, Config, Make, World, chat, config
 
 ONE, OTHER, THIRD = (
@@ -113,6 +116,75 @@ def test_tiers_share_nothing(world: World) -> None:
     ):
         assert ask(world, body) == "miss"
     assert ask(world, chat(THIRD, model="smart")) == "near"
+
+
+@pytest.mark.parametrize("redis_too", [False, True], ids=["memory", "redis"])
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        ("key", ["miss"] * 3),
+        ("tenant", ["miss", "near", "miss"]),
+        ("all", ["miss", "near", "near"]),
+    ],
+)
+def test_no_key_sees_what_another_one_got(
+    make: Make,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    scope: str,
+    told: list[str],
+    redis_too: bool,
+) -> None:
+    """Unless the configuration shares it: keys a and b are of one tenant, c is of another."""
+    url: dict[str, str] = {}
+    if redis_too:
+        url = {"REDIS_URL": f"redis://127.0.0.1:{request.getfixturevalue('place').port}/0"}
+    world = make(
+        lambda value: value.update(cache={"scope": scope, "near": {}}), keyed(tmp_path), **url
+    )
+    texts = {"a": ONE, "b": OTHER, "c": THIRD}
+    found = [ask(world, text, authorization=f"Bearer {key}") for key, text in texts.items()]
+    assert found == told
+    assert ask(world, OTHER, authorization="Bearer a") == "near"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialect_has_them(make: Make, upstream: Upstream, dialect: str) -> None:
+    """At home and abroad, whole and streamed, as an equal request has it."""
+    for name, door in DOORS.items():
+        upstream.on(door, partial(answering, name))
+    world = make(four, near())
+    for lab in (dialect, CHAT if dialect != CHAT else MESSAGES):
+        first = spoken(world, dialect, lab, ONE)
+        equal, other = (spoken(world, dialect, lab, text) for text in (ONE, OTHER))
+        assert [one.headers["x-tiergate-cache"] for one in (first, equal, other)] == [
+            "miss",
+            "hit",
+            "near",
+        ]
+        assert other.content == equal.content == first.content
+        assert spoken(world, dialect, lab, FAR).headers["x-tiergate-cache"] == "miss"
+
+
+def answering(dialect: str, request: Request) -> Answer:
+    return answer(dialect, stream=bool(request.json.get("stream")))
+
+
+def spoken(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
+    """A call of a dialect, after which what is kept is kept."""
+    turn = {"role": "user", "content": text}
+    ways: dict[str, tuple[str, Body]] = {
+        CHAT: ("/v1/chat/completions", {"messages": [turn]}),
+        MESSAGES: ("/v1/messages", {"messages": [turn], "max_tokens": 9}),
+        RESPONSES: ("/v1/responses", {"input": text, "store": False}),
+        GEMINI: ("/v1beta/models/smart:generateContent", {"contents": [{"role": "user", "parts": [{"text": text}]}]}),
+    }  # fmt: skip
+    path, body = ways[dialect]
+    model = {} if dialect == GEMINI else {"model": "smart"}
+    reply = world.client.post(path, json={**model, **body}, headers={"x-tiergate-lab": lab})
+    assert reply.status_code == 200, reply.text
+    world.loop.run(world.gateway.engine.settle())
+    return reply
 
 
 @pytest.mark.parametrize(

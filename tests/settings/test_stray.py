@@ -83,6 +83,13 @@ def test_bounds_on_shares_that_are_probably_not_meant(tmp_path: Path) -> None:
     assert world.warnings(tmp_path, world.BASE + "routing: {max_share: {smart: 0.4}}\n") == []
 
 
+def test_near_questions_of_a_cache_that_is_off(tmp_path: Path) -> None:
+    assert world.warnings(tmp_path, world.BASE + "cache: {ttl: 0s, near: {}}\n") == [
+        "c.yaml:16: warning: cache.near: finds nothing: the cache is off. Give `cache.ttl` some time."
+    ]
+    assert world.warnings(tmp_path, world.BASE + "cache: {near: {}}\n") == []
+
+
 def test_exemplars_that_contradict_each_other(tmp_path: Path) -> None:
     """The same text twice is an error, nearly the same a warning; names must be their own."""
     words = " ".join(f"word{at}" for at in range(60))

@@ -112,6 +112,12 @@ async def test_these_are_not_compared(more: dict[str, Any]) -> None:
     assert world.near.asked(call, read(call), TARGET) is None
 
 
+async def test_a_large_request_is_not_compared() -> None:
+    """What is asked last may be short: all before it would have to be read anew."""
+    call = asking(ONE, before=[{"role": "user", "content": "x" * 100_000}])
+    assert World().near.asked(call, read(call), TARGET) is None
+
+
 async def test_an_operation_without_an_answer_is_not_compared() -> None:
     call = msgspec.structs.replace(
         asking(ONE), operation="embeddings", body=b'{"model":"m","input":"x"}'
