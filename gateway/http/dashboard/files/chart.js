@@ -71,7 +71,7 @@ export class Chart {
     const grid = { stroke: colour("line"), width: 1 };
     const most = this.most?.() ?? null;
     const options = {
-      width: Math.max(120, this.place.clientWidth), height: HEIGHT, legend: { show: false }, padding: [8, 4, 0, 0],
+      width: Math.max(120, this.place.clientWidth), height: HEIGHT, legend: { show: false }, padding: [8, 18, 0, 0],
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), zone),
       scales: { x: { range: [starts[0] ?? 0, end] }, y: { range: (_, low, high) => [0, Math.min(this.cap, top(Math.max(high ?? 0, most ?? 0)))] } },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false }, dataIdx: (_, __, near, at) => (stacked ? before(starts, at) : near) },
@@ -82,7 +82,7 @@ export class Chart {
       series: [{}, ...order.map((at) => ({
         stroke: stacked ? undefined : tone(series[at].tone), fill: stacked ? tone(series[at].tone) : undefined,
         width: stacked ? 0 : 1.8, dash: series[at].dash ? [5, 4] : undefined,
-        paths: stacked ? bars : uPlot.paths.linear(), points: { show: !stacked, size: 4, fill: tone(series[at].tone), filter: () => alone(series[at].values) },
+        paths: stacked ? bars : uPlot.paths.linear(), points: stacked ? { show: false } : { size: 4, fill: tone(series[at].tone), filter: () => alone(series[at].values) },
         spanGaps: false,
       }))],
       hooks: { setCursor: [(plot) => this.hover(plot.cursor.left < 0 ? null : plot.cursor.idx)], draw: most === null ? [] : [(plot) => line(plot, most, colour("bad"))] },

@@ -35,8 +35,10 @@ export function split(told, by, of) {
     const column = values[at.get(name(row, by)) ?? names.length - 1];
     column[row.slot] = (column[row.slot] ?? 0) + value;
   }
-  const colours = tones(names);
-  return names.map((one, n) => ({ name: one, values: values[n], tone: colours[n] }));
+  // A name has one colour in all charts: by its calls, whatever a chart is of.
+  const known = [...told.totals].sort((a, b) => b.calls - a.calls).map((row) => name(row, by));
+  const colours = new Map([["other", 0], ...tones(known).map((tone, n) => [known[n], tone])]);
+  return names.map((one, n) => ({ name: one, values: values[n], tone: colours.get(one) }));
 }
 
 /** One value for each slot, of all groups together: `add(sum, row)` from `start`; null where there was no call. */

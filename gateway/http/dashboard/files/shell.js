@@ -33,7 +33,7 @@ async function start() {
 
 /** Draws what whoever is here may see: the pages, or the door. */
 function enter() {
-  if (session.refused) door(h("p", session.refused), setting());
+  if (session.refused) door(h("p", session.refused.split(" Set TIERGATE")[0]), setting());
   else if (session.signedIn) {
     frame();
     show();
@@ -66,8 +66,10 @@ async function show() {
   left = new AbortController();
   const { signal } = left;
   for (const one of nav.querySelectorAll("a")) {
-    if (one.dataset.page === page) one.setAttribute("aria-current", "page");
-    else one.removeAttribute("aria-current");
+    if (one.dataset.page === page) {
+      one.setAttribute("aria-current", "page");
+      one.scrollIntoView({ block: "nearest", inline: "center" });
+    } else one.removeAttribute("aria-current");
   }
   const moved = gone !== undefined && gone !== page;
   gone = page;

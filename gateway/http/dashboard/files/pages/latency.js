@@ -66,11 +66,10 @@ function pageOf(asked, signal) {
 }
 
 function figures({ duration, first_content: first }) {
-  const one = (label, spread, rank) => figure(label, spread ? seconds(spread[rank]) : "–");
-  return [
-    one("Whole answer, p50", duration, "p50"), one("p95", duration, "p95"), one("p99", duration, "p99"),
-    one("First content, p50", first, "p50"), one("p95", first, "p95"), one("p99", first, "p99"),
-  ];
+  return MEASURES.flatMap(([field, text]) => RANKS.map(([rank, short]) => {
+    const spread = field === "duration" ? duration : first;
+    return figure(`${text}, ${short}`, spread ? seconds(spread[rank]) : "–");
+  }));
 }
 
 /** The three percentiles of all calls of a slot. */
