@@ -13,6 +13,7 @@ from gateway.ledger import content
 from gateway.ledger.question import storable
 from gateway.ledger.store import Stored
 from gateway.routing import recall
+from gateway.routing.decide import Router
 
 _JSON = "application/json"
 
@@ -26,6 +27,13 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
     def find(name: str) -> Stored | None:
         return gateway.store.call(gateway.journal_folder, name) if storable(name) else None
 
+    def decided(one: Stored) -> Router:
+        """What decided it: also the configuration before this one is known yet."""
+        before = gateway.reload.renewal.before
+        if before is not None and one.config == before.version:
+            return before.site.router
+        return gateway.site.router
+
     async def row(name: str) -> Stored:
         found = await apart(partial(find, name))
         if found is None:
@@ -36,7 +44,7 @@ def routes(app: FastAPI, gateway: Gateway) -> None:
     @router.get("/{name}/decision", summary="What was decided for a call, and why")
     async def decision(name: str) -> Response:
         one = await row(name)
-        told = await apart(partial(recall.view, gateway.site.router, one))
+        told = await apart(partial(recall.view, decided(one), one))
         return Response(jsonio.dumps(told), media_type=_JSON)
 
     @router.get("/{name}/text", summary="What was said in a call, where texts are kept")

@@ -3,6 +3,7 @@
 from gateway.core import jsonio
 from gateway.core.decision import Step
 from gateway.ledger.journal import Journal
+from gateway.renewal import Found, Text
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, World, chat
 from tests.ledger.rows import entry
@@ -36,6 +37,29 @@ def test_the_trace_of_a_call_is_that_of_the_route_endpoint(make: Make, upstream:
     assert [one.pop("losses") for one in told["plan"]] == [None]  # type: ignore[attr-defined]
     assert [one.pop("losses") for one in asked["plan"]] == [[]]
     assert told == asked
+
+
+def test_a_call_that_the_configuration_before_decided_keeps_its_trace(make: Make) -> None:
+    """As after a rule was edited."""
+    world, other = make(rules), make()
+    gateway = world.gateway
+    id = world.ask({**chat("Prove it."), "model": "auto"}).headers["x-request-id"]
+    first = _entries(world, id, "decision")
+    renewal = gateway.reload.renewal
+    new = Text(other.gateway.site, other.gateway.site.source)
+    renewal.take(Found("taken", new))
+
+    async def swap() -> None:
+        gateway.swap(new.site)
+
+    world.loop.run(swap())
+    told = _entries(world, id, "decision")
+    assert told["rule"] == "<b>proofs</b>"
+    for one in (*told["trace"], *first["trace"]):  # type: ignore[misc]  # JSON
+        one.pop("ms")
+    assert told == first
+    renewal.before = None
+    assert _entries(world, id, "decision")["trace"] is None
 
 
 def test_what_cannot_be_decided_again_says_why(world: World) -> None:
