@@ -1,6 +1,7 @@
 """`tiergate check`: every mistake of a configuration, with file, line and the nearest name."""
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from gateway.site import data_folder, refusals, site, store_url
 from gateway.state.advice import advise
 
 _SQLITE = "sqlite:///"
+_TIER = re.compile(rf"^(labs\..+)\.({'|'.join(TIERS)})\b")
 _POSTGRES = ("postgresql://", "postgres://")
 
 
@@ -110,8 +112,12 @@ def _shadowed(session: Session) -> list[Mistake]:
 
 
 def _sorted(found: list[Mistake]) -> list[Mistake]:
-    once = dict.fromkeys(found)
-    return sorted(once, key=lambda item: (item.file, item.line or 0))
+    """By file and line; what tiers that share their list all have wrong is told once."""
+    once: dict[tuple[object, ...], Mistake] = {}
+    for one in found:
+        place = _TIER.sub(r"\1", one.path)
+        once.setdefault((one.file, one.line, place, one.level, one.message), one)
+    return sorted(once.values(), key=lambda item: (item.file, item.line or 0))
 
 
 def _configured(session: Session) -> list[Mistake]:

@@ -75,7 +75,13 @@ class LiteLLM:
         settings.library()
         settings.router()
         settings.general()
-        known = {"model_list", "litellm_settings", "router_settings", "general_settings"}
+        known = {
+            "model_list",
+            "credential_list",
+            "litellm_settings",
+            "router_settings",
+            "general_settings",
+        }
         settings.variables()
         self._draft.rest(self._config, (), known | {"environment_variables"})
 
@@ -83,6 +89,7 @@ class LiteLLM:
 
     def _deployment(self, row: Part, path: Path) -> None:
         params, info = mapping(row.get("litellm_params")), mapping(row.get("model_info"))
+        params = self._credential(params, path)
         name, model = text(row.get("model_name")), text(params.get("model"))
         mode = text(info.get("mode"))
         if not name or not model:
@@ -116,6 +123,20 @@ class LiteLLM:
         more = len((self._embeddings if embeds else self._groups)[name]) > 1
         told = "is tried after the one before it" if more else f"is the name {name!r}"
         self._draft.note("kept", path, f"{name}: {target.provider}/{target.model} {told}.")
+
+    def _credential(self, params: Part, path: Path) -> Part:
+        """With what stands under a name in the list of credentials."""
+        name = params.pop("litellm_credential_name", None)
+        if name is None:
+            return params
+        here: Path = (*path, "litellm_params", "litellm_credential_name")
+        for row in rows(self._config.get("credential_list")):
+            part = mapping(row)
+            if part.get("credential_name") == name:
+                self._draft.note("kept", here, f"{name}: its values stand at the provider.")
+                return {**mapping(part.get("credential_values")), **params}
+        self._draft.note("dropped", here, f"{name!r} is in no list of credentials.")
+        return params
 
     def _guess(self, model: str) -> str:
         """The host of a model without a prefix, as LiteLLM knows it by its name."""
@@ -240,6 +261,11 @@ class LiteLLM:
         if prices["input"] is not None and prices["output"] is not None:
             facts["price"] = {name: one for name, one in prices.items() if one is not None}
             self._draft.note("kept", path, "the prices, per million tokens.")
+        base = text(info.get("base_model")).rpartition("/")[2]
+        if base and (shipped := self._shipped.facts(base)):
+            self._draft.models |= shipped
+            facts = {"like": base, **facts}
+            self._draft.note("kept", (*path, "base_model"), f"what is known of {base}.")
         if facts:
             self._draft.models[f"{target.provider}/{target.model}"] = facts
         else:
@@ -276,10 +302,10 @@ class LiteLLM:
         if row:
             tiers = {"fast": [row[0]], "smart": [row[len(row) // 2]], "reasoning": [row[-1]]}
             told = ", ".join(f"{tier} {one[0].model}" for tier, one in tiers.items())
-            self._draft.note(
-                "changed", ("model_list",), f"tiers are new: {told}. Look whether that is right."
-            )
-        about = "What `auto` and bare tiers go to; chosen by price as it was imported."
+            how = "by price" if ranked else "in the order of the file, as no price is known"
+            told = f"tiers are new, {how}: {told}. Look whether that is right."
+            self._draft.note("changed", ("model_list",), told)
+        about = "What `auto` and bare tiers go to; chosen as it was imported."
         lab = self._draft.lab("main", tiers, about)
         self._draft.default = {"lab": lab, "tier": "smart"}
         embeddings = []

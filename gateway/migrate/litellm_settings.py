@@ -43,6 +43,7 @@ class Settings:
             self._budget("all", amount, every, {}, (*path, "max_budget"))
         why = {"drop_params": DROPS, "num_retries": RETRIES}
         callbacks = "figures are at /metrics and in the ledger; traces go out by `traces.endpoint`."
+        why["allowed_fails"] = "a failing target goes out of its turn by itself."
         why |= dict.fromkeys(("success_callback", "failure_callback", "callbacks"), callbacks)
         self._timeout(part.get("request_timeout"), (*path, "request_timeout"))
         known = _FALLBACKS | {"cache", "cache_params", "max_budget", "budget_duration"}

@@ -316,3 +316,15 @@ def test_what_is_another_is_told_part_by_part(tmp_path: Path) -> None:
     broken = run("--config", file, "check", "--against", other)
     assert broken.exit_code == 1
     assert "running.yaml:1: error: version" in broken.stderr
+
+
+def test_what_lists_that_share_a_line_have_wrong_is_told_once(tmp_path: Path) -> None:
+    shared = GOOD.replace(
+        "    fast: [{model: small}]\n    smart: [{model: large}]\n    reasoning: [{model: huge}]\n",
+        "    fast: &all [{model: unknown}]\n    smart: *all\n    reasoning: *all\n",
+    )
+    result = run("--config", config(tmp_path, shared), "check")
+    assert result.stdout.count("the price of acme/unknown is unknown") == 1
+    apart = shared.replace("*all", "[{model: unknown}]")
+    result = run("--config", config(tmp_path, apart), "check")
+    assert result.stdout.count("the price of acme/unknown is unknown") == 3

@@ -165,6 +165,35 @@ def test_litellm_addresses_are_those_of_the_provider_s_door(
     assert part["base_url"] == url
 
 
+def test_litellm_credentials_by_name_and_base_models(tmp_path: Path) -> None:
+    value = {
+        "model_list": [
+            {
+                "model_name": "x",
+                "litellm_params": {"model": "azure/mine", "litellm_credential_name": "c"},
+                "model_info": {"base_model": "azure/gpt-6-sol", "max_input_tokens": 9},
+            },
+            {
+                "model_name": "y",
+                "litellm_params": {"model": "azure/other", "litellm_credential_name": "d"},
+            },
+        ],
+        "credential_list": [
+            {
+                "credential_name": "c",
+                "credential_values": {"api_base": "https://r.example", "api_key": "os.environ/K"},
+            }
+        ],
+    }
+    found = imported("litellm", value)
+    assert found.providers["azure-openai"]["base_url"] == "https://r.example"
+    assert found.providers["azure-openai"]["accounts"] == {"main": "${K}"}
+    assert found.models["azure-openai/mine"] == {"like": "gpt-6-sol", "context": 9}
+    assert notes(found, "dropped")["model_list[1].litellm_params.litellm_credential_name"]
+    target = built(found, tmp_path).built.catalogue.labs["x"].tiers["smart"][0]
+    assert (target.facts.context, target.facts.vision) == (9, True)
+
+
 def test_headers_that_hold_secrets_become_variables() -> None:
     params = {
         "model": "openai/m", "api_base": "https://box.example/v1", "api_key": "none", "organization": "org-1",
