@@ -24,6 +24,7 @@ from gateway.settings.mistake import Path
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
 _LONG = 60_000
+_PINS = "a model that is named is a pin, before all rules. Set ANTHROPIC_MODEL=claude-auto."
 _ENDS = {
     "/chat/completions": ("openai-chat", "bearer"),
     "/messages": ("anthropic-messages", "x-api-key"),
@@ -220,21 +221,19 @@ class Router:
                 self._draft.note("dropped", (*path, name), "is no route that is known here.")
 
     def _rules(self, router: Part, found: dict[str, Target | None], path: Path) -> None:
-        choices = self._draft.choices
-        if (target := found["longContext"]) is not None:
-            most = count(router.get("longContextThreshold")) or _LONG
-            when: Part = {"prompt_tokens": {"min": most + 1}}
-            choices.append({"name": "long contexts", "when": when, "model": target.model})
-            self._draft.note(
-                "kept", (*path, "longContext"), f"the rule 'long contexts': above {most:,} tokens."
-            )
-        if (target := found["webSearch"]) is not None:
-            when = {"tool_names": ["web_search*"]}
-            choices.append({"name": "searches of the web", "when": when, "model": target.model})
-            self._draft.note("kept", (*path, "webSearch"), "the rule 'searches of the web'.")
-        if (target := found["image"]) is not None:
-            choices.append({"name": "images", "when": {"images": True}, "model": target.model})
-            self._draft.note("kept", (*path, "image"), "the rule 'images'.")
+        most = count(router.get("longContextThreshold")) or _LONG
+        whens: dict[str, tuple[str, Part]] = {
+            "longContext": ("long contexts", {"prompt_tokens": {"min": most + 1}}),
+            "webSearch": ("searches of the web", {"tool_names": ["web_search*"]}),
+            "image": ("images", {"images": True}),
+        }
+        for route, (name, when) in whens.items():
+            if (target := found[route]) is None:
+                continue
+            self._draft.choices.append({"name": name, "when": when, "model": target.model})
+            more = f", above {most:,} tokens" if route == "longContext" else ""
+            told = f"the rule {name!r}{more}, for clients that ask for claude-auto: {_PINS}"
+            self._draft.note("changed", (*path, route), told)
 
     def _route(self, router: Part, name: str, path: Path) -> Target | None:
         said = router.get(name)

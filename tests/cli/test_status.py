@@ -142,7 +142,7 @@ def keys(name: str) -> set[str]:
         if sign == ";" and not depth:
             break
         outer += sign if not depth else ""
-    return set(pages.codes(outer))
+    return {code for code in pages.codes(outer) if code.isidentifier()}
 
 
 JSON: list[tuple[str, list[str], str]] = [
@@ -151,6 +151,7 @@ JSON: list[tuple[str, list[str], str]] = [
     ("check", ["check", "--json"], GOOD),
     ("top", ["top", "--json", "--url", "http://127.0.0.1:1"], GOOD),
     ("doctor", ["doctor", "--json"], GOOD),
+    ("explain", ["explain", "hi", "--json"], GOOD),
     ("test", ["test", "golden.yaml", "--json"], GOOD),
     ("costs", ["costs", "--json"], GOOD),
     ("costs reprice", ["costs", "reprice", "--json"], GOOD),

@@ -224,6 +224,24 @@ def test_ccr_routes_are_tiers_and_rules(tmp_path: Path) -> None:
     assert draft("ccr").environ["TIERGATE_KEYS"] == f"claude-code={digest}"
 
 
+def test_ccr_rules_hold_for_who_asks_for_claude_auto(tmp_path: Path) -> None:
+    """And a model that is named is a pin, by its family, as the report says."""
+    file = tmp_path / "g.yaml"
+    file.write_text(text.config(draft("ccr"), "a test"), "utf-8")
+    environ = dict.fromkeys(draft("ccr").needed, "set")
+    for model, words, told in (
+        ("claude-auto", 90_000, "openrouter/google/gemini-4"),
+        ("claude-sonnet-4-6", 90_000, "deepseek/deepseek-chat"),
+        ("claude-haiku-4-5", 9, "ollama/qwen3:4b"),
+        ("claude-opus-5-5", 9, "deepseek/deepseek-reasoner"),
+    ):
+        body = {"model": model, "messages": [{"role": "user", "content": "word " * words}]}
+        result = run(
+            "--config", file, "explain", "-", "--json", environ=environ, stdin=json.dumps(body)
+        )
+        assert json.loads(result.stdout)["plan"][0]["target"] == told, result.output
+
+
 @pytest.mark.parametrize(
     ("url", "use", "dialect", "base"),
     [
