@@ -33,14 +33,13 @@ _BEHIND = tuple(
     for form in (
         r"[,.]? +(?:please|thanks|thank you|thx|thank you very much|thanks in advance)$",
         r"[.!?;] +(?:can you help(?: me)?|please help)$",
-        r"^((?:explain|describe|define|compare|what|how|why|who|list|show|write|give)\b.*) (?:to|for) me$",
+        r"^((?:explain|describe|define|list|show|write|give)\b.*) (?:to|for) me$",
     )
 )
 
 _WISH = re.compile(
     r"^(?:i would like|i want|i need|i am trying|i wish) to (.*?)[.!?;,]+ +(?:please )?(?:tell me )?"
-    r"(?:how (?:do|can|could|should) i (?:do|begin|start|go about)(?: (?:it|that|this|so))?"
-    r"|what (?:do|should|can|must) i do|how)$"
+    r"(?:how (?:do|can|could|should) i (?:do|begin|start|go about)(?: (?:it|that|this|so))?|how)$"
 )
 _FRAMES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     (re.compile(form), way, left)
@@ -87,16 +86,21 @@ _FRAMES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"^(?:which|what) (\w+) (?:is|are) in (.*)$", "what", r"\1 of \2"),
         (r"^what (?:is|are) (?:a |an |some )(good|great) +(.*)", "give", r"\1 \2"),
         (r"^what (?:is|are) (?:some of )?(.*)", "what", r"\1"),
-        (r"^(?:explain|define|describe|tell me about) (?:the concept of |briefly )?(.*)", "what", r"\1"),
+        (r"^(?:explain|define) (?:the concept of |briefly )?(?!the |my |our |your |this |that |these |those |his |her |its |their )(.*)", "what", r"\1"),
+        (r"^tell me about (?!my |our |your |this |that |these |those |his |her |its |their )(.*)", "what", r"\1"),
         (r"^give me (?:an overview|an explanation|a description|a definition) of +(.*)", "what", r"\1"),
         (r"^(?:list|name|tell me|give me) (the .*)", "what", r"\1"),
         (r"^(?:summarize|summarise|outline) (the (?:plot|story|main|key)\b.*)", "what", r"\1"),
         # The hour and the place.
-        (r"^(?:at )?what time (?:do|does|will|is) +(.*)", "when", r"\1"),
+        (r"^at (what time .*)", "what", r"\1"),
         (r"^where (?:is|are) (.*) (?:located|situated|found)$", "where", r"\1"),
         (rf"^where can {_I} +(.*)", "where-do", r"\1"),
         # Who did something.
-        (r"^(?:which|what) (?:artist|author|scientist|person|inventor|painter|writer|composer) +(.*)", "who", r"\1"),
+        (r"^(?:which|what) person +(.*)", "who", r"\1"),
+        (r"^(?:which|what) (?:artist|painter) (painted .*)", "who", r"\1"),
+        (r"^(?:which|what) (?:author|writer) (wrote .*)", "who", r"\1"),
+        (r"^(?:which|what) scientist (discovered .*)", "who", r"\1"),
+        (r"^(?:which|what) inventor (invented .*)", "who", r"\1"),
         (r"^who is the (?:author|writer) of +(.*)", "who", r"wrote \1"),
         (r"^who (?:was|is) the inventor of +(.*)", "who", r"invented \1"),
         (r"^who (?:was|is) the founder of +(.*)", "who", r"founded \1"),
@@ -104,12 +108,13 @@ _FRAMES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         # What is asked for.
         (r"^(?:give|suggest|recommend|provide|share|offer)(?: me| us)? +((?:a |an |some |any )?\w+)(?: about| on| regarding| concerning) (.*)", "give", r"\1 about \2"),
         (r"^(?:give|suggest|recommend|provide|share|offer)(?: me| us)? +(.*)", "give", r"\1"),
-        (r"^(?:i need|i want|i would like|can i have|could i have|may i have) (?:to hear )?((?:a|an|some|ideas|tips|advice|suggestions)\b.*)", "give", r"\1"),
+        (r"^(?:i need|i want|i would like|can i have|could i have|may i have) (?:to hear )?((?:a |an |some )?(?:recipe|list|poem|joke|story|riddle|haiku|song|name|names|idea|ideas|tip|tips|advice|suggestion|suggestions|example|examples|quote|summary|template)\b.*)", "give", r"\1"),
         (r"^tell me (a|an|some) +(.*)", "give", r"\1 \2"),
         (r"^(write|compose|draft|create|generate|make) me +(.*)", "ask", r"\1 \2"),
         (r"^which\b(.*)", "what", r"\1"),
         (r"^(who|whom|whose|where|when|how|what)\b(.*)", r"\1", r"\2"),
-        (r"^(?:is|are|am|was|were|do|does|did)\b +(.*)", "whether", r"\1"),
+        (r"^(?:is|are|am|was|were)\b +(.*)", "whether", r"\1"),
+        (r"^(?:do|does|did)\b +(.*)", "whether do", r"\1"),
         (r"^(?:has|have|had)\b +(.*)", "whether have", r"\1"),
         (r"^(can|could|should|would|will|may|might|must|shall)\b +(.*)", r"whether \1", r"\2"),
     )

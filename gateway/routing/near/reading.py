@@ -37,6 +37,10 @@ _NOUNS = _ARTICLES | OWN | frozenset("our your this that these those it him her 
 """Words before which "to" is no mere part of a verb."""
 _DEFINITE = frozenset("what who whether".split())
 """Ways of asking in which "the moon" is not "a moon"."""
+_STATES = frozenset("when where how".split())
+"""Ways of asking in which "is open" is not "opens"."""
+_TURNING = frozenset("stop remember forget regret".split())
+"""Verbs after which "doing" is not "to do"."""
 _FEW = 3
 """Words of a thing that nothing else tells from others of its kind."""
 _AMOUNT = frozenset("some any".split())
@@ -59,9 +63,12 @@ def reading(text: str) -> Form | None:
     for phrase, word in _PHRASES:
         left = phrase.sub(word, left)
     words = _owners(left.replace(",", " ,").split())
+    gerund = way == "do" and _TURNING.isdisjoint(words)
     found: list[str] = []
     for at, word in enumerate(words):
-        form, gone = _form(word, way, at, words[at + 1 : at + 3], few=len(words) <= _FEW)
+        form, gone = _form(
+            word, way, at, words[at + 1 : at + 3], few=len(words) <= _FEW, gerund=gerund
+        )
         was = was or gone
         if form:
             found.append(form)
@@ -70,8 +77,12 @@ def reading(text: str) -> Form | None:
     return (way, past, passive, *found, "\n", said.tail)
 
 
-def _form(word: str, way: str, at: int, behind: list[str], *, few: bool) -> tuple[str, bool]:
+def _form(
+    word: str, way: str, at: int, behind: list[str], *, few: bool, gerund: bool
+) -> tuple[str, bool]:
     """What a word says, if anything; whether it is of the past."""
+    if at == 0 and word in BE and way in _STATES:
+        return "be", False
     if word in _SPECIAL:
         return _special(word, way, at, behind, few=few), False
     if _silent(word, way, at):
@@ -81,7 +92,7 @@ def _form(word: str, way: str, at: int, behind: list[str], *, few: bool) -> tupl
     if word in _ALIKE:
         return _ALIKE[word], False
     if word.islower() and word.isalpha():
-        return stem(word, gerund=way == "do")
+        return stem(word, gerund=gerund)
     return word.removeprefix(NAME), False
 
 

@@ -56,7 +56,12 @@ UNSTEMMED = frozenset(
     "hundred kindred sacred naked wicked rugged need speed seed feed weed indeed wed shed sled "
     "embed interested interesting wing sing bring swing sling sting cling bling lighting clothing "
     "housing heading heading setting settings savings earnings pants jeans scissors shorts stairs "
-    "colors colours forces spirits looks manners minutes brains airs".split()
+    "colors colours forces spirits looks manners minutes brains airs "
+    "damages premises rights odds blues greens futures hives shingles arts ages contents remains "
+    "grounds sales returns directions options values bonds talks works times thanks wages troops "
+    "authorities proceeds belongings surroundings suds cramps chills shakes sweats ends stocks "
+    "cards darts nuts beans oats measles mumps rabies rickets states nations scales tropics "
+    "heavens outdoors sports games points terms facts needs papers notes woods lines cells".split()
 )
 """Words that look like a form of another, and are words of their own."""
 IRREGULAR = {
@@ -111,7 +116,7 @@ SAME = {
         "theater theatre|meter metre|liter litre|kilometer kilometre km|kilogram kg|"
         "behavior behaviour|neighbor neighbour|flavor flavour|catalog catalogue|"
         "kid child|mom mum mother|dad father|doctor physician|easy simple|easiest simplest|"
-        "describe explain|human person|assist help|email e-mail|okay ok|"
+        "human person|assist help|email e-mail|okay ok|"
         "improve enhance|benefit advantage|disadvantage drawback|"
         "finish complete|tv television|bike bicycle|refrigerator fridge|"
         "cheap inexpensive|expensive costly pricey|usually normally typically|"
@@ -141,7 +146,7 @@ PHRASES = (
     ("cell phone", "cellphone"), ("mobile phone", "cellphone"), ("united states", "usa"),
     ("united kingdom", "uk"), ("find out", "discover"), ("at the moment", "now"),
     ("right now", "now"), ("these days", "nowadays"), ("for example", "example"),
-    ("in order to", "to"), ("so as to", "to"), ("such as", "like"), ("each other", "another"),
+    ("in order to", "to"), ("so as to", "to"), ("such as", "like"),
     ("every day", "daily"), ("each day", "daily"), ("a day", "daily"), ("per day", "daily"),
     ("on average", "average"), ("life span", "lifespan"), ("life expectancy", "lifespan"),
     ("have to", "must"), ("has to", "must"), ("need to", "must"), ("needs to", "must"),
