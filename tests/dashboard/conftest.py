@@ -10,9 +10,12 @@ from tests.dashboard.sight import CHROMIUM, PATIENCE, Sight, chromium
 from tests.dashboard.stage import Stage
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium, as the system has it."""
+    """Chromium, as the system has it.
+
+    Of these tests alone: while it runs, this thread has an event loop, and no other test could have one.
+    """
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt-get install chromium")
     expect.set_options(timeout=PATIENCE)
