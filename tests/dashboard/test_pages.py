@@ -103,6 +103,18 @@ def test_what_was_chosen_is_in_the_address(sight: Sight) -> None:
     expect(sight.page.get_by_text("There is nothing to show yet")).to_be_visible()
 
 
+def test_what_is_asked_no_more_never_comes_over_what_is(sight: Sight) -> None:
+    """A slow answer of a longer time is not waited for once a shorter one is chosen."""
+    sight.enter()
+    sight.show("overview")
+    sight.page.route("**/admin/series?*since=30d*", lambda _: None)  # nobody answers
+    with sight.page.expect_request(lambda request: "since=30d" in request.url):
+        sight.page.get_by_role("button", name="Last 30 days").click()
+    with sight.page.expect_event("requestfailed", lambda request: "since=30d" in request.url):
+        sight.page.get_by_role("button", name="Last 7 days").click()
+    expect(sight.page.locator(".figures")).to_contain_text("of unknown cost")
+
+
 def test_budgets_and_targets_tell_how_they_stand(sight: Sight) -> None:
     sight.enter()
     sight.show("budgets")

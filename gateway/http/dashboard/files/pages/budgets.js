@@ -2,7 +2,7 @@
 import { Chart } from "../chart.js";
 import { clear, empty, every, h, icon, meter, panel } from "../draw.js";
 import { figure, moment, percent, span, usd } from "../figures.js";
-import { number } from "../series.js";
+import { missing, number } from "../series.js";
 
 export const title = "Budgets";
 const BEAT = 15;
@@ -103,7 +103,7 @@ class Card {
     const since = row.since ?? told.at - 30 * 86400;
     const series = await this.page.api("/admin/series", { query: { by: "tier", since: String(Math.floor(since)), only: row.only }, signal: this.page.signal });
     if (this.page.signal.aborted) return;
-    this.chart.set({ every: series.every, zone: series.zone, until: row.until ?? told.at, ...burned(series, row) });
+    this.chart.set({ every: series.every, zone: series.zone, until: row.until ?? told.at, missing: missing(series), ...burned(series, row) });
   }
 }
 

@@ -18,9 +18,9 @@ export async function render(root, page) {
   page.signal.addEventListener("abort", () => ending.abort());
   root.append(asked.bar(() => again(), segments("Percentile of groups", RANKS, rank, (value) => { rank = value; if (told) drawn?.set?.(told, rank); })), body);
 
-  async function load() {
-    const found = await page.api("/admin/latency", { query: { by: asked.by, ...asked.times() }, signal: page.signal });
-    if (page.signal.aborted || found.by[0] !== asked.by) return;
+  async function load(signal) {
+    const found = await page.api("/admin/latency", { query: { by: asked.by, ...asked.times() }, signal });
+    if (signal.aborted) return;
     told = found;
     const kind = told.total.duration ? asked.by : "";
     if (drawn?.kind !== kind) {
@@ -34,7 +34,9 @@ export async function render(root, page) {
   async function again() {
     timer.abort();
     timer = new AbortController();
-    await every(asked.beat(), load, AbortSignal.any([page.signal, timer.signal]));
+    // An answer to what is asked no more must not come over a newer one.
+    const signal = AbortSignal.any([page.signal, timer.signal]);
+    await every(asked.beat(), () => load(signal), signal);
   }
   await again();
 }

@@ -14,9 +14,9 @@ export async function render(root, page) {
   page.signal.addEventListener("abort", () => ending.abort());
   root.append(asked.bar(() => again()), body);
 
-  async function load() {
-    const told = await page.api("/admin/series", { query: { by: asked.by, ...asked.times() }, signal: page.signal });
-    if (page.signal.aborted || told.by[0] !== asked.by) return;
+  async function load(signal) {
+    const told = await page.api("/admin/series", { query: { by: asked.by, ...asked.times() }, signal });
+    if (signal.aborted) return;
     const kind = told.total.calls ? asked.by : "";
     if (drawn?.kind !== kind) {
       ending.abort();
@@ -31,7 +31,9 @@ export async function render(root, page) {
   async function again() {
     timer.abort();
     timer = new AbortController();
-    await every(asked.beat(), load, AbortSignal.any([page.signal, timer.signal]));
+    // An answer to what is asked no more must not come over a newer one.
+    const signal = AbortSignal.any([page.signal, timer.signal]);
+    await every(asked.beat(), () => load(signal), signal);
   }
   await again();
 }
