@@ -50,10 +50,10 @@ class Budget(msgspec.Struct, frozen=True):
         """The calls that it counts, as the store of the ledger is asked for them."""
         part, found = self.part, dict[str, Collection[str]]()
         found["tenant"] = [self.tenant]
-        if self.key:
-            found["key"] = [self.key]
-        elif isinstance(part, BudgetPart):
+        if isinstance(part, BudgetPart):
             found |= {n: v for n, v in (("key", part.key), ("tag", part.tag)) if v is not None}
+        else:
+            found["key"] = [self.key]
         if part.tier is not None:
             found["tier"] = list(part.tier)
         return found

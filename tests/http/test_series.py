@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway.limits.meter import Lost
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import Config, Make, World, chat
 
@@ -125,6 +126,22 @@ def test_budgets_say_what_is_used_and_how_long_that_lasts(make: Make) -> None:
     assert (float(ever["used"]), ever["rate"], ever["runs_out"], ever["since"]) == (0, None, None, None)  # fmt: skip
     assert rows["each", "smart"]["only"] == ["tier=smart"]
     assert ever["only"] == ["key=nobody"]
+
+
+def test_while_nobody_can_count_budgets_are_what_the_ledger_knows(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(budgets)
+    assert world.ask(chat(model="fast", max_tokens=9)).status_code == 200
+
+    async def lost(_: str) -> dict[str, int]:
+        raise Lost
+
+    monkeypatch.setattr(world.gateway.toll._meter, "used", lost)
+    rows = {(one["name"], one["subject"]): one for one in read(world, BUDGETS)["budgets"]}
+    spent = read(world, "/admin/costs")["total"]["cost"]
+    assert (rows["all", None]["used"], rows["all", None]["counted"]) == (spent, False)
+    assert rows["few", None]["counted"] is False
 
 
 def test_without_budgets_there_are_none(world: World) -> None:
