@@ -414,6 +414,56 @@ def test_whatever_deployments_there_are_what_they_become_is_valid(
         built(found, tmp_path_factory.mktemp("made"))
 
 
+leaves = st.fixed_dictionaries(
+    {"provider": st.sampled_from(["openai", "anthropic", "@groq-main", "ollama"]) | words},
+    optional={"name": words, "api_key": words, "custom_host": words, "override_params": values, "weight": values,
+              "request_timeout": values, "cache": values, "virtual_key": words},
+)  # fmt: skip
+nodes = st.fixed_dictionaries(
+    {"targets": st.lists(leaves, min_size=1, max_size=3)},
+    optional={
+        "strategy": st.fixed_dictionaries(
+            {"mode": st.sampled_from(["fallback", "loadbalance", "conditional", "x"])},
+            optional={"default": words, "conditions": st.lists(st.fixed_dictionaries({"query": values, "then": words}), max_size=2)},
+        ),
+        "cache": values,
+    },
+)  # fmt: skip
+routers = st.fixed_dictionaries(
+    {
+        "Providers": st.lists(
+            st.fixed_dictionaries(
+                {"name": st.just("p") | words, "api_base_url": st.just("https://h.example/v1/messages") | words,
+                 "models": st.lists(st.just("m") | words, min_size=1, max_size=3)},
+                optional={"api_key": words, "transformer": values},
+            ),
+            max_size=3,
+        ),
+        "Router": st.dictionaries(
+            st.sampled_from(["default", "think", "background", "longContext", "webSearch", "image", "fallback"]),
+            st.just("p,m") | values, max_size=5,
+        ),
+    },
+    optional={"PORT": values, "HOST": values, "APIKEY": values, "PROXY_URL": values, "API_TIMEOUT_MS": values},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("portkey", nodes), ("ccr", routers)])
+@given(data=st.data())
+def test_whatever_targets_and_providers_there_are_what_they_become_is_valid(
+    kind: str,
+    shape: st.SearchStrategy[Any],
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+) -> None:
+    try:
+        found = convert(kind, json.dumps(data.draw(shape)), "f", SHIPPED, {})
+    except ConfigError:
+        return
+    if any(lab.keys() - {"about"} for lab in found.labs.values()):
+        built(found, tmp_path_factory.mktemp("made"))
+
+
 def imports(folder: Path, kind: str, source: str, *words: str) -> Result:
     file = folder / "source"
     file.write_text(source, "utf-8")
