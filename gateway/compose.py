@@ -24,7 +24,7 @@ from gateway.cache.seat import Shared as Common
 from gateway.core.entry import Entry
 from gateway.core.target import Provider
 from gateway.edition import Edition, same
-from gateway.embedder import WORDS, Model, Patience, Words
+from gateway.embedder import WORDS, Model, Trust, Words
 from gateway.engine import Engine
 from gateway.gather import Gather
 from gateway.judge import Judge, Verdicts
@@ -125,7 +125,7 @@ class Gateway:
         self._seats = self._seated()
         self._verdicts = Verdicts(log)
         self._places = self._placed()
-        self._patience = Patience(log)
+        self._trust = Trust(log)
         self._traffic = Traffic(Pooled(self._state) if isinstance(self._state, Redis) else None)
         self._workers = workers or config.server.workers
         self.pressure = self._measured()
@@ -366,7 +366,7 @@ class Gateway:
         metrics.watch(*measures(known.health, known.allowances, lambda: known.hedged))
         metrics.watch(many=self.toll.measures(keys=metrics.keys))
         metrics.watch((), [*self._traffic.measures(), *self._verdicts.measures()])
-        metrics.watch((), self._patience.measures())
+        metrics.watch((), self._trust.measures())
         if not isinstance(state, Here):
             up = Gauge("redis_up", "Whether Redis answers.", lambda: state.alive, "min")
             metrics.watch([up])
@@ -456,7 +456,7 @@ class Gateway:
         return Near(
             exact,
             self._places,
-            Words() if words else Model(part.near.embed, self._patience, server=server),
+            Words() if words else Model(part.near.embed, self._trust, server=server),
             self._state,
             secret=secret.derive(self._root, "near"),
             ttl=part.ttl,

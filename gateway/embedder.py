@@ -5,17 +5,15 @@ call that it is for: the same limits and budgets hold, and the ledger has a row 
 `near` and the other call's id with `.near` behind it.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
+from gateway.aside import Patience, Server, ask
 from gateway.core import jsonio
 from gateway.core.call import Call, Steer
 from gateway.dialects import OPERATIONS
-from gateway.reply import Reply
 from gateway.routing.near.vector import vector
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import Count
@@ -26,26 +24,6 @@ SUFFIX = ".near"
 """What the id of a call for a vector adds to that of the call that it is for."""
 WORDS = "words"
 """The embedder that needs no model."""
-_FAILURES = 3
-"""In a row, after which a model is left alone."""
-_PAUSE = 30.0
-"""Seconds for which it is."""
-
-
-class Server(Protocol):
-    """Serves calls: the engine."""
-
-    async def serve(self, call: Call) -> Reply:
-        """Answer a call."""
-        ...
-
-    def leave(self, call: Call, cancel: Callable[[], object], by: str) -> None:
-        """End a call that is being served."""
-        ...
-
-    def forget(self, call: Call) -> None:
-        """It has ended."""
-        ...
 
 
 class Words:
@@ -58,36 +36,18 @@ class Words:
         return vector(text)
 
 
-class Patience:
-    """Whether a model may be asked: it outlives configurations. `clock` is monotonic seconds."""
+class Trust(Patience):
+    """Whether an embedding model may be asked, and how often it gave no vector."""
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
-        self._log = log
-        self._clock = clock
-        self._failures = 0
-        self._until = float("-inf")
+        super().__init__(lambda text: log("near", text=f"the embedding model is {text}"), clock)
         self.failed = 0
         """Vectors that were not had."""
-
-    @property
-    def out(self) -> bool:
-        """Whether it is left alone for now."""
-        return self._clock() < self._until
 
     def fail(self, why: str) -> None:
         """It gave no vector."""
         self.failed += 1
-        self._failures += 1
-        if self._failures >= _FAILURES:
-            self._until = self._clock() + _PAUSE
-            if self._failures == _FAILURES:
-                self._log("near", text=f"the embedding model is left alone for a while: {why}")
-
-    def well(self) -> None:
-        """It gave one."""
-        if self._failures >= _FAILURES:
-            self._log("near", text="the embedding model is back")
-        self._failures = 0
+        super().fail(why)
 
     def measures(self) -> list[Count]:
         """What of it is told at /metrics."""
@@ -102,7 +62,7 @@ class Model:
     def __init__(
         self,
         model: str,
-        patience: Patience,
+        trust: Trust,
         *,
         server: Callable[[], Server],
         clock: Callable[[], float] = time.monotonic,
@@ -111,37 +71,28 @@ class Model:
         """`model` is a name that a client of `/v1/embeddings` may ask for."""
         self.name = f"model {model}"
         self._model = model
-        self._patience = patience
+        self._trust = trust
         self._server = server
         self._clock = clock
         self._wall = wall
 
     async def __call__(self, call: Call, text: str, within: float) -> Sequence[float] | None:
         """The vector of a text; None where there is none `within` seconds."""
-        patience, server = self._patience, self._server()
-        if patience.out:
+        trust = self._trust
+        if trust.out:
             return None
-        asked = self._call(call, text, within)
-        task = asyncio.ensure_future(server.serve(asked))
-        try:
-            await asyncio.wait((task,), timeout=within)
-        except asyncio.CancelledError:  # the client of the call that it is for has left
-            server.leave(asked, task.cancel, "client")
-            raise
-        if not task.done():
-            server.leave(asked, task.cancel, "timeout")
-            await asyncio.gather(task, return_exceptions=True)
-            server.forget(asked)
-            patience.fail(f"no vector within {within:.3g} s")
+        trust.begin()
+        reply = await ask(self._server(), self._call(call, text, within), within)
+        if reply is None:
+            trust.fail(f"no vector within {within:.3g} s")
             return None
-        reply = task.result()
         found = told(reply.body) if reply.status == 200 else None
         if found is not None:
-            patience.well()
+            trust.back()
         elif reply.status >= 500 or reply.status == 200:
-            patience.fail(f"it was answered with status {reply.status}")
+            trust.fail(f"it was answered with status {reply.status}")
         else:  # of this key: it may not, or has spent what it may
-            patience.failed += 1
+            trust.failed += 1
         return found
 
     def _call(self, call: Call, text: str, patience: float) -> Call:

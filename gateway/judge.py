@@ -12,15 +12,14 @@ bounds of guards and shares. Where no verdict comes in time the classifier decid
 says so.
 """
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import Protocol
 
 import msgspec
 
+from gateway.aside import Patience, Server, ask
 from gateway.core import jsonio
 from gateway.core.call import Call, Key, Steer
 from gateway.core.decision import Decision
@@ -28,7 +27,6 @@ from gateway.core.evidence import Evidence, Score
 from gateway.core.problem import ProblemError
 from gateway.core.target import Tier
 from gateway.dialects import OPENAI_CHAT, OPERATIONS
-from gateway.reply import Reply
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features
 from gateway.routing.guard import bound
@@ -67,47 +65,19 @@ _KEPT = 4096
 """Verdicts that are remembered."""
 _LIFE = 3600.0
 """Seconds for which one is."""
-_FAILURES = 3
-"""In a row, after which a judge is left alone."""
-_PAUSE = 30.0
-"""Seconds for which it is."""
 
 
-class Server(Protocol):
-    """Serves calls: the engine."""
-
-    async def serve(self, call: Call) -> Reply:
-        """Answer a call."""
-        ...
-
-    def leave(self, call: Call, cancel: Callable[[], object], by: str) -> None:
-        """End a call that is being served."""
-        ...
-
-    def forget(self, call: Call) -> None:
-        """It has ended."""
-        ...
-
-
-class Verdicts:
+class Verdicts(Patience):
     """What judges have said, and whether they may be asked: it outlives configurations.
 
     `clock` is monotonic seconds.
     """
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
-        self._log = log
-        self._clock = clock
+        super().__init__(lambda text: log("judge", text=text), clock)
         self._kept: OrderedDict[bytes, tuple[Tier, float]] = OrderedDict()
-        self._failures = 0
-        self._until = float("-inf")
         self.judged = self.unjudged = 0
         """Turns that had a verdict, and that were to have one and had none."""
-
-    @property
-    def out(self) -> bool:
-        """Whether nobody is asked for now."""
-        return self._clock() < self._until
 
     def find(self, name: bytes) -> Tier | None:
         """What was said of a text."""
@@ -118,32 +88,11 @@ class Verdicts:
         return tier
 
     def keep(self, name: bytes, tier: Tier) -> None:
-        """Remember a verdict, and that its judge answers."""
-        self._failures = 0
+        """Remember a verdict."""
         self._kept[name] = tier, self._clock() + _LIFE
         self._kept.move_to_end(name)
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-
-    def fail(self, why: str) -> None:
-        """It gave none; after several in a row one call at a time finds out whether it is back."""
-        self._failures += 1
-        if self._failures >= _FAILURES:
-            self._until = self._clock() + _PAUSE
-            if self._failures == _FAILURES:
-                self._log("judge", text=f"left alone for a while: {why}")
-
-    def begin(self) -> None:
-        """Somebody is asked: where it had failed, nobody else until that has ended."""
-        if self._failures >= _FAILURES:
-            self._until = self._clock() + _PAUSE
-
-    def back(self) -> None:
-        """It has answered."""
-        if self._failures >= _FAILURES:
-            self._until = float("-inf")
-            self._log("judge", text="back")
-        self._failures = 0
 
     def measures(self) -> list[Count]:
         """What of it is told at /metrics."""
@@ -217,23 +166,13 @@ class Judge:
 
     async def _verdict(self, call: Call, key: Key, text: str) -> tuple[Tier | None, str | None]:
         """The verdict, or why there is none."""
-        verdicts, server = self._verdicts, self._server()
-        asked = self._call(call, key, text)
+        verdicts = self._verdicts
         verdicts.begin()
-        task = asyncio.ensure_future(server.serve(asked))
-        try:
-            await asyncio.wait((task,), timeout=self._timeout)
-        except asyncio.CancelledError:  # the client of the call that it is for has left
-            server.leave(asked, task.cancel, "client")
-            raise
-        if not task.done():
-            server.leave(asked, task.cancel, "timeout")
-            await asyncio.gather(task, return_exceptions=True)
-            server.forget(asked)
+        reply = await ask(self._server(), self._call(call, key, text), self._timeout)
+        if reply is None:
             why = f"no verdict within {self._timeout:g} s"
             verdicts.fail(why)
             return None, why
-        reply = task.result()
         if reply.status != 200:
             why = f"the judge was answered with status {reply.status}"
             if reply.status >= 500:

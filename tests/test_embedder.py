@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.embedder import Patience, Words, told
+from gateway.embedder import Trust, Words, told
 from tests.cache.near.world import asking
 
 
@@ -37,27 +37,27 @@ async def test_words_need_no_model() -> None:
 def test_a_model_that_fails_is_left_alone() -> None:
     """After three failures in a row, for half a minute; what it failed is counted."""
     now, log = [0.0], list[Any]()
-    patience = Patience(lambda event, **fields: log.append((event, fields["text"])), lambda: now[0])
+    trust = Trust(lambda event, **fields: log.append((event, fields["text"])), lambda: now[0])
 
     def out() -> bool:
-        return patience.out
+        return trust.out
 
     for _ in range(2):
-        patience.fail("slow")
-    patience.well()
+        trust.fail("slow")
+    trust.back()
     for _ in range(3):
         assert not out()
-        patience.fail("slow")
+        trust.fail("slow")
     assert out()
     now[0] = 30.0
     assert not out()
-    patience.fail("slow")
+    trust.fail("slow")
     assert out()
     now[0] = 60.0
-    patience.well()
+    trust.back()
     assert not out()
     assert log == [
         ("near", "the embedding model is left alone for a while: slow"),
         ("near", "the embedding model is back"),
     ]
-    assert [count.read() for count in patience.measures()] == [6]
+    assert [count.read() for count in trust.measures()] == [6]

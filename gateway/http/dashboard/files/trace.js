@@ -3,6 +3,7 @@ import { h } from "./draw.js";
 import { count, percent, usd } from "./figures.js";
 
 const MILLION = 1e6;
+const TIERS = new Set(["fast", "smart", "reasoning"]);
 
 /** Names and values below each other; what is null or undefined is left out. */
 export function facts(pairs) {
@@ -91,8 +92,7 @@ export function estimate(price, input, output) {
   return (Number(price.input) * input + Number(price.output) * output) / MILLION;
 }
 
-const TONES = { fast: "good", smart: "", reasoning: "warn" };
-
+/** A tier in the colour that charts give it. */
 export function tier(name) {
-  return name ? h("span.tag", { class: TONES[name] || null }, name) : h("span.faint", "–");
+  return name ? h("span.tag", { class: TIERS.has(name) ? name : null }, name) : h("span.faint", "–");
 }
