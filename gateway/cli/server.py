@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from types import FrameType
 
 import uvicorn
@@ -82,6 +82,8 @@ class Server(uvicorn.Server):
         self._worker = worker
         self._leaves = False
         """Others serve: nobody who has a connection here is to see that this one ends."""
+        self._late: set[asyncio.Task[object]] = set()
+        """Connections that were let in last."""
         self._came: list[int] = []
         """Signals that are to be told of: not where they come, in the middle of anything."""
 
@@ -149,10 +151,13 @@ class Server(uvicorn.Server):
             self._log("drain", calls=calls)
 
         def stop() -> None:
+            # Of their own: a closed server takes its socket with it.
+            copies = [one.dup() for one in sockets or () if one.fileno() >= 0]
             for server in self.servers:
                 server.close()
             for one in sockets or ():
                 one.close()
+            self._let_in(copies)
             for connection in state.connections:
                 if isinstance(connection, Wire):
                     connection.last()
@@ -175,6 +180,25 @@ class Server(uvicorn.Server):
             self._log("drain", ended=ended)
         await self._cut()
         await self.lifespan.shutdown()
+
+    def _let_in(self, listening: Sequence[socket.socket]) -> None:
+        """Take who is connected already and waits to be taken, and close: they would be reset."""
+        loop = asyncio.get_running_loop()
+        for one in listening:
+            one.settimeout(0)
+            with one, contextlib.suppress(OSError):  # until there is nobody
+                while True:
+                    come, _ = one.accept()
+                    taking = loop.connect_accepted_socket(self._protocol, come)
+                    task = loop.create_task(taking)
+                    self._late.add(task)
+                    task.add_done_callback(self._late.discard)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     async def _cut(self) -> None:
         """End what is left of connections and their tasks."""

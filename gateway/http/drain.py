@@ -25,6 +25,8 @@ PROBLEM = Problem(
 )
 _LAST = 2.0
 """Seconds at the end for calls that are ended; a quarter of all where that is less."""
+_MOMENT = 0.3
+"""Seconds for who was let in last to ask, where somebody balances load."""
 _LOOK = 0.05
 """Seconds between looks at what still runs."""
 
@@ -149,19 +151,23 @@ async def run(
 ) -> int:
     """Bring all that runs to its end, `within` some seconds; how many calls had to be ended.
 
-    Connections are taken for `delay` seconds more, as long as whoever balances load may not know.
+    Connections are taken for `delay` seconds more, as long as whoever balances load may not know;
+    then whoever was let in last, and has not asked yet, has a moment for it.
     """
     began = clock()
     last = _part(within)
+    delay = min(delay, within - last)
 
     async def wait(until: float, done: Callable[[], bool]) -> None:
         while not done() and clock() < until:
             await sleep(_LOOK)
 
     drain.begun = True
-    await wait(began + min(delay, within - last), steps.hurry)
-    drain.closed = True
+    await wait(began + delay, steps.hurry)
     steps.stop()
+    if delay:
+        await wait(min(clock() + _MOMENT, began + within - last), steps.hurry)
+    drain.closed = True
     await wait(began + within - last, lambda: not steps.busy() or steps.hurry())
     ended = drain.end()
     await wait(clock() + last, lambda: not steps.busy())

@@ -1,6 +1,7 @@
 """A gateway that is told to stop: nothing of what runs is lost, and everybody is told (promise 17)."""
 
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -269,6 +270,7 @@ def test_p_05_workers_are_told_and_the_port_stays_open_while_one_dies(
     service = serve(workers=2, drain=2)
     upstream.on("/acme", stream(ROLE, HEL, end="stall"))
     pids = [row["pid"] for row in until(lambda: started(service, 2), "two workers")]
+    until(lambda: all(map(heeds, pids)), "both serve: one that does not yet just ends")
     service.tell(signal.SIGHUP)
     until(lambda: service.rows("signal"), "it tells of the signal")
     with ExitStack() as stack:
@@ -302,6 +304,12 @@ def test_p_05_a_worker_that_hangs_is_replaced(serve: Serve) -> None:
     until(lambda: told() == ["started", "hangs", "ended"], "it hangs, and is killed")
     until(lambda: started(service, 3), "a third")
     assert service.get("/health") == 200
+
+
+def heeds(pid: int) -> bool:
+    """Whether a process has its own answer to SIGTERM by now (proc_pid_status(5), SigCgt)."""
+    caught = re.search(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) & 1 << signal.SIGTERM - 1)
 
 
 def started(service: Service, count: int) -> list[dict[str, Any]]:

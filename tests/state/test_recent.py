@@ -18,7 +18,7 @@ async def test_redis_counts_for_all(redis_url: str, world: World, admin: client.
     hard, easy = [0] * WIDTH, [0] * WIDTH
     hard[3], hard[REASONED], easy[SIZE - 1] = 7, TURNS, TURNS
     assert (await pool.add("acme", "key:ann", [0] * WIDTH)).counts == [0] * WIDTH
-    assert await admin.keys("*turns*") == []  # to ask leaves nothing
+    assert await admin.keys("tiergate:{acme}:*turns*") == []  # to ask leaves nothing
     assert (await pool.add("acme", "key:ann", hard)).now == hard
     assert (await pool.add("acme", "key:ann", hard)).now[3] == 14
     found = await pool.add("acme", "key:ann", easy)
