@@ -1,7 +1,8 @@
 // How long answers took: percentiles over time, of calls that a provider has answered.
 import { Chart, tones } from "../chart.js";
-import { clear, empty, every, h, panel, segments, table } from "../draw.js";
+import { clear, empty, h, panel, segments, table } from "../draw.js";
 import { count, figure, seconds } from "../figures.js";
+import { follow } from "../follow.js";
 import { GROUPS, question } from "../range.js";
 import { name } from "../series.js";
 
@@ -13,37 +14,18 @@ const MOST = 8;
 export async function render(root, page) {
   const asked = question(page);
   const body = h("div.page");
-  let drawn, told, ending = new AbortController(), timer = new AbortController();
-  let rank = "p95";
-  page.signal.addEventListener("abort", () => ending.abort());
-  root.append(asked.bar(() => again(), segments("Percentile of groups", RANKS, rank, (value) => { rank = value; if (told) drawn?.set?.(told, rank); })), body);
-
-  async function load(signal) {
-    const found = await page.api("/admin/latency", { query: { by: asked.by, ...asked.times() }, signal });
-    if (signal.aborted) return;
-    told = found;
-    const kind = told.total.duration ? asked.by : "";
-    if (drawn?.kind !== kind) {
-      ending.abort();
-      ending = new AbortController();
-      drawn = { kind, ...(kind ? pageOf(asked, ending.signal) : nothing()) };
-      clear(body).append(...drawn.parts);
-    }
-    drawn.set?.(told, rank);
-  }
-  async function again() {
-    timer.abort();
-    timer = new AbortController();
-    // An answer to what is asked no more must not come over a newer one.
-    const signal = AbortSignal.any([page.signal, timer.signal]);
-    await every(asked.beat(), () => load(signal), signal);
-  }
+  let drawn, told, rank = "p95";
+  const again = follow(page, asked, body, {
+    path: "/admin/latency", has: (total) => total.duration, nothing, page: pageOf,
+    set: (parts, found) => { drawn = parts; told = found; drawn.set?.(told, rank); },
+  });
+  root.append(asked.bar(again, segments("Percentile of groups", RANKS, rank, (value) => { rank = value; if (told) drawn.set?.(told, rank); })), body);
   await again();
 }
 
 function nothing() {
-  return { parts: [panel("No answers in this time", {}, empty("No provider has answered a call",
-    "Times are told of calls that a provider has answered; what came from the cache or failed says nothing of providers."))] };
+  return panel("No answers in this time", {}, empty("No provider has answered a call",
+    "Times are told of calls that a provider has answered; what came from the cache or failed says nothing of providers."));
 }
 
 function pageOf(asked, signal) {

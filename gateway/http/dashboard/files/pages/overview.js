@@ -1,7 +1,8 @@
 // What calls cost, who made them, what that saved, and what went wrong.
 import { Chart } from "../chart.js";
-import { clear, empty, every, h, panel, table } from "../draw.js";
+import { clear, empty, h, panel, table } from "../draw.js";
 import { brief, count, figure, money, percent, share, usd } from "../figures.js";
+import { follow } from "../follow.js";
 import { GROUPS, question } from "../range.js";
 import { missing, name, number, split, tokens, whole } from "../series.js";
 
@@ -10,37 +11,16 @@ export const title = "Overview";
 export async function render(root, page) {
   const asked = question(page);
   const body = h("div.page");
-  let drawn, ending = new AbortController();
-  page.signal.addEventListener("abort", () => ending.abort());
-  root.append(asked.bar(() => again()), body);
-
-  async function load(signal) {
-    const told = await page.api("/admin/series", { query: { by: asked.by, ...asked.times() }, signal });
-    if (signal.aborted) return;
-    const kind = told.total.calls ? asked.by : "";
-    if (drawn?.kind !== kind) {
-      ending.abort();
-      ending = new AbortController();
-      drawn = { kind, ...(kind ? pageOf(asked, ending.signal) : nothing()) };
-      clear(body).append(...drawn.parts);
-    }
-    drawn.set?.(told);
-  }
-
-  let timer = new AbortController();
-  async function again() {
-    timer.abort();
-    timer = new AbortController();
-    // An answer to what is asked no more must not come over a newer one.
-    const signal = AbortSignal.any([page.signal, timer.signal]);
-    await every(asked.beat(), () => load(signal), signal);
-  }
+  const again = follow(page, asked, body, {
+    path: "/admin/series", has: (total) => total.calls, nothing, page: pageOf, set: (parts, told) => parts.set?.(told),
+  });
+  root.append(asked.bar(again), body);
   await again();
 }
 
 function nothing() {
-  return { parts: [panel("No calls in this time", {}, empty("There is nothing to show yet",
-    "Point an application at this gateway, or choose a longer time. A call is here a second after it has ended."))] };
+  return panel("No calls in this time", {}, empty("There is nothing to show yet",
+    "Point an application at this gateway, or choose a longer time. A call is here a second after it has ended."));
 }
 
 function pageOf(asked, signal) {
