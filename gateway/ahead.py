@@ -28,6 +28,7 @@ class Ahead:
 
     def drop(self) -> None:
         """Nobody wants the rest."""
-        for task in self._begun.values():
-            task.cancel()
-        self._begun.clear()
+        if begun := self._begun:
+            for task in begun.values():
+                task.cancel()
+            begun.clear()

@@ -12,6 +12,9 @@ from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
 from gateway.telemetry.log import Log, where
 
+type Extending = Callable[[Target], Awaitable[None]]
+"""Lets a call pass once more, for a request to a target. Raises ProblemError."""
+
 
 class Books:
     """Writes them. `record` takes a row, and `settled` waits until all of them are on the disk.
@@ -39,6 +42,8 @@ class Books:
         self._record = record
         self._log = log
         self._settled = settled
+        self.waits = settled is not None
+        """Whether `kept` may have to wait."""
         self._baseline = baseline
         self._begin = begin
         self._settle = settle
@@ -70,6 +75,20 @@ class Books:
             tally.unsent()
             raise _unwritten() from None
         return None if self._settled is None else self._on_disk(self._settled)
+
+    def extended(
+        self, extending: Extending, tally: Tally, target: Target, account: Account
+    ) -> Awaitable[None] | None:
+        """As `dialling`; one more request of a call that may have been billed must pass again."""
+        if not tally.spent:
+            return self.dialling(tally, target, account)
+
+        async def more() -> None:
+            await extending(target)
+            if (recorded := self.dialling(tally, target, account)) is not None:
+                await recorded
+
+        return more()
 
     def failing(self, tally: Tally, problem: Problem) -> None:
         """After each request that gave no answer."""

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from functools import partial
 
 from gateway.ahead import Ahead
-from gateway.books import Books
+from gateway.books import Books, Extending
 from gateway.cache.exact import Exact
 from gateway.cache.flight import Flight, Flights, Subscriber
 from gateway.cache.near import Near
@@ -18,7 +18,7 @@ from gateway.core.entry import Entry, State
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Tally
-from gateway.core.target import Account, Target
+from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Asked, Dialect
 from gateway.gather import Gather, seated
 from gateway.limits.gate import Gate
@@ -187,16 +187,20 @@ class Engine:
         self._gather.begin(ahead, call, seen, decision, plan)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
-        want = Want(call=call, prompt=prompt, tokens=tally.prompt)
         place = partial(self._shelf.place, call, body)
         stored = await self._apart(place, decision, plan) if large else place(decision, plan)
+        dialling = partial(self._books.dialling, tally)
+        extending: Extending | None = None
         if (gate := self._gate) is not None and gate.bounds(call.key):
+            want = Want(call=call, prompt=prompt, tokens=tally.prompt)
             self.past.begin(ahead, call, dialect, body)
             first = plan
             asking = self._shelf.asking(call, body, plan, stored, ahead)
             decision, plan = await gate.admit(
                 want, decision, plan, case.under, asking=asking, late=body is not said
             )
+            extending = partial(gate.extend, want, decision)
+            dialling = partial(self._books.extended, extending, tally)
             if plan is not first:
                 stored = place(decision, plan)
                 case.take(decision, plan)
@@ -215,9 +219,9 @@ class Engine:
             lab=decision.lab,
             began=began,
             ends=end,
-            dialling=partial(self._dialling, tally, want),
+            dialling=dialling,
             failing=partial(self._books.failing, tally),
-            extending=None if gate is None else partial(gate.extend, want, decision),
+            extending=extending,
             aside=tally.aside,
             own=chain.own,
             seat=holder(chain) or seated(decision, plan),
@@ -281,10 +285,8 @@ class Engine:
         how = tally.decision.complete if tally.decision is not None else "off"
         begun: Begun | None = None
         try:
-            if self.past.recalls(job):
-                job = await self.past.recall(job, ahead)
-            if (sitting := self._gather.recalls(job)) is not None:
-                job = await self._gather.recall(job, sitting, ahead)
+            if self.past.recalls(job) or self._gather.recalls(job):
+                job = await self._recalled(job, ahead)
             if how == "off":
                 begun = await self._upstream.run(job)
             else:
@@ -294,7 +296,8 @@ class Engine:
             if (glance := begun.glance) is not None:
                 tally.usage, tally.served = glance.usage, glance.served
                 tally.heard, tally.complete = glance.heard, True
-            await self.past.keep(job, begun)
+            if self.past.keeps(job, begun):
+                await self.past.keep(job, begun)
         except BaseException as error:
             if begun is not None and begun.watch is not None:
                 tally.usage, tally.heard = begun.watch.usage, begun.watch.heard
@@ -320,6 +323,14 @@ class Engine:
             source = seat.frames()
         stream = self._relay(job, begun, tally, source, seat)
         return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream)
+
+    async def _recalled(self, job: Job, ahead: Ahead) -> Job:
+        """A call with what is known of those before it."""
+        if self.past.recalls(job):
+            job = await self.past.recall(job, ahead)
+        if (sitting := self._gather.recalls(job)) is not None:
+            job = await self._gather.recall(job, sitting, ahead)
+        return job
 
     async def _share(self, job: Job, tally: Tally, seat: Seat) -> Reply | None:
         """The answer of a flight that another call began; None where it cannot be told so."""
@@ -347,21 +358,6 @@ class Engine:
         await self._books.kept()
         told = [*head(tally, FOLD_TYPE), ESTIMATED]
         return Reply(status=200, headers=told, body=counted(tally.prompt))
-
-    def _dialling(
-        self, tally: Tally, want: Want, target: Target, account: Account
-    ) -> Awaitable[None] | None:
-        """Before each request; one more of a call that may have been billed must pass again."""
-        gate, decision = self._gate, tally.decision
-        if gate is None or decision is None or not tally.spent:
-            return self._books.dialling(tally, target, account)
-
-        async def more() -> None:
-            await gate.extend(want, decision, target)
-            if (recorded := self._books.dialling(tally, target, account)) is not None:
-                await recorded
-
-        return more()
 
     async def _hit(
         self, job: Job, found: Recording, said: bytes, target: Target, tally: Tally
@@ -392,7 +388,8 @@ class Engine:
             entry = self._books.close(tally, "aborted", status, problem=kind, aborted_by=who)
         else:
             entry = self._books.close(tally, "settled", 200)
-        await self._books.kept()
+        if self._books.waits:
+            await self._books.kept()
         return Reply(status=200, headers=head(tally, FOLD_TYPE, entry), body=data)
 
     async def _relay(

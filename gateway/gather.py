@@ -19,8 +19,8 @@ from gateway.limits.traffic import Traffic
 from gateway.routing import pin
 from gateway.routing.decide import Router
 from gateway.routing.features import Features
-from gateway.upstream.health import Place
 from gateway.upstream.job import Job
+from gateway.upstream.quota import Place
 from gateway.upstream.retry import Seat as Holder
 
 type Out = Callable[[Place], str]

@@ -62,6 +62,10 @@ class Past:
         seat = job.seat if last is None else Seat(last.provider, last.account, last.model)
         return msgspec.structs.replace(job, notes=found, listens=bool(prompt.tools), seat=seat)
 
+    def keeps(self, job: Job, begun: Begun) -> bool:
+        """Whether there may be something to `keep`."""
+        return begun.ear is not None or job.dialect is OPENAI_RESPONSES
+
     async def keep(self, job: Job, begun: Begun) -> None:
         """Keep what a whole answer leaves behind, before its client has it."""
         if begun.whole is None:

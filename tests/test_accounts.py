@@ -161,6 +161,9 @@ async def test_what_a_whole_answer_used_is_known_once_it_is_read(
     stage = Stage(tmp_path)
 
     class Full(Past):
+        def keeps(self, job: Job, begun: Begun) -> bool:
+            return True
+
         async def keep(self, job: Job, begun: Begun) -> None:
             raise error
 

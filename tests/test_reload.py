@@ -43,11 +43,11 @@ def test_nothing_is_known_of_a_provider_that_is_another() -> None:
     known.health.begin(("b", "main", "m"), stream=False)
     known.health.banned(("a", "main", "m"), "upstream_auth", 1.0)
     known.health.banned(("b", "main", "m"), "upstream_auth", 1.0)
-    known.quota.refused("a", "main", "m", 60.0, 1e9)
+    known.quota.refused(("a", "main", "m"), 60.0, 1e9)
     known.forget({"a"})
     assert set(known.health.targets) == {("b", "main", "m")}
     assert set(known.health.accounts) == {("b", "main")}
-    assert not known.quota
+    assert not known.quota.told
     assert not known.health.calm
     known.forget(())
     assert not known.health.calm

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from gateway.compose import Gateway
 from gateway.core import jsonio
 from gateway.http.guard import Guard
-from gateway.upstream.health import Place
+from gateway.upstream.quota import Place
 from gateway.upstream.view import view
 
 

@@ -11,11 +11,11 @@ from gateway.dialects import Watch
 from gateway.routing.features import tokens
 from gateway.upstream import voice as voices
 from gateway.upstream.client import Answer, Client
-from gateway.upstream.health import Health, Place
+from gateway.upstream.health import Health
 from gateway.upstream.job import Begun, Job
 from gateway.upstream.limit import REFUSED, delay
 from gateway.upstream.media import Fetch
-from gateway.upstream.quota import Book, Load
+from gateway.upstream.quota import Book, Load, Place
 from gateway.upstream.retry import Candidate
 from gateway.upstream.voice import Voice
 
@@ -50,20 +50,27 @@ class Attempts:
     async def __call__(self, job: Job, candidate: Candidate) -> Begun:
         """One candidate; once more without what it has refused to go on from."""
         try:
-            return await self._ask(job, candidate)
+            return await self.once(job, candidate)
         except ProblemError as error:
-            less = voices.less(job, candidate, error.problem)
-            if less is None:
-                raise
-            job.failing(error.problem)
-        return await self._ask(less, candidate)
+            problem = error.problem
+        return await self.less(job, candidate, problem)
 
-    async def _ask(self, job: Job, candidate: Candidate) -> Begun:
+    async def less(self, job: Job, candidate: Candidate, problem: Problem) -> Begun:
+        """Once more without what a candidate has refused; raises that where there is no such."""
+        less = voices.less(job, candidate, problem)
+        if less is None:
+            raise ProblemError(problem)
+        job.failing(problem)
+        return await self.once(less, candidate)
+
+    async def once(self, job: Job, candidate: Candidate) -> Begun:
+        """One request to a candidate. Raises ProblemError."""
         target, account = candidate.target, candidate.account
-        provider = target.provider
+        provider, stream = target.provider, job.body.prompt.stream
         limits = provider.timers[job.tier]
-        deadline, time = job.deadline(limits), asyncio.get_running_loop().time
-        if time() >= min(deadline, job.ends):
+        total, time = job.began + limits.total, asyncio.get_running_loop().time
+        end = min(total, job.ends)
+        if time() >= end:
             raise ProblemError(Problem(kind="upstream_timeout", message="The call took too long."))
         if provider.command:
             await self._ready(provider)
@@ -75,9 +82,9 @@ class Attempts:
         if (recorded := job.dialling(target, account)) is not None:
             await recorded
         place = where(job, candidate)
-        asked = time()
-        sent = self._health.begin(place, stream=job.body.prompt.stream)
-        ticket = self._quota.take(*place, load(job, candidate), self._wall())
+        asked, quota = time(), self._quota
+        sent = self._health.begin(place, stream=stream)
+        ticket = quota.take(place, load(job, candidate), self._wall()) if quota.told else None
 
         def again(problem: Problem) -> Awaitable[None] | None:
             job.failing(problem)
@@ -91,11 +98,12 @@ class Attempts:
                 written.body,
                 headers,
                 limits,
-                min(deadline, job.ends),
+                end,
                 tail=voices.tail(job, door, written),
                 again=again,
             )
-            after = self._quota.note(*place, answer.fields, answer.status, self._wall(), ticket)
+            status = answer.status
+            after = quota.note(place, answer.fields, status, self._wall(), ticket)
             begun = Begun(
                 target=target,
                 account=account,
@@ -106,18 +114,15 @@ class Attempts:
                 door=candidate.door,
                 ear=ear,
             )
-            if (
-                answer.status == 200
-                and not job.body.prompt.stream
-                and (body := answer.end(_MOST)) is not None
-            ):
+            if status == 200 and not stream and (body := answer.end(_MOST)) is not None:
                 _heard(begun, voice, body)  # it has come with its head, as most do
             else:
                 until = min(asked + limits.first_content, job.ends)
-                await _hear(begun, job, voice, limits, (until, deadline), after)
+                times = (until, total if stream else end)  # a stream goes on: its client has some
+                await _hear(begun, job, voice, limits, times, after)
         except ProblemError as error:
             if _limits(error.problem):
-                self._quota.refused(*place, error.problem.retry_after, self._wall())
+                quota.refused(place, error.problem.retry_after, self._wall())
             if error.problem.kind == "upstream_timeout" and time() >= job.ends - _EARLY:
                 sent.left()  # its client had no more patience: that says nothing of the provider
             else:

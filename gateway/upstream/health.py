@@ -10,10 +10,9 @@ from operator import itemgetter
 
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.upstream.breaker import RANK, Breaker, Cause
+from gateway.upstream.quota import Place
 from gateway.upstream.retry import Candidate
 
-type Place = tuple[str, str, str]
-"""Provider, account, model."""
 type Tell = Callable[[Place, Breaker], object]
 """Told of each change of a breaker; the model of an account's is empty."""
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection
 from gateway.telemetry.log import Log, silent
 from gateway.upstream.allowance import Allowance
 from gateway.upstream.breaker import Breaker
-from gateway.upstream.health import Health, Place
-from gateway.upstream.quota import Book
+from gateway.upstream.health import Health
+from gateway.upstream.quota import Book, Place
 
 type Opened = Callable[[Place, str], object]
 """Told where a breaker opens: whose, and why."""

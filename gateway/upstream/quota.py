@@ -14,6 +14,9 @@ import msgspec
 from gateway.upstream import limit
 from gateway.upstream.limit import Fields, Line, Said
 
+type Place = tuple[str, str, str]
+"""Provider, account, model."""
+
 LONGEST = 600.0
 """Seconds that anything is believed: a limit of a day is tried again after that."""
 _MOST = 4096
@@ -170,19 +173,18 @@ class Book:
     """All that is known, in bounded memory. Times are seconds since the epoch."""
 
     def __init__(self) -> None:
-        self._shelves: OrderedDict[tuple[str, str, str], _Shelf] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._shelves)
+        self._shelves: OrderedDict[Place, _Shelf] = OrderedDict()
+        self.told: Collection[Place] = self._shelves.keys()
+        """Those of whom anything is known."""
 
     def forget(self, providers: Collection[str]) -> None:
         """Nothing is known of some providers any more."""
         for place in [one for one in self._shelves if one[0] in providers]:
             del self._shelves[place]
 
-    def room(self, provider: str, account: str, model: str, load: Load, now: float) -> Room:
+    def room(self, place: Place, load: Load, now: float) -> Room:
         """Whether a call has room, by the limit of which least is left."""
-        shelf = self._shelves.get((provider, account, model))
+        shelf = self._shelves.get(place)
         if shelf is None:
             return FREE
         if now < shelf.parked <= now + LONGEST:
@@ -192,16 +194,16 @@ class Book:
             until = max(until, level.wait(load, shelf.taken, shelf.date, now))
         return Room(until) if until else FREE
 
-    def parked(self, provider: str, account: str, model: str, now: float) -> Room:
+    def parked(self, place: Place, now: float) -> Room:
         """Whether a provider has refused, and until when; of who is asked whatever is left."""
-        shelf = self._shelves.get((provider, account, model))
+        shelf = self._shelves.get(place)
         if shelf is None or not now < shelf.parked <= now + LONGEST:
             return FREE
         return Room(shelf.parked, parked=True)
 
-    def take(self, provider: str, account: str, model: str, load: Load, now: float) -> Ticket:
+    def take(self, place: Place, load: Load, now: float) -> Ticket:
         """A call is sent: until an answer tells more, it is taken off what is left."""
-        shelf = self._shelves.get((provider, account, model))
+        shelf = self._shelves.get(place)
         if shelf is None:
             return None
         was = shelf.taken
@@ -209,26 +211,18 @@ class Book:
         return shelf.taken
 
     def note(
-        self,
-        provider: str,
-        account: str,
-        model: str,
-        headers: Fields,
-        status: int,
-        now: float,
-        ticket: Ticket = None,
+        self, place: Place, headers: Fields, status: int, now: float, ticket: Ticket = None
     ) -> float | None:
         """Learn from the head of an answer to the call of a ticket.
 
         Gives the seconds after which a refused call may come again, where the head says so.
         """
-        where = (provider, account, model)
-        known = self._shelves.get(where)
+        known = self._shelves.get(place)
         if known is not None and status == 200 and now < known.quiet <= now + _QUIET:
             return None
         report = limit.read(headers)
         if report.said or report.over:
-            shelf = self._shelf(where, now)
+            shelf = self._shelf(place, now)
             if report.over:
                 shelf.demoted = now + _DEMOTED
             shelf.date = report.date
@@ -238,11 +232,9 @@ class Book:
             return None
         return limit.retry_after(headers, status, now)
 
-    def refused(
-        self, provider: str, account: str, model: str, after: float | None, now: float
-    ) -> None:
+    def refused(self, place: Place, after: float | None, now: float) -> None:
         """A provider limits the rate of an account: it is parked for as long as it has said."""
-        shelf = self._shelf((provider, account, model), now)
+        shelf = self._shelf(place, now)
         shelf.quiet = 0.0
         if after is None:
             shelf.demoted = max(shelf.demoted, now + _REST)
@@ -264,14 +256,14 @@ class Book:
             if shelf.seen + LONGEST >= now
         ]
 
-    def _shelf(self, where: tuple[str, str, str], now: float) -> _Shelf:
+    def _shelf(self, place: Place, now: float) -> _Shelf:
         """The shelf that is told of now, as the newest; those that tell nothing any more go."""
         shelves = self._shelves
-        shelf = shelves.get(where)
+        shelf = shelves.get(place)
         if shelf is None:
-            shelf = shelves[where] = _Shelf()
+            shelf = shelves[place] = _Shelf()
         else:
-            shelves.move_to_end(where)
+            shelves.move_to_end(place)
         shelf.seen = now
         oldest = next(iter(shelves))
         if len(shelves) > _MOST or shelves[oldest].seen + LONGEST < now:

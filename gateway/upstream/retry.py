@@ -62,9 +62,12 @@ class Seat(msgspec.Struct, frozen=True):
 
 def candidates(plan: Plan, seat: Seat | None = None) -> list[Candidate]:
     """Every target of a plan with every account, in order; but first who has the seat."""
+    targets = plan.targets
+    if len(targets) == 1 and len(targets[0].provider.accounts) == 1:
+        return [Candidate(targets[0], targets[0].provider.accounts[0], plan.doors[0])]
     every = [
         Candidate(target, account, door)
-        for target, door in zip(plan.targets, plan.doors, strict=True)
+        for target, door in zip(targets, plan.doors, strict=True)
         for account in target.provider.accounts
     ]
     return every if seat is None else sorted(every, key=lambda one: not seat.fits(one))

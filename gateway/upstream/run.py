@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from gateway.core.decision import Plan, Skipped
 from gateway.core.problem import Problem, ProblemError
@@ -25,6 +25,15 @@ from gateway.upstream.retry import (
     candidates,
     told,
 )
+
+
+def _others(order: list[Candidate], avoid: Collection[str]) -> list[Candidate]:
+    """Those that are not to be avoided. Raises ProblemError where that is nobody."""
+    left = [one for one in order if one.target.name not in avoid]
+    if not left:
+        message = "No other target can serve this call."
+        raise ProblemError(Problem(kind="no_target", message=message))
+    return left
 
 
 class Upstream:
@@ -65,19 +74,16 @@ class Upstream:
         """The first answer that the plan gives. Raises ProblemError when none does."""
         order = list(job.order) or candidates(job.plan, job.seat)
         if job.avoid:
-            order = [one for one in order if one.target.name not in job.avoid]
-            if not order:
-                message = "No other target can serve this call."
-                raise ProblemError(Problem(kind="no_target", message=message))
+            order = _others(order, job.avoid)
         allowance = self._allowance(job)
         if not job.order and not job.call.retried:
             allowance.earn()
         health = self.health
         if not health.calm:
             order = health.order(order, lambda one: where(job, one))
-        if self.quota:
+        if self.quota.told:
             if len(order) == 1:  # nobody else can go first
-                room = self.quota.parked(*where(job, order[0]), self._wall())
+                room = self.quota.parked(where(job, order[0]), self._wall())
             else:
                 order, room = by_room(order, lambda one: self._room(job, one), job.seat)
             if room.parked:
@@ -89,7 +95,11 @@ class Upstream:
             if other is not None and wait is not None:
                 return await self._both(job, (order, other), wait, job.aside, allowance)
         try:
-            return await self._attempt(job, order[0])
+            return await self._attempt.once(job, order[0])  # straight on, as nearly all calls go
+        except ProblemError as error:
+            first = error.problem
+        try:
+            return await self._attempt.less(job, order[0], first)
         except ProblemError as error:
             first = error.problem
             job.failing(first)
@@ -221,7 +231,7 @@ class Upstream:
         return self.known.allowance(job.lab)
 
     def _room(self, job: Job, candidate: Candidate) -> Room:
-        return self.quota.room(*where(job, candidate), load(job, candidate), self._wall())
+        return self.quota.room(where(job, candidate), load(job, candidate), self._wall())
 
     async def _pause(self, job: Job, candidate: Candidate, room: Room) -> None:
         """Wait until the first is taken again. Raises ProblemError where a call may not so long."""

@@ -6,8 +6,8 @@ from gateway.core.jsonio import Json
 from gateway.telemetry.metrics import Count, Gauge
 from gateway.upstream.allowance import Allowance
 from gateway.upstream.breaker import Breaker
-from gateway.upstream.health import Health, Place
-from gateway.upstream.quota import State
+from gateway.upstream.health import Health
+from gateway.upstream.quota import Place, State
 
 
 def view(

@@ -228,7 +228,7 @@ def test_who_keeps_an_answer_is_left_only_where_it_is_parked(
     if told is None:
         [one] = world.gateway.site.built.catalogue.labs[RESPONSES].tiers["smart"]
         book = world.gateway.engine._upstream.quota
-        book.refused(one.provider.name, "main", one.model, 30.0, clock.now)
+        book.refused((one.provider.name, "main", one.model), 30.0, clock.now)
     ask(world, RESPONSES, SECOND, previous_response_id=ID)
     assert upstream.requests[1].header("authorization") == f"Bearer {key}"
     assert PROMPT not in repr(world.gateway.engine._upstream.quota.state(0.0))

@@ -5,7 +5,8 @@ import pytest
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.core.target import Account, Provider, Target
 from gateway.upstream.breaker import Breaker
-from gateway.upstream.health import Health, Place
+from gateway.upstream.health import Health
+from gateway.upstream.quota import Place
 from gateway.upstream.retry import Candidate
 
 

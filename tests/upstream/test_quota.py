@@ -35,13 +35,13 @@ class Shop:
         self.now = NOW
 
     def note(self, headers: Fields, status: int = 200, ticket: Ticket = None) -> float | None:
-        return self.book.note(*WHO, headers, status, self.now, ticket)
+        return self.book.note(WHO, headers, status, self.now, ticket)
 
     def take(self, prompt: int = 0, cap: int = 0) -> Ticket:
-        return self.book.take(*WHO, Load(prompt, cap), self.now)
+        return self.book.take(WHO, Load(prompt, cap), self.now)
 
     def room(self, prompt: int = 0, cap: int = 0) -> Room:
-        return self.book.room(*WHO, Load(prompt, cap), self.now)
+        return self.book.room(WHO, Load(prompt, cap), self.now)
 
     def wait(self, prompt: int = 0, cap: int = 0) -> float:
         """Seconds until there is room."""
@@ -57,7 +57,7 @@ def shop() -> Shop:
 def test_of_whom_nothing_is_known_has_room(shop: Shop) -> None:
     assert shop.room(10**9) == FREE
     assert shop.take(10**9) is None
-    assert not shop.book
+    assert not shop.book.told
 
 
 def test_nothing_left_is_nothing_until_the_reset(shop: Shop) -> None:
@@ -94,7 +94,7 @@ def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
     """And after it the next answer is read."""
     shop.note(requests(5000, most=5000))
     assert shop.note(head("retry-after: 7"), status=429) == 7
-    shop.book.refused(*WHO, None, shop.now)
+    shop.book.refused(WHO, None, shop.now)
     shop.note(requests(0, most=5000))
     assert shop.wait() > 1
 
@@ -102,7 +102,7 @@ def test_a_refusal_is_heard_within_that_moment(shop: Shop) -> None:
 def test_it_is_of_one_account_and_model(shop: Shop) -> None:
     shop.note(requests(0))
     for who in (("x", "main", "n"), ("x", "spare", "m"), ("y", "main", "m")):
-        assert shop.book.room(*who, Load(), NOW) == FREE
+        assert shop.book.room(who, Load(), NOW) == FREE
 
 
 def test_what_is_sent_is_taken_off_until_an_answer_says_more(shop: Shop) -> None:
@@ -212,7 +212,7 @@ def test_a_call_that_never_fits_waits_for_a_whole_limit_at_most(shop: Shop) -> N
 def test_nothing_is_believed_for_longer_than_ten_minutes(shop: Shop, reset: str) -> None:
     shop.note(requests(0, reset))
     assert shop.wait() == LONGEST
-    shop.book.refused(*WHO, 86_400.0, NOW)
+    shop.book.refused(WHO, 86_400.0, NOW)
     assert shop.room() == Room(NOW + LONGEST, parked=True)
 
 
@@ -229,7 +229,7 @@ def test_a_moment_is_told_by_the_clock_of_the_provider(shop: Shop) -> None:
 
 def test_a_refusal_parks(shop: Shop) -> None:
     assert shop.note([(b"retry-after", b"30")], 429) == 30
-    shop.book.refused(*WHO, 30.0, NOW)
+    shop.book.refused(WHO, 30.0, NOW)
     assert shop.room() == Room(NOW + 30, parked=True)
     shop.now += 30
     assert shop.room() == FREE
@@ -237,13 +237,13 @@ def test_a_refusal_parks(shop: Shop) -> None:
 
 def test_a_refusal_without_a_time_is_a_short_rest(shop: Shop) -> None:
     assert shop.note([], 429) is None
-    shop.book.refused(*WHO, None, NOW)
+    shop.book.refused(WHO, None, NOW)
     assert shop.room() == Room(NOW + 1)
 
 
 def test_an_answer_says_nothing_of_when_to_come_again(shop: Shop) -> None:
     assert shop.note([(b"retry-after", b"30")], 200) is None
-    assert not shop.book
+    assert not shop.book.told
 
 
 def test_over_the_limit_goes_last_for_a_while(shop: Shop) -> None:
@@ -255,7 +255,7 @@ def test_over_the_limit_goes_last_for_a_while(shop: Shop) -> None:
 
 def test_a_clock_that_is_set_back_makes_nothing_longer(shop: Shop) -> None:
     shop.note([*requests(0), (b"x-ratelimit-over-limit", b"yes")])
-    shop.book.refused(*WHO, 30.0, NOW)
+    shop.book.refused(WHO, 30.0, NOW)
     shop.now -= 86_400
     assert shop.room() == FREE
 
@@ -263,9 +263,9 @@ def test_a_clock_that_is_set_back_makes_nothing_longer(shop: Shop) -> None:
 def test_memory_is_bounded(shop: Shop) -> None:
     """Who was told of longest ago goes first."""
     for at in (*range(quota._MOST), 0, *range(quota._MOST, quota._MOST + 5)):
-        shop.book.note("x", f"a{at}", "m", requests(0), 200, NOW)
+        shop.book.note(("x", f"a{at}", "m"), requests(0), 200, NOW)
     assert len(shop.book._shelves) == quota._MOST
-    free = [at for at in range(8) if shop.book.room("x", f"a{at}", "m", Load(), NOW).free]
+    free = [at for at in range(8) if shop.book.room(("x", f"a{at}", "m"), Load(), NOW).free]
     assert free == [1, 2, 3, 4, 5]
 
 
@@ -275,7 +275,7 @@ def test_what_is_stale_is_dropped(shop: Shop) -> None:
     ticket = shop.take()
     assert shop.book.state(shop.now) == []
     for account in ("b", "c"):
-        shop.book.note("x", account, "m", requests(5), 200, shop.now)
+        shop.book.note(("x", account, "m"), requests(5), 200, shop.now)
     assert [account for _, account, _ in shop.book._shelves] == ["b", "c"]
     shop.note(requests(1), ticket=ticket)
     shop.take()
@@ -286,7 +286,7 @@ def test_the_state_for_people(shop: Shop) -> None:
     shop.note([*requests(2, most=5), *tokens(0), (b"x-ratelimit-over-limit", b"yes")])
     for _ in range(3):
         shop.take(7)
-    shop.book.refused(*WHO, 30.0, NOW)
+    shop.book.refused(WHO, 30.0, NOW)
     shop.now += 4
     assert shop.book.state(shop.now) == [
         quota.State(
@@ -304,12 +304,12 @@ def test_whatever_is_told_room_is_a_time_that_comes(heads: list[tuple[Head, floa
     """Junk never raises, and no wait is longer than what is believed."""
     book, now = Book(), NOW
     for headers, later, load in heads:
-        ticket = book.take(*WHO, load, now)
+        ticket = book.take(WHO, load, now)
         now += later
-        book.note(*WHO, headers, 200, now, ticket)
-        room = book.room(*WHO, load, now)
+        book.note(WHO, headers, 200, now, ticket)
+        room = book.room(WHO, load, now)
         assert room.free or now < room.until <= now + LONGEST
-        assert book.room(*WHO, load, now + LONGEST) == FREE
+        assert book.room(WHO, load, now + LONGEST) == FREE
         assert all(level.left >= 0 for one in book.state(now) for level in one.levels)
 
 
