@@ -25,11 +25,12 @@ from gateway.routing import shape
 FORMAT = 1
 LIMIT = 2_000_000
 """Bytes: no artefact is larger."""
-NODE = 4
+NODES = struct.Struct("<BBH")
+"""Of a node: its number, its cut and where, in its tree, its high side begins."""
+NODE = NODES.size
 KNOWN = 1 << 13
 LEAF = 255
 """Stands where a node names its number; its second byte is the leaf's value, less 128."""
-_NODES = struct.Struct("<BBH").iter_unpack
 _BITS = range(8, 21)
 _SOURCES = 64
 
@@ -196,18 +197,22 @@ def _head(head: Artefact) -> str:
 
 
 def _trees(found: Artefact) -> str:
-    """What is wrong with its trees: each must end, and within itself."""
+    """What is wrong with its trees: each leaf must be where one way ends, within its tree."""
     start = 0
     sizes = [*map(len, found.cuts)] + [0] * (LEAF - len(found.cuts))
     for number, count in enumerate(found.trees, 1):
         nodes = found.forest[start * NODE : (start + count) * NODE]
-        for at, (name, cut, right) in enumerate(_NODES(nodes)):
+        ends = [count]
+        for at, (name, cut, right) in enumerate(NODES.iter_unpack(nodes), 1):
+            # The low side follows its node, and the high side follows the low side's last leaf.
             if name == LEAF:
+                if ends.pop() != at:
+                    return f"tree {number} leads out of itself"
                 continue
-            # Left is the next node and right one behind it, so every walk goes forward and ends.
             if cut >= sizes[name]:
                 return f"tree {number} parts by what there is not"
-            if not at + 1 < right < count:
-                return f"tree {number} leads out of itself"
+            ends.append(right)
+        if ends:
+            return f"tree {number} leads out of itself"
         start += count
     return ""

@@ -9,16 +9,16 @@ Where nothing is familiar `transfer` speaks, which was trained on how hard promp
 the gap, because that carries over to prompts of other kinds, and the prior weighs more.
 """
 
-from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
-from itertools import compress, pairwise
+from itertools import compress
 from math import exp, log, sqrt
 from operator import mul
 
 from gateway.core.evidence import Score, Thresholds
 from gateway.routing import prior, shape
-from gateway.routing.artefact import LEAF, NODE, Artefact
+from gateway.routing.artefact import Artefact
+from gateway.routing.forest import Forest
 from gateway.routing.signals import Signals, cut
 
 _LANE = 3
@@ -34,15 +34,12 @@ _LEAST = 0.02
 _SAID = 0.02
 """A part that moves the need by less is not told."""
 
-type _Node = float | tuple[int, float, _Node, _Node]
-"""A leaf's value, or: a number, a cut, and the nodes for up to it and for above it."""
-
 
 class Learned:
     """An artefact at work. It never looks at the text but through `signals` and `shape`.
 
     Until the first text is scored it is the artefact's bytes; then its numbers are laid out, which
-    takes about 30 ms and nine times the memory.
+    takes about 40 ms and nine times the memory.
     """
 
     name = "learned"
@@ -68,8 +65,8 @@ class Learned:
         return _joined(self.artefact)
 
     @cached_property
-    def _trees(self) -> list[_Node]:
-        return _trees(self.artefact)
+    def _forest(self) -> Forest:
+        return Forest(self.artefact)
 
     @cached_property
     def _known(self) -> bytes:
@@ -142,7 +139,7 @@ class Learned:
         if strange > 0:
             wording += strange * lanes[0]
             shaped += strange * formed(*self._forms[0])
-        shaped += self._forest(numbers) * (1 - mix.strange * strange)
+        shaped += self._forest.mean(numbers) * (1 - mix.strange * strange)
         trust = _ramp(known_words, _TRUSTED)
         wording, shaped = wording * trust, shaped * trust
         logit = log(base.fast / (1 - base.fast))
@@ -172,16 +169,6 @@ class Learned:
             for at, scale in enumerate(self.artefact.scales)
         ]
 
-    def _forest(self, numbers: Sequence[float]) -> float:
-        total = 0.0
-        for root in self._trees:
-            node = root
-            while isinstance(node, tuple):
-                name, cut, low, high = node
-                node = low if numbers[name] <= cut else high
-            total += node
-        return total / len(self._trees) if self._trees else 0.0
-
 
 def _far(spreads: float) -> float:
     return max(min(spreads, _FAR), -_FAR)
@@ -203,26 +190,6 @@ def _joined(artefact: Artefact) -> list[int]:
         spread[lane * _LANE :: width] = column
     whole, read = bytes(spread), int.from_bytes
     return [read(whole[at : at + width], "little") for at in range(0, len(whole), width)]
-
-
-def _trees(artefact: Artefact) -> list[_Node]:
-    """The first node of each tree; where both sides of one come to the same it is left out."""
-    values = [(step - _MIDDLE) * artefact.leaf for step in range(256)]
-    found: list[_Node] = []
-    ends = [0]
-    for count in artefact.trees:
-        ends.append(ends[-1] + count)
-    for start, end in pairwise(ends):
-        made: list[_Node] = [0.0] * (end - start)
-        for at in reversed(range(end - start)):  # what hangs on a node stands behind it
-            name, step, less, more = artefact.forest[NODE * (start + at) : NODE * (start + at + 1)]
-            if name == LEAF:
-                made[at] = values[step]
-                continue
-            low, high = made[at + 1], made[less | more << 8]
-            made[at] = low if low is high else (name, artefact.cuts[name][step], low, high)
-        found.append(made[0])
-    return found
 
 
 def _ramp(share: float, ends: tuple[float, float]) -> float:

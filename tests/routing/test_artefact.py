@@ -90,6 +90,8 @@ def test_spreads_and_cuts_must_make_sense() -> None:
         (bytes((0, 0, 0, 0)), "out of itself"),
         (bytes((0, 0, 1, 0)), "out of itself"),
         (bytes((0, 0, 255, 255)), "out of itself"),
+        (bytes((0, 0, 2, 0)), "out of itself"),
+        (bytes((255, 0, 0, 0)), "out of itself"),
     ],
 )
 def test_a_tree_that_would_not_end_is_refused(node: bytes, message: str) -> None:
@@ -97,6 +99,13 @@ def test_a_tree_that_would_not_end_is_refused(node: bytes, message: str) -> None
         ArtefactError, match=f"tree 1 {'parts by' if 'not' in message else 'leads'}"
     ):
         files.read(changed(forest=node + good().forest[4:]))
+
+
+@pytest.mark.parametrize("nodes", [bytes((0, 0, 2, 0, 255, 0, 0, 0)), bytes((255, 0, 0, 0) * 2)])
+def test_a_tree_of_one_side_or_of_none_is_refused(nodes: bytes) -> None:
+    first, *others = good().trees
+    with pytest.raises(ArtefactError, match="tree 1 leads out of itself"):
+        files.read(changed(trees=(2, first - 2, *others), forest=nodes + good().forest[8:]))
 
 
 @given(at=st.integers(0, 40_000), value=st.integers(0, 255), drop=st.booleans())

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing import prior
-from gateway.routing.artefact import LEAF, NODE
 from gateway.routing.learned import Learned, logistic
 from gateway.routing.signals import read
 from tests.study.train import lesson
@@ -44,25 +43,7 @@ def test_nothing_is_laid_out_before_the_first_text() -> None:
     quiet = Learned(lesson.learnt()[0])
     before = set(vars(quiet))
     quiet.score("Hello.", read("Hello."))
-    assert set(vars(quiet)) - before == {"_sums", "_trees", "_known"}
-
-
-@given(st.lists(st.floats(-5, 300) | st.integers(0, 40), min_size=99, max_size=99))
-def test_the_forest_says_what_a_walk_over_its_bytes_does(
-    learned: Learned, numbers: list[float]
-) -> None:
-    artefact = learned.artefact
-    start, total = 0, 0.0
-    for count in artefact.trees:
-        at = 0
-        while True:
-            name, cut, low, high = artefact.forest[NODE * (start + at) : NODE * (start + at + 1)]
-            if name == LEAF:
-                break
-            at = at + 1 if numbers[name] <= artefact.cuts[name][cut] else low | high << 8
-        total += (cut - 128) * artefact.leaf
-        start += count
-    assert learned._forest(numbers) == total / len(artefact.trees)
+    assert set(vars(quiet)) - before == {"_sums", "_forest", "_known"}
 
 
 def test_what_is_beyond_the_cut_is_not_read(learned: Learned) -> None:
