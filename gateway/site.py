@@ -87,7 +87,7 @@ def site(source: Source, now: datetime) -> Site:
     warnings = (
         *check.warnings(source, now.date(), STYLES, off),
         *audit.warnings(source, DIALECTS),
-        *dates.unpriced(source, built.catalogue),
+        *dates.unpriced(source, built.catalogue, there=prices.there()),
         *baseline.warnings(source, built),
         *dates.listed(source, built.catalogue, now.date()),
         *clashing,

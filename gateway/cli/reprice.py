@@ -21,6 +21,7 @@ from gateway.ledger.journal import Journal
 from gateway.ledger.question import Question
 from gateway.ledger.reprice import counted, price_again
 from gateway.ledger.store import Store, Stored
+from gateway.settings import prices as listed
 
 _EXACT = Context(prec=100)
 _PAGE = 1_000
@@ -148,7 +149,8 @@ def why(row: Stored, prices: Pricelist) -> str:
     name = f"{row.provider}/{row.model}"
     if lacking is None:
         return f"{name} has a price now: run `tiergate costs reprice`"
-    return f"{name} has {lacking}: write one under `models`"
+    more = "" if listed.there() else ", or install tiergate[prices]"
+    return f"{name} has {lacking}: write one under `models`{more}"
 
 
 def _again(

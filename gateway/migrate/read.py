@@ -9,6 +9,7 @@ from gateway.migrate.litellm import LiteLLM
 from gateway.migrate.portkey import Portkey
 from gateway.migrate.router import Router
 from gateway.settings import yaml
+from gateway.settings.mistake import ConfigError, Mistake
 
 KINDS: dict[str, tuple[str, Callable[[Part, Draft, Shipped], LiteLLM | Portkey | Router]]] = {
     "litellm": ("LiteLLM", LiteLLM),
@@ -27,12 +28,20 @@ _VARIABLE = re.compile(r"os\.environ/(\w+)|\$\{?(\w+)|\{\{\s*(\w+)\s*\}\}")
 
 
 def convert(kind: str, text: str, file: str, shipped: Shipped, environ: Mapping[str, str]) -> Draft:
-    """What a file becomes. Raises ConfigError where it is neither YAML nor JSON."""
+    """What a file becomes. Raises ConfigError where it is neither YAML nor JSON, or holds a NUL."""
     document = yaml.read(_bare(text) if kind != "litellm" else text, file)
+    if _nul(document.value):  # which no value of ours may have either
+        raise ConfigError([Mistake(file=file, message="holds a NUL character")])
     taken = {name for found in _VARIABLE.findall(text) for name in found if name}
     draft = Draft(document.lines, taken, environ)
     KINDS[kind][1](mapping(document.value), draft, shipped).convert()
     return draft
+
+
+def _nul(value: yaml.Value) -> bool:
+    if isinstance(value, dict):
+        return any("\0" in name or _nul(item) for name, item in value.items())
+    return any(map(_nul, value)) if isinstance(value, list) else "\0" in str(value)
 
 
 def _bare(text: str) -> str:

@@ -67,14 +67,23 @@ def _uses(source: Source) -> Iterator[_Use]:
             yield _Use(here, lab, _VECTORS, item.provider or lab, item.model)
 
 
-def unpriced(source: Source, catalogue: Catalogue) -> Iterator[Mistake]:
-    """Warnings of targets that are on and have no price at all."""
-    for use in _uses(source):
-        target = _made(use, catalogue)
-        if target.provider.on and target.price is None:
-            message = f"the price of {target.name} is unknown: its calls have no cost."
-            hint = "Give it one under `models`."
-            yield source.mistake((*use.path, "model"), message, hint, warn=True)
+def unpriced(source: Source, catalogue: Catalogue, *, there: bool) -> Iterator[Mistake]:
+    """Warnings of targets that are on and have no price at all; `there`: a list could have had it.
+
+    Where no list is installed, they are one.
+    """
+    found = [(use, _made(use, catalogue)) for use in _uses(source)]
+    lacking = [(use, made) for use, made in found if made.provider.on and made.price is None]
+    if lacking and not there:
+        names = ", ".join(dict.fromkeys(made.name for _, made in lacking))
+        message = f"no prices are known of {names}: their calls have no cost."
+        hint = "Install the list: pip install 'tiergate[prices]'; or give each a `price`."
+        yield source.mistake(("models",), message, hint, warn=True)
+        return
+    for use, made in lacking:
+        message = f"the price of {made.name} is unknown: its calls have no cost."
+        hint = "Give it one under `models`."
+        yield source.mistake((*use.path, "model"), message, hint, warn=True)
 
 
 def _made(use: _Use, catalogue: Catalogue) -> Target:

@@ -1,13 +1,15 @@
 """The one door to genai-prices: list prices of models that the configuration does not price itself.
 
-Importing it takes about 0.3 s, so it is imported only where such a model is configured. It is never
-asked to update itself: the gateway makes no request that the configuration does not name.
+It is the extra `prices`: where it is not installed, no model is known here. Importing it takes
+about 0.3 s, so it is imported only where such a model is configured. It is never asked to update
+itself: the gateway makes no request that the configuration does not name.
 """
 
 import functools
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -15,11 +17,18 @@ import msgspec
 from gateway.core.price import Hours, Later, Price, Rates, Step
 
 
+def there() -> bool:
+    """Whether the list is installed."""
+    return find_spec("genai_prices") is not None
+
+
 def find(provider: str, model: str, now: datetime) -> Price | None:
     """A model's price from a time on, by provider and model as named there; None if unknown.
 
     So is one with a fee that no answer counts: a price without it would be too low.
     """
+    if not there():
+        return None
     try:
         seller, info = _snapshot().find_provider_model(model, None, provider, None)
     except LookupError:

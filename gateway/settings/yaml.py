@@ -1,7 +1,8 @@
 """The one door to YAML 1.2: values with the line each stands on; a repeated key is an error.
 
-The C parser composes nodes (2,000 lines in about 0.1 s; the round-trip loader takes eight times
-that), and this module makes plain values of them: `no` and `2026-01-01` stay strings.
+ruamel.yaml's parser composes nodes, 12,000 lines a second, and this module makes plain values of
+them: `no` and `2026-01-01` stay strings. Its parser in C is a library of 2.7 MB that would save a
+start 0.1 s; it is not used where it is installed either, so that mistakes read alike everywhere.
 """
 
 import re
@@ -15,17 +16,26 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.resolver import VersionedResolver
+from ruamel.yaml.scanner import Scanner
 
 from gateway.settings.mistake import ConfigError, Mistake, Path, written
 
 type Value = dict[str, Value] | list[Value] | str | int | float | bool | None
 
-_HINTS = {
-    "unexpected ':'": "Put a text that holds a colon in quotes.",
-    "cannot start any token": "Indent with spaces, not tabs; put a text that begins so in quotes.",
-    "did not find expected key": "Does this line stand as far in as those it belongs to?",
+_NOWHERE = "what stands here belongs to nothing above it"
+_SAID = {
+    "expected <block end>": _NOWHERE,
+    "expected '<document start>'": _NOWHERE,
+    "expected the node content": "a value is missing here",
 }
-"""What to do, by words of the parser."""
+"""What the parser says in words of its own, and what we say."""
+_HINTS = {
+    "values are not allowed": "Does it stand too far in? Put a text that holds a colon in quotes.",
+    "cannot start any token": "Indent with spaces, not tabs; put a text that begins so in quotes.",
+    _NOWHERE: "Does this line stand as far in as those it belongs to? Do quotes end too early?",
+}
+"""What to do, by words of the message."""
 _DEPTH = 50
 _OPENING = ("[", "{", "- ", "? ")
 """What nests further without a line that stands further in."""
@@ -47,11 +57,12 @@ def read(text: str, file: str) -> Document:
     """Read one document. Raises ConfigError for broken YAML and repeated keys."""
     try:
         _shallow(text, file)
-        root = YAML(typ="safe").compose(text)
+        root = _parser().compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line = mark.line + 1 if mark is not None else None
-        message = f"not valid YAML: {error.problem}"
+        said = str(error.problem).partition(", but ")[0]  # what it found instead is in the file
+        message = f"not valid YAML: {_SAID.get(said, said)}"
         hint = next((hint for words, hint in _HINTS.items() if words in message), "")
         message += "." if hint else ""
         raise ConfigError([Mistake(file=file, line=line, message=message, hint=hint)]) from None
@@ -64,12 +75,46 @@ def read(text: str, file: str) -> Document:
     return document
 
 
+_EMPTY = re.compile(r"[ \t]*[#\r\n\0]")
+"""The rest of a line that has nothing on it; the parser ends its text with a zero."""
+
+
+class _Resolver(VersionedResolver):
+    """Knows plain words as YAML 1.2 does, whatever version a document says it has."""
+
+    processing_version = property(lambda _: (1, 2))
+
+
+class _Scanner(Scanner):
+    """Takes tabs where YAML has them: within a line or on an empty one, not to indent."""
+
+    def scan_to_next_token(self) -> None:
+        super().scan_to_next_token()
+        reader = self.reader
+        while reader.peek() == "\t" and self._apart():
+            reader.forward()
+            super().scan_to_next_token()
+
+    def _apart(self) -> bool:
+        """Whether anything stands on this line before, or nothing after."""
+        text, at = self.reader.buffer, self.reader.pointer
+        before = text[at - self.reader.column : at].strip()
+        return bool(before or _EMPTY.match(text, at))
+
+
+def _parser() -> YAML:
+    parser = YAML(typ="safe", pure=True)
+    parser.Resolver, parser.Scanner = _Resolver, _Scanner
+    parser.composer.warn_double_anchors = False  # the later one counts from there on
+    return parser
+
+
 def _shallow(text: str, file: str) -> None:
     """Refuse what is nested so deeply that the parser's own stack would not hold it."""
     if sum(map(text.count, _OPENING)) < _MANY:
         return
     depth = 0
-    for event in YAML(typ="safe").parse(text):
+    for event in _parser().parse(text):
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > _MANY:
             line = event.start_mark.line + 1

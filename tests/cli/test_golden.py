@@ -141,7 +141,7 @@ def test_verdicts_for_ci(file: Path, tmp_path: Path) -> None:
         (b"prompts: []", "golden.yaml: error: names no prompts.\n"),
         (
             b"prompts: [",
-            "golden.yaml:2: error: not valid YAML: did not find expected node content\n",
+            "golden.yaml:1: error: not valid YAML: a value is missing here\n",
         ),
         (
             b"prompts:\n- {prompt: hi, tier: quick}",

@@ -1,6 +1,7 @@
 """The command `costs reprice`: prices that come later, written into the journal, never over a row."""
 
 import json
+import sys
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -237,6 +238,16 @@ def test_what_stays_unknown_says_why(tmp_path: Path) -> None:
     write(tmp_path, call("c", state="unknown_crash"), call("f", state="failed", wasted=None))
     told = tiergate(tmp_path, "reprice", "--all").output
     assert "\n26 are still unknown:\n" in told
+
+
+def test_without_the_price_list_it_says_that_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, call("a", model="model-1"))
+    lines = [tiergate(tmp_path, "reprice").output.splitlines()[-1]]
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    lines.append(tiergate(tmp_path, "reprice").output.splitlines()[-1])
+    assert lines[1] == f"{lines[0]}, or install tiergate[prices]"
 
 
 def test_a_journal_that_cannot_be_written_is_one_clear_line(

@@ -87,9 +87,9 @@ def test_it_says_what_it_stands_on() -> None:
 
 def test_only_the_named_extras_are_added() -> None:
     """Those that a server wants, unless others are named."""
-    assert [*BUILD.all("ARG")][1:] == FINAL.all("ARG") == ['EXTRAS="postgres otel"']
+    assert [*BUILD.all("ARG")][1:] == FINAL.all("ARG") == ['EXTRAS="postgres otel prices"']
     extras = tomllib.loads(files.text("pyproject.toml"))["project"]["optional-dependencies"]
-    assert {"postgres", "otel"} <= set(extras)
+    assert {"postgres", "otel", "prices"} <= set(extras)
     each = """$(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done)"""
     assert sum(each in run for run in BUILD.all("RUN")) == len(syncs()) + 1, (
         "and to say what is in it"

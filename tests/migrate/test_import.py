@@ -530,6 +530,8 @@ def test_the_report_as_json(here: Path) -> None:
     ("kind", "source", "told"),
     [
         ("litellm", "model_list: [", "not valid YAML"),
+        ("litellm", 'model_list: [{a: 1, b: ["x\\0"]}]', "holds a NUL character"),
+        ("portkey", '{"a\\u0000": 1}', "holds a NUL character"),
         ("litellm", "model_list: []\n", "has no model that could be imported as LiteLLM's"),
         ("portkey", "[]", "has no model that could be imported as Portkey's"),
         ("ccr", '{"a": 1, "a": 2}', "error"),

@@ -19,7 +19,17 @@ from tests.package.conftest import uv
 from tests.package.test_contents import VERSION
 
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
-EXTRAS = ("h2", "socksio", "psycopg", "opentelemetry-sdk", "duckdb", "xllamacpp")
+EXTRAS = (
+    "genai-prices",
+    "httpx2",
+    "ruamel.yaml.clib",
+    "h2",
+    "socksio",
+    "psycopg",
+    "opentelemetry-sdk",
+    "duckdb",
+    "xllamacpp",
+)
 _MAC = """
 # What macOS has not: names of Linux's kernel and C library, and its folders of figures.
 import asyncio, ctypes, multiprocessing, os, select, signal, socket, ssl, subprocess, sys, sysconfig
@@ -94,6 +104,17 @@ def test_it_has_its_configuration_and_checks_it(place: Path) -> None:
     assert run(place, "tiergate", "check", OPENAI_API_KEY="sk-none")
     told = run(place, "tiergate", "explain", "Prove that 2 is prime.", OPENAI_API_KEY="sk-none")
     assert "reasoning" in told
+
+
+def test_without_the_price_list_a_price_is_unknown_and_one_line_says_so(place: Path) -> None:
+    """The configuration that leaves its prices to the list is valid, and the shipped one needs none."""
+    said = run(place, "tiergate", "check", OPENAI_API_KEY="sk-none")
+    assert "tiergate[prices]" not in said
+    (file,) = (place / "env").glob("lib/python*/site-packages/gateway/_config/matrix.yaml")
+    said = run(place, "tiergate", "--config", str(file), "check", OPENAI_API_KEY="sk-none")
+    (line,) = [line for line in said.splitlines() if "price" in line]
+    assert "no prices are known of openai/gpt-6-luna, openai/gpt-6-sol, openai/gpt-6-astra" in line
+    assert "pip install 'tiergate[prices]'" in line
 
 
 @pytest.mark.parametrize("mac", [False, True])

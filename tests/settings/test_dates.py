@@ -189,7 +189,9 @@ def test_models_that_make_vectors_need_a_price_too(tmp_path: Path) -> None:
     text = with_vectors("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
     source = world.loaded(tmp_path, text)
     catalogue = world.built(tmp_path, text).catalogue
-    assert [str(item).replace(f"{tmp_path}/", "") for item in unpriced(source, catalogue)] == [
+    assert [
+        str(item).replace(f"{tmp_path}/", "") for item in unpriced(source, catalogue, there=True)
+    ] == [
         f"c.yaml:{line}: warning: labs.acme.{path}.model: the price of {name} is unknown: "
         "its calls have no cost. Give it one under `models`."
         for line, path, name in [
@@ -199,7 +201,24 @@ def test_models_that_make_vectors_need_a_price_too(tmp_path: Path) -> None:
         ]
     ]
     off = world.built(tmp_path, text, {}).catalogue
-    assert [item.path for item in unpriced(source, off)] == ["labs.acme.embeddings[1].model"]
+    assert [item.path for item in unpriced(source, off, there=True)] == [
+        "labs.acme.embeddings[1].model"
+    ]
+
+
+def test_without_the_price_list_all_that_lack_a_price_are_told_in_one_line(tmp_path: Path) -> None:
+    """Each once, however many tiers have it; nothing is told where nothing lacks."""
+    text = with_vectors("note: x", PRICE).replace("{model: large}", "{model: unheard-of}")
+    source = world.loaded(tmp_path, text)
+    catalogue = world.built(tmp_path, text).catalogue
+    (told,) = unpriced(source, catalogue, there=False)
+    assert told.level == "warning"
+    assert f"{told.message} {told.hint}" == (
+        "no prices are known of acme/unheard-of, acme/v, other/v: their calls have no cost. "
+        "Install the list: pip install 'tiergate[prices]'; or give each a `price`."
+    )
+    source = world.loaded(tmp_path, world.BASE)
+    assert not [*unpriced(source, world.built(tmp_path, world.BASE).catalogue, there=False)]
 
 
 def test_a_step_of_a_list_price_of_vectors_is_told(tmp_path: Path) -> None:

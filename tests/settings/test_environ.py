@@ -168,5 +168,5 @@ def test_every_name_that_is_no_setting_is_told_with_what_was_meant() -> None:
             "Two underscores stand between levels: TIERGATE_DEFAULT__LAB."
         ),
         "TIERGATE_INCLUDE: error: no setting. Write `include` in the file.",
-        "TIERGATE_ALIASES: error: not valid YAML: did not find expected ',' or '}'",
+        "TIERGATE_ALIASES: error: not valid YAML: expected ',' or '}'",
     ]

@@ -106,7 +106,7 @@ def test_files_that_are_missing_broken_or_no_mapping_are_told_together(folder: P
     assert wrong(folder) == [
         "gateway.yaml:4: error: include: no file matches 'nowhere.yaml'.",
         "labs: error: cannot be read: is a directory.",
-        "bad/a.yaml:2: error: not valid YAML: did not find expected ',' or ']'",
+        "bad/a.yaml:1: error: not valid YAML: expected ',' or ']'",
         "bad/b.yaml:1: error: must be a mapping.",
         "bad/c.yaml: error: is not UTF-8.",
         "bad/d.yaml:1: error: include: only the first file may include others.",
@@ -197,7 +197,7 @@ def test_a_mistake_of_the_environment_is_told_with_the_variable_s_name(folder: P
 def test_files_and_environment_are_told_together(folder: Path) -> None:
     write(folder, "guards: [", "rules.yaml")
     assert wrong(folder, TIERGATE_SERVR__PORT="1", TIERGATE_LABS__A__FAST__0__MODEL="x") == [
-        "rules.yaml:2: error: not valid YAML: did not find expected node content",
+        "rules.yaml:1: error: not valid YAML: a value is missing here",
         "TIERGATE_SERVR__PORT: error: no setting. Did you mean 'server'?",
         "TIERGATE_LABS__A__FAST__0__MODEL: error: stands inside a list. Give the whole list.",
     ]

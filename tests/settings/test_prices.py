@@ -1,5 +1,6 @@
 """List prices of the real package: spot values, long-context steps, times of day, the unknown."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib import metadata
@@ -132,6 +133,14 @@ def test_a_price_with_a_fee_that_nobody_counts_is_unknown(model: str) -> None:
     """Perplexity bills each request beside its tokens, or citations and reasoning apart."""
     assert prices._snapshot().find_provider_model(model, None, "perplexity", None)
     assert prices.find("perplexity", model, NOON) is None
+
+
+def test_where_the_list_is_not_installed_it_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra; None is how Python is told that a module is not there."""
+    assert prices.there()
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    assert not prices.there()
+    assert prices.find("openai", "gpt-4o", NOON) is None
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_other_rules_stand_in_place_of_those_that_are_written(tmp_path: Path) ->
         ("", "mine:1: error: only guards and choices stand here."),
         ("[]", "mine:1: error: only guards and choices stand here."),
         ("choices: []\nlabs: {}", "mine:2: error: labs: only guards and choices stand here."),
-        ("choices: [", "mine:2: error: not valid YAML"),
+        ("choices: [", "mine:1: error: not valid YAML"),
         (
             "choices:\n- {name: a, tear: fast}",
             "mine:2: error: choices[0].tear: no such key. Did you mean 'tier'?",

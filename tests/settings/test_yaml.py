@@ -52,6 +52,9 @@ VALUES: list[tuple[str, Value]] = [
     ("a # a comment", "a"),
     ("b#c", "b#c"),
     ("\tb", "b"),
+    ("b\t# a comment", "b"),
+    ("b # a comment\n\t\n \t# another\n", "b"),
+    ("[01:00-02:00]", ["01:00-02:00"]),
 ]
 
 
@@ -77,6 +80,7 @@ DOCUMENTS: list[tuple[str, Value]] = [
     # anchors stand for what they name
     ("a: &x {b: 1}\nc: *x", {"a": {"b": 1}, "c": {"b": 1}}),
     ("a: &x [1]\nb: [*x, *x]", {"a": [1], "b": [[1], [1]]}),
+    ("a: &x 1\nb: &x 2\nc: *x", {"a": 1, "b": 2, "c": 2}),
 ]
 
 
@@ -90,8 +94,17 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 
 TOKEN = (
-    "error: not valid YAML: found character that cannot start any token. "
+    "error: not valid YAML: found character {} that cannot start any token. "
     "Indent with spaces, not tabs; put a text that begins so in quotes."
+)
+
+COLON = (
+    "error: not valid YAML: mapping values are not allowed here. "
+    "Does it stand too far in? Put a text that holds a colon in quotes."
+)
+NOWHERE = (
+    "error: not valid YAML: what stands here belongs to nothing above it. "
+    "Does this line stand as far in as those it belongs to? Do quotes end too early?"
 )
 
 REFUSED: list[tuple[str, str]] = [
@@ -99,20 +112,19 @@ REFUSED: list[tuple[str, str]] = [
     ("a:\n  b: 1\n  b: 2", "f.yaml:3: error: a.b: this key is given twice"),
     ("1: a\n'1': b", "f.yaml:2: error: 1: this key is given twice"),
     ("a: {b: 1, b: 2}", "f.yaml:1: error: a.b: this key is given twice"),
-    ("a:\n\tb: 1", f"f.yaml:2: {TOKEN}"),
+    ("a:\n\tb: 1", f"f.yaml:2: {TOKEN.format(r"'\t'")}"),
     ("a: 1\n b: 2",
-     "f.yaml:2: error: not valid YAML: mapping values are not allowed in this context"),
-    ("a: b: c", "f.yaml:1: error: not valid YAML: mapping values are not allowed in this context"),
-    ("{a: 1", "f.yaml:2: error: not valid YAML: did not find expected ',' or '}'"),
+     f"f.yaml:2: {COLON}"),
+    ("a: b: c", f"f.yaml:1: {COLON}"),
+    ("{a: 1", "f.yaml:1: error: not valid YAML: expected ',' or '}'"),
+    ("a: }", "f.yaml:1: error: not valid YAML: a value is missing here"),
     ("a: 'x", "f.yaml:1: error: not valid YAML: found unexpected end of stream"),
-    ("a: @x", f"f.yaml:1: {TOKEN}"),
-    ("a: {b: [01:00-02:00]}",
-     ("f.yaml:1: error: not valid YAML: found unexpected ':'. "
-      "Put a text that holds a colon in quotes.")),
-    ("a:\n   b: 1\n  c: 2",
-     ("f.yaml:3: error: not valid YAML: did not find expected key. "
-      "Does this line stand as far in as those it belongs to?")),
-    ("a: *nope", "f.yaml:1: error: not valid YAML: found undefined alias"),
+    ("a: @x", f"f.yaml:1: {TOKEN.format("'@'")}"),
+    ("a:\n   b: 1\n  c: 2", f"f.yaml:3: {NOWHERE}"),
+    (" a: 1\nb: 2", f"f.yaml:2: {NOWHERE}"),
+    ("a: 'it's'", f"f.yaml:1: {NOWHERE}"),
+    ("a: one\ttwo", f"f.yaml:1: {NOWHERE}"),
+    ("a: *nope", "f.yaml:1: error: not valid YAML: found undefined alias 'nope'"),
     ("a: 1\n---\nb: 2", "f.yaml:2: error: not valid YAML: but found another document"),
     ("a: \x01", "f.yaml: error: not valid YAML: a character that YAML does not allow"),
     ("? [1, 2]\n: 3", "f.yaml:1: error: a key must be a plain word"),
@@ -164,7 +176,7 @@ def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
 
 @pytest.mark.parametrize("sign", ["[", "{a: ", "- ", "? "])
 def test_what_would_burst_the_parser_is_refused(sign: str) -> None:
-    """In C its stack ends the process; many brackets side by side are no depth."""
+    """It calls itself; many brackets side by side are no depth."""
     with pytest.raises(ConfigError, match="nested too deeply"):
         yaml.read(sign * 100_000, "f.yaml")
     assert yaml.read("[[], {a: {}}, " * 3 + "[]]]]", "f.yaml").value
