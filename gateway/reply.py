@@ -1,6 +1,7 @@
 """What goes to the client: a status, headers that say what happened, and a body."""
 
 import functools
+import http.client
 import math
 from collections.abc import AsyncGenerator
 from decimal import Decimal
@@ -55,6 +56,19 @@ class Reply(msgspec.Struct, kw_only=True):
     frame: bytes = b""
     """What stands for `body` in a stream whose head was sent before."""
     stream: AsyncGenerator[bytes] | None = None
+
+
+def block(reply: Reply) -> bytes:
+    """The status and headers of a whole reply as they stand on the wire."""
+    lines = [_status(reply.status), *[b": ".join(header) for header in reply.headers]]
+    lines.append(b"content-length: %d\r\n\r\n" % len(reply.body))
+    return b"\r\n".join(lines)
+
+
+@functools.cache
+def _status(status: int) -> bytes:
+    phrase = http.client.responses.get(status, "")  # 529 has none
+    return b"HTTP/1.1 %d %b" % (status, phrase.encode())
 
 
 def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Reply:

@@ -18,23 +18,22 @@ EVERY = 15.0
 class Beat:
     """The signs of one call; none before `arm`."""
 
-    __slots__ = ("_call", "_dialect", "_last", "_loop", "_send", "_task", "_timer", "begun", "busy")
+    begun = False
+    """The head of the reply is sent."""
+    busy = False
+    """The answer itself is being written."""
+    _last = 0.0
+    _task: asyncio.Task[None] | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def __init__(self, dialect: Dialect, call: str, send: Send) -> None:
         self._dialect = dialect
         self._call = call
         self._send = send
-        self._loop = asyncio.get_running_loop()
-        self._last = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-        self.begun = False
-        """The head of the reply is sent."""
-        self.busy = False
-        """The answer itself is being written."""
 
     def arm(self) -> None:
         """Begin: the call is to be answered in a stream."""
+        self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._timer = self._loop.call_later(EVERY, self._due)
 
@@ -47,7 +46,8 @@ class Beat:
     def resume(self) -> None:
         """The answer has nothing to write for now."""
         self.busy = False
-        self._last = self._loop.time()
+        if self._timer is not None:
+            self._last = self._loop.time()
 
     def stop(self) -> None:
         """Say nothing more."""

@@ -12,8 +12,9 @@ Connections and signals are not known here: who stops the server does each step 
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from gateway.core.call import Call
 from gateway.core.problem import Problem
 from gateway.http.edge import Message, Send
 from gateway.limits.pressure import Hold
@@ -31,47 +32,56 @@ _LOOK = 0.05
 """Seconds between looks at what still runs."""
 
 
+class Serving(Protocol):
+    """What serves calls."""
+
+    def leave(self, call: Call, cancel: Callable[[], object], by: str) -> None:
+        """A call is to end: `cancel` its task, once that does nothing for others."""
+        ...
+
+
 class Visit:
     """One call while its client is here, from the moment that it is let in; made in its task."""
 
-    __slots__ = ("_leave", "_stopped", "_task", "by", "done", "hold", "told")
+    by = ""
+    """Who ends it before its time."""
+    told = False
+    """The head of an answer is written."""
+    done = False
+    """The last byte of its answer is written."""
+    hold: Hold | None = None
+    """Memory for its body, where that is not small."""
+    _serving: tuple[Serving, Call] | None = None
+    _stopped = False
 
-    def __init__(self, hold: Hold) -> None:
-        self.hold = hold
+    def __init__(self) -> None:
         self._task = asyncio.current_task()
-        self._leave: Callable[[Callable[[], object], str], object] | None = None
-        self._stopped = False
-        self.by = ""
-        """Who ends it before its time."""
-        self.told = False
-        """The head of an answer is written."""
-        self.done = False
-        """The last byte of its answer is written."""
 
-    def serves(self, leave: Callable[[Callable[[], object], str], object]) -> None:
-        """From now on `leave` is told when it is to end, since others may need what it does."""
-        self._leave = leave
+    def serves(self, serving: Serving, call: Call) -> None:
+        """From now on `serving` is told when it is to end, since others may need what it does."""
+        self._serving = serving, call
 
     def telling(self, send: Send) -> Send:
         """What writes its answer, and knows how much of that is written."""
+        self._send = send
+        return self._tell
 
-        async def tell(message: Message) -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self.done = True
-            await send(message)
-            self.told = True
-
-        return tell
+    async def _tell(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.done = True
+        await self._send(message)
+        self.told = True
 
     def end(self, by: str) -> None:
         """End it: its client has left, or it is not waited for any more."""
         if self.by or self.done:
             return
         self.by = by
-        if self._leave is None:
+        if self._serving is None:
             self._stop()
         else:
-            self._leave(self._stop, by)
+            serving, call = self._serving
+            serving.leave(call, self._stop, by)
 
     def ended(self) -> bool:
         """Whether a cancellation of its task is this one's, which is then undone."""

@@ -18,7 +18,8 @@ class Entrance:
         self._pressure = gateway.pressure
         self._shares = Shares(server.in_flight, gateway.pressure)
         self._intake = Intake(server)
-        self._small = min(server.max_body, SMALL)
+        self.small = min(server.max_body, SMALL)
+        """Bytes of a body that has come whole for which nothing need be asked."""
         self.drain = Drain()
 
     @property
@@ -35,28 +36,26 @@ class Entrance:
             raise ProblemError(PROBLEM)
         self._pressure.check()
 
-    def admit(self, key: Key) -> None:
+    def enter(self, key: Key) -> Visit:
         """Let a call in, or not. Raises ProblemError: draining, overloaded, rate_limited."""
         if self.drain.closed:
             raise ProblemError(PROBLEM)
-        self._shares.admit(key)
-
-    def enter(self, key: Key) -> Visit:
-        """A call was let in."""
-        visit = Visit(Hold(self._pressure))
         self._shares.enter(key)
+        visit = Visit()
         self.drain.visits.add(visit)
         return visit
 
     def leave(self, key: Key, visit: Visit) -> None:
         """It has ended."""
-        visit.hold.end()
+        if visit.hold is not None:
+            visit.hold.end()
         self.drain.visits.discard(visit)
         self._shares.leave(key)
 
-    def takes(self, data: bytes) -> bool:
-        """Whether a body that has come whole is so small that nothing need be asked."""
-        return len(data) <= self._small
+    def hold(self, visit: Visit) -> Hold:
+        """Memory for the body of a call, until it leaves."""
+        visit.hold = hold = Hold(self._pressure)
+        return hold
 
     def take(self, data: bytes, hold: Hold) -> None:
         """A body that has come whole; see Intake."""

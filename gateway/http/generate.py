@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, Protocol
 
 from gateway.compose import Gateway
@@ -15,7 +13,7 @@ from gateway.http.beat import Beat
 from gateway.http.drain import Visit
 from gateway.http.edge import Gone, Head, Receive, Scope, Send
 from gateway.http.entrance import Entrance
-from gateway.http.exchange import BODY
+from gateway.http.exchange import Exchange
 from gateway.http.refused import Refused
 from gateway.reply import Reply, refusal
 
@@ -29,15 +27,17 @@ _LITTLE = 65_536
 class Wire(Protocol):
     """The connection of a client."""
 
-    slow: bool
-    """It was closed since its client read too little of its answer."""
     lost: bool
     """It is closed."""
-    gone: Callable[[], object] | None
-    """Is told once when it closes."""
+    visit: Visit | None
+    """Ends when it is closed."""
 
     def answer(self, send: Send, reply: Reply) -> bool:
         """Write a whole reply in one piece; False where it cannot."""
+        ...
+
+    def left(self) -> None:
+        """End the visit of a client that has left."""
         ...
 
 
@@ -61,15 +61,12 @@ class Generate:
             if path:
                 head.add(scope["query_string"])
             key = edge.identify(self._gateway.keys, head)
-            self._entrance.admit(key)
+            visit = self._entrance.enter(key)
         except ProblemError as error:
             await self._refuse(send, error.problem, call_id, keep=_kept(error.problem, length))
             return
-        visit = self._entrance.enter(key)
         try:
-            data: bytes | None = scope.get(BODY)
-            if data is None or not self._entrance.takes(data):
-                data = await self._body(scope, head, visit, receive, send, call_id)
+            data = await self._body(receive, length, visit, send, call_id)
             if data is not None:
                 query = scope["query_string"].decode("latin-1")
                 call = edge.call(self._dialect, head, key, data, call_id, query=query, path=path)
@@ -77,16 +74,42 @@ class Generate:
         finally:
             self._entrance.leave(key, visit)
 
+    async def whole(self, exchange: Exchange) -> None:
+        """Answer a call that has come whole with its head. Never raises."""
+        call_id, data, length = edge.new_id(), exchange.data, None
+        send: Any = exchange.send
+        try:
+            try:
+                if (head := exchange.head) is None:
+                    dialect = self._dialect
+                    head = Head(exchange.headers, dialect.headers, dialect.defaults)
+                    exchange.head = head
+                length = None if head.length is None else len(data)
+                key = edge.identify(self._gateway.keys, head)
+                visit = self._entrance.enter(key)
+            except ProblemError as error:
+                await self._refuse(send, error.problem, call_id, keep=_kept(error.problem, length))
+            else:
+                try:
+                    small = len(data) <= self._entrance.small
+                    if small or await self._taken(data, visit, send, call_id):
+                        call = edge.call(self._dialect, head, key, data, call_id)
+                        await self._serve(call, visit, None, send, exchange.wire)
+                finally:
+                    self._entrance.leave(key, visit)
+            if not exchange.response_complete and not exchange.disconnected:
+                await exchange.fail(None)
+        except BaseException as error:  # noqa: BLE001 - what any server does of an application's
+            await exchange.fail(error)
+        finally:
+            exchange.end()
+
     async def _body(
-        self, scope: Scope, head: Head, visit: Visit, receive: Receive, send: Send, call_id: str
+        self, receive: Receive, length: int | None, visit: Visit, send: Send, call_id: str
     ) -> bytes | None:
         """The body of a request; None where it was refused, or its client has left."""
         try:
-            data: bytes | None = scope.get(BODY)
-            if data is None:
-                return await self._entrance.body(receive, head.length, visit.hold)
-            self._entrance.take(data, visit.hold)
-            return data
+            return await self._entrance.body(receive, length, self._entrance.hold(visit))
         except Gone:
             return None
         except ProblemError as error:
@@ -98,23 +121,60 @@ class Generate:
         await self._refuse(send, problem, call_id)
         return None
 
+    async def _taken(self, data: bytes, visit: Visit, send: Send, call_id: str) -> bool:
+        """Whether there is room for a body that has come whole; its call is refused where not."""
+        try:
+            self._entrance.take(data, self._entrance.hold(visit))
+        except ProblemError as error:
+            await self._refuse(send, error.problem, call_id)
+            return False
+        return True
+
     async def _serve(
-        self, call: Call, visit: Visit, receive: Receive, send: Send, wire: Wire | None
+        self,
+        call: Call,
+        visit: Visit,
+        receive: Receive | None,
+        send: Send,
+        wire: Wire | None,
     ) -> None:
-        """Serve it, by the configuration that is in force now, and account for how it ended."""
+        """Serve it, by the configuration that is in force now, and write the reply.
+
+        When its client leaves, what is done for it alone is stopped; it accounts for how it ended.
+        """
         edition = self._gateway.edition
         engine = edition.enter()
         try:
-            visit.serves(lambda stop, by: engine.leave(call, stop, by))
-            at_once = None if wire is None else partial(wire.answer, send)
-            send = visit.telling(send)
-            beat = Beat(self._dialect, call.id, send)
-            serving = engine.serve(call, beat)
-            await _until_gone(serving, visit, receive, send, beat, wire, at_once)
+            visit.serves(engine, call)
+            tell = visit.telling(send)
+            beat = Beat(self._dialect, call.id, tell)
+            watcher = None
+            if wire is not None:
+                wire.visit = visit
+                if wire.lost:
+                    asyncio.get_running_loop().call_soon(wire.left)
+            elif receive is not None:  # another server's: a task costs each call more
+                watcher = asyncio.create_task(_watch(receive, visit))
+            try:
+                reply = await engine.serve(call, beat)
+                if wire is not None and reply.stream is None and not beat.begun:
+                    visit.done = True
+                    visit.told = visit.done = wire.answer(send, reply)
+                if not visit.done:
+                    await _answer(reply, tell, beat)
+            except asyncio.CancelledError:
+                if not visit.ended():
+                    raise
+            finally:
+                beat.stop()
+                if wire is not None:
+                    wire.visit = None
+                elif watcher is not None:
+                    watcher.cancel()
             if visit.by:
                 engine.forget(call)
-            if visit.by == "drain":
-                await self._end(call.id, visit, beat, send)
+                if visit.by == "drain":
+                    await self._end(call.id, visit, beat, tell)
         finally:
             edition.leave()
 
@@ -151,48 +211,11 @@ def _kept(problem: Problem, length: int | None) -> bool:
     return problem.kind in _AGAIN and length is not None and length <= _LITTLE
 
 
-async def _until_gone(
-    serving: Coroutine[Any, Any, Reply],
-    visit: Visit,
-    receive: Receive,
-    send: Send,
-    beat: Beat,
-    wire: Wire | None = None,
-    at_once: Callable[[Reply], bool] | None = None,
-) -> None:
-    """Serve and write the reply; when the client leaves, stop what is done for it alone.
-
-    `at_once` writes a whole reply in one piece, where that can be.
-    """
-
-    async def watch() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        visit.end("client")
-
-    watcher = None
-    if wire is None:  # served by another server: a task costs each call more
-        watcher = asyncio.create_task(watch())
-    else:
-        wire.gone = lambda: visit.end("client_slow" if wire.slow else "client")
-        if wire.lost:
-            asyncio.get_running_loop().call_soon(wire.gone)
-    try:
-        reply = await serving
-        if at_once is not None and reply.stream is None and not beat.begun:
-            visit.done = True
-            visit.told = visit.done = at_once(reply)
-        if not visit.done:
-            await _answer(reply, send, beat)
-    except asyncio.CancelledError:
-        if not visit.ended():
-            raise
-    finally:
-        beat.stop()
-        if watcher is not None:
-            watcher.cancel()
-        elif wire is not None:
-            wire.gone = None
+async def _watch(receive: Receive, visit: Visit) -> None:
+    """End a visit when its client leaves."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    visit.end("client")
 
 
 async def write(reply: Reply, send: Send) -> None:
@@ -200,6 +223,15 @@ async def write(reply: Reply, send: Send) -> None:
     headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+def saying(reply: Reply) -> Any:
+    """What answers whatever is asked with one reply."""
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await write(reply, send)
+
+    return app
 
 
 async def _answer(reply: Reply, send: Send, beat: Beat) -> None:

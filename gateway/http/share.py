@@ -16,17 +16,19 @@ class Shares:
     def __init__(self, most: int, pressure: Pressure) -> None:
         self._most = most
         self._pressure = pressure
+        self._calm = min(most * _CROWDED, most - 1)
+        """Calls up to which nobody is refused."""
         self._by_key: dict[tuple[str, str], int] = {}
         """Keys that have a call, with how many."""
         self.calls = 0
         """Calls that are being served."""
 
     def admit(self, key: Key) -> None:
-        """Let a call in, or not. Raises ProblemError: overloaded, rate_limited."""
+        """Whether a call gets in. Raises ProblemError: overloaded, rate_limited."""
         pressure = self._pressure
         if pressure.level:
             pressure.check()
-        elif self.calls <= self._most * _CROWDED and self.calls < self._most:
+        elif self.calls <= self._calm:
             return
         if self.calls >= self._most:
             raise pressure.refuse(
@@ -47,7 +49,9 @@ class Shares:
             raise pressure.refuse(message, "rate_limited")
 
     def enter(self, key: Key) -> None:
-        """A call begins."""
+        """A call begins, or not. Raises ProblemError as `admit`."""
+        if self.calls > self._calm or self._pressure.level:
+            self.admit(key)
         name = key.tenant, key.name
         self.calls += 1
         self._by_key[name] = self._by_key.get(name, 0) + 1

@@ -9,8 +9,6 @@ A client that closes its half of the connection has left: nobody who waits for a
 
 import asyncio
 import contextlib
-import functools
-import http.client
 import math
 import sys
 from collections.abc import Callable
@@ -22,10 +20,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.core.problem import Problem
 from gateway.http import edge
 from gateway.http.app import ALWAYS, App, dialect_at
-from gateway.http.edge import Receive, Scope, Send
+from gateway.http.drain import Visit
+from gateway.http.edge import Send
 from gateway.http.exchange import Exchange
-from gateway.http.generate import Generate, write
-from gateway.reply import Reply, refusal
+from gateway.http.generate import Generate, saying
+from gateway.http.repeat import Repeat
+from gateway.reply import Reply, block, refusal
 from gateway.settings.server import WaitPart
 
 _VERSIONS = ("1.0", "1.1")
@@ -53,6 +53,8 @@ _LINGER = 1.0
 """Seconds for a client that was refused to stop sending and to read why."""
 _SKIPPED = 262_144
 """Bytes that it may send meanwhile."""
+_STRANGE = 8
+"""Heads in a row that are new on a connection, after which no more are kept."""
 _PROGRESS = 16_384
 """Bytes that a client must take in its time, where more is written for it."""
 _LATE = Problem(
@@ -169,8 +171,14 @@ class Wire(HttpToolsProtocol):
         self._came: list[bytes] = []
         self._whole: Exchange | None = None
         """It has, and is to begin."""
+        self._between = True
+        """All of the requests that have begun has come."""
+        self._known: Repeat | None = None
+        """The head of one before."""
+        self._strange = 0
+        """Heads that came since one that was known."""
         self.slow = self.lost = self._rude = False
-        self.gone: Callable[[], object] | None = None
+        self.visit: Visit | None = None
         self._in_head = False
         self._size = 0
         self._ended = self._upgrading = False
@@ -190,8 +198,12 @@ class Wire(HttpToolsProtocol):
         self.resume_writing()
         super().connection_lost(exc)
         self.lost = True
-        if self.gone is not None:
-            self.gone()
+        self.left()
+
+    def left(self) -> None:
+        """End the visit of its client."""
+        if self.visit is not None:
+            self.visit.end("client_slow" if self.slow else "client")
 
     def answer(self, send: Send, reply: Reply) -> bool:
         """Write a whole reply at once; False where it must be sent in the usual way.
@@ -201,7 +213,7 @@ class Wire(HttpToolsProtocol):
         cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]  # a bound method
         if self.flow.write_paused or cycle.response_started or not cycle.keep_alive:
             return False
-        head, lines = _head(reply), len(reply.headers) + 3
+        head, lines = block(reply), len(reply.headers) + 3
         if not head.count(b"\r") == head.count(b"\n") == lines or b"\0" in head:
             return False  # not without a look at each
         if not cycle.disconnected:
@@ -260,7 +272,11 @@ class Wire(HttpToolsProtocol):
         if self._ended or self._corked.lingers:
             self._corked.skip(len(data))
             return
-        cycle = self._cycle
+        cycle, between = self._cycle, self._between
+        known = self._known if between and cycle is not None and cycle.response_complete else None
+        if known is not None and (body := known.body(data)) is not None:
+            self._again(known, body)
+            return
         before = self._in_head or (cycle is not None and cycle.more_body)
         in_head, self._moved = self._in_head, before
         try:
@@ -276,6 +292,21 @@ class Wire(HttpToolsProtocol):
         if self._whole is not None:  # not before: it must not answer in the middle of this
             whole, self._whole = self._whole, None
             self._begin(whole)
+            if between and self._between and self.cycle is whole and self._strange < _STRANGE:
+                self._strange += 1
+                self._known = Repeat.of(data, whole) if whole.keep_alive else None
+
+    def _again(self, known: Repeat, body: bytes) -> None:
+        """A whole request whose head came before: a parser would make the same of it."""
+        self._strange = 0
+        self._stop()
+        parts = False
+        if (house := self._house) is not None:
+            house.lines.busy(self)
+            parts = house.entrance.drain.parts
+        self.cycle = whole = Exchange(self, known.door, (), body, keep_alive=not parts)
+        whole.head = known.head
+        self._begin(whole)
 
     def _look(self, size: int, *, in_head: bool) -> None:
         """Whether a head is too long in coming."""
@@ -290,6 +321,7 @@ class Wire(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self._in_head = self._moved = True
+        self._between = False
         self._size = 0
         self.url = b""
         self.expect_100_continue = False
@@ -351,10 +383,10 @@ class Wire(HttpToolsProtocol):
 
     def _begin(self, whole: Exchange) -> None:
         """Begin a call that has come whole; where it has nothing to wait for, it ends here."""
-        task = asyncio.Task(whole.run_asgi(whole.door), loop=self.loop, eager_start=True)
+        task = asyncio.Task(whole.door.whole(whole), loop=self.loop, eager_start=True)
         if not task.done():
+            whole.task = task
             self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request's body."""
@@ -365,6 +397,7 @@ class Wire(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The last byte of a request."""
+        self._between = True
         if (door := self._door) is not None:
             self._door, came = None, self._came
             body = came[0] if len(came) == 1 else b"".join(came)
@@ -453,7 +486,7 @@ class Wire(HttpToolsProtocol):
         if cycle is not None and cycle.more_body and not cycle.response_complete:
             if self.pipeline:  # its body broke before its turn came
                 cycle.more_body = cycle.keep_alive = False
-                self.pipeline[0] = cycle, _saying(reply)
+                self.pipeline[0] = cycle, saying(reply)
                 return
             cycle.disconnected = True
             cycle.message_event.set()
@@ -463,29 +496,5 @@ class Wire(HttpToolsProtocol):
         elif cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False  # those before it are answered
             return
-        self.transport.write(_bytes(reply))
+        self.transport.write(block(reply) + reply.body)
         self.transport.close()
-
-
-def _saying(reply: Reply) -> Any:
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await write(reply, send)
-
-    return app
-
-
-def _bytes(reply: Reply) -> bytes:
-    """A whole reply on the wire."""
-    return _head(reply) + reply.body
-
-
-def _head(reply: Reply) -> bytes:
-    lines = [_status(reply.status), *[b": ".join(header) for header in reply.headers]]
-    lines.append(b"content-length: %d\r\n\r\n" % len(reply.body))
-    return b"\r\n".join(lines)
-
-
-@functools.cache
-def _status(status: int) -> bytes:
-    phrase = http.client.responses.get(status, "")  # 529 has none
-    return b"HTTP/1.1 %d %b" % (status, phrase.encode())

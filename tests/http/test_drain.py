@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gateway.core.call import Call
 from gateway.http.drain import Drain, Steps, Visit, leave, run
-from gateway.limits.pressure import Hold, Pressure, Sample
+
+CALL = Call(
+    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=0.0, started=0.0
+)
 
 
 @dataclass
@@ -27,8 +31,8 @@ class Stage:
 
     async def run(self) -> int:
         self.drain = Drain()
-        visit = Visit(Hold(Pressure(Sample)))
-        visit.serves(self.end)
+        visit = Visit()
+        visit.serves(self, CALL)
         self.drain.visits.add(visit)
         steps = Steps(self.stop, self.busy, lambda: self.now >= self.hurry)
         return await run(
@@ -46,8 +50,8 @@ class Stage:
             self.drain.visits.clear()
         return busy
 
-    def end(self, _: object, by: str) -> None:
-        assert by == "drain"
+    def leave(self, call: Call, _: object, by: str) -> None:
+        assert (call, by) == (CALL, "drain")
         self.ended = self.now + 0.5
         self.seen.append(("end", round(self.now, 1)))
 
@@ -111,7 +115,7 @@ async def test_where_others_serve_those_who_are_connected_are_waited_for(
 
 
 async def visiting(visit: list[Visit]) -> str:
-    visit.append(Visit(Hold(Pressure(Sample))))
+    visit.append(Visit())
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:

@@ -1,23 +1,47 @@
 """A reply on its way out: whatever stops it, its stream is closed and so accounts for itself."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from gateway.core.call import Call
 from gateway.dialects import OPENAI_CHAT
 from gateway.http.beat import Beat
 from gateway.http.drain import Visit
-from gateway.http.edge import Message, Send
-from gateway.http.generate import _answer, _until_gone, write
-from gateway.limits.pressure import Hold, Pressure, Sample
+from gateway.http.edge import Message, Receive, Send
+from gateway.http.generate import Generate, _answer, write
 from gateway.reply import Reply
 
+CALL = Call(
+    id="tg-1", dialect="openai-chat", operation="generate", body=b"{}", received_at=0.0, started=0.0
+)
 
-def visit() -> Visit:
-    made = Visit(Hold(Pressure(Sample)))
-    made.serves(lambda stop, _: stop())
-    return made
+
+class Engine:
+    """Serves one call, and lets it end at once."""
+
+    def __init__(self, reply: Coroutine[None, None, Reply]) -> None:
+        self.reply = reply
+
+    def serve(self, _call: Call, _waiting: object) -> Coroutine[None, None, Reply]:
+        return self.reply
+
+    def leave(self, _call: Call, cancel: Callable[[], object], _by: str) -> None:
+        cancel()
+
+    def forget(self, _call: Call) -> None: ...
+
+
+async def serve_one(reply: Coroutine[None, None, Reply], receive: Receive, send: Send) -> None:
+    """As another server has it served, which tells of a client that leaves when it is asked."""
+    edition = SimpleNamespace(enter=lambda: Engine(reply), leave=lambda: None)
+    nothing: Any = None
+    gateway: Any = SimpleNamespace(edition=edition)
+    door = Generate(gateway, OPENAI_CHAT, nothing, nothing)
+    await door._serve(CALL, Visit(), receive, send, None)
 
 
 def still(send: Send) -> Beat:
@@ -105,7 +129,7 @@ async def test_a_client_that_leaves_while_it_is_written_to(at: int) -> None:
     async def serve() -> Reply:
         return stream.reply()
 
-    await _until_gone(serve(), visit(), receive, send, still(send))
+    await serve_one(serve(), receive, send)
     assert stream.closed
 
 
@@ -129,8 +153,7 @@ async def test_a_client_that_leaves_when_all_is_written_is_no_matter() -> None:
     async def serve() -> Reply:
         return Reply(status=200, headers=[], body=b"{}")
 
-    here = visit()
-    await _until_gone(serve(), here, receive, here.telling(send), still(send))
+    await serve_one(serve(), receive, send)
     assert [message["type"] for message in sent] == [
         "http.response.start",
         "http.response.body",
@@ -152,7 +175,7 @@ async def test_a_stop_from_outside_is_passed_on() -> None:
     async def send(_: Message) -> None: ...
 
     async def run() -> None:
-        await _until_gone(serve(), visit(), receive, send, still(send))
+        await serve_one(serve(), receive, send)
 
     task = asyncio.create_task(run())
     await asyncio.sleep(0)

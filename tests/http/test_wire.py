@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.dialects import DIALECTS, Dialect
-from gateway.http.wire import FULL, Wire, _bytes
-from gateway.reply import Reply, refusal
+from gateway.http.wire import FULL, Wire
+from gateway.reply import Reply, block, refusal
 from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop
 from tests.http.gate import (
@@ -356,7 +356,8 @@ def test_what_was_no_call_is_counted(hasty: Gate) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda one: one.name)
 def test_c_15_a_full_house_is_told_in_every_dialect(dialect: Dialect) -> None:
     """C-15: also by a status that HTTP has no words for, which is Anthropic's own."""
-    (told,) = answers(_bytes(refusal(FULL, dialect, "tg-1", [])))
+    reply = refusal(FULL, dialect, "tg-1", [])
+    (told,) = answers(block(reply) + reply.body)
     assert told.status == (529 if dialect.name == "anthropic-messages" else 503)
     assert int(told.headers["retry-after"]) >= 1
 
