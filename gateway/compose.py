@@ -299,8 +299,8 @@ class Gateway:
         )
 
         def settle(entry: Entry) -> None:
+            self.gate.settle(entry)  # first: what it tells later leaves with what is told at once
             gather.settle(entry)
-            self.gate.settle(entry)
 
         cache = self._cache(config.cache)
         engine = Engine(

@@ -1,7 +1,6 @@
 """What a decision reads of the world: gathered before it; and where its conversation sits after."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -65,7 +64,6 @@ class Gather:
         self._ttl = ttl
         self._out = out
         self._sitting: dict[str, _Sitting] = {}
-        self._later: set[asyncio.Task[None]] = set()
 
     async def evidence(
         self, router: Router, call: Call, seen: Features, *, asks: bool = True
@@ -181,7 +179,7 @@ class Gather:
             at=call.received_at,
         )
         if before is None or _spot(before) != _spot(seat):
-            self._run(self._seats.keep(call.key, sitting.seen.turn.conversation, seat, self._ttl))
+            self._seats.keep(call.key, sitting.seen.turn.conversation, seat, self._ttl)
 
     def settle(self, entry: Entry) -> None:
         """A call is over: its conversation sits with who answered it, where nobody waits for that.
@@ -196,19 +194,12 @@ class Gather:
             return
         if (hit or entry.state in _ANSWERED) and (seat := _seat(sitting, entry, hit=hit)):
             key, conversation = sitting.call.key, sitting.seen.turn.conversation
-            self._run(self._seats.keep(key, conversation, seat, self._ttl))
+            self._seats.keep(key, conversation, seat, self._ttl)
 
     async def drain(self) -> None:
         """Wait for what is being kept."""
-        while self._later:
-            await asyncio.wait(self._later)
-
-    def _run(self, work: Coroutine[object, object, None]) -> None:
-        """Begin at once, so that it is on its way before the client has its answer."""
-        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
-        if not task.done():
-            self._later.add(task)
-            task.add_done_callback(self._later.discard)
+        if self._seats is not None:
+            await self._seats.drain()
 
 
 def _several(decision: Decision, plan: Plan) -> bool:

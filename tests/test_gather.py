@@ -75,7 +75,7 @@ class Stage:
         self.gather = Gather(self.seats, ttl=60, out=lambda place: f"{'/'.join(place)} is out")
 
     async def sits(self, seat: Seat = SEAT) -> None:
-        await self.seats.keep(OPEN, "one", seat, 60)
+        self.seats.keep(OPEN, "one", seat, 60)
 
     async def serve(
         self, features: Features, told: Entry, router: Router | None = None, **more: Any
@@ -272,7 +272,8 @@ async def test_a_stream_has_a_seat_before_it_ends() -> None:
 async def test_what_has_no_seat_has_none_when_it_begins() -> None:
     gather = Gather()
     gather.begun(call(), world.TERRA, Account("main", "s"))
-    assert not gather._later
+    await gather.drain()
+    assert not gather._sitting
 
 
 def test_the_account_of_a_seat_is_that_of_its_target() -> None:

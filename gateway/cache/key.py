@@ -7,6 +7,7 @@ run together into the same bytes.
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 from gateway.core import jsonio
@@ -26,7 +27,12 @@ _DELIVERY = frozenset({"stream", "stream_options"})
 
 def scope(sharing: Sharing, key: Key) -> str:
     """Who shares answers with a client's key: equal for those who do, different for all others."""
-    parts = {"key": [key.tenant, key.name], "tenant": [key.tenant], "all": []}[sharing]
+    return _scope(sharing, key.tenant, key.name)
+
+
+@lru_cache(maxsize=4096)
+def _scope(sharing: Sharing, tenant: str, name: str) -> str:
+    parts = {"key": [tenant, name], "tenant": [tenant], "all": []}[sharing]
     return jsonio.dumps([sharing, *parts]).decode()
 
 

@@ -21,10 +21,12 @@ class Sealed:
         self._store = store
         self._secret = secret
         self._kind = kind
+        self._start = hashlib.blake2b(key=secret, digest_size=_NAME, person=_NAME_PERSON)
+        """Of every name."""
 
     def name(self, *parts: str) -> str:
         """The name of a value: it tells nothing of its parts to whoever lacks the secret."""
-        digest = hashlib.blake2b(key=self._secret, digest_size=_NAME, person=_NAME_PERSON)
+        digest = self._start.copy()
         for part in parts:
             data = part.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8) + data)
@@ -41,6 +43,15 @@ class Sealed:
         """Keep a value for `ttl` seconds; one that is too long is not kept."""
         if len(data) <= MOST:
             await self._store.put(name, self._seal(name, data) + data, ttl)
+
+    def post(self, name: str, data: bytes, ttl: float) -> None:
+        """The same, where nobody waits for it."""
+        if len(data) <= MOST:
+            self._store.post(name, self._seal(name, data) + data, ttl)
+
+    async def drain(self) -> None:
+        """Wait for all that was posted."""
+        await self._store.drain()
 
     def _seal(self, name: str, data: bytes) -> bytes:
         return seal(self._secret, _SEAL_PERSON, name, data)

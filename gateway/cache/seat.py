@@ -19,15 +19,19 @@ _PACKED = Packed(Seat)
 class Seats(Protocol):
     """Seats by the key of a client and the name of a conversation, where losing one costs no call.
 
-    Neither raises. Of two calls of one conversation at a time the last that ends is kept.
+    None raises. Of two calls of one conversation at a time the last that ends is kept.
     """
 
     async def find(self, key: Key, conversation: str) -> Seat | None:
         """Where a conversation sits; None where it has no seat, or nobody can be asked."""
         ...
 
-    async def keep(self, key: Key, conversation: str, seat: Seat, ttl: float) -> None:
-        """It sits here from now on, for `ttl` seconds."""
+    def keep(self, key: Key, conversation: str, seat: Seat, ttl: float) -> None:
+        """It sits here from now on, for `ttl` seconds; nobody waits for it to be known."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until what was kept is known to all, or lost."""
         ...
 
 
@@ -47,7 +51,10 @@ class Here:
             return None
         return found[0]
 
-    async def keep(self, key: Key, conversation: str, seat: Seat, ttl: float) -> None:
+    async def drain(self) -> None:
+        """What is kept is known at once."""
+
+    def keep(self, key: Key, conversation: str, seat: Seat, ttl: float) -> None:
         """It sits here, at the expense of what was not kept for longest."""
         name, seats = (key.tenant, key.name, conversation), self._seats
         seats[name] = seat, self._clock() + ttl
@@ -66,9 +73,13 @@ class Shared:
         """Where a conversation sits, whoever served it last."""
         return _PACKED.read(await self._sealed.get(self._name(key, conversation)))
 
-    async def keep(self, key: Key, conversation: str, seat: Seat, ttl: float) -> None:
+    def keep(self, key: Key, conversation: str, seat: Seat, ttl: float) -> None:
         """It sits here for all."""
-        await self._sealed.put(self._name(key, conversation), _PACKED.write(seat), ttl)
+        self._sealed.post(self._name(key, conversation), _PACKED.write(seat), ttl)
+
+    async def drain(self) -> None:
+        """Wait until all that was kept has been told."""
+        await self._sealed.drain()
 
     def _name(self, key: Key, conversation: str) -> str:
         return self._sealed.name(keys.scope("key", key), conversation)

@@ -10,9 +10,9 @@ A request whose answer was lost may have been carried out: asked again with the 
 nothing twice. `extend` is the exception: it always adds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import batched
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -57,13 +57,13 @@ class Shared:
         """Over a connection of its own, as of `Counters`. Raises ValueError for a wrong URL."""
         return cls(Counters(url, note=note, clock=clock, deadline=deadline), time=time)
 
-    async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    def admit(self, ask: Ask, now: float) -> Coroutine[Any, Any, Passed | Over | Unseeded]:
         """Take all needs or none."""
-        return await self._take(ask, now, 0) if ask.needs else _PASSED
+        return self._take(ask, now, 0)
 
-    async def extend(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    def extend(self, ask: Ask, now: float) -> Coroutine[Any, Any, Passed | Over | Unseeded]:
         """Take more for a call that has passed; it runs until `ask.expires` then."""
-        return await self._take(ask, now, 1) if ask.needs else _PASSED
+        return self._take(ask, now, 1)
 
     async def seed(self, tenant: str, field: str, value: int) -> None:
         """Give a counter that is not there what was spent; one that is there stays."""
@@ -104,6 +104,8 @@ class Shared:
         await self._counters.close()
 
     async def _take(self, ask: Ask, now: float, adds: int) -> Passed | Over | Unseeded:
+        if not ask.needs:
+            return _PASSED
         told = self._told(now)
         life = max(0, round((ask.expires - now) * _MICRO))
         for needs in (ask.needs, *[needs for _, needs in ask.others]):
@@ -112,8 +114,10 @@ class Shared:
                     ask = _bounded(ask)
                     break
         asked = (ask.id, told, life, adds, _KEEP, ask.needs, ask.others, ask.seeds)
-        argument = _encode(asked)
-        reply = await self._run(_TAKE, ask.tenant, argument)
+        try:
+            reply = await self._counters.run(_TAKE, ask.tenant, _encode(asked))
+        except Away:
+            raise Lost from None
         return _PASSED if reply == 0 else _told(ask, reply)
 
     def _told(self, now: float) -> int:

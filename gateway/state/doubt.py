@@ -95,9 +95,9 @@ class Doubt:
             self._probe_at = now + PAUSE
             self.spawn(self._probe())
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let work go on in the background."""
-        task = asyncio.create_task(work)
+    def spawn(self, work: Coroutine[Any, Any, None], *, at_once: bool = False) -> None:
+        """Let work go on in the background; `at_once`: its first step is before any other."""
+        task = asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=at_once)
         self.tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self.tasks.discard)
 

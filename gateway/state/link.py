@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.state.address import Address, Host, context
 from gateway.state.name import Names
-from gateway.state.wire import Broken, Failure, Reply, Wire, request, texts
+from gateway.state.wire import Broken, Failure, Reply, Waiting, Wire, request, texts
 
 _SLOTS = 16384
 _HOPS = 5
@@ -43,6 +43,11 @@ class Link:
         """Send a request on the way that is known and open; None where there is none."""
         wire = self._ways.get(slot if self._many else 0)
         return wire.ask(data) if wire is not None and wire.open else None
+
+    def tell(self, slot: int, data: bytes, answer: Waiting) -> bool:
+        """The same, of which `answer` is told; False where there is no such way."""
+        wire = self._ways.get(slot if self._many else 0)
+        return wire is not None and wire.tell(data, answer)
 
     async def find(self, slot: int, data: bytes) -> Reply:
         """Find the way, send a request and follow redirections. Raises Broken, OSError."""

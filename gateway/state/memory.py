@@ -49,6 +49,13 @@ class Memory:
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         """Keep a value, at the expense of those not used for longest."""
+        self.post(key, value, ttl)
+
+    async def drain(self) -> None:
+        """Nothing is ever waited for."""
+
+    def post(self, key: str, value: bytes, ttl: float) -> None:
+        """The same at once."""
         if ttl <= 0:
             return
         if key in self._items:

@@ -34,9 +34,21 @@ class Redis(Counters):
         """Keep a value; not at all where that cannot be done within the deadline."""
         if ttl <= 0 or len(value) > _MOST:
             return
-        name, milliseconds = PREFIX + key.encode(), b"%d" % max(1, int(ttl * 1000))
+        name = PREFIX + key.encode()
         ask = self.ask if len(value) < _LARGE else self.ask_much
         try:
-            await ask(name, request(b"SET", name, value, b"PX", milliseconds))
+            await ask(name, _kept(name, value, ttl))
         except Away:
             return
+
+    def post(self, key: str, value: bytes, ttl: float) -> None:
+        """The same, where nobody waits for it."""
+        if len(value) >= _LARGE:
+            self._doubt.spawn(self.put(key, value, ttl), at_once=True)
+        elif ttl > 0:
+            name = PREFIX + key.encode()
+            self.tell(name, _kept(name, value, ttl))
+
+
+def _kept(name: bytes, value: bytes, ttl: float) -> bytes:
+    return request(b"SET", name, value, b"PX", b"%d" % max(1, int(ttl * 1000)))

@@ -8,6 +8,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway.state.address import read
 from gateway.state.doubt import DEADLINE, PAUSE, Doubt
@@ -29,6 +30,26 @@ _SAID = {
 
 class Away(Exception):
     """It does not answer, or refuses."""
+
+
+class _Told:
+    """Waits for the answer of a request in the place of nobody."""
+
+    __slots__ = ("_data", "_key", "_server")
+
+    def __init__(self, server: "Server", key: bytes, data: bytes) -> None:
+        self._server = server
+        self._key = key
+        self._data = data
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: Reply, /) -> None:
+        self._server.told(self._key, self._data, result)
+
+    def set_exception(self, exception: Broken, /) -> None:
+        self._server.told(self._key, self._data, exception)
 
 
 class Server:
@@ -54,6 +75,9 @@ class Server:
         self._clock = clock
         self._renew_at = float("-inf")
         self._asked = b""
+        self._told = 0
+        """Requests under way whose answer nobody waits for."""
+        self._drained: asyncio.Event | None = None
         self._doubt = Doubt(
             address.where, look=self._look, why=why, note=note, clock=clock, deadline=deadline
         )
@@ -87,6 +111,44 @@ class Server:
         if type(reply) is Failure:
             raise self.refused(key, reply)
         return reply
+
+    def tell(self, key: bytes, data: bytes) -> None:
+        """Send a request on a key, for whose answer nobody waits; it may be lost."""
+        if self._doubt.lost:
+            self._doubt.probe()
+        elif self._link.tell(slot_of(key), data, _Told(self, key, data)):
+            self._told += 1
+        else:
+            self._doubt.spawn(self._say(key, data), at_once=True)
+
+    async def drain(self) -> None:
+        """Wait until all that was told is answered, or lost."""
+        if self._told:
+            self._drained = self._drained or asyncio.Event()
+            await self._drained.wait()
+        await self.settle()
+
+    def told(self, key: bytes, data: bytes, reply: Reply | Broken) -> None:
+        """What came of a request for whose answer nobody waits."""
+        self._told -= 1
+        if not self._told and self._drained is not None:
+            self._drained.set()
+            self._drained = None
+        if isinstance(reply, Broken):
+            self._fail(key)
+        elif type(reply) is Failure:
+            if reply.word in ("MOVED", "ASK"):
+                self._doubt.spawn(self._say(key, data))
+            else:
+                self.refused(key, reply)
+
+    async def _say(self, key: bytes, data: bytes) -> None:
+        with suppress(Away):
+            await self.ask(key, data)
+
+    def send(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
+        """Send a request at once on a way that is open; None where it is to be tried."""
+        return None if self._doubt.lost else self._link.ask(slot, data)
 
     async def try_(self, key: bytes, slot: int, data: bytes) -> Reply:
         """What a request on a key in a slot answers, were it a failure. Raises Away."""

@@ -24,6 +24,14 @@ class Store(Protocol):
         """Keep a value for `ttl` seconds, in place of the one before; not at all for `ttl` <= 0."""
         ...
 
+    def post(self, key: str, value: bytes, ttl: float) -> None:
+        """The same, where nobody waits for it; who gets it next finds it."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait for all that was posted."""
+        ...
+
     async def close(self) -> None:
         """Give back what it holds. After it `get` is None and `put` does nothing."""
         ...

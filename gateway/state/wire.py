@@ -8,7 +8,7 @@ whether a call may pass is asked for every call that there is.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import cast
+from typing import Protocol, cast
 
 type Reply = int | bytes | list[Reply] | Failure | None
 
@@ -37,6 +37,22 @@ class Failure:
         return self.text.partition(" ")[0]
 
 
+class Waiting(Protocol):
+    """Who is told an answer: a future, or who does not wait for it."""
+
+    def done(self) -> bool:
+        """Whether it is not to be told any more."""
+        ...
+
+    def set_result(self, result: Reply, /) -> None:
+        """The answer."""
+        ...
+
+    def set_exception(self, exception: Broken, /) -> None:
+        """There is none."""
+        ...
+
+
 class Wire(asyncio.Protocol):
     """One connection, open until it is closed or `deadline` seconds pass without an answer."""
 
@@ -44,7 +60,7 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._waiting: deque[tuple[Waiting, float]] = deque()
         self._parts: list[bytes] = []
         """Of an answer that is not whole yet."""
         self._have = self._want = 0
@@ -58,9 +74,14 @@ class Wire(asyncio.Protocol):
     def ask(self, data: bytes) -> asyncio.Future[Reply]:
         """Send one request; the future is its answer, or Broken."""
         answer: asyncio.Future[Reply] = self._loop.create_future()
-        if self._transport is None or not self.open or self._transport.is_closing():
+        if not self.tell(data, answer):
             answer.set_exception(Broken("no connection"))
-            return answer
+        return answer
+
+    def tell(self, data: bytes, answer: Waiting) -> bool:
+        """Send one request, of which `answer` is told; False where that cannot be."""
+        if self._transport is None or not self.open or self._transport.is_closing():
+            return False
         now = self._loop.time()
         self._waiting.append((answer, now))
         if self._timer is None:
@@ -68,7 +89,7 @@ class Wire(asyncio.Protocol):
         if not self._unsent:
             self._loop.call_soon(self._send)
         self._unsent.append(data)
-        return answer
+        return True
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
@@ -92,7 +113,7 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._unsent.clear()
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, deque()  # who is told may close it, too
         for answer, _ in waiting:
             if not answer.done():
                 answer.set_exception(Broken(why))

@@ -18,7 +18,7 @@ class Clock:
 async def test_those_kept_last_are_remembered() -> None:
     seats = Here(clock=Clock(), most=2)
     for name in ("one", "two", "one", "three"):
-        await seats.keep(OPEN, name, SEAT, 60)
+        seats.keep(OPEN, name, SEAT, 60)
     found = [await seats.find(OPEN, name) for name in ("one", "two", "three")]
     assert found == [SEAT, None, SEAT]
 
@@ -26,7 +26,7 @@ async def test_those_kept_last_are_remembered() -> None:
 async def test_they_are_forgotten_in_time() -> None:
     clock = Clock()
     seats = Here(clock=clock)
-    await seats.keep(OPEN, "one", SEAT, 60)
+    seats.keep(OPEN, "one", SEAT, 60)
     clock.now = 159.9
     assert await seats.find(OPEN, "one") == SEAT
     clock.now = 160.0
@@ -37,7 +37,7 @@ async def test_values_of_others_are_none() -> None:
     """Of another secret, changed, and of another name; nothing of a name is seen in the store."""
     memory = Memory(1_000_000, clock=Clock())
     seats = Shared(memory, secret=b"s")
-    await seats.keep(OPEN, "my conversation", SEAT, 60)
+    seats.keep(OPEN, "my conversation", SEAT, 60)
     (name,) = memory._items
     assert "conversation" not in name
     assert await Shared(memory, secret=b"t").find(OPEN, "my conversation") is None

@@ -77,6 +77,20 @@ async def test_no_time_to_live_changes_nothing(store: Store, name: str, ttl: flo
     assert await store.get(name) == b"before"
 
 
+@pytest.mark.parametrize("value", [b"value", b"x" * 100_000], ids=["short", "long"])
+async def test_what_is_posted_is_found(store: Store, name: str, value: bytes) -> None:
+    """Nobody waits for it, be it the first that is asked of a store or not."""
+    await store.drain()
+    store.post(name, value, 60)
+    await store.drain()
+    assert await store.get(name) == value
+    store.post(name, b"other", 0)
+    store.post(name, b"second", 60)
+    store.post(f"{name}:more", b"third", 60)
+    await asyncio.gather(store.drain(), store.drain())
+    assert [await store.get(name), await store.get(f"{name}:more")] == [b"second", b"third"]
+
+
 async def test_many_at_once_each_get_their_own(store: Store, name: str) -> None:
     keys = [f"{name}:{number}" for number in range(200)]
     await asyncio.gather(*(store.put(key, key.encode(), 60) for key in keys))
@@ -108,6 +122,8 @@ async def test_a_call_that_was_cancelled_leaves_no_answer_to_the_next(
 async def test_a_closed_store_is_lost(store: Store, name: str) -> None:
     await store.put(name, b"value", 60)
     await store.close()
+    store.post(name, b"other", 60)
+    await store.drain()
     assert await store.get(name) is None
     await store.put(name, b"value", 60)
     assert await store.get(name) is None

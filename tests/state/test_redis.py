@@ -101,6 +101,66 @@ async def test_losing_it_costs_no_request(
     await store.close()
 
 
+@pytest.mark.parametrize(("mode", "nonsense", "why"), FAULTS)
+async def test_what_nobody_waits_for_finds_out_that_it_is_lost(
+    line: Line, world: World, mode: Mode | None, nonsense: bytes, why: str
+) -> None:
+    store = world.store(line.url)
+    await store.put("posted", b"value", 60)
+    if mode is None:
+        await line.cut()
+    else:
+        line.mode, line.nonsense = mode, nonsense
+    store.post("posted", b"second", 60)
+    store.post("posted", b"third", 60)
+    await store.drain()
+    assert not await quiet(store)
+    assert world.notes == [f"redis is gone: {why} ({line.url[8:-2]})"]
+    dialled, world.now = line.dialled, world.now + 1.0
+    store.post("posted", b"fourth", 60)  # asks whether it is back, and is lost
+    assert not await quiet(store)
+    assert line.dialled == dialled + (mode is not None)
+    if mode is None:
+        await line.up()
+    line.mode, world.now = "through", world.now + 1.0
+    store.post("posted", b"fifth", 60)
+    assert await world.next_note() == f"redis is back ({line.url[8:-2]})"
+    store.post("posted", b"sixth", 60)
+    await store.drain()
+    assert await store.get("posted") == b"sixth"
+    await store.close()
+
+
+async def test_what_nobody_waits_for_is_refused_once_in_the_log(line: Line, world: World) -> None:
+    store = world.store(line.url)
+    await store.put("posted", b"value", 60)
+    line.mode, line.nonsense = "nonsense", b"-OOM too much\r\n"
+    store.post("posted", b"second", 60)
+    await store.drain()
+    store.post("posted", b"third", 60)
+    await store.drain()
+    assert store.alive
+    assert world.notes == [f"redis refuses: OOM ({line.url[8:-2]})"]
+    await store.close()
+
+
+async def test_what_nobody_waits_for_follows_its_key(
+    line: Line, redis_url: str, world: World
+) -> None:
+    """Also to a server on which it was not asked for before."""
+    store = world.patient(line.url)
+    await store.put("moved", b"value", 60)
+    line.mode = "nonsense"
+    line.nonsense = b"-MOVED 1 %b\r\n" % redis_url[8:-2].encode()
+    store.post("moved", b"second", 60)
+    await store.drain()
+    other = world.patient(redis_url)
+    assert await other.get("moved") == b"second"
+    assert (store.alive, world.notes) == (True, [])
+    await store.close()
+    await other.close()
+
+
 async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:
     """A stall of the network or of this process costs what was in flight, and is not told."""
     store = world.store(line.url)
