@@ -38,3 +38,22 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: bool = False
     members: frozenset[str] = frozenset()
     """Names of the top-level members of the request, in the client's dialect."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is text that asks for one text, with no wish beside the size of it."""
+        return not (
+            self.tools
+            or self.tool_loop
+            or self.forced_tool
+            or self.hosted_tools
+            or self.images
+            or self.files
+            or self.audio
+            or self.json_schema
+            or self.stored
+            or self.logprobs
+            or self.effort is not None
+            or self.service is not None
+            or self.choices != 1
+        )

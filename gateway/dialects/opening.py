@@ -1,7 +1,7 @@
 """How a conversation begins, and what it is called: what stays the same in all of its requests."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -10,7 +10,7 @@ from gateway.dialects.typed import typed
 
 MOST = 2_048
 """Characters of a text that are of use here."""
-_MOST_BLOCKS = 4
+MOST_BLOCKS = 4
 _ID = re.compile(
     r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|(?=[A-Za-z]*[0-9])[0-9A-Za-z]{16,}"
 )
@@ -33,32 +33,30 @@ class Opening(msgspec.Struct, frozen=True):
 NOTHING = Opening()
 
 
-def system(texts: Iterable[str]) -> tuple[str, ...]:
+def system(texts: Sequence[str]) -> tuple[str, ...]:
     """The first blocks of instructions, cut."""
-    found: list[str] = []
-    for text in texts:
-        found.append(text[:MOST])
-        if len(found) == _MOST_BLOCKS:
-            break
-    return tuple(found)
+    return tuple([text[:MOST] for text in texts[:MOST_BLOCKS]])
 
 
-def first(turns: Iterable[list[str]]) -> str:
+def first(turns: Iterable[str | list[str]]) -> str:
     """The words of the first turn of a user that has some; of the first, where none has."""
     begun = None
-    for texts in turns:
-        words = typed(texts[0]) if len(texts) == 1 else "\n".join(filter(None, map(typed, texts)))
-        if words.strip():
+    for said in turns:
+        one = isinstance(said, str)
+        words = typed(said) if one else "\n".join(filter(None, map(typed, said)))
+        if words and not words.isspace():
             return words[:MOST]
         if begun is None:
-            begun = "\n".join(texts)
+            begun = said if one else "\n".join(said)
     return (begun or "")[:MOST]
 
 
-def name(value: Json, *members: str) -> tuple[str, str] | None:
+def name(value: dict[str, Json], *members: str) -> tuple[str, str] | None:
     """The first of some members that names a conversation."""
     for member in members:
-        found: Json = value.get(member) if isinstance(value, dict) else None
+        found = value.get(member)
+        if found is None:
+            continue
         if isinstance(found, dict):
             found = found.get("id")
         if isinstance(found, str) and found:
@@ -78,6 +76,11 @@ def asker(value: dict[str, Json]) -> str:
     """Whom a request of OpenAI's dialects is for."""
     found = name(value, "safety_identifier", "user")
     return found[0] if found else ""
+
+
+def said(content: Json, *kinds: str) -> str | list[str]:
+    """A content that is a string, or the texts of its parts."""
+    return content if isinstance(content, str) else texts(content, *kinds)
 
 
 def texts(content: Json, *kinds: str) -> list[str]:

@@ -61,7 +61,7 @@ _RESULT = re.compile(r"\[\w{1,40}(?: [^\n]{0,300})?\] Result:")
 def typed(text: str) -> str:
     """The words of a person in one text of a user's turn; empty where there are none."""
     head = text.lstrip()
-    if head.startswith(_WHOLE) or _told(head):
+    if head.startswith(_WHOLE) or (head[:1] == "[" and _RESULT.match(head) is not None):
         return ""
     if "<" not in text:
         return text
@@ -82,19 +82,16 @@ def typed(text: str) -> str:
     return _WRAP.sub("", text).strip() if any(tag in text for tag in _WRAPPED) else text
 
 
-def _told(head: str) -> bool:
-    return head.startswith("[") and _RESULT.match(head) is not None
-
-
 def _speaks(text: str) -> bool:
     head = text.lstrip()
-    if head.startswith(_STARTS) or _told(head):
+    if head.startswith(_DOUBTFUL):
         return bool(typed(text).strip())
     return bool(head)
 
 
-_DOUBTFUL = frozenset({*(begins[0] for begins in _STARTS), *" \t\r\n\v\f\x1c\x1d\x1e\x1f\x85"})
-"""First characters of what is not typed, and spaces, which may stand before it."""
+_DOUBTFUL = (*_STARTS, "[")
+"""How texts begin that may not be typed."""
+_FIRST = frozenset(begins[0] for begins in _DOUBTFUL)
 
 
 class Typed:
@@ -113,7 +110,10 @@ class Typed:
     def say(self, text: str) -> bool:
         """As `take`, of a turn that is one text."""
         first = text[:1]
-        if not first or first in _DOUBTFUL or not first.isascii():
+        if first in _FIRST:
+            if text.startswith(_DOUBTFUL):
+                return self.take([text])
+        elif first <= " " or first > "~":  # a space may stand before it
             return self.take([text])
         self.turns += 1
         self._texts = [text]
@@ -149,4 +149,7 @@ class Typed:
     @property
     def words(self) -> str:
         """What the last person to speak typed; what stands there, where that is nobody."""
-        return "\n".join(filter(None, map(typed, self._texts))) or "\n".join(self._texts)
+        texts = self._texts
+        if len(texts) == 1:
+            return typed(texts[0]) or texts[0]
+        return "\n".join(filter(None, map(typed, texts))) or "\n".join(texts)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-import msgspec
+from msgspec.structs import asdict, replace
 
 from gateway.core.basis import Basis, Said, Scope
 from gateway.core.call import NO_STEER, OPEN, Key, Steer
 from gateway.core.decision import Decision, Plan
 from gateway.core.evidence import NOTHING, Evidence
+from gateway.core.prompt import Prompt
 from gateway.core.target import Tier
 from gateway.core.turn import Turn
 from gateway.dialects import Dialect
@@ -53,7 +54,7 @@ class Case:
 
     def under(self, ceiling: Tier) -> tuple[Decision, Plan]:
         """What is decided where a budget leaves it no more than a tier. Raises ProblemError."""
-        evidence = msgspec.structs.replace(self._evidence, ceiling=ceiling)
+        evidence = replace(self._evidence, ceiling=ceiling)
         decision, plan = decide(self._router, self._call, self._dialect, evidence)
         self._ways.append((plan, evidence))
         return decision, plan
@@ -70,7 +71,7 @@ class Case:
         """
         evidence = self._evidence
         if not bounded and evidence.thresholds is not None:
-            evidence = msgspec.structs.replace(evidence, thresholds=None)
+            evidence = replace(evidence, thresholds=None)
         return decide(router, self._call, self._dialect, evidence)
 
     @property
@@ -97,44 +98,30 @@ class Case:
             return None
 
     def _basis(self) -> Basis:
-        call, prompt, dialect = self._call, self._call.prompt, self._dialect
-        tools, more = _names(prompt.tools) if prompt.tools else ((), 0)
-        members = prompt.members & dialect.features
-        return Basis(
-            operation=dialect.operation,
+        call, plan, decision = self._call, self._plan, self._decision
+        prompt, turn, seen = call.prompt, call.turn, replace(self._evidence, at=0.0)
+        members = prompt.members & self._dialect.features
+        basis = Basis(
+            operation=self._dialect.operation,
             user_tokens=call.user_tokens,
             chars=prompt.chars,
             turns=prompt.user_turns,
-            turn=None if call.turn == _PLAIN else call.turn,
-            tool_loop=prompt.tool_loop,
-            tools=tools,
-            more_tools=more,
-            forced_tool=prompt.forced_tool,
-            hosted_tools=prompt.hosted_tools,
-            images=prompt.images,
-            files=prompt.files,
-            audio=prompt.audio,
-            json_schema=prompt.json_schema,
-            effort=prompt.effort,
+            turn=None if turn == _PLAIN else turn,
             max_output=prompt.max_output,
-            choices=prompt.choices,
-            service=prompt.service,
-            stored=prompt.stored,
             sampled=prompt.sampled,
-            logprobs=prompt.logprobs,
             members=tuple(sorted(members)) if members else (),
             said=None if call.steer is NO_STEER else _said(call.steer),
             scope=None if call.key is OPEN else _scope(call.key),
             doors=call.doors,
-            evidence=self._seen(),
-            target=None if self._plan is None else self._plan.targets[0].name,
-            **self._read(),
-            outcomes=call.outcomes,
+            evidence=None if seen == NOTHING else seen,
+            target=None if plan is None else plan.targets[0].name,
         )
-
-    def _seen(self) -> Evidence | None:
-        seen = msgspec.structs.replace(self._evidence, at=0.0)
-        return None if seen == NOTHING else seen
+        if not prompt.plain:
+            basis = _more(basis, prompt)
+        if call.unread and decision is not None and decision.source == "pin":
+            return basis
+        told = self._read()
+        return replace(basis, outcomes=call.outcomes, **told)
 
     def _view(self) -> View:
         view = self._router.rules.view(self._call, self._evidence)
@@ -151,7 +138,7 @@ class Case:
         chosen = self._decision is not None and self._decision.source != "pin"
         told: dict[str, Any] = {}
         if chosen or call.scanned:
-            signals = msgspec.structs.asdict(call.signals)
+            signals = asdict(call.signals)
             told["signals"] = {name: value for name, value in signals.items() if value}
         if call.has_text and (chosen or call.detected):
             told["language"] = call.language
@@ -169,6 +156,28 @@ class Case:
             except ScoreError as error:
                 told["failed"] = str(error)
         return told
+
+
+def _more(basis: Basis, prompt: Prompt) -> Basis:
+    """What few calls ask for."""
+    tools, more = _names(prompt.tools) if prompt.tools else ((), 0)
+    return replace(
+        basis,
+        tool_loop=prompt.tool_loop,
+        tools=tools,
+        more_tools=more,
+        forced_tool=prompt.forced_tool,
+        hosted_tools=prompt.hosted_tools,
+        images=prompt.images,
+        files=prompt.files,
+        audio=prompt.audio,
+        json_schema=prompt.json_schema,
+        effort=prompt.effort,
+        choices=prompt.choices,
+        service=prompt.service,
+        stored=prompt.stored,
+        logprobs=prompt.logprobs,
+    )
 
 
 def _names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:

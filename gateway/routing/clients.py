@@ -129,15 +129,15 @@ _USER = tuple(mark.begins for mark in USER)
 
 def said(text: str) -> Mark | None:
     """What the last words of a user tell."""
-    return _find(text.lstrip(), USER, _USER)
+    head = text.lstrip()
+    return _find(head, USER) if head.startswith(_USER) else None
 
 
 def instructed(text: str) -> Mark | None:
     """What a block of instructions tells."""
-    return _find(text.lstrip(), SYSTEM, _SYSTEM)
+    head = text.lstrip()
+    return _find(head, SYSTEM) if head.startswith(_SYSTEM) else None
 
 
-def _find(head: str, marks: tuple[Mark, ...], begins: tuple[str, ...]) -> Mark | None:
-    if not head.startswith(begins):
-        return None
+def _find(head: str, marks: tuple[Mark, ...]) -> Mark:
     return next(mark for mark in marks if head.startswith(mark.begins))

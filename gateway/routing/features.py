@@ -92,6 +92,17 @@ class Features:
         """Whether a classifier has been asked."""
         return self._scored is not None
 
+    @property
+    def unread(self) -> bool:
+        """Whether nobody has looked at the last user turn at all."""
+        return (
+            self._scan is None
+            and self._hits is None
+            and self._language is None
+            and self._scored is None
+            and not self.outcomes
+        )
+
     def outcome(self, rule: str) -> bool | None:  # noqa: ARG002 - a row knows some
         """Whether a rule holds, by its hash; None where it is to be asked."""
         return None

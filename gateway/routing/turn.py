@@ -1,7 +1,7 @@
 """Where in its conversation a call stands, read from its headers and from how its body begins."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from gateway.core.call import Key, Steer
@@ -57,17 +57,18 @@ def read(
     client = _client(hints.get("user-agent", ""), hints.get("x-title", ""))
     kind, task, within, named = _kind(prompt, begins, hints)
     system = [text for text in begins.system if not text.startswith(_BILLING)]
-    scope = (key.tenant, key.name)
-    first = _hash((*scope, begins.first)) if begins.first else ""
+    scope = _scope(key.tenant, key.name)
+    first = _hash((begins.first,), scope) if begins.first else ""
     name = _name(steer, hints, begins)
-    agent = hints.get(_AGENT, "")
     if name is not None:
-        apart = (agent or f"{first} {_hash(system)}") if kind == "agent" else ""
-        conversation = _hash((*scope, "named", name[0], apart))
-    elif begins is NOTHING or not (system or begins.first):
-        conversation = ""
+        apart = ""
+        if kind == "agent":
+            apart = hints.get(_AGENT) or f"{first} {_hash(system)}"
+        conversation = _hash(("named", name[0], apart), scope)
+    elif system or begins.first:
+        conversation = _hash(("begun", begins.user, *prompt.tools, "", *system, first), scope)
     else:
-        conversation = _hash((*scope, "begun", begins.user, *prompt.tools, "", *system, first))
+        conversation = ""
     return Turn(
         conversation=conversation,
         explicit=name is not None,
@@ -147,16 +148,31 @@ def _name(steer: Steer, hints: Mapping[str, str], opening: Opening) -> tuple[str
     return opening.named
 
 
-def _hash(parts: Iterable[str]) -> str:
-    """A hash of strings, each told apart from the next; a client's own words end here."""
-    parts = tuple(parts)
+_NOBODY = blake2b(digest_size=_BYTES)
+
+
+@functools.lru_cache(256)
+def _scope(tenant: str, name: str) -> blake2b:
+    """A hash that has taken whose calls they are; what is added goes to a copy."""
+    scope = _NOBODY.copy()
+    scope.update(_told((tenant, name)))
+    return scope
+
+
+def _hash(parts: Sequence[str], scope: blake2b = _NOBODY) -> str:
+    """A hash of strings behind those of its scope; a client's own words end here."""
+    whole = scope.copy()  # cheaper than one that is made anew
+    whole.update(_told(parts))
+    return whole.hexdigest()
+
+
+def _told(parts: Sequence[str]) -> bytes:
+    """Strings, each told apart from the next."""
     text = "".join([f"{len(part)}:{part}" for part in parts])
     if text.isascii():  # a sign is a byte
-        whole = text.encode()
-    else:
-        pieces = [part.encode("utf-8", "replace") for part in parts]
-        whole = b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
-    return blake2b(whole, digest_size=_BYTES).hexdigest()
+        return text.encode()
+    pieces = [part.encode("utf-8", "replace") for part in parts]
+    return b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
 
 
 @functools.lru_cache(256)

@@ -26,10 +26,10 @@ def read(body: Body) -> Opening:
     )
 
 
-def _turns(value: dict[str, Json]) -> Iterator[list[str]]:
+def _turns(value: dict[str, Json]) -> Iterator[str | list[str]]:
     for message in value["messages"]:
         if message.get("role") == "user":
-            yield opening.texts(message.get("content"), "text")
+            yield opening.said(message.get("content"), "text")
 
 
 def _session(user: str) -> str:

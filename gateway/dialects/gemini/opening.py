@@ -16,7 +16,7 @@ def read(body: Body) -> Opening:
     return Opening(system=opening.system(said), first=opening.first(_turns(body.value)))
 
 
-def _turns(value: dict[str, Json]) -> Iterator[list[str]]:
+def _turns(value: dict[str, Json]) -> Iterator[str | list[str]]:
     for content in wire.rows(value.get("contents")):
         if content.get("role") in ("user", None):
             yield wire.texts(content)

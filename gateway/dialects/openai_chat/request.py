@@ -1,5 +1,7 @@
 """Chat Completions requests: read once for routing, written by replacing top-level members only."""
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.facts import UNKNOWN
 from gateway.core.jsonio import Json
@@ -36,6 +38,11 @@ FEATURES = frozenset(
 
 _SEARCH = frozenset({"web_search_options", "search_parameters", "plugins"})
 """Members of OpenAI, xAI and OpenRouter that let the provider search."""
+_SPECIAL = _SEARCH | {
+    "tools", "tool_choice", "response_format", "reasoning_effort", "n", "service_tier", "store",
+    "logprobs",
+}  # fmt: skip
+"""Members that are read, and that few requests of chat applications have."""
 _CLIENT_TOOLS = (None, "function", "custom")
 """Types of tools that the client runs itself."""
 _SYSTEM, _RESULTS = ("system", "developer"), ("tool", "function")
@@ -62,33 +69,41 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         raise invalid('"stream" must be true or false.', "stream")
     said = _Said()
     said.all(messages)
-    tools = value.get("tools")
-    functions = _tools(tools) if isinstance(tools, list) else ()
-    temperature = value.get("temperature")
-    effort_set = value.get("reasoning_effort")
-    return Prompt(
+    typed, temperature = said.typed, value.get("temperature")
+    prompt = Prompt(
         model=model,
         stream=stream is True,
-        user=said.typed.words,
-        user_turns=said.typed.turns,
-        chars=said.chars + (len(bytes(memoryview(members["tools"]))) if functions else 0),
+        user=typed.words,
+        user_turns=typed.turns,
+        chars=said.chars,
         tool_loop=said.tool_loop,
-        aside=said.typed.aside,
-        tools=functions,
-        forced_tool=_forced(value.get("tool_choice")),
+        aside=typed.aside,
         images=said.images,
         files=said.files,
         audio=said.audio,
-        json_schema=_schema(value.get("response_format")),
-        effort=effort_set if isinstance(effort_set, str) else None,
         max_output=_cap(value),
+        sampled=isinstance(temperature, int | float) and temperature > 0,
+        members=frozenset(value),
+    )
+    return prompt if _SPECIAL.isdisjoint(value) else _special(prompt, value, members)
+
+
+def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
+    """What the members of `_SPECIAL` say too."""
+    tools, asked = value.get("tools"), value.get("reasoning_effort")
+    functions = _tools(tools) if isinstance(tools, list) else ()
+    return msgspec.structs.replace(
+        prompt,
+        chars=prompt.chars + (len(members["tools"]) if functions else 0),
+        tools=functions,
+        forced_tool=_forced(value.get("tool_choice")),
+        json_schema=_schema(value.get("response_format")),
+        effort=asked if isinstance(asked, str) else None,
         choices=_whole(value.get("n")) or 1,
         service=service(value.get("service_tier")),
         hosted_tools=_hosted(value, tools),
         stored=value.get("store") is True,
-        sampled=isinstance(temperature, int | float) and temperature > 0,
         logprobs=value.get("logprobs") is True,
-        members=frozenset(value),
     )
 
 
@@ -133,7 +148,7 @@ class _Said:
             if not isinstance(message, dict):
                 raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
             text = message.get("content")
-            if not isinstance(text, str) or message.get("tool_calls"):
+            if not isinstance(text, str) or "tool_calls" in message:
                 self.message(message)
                 continue
             chars += len(text)  # as `message` does, without a call for each of many

@@ -8,6 +8,8 @@ from gateway.dialects.body import Body
 from gateway.dialects.opening import Opening
 
 _SYSTEM = ("system", "developer")
+_MESSAGE = (None, "message")
+_CODEX = ("thread_id", "session_id")
 
 
 def read(body: Body) -> Opening:
@@ -19,31 +21,39 @@ def read(body: Body) -> Opening:
     return Opening(
         system=opening.system(_system(value)),
         first=opening.first(_turns(value)),
-        named=opening.name(value.get("client_metadata"), "thread_id", "session_id")
+        named=_codex(value.get("client_metadata"))
         or opening.cache_key(value)
         or opening.name(value, "conversation", "session_id", "previous_response_id"),
         user=opening.asker(value),
     )
 
 
-def _messages(value: dict[str, Json]) -> Iterator[tuple[Json, list[str]]]:
+def _codex(metadata: Json) -> tuple[str, str] | None:
+    return opening.name(metadata, *_CODEX) if isinstance(metadata, dict) else None
+
+
+def _messages(given: Json) -> Iterator[tuple[Json, str | list[str]]]:
+    """The messages of an input: who says what."""
+    for item in given or ():
+        if item.get("type") in _MESSAGE:
+            yield item.get("role"), opening.said(item.get("content"), "input_text", "text")
+
+
+def _system(value: dict[str, Json]) -> list[str]:
+    instructions, given = value.get("instructions"), value.get("input")
+    found = [instructions] if isinstance(instructions, str) else []
+    for role, said in () if isinstance(given, str) else _messages(given):
+        if role not in _SYSTEM or len(found) >= opening.MOST_BLOCKS:
+            break
+        found += [said] if isinstance(said, str) else said
+    return found
+
+
+def _turns(value: dict[str, Json]) -> Iterator[str | list[str]]:
     given = value.get("input")
-    for item in [{"role": "user", "content": given}] if isinstance(given, str) else given or ():
-        if item.get("type") in (None, "message"):
-            yield item.get("role"), opening.texts(item.get("content"), "input_text", "text")
-
-
-def _system(value: dict[str, Json]) -> Iterator[str]:
-    instructions = value.get("instructions")
-    if isinstance(instructions, str):
-        yield instructions
-    for role, texts in _messages(value):
-        if role not in _SYSTEM:
-            return
-        yield from texts
-
-
-def _turns(value: dict[str, Json]) -> Iterator[list[str]]:
-    for role, texts in _messages(value):
+    if isinstance(given, str):
+        yield given
+        return
+    for role, said in _messages(given):
         if role == "user":
-            yield texts
+            yield said
