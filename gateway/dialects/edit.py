@@ -12,6 +12,19 @@ from gateway.dialects.base import Body, Written
 type Action = Literal["dropped", "approximated", "clamped"]
 
 
+def unchanged(body: Body) -> bytes:
+    """The client's own bytes, where no name stands twice: of such the last alone goes on."""
+    raw = body.raw
+    return jsonio.join(body.members) if jsonio.repeats(raw, body.members) else raw
+
+
+def named(body: Body, model: str) -> bytes:
+    """The same for a model, by its own name."""
+    if body.prompt.model == model:
+        return unchanged(body)
+    return jsonio.join({**body.members, "model": msgspec.Raw(jsonio.dumps(model))})
+
+
 class Edit:
     """One body on its way to one target."""
 
@@ -73,12 +86,9 @@ class Edit:
 
     def done(self) -> Written:
         """The body: the client's own bytes where nothing changed and no name stands twice."""
-        raw = self.body.raw
-        if self._members is not None:
-            raw = jsonio.join(self._members)
-        elif jsonio.repeats(raw, self.body.members):
-            raw = jsonio.join(self.body.members)
-        return Written(raw, tuple(self.losses))
+        if self._members is None:
+            return Written(unchanged(self.body), tuple(self.losses))
+        return Written(jsonio.join(self._members), tuple(self.losses))
 
     def _copy(self) -> jsonio.Members:
         if self._members is None:

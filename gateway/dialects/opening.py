@@ -42,12 +42,14 @@ def first(turns: Iterable[str | list[str]]) -> str:
     """The words of the first turn of a user that has some; of the first, where none has."""
     begun = None
     for said in turns:
-        one = isinstance(said, str)
-        words = typed(said) if one else "\n".join(filter(None, map(typed, said)))
+        if isinstance(said, str):
+            words, whole = typed(said), said
+        else:
+            words, whole = "\n".join(filter(None, map(typed, said))), "\n".join(said)
         if words and not words.isspace():
             return words[:MOST]
         if begun is None:
-            begun = said if one else "\n".join(said)
+            begun = whole
     return (begun or "")[:MOST]
 
 

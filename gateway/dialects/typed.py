@@ -92,6 +92,8 @@ def _speaks(text: str) -> bool:
 _DOUBTFUL = (*_STARTS, "[")
 """How texts begin that may not be typed."""
 _FIRST = frozenset(begins[0] for begins in _DOUBTFUL)
+_SURE = frozenset(map(chr, range(ord("!"), ord("~")))) - _FIRST
+"""First characters of texts that are typed; before others a space may stand."""
 
 
 class Typed:
@@ -110,10 +112,7 @@ class Typed:
     def say(self, text: str) -> bool:
         """As `take`, of a turn that is one text."""
         first = text[:1]
-        if first in _FIRST:
-            if text.startswith(_DOUBTFUL):
-                return self.take([text])
-        elif first <= " " or first > "~":  # a space may stand before it
+        if first not in _SURE and (first not in _FIRST or text.startswith(_DOUBTFUL)):
             return self.take([text])
         self.turns += 1
         self._texts = [text]

@@ -1,7 +1,7 @@
 """Where in its conversation a call stands, read from its headers and from how its body begins."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 
 from gateway.core.call import Key, Steer
@@ -110,7 +110,7 @@ def _kind(
     if not prompt.tools and not prompt.tool_loop:
         if prompt.max_output == 1 and len(prompt.user) <= _SHORT:
             return "side", "probe", False, named
-        if _titles(prompt.user) or any(map(_titles, opening.system)):
+        if _titles((prompt.user, *opening.system)):
             return "side", "title", False, named
     return "main", "", False, named
 
@@ -132,9 +132,12 @@ def _headed(hints: Mapping[str, str]) -> tuple[Kind, str] | None:
     return None
 
 
-def _titles(text: str) -> bool:
-    head = text[:_HEAD]
-    return "itle" in head and clients.TITLE.search(head) is not None
+def _titles(texts: Iterable[str]) -> bool:
+    for text in texts:
+        head = text[:_HEAD]
+        if "itle" in head and clients.TITLE.search(head) is not None:
+            return True
+    return False
 
 
 def _name(steer: Steer, hints: Mapping[str, str], opening: Opening) -> tuple[str, str] | None:

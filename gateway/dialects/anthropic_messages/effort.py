@@ -35,6 +35,8 @@ STYLES: Mapping[str, Style] = {
     "anthropic-budget": Style(frozenset({"enabled", "disabled"}), effort=False),
 }
 
+MEMBERS = frozenset({"thinking", "output_config"})
+"""Where none of these is set, the client has left its effort to the target."""
 _OFF = ("disabled", "between_tools")
 _TYPES = ("adaptive", "enabled", *_OFF)
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 10_000, "high": 16_384}

@@ -6,6 +6,8 @@ signatures of thinking blocks depend on its bytes.
 
 import functools
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.problem import invalid
@@ -15,7 +17,7 @@ from gateway.core.usage import service
 from gateway.dialects.anthropic_messages import effort, seal
 from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import Body, Written
-from gateway.dialects.edit import Edit
+from gateway.dialects.edit import Edit, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.parse import parse
 
@@ -32,6 +34,13 @@ FEATURES = frozenset(
 )  # fmt: skip
 """Members that the caller depends on: never dropped, a target that refuses one is skipped."""
 
+_SPECIAL = frozenset(
+    {
+        "tools", "tool_choice", "output_config", "output_format", "thinking", "service_tier",
+        "speed", "inference_geo", "mcp_servers", "container", "thread",
+    }
+)  # fmt: skip
+"""Members that are read, and that few requests of chat applications have."""
 _OWN_TOOLS = ("bash_", "text_editor_", "computer_", "memory_")
 """Dated types of tools that the client runs; those of any other type run at the provider."""
 
@@ -46,29 +55,38 @@ def read(raw: bytes, *, counting: bool = False) -> Body:
 
 def _prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) -> Prompt:
     model, cap, said = _required({"max_tokens": 0, **value} if counting else value)
-    tools = value.get("tools")
-    definitions = tools if isinstance(tools, list) else []
-    choice, temperature = value.get("tool_choice"), value.get("temperature")
-    return Prompt(
+    typed, temperature = said.typed, value.get("temperature")
+    prompt = Prompt(
         model=model,
         stream=value.get("stream") is True,
-        user=said.typed.words,
-        user_turns=said.typed.turns,
-        chars=said.chars + (len(bytes(memoryview(members["tools"]))) if definitions else 0),
+        user=typed.words,
+        user_turns=typed.turns,
+        chars=said.chars,
         tool_loop=said.tool_loop,
-        aside=said.typed.aside,
-        tools=tuple(_name(tool) for tool in definitions),
-        forced_tool=isinstance(choice, dict) and choice.get("type") in ("any", "tool"),
+        aside=typed.aside,
         images=said.images,
         files=said.files,
+        max_output=cap,
+        sampled=isinstance(temperature, int | float) and temperature > 0,
+        members=frozenset(value),
+    )
+    return prompt if _SPECIAL.isdisjoint(value) else _special(prompt, value, members)
+
+
+def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
+    """What the members of `_SPECIAL` say too."""
+    tools, choice = value.get("tools"), value.get("tool_choice")
+    definitions = tools if isinstance(tools, list) else []
+    return msgspec.structs.replace(
+        prompt,
+        chars=prompt.chars + (len(members["tools"]) if definitions else 0),
+        tools=tuple(map(_name, definitions)),
+        forced_tool=isinstance(choice, dict) and choice.get("type") in ("any", "tool"),
         json_schema=_schema(value),
         effort=effort.read(value),
-        max_output=cap,
         service=service(value.get("service_tier"), value.get("speed"), value.get("inference_geo")),
         hosted_tools=any(map(_hosted, definitions)) or bool(value.get("mcp_servers")),
         stored=value.get("container") is not None or value.get("thread") is not None,
-        sampled=isinstance(temperature, int | float) and temperature > 0,
-        members=frozenset(value),
     )
 
 
@@ -121,6 +139,8 @@ def _schema(value: dict[str, Json]) -> bool:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
+    if _as_it_is(body.prompt, target) and not seal.holds(body):
+        return Written(named(body, target.model))
     edit = seal.edit(body, target)
     body = edit.body
     if body.prompt.model != target.model:
@@ -133,6 +153,18 @@ def write(body: Body, target: Target) -> Written:
                 edit.drop(name, f"{target.model} takes no sampling parameters")
     edit.drop_refused(target)
     return edit.done()
+
+
+def _as_it_is(prompt: Prompt, target: Target) -> bool:
+    """Whether a target takes what was asked as it was asked, but for its own name of the model."""
+    facts, most = target.facts, target.facts.max_output
+    return (
+        facts.sampling == "always"
+        and (most is None or (prompt.max_output or 0) <= most)
+        and (target.effort is None or facts.style(NAME) not in effort.STYLES)
+        and effort.MEMBERS.isdisjoint(prompt.members)
+        and not (facts.refuses or target.provider.refuses)
+    )
 
 
 def _write_cap(edit: Edit, target: Target) -> int:

@@ -4,6 +4,7 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.typed import Typed
 
+_SPEAKERS = ("user", "assistant")
 _HOSTED = ("server_tool_use", "mcp_tool_use")
 _TEXTS = ("text", "thinking")
 """Members of blocks that are text for the model."""
@@ -30,6 +31,9 @@ class Said:
     def message(self, message: dict[str, Json]) -> None:
         """Take the next message."""
         role, content = message.get("role"), message.get("content")
+        if isinstance(content, str) and role in _SPEAKERS:
+            self._text(content, role)
+            return
         blocks = content if isinstance(content, list) else []
         found = [block.get("type") for block in blocks if isinstance(block, dict)]
         kinds = {kind for kind in found if isinstance(kind, str)}
@@ -41,8 +45,19 @@ class Said:
         elif role == "assistant":
             self.typed.answer()
             self._paused = not kinds.isdisjoint(_HOSTED)
-        if role in ("user", "assistant"):
+        if role in _SPEAKERS:
             self._role = role
+
+    def _text(self, text: str, role: str) -> None:
+        """As `message`, of one whose content is a string."""
+        self.chars += len(text)
+        if role == "user":
+            self._loop = self._loop and self._role == "user"
+            self.typed.say(text)
+        else:
+            self.typed.answer()
+            self._paused = False
+        self._role = role
 
     def _add(self, content: Json) -> list[str]:
         """Count content of any kind; gives the texts that stand in it directly."""

@@ -10,7 +10,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import service
 from gateway.dialects.base import Body, Written
-from gateway.dialects.edit import Edit
+from gateway.dialects.edit import Edit, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_chat import effort, replay, seal
 from gateway.dialects.parse import parse
@@ -144,8 +144,9 @@ class _Said:
     def all(self, messages: list[Json]) -> None:
         """Take them. Raises ProblemError where one is none."""
         typed, chars = self.typed, 0
-        for at, message in enumerate(messages):
+        for message in messages:
             if not isinstance(message, dict):
+                at = messages.index(message)
                 raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
             text = message.get("content")
             if not isinstance(text, str) or "tool_calls" in message:
@@ -240,6 +241,8 @@ def _whole(number: Json) -> int | None:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
+    if _as_it_is(body.prompt, target) and not seal.holds(body):
+        return Written(named(body, target.model))
     edit = seal.edit(body, target)
     replay.fill(edit, target)
     body = edit.body
@@ -256,6 +259,24 @@ def write(body: Body, target: Target) -> Written:
     for name, value in target.params.items():
         edit.fill(name, value)
     return edit.done()
+
+
+def _as_it_is(prompt: Prompt, target: Target) -> bool:
+    """Whether a target takes what was asked as it was asked, but for its own name of the model."""
+    facts, provider, cap = target.facts, target.provider, prompt.max_output
+    if cap is None:
+        fits = target.max_output is None
+    else:
+        most = facts.max_output
+        fits = provider.max_tokens == "either" and (most is None or cap <= most)
+    return (
+        fits
+        and prompt.effort is None
+        and target.effort is None
+        and facts.sampling == "always"
+        and not (facts.refuses or provider.refuses or facts.replays_reasoning or target.params)
+        and not (prompt.stream and provider.stream_usage == "ask")
+    )
 
 
 def _write_effort(edit: Edit, prompt: Prompt, target: Target) -> None:

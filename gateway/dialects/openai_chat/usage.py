@@ -40,8 +40,8 @@ def find(value: dict[str, Json], word: Json = None) -> Usage | None:
         return None
     served = service(value.get("service_tier") or word, usage.get("service_tier"))
     billed = found.billed
-    if billed is None:  # Venice
-        billed = money(_dict(value.get("cost")).get("usd"))
+    if billed is None and "cost" in value:  # Venice
+        billed = money(_dict(value["cost"]).get("usd"))
     if served is None and billed is None:
         return found
     return msgspec.structs.replace(found, service=served, billed=billed)
@@ -65,7 +65,7 @@ def read(usage: dict[str, Json]) -> Usage | None:
 
 def _plain(usage: dict[str, Json]) -> Usage | None:
     """What most hosts tell, and as they tell it; None for all else, which `_read` reads."""
-    if not usage.keys() <= _USUAL:
+    if not _USUAL.issuperset(usage):
         return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     inside = usage.get("prompt_tokens_details") or _NOTHING
@@ -73,9 +73,10 @@ def _plain(usage: dict[str, Json]) -> Usage | None:
     if not (type(prompt) is type(completion) is int and type(inside) is type(beside) is dict):
         return None
     cached, reasoning = inside.get("cached_tokens"), beside.get("reasoning_tokens")
+    total = prompt + completion
     if (
-        not inside.keys() <= _USUAL_INSIDE
-        or usage.get("total_tokens", prompt + completion) != prompt + completion
+        not _USUAL_INSIDE.issuperset(inside)
+        or usage.get("total_tokens", total) != total
         or not 0 <= prompt <= MOST
         or not 0 <= completion <= MOST
         or not (cached is None or (type(cached) is int and 0 <= cached <= prompt))
