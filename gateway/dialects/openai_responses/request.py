@@ -6,6 +6,8 @@
 while, and an equal request may be given that same answer, whose id OpenAI still knows.
 """
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.problem import invalid
@@ -13,7 +15,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import service
 from gateway.dialects.base import Body, Written
-from gateway.dialects.edit import Edit
+from gateway.dialects.edit import Edit, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_responses import effort, seal, space
 from gateway.dialects.openai_responses.said import Said
@@ -51,6 +53,13 @@ _OWN_TOOLS = frozenset(
 )  # fmt: skip
 """Types of tools that the client runs, or that only choose among its own."""
 _KEPT = ("previous_response_id", "conversation", "prompt")
+_SPECIAL = frozenset(
+    {
+        *_KEPT, "tools", "tool_choice", "text", "reasoning", "service_tier", "store", "background",
+        "include", "top_logprobs",
+    }
+)  # fmt: skip
+"""Members that are read, and that few requests of chat applications have."""
 _CAP = "max_output_tokens"
 
 
@@ -61,30 +70,41 @@ def read(raw: bytes) -> Body:
 
 def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     model, said = _required(value)
-    tools, listed = space.offered(value), isinstance(value.get("tools"), list)
-    temperature, cap = value.get("temperature"), value.get(_CAP)
-    include, most = value.get("include"), value.get("top_logprobs")
-    return Prompt(
+    typed, temperature, cap = said.typed, value.get("temperature"), value.get(_CAP)
+    prompt = Prompt(
         model=model,
         stream=value.get("stream") is True,
-        user=said.typed.words,
-        user_turns=said.typed.turns,
-        chars=said.chars + (len(bytes(memoryview(members["tools"]))) if listed else 0),
+        user=typed.words,
+        user_turns=typed.turns,
+        chars=said.chars,
         tool_loop=said.tool_loop,
-        aside=said.typed.aside,
-        tools=tuple(map(tool_name, tools)),
-        forced_tool=_forced(value.get("tool_choice")),
+        aside=typed.aside,
         images=said.images,
         files=said.files,
+        max_output=cap if isinstance(cap, int) and not isinstance(cap, bool) else None,
+        stored=said.referred,
+        sampled=isinstance(temperature, int | float) and temperature > 0,
+        members=frozenset(value),
+    )
+    plain = not said.offered and _SPECIAL.isdisjoint(value)
+    return prompt if plain else _special(prompt, value, members)
+
+
+def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
+    """What the members of `_SPECIAL` say too, and tools that the input offers."""
+    tools, listed = space.offered(value), isinstance(value.get("tools"), list)
+    include, most = value.get("include"), value.get("top_logprobs")
+    return msgspec.structs.replace(
+        prompt,
+        chars=prompt.chars + (len(members["tools"]) if listed else 0),
+        tools=tuple(map(tool_name, tools)),
+        forced_tool=_forced(value.get("tool_choice")),
         json_schema=_schema(value.get("text")),
         effort=effort.read(value),
-        max_output=cap if isinstance(cap, int) and not isinstance(cap, bool) else None,
         service=service(value.get("service_tier")),
         hosted_tools=any(map(_hosted, tools)),
-        stored=said.referred or _stored(value),
-        sampled=isinstance(temperature, int | float) and temperature > 0,
+        stored=prompt.stored or _stored(value),
         logprobs=(isinstance(include, list) and LOGPROBS in include) or bool(most),
-        members=frozenset(value),
     )
 
 
@@ -149,6 +169,8 @@ def _stored(value: dict[str, Json]) -> bool:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
+    if _as_it_is(body.prompt, target) and not seal.holds(body):
+        return Written(named(body, target.model))
     edit = seal.edit(body, target)
     body = edit.body
     if body.prompt.model != target.model:
@@ -161,6 +183,22 @@ def write(body: Body, target: Target) -> Written:
                 edit.drop(name, f"{target.model} takes no sampling parameters")
     edit.drop_refused(target)
     return edit.done()
+
+
+def _as_it_is(prompt: Prompt, target: Target) -> bool:
+    """Whether a target takes what was asked as it was asked, but for its own name of the model."""
+    facts, cap = target.facts, prompt.max_output
+    if cap is None:
+        fits = target.max_output is None
+    else:
+        fits = facts.max_output is None or cap <= facts.max_output
+    return (
+        fits
+        and facts.sampling == "always"
+        and (target.effort is None or effort.style(facts) is None)
+        and "reasoning" not in prompt.members
+        and not (facts.refuses or target.provider.refuses)
+    )
 
 
 def _write_cap(edit: Edit, target: Target) -> None:

@@ -18,7 +18,7 @@ _STRINGS = ("arguments", "input", "output", "code")
 class Said:
     """Reads one item after the other."""
 
-    __slots__ = ("chars", "files", "images", "referred", "tool_loop", "typed")
+    __slots__ = ("chars", "files", "images", "offered", "referred", "tool_loop", "typed")
 
     def __init__(self, instructions: Json) -> None:
         self.typed = Typed()
@@ -27,16 +27,18 @@ class Said:
         self.tool_loop = False
         self.referred = False
         """An item is named that only the provider has."""
+        self.offered = False
+        """An item offers tools."""
 
     def text(self, text: str) -> None:
         """Take input that is one string: a user's."""
         self.chars += len(text)
-        self.typed.take([text])
+        self.typed.say(text)
 
     def item(self, item: dict[str, Json]) -> None:
         """Take the next item."""
         kind = item.get("type")
-        if kind in (None, "message") and not refers(item):
+        if kind == "message" or (kind is None and not refers(item)):
             self._message(item)
             return
         self.tool_loop = answers(kind)
@@ -44,15 +46,18 @@ class Said:
         if refers(item):
             self.referred = True
         elif kind == MORE:
+            self.offered = True
             self.chars += len(jsonio.dumps(item.get("tools")).decode())
         else:
             self._other(item)
 
     def _message(self, item: dict[str, Json]) -> None:
         """Count a message; agents put some of their own between a result and its answer."""
-        texts, role = self._content(item.get("content")), item.get("role")
+        content, role = item.get("content"), item.get("role")
+        texts = self._content(content)
         if role == "user":
-            self.tool_loop = not self.typed.take(texts) and self.tool_loop
+            spoken = self.typed.say(content) if isinstance(content, str) else self.typed.take(texts)
+            self.tool_loop = not spoken and self.tool_loop
         elif role not in _SYSTEM:
             self.tool_loop = False
             self.typed.answer()
