@@ -39,7 +39,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 def references(body: Body) -> list[str]:
     """The ids of items that a request names, in their order, each once. Raises ProblemError."""
-    given = body.value.get("input")
+    given = body.said.get("input")
     found: dict[str, None] = {}
     for at, item in enumerate(given if isinstance(given, list) else ()):
         if refers(item):
@@ -65,7 +65,7 @@ def expand(
     body: Body, held: Mapping[str, Held], seat: tuple[str, str] | None = None
 ) -> list[bytes]:
     """The items of a request, each in place of its id but where who has the `seat` knows that."""
-    given = body.value.get("input")
+    given = body.said.get("input")
     if not isinstance(given, list):
         return [] if given is None else [jsonio.dumps({"role": "user", "content": given})]
     found = []

@@ -86,7 +86,7 @@ class Responses:
 
         Raises ProblemError: not_found, invalid_request.
         """
-        id, named = body.value.get(PREVIOUS), items.references(body)
+        id, named = body.said.get(PREVIOUS), items.references(body)
         if id is None and not named:
             return Chain(body=body, asked=_without(body, "store"))
         if not isinstance(id, str | None):
@@ -222,7 +222,7 @@ class Tape:
 
 def keeps(body: Body) -> bool:
     """Whether the answer to a request is to be kept: the API does so unless it is told not to."""
-    return body.value.get("store") is not False and body.value.get("background") is not True
+    return body.said.get("store") is not False and body.said.get("background") is not True
 
 
 def missing(message: str, param: str) -> ProblemError:
@@ -235,9 +235,9 @@ def missing(message: str, param: str) -> ProblemError:
 
 def _bound(body: Body) -> bool:
     """Whether part of the conversation is known to the provider alone."""
-    given = body.value.get("input")
+    given = body.said.get("input")
     listed = given if isinstance(given, list) else []
-    return any(body.value.get(name) is not None for name in _BOUND) or any(map(refers, listed))
+    return any(body.said.get(name) is not None for name in _BOUND) or any(map(refers, listed))
 
 
 def _with(body: Body, found: list[bytes], *gone: str) -> Body:
@@ -247,7 +247,7 @@ def _with(body: Body, found: list[bytes], *gone: str) -> Body:
     whole = OPENAI_RESPONSES.read(jsonio.join({**members, "input": msgspec.Raw(joined)}))
     # The answer depends on what is kept: the cache of equal requests leaves it alone.
     prompt = msgspec.structs.replace(whole.prompt, stored=True)
-    return Body(whole.raw, whole.members, whole.value, prompt)
+    return msgspec.structs.replace(whole, prompt=prompt)
 
 
 def _made(entry: _Entry) -> list[bytes]:
@@ -278,11 +278,7 @@ def _input(body: Body) -> bytes:
 
 
 def _without(body: Body, name: str) -> Body:
-    if name not in body.members:
-        return body
-    members = {one: raw for one, raw in body.members.items() if one != name}
-    value = {one: said for one, said in body.value.items() if one != name}
-    return Body(jsonio.join(members), members, value, body.prompt)
+    return body.without(name) if name in body.members else body
 
 
 def _object(data: bytes) -> dict[str, Json]:

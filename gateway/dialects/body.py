@@ -50,6 +50,14 @@ class Body(msgspec.Struct, frozen=True):
         given = self.given
         return given.said if isinstance(given, Later) else given
 
+    def without(self, name: str) -> "Body":
+        """The same body, but for a member."""
+        members = {one: part for one, part in self.members.items() if one != name}
+        raw = jsonio.join(members)
+        said = {one: value for one, value in self.said.items() if one != name}
+        given = Later(raw, said) if isinstance(self.given, Later) else said
+        return Body(raw, members, given, self.prompt)
+
 
 class Written(msgspec.Struct, frozen=True):
     """A body for one target, and what it could not say."""

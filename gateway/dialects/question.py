@@ -29,7 +29,7 @@ class Question(msgspec.Struct, frozen=True):
 def question(body: Body, dialect: str) -> Question | None:
     """The text of the last turn; None where that is not one text of a user's, or not all of it."""
     name = _TURNS[dialect]
-    given = body.value.get(name)
+    given = body.said.get(name)
     if isinstance(given, str):
         return Question(given, {**body.members, name: msgspec.Raw(b"null")})
     last = given[-1] if isinstance(given, list) and given else None

@@ -58,7 +58,7 @@ class Seals:
 def edit(body: Body, member: str, seals: Seals, fix: Fix) -> Edit:
     """A body on its way, its `member` fixed; what is taken out is named as a loss."""
     raw = bytes(memoryview(body.members.get(member, _NULL)))
-    fixed = fix(raw, body.value.get(member))
+    fixed = fix(raw, body.said.get(member))
     if fixed is raw:
         return Edit(body)
     fixed = fixed or b"[]"

@@ -6,8 +6,8 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.problem import ProblemError
-from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, parse
-from gateway.dialects.base import Body
+from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, parse
+from gateway.dialects.base import Body, Dialect
 from gateway.dialects.body import Later
 from tests.routing import world
 
@@ -27,11 +27,11 @@ def body(offered: Any, text: str = "hi", **more: Any) -> bytes:
     return jsonio.dumps({"model": "m", "messages": said, "tools": offered, **more})
 
 
-def whole(raw: bytes) -> Body:
+def whole(raw: bytes, dialect: Dialect = OPENAI_CHAT) -> Body:
     """As it is read where nothing is known."""
     known, parse._known = parse._known, parse._Known()
     try:
-        return OPENAI_CHAT.read(raw)
+        return dialect.read(raw)
     finally:
         parse._known = known
 
@@ -76,13 +76,57 @@ def test_claude_code_sends_the_same_tools_again_and_again() -> None:
         )  # fmt: skip
         found = ANTHROPIC_MESSAGES.read(raw)
         assert isinstance(found.given, Later) == (at > 1)
-        known, parse._known = parse._known, parse._Known()
-        expected = ANTHROPIC_MESSAGES.read(raw)
-        parse._known = known
+        expected = whole(raw, ANTHROPIC_MESSAGES)
         assert (found.prompt, found.value) == (expected.prompt, expected.value)
         assert found.prompt.hosted_tools
         assert ANTHROPIC_MESSAGES.opening(found) == ANTHROPIC_MESSAGES.opening(expected)
         assert ANTHROPIC_MESSAGES.write(found, TARGET) == ANTHROPIC_MESSAGES.write(expected, TARGET)
+
+
+def codex(text: str, *before: Any, **more: Any) -> bytes:
+    """A request of the Responses API with tools of every shape."""
+    offered: list[Any] = [
+        {"type": "function", "name": f"f{at}", "description": "d" * 300, "parameters": SCHEMA}
+        for at in range(20)
+    ]
+    offered += [
+        {"type": "namespace", "name": "mcp", "tools": offered[:3]},
+        {"type": "shell", "environment": {"type": "local", "skills": [{"name": "s"}]}},
+        {"type": "local_shell"},
+    ]
+    asked = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+    said = {"model": "m", "instructions": "Be kind.", "input": [*before, asked], "tools": offered}
+    return jsonio.dumps({**said, "store": False, "reasoning": {"effort": "low"}, **more})
+
+
+def test_codex_sends_the_same_tools_again_and_again() -> None:
+    for at in range(4):
+        raw = codex(f"words {at}", max_output_tokens=9)
+        found, expected = OPENAI_RESPONSES.read(raw), whole(raw, OPENAI_RESPONSES)
+        assert isinstance(found.given, Later) == (at > 1)
+        assert OPENAI_RESPONSES.opening(found) == OPENAI_RESPONSES.opening(expected)
+        assert OPENAI_RESPONSES.write(found, TARGET) == OPENAI_RESPONSES.write(expected, TARGET)
+        less, those = found.without("store"), expected.without("store")
+        assert isinstance(less.given, Later) == (at > 1)
+        assert not isinstance(found.given, Later) or found.given._value is None
+        assert (less.raw, less.value, less.said.keys()) == (those.raw, those.value, those.said.keys())  # fmt: skip
+        assert (found.prompt, found.value) == (expected.prompt, expected.value)
+
+
+def test_tools_that_the_input_offers_are_compared_with_all_of_those_that_are_known() -> None:
+    """One that is offered anew, with what is long in it, is offered once."""
+    again = jsonio.loads(codex(""))["tools"][:2]
+    more = {"type": "additional_tools", "role": "developer", "tools": [*again, {"type": "x"}]}
+    for at in range(4):
+        raw = codex(f"words {at}")
+        assert isinstance(OPENAI_RESPONSES.read(raw).given, Later) == (at > 1)
+    raw = codex("more", more)
+    found = OPENAI_RESPONSES.read(raw)
+    assert isinstance(found.given, Later)
+    assert found.prompt == whole(raw, OPENAI_RESPONSES).prompt
+    assert len(found.prompt.tools) == len(set(found.prompt.tools)) == 24
+    bare = OPENAI_RESPONSES.read(jsonio.dumps({"model": "m", "input": [more]}))
+    assert bare.prompt.tools == ("f0", "f1", "x")
 
 
 def test_nothing_at_home_asks_for_what_is_known() -> None:

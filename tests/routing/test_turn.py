@@ -19,7 +19,7 @@ from gateway.dialects import DIALECTS, Asked
 from gateway.http.edge import Head
 from gateway.routing import features
 from gateway.routing.clients import SYSTEM, USER
-from gateway.routing.turn import _hash
+from gateway.routing.turn import _hash, _scope
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     "openai-chat", "openai-responses", "anthropic-messages", "gemini",
@@ -347,3 +347,5 @@ def test_a_name_is_a_hash_of_the_bytes_of_its_parts(parts: tuple[str, ...]) -> N
     pieces = [part.encode("utf-8", "replace") for part in parts]
     whole = b"".join(str(len(piece)).encode() + b":" + piece for piece in pieces)
     assert _hash(parts) == blake2b(whole, digest_size=16).hexdigest()
+    if len(parts) > 1:
+        assert _hash(parts[2:], _scope(*parts[:2])) == _hash(parts)

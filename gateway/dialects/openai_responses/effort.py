@@ -31,7 +31,7 @@ def style(facts: Facts) -> str | None:
 def write(edit: Edit, target: Target) -> None:
     """Say effort to one target, the client's as far as it is accepted, else the target's."""
     facts, asked = target.facts, edit.body.prompt.effort
-    if not isinstance(edit.body.value.get("reasoning") or {}, dict):
+    if not isinstance(edit.body.said.get("reasoning") or {}, dict):
         return  # the provider will say what is wrong with it
     if asked is None:
         if target.effort is not None and style(facts) is not None:

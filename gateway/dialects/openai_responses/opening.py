@@ -17,7 +17,7 @@ def read(body: Body) -> Opening:
 
     `client_metadata` is Codex's: it has there what stands in its headers too.
     """
-    value = body.value
+    value = body.said
     return Opening(
         system=opening.system(_system(value)),
         first=opening.first(_turns(value)),
@@ -53,7 +53,7 @@ def _turns(value: dict[str, Json]) -> Iterator[str | list[str]]:
     given = value.get("input")
     if isinstance(given, str):
         yield given
-        return
-    for role, said in _messages(given):
-        if role == "user":
-            yield said
+    else:
+        for role, said in _messages(given):
+            if role == "user":
+                yield said

@@ -65,7 +65,7 @@ _CAP = "max_output_tokens"
 
 def read(raw: bytes) -> Body:
     """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field."""
-    return parse(raw, _prompt)
+    return parse(raw, _prompt, "tools")
 
 
 def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
@@ -86,13 +86,25 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         sampled=isinstance(temperature, int | float) and temperature > 0,
         members=frozenset(value),
     )
-    plain = not said.offered and _SPECIAL.isdisjoint(value)
-    return prompt if plain else _special(prompt, value, members)
+    if said.offered:
+        return _special(prompt, value, members, space.offered(_whole(value, members)))
+    if _SPECIAL.isdisjoint(value):
+        return prompt
+    tools = value.get("tools")
+    return _special(prompt, value, members, tools if isinstance(tools, list) else [])
 
 
-def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
-    """What the members of `_SPECIAL` say too, and tools that the input offers."""
-    tools, listed = space.offered(value), isinstance(value.get("tools"), list)
+def _whole(value: dict[str, Json], members: jsonio.Members) -> dict[str, Json]:
+    """A request with all of its tools: those of the input are compared with them."""
+    tools = members.get("tools")
+    return value if tools is None else {**value, "tools": jsonio.loads(memoryview(tools))}
+
+
+def _special(
+    prompt: Prompt, value: dict[str, Json], members: jsonio.Members, tools: list[Json]
+) -> Prompt:
+    """What the members of `_SPECIAL` say too, and all tools that are offered."""
+    listed = isinstance(value.get("tools"), list)
     include, most = value.get("include"), value.get("top_logprobs")
     return msgspec.structs.replace(
         prompt,
@@ -203,7 +215,7 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
 
 def _write_cap(edit: Edit, target: Target) -> None:
     asked, most = edit.body.prompt.max_output, target.facts.max_output
-    if edit.body.value.get(_CAP) is None:
+    if edit.body.said.get(_CAP) is None:
         if target.max_output is not None:
             edit.put(_CAP, target.max_output)
     elif asked is not None and most is not None and asked > most:
