@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from decimal import Context, Decimal
+from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,13 +12,35 @@ from gateway.core.usage import Usage
 _EXACT = Context(prec=100)
 """Digits enough that no sum of prices is ever rounded."""
 _MILLION = Decimal(1_000_000)
+_SIX = 6
+"""Places of a million."""
 _NOTHING = Decimal(0)
 _DAY = 86_400
 _EPOCH = 3
 """Weekday of 1970-01-01, where Monday is 0."""
 
 
-class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Whole(NamedTuple):
+    """Rates in whole numbers: sums that every call needs take half the time.
+
+    Tokens times these, divided by what they are `per`, are exact USD. The exponent of that is the
+    finest place of the rates that were used, so that a quotient ends in the same digits as theirs.
+    """
+
+    input: int
+    cache_read: int | None
+    output: int
+    dearest: int
+    """Of a prompt, however it is taken."""
+    per_fresh: Decimal
+    """Of a sum of input and output."""
+    per_cached: Decimal
+    """Of a sum of these and of what was read from the cache."""
+    per_bound: Decimal
+    """Of a sum of the dearest and output."""
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """USD per million tokens of each class. None is unknown."""
 
     input: Decimal | None = None
@@ -25,6 +49,29 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_write_by: dict[str, Decimal] = {}
     """Prices of cache writes by lifetime, where they differ from `cache_write`."""
     output: Decimal | None = None
+
+    @cached_property
+    def whole(self) -> Whole | None:
+        """The same in whole numbers; None where it has no price of input or of output."""
+        if self.input is None or self.output is None:
+            return None
+        read, dearest = self.cache_read or _NOTHING, _dearest(self)
+        fresh = max(0, _places(self.input), _places(self.output))
+        cached, bound = max(fresh, _places(read)), max(_places(dearest), _places(self.output))
+        most = max(cached, bound)
+
+        def per(places: int) -> Decimal:
+            return Decimal((0, (1, *[0] * (_SIX + most - places)), places))
+
+        return Whole(
+            input=int(_EXACT.scaleb(self.input, most)),
+            cache_read=None if self.cache_read is None else int(_EXACT.scaleb(read, most)),
+            output=int(_EXACT.scaleb(self.output, most)),
+            dearest=int(_EXACT.scaleb(dearest, most)),
+            per_fresh=per(fresh),
+            per_cached=per(cached),
+            per_bound=per(bound),
+        )
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -134,26 +181,32 @@ def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     if served is None:
         return None
     rates = served.at(usage.prompt or 0) if served.steps else served.rates
-    total = _NOTHING
-    # Written out: it is asked several times a call.
-    if usage.input:
-        if rates.input is None:
-            return None
-        total = _EXACT.fma(usage.input, rates.input, total)
-    if usage.cache_read:
-        if rates.cache_read is None:
-            return None
-        total = _EXACT.fma(usage.cache_read, rates.cache_read, total)
-    out = usage.output + (usage.reasoning or 0)
-    if out:
-        if rates.output is None:
-            return None
-        total = _EXACT.fma(out, rates.output, total)
-    total = _EXACT.divide(total, _MILLION)
-    if not (usage.cache_write or usage.tools):
+    into, read, out = usage.input, usage.cache_read, usage.output + (usage.reasoning or 0)
+    whole = rates.whole
+    if not (into and out) or whole is None:
+        total = _each(into, read or 0, out, rates)
+    elif not read:
+        total = _EXACT.divide(into * whole.input + out * whole.output, whole.per_fresh)
+    elif whole.cache_read is not None:
+        spent = into * whole.input + read * whole.cache_read + out * whole.output
+        total = _EXACT.divide(spent, whole.per_cached)
+    else:
+        return None
+    if total is None or not (usage.cache_write or usage.tools):
         return total
     more = _seldom(usage, rates, price)
     return None if more is None else _EXACT.add(total, more)
+
+
+def _each(into: int, read: int, out: int, rates: Rates) -> Decimal | None:
+    """USD of tokens where not all classes are used, or priced."""
+    total = _NOTHING
+    for tokens, rate in ((into, rates.input), (read, rates.cache_read), (out, rates.output)):
+        if tokens:
+            if rate is None:
+                return None
+            total = _EXACT.fma(tokens, rate, total)
+    return _EXACT.divide(total, _MILLION)
 
 
 def _seldom(usage: Usage, rates: Rates, price: Price) -> Decimal | None:
@@ -210,6 +263,9 @@ def reserve(
 
 def _bound(rates: Rates, prompt: int, most: int) -> Decimal | None:
     """USD that a prompt and an answer cost at most by some rates; None where unknown."""
+    whole = rates.whole
+    if whole is not None:
+        return _EXACT.divide(prompt * whole.dearest + most * whole.output, whole.per_bound)
     if (prompt and rates.input is None) or (most and rates.output is None):
         return None
     read = _EXACT.multiply(prompt, _dearest(rates))
@@ -239,6 +295,11 @@ def _dearest(rates: Rates) -> Decimal:
     for rate in rates.cache_write_by.values():
         dearest = max(dearest, rate)
     return dearest
+
+
+def _places(rate: Decimal) -> int:
+    """Digits behind the point, as it is written; fewer than none of one that ends in zeros."""
+    return -int(rate.as_tuple().exponent)
 
 
 def why_unknown(usage: Usage | None, price: Price | None) -> str | None:

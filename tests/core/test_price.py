@@ -1,7 +1,7 @@
 """Price times usage, to the last digit."""
 
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 
 import msgspec
@@ -136,6 +136,39 @@ def test_cost_is_price_times_usage_exactly(usage: Usage, price: Price) -> None:
     found = cost(usage, price)
     assert exact(found) == whole(usage, price)
     assert found is None or found >= 0
+
+
+WIDE = Context(prec=100)
+WRITTEN = st.builds(
+    lambda digits, exponent: Decimal((0, digits, exponent)),
+    st.lists(st.integers(0, 9), min_size=1, max_size=7).map(tuple),
+    st.integers(-9, 2),
+)
+"""Rates with zeros at their ends, and with exponents."""
+
+
+def in_turn(*parts: tuple[int, Decimal]) -> str:
+    """Products added up one after the other, per million, as they are written."""
+    total = Decimal(0)
+    for tokens, rate in parts:
+        total = WIDE.fma(tokens, rate, total) if tokens else total
+    return str(WIDE.divide(total, 1_000_000))
+
+
+@given(st.builds(Rates, input=WRITTEN, cache_read=WRITTEN, output=WRITTEN), COUNTS, COUNTS, COUNTS)
+def test_a_sum_in_whole_numbers_is_written_as_one_of_decimals(
+    rates: Rates, into: int, read: int, out: int
+) -> None:
+    """In the same digits, with as many zeros at the end, whatever the rates look like."""
+    assert rates.input is not None
+    assert rates.cache_read is not None
+    assert rates.output is not None
+    price = Price(rates=rates, version="v")
+    used = [(into, rates.input), (read, rates.cache_read), (out, rates.output)]
+    assert str(cost(Usage(input=into, cache_read=read, output=out), price)) == in_turn(*used)
+    dearest = max(rates.input, rates.cache_read)
+    bound = WIDE.fma(out, rates.output, WIDE.multiply(into, dearest))
+    assert str(reserve(price, into, out)) == str(WIDE.divide(bound, 1_000_000))
 
 
 def test_no_digit_is_lost_of_the_longest_numbers() -> None:
