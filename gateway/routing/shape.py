@@ -7,9 +7,9 @@ are a few passes over at most `signals.LIMIT` characters, most of them in C.
 # ruff: noqa: SIM905 -- words, many to a line
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from itertools import repeat
 from math import log1p
 from typing import NamedTuple
 from zlib import crc32
@@ -20,6 +20,12 @@ VERSION = 1
 """Of what is read and in which order: an artefact that was trained on another cannot be used."""
 
 _TOKEN = re.compile(rb"[a-z]+|[0-9]+|[\x80-\xff]+|[^\sa-z0-9\x80-\xff]")
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
+_DIGITS = b"0123456789"
+_SPACES = b" \t\n\r\v\f"
+_KINDS = bytes.maketrans(_LETTERS + _DIGITS, b"a" * len(_LETTERS) + b"0" * len(_DIGITS))
+_SIGNS = [b"%c" % sign for sign in range(128)]
+_APART = [b" %c " % sign for sign in range(128)]
 _OPTION = re.compile(r"\n\(?[A-J][.)] ?([^\n]*)")
 _FIGURE = re.compile(r"[\s$£€\\(+-]*[\d.,/^×x]*\d[^a-z]{0,6}[a-z^°/0-9 -]{0,8}$")  # noqa: RUF001
 _SHORT = 25
@@ -28,9 +34,14 @@ _ENDS = (0, 1, 2, 3, 5)
 """How many tokens, less one, at the start and at the end are a phrase of their own."""
 _START, _FINISH = 0x5E, 0x24
 _WORDS = 0xFFFF
-_LETTERS = frozenset((*range(ord("a"), ord("z") + 1), *range(128, 256)))
+_NONE = -1
+_KEPT, _MOST_KEPT = 16, 4096
+"""Bytes of a token, and tokens, that are kept: half a megabyte."""
+_BEGIN = frozenset((*_LETTERS, *range(128, 256)))
+"""What a word begins with."""
 _LAST = 16
-_LONG = 4
+_ONES = bytes.maketrans(_DIGITS, b"1" * len(_DIGITS))
+_LONG = b"11111"
 
 _TOPICS = {
     "law": "court law legal contract defendant plaintiff statute constitutional liability tort"
@@ -62,21 +73,28 @@ _TOPICS = {
     " have not had but one all",
     "denial": "except least false incorrect never no none without",
 }
-_TOPIC: dict[bytes, str] = {}
-for _topic, _words in _TOPICS.items():
+_TOPIC: dict[bytes, int] = {}
+"""By word: its topic, counted from 1."""
+for _at, _words in enumerate(_TOPICS.values(), 1):
     for _word in _words.split():
-        _TOPIC.setdefault(_word.encode(), _topic)
-_SHARES = frozenset({"stop", "people"})
+        _TOPIC.setdefault(_word.encode(), _at)
+_CODES = range(1, len(_TOPICS) + 1)
+_SHARED = [topic in ("stop", "people") for topic in _TOPICS]
 _MOST = 6
+_OPERATORS = (b"+", b"*", b"/", b"^", b"<", b">")
 _OPENINGS = tuple(
     "what which who when where why how if is are does do can write find let the a you given in this"
     " complete explain for an according".split()
 )
-_OPENING = {word.encode(): at for at, word in enumerate(_OPENINGS)}
 _ASKS = tuple("what which who when where why how".split())
-_ASK = {word.encode(): at for at, word in enumerate(_ASKS)}
 _DENIALS = frozenset(word.encode() for word in "not except least false incorrect".split())
-_UPPER = bytes(range(ord("A"), ord("Z") + 1))
+_OPENS = {word.encode(): [float(word == other) for other in _OPENINGS] for word in _OPENINGS}
+_NO_OPENING = [0.0] * len(_OPENINGS)
+_ASK = tuple(word.encode() for word in _ASKS)
+_ANY_ASK = frozenset(_ASK)
+_NO_ASK = [0.0] * len(_ASKS)
+_UPPER = _LETTERS.upper()
+_PLAIN = bytes((*_LETTERS, *_UPPER, *_DIGITS, *_SPACES))
 
 NAMES: tuple[str, ...] = (
     *(
@@ -112,36 +130,60 @@ def reading(text: str, signals: Signals, bits: int) -> Reading:
 
 def tokens(text: str) -> list[bytes]:
     """Words, numbers and marks in order, in lower case."""
-    return _TOKEN.findall(text.lower().encode("utf-8", "surrogatepass"))
+    raw = text.lower().encode("utf-8", "surrogatepass")
+    if text.isascii():
+        kinds = raw.translate(_KINDS)
+        if b"a0" not in kinds and b"0a" not in kinds:
+            # Only at marks is one token next to another: a space at each is quicker than a search.
+            for sign in {*raw.translate(None, _PLAIN)}:
+                raw = raw.replace(_SIGNS[sign], _APART[sign])
+            return raw.split()
+    return _TOKEN.findall(raw)
+
+
+class _Words(dict[bytes, int]):
+    """Which word a token is, for the tokens of late; prompts have most of them in common."""
+
+    def __missing__(self, token: bytes) -> int:
+        word = crc32(token) & _WORDS if token[0] in _BEGIN else _NONE
+        if len(token) <= _KEPT:
+            if len(self) >= _MOST_KEPT:
+                self.clear()
+            self[token] = word
+        return word
+
+
+_WORD = _Words()
 
 
 def places(found: Sequence[bytes], bits: int) -> set[int]:
     """Where words, pairs of neighbours, and the phrases at both ends stand in a table of 2^bits."""
-    mask = (1 << bits) - 1
-    words = [*map(crc32, found)]
-    taken = {*map(mask.__and__, words), *map(mask.__and__, map(crc32, found[1:], words))}
+    hashes = [*map(crc32, found)]
+    hashes += [*map(crc32, found[1:], hashes)]
     first, last = _START, _FINISH
     for at, (head, tail) in enumerate(zip(found[:6], found[:-7:-1], strict=True)):
         first, last = crc32(head, first), crc32(tail, last)
         if at in _ENDS:
-            taken.add(first & mask)
-            taken.add(last & mask)
-    return taken
+            hashes += (first, last)
+    mask = (1 << bits) - 1
+    return {one & mask for one in hashes}
 
 
 def words(found: Sequence[bytes]) -> set[int]:
     """Which words there are: no numbers and no marks."""
-    return {crc32(one) & _WORDS for one in set(found) if one[0] in _LETTERS}
+    every = {*map(_WORD.__getitem__, {*found})}
+    every.discard(_NONE)
+    return every
 
 
 def shape(text: str, signals: Signals, found: Sequence[bytes]) -> list[float]:
     """The numbers of `NAMES` of a text that has been cut; `found` are its tokens."""
     size, raw = max(len(text), 1), text.encode("utf-8", "surrogatepass")
     all_, count, spaced = max(len(found), 1), text.count, max(signals.words, 1)
-    topics = Counter(map(_TOPIC.get, found))
+    sign = raw.translate(None, _PLAIN).count
     sentences = count(". ") + count("? ") + count("! ") + count(".\n") + 1
-    letters = len(raw) - count(" ") - count("\n")
-    stops = count(".")
+    lines, stops, dollars = count("\n"), sign(b"."), sign(b"$")
+    letters = len(raw) - count(" ") - lines
     numbers = [
         log1p(signals.chars),
         log1p(signals.words),
@@ -161,25 +203,25 @@ def shape(text: str, signals: Signals, found: Sequence[bytes]) -> list[float]:
         float(signals.trace),
         float(signals.lookup),
         float(signals.counting),
-        log1p(count("\n")),
+        log1p(lines),
         min(count("__"), 3),
-        min(count("\\") + count("$"), 30),
+        min(sign(b"\\") + dollars, 30),
         letters / spaced,
-        len(set(found)) / all_,
+        len({*found}) / all_,
         log1p(spaced / sentences),
         log1p(sentences),
         (len(raw) - len(raw.translate(None, _UPPER))) / size,
-        count(",") / spaced,
-        count("(") / spaced,
-        (count('"') + count("\u201c")) / spaced,
+        sign(b",") / spaced,
+        sign(b"(") / spaced,
+        (sign(b'"') + count("\u201c")) / spaced,
         (len(raw) - len(text)) / size,
-        min(count("="), 12),
-        min(sum(map(count, "+*/^<>")), 20),
-        min(count("%"), 3),
-        min(count("$"), 6),
+        min(sign(b"="), 12),
+        min(sum(map(sign, _OPERATORS)), 20),
+        min(sign(b"%"), 3),
+        min(dollars, 6),
         min(stops, 20) / spaced,
-        min(count("{"), 12),
-        min(count("["), 20),
+        min(sign(b"{"), 12),
+        min(sign(b"["), 20),
         count("    ") / size,
         min(count("for "), 6),
         min(count("if "), 6),
@@ -187,16 +229,18 @@ def shape(text: str, signals: Signals, found: Sequence[bytes]) -> list[float]:
         min(stops, 30),
         float("boxed" in text),
         float(text.startswith("You are")),
-        float(signals.numbers > 0 and _long(found)),
+        float(signals.numbers > 0 and _LONG in raw.translate(_ONES)),
         float(not _DENIALS.isdisjoint(found[-_LAST:])),
-        min(count(":"), 8),
-        min(count(";"), 6),
+        min(sign(b":"), 8),
+        min(sign(b";"), 6),
     ]
-    for topic in _TOPICS:
-        seen = topics[topic]
-        numbers.append(seen / all_ if topic in _SHARES else min(seen, _MOST))
-    numbers += _flags(_OPENING, found[:1])
-    numbers += _flags(_ASK, found[-_LAST:])
+    topics = bytes(map(_TOPIC.get, found, repeat(0)))
+    numbers += [
+        seen / all_ if shared else min(seen, _MOST)
+        for seen, shared in zip(map(topics.count, _CODES), _SHARED, strict=True)
+    ]
+    numbers += _OPENS.get(found[0], _NO_OPENING) if found else _NO_OPENING
+    numbers += _asks(found[-_LAST:])
     return numbers
 
 
@@ -212,14 +256,6 @@ def _options(text: str, signals: Signals) -> tuple[float, float, float]:
     return log1p(middle), figures / len(texts), min(spread, 4.0)
 
 
-def _long(found: Sequence[bytes]) -> bool:
-    return any(len(one) > _LONG and one.isdigit() for one in set(found))
-
-
-def _flags(known: dict[bytes, int], found: Sequence[bytes]) -> list[float]:
-    flags = [0.0] * len(known)
-    for one in found:
-        at = known.get(one)
-        if at is not None:
-            flags[at] = 1.0
-    return flags
+def _asks(found: Sequence[bytes]) -> list[float]:
+    asked = _ANY_ASK.intersection(found)
+    return [float(word in asked) for word in _ASK] if asked else _NO_ASK

@@ -3,8 +3,7 @@
 # ruff: noqa: RUF001, SIM905 -- keywords of several languages and scripts, many to a line
 
 import re
-from collections import Counter
-from itertools import repeat
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -83,15 +82,17 @@ class Scan:
     """
 
     __slots__ = ("_code", "_hits", "_low", "_maths", "_names", "_options", "_phrases", "_raw",
-                 "_text", "_trace", "_unspaced")  # fmt: skip
+                 "_signs", "_text", "_trace", "_unspaced")  # fmt: skip
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._options, asked = _options(cut(text))
         self._low = low = asked.lower()
         self._raw = raw = low.encode("utf-8", "surrogatepass")
+        self._signs = raw.translate(None, _PLAIN)
+        """All but letters, digits and spaces."""
         self._unspaced: list[str] = []
-        self._phrases: list[Kind | None] = []
+        self._phrases: list[Kind] = []
         if len(raw) == len(low):
             # The lexicon is looked up by bytes: no string is made of a word that is in no list.
             self._names: list[Any] = raw.translate(_LETTERS).split()
@@ -101,7 +102,7 @@ class Scan:
             self._unspaced = _UNSPACED.findall(low)
             self._hits = [*filter(None, map(_LEXICON.get, self._names))]
             if self._unspaced:
-                self._phrases = [*map(_UNSPACED_LEXICON.get, _UNSPACED_PHRASE.findall(low))]
+                self._phrases = [_UNSPACED_LEXICON[one] for one in _UNSPACED_PHRASE.findall(low)]
         self._trace: bool | None = None
         self._code: float | None = None
         self._maths: float | None = None
@@ -110,12 +111,7 @@ class Scan:
     def trace(self) -> bool:
         """As `Signals.trace`."""
         if self._trace is None:
-            low, raw = self._low, self._raw
-            self._trace = (
-                any(mark in low for mark in _TRACES)
-                or (b":" in raw and any(mark in low for mark in _TRACES_WITH_COLON))
-                or (b"\n" in raw and any(mark in low for mark in _TRACES_WITH_LINE))
-            )
+            self._trace = self._traced()
         return self._trace
 
     @property
@@ -124,10 +120,14 @@ class Scan:
         if self._code is None:
             low = self._low
             points = min(self._count("code"), 3) + (4 if self.trace else 0)
-            points += sum(map(min, map(low.count, _TOKENS), _TWICE))
-            if self._raw.translate(None, _UNMARKED):
+            for token in _TOKENS:
+                if token in low:
+                    points += min(low.count(token), 2)
+            if self._signs.translate(None, _UNMARKED):
                 points += 4 if "```" in low else 0
-                points += sum(map(min, map(low.count, _TOKENS_WITH_MARK), _TWICE))
+                for token in _TOKENS_WITH_MARK:
+                    if token in low:
+                        points += min(low.count(token), 2)
             self._code = min(points / 6, 1.0)
         return self._code
 
@@ -137,7 +137,8 @@ class Scan:
         if self._maths is None:
             low = self._low
             points = self._count("maths")
-            if self.code < _MOSTLY_CODE:  # in code an operator says nothing
+            # In code an operator says nothing.
+            if self._signs.translate(None, _NO_OPERATOR) and self.code < _MOSTLY_CODE:
                 points += len(_EQUATION.findall(low))
             if "\\" in low:
                 points += len(_LATEX.findall(low))
@@ -148,41 +149,51 @@ class Scan:
 
     def signals(self) -> Signals:
         """All that there is."""
-        low, raw, names, phrases = self._low, self._raw, self._names, self._phrases
-        count = Counter(self._hits)
+        low, raw, names, hits = self._low, self._raw, self._names, self._hits
+        plain = len(raw) == len(low)
+        said: list[str] = [kind for phrase, kind in _PHRASES_ASCII if phrase in low]
+        if not plain:
+            said += [kind for phrase, kind in _PHRASES_MARKED if phrase in low]
+            said += self._phrases
+        every: list[str] = hits + said
+        asked: Sequence[str | None] = hits
         if len(names) > 2 * _END:
             # A request stands at an end; between the ends the same words tell a story.
-            kinds = _KIND_ASCII if len(raw) == len(low) else _LEXICON.get
-            ends = Counter(map(kinds, names[:_END] + names[-_END:]))
-            for kind in _REQUESTS:
-                count[kind] = ends[kind]
-        count.update(filter(None, phrases))
-        for phrase, kind in _PHRASES:
-            if phrase in low:
-                count[kind] += 1
+            kinds = _KIND_ASCII if plain else _LEXICON.get
+            asked = [*map(kinds, names[:_END] + names[-_END:])]
+        chat = every.count("chat")
         characters = sum(map(len, self._unspaced))
         words = len(low.split()) + characters // 2
-        digits = len(raw) - len(raw.translate(None, _DIGITS))
+        runs = raw.translate(_RUNS, b".,")
+        digits = runs.count(b"0")
         return Signals(
             chars=len(self._text),
             words=words,
             options=self._options,
             questions=low.count("?") + low.count("？"),
-            numbers=len(_NUMBER.findall(low)) if digits else 0,
+            numbers=len(runs.split()) if digits else 0,
             digits=digits / max(len(low), 1),
             code=self.code,
             maths=self.maths,
-            proof_words=count["proof"],
-            reasoning_words=count["reason"],
-            build_words=count["build"],
-            simple_words=count["simple"] + count["chat"],
+            proof_words=every.count("proof"),
+            reasoning_words=asked.count("reason") + said.count("reason"),
+            build_words=every.count("build"),
+            simple_words=asked.count("simple") + said.count("simple") + chat,
             trace=self.trace,
             lookup=words <= _LOOKUP and _asks_fact(low),
-            counting=count["counting"] > 0,
-            greeting=count["chat"] > 0
+            counting="counting" in said,
+            greeting=chat > 0
             and words <= _GREETING
-            and count["chat"] + count["polite"] >= len(names) + len(phrases)
+            and chat + every.count("polite") >= len(names) + len(self._phrases)
             and 2 * sum(map(len, self._together())) >= characters,
+        )
+
+    def _traced(self) -> bool:
+        low = self._low
+        return (
+            _some(_TRACES, low)
+            or (":" in low and _some(_TRACES_WITH_COLON, low))
+            or ("\n" in low and _some(_TRACES_WITH_LINE, low))
         )
 
     def _count(self, kind: Kind) -> int:
@@ -190,6 +201,13 @@ class Scan:
 
     def _together(self) -> list[str]:
         return _UNSPACED_PHRASE.findall(self._low) if self._unspaced else []
+
+
+def _some(marks: tuple[str, ...], low: str) -> bool:
+    for mark in marks:  # noqa: SIM110 - a generator would cost more than the search
+        if mark in low:
+            return True
+    return False
 
 
 def _options(text: str) -> tuple[int, str]:
@@ -214,7 +232,6 @@ _MOSTLY_CODE = 0.5
 # Every pattern is linear: nothing that repeats can match the same characters in two ways.
 _WORD = re.compile(r"[^\W\d_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
-_NUMBER = re.compile("[0-9][0-9.,]*")
 _OPTION = re.compile(r"\n\(?[A-J][.)] [^\n]*")
 _LATEX = re.compile(
     r"\\(?:frac|sum|int|sqrt|left|begin|cdot|times|leq?|geq?|neq|sin|cos|tan|log|ln|lim|infty"
@@ -237,8 +254,11 @@ _TOKENS_WITH_MARK = (
 )  # fmt: skip
 _UNMARKED = bytes({*range(256)} - {*b"(){}#=>&<*`"})
 """All bytes but those of which each token with a mark has at least one."""
-_TWICE = repeat(2)
-_DIGITS = b"0123456789"
+_NO_OPERATOR = bytes({*range(128)} - {*b"=^+*"})
+"""All bytes but those of which each equation has at least one."""
+_PLAIN = b"abcdefghijklmnopqrstuvwxyz0123456789 \n"
+_RUNS = bytes(48 if at in b"0123456789" else 32 for at in range(256))
+"""With points and commas left out each number is a run of zeros."""
 _LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
 _FACT_OPENINGS = tuple(
     (
@@ -287,6 +307,8 @@ _PHRASES: tuple[tuple[str, Kind], ...] = (
     ("cuánta", "counting"),
     ("сколько", "counting"),
 )
+_PHRASES_ASCII = tuple(one for one in _PHRASES if one[0].isascii())
+_PHRASES_MARKED = tuple(one for one in _PHRASES if not one[0].isascii())
 
 # Whole words in lower case; a word has one kind.
 _APART: dict[Kind, str] = {

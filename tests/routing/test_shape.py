@@ -51,6 +51,23 @@ def test_tokens_are_words_numbers_and_marks() -> None:
     ]  # fmt: skip
 
 
+@given(st.text("abz019 .,-(\n\t\x00\x1c\x7fÀé\u3000\ud800", max_size=30))
+def test_tokens_are_the_same_however_they_are_found(text: str) -> None:
+    """Between spaces where only marks stand next to something else, by a search otherwise."""
+    whole = shape.tokens(f"{text} a1")[:-2]  # which has a digit next to a letter
+    assert shape.tokens(text) == whole
+
+
+def test_words_are_the_same_however_many_there_were_before() -> None:
+    """No numbers, no marks; what is kept of a word is forgotten when there are too many."""
+    some = [b"word", b"12", b"!", "é".encode(), b"x" * 100]
+    expected = {crc32(one) & 0xFFFF for one in (some[0], *some[3:])}
+    assert shape.words(some) == expected
+    for at in range(5000):
+        shape.words([b"w%d" % at])
+    assert shape.words(some) == shape.words(some) == expected
+
+
 def test_places_are_words_pairs_and_ends() -> None:
     """Each once, and within the table."""
     found = shape.places([b"a", b"b", b"a"], 32)
