@@ -3,7 +3,7 @@
 import functools
 import http.client
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from decimal import Decimal
 from typing import Protocol
 
@@ -39,36 +39,66 @@ class _Nobody:
 NOBODY = _Nobody()
 """A client that is told nothing before its answer."""
 
-type Headers = list[tuple[bytes, bytes]]
+type Header = tuple[bytes, bytes]
+type Headers = list[Header]
 
 FOLD_TYPE = b"application/json"
 STREAM_TYPE = b"text/event-stream; charset=utf-8"
+_BREAKS = frozenset(b"\r\n\0")
 ESTIMATED = (b"x-tiergate-estimated", b"tokens")
 """Tells that no provider counted the tokens."""
+
+
+class Lines:
+    """Headers as they stand on the wire, and pairs where those are asked for."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        """Each of them is one line, and ends it."""
+        self.data = data
+
+    def __iter__(self) -> Iterator[Header]:
+        for line in self.data.splitlines():
+            name, _, value = line.partition(b": ")
+            yield name, value
 
 
 class Reply(msgspec.Struct, kw_only=True):
     """A status, headers, and a body that is whole or still coming."""
 
     status: int
-    headers: Headers
+    headers: Headers | Lines
     body: bytes = b""
     frame: bytes = b""
     """What stands for `body` in a stream whose head was sent before."""
     stream: AsyncGenerator[bytes] | None = None
 
+    def close(self) -> None:
+        """Its connection ends behind it."""
+        self.headers = [*self.headers, (b"connection", b"close")]
 
-def block(reply: Reply) -> bytes:
-    """The status and headers of a whole reply as they stand on the wire."""
-    lines = [_status(reply.status), *[b": ".join(header) for header in reply.headers]]
-    lines.append(b"content-length: %d\r\n\r\n" % len(reply.body))
-    return b"\r\n".join(lines)
+
+def written(reply: Reply) -> bytes | None:
+    """A whole reply as it stands on the wire; None where a header could be read as two."""
+    headers, body = reply.headers, reply.body
+    if isinstance(headers, Lines):
+        lines = headers.data
+    else:
+        lines = _lines(headers)
+        if not lines.count(b"\r") == lines.count(b"\n") == len(headers) or b"\0" in lines:
+            return None
+    return b"%b%bcontent-length: %d\r\n\r\n%b" % (_status(reply.status), lines, len(body), body)
+
+
+def _lines(headers: Headers) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 @functools.cache
 def _status(status: int) -> bytes:
     phrase = http.client.responses.get(status, "")  # 529 has none
-    return b"HTTP/1.1 %d %b" % (status, phrase.encode())
+    return b"HTTP/1.1 %d %b\r\n" % (status, phrase.encode())
 
 
 def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Reply:
@@ -93,16 +123,22 @@ def ids(call: str) -> Headers:
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def head(tally: Tally, kind: bytes, entry: Entry | None = None) -> Headers:
+def head(tally: Tally, kind: bytes, entry: Entry | None = None) -> Lines:
     """The headers of an answer; one that is whole has its cost, as its `entry` does."""
-    found = [(b"content-type", kind), *ids(tally.call.id), *told(tally)]
+    call = tally.call.id.encode()
+    lines = b"content-type: %b\r\nx-request-id: %b\r\nrequest-id: %b\r\n" % (kind, call, call)
+    if (decision := tally.decision) is not None:
+        lines += b"x-tiergate-decision: %b; %b\r\n" % (decision.source.encode(), call)
+    lines += _shared(tally)[1]
+    for header in _own(tally):
+        lines += b"%b: %b\r\n" % header
     if kind is STREAM_TYPE:
-        found.append((b"cache-control", b"no-cache"))
+        lines += b"cache-control: no-cache\r\n"
     elif entry is not None and entry.cost is not None:
-        found.append((b"x-tiergate-cost", _usd(entry.cost)))
+        lines += b"x-tiergate-cost: %b\r\n" % _usd(entry.cost)
         if entry.estimate:
-            found.append((b"x-tiergate-estimated", b"cost"))
-    return found
+            lines += b"x-tiergate-estimated: cost\r\n"
+    return Lines(lines)
 
 
 def trailer(entry: Entry) -> bytes:
@@ -118,18 +154,52 @@ def _usd(cost: Decimal) -> bytes:
 
 def told(tally: Tally) -> Headers:
     """Headers that say what was decided, as far as it was."""
-    found: Headers = []
+    found = [*_shared(tally)[0], *_own(tally)]
+    if (decision := tally.decision) is not None:
+        found.insert(0, (b"x-tiergate-decision", f"{decision.source}; {tally.call.id}".encode()))
+    return found
+
+
+def _shared(tally: Tally) -> tuple[Headers, bytes]:
+    """What many calls are told in the same words."""
     decision, target = tally.decision, tally.target
-    if decision is not None:
-        said = f"{decision.source}; {tally.call.id}".encode()
-        found += ((b"x-tiergate-decision", said), *_where(decision.lab, decision.tier))
-    if target is not None:
-        found += _whose(target.model, target.provider.name)
-    if decision is not None:
-        found += (
-            (b"x-tiergate-cache", b"near" if tally.near is not None else tally.cache.encode()),
-            (b"x-tiergate-attempts", b"%d" % tally.attempts),
-        )
+    cache = tally.cache if tally.near is None else "near"
+    if decision is None:
+        lab = tier = None
+    else:
+        lab, tier = decision.lab, decision.tier
+    if target is None:
+        return _common(lab, tier, None, "", cache, tally.attempts)
+    return _common(lab, tier, target.model, target.provider.name, cache, tally.attempts)
+
+
+@functools.lru_cache(1024)
+def _common(
+    lab: str | None, tier: Tier | None, model: str | None, provider: str, cache: str, attempts: int
+) -> tuple[Headers, bytes]:
+    """Those of a lab and tier, of a target, and of what came of both; and as they are written.
+
+    Raises ValueError: one could be read as two.
+    """
+    found: Headers = []
+    if lab is not None:
+        found.append((b"x-tiergate-lab", lab.encode()))
+    if tier is not None:
+        found.append((b"x-tiergate-tier", tier.encode()))
+    if model is not None:
+        found.append((b"x-tiergate-model", _ascii(model)))
+        found.append((b"x-tiergate-provider", provider.encode()))
+    if lab is not None:
+        found.append((b"x-tiergate-cache", cache.encode()))
+        found.append((b"x-tiergate-attempts", b"%d" % attempts))
+    if not all(_BREAKS.isdisjoint(value) for _, value in found):
+        raise ValueError("a header is more than a line")
+    return found, _lines(found)
+
+
+def _own(tally: Tally) -> Headers:
+    """What few are told, or each in words of its own."""
+    found: Headers = []
     if tally.near is not None:
         found.append((b"x-tiergate-near", b"%.3f" % tally.near))
     if tally.losses:
@@ -137,17 +207,6 @@ def told(tally: Tally) -> Headers:
     if tally.upstream_id is not None:
         found.append((b"x-upstream-request-id", _ascii(tally.upstream_id)))
     return found
-
-
-@functools.lru_cache(256)
-def _where(lab: str, tier: Tier | None) -> Headers:
-    found = [(b"x-tiergate-lab", lab.encode())]
-    return found if tier is None else [*found, (b"x-tiergate-tier", tier.encode())]
-
-
-@functools.lru_cache(1024)
-def _whose(model: str, provider: str) -> Headers:
-    return [(b"x-tiergate-model", _ascii(model)), (b"x-tiergate-provider", provider.encode())]
 
 
 def _ascii(text: str) -> bytes:

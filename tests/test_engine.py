@@ -135,7 +135,7 @@ def ok(*pieces: bytes) -> httpx.Response:
 
 
 def head(reply: Reply) -> dict[str, str]:
-    assert len({name for name, _ in reply.headers}) == len(reply.headers)
+    assert len({name for name, _ in reply.headers}) == len([*reply.headers])
     return {name.decode(): value.decode() for name, value in reply.headers}
 
 

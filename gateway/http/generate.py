@@ -187,7 +187,7 @@ class Generate:
                 if visit.done:
                     return
                 if not visit.told:
-                    reply.headers.append((b"connection", b"close"))
+                    reply.close()
                     await write(reply, send)
                 elif beat.begun:
                     await send({"type": "http.response.body", "body": reply.frame})
@@ -199,7 +199,7 @@ class Generate:
         self._refused.note(problem.kind)
         reply = refusal(problem, self._dialect, call_id, [])
         if not keep:
-            reply.headers.append((b"connection", b"close"))
+            reply.close()
         await write(reply, send)
 
 

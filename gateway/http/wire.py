@@ -25,7 +25,7 @@ from gateway.http.edge import Send
 from gateway.http.exchange import Exchange
 from gateway.http.generate import Generate, saying
 from gateway.http.repeat import Repeat
-from gateway.reply import Reply, block, refusal
+from gateway.reply import Reply, refusal, written
 from gateway.settings.server import WaitPart
 
 _VERSIONS = ("1.0", "1.1")
@@ -213,14 +213,14 @@ class Wire(HttpToolsProtocol):
         cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]  # a bound method
         if self.flow.write_paused or cycle.response_started or not cycle.keep_alive:
             return False
-        head, lines = block(reply), len(reply.headers) + 3
-        if not head.count(b"\r") == head.count(b"\n") == lines or b"\0" in head:
+        if (data := written(reply)) is None:
             return False  # not without a look at each
         if not cycle.disconnected:
             cycle.response_started = cycle.response_complete = True
             cycle.waiting_for_100_continue = False
-            self._corked.put(head + reply.body)
-            cycle.message_event.set()
+            self._corked.put(data)
+            if not isinstance(cycle, Exchange):
+                cycle.message_event.set()
             cycle.on_response()
         return True
 
@@ -300,11 +300,9 @@ class Wire(HttpToolsProtocol):
         """A whole request whose head came before: a parser would make the same of it."""
         self._strange = 0
         self._stop()
-        parts = False
-        if (house := self._house) is not None:
-            house.lines.busy(self)
-            parts = house.entrance.drain.parts
-        self.cycle = whole = Exchange(self, known.door, (), body, keep_alive=not parts)
+        if self._house is not None:
+            self._house.lines.busy(self)
+        self.cycle = whole = Exchange(self, known.door, (), body, keep_alive=not self._parts())
         whole.head = known.head
         self._begin(whole)
 
@@ -367,12 +365,15 @@ class Wire(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = known
         self.scope["headers"] = self.headers
-        house = self._house
-        if house is not None:
+        if self._house is not None:
             self.scope["wire"] = self  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
-        if self._shed or (house is not None and house.entrance.drain.parts):
+        if self._parts():
             self.cycle.keep_alive = False
+
+    def _parts(self) -> bool:
+        """Whether it is closed behind its next answer."""
+        return self._shed or (self._house is not None and self._house.entrance.drain.parts)
 
     def _slowly(self) -> None:
         """A body has not come with its head."""
@@ -401,8 +402,7 @@ class Wire(HttpToolsProtocol):
         if (door := self._door) is not None:
             self._door, came = None, self._came
             body = came[0] if len(came) == 1 else b"".join(came)
-            parts = self._shed or (self._house is not None and self._house.entrance.drain.parts)
-            keep = not parts and self.parser.should_keep_alive()
+            keep = self.parser.should_keep_alive() and not self._parts()
             self.cycle = self._whole = Exchange(self, door, self.headers, body, keep_alive=keep)
         elif not self._upgrading:
             super().on_message_complete()
@@ -481,7 +481,7 @@ class Wire(HttpToolsProtocol):
             app.refused.note(problem.kind)
         path = self.url.partition(b"?")[0].decode("latin-1")
         reply = refusal(problem, dialect_at(path), edge.new_id(), [])
-        reply.headers.append((b"connection", b"close"))
+        reply.close()
         cycle = self._cycle
         if cycle is not None and cycle.more_body and not cycle.response_complete:
             if self.pipeline:  # its body broke before its turn came
@@ -496,5 +496,5 @@ class Wire(HttpToolsProtocol):
         elif cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False  # those before it are answered
             return
-        self.transport.write(block(reply) + reply.body)
+        self.transport.write(written(reply) or b"")
         self.transport.close()

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.dialects import DIALECTS, Dialect
 from gateway.http.wire import FULL, Wire
-from gateway.reply import Reply, block, refusal
+from gateway.reply import Reply, refusal, written
 from tests.e2e.upstream import DONE, PATIENCE, ROLE, Upstream, chunk, stream
 from tests.e2e.world import Loop
 from tests.http.gate import (
@@ -357,7 +357,7 @@ def test_what_was_no_call_is_counted(hasty: Gate) -> None:
 def test_c_15_a_full_house_is_told_in_every_dialect(dialect: Dialect) -> None:
     """C-15: also by a status that HTTP has no words for, which is Anthropic's own."""
     reply = refusal(FULL, dialect, "tg-1", [])
-    (told,) = answers(block(reply) + reply.body)
+    (told,) = answers(written(reply) or b"")
     assert told.status == (529 if dialect.name == "anthropic-messages" else 503)
     assert int(told.headers["retry-after"]) >= 1
 
