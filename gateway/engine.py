@@ -187,8 +187,9 @@ class Engine:
         self._gather.begin(ahead, call, seen, decision, plan)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
-        place = partial(self._shelf.place, call, body)
-        stored = await self._apart(place, decision, plan) if large else place(decision, plan)
+        place, stored = partial(self._shelf.place, call, body), None
+        if self._shelf.on:
+            stored = await self._apart(place, decision, plan) if large else place(decision, plan)
         dialling = partial(self._books.dialling, tally)
         extending: Extending | None = None
         if (gate := self._gate) is not None and gate.bounds(call.key):

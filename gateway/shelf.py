@@ -28,6 +28,7 @@ class Shelf:
         """`wall` tells seconds since the epoch; `near` finds answers of near questions."""
         self._near = near
         self._cache = cache
+        self.on = cache is not None
         self._wall = wall
         self._later: set[asyncio.Task[None]] = set()
 

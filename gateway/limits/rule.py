@@ -172,6 +172,8 @@ class Limits:
 
     def expects(self, key: Key) -> bool:
         """Whether some budget of a call of this key goes by what is usual."""
+        if not key.budgets:
+            return self._expects
         return self._expects or any(part.reserve == "expected" for part in key.budgets)
 
     def scope(self, need: Need, tenant: str) -> Scope:

@@ -49,6 +49,8 @@ _SHORTEST = 0.001
 _CROSSING = 0.25
 """Seconds after which a request that was not answered may have been read before the connection was
 closed: a close that crosses it arrives sooner, and so soon nobody has worked on it."""
+_MOST_DOORS = 1024
+"""Doors that are kept ready: a client's query is a part of one."""
 HOP = "x-tiergate-hop"
 """Marks requests of this gateway, so that one which comes back to it is refused: no loops."""
 
@@ -112,7 +114,7 @@ class Client:
     def __init__(self, transports: Transports | None = None, *, hop: str = "1") -> None:
         self._transports = transports or Pools()
         self._made: dict[str, httpx.AsyncBaseTransport] = {}
-        self._prepared: dict[tuple[str, str, str], _Door] = {}
+        self._prepared: dict[tuple[str, str, str, str, str], _Door] = {}
         self._hop = hop
         self.bases: dict[str, str] = {}
         """Where local engines answer, by provider: the start of doors that are only a path."""
@@ -139,7 +141,7 @@ class Client:
         The head of the answer is waited for within `timers`, and until `deadline` on the loop's
         clock at most.
         """
-        more = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        more = _encoded(headers) if headers else []
         now = asyncio.get_running_loop().time()
         limit = min(now + timers.headers, deadline)
         door: _Door | None = None
@@ -170,13 +172,12 @@ class Client:
 
     def _door(self, provider: Provider, account: Account, dialect: str, tail: str) -> _Door:
         """Where an account's requests go, and what is the same in each; made once."""
-        door = provider.doors[dialect] + tail
-        if door.startswith("/"):
-            door = self.bases.get(provider.name, "") + door
-        where = (provider.name, account.name, door)
+        base = self.bases.get(provider.name, "") if self.bases else ""
+        where = (provider.name, account.name, dialect, tail, base)
         ready = self._prepared.get(where)
         if ready is None:
-            url = httpx.URL(door)
+            door = provider.doors[dialect] + tail
+            url = httpx.URL(base + door if door.startswith("/") else door)
             host = url.netloc.decode("ascii")
             fixed = [("host", host), *_FIXED, (HOP, self._hop), *provider.headers.items()]
             if account.secret and provider.auth != "none":
@@ -186,6 +187,8 @@ class Client:
             own = None
             if isinstance(transport, Transport):
                 own = transport, transport.route(url, fields)
+            if len(self._prepared) >= _MOST_DOORS:
+                self._prepared.clear()
             ready = self._prepared[where] = _Door(transport, url, fields, own)
         return ready
 
@@ -240,6 +243,10 @@ async def _ask(
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the door is async only")
     return Answer(name, response.status_code, _low(response.headers.raw), stream)
+
+
+def _encoded(headers: Mapping[str, str]) -> Fields:
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
 
 
 def _crossed(name: str) -> Problem:

@@ -117,6 +117,18 @@ async def test_a_local_engine_may_move(client: Client, router: respx.MockRouter)
     assert (first.call_count, second.call_count) == (1, 1)
 
 
+async def test_doors_that_a_query_tells_apart_are_kept_in_bounded_memory(
+    client: Client, router: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client says what its query is: each goes where it says, and only some are kept ready."""
+    monkeypatch.setattr("gateway.upstream.client._MOST_DOORS", 3)
+    route = router.post(url__startswith=URL).mock(return_value=OK)
+    for at in range(8):
+        await client.send(provider(), KEY, OPENAI_CHAT, b"{}", {}, Timers(), tail=f"?n={at}")
+    assert [str(call.request.url) for call in route.calls] == [f"{URL}?n={at}" for at in range(8)]
+    assert len(client._prepared) <= 3
+
+
 FAILURES: list[tuple[type[Exception], str, str]] = [
     (httpx.ConnectError, "upstream_unreachable", "no"),
     (httpx.ConnectTimeout, "upstream_timeout", "no"),
