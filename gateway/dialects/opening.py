@@ -76,6 +76,9 @@ def cache_key(value: dict[str, Json]) -> tuple[str, str] | None:
 
 def asker(value: dict[str, Json]) -> str:
     """Whom a request of OpenAI's dialects is for."""
+    user = value.get("user")
+    if isinstance(user, str) and "safety_identifier" not in value:
+        return user
     found = name(value, "safety_identifier", "user")
     return found[0] if found else ""
 

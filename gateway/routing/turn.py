@@ -158,22 +158,20 @@ _NOBODY = blake2b(digest_size=_BYTES)
 def _scope(tenant: str, name: str) -> blake2b:
     """A hash that has taken whose calls they are; what is added goes to a copy."""
     scope = _NOBODY.copy()
-    scope.update(_told((tenant, name)))
+    scope.update(_bytes((tenant, name)))
     return scope
 
 
 def _hash(parts: Sequence[str], scope: blake2b = _NOBODY) -> str:
     """A hash of strings behind those of its scope; a client's own words end here."""
+    text = "".join([f"{len(part)}:{part}" for part in parts])
     whole = scope.copy()  # cheaper than one that is made anew
-    whole.update(_told(parts))
+    whole.update(text.encode() if text.isascii() else _bytes(parts))  # a sign may be a byte
     return whole.hexdigest()
 
 
-def _told(parts: Sequence[str]) -> bytes:
+def _bytes(parts: Sequence[str]) -> bytes:
     """Strings, each told apart from the next."""
-    text = "".join([f"{len(part)}:{part}" for part in parts])
-    if text.isascii():  # a sign is a byte
-        return text.encode()
     pieces = [part.encode("utf-8", "replace") for part in parts]
     return b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
 

@@ -6,8 +6,10 @@ from gateway.core.jsonio import Json
 from gateway.dialects import opening
 from gateway.dialects.body import Body
 from gateway.dialects.opening import Opening
+from gateway.dialects.typed import typed
 
 _SYSTEM = ("system", "developer")
+_NAMED = frozenset({"session_id", "prompt_cache_key"})
 
 
 def read(body: Body) -> Opening:
@@ -15,21 +17,40 @@ def read(body: Body) -> Opening:
     value = body.said
     messages = value["messages"]
     return Opening(
-        system=opening.system(_system(messages)),
-        first=opening.first(_turns(messages)),
-        # OpenRouter's own name for it is session_id.
-        named=opening.name(value, "session_id") or opening.cache_key(value),
+        system=_system(messages),
+        first=_first(messages),
+        named=None if _NAMED.isdisjoint(value) else _named(value),
         user=opening.asker(value),
     )
 
 
-def _system(messages: list[dict[str, Json]]) -> list[str]:
+def _named(value: dict[str, Json]) -> tuple[str, str] | None:
+    """Its name; OpenRouter's own word for that is session_id."""
+    return opening.name(value, "session_id") or opening.cache_key(value)
+
+
+def _system(messages: list[dict[str, Json]]) -> tuple[str, ...]:
     found: list[str] = []
     for message in messages:
         if message.get("role") not in _SYSTEM or len(found) >= opening.MOST_BLOCKS:
             break
-        found += opening.texts(message.get("content"), "text")
-    return found
+        content = message.get("content")
+        if isinstance(content, str):
+            found.append(content)
+        else:
+            found += opening.texts(content, "text")
+    return opening.system(found)
+
+
+def _first(messages: list[dict[str, Json]]) -> str:
+    for message in messages:
+        if message.get("role") == "user":
+            content = message.get("content")
+            words = typed(content) if isinstance(content, str) else ""
+            if words and not words.isspace():  # as mostly
+                return words[: opening.MOST]
+            return opening.first(_turns(messages))
+    return ""
 
 
 def _turns(messages: list[dict[str, Json]]) -> Iterator[str | list[str]]:

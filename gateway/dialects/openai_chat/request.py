@@ -63,7 +63,8 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     messages = value.get("messages")
     if not isinstance(messages, list):
         raise invalid(f'"messages" is required and must be a list.{_hint(value)}', "messages")
-    _at_home(value)
+    if "system" in value or "tools" in value:
+        _at_home(value)
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise invalid('"stream" must be true or false.', "stream")
@@ -229,8 +230,8 @@ def _schema(form: Json) -> bool:
 
 def _cap(value: dict[str, Json]) -> int | None:
     for name in _CAPS:
-        cap = _whole(value.get(name))
-        if cap is not None:
+        cap = value.get(name)
+        if isinstance(cap, int) and not isinstance(cap, bool):
             return cap
     return None
 

@@ -35,8 +35,10 @@ def find(value: dict[str, Json], word: Json = None) -> Usage | None:
     usage = value.get("usage")
     if not isinstance(usage, dict) or not usage:
         usage = _elsewhere(value)
-    found = read(usage) if usage else None
-    if found is None or usage is None:
+        if not usage:
+            return None
+    found = _plain(usage) or _read(usage)
+    if found is None:
         return None
     served = service(value.get("service_tier") or word, usage.get("service_tier"))
     billed = found.billed
