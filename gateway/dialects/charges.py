@@ -21,6 +21,7 @@ _COUNTS = {
     "citation_tokens": "citation_tokens",
 }
 _PLACES = frozenset({*_COUNTS, *_BY_REQUEST, _BY_CALL, "search_context_size"})
+_MONEY = frozenset({"cost", "cost_in_usd_ticks"})
 _FREE = frozenset({"web_fetch", "mcp"})
 """Tools whose requests cost nothing: what they bring is in the tokens."""
 _TICK = Decimal("1e-10")
@@ -63,6 +64,8 @@ def billed(usage: dict[str, Json]) -> Decimal | None:
     With a key of the caller's own at OpenRouter, `cost` is OpenRouter's fee alone, and the provider
     behind it bills the rest. Azure passes on xAI's member of ticks, and always as 0.
     """
+    if _MONEY.isdisjoint(usage):  # as nearly always
+        return None
     cost = usage.get("cost")
     if isinstance(cost, dict):
         return money(cost.get("total_cost"))

@@ -13,6 +13,7 @@ from gateway.core.usage import Usage, count, service
 from gateway.dialects import charges
 
 _LIFETIMES = {"5m": "ephemeral_5m_input_tokens", "1h": "ephemeral_1h_input_tokens"}
+_NOTHING: dict[str, Json] = {}
 _INPUTS = (
     "input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation",
 )  # fmt: skip
@@ -24,22 +25,29 @@ def read(usage: Json) -> Usage | None:
     """Read one usage object; None where it counts nothing."""
     if not isinstance(usage, dict):
         return None
-    own = _read(usage)
+    own, tools = _read(usage), charges.tools(usage)
     parts = usage.get("iterations")
-    rows = [row for row in parts if isinstance(row, dict)] if isinstance(parts, list) else []
-    if own is not None and rows:
+    rows = [row for row in parts if isinstance(row, dict)] if isinstance(parts, list) else ()
+    if rows:
+        own = _sampled(own, rows)
+        tools |= _others(rows)
+    if own is None:
+        return None
+    served = service(usage.get("service_tier"), usage.get("speed"), usage.get("inference_geo"))
+    billed = charges.billed(usage)
+    if not tools and served is None and billed is None:
+        return own
+    return msgspec.structs.replace(own, tools=tools, service=served, billed=billed)
+
+
+def _sampled(own: Usage | None, rows: list[dict[str, Json]]) -> Usage | None:
+    """The totals with what is told of each sampling."""
+    if own is not None:
         own = _whole(own, rows)
     for row in rows:
         if row.get("type") == "compaction":
             own = _add(own, _read(row))
-    if own is None:
-        return None
-    return msgspec.structs.replace(
-        own,
-        tools={**charges.tools(usage), **_others(rows)},
-        service=service(usage.get("service_tier"), usage.get("speed"), usage.get("inference_geo")),
-        billed=charges.billed(usage),
-    )
+    return own
 
 
 def merged(told: dict[str, Json], more: dict[str, Json]) -> dict[str, Json]:
@@ -105,7 +113,9 @@ def _read(usage: dict[str, Json]) -> Usage | None:
 def _written(usage: dict[str, Json]) -> dict[str, int]:
     """Tokens written to the cache by lifetime; what the total has beyond them is of none."""
     inside = usage.get("cache_creation")
-    parts = inside if isinstance(inside, dict) else {}
+    parts = inside if isinstance(inside, dict) else _NOTHING
+    if not usage.get("cache_creation_input_tokens") and not any(parts.values()):
+        return {}
     by = {life: n for life, name in _LIFETIMES.items() if (n := count(parts.get(name)))}
     total = count(usage.get("cache_creation_input_tokens"))
     beyond = 0 if total is None else total - sum(by.values())

@@ -17,10 +17,10 @@ def glance(body: bytes) -> Glance:
     problem = wrong(value)
     if problem is not None:
         return Glance(problem=problem)
-    served = value.get("model")
+    served, told = value.get("model"), usage.find(value)
     return Glance(
-        usage=usage.find(value),
-        heard=sum(map(amount.item, value["output"])),
+        usage=told,
+        heard=0 if told is not None and told.both else sum(map(amount.item, value["output"])),
         served=served if isinstance(served, str) else None,
         finish=finish(value),
     )

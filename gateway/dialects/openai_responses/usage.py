@@ -18,6 +18,7 @@ type Used = tuple[str, str]
 """A tool, and what tells one use of it from another."""
 
 _LIFETIMES = {"30m": "ttl_30m_tokens", "12h": "ttl_12h_tokens"}
+_WRITTEN = frozenset({"cache_write_tokens", "cache_write_tokens_details"})
 _NO_TOKENS: dict[str, Json] = {}
 _BILLED = {
     "web_search_call": "web_search",
@@ -48,16 +49,16 @@ def find(response: dict[str, Json], seen: Iterable[Used] = ()) -> Usage | None:
     if told is None:
         return None
     output = response.get("output")
-    items = output if isinstance(output, list) else ()
-    tools = charges.counted({*seen, *used(items)})
+    uses = {*seen, *used(output if isinstance(output, list) else ())}
+    tools = charges.counted(uses) if uses else {}
     searches = _searches(response)
     if searches is not None:
         tools = {**tools, "web_search": searches}
-    return msgspec.structs.replace(
-        told,
-        tools={name: number for name, number in {**tools, **told.tools}.items() if number},
-        service=service(response.get("service_tier")),
-    )
+    served = service(response.get("service_tier"))
+    if not tools and served is None:
+        return told
+    tools = {name: number for name, number in {**tools, **told.tools}.items() if number}
+    return msgspec.structs.replace(told, tools=tools, service=served)
 
 
 def _searches(response: dict[str, Json]) -> int | None:
@@ -112,6 +113,8 @@ def read(usage: Json) -> Usage | None:
 
 def _written(inside: dict[str, Json]) -> dict[str, int]:
     """Tokens written to the cache by lifetime; what the total has beyond them is of none."""
+    if _WRITTEN.isdisjoint(inside):
+        return {}
     parts = _dict(inside.get("cache_write_tokens_details"))
     by = {life: n for life, name in _LIFETIMES.items() if (n := count(parts.get(name)))}
     beyond = (count(inside.get("cache_write_tokens")) or 0) - sum(by.values())
