@@ -38,6 +38,7 @@ from gateway.limits.pressure import Pressure, Sample
 from gateway.limits.recent import Pooled
 from gateway.limits.shared import Shared
 from gateway.limits.traffic import Traffic
+from gateway.outbox import Outbox
 from gateway.owned import Owned
 from gateway.past import Past
 from gateway.reload import Reload
@@ -119,7 +120,9 @@ class Gateway:
         self._root = secret.root(self.data, environ)
         self.cookie = secret.derive(self._root, "cookie")
         self._hop = secrets.token_hex(4)
-        self._pools = Pools(transports)
+        self.outbox = Outbox(self.archive.record.flush)
+        self.archive.record.soon = self.outbox.soon
+        self._pools = Pools(transports, self.outbox)
         self._state = self._store(environ, config.cache.max_bytes)
         self._meter = self._counter()
         self._seats = self._seated()

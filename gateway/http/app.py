@@ -86,8 +86,10 @@ class App(FastAPI):
         self._alone = gateway.keys.is_open and not server.open
         """Whether nothing but where it comes from says who may call."""
         self.waits = server.timeouts
+        self.outbox = gateway.outbox
         self.lines = Lines(server.connections or most(machine.most_files()), time.monotonic)
         self.entrance = entrance = Entrance(gateway)
+        self.outbox.calls = lambda: entrance.calls
         doors = {
             name: Generate(gateway, one, refused, entrance) for name, one in OPERATIONS.items()
         }

@@ -161,6 +161,7 @@ class Generate:
                     visit.done = True
                     visit.told = visit.done = wire.answer(send, reply)
                 if not visit.done:
+                    self._gateway.outbox.flush()  # the row of the call may wait there
                     await _answer(reply, tell, beat)
             except asyncio.CancelledError:
                 if not visit.ended():

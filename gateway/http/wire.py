@@ -8,11 +8,7 @@ A client that closes its half of the connection has left: nobody who waits for a
 """
 
 import asyncio
-import contextlib
 import math
-import sys
-from collections.abc import Callable
-from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -20,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.core.problem import Problem
 from gateway.http import edge
 from gateway.http.app import ALWAYS, App, dialect_at
+from gateway.http.corked import Corked
 from gateway.http.drain import Visit
 from gateway.http.edge import Send
 from gateway.http.exchange import Exchange
@@ -29,13 +26,6 @@ from gateway.reply import Reply, refusal, written
 from gateway.settings.server import WaitPart
 
 _VERSIONS = ("1.0", "1.1")
-try:
-    import fcntl
-    import termios
-except ImportError:  # Windows
-    _OUTSTANDING = None
-else:
-    _OUTSTANDING = termios.TIOCOUTQ if sys.platform == "linux" else None
 _TELLING = frozenset({b"host", b"transfer-encoding", b"origin"})
 """Headers that are looked at before it is known where a request goes."""
 _OFFERS = (b"upgrade", b"http2-settings", b"connection")
@@ -49,10 +39,6 @@ _UNREADABLE = Problem(
     kind="invalid_request",
     message="This is no valid HTTP/1.1 request, or one that can be read in two ways.",
 )
-_LINGER = 1.0
-"""Seconds for a client that was refused to stop sending and to read why."""
-_SKIPPED = 262_144
-"""Bytes that it may send meanwhile."""
 _STRANGE = 8
 """Heads in a row that are new on a connection, after which no more are kept."""
 _PROGRESS = 16_384
@@ -60,95 +46,6 @@ _PROGRESS = 16_384
 _LATE = Problem(
     kind="request_timeout", message="The headers of the request did not arrive in time."
 )
-
-
-class _Corked:
-    """A transport that keeps a response's head until its body comes: one system call for both."""
-
-    def __init__(self, inner: asyncio.Transport, owes: Callable[[], bool], read: float) -> None:
-        """`owes` tells whether the client is still sending; `read` are seconds for what is left."""
-        self._inner = inner
-        self._owes = owes
-        self._read = read
-        self._head = b""
-        self._skipped = 0
-        self.lingers = False
-        """The answer is written, and what still comes is not read."""
-        self.get_extra_info = inner.get_extra_info
-
-    def write(self, data: bytes) -> None:
-        """Send, but for the head of a response that is not interim."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
-            self._head = data
-            return
-        if data:
-            self._inner.write(data)
-
-    def drop(self) -> None:
-        """Close at once, whatever is left."""
-        self.flush()
-        self._inner.abort()
-
-    def put(self, data: bytes) -> None:
-        """Send a whole response."""
-        if self._head:
-            data, self._head = self._head + data, b""
-        self._inner.write(data)
-
-    def flush(self) -> None:
-        """Send what was kept."""
-        if self._head:
-            data, self._head = self._head, b""
-            self._inner.write(data)
-
-    def is_closing(self) -> bool:
-        """Whether nothing more is to be written."""
-        return self.lingers or self._inner.is_closing()
-
-    def close(self) -> None:
-        """Send what was kept, and close.
-
-        Closed at once, a client that still sends would see a reset and not its answer: it first
-        sees the end of it, and has a moment to stop.
-        """
-        self.flush()
-        inner, loop = self._inner, asyncio.get_running_loop()
-        if inner.is_closing() or self.lingers:
-            return
-        if self._owes() and inner.can_write_eof():
-            self.lingers = True
-            inner.write_eof()
-            inner.resume_reading()
-            loop.call_later(_LINGER, self._finish)
-        else:
-            self._finish()
-
-    def left(self) -> int:
-        """Bytes that the client has not taken, in the kernel too: there it may be megabytes."""
-        left: int = self._inner.get_write_buffer_size()
-        sock = self._inner.get_extra_info("socket")
-        if _OUTSTANDING is not None and sock is not None:
-            with contextlib.suppress(OSError):
-                told = fcntl.ioctl(sock.fileno(), _OUTSTANDING, b"\0" * 4)
-                left += int.from_bytes(told, sys.byteorder)
-        return left
-
-    def skip(self, size: int) -> None:
-        """So much has come that nobody wants: there is an end to that too."""
-        self._skipped += size
-        if self._skipped > _SKIPPED:
-            self._finish()
-
-    def _finish(self) -> None:
-        inner = self._inner
-        inner.close()
-        if inner.get_write_buffer_size():  # else it stays for as long as nobody reads
-            asyncio.get_running_loop().call_later(self._read, inner.abort)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
 
 
 class Wire(HttpToolsProtocol):
@@ -161,7 +58,8 @@ class Wire(HttpToolsProtocol):
         app = self.config.app
         self._house = app if isinstance(app, App) else None
         self._waits = WaitPart() if self._house is None else self._house.waits
-        self._corked = _Corked(transport, self._owes, self._waits.read)
+        outbox = None if self._house is None else self._house.outbox
+        self._corked = Corked(transport, self._owes, self._waits.read, outbox)
         super().connection_made(self._corked)  # type: ignore[arg-type]  # it has all of one
         self._idle: asyncio.TimerHandle | None = None
         self._idle_until = math.inf
@@ -409,7 +307,7 @@ class Wire(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is written; what is left of a body that nobody wanted has its time too."""
-        self._corked.flush()
+        self._corked.uncork()
         self.server_state.total_requests += 1
         if self._corked.is_closing():
             return

@@ -1,4 +1,4 @@
-"""The journal: append-only segments of JSON lines, one system call a row, each with one owner.
+"""The journal: append-only segments of JSON lines, each with one owner; whole lines or nothing.
 
 A row is in the kernel's hands when `write` returns, so a killed process loses nothing that it
 acknowledged; `sync`, off the hot path, brings rows to the disk for the case that the machine
@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -108,11 +108,7 @@ class Journal:
         Strings of a row beyond 4 kB are cut, never its id.
         """
         line = write(row)
-        segment = self._segment
-        if self._lost or segment.size + len(line) > self._limit or self._clock() >= segment.until:
-            self._rotate()
-            segment = self._segment
-        append(segment, line)
+        self._put(line)
         match row:
             case Intent():
                 self._open[row.id] = self._open.get(row.id, b"") + line
@@ -120,7 +116,27 @@ class Journal:
                 self._open.pop(row.id, None)
             case Attempt() if row.id in self._open:
                 self._open[row.id] += line
-        self.written += 1
+        self._count(1)
+
+    def end(self, entries: Sequence[Entry]) -> None:
+        """Append the last rows of calls, all with one system call.
+
+        Raises JournalError where none of them was taken; else as `write`.
+        """
+        self._put(b"".join([write(row) for row in entries]))
+        for row in entries:
+            self._open.pop(row.id, None)
+        self._count(len(entries))
+
+    def _put(self, lines: bytes) -> None:
+        segment = self._segment
+        if self._lost or segment.size + len(lines) > self._limit or self._clock() >= segment.until:
+            self._rotate()
+            segment = self._segment
+        append(segment, lines)
+
+    def _count(self, rows: int) -> None:
+        self.written += rows
         self._waiting.set()
         if self.written - self.synced >= _GROUP:
             self._full.set()

@@ -19,6 +19,7 @@ type Sink = Callable[[Row], None]
 
 _MOST = 4096  # rows: milliseconds to write, once they can be
 _QUIET = 10.0
+_ANSWERED = ("settled", "cache_hit", "estimated")
 
 
 class Record:
@@ -52,6 +53,10 @@ class Record:
         self._clock = clock
         self._most = most
         self._late: deque[Row] = deque()
+        self.soon: Callable[[], object] | None = None
+        """Has `flush` called before the answers of this turn are sent, where that can be: last
+        rows of calls whose answers are whole are written by that, together."""
+        self._ends: list[Entry] = []
         self._said: dict[str, float] = {}
 
     @property
@@ -66,6 +71,37 @@ class Record:
 
     def __call__(self, row: Row) -> None:
         """Take one row."""
+        if (
+            (soon := self.soon) is not None
+            and isinstance(row, Entry)
+            and row.state in _ANSWERED
+            and not row.stream
+        ):
+            self._ends.append(row)
+            soon()
+        else:
+            self._write(row)
+        for sink in self._sinks:
+            try:
+                sink(row)
+            except Exception as error:  # noqa: BLE001 - no call is lost for what only looks on
+                self._log_seldom("sink", where(error))
+
+    def flush(self) -> None:
+        """Write what waits for `soon`."""
+        if ends := self._ends:
+            self._ends = []
+            if len(ends) > 1 and not self._late:
+                try:
+                    self._journal.end(ends)
+                except JournalError:
+                    pass  # there may be room for some
+                else:
+                    return
+            for row in ends:
+                self._write(row)
+
+    def _write(self, row: Row) -> None:
         try:
             if self._late:
                 self.catch_up()  # first, so that rows of a call stay in their order
@@ -73,11 +109,6 @@ class Record:
         except JournalError as error:
             self._failed()
             self._keep(row, error)
-        for sink in self._sinks:
-            try:
-                sink(row)
-            except Exception as error:  # noqa: BLE001 - no call is lost for what only looks on
-                self._log_seldom("sink", where(error))
 
     def catch_up(self) -> None:
         """Write what is late. Raises JournalError at the first row that is not taken."""
@@ -94,6 +125,7 @@ class Record:
 
         Raises JournalError where the disk refuses, under the policy `refuse` alone.
         """
+        self.flush()
         try:
             await self._journal.settled()
         except JournalError as error:
@@ -109,6 +141,7 @@ class Record:
 
     def close(self) -> None:
         """Try what is late a last time; what is not taken now is lost."""
+        self.flush()
         self._try()
         self.lost += len(self._late)
         self._late.clear()

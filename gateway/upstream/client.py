@@ -12,6 +12,7 @@ import msgspec
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
+from gateway.outbox import Outbox
 from gateway.upstream.http1 import (
     Body,
     Fields,
@@ -306,8 +307,9 @@ class Pools:
     as its limit is for all hosts. Given `transports`, one of these for each provider.
     """
 
-    def __init__(self, transports: Transports | None = None) -> None:
+    def __init__(self, transports: Transports | None = None, outbox: Outbox | None = None) -> None:
         self._transports = transports
+        self._outbox = outbox
         self._made: dict[tuple[str | None, ...], httpx.AsyncBaseTransport] = {}
 
     def __call__(self, provider: Provider) -> httpx.AsyncBaseTransport:
@@ -341,7 +343,7 @@ class Pools:
             return self._transports(provider)
         if self._kind(provider)[0] is not None:
             return stock(proxy=provider.proxy)
-        return Transport(proxy=provider.proxy)
+        return Transport(proxy=provider.proxy, outbox=self._outbox)
 
 
 class _Chunks:

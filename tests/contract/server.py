@@ -127,11 +127,11 @@ class Server:
             self._failed.append(error)
         finally:
             self.live -= 1
-            if not self.live:
-                self.empty.set()
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+            if not self.live:
+                self.empty.set()
 
 
 def always(answer: bytes) -> Script:

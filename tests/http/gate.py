@@ -35,11 +35,12 @@ KEYS = f"alice={hashlib.sha256(CLIENT_KEY.encode()).hexdigest()}"
 _ROOT = str(Path(__file__).parents[2])
 _SERVE = """
 from types import SimpleNamespace
-from gateway import compose
+from gateway import compose, outbox
 from gateway.cli import main
 from gateway.upstream.breaker import Breaker
 
 Breaker._open = lambda *_: False  # what one test breaks, others may ask
+outbox._ALONE = 0  # all goes the way of calls that are not alone
 still = SimpleNamespace(random=lambda: 0.0)
 compose.random = SimpleNamespace(Random=lambda: still)  # retries do not wait
 main()

@@ -180,6 +180,94 @@ async def test_settled_is_the_disks_word_under_refuse_and_no_reason_to_stop_unde
     bench.journal.close()
 
 
+class Waiting(Bench):
+    """A record whose answers are sent together."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder, "refuse", patch)
+        self.turns = 0
+        self.record.soon = self._soon
+
+    def _soon(self) -> None:
+        self.turns += 1
+
+
+def test_last_rows_of_whole_answers_wait_and_are_written_in_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sinks are told at once; what is to be sent, what fails and what streams waits for nobody."""
+    bench = Waiting(tmp_path, monkeypatch)
+    at_once: list[Row] = [
+        intent("a"), intent("b"), entry("c", state="failed"), entry("d", stream=True)
+    ]  # fmt: skip
+    late: list[Row] = [entry("a"), entry("b", state="cache_hit")]
+    for row in [*late, *at_once]:
+        bench.record(row)
+    assert bench.kept == at_once
+    assert bench.seen == [*late, *at_once]
+    assert bench.turns == len(late)
+    calls, real = list[bytes](), os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        calls.append(data)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    bench.record.flush()
+    bench.record.flush()
+    assert bench.kept == [*at_once, *late]
+    assert (len(calls), bench.journal.written) == (1, 6)
+    bench.record.close()
+    bench.journal.close()
+    assert recover(Journal(tmp_path)) == Recovered()
+
+
+@pytest.mark.parametrize("how", ["close", "settled"])
+async def test_rows_that_wait_are_written_before_the_end_and_before_a_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.record(entry("a"))
+    assert bench.kept == []
+    if how == "close":
+        bench.record.close()
+    else:
+        await bench.record.settled()
+        assert bench.journal.synced == 1
+    assert bench.kept == [entry("a")]
+    bench.journal.close()
+
+
+def test_of_rows_that_were_not_taken_together_each_is_tried_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    real, room = os.write, 2000
+
+    def write(descriptor: int, data: bytes) -> int:
+        nonlocal room
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = real(descriptor, data[:room])
+        room -= taken
+        return taken
+
+    names = [entry(name) for name in "abc"]
+    for row in names:
+        bench.record(row)
+    monkeypatch.setattr(os, "write", write)
+    bench.record.flush()
+    kept = len(bench.kept)
+    assert kept + bench.record.late == 3
+    assert bench.record.late > 0
+    room = 1_000_000
+    bench.record(entry("d"))
+    bench.record.flush()
+    assert bench.kept == [*names, entry("d")]
+    assert [row for row in bench.kept if row is None] == []
+    bench.journal.close()
+
+
 async def test_keep_writes_what_is_late_where_no_call_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

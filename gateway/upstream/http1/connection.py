@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 import httpx
 
+from gateway.outbox import Outbox
+from gateway.upstream.http1.mark import Mark
 from gateway.upstream.http1.reading import Reading
 
 HIGH = 262_144
@@ -26,7 +28,6 @@ _EARLY = 0.0005
 """Seconds by which a loop's timer may fire before its time."""
 
 type Loop = asyncio.AbstractEventLoop
-type _Mark = asyncio.Future[None]
 
 
 class StaleConnection(httpx.RemoteProtocolError):
@@ -37,9 +38,9 @@ class Connection(asyncio.Protocol):
     """A connection and the exchange on it."""
 
     __slots__ = (
-        "_alarm", "_deadline", "_drained", "_due", "_error", "_head", "_loop", "_more", "_paused",
-        "_poll", "_quiet", "_reading", "_reused", "_silence", "_transport", "_unsent", "_writable",
-        "gone", "since", "until",
+        "_alarm", "_deadline", "_drained", "_due", "_error", "_first", "_head", "_loop", "_more",
+        "_paused", "_poll", "_quiet", "_reading", "_reused", "_silence", "_transport", "_unsent",
+        "_writable", "gone", "since", "until",
     )  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
@@ -48,14 +49,15 @@ class Connection(asyncio.Protocol):
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
         self._reading: Reading | None = None
         self._error: httpx.TransportError | None = None
-        self._head: _Mark | None = None
-        self._more: _Mark | None = None
-        self._drained: _Mark | None = None
+        self._head: Mark | None = None
+        self._more: Mark | None = None
+        self._drained: Mark | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._deadline = 0.0
         self._silence = 0.0
         self._quiet = ""
+        self._first = b""  # of a request that goes out at the end of this turn
         self._writable = True
         self._paused = False
         self._reused = False
@@ -86,23 +88,31 @@ class Connection(asyncio.Protocol):
             # Nobody asked: what an idle connection says must never answer the next request.
             self.abort()
             return
+        if self._first:
+            if self._reused:  # as above
+                self._fail(StaleConnection("a kept connection spoke before it was asked"))
+                return
+            self.post()
         try:
             reading.feed(data)
         except httpx.RemoteProtocolError as error:
             self._fail(error)
             return
+        waits = None
         if reading.head_complete and self._head is not None and not self._head.done():
-            self._head.set_result(None)
+            waits = self._head
             _wake(self._drained)
         if reading.chunks or reading.complete:
             if self._more is not None and not self._more.done():
-                self._more.set_result(None)
+                waits = self._more
             elif reading.buffered > HIGH and not self._paused and not reading.complete:
                 self._paused = True
                 if self._transport is not None:
                     self._transport.pause_reading()
         elif self._silence:
             self._deadline = min(self._loop.time() + self._silence, self.until)
+        if waits is not None:
+            waits.reach()  # last: who has waited goes on in here
 
     def eof_received(self) -> bool:
         """The provider will send no more: the connection is closed."""
@@ -120,6 +130,8 @@ class Connection(asyncio.Protocol):
             _wake(self._head)
             _wake(self._more)
             _wake(self._drained)
+        elif self._first and not self._reused:
+            self._fail(httpx.ConnectError("the connection was closed at once"))
         elif self._reused and not reading.heard:
             self._fail(StaleConnection("a kept connection was closed before it answered"))
         elif exc is not None:
@@ -138,29 +150,51 @@ class Connection(asyncio.Protocol):
 
     # the exchange
 
-    @property
-    def usable(self) -> bool:
-        """Whether another request may be sent: nothing has come, and it has not been closed."""
+    def usable(self, lately: float) -> bool:
+        """Whether another request may be sent: nothing has come, and it has not been closed.
+
+        One that became idle no more than `lately` seconds ago is as the loop has last seen it.
+        """
         transport = self._transport
         if transport is None or transport.is_closing():
             return False
+        if self._loop.time() - self.since < lately:
+            return True
         # What the loop has not read yet, a close above all, shows in the socket itself.
         return self._poll is None or not self._poll(0)
 
-    def begin(self, data: bytes, *, bodiless: bool, silence: float, more: bool = False) -> None:
-        """Send the first bytes of a request, of which `more` may follow.
+    def begin(
+        self,
+        data: bytes,
+        *,
+        bodiless: bool = False,
+        silence: float = 0.0,
+        more: bool = False,
+        outbox: Outbox | None = None,
+    ) -> None:
+        """Send the first bytes of a request, of which `more` may follow; with an outbox by that.
 
         The provider may be quiet for `silence` seconds, 0: for ever.
         """
         self._reading = Reading(bodiless=bodiless)
         self._silence = silence
-        self._head = self._loop.create_future()
+        self._head = Mark(loop=self._loop)
         self._unsent = more
         transport = self._transport
         if transport is None or transport.is_closing():
             # Only a new one can be: it was lost between its making and now. Nothing was sent.
             self._fail(httpx.ConnectError("the connection was closed at once"))
+        elif outbox is None:
+            transport.write(data)
         else:
+            self._first = data
+            outbox.ask(self)
+
+    def post(self) -> None:
+        """Send what the outbox was asked to; nothing where the request was given up since."""
+        data, self._first = self._first, b""
+        transport = self._transport
+        if data and transport is not None and not transport.is_closing():
             transport.write(data)
 
     def write(self, data: bytes) -> None:
@@ -179,7 +213,7 @@ class Connection(asyncio.Protocol):
         """
         while not self._writable and self._wanted() and self._transport is not None:
             left = self._transport.get_write_buffer_size()
-            self._drained = self._loop.create_future()
+            self._drained = Mark(loop=self._loop)
             try:
                 async with asyncio.timeout(seconds or None):
                     await self._drained
@@ -212,7 +246,7 @@ class Connection(asyncio.Protocol):
                 return b""
             if self._error is not None:
                 raise self._error
-            self._more = self._loop.create_future()
+            self._more = Mark(loop=self._loop)
             self._watch("it stopped sending")
             try:
                 await self._more
@@ -262,6 +296,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, whatever is under way."""
         self._silent()
+        self._first = b""
         if self._transport is not None:
             self._transport.abort()
 
@@ -317,6 +352,6 @@ class Connection(asyncio.Protocol):
             self._alarm = None
 
 
-def _wake(future: _Mark | None) -> None:
+def _wake(future: Mark | None) -> None:
     if future is not None and not future.done():
         future.set_result(None)

@@ -8,6 +8,11 @@ import httpx
 
 from gateway.upstream.http1.connection import Connection, Loop
 
+_LATELY = 0.005
+"""Seconds for which an idle connection need not be looked at: about a turn of a busy loop."""
+_SOON = 1.0
+"""Seconds after an answer in which nobody closes the connection who wants to keep it."""
+
 type Dialling = Callable[[Loop], Awaitable[Connection]]
 
 
@@ -31,6 +36,7 @@ class Pool:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
+        self._lately = _LATELY
         self.lent = 0
         """Places in use: connections that serve a request or are being made."""
 
@@ -45,9 +51,12 @@ class Pool:
         return len(self._queue)
 
     def find(self) -> Connection | None:
-        """A connection, where one is kept that can be used at once; else `take` makes one."""
+        """A connection, where one is kept that can be used at once; else `take` makes one.
+
+        For who can ask once more: one that was used a moment ago may have been closed since.
+        """
         if self.lent < self._limit:
-            connection = self._kept()
+            connection = self._kept(self._lately)
             if connection is not None:
                 self.lent += 1
                 return connection
@@ -93,10 +102,10 @@ class Pool:
         while self._idle:
             self._idle.popitem()[0].abort()
 
-    def _kept(self) -> Connection | None:
+    def _kept(self, lately: float = 0.0) -> Connection | None:
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.usable:
+            if connection.usable(lately):
                 return connection
             connection.abort()
         return None
@@ -129,8 +138,14 @@ class Pool:
                 return
         self.lent -= 1
 
+    def doubt(self) -> None:
+        """Connections are closed here of which nobody was told: look at each before its use."""
+        self._lately = 0.0
+
     def _forget(self, connection: Connection) -> None:
         self._idle.pop(connection, None)
+        if self._loop.time() - connection.since < _SOON:
+            self.doubt()
 
     def _expire(self) -> None:
         """Close what has been idle for too long; a provider would close it in mid-request."""

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 
-from gateway.upstream.http1.connection import Connection
+from gateway.outbox import Outbox
+from gateway.upstream.http1.connection import Connection, StaleConnection
 from gateway.upstream.http1.dial import Dial, Proxy, context
 from gateway.upstream.http1.pool import Pool
 from gateway.upstream.http1.reading import Reading
@@ -105,13 +106,18 @@ class Transport(httpx.AsyncBaseTransport):
         limit: int = 1000,
         most_idle: int = 1000,
         keep: float = 30.0,
+        outbox: Outbox | None = None,
     ) -> None:
-        """Hold at most `limit` connections to an origin, `most_idle` idle for `keep` seconds."""
+        """Hold at most `limit` connections to an origin, `most_idle` idle for `keep` seconds.
+
+        What `post` sends goes out by `outbox`, where there is one.
+        """
         self._tls = tls
         self._proxy = Proxy(proxy, proxy_tls) if proxy else None
         self._limit = limit
         self._most_idle = most_idle
         self._keep = keep
+        self._outbox = outbox
         self._pools: dict[Origin, Pool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -167,9 +173,11 @@ class Transport(httpx.AsyncBaseTransport):
                 reading = await _exchange(connection, pool, message)
             return reading, Body(connection, pool)
         try:  # as `_exchange` does, with one await less
-            connection.begin(head + body, bodiless=False, silence=0.0)
+            connection.begin(head + body, outbox=self._outbox)
             reading = await connection.head()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, StaleConnection):
+                pool.doubt()
             connection.abort()
             pool.give(connection)
             raise

@@ -1,6 +1,8 @@
 """The pool alone: places, turns, and what happens at the last moment."""
 
 import asyncio
+import socket
+from collections.abc import Buffer
 
 import httpx
 import pytest
@@ -99,3 +101,87 @@ async def test_a_dial_that_fails_gives_the_place_back() -> None:
         with pytest.raises(httpx.ConnectError):
             await pool.take(connect=1.0, wait=1.0)
     assert (pool.lent, pool.queued) == (0, 0)
+
+
+class _Line(asyncio.Transport):
+    """A connected transport, of whose socket somebody may ask whether anything has come."""
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = socket.socketpair()
+        super().__init__({"socket": self._ours})
+        self.closed = False
+
+    def write(self, data: Buffer) -> None:
+        """It goes nowhere."""
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def end(self) -> None:
+        for one in (self._ours, self.theirs):
+            one.close()
+
+
+async def _kept(monkeypatch: pytest.MonkeyPatch) -> tuple[Pool, Connection, _Line, list[float]]:
+    """A pool with one idle connection, on a clock of our own."""
+    loop, now = asyncio.get_running_loop(), [100.0]
+    monkeypatch.setattr(loop, "time", lambda: now[0])
+    pool, line = Pool(loop, _dial, limit=5, most_idle=10, keep=30.0), _Line()
+    connection = await pool.take(connect=0, wait=0)
+    connection.connection_made(line)
+    connection.begin(b"request")
+    connection.data_received(b"HTTP/1.1 204 No Content\r\n\r\n")
+    pool.give(connection)
+    assert pool.idle == 1
+    return pool, connection, line, now
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.1])
+async def test_a_connection_is_looked_at_unless_it_was_used_a_moment_ago(
+    monkeypatch: pytest.MonkeyPatch, wait: float
+) -> None:
+    """It was closed, and the loop does not know yet."""
+    pool, connection, line, now = await _kept(monkeypatch)
+    line.theirs.close()
+    now[0] += wait
+    assert pool.find() is (None if wait else connection)
+    line.end()
+    pool.close()
+
+
+async def test_who_cannot_ask_again_looks_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, connection, line, _ = await _kept(monkeypatch)
+    line.theirs.close()
+    assert await pool.take(connect=0, wait=0) is not connection
+    line.end()
+    pool.close()
+
+
+async def test_where_connections_close_behind_answers_each_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, connection, line, _ = await _kept(monkeypatch)
+    pool.doubt()
+    line.theirs.close()
+    assert pool.find() is None
+    assert connection not in pool._idle
+    line.end()
+    pool.close()
+
+
+@pytest.mark.parametrize(("after", "looked"), [(0.5, 0.0), (10.0, 0.005)])
+async def test_one_that_is_lost_right_behind_its_answer_makes_the_pool_look(
+    monkeypatch: pytest.MonkeyPatch, after: float, looked: float
+) -> None:
+    pool, connection, line, now = await _kept(monkeypatch)
+    now[0] += after
+    connection.connection_lost(None)
+    assert (pool.idle, pool._lately) == (0, looked)
+    line.end()
+    pool.close()

@@ -1,0 +1,77 @@
+"""What is sent in one turn of the loop, sent together at its end.
+
+A write to a socket wakes whoever waits at its other end, which costs more than the write itself.
+Where the writes of a turn come one right after the other, who was woken for the first is still
+awake for the others. The rows that answers wait for are written before them, all in one piece.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+_ALONE = 1
+"""Calls of which none waits for the end of the turn: there is nothing to go with."""
+_MOST = 32
+"""Letters that wait for others at most: milliseconds of a busy loop."""
+
+
+class Letter(Protocol):
+    """Something that is to be sent."""
+
+    def post(self) -> None:
+        """Send it, if it still can be; never raises."""
+        ...
+
+
+class Outbox:
+    """One for a loop. `first` is done before anything is sent, and never raises.
+
+    Where a call is alone nothing waits: `calls` tells how many are being served.
+    """
+
+    __slots__ = ("_answers", "_due", "_first", "_requests", "calls")
+
+    def __init__(self, first: Callable[[], object]) -> None:
+        self._first = first
+        self.calls: Callable[[], int] = int
+        self._requests: list[Letter] = []
+        self._answers: list[Letter] = []
+        self._due = False
+
+    def ask(self, request: Letter) -> None:
+        """Send a request towards a provider at the end of this turn."""
+        self._requests.append(request)
+        self.soon()
+
+    def answer(self, answer: Letter) -> None:
+        """Send an answer towards a client at the end of this turn."""
+        self._answers.append(answer)
+        self.soon()
+
+    def soon(self) -> None:
+        """Flush once the loop has told of all that it has found; at once where much waits."""
+        if self._due:
+            if len(self._requests) + len(self._answers) >= _MOST:
+                self.flush()
+        elif self.calls() > _ALONE:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._end)
+        else:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits now: requests before answers, of which providers need longer."""
+        self._first()
+        requests, answers = self._requests, self._answers
+        if requests:
+            self._requests = []
+            for one in requests:
+                one.post()
+        if answers:
+            self._answers = []
+            for one in answers:
+                one.post()
+
+    def _end(self) -> None:
+        self._due = False
+        self.flush()

@@ -1,0 +1,119 @@
+"""A request that waits for the end of the turn is sent then, or not at all."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.outbox import Outbox
+from gateway.upstream.http1 import StaleConnection
+from gateway.upstream.http1.connection import Connection
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+class Line:
+    """What a connection needs of a transport."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.sent = b""
+
+    def get_extra_info(self, _: str) -> None:
+        return None
+
+    def write(self, data: bytes) -> None:
+        self.sent += data
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+def _connected(*, reused: bool = False) -> tuple[Connection, Line]:
+    line: Any = Line()
+    connection = Connection(asyncio.get_running_loop())
+    connection.connection_made(line)
+    if reused:
+        connection.begin(b"first")
+        connection.data_received(OK)
+        assert connection.whole() == b"ok"
+        assert connection.rest()
+        line.sent = b""
+    return connection, line
+
+
+def _box() -> Outbox:
+    box = Outbox(int)
+    box.calls = lambda: 2
+    return box
+
+
+@pytest.mark.parametrize("reused", [False, True])
+async def test_it_is_sent_at_the_end_of_the_turn_and_answered(reused: bool) -> None:
+    connection, line = _connected(reused=reused)
+    connection.begin(b"request", outbox=_box())
+    assert line.sent == b""
+    await asyncio.sleep(0)
+    assert line.sent == b"request"
+    connection.data_received(OK)
+    assert (await connection.head()).status == 200
+    assert connection.rest()
+
+
+async def test_one_that_was_given_up_is_not_sent() -> None:
+    connection, line = _connected()
+    connection.begin(b"request", outbox=_box())
+    assert not connection.rest()
+    await asyncio.sleep(0)
+    assert (line.sent, line.closed) == (b"", True)
+
+
+@pytest.mark.parametrize(
+    ("reused", "error"), [(True, StaleConnection), (False, httpx.ConnectError)]
+)
+async def test_a_connection_that_is_lost_before_has_sent_nothing(
+    reused: bool, error: type[Exception]
+) -> None:
+    connection, line = _connected(reused=reused)
+    connection.begin(b"request", outbox=_box())
+    connection.connection_lost(None)
+    with pytest.raises(error):
+        await connection.head()
+    await asyncio.sleep(0)
+    assert line.sent == b""
+
+
+async def test_one_that_is_closing_by_then_is_not_written_to() -> None:
+    connection, line = _connected()
+    connection.begin(b"request", outbox=_box())
+    line.closed = True
+    await asyncio.sleep(0)
+    assert line.sent == b""
+
+
+async def test_what_a_kept_connection_says_before_it_is_asked_is_no_answer() -> None:
+    connection, line = _connected(reused=True)
+    connection.begin(b"request", outbox=_box())
+    connection.data_received(OK)
+    with pytest.raises(StaleConnection):
+        await connection.head()
+    await asyncio.sleep(0)
+    assert (line.sent, line.closed) == (b"", True)
+
+
+async def test_what_a_new_one_says_at_once_is_read() -> None:
+    """A provider that has too many connections may refuse one before it reads."""
+    connection, line = _connected()
+    connection.begin(b"request", outbox=_box())
+    connection.data_received(OK)
+    assert line.sent == b"request"
+    assert (await connection.head()).status == 200
+    await asyncio.sleep(0)
+    assert line.sent == b"request"
