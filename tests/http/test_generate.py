@@ -13,6 +13,7 @@ from gateway.http.beat import Beat
 from gateway.http.drain import Visit
 from gateway.http.edge import Message, Receive, Send
 from gateway.http.generate import Generate, _answer, write
+from gateway.outbox import Outbox
 from gateway.reply import Reply
 
 CALL = Call(
@@ -35,11 +36,19 @@ class Engine:
     def forget(self, _call: Call) -> None: ...
 
 
-async def serve_one(reply: Coroutine[None, None, Reply], receive: Receive, send: Send) -> None:
-    """As another server has it served, which tells of a client that leaves when it is asked."""
+async def serve_one(
+    reply: Coroutine[None, None, Reply],
+    receive: Receive,
+    send: Send,
+    rows: Callable[[], object] = int,
+) -> None:
+    """As another server has it served, which tells of a client that leaves when it is asked.
+
+    `rows` writes those that wait.
+    """
     edition = SimpleNamespace(enter=lambda: Engine(reply), leave=lambda: None)
     nothing: Any = None
-    gateway: Any = SimpleNamespace(edition=edition)
+    gateway: Any = SimpleNamespace(edition=edition, outbox=Outbox(rows))
     door = Generate(gateway, OPENAI_CHAT, nothing, nothing)
     await door._serve(CALL, Visit(), receive, send, None)
 
@@ -64,6 +73,22 @@ class Stream:
 
     def reply(self) -> Reply:
         return Reply(status=200, headers=[(b"a", b"b")], stream=self.run())
+
+
+async def test_a_row_that_waits_is_written_before_an_answer_that_does_not() -> None:
+    order: list[str] = []
+
+    async def reply() -> Reply:
+        return Reply(status=200, headers=[], body=b"{}")
+
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    async def send(message: Message) -> None:
+        order.append(message["type"])
+
+    await serve_one(reply(), receive, send, lambda: order.append("row"))
+    assert order == ["row", "http.response.start", "http.response.body"]
 
 
 async def test_a_whole_reply_is_one_message() -> None:
