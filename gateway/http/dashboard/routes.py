@@ -1,5 +1,6 @@
 """The doors of the dashboard: its page, its files, and who is signed in."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,20 +39,21 @@ _JSON = "application/json"
 def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
     """Add them to an app."""
     router = APIRouter(prefix="/dashboard", include_in_schema=False)
-    shelf, tries, sessions = Shelf(), Tries(), Guard.of(gateway).sessions
+    shelf = functools.cache(Shelf)  # read when somebody first looks at a page
+    tries, sessions = Tries(), Guard.of(gateway).sessions
 
     @router.get("")
     @router.get("/")
     def page(request: Request) -> Response:
-        return _file(request, shelf.index, shelf.version, "no-cache")
+        return _file(request, shelf().index, shelf().version, "no-cache")
 
     @router.get("/files/{version}/{name:path}")
     def file(request: Request, version: str, name: str) -> Response:
-        found = shelf.files.get(name)
-        if found is None or version != shelf.version:
+        found = shelf().files.get(name)
+        if found is None or version != shelf().version:
             message = "There is no such file of this version: load the dashboard again."
             raise ProblemError(Problem(kind="not_found", message=message))
-        return _file(request, found, shelf.version, _YEAR)
+        return _file(request, found, shelf().version, _YEAR)
 
     @router.get("/session")
     def session(request: Request) -> Response:
