@@ -22,6 +22,8 @@ from gateway.upstream.voice import Voice
 _MOST = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
 _MOST_ERROR = 1_000_000
+_IDS = (b"x-request-id", b"request-id")
+"""Headers that have a provider's name for a request; the first is the better one."""
 _EARLY = 0.05
 """Seconds by which a timer may be before its time."""
 
@@ -274,13 +276,14 @@ async def _begin(begun: Begun, job: Job, voice: Voice, times: tuple[float, float
 
 
 def _upstream_id(answer: Answer, account: Account) -> str | None:
-    value = None
+    found = b""
     for name, told in answer.fields:
-        if name == b"x-request-id" and told:
-            value = told.decode("latin-1")
-            break
-        if name == b"request-id" and value is None:
-            value = told.decode("latin-1")
-    if not value:
+        if name in _IDS and told:
+            if name == _IDS[0]:
+                found = told
+                break
+            found = found or told
+    if not found:
         return None
+    value = found.decode("latin-1")
     return value.replace(account.secret, "***")[:200] if account.secret else value[:200]

@@ -32,7 +32,7 @@ _CROSSING = 2.0
 """Seconds in which what was sent after a request may be missing in what its answer says is left."""
 
 
-class Load(NamedTuple):
+class Load(msgspec.Struct, frozen=True, gc=False):
     """What a call takes of a limit on tokens, estimated."""
 
     prompt: int = 0
@@ -57,7 +57,7 @@ class Room(NamedTuple):
 FREE = Room()
 
 
-class _Taken(NamedTuple):
+class _Taken(msgspec.Struct, frozen=True, gc=False):
     """What was sent so far, and when the last of it was."""
 
     at: float

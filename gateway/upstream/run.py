@@ -72,7 +72,7 @@ class Upstream:
 
     async def run(self, job: Job) -> Begun:
         """The first answer that the plan gives. Raises ProblemError when none does."""
-        order = list(job.order) or candidates(job.plan, job.seat)
+        order = list(job.order) if job.order else candidates(job.plan, job.seat)
         if job.avoid:
             order = _others(order, job.avoid)
         allowance = self._allowance(job)
