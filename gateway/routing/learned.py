@@ -12,8 +12,7 @@ the gap, because that carries over to prompts of other kinds, and the prior weig
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 from itertools import compress
-from math import exp, log, sqrt
-from operator import mul
+from math import copysign, exp, log, sqrt, sumprod
 
 from gateway.core.evidence import Score, Thresholds
 from gateway.routing import prior, shape
@@ -56,8 +55,9 @@ class Learned:
             _far(-mean / wide) for mean, wide in zip(artefact.means, artefact.spreads, strict=True)
         ]
         self._pairs = [*zip(artefact.means, artefact.spreads, nothing, strict=True)]
-        self._forms = [(weights, _dot(weights, nothing)) for weights in artefact.forms]
-        self._beats = artefact.beats[:-1], _dot(artefact.beats, nothing) + artefact.beats[-1]
+        self._forms = [(weights, sumprod(weights, nothing)) for weights in artefact.forms]
+        *beats, always = artefact.beats
+        self._beats = tuple(beats), sumprod(beats, nothing) + always
         self._reasoned = frozenset(artefact.reasoned)
 
     @cached_property
@@ -113,16 +113,14 @@ class Learned:
         sources = len(artefact.sources)
         places, words, numbers = reading
         lanes = self._lanes(places)
-        form = [
-            (_FAR if (far := (value - mean) / wide) > _FAR else max(far, -_FAR)) - nothing
-            for value, (mean, wide, nothing) in zip(
-                compress(numbers, numbers), compress(self._pairs, numbers), strict=True
-            )
-        ]
+        form = [0.0] * len(numbers)
+        for at in compress(range(len(numbers)), numbers):
+            mean, wide, nothing = self._pairs[at]
+            far = (numbers[at] - mean) / wide
+            form[at] = (far if -_FAR < far < _FAR else copysign(_FAR, far)) - nothing
 
         def formed(weights: tuple[float, ...], nothing: float) -> float:
-            total: float = sum(map(mul, compress(weights, numbers), form))
-            return nothing + total
+            return nothing + sumprod(weights, form)
 
         gates = [min(max(gate, 0.0), 1.0) for gate in lanes[1 + sources : 1 + 2 * sources]]
         nearest, all_ = max(gates), sum(gates)
@@ -172,11 +170,6 @@ class Learned:
 
 def _far(spreads: float) -> float:
     return max(min(spreads, _FAR), -_FAR)
-
-
-def _dot(weights: tuple[float, ...], form: list[float]) -> float:
-    total: float = sum(map(mul, weights, form))
-    return total
 
 
 def _joined(artefact: Artefact) -> list[int]:
