@@ -1,7 +1,8 @@
 """The decision and the plan: which tier, which targets, and the full trace of why."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, overload
 
 import msgspec
 
@@ -22,6 +23,50 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     effect: str = ""
     why: str = ""
     ms: float = 0.0
+
+
+type Why = str | Callable[[], str]
+"""Words, or what makes them: most traces are never read."""
+
+
+class Trace(Sequence[Step]):
+    """Why something was decided, line by line, each with the milliseconds since the one before.
+
+    Its lines are made into words each time that somebody reads them. `clock` counts seconds.
+    """
+
+    __slots__ = ("_began", "_clock", "_lines")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._lines: list[tuple[float, str, bool, str, Why]] = []
+
+    def add(self, step: str, why: Why, effect: str = "", *, matched: bool = True) -> None:
+        """One line: what was looked at, why, and what came of it."""
+        self._lines.append((self._clock(), step, matched, effect, why))
+
+    def take(self, steps: Iterable[Step]) -> None:
+        """Lines that are words, each as of now."""
+        for one in steps:
+            self._lines.append((self._clock(), one.step, one.matched, one.effect, one.why))
+
+    def __iter__(self) -> Iterator[Step]:
+        last = self._began
+        for at, step, matched, effect, why in self._lines:
+            ms, last = int((at - last) * 10_000_000) / 10_000, at
+            words = why if isinstance(why, str) else why()
+            yield Step(step=step, matched=matched, effect=effect, why=words, ms=ms)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, at: int) -> Step: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Step, ...]: ...
+    def __getitem__(self, at: int | slice) -> Step | tuple[Step, ...]:
+        return tuple(self)[at]
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +115,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     no_cache: bool = False
     complete: Complete = "off"
-    trace: tuple[Step, ...] = ()
+    trace: Sequence[Step] = ()
 
 
 class Skipped(msgspec.Struct, frozen=True):

@@ -1,7 +1,9 @@
 """The classifier's part of a decision: a score, against thresholds, within bounds on shares."""
 
+from functools import partial
 from typing import NamedTuple, Protocol
 
+from gateway.core.decision import Why
 from gateway.core.evidence import Evidence, Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.routing import prior, share
@@ -11,7 +13,7 @@ from gateway.routing.features import Features, ScoreError
 class Add(Protocol):
     """Adds a line to a trace."""
 
-    def __call__(self, step: str, why: str, effect: str = "", *, matched: bool = True) -> None:
+    def __call__(self, step: str, why: Why, effect: str = "", *, matched: bool = True) -> None:
         """One line: what was looked at, why, and what came of it."""
 
 
@@ -32,11 +34,14 @@ def classify(
         return None
     if evidence.unjudged is not None:
         add("judge", evidence.unjudged, "degraded", matched=False)
+    score: Score | None
+    why: Why
     score, why = evidence.judged, "judged by a model"
     if score is None:
-        score, why = _scored(classifier, call, add)
-    if score is None:
-        return None
+        score = _scored(classifier, call, add)
+        if score is None:
+            return None
+        why = partial(classifier.why, call.signals, score)
     own = classifier.thresholds
     used = evidence.thresholds or own
     first = tier = prior.tier(score, own)
@@ -54,13 +59,13 @@ def classify(
     return Verdict(tier, None if evidence.judged else round(sure, 4), score, used)
 
 
-def _scored(classifier: prior.Classifier, call: Features, add: Add) -> tuple[Score | None, str]:
+def _scored(classifier: prior.Classifier, call: Features, add: Add) -> Score | None:
     try:
         score = call.score(classifier)
     except ScoreError as error:
         add("classifier", f"it failed: {error}", matched=False)
-        return None, ""
+        return None
     if not 0 <= score.fast <= score.smart <= 1:  # nor where one is no number
         add("classifier", "its score is none", matched=False)
-        return None, ""
-    return score, classifier.why(call.signals, score)
+        return None
+    return score

@@ -5,11 +5,12 @@ Pure: the same features, catalogue, rules and classifier give the same decision 
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
 from gateway.core.call import Complete, Key, Strategy
-from gateway.core.decision import Decision, Plan, Skipped, Step
+from gateway.core.decision import Decision, Plan, Skipped, Trace
 from gateway.core.evidence import NOTHING, Evidence
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Place, Target, Tier
@@ -49,36 +50,13 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
         return self.own.get(key.tenant, self.classifier) if self.own else self.classifier
 
 
-class _Trace:
-    """Lines of a trace, each with the time since the one before."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.steps: list[Step] = []
-        self._clock = clock
-        self._last = clock()
-
-    def add(self, step: str, why: str, effect: str = "", *, matched: bool = True) -> None:
-        line = Step(step=step, matched=matched, effect=effect, why=why, ms=self._since())
-        self.steps.append(line)
-
-    def take(self, steps: tuple[Step, ...]) -> None:
-        for step in steps:
-            self.steps.append(msgspec.structs.replace(step, ms=self._since()))
-
-    def _since(self) -> float:
-        now = self._clock()
-        ms = int((now - self._last) * 10_000_000) / 10_000
-        self._last = now
-        return ms
-
-
 def decide(
     router: Router, call: Features, dialect: Dialect, evidence: Evidence = NOTHING
 ) -> tuple[Decision, Plan]:
     """Decide a call and plan its targets. Raises ProblemError where nothing may serve it."""
     if dialect.operation == vectors.OPERATION:
         return embed.decide(router.catalogue, router.rules, call, dialect, evidence)
-    trace = _Trace(router.clock)
+    trace = Trace(router.clock)
     pin = pins.read(call, router.catalogue)
     trace.take(pin.steps)
     view = router.rules.view(call, evidence)
@@ -140,7 +118,7 @@ def decide(
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
         complete=how,
-        trace=tuple(trace.steps),
+        trace=trace,
     )
     return decision, plan
 
@@ -166,7 +144,7 @@ def _choose(
     pin: Pin,
     choice: Choice | None,
     evidence: Evidence,
-    trace: _Trace,
+    trace: Trace,
 ) -> Chosen:
     """`choice` is the first that matches; none is looked for where a tier is named."""
     if pin.tier is not None:
@@ -211,9 +189,7 @@ def _place(router: Router, choice: Choice, lab: str, pin: Pin) -> Place | None:
     return next((place for place in found if place.tier == choice.tier), next(iter(found), None))
 
 
-def _classify(
-    router: Router, call: Features, lab: str, evidence: Evidence, trace: _Trace
-) -> Chosen:
+def _classify(router: Router, call: Features, lab: str, evidence: Evidence, trace: Trace) -> Chosen:
     verdict = classify(router.scorer(call.key), call, evidence, trace.add)
     if verdict is not None:
         return lab, verdict.tier, None, "classifier", None, verdict
@@ -229,7 +205,7 @@ def _allowed(
     pin: Pin,
     dialect: Dialect,
     bounds: Bounds,
-    trace: _Trace,
+    trace: Trace,
 ) -> Lab:
     """The lab, or where guards or the key's scope forbid it and the caller named none, another."""
     labs, scope = router.catalogue.labs, call.key.labs
@@ -276,7 +252,7 @@ def _plan(
     call: Features,
     dialect: Dialect,
     bounds: Bounds,
-    trace: _Trace,
+    trace: Trace,
     *,
     pinned: bool,
 ) -> tuple[Plan, Tier, str | None]:
@@ -285,9 +261,8 @@ def _plan(
     if first != tier:
         trace.add("guard", f"{tier} is out of bounds", first)
     scope = call.key.tiers
-    allowed = [t for t in TIERS if bounds.tier(t) == t and (scope is None or t in scope)]
-    order = _near(first, allowed)
-    if not order or (pinned and first not in allowed):
+    order = _order(first, min(bounds.low, bounds.high), bounds.high, scope)
+    if not order or (pinned and order[0] != first):
         message = f"This key may not use the tier {first!r}."
         raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
     if order[0] != first:
@@ -307,12 +282,8 @@ def _plan(
         if skipped:
             why = "; ".join(f"{item.target} {item.reason}" for item in skipped)
             trace.add("plan", why, f"{len(targets)} of {len(targets) + len(skipped)} targets")
-        plan = Plan(
-            targets=tuple(target for target, _ in targets),
-            doors=tuple(door for _, door in targets),
-            skipped=tuple(skipped),
-        )
-        return plan, candidate, only
+        found, doors = zip(*targets, strict=True)
+        return Plan(targets=found, doors=doors, skipped=tuple(skipped)), candidate, only
     reasons = "; ".join(dict.fromkeys(f"{item.target} {item.reason}" for item in skipped))
     tried = f"{lab.name}/{first}" if pinned else f"lab {lab.name}"
     if skipped and all(item.reason in constraint.SCOPE for item in skipped):
@@ -339,7 +310,7 @@ def _lent(
     tier: Tier,
     call: Features,
     dialect: Dialect,
-    trace: _Trace,
+    trace: Trace,
 ) -> Plan:
     """A plan with the targets of other labs behind those of its own."""
     if not lenders:
@@ -366,12 +337,14 @@ def _lent(
     )
 
 
-def _near(tier: Tier, allowed: list[Tier]) -> list[Tier]:
-    """The tier first, then those above it, then those below, nearest first."""
+@lru_cache(256)
+def _order(tier: Tier, low: int, high: int, scope: tuple[str, ...] | None) -> tuple[Tier, ...]:
+    """The tier first, then those above it, then those below, nearest first: all that may be."""
     at = TIERS.index(tier)
-    up = [t for t in TIERS[at:] if t in allowed]
-    down = [t for t in reversed(TIERS[:at]) if t in allowed]
-    return [*up, *down]
+    near = (*TIERS[at:], *reversed(TIERS[:at]))
+    return tuple(
+        one for one in near if low <= TIERS.index(one) <= high and (scope is None or one in scope)
+    )
 
 
 def _fitting(

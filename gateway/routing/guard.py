@@ -52,11 +52,13 @@ def bound(rules: Rules, view: View) -> Bounds:
         return Bounds(tags=view.tags)
     while True:
         hits = [guard for guard in rules.guards if guard.test(view)]
+        if not hits:
+            return Bounds(tags=view.tags)
         more = view.tags.union(*(guard.part.tag or () for guard in hits))
         if more == view.tags:
             break
         view.tags = more
-    return _sum([guard.part for guard in hits], view.tags) if hits else Bounds(tags=view.tags)
+    return _sum([guard.part for guard in hits], view.tags)
 
 
 def _sent(call: Features) -> frozenset[str]:

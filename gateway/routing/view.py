@@ -50,6 +50,8 @@ class View:
 
     def failures(self) -> tuple[Step, ...]:
         """A line of the trace for each rule whose expression failed."""
+        if not self.failed:
+            return ()
         return tuple(
             Step(step="rule", matched=False, why=f"{name}: its expression failed, {why}")
             for name, why in self.failed.items()

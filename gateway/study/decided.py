@@ -6,7 +6,7 @@ from decimal import Decimal
 import msgspec
 
 from gateway.core.call import Key
-from gateway.core.decision import Decision, Plan
+from gateway.core.decision import Decision, Plan, Why
 from gateway.core.evidence import Evidence, Score
 from gateway.core.price import cost
 from gateway.core.problem import ProblemError
@@ -72,7 +72,7 @@ def one(world: World, label: Label) -> Decided:
     )
 
 
-def _silent(step: str, why: str, effect: str = "", *, matched: bool = True) -> None: ...
+def _silent(step: str, why: Why, effect: str = "", *, matched: bool = True) -> None: ...
 
 
 def _costs(

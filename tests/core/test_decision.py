@@ -1,0 +1,31 @@
+"""A trace: lines that are made into words when somebody reads them, and not before."""
+
+from itertools import count
+
+from gateway.core.decision import Step, Trace
+
+
+def test_a_trace_is_its_steps_with_the_time_since_the_one_before() -> None:
+    trace = Trace(map(float, count()).__next__)
+    trace.take((Step(step="pin", matched=True, effect="lab a", why="alias", ms=7.0),))
+    trace.add("rule", "none of 2 choices", matched=False)
+    steps = (
+        Step(step="pin", matched=True, effect="lab a", why="alias", ms=1000.0),
+        Step(step="rule", matched=False, why="none of 2 choices", ms=1000.0),
+    )
+    assert (len(trace), tuple(trace)) == (2, steps)
+    assert (trace[-1], trace[:1]) == (steps[1], steps[:1])
+
+
+def test_words_that_nobody_reads_are_not_made() -> None:
+    asked: list[str] = []
+
+    def why() -> str:
+        asked.append("why")
+        return "fast .9"
+
+    trace = Trace(lambda: 0.0)
+    trace.add("classifier", why, "fast")
+    assert not asked
+    assert [(one.why, one.effect) for one in trace] == [("fast .9", "fast")]
+    assert asked == ["why"]
