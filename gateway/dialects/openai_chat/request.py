@@ -149,12 +149,14 @@ class _Said:
             if not isinstance(message, dict):
                 at = messages.index(message)
                 raise invalid(f'"messages[{at}]" must be an object.', f"messages[{at}]")
-            text = message.get("content")
+            try:
+                text, role = message["content"], message["role"]
+            except KeyError:
+                text = role = None
             if not isinstance(text, str) or "tool_calls" in message:
                 self.message(message)
                 continue
             chars += len(text)  # as `message` does, without a call for each of many
-            role = message.get("role")
             if role == "user":
                 self.tool_loop = not typed.say(text) and self.tool_loop
             elif role not in _SYSTEM:
