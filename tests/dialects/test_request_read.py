@@ -38,6 +38,8 @@ def said(*messages: Any) -> Prompt:
         (b'{"model":"m","messages":{}}', "invalid_request", "messages", "must be a list"),
         (b'{"model":"m","messages":[{},"x"]}', "invalid_request", "messages[1]", "must be an object"),
         (b'{"model":"m","messages":[],"stream":"yes"}', "invalid_request", "stream", "true or false"),
+        (b'{"model":"m","messages":[],"system":"s"}', "invalid_request", "system", "POST /v1/messages"),
+        (b'{"model":"m","messages":[],"tools":[{"name":"f","input_schema":{}}]}', "invalid_request", "tools", "POST /v1/messages"),
     ],
 )  # fmt: skip
 def test_what_is_no_request_is_refused_with_its_field(

@@ -12,6 +12,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
 from gateway.core.evidence import Evidence, Score, Thresholds
 from gateway.core.problem import Problem, ProblemError
+from gateway.core.prompt import Prompt
 from gateway.core.target import TIERS
 from gateway.dialects import OPENAI_CHAT
 from gateway.ledger import journal
@@ -236,6 +237,23 @@ WORDS = [
     {"when": {"keywords": ["hi"]}, "tier": "fast"},
     {"when": {"matches": "x"}, "tier": "smart"},
 ]
+
+
+WISHES: Json = {
+    "tool_loop": True, "tools": ("f",), "forced_tool": True, "hosted_tools": True, "images": 1,
+    "files": 1, "audio": 1, "json_schema": True, "effort": "", "max_output": 9, "choices": 2,
+    "service": "priority", "stored": True, "sampled": True, "logprobs": True,
+}  # fmt: skip
+"""What a prompt asks for beside an answer, and a row keeps by the same name."""
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_each_wish_of_a_prompt_is_on_the_row(name: str) -> None:
+    assert {*Basis.__struct_fields__} & {*Prompt.__struct_fields__} == {*WISHES, "chars", "members"}
+    found = basis(world.router(), "hi", model="claude-haiku", **{name: WISHES[name]})
+    kept = {one: getattr(found, one) for one in WISHES}
+    none = {one: getattr(Basis(), one) for one in WISHES}
+    assert kept == none | {name: WISHES[name]}
 
 
 def undecided(router: Router, **row: Any) -> str:

@@ -1,0 +1,88 @@
+"""A request that a target takes as it was asked is sent as it would be if each of its wishes were weighed."""
+
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core import jsonio
+from gateway.core.facts import Facts
+from gateway.core.target import Target
+from gateway.dialects import ANTHROPIC_MESSAGES, DIALECTS, OPENAI_CHAT, OPENAI_RESPONSES
+from gateway.dialects.anthropic_messages import request as messages
+from gateway.dialects.openai_chat import request as chat
+from gateway.dialects.openai_responses import request as responses
+from tests.dialects.cases import target
+
+TURNS = [{"role": "user", "content": "hi"}]
+ROOMS: dict[str, tuple[ModuleType, dict[str, Any]]] = {
+    OPENAI_CHAT.name: (chat, {"messages": TURNS}),
+    ANTHROPIC_MESSAGES.name: (messages, {"messages": TURNS, "max_tokens": 9}),
+    OPENAI_RESPONSES.name: (responses, {"input": "hi"}),
+}
+CAP = st.sampled_from([None, 1, 9, 10, 11, True, "9"])
+WISHES: dict[str, st.SearchStrategy[Any]] = {
+    "stream": st.booleans(),
+    "stream_options": st.sampled_from([None, {"include_usage": True}, {"include_usage": False}]),
+    "temperature": st.sampled_from([0, 1]),
+    "max_completion_tokens": CAP,
+    "max_output_tokens": CAP,
+    "reasoning_effort": st.sampled_from(["none", "high", None]),
+    "reasoning": st.sampled_from([None, {"effort": "high"}, "odd"]),
+    "thinking": st.sampled_from([None, {"type": "enabled", "budget_tokens": 5}]),
+    "output_config": st.sampled_from([None, {"effort": "high"}]),
+    "n": st.just(2),
+}
+STYLES = st.sampled_from([None, "reasoning_effort", "anthropic", "anthropic-budget", "odd"])
+FACTS = st.builds(
+    Facts,
+    max_output=st.sampled_from([None, 10]),
+    sampling=st.sampled_from(["always", "always", "effort-none", "never"]),
+    effort_style=STYLES,
+    efforts=st.sampled_from([(), ("none", "low")]),
+    refuses=st.sampled_from([frozenset(), frozenset({"n", "temperature"})]),
+    replays_reasoning=st.booleans(),
+)
+
+
+TARGETS = st.builds(
+    target,
+    st.sampled_from(["m", "other"]),
+    facts=FACTS,
+    effort=st.sampled_from([None, None, "low"]),
+    max_output=st.sampled_from([None, None, 7]),
+    params=st.sampled_from([{}, {}, {"top_k": 1}]),
+    provider_max_tokens=st.sampled_from(["either", "either", "max_completion_tokens"]),
+    provider_stream_usage=st.sampled_from(["ask", "always"]),
+    provider_refuses=st.sampled_from([frozenset(), frozenset({"n"})]),
+)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+@given(
+    wishes=st.fixed_dictionaries({}, optional=WISHES), here=TARGETS, twice=st.booleans(),
+    sealed=st.booleans(),
+)  # fmt: skip
+def test_it_is_what_weighing_gives(
+    name: str, wishes: dict[str, Any], here: Target, *, twice: bool, sealed: bool
+) -> None:
+    room, base = ROOMS[name]
+    raw = jsonio.dumps({"model": "m", **base, **wishes, "user": "tg1." if sealed else "u"})
+    body = DIALECTS[name].read(raw[:-1] + b',"model":"m"}' if twice else raw)
+    assert DIALECTS[name].write(body, here) == weighed(room, name, body, here)
+
+
+def weighed(room: ModuleType, name: str, body: Any, here: Target) -> object:
+    with mock.patch.object(room, "_as_it_is", return_value=False):
+        return DIALECTS[name].write(body, here)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_what_asks_for_nothing_is_not_weighed(name: str) -> None:
+    room, base = ROOMS[name]
+    raw = jsonio.dumps({"model": "m", **base})
+    with mock.patch.object(room.seal, "edit", side_effect=AssertionError):
+        assert DIALECTS[name].write(DIALECTS[name].read(raw), target(model="m")).body is raw
