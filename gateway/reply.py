@@ -4,7 +4,6 @@ import functools
 import http.client
 import math
 from collections.abc import AsyncGenerator, Iterator
-from decimal import Decimal
 from typing import Protocol
 
 import msgspec
@@ -44,7 +43,7 @@ type Headers = list[Header]
 
 FOLD_TYPE = b"application/json"
 STREAM_TYPE = b"text/event-stream; charset=utf-8"
-_BREAKS = frozenset(b"\r\n\0")
+_BREAKS = frozenset("\r\n\0")
 ESTIMATED = (b"x-tiergate-estimated", b"tokens")
 """Tells that no provider counted the tokens."""
 
@@ -52,14 +51,14 @@ ESTIMATED = (b"x-tiergate-estimated", b"tokens")
 class Lines:
     """Headers as they stand on the wire, and pairs where those are asked for."""
 
-    __slots__ = ("data",)
+    __slots__ = ("text",)
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, text: str) -> None:
         """Each of them is one line, and ends it."""
-        self.data = data
+        self.text = text
 
     def __iter__(self) -> Iterator[Header]:
-        for line in self.data.splitlines():
+        for line in self.text.encode().splitlines():
             name, _, value = line.partition(b": ")
             yield name, value
 
@@ -83,22 +82,19 @@ def written(reply: Reply) -> bytes | None:
     """A whole reply as it stands on the wire; None where a header could be read as two."""
     headers, body = reply.headers, reply.body
     if isinstance(headers, Lines):
-        lines = headers.data
-    else:
-        lines = _lines(headers)
-        if not lines.count(b"\r") == lines.count(b"\n") == len(headers) or b"\0" in lines:
-            return None
-    return b"%b%bcontent-length: %d\r\n\r\n%b" % (_status(reply.status), lines, len(body), body)
-
-
-def _lines(headers: Headers) -> bytes:
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+        head = f"{_status(reply.status)}{headers.text}content-length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    if not lines.count(b"\r") == lines.count(b"\n") == len(headers) or b"\0" in lines:
+        return None
+    status = _status(reply.status).encode()
+    return b"%b%bcontent-length: %d\r\n\r\n%b" % (status, lines, len(body), body)
 
 
 @functools.cache
-def _status(status: int) -> bytes:
+def _status(status: int) -> str:
     phrase = http.client.responses.get(status, "")  # 529 has none
-    return b"HTTP/1.1 %d %b\r\n" % (status, phrase.encode())
+    return f"HTTP/1.1 {status} {phrase}\r\n"
 
 
 def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Reply:
@@ -125,49 +121,43 @@ def ids(call: str) -> Headers:
 
 def head(tally: Tally, kind: bytes, entry: Entry | None = None) -> Lines:
     """The headers of an answer; one that is whole has its cost, as its `entry` does."""
-    call = tally.call.id.encode()
-    lines = b"content-type: %b\r\nx-request-id: %b\r\nrequest-id: %b\r\n" % (kind, call, call)
-    if (decision := tally.decision) is not None:
-        lines += b"x-tiergate-decision: %b; %b\r\n" % (decision.source.encode(), call)
-    lines += _shared(tally)[1]
-    for header in _own(tally):
-        lines += b"%b: %b\r\n" % header
+    call, decision = tally.call.id, tally.decision
+    said = f"content-type: {kind.decode()}\r\nx-request-id: {call}\r\nrequest-id: {call}\r\n"
+    if decision is not None:
+        said += f"x-tiergate-decision: {decision.source}; {call}\r\n"
+    said += _shared(tally)[1]
+    for name, value in _own(tally):
+        said += f"{name}: {value}\r\n"
     if kind is STREAM_TYPE:
-        lines += b"cache-control: no-cache\r\n"
+        said += "cache-control: no-cache\r\n"
     elif entry is not None and entry.cost is not None:
-        lines += b"x-tiergate-cost: %b\r\n" % _usd(entry.cost)
+        said += f"x-tiergate-cost: {entry.cost:f}\r\n"
         if entry.estimate:
-            lines += b"x-tiergate-estimated: cost\r\n"
-    return Lines(lines)
+            said += "x-tiergate-estimated: cost\r\n"
+    return Lines(said)
 
 
 def trailer(entry: Entry) -> bytes:
     """The cost of a stream as a comment after its end, which readers of events skip."""
-    cost = b"unknown" if entry.cost is None else _usd(entry.cost)
+    cost = b"unknown" if entry.cost is None else f"{entry.cost:f}".encode()
     guessed = b" (estimated)" if entry.estimate else b""
     return b": x-tiergate-cost: %s%s\n\n" % (cost, guessed)
 
 
-def _usd(cost: Decimal) -> bytes:
-    return format(cost, "f").encode()
-
-
 def told(tally: Tally) -> Headers:
     """Headers that say what was decided, as far as it was."""
-    found = [*_shared(tally)[0], *_own(tally)]
+    own = [(name.encode(), value.encode()) for name, value in _own(tally)]
+    found = [*_shared(tally)[0], *own]
     if (decision := tally.decision) is not None:
         found.insert(0, (b"x-tiergate-decision", f"{decision.source}; {tally.call.id}".encode()))
     return found
 
 
-def _shared(tally: Tally) -> tuple[Headers, bytes]:
-    """What many calls are told in the same words."""
+def _shared(tally: Tally) -> tuple[Headers, str]:
+    """What many calls are told in the same words; as pairs, and as it is written."""
     decision, target = tally.decision, tally.target
     cache = tally.cache if tally.near is None else "near"
-    if decision is None:
-        lab = tier = None
-    else:
-        lab, tier = decision.lab, decision.tier
+    lab, tier = (None, None) if decision is None else (decision.lab, decision.tier)
     if target is None:
         return _common(lab, tier, None, "", cache, tally.attempts)
     return _common(lab, tier, target.model, target.provider.name, cache, tally.attempts)
@@ -176,44 +166,44 @@ def _shared(tally: Tally) -> tuple[Headers, bytes]:
 @functools.lru_cache(1024)
 def _common(
     lab: str | None, tier: Tier | None, model: str | None, provider: str, cache: str, attempts: int
-) -> tuple[Headers, bytes]:
-    """Those of a lab and tier, of a target, and of what came of both; and as they are written.
+) -> tuple[Headers, str]:
+    """What was decided, who was asked, and what became of it.
 
-    Raises ValueError: one could be read as two.
+    Raises ValueError: a word of the configuration is more than a line.
     """
-    found: Headers = []
+    found: list[tuple[str, str]] = []
     if lab is not None:
-        found.append((b"x-tiergate-lab", lab.encode()))
+        found.append(("x-tiergate-lab", lab))
     if tier is not None:
-        found.append((b"x-tiergate-tier", tier.encode()))
+        found.append(("x-tiergate-tier", tier))
     if model is not None:
-        found.append((b"x-tiergate-model", _ascii(model)))
-        found.append((b"x-tiergate-provider", provider.encode()))
+        found += (("x-tiergate-model", _ascii(model)), ("x-tiergate-provider", provider))
     if lab is not None:
-        found.append((b"x-tiergate-cache", cache.encode()))
-        found.append((b"x-tiergate-attempts", b"%d" % attempts))
+        found += (("x-tiergate-cache", cache), ("x-tiergate-attempts", f"{attempts}"))
     if not all(_BREAKS.isdisjoint(value) for _, value in found):
         raise ValueError("a header is more than a line")
-    return found, _lines(found)
+    pairs = [(name.encode(), value.encode()) for name, value in found]
+    return pairs, "".join(f"{name}: {value}\r\n" for name, value in found)
 
 
-def _own(tally: Tally) -> Headers:
+def _own(tally: Tally) -> list[tuple[str, str]]:
     """What few are told, or each in words of its own."""
-    found: Headers = []
+    found: list[tuple[str, str]] = []
     if tally.near is not None:
-        found.append((b"x-tiergate-near", b"%.3f" % tally.near))
+        found.append(("x-tiergate-near", f"{tally.near:.3f}"))
     if tally.losses:
-        found.append((b"x-tiergate-dropped", _ascii(loss.names(tally.losses))))
+        found.append(("x-tiergate-dropped", _ascii(loss.names(tally.losses))))
     if tally.upstream_id is not None:
-        found.append((b"x-upstream-request-id", _ascii(tally.upstream_id)))
+        found.append(("x-upstream-request-id", _ascii(tally.upstream_id)))
     return found
 
 
-def _ascii(text: str) -> bytes:
+def _ascii(text: str) -> str:
     """A header value: what is not printable ASCII becomes a question mark."""
     if text.isascii() and text.isprintable():
-        return text.encode()
-    return bytes(c if 32 <= c < 127 else 63 for c in text.encode("ascii", "replace"))
+        return text
+    data = bytes(c if 32 <= c < 127 else 63 for c in text.encode("ascii", "replace"))
+    return data.decode()
 
 
 def uncounted(problem: Problem, dialect: Dialect, tally: Tally) -> bool:

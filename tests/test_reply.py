@@ -16,7 +16,7 @@ VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20
 def test_pairs_and_lines_are_the_same_reply(
     headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
-    lines = Lines(b"".join(b"%b: %b\r\n" % one for one in headers))
+    lines = Lines(b"".join(b"%b: %b\r\n" % one for one in headers).decode())
     assert [*lines] == headers
     as_pairs, as_lines = (Reply(status=200, headers=given, body=body) for given in (headers, lines))
     data = written(as_pairs)
@@ -35,9 +35,9 @@ def test_sec_hdr_a_name_of_the_configuration_is_no_second_header(name: str) -> N
 
 
 def test_what_is_not_known_is_not_told() -> None:
-    assert _common(None, None, None, "", "off", 0) == ([], b"")
+    assert _common(None, None, None, "", "off", 0) == ([], "")
     headers, lines = _common("lab", None, None, "", "miss", 2)
     assert headers == [
         (b"x-tiergate-lab", b"lab"), (b"x-tiergate-cache", b"miss"), (b"x-tiergate-attempts", b"2"),
     ]  # fmt: skip
-    assert lines == b"x-tiergate-lab: lab\r\nx-tiergate-cache: miss\r\nx-tiergate-attempts: 2\r\n"
+    assert lines == "x-tiergate-lab: lab\r\nx-tiergate-cache: miss\r\nx-tiergate-attempts: 2\r\n"
