@@ -101,16 +101,11 @@ class Drain:
     """How far the end has come, and the calls that run."""
 
     def __init__(self) -> None:
-        self.left = False
-        """Others take what comes; who is connected is answered, and is to connect again."""
         self.begun = False
         self.closed = False
+        self.parts = False
+        """Connections end behind their next answer: it has begun, or others take what comes."""
         self.visits: set[Visit] = set()
-
-    @property
-    def parts(self) -> bool:
-        """Whether connections end behind their next answer."""
-        return self.begun or self.left
 
     def end(self) -> int:
         """End the calls that still run; how many there were."""
@@ -144,7 +139,7 @@ async def leave(
     Nobody may be let in any more, and others must be.
     """
     began = clock()
-    drain.left = True
+    drain.parts = True
     while busy() and clock() < began + within - _part(within):
         await sleep(_LOOK)
     return max(began + within - clock(), _part(within))
@@ -172,7 +167,7 @@ async def run(
         while not done() and clock() < until:
             await sleep(_LOOK)
 
-    drain.begun = True
+    drain.begun = drain.parts = True
     await wait(began + delay, steps.hurry)
     steps.stop()
     if delay:

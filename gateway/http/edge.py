@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 from urllib.parse import parse_qs
 
-from gateway.core.call import NO_STEER, Call, Complete, Key, Steer
+from gateway.core.call import NO_STEER, OPEN, Call, Complete, Key, Steer
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.dialects import Dialect
-from gateway.limits.keys import Keys
+from gateway.limits.keys import Keys, hashed
 from gateway.upstream.client import HOP
 
 type Scope = MutableMapping[str, Any]
@@ -95,6 +95,7 @@ class Head:
 
     __slots__ = (
         "control",
+        "digest",
         "forwarded",
         "hints",
         "length",
@@ -147,6 +148,8 @@ class Head:
         if size > MOST_HEADERS or len(headers) > _MOST_LINES:
             raise ProblemError(CROWDED)
         self.secrets = _secrets(found) if found else {}
+        self.digest: bytes | None = None
+        """Of the secret, once it was needed: a head may come again."""
         self.steer = _steer(steer, self.control) if steer or self.control else NO_STEER
 
     def _take(self, meaning: str, name: bytes, value: bytes) -> None:
@@ -275,8 +278,10 @@ def call(
 
 def identify(keys: Keys, head: Head) -> Key:
     """The key of a request. Raises ProblemError: invalid_api_key, invalid_request."""
+    if keys.is_open:
+        return OPEN
     secrets = head.secrets
-    if len(secrets) > 1 and not keys.is_open:
+    if len(secrets) > 1:
         # Which of them counts must not depend on the order of headers, or on which is known.
         names = sorted(set(secrets.values()))
         if len(names) == 1:
@@ -285,7 +290,12 @@ def identify(keys: Keys, head: Head) -> Key:
         raise _refuse(
             "invalid_request", f"Two different keys came, in {' and '.join(names)}: send one."
         )
-    return keys.find(next(iter(secrets), None))
+    if head.digest is None:
+        secret = next(iter(secrets), "")
+        if not secret:
+            return keys.find(None)
+        head.digest = hashed(secret)
+    return keys.opened(head.digest)
 
 
 def crowded(headers: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -74,8 +74,3 @@ class Exchange(RequestResponseCycle):
             await self.send_500_response()
         else:
             self.transport.close()
-
-    def end(self) -> None:
-        """Its door has nothing more to do."""
-        if self.task is not None:
-            self.wire.tasks.discard(self.task)

@@ -102,7 +102,8 @@ class Generate:
         except BaseException as error:  # noqa: BLE001 - what any server does of an application's
             await exchange.fail(error)
         finally:
-            exchange.end()
+            if exchange.task is not None:
+                exchange.wire.tasks.discard(exchange.task)
 
     async def _body(
         self, receive: Receive, length: int | None, visit: Visit, send: Send, call_id: str

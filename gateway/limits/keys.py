@@ -179,18 +179,21 @@ class Keys:
                 yield digest
 
     def find(self, secret: str | None) -> Key:
-        """The key of a secret. Raises ProblemError: invalid_api_key.
-
-        A secret that is unknown, malformed, expired or revoked goes the same way, step by step:
-        the table that is looked into has none of them.
-        """
+        """The key of a secret. Raises ProblemError: invalid_api_key."""
         if self.is_open:
             return OPEN
         if not secret:
             message = "A key is required: send it as `Authorization: Bearer <key>`."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
-        # Only hashes are looked up: the time it takes tells of a hash, and nothing of a secret.
-        digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+        return self.opened(hashed(secret))
+
+    def opened(self, digest: bytes) -> Key:
+        """The key of a secret, by its hash. Raises ProblemError: invalid_api_key.
+
+        A secret that is unknown, malformed, expired or revoked goes the same way, step by step:
+        the table that is looked into has none of them. Only hashes are looked up: the time it
+        takes tells of a hash, and nothing of a secret.
+        """
         known = self._opening.get(digest, _NOBODY)
         same = hmac.compare_digest(known.digest, digest)
         if not same & (self._clock() < known.until):
@@ -244,6 +247,11 @@ class Keys:
         opening = {digest: one for digest, one in self._table.items() if now < one.until}
         self._ends = min((one.until for one in opening.values()), default=math.inf)
         self._opening = opening
+
+
+def hashed(secret: str) -> bytes:
+    """What of a secret is known here."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 def load(

@@ -227,15 +227,16 @@ class Metrics:
         if row.cost is None or row.wasted is None:
             values[at + _UNKNOWN] += 1
             values[at + _UNPRICED] += _unpriced(row)
-        if row.cost:
-            values[at + _COST] += _amount(row.cost)
+        cost = _amount(row.cost) if row.cost else 0.0
+        if cost:
+            values[at + _COST] += cost
         if row.wasted:
             values[at + _WASTED] += _amount(row.wasted)
         if row.estimate:
             values[at + _ESTIMATE] += _amount(row.estimate)
         if row.baseline is not None and row.cost is not None:
             values[at + _BASELINE] += _amount(row.baseline)
-            values[at + _COMPARED] += _amount(row.cost)
+            values[at + _COMPARED] += cost
         if row.cache == "hit":
             return  # its tokens were used when it was recorded
         at += _TOKENS

@@ -15,7 +15,7 @@ import pytest
 
 from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit
 from gateway.core.problem import ProblemError
-from gateway.http.edge import Head
+from gateway.http.edge import Head, identify
 from gateway.limits.keys import Keys, load, moment
 from gateway.settings.mistake import ConfigError
 
@@ -326,6 +326,24 @@ def test_what_opens_nothing_goes_the_same_way_step_by_step(tmp_path: Path) -> No
     assert trace(keys, "live") != ways["unknown"], "the trace sees what differs"
 
 
+def test_a_head_that_comes_again_opens_only_what_still_opens(tmp_path: Path) -> None:
+    """Of a head the hash of its secret is kept, and never what that opened."""
+    now = [NOW]
+    write(tmp_path, f"one: {{sha256: {digest('one')}, expires: '2027-06-01T00:00:00Z'}}\n")
+    keys = load("keys.yaml", tmp_path, "", clock=lambda: now[0])
+    head = Head([(b"x-api-key", b"one")])
+    assert [identify(keys, head).name for _ in range(2)] == ["one", "one"]
+    now[0] = moment("2027-06-02")
+    with pytest.raises(ProblemError):
+        identify(keys, head)
+    now[0] = NOW
+    assert identify(keys, head).name == "one"
+    write(tmp_path, f"one: {{sha256: {digest('one')}, revoked: 2026-01-01}}\n")
+    keys.refresh()
+    with pytest.raises(ProblemError):
+        identify(keys, head)
+
+
 async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: Path) -> None:
     """SEC-TIMING: in a second it is found no sooner and no later than what never was a key."""
     now = [NOW - 2 * 86_400]
@@ -348,11 +366,12 @@ async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: P
 
 
 def trace(keys: Keys, secret: str) -> tuple[int, ...]:
-    """The lines of find() that run for a secret."""
+    """The lines of find() and opened() that run for a secret."""
     lines: list[int] = []
+    followed = (Keys.find.__code__, Keys.opened.__code__)
 
     def step(frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code is Keys.find.__code__ and event == "line":
+        if frame.f_code in followed and event == "line":
             lines.append(frame.f_lineno)
         return step
 
