@@ -11,7 +11,7 @@ from typing import Protocol
 
 _ALONE = 1
 """Calls of which none waits for the end of the turn: there is nothing to go with."""
-_MOST = 32
+_MOST = 16
 """Letters that wait for others at most: milliseconds of a busy loop."""
 
 

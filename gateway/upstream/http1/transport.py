@@ -163,17 +163,19 @@ class Transport(httpx.AsyncBaseTransport):
         `wait` seconds, the head of the answer `until` then, on the loop's clock. Raises
         TimeoutError where a large body has not been sent by then.
         """
-        head = b"%b%d%b\r\n\r\n" % (route.head, len(body), more)
         pool = route.pool
         connection = pool.find() or await pool.take(connect=connect, wait=wait)
         connection.until = until
         if len(body) > AT_ONCE:
+            head = b"%b%d%b\r\n\r\n" % (route.head, len(body), more)
             message = Message(head, httpx.ByteStream(body), len(body))
             async with asyncio.timeout_at(until):
                 reading = await _exchange(connection, pool, message)
             return reading, Body(connection, pool)
         try:  # as `_exchange` does, with one await less
-            connection.begin(head + body, outbox=self._outbox)
+            connection.begin(
+                b"%b%d%b\r\n\r\n%b" % (route.head, len(body), more, body), outbox=self._outbox
+            )
             reading = await connection.head()
         except BaseException as error:
             if isinstance(error, StaleConnection):
