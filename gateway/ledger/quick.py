@@ -5,8 +5,9 @@ Most are. What is not is read the long way, with all care: this only says that i
 
 import re
 from decimal import Decimal
+from operator import itemgetter
 from types import UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -22,26 +23,19 @@ _PLAIN = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?").fullmatch
 """A sum of money as `str` of a Decimal writes it, without an exponent."""
 _COUNT = Annotated[int, msgspec.Meta(gt=-MOST, lt=MOST)]
 _MOMENT = Annotated[float, msgspec.Meta(ge=0, lt=LAST)]
-_EMPTY: Final = {tuple: b"[]", dict: b"{}"}
-
-_names = jsonio.reader(tuple[str, ...])
 
 
 def _kind(name: str, kind: Any) -> Any:
     """The type of a column, from that of an entry's field."""
     if name == "at":
         return _MOMENT
-    if get_origin(kind) in _EMPTY:
-        return msgspec.Raw
     if get_origin(kind) in (Union, UnionType):
         return Union[tuple(_kind(name, one) for one in get_args(kind))]  # noqa: UP007 - of a list
     return {int: _COUNT, Decimal: str}.get(kind, kind)
 
 
 def _default(field: msgspec.structs.FieldInfo) -> Any:
-    if get_origin(_HINTS[field.name]) in _EMPTY:
-        return msgspec.Raw(_EMPTY[get_origin(_HINTS[field.name])])
-    return field.default
+    return {} if field.default_factory is dict else field.default
 
 
 _HINTS = get_type_hints(Entry)
@@ -60,7 +54,7 @@ _Line = msgspec.defstruct(
     kw_only=True,
 )
 _read = jsonio.reader(_Line)
-_MONEY = tuple(at for at, name in enumerate(ENTRY) if Decimal in get_args(_HINTS[name]))
+_sums = itemgetter(*[at for at, name in enumerate(ENTRY) if Decimal in get_args(_HINTS[name])])
 _LISTS = tuple(at for at, name in enumerate(ENTRY) if get_origin(_HINTS[name]) is tuple)
 _MAPS = tuple(at for at, name in enumerate(ENTRY) if get_origin(_HINTS[name]) is dict)
 _BASIS = ENTRY.index("basis")
@@ -68,28 +62,26 @@ _BASIS = ENTRY.index("basis")
 
 def values(line: bytes) -> list[object] | None:
     """The values of `ENTRY` of a line; None where it is to be read with more care."""
-    if _NUL in line:
+    if b"\\" in line and _NUL in line:
         return None
     try:
         found: list[Any] = [*msgspec.structs.astuple(_read(line))]
-        for at in _LISTS:
-            text = bytes(found[at])
-            if text != b"[]":
-                names = _names(text)
-                if len(names) != len(set(names)):
-                    return None
-                text = jsonio.dumps(names)
-            found[at] = text.decode()
     except jsonio.JsonError:
         return None
+    for text in _sums(found):
+        if text is None or text == "0":
+            continue
+        if len(text) >= _SHORT or _PLAIN(text) is None:
+            return None
+    for at in _LISTS:
+        names = found[at]
+        if len(names) != len(set(names)):
+            return None
+        found[at] = jsonio.dumps(names).decode() if names else "[]"
     for at in _MAPS:
-        if bytes(found[at]) != b"{}":
+        if found[at]:
             return None
         found[at] = "{}"
-    for at in _MONEY:
-        text = found[at]
-        if text is not None and text != "0" and (len(text) >= _SHORT or _PLAIN(text) is None):
-            return None
     basis: Basis | None = found[_BASIS]
     if basis is not None:
         found[_BASIS] = jsonio.dumps(basis).decode()

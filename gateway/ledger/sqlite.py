@@ -116,7 +116,9 @@ class Sqlite(Base):
         changed = 0
         seq = _reserve(base, len(batch.entries) + len(batch.reprices))
         if batch.entries:
-            rows = [[*row, seq + n] for n, row in enumerate(batch.entries)]
+            rows: list[list[object]] = batch.entries
+            for n, row in enumerate(rows, seq):
+                row.append(n)
             whole = len(rows) - len(rows) % _TOGETHER
             for at in range(0, whole, _TOGETHER):
                 values = [*chain.from_iterable(rows[at : at + _TOGETHER])]
