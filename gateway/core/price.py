@@ -55,9 +55,11 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, dict=
         """The same in whole numbers; None where it has no price of input or of output."""
         if self.input is None or self.output is None:
             return None
-        read, dearest = self.cache_read or _NOTHING, _dearest(self)
+        read, dearest = self.cache_read, _dearest(self)
+        read = _NOTHING if read is None else read
         fresh = max(0, _places(self.input), _places(self.output))
-        cached, bound = max(fresh, _places(read)), max(_places(dearest), _places(self.output))
+        cached = max(fresh, _places(read))
+        bound = max(_places(dearest), _places(self.output or _NOTHING))
         most = max(cached, bound)
 
         def per(places: int) -> Decimal:

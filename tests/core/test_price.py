@@ -166,8 +166,9 @@ def test_a_sum_in_whole_numbers_is_written_as_one_of_decimals(
     price = Price(rates=rates, version="v")
     used = [(into, rates.input), (read, rates.cache_read), (out, rates.output)]
     assert str(cost(Usage(input=into, cache_read=read, output=out), price)) == in_turn(*used)
-    dearest = max(rates.input, rates.cache_read)
-    bound = WIDE.fma(out, rates.output, WIDE.multiply(into, dearest))
+    # Of rates of nothing, the places do not count in a bound.
+    dearest = max(rates.input or Decimal(0), rates.cache_read or Decimal(0))
+    bound = WIDE.fma(out, rates.output or Decimal(0), WIDE.multiply(into, dearest))
     assert str(reserve(price, into, out)) == str(WIDE.divide(bound, 1_000_000))
 
 
