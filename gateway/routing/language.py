@@ -8,6 +8,7 @@ It is a guess at a glance: a few hundred characters are read, and what is not cl
 import re
 from collections.abc import Collection, Iterable
 from itertools import repeat
+from struct import Struct
 
 from gateway.settings.rule import LANGUAGES, Language
 
@@ -19,7 +20,6 @@ _ENOUGH = 12
 """What a language needs: one word of its own, or a few that it shares."""
 _BITS = 16
 """Of one language's points; those of all are one number, so that words are added up at once."""
-_MASK = (1 << _BITS) - 1
 
 
 def detect(text: str) -> Language:
@@ -28,7 +28,7 @@ def detect(text: str) -> Language:
         text = f"{text[:_HEAD]} {text[-_TAIL:]}"
     if text.isascii():
         words = text.lower().encode().translate(_ASCII_LETTERS).split()
-        points = sum(map(_ASCII_WORDS, words, _NOTHING))
+        points = sum(filter(None, map(_ASCII_WORDS, words)))
         return _best(points) or _best(_endings(word.decode() for word in words)) or "unknown"
     low = text.lower()
     script = _script(low)
@@ -40,14 +40,14 @@ def detect(text: str) -> Language:
 
 
 def _sum(words: Iterable[str]) -> int:
-    return sum(map(_WORDS, words, _NOTHING))
+    return sum(filter(None, map(_WORDS, words)))
 
 
 def _best(points: int) -> Language | None:
     """The language that most of it speaks for; None where that is too little or two are level."""
     if not points:
         return None
-    each = [points >> shift & _MASK for shift in _SHIFTS]
+    each = _EACH(points.to_bytes(_WIDTH, "little"))
     most = max(each)
     if most < _ENOUGH or each.count(most) > 1:
         return None
@@ -97,6 +97,8 @@ def _points(languages: Collection[Language]) -> int:
 
 
 _SHIFTS = range(0, _BITS * len(LANGUAGES), _BITS)
+_WIDTH = _BITS * len(LANGUAGES) // 8
+_EACH = Struct(f"<{len(LANGUAGES)}H").unpack
 _NOTHING = repeat(0)
 _NAME = re.compile(r"[^\W\d_]+")
 _ASCII_LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))

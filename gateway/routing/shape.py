@@ -125,7 +125,8 @@ class Reading(NamedTuple):
 def reading(text: str, signals: Signals, bits: int) -> Reading:
     """All that is read of a text that has been cut."""
     found = tokens(text)
-    return Reading(places(found, bits), words(found), shape(text, signals, found))
+    each = {*found}
+    return Reading(places(found, bits), words(each), shape(text, signals, found, each))
 
 
 def tokens(text: str) -> list[bytes]:
@@ -169,15 +170,17 @@ def places(found: Sequence[bytes], bits: int) -> set[int]:
     return {one & mask for one in hashes}
 
 
-def words(found: Sequence[bytes]) -> set[int]:
-    """Which words there are: no numbers and no marks."""
-    every = {*map(_WORD.__getitem__, {*found})}
+def words(each: AbstractSet[bytes]) -> set[int]:
+    """Which words are among these tokens: no numbers and no marks."""
+    every = {*map(_WORD.__getitem__, each)}
     every.discard(_NONE)
     return every
 
 
-def shape(text: str, signals: Signals, found: Sequence[bytes]) -> list[float]:
-    """The numbers of `NAMES` of a text that has been cut; `found` are its tokens."""
+def shape(
+    text: str, signals: Signals, found: Sequence[bytes], each: AbstractSet[bytes]
+) -> list[float]:
+    """The numbers of `NAMES` of a text that has been cut, and its tokens: in order, and once."""
     size, raw = max(len(text), 1), text.encode("utf-8", "surrogatepass")
     all_, count, spaced = max(len(found), 1), text.count, max(signals.words, 1)
     sign = raw.translate(None, _PLAIN).count
@@ -207,7 +210,7 @@ def shape(text: str, signals: Signals, found: Sequence[bytes]) -> list[float]:
         min(count("__"), 3),
         min(sign(b"\\") + dollars, 30),
         letters / spaced,
-        len({*found}) / all_,
+        len(each) / all_,
         log1p(spaced / sentences),
         log1p(sentences),
         (len(raw) - len(raw.translate(None, _UPPER))) / size,

@@ -11,7 +11,8 @@ from gateway.routing.signals import cut, read
 
 
 def shaped(text: str) -> dict[str, float]:
-    found = shape.shape(cut(text), read(text), shape.tokens(cut(text)))
+    tokens = shape.tokens(cut(text))
+    found = shape.shape(cut(text), read(text), tokens, {*tokens})
     return dict(zip(shape.NAMES, found, strict=True))
 
 
@@ -60,11 +61,11 @@ def test_tokens_are_the_same_however_they_are_found(text: str) -> None:
 
 def test_words_are_the_same_however_many_there_were_before() -> None:
     """No numbers, no marks; what is kept of a word is forgotten when there are too many."""
-    some = [b"word", b"12", b"!", "é".encode(), b"x" * 100]
-    expected = {crc32(one) & 0xFFFF for one in (some[0], *some[3:])}
+    some = {b"word", b"12", b"!", "é".encode(), b"x" * 100}
+    expected = {crc32(one) & 0xFFFF for one in some - {b"12", b"!"}}
     assert shape.words(some) == expected
     for at in range(5000):
-        shape.words([b"w%d" % at])
+        shape.words({b"w%d" % at})
     assert shape.words(some) == shape.words(some) == expected
 
 

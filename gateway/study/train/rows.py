@@ -80,8 +80,8 @@ def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> Ro
         smart=smart,
         reasoning=reasoning,
         places=tuple(sorted(shape.places(found, _BITS))),
-        words=frozenset(shape.words(found)),
-        numbers=tuple(shape.shape(text, signals, found)),
+        words=frozenset(shape.words({*found})),
+        numbers=tuple(shape.shape(text, signals, found, {*found})),
         signals=signals,
     )
 
