@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.upstream.http1.connection import Connection
 from gateway.upstream.http1.reading import Reading
+from tests.upstream.http1.line import Line
 
 _HEADERS = st.lists(
     st.sampled_from(
@@ -76,34 +77,6 @@ def _mutated(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-class _Wire:
-    """What a Connection needs of asyncio's transport: it is fed by hand, and closes at once."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self.sent = b""
-
-    def get_extra_info(self, _: str) -> None:
-        return None
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def pause_reading(self) -> None:
-        """Nothing more would come."""
-
-    resume_reading = pause_reading
-
-
 type Outcome = tuple[int, list[tuple[bytes, bytes]], bytes, str]
 
 
@@ -137,8 +110,8 @@ def _run(task: Callable[[], Awaitable[Any]]) -> Any:
 async def _exchange(pieces: Iterable[bytes], *, bodiless: bool = False) -> tuple[Outcome, bool]:
     """One answer that ends with the connection; and whether it could have been kept before that."""
     loop = asyncio.get_running_loop()
-    connection, wire = Connection(loop), _Wire()
-    connection.connection_made(wire)  # type: ignore[arg-type]  # all that it uses
+    connection, wire = Connection(loop), Line()
+    connection.connection_made(wire)
     connection.begin(b"GET", bodiless=bodiless, silence=0)
     reading = connection._reading
     assert reading is not None

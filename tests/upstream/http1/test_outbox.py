@@ -1,7 +1,6 @@
 """A request that waits for the end of the turn is sent then, or not at all."""
 
 import asyncio
-from typing import Any
 
 import httpx
 import pytest
@@ -9,35 +8,13 @@ import pytest
 from gateway.outbox import Outbox
 from gateway.upstream.http1 import StaleConnection
 from gateway.upstream.http1.connection import Connection
+from tests.upstream.http1.line import Line
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
-class Line:
-    """What a connection needs of a transport."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self.sent = b""
-
-    def get_extra_info(self, _: str) -> None:
-        return None
-
-    def write(self, data: bytes) -> None:
-        self.sent += data
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-
 def _connected(*, reused: bool = False) -> tuple[Connection, Line]:
-    line: Any = Line()
+    line = Line()
     connection = Connection(asyncio.get_running_loop())
     connection.connection_made(line)
     if reused:

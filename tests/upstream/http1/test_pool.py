@@ -2,13 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import Buffer
 
 import httpx
 import pytest
 
 from gateway.upstream.http1.connection import Connection, Loop
 from gateway.upstream.http1.pool import Pool
+from tests.upstream.http1.line import Line
 
 _NEVER = 3600.0
 
@@ -103,25 +103,13 @@ async def test_a_dial_that_fails_gives_the_place_back() -> None:
     assert (pool.lent, pool.queued) == (0, 0)
 
 
-class _Line(asyncio.Transport):
-    """A connected transport, of whose socket somebody may ask whether anything has come."""
+class _Line(Line):
+    """One of whose socket somebody may ask."""
 
     def __init__(self) -> None:
-        self._ours, self.theirs = socket.socketpair()
-        super().__init__({"socket": self._ours})
-        self.closed = False
-
-    def write(self, data: Buffer) -> None:
-        """It goes nowhere."""
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def get_write_buffer_size(self) -> int:
-        return 0
+        ours, self.theirs = socket.socketpair()
+        super().__init__(ours)
+        self._ours = ours
 
     def end(self) -> None:
         for one in (self._ours, self.theirs):
