@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._reading: Reading | None = None
         self._error: httpx.TransportError | None = None
         self._head: Mark | None = None
-        self._more: Mark | None = None
+        self._more: asyncio.Future[None] | None = None
         self._drained: Mark | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -104,7 +104,7 @@ class Connection(asyncio.Protocol):
             _wake(self._drained)
         if reading.chunks or reading.complete:
             if self._more is not None and not self._more.done():
-                waits = self._more
+                self._more.set_result(None)
             elif reading.buffered > HIGH and not self._paused and not reading.complete:
                 self._paused = True
                 if self._transport is not None:
@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
                 return b""
             if self._error is not None:
                 raise self._error
-            self._more = Mark(loop=self._loop)
+            self._more = self._loop.create_future()  # of each chunk: a plain one costs less
             self._watch("it stopped sending")
             try:
                 await self._more
@@ -352,6 +352,6 @@ class Connection(asyncio.Protocol):
             self._alarm = None
 
 
-def _wake(future: Mark | None) -> None:
+def _wake(future: asyncio.Future[None] | None) -> None:
     if future is not None and not future.done():
         future.set_result(None)
