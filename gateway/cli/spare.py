@@ -8,7 +8,6 @@ what else they bring they are another MB. The first is hollow then, since nobody
 it; the other is read once anybody uses it.
 """
 
-import importlib
 import logging
 import sys
 from types import ModuleType
@@ -29,7 +28,7 @@ class Hollow(ModuleType):
 
 
 class Late(ModuleType):
-    """Stands for a module until something of it is used."""
+    """Stands for `logging.config` until something of it is used."""
 
     def __getattr__(self, name: str) -> Any:
         """Of the module itself. Raises AttributeError for what Python itself asks."""
@@ -37,7 +36,9 @@ class Late(ModuleType):
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
+        import logging.config as real  # noqa: PLC0415 - this is when
+
+        return getattr(real, name)
 
 
 def spare() -> None:
@@ -47,4 +48,4 @@ def spare() -> None:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     sys.modules.setdefault(_HOLLOW, Hollow(_HOLLOW))
     if _LATE not in sys.modules:
-        sys.modules[_LATE] = logging.config = Late(_LATE)  # type: ignore[attr-defined]
+        sys.modules[_LATE] = logging.config = Late(_LATE)

@@ -55,6 +55,6 @@ def test_a_hollow_module_has_all_names_but_python_s_own() -> None:
     hollow = Hollow("some.library")
     assert hollow.__name__ == "some.library"
     assert hollow.Anything is None
-    for module in (hollow, Late("some.library")):
+    for module in (hollow, Late("logging.config")):
         with pytest.raises(AttributeError):
             _ = module.__path__
