@@ -121,13 +121,9 @@ def ids(call: str) -> Headers:
 
 def head(tally: Tally, kind: bytes, entry: Entry | None = None) -> Lines:
     """The headers of an answer; one that is whole has its cost, as its `entry` does."""
-    call, decision = tally.call.id, tally.decision
+    call = tally.call.id
     said = f"content-type: {kind.decode()}\r\nx-request-id: {call}\r\nrequest-id: {call}\r\n"
-    if decision is not None:
-        said += f"x-tiergate-decision: {decision.source}; {call}\r\n"
-    said += _shared(tally)[1]
-    for name, value in _own(tally):
-        said += f"{name}: {value}\r\n"
+    said += _told(tally)
     if kind is STREAM_TYPE:
         said += "cache-control: no-cache\r\n"
     elif entry is not None and entry.cost is not None:
@@ -146,28 +142,34 @@ def trailer(entry: Entry) -> bytes:
 
 def told(tally: Tally) -> Headers:
     """Headers that say what was decided, as far as it was."""
-    own = [(name.encode(), value.encode()) for name, value in _own(tally)]
-    found = [*_shared(tally)[0], *own]
-    if (decision := tally.decision) is not None:
-        found.insert(0, (b"x-tiergate-decision", f"{decision.source}; {tally.call.id}".encode()))
-    return found
+    return [*Lines(_told(tally))]
 
 
-def _shared(tally: Tally) -> tuple[Headers, str]:
-    """What many calls are told in the same words; as pairs, and as it is written."""
-    decision, target = tally.decision, tally.target
+def _told(tally: Tally) -> str:
+    """The same as they are written."""
+    decision, target, said = tally.decision, tally.target, ""
+    lab, tier, model, provider = None, None, None, ""
+    if decision is not None:
+        lab, tier = decision.lab, decision.tier
+        said = f"x-tiergate-decision: {decision.source}; {tally.call.id}\r\n"
+    if target is not None:
+        model, provider = target.model, target.provider.name
     cache = tally.cache if tally.near is None else "near"
-    lab, tier = (None, None) if decision is None else (decision.lab, decision.tier)
-    if target is None:
-        return _common(lab, tier, None, "", cache, tally.attempts)
-    return _common(lab, tier, target.model, target.provider.name, cache, tally.attempts)
+    said += _common(lab, tier, model, provider, cache, tally.attempts)
+    if tally.near is not None:
+        said += f"x-tiergate-near: {tally.near:.3f}\r\n"
+    if tally.losses:
+        said += f"x-tiergate-dropped: {_ascii(loss.names(tally.losses))}\r\n"
+    if tally.upstream_id is not None:
+        said += f"x-upstream-request-id: {_ascii(tally.upstream_id)}\r\n"
+    return said
 
 
 @functools.lru_cache(1024)
 def _common(
     lab: str | None, tier: Tier | None, model: str | None, provider: str, cache: str, attempts: int
-) -> tuple[Headers, str]:
-    """What was decided, who was asked, and what became of it.
+) -> str:
+    """What was decided, who was asked, and what became of it: many calls are told the same.
 
     Raises ValueError: a word of the configuration is more than a line.
     """
@@ -182,20 +184,7 @@ def _common(
         found += (("x-tiergate-cache", cache), ("x-tiergate-attempts", f"{attempts}"))
     if not all(_BREAKS.isdisjoint(value) for _, value in found):
         raise ValueError("a header is more than a line")
-    pairs = [(name.encode(), value.encode()) for name, value in found]
-    return pairs, "".join(f"{name}: {value}\r\n" for name, value in found)
-
-
-def _own(tally: Tally) -> list[tuple[str, str]]:
-    """What few are told, or each in words of its own."""
-    found: list[tuple[str, str]] = []
-    if tally.near is not None:
-        found.append(("x-tiergate-near", f"{tally.near:.3f}"))
-    if tally.losses:
-        found.append(("x-tiergate-dropped", _ascii(loss.names(tally.losses))))
-    if tally.upstream_id is not None:
-        found.append(("x-upstream-request-id", _ascii(tally.upstream_id)))
-    return found
+    return "".join(f"{name}: {value}\r\n" for name, value in found)
 
 
 def _ascii(text: str) -> str:

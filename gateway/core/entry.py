@@ -20,6 +20,8 @@ VERSION = 3
 type State = Literal[
     "settled", "estimated", "aborted", "failed", "refused", "cache_hit", "unknown_crash"
 ]
+ANSWERED: frozenset[State] = frozenset({"settled", "estimated", "cache_hit"})
+"""Of calls that have their whole answer."""
 type Cache = Literal["hit", "miss", "off"]
 type Verdict = Literal["good", "bad"]
 type Source = Literal["provider", "partial", "estimate", "recording"]

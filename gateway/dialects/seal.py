@@ -21,11 +21,15 @@ type Object = dict[str, Json]
 type Fix = Callable[[bytes, Json], bytes | None]
 """A JSON value, as bytes and as read, as it is to be: the same bytes, others, or None for none."""
 
-MARK = maker.MARK.encode()
-"""A body without it holds no label."""
+_MARK = maker.MARK.encode()
 _WHY = "reasoning of another model is for that model alone"
 _NULL = msgspec.Raw(b"null")
 _ITEMS = jsonio.reader(list[msgspec.Raw])
+
+
+def holds(body: Body) -> bool:
+    """Whether a body may hold a label: one without the mark of them holds none."""
+    return _MARK in body.raw
 
 
 class Seals:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-from gateway.core.entry import Entry, Intent, Row
+from gateway.core.entry import ANSWERED, Entry, Intent, Row
 from gateway.ledger.journal import Journal, JournalError
 from gateway.telemetry.log import Log, where
 
@@ -19,7 +19,6 @@ type Sink = Callable[[Row], None]
 
 _MOST = 4096  # rows: milliseconds to write, once they can be
 _QUIET = 10.0
-_ANSWERED = ("settled", "cache_hit", "estimated")
 
 
 class Record:
@@ -74,7 +73,7 @@ class Record:
         if (
             (soon := self.soon) is not None
             and isinstance(row, Entry)
-            and row.state in _ANSWERED
+            and row.state in ANSWERED
             and not row.stream
         ):
             self._ends.append(row)

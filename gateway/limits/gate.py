@@ -282,12 +282,7 @@ class Gate:
         meter = self._meter if before is None else before.meter
         self.tenants.add(tenant)
         try:
-            ask = self._ask(want, ways, now, part=meter is not self._meter)
-            for way in ways:
-                asking(way.decision, way.plan)
-            found = await (meter.extend if again is None else meter.admit)(ask, now)
-            if isinstance(found, Unseeded):
-                found = await self._seeded(found, ask, meter, want, ways, now, again, asking)
+            found = await self._counted(meter, want, ways, now, again, asking)
             if meter is self._meter:
                 self._said(lost=False)
         except asyncio.CancelledError:  # it may be taken all the same
@@ -301,10 +296,7 @@ class Gate:
             if again is None or (self._closed and budget):
                 raise ProblemError(UNCOUNTED) from None
             meter = self._spare
-            ask = self._ask(want, ways, now, part=True)
-            found = await meter.admit(ask, now)
-            if isinstance(found, Unseeded):
-                found = await self._seeded(found, ask, meter, want, ways, now, again, asking)
+            found = await self._counted(meter, want, ways, now, again, asking)
         if isinstance(found, Over):
             return found
         needs = ways[found.choice].needs
@@ -316,10 +308,8 @@ class Gate:
             self._alert(tenant, need)
         return found
 
-    async def _seeded(
+    async def _counted(
         self,
-        found: Passed | Over | Unseeded,
-        ask: Ask,
         meter: Meter,
         want: Want,
         ways: list[_Way],
@@ -327,8 +317,11 @@ class Gate:
         again: Again | None,
         asking: Asking,
     ) -> Over | Passed:
-        """As `found`, once counters that are not there have been given what was spent."""
         take = meter.extend if again is None else meter.admit
+        ask = self._ask(want, ways, now, part=meter is not self._meter)
+        for way in ways:
+            asking(way.decision, way.plan)
+        found = await take(ask, now)
         for _ in range(_TRIES):
             if not isinstance(found, Unseeded):
                 return found

@@ -114,10 +114,7 @@ class Shared:
                     ask = _bounded(ask)
                     break
         asked = (ask.id, told, life, adds, _KEEP, ask.needs, ask.others, ask.seeds)
-        try:
-            reply = await self._counters.run(_TAKE, ask.tenant, _encode(asked))
-        except Away:
-            raise Lost from None
+        reply = await self._run(_TAKE, ask.tenant, _encode(asked))
         return _PASSED if reply == 0 else _told(ask, reply)
 
     def _told(self, now: float) -> int:

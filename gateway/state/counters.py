@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from gateway.state.link import slot_of
 from gateway.state.script import Script
-from gateway.state.server import Away, Server
-from gateway.state.wire import Broken, Failure, Reply, request
+from gateway.state.server import Server
+from gateway.state.wire import Failure, Reply, request
 
 VERSION = b"1"
 """Of what is kept: another one never meets what this one wrote."""
@@ -24,17 +24,7 @@ class Counters(Server):
         """What a script answers for a tenant. Raises Away."""
         name, slot, start = _HEADS.get((script.sha, tenant)) or _head(script, tenant)
         data = b"%b$%d\r\n%b\r\n" % (start, len(argument), argument)
-        answer = self.send(slot, data)
-        if answer is None:
-            reply = await self.try_(name, slot, data)
-        else:  # as nearly always: with no step between
-            try:
-                reply = await answer
-            except Broken as error:
-                self._fail(name)
-                raise Away from error
-            if type(reply) is Failure and reply.word in ("MOVED", "ASK"):
-                reply = await self.try_(name, slot, data)
+        reply = await self.try_(name, slot, data)
         if type(reply) is Failure:
             if reply.word != "NOSCRIPT":
                 raise self.refused(name, reply)

@@ -146,10 +146,6 @@ class Server:
         with suppress(Away):
             await self.ask(key, data)
 
-    def send(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
-        """Send a request at once on a way that is open; None where it is to be tried."""
-        return None if self._doubt.lost else self._link.ask(slot, data)
-
     async def try_(self, key: bytes, slot: int, data: bytes) -> Reply:
         """What a request on a key in a slot answers, were it a failure. Raises Away."""
         if self._doubt.lost:

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from gateway.core.basis import Basis
-from gateway.core.entry import Entry, Feedback
+from gateway.core.entry import ANSWERED, Entry, Feedback
 from gateway.core.evidence import Score
 from gateway.core.target import TIERS, Tier
 
@@ -26,7 +26,6 @@ WEIGHTS: Mapping[Origin, float] = {"told": 1.0, "escalated": 0.7, "repeated": 0.
 users say nothing of an answer that they do not like."""
 WINDOW = 600.0
 """Seconds after which the same question is no answer to the last answer."""
-_ANSWERED = ("settled", "estimated", "cache_hit")
 
 
 class Lesson(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +71,7 @@ def lessons(calls: Iterable[tuple[Entry, Feedback | None]]) -> list[Lesson]:
 def _counts(entry: Entry) -> bool:
     """Whether a call is one of a conversation's own turns, and was answered."""
     basis = entry.basis
-    if basis is None or entry.tier not in TIERS or entry.state not in _ANSWERED:
+    if basis is None or entry.tier not in TIERS or entry.state not in ANSWERED:
         return False
     turn = basis.turn
     return turn is None or (turn.kind == "main" and turn.fresh)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from gateway.core.entry import Attempt, Entry, Row
+from gateway.core.entry import ANSWERED, Attempt, Entry, Row
 from gateway.telemetry import exposition
 from gateway.telemetry.exposition import Family
 from gateway.telemetry.figures import Figures, Labels, Memory
@@ -34,7 +34,6 @@ _TARGET = ("lab", "tier", "provider", "model")
 _CALL = (*_TARGET, "cache", "state", "stream")
 _TIMED = ("lab", "tier", "model", "cache")
 _CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
-_ANSWERED = frozenset({"settled", "estimated", "cache_hit"})
 _SERVED = frozenset({"settled", "estimated", "aborted"})
 _CUT = frozenset({"upstream", "timeout"})
 
@@ -211,7 +210,7 @@ class Metrics:
         for one in places.ones:
             values[one] += 1
         self._pay(row, places.money)
-        if row.duration is not None and row.state in _ANSWERED:
+        if row.duration is not None and row.state in ANSWERED:
             at = places.seconds
             values[at + bisect_left(SECONDS, row.duration)] += 1
             values[at + len(SECONDS) + 1] += row.duration

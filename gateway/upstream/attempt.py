@@ -70,8 +70,8 @@ class Attempts:
         target, account = candidate.target, candidate.account
         provider, stream = target.provider, job.body.prompt.stream
         limits = provider.timers[job.tier]
-        total, time = job.began + limits.total, asyncio.get_running_loop().time
-        end = min(total, job.ends)
+        deadline, time = job.deadline(limits), asyncio.get_running_loop().time
+        end = min(deadline, job.ends)
         if time() >= end:
             raise ProblemError(Problem(kind="upstream_timeout", message="The call took too long."))
         if provider.command:
@@ -120,8 +120,7 @@ class Attempts:
                 _heard(begun, voice, body)  # it has come with its head, as most do
             else:
                 until = min(asked + limits.first_content, job.ends)
-                times = (until, total if stream else end)  # a stream goes on: its client has some
-                await _hear(begun, job, voice, limits, times, after)
+                await _hear(begun, job, voice, limits, (until, deadline), after)
         except ProblemError as error:
             if _limits(error.problem):
                 quota.refused(place, error.problem.retry_after, self._wall())

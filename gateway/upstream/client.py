@@ -142,7 +142,7 @@ class Client:
         The head of the answer is waited for within `timers`, and until `deadline` on the loop's
         clock at most.
         """
-        more = _encoded(headers) if headers else []
+        more = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
         now = asyncio.get_running_loop().time()
         limit = min(now + timers.headers, deadline)
         door: _Door | None = None
@@ -244,10 +244,6 @@ async def _ask(
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the door is async only")
     return Answer(name, response.status_code, _low(response.headers.raw), stream)
-
-
-def _encoded(headers: Mapping[str, str]) -> Fields:
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
 
 
 def _crossed(name: str) -> Problem:

@@ -20,6 +20,7 @@ from gateway.dialects.base import Body, Written
 from gateway.dialects.edit import Edit, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.parse import parse
+from gateway.dialects.seal import holds
 
 NAME = "anthropic-messages"
 
@@ -139,7 +140,7 @@ def _schema(value: dict[str, Json]) -> bool:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    if _as_it_is(body.prompt, target) and not seal.holds(body):
+    if _as_it_is(body.prompt, target) and not holds(body):
         return Written(named(body, target.model))
     edit = seal.edit(body, target)
     body = edit.body

@@ -10,14 +10,9 @@ from gateway.dialects.edit import Edit
 _SLOTS = {"thinking": "signature", "redacted_thinking": "data"}
 
 
-def holds(body: Body) -> bool:
-    """Whether a body may hold such a state."""
-    return seal.MARK in body.raw
-
-
 def edit(body: Body, target: Target) -> Edit:
     """A body on its way to a target, without the reasoning of others."""
-    if not holds(body):
+    if not seal.holds(body):
         return Edit(body)
     seals = seal.Seals(target, "anthropic-messages")
     return seal.edit(body, "messages", seals, seal.each(_Messages(seals).fix))

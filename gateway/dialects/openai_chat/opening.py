@@ -6,7 +6,6 @@ from gateway.core.jsonio import Json
 from gateway.dialects import opening
 from gateway.dialects.body import Body
 from gateway.dialects.opening import Opening
-from gateway.dialects.typed import typed
 
 _SYSTEM = ("system", "developer")
 _NAMED = frozenset({"session_id", "prompt_cache_key"})
@@ -18,7 +17,7 @@ def read(body: Body) -> Opening:
     messages = value["messages"]
     return Opening(
         system=_system(messages),
-        first=_first(messages),
+        first=opening.first(_turns(messages)),
         named=None if _NAMED.isdisjoint(value) else _named(value),
         user=opening.asker(value),
     )
@@ -40,17 +39,6 @@ def _system(messages: list[dict[str, Json]]) -> tuple[str, ...]:
         else:
             found += opening.texts(content, "text")
     return opening.system(found)
-
-
-def _first(messages: list[dict[str, Json]]) -> str:
-    for message in messages:
-        if message.get("role") == "user":
-            content = message.get("content")
-            words = typed(content) if isinstance(content, str) else ""
-            if words and not words.isspace():  # as mostly
-                return words[: opening.MOST]
-            return opening.first(_turns(messages))
-    return ""
 
 
 def _turns(messages: list[dict[str, Json]]) -> Iterator[str | list[str]]:

@@ -14,6 +14,7 @@ from gateway.dialects.edit import Edit, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_chat import effort, replay, seal
 from gateway.dialects.parse import parse
+from gateway.dialects.seal import holds
 from gateway.dialects.typed import Typed
 
 SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -232,8 +233,8 @@ def _schema(form: Json) -> bool:
 
 def _cap(value: dict[str, Json]) -> int | None:
     for name in _CAPS:
-        cap = value.get(name)
-        if isinstance(cap, int) and not isinstance(cap, bool):
+        cap = _whole(value.get(name))
+        if cap is not None:
             return cap
     return None
 
@@ -244,7 +245,7 @@ def _whole(number: Json) -> int | None:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    if _as_it_is(body.prompt, target) and not seal.holds(body):
+    if _as_it_is(body.prompt, target) and not holds(body):
         return Written(named(body, target.model))
     edit = seal.edit(body, target)
     replay.fill(edit, target)

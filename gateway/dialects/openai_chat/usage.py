@@ -37,7 +37,7 @@ def find(value: dict[str, Json], word: Json = None) -> Usage | None:
         usage = _elsewhere(value)
         if not usage:
             return None
-    found = _plain(usage) or _read(usage)
+    found = read(usage)
     if found is None:
         return None
     served = service(value.get("service_tier") or word, usage.get("service_tier"))

@@ -20,6 +20,7 @@ from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_responses import effort, seal, space
 from gateway.dialects.openai_responses.said import Said
 from gateway.dialects.parse import parse
+from gateway.dialects.seal import holds
 
 NAME = "openai-responses"
 
@@ -181,7 +182,7 @@ def _stored(value: dict[str, Json]) -> bool:
 
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
-    if _as_it_is(body.prompt, target) and not seal.holds(body):
+    if _as_it_is(body.prompt, target) and not holds(body):
         return Written(named(body, target.model))
     edit = seal.edit(body, target)
     body = edit.body

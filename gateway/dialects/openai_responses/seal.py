@@ -10,14 +10,9 @@ from gateway.dialects.openai_responses import slot
 _SLOT = "encrypted_content"
 
 
-def holds(body: Body) -> bool:
-    """Whether a body may hold such a state."""
-    return seal.MARK in body.raw
-
-
 def edit(body: Body, target: Target) -> Edit:
     """A body on its way to a target, without the reasoning of others."""
-    if not holds(body):
+    if not seal.holds(body):
         return Edit(body)
     seals = seal.Seals(target, "openai-responses")
     return seal.edit(body, "input", seals, _Input(seals).fix)
