@@ -92,13 +92,8 @@ def _other(name: str, *, install: bool) -> Peer:
 
 
 def _redis(stack: ExitStack) -> str:
-    program = place.program()
-    if program is None:
-        raise Missing(
-            f"redis-server is missing; install it with: {machine.install('redis-server')}"
-        )
     with machine.pinned(machine.describe().load_cpu):
-        return stack.enter_context(place.serving(program))
+        return stack.enter_context(place.serving_any())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,7 +6,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+from bench import machine
 
 _PATIENCE = 10.0
 
@@ -21,6 +23,16 @@ def program() -> str | None:
     except ImportError:
         return None
     return str(get_binary_path())
+
+
+def serving_any() -> AbstractContextManager[str]:
+    """Run the one that is there; raises `Missing` where none is."""
+    found = program()
+    if found is None:
+        raise machine.Missing(
+            f"redis-server is missing; install it with: {machine.install('redis-server')}"
+        )
+    return serving(found)
 
 
 @contextmanager
