@@ -23,7 +23,7 @@ _DIGITS = 40  # of USD on each side of the point; beyond it is no sum of money
 LAST = 10_000_000_000.0
 """In the year 2286: a later moment is no moment of a call."""
 
-_INTENT, _FINAL = b'{"kind":"intent",', b'{"kind":"final",'
+_INTENT, _FINAL, _CLOSED = b'{"kind":"intent",', b'{"kind":"final",', CLOSED.rstrip()
 _COUNTS = frozenset({"input", "cache_read", "cache_write", "output", "reasoning"})
 
 
@@ -53,21 +53,43 @@ class Taking(NamedTuple):
 
 def batches(path: Path, offset: int, taking: Taking = Taking()) -> Iterator[Batch]:  # noqa: B008 - nothing changes it
     """The whole lines of a segment from `offset` on, a bounded number at a time."""
-    batch = Batch(end=offset)
-    with path.open("rb", buffering=_PIECE) as file:
-        file.seek(offset)
-        for line in file:
-            if not line.endswith(b"\n"):  # for later
-                break
-            batch.lines += 1
-            batch.end += len(line)
-            if not line.startswith(_INTENT):  # half of all lines, and nothing is told by them here
-                _sort(batch, line, taking)
-            if batch.lines == _BATCH:
-                yield batch
-                batch = Batch(end=batch.end)
-    if batch.lines:
+    for lines in _pieces(path, offset):
+        batch = _batch(lines, offset, taking)
+        offset = batch.end
         yield batch
+
+
+def _pieces(path: Path, offset: int) -> Iterator[list[bytes]]:
+    """Whole lines, without their ends; what has no end yet is for later."""
+    lines: list[bytes] = []
+    begun: list[bytes] = []
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        while piece := file.read(_PIECE):
+            begun.append(piece)
+            if b"\n" not in piece:
+                continue
+            *more, rest = b"".join(begun).split(b"\n")
+            lines += more
+            begun = [rest]
+            while len(lines) >= _BATCH:
+                yield lines[:_BATCH]
+                del lines[:_BATCH]
+    if lines:
+        yield lines
+
+
+def _batch(lines: list[bytes], offset: int, taking: Taking) -> Batch:
+    batch = Batch(lines=len(lines), end=offset + sum(map(len, lines)) + len(lines))
+    quick, entries = taking.quick, batch.entries
+    for line in lines:
+        if line.startswith(_INTENT):  # half of all lines, and nothing is told by them here
+            continue
+        if line.startswith(_FINAL) and (found := quick(line)) is not None:
+            entries.append(found)
+        else:
+            _sort(batch, line, taking)
+    return batch
 
 
 def identity(folder: Path) -> str:
@@ -119,10 +141,8 @@ def plain(name: str, value: Any) -> Any:
 
 
 def _sort(batch: Batch, line: bytes, taking: Taking) -> None:
-    if line.startswith(_FINAL) and (found := taking.quick(line)) is not None:
-        batch.entries.append(found)
-        return
-    match None if line == CLOSED else read(line):
+    closed = line == _CLOSED
+    match None if closed else read(line):
         case Entry(at=at) as row if 0 <= at < LAST:
             batch.entries.append(taking.made(row))
         case Attempt(at=at) as row if 0 <= at < LAST:
@@ -134,7 +154,7 @@ def _sort(batch: Batch, line: bytes, taking: Taking) -> None:
         case Intent():  # written by another hand
             pass
         case _:
-            batch.skipped += line != CLOSED
+            batch.skipped += not closed
 
 
 def _is_money(value: Decimal) -> bool:

@@ -68,16 +68,15 @@ def values(line: bytes) -> list[object] | None:
         found: list[Any] = [*msgspec.structs.astuple(_read(line))]
     except jsonio.JsonError:
         return None
-    for text in _sums(found):
-        if text is None or text == "0":
-            continue
-        if len(text) >= _SHORT or _PLAIN(text) is None:
-            return None
+    if not _plain.issuperset(sums := _sums(found)) and not _sound(sums):
+        return None
     for at in _LISTS:
-        names = found[at]
-        if len(names) != len(set(names)):
-            return None
-        found[at] = jsonio.dumps(names).decode() if names else "[]"
+        if names := found[at]:
+            if len(names) != len(set(names)):
+                return None
+            found[at] = jsonio.dumps(names).decode()
+        else:
+            found[at] = "[]"
     for at in _MAPS:
         if found[at]:
             return None
@@ -86,3 +85,22 @@ def values(line: bytes) -> list[object] | None:
     if basis is not None:
         found[_BASIS] = jsonio.dumps(basis).decode()
     return found
+
+
+def _sound(sums: tuple[str | None, ...]) -> bool:
+    """Whether all are sums of money as they are stored; those that are will be known again."""
+    for text in sums:
+        if text not in _plain:
+            if text is None or len(text) >= _SHORT or _PLAIN(text) is None:
+                return False
+            if len(_plain) >= _MOST:
+                _plain.clear()
+                _plain.update(_USUAL)
+            _plain.add(text)
+    return True
+
+
+_MOST = 4096
+_USUAL = (None, "0")
+_plain: set[str | None] = {*_USUAL}
+"""Sums that have been found sound: those of most calls are nothing, or were seen before."""

@@ -14,6 +14,8 @@ was, or may have been, billed, and nobody knows how much; `reserved` is what tha
 that of calls whose cost is known.
 """
 
+from functools import lru_cache
+from itertools import count
 from typing import Final
 
 ENTRY: Final = (
@@ -49,17 +51,14 @@ FEEDBACK: Final = ("v", "id", "at", "key", "tenant", "verdict", "tier", "score")
 """Columns of `verdicts`: the fields of a Feedback."""
 
 
-def inserts(mark: str, entries: int = 1) -> tuple[str, str, str, str]:
+def inserts(mark: str) -> tuple[str, str, str, str]:
     """The statements that store an entry, its `seq` at the end, an attempt, a reprice and feedback.
 
-    `mark` is the place of a value; the first takes so many entries at once, one behind the other. A
-    call's own row takes the place of recovery's, a later price or feedback that of an earlier one;
-    else what is there stays.
+    `mark` is the place of a value. A call's own row takes the place of recovery's, a later price or
+    feedback that of an earlier one; else what is there stays.
     """
     return (
-        _insert("entries", (*ENTRY, "seq"), mark, entries)
-        + f"(id) DO UPDATE SET {_taken((*ENTRY, 'seq'))}"
-        + " WHERE entries.state = 'unknown_crash' AND excluded.state <> 'unknown_crash'",
+        _insert("entries", (*ENTRY, "seq"), mark) + _KEPT,
         _insert("failures", ATTEMPT, mark) + "(id, attempt) DO NOTHING",
         _insert("reprices", REPRICE, mark)
         + f"(id) DO UPDATE SET {_taken(REPRICE)} WHERE excluded.at > reprices.at",
@@ -68,13 +67,33 @@ def inserts(mark: str, entries: int = 1) -> tuple[str, str, str, str]:
     )
 
 
-def _insert(table: str, columns: tuple[str, ...], mark: str, rows: int = 1) -> str:
-    marks = ", ".join([f"({', '.join([mark] * len(columns))})"] * rows)
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {marks} ON CONFLICT "  # noqa: S608
+@lru_cache(64)
+def alike(same: tuple[bool, ...], rows: int) -> str:
+    """As the first of `inserts`, for so many entries of which some columns are the same in all.
+
+    It takes the values of these first, then those of the others row by row. For SQLite.
+    """
+    names = (f"column{n}" for n in count(1))
+    cells = ", ".join("?" if one else next(names) for one in same)
+    row = f"({', '.join('?' * (len(same) - sum(same)))})"
+    values = ", ".join([row] * rows)
+    into = f"INSERT INTO entries ({', '.join((*ENTRY, 'seq'))})"
+    return f"{into} SELECT {cells} FROM (VALUES {values}) WHERE true ON CONFLICT {_KEPT}"  # noqa: S608
+
+
+def _insert(table: str, columns: tuple[str, ...], mark: str) -> str:
+    marks = ", ".join([mark] * len(columns))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) ON CONFLICT "  # noqa: S608
 
 
 def _taken(columns: tuple[str, ...]) -> str:
     return ", ".join(f"{name} = excluded.{name}" for name in columns)
+
+
+_KEPT = (
+    f"(id) DO UPDATE SET {_taken((*ENTRY, 'seq'))}"
+    " WHERE entries.state = 'unknown_crash' AND excluded.state <> 'unknown_crash'"
+)
 
 
 _SQLITE_1 = (

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from decimal import Context, Decimal, localcontext
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
@@ -17,7 +17,7 @@ from gateway.ledger.base import Base
 from gateway.ledger.feed import Batch, Taking
 from gateway.ledger.lock import MODE, alone
 from gateway.ledger.query import Slots, Words
-from gateway.ledger.schema import SQLITE, inserts
+from gateway.ledger.schema import SQLITE, alike, inserts
 from gateway.ledger.store import StoreError
 
 SCHEME: Final = "sqlite:///"
@@ -116,15 +116,7 @@ class Sqlite(Base):
         changed = 0
         seq = _reserve(base, len(batch.entries) + len(batch.reprices))
         if batch.entries:
-            rows: list[list[object]] = batch.entries
-            for n, row in enumerate(rows, seq):
-                row.append(n)
-            whole = len(rows) - len(rows) % _TOGETHER
-            for at in range(0, whole, _TOGETHER):
-                values = [*chain.from_iterable(rows[at : at + _TOGETHER])]
-                changed += base.execute(_INSERT_ENTRIES, values).rowcount
-            if whole < len(rows):
-                changed += base.executemany(_INSERT_ENTRY, rows[whole:]).rowcount
+            changed += _put(base, batch.entries, seq)
         if batch.attempts:
             rows = [columns.attempt(row) for row in batch.attempts]
             changed += base.executemany(_INSERT_ATTEMPT, rows).rowcount
@@ -220,6 +212,30 @@ class _Sums:
         self._rows.clear()
 
 
+def _put(base: sqlite3.Connection, entries: list[list[object]], seq: int) -> int:
+    """Store entries with their numbers; returns how many that changed.
+
+    Most of what a row takes is handing its values over one by one, and most of these are the same
+    in all rows of a busy moment: such a column is handed over once for many.
+    """
+    changed, count = 0, len(entries)
+    whole = count - count % _TOGETHER
+    if whole:
+        rows = entries[:whole]
+        columns = [*zip(*rows, strict=True), range(seq, seq + whole)]
+        same = tuple([one[0] == one[-1] and one.count(one[0]) == whole for one in columns])
+        common = [one[0] for one in compress(columns, same)]
+        own = [one for one, shared in zip(columns, same, strict=True) if not shared]
+        values = [*chain.from_iterable(zip(*own, strict=True))]
+        sql, width = alike(same, _TOGETHER), len(own) * _TOGETHER
+        for at in range(0, len(values), width):
+            changed += base.execute(sql, common + values[at : at + width]).rowcount
+    if whole < count:
+        rows = [[*row, n] for n, row in enumerate(entries[whole:], seq + whole)]
+        changed += base.executemany(_INSERT_ENTRY, rows).rowcount
+    return changed
+
+
 def _version(base: sqlite3.Connection) -> int:
     version: int = base.execute("PRAGMA user_version").fetchone()[0]
     return version
@@ -239,6 +255,5 @@ _INSERT_ENTRY, _INSERT_ATTEMPT, _INSERT_REPRICE, _INSERT_FEEDBACK = inserts("?")
 # Each statement that runs lets go of the interpreter and has to get it back from the thread that
 # serves: one for many rows does so once.
 _TOGETHER = 64
-_INSERT_ENTRIES = inserts("?", _TOGETHER)[0]
 
 _basis = jsonio.reader(Basis)

@@ -4,9 +4,15 @@ import sqlite3
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from gateway.core.basis import Basis
+from gateway.ledger import sqlite
 from gateway.ledger.journal import Journal, write
 from gateway.ledger.schema import SQLITE
 from gateway.ledger.sqlite import Sqlite
@@ -209,3 +215,38 @@ def test_many_processes_may_make_a_store_at_once(tmp_path: Path, start: Start) -
         assert child.stdout
         assert child.stdout.readline() == "ready\n"
         assert child.communicate("x", timeout=60)[0] == "0\n"
+
+
+_STATES = st.sampled_from(["settled", "failed", "unknown_crash"])
+_ROW = st.fixed_dictionaries(
+    {"id": st.integers(0, 40).map(str), "state": _STATES},
+    optional={
+        "at": st.sampled_from([0.0, 1.0, 1_793_000_000.5]),
+        "asked": st.sampled_from([None, "auto", "a\0b"]),
+        "tags": st.sampled_from([(), ("a",)]),
+        "stream": st.booleans(),
+        "status": st.sampled_from([None, 0, 1]),
+        "confidence": st.sampled_from([None, 0.0, -0.0, 1.0]),
+        "cost": st.sampled_from([None, Decimal(0), Decimal("0.10")]),
+        "tools": st.sampled_from([{}, {"web_search": 1}]),
+        "basis": st.sampled_from([None, Basis(user_tokens=1)]),
+    },
+)
+
+
+@given(st.lists(_ROW, min_size=1, max_size=20), st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_rows_that_are_stored_together_are_those_stored_one_by_one(
+    rows: list[dict[str, Any]], times: int
+) -> None:
+    lines = [write(entry(**one)) for one in rows * times]
+    stored = []
+    for together in (2, 3, sqlite._TOGETHER, len(lines) + 1):
+        with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sqlite, "_TOGETHER", together)
+            folder = Path(name)
+            (folder / "a.jsonl").write_bytes(b"".join(lines))
+            store = Sqlite(f"sqlite:///{folder}/ledger.db")
+            changed = store.feed(folder)
+            stored.append((changed, ask(store, "SELECT * FROM entries ORDER BY seq")))
+    assert all(one == stored[-1] for one in stored)
