@@ -1,7 +1,8 @@
 """Redis gone costs a request at most 100 ms once, then nothing, and it comes back without restart.
 
 The gateway, Redis and what stands in for it are processes and sockets as they are in production.
-Times are compared with those of the same gateway, in the same run, while Redis was well.
+Times are compared with those of the same gateway, in the same run, while Redis was well. Where one
+was too long, all is tried again from the start.
 TIERGATE_CHAOS=1 makes each number ten times as large.
 """
 
@@ -10,8 +11,10 @@ import pickle
 import random
 import statistics
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from tests.e2e.place import Place
 from tests.e2e.served import CANARY, Served, Told, echo
 from tests.e2e.upstream import Upstream
 from tests.e2e.world import SECRET, Loop
+from tests.pace import tried, within
 
 _TIMES = 10 if "TIERGATE_CHAOS" in os.environ else 1
 _DEADLINE = 0.1
@@ -33,11 +37,14 @@ _STALL = 0.15
 """Seconds that a busy machine may add to any one request."""
 _LATER = 0.005
 """Seconds that the loss may add to the median of the requests after the first."""
+_VARY = 2
+"""Times as long as usual, which what is usual may be a moment later: much on a busy machine alone."""
 _BACK = 5.0
 """Seconds until hits are told again."""
 _GROWTH = 16_000_000
 """Bytes of memory that a process may still take once, while it warms up."""
 _PASSWORD = "canary-in-a-url"
+_SILENT = "no answer in time"
 
 
 @pytest.fixture(scope="module")
@@ -72,44 +79,67 @@ class Pair:
             assert secret not in self.gateway.child.out
 
 
+_FORMS = {
+    "plain": "redis://127.0.0.1:{port}/0",
+    "secret": f"redis://:{_PASSWORD}@127.0.0.1:{{port}}/0",
+    "tls": f"rediss://:{_PASSWORD}@127.0.0.1:{{port}}/0",
+}
+
+type Paired = Callable[[str], AbstractContextManager[Pair]]
+
+
 @pytest.fixture(scope="module")
-def pairs(
-    program: str, provider: Upstream, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Pair]]:
-    """Gateways that start while nothing is where their URL points, all at once."""
-    forms = {
-        "plain": "redis://127.0.0.1:{port}/0",
-        "secret": f"redis://:{_PASSWORD}@127.0.0.1:{{port}}/0",
-        "tls": f"rediss://:{_PASSWORD}@127.0.0.1:{{port}}/0",
-    }
-    made = {
-        name: Pair(program, tmp_path_factory.mktemp(name), provider.url, form)
-        for name, form in forms.items()
-    }
-    yield made
-    for pair in made.values():
-        pair.stop()
+def paired(program: str, provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Paired:
+    """Starts a gateway while nothing is where its URL, of one of the forms, points."""
+
+    @contextmanager
+    def make(name: str) -> Iterator[Pair]:
+        made = Pair(program, tmp_path_factory.mktemp(name), provider.url, _FORMS[name])
+        try:
+            yield made
+        finally:
+            made.stop()
+
+    return make
 
 
-@pytest.fixture
-def pair(pairs: dict[str, Pair]) -> Pair:
-    """The gateway without a password."""
-    return pairs["plain"]
+@pytest.fixture(scope="module")
+def pair(paired: Paired) -> Iterator[Pair]:
+    """A gateway whose Redis needs no password."""
+    with paired("plain") as made:
+        yield made
 
 
-def test_a_redis_that_was_never_there_costs_nothing_and_is_found(pair: Pair) -> None:
-    gateway = pair.gateway
-    first, *later = gateway.misses(40 * _TIMES)
-    assert first < _DEADLINE + _STALL
-    pair.place.start()
-    gateway.known(_BACK)
-    healthy = gateway.misses(40)
-    assert statistics.median(later) < statistics.median(healthy) + _LATER
-    place = f"127.0.0.1:{pair.place.port}"
-    assert gateway.notes() == [
-        f"redis is gone: no connection ({place})",
-        f"redis is back ({place})",
-    ]
+def test_a_redis_that_was_never_there_costs_nothing_and_is_found(paired: Paired) -> None:
+    def trial() -> None:
+        with paired("plain") as pair:
+            gateway = pair.gateway
+            first, *later = gateway.misses(40 * _TIMES)
+            pair.place.start()
+            gateway.known(_BACK)
+            healthy = gateway.misses(40)
+            place = f"127.0.0.1:{pair.place.port}"
+            assert gateway.notes() == [
+                f"redis is gone: no connection ({place})",
+                f"redis is back ({place})",
+            ]
+        within(first, _DEADLINE + _STALL, "the first")
+        within(statistics.median(later), _VARY * statistics.median(healthy) + _LATER, "later ones")
+
+    tried(trial)
+
+
+def still(pair: Pair) -> None:
+    """Return once nothing is being put any more: else whoever puts may learn of a loss first.
+
+    A hit says nothing of that: who asks before it is stored shares the answer.
+    """
+    pair.gateway.known()
+    with pair.place.admin() as admin:
+        stored, before = admin.dbsize(), None
+        while stored != before:
+            time.sleep(0.03)
+            stored, before = admin.dbsize(), stored
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -117,26 +147,34 @@ def test_losing_it_costs_one_deadline_and_it_comes_back(pair: Pair, name: str) -
     """One line for the loss and one for the return, and nothing grows meanwhile."""
     fault, why = FAULTS[name]
     gateway, place = pair.gateway, pair.place
-    place.start_again()
-    gateway.known()
-    healthy = statistics.median(gateway.misses(30))
-    gateway.known()  # nothing is being put any more
-    said = len(gateway.notes())
-    with fault(place):
-        first, *later = gateway.misses(50 * _TIMES)
-        sockets, resident = gateway.child.sockets, gateway.child.resident
-        later += gateway.misses(50 * _TIMES)
-        assert gateway.child.sockets <= sockets + 2
-        assert gateway.child.resident <= resident + _GROWTH
-        until(lambda: gateway.notes()[said:], "told")  # a quick machine asks all in one deadline
-    place.start_again()
-    gateway.known(_BACK)
-    where = f"(127.0.0.1:{place.port})"
-    lost, back = gateway.notes()[said:]
-    assert lost.startswith("redis is gone: " + why)
-    assert (lost.endswith(where), back) == (True, f"redis is back {where}")
-    assert first < healthy + _DEADLINE + _STALL
-    assert statistics.median(later) < healthy + _LATER
+
+    def trial() -> None:
+        place.start_again()
+        gateway.known()
+        healthy = statistics.median(gateway.misses(30))
+        still(pair)
+        said = len(gateway.notes())
+        with fault(place):
+            first, *later = gateway.misses(50 * _TIMES)
+            sockets, resident = gateway.child.sockets, gateway.child.resident
+            later += gateway.misses(50 * _TIMES)
+            assert gateway.child.sockets <= sockets + 2
+            assert gateway.child.resident <= resident + _GROWTH
+            until(
+                lambda: gateway.notes()[said:], "told"
+            )  # a quick machine asks all in one deadline
+        place.start_again()
+        gateway.known(_BACK)
+        where = f"(127.0.0.1:{place.port})"
+        lost, back = gateway.notes()[said:]
+        assert lost.startswith("redis is gone: " + why)
+        assert (lost.endswith(where), back) == (True, f"redis is back {where}")
+        if why == _SILENT:
+            within(_DEADLINE / 2, first, "no other has learnt of it, so the first waited")
+        within(first, healthy + _DEADLINE + _STALL, "the first")
+        within(statistics.median(later), _VARY * healthy + _LATER, "later ones")
+
+    tried(trial)
 
 
 def commands(data: bytes) -> list[list[bytes]]:
@@ -194,72 +232,82 @@ def test_an_answer_to_another_command_is_a_miss(pair: Pair) -> None:
 @pytest.mark.parametrize("fault", [full, replica])
 def test_one_that_takes_nothing_more_is_read_on(pair: Pair, fault: Fault) -> None:
     gateway, place = pair.gateway, pair.place
-    place.start_again()
-    known = gateway.known()
-    healthy = statistics.median(gateway.misses(30))
-    gateway.known()  # nothing is being put any more
-    said = len(gateway.notes())
-    with fault(place):
-        seconds = gateway.misses(50 * _TIMES)
-        assert gateway.ask(known).cache == "hit"
-        sockets = gateway.child.sockets
-        seconds += gateway.misses(50 * _TIMES)
-        assert gateway.child.sockets <= sockets + 2
-    gateway.known(_BACK)
-    assert max(seconds) < healthy + _DEADLINE + _STALL
-    assert statistics.median(seconds) < healthy + _LATER
-    assert len(gateway.notes()) <= said + 1
+
+    def trial() -> None:
+        place.start_again()
+        known = gateway.known()
+        healthy = statistics.median(gateway.misses(30))
+        still(pair)
+        said = len(gateway.notes())
+        with fault(place):
+            seconds = gateway.misses(50 * _TIMES)
+            assert gateway.ask(known).cache == "hit"
+            sockets = gateway.child.sockets
+            seconds += gateway.misses(50 * _TIMES)
+            assert gateway.child.sockets <= sockets + 2
+        gateway.known(_BACK)
+        assert len(gateway.notes()) <= said + 1
+        within(max(seconds), healthy + _DEADLINE + _STALL, "the slowest")
+        within(statistics.median(seconds), _VARY * healthy + _LATER, "usual ones")
+
+    tried(trial)
 
 
-def test_a_wrong_password_costs_as_little_and_may_be_mended(pairs: dict[str, Pair]) -> None:
+def test_a_wrong_password_costs_as_little_and_may_be_mended(paired: Paired) -> None:
     """Without a restart, and it is never told."""
-    pair = pairs["secret"]
-    gateway, place = pair.gateway, pair.place
-    place.start("--requirepass", "another")
-    first, *later = gateway.misses(40 * _TIMES)
-    with place.admin("another") as admin:
-        admin.config_set("requirepass", _PASSWORD)
-    gateway.known(_BACK)
-    healthy = gateway.misses(40)
-    assert first < _DEADLINE + _STALL
-    assert statistics.median(later) < statistics.median(healthy) + _LATER
-    lost, back = gateway.notes()
-    assert "it does not accept the credentials" in lost
-    assert back == f"redis is back (127.0.0.1:{place.port})"
+
+    def trial() -> None:
+        with paired("secret") as pair:
+            gateway, place = pair.gateway, pair.place
+            place.start("--requirepass", "another")
+            first, *later = gateway.misses(40 * _TIMES)
+            with place.admin("another") as admin:
+                admin.config_set("requirepass", _PASSWORD)
+            gateway.known(_BACK)
+            healthy = gateway.misses(40)
+            lost, back = gateway.notes()
+            assert "it does not accept the credentials" in lost
+            assert back == f"redis is back (127.0.0.1:{place.port})"
+        within(first, _DEADLINE + _STALL, "the first")
+        within(statistics.median(later), _VARY * statistics.median(healthy) + _LATER, "later ones")
+
+    tried(trial)
 
 
-def test_tls_at_a_port_without_it_is_a_loss(pairs: dict[str, Pair]) -> None:
-    pair = pairs["tls"]
-    pair.place.start()
-    first, *later = pair.gateway.misses(40 * _TIMES)
-    until(pair.gateway.notes, "a word of the loss")
-    later += pair.gateway.misses(40 * _TIMES)
-    other = pairs["plain"]
-    other.place.start_again()
-    other.gateway.known()
-    healthy = statistics.median(other.gateway.misses(40))
-    assert first < _DEADLINE + _STALL
-    assert statistics.median(later) < healthy + _LATER
-    assert len(pair.gateway.notes()) == 1
+def test_tls_at_a_port_without_it_is_a_loss(paired: Paired, pair: Pair) -> None:
+    def trial() -> None:
+        with paired("tls") as lost:
+            lost.place.start()
+            first, *later = lost.gateway.misses(40 * _TIMES)
+            until(lost.gateway.notes, "a word of the loss")
+            later += lost.gateway.misses(40 * _TIMES)
+            pair.place.start_again()
+            pair.gateway.known()
+            healthy = statistics.median(pair.gateway.misses(40))
+            assert len(lost.gateway.notes()) == 1
+        within(first, _DEADLINE + _STALL, "the first")
+        within(statistics.median(later), _VARY * healthy + _LATER, "later ones")
+
+    tried(trial)
 
 
 def test_no_answer_fails_or_is_wrong_while_it_dies_and_returns_under_traffic(pair: Pair) -> None:
     """Killed and stopped at any moment of what four clients do."""
     gateway, place = pair.gateway, pair.place
-    place.start_again()
-    texts = [gateway.known() for _ in range(4)]
-    ended = threading.Event()
 
-    def traffic(number: int) -> list[Told]:
+    def traffic(number: int, texts: list[str], ended: threading.Event) -> list[Told]:
         chance, told = random.Random(number), []
         while not ended.is_set():
             told.append(gateway.ask(chance.choice([*texts, gateway.fresh()])))
         return told
 
-    with ThreadPoolExecutor(4) as threads:
-        running = [threads.submit(traffic, number) for number in range(4)]
-        try:
-            for _ in range(_TIMES):
+    def trial() -> None:
+        place.start_again()
+        texts = [gateway.known() for _ in range(4)]
+        ended = threading.Event()
+        with ThreadPoolExecutor(4) as threads:
+            running = [threads.submit(traffic, number, texts, ended) for number in range(4)]
+            try:
                 place.kill()
                 gateway.misses(20)
                 place.start()
@@ -268,14 +316,17 @@ def test_no_answer_fails_or_is_wrong_while_it_dies_and_returns_under_traffic(pai
                     gateway.ask(gateway.fresh())
                     gateway.misses(20)
                 gateway.known(_BACK)
-        finally:
-            ended.set()
-        told = [each for one in running for each in one.result()]
-    assert {each.cache for each in told} == {"hit", "miss"}
-    usual = statistics.median(each.seconds for each in told)
-    seconds = sorted(each.seconds for each in told)
-    assert seconds[len(told) * 95 // 100] < usual + _DEADLINE / 4
-    assert seconds[len(told) * 995 // 1000] < usual + _DEADLINE + _STALL
+            finally:
+                ended.set()
+            told = [each for one in running for each in one.result()]
+        assert {each.cache for each in told} == {"hit", "miss"}
+        seconds = sorted(each.seconds for each in told)
+        usual = statistics.median(seconds)
+        within(seconds[len(told) * 95 // 100], _VARY * usual + _DEADLINE / 4, "95% of them")
+        within(seconds[-1], usual + _DEADLINE + _STALL, "the slowest")
+
+    for _ in range(_TIMES):
+        tried(trial)
 
 
 def test_clients_that_leave_leave_no_answer_to_others(pair: Pair) -> None:
