@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from gateway.core.call import Call
 from gateway.core.decision import Decision
-from gateway.core.entry import Entry, Row, State
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.entry import Entry, Intent, Row, State
+from gateway.core.problem import Problem, unwritten
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Target
 from gateway.telemetry.log import Log, where
@@ -19,7 +19,9 @@ type Extending = Callable[[Target], Awaitable[None]]
 class Books:
     """Writes them. `record` takes a row, and `settled` waits until all of them are on the disk.
 
-    Both tell of their failures themselves, once in a while: a full disk fails every call.
+    Both tell of their failures themselves, once in a while: a full disk fails every call. `ask`
+    takes rows of requests in place of `record`: who sends a request finds out whether its row is
+    written. Where `settled` is waited for that is too late, and `record` takes them.
 
     `baseline` is what calls on a lab are compared with; None where none is declared. `begin` is
     told of each call before its rows, `settle` of its end, `aside` then of what it was decided on.
@@ -31,6 +33,7 @@ class Books:
         record: Callable[[Row], None],
         log: Log,
         *,
+        ask: Callable[[Intent], None] | None = None,
         settled: Callable[[], Awaitable[None]] | None = None,
         baseline: Callable[[str], Target | None] | None = None,
         begin: Callable[[Call], None] | None = None,
@@ -41,6 +44,7 @@ class Books:
     ) -> None:
         self._record = record
         self._log = log
+        self._ask = record if ask is None or settled is not None else ask
         self._settled = settled
         self.waits = settled is not None
         """Whether `kept` may have to wait."""
@@ -70,10 +74,10 @@ class Books:
         What is returned is to be waited for. Raises ProblemError where it cannot be written.
         """
         try:
-            self._record(tally.dial(target, account, self._wall(), self._clock()))
+            self._ask(tally.dial(target, account, self._wall(), self._clock()))
         except OSError:
             tally.unsent()
-            raise _unwritten() from None
+            raise unwritten() from None
         return None if self._settled is None else self._on_disk(self._settled)
 
     def extended(
@@ -92,6 +96,9 @@ class Books:
 
     def failing(self, tally: Tally, problem: Problem) -> None:
         """After each request that gave no answer."""
+        if problem.kind == "ledger" and tally.open:  # it waited for its row, and was not sent
+            tally.unsent()
+            return
         row = tally.fail(problem, self._wall(), self._clock())
         if row is not None:
             self._write(row)
@@ -134,7 +141,7 @@ class Books:
         try:
             await settled()
         except OSError:
-            raise _unwritten() from None
+            raise unwritten() from None
 
     def _warn(self, model: str, lacking: str) -> None:
         """Say once of each model what is not known of its price."""
@@ -142,8 +149,3 @@ class Books:
         if text not in self._warned:
             self._warned.add(text)
             self._log("unpriced", model=model, lacks=lacking)
-
-
-def _unwritten() -> ProblemError:
-    message = "The ledger cannot be written, so nothing is sent. Try again soon."
-    return ProblemError(Problem(kind="ledger", message=message, retry_after=5))

@@ -121,7 +121,7 @@ class Gateway:
         self.cookie = secret.derive(self._root, "cookie")
         self._hop = secrets.token_hex(4)
         self.outbox = Outbox(self.archive.record.flush)
-        self.archive.record.soon = self.outbox.soon
+        self.archive.record.wait(self.outbox)
         self._pools = Pools(transports, self.outbox)
         self._state = self._store(environ, config.cache.max_bytes)
         self._meter = self._counter()
@@ -276,7 +276,8 @@ class Gateway:
         """A configuration with all that calls need, of what there is and what is new."""
         config, archive = site.source.config, self.archive
         adopt(site, self._owned)
-        client, locally = Client(self._pools, hop=self._hop), self._engines(site, before)
+        client = Client(self._pools, hop=self._hop, outbox=self.outbox)
+        locally = self._engines(site, before)
 
         async def ready(provider: Provider) -> None:
             if (local := locally.get(provider.name)) is not None:
@@ -314,6 +315,7 @@ class Gateway:
             books=Books(
                 archive.record,
                 self.log,
+                ask=archive.record.ask,
                 settled=archive.settled,
                 baseline=baseline.baseline(site.source, site.built),
                 begin=archive.begin,

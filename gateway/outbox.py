@@ -2,7 +2,8 @@
 
 A write to a socket wakes whoever waits at its other end, which costs more than the write itself.
 Where the writes of a turn come one right after the other, who was woken for the first is still
-awake for the others. The rows that answers wait for are written before them, all in one piece.
+awake for the others. The rows that they wait for are written before them, all in one piece; where
+those of requests cannot be written, no request is sent.
 """
 
 import asyncio
@@ -23,22 +24,31 @@ class Letter(Protocol):
         ...
 
 
+class Request(Letter, Protocol):
+    """A letter that must not leave without its row."""
+
+    def refuse(self) -> None:
+        """Not send it, and tell who waits for its answer; never raises."""
+        ...
+
+
 class Outbox:
     """One for a loop. `first` is done before anything is sent, and never raises.
 
-    Where a call is alone nothing waits: `calls` tells how many are being served.
+    It tells whether requests may be sent. Where a call is alone nothing waits: `calls` tells how
+    many are being served.
     """
 
     __slots__ = ("_answers", "_due", "_first", "_requests", "calls")
 
-    def __init__(self, first: Callable[[], object]) -> None:
+    def __init__(self, first: Callable[[], bool]) -> None:
         self._first = first
         self.calls: Callable[[], int] = int
-        self._requests: list[Letter] = []
+        self._requests: list[Request] = []
         self._answers: list[Letter] = []
         self._due = False
 
-    def ask(self, request: Letter) -> None:
+    def ask(self, request: Request) -> None:
         """Send a request towards a provider at the end of this turn."""
         self._requests.append(request)
         self.soon()
@@ -50,27 +60,38 @@ class Outbox:
 
     def soon(self) -> None:
         """Flush once the loop has told of all that it has found; at once where much waits."""
-        if self._due:
-            if len(self._requests) + len(self._answers) >= _MOST:
-                self.flush()
-        elif self.calls() > _ALONE:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._end)
-        else:
+        if not self.due() or len(self._requests) + len(self._answers) >= _MOST:
             self.flush()
 
-    def flush(self) -> None:
-        """Send what waits now: requests before answers, of which providers need longer."""
-        self._first()
+    def due(self) -> bool:
+        """Have a flush at the end of this turn; False where a call is alone: nothing waits."""
+        if self._due:
+            return True
+        if self.calls() <= _ALONE:
+            return False
+        self._due = True
+        asyncio.get_running_loop().call_soon(self._end)
+        return True
+
+    def flush(self) -> bool:
+        """Send what waits now: requests before answers, of which providers need longer.
+
+        Tells whether what waited was written; else no request was sent.
+        """
+        written = self._first()
         requests, answers = self._requests, self._answers
         if requests:
             self._requests = []
             for one in requests:
-                one.post()
+                if written:
+                    one.post()
+                else:
+                    one.refuse()
         if answers:
             self._answers = []
-            for one in answers:
-                one.post()
+            for letter in answers:
+                letter.post()
+        return written
 
     def _end(self) -> None:
         self._due = False

@@ -12,7 +12,7 @@ from gateway.core.call import Call
 from gateway.core.decision import Decision
 from gateway.core.entry import Attempt, Entry, Intent, Row
 from gateway.core.price import Price, Rates
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.problem import Problem, ProblemError, unwritten
 from gateway.core.tally import Tally
 from gateway.core.target import Account, Provider, Target
 from gateway.core.usage import Usage
@@ -48,11 +48,16 @@ class Ledger:
             raise OSError(errno.EIO, "my secret folder")
 
     def books(
-        self, *, each: bool = False, baseline: Callable[[str], Target | None] | None = None
+        self,
+        *,
+        each: bool = False,
+        baseline: Callable[[str], Target | None] | None = None,
+        ask: Callable[[Intent], None] | None = None,
     ) -> Books:
         return Books(
             self.record,
             lambda event, **fields: self.log.append((event, fields)),
+            ask=ask,
             settled=self.settled if each else None,
             baseline=baseline,
             clock=lambda: 51.0,
@@ -112,6 +117,32 @@ async def test_what_was_not_sent_is_no_attempt() -> None:
         Decimal(0),
         None,
     )
+
+
+async def test_a_request_whose_row_waited_in_vain_is_no_attempt() -> None:
+    """It goes out with its row or not at all; whoever sends it has found out."""
+    ledger, asked = Ledger(), list[Intent]()
+    books = ledger.books(ask=asked.append)
+    tally, wait = dial(books)
+    books.failing(tally, unwritten().problem)
+    books.failing(tally, unwritten().problem)  # told twice
+    assert (wait, [row.attempt for row in asked], ledger.rows) == (None, [1], [])
+    entry = books.close(tally, "refused", 503, problem="ledger")
+    assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (
+        0,
+        None,
+        Decimal(0),
+        None,
+    )
+    assert ledger.rows == [entry]
+
+
+async def test_where_rows_must_be_on_the_disk_none_waits_for_others() -> None:
+    ledger, asked = Ledger(), list[Intent]()
+    _, wait = dial(ledger.books(each=True, ask=asked.append))
+    assert wait is not None
+    await wait
+    assert (asked, len(ledger.rows), ledger.waits) == ([], 1, 1)
 
 
 async def test_what_has_happened_is_told_although_it_cannot_be_written() -> None:

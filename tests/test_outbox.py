@@ -12,14 +12,22 @@ class Letter:
     def post(self) -> None:
         self._order.append(self._name)
 
+    def refuse(self) -> None:
+        self._order.append(f"no {self._name}")
+
 
 class Sent:
-    """What left, in order."""
+    """What left, in order; `written`: whether there is room for rows."""
 
-    def __init__(self, calls: int = 2) -> None:
+    def __init__(self, calls: int = 2, *, written: bool = True) -> None:
         self.order: list[str] = []
-        self.box = Outbox(lambda: self.order.append("rows"))
+        self.written = written
+        self.box = Outbox(self._rows)
         self.box.calls = lambda: calls
+
+    def _rows(self) -> bool:
+        self.order.append("rows")
+        return self.written
 
     def letter(self, name: str) -> Letter:
         return Letter(self.order, name)
@@ -77,3 +85,26 @@ async def test_who_cannot_wait_has_all_sent_and_nothing_twice() -> None:
     assert sent.order == ["rows", "a"]
     await asyncio.sleep(0)
     assert sent.order == ["rows", "a", "rows"]
+
+
+async def test_without_its_row_no_request_is_sent_and_answers_are() -> None:
+    for calls, order in (
+        (1, ["rows", "answer", "rows", "no request"]),
+        (2, ["rows", "no request", "answer"]),
+    ):
+        sent = Sent(calls, written=False)
+        sent.box.answer(sent.letter("answer"))
+        sent.box.ask(sent.letter("request"))
+        await asyncio.sleep(0)
+        assert sent.order == order
+        assert not sent.box.flush()
+        sent.written = True
+        assert sent.box.flush()
+
+
+async def test_rows_of_requests_wait_where_others_may_come() -> None:
+    alone, several = Sent(calls=1), Sent()
+    assert (alone.box.due(), several.box.due(), several.box.due()) == (False, True, True)
+    assert alone.order == several.order == []
+    await asyncio.sleep(0)
+    assert (alone.order, several.order) == ([], ["rows"])

@@ -106,3 +106,9 @@ class ProblemError(Exception):
 def invalid(message: str, param: str | None = None) -> ProblemError:
     """A request that cannot be served as written."""
     return ProblemError(Problem(kind="invalid_request", message=message, param=param))
+
+
+def unwritten() -> ProblemError:
+    """A request that is not sent, since its row cannot be written."""
+    message = "The ledger cannot be written, so nothing is sent. Try again soon."
+    return ProblemError(Problem(kind="ledger", message=message, retry_after=5))

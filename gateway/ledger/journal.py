@@ -111,22 +111,28 @@ class Journal:
         self._put(line)
         match row:
             case Intent():
-                self._open[row.id] = self._open.get(row.id, b"") + line
+                self._begun(row.id, line)
             case Entry():
                 self._open.pop(row.id, None)
             case Attempt() if row.id in self._open:
                 self._open[row.id] += line
         self._count(1)
 
-    def end(self, entries: Sequence[Entry]) -> None:
-        """Append the last rows of calls, all with one system call.
+    def take(self, asked: Sequence[tuple[Intent, bytes]], ends: Sequence[Entry]) -> None:
+        """Append rows of requests, each with its line, and last rows, all with one system call.
 
         Raises JournalError where none of them was taken; else as `write`.
         """
-        self._put(b"".join([write(row) for row in entries]))
-        for row in entries:
-            self._open.pop(row.id, None)
-        self._count(len(entries))
+        self._put(b"".join([*[line for _, line in asked], *[write(row) for row in ends]]))
+        for row, line in asked:
+            self._begun(row.id, line)
+        for end in ends:
+            self._open.pop(end.id, None)
+        self._count(len(asked) + len(ends))
+
+    def _begun(self, call: str, line: bytes) -> None:
+        before = self._open.get(call)
+        self._open[call] = line if before is None else before + line
 
     def _put(self, lines: bytes) -> None:
         segment = self._segment

@@ -7,10 +7,10 @@ in memory and written once there is room again; what does not fit there is lost,
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 from gateway.core.entry import ANSWERED, Entry, Intent, Row
-from gateway.ledger.journal import Journal, JournalError
+from gateway.ledger.journal import Journal, JournalError, write
 from gateway.telemetry.log import Log, where
 
 type Policy = Literal["refuse", "serve"]
@@ -21,14 +21,26 @@ _MOST = 4096  # rows: milliseconds to write, once they can be
 _QUIET = 10.0
 
 
+class Turns(Protocol):
+    """What has `flush` called before anything is sent that rows must be ahead of: an outbox."""
+
+    def soon(self) -> None:
+        """At the end of this turn of the loop, or at once."""
+        ...
+
+    def due(self) -> bool:
+        """At the end of this turn; False where that would be for one call alone."""
+        ...
+
+
 class Record:
     """Takes the rows of calls, in the journal's thread.
 
     Under the policy `refuse`, it raises JournalError for an intent that is not in the journal, so
     that nothing is sent that may leave no trace; under `serve` it never raises. `sinks` get each
-    row after the journal, and one that fails harms nobody. `clock` counts seconds; `most` rows are
-    kept at most, a half of them for the ends of calls alone. `failed` is told of each that the
-    journal does not take.
+    row that was taken, or that waits, and one that fails harms nobody. `clock` counts seconds;
+    `most` rows are kept at most, a half of them for the ends of calls alone. `failed` is told of
+    each that the journal does not take.
     """
 
     def __init__(
@@ -52,10 +64,11 @@ class Record:
         self._clock = clock
         self._most = most
         self._late: deque[Row] = deque()
-        self.soon: Callable[[], object] | None = None
-        """Has `flush` called before the answers of this turn are sent, where that can be: last
-        rows of calls whose answers are whole are written by that, together."""
+        self._turns: Turns | None = None
+        self._asked: list[tuple[Intent, bytes]] = []
         self._ends: list[Entry] = []
+        self._untaken = False
+        """Rows of requests that waited were not taken, which is yet to be told."""
         self._said: dict[str, float] = {}
 
     @property
@@ -68,37 +81,72 @@ class Record:
         self._refuse = policy == "refuse"
         self._sinks = tuple(sinks)
 
+    def wait(self, turns: Turns) -> None:
+        """From now on last rows of calls whose answers are whole, and rows of requests, wait."""
+        self._turns = turns
+
+    def ask(self, row: Intent) -> None:
+        """Take the row of a request that is not sent before `flush` has told that it may be."""
+        if (turns := self._turns) is None or not turns.due():
+            self(row)
+        else:
+            self._asked.append((row, write(row)))
+            self._tell(row)
+
     def __call__(self, row: Row) -> None:
         """Take one row."""
         if (
-            (soon := self.soon) is not None
+            (turns := self._turns) is not None
             and isinstance(row, Entry)
             and row.state in ANSWERED
             and not row.stream
         ):
             self._ends.append(row)
-            soon()
+            turns.soon()
         else:
+            if self._asked:
+                self._begin()  # first, so that rows of a call stay in their order
             self._write(row)
+        self._tell(row)
+
+    def _tell(self, row: Row) -> None:
         for sink in self._sinks:
             try:
                 sink(row)
             except Exception as error:  # noqa: BLE001 - no call is lost for what only looks on
                 self._log_seldom("sink", where(error))
 
-    def flush(self) -> None:
-        """Write what waits for `soon`."""
-        if ends := self._ends:
-            self._ends = []
-            if len(ends) > 1 and not self._late:
-                try:
-                    self._journal.end(ends)
-                except JournalError:
-                    pass  # there may be room for some
-                else:
-                    return
-            for row in ends:
+    def flush(self) -> bool:
+        """Write what waits; tells whether all requests whose rows waited may be sent."""
+        self._put()
+        untaken, self._untaken = self._untaken, False
+        return not untaken
+
+    def _put(self) -> None:
+        asked, ends = self._asked, self._ends
+        if not (asked or ends):
+            return
+        if not self._late:
+            try:
+                self._journal.take(asked, ends)
+            except JournalError:
+                pass  # there may be room for some
+            else:
+                self._asked, self._ends = [], []
+                return
+        self._begin()
+        self._ends = []
+        for row in ends:
+            self._write(row)
+
+    def _begin(self) -> None:
+        """Write the rows of requests that wait, one by one."""
+        asked, self._asked = self._asked, []
+        for row, _ in asked:
+            try:
                 self._write(row)
+            except JournalError:
+                self._untaken = True
 
     def _write(self, row: Row) -> None:
         try:
@@ -124,7 +172,7 @@ class Record:
 
         Raises JournalError where the disk refuses, under the policy `refuse` alone.
         """
-        self.flush()
+        self._put()
         try:
             await self._journal.settled()
         except JournalError as error:
@@ -140,7 +188,7 @@ class Record:
 
     def close(self) -> None:
         """Try what is late a last time; what is not taken now is lost."""
-        self.flush()
+        self._put()
         self._try()
         self.lost += len(self._late)
         self._late.clear()

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import httpx
 import msgspec
 
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.problem import Problem, ProblemError, unwritten
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
 from gateway.outbox import Outbox
@@ -19,6 +19,7 @@ from gateway.upstream.http1 import (
     Route,
     StaleConnection,
     Transport,
+    UnwrittenError,
     context,
     lines,
 )
@@ -112,7 +113,15 @@ class _Door(NamedTuple):
 class Client:
     """Sends calls to providers, as one configuration has them."""
 
-    def __init__(self, transports: Transports | None = None, *, hop: str = "1") -> None:
+    def __init__(
+        self,
+        transports: Transports | None = None,
+        *,
+        hop: str = "1",
+        outbox: Outbox | None = None,
+    ) -> None:
+        """`outbox` has what is to be written before a request is sent."""
+        self._outbox = outbox
         self._transports = transports or Pools()
         self._made: dict[str, httpx.AsyncBaseTransport] = {}
         self._prepared: dict[tuple[str, str, str, str, str], _Door] = {}
@@ -151,6 +160,8 @@ class Client:
                 provider, account, dialect.name, dialect.tail if tail is None else tail
             )
             if door.own is None:
+                if self._outbox is not None and not self._outbox.flush():
+                    raise unwritten()
                 return await _ask(door, provider.name, body, more, timers, limit)
             transport, route = door.own
             left, added = max(limit - now, _SHORTEST), lines(more) if more else b""
@@ -164,6 +175,8 @@ class Client:
                 if again is not None and (told := again(_crossed(provider.name))) is not None:
                     await told
                 reading, stream = await transport.post(route, body, added, *times)
+        except UnwrittenError:
+            raise unwritten() from None
         except (TimeoutError, httpx.HTTPError) as error:
             own = door is not None and door.own is not None  # which watches the time itself
             late = own and isinstance(error, httpx.ReadTimeout)

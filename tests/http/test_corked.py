@@ -23,9 +23,10 @@ class Waits:
         box.calls = lambda: 2
         self.corked = Corked(line, lambda: owes, 60.0, box)
 
-    def _row(self) -> None:
+    def _row(self) -> bool:
         assert self.line.written == b""  # before the answer
         self.rows += 1
+        return True
 
 
 async def test_it_leaves_at_the_end_of_the_turn() -> None:

@@ -40,7 +40,7 @@ async def serve_one(
     reply: Coroutine[None, None, Reply],
     receive: Receive,
     send: Send,
-    rows: Callable[[], object] = int,
+    rows: Callable[[], bool] = bool,
 ) -> None:
     """As another server has it served, which tells of a client that leaves when it is asked.
 
@@ -87,7 +87,11 @@ async def test_a_row_that_waits_is_written_before_an_answer_that_does_not() -> N
     async def send(message: Message) -> None:
         order.append(message["type"])
 
-    await serve_one(reply(), receive, send, lambda: order.append("row"))
+    def rows() -> bool:
+        order.append("row")
+        return True
+
+    await serve_one(reply(), receive, send, rows)
     assert order == ["row", "http.response.start", "http.response.body"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.core.entry import Entry, Intent, Row
-from gateway.ledger.journal import Journal, JournalError, rows, segments
+from gateway.ledger.journal import Journal, JournalError, rows, segments, write
 from gateway.ledger.record import Policy, Record
 from gateway.ledger.recovery import Recovered, recover
 from tests.ledger.conftest import Start
@@ -181,15 +181,19 @@ async def test_settled_is_the_disks_word_under_refuse_and_no_reason_to_stop_unde
 
 
 class Waiting(Bench):
-    """A record whose answers are sent together."""
+    """A record whose requests and answers are sent together."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        super().__init__(folder, "refuse", patch)
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, policy: Policy = "refuse") -> None:
+        super().__init__(folder, policy, patch)
         self.turns = 0
-        self.record.soon = self._soon
+        self.alone = False
+        self.record.wait(self)
 
-    def _soon(self) -> None:
+    def soon(self) -> None:
         self.turns += 1
+
+    def due(self) -> bool:
+        return not self.alone
 
 
 def test_last_rows_of_whole_answers_wait_and_are_written_in_one_piece(
@@ -220,6 +224,79 @@ def test_last_rows_of_whole_answers_wait_and_are_written_in_one_piece(
     bench.record.close()
     bench.journal.close()
     assert recover(Journal(tmp_path)) == Recovered()
+
+
+def test_rows_of_requests_are_written_with_them_before_any_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.record.ask(intent("a"))
+    bench.record(entry("z"))
+    bench.record.ask(intent("b"))
+    assert (bench.kept, bench.turns) == ([], 1)
+    assert bench.seen == [intent("a"), entry("z"), intent("b")]
+    assert bench.record.flush()
+    assert bench.kept == [intent("a"), intent("b"), entry("z")]
+    assert (bench.journal.written, set(bench.journal._open)) == (3, {"a", "b"})
+    bench.record.ask(intent("a", attempt=2))
+    assert bench.record.flush()
+    assert bench.journal._open["a"] == write(intent("a")) + write(intent("a", attempt=2))
+    bench.alone = True
+    bench.record.ask(intent("c"))
+    assert bench.kept[-1] == intent("c")  # nothing waits for one alone
+    bench.journal.close()
+
+
+def test_what_comes_of_a_request_is_written_behind_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    for row in (attempt("a"), entry("a", state="failed"), intent("b")):
+        bench.record.ask(intent("a"))
+        bench.record(row)
+        assert bench.kept[-2:] == [intent("a"), row]
+    bench.journal.close()
+
+
+@pytest.mark.parametrize("between", ["nothing", "row", "settled"])
+async def test_requests_whose_rows_are_not_taken_are_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.record.ask(intent("a"))
+    bench.record.ask(intent("b"))
+    bench.record(entry("z"))
+    bench.full = True
+    if between == "row":
+        bench.record(entry("y", state="failed"))
+    if between == "settled":
+        await bench.record.settled()
+    assert not bench.record.flush()
+    assert bench.record.flush()  # it is told once
+    bench.full = False
+    bench.record.ask(intent("c"))
+    assert bench.record.flush()
+    ends = [entry("y", state="failed")] if between == "row" else []
+    assert bench.kept == [*ends, entry("z"), intent("c")]
+    assert set(bench.journal._open) == {"c"}
+    bench.journal.close()
+
+
+def test_under_serve_requests_are_sent_and_their_rows_are_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch, "serve")
+    bench.full = True
+    bench.record.ask(intent("a"))
+    bench.record(entry("z"))
+    assert bench.record.flush()
+    bench.record.ask(intent("b"))
+    assert bench.record.flush()
+    bench.full = False
+    bench.record.ask(intent("c"))
+    assert bench.record.flush()
+    assert bench.kept == [intent("a"), entry("z"), intent("b"), intent("c")]
+    bench.journal.close()
 
 
 @pytest.mark.parametrize("how", ["close", "settled"])

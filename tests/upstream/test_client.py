@@ -13,6 +13,7 @@ import respx
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
+from gateway.outbox import Outbox
 from gateway.upstream import client as door
 from gateway.upstream.client import Answer, Client, read
 from gateway.upstream.http1 import Transport
@@ -296,3 +297,23 @@ def test_no_free_connection_is_the_gateways_want() -> None:
     """The client may come back: nothing was sent."""
     problem = door._failure("acme", httpx.PoolTimeout("x"))
     assert (problem.kind, problem.retry_after, problem.should_retry) == ("overloaded", 1.0, None)
+
+
+async def test_nothing_leaves_by_another_transport_without_its_row(
+    router: respx.MockRouter,
+) -> None:
+    route = router.post(URL).mock(return_value=OK)
+    room, seen = [False, True], list[int]()
+
+    def write() -> bool:
+        seen.append(route.call_count)
+        return room.pop(0)
+
+    transport = httpx.MockTransport(router.async_handler)
+    client = Client(transports=lambda _: transport, outbox=Outbox(write))
+    with pytest.raises(ProblemError) as caught:
+        await send(client, provider())
+    assert (caught.value.problem.kind, route.call_count) == ("ledger", 0)
+    assert (await send(client, provider())).status == 200
+    assert (seen, route.call_count) == ([0, 0], 1)
+    await client.close()

@@ -9,7 +9,8 @@ import pytest
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import OPENAI_CHAT
-from gateway.upstream.client import Answer, Client
+from gateway.outbox import Outbox
+from gateway.upstream.client import Answer, Client, Pools
 from gateway.upstream.http1 import Transport
 from gateway.upstream.http1.writing import AT_ONCE
 from tests.contract.client import until
@@ -294,3 +295,43 @@ async def test_a_full_pool_makes_a_call_wait_its_turn() -> None:
         assert await collect(await second) == b"ok"
         assert server.opened == 1
         await client.close()
+
+
+class Rows:
+    """A ledger behind an outbox, with room or without."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.room = True
+        self.written: list[int] = []
+        """Requests that the provider had seen each time."""
+        box = Outbox(self._write)
+        box.calls = lambda: 2
+        self.client = Client(Pools(outbox=box), outbox=box)
+
+    def _write(self) -> bool:
+        self.written.append(len(self.server.requests))
+        return self.room
+
+
+@pytest.mark.parametrize("size", [10, AT_ONCE + 1])
+async def test_nothing_leaves_without_its_row(size: int) -> None:
+    """On a connection that is there, on one that must be made, in one piece or in several."""
+    async with Server(always(OK)) as server:
+        rows = Rows(server)
+        body = b"1" * size
+        rows.room = False
+        with pytest.raises(ProblemError) as caught:
+            await send(rows.client, server, body=body)
+        assert (caught.value.problem.kind, server.opened) == ("ledger", 0)
+        rows.room = True
+        assert await collect(await send(rows.client, server, body=body)) == b"ok"
+        rows.room = False
+        with pytest.raises(ProblemError) as caught:
+            await send(rows.client, server, body=body)
+        assert (caught.value.problem.kind, len(server.requests)) == ("ledger", 1)
+        rows.room = True
+        assert await collect(await send(rows.client, server, body=body)) == b"ok"
+        assert rows.written[:2] == [0, 0]
+        assert sorted(rows.written) == rows.written
+        await rows.client.close()

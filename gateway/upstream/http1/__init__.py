@@ -8,9 +8,11 @@
 - Reading: one response as the parser tells it, with all that may be wrong with it
 """
 
-from gateway.upstream.http1.connection import StaleConnection
+from gateway.upstream.http1.connection import StaleConnection, UnwrittenError
 from gateway.upstream.http1.dial import context
 from gateway.upstream.http1.transport import Body, Route, Transport
 from gateway.upstream.http1.writing import Fields, lines
 
-__all__ = ["Body", "Fields", "Route", "StaleConnection", "Transport", "context", "lines"]
+__all__ = [
+    "Body", "Fields", "Route", "StaleConnection", "Transport", "UnwrittenError", "context", "lines",
+]  # fmt: skip

@@ -34,6 +34,10 @@ class StaleConnection(httpx.RemoteProtocolError):
     """A kept connection was closed before a byte of the answer: it was probably not read."""
 
 
+class UnwrittenError(httpx.LocalProtocolError):
+    """Nothing was sent, since the row of the request is not written."""
+
+
 class Connection(asyncio.Protocol):
     """A connection and the exchange on it."""
 
@@ -196,6 +200,11 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if data and transport is not None and not transport.is_closing():
             transport.write(data)
+
+    def refuse(self) -> None:
+        """Not send what the outbox was asked to, and close; nothing where it was given up since."""
+        if self._first:
+            self._fail(UnwrittenError("its row was not written"))
 
     def write(self, data: bytes) -> None:
         """Send more of a request."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from gateway.outbox import Outbox
-from gateway.upstream.http1.connection import Connection, StaleConnection
+from gateway.upstream.http1.connection import Connection, StaleConnection, UnwrittenError
 from gateway.upstream.http1.dial import Dial, Proxy, context
 from gateway.upstream.http1.pool import Pool
 from gateway.upstream.http1.reading import Reading
@@ -164,7 +164,10 @@ class Transport(httpx.AsyncBaseTransport):
         TimeoutError where a large body has not been sent by then.
         """
         pool = route.pool
-        connection = pool.find() or await pool.take(connect=connect, wait=wait)
+        connection = None
+        if len(body) > AT_ONCE or (connection := pool.find()) is None:
+            self._write_rows()  # now: what goes by the outbox at once waits for nothing else
+            connection = pool.find() or await pool.take(connect=connect, wait=wait)
         connection.until = until
         if len(body) > AT_ONCE:
             head = b"%b%d%b\r\n\r\n" % (route.head, len(body), more)
@@ -184,6 +187,11 @@ class Transport(httpx.AsyncBaseTransport):
             pool.give(connection)
             raise
         return reading, Body(connection, pool)
+
+    def _write_rows(self) -> None:
+        """Have the row of a request written now. Raises UnwrittenError where it is not."""
+        if self._outbox is not None and not self._outbox.flush():
+            raise UnwrittenError("its row was not written")
 
     def pools(self) -> list[Pool]:
         """The pools there are: their counts, for those who watch."""

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from gateway.outbox import Outbox
-from gateway.upstream.http1 import StaleConnection
+from gateway.upstream.http1 import StaleConnection, UnwrittenError
 from gateway.upstream.http1.connection import Connection
 from tests.upstream.http1.line import Line
 
@@ -26,8 +26,8 @@ def _connected(*, reused: bool = False) -> tuple[Connection, Line]:
     return connection, line
 
 
-def _box() -> Outbox:
-    box = Outbox(int)
+def _box(*, written: bool = True) -> Outbox:
+    box = Outbox(lambda: written)
     box.calls = lambda: 2
     return box
 
@@ -94,3 +94,19 @@ async def test_what_a_new_one_says_at_once_is_read() -> None:
     assert (await connection.head()).status == 200
     await asyncio.sleep(0)
     assert line.sent == b"request"
+
+
+async def test_one_whose_row_is_not_written_is_not_sent_and_its_call_is_told() -> None:
+    connection, line = _connected(reused=True)
+    connection.begin(b"request", outbox=_box(written=False))
+    with pytest.raises(UnwrittenError):
+        await connection.head()
+    assert (line.sent, line.closed) == (b"", True)
+
+
+async def test_one_that_was_given_up_is_told_nothing_more() -> None:
+    connection, line = _connected()
+    connection.begin(b"request", outbox=_box(written=False))
+    connection.abort()
+    await asyncio.sleep(0)
+    assert (line.sent, line.closed) == (b"", True)
