@@ -12,6 +12,9 @@ from gateway.http.exchange import Door, Exchange
 MOST = 4_096
 """Bytes of a head that is kept."""
 _END = b"\r\n\r\n"
+_ZERO = 0x30
+_DIGITS = 5
+"""Of the length of a body that may come in a moment."""
 _NAME = b"\r\ncontent-length"
 
 
@@ -54,3 +57,14 @@ class Repeat:
             return None
         begin = end + len(after)
         return data[begin:] if data[at:end] == b"%d" % (len(data) - begin) else None
+
+    def awaits(self, data: bytes) -> int:
+        """The bytes of the body, where this head has come and nothing behind it; else 0."""
+        before, after = self._before, self._after
+        begin, end = len(before), len(data) - len(after)
+        if not begin < end <= begin + _DIGITS or not data.startswith(before):
+            return 0
+        number = data[begin:end]
+        if not number.isdigit() or number[0] == _ZERO or not data.endswith(after):
+            return 0
+        return int(number)

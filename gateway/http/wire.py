@@ -41,6 +41,11 @@ _UNREADABLE = Problem(
 )
 _STRANGE = 8
 """Heads in a row that are new on a connection, after which no more are kept."""
+_MOMENT = 0.005
+"""Seconds that a body may come behind its head and go with it as one that has come whole: many
+clients write them one after the other."""
+_LITTLE = 65_536
+"""Bytes of such a body."""
 _PROGRESS = 16_384
 """Bytes that a client must take in its time, where more is written for it."""
 _LATE = Problem(
@@ -67,6 +72,12 @@ class Wire(HttpToolsProtocol):
         self._door: Generate | None = None
         """Of a request that may come whole: where it goes."""
         self._came: list[bytes] = []
+        self._begun = b""
+        """All of it so far, where nothing came before its head; else empty."""
+        self._promised: tuple[Repeat, bytes, int] | None = None
+        """A head that came before, and the bytes that are to come behind it."""
+        self._moment: asyncio.TimerHandle | None = None
+        """Ends the wait for a body."""
         self._whole: Exchange | None = None
         """It has, and is to begin."""
         self._between = True
@@ -91,6 +102,8 @@ class Wire(HttpToolsProtocol):
         if self._house is not None:
             self._house.lines.go(self)
         self._stop()
+        self._now()
+        self._door = self._promised = None
         if self._idle is not None:
             self._idle.cancel()
         self.resume_writing()
@@ -170,12 +183,32 @@ class Wire(HttpToolsProtocol):
         if self._ended or self._corked.lingers:
             self._corked.skip(len(data))
             return
+        if self._promised is not None:
+            (promised, head, size), self._promised = self._promised, None
+            self._now()
+            if len(data) == size:
+                self._again(promised, data)
+                return
+            data = head + data
         cycle, between = self._cycle, self._between
         known = self._known if between and cycle is not None and cycle.response_complete else None
-        if known is not None and (body := known.body(data)) is not None:
-            self._again(known, body)
-            return
-        before = self._in_head or (cycle is not None and cycle.more_body)
+        if known is not None:
+            if (body := known.body(data)) is not None:
+                self._again(known, body)
+                return
+            if size := known.awaits(data):
+                self._promised = known, data, size
+                if self._house is not None:
+                    self._house.lines.busy(self)
+                self._moment = self.loop.call_later(_MOMENT, self._alone)
+                return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Take what no head that came before explains."""
+        cycle, between = self._cycle, self._between
+        late = self._door is not None
+        before = late or self._in_head or (cycle is not None and cycle.more_body)
         in_head, self._moved = self._in_head, before
         try:
             self.parser.feed_data(data)
@@ -185,12 +218,17 @@ class Wire(HttpToolsProtocol):
             self._end(FULL if self._shed and not self._in_head else _UNREADABLE)
         else:
             if self._door is not None:
-                self._slowly()
+                self._soon(data if between else self._begun and self._begun + data)
             self._look(len(data), in_head=in_head)
         if self._whole is not None:  # not before: it must not answer in the middle of this
             whole, self._whole = self._whole, None
+            if late:
+                self._now()
+                data, self._begun = self._begun and self._begun + data, b""
+            elif not between:
+                data = b""
             self._begin(whole)
-            if between and self._between and self.cycle is whole and self._strange < _STRANGE:
+            if data and self._between and self.cycle is whole and self._strange < _STRANGE:
                 self._strange += 1
                 self._known = Repeat.of(data, whole) if whole.keep_alive else None
 
@@ -273,8 +311,33 @@ class Wire(HttpToolsProtocol):
         """Whether it is closed behind its next answer."""
         return self._shed or (self._house is not None and self._house.entrance.drain.parts)
 
+    def _soon(self, begun: bytes) -> None:
+        """A body has not come with its head; it may come in a moment, and be as one that has."""
+        self._begun = begun
+        if sum(map(len, self._came)) > _LITTLE:
+            self._slowly()
+        elif self._moment is None:
+            self._moment = self.loop.call_later(_MOMENT, self._slowly)
+
+    def _now(self) -> None:
+        """There is nothing more to wait for."""
+        if self._moment is not None:
+            self._moment.cancel()
+            self._moment = None
+
+    def _alone(self) -> None:
+        """Nothing has come behind a head that came before."""
+        self._moment = None
+        if self._promised is not None:
+            (_, head, _), self._promised = self._promised, None
+            self._parse(head)
+            if self._door is not None:
+                self._slowly()
+
     def _slowly(self) -> None:
-        """A body has not come with its head."""
+        """A body does not come with its head."""
+        self._now()
+        self._begun = b""
         self._door = None
         self._receive()
         for piece in self._came:
@@ -374,6 +437,7 @@ class Wire(HttpToolsProtocol):
         """Refuse what cannot become a request, in its turn; nothing is read after it."""
         self._ended = True
         self._stop()
+        self._now()
         app = self.config.app
         if isinstance(app, App):
             app.refused.note(problem.kind)
