@@ -17,6 +17,7 @@ from collections.abc import Callable
 import httpx
 
 from gateway.outbox import Outbox
+from gateway.upstream.http1.form import Form, form
 from gateway.upstream.http1.mark import Mark
 from gateway.upstream.http1.reading import Reading
 
@@ -24,6 +25,8 @@ HIGH = 262_144
 """Bytes of an answer that may wait to be read."""
 _REFUSED = 300
 """From this status on, the rest of a body that is still being sent is not wanted."""
+_STRANGE = 8
+"""Answers in a row of which each had another form, after which no more are kept."""
 _EARLY = 0.0005
 """Seconds by which a loop's timer may fire before its time."""
 
@@ -42,9 +45,9 @@ class Connection(asyncio.Protocol):
     """A connection and the exchange on it."""
 
     __slots__ = (
-        "_alarm", "_deadline", "_drained", "_due", "_error", "_first", "_head", "_loop", "_more",
-        "_paused", "_poll", "_quiet", "_reading", "_reused", "_silence", "_transport", "_unsent",
-        "_writable", "gone", "since", "until",
+        "_alarm", "_deadline", "_drained", "_due", "_error", "_first", "_form", "_head", "_loop",
+        "_more", "_paused", "_poll", "_quiet", "_reading", "_reused", "_silence", "_strange",
+        "_transport", "_unsent", "_writable", "gone", "since", "until",
     )  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
@@ -66,6 +69,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._reused = False
         self._unsent = False
+        self._form: Form | None = None  # of the answer before
+        self._strange = 0  # answers since one of that form
         self.gone: Callable[[Connection], object] | None = None
         """Told when the connection is lost while no exchange is on it."""
         self.since = 0.0
@@ -180,7 +185,7 @@ class Connection(asyncio.Protocol):
 
         The provider may be quiet for `silence` seconds, 0: for ever.
         """
-        self._reading = Reading(bodiless=bodiless)
+        self._reading = Reading(bodiless=bodiless, form=self._form)
         self._silence = silence
         self._head = Mark(loop=self._loop)
         self._unsent = more
@@ -295,6 +300,11 @@ class Connection(asyncio.Protocol):
         ):
             self.since = self._loop.time()
             self._reused = True
+            if reading.formed:
+                self._strange = 0
+            elif reading.whole is not None and self._strange < _STRANGE:
+                self._strange += 1
+                self._form = form(reading.whole)
             reading.release()
             return True
         if reading is not None:

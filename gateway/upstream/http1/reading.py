@@ -8,6 +8,8 @@ beside chunked are none that we asked for) and RFC 9110, 15.2 (interim responses
 import httptools
 import httpx
 
+from gateway.upstream.http1.form import Form
+
 MOST_HEAD = 65_536
 """Bytes of headers. Twice as many may come without a byte of the body: trailers, chunk lines."""
 _INTERIM, _SWITCHING, _FINAL = 100, 101, 200
@@ -22,21 +24,26 @@ class Reading:
     """The response to one request."""
 
     __slots__ = (
-        "_barren", "_bodiless", "_framed", "_interim", "_parser", "buffered", "chunks", "complete",
-        "fields", "head_complete", "headers", "heard", "keep", "status",
+        "_barren", "_bodiless", "_form", "_framed", "_interim", "_parser", "_told", "buffered",
+        "chunks", "complete", "fields", "formed", "head_complete", "heard", "keep", "status",
+        "whole",
     )  # fmt: skip
 
-    def __init__(self, *, bodiless: bool) -> None:
-        """`bodiless`: the answer to a HEAD, behind which no body follows whatever it says."""
-        self._parser = httptools.HttpResponseParser(self)
+    def __init__(self, *, bodiless: bool, form: Form | None = None) -> None:
+        """`bodiless`: the answer to a HEAD, behind which no body follows whatever it says.
+
+        `form` is that of an answer before it.
+        """
+        self._parser: httptools.HttpResponseParser | None = None
+        self._form = None if bodiless else form
         self._bodiless = bodiless
         self._barren = 0
         self._interim = False
         self._framed = False
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self._told: list[tuple[bytes, bytes]] = []
         self.fields: list[tuple[bytes, bytes]] = []
-        """The same with their names in lower case, once all are there."""
+        """The headers with their names in lower case, once all are there."""
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.heard = False
@@ -45,13 +52,35 @@ class Reading:
         self.complete = False
         self.keep = True
         """The connection may serve another request."""
+        self.formed = False
+        """It had the form of the one before, and was not parsed."""
+        self.whole: bytes | None = None
+        """An answer that was parsed, where all of it came at once."""
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """As they were written."""
+        form = self._form
+        return self._told if form is None or not self.formed else form.written(self.fields)
 
     def feed(self, data: bytes) -> None:
         """Take bytes. Raises httpx.RemoteProtocolError for what is no acceptable response."""
+        first = not self.heard
         self.heard = True
+        parser = self._parser
+        if parser is None:
+            form = self._form
+            if form is not None and first and (found := form.read(data)) is not None:
+                self.fields, body = found
+                self.chunks.append(body)
+                self.buffered = len(body)
+                self.status = 200
+                self.formed = self._framed = self.head_complete = self.complete = True
+                return
+            self._parser = parser = httptools.HttpResponseParser(self)
         self._barren += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, httpx.RemoteProtocolError):
@@ -60,6 +89,8 @@ class Reading:
         if self._barren > 2 * MOST_HEAD and not self.complete:
             what = "trailer" if self.head_complete else "head"
             raise httpx.RemoteProtocolError(f"the response's {what} is too large")
+        if first and self.complete:
+            self.whole = data
 
     def end(self) -> bool:
         """Take the end of the connection; tells whether the response ended with it."""
@@ -77,7 +108,7 @@ class Reading:
 
     def release(self) -> None:
         """Let go of the parser, which refers to this: else both wait for the garbage collector."""
-        del self._parser
+        self._parser = None
 
     # the parser's side
 
@@ -89,20 +120,20 @@ class Reading:
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; those behind the body are trailers and are ignored."""
         if not self.head_complete:
-            self.headers.append((name, value))
+            self._told.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there: decide what it means."""
-        if self.complete:
-            return
         parser = self._parser
+        if self.complete or parser is None:
+            return
         status = parser.get_status_code()
         if status < _FINAL:
             if status == _SWITCHING or status < _INTERIM:
                 raise httpx.RemoteProtocolError(f"unexpected status {status}")
             self._interim = True
             return
-        self.fields = fields = [(name.lower(), value) for name, value in self.headers]
+        self.fields = fields = [(name.lower(), value) for name, value in self._told]
         lengths = codings = 0
         for name, value in fields:
             if name == b"content-length":
@@ -145,7 +176,7 @@ class Reading:
         """The end of an interim response, or of the response."""
         if self._interim:
             self._interim = False
-            self.headers = []
+            self._told = []
             return
         self.complete = True
 
