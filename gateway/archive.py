@@ -14,7 +14,7 @@ from gateway.ledger.journal import Journal, JournalError
 from gateway.ledger.record import Record, Sink
 from gateway.ledger.recovery import recover
 from gateway.ledger.redaction import Strike
-from gateway.ledger.store import open_store
+from gateway.ledger.store import TRIES, WAIT, open_store
 from gateway.reply import Reply
 from gateway.settings.schema import Config
 from gateway.telemetry import log as lines
@@ -80,6 +80,8 @@ class Archive:
         self.ended = False
         """All rows are on the disk, and there will be no more."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._asked = self._met = 0  # who caught up, and how many of these a feed came after
+        self._round: asyncio.Task[None] | None = None  # the feed that all who catch up are in
 
     @property
     def settled(self) -> Callable[[], Awaitable[None]] | None:
@@ -120,6 +122,8 @@ class Archive:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._round is not None:
+            await asyncio.wait([self._round])
         await asyncio.to_thread(self._end)
 
     def kept(self, call: Call, reply: Reply) -> Reply:
@@ -136,6 +140,35 @@ class Archive:
     def feed(self) -> None:
         """Bring what the journals have into the store."""
         self.store.feed(self.folder)
+
+    async def caught_up(self) -> None:
+        """Return once the store has all that the journals have by now.
+
+        Another that feeds, here or in another process, is waited for, a few seconds at most. All
+        who wait share one feed; those who came while it ran share the next one. Raises OSError and
+        StoreError.
+        """
+        self._asked += 1
+        mine = self._asked
+        for _ in range(TRIES):
+            if self._round is None:
+                self._round = asyncio.create_task(self._meet())
+                self._round.add_done_callback(self._rounded)
+            await asyncio.shield(self._round)
+            if self._met >= mine:
+                return
+
+    async def _meet(self) -> None:
+        asked = self._asked
+        if await asyncio.to_thread(self.store.feed, self.folder) is None:
+            await asyncio.sleep(WAIT)
+        else:
+            self._met = asked
+
+    def _rounded(self, done: asyncio.Task[None]) -> None:
+        self._round = None
+        if not done.cancelled():
+            done.exception()  # nobody may wait for it any more
 
     def sweep(self) -> None:
         """Let go of what has been kept for as long as it is to be."""

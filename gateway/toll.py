@@ -153,7 +153,9 @@ class Toll:
         ]
 
     async def _seed(self, tenant: str, need: Need) -> int:
-        return await asyncio.to_thread(self._spent, self._scope(tenant, need))
+        scope = self._scope(tenant, need)
+        await self._archive.caught_up()
+        return await asyncio.to_thread(self._spent, scope)
 
     def _scope(self, tenant: str, need: Need) -> Scope:
         for limits in self._limits:
@@ -163,7 +165,6 @@ class Toll:
 
     def _spent(self, scope: Scope) -> int:
         """Micro-USD that the ledger knows of for a counter that was lost, or is new."""
-        self._archive.feed()
         (found,) = self._archive.store.costs(only=scope.only, since=scope.since, until=scope.until)
         known = (found.cost, found.reserved)  # what nobody knows is charged as the most it can be
         return sum(micro(one) for one in known if one is not None)

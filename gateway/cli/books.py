@@ -47,7 +47,7 @@ def opened(books: Books) -> Iterator[Store | None]:
             return
         store = open_store(books.store)
         try:
-            store.feed(books.journal_folder)
+            store.catch_up(books.journal_folder)
             yield store
         finally:
             store.close()

@@ -1,7 +1,8 @@
 """Work on the ledger for admins: off the loop, a little at a time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from gateway.compose import Gateway
 from gateway.core.problem import Problem, ProblemError
@@ -20,14 +21,21 @@ class Turn:
 
     async def __call__[T](self, work: Callable[[], T]) -> T:
         """Some work on the store, off the loop. Raises ProblemError: ledger."""
-        try:
+        with _told():
             async with self._turn:
                 return await asyncio.to_thread(work)
-        except (OSError, StoreError) as error:
-            message = f"The ledger cannot be read: {error}."
-            raise ProblemError(Problem(kind="ledger", message=message)) from None
 
     async def feed(self) -> None:
-        """Bring what the journals have into the store."""
-        gateway = self._gateway
-        await self(lambda: gateway.store.feed(gateway.journal_folder))
+        """Bring what the journals have by now into the store. Raises ProblemError: ledger."""
+        with _told():
+            await self._gateway.archive.caught_up()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tells of a ledger that cannot be read."""
+    try:
+        yield
+    except (OSError, StoreError) as error:
+        message = f"The ledger cannot be read: {error}."
+        raise ProblemError(Problem(kind="ledger", message=message)) from None

@@ -26,12 +26,11 @@ from gateway.ledger.query import (
     where,
 )
 from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK
-from gateway.ledger.store import Fed, Newest, Stored
+from gateway.ledger.store import TRIES, WAIT, Fed, Newest, Stored
 from gateway.ledger.times import MEASURED, Times, ranks, times
 
 _PAGE = 500  # rows that are held at a time while many are read
 _PRUNED = 1000  # calls that are forgotten in one transaction
-_TRIES, _WAIT = 100, 0.02  # to feed where another process does, and seconds between them
 _ORPHANS = """
     SELECT DISTINCT id FROM {0} WHERE at < {1}
     AND NOT EXISTS (SELECT 1 FROM entries WHERE entries.id = {0}.id)
@@ -88,19 +87,35 @@ class Base(ABC):
         """A row of `costs` with the six of query.MONEY at its end."""
         return row
 
-    def feed(self, folder: Path) -> int:
+    def feed(self, folder: Path) -> int | None:
         """Read what the journals of a folder have got since, see `Store.feed`."""
-        return self._catch_up(folder) or 0
+        began = self._clock()
+        if not folder.is_dir():
+            return 0
+        paths = segments(folder)
+        there = sizes(paths)
+        if there and there == self._known.get(folder):
+            self._tell(0, 0, began)
+            return 0
+        with held(folder / "feed.lock") as mine:
+            return self._feed(folder, paths, there, began) if mine else None
+
+    def catch_up(self, folder: Path) -> None:
+        """Feed, once no other does, see `Store.catch_up`."""
+        for _ in range(TRIES):
+            if self.feed(folder) is not None:
+                return
+            self._sleep(WAIT)
 
     def call(self, folder: Path, id: str) -> Stored | None:
         """The final row of a call that may have just ended, see `Store.call`."""
-        for _ in range(_TRIES):
-            all_there = self._catch_up(folder) is not None
+        for _ in range(TRIES):
+            all_there = self.feed(folder) is not None
             if rows := self.entries(only={"id": [id]}, limit=1):
                 return rows[0]
             if all_there:
                 break
-            self._sleep(_WAIT)
+            self._sleep(WAIT)
         return None
 
     def state(self) -> Fed:
@@ -314,19 +329,6 @@ class Base(ABC):
 
     def close(self) -> None:  # noqa: B027 - it is not to be overridden
         """Nothing: no connection outlives what it was opened for."""
-
-    def _catch_up(self, folder: Path) -> int | None:
-        """As `feed`; None where another process feeds, so that all may not be there yet."""
-        began = self._clock()
-        if not folder.is_dir():
-            return 0
-        paths = segments(folder)
-        there = sizes(paths)
-        if there and there == self._known.get(folder):
-            self._tell(0, 0, began)
-            return 0
-        with held(folder / "feed.lock") as mine:
-            return self._feed(folder, paths, there, began) if mine else None
 
     def _feed(self, folder: Path, paths: list[Path], there: Mapping[str, int], began: float) -> int:
         mark = identity(folder)

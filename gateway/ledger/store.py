@@ -17,6 +17,9 @@ from gateway.core.logged import Logged
 from gateway.ledger.query import Group, Only, Slots
 from gateway.ledger.times import Times
 
+TRIES, WAIT = 100, 0.02
+"""To feed where another does, and seconds between them."""
+
 
 class StoreError(Exception):
     """A store that cannot be used: its URL, its server, or the version that made it.
@@ -65,12 +68,17 @@ class Store(Protocol):
     those of `zone`.
     """
 
-    def feed(self, folder: Path) -> int:
+    def feed(self, folder: Path) -> int | None:
         """Read what the journals of a folder have got since; returns how many rows that changed.
 
         It takes as much memory for many rows as for few, and goes on where it was after a failure.
-        One process feeds from a folder at a time: where another does, this returns 0.
+        One feeds from a folder at a time: where another does, this returns None, and what the
+        journals have may not all be there yet.
         """
+        ...
+
+    def catch_up(self, folder: Path) -> None:
+        """As `feed`; where another feeds from it, that is waited for, a few seconds at most."""
         ...
 
     def call(self, folder: Path, id: str) -> Stored | None:

@@ -20,6 +20,8 @@ from gateway.cli.session import Books
 from gateway.cli.table import Column, bound, draw, number, usd
 from gateway.core.entry import Row
 from gateway.ledger.journal import Journal
+from gateway.ledger.sqlite import Sqlite
+from tests.ledger.busy import WAITS, feeding
 from tests.ledger.rows import entry
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -52,6 +54,17 @@ ROWS = (
     entry("c", tier="fast", state="cache_hit", cost=Decimal(0)),
     entry("d", tier="smart", cost=None, model="new", input=5, output=6, key="bob"),
 )
+
+
+def test_sums_wait_for_a_gateway_that_feeds(ledger: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have every row that was written before they were asked for."""
+    write(ledger, *ROWS)
+    defaults = Sqlite.__init__.__kwdefaults__
+    assert defaults is not None
+    with feeding(ledger.journal_folder) as other:
+        monkeypatch.setitem(defaults, "sleep", other.sleep)
+        told = json.loads(run(ledger, "--json").output)
+    assert (told["total"]["calls"], len(other.waited)) == (len(ROWS), WAITS)
 
 
 def test_a_table_by_tier_shows_what_is_unknown_as_unknown(ledger: Books) -> None:

@@ -1,7 +1,9 @@
 """Limits and budgets over real sockets: what does not fit is not sent, and what is held is settled."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -9,6 +11,7 @@ import httpx
 import pytest
 
 from gateway.core import jsonio
+from gateway.ledger.journal import Journal
 from tests.e2e.upstream import (
     DROPPED,
     ROLE,
@@ -21,6 +24,8 @@ from tests.e2e.upstream import (
     whole,
 )
 from tests.e2e.world import Change, Config, Make, World, abort, chat, left_after
+from tests.ledger.busy import WAITS, feeding
+from tests.ledger.rows import entry
 
 HEL = chunk({"content": "Hel"})
 COST = 19
@@ -267,3 +272,21 @@ def test_a_new_gateway_knows_what_was_spent(make: Make, upstream: Upstream) -> N
     second = make(budgeted(budget), **data)
     second.ask(chat(max_tokens=10))
     assert used(second) == {"usd|b|all": 2 * COST}
+
+
+def test_what_another_process_feeds_is_known_too(
+    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A counter that is new begins with all rows there are: it waits until they are fed."""
+    world = make(budgeted({"name": "b", "usd": 1, "every": "month"}))
+    gateway = world.gateway
+    monkeypatch.setattr(gateway.archive, "feed", int)
+    upstream.on("/acme", whole())
+    journal = Journal(gateway.journal_folder)
+    journal.write(entry("of-another", at=time.time(), cost=Decimal("0.5")))
+    journal.close()
+    with feeding(gateway.journal_folder) as other:
+        monkeypatch.setattr(gateway.store, "feed", other.feed(gateway.store))
+        world.ask(chat(max_tokens=10))
+    assert used(world) == {"usd|b|all": 500_000 + COST}
+    assert len(other.waited) == WAITS

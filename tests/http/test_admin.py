@@ -125,6 +125,30 @@ def test_a_call_that_another_process_is_feeding_is_waited_for(
     assert reply.json()["id"] == id
 
 
+SUMS = {
+    COSTS: lambda told: told["total"]["calls"],
+    "/admin/series": lambda told: told["total"]["calls"],
+    "/admin/latency": lambda told: told["total"]["duration"]["count"],
+    "/admin/entries?format=json": len,
+}
+
+
+@pytest.mark.parametrize("path", SUMS)
+def test_sums_wait_for_another_process_that_feeds(
+    world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """They have every row that was written before they were asked for, whoever feeds it."""
+    gateway = world.gateway
+    monkeypatch.setattr(gateway.archive, "feed", int)
+    for _ in range(2):
+        world.ask(chat())
+    with feeding(gateway.journal_folder) as other:
+        monkeypatch.setattr(gateway.store, "feed", other.feed(gateway.store))
+        told = get(world, path)
+    assert SUMS[path](told.json()) == 2
+    assert len(other.waited) == WAITS
+
+
 def test_rows_are_lines_with_exact_money(world: World) -> None:
     write(world, *ROWS)
     found = lines(get(world, ENTRIES))

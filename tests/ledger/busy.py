@@ -1,10 +1,11 @@
 """Another process that feeds from a folder of journals, until it has been waited for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from gateway.ledger.lock import held
+from gateway.ledger.store import Store
 
 WAITS = 3
 
@@ -22,6 +23,18 @@ class Other:
         self.waited.append(seconds)
         if len(self.waited) == WAITS:
             self._lock.close()
+
+    def feed(self, store: Store) -> Callable[[Path], int | None]:
+        """How a store feeds, of which each time in vain is a wait for it."""
+        feed = store.feed
+
+        def tried(folder: Path) -> int | None:
+            told = feed(folder)
+            if told is None:
+                self.sleep(0)
+            return told
+
+        return tried
 
 
 @contextmanager

@@ -76,8 +76,8 @@ def feed(folder: Path) -> None:
     os.set_blocking(0, False)
     fed = 0
     while _silent():
-        fed += store.feed(folder)
-    say(f"{fed + store.feed(folder)}")
+        fed += store.feed(folder) or 0
+    say(f"{fed + (store.feed(folder) or 0)}")
 
 
 def _silent() -> bool:

@@ -204,8 +204,7 @@ def test_two_processes_that_feed_while_a_third_writes_store_each_call_once(
     journal.close()
     store = Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}")
     rest = store.feed(folder)
-    assert sum(fed) + rest == 3_000
-    assert rest == 0
+    assert (sum(fed), rest) == (3_000, 0)
     assert ask(store, "SELECT count(*), count(DISTINCT id) FROM entries") == [(3_000, 3_000)]
 
 

@@ -245,7 +245,7 @@ def test_one_process_feeds_from_a_folder_at_a_time(store: Base, folder: Path) ->
     say(folder, [entry()])
     with held(folder / "feed.lock") as mine:
         assert mine
-        assert store.feed(folder) == 0
+        assert store.feed(folder) is None
     assert store.state().at is None
     assert store.feed(folder) == 1
 
@@ -278,6 +278,24 @@ def test_another_process_is_waited_for_a_few_seconds_at_most(store: Base, folder
     with feeding(folder):
         assert store.call(folder, "a") is None
     assert 1 <= sum(waited) <= 5
+
+
+def test_who_catches_up_waits_until_another_process_has_fed(store: Base, folder: Path) -> None:
+    """Sums have the rows that the journals had, whoever feeds; not more than a few seconds."""
+    say(folder, [entry("a")])
+    with feeding(folder) as other:
+        store._sleep = other.sleep
+        store.catch_up(folder)
+    assert (store.count(), len(other.waited)) == (1, WAITS)
+    store.catch_up(folder)
+    assert len(other.waited) == WAITS
+    say(folder, [entry("b")], "again")
+    waited: list[float] = []
+    store._sleep = waited.append
+    with feeding(folder):
+        store.catch_up(folder)
+    assert 1 <= sum(waited) <= 5
+    assert store.count() == 1
 
 
 def test_without_a_journal_there_is_nothing_to_feed(store: Base, folder: Path) -> None:

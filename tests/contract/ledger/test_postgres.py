@@ -119,7 +119,7 @@ def test_two_machines_feed_one_store_and_a_follower_misses_nothing(
         follower = pool.submit(follow)
         stores = [Postgres(url) for _ in folders]
         try:
-            changed = sum(pool.map(lambda one, place: one.feed(place), stores, folders))
+            changed = sum(pool.map(lambda one, place: one.feed(place) or 0, stores, folders))
         finally:
             over.set()
         follower.result(timeout=60)
