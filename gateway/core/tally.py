@@ -171,8 +171,10 @@ class Tally:
             price=price.version if price is not None else None,
             config=self.config,
         )
-        tags = decision.tags if decision is not None else ()
-        return replace(row, tenant=call.key.tenant, tags=tags, stream=self.stream)
+        tenant, tags = call.key.tenant, decision.tags if decision is not None else ()
+        if not (tags or self.stream) and tenant == row.tenant:
+            return row  # as it mostly is
+        return replace(row, tenant=tenant, tags=tags, stream=self.stream)
 
     def unsent(self) -> None:
         """The request that was about to be sent was not, since nothing may go without its row."""

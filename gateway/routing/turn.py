@@ -56,17 +56,18 @@ def read(
     begins = NOTHING if opening is None else opening
     client = _client(hints.get("user-agent", ""), hints.get("x-title", ""))
     kind, task, within, named = _kind(prompt, begins, hints)
-    system = [text for text in begins.system if not text.startswith(_BILLING)]
     scope = _scope(key.tenant, key.name)
     first = _hash((begins.first,), scope) if begins.first else ""
     name = _name(steer, hints, begins)
     if name is not None:
         apart = ""
         if kind == "agent":
-            apart = hints.get(_AGENT) or f"{first} {_hash(system)}"
+            apart = hints.get(_AGENT) or f"{first} {_hash(_meant(begins.system))}"
         conversation = _hash(("named", name[0], apart), scope)
-    elif system or begins.first:
-        conversation = _hash(("begun", begins.user, *prompt.tools, "", *system, first), scope)
+    elif begins.first or _meant(begins.system):
+        # Its last part is its own: what stands before it, calls of one application share.
+        begun = _begun(key.tenant, key.name, begins.user, prompt.tools, begins.system)
+        conversation = _hash((first,), begun)
     else:
         conversation = ""
     return Turn(
@@ -160,6 +161,21 @@ def _scope(tenant: str, name: str) -> blake2b:
     scope = _NOBODY.copy()
     scope.update(_bytes((tenant, name)))
     return scope
+
+
+@functools.lru_cache(256)
+def _begun(
+    tenant: str, name: str, user: str, tools: tuple[str, ...], system: tuple[str, ...]
+) -> blake2b:
+    """The same, with how conversations of one application begin."""
+    begun = _scope(tenant, name).copy()
+    begun.update(_bytes(("begun", user, *tools, "", *_meant(system))))
+    return begun
+
+
+def _meant(system: tuple[str, ...]) -> list[str]:
+    """The instructions that are for the model."""
+    return [text for text in system if not text.startswith(_BILLING)]
 
 
 def _hash(parts: Sequence[str], scope: blake2b = _NOBODY) -> str:

@@ -69,6 +69,19 @@ def test_a_call_becomes_one_row() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("tenant", ["default", "t"])
+@pytest.mark.parametrize("tags", [(), ("a",)])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_row_before_a_request_says_whose_it_is(
+    tenant: str, tags: tuple[str, ...], stream: bool
+) -> None:
+    tally = Tally(msgspec.structs.replace(CALL, key=Key(name="k", tenant=tenant)), "c1")
+    tally.read(msgspec.structs.replace(PROMPT, stream=stream), 400)
+    tally.decision = msgspec.structs.replace(DECISION, tags=tags)
+    row = tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
+    assert (row.tenant, row.tags, row.stream) == (tenant, tags, stream)
+
+
 def test_a_request_leaves_a_row_before_it_is_sent() -> None:
     """With what it may cost at most: 400 tokens in and 100 out."""
     tally = Tally(CALL, "c1")

@@ -16,10 +16,11 @@ from gateway.core.call import NO_STEER, OPEN, Key, Steer
 from gateway.core.prompt import Prompt
 from gateway.core.turn import Turn
 from gateway.dialects import DIALECTS, Asked
+from gateway.dialects.opening import Opening
 from gateway.http.edge import Head
 from gateway.routing import features
 from gateway.routing.clients import SYSTEM, USER
-from gateway.routing.turn import _hash, _scope
+from gateway.routing.turn import _hash, _scope, read
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     "openai-chat", "openai-responses", "anthropic-messages", "gemini",
@@ -349,3 +350,25 @@ def test_a_name_is_a_hash_of_the_bytes_of_its_parts(parts: tuple[str, ...]) -> N
     assert _hash(parts) == blake2b(whole, digest_size=16).hexdigest()
     if len(parts) > 1:
         assert _hash(parts[2:], _scope(*parts[:2])) == _hash(parts)
+
+
+_SAID = st.text(max_size=6)
+
+
+@given(
+    _SAID, _SAID, st.lists(_SAID, max_size=2),
+    st.lists(_SAID | st.just("x-anthropic-billing-header: a"), max_size=3), st.lists(_SAID, min_size=1, max_size=3),
+)  # fmt: skip
+def test_how_a_conversation_begins_is_hashed_whole_whatever_was_hashed_before(
+    key: str, user: str, tools: list[str], system: list[str], firsts: list[str]
+) -> None:
+    """Several that differ in their first words alone: what they share is hashed once."""
+    meant = [text for text in system if not text.startswith("x-anthropic-billing-header")]
+    for said in (*firsts, *firsts):
+        opening = Opening(system=tuple(system), first=said, user=user)
+        found = read(Prompt(model="m", tools=tuple(tools)), opening, Key(name=key), NO_STEER, {})
+        scope = ("default", key)
+        first = _hash((*scope, said)) if said else ""
+        whole = _hash((*scope, "begun", user, *tools, "", *meant, first))
+        assert found.conversation == (whole if said or meant else "")
+        assert found.first == first[:16]
