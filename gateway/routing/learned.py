@@ -22,6 +22,7 @@ from gateway.routing.signals import Signals, cut
 
 _LANE = 3
 """Bytes of a lane in a sum: a text has far fewer than 2^16 places of at most 255 each."""
+_MASK = (1 << 8 * _LANE) - 1
 _MIDDLE = 128
 _FAR = 4.0
 _FAMILIAR = (0.60, 0.95)
@@ -55,10 +56,15 @@ class Learned:
             _far(-mean / wide) for mean, wide in zip(artefact.means, artefact.spreads, strict=True)
         ]
         self._pairs = [*zip(artefact.means, artefact.spreads, nothing, strict=True)]
-        self._forms = [(weights, sumprod(weights, nothing)) for weights in artefact.forms]
         *beats, always = artefact.beats
-        self._beats = tuple(beats), sumprod(beats, nothing) + always
+        every = (*artefact.forms, tuple(beats))
+        self._columns = [*zip(*every, strict=True)]
+        """By number: its weight in each form, and in what reasoning beats smart by."""
+        self._bases = [sumprod(weights, nothing) for weights in every]
+        """What each of these comes to where all numbers are 0."""
+        self._bases[-1] += always
         self._reasoned = frozenset(artefact.reasoned)
+        self._shifts = range(0, 8 * _LANE * artefact.lanes, 8 * _LANE)
 
     @cached_property
     def _sums(self) -> list[int]:
@@ -113,15 +119,14 @@ class Learned:
         sources = len(artefact.sources)
         places, words, numbers = reading
         lanes = self._lanes(places)
-        form = [0.0] * len(numbers)
-        for at in compress(range(len(numbers)), numbers):
-            mean, wide, nothing = self._pairs[at]
-            far = (numbers[at] - mean) / wide
-            form[at] = (far if -_FAR < far < _FAR else copysign(_FAR, far)) - nothing
-
-        def formed(weights: tuple[float, ...], nothing: float) -> float:
-            return nothing + sumprod(weights, form)
-
+        form = []
+        for number, (mean, wide, nothing) in zip(
+            compress(numbers, numbers), compress(self._pairs, numbers), strict=True
+        ):
+            far = (number - mean) / wide
+            form.append((far if -_FAR < far < _FAR else copysign(_FAR, far)) - nothing)
+        weights = [*zip(*compress(self._columns, numbers), strict=True)]
+        bases = self._bases
         gates = [min(max(gate, 0.0), 1.0) for gate in lanes[1 + sources : 1 + 2 * sources]]
         nearest, all_ = max(gates), sum(gates)
         known_words = sum(map(self._known.__getitem__, words)) / len(words) if words else 0.0
@@ -131,12 +136,12 @@ class Learned:
             if gate > 0 and familiar > 0:
                 share = familiar * gate / all_
                 wording += share * lanes[1 + at]
-                shaped += share * formed(*self._forms[1 + at])
+                shaped += share * (bases[1 + at] + sumprod(weights[1 + at], form))
                 known += share if at in self._reasoned else 0.0
         strange = 1 - familiar
         if strange > 0:
             wording += strange * lanes[0]
-            shaped += strange * formed(*self._forms[0])
+            shaped += strange * (bases[0] + sumprod(weights[0], form))
         shaped += self._forest.mean(numbers) * (1 - mix.strange * strange)
         trust = _ramp(known_words, _TRUSTED)
         wording, shaped = wording * trust, shaped * trust
@@ -144,11 +149,11 @@ class Learned:
         need = wording + shaped - mix.prior * (1 - mix.settled * familiar) * logit
         fails = (1 - base.smart) / (1 - base.fast)
         if known:
-            beats = formed(*self._beats)
+            beats = bases[-1] + sumprod(weights[-1], form)
             fails = (1 - known) * fails + known * min(max(beats, _LEAST), 1 - _LEAST)
         own = 0.0
         if artefact.own:
-            own = (1 - mix.base) * (lanes[-1] + formed(*self._forms[-1]))
+            own = (1 - mix.base) * (lanes[-1] + (bases[-2] + sumprod(weights[-2], form)))
             wording, shaped, need = wording * mix.base, shaped * mix.base, need * mix.base + own
         return need, fails, (wording, shaped, familiar, float(gates.index(nearest)), own)
 
@@ -158,13 +163,10 @@ class Learned:
             return [0.0] * self.artefact.lanes
         count = len(places)
         total = sum(map(self._sums.__getitem__, places))
-        packed = total.to_bytes(_LANE * self.artefact.lanes, "little")
         less, unit = _MIDDLE * count, 1 / sqrt(count)
         return [
-            (int.from_bytes(packed[at * _LANE : at * _LANE + _LANE], "little") - less)
-            * scale
-            * unit
-            for at, scale in enumerate(self.artefact.scales)
+            ((total >> at & _MASK) - less) * scale * unit
+            for at, scale in zip(self._shifts, self.artefact.scales, strict=True)
         ]
 
 
