@@ -12,7 +12,7 @@ from gateway.routing import turn as turns
 from gateway.routing.language import detect
 from gateway.routing.pattern import Patterns
 from gateway.routing.prior import Classifier
-from gateway.routing.signals import Scan, Signals
+from gateway.routing.signals import Scan, Signals, scan
 from gateway.settings.rule import Language
 
 _BYTES_A_TOKEN = 4
@@ -191,7 +191,7 @@ class Features:
 
     def _words(self) -> Scan:
         if self._scan is None:
-            self._scan = Scan(self.prompt.user)
+            self._scan = scan(self.prompt.user)
         return self._scan
 
     def _asked(self, classifier: Classifier) -> tuple[Score | None, str]:

@@ -8,6 +8,8 @@ What such an operation takes grows with the row, and half of all leaves are for 
 code. A text of which all that is 0 is asked in a row without them.
 """
 
+# ruff: noqa: SIM905 -- words, many to a line
+
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -21,10 +23,8 @@ from gateway.routing.shape import NAMES
 
 _MIDDLE = 128
 _RARE = frozenset(
-    at
-    for at, name in enumerate(NAMES)
-    if name
-    in (
+    NAMES.index(name)
+    for name in (
         "options option_count option_length option_figures option_spread latex equals dollars"
         " braces squares indent definitions blank boxed role long_number semicolons trace"
         " topic:law topic:life topic:physics topic:chemistry topic:history topic:mind"

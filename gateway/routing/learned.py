@@ -18,7 +18,7 @@ from gateway.core.evidence import Score, Thresholds
 from gateway.routing import prior, shape
 from gateway.routing.artefact import Artefact
 from gateway.routing.forest import Forest
-from gateway.routing.signals import Signals, cut
+from gateway.routing.signals import Signals, scan
 
 _LANE = 3
 """Bytes of a lane in a sum: a text has far fewer than 2^16 places of at most 255 each."""
@@ -81,7 +81,7 @@ class Learned:
 
     def score(self, text: str, signals: Signals) -> Score:
         """Probabilities of what it has learnt; `because` has the parts for `why`."""
-        return self.judge(shape.reading(cut(text), signals, self.artefact.bits), signals)
+        return self.judge(shape.reading(scan(text), signals, self.artefact.bits), signals)
 
     def judge(self, reading: shape.Reading, signals: Signals) -> Score:
         """As `score`, of a text that has been read."""

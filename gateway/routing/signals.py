@@ -3,21 +3,32 @@
 # ruff: noqa: RUF001, SIM905 -- keywords of several languages and scripts, many to a line
 
 import re
-from collections.abc import Sequence
-from typing import Any, Literal
+from itertools import repeat
+from weakref import ref
 
 import msgspec
 
+from gateway.routing import lexicon, token
+from gateway.routing.lexicon import (
+    BUILD,
+    CHAT,
+    CODE,
+    CODES,
+    COUNTING,
+    LEXICON,
+    MATHS,
+    POLITE,
+    PROOF,
+    REASON,
+    SIMPLE,
+    Kind,
+)
 from gateway.routing.pasted import fold
 
 LIMIT = 3_000
 """Characters that are read of a prompt: its first 2,000 and, of a longer one, its last 1,000,
 because a request often follows what was pasted."""
 HEAD = 2_000
-
-type Kind = Literal[
-    "proof", "reason", "build", "simple", "chat", "polite", "maths", "code", "counting"
-]
 
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,31 +92,56 @@ class Scan:
     for first, spares looking for each of these.
     """
 
-    __slots__ = ("_code", "_hits", "_low", "_maths", "_names", "_options", "_phrases", "_raw",
-                 "_signs", "_text", "_trace", "_unspaced")  # fmt: skip
+    __slots__ = (
+        "__weakref__", "_code", "_facts", "_kinds", "_low", "_maths", "_options", "_phrases",
+        "_raw", "_signs", "_tokens", "_trace", "_unspaced", "cut", "text",
+    )  # fmt: skip
 
     def __init__(self, text: str) -> None:
-        self._text = text
-        self._options, asked = _options(cut(text))
+        self.text = text
+        self.cut = cut(text)
+        """What is read of it."""
+        self._options, asked = _options(self.cut)
         self._low = low = asked.lower()
         self._raw = raw = low.encode("utf-8", "surrogatepass")
         self._signs = raw.translate(None, _PLAIN)
         """All but letters, digits and spaces."""
         self._unspaced: list[str] = []
-        self._phrases: list[Kind] = []
+        self._phrases = b""
+        self._tokens: list[bytes] | None = None
+        self._facts: bytes | None = None
         if len(raw) == len(low):
-            # The lexicon is looked up by bytes: no string is made of a word that is in no list.
-            self._names: list[Any] = raw.translate(_LETTERS).split()
-            self._hits = [*filter(None, map(_KIND_ASCII, self._names))]
+            # No string is made of a word that is in no list.
+            if self._options:
+                names = raw.translate(_LETTERS).split()
+            else:
+                names = self._tokens = token.split(raw, plain=True)
+            facts = bytes(map(lexicon.known, names))
+            self._facts = None if self._options else facts
+            self._kinds = lexicon.kinds(facts)
+            """Of each word."""
         else:
-            self._names = _WORD.findall(low)
+            self._kinds = bytes(map(LEXICON.get, _WORD.findall(low), _NOTHING))
             self._unspaced = _UNSPACED.findall(low)
-            self._hits = [*filter(None, map(_LEXICON.get, self._names))]
             if self._unspaced:
-                self._phrases = [_UNSPACED_LEXICON[one] for one in _UNSPACED_PHRASE.findall(low)]
+                self._phrases = bytes(map(_KIND_UNSPACED, _UNSPACED_PHRASE.findall(low)))
         self._trace: bool | None = None
         self._code: float | None = None
         self._maths: float | None = None
+
+    @property
+    def tokens(self) -> list[bytes]:
+        """Words, numbers and marks of what is read, in order."""
+        if self._tokens is None:
+            self._tokens = token.tokens(self.cut)
+        return self._tokens
+
+    @property
+    def topics(self) -> bytes:
+        """Of each of its tokens."""
+        if self._facts is None:
+            self._facts = bytes(map(lexicon.known, self.tokens))
+        return lexicon.topics(self._facts)
 
     @property
     def trace(self) -> bool:
@@ -119,7 +155,7 @@ class Scan:
         """As `Signals.code`. Six points are certainty; words alone give at most half of it."""
         if self._code is None:
             low = self._low
-            points = min(self._count("code"), 3) + (4 if self.trace else 0)
+            points = min(self._count(CODE), 3) + (4 if self.trace else 0)
             for token in _TOKENS:
                 if token in low:
                     points += min(low.count(token), 2)
@@ -136,7 +172,7 @@ class Scan:
         """As `Signals.maths`. Six points are certainty; words alone can give it."""
         if self._maths is None:
             low = self._low
-            points = self._count("maths")
+            points = self._count(MATHS)
             # In code an operator says nothing.
             if self._signs.translate(None, _NO_OPERATOR) and self.code < _MOSTLY_CODE:
                 points += len(_EQUATION.findall(low))
@@ -149,42 +185,39 @@ class Scan:
 
     def signals(self) -> Signals:
         """All that there is."""
-        low, raw, names, hits = self._low, self._raw, self._names, self._hits
+        low, raw, kinds = self._low, self._raw, self._kinds
         plain = len(raw) == len(low)
-        said: list[str] = [kind for phrase, kind in _PHRASES_ASCII if phrase in low]
+        said = bytes([kind for phrase, kind in _PHRASES_ASCII if phrase in low])
         if not plain:
-            said += [kind for phrase, kind in _PHRASES_MARKED if phrase in low]
+            said += bytes([kind for phrase, kind in _PHRASES_MARKED if phrase in low])
             said += self._phrases
-        every: list[str] = hits + said
-        asked: Sequence[str | None] = hits
-        if len(names) > 2 * _END:
-            # A request stands at an end; between the ends the same words tell a story.
-            kinds = _KIND_ASCII if plain else _LEXICON.get
-            asked = [*map(kinds, names[:_END] + names[-_END:])]
-        chat = every.count("chat")
+        every = kinds + said
+        # A request stands at an end; between the ends the same words tell a story.
+        ends = kinds[:_END] + kinds[-_END:] if len(kinds) > 2 * _END else kinds
+        chat = every.count(CHAT)
         characters = sum(map(len, self._unspaced))
         words = len(low.split()) + characters // 2
         runs = raw.translate(_RUNS, b".,")
         digits = runs.count(b"0")
         return Signals(
-            chars=len(self._text),
+            chars=len(self.text),
             words=words,
             options=self._options,
-            questions=low.count("?") + low.count("？"),
+            questions=low.count("?") + (0 if plain else low.count("？")),
             numbers=len(runs.split()) if digits else 0,
             digits=digits / max(len(low), 1),
             code=self.code,
             maths=self.maths,
-            proof_words=every.count("proof"),
-            reasoning_words=asked.count("reason") + said.count("reason"),
-            build_words=every.count("build"),
-            simple_words=asked.count("simple") + said.count("simple") + chat,
+            proof_words=every.count(PROOF),
+            reasoning_words=ends.count(REASON) + said.count(REASON),
+            build_words=every.count(BUILD),
+            simple_words=ends.count(SIMPLE) + said.count(SIMPLE) + chat,
             trace=self.trace,
             lookup=words <= _LOOKUP and _asks_fact(low),
-            counting="counting" in said,
+            counting=COUNTING in said,
             greeting=chat > 0
             and words <= _GREETING
-            and chat + every.count("polite") >= len(names) + len(self._phrases)
+            and chat + every.count(POLITE) >= len(kinds) + len(self._phrases)
             and 2 * sum(map(len, self._together())) >= characters,
         )
 
@@ -196,11 +229,21 @@ class Scan:
             or ("\n" in low and _some(_TRACES_WITH_LINE, low))
         )
 
-    def _count(self, kind: Kind) -> int:
-        return self._hits.count(kind) + self._phrases.count(kind)
+    def _count(self, kind: int) -> int:
+        return self._kinds.count(kind) + self._phrases.count(kind)
 
     def _together(self) -> list[str]:
         return _UNSPACED_PHRASE.findall(self._low) if self._unspaced else []
+
+
+def scan(text: str) -> Scan:
+    """Of a text; where who looked at it last still has what was found, it is that."""
+    global _last  # noqa: PLW0603 - one look serves the rules, the signals and the classifier
+    known = _last()
+    if known is None or known.text is not text:
+        known = Scan(text)
+        _last = ref(known)
+    return known
 
 
 def _some(marks: tuple[str, ...], low: str) -> bool:
@@ -223,10 +266,10 @@ def _asks_fact(low: str) -> bool:
 
 
 _FEWEST_OPTIONS = 3
+_NOTHING = repeat(0)
 _LOOKUP = 16
 _GREETING = 12
 _END = 8
-_REQUESTS: tuple[Kind, ...] = ("reason", "simple")
 _MOSTLY_CODE = 0.5
 
 # Every pattern is linear: nothing that repeats can match the same characters in two ways.
@@ -307,111 +350,8 @@ _PHRASES: tuple[tuple[str, Kind], ...] = (
     ("cuánta", "counting"),
     ("сколько", "counting"),
 )
-_PHRASES_ASCII = tuple(one for one in _PHRASES if one[0].isascii())
-_PHRASES_MARKED = tuple(one for one in _PHRASES if not one[0].isascii())
-
-# Whole words in lower case; a word has one kind.
-_APART: dict[Kind, str] = {
-    "proof": """
-        prove proves proved proving proven proof proofs disprove derive derives derived
-        deriving derivation theorem lemma corollary induction contradiction counterexample
-        beweise beweisen beweis zeige leite herleiten herleitung widerspruch induktion
-        prouver prouve prouvez démontrer démontre démontrez preuve démonstration récurrence
-        demuestra demostrar demuestre demostración prueba deduce deriva inducción
-        докажи докажите доказать доказательство выведи выведите теорема индукции индукцией
-    """,
-    "reason": """
-        why reason reasoning justify justification rigorous rigorously analyse analyze
-        analysis analysing analyzing evaluate assess critique compare comparison contrast
-        optimise optimize optimal optimising optimizing optimisation optimization minimise
-        minimize maximise maximize plan planning strategy design designing architect
-        architecture tradeoff tradeoffs refactor debug debugging diagnose investigate
-        algorithm algorithms complexity concurrency concurrent deadlock distributed scalable
-        invariant migrate migration implications infer deduction hypothesis
-        warum weshalb begründe begründen analysiere analysieren vergleiche vergleichen
-        optimiere optimieren optimale planen strategie entwirf entwerfe entwerfen
-        architektur algorithmus untersuche bewerte
-        pourquoi analyse analyser analysez comparer compare comparez optimiser optimisez
-        optimal planifier concevoir conçois concevez stratégie algorithme évaluer évaluez
-        justifier justifiez
-        analiza analizar compara comparar optimiza optimizar óptimo planifica planificar
-        diseña diseñar diseñe estrategia arquitectura algoritmo evalúa justifica razona
-        почему проанализируй проанализируйте сравни сравните оптимизируй оптимизировать
-        спланируй спроектируй спроектируйте разработай стратегию архитектуру алгоритм
-        обоснуй обоснуйте оцени
-    """,
-    "build": """
-        write writes implement implements create build generate develop compose draft
-        schreibe schreib implementiere erstelle baue entwickle
-        écris écrivez écrire implémente implémenter crée créer
-        escribe escribir implementa implementar crea crear
-        напиши напишите реализуй реализуйте создай создайте
-    """,
-    "simple": """
-        translate translation define definition meaning synonym antonym spell spelling
-        rewrite rephrase paraphrase summarise summarize summary shorten proofread grammar
-        convert extract classify capitalise capitalize tl tldr
-        übersetze übersetzen übersetzung definiere bedeutet fasse zusammenfassung korrigiere
-        umschreiben formuliere
-        traduis traduire traduisez traduction définis définition résume résumer résumez
-        corrige corrigez reformule
-        traduce traducir traducción define definición resume resumir resumen corrige
-        reescribe
-        переведи переведите перевод определение перескажи кратко исправь перепиши
-        перефразируй
-    """,
-    "chat": """
-        hi hello hey hiya yo howdy greetings thanks thank thx cheers bye goodbye goodnight
-        welcome congrats congratulations sorry
-        hallo servus moin danke dankeschön tschüss tschüß grüezi
-        bonjour salut merci bonsoir coucou
-        hola gracias adiós buenos buenas olá obrigado obrigada ciao grazie
-        привет здравствуйте здравствуй спасибо пока
-        안녕하세요 안녕 감사합니다
-    """,
-    "polite": """
-        good morning afternoon evening night day how are you doing going today there so much
-        very a lot nice to meet please ok okay great cool that was is it for your the help
-        all again my friend have see later no problem perfect awesome everyone and i m am s
-        what up really just wanted say
-        guten morgen tag abend gute nacht wie geht es dir ihnen vielen schön für deine ihre
-        hilfe auf wiedersehen
-        ça va comment allez vous tu beaucoup pour votre ton aide au revoir bonne journée
-        nuit
-        cómo estás está tal muchas por tu su ayuda días tardes noches hasta luego
-        как дела большое добрый день доброе утро вечер за помощь у тебя вас
-    """,
-    "maths": """
-        integral integrate derivative differentiate equation equations matrix matrices
-        polynomial probability triangle angle angles prime primes integer integers modulo
-        remainder divisible divisor vector eigenvalue eigenvalues fraction logarithm
-        variance circumference hypotenuse perimeter radius diameter parabola hyperbola
-        ellipse tangent cosine sine factorial permutation permutations combinations
-        quadratic cubic isomorphic isomorphism homomorphism bijection injective surjective
-        convergent converges asymptotic continuous differentiable convex topology manifold
-        subgroup abelian calculate compute solve simplify sqrt mathematics maths algebra
-        geometry calculus arithmetic
-        gleichung ableitung wahrscheinlichkeit dreieck winkel primzahl primzahlen berechne
-        löse matrix
-        équation dérivée intégrale probabilité angle entier calculer calculez résoudre
-        résous matrice
-        ecuación derivada integral probabilidad triángulo ángulo primo primos entero calcula
-        resuelve matriz
-        уравнение производную интеграл вероятность треугольник угол простых вычисли
-        вычислите реши решите матрица
-    """,
-    "code": """
-        code python javascript typescript java rust golang kotlin sql html css api function
-        method bug regex program script compile compiler kubernetes docker database query
-        json yaml thread threads recursion recursive array bash shell linux git unittest
-        pytest segfault nullpointerexception typeerror keyerror exception async backend
-        frontend endpoint schema postgres postgresql redis react django codebase repository
-        funktion programm datenbank skript fonction programme función programa функцию
-        функция программу код
-    """,
-}
-_LEXICON: dict[str, Kind] = {word: kind for kind, words in _APART.items() for word in words.split()}
-_KIND_ASCII = {word.encode(): kind for word, kind in _LEXICON.items() if word.isascii()}.get
+_PHRASES_ASCII = tuple((one, CODES[kind]) for one, kind in _PHRASES if one.isascii())
+_PHRASES_MARKED = tuple((one, CODES[kind]) for one, kind in _PHRASES if not one.isascii())
 
 # Chinese and Japanese: found inside a run of characters, the longest first.
 _TOGETHER: dict[Kind, str] = {
@@ -435,7 +375,9 @@ _TOGETHER: dict[Kind, str] = {
     "code": "函数 代码 程序 数据库 関数 コード プログラム データベース",
     "counting": "多少 几个 いくつ いくら",
 }
-_UNSPACED_LEXICON: dict[str, Kind] = {
-    phrase: kind for kind, phrases in _TOGETHER.items() for phrase in phrases.split()
+_UNSPACED_LEXICON: dict[str, int] = {
+    phrase: CODES[kind] for kind, phrases in _TOGETHER.items() for phrase in phrases.split()
 }
+_KIND_UNSPACED = _UNSPACED_LEXICON.__getitem__
 _UNSPACED_PHRASE = re.compile("|".join(sorted(_UNSPACED_LEXICON, key=len, reverse=True)))
+_last = ref(Scan(""))

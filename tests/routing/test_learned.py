@@ -1,11 +1,15 @@
 """The learned classifier at work: bounded, quick to read, and silent about the text."""
 
+from itertools import compress
+from math import sumprod
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing import prior
 from gateway.routing.learned import Learned, logistic
+from gateway.routing.shape import NAMES
 from gateway.routing.signals import read
 from tests.study.train import lesson
 
@@ -86,3 +90,12 @@ def test_small_talk_stays_surer_than_what_it_has_learnt(learned: Learned) -> Non
 def test_a_logit_of_any_size_is_a_probability() -> None:
     assert logistic(1e9) <= 1
     assert logistic(-1e9) > 0
+
+
+@given(st.lists(st.just(0) | st.floats(0, 300), min_size=len(NAMES), max_size=len(NAMES)))
+def test_what_is_0_adds_nothing_to_a_form(learned: Learned, numbers: list[float]) -> None:
+    """To the last bit: a sum over what is not 0 is the sum over all."""
+    whole = [number / 7 for number in numbers]
+    some = [*compress(whole, numbers)]
+    for weights in (*learned.artefact.forms, learned.artefact.beats[:-1]):
+        assert sumprod(compress(weights, numbers), some) == sumprod(weights, whole)

@@ -1,5 +1,9 @@
 """The form of a text: one number for each name, whatever the text is."""
 
+
+
+from itertools import pairwise
+from math import log1p
 from zlib import crc32
 
 import pytest
@@ -7,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing import shape
-from gateway.routing.signals import cut, read
+from gateway.routing.signals import Scan
+from gateway.routing.token import tokens
 
 
 def shaped(text: str) -> dict[str, float]:
-    tokens = shape.tokens(cut(text))
-    found = shape.shape(cut(text), read(text), tokens, {*tokens})
+    scan = Scan(text)
+    found = shape.shape(scan, scan.signals(), scan.tokens, {*scan.tokens})
     return dict(zip(shape.NAMES, found, strict=True))
 
 
@@ -47,7 +52,7 @@ def test_what_the_numbers_are(text: str, name: str, value: float) -> None:
 
 
 def test_tokens_are_words_numbers_and_marks() -> None:
-    assert shape.tokens("Don't add 12+3, Jürgen") == [
+    assert tokens("Don't add 12+3, Jürgen") == [
         b"don", b"'", b"t", b"add", b"12", b"+", b"3", b",", b"j", "ü".encode(), b"rgen"
     ]  # fmt: skip
 
@@ -55,8 +60,8 @@ def test_tokens_are_words_numbers_and_marks() -> None:
 @given(st.text("abz019 .,-(\n\t\x00\x1c\x7fÀé\u3000\ud800", max_size=30))
 def test_tokens_are_the_same_however_they_are_found(text: str) -> None:
     """Between spaces where only marks stand next to something else, by a search otherwise."""
-    whole = shape.tokens(f"{text} a1")[:-2]  # which has a digit next to a letter
-    assert shape.tokens(text) == whole
+    whole = tokens(f"{text} a1")[:-2]  # which has a digit next to a letter
+    assert tokens(text) == whole
 
 
 def test_words_are_the_same_however_many_there_were_before() -> None:
@@ -80,3 +85,45 @@ def test_places_are_words_pairs_and_ends() -> None:
 
 def test_a_lone_surrogate_is_read() -> None:
     assert shaped("\ud800 what")["foreign"] > 0
+
+
+def slowly(found: list[bytes], bits: int) -> set[int]:
+    """As `places` is defined: one token after the other."""
+    every = [crc32(one) for one in found]
+    every += [crc32(two, crc32(one)) for one, two in pairwise(found)]
+    for some, start in ((found, 0x5E), (found[::-1], 0x24)):
+        every += [
+            crc32(b"".join(some[:many]), start) for many in (1, 2, 3, 4, 6) if many <= len(some)
+        ]
+    return {one & (1 << bits) - 1 for one in every}
+
+
+@given(st.lists(st.binary(min_size=1, max_size=4), max_size=20), st.sampled_from([8, 16, 20]))
+def test_places_are_the_same_however_many_tokens_there_are(found: list[bytes], bits: int) -> None:
+    assert shape.places(found, bits) == slowly(found, bits)
+
+
+@given(
+    st.lists(st.sampled_from([*"ab1 .,?!'-:()\"=+*/^<>%{[;\\$_é“", ". ", "? ", "! ", ".\n"])).map(
+        "".join
+    )
+)
+def test_marks_are_counted_where_none_is_rare_and_where_one_is(text: str) -> None:
+    seen, count, size = shaped(text), text.count, max(len(text), 1)
+    words, raw = max(len(text.split()), 1), text.encode()
+    assert seen["sentences"] == log1p(1 + sum(map(count, (". ", "? ", "! ", ".\n"))))
+    assert seen["ends_in_question"] == text.rstrip().endswith("?")
+    assert seen["blank"] == min(count("__"), 3)
+    assert seen["latex"] == min(count("\\") + count("$"), 30)
+    assert seen["dollars"] == min(count("$"), 6)
+    assert seen["quotes"] == (count('"') + count("“")) / words
+    assert seen["commas"] == count(",") / words
+    assert seen["brackets"] == count("(") / words
+    assert seen["stops"] == min(count("."), 30)
+    assert seen["operators"] == min(sum(map(count, "+*/^<>")), 20)
+    assert seen["foreign"] == (len(raw) - len(text)) / size
+    for name, mark, most in (
+        ("equals", "=", 12), ("percent", "%", 3), ("braces", "{", 12), ("squares", "[", 20),
+        ("colons", ":", 8), ("semicolons", ";", 6),
+    ):  # fmt: skip
+        assert seen[name] == min(count(mark), most)

@@ -6,9 +6,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.routing import signals
-from gateway.routing.signals import LIMIT, Scan, Signals, cut, read
+from gateway.routing import lexicon, signals, token
+from gateway.routing.signals import LIMIT, Scan, Signals, cut, read, scan
 
+WORDS = [
+    "prove",
+    "why",
+    "hello",
+    "thanks",
+    "velocity",
+    "step by step",
+    "func",
+    "court",
+    "prüfe",
+    "löse",
+]
 OPTIONS = "\nA. prove it\nB. derive 12\nC. x = 3\nD. def f():"
 
 
@@ -318,6 +330,44 @@ def test_of_a_huge_text_only_the_limit_is_touched() -> None:
 
 def test_a_word_has_one_kind() -> None:
     """Else the order of the table would decide how it counts."""
-    for table in (signals._APART, signals._TOGETHER):
+    for table in (lexicon._APART, signals._TOGETHER):
         kinds = [word for words in table.values() for word in set(words.split())]
         assert len(kinds) == len(set(kinds))
+
+
+asked = st.text() | st.lists(
+    st.sampled_from([*WORDS, " ", " ", "\n", "\nA. ", "\nB. ", "\nC. ", "Don't", "x^2", "é", "K", "证"])
+).map("".join)  # fmt: skip
+"""Texts with words of the lists, options and letters of other scripts."""
+
+
+@given(asked)
+def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
+    """Tokens, kinds of words and topics: one pass has them all where the text is plain."""
+    seen, low = Scan(text), signals._options(cut(text))[1].lower()
+    assert seen.tokens == token.tokens(cut(text))
+    names = signals._WORD.findall(low)
+    assert list(seen._kinds) == [lexicon.LEXICON.get(name, 0) for name in names]
+    assert list(seen.topics) == [lexicon._TOPIC.get(one, 0) for one in seen.tokens]
+
+
+def test_a_text_is_looked_at_once_as_long_as_somebody_has_what_was_found() -> None:
+    text = "one text"
+    seen = scan(text)
+    assert scan(text) is seen
+    other = scan("another text")
+    assert other is not seen
+    assert other.text == "another text"
+    del other
+    assert scan(text) is not seen
+
+
+def test_tokens_of_late_are_known_and_forgotten() -> None:
+    """Those of the lists never, whatever came between."""
+    some = [b"prove", b"integral", b"velocity", b"unheard", b"12", b"!", b"x" * 40, b"9" * 40]
+    expected = [*map(lexicon.known, some)]
+    assert expected[3:] == [0, 255, 255, 0, 255]
+    for at in range(5000):
+        lexicon.known(b"9%d" % at)
+    assert [*map(lexicon.known, some)] == expected
+    assert lexicon.kinds(bytes(expected))[0] == lexicon.PROOF

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 from gateway.core.target import Tier
 from gateway.routing import shape
-from gateway.routing.signals import Signals, cut
-from gateway.routing.signals import read as signals_of
+from gateway.routing.signals import Scan, Signals
 from gateway.study.labels import Label
 
 _OPINIONS: dict[Tier, tuple[float, float, float | None]] = {
@@ -72,8 +71,8 @@ def own(labels: Iterable[Label]) -> list[Row]:
 
 
 def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> Row:
-    text, signals = cut(label.prompt), signals_of(label.prompt)
-    found = shape.tokens(text)
+    scan = Scan(label.prompt)
+    found, signals = scan.tokens, scan.signals()
     return Row(
         source=label.source or "labels",
         fast=fast,
@@ -81,7 +80,7 @@ def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> Ro
         reasoning=reasoning,
         places=tuple(sorted(shape.places(found, _BITS))),
         words=frozenset(shape.words({*found})),
-        numbers=tuple(shape.shape(text, signals, found, {*found})),
+        numbers=tuple(shape.shape(scan, signals, found, {*found})),
         signals=signals,
     )
 

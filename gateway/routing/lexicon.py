@@ -1,0 +1,204 @@
+"""What is known of a word: its kind, of several languages, and in English its topic.
+
+Of a token both are one byte, so that those of a text are found at once and counted as bytes are.
+"""
+
+# ruff: noqa: RUF001 -- keywords of several languages and scripts, many to a line
+
+from typing import Literal
+
+from gateway.routing.token import KEPT, MOST_KEPT
+
+type Kind = Literal[
+    "proof", "reason", "build", "simple", "chat", "polite", "maths", "code", "counting"
+]
+CODES: dict[Kind, int] = {
+    "proof": 1, "reason": 2, "build": 3, "simple": 4, "chat": 5, "polite": 6, "maths": 7, "code": 8,
+    "counting": 9,
+}  # fmt: skip
+"""A byte for each kind: words are counted as bytes are."""
+PROOF, REASON, BUILD, SIMPLE, CHAT, POLITE, MATHS, CODE, COUNTING = CODES.values()
+
+# Whole words in lower case; a word has one kind.
+_APART: dict[Kind, str] = {
+    "proof": """
+        prove proves proved proving proven proof proofs disprove derive derives derived
+        deriving derivation theorem lemma corollary induction contradiction counterexample
+        beweise beweisen beweis zeige leite herleiten herleitung widerspruch induktion
+        prouver prouve prouvez démontrer démontre démontrez preuve démonstration récurrence
+        demuestra demostrar demuestre demostración prueba deduce deriva inducción
+        докажи докажите доказать доказательство выведи выведите теорема индукции индукцией
+    """,
+    "reason": """
+        why reason reasoning justify justification rigorous rigorously analyse analyze
+        analysis analysing analyzing evaluate assess critique compare comparison contrast
+        optimise optimize optimal optimising optimizing optimisation optimization minimise
+        minimize maximise maximize plan planning strategy design designing architect
+        architecture tradeoff tradeoffs refactor debug debugging diagnose investigate
+        algorithm algorithms complexity concurrency concurrent deadlock distributed scalable
+        invariant migrate migration implications infer deduction hypothesis
+        warum weshalb begründe begründen analysiere analysieren vergleiche vergleichen
+        optimiere optimieren optimale planen strategie entwirf entwerfe entwerfen
+        architektur algorithmus untersuche bewerte
+        pourquoi analyse analyser analysez comparer compare comparez optimiser optimisez
+        optimal planifier concevoir conçois concevez stratégie algorithme évaluer évaluez
+        justifier justifiez
+        analiza analizar compara comparar optimiza optimizar óptimo planifica planificar
+        diseña diseñar diseñe estrategia arquitectura algoritmo evalúa justifica razona
+        почему проанализируй проанализируйте сравни сравните оптимизируй оптимизировать
+        спланируй спроектируй спроектируйте разработай стратегию архитектуру алгоритм
+        обоснуй обоснуйте оцени
+    """,
+    "build": """
+        write writes implement implements create build generate develop compose draft
+        schreibe schreib implementiere erstelle baue entwickle
+        écris écrivez écrire implémente implémenter crée créer
+        escribe escribir implementa implementar crea crear
+        напиши напишите реализуй реализуйте создай создайте
+    """,
+    "simple": """
+        translate translation define definition meaning synonym antonym spell spelling
+        rewrite rephrase paraphrase summarise summarize summary shorten proofread grammar
+        convert extract classify capitalise capitalize tl tldr
+        übersetze übersetzen übersetzung definiere bedeutet fasse zusammenfassung korrigiere
+        umschreiben formuliere
+        traduis traduire traduisez traduction définis définition résume résumer résumez
+        corrige corrigez reformule
+        traduce traducir traducción define definición resume resumir resumen corrige
+        reescribe
+        переведи переведите перевод определение перескажи кратко исправь перепиши
+        перефразируй
+    """,
+    "chat": """
+        hi hello hey hiya yo howdy greetings thanks thank thx cheers bye goodbye goodnight
+        welcome congrats congratulations sorry
+        hallo servus moin danke dankeschön tschüss tschüß grüezi
+        bonjour salut merci bonsoir coucou
+        hola gracias adiós buenos buenas olá obrigado obrigada ciao grazie
+        привет здравствуйте здравствуй спасибо пока
+        안녕하세요 안녕 감사합니다
+    """,
+    "polite": """
+        good morning afternoon evening night day how are you doing going today there so much
+        very a lot nice to meet please ok okay great cool that was is it for your the help
+        all again my friend have see later no problem perfect awesome everyone and i m am s
+        what up really just wanted say
+        guten morgen tag abend gute nacht wie geht es dir ihnen vielen schön für deine ihre
+        hilfe auf wiedersehen
+        ça va comment allez vous tu beaucoup pour votre ton aide au revoir bonne journée
+        nuit
+        cómo estás está tal muchas por tu su ayuda días tardes noches hasta luego
+        как дела большое добрый день доброе утро вечер за помощь у тебя вас
+    """,
+    "maths": """
+        integral integrate derivative differentiate equation equations matrix matrices
+        polynomial probability triangle angle angles prime primes integer integers modulo
+        remainder divisible divisor vector eigenvalue eigenvalues fraction logarithm
+        variance circumference hypotenuse perimeter radius diameter parabola hyperbola
+        ellipse tangent cosine sine factorial permutation permutations combinations
+        quadratic cubic isomorphic isomorphism homomorphism bijection injective surjective
+        convergent converges asymptotic continuous differentiable convex topology manifold
+        subgroup abelian calculate compute solve simplify sqrt mathematics maths algebra
+        geometry calculus arithmetic
+        gleichung ableitung wahrscheinlichkeit dreieck winkel primzahl primzahlen berechne
+        löse matrix
+        équation dérivée intégrale probabilité angle entier calculer calculez résoudre
+        résous matrice
+        ecuación derivada integral probabilidad triángulo ángulo primo primos entero calcula
+        resuelve matriz
+        уравнение производную интеграл вероятность треугольник угол простых вычисли
+        вычислите реши решите матрица
+    """,
+    "code": """
+        code python javascript typescript java rust golang kotlin sql html css api function
+        method bug regex program script compile compiler kubernetes docker database query
+        json yaml thread threads recursion recursive array bash shell linux git unittest
+        pytest segfault nullpointerexception typeerror keyerror exception async backend
+        frontend endpoint schema postgres postgresql redis react django codebase repository
+        funktion programm datenbank skript fonction programme función programa функцию
+        функция программу код
+    """,
+}
+TOPICS = {
+    "law": "court law legal contract defendant plaintiff statute constitutional liability tort"
+    " jury crime murder owner deed landlord evidence testimony property buyer seller attorney sued",
+    "money": "price demand supply market cost inflation tax firm economy monetary gdp interest rate"
+    " money income profit company business management accounting cash stock bond sales",
+    "life": "cell cells gene protein dna rna organism species blood plant enzyme bacteria virus"
+    " membrane evolution tissue disease patient muscle hormone",
+    "physics": "velocity force mass energy wavelength electron magnetic field current voltage"
+    " pressure temperature charge circuit radius wave frequency heat resistance speed light",
+    "chemistry": "mol acid solution atom reaction molecule ion hydrogen oxygen compound equilibrium"
+    " gas ph titration element carbon",
+    "history": "war century king president empire revolution treaty government political american"
+    " british nation colonial congress",
+    "mind": "child children behavior memory psychologist learning personality therapy cognitive"
+    " emotional social anxiety theory",
+    "thought": "argument moral ethics philosopher knowledge belief premise logic virtue kant truth"
+    " claim fallacy wrong",
+    "computing": "algorithm program function string array list python data network binary code bits"
+    " return node tree assert def dict self",
+    "mathematics": "integer equation polynomial probability matrix group ring prime angle"
+    " triangle sum value integral graph root real x y n",
+    "units": "kg m cm mm km s g j k v ft lb w hz pa atm l ml mi in inches feet miles hours"
+    " minutes percent meters",
+    "sums": "each per total times twice half left more than many much sold bought costs earns buys"
+    " dollars",
+    "people": "he she his her him they their i my me said told wants",
+    "stop": "the of and to a in is that for it as was with on by be at or are from this an which"
+    " have not had but one all",
+    "denial": "except least false incorrect never no none without",
+}
+"""Words of what a text may be about; a word is of the first that has it."""
+LEXICON: dict[str, int] = {
+    word: CODES[kind] for kind, words in _APART.items() for word in words.split()
+}
+"""By word: the code of its kind."""
+_TOPIC: dict[bytes, int] = {}
+"""By word: its topic, counted from 1."""
+for _at, _words in enumerate(TOPICS.values(), 1):
+    for _word in _words.split():
+        _TOPIC.setdefault(_word.encode(), _at)
+
+_BASE = 1 + len(CODES)
+_NO_WORD = 255
+_NO_WORDS = bytes((_NO_WORD,))
+_KINDS = bytes(at % _BASE for at in range(256))
+_TOPICS = bytes(at // _BASE if at < _NO_WORD else 0 for at in range(256))
+
+
+class _Known(dict[bytes, int]):
+    """The byte of a token: of those of the lists, and of the tokens of late."""
+
+    def __init__(self) -> None:
+        listed = [*_TOPIC, *(word.encode() for word in LEXICON if word.isascii())]
+        super().__init__((word, _byte(word)) for word in listed)
+        self._most = len(self) + MOST_KEPT
+
+    def __missing__(self, one: bytes) -> int:
+        # Letters of other scripts are no word here: their lists are looked up as strings.
+        found = 0 if one.isalpha() else _NO_WORD
+        if len(one) <= KEPT:
+            if len(self) >= self._most:
+                self.clear()
+                self.update(_Known())
+            self[one] = found
+        return found
+
+
+def _byte(word: bytes) -> int:
+    return _TOPIC.get(word, 0) * _BASE + LEXICON.get(word.decode(), 0)
+
+
+known = _Known().__getitem__
+"""The byte of a token."""
+
+
+def kinds(of: bytes) -> bytes:
+    """By their bytes: the kind of each token of ASCII that is a word."""
+    return of.translate(_KINDS, _NO_WORDS)
+
+
+def topics(of: bytes) -> bytes:
+    """By their bytes: the topic of each token."""
+    return of.translate(_TOPICS)
