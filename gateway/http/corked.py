@@ -121,6 +121,10 @@ class Corked:
         else:
             self._finish()
 
+    def over(self) -> None:
+        """The connection is lost: nobody owes anything, and who would have is let go of."""
+        self._owes = bool
+
     def left(self) -> int:
         """Bytes that the client has not taken, in the kernel too: there it may be megabytes."""
         left: int = self._inner.get_write_buffer_size() + len(self._whole)

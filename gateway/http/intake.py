@@ -37,25 +37,12 @@ class Intake:
             if length > self._most:
                 raise self._too_large()
             hold.ask(length)
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        reading = _Reading()
-        began, late = loop.time(), False
-
-        # As asyncio.timeout would, at a third of its cost.
-        def ring() -> None:
-            nonlocal late
-            due = began + self._within + reading.size / self._rate
-            if loop.time() < due:
-                reading.alarm = loop.call_at(due, ring)
-            elif task is not None:
-                late = True
-                task.cancel()
-
-        reading.alarm = loop.call_later(self._within, ring)
+        task = asyncio.current_task()
+        reading = _Reading(task, self._within, self._rate)
         try:
             return await self._read(receive, reading, hold, announced=length is not None)
         except asyncio.CancelledError:
-            if not late or task is None or task.uncancel() > 0:
+            if not reading.late or task is None or task.uncancel() > 0:
                 raise
             raise self._late() from None
         finally:
@@ -97,10 +84,28 @@ class Intake:
 
 
 class _Reading:
-    """How much has come, and what rings where that is too little."""
+    """How much has come, and what rings where that is too little.
 
-    __slots__ = ("alarm", "size")
+    As asyncio.timeout would, at a third of its cost.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_due", "_loop", "_rate", "_task", "alarm", "late", "size")
+
+    def __init__(self, task: asyncio.Task[object] | None, within: float, rate: int) -> None:
+        self._task = task
+        self._loop = loop = asyncio.get_running_loop()
+        self._due = loop.time() + within
+        self._rate = rate
         self.size = 0
-        self.alarm: asyncio.TimerHandle
+        """Bytes that have come."""
+        self.late = False
+        """It has rung."""
+        self.alarm = loop.call_at(self._due, self._ring)
+
+    def _ring(self) -> None:
+        due = self._due + self.size / self._rate
+        if self._loop.time() < due:
+            self.alarm = self._loop.call_at(due, self._ring)
+        elif self._task is not None:
+            self.late = True
+            self._task.cancel()

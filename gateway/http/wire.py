@@ -110,6 +110,11 @@ class Wire(HttpToolsProtocol):
         super().connection_lost(exc)
         self.lost = True
         self.left()
+        # What is left of it goes at once: in a circle it would stay until one is looked for.
+        self._corked.over()
+        self.cycle = self._whole = None  # type: ignore[assignment]  # as before the first request
+        self.scope = {}  # type: ignore[typeddict-item]
+        self.pipeline.clear()
 
     def left(self) -> None:
         """End the visit of its client."""

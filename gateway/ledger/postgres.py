@@ -96,7 +96,8 @@ class Postgres(Base):
                     self._ready = True
                 yield base
         except psycopg.Error as error:
-            raise StoreError(self._told(error)) from None
+            told = self._told(error.with_traceback(None))  # its frames know it, in a circle
+            raise StoreError(told) from None
 
     @contextmanager
     def changing(self, base: _Connection) -> Iterator[None]:

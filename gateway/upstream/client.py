@@ -180,8 +180,9 @@ class Client:
         except (TimeoutError, httpx.HTTPError) as error:
             own = door is not None and door.own is not None  # which watches the time itself
             late = own and isinstance(error, httpx.ReadTimeout)
-            found = TimeoutError() if late else error
-            raise ProblemError(_failure(provider.name, found)) from None
+            # No name for what was raised: it knows this frame, and would be known by it.
+            problem = _failure(provider.name, TimeoutError() if late else error)
+            raise ProblemError(problem) from None
         return Answer(provider.name, reading.status, reading.fields, stream)
 
     def _door(self, provider: Provider, account: Account, dialect: str, tail: str) -> _Door:

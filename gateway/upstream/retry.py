@@ -228,7 +228,14 @@ async def again[T](
     if state.next is None:
         raise ProblemError(first)
     await sleep(state.wait)
-    return await retrying(state.run, attempt)
+    try:
+        return await retrying(state.run, attempt)
+    except ProblemError as error:
+        # The frames it came through know it: in a circle, with all that they know of the call.
+        error.__traceback__ = None
+        raise
+    finally:
+        retrying.iter_state.reset()  # it knows itself by what it would do next
 
 
 class _State:

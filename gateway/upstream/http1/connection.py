@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
             self._watch("it did not answer")
             await future
         if self._error is not None and not reading.head_complete:
-            raise self._error
+            raise _anew(self._error)
         return reading
 
     async def more(self) -> bytes:
@@ -259,7 +259,7 @@ class Connection(asyncio.Protocol):
             if reading.complete:
                 return b""
             if self._error is not None:
-                raise self._error
+                raise _anew(self._error)
             self._more = self._loop.create_future()  # of each chunk: a plain one costs less
             self._watch("it stopped sending")
             try:
@@ -369,6 +369,11 @@ class Connection(asyncio.Protocol):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+
+
+def _anew(error: httpx.TransportError) -> httpx.TransportError:
+    """One to be raised: what was raised knows the frames that know the connection, in a circle."""
+    return type(error)(*error.args)
 
 
 def _wake(future: asyncio.Future[None] | None) -> None:

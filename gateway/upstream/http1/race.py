@@ -41,7 +41,10 @@ async def _find(loop: Loop, host: str, port: int) -> _Found:
         _asked[loop, host, port] = asked
         asked.add_done_callback(lambda task: _forget(task, (loop, host, port)))
     await asyncio.wait([asked])
-    return asked.result()
+    try:
+        return asked.result()
+    finally:
+        del asked  # it has what is raised, which knows this frame
 
 
 def _forget(task: asyncio.Task[_Found], key: tuple[Loop, str, int]) -> None:
@@ -83,24 +86,33 @@ async def race(
     """The first socket that is connected; the others are closed. Raises the last OSError."""
     tasks: set[asyncio.Future[socket.socket]] = set()
     waiting = list(addresses)
-    error: BaseException = OSError("no address")
+    errors: list[BaseException] = [OSError("no address")]
     try:
         while waiting or tasks:
             if waiting:
                 tasks.add(asyncio.ensure_future(attempt(loop, waiting.pop(0))))
             limit = head_start if waiting else None
-            done, _ = await asyncio.wait(tasks, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                tasks.remove(task)
-                failed = task.exception()
-                if failed is None:
-                    return task.result()
-                error = failed
-        raise error
+            await asyncio.wait(tasks, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if (sock := _first(tasks, errors)) is not None:
+                return sock
+        raise errors.pop()  # and is known here no more: it knows this frame
     finally:
         for task in tasks:
             task.cancel()
             task.add_done_callback(_discard)
+
+
+def _first(
+    tasks: set[asyncio.Future[socket.socket]], errors: list[BaseException]
+) -> socket.socket | None:
+    """A socket that is connected, of those that are done; `errors` has why the others failed."""
+    for task in [one for one in tasks if one.done()]:
+        tasks.remove(task)
+        failed = task.exception()
+        if failed is None:
+            return task.result()
+        errors.append(failed)
+    return None
 
 
 def _discard(task: asyncio.Future[socket.socket]) -> None:

@@ -1,0 +1,121 @@
+"""A call leaves nothing behind that only a search for cycles would find, however it ends.
+
+Such searches are seldom here: what waits for one is memory that a busy gateway holds for nothing.
+"""
+
+import gc
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import CodeType
+
+import pytest
+
+from tests.e2e.child import until
+from tests.e2e.test_entries import CASES, Case
+from tests.e2e.upstream import PATIENCE, Upstream, frames, stream
+from tests.e2e.world import Config, Make, World, chat, spared
+
+_CALLS = 2
+
+
+@contextmanager
+def searched() -> Iterator[list[object]]:
+    """What of the gateway's own stands in circles that nobody holds, once it is left."""
+    found: list[object] = []
+    gc.collect()
+    gc.disable()
+    try:
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found += sorted(filter(None, map(_ours, gc.garbage)))
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+def _ours(found: object) -> str:
+    """Its name, if it is the gateway's own: one of its values, or what runs its code."""
+    for name in ("f_code", "cr_code", "ag_code", "gi_code", "__code__"):
+        code = getattr(found, name, None)
+        if isinstance(code, CodeType):
+            return code.co_qualname if "/gateway/" in code.co_filename else ""
+    kind = type(found)
+    return kind.__qualname__ if kind.__module__.startswith("gateway.") else ""
+
+
+def quiet(world: World) -> Callable[[], bool]:
+    """Whether all calls of a gateway are over, and its connections gone."""
+    return lambda: not (world._server.server_state.connections or world._server.server_state.tasks)
+
+
+def calls(world: World, count: int = _CALLS, *, streamed: bool) -> None:
+    """Some calls, each on a connection of its own; the bodies of some come behind their heads."""
+    data = b'{"model":"smart","messages":[{"role":"user","content":"Hi"}],"max_tokens":100'
+    data += b',"stream":true}' if streamed else b"}"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    head += b"content-length: %d\r\n\r\n" % len(data)
+    for at in range(count):
+        with socket.create_connection(("127.0.0.1", world.port), PATIENCE) as connection:
+            if at % 2:
+                connection.sendall(head)
+                until(lambda: bool(world._server.server_state.tasks), "its head is read")
+                connection.sendall(data)
+            else:
+                connection.sendall(head + data)
+            while connection.recv(65_536):
+                pass
+    until(quiet(world), "all calls are over")
+
+
+@pytest.mark.parametrize(
+    "case", [one for one in CASES if one.timer is None], ids=lambda case: case.id
+)
+def test_a_call_leaves_no_cycle(make: Make, upstream: Upstream, case: Case) -> None:
+    """Answered whole or streamed, failed at every target, or cut."""
+    world = make(spared)
+    upstream.on("/", case.script)
+    calls(world, 1, streamed=case.streamed)  # what comes once has come
+    asked = len(upstream.requests)
+    with searched() as found:
+        calls(world, streamed=case.streamed)
+    assert not found, found
+    assert len(upstream.requests) >= asked + _CALLS
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "no-host.invalid"])
+def test_a_provider_that_cannot_be_reached_leaves_no_cycle(make: Make, host: str) -> None:
+    """Nobody listens there, or its name is not known."""
+
+    def gone(value: Config) -> None:
+        value["providers"]["acme"]["base_url"] = f"http://{host}"
+
+    world = make(gone)
+    calls(world, 1, streamed=False)
+    with searched() as found:
+        calls(world, streamed=False)
+    assert not found, found
+
+
+@pytest.mark.parametrize("behind", [b"", b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"])
+def test_a_client_that_leaves_leaves_no_cycle(
+    world: World, upstream: Upstream, behind: bytes
+) -> None:
+    """In the middle of its answer, with another request behind it or not."""
+    told = frames()
+    upstream.on("/", stream(*told[:2], None, *told[2:]))
+
+    def leave() -> None:
+        for _ in range(_CALLS):
+            with world.leaving(chat(stream=True)) as connection:
+                connection.sendall(behind)
+                assert connection.recv(65_536)
+            world.release()  # with a request behind, it is seen where something is written
+        until(quiet(world), "all have left")
+
+    leave()
+    with searched() as found:
+        leave()
+    assert not found, found
