@@ -5,6 +5,7 @@ A test that cannot run here skips, and its reason names the command that would l
 `--no-skips` makes it a failure.
 """
 
+import gc
 import os
 import re
 import socket
@@ -62,6 +63,18 @@ def _skipped(config: pytest.Config) -> Counter[str]:
         why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         found[why.removeprefix("Skipped: ")] += 1
     return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Search for cycles after each file, and never again among what is left.
+
+    A run keeps millions of objects. To search them all holds every thread for a second, in the
+    middle of what a test measures.
+    """
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

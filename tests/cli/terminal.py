@@ -16,10 +16,15 @@ from tests.e2e.upstream import PATIENCE
 
 _ROOT = str(Path(__file__).parents[2])
 _OWN = (
-    "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "import fcntl, os, signal, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    "[signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)];"
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
-"""Makes the terminal the one that Ctrl-C comes from."""
+"""Makes the terminal the one that Ctrl-C comes from.
+
+And hears it: tests that run in the background, or under nohup, have been told to ignore signals,
+and so would all be that they start.
+"""
 
 
 class Terminal:
