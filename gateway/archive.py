@@ -60,7 +60,7 @@ class Archive:
         self.content_folder = folder / "content"
         self.journal = Journal(self.folder)
         self.recovered = recover(self.journal)
-        self.store = open_store(url)
+        self.store = open_store(url, self.journal.owns)
         self.metrics = Metrics(keys=config.metrics.keys, info=info, memory=figures)
         for row in self.recovered.entries:
             self.metrics.note(row)

@@ -44,7 +44,8 @@ _NO_PRICE = """(
 class Base(ABC):
     """A store, but for the words of its database.
 
-    `clock` tells seconds since the epoch; `sleep` waits so many seconds for another process.
+    `clock` tells seconds since the epoch; `sleep` waits so many seconds for another process; `own`
+    tells by its name whether a segment is of this process.
     """
 
     words: ClassVar[Words]
@@ -53,9 +54,15 @@ class Base(ABC):
     money: ClassVar[str]
     """The columns that become the six of query.MONEY."""
 
-    def __init__(self, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        own: Callable[[str], bool],
+    ) -> None:
         self._clock = clock
         self._sleep = sleep
+        self._own = own
         self._fed = Fed()
         self._known: dict[Path, Mapping[str, int]] = {}
 
@@ -341,7 +348,10 @@ class Base(ABC):
                 if size == offset:
                     continue
                 # A file shorter than what was read of it is another file.
-                for batch in batches(path, offset if offset < size else 0, self.taking):
+                taking = self.taking
+                if self._own(path.name):
+                    taking = taking._replace(quick=taking.own)
+                for batch in batches(path, offset if offset < size else 0, taking):
                     with self.changing(base):
                         rows = self.put(base, batch)
                         self._note(base, mark, path.name, batch)

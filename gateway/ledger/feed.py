@@ -47,6 +47,8 @@ class Taking(NamedTuple):
 
     quick: Callable[[bytes], object] = lambda _: None
     """Straight from their lines; None of one that is to be read first."""
+    own: Callable[[bytes], object] = lambda _: None
+    """As `quick`, where this process has written them: nobody else's mistakes are in them."""
     made: Callable[[Entry], object] = lambda row: row
     """From rows that were read."""
 

@@ -89,6 +89,7 @@ class Journal:
         self._clock = clock
         self._token = token
         self._limit = limit
+        self._names: set[str] = set()
         self._open: dict[str, bytes] = {}  # what has no final row yet, for the next segment
         self._retired: deque[Segment] = deque()
         self._lost = False
@@ -146,6 +147,10 @@ class Journal:
         self._waiting.set()
         if self.written - self.synced >= _GROUP:
             self._full.set()
+
+    def owns(self, name: str) -> bool:
+        """Whether a segment is of this journal: each of its lines is as `write` makes it."""
+        return name in self._names
 
     def sync(self) -> None:
         """Bring every written row to the disk; blocks, so call it in a thread.
@@ -231,6 +236,7 @@ class Journal:
         path = self.folder / f"{stamp}-{os.getpid()}-{self._token()}{SUFFIX}"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, MODE)
+        self._names.add(path.name)
         grab(descriptor)  # it is empty, and recovery leaves empty ones alone: nobody else has it
         return Segment(path, descriptor, until=(now // _DAY + 1) * _DAY)
 

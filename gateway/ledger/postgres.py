@@ -70,8 +70,9 @@ class Postgres(Base):
         clock: Callable[[], float] = time.time,
         *,
         sleep: Callable[[float], None] = time.sleep,
+        own: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        super().__init__(clock, sleep)
+        super().__init__(clock, sleep, own)
         given = _read(url)
         self._options: dict[str, Any] = {**_PATIENCE, **given}
         self._secret = str(given.get("password") or "")

@@ -4,6 +4,7 @@ Most are. What is not is read the long way, with all care: this only says that i
 """
 
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from operator import itemgetter
 from types import UnionType
@@ -12,7 +13,6 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.basis import Basis
 from gateway.core.entry import Entry
 from gateway.ledger.feed import LAST, MOST
 from gateway.ledger.schema import ENTRY
@@ -40,20 +40,22 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 
 _HINTS = get_type_hints(Entry)
 _FIELDS = {field.name: field for field in msgspec.structs.fields(Entry)}
-_Line = msgspec.defstruct(
-    "_Line",
-    [
-        (name, kind)
-        if (default := _default(_FIELDS[name])) is msgspec.NODEFAULT
-        else (name, kind, default)
-        for name in ENTRY
-        for kind in (_kind(name, _HINTS[name]),)
-    ],
-    tag="final",
-    tag_field="kind",
-    kw_only=True,
-)
+
+
+def _line(**other: tuple[Any, Any]) -> Any:
+    """The type of a line, with `other` types and defaults of some members."""
+    fields: list[Any] = []
+    for name in ENTRY:
+        kind, default = _kind(name, _HINTS[name]), _default(_FIELDS[name])
+        kind, default = other.get(name, (kind, default))
+        fields.append((name, kind) if default is msgspec.NODEFAULT else (name, kind, default))
+    return msgspec.defstruct("_Line", fields, tag="final", tag_field="kind", kw_only=True)
+
+
+_Line = _line()
 _read = jsonio.reader(_Line)
+_NOTHING = msgspec.Raw(b"null")
+_read_own = jsonio.reader(_line(basis=(msgspec.Raw, _NOTHING)))
 _sums = itemgetter(*[at for at, name in enumerate(ENTRY) if Decimal in get_args(_HINTS[name])])
 _LISTS = tuple(at for at, name in enumerate(ENTRY) if get_origin(_HINTS[name]) is tuple)
 _MAPS = tuple(at for at, name in enumerate(ENTRY) if get_origin(_HINTS[name]) is dict)
@@ -62,10 +64,27 @@ _BASIS = ENTRY.index("basis")
 
 def values(line: bytes) -> list[object] | None:
     """The values of `ENTRY` of a line; None where it is to be read with more care."""
+    found = _values(line, _read)
+    if found is not None and (basis := found[_BASIS]) is not None:
+        found[_BASIS] = jsonio.dumps(basis).decode()
+    return found
+
+
+def own(line: bytes) -> list[object] | None:
+    """The same of a line that this process has written: its basis stands there as it is stored."""
+    found = _values(line, _read_own)
+    if found is not None:
+        basis = str(found[_BASIS], "utf-8")
+        found[_BASIS] = None if basis == "null" else basis
+    return found
+
+
+def _values(line: bytes, read: Callable[[bytes], Any]) -> list[Any] | None:
+    """All but the basis, which is left as it is read."""
     if b"\\" in line and _NUL in line:
         return None
     try:
-        found: list[Any] = [*msgspec.structs.astuple(_read(line))]
+        found: list[Any] = [*msgspec.structs.astuple(read(line))]
     except jsonio.JsonError:
         return None
     if not _plain.issuperset(sums := _sums(found)) and not _sound(sums):
@@ -81,9 +100,6 @@ def values(line: bytes) -> list[object] | None:
         if found[at]:
             return None
         found[at] = "{}"
-    basis: Basis | None = found[_BASIS]
-    if basis is not None:
-        found[_BASIS] = jsonio.dumps(basis).decode()
     return found
 
 

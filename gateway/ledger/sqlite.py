@@ -53,7 +53,7 @@ class Sqlite(Base):
         tagged=f"EXISTS (SELECT 1 FROM json_each(c.tags) WHERE value IN {_AMONG})",  # noqa: S608
         tags="LEFT JOIN json_each(c.tags) AS tag",
     )
-    taking: ClassVar = Taking(quick.values, columns.entry)
+    taking: ClassVar = Taking(quick.values, quick.own, columns.entry)
     # One call a row for all of them: calls into Python are what such a query costs. The first two
     # are the cost of what can be compared with the baseline, and of the rest.
     money: ClassVar = f"""usd(
@@ -67,8 +67,9 @@ class Sqlite(Base):
         clock: Callable[[], float] = time.time,
         *,
         sleep: Callable[[float], None] = time.sleep,
+        own: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        super().__init__(clock, sleep)
+        super().__init__(clock, sleep, own)
         path = url.removeprefix(SCHEME)
         if path in {url, "", ":memory:"}:
             raise StoreError(f"the ledger's store is written {SCHEME}PATH")

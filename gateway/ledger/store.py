@@ -5,7 +5,7 @@ file for one machine, a PostgreSQL database for many. The views `costs`, `attemp
 its public tables, with `feedback`, under the same names in both.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -223,17 +223,18 @@ class Store(Protocol):
         ...
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, own: Callable[[str], bool] = lambda _: False) -> Store:
     """The store of a URL, made or brought up to date where that is needed.
 
     sqlite:///relative/path, sqlite:////absolute/path, or postgresql://user:password@host/database,
-    which needs the extra `postgres`. Raises StoreError.
+    which needs the extra `postgres`. `own` tells by its name whether a segment is this process's.
+    Raises StoreError.
     """
     # Here: they import this module, and PostgreSQL's driver is not everywhere.
     if url.startswith(("postgresql://", "postgres://")):
         from gateway.ledger.postgres import Postgres  # noqa: PLC0415
 
-        return Postgres(url)
+        return Postgres(url, own=own)
     from gateway.ledger.sqlite import Sqlite  # noqa: PLC0415
 
-    return Sqlite(url)
+    return Sqlite(url, own=own)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from gateway.core import jsonio
 from gateway.core.basis import Basis
 from gateway.core.entry import Entry
+from gateway.core.evidence import Evidence, Score
+from gateway.core.turn import Turn
 from gateway.ledger import columns, quick
 from gateway.ledger.feed import LAST, MOST
 from gateway.ledger.journal import read, write
@@ -77,3 +79,30 @@ def test_no_line_is_read_in_two_ways(changes: dict[str, object]) -> None:
 
 def test_every_column_is_read() -> None:
     assert quick._Line.__struct_fields__ == ENTRY
+
+
+_BASES = st.builds(
+    Basis,
+    user_tokens=st.integers(0, 9),
+    tools=st.lists(st.text(max_size=3), max_size=2).map(tuple),
+    signals=st.none() | st.dictionaries(st.text(max_size=3), st.integers(0, 9) | st.floats(0, 1) | st.booleans(), max_size=2),
+    language=st.none() | st.text(max_size=3),
+    outcomes=st.dictionaries(st.text(max_size=3), st.booleans(), max_size=2),
+    turn=st.none() | st.builds(Turn, conversation=st.text(max_size=3), explicit=st.booleans()),
+    score=st.none() | st.builds(Score, fast=st.floats(0, 1), smart=st.floats(0, 1)),
+    evidence=st.none() | st.builds(Evidence, at=st.just(0.0)),
+)  # fmt: skip
+
+
+@given(st.none() | _BASES, st.text(max_size=3), st.lists(st.text(max_size=2), max_size=2))
+def test_a_row_of_its_own_is_read_as_any_other(
+    basis: Basis | None, rule: str, tags: list[str]
+) -> None:
+    """As it stands; a basis is stored as it was written."""
+    data = write(entry("a", basis=basis, rule=rule, tags=tuple(tags)))
+    assert quick.own(data) == quick.values(data)
+
+
+@pytest.mark.parametrize("data", [b"torn", b'{"kind":"final","id":"d"}', write(FULL)[:-9]])
+def test_what_is_no_row_of_its_own_is_left_to_more_care(data: bytes) -> None:
+    assert quick.own(data) is None
