@@ -39,7 +39,8 @@ class Learned:
     """An artefact at work. It never looks at the text but through `signals` and `shape`.
 
     Until the first text is scored it is the artefact's bytes; then its numbers are laid out, which
-    takes about 40 ms and nine times the memory.
+    takes about 40 ms and seven times the memory. The first that asks for all of the forest takes as
+    long again, and twice the memory.
     """
 
     name = "learned"

@@ -102,10 +102,10 @@ class Prior:
     def score(self, text: str, signals: Signals) -> Score:  # noqa: ARG002 -- the protocol gives both
         """Two logistic sums; smart fails only where fast does, hence fast <= smart."""
         fast, fails = FAST, FAILS
-        for term in TERMS:
-            value = term.value(signals)
-            fast += term.fast * value
-            fails += term.fails * value
+        for _, read, more, worse in TERMS:
+            if value := read(signals):  # most are 0
+                fast += more * value
+                fails += worse * value
         suffices = _logistic(fast)
         return Score(fast=suffices, smart=1 - (1 - suffices) * _logistic(fails))
 

@@ -1,7 +1,5 @@
 """The form of a text: one number for each name, whatever the text is."""
 
-
-
 from itertools import pairwise
 from math import log1p
 from zlib import crc32
