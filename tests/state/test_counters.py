@@ -84,9 +84,12 @@ async def test_a_moment_of_silence_is_no_loss(line: Line, world: World) -> None:
 
 
 async def test_many_calls_share_one_connection_and_one_loss(line: Line, world: World) -> None:
-    made = counters(world, line.url)
-    assert set(await asyncio.gather(*(away(made) for _ in range(200)))) == {False}
+    patient = counters(world, line.url, 10.0)
+    assert set(await asyncio.gather(*(away(patient) for _ in range(200)))) == {False}
     assert line.dialled == 1
+    await patient.close()
+    made = counters(world, line.url)
+    assert not await away(made)
     line.mode = "silent"
     assert set(await asyncio.gather(*(away(made) for _ in range(200)))) == {True}
     assert not await quiet(made)
