@@ -18,11 +18,11 @@ def unchanged(body: Body) -> bytes:
     return jsonio.join(body.members) if jsonio.repeats(raw, body.members) else raw
 
 
-def named(body: Body, model: str) -> bytes:
-    """The same for a model, by its own name."""
-    if body.prompt.model == model:
-        return unchanged(body)
-    return jsonio.join({**body.members, "model": msgspec.Raw(jsonio.dumps(model))})
+def named(body: Body, model: str, more: jsonio.Members | None = None) -> bytes:
+    """The same for a model, by its own name; with `more` members, none of which it has."""
+    if body.prompt.model != model:
+        more = {"model": msgspec.Raw(jsonio.dumps(model)), **(more or {})}
+    return jsonio.join({**body.members, **more}) if more else unchanged(body)
 
 
 class Edit:

@@ -86,3 +86,18 @@ def test_what_asks_for_nothing_is_not_weighed(name: str) -> None:
     raw = jsonio.dumps({"model": "m", **base})
     with mock.patch.object(room.seal, "edit", side_effect=AssertionError):
         assert DIALECTS[name].write(DIALECTS[name].read(raw), target(model="m")).body is raw
+
+
+@given(model=st.sampled_from(["m", "other"]), twice=st.booleans(), asked=st.booleans())
+def test_usage_that_a_stream_must_be_asked_for_is_put_to_what_is_not_weighed(
+    model: str, *, twice: bool, asked: bool
+) -> None:
+    more = {"stream_options": {"include_usage": True}} if asked else {}
+    raw = jsonio.dumps({"model": "m", "messages": TURNS, "stream": True, **more})
+    body = OPENAI_CHAT.read(raw[:-1] + b',"stream":true}' if twice else raw)
+    here = target(model=model, provider_stream_usage="ask")
+    room: ModuleType = chat
+    with mock.patch.object(room.seal, "edit", side_effect=AssertionError):
+        said = OPENAI_CHAT.write(body, here)
+    assert said == weighed(room, OPENAI_CHAT.name, body, here)
+    assert jsonio.loads(said.body)["stream_options"] == {"include_usage": True}

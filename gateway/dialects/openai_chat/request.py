@@ -49,6 +49,8 @@ _CLIENT_TOOLS = (None, "function", "custom")
 _SYSTEM, _RESULTS = ("system", "developer"), ("tool", "function")
 """Roles of messages: that of those which may follow a result, and that of results."""
 _EFFORT = "reasoning_effort"
+_OPTIONS = "stream_options"
+_WITH_USAGE = {_OPTIONS: msgspec.Raw(b'{"include_usage":true}')}
 _CAPS = ("max_completion_tokens", "max_tokens")
 
 
@@ -246,7 +248,10 @@ def _whole(number: Json) -> int | None:
 def write(body: Body, target: Target) -> Written:
     """The body for one target: the client's bytes, with only those members changed that must be."""
     if _as_it_is(body.prompt, target) and not holds(body):
-        return Written(named(body, target.model))
+        if not (body.prompt.stream and target.provider.stream_usage == "ask") or asks_usage(body):
+            return Written(named(body, target.model))
+        if _OPTIONS not in body.members:
+            return Written(named(body, target.model, _WITH_USAGE))
     edit = seal.edit(body, target)
     replay.fill(edit, target)
     body = edit.body
@@ -258,7 +263,7 @@ def write(body: Body, target: Target) -> Written:
     edit.drop_refused(target)
     if body.prompt.stream and target.provider.stream_usage == "ask":
         refused = target.facts.refuses | target.provider.refuses
-        if "stream_options" not in refused:
+        if _OPTIONS not in refused:
             _ask_usage(edit, body)
     for name, value in target.params.items():
         edit.fill(name, value)
@@ -266,7 +271,10 @@ def write(body: Body, target: Target) -> Written:
 
 
 def _as_it_is(prompt: Prompt, target: Target) -> bool:
-    """Whether a target takes what was asked as it was asked, but for its own name of the model."""
+    """Whether a target takes what was asked as it was asked.
+
+    But for its own name of the model, and for the usage of a stream, which it may have to be asked.
+    """
     facts, provider, cap = target.facts, target.provider, prompt.max_output
     if cap is None:
         fits = target.max_output is None
@@ -279,7 +287,6 @@ def _as_it_is(prompt: Prompt, target: Target) -> bool:
         and target.effort is None
         and facts.sampling == "always"
         and not (facts.refuses or provider.refuses or facts.replays_reasoning or target.params)
-        and not (prompt.stream and provider.stream_usage == "ask")
     )
 
 
@@ -344,12 +351,12 @@ def _drop_sampling(edit: Edit, prompt: Prompt, target: Target) -> None:
 
 def asks_usage(body: Body) -> bool:
     """Whether the client wants a usage chunk at the end of its stream."""
-    options = body.said.get("stream_options")
+    options = body.said.get(_OPTIONS)
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _ask_usage(edit: Edit, body: Body) -> None:
     if not asks_usage(body):
-        options = body.said.get("stream_options")
+        options = body.said.get(_OPTIONS)
         known = options if isinstance(options, dict) else {}
-        edit.put("stream_options", {**known, "include_usage": True})
+        edit.put(_OPTIONS, {**known, "include_usage": True})
