@@ -16,7 +16,7 @@ from gateway.ledger.lock import MODE
 # Lines of a transaction: some 10 ms of work, and a lock that others can wait for. Each writes anew
 # the pages where the last one ended.
 _BATCH = 1024
-_PIECE = 2**18  # bytes of a segment that are read at once
+_PIECE = 2**16  # bytes of a segment that are read at once
 MOST = 2**40
 """Tokens: beyond it is no count of a call, and sums must stay within 64 bits."""
 _DIGITS = 40  # of USD on each side of the point; beyond it is no sum of money
@@ -55,34 +55,41 @@ class Taking(NamedTuple):
 
 def batches(path: Path, offset: int, taking: Taking = Taking()) -> Iterator[Batch]:  # noqa: B008 - nothing changes it
     """The whole lines of a segment from `offset` on, a bounded number at a time."""
+    batch = Batch(end=offset)
     for lines in _pieces(path, offset):
-        batch = _batch(lines, offset, taking)
-        offset = batch.end
+        for at in _parts(_BATCH - batch.lines, len(lines)):
+            _take(batch, lines[at], taking)
+            if batch.lines == _BATCH:
+                yield batch
+                batch = Batch(end=batch.end)
+    if batch.lines:
         yield batch
 
 
 def _pieces(path: Path, offset: int) -> Iterator[list[bytes]]:
     """Whole lines, without their ends; what has no end yet is for later."""
-    lines: list[bytes] = []
     begun: list[bytes] = []
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
         while piece := file.read(_PIECE):
             begun.append(piece)
-            if b"\n" not in piece:
-                continue
-            *more, rest = b"".join(begun).split(b"\n")
-            lines += more
-            begun = [rest]
-            while len(lines) >= _BATCH:
-                yield lines[:_BATCH]
-                del lines[:_BATCH]
-    if lines:
-        yield lines
+            if b"\n" in piece:
+                *lines, rest = b"".join(begun).split(b"\n")
+                begun = [rest]
+                yield lines
 
 
-def _batch(lines: list[bytes], offset: int, taking: Taking) -> Batch:
-    batch = Batch(lines=len(lines), end=offset + sum(map(len, lines)) + len(lines))
+def _parts(first: int, count: int) -> Iterator[slice]:
+    """`count` lines, of which the first part has as many as there is room for in a batch."""
+    begin = 0
+    for end in range(first, count + _BATCH, _BATCH):
+        yield slice(begin, min(end, count))
+        begin = end
+
+
+def _take(batch: Batch, lines: list[bytes], taking: Taking) -> None:
+    batch.lines += len(lines)
+    batch.end += sum(map(len, lines)) + len(lines)
     quick, entries = taking.quick, batch.entries
     for line in lines:
         if line.startswith(_INTENT):  # half of all lines, and nothing is told by them here
@@ -91,7 +98,6 @@ def _batch(lines: list[bytes], offset: int, taking: Taking) -> Batch:
             entries.append(found)
         else:
             _sort(batch, line, taking)
-    return batch
 
 
 def identity(folder: Path) -> str:

@@ -73,12 +73,11 @@ def alike(same: tuple[bool, ...], rows: int) -> str:
 
     It takes the values of these first, then those of the others row by row. For SQLite.
     """
-    names = (f"column{n}" for n in count(1))
+    columns, names = (*ENTRY, "seq"), (f"column{n}" for n in count(1))
     cells = ", ".join("?" if one else next(names) for one in same)
     row = f"({', '.join('?' * (len(same) - sum(same)))})"
-    values = ", ".join([row] * rows)
-    into = f"INSERT INTO entries ({', '.join((*ENTRY, 'seq'))})"
-    return f"{into} SELECT {cells} FROM (VALUES {values}) WHERE true ON CONFLICT {_KEPT}"  # noqa: S608
+    marks = ", ".join([row] * rows)
+    return f"INSERT INTO entries ({', '.join(columns)}) SELECT {cells} FROM (VALUES {marks}) WHERE true ON CONFLICT {_KEPT}"  # noqa: S608
 
 
 def _insert(table: str, columns: tuple[str, ...], mark: str) -> str:

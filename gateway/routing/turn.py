@@ -42,6 +42,8 @@ _REVIEW = "codex-auto-review"
 _BILLING = "x-anthropic-billing-header"
 _SUB = "cc_is_subagent=true"
 """In Claude Code's first block of instructions, which is not for the model."""
+_SHARED = 32_768
+"""Characters of instructions, up to which what they hash to is kept for the next call."""
 _BYTES = 16
 _SHORT = 16
 """Characters of a probe."""
@@ -66,7 +68,9 @@ def read(
         conversation = _hash(("named", name[0], apart), scope)
     elif begins.first or _meant(begins.system):
         # Its last part is its own: what stands before it, calls of one application share.
-        begun = _begun(key.tenant, key.name, begins.user, prompt.tools, begins.system)
+        size = sum(map(len, (begins.user, *prompt.tools, *begins.system)))
+        begin = _begun if size <= _SHARED else _begun.__wrapped__
+        begun = begin(key.tenant, key.name, begins.user, prompt.tools, begins.system)
         conversation = _hash((first,), begun)
     else:
         conversation = ""
@@ -163,7 +167,7 @@ def _scope(tenant: str, name: str) -> blake2b:
     return scope
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(64)
 def _begun(
     tenant: str, name: str, user: str, tools: tuple[str, ...], system: tuple[str, ...]
 ) -> blake2b:

@@ -20,7 +20,7 @@ from gateway.dialects.opening import Opening
 from gateway.http.edge import Head
 from gateway.routing import features
 from gateway.routing.clients import SYSTEM, USER
-from gateway.routing.turn import _hash, _scope, read
+from gateway.routing.turn import _begun, _hash, _scope, read
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     "openai-chat", "openai-responses", "anthropic-messages", "gemini",
@@ -372,3 +372,17 @@ def test_how_a_conversation_begins_is_hashed_whole_whatever_was_hashed_before(
         whole = _hash((*scope, "begun", user, *tools, "", *meant, first))
         assert found.conversation == (whole if said or meant else "")
         assert found.first == first[:16]
+
+
+def test_long_instructions_are_hashed_and_not_kept() -> None:
+    """Whoever sends megabytes of them does not fill the memory."""
+    long = "x" * 40_000
+    for system, kept in ((("short", "y"), 1), ((long,), 0), (("z" * 20_000, "z" * 20_000), 0)):
+        before = _begun.cache_info()
+        opening = Opening(system=system, first="Hello.", user="")
+        found = read(Prompt(model="m"), opening, Key(name="kept"), NO_STEER, {})
+        scope = ("default", "kept")
+        first = _hash((*scope, "Hello."))
+        assert found.conversation == _hash((*scope, "begun", "", "", *system, first))
+        after = _begun.cache_info()
+        assert after.hits + after.misses == before.hits + before.misses + kept
