@@ -77,7 +77,10 @@ def alike(same: tuple[bool, ...], rows: int) -> str:
     cells = ", ".join("?" if one else next(names) for one in same)
     row = f"({', '.join('?' * (len(same) - sum(same)))})"
     marks = ", ".join([row] * rows)
-    return f"INSERT INTO entries ({', '.join(columns)}) SELECT {cells} FROM (VALUES {marks}) WHERE true ON CONFLICT {_KEPT}"  # noqa: S608
+    return (
+        f"INSERT INTO entries ({', '.join(columns)}) SELECT {cells}"  # noqa: S608
+        f" FROM (VALUES {marks}) WHERE true ON CONFLICT {_KEPT}"
+    )
 
 
 def _insert(table: str, columns: tuple[str, ...], mark: str) -> str:
