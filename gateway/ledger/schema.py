@@ -14,8 +14,6 @@ was, or may have been, billed, and nobody knows how much; `reserved` is what tha
 that of calls whose cost is known.
 """
 
-from functools import lru_cache
-from itertools import count
 from typing import Final
 
 ENTRY: Final = (
@@ -58,28 +56,12 @@ def inserts(mark: str) -> tuple[str, str, str, str]:
     feedback that of an earlier one; else what is there stays.
     """
     return (
-        _insert("entries", (*ENTRY, "seq"), mark) + _KEPT,
+        _insert("entries", (*ENTRY, "seq"), mark) + KEPT,
         _insert("failures", ATTEMPT, mark) + "(id, attempt) DO NOTHING",
         _insert("reprices", REPRICE, mark)
         + f"(id) DO UPDATE SET {_taken(REPRICE)} WHERE excluded.at > reprices.at",
         _insert("verdicts", FEEDBACK, mark)
         + f"(id) DO UPDATE SET {_taken(FEEDBACK)} WHERE excluded.at > verdicts.at",
-    )
-
-
-@lru_cache(64)
-def alike(same: tuple[bool, ...], rows: int) -> str:
-    """As the first of `inserts`, for so many entries of which some columns are the same in all.
-
-    It takes the values of these first, then those of the others row by row. For SQLite.
-    """
-    columns, names = (*ENTRY, "seq"), (f"column{n}" for n in count(1))
-    cells = ", ".join("?" if one else next(names) for one in same)
-    row = f"({', '.join('?' * (len(same) - sum(same)))})"
-    marks = ", ".join([row] * rows)
-    return (
-        f"INSERT INTO entries ({', '.join(columns)}) SELECT {cells}"  # noqa: S608
-        f" FROM (VALUES {marks}) WHERE true ON CONFLICT {_KEPT}"
     )
 
 
@@ -92,10 +74,11 @@ def _taken(columns: tuple[str, ...]) -> str:
     return ", ".join(f"{name} = excluded.{name}" for name in columns)
 
 
-_KEPT = (
+KEPT: Final = (
     f"(id) DO UPDATE SET {_taken((*ENTRY, 'seq'))}"
     " WHERE entries.state = 'unknown_crash' AND excluded.state <> 'unknown_crash'"
 )
+"""What becomes of an entry whose call has one."""
 
 
 _SQLITE_1 = (

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from decimal import Context, Decimal, localcontext
-from itertools import chain, compress
+from functools import lru_cache
+from itertools import chain, compress, count
 from pathlib import Path
 from typing import Any, ClassVar, Final, cast
 
@@ -17,7 +18,7 @@ from gateway.ledger.base import Base
 from gateway.ledger.feed import Batch, Taking
 from gateway.ledger.lock import MODE, alone
 from gateway.ledger.query import Slots, Words
-from gateway.ledger.schema import SQLITE, alike, inserts
+from gateway.ledger.schema import ENTRY, KEPT, SQLITE, inserts
 from gateway.ledger.store import StoreError
 
 SCHEME: Final = "sqlite:///"
@@ -228,13 +229,29 @@ def _put(base: sqlite3.Connection, entries: list[list[object]], seq: int) -> int
         common = [one[0] for one in compress(columns, same)]
         own = [one for one, shared in zip(columns, same, strict=True) if not shared]
         values = [*chain.from_iterable(zip(*own, strict=True))]
-        sql, width = alike(same, _TOGETHER), len(own) * _TOGETHER
+        sql, width = _alike(same, _TOGETHER), len(own) * _TOGETHER
         for at in range(0, len(values), width):
             changed += base.execute(sql, common + values[at : at + width]).rowcount
     if whole < count:
         rows = [[*row, n] for n, row in enumerate(entries[whole:], seq + whole)]
         changed += base.executemany(_INSERT_ENTRY, rows).rowcount
     return changed
+
+
+@lru_cache(64)
+def _alike(same: tuple[bool, ...], rows: int) -> str:
+    """As the first of `inserts`, for so many entries of which some columns are the same in all.
+
+    It takes the values of these first, then those of the others row by row.
+    """
+    columns, names = (*ENTRY, "seq"), (f"column{n}" for n in count(1))
+    cells = ", ".join("?" if one else next(names) for one in same)
+    row = f"({', '.join('?' * (len(same) - sum(same)))})"
+    marks = ", ".join([row] * rows)
+    return (
+        f"INSERT INTO entries ({', '.join(columns)}) SELECT {cells}"  # noqa: S608
+        f" FROM (VALUES {marks}) WHERE true ON CONFLICT {KEPT}"
+    )
 
 
 def _version(base: sqlite3.Connection) -> int:

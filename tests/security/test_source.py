@@ -58,7 +58,7 @@ PUT_IN = {
     "', '.join((f'sum({name}) AS {name}' for name in _USED))",
     "', '.join((f'sum(CAST({name} AS {usd})) AS {name}' for name in money))", "_taken(REPRICE)", "_taken(FEEDBACK)",
     "', '.join([*parts, 'max(m)'])", "least", "rank", "', '.join([*parts, 'v'])", "over", "columns + ',' if columns else ''", "what", "tags",
-    "', '.join(parts)", "_taken((*ENTRY, 'seq'))", "', '.join(FEEDBACK)", "self.words.among.format('id')", "real", "cells", "_KEPT", "', '.join((f'f.{name}' for name in FEEDBACK))", "_AMONG", "len(SQLITE)",
+    "', '.join(parts)", "_taken((*ENTRY, 'seq'))", "', '.join(FEEDBACK)", "self.words.among.format('id')", "real", "cells", "KEPT", "', '.join((f'f.{name}' for name in FEEDBACK))", "_AMONG", "len(SQLITE)",
 }  # fmt: skip
 """What may be put into a text of SQL: names of columns and tables, and marks where a value goes."""
 
