@@ -11,14 +11,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
-from bench import machine, weight
+from bench import load, machine, weight
 from bench.load import Ask, Instruments
 from bench.weight import Weight
 
@@ -300,6 +302,27 @@ def start(
         state = "ended" if status is None else f"answered {status}"
         raise Unstarted(f"{peer.name} {state}: {' '.join(command)}\n{running.wrote()}")
     return running, Start(seconds, machine.cpu_seconds(running.pids()).ran)
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """Where one set-up is measured without the whole bench: a folder that goes, and the provider."""
+
+    here: machine.Machine
+    folder: Path
+    instruments: Instruments
+    mock: Running
+
+
+@contextlib.contextmanager
+def stage() -> Iterator[Stage]:
+    """What a load needs, its own processes on the load's CPU; all of it ends with the context."""
+    here = machine.describe()
+    with contextlib.ExitStack() as ends:
+        ends.enter_context(machine.pinned(here.load_cpu))
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="tiergate-bench-")))
+        instruments = load.build(folder)
+        mock, _ = start(Mock(instruments), folder / "direct", instruments, cpu=here.load_cpu)
+        yield Stage(here, folder, instruments, ends.enter_context(mock))
 
 
 def _first_answer(running: Running, body: bytes, until: float) -> int | None:

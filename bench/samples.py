@@ -11,7 +11,6 @@ import atexit
 import re
 import signal
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from itertools import dropwhile
 from pathlib import Path
 from types import FrameType
 
-from bench import flame, load, machine, peers, place
+from bench import flame, load, peers, place
 from bench.peers import Full, Place, Tiergate
 
 PARTS = {
@@ -103,28 +102,22 @@ def inside(file: Path) -> None:
 
 def sample(seconds: float, *, full: bool) -> tuple[list[Stack], load.Load]:
     """Samples of calls under load; those of the start are left out."""
-    here = machine.describe()
-    with ExitStack() as ends, machine.pinned(here.load_cpu):
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="tiergate-bench-")))
-        instruments = load.build(folder)
-        mock, _ = peers.start(
-            peers.Mock(instruments), folder / "direct", instruments, cpu=here.load_cpu
-        )
-        ends.enter_context(mock)
+    with ExitStack() as ends:
+        at = ends.enter_context(peers.stage())
         peer = Tiergate()
         if full:
             peer = Full(ends.enter_context(place.serving_any()))
-        file = folder / "samples"
+        file = at.folder / "samples"
         running, _ = peers.start(
             Sampled(peer, file),
-            folder / "peer",
-            instruments,
-            cpu=here.gateway_cpu,
-            upstream=mock.port,
+            at.folder / "peer",
+            at.instruments,
+            cpu=at.here.gateway_cpu,
+            upstream=at.mock.port,
         )
         with running:
             seen = load.run(
-                instruments, running.port, ask=running.ask, pids=running.pids(), connections=64, seconds=seconds, warm=1
+                at.instruments, running.port, ask=running.ask, pids=running.pids(), connections=64, seconds=seconds, warm=1
             )  # fmt: skip
         lines = file.read_text().splitlines()
     return calls(tuple(line.split()) for line in lines), seen

@@ -14,7 +14,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench import load, machine, peers, place
+from bench import load, peers, place
 from bench.load import Instruments
 from bench.measure import EVENTS, SCENES, Scene
 from bench.peers import ROOT, Full, Place, Running, Tiergate
@@ -72,31 +72,27 @@ def compare(
 
     Raises `Missing`, `Unstarted` and `Broken` as the bench does.
     """
-    here = machine.describe()
-    with ExitStack() as ends, machine.pinned(here.load_cpu):
-        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="tiergate-bench-")))
-        instruments = load.build(folder)
-        mock, _ = peers.start(
-            peers.Mock(instruments), folder / "direct", instruments, cpu=here.load_cpu
-        )
-        ends.enter_context(mock)
+    with ExitStack() as ends:
+        at = ends.enter_context(peers.stage())
 
         def begin(tree: Path) -> Running:
             peer = Tree(tree, Full(ends.enter_context(place.serving_any())) if full else Tiergate())
             running, _ = peers.start(
                 peer,
-                Path(tempfile.mkdtemp(dir=folder)),
-                instruments,
-                cpu=here.gateway_cpu,
-                upstream=mock.port,
+                Path(tempfile.mkdtemp(dir=at.folder)),
+                at.instruments,
+                cpu=at.here.gateway_cpu,
+                upstream=at.mock.port,
             )
             return ends.enter_context(running)
 
         pair = begin(ROOT), begin(other.resolve())
-        load.control(mock.port, scene.setting)
+        load.control(at.mock.port, scene.setting)
         found: list[tuple[float, float]] = []
         for number in range(rounds + 1):  # the first warms both
-            costs = [cost(one, instruments, scene, seconds) for one in pair[:: 1 - number % 2 * 2]]
+            costs = [
+                cost(one, at.instruments, scene, seconds) for one in pair[:: 1 - number % 2 * 2]
+            ]
             this, that = costs[:: 1 - number % 2 * 2]
             found.append((this, that))
         return found[1:]
