@@ -33,6 +33,7 @@ def test_a_wrong_key_is_told_and_the_right_one_opens(browser: Browser, stage: St
 
 def test_signing_out_ends_it_here(sight: Sight) -> None:
     sight.enter()
+    sight.show("overview")  # all of it: what it still asked for would be refused behind the button
     sight.page.get_by_role("button", name="Sign out").click()
     expect(sight.page.get_by_label("Admin key")).to_be_visible()
     assert sight.context.cookies() == []
