@@ -106,7 +106,7 @@ class Hedge:
 async def _first(tasks: list[asyncio.Task[Begun]], sides: Sides) -> int:
     """Which of them has answered. Raises ProblemError with the last failure where none has."""
     pending = set(tasks)
-    failure: ProblemError | None = None
+    failure: Problem | None = None
     while pending:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for side, task in enumerate(tasks):
@@ -118,8 +118,9 @@ async def _first(tasks: list[asyncio.Task[Begun]], sides: Sides) -> int:
             if not isinstance(error, ProblemError):
                 raise error
             sides.failing(side, error.problem)
-            failure = error
-    raise failure or RuntimeError("nobody was asked")
+            failure = error.problem
+    # Made anew: the one that was raised is held by its task, which whoever waits here holds.
+    raise ProblemError(failure) if failure else RuntimeError("nobody was asked")
 
 
 async def _lose(tasks: list[asyncio.Task[Begun]], won: int, sides: Sides) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from tests.e2e.child import until
 from tests.e2e.test_entries import CASES, Case
-from tests.e2e.upstream import PATIENCE, Upstream, frames, stream
+from tests.e2e.test_hedge import SILENT, hedged
+from tests.e2e.upstream import PATIENCE, Answer, Upstream, failing, frames, stream, whole
 from tests.e2e.world import Config, Make, World, chat, spared
 
 _CALLS = 2
@@ -118,4 +119,22 @@ def test_a_client_that_leaves_leaves_no_cycle(
     leave()
     with searched() as found:
         leave()
+    assert not found, found
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(failing(500), failing(500)), (SILENT, whole()), (failing(500), whole())],
+    ids=["both fail", "the second wins", "the first fails"],
+)
+def test_a_call_that_two_are_asked_for_leaves_no_cycle(
+    make: Make, upstream: Upstream, first: Answer, second: Answer
+) -> None:
+    """A hedge: the failure of one of them is held by the task that asked it."""
+    world = make(hedged)
+    upstream.on("/acme", first)
+    upstream.on("/spare", second)
+    calls(world, 1, streamed=False)
+    with searched() as found:
+        calls(world, streamed=False)
     assert not found, found

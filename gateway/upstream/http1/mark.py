@@ -35,6 +35,7 @@ class Mark(asyncio.Future[None]):
             self._wake = None
             super().set_result(None)
             context.run(wake, self)
+            del wake  # where the task has failed, what it raised knows this frame, and it the task
 
     def set_result(self, result: None, /) -> None:
         """It is here: go on with the task in the loop's next round."""
