@@ -2,18 +2,26 @@
 
 A write to a socket wakes whoever waits at its other end, which costs more than the write itself.
 Where the writes of a turn come one right after the other, who was woken for the first is still
-awake for the others. The rows that they wait for are written before them, all in one piece; where
-those of requests cannot be written, no request is sent.
+awake for the others: a busy gateway gets more done. One that is not busy has the time, and of what
+comes at once little waits for the rest. The rows that letters wait for are written before them, all
+in one piece; where those of requests cannot be written, no request is sent.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 _ALONE = 1
 """Calls of which none waits for the end of the turn: there is nothing to go with."""
-_MOST = 16
+_MOST = 32
 """Letters that wait for others at most: milliseconds of a busy loop."""
+_FEW = 4
+"""The same where the loop is not busy."""
+_BUSY = 2_000
+"""Letters a second from which it is: a seventh of what a core can do."""
+_WINDOW = 0.05
+"""Seconds of which that is told."""
 
 
 class Letter(Protocol):
@@ -36,17 +44,34 @@ class Outbox:
     """One for a loop. `first` is done before anything is sent, and never raises.
 
     It tells whether requests may be sent. Where a call is alone nothing waits: `calls` tells how
-    many are being served.
+    many are being served. `clock` is monotonic seconds.
     """
 
-    __slots__ = ("_answers", "_due", "_first", "_requests", "calls")
+    __slots__ = (
+        "_answers",
+        "_clock",
+        "_due",
+        "_first",
+        "_most",
+        "_requests",
+        "_sent",
+        "_since",
+        "calls",
+    )
 
-    def __init__(self, first: Callable[[], bool]) -> None:
+    def __init__(
+        self, first: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._first = first
+        self._clock = clock
         self.calls: Callable[[], int] = int
         self._requests: list[Request] = []
         self._answers: list[Letter] = []
         self._due = False
+        self._most = _FEW
+        self._since = 0.0
+        self._sent = 0
+        """Letters since then."""
 
     def ask(self, request: Request) -> None:
         """Send a request towards a provider at the end of this turn."""
@@ -60,7 +85,7 @@ class Outbox:
 
     def soon(self) -> None:
         """Flush once the loop has told of all that it has found; at once where much waits."""
-        if not self.due() or len(self._requests) + len(self._answers) >= _MOST:
+        if not self.due() or len(self._requests) + len(self._answers) >= self._most:
             self.flush()
 
     def due(self) -> bool:
@@ -71,6 +96,10 @@ class Outbox:
             return False
         self._due = True
         asyncio.get_running_loop().call_soon(self._end)
+        if (passed := self._clock() - self._since) > _WINDOW:
+            self._most = _MOST if self._sent > _BUSY * passed else _FEW
+            self._since += passed
+            self._sent = 0
         return True
 
     def flush(self) -> bool:
@@ -80,6 +109,7 @@ class Outbox:
         """
         written = self._first()
         requests, answers = self._requests, self._answers
+        self._sent += len(requests) + len(answers)
         if requests:
             self._requests = []
             for one in requests:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.outbox import _MOST, Outbox
+from gateway.outbox import _BUSY, _FEW, _MOST, _WINDOW, Outbox
 
 
 class Letter:
@@ -22,7 +22,8 @@ class Sent:
     def __init__(self, calls: int = 2, *, written: bool = True) -> None:
         self.order: list[str] = []
         self.written = written
-        self.box = Outbox(self._rows)
+        self.now = 0.0
+        self.box = Outbox(self._rows, lambda: self.now)
         self.box.calls = lambda: calls
 
     def _rows(self) -> bool:
@@ -35,14 +36,14 @@ class Sent:
 
 async def test_rows_go_first_then_requests_then_answers() -> None:
     sent = Sent()
+    sent.box.answer(sent.letter("answer"))
     for name in "ab":
-        sent.box.answer(sent.letter(f"answer {name}"))
         sent.box.ask(sent.letter(f"request {name}"))
     assert sent.order == []
     await asyncio.sleep(0)
-    assert sent.order == ["rows", "request a", "request b", "answer a", "answer b"]
+    assert sent.order == ["rows", "request a", "request b", "answer"]
     await asyncio.sleep(0)
-    assert len(sent.order) == 5
+    assert len(sent.order) == 4
 
 
 async def test_each_turn_sends_its_own() -> None:
@@ -69,13 +70,29 @@ async def test_a_call_that_is_alone_waits_for_nobody() -> None:
     assert sent.order[2:] == ["rows", "answer"]
 
 
-async def test_not_more_than_so_many_wait_for_each_other() -> None:
-    sent = Sent()
-    for at in range(_MOST + 1):
+async def fill(sent: Sent, count: int) -> list[int]:
+    """Asks for so many things in one turn; how many each write took."""
+    sent.order.clear()
+    for at in range(count):
         sent.box.ask(sent.letter(str(at)))
-    assert sent.order == ["rows", *map(str, range(_MOST))]
     await asyncio.sleep(0)
-    assert sent.order[-2:] == ["rows", str(_MOST)]
+    told = " ".join(sent.order).split("rows")[1:]
+    assert " ".join(told).split() == [*map(str, range(count))]
+    return [len(one.split()) for one in told]
+
+
+async def test_not_more_than_so_many_wait_for_each_other() -> None:
+    """Few where it is not busy, as at the start and after a rest, since none should wait for all."""
+    sent = Sent()
+    assert await fill(sent, 2 * _FEW + 1) == [_FEW, _FEW, 1]
+    for _ in range(2):  # the first of them finds that what was before is busy
+        await fill(sent, int(_BUSY * _WINDOW) * 2)
+        sent.now += _WINDOW * 1.01
+    assert await fill(sent, 2 * _MOST + 1) == [_MOST, _MOST, 1]
+    sent.now += _WINDOW * 0.99
+    assert await fill(sent, _MOST + 1) == [_MOST, 1]
+    sent.now += 1
+    assert await fill(sent, _FEW + 1) == [_FEW, 1]
 
 
 async def test_who_cannot_wait_has_all_sent_and_nothing_twice() -> None:
