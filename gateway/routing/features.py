@@ -143,7 +143,8 @@ class Features:
     def language(self) -> Language:
         """Of the last user turn."""
         if self._language is None:
-            self._language = detect(self.prompt.user)
+            known = self._scan
+            self._language = detect(self.prompt.user) if known is None else known.language
         return self._language
 
     @property

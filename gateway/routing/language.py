@@ -28,8 +28,8 @@ def detect(text: str) -> Language:
         text = f"{text[:_HEAD]} {text[-_TAIL:]}"
     if text.isascii():
         words = text.lower().encode().translate(_ASCII_LETTERS).split()
-        points = sum(filter(None, map(_ASCII_WORDS, words)))
-        return _best(points) or _best(_endings(word.decode() for word in words)) or "unknown"
+        told = _told(bytes(map(SIGNS.get, words, _NOTHING)))
+        return told or _best(_endings(word.decode() for word in words)) or "unknown"
     low = text.lower()
     script = _script(low)
     if script is not None:
@@ -37,6 +37,39 @@ def detect(text: str) -> Language:
     names = _NAME.findall(low)
     points = _sum(names) + sum(map(_LETTERS, _MARKED.findall(low), _NOTHING))
     return _best(points) or _best(points + _endings(names)) or "unknown"
+
+
+def told(low: bytes, words: bytes) -> Language | None:
+    """As `detect`, of ASCII in lower case; `words` has the sign of each word of it in order.
+
+    None where that is to be asked, as these words do not tell it.
+    """
+    return _told(words if len(low) <= _HEAD + _TAIL else _ends(low, words))
+
+
+def _ends(low: bytes, words: bytes) -> bytes:
+    """Of the signs of words those of what is read; a word that is cut is another."""
+    first, last = low[:_HEAD], low[-_TAIL:]
+    head = b" " + first.translate(_FORM)
+    tail = last.translate(_FORM) + b" "
+    heads, tails, parts = head.count(b" a"), tail.count(b"a "), tuple[bytes, ...]()
+    if head.endswith(b"a") and low[_HEAD : _HEAD + 1].isalpha():
+        heads -= 1
+        parts += (first[head.rindex(b" ") :],)
+    if tail.startswith(b"a") and low[-_TAIL - 1 : -_TAIL].isalpha():
+        tails -= 1
+        parts += (last[: tail.index(b" ")],)
+    ends = words[:heads] + words[len(words) - tails :]
+    return ends + bytes(map(SIGNS.get, parts, _NOTHING)) if parts else ends
+
+
+def _told(words: bytes) -> Language | None:
+    """The language by the signs of some words."""
+    signs = words.translate(None, b"\0")
+    if 2 * signs.count(_ENGLISH) > len(signs):
+        # Each of these gives it all that a word can give, and no other word gives another more.
+        return "en"
+    return _best(sum([_SIGNED[sign] * signs.count(sign) for sign in {*signs}]))
 
 
 def _sum(words: Iterable[str]) -> int:
@@ -101,6 +134,7 @@ _WIDTH = _BITS * len(LANGUAGES) // 8
 _EACH = Struct(f"<{len(LANGUAGES)}H").unpack
 _NOTHING = repeat(0)
 _NAME = re.compile(r"[^\W\d_]+")
+_FORM = bytes(97 if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
 _ASCII_LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
 _SCRIPTS = {
     "latin": re.compile("[a-z\u00df-\u024f]+"),
@@ -282,7 +316,14 @@ for _name, _list in _WORDS_OF.items():
         _KNOWN[_word] = (*_KNOWN.get(_word, ()), _name)
 _ADDED = {word: _points(kind) for word, kind in _KNOWN.items()}
 _WORDS = _ADDED.get
-_ASCII_WORDS = {word.encode(): points for word, points in _ADDED.items() if word.isascii()}.get
+_SIGNED = [0, *sorted({points for word, points in _ADDED.items() if word.isascii()})]
+"""By sign: the points of a word; the first is that of a word that tells nothing."""
+SIGNS = {word.encode(): _SIGNED.index(_ADDED[word]) for word in _ADDED if word.isascii()}
+"""By word of ASCII that tells something: a byte that stands for its points."""
+NONE = 255
+"""What stands in the place of a sign for what is no word."""
+NO_WORDS = bytes((NONE,))
+_ENGLISH = _SIGNED.index(_WEIGHT << _SHIFTS[LANGUAGES.index("en")])
 
 _OF_ENDINGS: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("ing", ("en",)),

@@ -1,13 +1,8 @@
-"""What is known of a word: its kind, of several languages, and in English its topic.
-
-Of a token both are one byte, so that those of a text are found at once and counted as bytes are.
-"""
+"""Lists of words: of each its kind, of several languages, and in English its topic."""
 
 # ruff: noqa: RUF001 -- keywords of several languages and scripts, many to a line
 
 from typing import Literal
-
-from gateway.routing.token import KEPT, MOST_KEPT
 
 type Kind = Literal[
     "proof", "reason", "build", "simple", "chat", "polite", "maths", "code", "counting"
@@ -154,51 +149,8 @@ LEXICON: dict[str, int] = {
     word: CODES[kind] for kind, words in _APART.items() for word in words.split()
 }
 """By word: the code of its kind."""
-_TOPIC: dict[bytes, int] = {}
+TOPIC: dict[bytes, int] = {}
 """By word: its topic, counted from 1."""
 for _at, _words in enumerate(TOPICS.values(), 1):
     for _word in _words.split():
-        _TOPIC.setdefault(_word.encode(), _at)
-
-_BASE = 1 + len(CODES)
-_NO_WORD = 255
-_NO_WORDS = bytes((_NO_WORD,))
-_KINDS = bytes(at % _BASE for at in range(256))
-_TOPICS = bytes(at // _BASE if at < _NO_WORD else 0 for at in range(256))
-
-
-class _Known(dict[bytes, int]):
-    """The byte of a token: of those of the lists, and of the tokens of late."""
-
-    def __init__(self) -> None:
-        listed = [*_TOPIC, *(word.encode() for word in LEXICON if word.isascii())]
-        super().__init__((word, _byte(word)) for word in listed)
-        self._most = len(self) + MOST_KEPT
-
-    def __missing__(self, one: bytes) -> int:
-        # Letters of other scripts are no word here: their lists are looked up as strings.
-        found = 0 if one.isalpha() else _NO_WORD
-        if len(one) <= KEPT:
-            if len(self) >= self._most:
-                self.clear()
-                self.update(_Known())
-            self[one] = found
-        return found
-
-
-def _byte(word: bytes) -> int:
-    return _TOPIC.get(word, 0) * _BASE + LEXICON.get(word.decode(), 0)
-
-
-known = _Known().__getitem__
-"""The byte of a token."""
-
-
-def kinds(of: bytes) -> bytes:
-    """By their bytes: the kind of each token of ASCII that is a word."""
-    return of.translate(_KINDS, _NO_WORDS)
-
-
-def topics(of: bytes) -> bytes:
-    """By their bytes: the topic of each token."""
-    return of.translate(_TOPICS)
+        TOPIC.setdefault(_word.encode(), _at)

@@ -1,7 +1,9 @@
 """The classifier's protocol, and a classifier that is a formula of length and keywords."""
 
 from collections.abc import Callable
+from itertools import compress
 from math import exp, log2
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from gateway.core.evidence import Score, Thresholds
@@ -44,6 +46,8 @@ class Term(NamedTuple):
 
     name: str
     """What `why` calls it."""
+    of: str
+    """The signal without which it is 0."""
     value: Callable[[Signals], float]
     """Never negative."""
     fast: float
@@ -56,18 +60,20 @@ FAST = 0.70
 FAILS = -1.60
 LENGTH = "length"
 TERMS = (
-    Term(LENGTH, lambda s: min(log2(1 + s.words / 8), 5), -0.20, 0.20),
-    Term("asks to write", lambda s: min(s.build_words, 1), -0.45, 0.20),
-    Term("asks for a program", lambda s: s.build_words > 0 and s.code > 0, -0.90, 0.30),
-    Term("word problem", lambda s: s.counting and s.numbers > 0, -0.60, 0.20),
-    Term("code", lambda s: s.code, -0.50, 0.30),
-    Term("maths", lambda s: s.maths, -0.30, 2.60),
-    Term("proof", lambda s: min(s.proof_words, 2), -1.20, 2.40),
-    Term("reasoning", lambda s: min(s.reasoning_words, 3), -0.25, 0.40),
-    Term("stack trace", lambda s: s.trace, -0.40, 1.00),
-    Term("simple task", lambda s: min(s.simple_words, 2), 0.40, -0.40),
-    Term("one fact", lambda s: s.lookup, 0.70, -0.50),
-    Term("greeting", lambda s: s.greeting, 2.20, -1.00),
+    Term(LENGTH, "words", lambda s: min(log2(1 + s.words / 8), 5), -0.20, 0.20),
+    Term("asks to write", "build_words", lambda s: min(s.build_words, 1), -0.45, 0.20),
+    Term(
+        "asks for a program", "build_words", lambda s: s.build_words > 0 and s.code > 0, -0.90, 0.30
+    ),
+    Term("word problem", "counting", lambda s: s.counting and s.numbers > 0, -0.60, 0.20),
+    Term("code", "code", lambda s: s.code, -0.50, 0.30),
+    Term("maths", "maths", lambda s: s.maths, -0.30, 2.60),
+    Term("proof", "proof_words", lambda s: min(s.proof_words, 2), -1.20, 2.40),
+    Term("reasoning", "reasoning_words", lambda s: min(s.reasoning_words, 3), -0.25, 0.40),
+    Term("stack trace", "trace", lambda s: s.trace, -0.40, 1.00),
+    Term("simple task", "simple_words", lambda s: min(s.simple_words, 2), 0.40, -0.40),
+    Term("one fact", "lookup", lambda s: s.lookup, 0.70, -0.50),
+    Term("greeting", "greeting", lambda s: s.greeting, 2.20, -1.00),
 )
 """The whole formula: `FAST` and `FAILS` are the logits of a text of no words; each term adds.
 
@@ -86,6 +92,9 @@ large one on code output (.35) and on competition maths (.68); maths is kept bel
 that proofs come first. The other `fails` weights are judgement.
 """
 
+_SUMMED = [(term.value, term.fast, term.fails) for term in TERMS]
+_OF = attrgetter(*(term.of for term in TERMS))
+
 THRESHOLDS = Thresholds(fast=0.53, smart=0.63, id="prior-1")
 """Shares on the prompts of that fit: fast .53, smart .37, reasoning .10. Between the two lies what
 says little either way in many words: it goes to smart."""
@@ -102,8 +111,8 @@ class Prior:
     def score(self, text: str, signals: Signals) -> Score:  # noqa: ARG002 -- the protocol gives both
         """Two logistic sums; smart fails only where fast does, hence fast <= smart."""
         fast, fails = FAST, FAILS
-        for _, read, more, worse in TERMS:
-            if value := read(signals):  # most are 0
+        for read, more, worse in compress(_SUMMED, _OF(signals)):  # most signals are 0
+            if value := read(signals):
                 fast += more * value
                 fails += worse * value
         suffices = _logistic(fast)

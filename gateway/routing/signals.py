@@ -8,7 +8,8 @@ from weakref import ref
 
 import msgspec
 
-from gateway.routing import lexicon, token
+from gateway.routing import glossary, token
+from gateway.routing.language import detect, told
 from gateway.routing.lexicon import (
     BUILD,
     CHAT,
@@ -24,6 +25,8 @@ from gateway.routing.lexicon import (
     Kind,
 )
 from gateway.routing.pasted import fold
+from gateway.routing.phrase import EVERY, PHRASES, PROGRAM, SEARCHED, TRACES
+from gateway.settings.rule import Language
 
 LIMIT = 3_000
 """Characters that are read of a prompt: its first 2,000 and, of a longer one, its last 1,000,
@@ -88,13 +91,13 @@ def read(text: str) -> Signals:
 class Scan:
     """One text, searched for no more than is asked of it.
 
-    Most of a call's text is prose: a byte that no token, stack trace or formula can lack, looked
-    for first, spares looking for each of these.
+    Most of a call's text is prose: a word or a byte that no phrase, token, stack trace or formula
+    can lack, looked for first, spares looking for each of these.
     """
 
     __slots__ = (
-        "__weakref__", "_code", "_facts", "_kinds", "_low", "_maths", "_options", "_phrases",
-        "_raw", "_signs", "_tokens", "_trace", "_unspaced", "cut", "text",
+        "__weakref__", "_code", "_digits", "_found", "_kinds", "_low", "_marks", "_maths",
+        "_options", "_phrases", "_raw", "_tokens", "_trace", "_unspaced", "cut", "text",
     )  # fmt: skip
 
     def __init__(self, text: str) -> None:
@@ -104,24 +107,27 @@ class Scan:
         self._options, asked = _options(self.cut)
         self._low = low = asked.lower()
         self._raw = raw = low.encode("utf-8", "surrogatepass")
-        self._signs = raw.translate(None, _PLAIN)
+        signs = raw.translate(None, _PLAIN)
+        self._marks = marks = signs.translate(None, token.DIGITS)
         """All but letters, digits and spaces."""
+        self._digits = len(signs) - len(marks)
         self._unspaced: list[str] = []
         self._phrases = b""
-        self._tokens: list[bytes] | None = None
-        self._facts: bytes | None = None
+        self._tokens: tuple[list[bytes], bytes] | None = None
         if len(raw) == len(low):
             # No string is made of a word that is in no list.
             if self._options:
-                names = raw.translate(_LETTERS).split()
+                known = glossary.known(raw.translate(_LETTERS).split())
             else:
-                names = self._tokens = token.split(raw, plain=True)
-            facts = bytes(map(lexicon.known, names))
-            self._facts = None if self._options else facts
-            self._kinds = lexicon.kinds(facts)
+                _, known = self._tokens = glossary.read(raw, marks)
+            self._kinds = glossary.kinds(known)
             """Of each word."""
+            begun = glossary.begun(known)
+            self._found = {one for at in begun for one in SEARCHED[at] if one in low}
+            """What it has of what is searched for letter by letter."""
         else:
             self._kinds = bytes(map(LEXICON.get, _WORD.findall(low), _NOTHING))
+            self._found = {one for one in EVERY if one in low}
             self._unspaced = _UNSPACED.findall(low)
             if self._unspaced:
                 self._phrases = bytes(map(_KIND_UNSPACED, _UNSPACED_PHRASE.findall(low)))
@@ -132,22 +138,29 @@ class Scan:
     @property
     def tokens(self) -> list[bytes]:
         """Words, numbers and marks of what is read, in order."""
-        if self._tokens is None:
-            self._tokens = token.tokens(self.cut)
-        return self._tokens
+        return self._named()[0]
 
     @property
     def topics(self) -> bytes:
         """Of each of its tokens."""
-        if self._facts is None:
-            self._facts = bytes(map(lexicon.known, self.tokens))
-        return lexicon.topics(self._facts)
+        return glossary.topics(self._named()[1])
+
+    @property
+    def language(self) -> Language:
+        """Of the text."""
+        text = self.text
+        if self._options or self.cut is not text or not text.isascii():
+            return detect(text)
+        return told(self._raw, glossary.languages(self._named()[1])) or detect(text)
 
     @property
     def trace(self) -> bool:
         """As `Signals.trace`."""
         if self._trace is None:
-            self._trace = self._traced()
+            low = self._low
+            self._trace = not TRACES.isdisjoint(self._found) or (
+                "\n" in low and _some(_TRACES_WITH_LINE, low)
+            )
         return self._trace
 
     @property
@@ -156,10 +169,9 @@ class Scan:
         if self._code is None:
             low = self._low
             points = min(self._count(CODE), 3) + (4 if self.trace else 0)
-            for token in _TOKENS:
-                if token in low:
-                    points += min(low.count(token), 2)
-            if self._signs.translate(None, _UNMARKED):
+            for token in PROGRAM.intersection(self._found):
+                points += min(low.count(token), 2)
+            if self._marks.translate(None, _UNMARKED):
                 points += 4 if "```" in low else 0
                 for token in _TOKENS_WITH_MARK:
                     if token in low:
@@ -174,9 +186,9 @@ class Scan:
             low = self._low
             points = self._count(MATHS)
             # In code an operator says nothing.
-            if self._signs.translate(None, _NO_OPERATOR) and self.code < _MOSTLY_CODE:
+            if self._marks.translate(None, _NO_OPERATOR) and self.code < _MOSTLY_CODE:
                 points += len(_EQUATION.findall(low))
-            if "\\" in low:
+            if b"\\" in self._marks:
                 points += len(_LATEX.findall(low))
             if len(self._raw) != len(low):
                 points += len(_SYMBOL.findall(low))
@@ -185,27 +197,23 @@ class Scan:
 
     def signals(self) -> Signals:
         """All that there is."""
-        low, raw, kinds = self._low, self._raw, self._kinds
+        low, raw, kinds, found = self._low, self._raw, self._kinds, self._found
         plain = len(raw) == len(low)
-        said = bytes([kind for phrase, kind in _PHRASES_ASCII if phrase in low])
-        if not plain:
-            said += bytes([kind for phrase, kind in _PHRASES_MARKED if phrase in low])
-            said += self._phrases
+        said = bytes([PHRASES[one] for one in found if one in PHRASES]) if found else b""
+        said += self._phrases
         every = kinds + said
         # A request stands at an end; between the ends the same words tell a story.
         ends = kinds[:_END] + kinds[-_END:] if len(kinds) > 2 * _END else kinds
         chat = every.count(CHAT)
         characters = sum(map(len, self._unspaced))
-        words = len(low.split()) + characters // 2
-        runs = raw.translate(_RUNS, b".,")
-        digits = runs.count(b"0")
+        words = _words(raw) if plain else len(low.split()) + characters // 2
         return Signals(
             chars=len(self.text),
             words=words,
             options=self._options,
-            questions=low.count("?") + (0 if plain else low.count("？")),
-            numbers=len(runs.split()) if digits else 0,
-            digits=digits / max(len(low), 1),
+            questions=self._marks.count(b"?") + (0 if plain else low.count("？")),
+            numbers=self._numbers() if self._digits else 0,
+            digits=self._digits / max(len(low), 1),
             code=self.code,
             maths=self.maths,
             proof_words=every.count(PROOF),
@@ -221,13 +229,21 @@ class Scan:
             and 2 * sum(map(len, self._together())) >= characters,
         )
 
-    def _traced(self) -> bool:
-        low = self._low
-        return (
-            _some(_TRACES, low)
-            or (":" in low and _some(_TRACES_WITH_COLON, low))
-            or ("\n" in low and _some(_TRACES_WITH_LINE, low))
-        )
+    def _named(self) -> tuple[list[bytes], bytes]:
+        """The tokens of what is read, and what is known of them."""
+        if self._tokens is None:
+            text = self.cut
+            if text.isascii():
+                low = text.lower().encode()
+                self._tokens = glossary.read(low, low.translate(None, token.PLAIN))
+            else:
+                found = token.tokens(text)
+                self._tokens = found, glossary.known(found)
+        return self._tokens
+
+    def _numbers(self) -> int:
+        found = None if self._options else glossary.numbers(self._named()[1])
+        return len(self._raw.translate(_RUNS, b".,").split()) if found is None else found
 
     def _count(self, kind: int) -> int:
         return self._kinds.count(kind) + self._phrases.count(kind)
@@ -251,6 +267,11 @@ def _some(marks: tuple[str, ...], low: str) -> bool:
         if mark in low:
             return True
     return False
+
+
+def _words(raw: bytes) -> int:
+    """Runs between spaces, of ASCII."""
+    return (b" " + raw.translate(_SPACED)).count(b" a")
 
 
 def _options(text: str) -> tuple[int, str]:
@@ -285,12 +306,7 @@ _LATEX = re.compile(
 _EQUATION = re.compile(r"[=^+*×÷≤≥](?:(?<=[\w)}\]].)|(?<=[\w)}\]] .))=? ?(?=\d|[a-z]\b|[\\(√-])")
 _SYMBOL = re.compile("[∑∫√≤≥≠∞∂∇∈∉∀∃⊂⊆∪∩→⇒⇔×÷±≡≈∏ℝℤℕℚ]")
 
-_TRACES = ("traceback (most recent", "exception in thread", "segmentation fault", "panicked at")
-_TRACES_WITH_COLON = ("stack trace:", "stacktrace:", "caused by: ")
 _TRACES_WITH_LINE = ("\n    at ", "\n  at ", "\n\tat ")
-_TOKENS = (
-    "def ", "return ", "import ", "self.", "const ", "public ", "assert ", "console.",
-)  # fmt: skip
 _TOKENS_WITH_MARK = (
     "():", "();", ");\n", "{\n", "};", "#include", "function(", "=>", "->", "==", "!=", "&&",
     "+= ", "print(", "</", "select *",
@@ -299,9 +315,10 @@ _UNMARKED = bytes({*range(256)} - {*b"(){}#=>&<*`"})
 """All bytes but those of which each token with a mark has at least one."""
 _NO_OPERATOR = bytes({*range(128)} - {*b"=^+*"})
 """All bytes but those of which each equation has at least one."""
-_PLAIN = b"abcdefghijklmnopqrstuvwxyz0123456789 \n"
+_PLAIN = b"abcdefghijklmnopqrstuvwxyz \n"
 _RUNS = bytes(48 if at in b"0123456789" else 32 for at in range(256))
 """With points and commas left out each number is a run of zeros."""
+_SPACED = bytes(32 if chr(at).isspace() else 97 for at in range(256))
 _LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
 _FACT_OPENINGS = tuple(
     (
@@ -319,39 +336,6 @@ _FACT_ENDINGS = tuple(
         "|"
     )
 )
-
-_PHRASES: tuple[tuple[str, Kind], ...] = (
-    ("step by step", "reason"),
-    ("step-by-step", "reason"),
-    ("schritt für schritt", "reason"),
-    ("étape par étape", "reason"),
-    ("paso a paso", "reason"),
-    ("шаг за шагом", "reason"),
-    ("trade-off", "reason"),
-    ("root cause", "reason"),
-    ("race condition", "reason"),
-    ("time complexity", "reason"),
-    ("worst case", "reason"),
-    ("dynamic programming", "reason"),
-    ("np-hard", "proof"),
-    ("np-complete", "proof"),
-    ("show that", "proof"),
-    ("if and only if", "proof"),
-    ("zeige, dass", "proof"),
-    ("montrer que", "proof"),
-    ("montrez que", "proof"),
-    ("muestra que", "proof"),
-    ("capital of", "simple"),
-    ("how many", "counting"),
-    ("how much", "counting"),
-    ("wie viel", "counting"),
-    ("combien", "counting"),
-    ("cuánto", "counting"),
-    ("cuánta", "counting"),
-    ("сколько", "counting"),
-)
-_PHRASES_ASCII = tuple((one, CODES[kind]) for one, kind in _PHRASES if one.isascii())
-_PHRASES_MARKED = tuple((one, CODES[kind]) for one, kind in _PHRASES if not one.isascii())
 
 # Chinese and Japanese: found inside a run of characters, the longest first.
 _TOGETHER: dict[Kind, str] = {

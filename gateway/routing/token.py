@@ -9,24 +9,36 @@ PLAIN = bytes((*LETTERS, *LETTERS.upper(), *DIGITS, *b" \t\n\r\v\f"))
 """Bytes of words, numbers and spaces."""
 KEPT, MOST_KEPT = 16, 4096
 """Bytes of a token, and tokens, of which facts are kept: half a megabyte of words."""
-_KINDS = bytes.maketrans(LETTERS + DIGITS, b"a" * len(LETTERS) + b"0" * len(DIGITS))
+_MANY = 8
+"""One in so many pieces of a text may have to be parted for itself."""
 _SIGNS = [b"%c" % sign for sign in range(128)]
 _APART = [b" %c " % sign for sign in range(128)]
 
 
 def tokens(text: str) -> list[bytes]:
     """Words, numbers and marks in order, in lower case."""
-    low = text.lower()
-    return split(low.encode("utf-8", "surrogatepass"), plain=text.isascii())
+    return TOKEN.findall(text.lower().encode("utf-8", "surrogatepass"))
 
 
-def split(low: bytes, *, plain: bool) -> list[bytes]:
-    """As `tokens`, of a text in lower case; `plain` where it is ASCII."""
-    if plain:
-        kinds = low.translate(_KINDS)
-        if b"a0" not in kinds and b"0a" not in kinds:
-            # Only at marks is one token next to another: a space at each is quicker than a search.
-            for sign in {*low.translate(None, PLAIN)}:
-                low = low.replace(_SIGNS[sign], _APART[sign])
-            return low.split()
-    return TOKEN.findall(low)
+def pieces(low: bytes, marks: bytes) -> list[bytes]:
+    """As `tokens`, of ASCII in lower case, but that a word and a number may be in one piece.
+
+    `marks` are its bytes, once or more, that are neither letters nor digits. Only at marks and
+    between words and numbers is one token next to another, and that is seldom: a space at each mark
+    is quicker than a search.
+    """
+    for sign in {*marks}:
+        low = low.replace(_SIGNS[sign], _APART[sign])
+    return low.split()
+
+
+def parted(low: bytes, found: list[bytes], mixed: list[int]) -> list[bytes]:
+    """The tokens of a text by its pieces, of which some, by their places, are mixed."""
+    if _MANY * len(mixed) > len(found):
+        return TOKEN.findall(low)
+    whole, last = list[bytes](), 0
+    for at in mixed:
+        whole += found[last:at]
+        whole += TOKEN.findall(found[at])
+        last = at + 1
+    return whole + found[last:]

@@ -2,9 +2,15 @@
 
 # ruff: noqa: RUF001 -- scripts of many languages
 
-import pytest
+from itertools import cycle, islice
 
-from gateway.routing.language import detect
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.routing import language as room
+from gateway.routing.language import detect, told
+from gateway.routing.signals import Scan
 from gateway.settings.rule import LANGUAGES
 
 TEXTS = [
@@ -106,3 +112,39 @@ def test_a_name_of_another_language_changes_nothing() -> None:
     assert detect("Explain to me what Schadenfreude and der Zeitgeist are") == "en"
     assert detect("Что такое machine learning и как это работает") == "ru"
     assert detect("Explain the word 你好 to me, and how it is used") == "en"
+
+
+def summed(text: str) -> str:
+    """As `detect` is defined for ASCII: the points of each word, then those of endings."""
+    ends = text if len(text) <= 360 else f"{text[:240]} {text[-120:]}"
+    words = "".join(one if one.isalpha() else " " for one in ends.lower()).split()
+    points = sum(room._ADDED.get(word, 0) for word in words)
+    return room._best(points) or room._best(room._endings(words)) or "unknown"
+
+
+WORDS = [word for word in room._ADDED if word.isascii()]
+
+
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=40),
+    st.lists(
+        st.sampled_from([" ", " ", " ", ", ", "\n", "4", "-", "", "'"]), min_size=1, max_size=7
+    ),
+    st.sampled_from([0, 0, 1, 5, 300, 700]),
+)
+@example(["the", "und", "der"], [" "], 0)
+@example(["the", "a"], [""], 700)
+def test_a_language_is_told_by_signs_as_by_points(
+    words: list[str], between: list[str], wide: int
+) -> None:
+    """Of what was read for other things as well; wherever a long text is cut."""
+    text = "".join(part for pair in zip(words, cycle(between), strict=False) for part in pair)
+    text = "".join(islice(cycle(text or " "), wide)) + text
+    seen = Scan(text)
+    assert detect(text) == seen.language == summed(text)
+    signs = bytes(room.SIGNS.get(one, 0) for one in seen.tokens if one.isalpha())
+    assert (told(text.lower().encode(), signs) or detect(text)) == detect(text)
+
+
+def test_signs_are_bytes() -> None:
+    assert 0 < min(room.SIGNS.values()) <= max(room.SIGNS.values()) < room.NONE

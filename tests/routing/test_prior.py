@@ -2,13 +2,17 @@
 
 # ruff: noqa: RUF001 -- prompts of several languages
 
+from math import exp
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core.evidence import Score, Thresholds
 from gateway.core.target import Tier
 from gateway.routing.prior import (
+    FAILS,
+    FAST,
     TERMS,
     THRESHOLDS,
     Classifier,
@@ -158,6 +162,19 @@ def test_scores_are_probabilities_in_order(signals: Signals) -> None:
     """0 < fast <= smart < 1 or equal to it, whatever the signals."""
     result = scored(signals)
     assert 0 < result.fast <= result.smart <= 1
+
+
+@given(SIGNALS)
+@example(Signals())
+def test_it_is_the_sum_of_all_terms(signals: Signals) -> None:
+    """A term is asked only where the signal is there without which it is 0."""
+    fast, fails = FAST, FAILS
+    for term in TERMS:
+        value = term.value(signals)
+        assert getattr(signals, term.of) or not value
+        fast, fails = fast + term.fast * value, fails + term.fails * value
+    suffices, smart_fails = 1 / (1 + exp(-fast)), 1 / (1 + exp(-fails))
+    assert scored(signals) == Score(suffices, 1 - (1 - suffices) * smart_fails)
 
 
 @pytest.mark.parametrize("text", ["hi", "Thanks a lot!", "Привет, как дела?", "你好"])

@@ -2,11 +2,14 @@
 
 # ruff: noqa: RUF001 -- prompts of several languages
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.routing import lexicon, signals, token
+from gateway.routing import lexicon, phrase, signals, token
+from gateway.routing.language import detect
 from gateway.routing.signals import LIMIT, Scan, Signals, cut, read, scan
 
 WORDS = [
@@ -53,7 +56,7 @@ def test_one_thing_alone_is_what_it_is_among_all(text: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "token",
-    [*signals._TOKENS, *signals._TOKENS_WITH_MARK, "```"],
+    [*sorted(phrase.PROGRAM), *signals._TOKENS_WITH_MARK, "```"],
 )
 def test_no_token_of_code_is_overlooked(token: str) -> None:
     """Whatever is looked for first to spare the search: alone in prose, each still counts."""
@@ -62,7 +65,7 @@ def test_no_token_of_code_is_overlooked(token: str) -> None:
 
 @pytest.mark.parametrize(
     "mark",
-    [*signals._TRACES, *signals._TRACES_WITH_COLON, *signals._TRACES_WITH_LINE],
+    [*sorted(phrase.TRACES), *signals._TRACES_WITH_LINE],
 )
 def test_no_mark_of_a_trace_is_overlooked(mark: str) -> None:
     assert read(f"so {mark} it").trace
@@ -336,9 +339,13 @@ def test_a_word_has_one_kind() -> None:
 
 
 asked = st.text() | st.lists(
-    st.sampled_from([*WORDS, " ", " ", "\n", "\nA. ", "\nB. ", "\nC. ", "Don't", "x^2", "é", "K", "证"])
+    st.sampled_from([
+        *WORDS, *phrase.EVERY, *["", " ", " ", " ", "\n"] * 9, "\nA. ", "\nB. ", "\nC. ", "Don't", "x^2", "é",
+        "K", "证", "12", "3.14", "2,000", "5, 6.", "1..2", ".5", "7.", "4k", "b2b", "THE", "les", "und", "\t",
+        "\x1c", "\u3000", "？", "?", "\ud800",
+    ])
 ).map("".join)  # fmt: skip
-"""Texts with words of the lists, options and letters of other scripts."""
+"""Texts with words of the lists, phrases, numbers, options and letters of other scripts."""
 
 
 @given(asked)
@@ -348,7 +355,21 @@ def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
     assert seen.tokens == token.tokens(cut(text))
     names = signals._WORD.findall(low)
     assert list(seen._kinds) == [lexicon.LEXICON.get(name, 0) for name in names]
-    assert list(seen.topics) == [lexicon._TOPIC.get(one, 0) for one in seen.tokens]
+    assert list(seen.topics) == [lexicon.TOPIC.get(one, 0) for one in seen.tokens]
+
+
+@given(asked)
+def test_what_is_counted_by_bytes_is_what_stands_in_the_text(text: str) -> None:
+    """Words, numbers, digits, phrases: what spares a search changes nothing."""
+    seen, low = Scan(text), signals._options(cut(text))[1].lower()
+    found = seen.signals()
+    together = sum(map(len, signals._UNSPACED.findall(low)))
+    assert found.words == len(low.split()) + together // 2
+    assert found.numbers == len(re.findall("[0-9]+", re.sub("[.,]", "", low)))
+    assert found.digits * max(len(low), 1) == pytest.approx(len(re.findall("[0-9]", low)))
+    assert found.questions == low.count("?") + low.count("？")
+    assert seen._found == {one for one in phrase.EVERY if one in low}
+    assert seen.language == detect(text)
 
 
 def test_a_text_is_looked_at_once_as_long_as_somebody_has_what_was_found() -> None:
@@ -360,14 +381,3 @@ def test_a_text_is_looked_at_once_as_long_as_somebody_has_what_was_found() -> No
     assert other.text == "another text"
     del other
     assert scan(text) is not seen
-
-
-def test_tokens_of_late_are_known_and_forgotten() -> None:
-    """Those of the lists never, whatever came between."""
-    some = [b"prove", b"integral", b"velocity", b"unheard", b"12", b"!", b"x" * 40, b"9" * 40]
-    expected = [*map(lexicon.known, some)]
-    assert expected[3:] == [0, 255, 255, 0, 255]
-    for at in range(5000):
-        lexicon.known(b"9%d" % at)
-    assert [*map(lexicon.known, some)] == expected
-    assert lexicon.kinds(bytes(expected))[0] == lexicon.PROOF

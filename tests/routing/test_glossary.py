@@ -1,0 +1,68 @@
+"""What is known of tokens is the same however they are found, and whatever came before them."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.routing import glossary, language, phrase, token
+from gateway.routing.lexicon import PROOF
+
+
+@given(
+    st.text("abz019 .,-(\n\t\x00\x1c\x7f", max_size=60)
+    | st.lists(st.sampled_from(["prove", "a1", "12", "3d", ".", "b2b", " ", " "])).map("".join)
+)
+@example("one two three four five six seven eight nine ten 4k and 12x2")
+def test_tokens_are_the_same_however_they_are_found(text: str) -> None:
+    """Between spaces and marks, and a search only in what has letters next to digits."""
+    low = text.encode()
+    found, known = glossary.read(low, low.translate(None, token.PLAIN))
+    assert found == token.tokens(text)
+    assert known == glossary.known(found)
+
+
+def test_tokens_of_late_are_known_and_forgotten() -> None:
+    """Those of the lists never, whatever came between."""
+    some = [b"prove", b"integral", b"velocity", b"unheard", b"x" * 40, b"12", b"9" * 40, b"!", b"."]
+    expected, number, point = glossary.known(some), glossary.NUMBER, glossary._POINT
+    assert glossary.facts(expected)[3:] == bytes((0, 0, number, number, 255, point))
+    for at in range(5000):
+        glossary.known([b"9%d" % at, b"no%s" % f"{at}".translate(LETTERED).encode()])
+    assert glossary.known(some) == expected
+    assert len(glossary._KNOWN) < len(glossary._KNOWN._listed) + 5000
+    assert glossary.kinds(expected)[0] == PROOF
+    assert len(glossary.kinds(expected)) == 5
+
+
+LETTERED = str.maketrans("0123456789", "abcdefghij")
+
+
+def test_a_long_number_pushes_nothing_out() -> None:
+    """No two prompts have the same."""
+    before = len(glossary._KNOWN)
+    glossary.known([b"8231%d" % at for at in range(9000)])
+    assert len(glossary._KNOWN) == before
+
+
+@pytest.mark.parametrize(("many", "of"), [(0, 0), (1, 30), (3, 30), (30, 30)])
+def test_pieces_are_parted_one_by_one_or_all_at_once(many: int, of: int) -> None:
+    pieces = [b"a1b" if at % 10 < many // 3 or at < many else b"ab" for at in range(of)]
+    low = b" ".join(pieces)
+    mixed = [at for at, one in enumerate(pieces) if one == b"a1b"]
+    assert token.parted(low, pieces, mixed) == token.TOKEN.findall(low)
+
+
+def test_each_list_has_its_column() -> None:
+    words = [b"prove", b"show", b"der", b"12", b"and"]
+    known = glossary.known(words)
+    assert glossary.begun(known) == {phrase.begun("show")}
+    assert glossary.languages(known) == bytes(
+        language.SIGNS.get(one, 0) for one in words[:3] + words[4:]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "many"), [("1 2 a", 2), ("3.14", None), ("5, 6", None), ("a 5, b .", 1), ("a, 5 b", 1)]
+)
+def test_numbers_are_counted_where_none_may_have_a_point(text: str, many: int | None) -> None:
+    assert glossary.numbers(glossary.known(token.tokens(text))) == many
