@@ -79,20 +79,20 @@ class Gather:
 
     def plain(self, router: Router, call: Call, seen: Features) -> Evidence | None:
         """As `evidence`, of a call for which nothing need be asked; None of any other."""
-        asks = self._judge is not None or self._seats is not None
-        if asks and pin.leaves(seen, router.catalogue):
+        if (
+            (self._judge is not None or self._seats is not None)
+            and pin.leaves(seen, router.catalogue)
+            and (self._judge is not None or _begun(seen))
+        ):
             return None
         return Evidence(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
 
     async def _known(self, router: Router, call: Call, seen: Features) -> Evidence:
         known = Evidence(at=call.received_at, thresholds=self._traffic.thresholds(call.key))
         seats = self._seats
-        if seats is None or not pin.leaves(seen, router.catalogue):
+        if seats is None or not pin.leaves(seen, router.catalogue) or not _begun(seen):
             return known
-        turn = seen.turn
-        if not turn.conversation or not turn.seated or not _begun(seen):
-            return known
-        seat = await seats.find(call.key, turn.conversation)
+        seat = await seats.find(call.key, seen.turn.conversation)
         if seat is None:
             return known
         return msgspec.structs.replace(known, seat=seat, unseated=self._out(_place(seat)))
@@ -214,7 +214,8 @@ def _talks(seen: Features) -> bool:
 
 def _begun(seen: Features) -> bool:
     """Whether there may be a seat: what is named by how it begins has none before it has begun."""
-    return _talks(seen) or seen.turn.explicit
+    turn = seen.turn
+    return bool(turn.conversation) and turn.seated and (_talks(seen) or turn.explicit)
 
 
 def seated(decision: Decision, plan: Plan) -> Holder | None:

@@ -283,3 +283,20 @@ def test_the_account_of_a_seat_is_that_of_its_target() -> None:
     found = seated(mine, plan)
     assert found is not None
     assert (found.provider, found.account, found.model) == ("openai", "second", "terra")
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize("model", ["auto", "luna"])
+@pytest.mark.parametrize(
+    "turn", [{}, {"explicit": True}, {"conversation": ""}, {"kind": "side"}, {"tool_loop": True}]
+)
+async def test_only_a_conversation_that_may_sit_is_asked_for(
+    turns: int, model: str, turn: dict[str, Any]
+) -> None:
+    """For all other calls nothing is waited for, and the evidence is the same."""
+    stage = Stage()
+    features = seen(model, user_turns=turns, **turn)
+    plain = stage.gather.plain(known(), call(), features)
+    evidence = await stage.gather.evidence(known(), call(), features)
+    assert (plain is None) == (stage.seats.asked == 1)
+    assert plain in (None, evidence)

@@ -27,6 +27,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 type Why = str | Callable[[], str]
 """Words, or what makes them: most traces are never read."""
+type Line = tuple[float, str, bool, str, Why]
+"""When it was added, the step, whether it matched, its effect and why."""
 
 
 class Trace(Sequence[Step]):
@@ -40,7 +42,7 @@ class Trace(Sequence[Step]):
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._began = clock()
-        self._lines: list[tuple[float, str, bool, str, Why]] = []
+        self._lines: list[Line] = []
 
     def add(self, step: str, why: Why, effect: str = "", *, matched: bool = True) -> None:
         """One line: what was looked at, why, and what came of it."""
@@ -50,6 +52,15 @@ class Trace(Sequence[Step]):
         """Lines that are words, each as of now."""
         for one in steps:
             self._lines.append((self._clock(), one.step, one.matched, one.effect, one.why))
+
+    def since(self, lines: int) -> list[Line]:
+        """All but so many lines, for `again`."""
+        return self._lines[lines:]
+
+    def again(self, lines: Iterable[Line]) -> None:
+        """Lines of another trace, each as of now."""
+        for _, step, matched, effect, why in lines:
+            self._lines.append((self._clock(), step, matched, effect, why))
 
     def __iter__(self) -> Iterator[Step]:
         last = self._began

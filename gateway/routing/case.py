@@ -1,13 +1,14 @@
 """What a decision rested on, written down once nobody waits: from the call to its row."""
 
-from typing import Any
+from collections.abc import Callable
+from operator import attrgetter
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import astuple, replace
 
 from gateway.core.basis import Basis, Said, Scope
 from gateway.core.call import NO_STEER, OPEN, Key, Steer
 from gateway.core.decision import Decision, Plan
-from gateway.core.evidence import NOTHING, Evidence
+from gateway.core.evidence import NOTHING, Evidence, Score
 from gateway.core.prompt import Prompt
 from gateway.core.target import Tier
 from gateway.core.turn import Turn
@@ -16,6 +17,7 @@ from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features, ScoreError
 from gateway.routing.named import Named
 from gateway.routing.prior import reads
+from gateway.routing.signals import Signals
 from gateway.routing.view import View
 
 MOST_NAMES = 64
@@ -24,7 +26,27 @@ MOST_SIGNS = 1_000
 
 _PLAIN = Turn()
 _UNSAID = Said()
-_UNBOUND = Scope()
+_SCOPED: Callable[[Key | Scope], tuple[object, ...]] = attrgetter(*Scope.__struct_fields__)
+_UNSCOPED = _SCOPED(Scope())
+_SEEN: Callable[[Evidence], tuple[object, ...]] = attrgetter(
+    *(name for name in Evidence.__struct_fields__ if name != "at")
+)
+_UNSEEN = _SEEN(NOTHING)
+_SIGNS = Signals.__struct_fields__
+type _Told = tuple[
+    dict[str, int | float | bool] | None,
+    str | None,
+    str | None,
+    str,
+    str | None,
+    Score | None,
+    str | None,
+]
+"""Signals, language, patterns and those of them that the text has, the classifier, its score, and
+why it has none."""
+_UNREAD: _Told = None, None, None, "", None, None, None
+_MOSTLY = Basis().operation, None, None, None, None, Basis().outcomes
+"""Of nearly all rows."""
 
 
 class Case:
@@ -98,11 +120,13 @@ class Case:
             return None
 
     def _basis(self) -> Basis:
-        call, plan, decision = self._call, self._plan, self._decision
-        prompt, turn, seen = call.prompt, call.turn, replace(self._evidence, at=0.0)
-        members = prompt.members & self._dialect.features
+        call, plan, decision, dialect = self._call, self._plan, self._decision, self._dialect
+        prompt, turn, evidence = call.prompt, call.turn, self._evidence
+        members = prompt.members & dialect.features
+        chosen = decision is not None and decision.source != "pin"
+        told = self._read(chosen=chosen) if chosen or not call.unread else _UNREAD
+        signals, language, patterns, hits, classifier, score, failed = told
         basis = Basis(
-            operation=self._dialect.operation,
             user_tokens=call.user_tokens,
             chars=prompt.chars,
             turns=prompt.user_turns,
@@ -110,52 +134,71 @@ class Case:
             max_output=prompt.max_output,
             sampled=prompt.sampled,
             members=tuple(sorted(members)) if members else (),
-            said=None if call.steer is NO_STEER else _said(call.steer),
-            scope=None if call.key is OPEN else _scope(call.key),
+            signals=signals,
+            language=language,
+            patterns=patterns,
+            hits=hits,
+            classifier=classifier,
+            score=score,
             doors=call.doors,
-            evidence=None if seen == NOTHING else seen,
             target=None if plan is None else plan.targets[0].name,
         )
-        if not prompt.plain:
-            basis = _more(basis, prompt)
-        if call.unread and decision is not None and decision.source == "pin":
-            return basis
-        told = self._read()
-        return replace(basis, outcomes=call.outcomes, **told)
+        seldom = (
+            dialect.operation,
+            None if call.steer is NO_STEER else _said(call.steer),
+            None if call.key is OPEN else _scope(call.key),
+            None if _SEEN(evidence) == _UNSEEN else replace(evidence, at=0.0),
+            failed,
+            call.outcomes,
+        )
+        if seldom != _MOSTLY:
+            operation, said, scope, seen, failed, outcomes = seldom
+            basis = replace(
+                basis,
+                operation=operation,
+                said=said,
+                scope=scope,
+                evidence=seen,
+                failed=failed,
+                outcomes=outcomes,
+            )
+        return basis if prompt.plain else _more(basis, prompt)
 
     def _view(self) -> View:
         view = self._router.rules.view(self._call, self._evidence)
         view.tags = frozenset(self._decision.tags if self._decision is not None else ())
         return view
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self, *, chosen: bool) -> _Told:
         """What the text gives away.
 
-        Mostly it was read before; of a call that names its model or tier it is read no further.
+        Mostly it was read before; of a call that names its model or tier, which is not `chosen`,
+        it is read no further.
         """
-        call, patterns = self._call, self._router.rules.patterns
-        classifier = self._router.scorer(call.key)
-        chosen = self._decision is not None and self._decision.source != "pin"
-        told: dict[str, Any] = {}
+        call, rules = self._call, self._router.rules
+        signals: dict[str, int | float | bool] | None = None
+        language = known = version = failed = None
+        hits, score = "", None
         if chosen or call.scanned:
-            signals = asdict(call.signals)
-            told["signals"] = {name: value for name, value in signals.items() if value}
+            values = zip(_SIGNS, astuple(call.signals), strict=True)
+            signals = {name: value for name, value in values if value}
         if call.has_text and (chosen or call.detected):
-            told["language"] = call.language
-        if patterns is not None and (chosen or call.searched):
-            told["patterns"], told["hits"] = patterns.known, patterns.told(call.hits(patterns))
-        if chosen:
-            for rule in self._router.rules.textual:
+            language = call.language
+        if (patterns := rules.patterns) is not None and (chosen or call.searched):
+            known, hits = patterns.known, patterns.told(call.hits(patterns))
+        if chosen and rules.textual:
+            for rule in rules.textual:
                 if rule.hash not in call.outcomes:
                     rule.test(self._view())
-        asked = call.scored or (chosen and call.has_text and call.turn.fresh)
-        if classifier is not None and reads(classifier) and asked:
-            told["classifier"] = classifier.version
-            try:
-                told["score"] = call.score(classifier)
-            except ScoreError as error:
-                told["failed"] = str(error)
-        return told
+        if call.scored or (chosen and call.has_text and call.turn.fresh):
+            classifier = self._router.scorer(call.key)
+            if classifier is not None and reads(classifier):
+                version = classifier.version
+                try:
+                    score = call.score(classifier)
+                except ScoreError as error:
+                    failed = str(error)
+        return signals, language, known, hits, version, score, failed
 
 
 def _more(basis: Basis, prompt: Prompt) -> Basis:
@@ -195,7 +238,9 @@ def _names(tools: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
 
 
 def _scope(key: Key) -> Scope | None:
-    scope = Scope(
+    if _SCOPED(key) == _UNSCOPED:
+        return None
+    return Scope(
         lab=key.lab,
         tags=key.tags,
         allowed_tags=key.allowed_tags,
@@ -206,7 +251,6 @@ def _scope(key: Key) -> Scope | None:
         complete=key.complete,
         conversation=key.conversation,
     )
-    return None if scope == _UNBOUND else scope
 
 
 def _said(steer: Steer) -> Said | None:

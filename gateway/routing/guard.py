@@ -13,13 +13,14 @@ from gateway.routing.view import View
 from gateway.settings.rule import GuardPart
 
 _NONE: frozenset[str] = frozenset()
+_HIGHEST = len(TIERS) - 1
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """What all guards that match come to."""
 
     low: int = 0
-    high: int = len(TIERS) - 1
+    high: int = _HIGHEST
     allow: frozenset[str] | None = None
     deny: frozenset[str] = frozenset()
     refuse: str | None = None
@@ -30,6 +31,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """What the first guard that speaks of it says."""
     tags: frozenset[str] = frozenset()
     steps: tuple[Step, ...] = ()
+
+    @property
+    def free(self) -> bool:
+        """Whether they bound nothing, whatever tags there are."""
+        return not self.steps and self.high == _HIGHEST
 
     def tier(self, tier: Tier) -> Tier:
         """The tier, moved into bounds; where they contradict each other the cheaper bound holds."""
@@ -45,15 +51,19 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return lab not in self.deny and (self.allow is None or lab in self.allow)
 
 
+FREE = Bounds()
+"""Of a call that no guard bounds, and that has no tags."""
+
+
 def bound(rules: Rules, view: View) -> Bounds:
     """Evaluate all guards; a tag that one sets is seen by every other, whatever their order."""
-    view.tags = _sent(view.call).union(view.call.key.tags)
-    if not rules.guards:
-        return Bounds(tags=view.tags)
+    call = view.call
+    if call.steer.tags or call.key.tags:
+        view.tags = _sent(call).union(call.key.tags)
     while True:
         hits = [guard for guard in rules.guards if guard.test(view)]
         if not hits:
-            return Bounds(tags=view.tags)
+            return Bounds(tags=view.tags) if view.tags else FREE
         more = view.tags.union(*(guard.part.tag or () for guard in hits))
         if more == view.tags:
             break
@@ -74,7 +84,7 @@ def _sum(hits: list[GuardPart], tags: frozenset[str]) -> Bounds:
         low=max((TIERS.index(p.min_tier) for p in hits if p.min_tier is not None), default=0),
         high=min(
             (TIERS.index(p.max_tier) for p in hits if p.max_tier is not None),
-            default=len(TIERS) - 1,
+            default=_HIGHEST,
         ),
         allow=frozenset.intersection(*allows) if allows else None,
         deny=_all(part.deny for part in hits),

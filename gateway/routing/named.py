@@ -2,15 +2,18 @@
 
 Such a decision depends on a few plain things, and an application asks for the same ones again and
 again. What reads the time, a seat, a rule, a header of the caller's or the content itself is
-decided anew each time. `decide` stays the only one who decides.
+decided anew each time, and then what serves it is planned once, as it depends on no more. `decide`
+stays the only one who decides.
 """
 
-from gateway.core.call import NO_STEER, Key
+from gateway.core.call import NO_STEER
 from gateway.core.decision import Decision, Plan
 from gateway.core.evidence import Evidence
 from gateway.dialects import Dialect
+from gateway.routing import pin as pins
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features, tokens
+from gateway.routing.plan import Alike
 
 _MOST = 512
 """Decisions that are kept; names of members are the clients' own, so that there may be many."""
@@ -21,12 +24,13 @@ type _Asked = tuple[object, ...]
 class Named:
     """The decisions of one router."""
 
-    __slots__ = ("_made", "_most", "_router")
+    __slots__ = ("_bare", "_made", "_most", "_router")
 
     def __init__(self, router: Router) -> None:
         self._router = router
         self._most = _least(router)
-        self._made: dict[_Asked, tuple[Key, Decision, Plan]] = {}
+        self._bare = not router.rules.guards
+        self._made: dict[_Asked, Alike] = {}
 
     def decide(self, call: Features, dialect: Dialect, evidence: Evidence) -> tuple[Decision, Plan]:
         """As `decide` of the room; its trace has the times of the first of its like.
@@ -35,10 +39,7 @@ class Named:
         """
         router, prompt, key, most = self._router, call.prompt, call.key, self._most
         if (
-            evidence.seat is not None
-            or evidence.ceiling is not None
-            or router.rules.guards
-            or call.steer is not NO_STEER
+            call.steer is not NO_STEER
             or dialect.operation != "generate"
             or prompt.images
             or prompt.files
@@ -50,15 +51,22 @@ class Named:
             prompt.model, dialect.name, key.tenant, key.name, prompt.members, not prompt.tools,
             prompt.forced_tool, prompt.json_schema, prompt.effort, prompt.logprobs,
         )  # fmt: skip
-        known = self._made.get(asked)
-        if known is not None and known[0] is key:
-            return known[1], known[2]
-        decision, plan = decide(router, call, dialect, evidence)
-        if decision.source == "pin" and not call.doors:  # none was tried in another dialect
+        alike = self._made.get(asked)
+        if alike is None or alike.key is not key:
+            pin = pins.read(call, router.catalogue)
             if len(self._made) >= _MOST:
                 self._made.clear()
-            self._made[asked] = key, decision, plan
-        return decision, plan
+            alike = self._made[asked] = Alike(key, pin)
+        if alike.pin.tier is None or not self._bare:
+            return decide(router, call, dialect, evidence, alike)
+        if evidence.seat is not None or evidence.ceiling is not None:
+            return decide(router, call, dialect, evidence, alike)
+        if alike.decided is None:
+            found = decide(router, call, dialect, evidence, alike)
+            if call.doors:  # one was tried in another dialect
+                return found
+            alike.decided = found
+        return alike.decided
 
 
 def _least(router: Router) -> int | None:

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import msgspec
 
+_NONE: frozenset[int] = frozenset()
 SIGNS = 6
 """Of a digest."""
 
@@ -26,6 +27,8 @@ class Patterns(msgspec.Struct, frozen=True):
 
     def told(self, hits: Container[int]) -> str:
         """Numbers as a row keeps them."""
+        if hits == _NONE:
+            return ""
         found = {digest for number, digest in enumerate(self.digests) if number in hits}
         return "".join(sorted(found)) if found else ""
 

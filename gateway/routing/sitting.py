@@ -35,11 +35,7 @@ class Sitting:
         self._catalogue, self._call, self._at = catalogue, call, evidence.at
         self._strategy, self._sure = strategy, sure
         self._weighed: Weighed | None = None
-        self._held = (
-            None
-            if evidence.seat is None
-            else hold(catalogue, call, pin, bounds, evidence, strategy, dialect)
-        )
+        self._held = hold(catalogue, call, pin, bounds, evidence, strategy, dialect)
 
     def stays(self, add: Add) -> Chosen | None:
         """The seat, where nothing else need be asked."""

@@ -1,8 +1,9 @@
 """Where in its conversation a call stands, read from its headers and from how its body begins."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 from gateway.core.call import Key, Steer
 from gateway.core.prompt import Prompt
@@ -43,12 +44,24 @@ _BILLING = "x-anthropic-billing-header"
 _SUB = "cc_is_subagent=true"
 """In Claude Code's first block of instructions, which is not for the model."""
 _SHARED = 32_768
-"""Characters of instructions, up to which what they hash to is kept for the next call."""
+"""Characters of instructions, and of names of tools, up to which what they tell and hash to is kept
+for the next call."""
 _BYTES = 16
 _SHORT = 16
 """Characters of a probe."""
 _HEAD = 400
 """Characters in which an order to write a title stands."""
+
+
+class _Told(NamedTuple):
+    """What instructions tell, which many calls of an application share."""
+
+    marks: tuple[clients.Mark, ...]
+    billed: bool
+    """They are a sub-agent's, by Claude Code's own word."""
+    titles: bool
+    meant: tuple[str, ...]
+    """Those of them that are for the model."""
 
 
 def read(
@@ -57,21 +70,23 @@ def read(
     """The turn of a call; without an opening it is told by its headers alone."""
     begins = NOTHING if opening is None else opening
     client = _client(hints.get("user-agent", ""), hints.get("x-title", ""))
-    kind, task, within, named = _kind(prompt, begins, hints)
+    size = sum(map(len, begins.system))
+    told = (_told if size <= _SHARED else _told.__wrapped__)(begins.system)
+    kind, task, within, named = _kind(prompt, told, hints)
     scope = _scope(key.tenant, key.name)
-    first = _hash((begins.first,), scope) if begins.first else ""
+    first = _hash(begins.first, scope) if begins.first else ""
     name = _name(steer, hints, begins)
     if name is not None:
         apart = ""
         if kind == "agent":
-            apart = hints.get(_AGENT) or f"{first} {_hash(_meant(begins.system))}"
-        conversation = _hash(("named", name[0], apart), scope)
-    elif begins.first or _meant(begins.system):
+            apart = hints.get(_AGENT) or f"{first} {_hashes(told.meant)}"
+        conversation = _hashes(("named", name[0], apart), scope)
+    elif first or told.meant:
         # Its last part is its own: what stands before it, calls of one application share.
-        size = sum(map(len, (begins.user, *prompt.tools, *begins.system)))
+        size += len(begins.user) + (sum(map(len, prompt.tools)) if prompt.tools else 0)
         begin = _begun if size <= _SHARED else _begun.__wrapped__
-        begun = begin(key.tenant, key.name, begins.user, prompt.tools, begins.system)
-        conversation = _hash((first,), begun)
+        begun = begin(key.tenant, key.name, begins.user, prompt.tools, told.meant)
+        conversation = _hash(first, begun)
     else:
         conversation = ""
     return Turn(
@@ -86,21 +101,12 @@ def read(
     )
 
 
-def _kind(
-    prompt: Prompt, opening: Opening, hints: Mapping[str, str]
-) -> tuple[Kind, str, bool, str]:
+def _kind(prompt: Prompt, told: _Told, hints: Mapping[str, str]) -> tuple[Kind, str, bool, str]:
     """The kind, what it is for, whether it is asked of the conversation itself; the client."""
     last = clients.said(prompt.aside or prompt.user)
     within = bool(prompt.aside)
     found = None if _HEADED.isdisjoint(hints) else _headed(hints)
-    marks, billed = [], False
-    for text in opening.system:
-        if (mark := clients.instructed(text)) is not None:
-            marks.append(mark)
-        if text.startswith(_BILLING) and _SUB in text:
-            billed = True
-    if last is not None:
-        marks.append(last)
+    marks = told.marks if last is None else (*told.marks, last)
     named = next((mark.client for mark in marks if mark.client), "") if marks else ""
     if found is not None:
         kind, task = found
@@ -108,14 +114,14 @@ def _kind(
     mark = next((mark for mark in marks if mark.kind != "main"), None) if marks else None
     if mark is not None:
         return mark.kind, mark.task, within and mark is last, named
-    if billed:
+    if told.billed:
         return "agent", "sub-agent", False, named
     if prompt.model == _REVIEW:
         return "side", "review", False, named
     if not prompt.tools and not prompt.tool_loop:
         if prompt.max_output == 1 and len(prompt.user) <= _SHORT:
             return "side", "probe", False, named
-        if _titles((prompt.user, *opening.system)):
+        if told.titles or _titles(prompt.user):
             return "side", "title", False, named
     return "main", "", False, named
 
@@ -137,12 +143,20 @@ def _headed(hints: Mapping[str, str]) -> tuple[Kind, str] | None:
     return None
 
 
-def _titles(texts: Iterable[str]) -> bool:
-    for text in texts:
-        head = text[:_HEAD]
-        if "itle" in head and clients.TITLE.search(head) is not None:
-            return True
-    return False
+@functools.lru_cache(64)
+def _told(system: tuple[str, ...]) -> _Told:
+    return _Told(
+        marks=tuple(mark for text in system if (mark := clients.instructed(text)) is not None),
+        billed=any(text.startswith(_BILLING) and _SUB in text for text in system),
+        titles=any(map(_titles, system)),
+        meant=tuple(text for text in system if not text.startswith(_BILLING)),
+    )
+
+
+def _titles(text: str) -> bool:
+    """Whether a text orders a title."""
+    head = text[:_HEAD]
+    return "itle" in head and clients.TITLE.search(head) is not None
 
 
 def _name(steer: Steer, hints: Mapping[str, str], opening: Opening) -> tuple[str, str] | None:
@@ -169,24 +183,28 @@ def _scope(tenant: str, name: str) -> blake2b:
 
 @functools.lru_cache(64)
 def _begun(
-    tenant: str, name: str, user: str, tools: tuple[str, ...], system: tuple[str, ...]
+    tenant: str, name: str, user: str, tools: tuple[str, ...], meant: tuple[str, ...]
 ) -> blake2b:
     """The same, with how conversations of one application begin."""
     begun = _scope(tenant, name).copy()
-    begun.update(_bytes(("begun", user, *tools, "", *_meant(system))))
+    begun.update(_bytes(("begun", user, *tools, "", *meant)))
     return begun
 
 
-def _meant(system: tuple[str, ...]) -> list[str]:
-    """The instructions that are for the model."""
-    return [text for text in system if not text.startswith(_BILLING)]
-
-
-def _hash(parts: Sequence[str], scope: blake2b = _NOBODY) -> str:
-    """A hash of strings behind those of its scope; a client's own words end here."""
-    text = "".join([f"{len(part)}:{part}" for part in parts])
+def _hash(text: str, scope: blake2b) -> str:
+    """As `_hashes`, of one."""
     whole = scope.copy()  # cheaper than one that is made anew
-    whole.update(text.encode() if text.isascii() else _bytes(parts))  # a sign may be a byte
+    if text.isascii():
+        whole.update(f"{len(text)}:{text}".encode())
+    else:
+        whole.update(_bytes((text,)))
+    return whole.hexdigest()
+
+
+def _hashes(parts: Sequence[str], scope: blake2b = _NOBODY) -> str:
+    """A hash of strings behind those of its scope; a client's own words end here."""
+    whole = scope.copy()
+    whole.update(_bytes(parts))
     return whole.hexdigest()
 
 

@@ -1,22 +1,29 @@
 """A decision that is kept is the one that would be made: for all that it depends on, and no more."""
 
+from itertools import product
 from typing import Any
 
+import msgspec
 import pytest
 
-from gateway.core.call import NO_STEER, OPEN, Key, Steer
+from gateway.core.call import NO_STEER, OPEN, Key, Steer, Strategy
 from gateway.core.decision import Decision, Plan
 from gateway.core.evidence import NOTHING, Evidence, Seat
 from gateway.core.problem import ProblemError
+from gateway.core.target import Catalogue
 from gateway.dialects import OPENAI_CHAT, OPENAI_RESPONSES, OPERATIONS, Dialect
 from gateway.routing import named as room
+from gateway.routing import plan as plans
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features
 from gateway.routing.named import Named
+from gateway.routing.plan import Planned, Wanted
+from gateway.routing.prior import Prior
 from tests.routing import world
 
 G = Key(name="g", lab="google")
 NARROW = Key(name="narrow", models=("sol",))
+TAGGED = Key(name="tagged", tags=("t",))
 SEAT = Seat(lab="openai", tier="fast", target="openai/luna")
 
 
@@ -110,3 +117,116 @@ def test_names_of_members_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> Non
         seen = world.call(model="luna", members=frozenset({f"x{number}"}))
         known.decide(seen, OPENAI_CHAT, NOTHING)
         assert len(known._made) <= 4
+
+
+RULES: dict[str, Any] = {
+    "guards": [
+        {"when": {"tag": "t"}, "max_tier": "fast"},
+        {"when": {"user_tokens": {"min": 40}}, "deny": "openai"},
+        {"when": {"keywords": ["nothing"]}, "refuse": "no"},
+    ],
+    "choices": [
+        {"when": {"keywords": ["cheap"]}, "tier": "fast", "complete": "hold"},
+        {"when": {"keywords": ["lite"]}, "model": "lite"},
+        {"when": {"keywords": ["away"]}, "lab": "google"},
+    ],
+}
+TEXTS = ("hi", "prove that 2 is prime", "cheap", "lite", "away", "nothing", "word " * 80)
+OPEN_CALLS: list[dict[str, Any]] = [
+    {"text": text, "model": model, "key": key, **more}
+    for text in TEXTS
+    for model in ("auto", "google/auto", "old", "sol", "fast", "openai/reasoning")
+    for key in (OPEN, G, NARROW, TAGGED)
+    for more in (
+        {},
+        {"tools": ("a",), "members": frozenset({"tools"}), "forced_tool": True},
+        {"effort": "high", "logprobs": True},
+        {"images": 1},
+        {"steer": Steer(lab="google", tags=("t",))},
+        {"chars": 8_000},
+    )
+]
+EVIDENCE = (
+    NOTHING,
+    Evidence(at=1.0, seat=SEAT),
+    Evidence(at=9e9, seat=SEAT, unseated="it is out"),
+    Evidence(ceiling="fast"),
+)
+
+
+@pytest.mark.parametrize("strategy", ["sticky", "cost-aware"])
+@pytest.mark.parametrize("lends", [False, True])
+def test_what_is_planned_once_is_what_would_be_planned(strategy: Strategy, *, lends: bool) -> None:
+    """Calls that leave the tier open, with rules, seats and budgets, each among all others."""
+    labs = {**world.CATALOGUE.labs}
+    if lends:
+        labs["openai"] = msgspec.structs.replace(labs["openai"], fallback=("google",))
+    router = msgspec.structs.replace(
+        world.router(
+            **RULES, classifier=Prior(), known=msgspec.structs.replace(world.CATALOGUE, labs=labs)
+        ),
+        conversation=strategy,
+    )
+    known = Named(router)
+    for _ in range(2):
+        for asked, evidence in product(OPEN_CALLS, EVIDENCE):
+            fresh, kept = world.call(**asked), world.call(**asked)
+            assert outcome(known, kept, OPENAI_CHAT, evidence) == outcome(
+                router, fresh, OPENAI_CHAT, evidence
+            )
+            assert kept.doors == fresh.doors
+
+
+def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of calls of which each is decided for itself."""
+    made: list[str] = []
+    plan = plans.plan
+
+    def counted(catalogue: Catalogue, wanted: Wanted, *told: Any) -> Planned:
+        made.append(wanted[1])
+        return plan(catalogue, wanted, *told)
+
+    monkeypatch.setattr(plans, "plan", counted)
+    known = Named(world.router(**RULES, classifier=Prior()))
+    for text in ("hi", "hello", "good morning", "cheap", "cheap too"):
+        known.decide(world.call(text), OPENAI_CHAT, NOTHING)
+    assert len(made) == 1
+    known.decide(world.call("lite"), OPENAI_CHAT, NOTHING)
+    known.decide(world.call("hi " * 80), OPENAI_CHAT, NOTHING)
+    known.decide(world.call("hi " * 80), OPENAI_CHAT, NOTHING)
+    assert len(made) == 4, "what guards bound is planned each time"
+
+
+def test_the_lines_of_a_plan_are_as_of_each_call() -> None:
+    """What was skipped is told again, with a time of its own."""
+    clock = iter(range(100))
+    router = msgspec.structs.replace(world.router(), clock=lambda: float(next(clock)))
+    known = Named(router)
+    one, other = (
+        known.decide(world.call(tools=("a",)), OPENAI_CHAT, NOTHING)[0].trace for _ in range(2)
+    )
+    assert [line.step for line in one] == [line.step for line in other]
+    assert one[-1].step == "plan"
+    assert "openai/sol needs" in one[-1].why
+    assert [line.ms for line in one] == [line.ms for line in other] == [1000.0] * len(one)
+
+
+def test_a_plan_that_tried_another_dialect_is_made_each_time() -> None:
+    """Whether a call can be said there depends on all of it."""
+    known = Named(world.router())
+    for reason in ("", "it cannot be said"):
+        seen = world.call()
+        seen.doors["x"] = reason
+        known.decide(seen, OPENAI_CHAT, NOTHING)
+        (alike,) = known._made.values()
+        assert not alike._kept
+
+
+def test_a_name_that_tried_another_dialect_is_decided_each_time() -> None:
+    known = Named(world.router())
+    for _ in range(2):
+        seen = world.call(model="luna")
+        seen.doors["x"] = ""
+        known.decide(seen, OPENAI_CHAT, NOTHING)
+        (alike,) = known._made.values()
+        assert alike.decided is None

@@ -20,7 +20,7 @@ from gateway.dialects.opening import Opening
 from gateway.http.edge import Head
 from gateway.routing import features
 from gateway.routing.clients import SYSTEM, USER
-from gateway.routing.turn import _begun, _hash, _scope, read
+from gateway.routing.turn import _begun, _hash, _hashes, _scope, _told, read
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
     "openai-chat", "openai-responses", "anthropic-messages", "gemini",
@@ -347,9 +347,11 @@ def test_a_name_is_a_hash_of_the_bytes_of_its_parts(parts: tuple[str, ...]) -> N
     """Conversations keep theirs from version to version, whatever is quicker."""
     pieces = [part.encode("utf-8", "replace") for part in parts]
     whole = b"".join(str(len(piece)).encode() + b":" + piece for piece in pieces)
-    assert _hash(parts) == blake2b(whole, digest_size=16).hexdigest()
+    assert _hashes(parts) == blake2b(whole, digest_size=16).hexdigest()
     if len(parts) > 1:
-        assert _hash(parts[2:], _scope(*parts[:2])) == _hash(parts)
+        assert _hashes(parts[2:], _scope(*parts[:2])) == _hashes(parts)
+    if len(parts) > 2:
+        assert _hash(parts[2], _scope(*parts[:2])) == _hashes(parts)
 
 
 _SAID = st.text(max_size=6)
@@ -368,8 +370,8 @@ def test_how_a_conversation_begins_is_hashed_whole_whatever_was_hashed_before(
         opening = Opening(system=tuple(system), first=said, user=user)
         found = read(Prompt(model="m", tools=tuple(tools)), opening, Key(name=key), NO_STEER, {})
         scope = ("default", key)
-        first = _hash((*scope, said)) if said else ""
-        whole = _hash((*scope, "begun", user, *tools, "", *meant, first))
+        first = _hashes((*scope, said)) if said else ""
+        whole = _hashes((*scope, "begun", user, *tools, "", *meant, first))
         assert found.conversation == (whole if said or meant else "")
         assert found.first == first[:16]
 
@@ -378,11 +380,12 @@ def test_long_instructions_are_hashed_and_not_kept() -> None:
     """Whoever sends megabytes of them does not fill the memory."""
     long = "x" * 40_000
     for system, kept in ((("short", "y"), 1), ((long,), 0), (("z" * 20_000, "z" * 20_000), 0)):
-        before = _begun.cache_info()
+        before = _begun.cache_info(), _told.cache_info()
         opening = Opening(system=system, first="Hello.", user="")
         found = read(Prompt(model="m"), opening, Key(name="kept"), NO_STEER, {})
         scope = ("default", "kept")
-        first = _hash((*scope, "Hello."))
-        assert found.conversation == _hash((*scope, "begun", "", "", *system, first))
-        after = _begun.cache_info()
-        assert after.hits + after.misses == before.hits + before.misses + kept
+        first = _hashes((*scope, "Hello."))
+        assert found.conversation == _hashes((*scope, "begun", "", "", *system, first))
+        after = _begun.cache_info(), _told.cache_info()
+        for was, now in zip(before, after, strict=True):
+            assert now.hits + now.misses == was.hits + was.misses + kept
