@@ -52,7 +52,8 @@ def classify(
             else share.under(score, own, used.cut, evidence.at)
         )
         tier = min(first, asked, key=TIERS.index)  # bounds only take away
-    sure = {"fast": score.fast, "smart": score.smart, "reasoning": 1.0 - score.smart}[tier]
+    sure = score.fast if tier == "fast" else score.smart
+    sure = 1.0 - sure if tier == "reasoning" else sure
     add("classifier", why, first)
     if tier != first:
         add("share", f"{first} has its share of turns that need it more ({used.id})", tier)

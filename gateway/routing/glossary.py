@@ -11,7 +11,8 @@ from gateway.routing.token import KEPT, MOST_KEPT, parted, pieces
 
 _BASE = 1 + len(CODES)
 _POINT, NUMBER, _MIXED, _MARK = range(252, 256)
-"""A point or a comma; digits; letters and digits in one piece; all else."""
+"""A point or a comma; digits; letters and digits in one piece; all else. No other column has the
+third."""
 _NO_WORDS = bytes((_POINT, NUMBER, _MIXED, _MARK))
 _SHORT = 2
 """Digits of a number that is likely to be seen again."""
@@ -33,7 +34,7 @@ class _Known(dict[bytes, bytes]):
 
     def __missing__(self, one: bytes) -> bytes:
         if one.isdigit():
-            found = _other(NUMBER)
+            found = _A_NUMBER
             if len(one) > _SHORT:  # no two prompts have the same: it would only push others out
                 return found
         elif one.isalpha():
@@ -68,6 +69,7 @@ class _Same(dict[bytes, bytes]):
 
 
 _SAME = _Same().__getitem__
+_A_NUMBER = _other(NUMBER)
 _KNOWN = _Known()
 _known = _KNOWN.__getitem__
 
@@ -83,8 +85,8 @@ def read(low: bytes, marks: bytes) -> tuple[list[bytes], bytes]:
     `marks` are its bytes, once or more, that are neither letters nor digits.
     """
     found = pieces(low, marks)
-    of = known(found)
-    if _MIXED in facts(of):
+    of = b"".join(map(_known, found))
+    if _MIXED in of:
         found = parted(low, found, [at for at, one in enumerate(facts(of)) if one == _MIXED])
         of = known(found)
     return found, of
@@ -97,12 +99,12 @@ def facts(of: bytes) -> bytes:
 
 def kinds(of: bytes) -> bytes:
     """By what is known: the kind of each token that is a word."""
-    return facts(of).translate(_KINDS, _NO_WORDS)
+    return of[::_WIDTH].translate(_KINDS, _NO_WORDS)
 
 
 def topics(of: bytes) -> bytes:
     """By what is known: the topic of each token."""
-    return facts(of).translate(_TOPICS)
+    return of[::_WIDTH].translate(_TOPICS)
 
 
 def begun(of: bytes) -> set[int]:
@@ -117,5 +119,5 @@ def languages(of: bytes) -> bytes:
 
 def numbers(of: bytes) -> int | None:
     """By what is known: how many numbers there are; None where two may be one with a point."""
-    found = facts(of)
+    found = of[::_WIDTH]
     return None if _POINTED in found and _POINTING in found else found.count(NUMBER)

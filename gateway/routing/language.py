@@ -49,18 +49,24 @@ def told(low: bytes, words: bytes) -> Language | None:
 
 def _ends(low: bytes, words: bytes) -> bytes:
     """Of the signs of words those of what is read; a word that is cut is another."""
-    first, last = low[:_HEAD], low[-_TAIL:]
-    head = b" " + first.translate(_FORM)
-    tail = last.translate(_FORM) + b" "
-    heads, tails, parts = head.count(b" a"), tail.count(b"a "), tuple[bytes, ...]()
-    if head.endswith(b"a") and low[_HEAD : _HEAD + 1].isalpha():
+    form = low.translate(_FORM)
+    last = len(form) - _TAIL
+    heads = form.count(b" a", 0, _HEAD) + form.startswith(b"a")
+    tails = form.count(b" a", last)
+    ends = b""
+    if form[_HEAD - 1] == form[_HEAD] == _LETTER:
         heads -= 1
-        parts += (first[head.rindex(b" ") :],)
-    if tail.startswith(b"a") and low[-_TAIL - 1 : -_TAIL].isalpha():
-        tails -= 1
-        parts += (last[: tail.index(b" ")],)
-    ends = words[:heads] + words[len(words) - tails :]
-    return ends + bytes(map(SIGNS.get, parts, _NOTHING)) if parts else ends
+        ends = _sign(low[form.rfind(b" ", 0, _HEAD) + 1 : _HEAD])
+    if form[last] == _LETTER:
+        if form[last - 1] == _LETTER:
+            ends += _sign(low[last:].translate(_ASCII_LETTERS).partition(b" ")[0])
+        else:
+            tails += 1
+    return words[:heads] + words[len(words) - tails :] + ends
+
+
+def _sign(word: bytes) -> bytes:
+    return bytes((SIGNS.get(word, 0),))
 
 
 def _told(words: bytes) -> Language | None:
@@ -134,7 +140,8 @@ _WIDTH = _BITS * len(LANGUAGES) // 8
 _EACH = Struct(f"<{len(LANGUAGES)}H").unpack
 _NOTHING = repeat(0)
 _NAME = re.compile(r"[^\W\d_]+")
-_FORM = bytes(97 if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
+_LETTER = 97
+_FORM = bytes(_LETTER if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
 _ASCII_LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
 _SCRIPTS = {
     "latin": re.compile("[a-z\u00df-\u024f]+"),

@@ -115,8 +115,8 @@ class Prior:
             if value := read(signals):
                 fast += more * value
                 fails += worse * value
-        suffices = _logistic(fast)
-        return Score(fast=suffices, smart=1 - (1 - suffices) * _logistic(fails))
+        suffices = 1 / (1 + exp(-fast))
+        return Score(fast=suffices, smart=1 - (1 - suffices) * (1 / (1 + exp(-fails))))
 
     def why(self, signals: Signals, score: Score) -> str:
         """As `why` of the formula."""
@@ -140,10 +140,6 @@ def why(signals: Signals, score: Score) -> str:
     words = f"{signals.words} word{'' if signals.words == 1 else 's'}"
     reasons = [words, *(name for _, name in sorted(moved, reverse=True))]
     return f"fast {_short(score.fast)}, smart {_short(score.smart)}: {', '.join(reasons)}"
-
-
-def _logistic(logit: float) -> float:
-    return 1 / (1 + exp(-logit))
 
 
 def _short(share: float) -> str:
