@@ -187,25 +187,27 @@ class Engine:
         self._gather.begin(ahead, call, seen, decision, plan)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
-        place, stored = partial(self._shelf.place, call, body), None
-        if self._shelf.on:
-            stored = await self._apart(place, decision, plan) if large else place(decision, plan)
-        dialling = partial(self._books.dialling, tally)
+        shelf, stored = self._shelf, None
+        if shelf.on:
+            place = partial(shelf.place, call, body, decision, plan)
+            stored = await self._apart(place) if large else place()
         extending: Extending | None = None
         if (gate := self._gate) is not None and gate.bounds(call.key):
             want = Want(call=call, prompt=prompt, tokens=tally.prompt)
             self.past.begin(ahead, call, dialect, body)
             first = plan
-            asking = self._shelf.asking(call, body, plan, stored, ahead)
+            asking = shelf.asking(call, body, plan, stored, ahead)
             decision, plan = await gate.admit(
                 want, decision, plan, case.under, asking=asking, late=body is not said
             )
             extending = partial(gate.extend, want, decision)
             dialling = partial(self._books.extended, extending, tally)
             if plan is not first:
-                stored = place(decision, plan)
+                stored = shelf.place(call, body, decision, plan)
                 case.take(decision, plan)
                 self._books.decided(tally, decision)
+        else:
+            dialling = partial(self._books.dialling, tally)
         self._gather.decided(call, seen, evidence, decision, plan, self.router)
         if (call.steer.on_loss or self._on_loss) == "refuse":
             explain.refuse(dialect, body, asked, plan)

@@ -50,6 +50,8 @@ _WHOLE = (
 )
 """How texts begin of which nothing was typed."""
 _STARTS = (*(f"<{tag}" for tag in _TAGS), *_WHOLE)
+_BEGINS = {sign: tuple(one for one in _WHOLE if one[0] == sign) for sign in {w[0] for w in _WHOLE}}
+"""The same by their first sign: most texts begin with another."""
 _CUT = 200
 """Characters."""
 _OPEN = re.compile(f"<({'|'.join(map(re.escape, _TAGS))})(?:\\s[^<>]{{0,200}})?>")
@@ -61,7 +63,10 @@ _RESULT = re.compile(r"\[\w{1,40}(?: [^\n]{0,300})?\] Result:")
 def typed(text: str) -> str:
     """The words of a person in one text of a user's turn; empty where there are none."""
     head = text.lstrip()
-    if head.startswith(_WHOLE) or (head[:1] == "[" and _RESULT.match(head) is not None):
+    begins = _BEGINS.get(head[:1])
+    if begins is not None and (
+        head.startswith(begins) or (head[0] == "[" and _RESULT.match(head) is not None)
+    ):
         return ""
     if "<" not in text:
         return text

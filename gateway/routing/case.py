@@ -122,7 +122,7 @@ class Case:
     def _basis(self) -> Basis:
         call, plan, decision, dialect = self._call, self._plan, self._decision, self._dialect
         prompt, turn, evidence = call.prompt, call.turn, self._evidence
-        members = prompt.members & dialect.features
+        features, members = dialect.features, prompt.members
         chosen = decision is not None and decision.source != "pin"
         told = self._read(chosen=chosen) if chosen or not call.unread else _UNREAD
         signals, language, patterns, hits, classifier, score, failed = told
@@ -133,7 +133,7 @@ class Case:
             turn=None if turn == _PLAIN else turn,
             max_output=prompt.max_output,
             sampled=prompt.sampled,
-            members=tuple(sorted(members)) if members else (),
+            members=() if features.isdisjoint(members) else tuple(sorted(members & features)),
             signals=signals,
             language=language,
             patterns=patterns,

@@ -6,6 +6,7 @@ they are known. A new version may word its call anew: then it is one of the conv
 """
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.core.turn import Kind
@@ -123,21 +124,33 @@ TITLE = re.compile(
 NAMES = frozenset({name for _, name in AGENTS} | {m.client for m in (*SYSTEM, *USER) if m.client})
 """Of all applications that are told."""
 
-_SYSTEM = tuple(mark.begins for mark in SYSTEM)
-_USER = tuple(mark.begins for mark in USER)
+type _Marks = Mapping[str, tuple[tuple[str, ...], tuple[Mark, ...]]]
+"""Marks by the sign that they begin with, and how they begin: few texts begin as any does."""
 
 
 def said(text: str) -> Mark | None:
     """What the last words of a user tell."""
-    head = text.lstrip()
-    return _find(head, USER) if head.startswith(_USER) else None
+    return _find(text.lstrip(), _USER)
 
 
 def instructed(text: str) -> Mark | None:
     """What a block of instructions tells."""
-    head = text.lstrip()
-    return _find(head, SYSTEM) if head.startswith(_SYSTEM) else None
+    return _find(text.lstrip(), _SYSTEM)
 
 
-def _find(head: str, marks: tuple[Mark, ...]) -> Mark:
-    return next(mark for mark in marks if head.startswith(mark.begins))
+def _find(head: str, marks: _Marks) -> Mark | None:
+    begins, some = marks.get(head[:1], _NONE)
+    if begins and head.startswith(begins):
+        return next(mark for mark in some if head.startswith(mark.begins))
+    return None
+
+
+def _by_sign(marks: tuple[Mark, ...]) -> _Marks:
+    signs = {mark.begins[0] for mark in marks}
+    some = {sign: tuple(mark for mark in marks if mark.begins[0] == sign) for sign in signs}
+    return {sign: (tuple(mark.begins for mark in few), few) for sign, few in some.items()}
+
+
+_NONE: tuple[tuple[str, ...], tuple[Mark, ...]] = (), ()
+_SYSTEM = _by_sign(SYSTEM)
+_USER = _by_sign(USER)

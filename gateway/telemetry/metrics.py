@@ -198,10 +198,11 @@ class Metrics:
         return exposition.render(self._families(), openmetrics=openmetrics)
 
     def _entry(self, row: Entry) -> None:
+        basis = row.basis
         kind = (
-            row.lab, row.tier, row.provider, row.model, _shared(row), row.state, row.stream,
-            row.key if self.keys else None, row.problem, row.aborted_by in _CUT,
-            row.attempts > 0, row.source, row.basis.target if row.basis is not None else None,
+            row.lab, row.tier, row.provider, row.model, row.cache, row.near is None, row.state,
+            row.stream, row.key if self.keys else None, row.problem, row.aborted_by in _CUT,
+            row.attempts > 0, row.source, None if basis is None else basis.target,
         )  # fmt: skip
         places = self._places.get(kind)
         if places is None:
