@@ -33,7 +33,7 @@ CLOSED = b'{"kind":"closed"}\n'
 SUFFIX = ".jsonl"
 
 _LIMIT = 64_000_000  # bytes of a segment: seconds to read, and few files a day
-_GROUP = 512  # rows that wait for the disk at most: what a busy process writes in 0.1 s
+_GROUP = 1024  # rows that wait for the disk at most: what a busy process writes in 0.1 s
 _LONGEST = 4096  # bytes of a row; only what clients wrote can exceed it, and is cut
 _DAY = 86_400
 
@@ -199,7 +199,7 @@ class Journal:
         note: Callable[[JournalError], None],
         interval: float = 0.1,
     ) -> None:
-        """Sync `interval` seconds after a row, or once 512 wait, until cancelled.
+        """Sync `interval` seconds after a row, or once 1,024 wait, until cancelled.
 
         `note` is told of each failure.
         """

@@ -48,15 +48,15 @@ async def test_keep_syncs_an_interval_after_a_row_and_rests_without_any(tmp_path
     journal.close()
 
 
-async def test_keep_does_not_wait_once_512_rows_do(tmp_path: Path) -> None:
+async def test_keep_does_not_wait_once_1024_rows_do(tmp_path: Path) -> None:
     journal, naps = Journal(tmp_path), Naps()
     keep = asyncio.create_task(journal.keep(naps.sleep, never))
-    for number in range(511):
+    for number in range(1023):
         journal.write(entry(str(number)))
     await turns(lambda: naps.asked == [0.1])
     assert journal.synced == 0
-    journal.write(entry("511"))
-    await turns(lambda: journal.synced == 512)
+    journal.write(entry("1023"))
+    await turns(lambda: journal.synced == 1024)
     keep.cancel()
     await asyncio.wait([keep])
     journal.close()
