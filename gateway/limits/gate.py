@@ -16,13 +16,24 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import msgspec
 
-from gateway.core.call import Key
+from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
 from gateway.core.problem import ProblemError
 from gateway.core.target import TIERS, Target, Tier
 from gateway.limits.debt import Debts
-from gateway.limits.meter import Ask, End, Lost, Meter, Need, Over, Passed, Unseeded
+from gateway.limits.meter import (
+    PASSED,
+    Ask,
+    End,
+    Form,
+    Lost,
+    Meter,
+    Need,
+    Over,
+    Passed,
+    Unseeded,
+)
 from gateway.limits.refusal import UNCOUNTED, refusal
 from gateway.limits.rule import Limits
 from gateway.limits.want import Want, micro
@@ -53,20 +64,26 @@ def _nothing(_: Decision, __: Plan) -> None: ...
 class _Outputs:
     """How long the answers of a tier are."""
 
-    __slots__ = ("_count", "_seen", "usual")
+    __slots__ = ("_count", "_seen", "_usual")
 
     def __init__(self) -> None:
         self._seen: deque[int] = deque(maxlen=_SAMPLE)
         self._count = 0
-        self.usual = _OUTPUT
-        """Tokens that all but one in a hundred of the last ones stay below."""
+        self._usual: int | None = None
 
     def add(self, tokens: int) -> None:
         self._seen.append(tokens)
         self._count += 1
         if self._count < _FRESH or self._count % _FRESH == 0:
+            self._usual = None
+
+    @property
+    def usual(self) -> int:
+        """Tokens that all but one in a hundred of the last ones stay below, of one at least."""
+        if self._usual is None:
             seen = sorted(self._seen)
-            self.usual = seen[len(seen) * 99 // 100]
+            self._usual = seen[len(seen) * 99 // 100]
+        return self._usual
 
 
 class _Way(msgspec.Struct, frozen=True):
@@ -74,9 +91,15 @@ class _Way(msgspec.Struct, frozen=True):
 
     decision: Decision
     plan: Plan
-    needs: tuple[Need, ...]
+    form: Form
+    amounts: tuple[int, ...]
     ceiling: Tier | None = None
     """The `then` of what sends it there; None for what was decided first."""
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What it needs."""
+        return self.form.of(self.amounts)
 
 
 class _Held(msgspec.Struct, frozen=True):
@@ -84,7 +107,15 @@ class _Held(msgspec.Struct, frozen=True):
 
     meter: Meter
     tenant: str
-    needs: tuple[Need, ...]
+    form: Form
+    amounts: tuple[int, ...]
+    more: tuple[Need, ...] = ()
+    """Before that."""
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """All of it."""
+        return (*self.more, *self.form.of(self.amounts))
 
 
 class Gate:
@@ -162,19 +193,23 @@ class Gate:
         """
         if not self.bounds(want.call.key):
             return decision, plan
-        first = self._way(want, decision, plan)
-        if not first.needs:
+        now = self._wall()
+        first = self._way(want, decision, plan, now)
+        if not first.form.needs:
             return decision, plan
-        ways = [first, *self._lower(want, first, again)] if late else [first]
-        found = await self._take(want, ways, again, asking)
+        ways = [first, *self._lower(want, first, again, now)] if late else [first]
+        found = await self._take(want, ways, now, again, asking)
+        if found is PASSED:
+            return decision, plan
         then = found.need.then if isinstance(found, Over) else None
         if isinstance(found, Over) and then is not None and len(ways) == 1:
-            lower = self._lower(want, first, again)
+            now = self._wall()
+            lower = self._lower(want, first, again, now)
             start = next((at for at, way in enumerate(lower) if way.ceiling == then), None)
             if start is not None:
                 self._full(want.call.key.tenant, found.need)
                 ways = lower[start:]
-                found = await self._take(want, ways, again, asking)
+                found = await self._take(want, ways, now, again, asking)
         for need in found.before:
             self._full(want.call.key.tenant, need)
         way = ways[found.choice]
@@ -185,13 +220,13 @@ class Gate:
 
     async def extend(self, want: Want, decision: Decision, target: Target) -> None:
         """Before one more request of a call that may be billed for one. Raises ProblemError."""
-        plan = Plan(targets=(target,), doors=())
-        way = self._way(want, decision, plan)
+        now = self._wall()
+        way = self._way(want, decision, Plan(targets=(target,), doors=()), now)
         needs = tuple([need for need in way.needs if need.kind == "usd"])
         if not needs:
             return
-        way = msgspec.structs.replace(way, needs=needs)
-        found = await self._take(want, [way], None)
+        way = msgspec.structs.replace(way, form=Form(needs), amounts=())
+        found = await self._take(want, [way], now, None)
         if isinstance(found, Over):
             raise refusal(found, known=want.most((target,)) is not None)
 
@@ -235,28 +270,29 @@ class Gate:
         while self._later:
             await asyncio.wait(self._later)
 
-    def _way(self, want: Want, decision: Decision, plan: Plan, ceiling: Tier | None = None) -> _Way:
+    def _way(
+        self, want: Want, decision: Decision, plan: Plan, now: float, ceiling: Tier | None = None
+    ) -> _Way:
         key, tier = want.call.key, decision.tier
-        outputs = self._outputs.get(tier or "")
-        output = _OUTPUT if outputs is None else outputs.usual
-        needs = self._limits.needs(
-            key=key.name,
-            tenant=key.tenant,
-            tags=decision.tags,
-            tier=tier,
-            now=self._wall(),
-            tokens=want.reads(output),
-            micro=want.most(plan.targets) if self._limits.spends(key) else None,
-            expected=want.usual(plan.targets, output) if self._limits.expects(key) else None,
-            own=key,
+        form = self._limits.ready(key.name, decision.tags, tier, now, key)
+        if not form.varies:
+            return _Way(decision, plan, form, (), ceiling)
+        asked, output = want.prompt.max_output, _OUTPUT
+        if asked is None or asked < 0 or form.expects:
+            outputs = self._outputs.get(tier or "")
+            output = _OUTPUT if outputs is None else outputs.usual
+        amounts = form.amounts(
+            want.reads(output),
+            want.most(plan.targets) if form.spends else None,
+            want.usual(plan.targets, output) if form.expects else None,
         )
-        return _Way(decision, plan, needs, ceiling)
+        return _Way(decision, plan, form, amounts, ceiling)
 
-    def _lower(self, want: Want, first: _Way, again: Again) -> list[_Way]:
+    def _lower(self, want: Want, first: _Way, again: Again, now: float) -> list[_Way]:
         """Where a call may go in place of a refusal, dearest first: each time to a cheaper tier."""
         found: list[_Way] = []
         tier = first.decision.tier
-        wanted = {need.then for need in first.needs}
+        wanted = {need.then for need in first.form.needs}
         for ceiling in reversed(TIERS):
             if ceiling not in wanted or tier is None:
                 continue
@@ -266,43 +302,56 @@ class Gate:
                 continue
             # A rule may bring it back.
             if decision.tier is not None and TIERS.index(decision.tier) < TIERS.index(tier):
-                found.append(self._way(want, decision, plan, ceiling))
-                wanted |= {need.then for need in found[-1].needs}
+                found.append(self._way(want, decision, plan, now, ceiling))
+                wanted |= {need.then for need in found[-1].form.needs}
         return found
 
     async def _take(
-        self, want: Want, ways: list[_Way], again: Again | None, asking: Asking = _nothing
+        self,
+        want: Want,
+        ways: list[_Way],
+        now: float,
+        again: Again | None,
+        asking: Asking = _nothing,
     ) -> Over | Passed:
         """Take what one of some ways needs, for a call that passes or, without `again`, goes on.
 
         Where counters are not there, all lower ways are added to `ways`.
         """
-        call, now, tenant = want.call, self._wall(), want.call.key.tenant
+        call, tenant = want.call, want.call.key.tenant
         before = self._held.get(call.id)
         meter = self._meter if before is None else before.meter
         self.tenants.add(tenant)
         try:
-            found = await self._counted(meter, want, ways, now, again, asking)
-            if meter is self._meter:
+            if again is not None and before is None and len(ways) == 1:  # as nearly all
+                way = ways[0]
+                asking(way.decision, way.plan)
+                life = _life(call, way)
+                found = await meter.take(way.form, way.amounts, call.id, tenant, life, now)
+                if isinstance(found, Unseeded):
+                    found = await self._counted(meter, want, ways, now, again, asking, found)
+            else:
+                found = await self._counted(meter, want, ways, now, again, asking)
+            if self._lost and meter is self._meter:
                 self._said(lost=False)
         except asyncio.CancelledError:  # it may be taken all the same
-            self._held.setdefault(call.id, _Held(meter, tenant, ways[0].needs))
+            way = ways[0]
+            self._held.setdefault(call.id, _Held(meter, tenant, way.form, way.amounts))
             raise
         except Lost:
             self._said(lost=True)
             if before is None:
                 self._debts.owe(tenant, (call.id, 0, 0))
-            budget = any(need.kind in ("usd", "share") for need in ways[0].needs)
+            budget = any(need.kind in ("usd", "share") for need in ways[0].form.needs)
             if again is None or (self._closed and budget):
                 raise ProblemError(UNCOUNTED) from None
             meter = self._spare
             found = await self._counted(meter, want, ways, now, again, asking)
         if isinstance(found, Over):
             return found
-        needs = ways[found.choice].needs
-        if before is not None:
-            needs = (*before.needs, *needs)
-        self._held[call.id] = _Held(meter, tenant, needs)
+        way = ways[found.choice]
+        more = before.needs if before is not None else ()
+        self._held[call.id] = _Held(meter, tenant, way.form, way.amounts, more)
         for need in found.warnings:
             self._log("budget", name=need.name, counter=need.field, text="soft limit passed")
             self._alert(tenant, need)
@@ -316,22 +365,26 @@ class Gate:
         now: float,
         again: Again | None,
         asking: Asking,
+        found: Over | Passed | Unseeded | None = None,
     ) -> Over | Passed:
+        """`found` is what was answered before, where it was asked for."""
         take = meter.extend if again is None else meter.admit
-        ask = self._ask(want, ways, now, part=meter is not self._meter)
-        for way in ways:
-            asking(way.decision, way.plan)
-        found = await take(ask, now)
+        if found is None:
+            for way in ways:
+                asking(way.decision, way.plan)
+            found = await take(self._ask(want, ways, now, part=meter is not self._meter), now)
         for _ in range(_TRIES):
             if not isinstance(found, Unseeded):
                 return found
             unknown = {need.field: need for need in (found.need, *found.more)}
             if again is not None and len(ways) == 1:
-                ways += self._lower(want, ways[0], again)
-                fields = {need.field for need in ways[0].needs}
+                ways += self._lower(want, ways[0], again, now)
+                fields = {need.field for need in ways[0].form.needs}
                 more = [need for way in ways[1:] for need in way.needs if need.seeded]
                 unknown.update({one.field: one for one in more if one.field not in fields})
-            known = [await self._books.find(ask.tenant, need) for need in unknown.values()]
+            known = [
+                await self._books.find(want.call.key.tenant, need) for need in unknown.values()
+            ]
             parts = self._shares if meter is not self._meter else 1
             pairs = zip(unknown, known, strict=True)
             seeds = tuple([(field, one.spent // parts) for field, one in pairs])
@@ -354,18 +407,12 @@ class Gate:
         seeds: tuple[tuple[str, int], ...] = (),
     ) -> Ask:
         """`part`: of each limit this process's part alone."""
-        call = want.call
-        longest = 0.0
-        for way in ways:
-            kind = way.decision.tier or call.operation
-            for target in way.plan.targets:
-                longest = max(longest, target.provider.timers[kind].total)
-        first, *others = ways
+        call, (first, *others) = want.call, ways
         return Ask(
             id=call.id,
             tenant=call.key.tenant,
             needs=self._parts(first.needs) if part else first.needs,
-            expires=now + longest + _GRACE,
+            expires=now + max([_life(call, way) for way in ways]),
             others=tuple(
                 [
                     (way.ceiling, self._parts(way.needs) if part else way.needs)
@@ -393,17 +440,20 @@ class Gate:
     async def _settle(self) -> None:
         """Settle all that has ended since it was begun."""
         ended, self._ended = self._ended, []
-        grouped: dict[tuple[int, str], tuple[Meter, list[End]]] = {}
-        for held, end in ended:
-            grouped.setdefault((id(held.meter), held.tenant), (held.meter, []))[1].append(end)
-        for (_, tenant), (meter, ends) in grouped.items():
-            if meter is self._meter:
-                await self.settle_dead(tenant, ends)
-            else:
-                await meter.end(tenant, ends)
+        told: dict[str, list[End]] = {}
+        others: list[tuple[_Held, End]] = []
         for held, end in ended:
             if held.meter is not self._meter:
-                self._debts.add(held.tenant, held.needs, end[2])
+                others.append((held, end))
+            elif (ends := told.get(held.tenant)) is not None:
+                ends.append(end)
+            else:
+                told[held.tenant] = [end]
+        for tenant, ends in told.items():
+            await self.settle_dead(tenant, ends)
+        for held, end in others:
+            await held.meter.end(held.tenant, (end,))
+            self._debts.add(held.tenant, held.needs, end[2])
         if self._debts.any and not self._lost:  # they have outlived the loss
             self._repay()
 
@@ -435,6 +485,15 @@ class Gate:
         task.add_done_callback(self._later.discard)
 
 
+def _life(call: Call, way: _Way) -> float:
+    """Seconds after which a call is dead that goes a way."""
+    kind, longest = way.decision.tier or call.operation, 0.0
+    for target in way.plan.targets:
+        total = target.provider.timers[kind].total
+        longest = max(longest, total)
+    return longest + _GRACE
+
+
 def end_of(entry: Entry) -> End:
     """What a call has used, where all of it is known: else it stays charged with what it held."""
     known = entry.cost is not None and entry.wasted is not None and not entry.estimate
@@ -448,5 +507,5 @@ def _tokens(entry: Entry) -> int | None:
         return 0
     if entry.input is None or entry.output is None:
         return None
-    more = (entry.cache_read, entry.cache_write, entry.reasoning)
-    return entry.input + entry.output + sum(one or 0 for one in more)
+    cached = (entry.cache_read or 0) + (entry.cache_write or 0)
+    return entry.input + entry.output + (entry.reasoning or 0) + cached

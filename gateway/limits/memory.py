@@ -1,13 +1,14 @@
 """Counts calls against limits and budgets in this process alone."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from heapq import heapify, heappop, heappush
+from typing import Any
 
 import msgspec
 
 from gateway.limits import window
-from gateway.limits.meter import Ask, End, Need, Over, Passed, Unseeded
+from gateway.limits.meter import PASSED, Ask, End, Form, Need, Over, Passed, Unseeded
 
 _MICRO = 1_000_000
 _LATE = 3_600.0
@@ -15,7 +16,6 @@ _LATE = 3_600.0
 _SKEW = 60 * _MICRO
 """Microseconds that a clock may go back without being taken at its word."""
 _SLACK = 64
-_PASSED = Passed()
 
 
 class _Bucket:
@@ -82,16 +82,24 @@ class Memory:
     async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
         """Take all needs or none."""
         if not ask.needs:
-            return _PASSED
+            return PASSED
         book = self._book(ask.tenant)
         book.expire(now)
         held = book.holds.get(ask.id)
         return held.answer if held is not None else book.take(ask, now)
 
+    def take(
+        self, form: Form, amounts: tuple[int, ...], id: str, tenant: str, life: float, now: float
+    ) -> Coroutine[Any, Any, Passed | Over | Unseeded]:
+        """Take all needs or none."""
+        return self.admit(
+            Ask(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life), now
+        )
+
     async def extend(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
         """Take more for a call that has passed; it runs until `ask.expires` then."""
         if not ask.needs:
-            return _PASSED
+            return PASSED
         book = self._book(ask.tenant)
         book.expire(now)
         return book.take(ask, now)
@@ -172,7 +180,7 @@ class _Book:
         crossed: list[Need] = []
         made = sum([self._put(need, moment, crossed) for need in needs])
         plain = not (crossed or choice)
-        answer = _PASSED if plain else Passed(tuple(crossed), choice, tuple(before))
+        answer = PASSED if plain else Passed(tuple(crossed), choice, tuple(before))
         held = self.holds.get(ask.id)
         if held is None:
             self.holds[ask.id] = _Hold(answer, needs, ask.expires)

@@ -40,6 +40,26 @@ class Need(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Where the call goes in place of a refusal."""
 
 
+class Form:
+    """What calls of one kind need, but for how much of it, where that is each call's own."""
+
+    __slots__ = ("needs", "varies")
+
+    def __init__(self, needs: tuple[Need, ...], varies: tuple[int, ...] = ()) -> None:
+        """`varies` are the places in `needs` of those whose amount is a call's own."""
+        self.needs = needs
+        self.varies = varies
+
+    def of(self, amounts: Sequence[int]) -> tuple[Need, ...]:
+        """The needs of a call that takes such amounts of those that vary."""
+        if not amounts:
+            return self.needs
+        found = list(self.needs)
+        for at, amount in zip(self.varies, amounts, strict=True):
+            found[at] = msgspec.structs.replace(found[at], amount=amount)
+        return tuple(found)
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A call that wants to pass."""
 
@@ -86,6 +106,9 @@ class Passed(msgspec.Struct, frozen=True):
     """Those that did not fit and sent it there."""
 
 
+PASSED = Passed()
+"""All are taken, and there is nothing to tell."""
+
 type End = tuple[str, int | None, int | None]
 """A call that is over: its id, tokens and micro-USD that it used; None leaves what was held."""
 
@@ -99,6 +122,12 @@ class Meter(Protocol):
 
     async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
         """Take all needs or none; `now` in seconds since the epoch."""
+        ...
+
+    async def take(
+        self, form: Form, amounts: tuple[int, ...], id: str, tenant: str, life: float, now: float
+    ) -> Passed | Over | Unseeded:
+        """The same for a call that has no other way to go, and runs for `life` seconds at most."""
         ...
 
     async def seed(self, tenant: str, field: str, value: int) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
 from gateway.limits import window
-from gateway.limits.meter import Kind, Need
+from gateway.limits.meter import Form, Kind, Need
 from gateway.limits.window import Every, Window
 from gateway.settings.limits import BudgetPart, LimitPart
 
@@ -75,15 +75,36 @@ class Level(msgspec.Struct, frozen=True):
         return self.used / self.limit if self.limit else 1.0
 
 
-class _Ready(msgspec.Struct, frozen=True):
-    """What calls of one kind need, but for how much: it holds from one moment to another."""
+class Ready(Form):
+    """What calls of one kind need: it holds from one moment to another."""
 
-    own: Key | None
-    since: float
-    until: float
-    """Not included."""
-    needs: tuple[tuple[Need, Rule | None], ...]
-    """Each with the rule that says how much of it a call takes; None where that is always so."""
+    __slots__ = ("_of_tokens", "_rules", "expects", "own", "since", "spends", "until")
+
+    def __init__(
+        self,
+        needs: tuple[Need, ...],
+        rules: Mapping[int, Rule],
+        own: Key | None,
+        since: float,
+        until: float,
+    ) -> None:
+        """`rules` say how much a call takes, by place in `needs`; `until` is not included."""
+        super().__init__(needs, tuple(rules))
+        self._rules = tuple(rules.values())
+        self._of_tokens = tuple([rule.kind == "tokens" for rule in self._rules])
+        self.own = own
+        self.since = since
+        self.until = until
+        self.spends = any(rule.kind == "usd" for rule in self._rules)
+        """Whether some of it is money."""
+        self.expects = any(rule.expected for rule in self._rules)
+        """Whether some of it is what is usual."""
+
+    def amounts(self, tokens: int, micro: int | None, expected: int | None) -> tuple[int, ...]:
+        """How much a call takes of those that vary, as of `Limits.needs`."""
+        if micro is not None and expected is None:  # as nearly always
+            return tuple([tokens if one else micro for one in self._of_tokens])
+        return tuple([_amount(rule, tokens, micro, expected) for rule in self._rules])
 
 
 class Limits:
@@ -97,13 +118,11 @@ class Limits:
             *(_budget(part, part.name) for part in budgets),
         )
         self._zone = zone
-        self._spends = any(rule.kind == "usd" for rule in self.rules)
-        self._expects = any(rule.expected for rule in self.rules)
         self._named = {(rule.kind, safe(rule.name)): rule for rule in self.rules}
         self._owned: dict[tuple[str, str], Rule] = {}
         """Of keys alone, by name and subject."""
         self._windows: dict[Every, Window] = {}
-        self._ready: dict[tuple[str, tuple[str, ...], Tier | None], _Ready] = {}
+        self._ready: dict[tuple[str, tuple[str, ...], Tier | None], Ready] = {}
 
     def needs(  # noqa: PLR0913 - all that limits and budgets go by
         self,
@@ -124,23 +143,25 @@ class Limits:
         usual, for budgets that reserve that. Where `micro` is unknown no hard budget is passed: its
         need is for more than there is.
         """
-        named = (key, tuple(tags), tier)
+        ready = self.ready(key, tuple(tags), tier, now, own)
+        return ready.of(ready.amounts(tokens, micro, expected))
+
+    def ready(
+        self, key: str, tags: tuple[str, ...], tier: Tier | None, now: float, own: Key | None
+    ) -> Ready:
+        """The same, but for how much: equal calls have one and the same."""
+        named = (key, tags, tier)
         ready = self._ready.get(named)
         if ready is None or ready.own is not own or not ready.since <= now < ready.until:
             if len(self._ready) >= _MOST:
                 self._ready.clear()
             ready = self._ready[named] = self._made(key, tags, tier, now, own)
-        return tuple(
-            [
-                need if rule is None else _taking(need, _amount(rule, tokens, micro, expected))
-                for need, rule in ready.needs
-            ]
-        )
+        return ready
 
     def _made(
         self, key: str, tags: Sequence[str], tier: Tier | None, now: float, own: Key | None
-    ) -> _Ready:
-        found: list[tuple[Need, Rule | None]] = []
+    ) -> Ready:
+        found: list[tuple[Need, Rule]] = []
         windows: dict[Every, Window] = {}
         for rule in self.rules:
             counts = rule.tiers is None or tier in rule.tiers
@@ -150,31 +171,25 @@ class Limits:
                 or (rule.tags is not None and rule.tags.isdisjoint(tags))
             ):
                 continue
-            varies = rule if rule.kind in ("tokens", "usd") else None
             found += [
-                (self._need(rule, subject, int(counts), tier, now, windows), varies)
+                (self._need(rule, subject, int(counts), tier, now, windows), rule)
                 for subject in _subjects(rule, key, tags, tier)
             ]
         for rule in _own(own) if own is not None else ():
             subject = f"own={safe(key)}"
             self._owned[safe(rule.name), subject] = rule
             if rule.tiers is None or tier in rule.tiers:
-                varies = rule if rule.kind in ("tokens", "usd") else None
-                found.append((self._need(rule, subject, 1, tier, now, windows), varies))
+                found.append((self._need(rule, subject, 1, tier, now, windows), rule))
         starts = [one.start for one in windows.values() if one.start is not None]
         ends = [one.end for one in windows.values() if one.end is not None]
-        since, until = max(starts, default=-math.inf), min(ends, default=math.inf)
-        return _Ready(own, since, until, tuple(found))
-
-    def spends(self, key: Key) -> bool:
-        """Whether some budget of a call of this key may be of money."""
-        return self._spends or bool(key.budgets)
-
-    def expects(self, key: Key) -> bool:
-        """Whether some budget of a call of this key goes by what is usual."""
-        if not key.budgets:
-            return self._expects
-        return self._expects or any(part.reserve == "expected" for part in key.budgets)
+        varies = {at: rule for at, (_, rule) in enumerate(found) if rule.kind in ("tokens", "usd")}
+        return Ready(
+            tuple([need for need, _ in found]),
+            varies,
+            own,
+            max(starts, default=-math.inf),
+            min(ends, default=math.inf),
+        )
 
     def scope(self, need: Need, tenant: str) -> Scope:
         """What the ledger is asked for to know what a counter of money had counted.
@@ -321,22 +336,6 @@ def _amount(rule: Rule, tokens: int, micro: int | None, expected: int | None) ->
     if held is None:
         return rule.limit + 1 if rule.hard else 0
     return held
-
-
-def _taking(need: Need, amount: int) -> Need:
-    """A need of so much."""
-    return Need(
-        kind=need.kind,
-        name=need.name,
-        field=need.field,
-        limit=need.limit,
-        amount=amount,
-        period=need.period,
-        whole=need.whole,
-        seeded=need.seeded,
-        soft=need.soft,
-        then=need.then,
-    )
 
 
 def _below(then: Tier | None, tier: Tier | None) -> bool:

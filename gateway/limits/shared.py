@@ -10,6 +10,7 @@ A request whose answer was lost may have been carried out: asked again with the 
 nothing twice. `extend` is the exception: it always adds.
 """
 
+import struct
 from collections.abc import Callable, Coroutine, Sequence
 from itertools import batched
 from typing import Any, Literal, Self
@@ -17,22 +18,24 @@ from typing import Any, Literal, Self
 import msgspec
 
 from gateway.limits import window
-from gateway.limits.meter import Ask, End, Lost, Need, Over, Passed, Unseeded
-from gateway.state.counters import Counters
+from gateway.limits.meter import PASSED, Ask, End, Form, Lost, Need, Over, Passed, Unseeded
+from gateway.limits.mould import Mould
+from gateway.state.counters import Counters, head
 from gateway.state.doubt import DEADLINE
 from gateway.state.script import Script
 from gateway.state.server import Away
-from gateway.state.wire import Reply
+from gateway.state.wire import Failure, Reply
 
 MOST = 2**53
 """The largest number that a script knows exactly: 9 billion USD."""
 _MICRO = 1_000_000
 _KEEP = 2 * 86_400 * _MICRO
 """Microseconds that a hold whose time is over can be corrected."""
-_PASSED = Passed()
 _AT_ONCE = 256
 """Calls that one script settles, at most: nobody else is served meanwhile."""
 _TAKE, _SETTLE, _SWEEP = Script("meter"), Script("settle"), Script("sweep")
+_MOULDS = 4096
+"""Forms whose requests are kept half made."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -43,6 +46,7 @@ class Shared:
         """Over a connection that others may use too; `time` is whose clock counts."""
         self._counters = counters
         self._own = time == "caller"
+        self._moulds: dict[Form, Mould] = {}
 
     @classmethod
     def at(
@@ -61,6 +65,30 @@ class Shared:
         """Take all needs or none."""
         return self._take(ask, now, 0)
 
+    async def take(
+        self, form: Form, amounts: tuple[int, ...], id: str, tenant: str, life: float, now: float
+    ) -> Passed | Over | Unseeded:
+        """Take all needs or none."""
+        if not form.needs:
+            return PASSED
+        name, told = id.encode(), round(now * _MICRO) if self._own else 0
+        mould = self._moulds.get(form)
+        if mould is None or mould.size != len(name) or mould.tenant != tenant:
+            mould = self._mould(form, tenant, len(name))
+        try:
+            data = mould.cast(name, told, max(0, round(life * _MICRO)), amounts)
+        except struct.error:  # more than any limit
+            return await self._take(_asked(form, amounts, id, tenant, life, now), now, 0)
+        try:
+            reply = await self._counters.try_(mould.head.name, mould.head.slot, data)
+            if type(reply) is Failure:
+                reply = await self._counters.known(_TAKE, tenant, data, reply)
+        except Away:
+            raise Lost from None
+        if reply == 0:
+            return PASSED
+        return _told(_asked(form, amounts, id, tenant, life, now), reply)
+
     def extend(self, ask: Ask, now: float) -> Coroutine[Any, Any, Passed | Over | Unseeded]:
         """Take more for a call that has passed; it runs until `ask.expires` then."""
         return self._take(ask, now, 1)
@@ -78,7 +106,15 @@ class Shared:
     async def end(self, tenant: str, ends: Sequence[End]) -> None:
         """Settle several calls at once."""
         for some in batched(ends, _AT_ONCE):
-            rows = [(id, _whole(tokens), _whole(micro)) for id, tokens, micro in some]
+            rows = [
+                one
+                if (tokens := one[1]) is not None
+                and (micro := one[2]) is not None
+                and 0 <= tokens <= MOST
+                and 0 <= micro <= MOST
+                else (one[0], _whole(tokens), _whole(one[2]))
+                for one in some
+            ]
             await self._run(_SETTLE, tenant, _encode(rows))
 
     async def used(self, tenant: str) -> dict[str, int]:
@@ -105,7 +141,7 @@ class Shared:
 
     async def _take(self, ask: Ask, now: float, adds: int) -> Passed | Over | Unseeded:
         if not ask.needs:
-            return _PASSED
+            return PASSED
         told = self._told(now)
         life = max(0, round((ask.expires - now) * _MICRO))
         for needs in (ask.needs, *[needs for _, needs in ask.others]):
@@ -115,7 +151,14 @@ class Shared:
                     break
         asked = (ask.id, told, life, adds, _KEEP, ask.needs, ask.others, ask.seeds)
         reply = await self._run(_TAKE, ask.tenant, _encode(asked))
-        return _PASSED if reply == 0 else _told(ask, reply)
+        return PASSED if reply == 0 else _told(ask, reply)
+
+    def _mould(self, form: Form, tenant: str, size: int) -> Mould:
+        if len(self._moulds) >= _MOULDS:
+            self._moulds.clear()
+        made = Mould(form, tenant, head(_TAKE, tenant), _KEEP, size)
+        self._moulds[form] = made
+        return made
 
     def _told(self, now: float) -> int:
         """Microseconds that scripts are told; 0 is Redis's own time."""
@@ -132,6 +175,12 @@ class Shared:
             return await self._counters.command(tenant, command, name, *words)
         except Away:
             raise Lost from None
+
+
+def _asked(
+    form: Form, amounts: tuple[int, ...], id: str, tenant: str, life: float, now: float
+) -> Ask:
+    return Ask(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life)
 
 
 def _bounded(ask: Ask) -> Ask:
@@ -163,7 +212,7 @@ def _told(ask: Ask, reply: Reply) -> Passed | Over | Unseeded:
 def _read(ask: Ask, what: int, choice: int, *rest: int) -> Passed | Over | Unseeded:
     lists = (ask.needs, *(needs for _, needs in ask.others))
     if choice >= len(lists):  # an answer that was given before, to more than is asked now
-        return _PASSED
+        return PASSED
     needs = lists[choice]
     if what == 2:
         first, *more = [needs[at - 1] for at in rest]

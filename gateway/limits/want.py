@@ -42,27 +42,32 @@ def dearest(
     `prompt` is the tokens that it reads at most, `at` seconds since the epoch; `answers`: it is
     answered in tokens, as vectors are not.
     """
-    found = 0
+    found, plain = 0, asked.service is None
     for target in targets:
-        most = target.longest(asked.max_output, asked.choices) if answers else 0
-        cost = None if target.price is None else _cost(target.price, prompt, most, asked, at)
-        if cost is None:
+        price = target.price
+        if price is None:
             return None
-        found = max(found, cost)
+        most = target.longest(asked.max_output, asked.choices) if answers else 0
+        known = _SLOPES.get(id(price))
+        slopes = known[1] if known is not None and known[0] is price else _slopes(price)
+        if slopes is not None and plain and most is not None:
+            cost = -(-(prompt * slopes[0] + most * slopes[1]) // 1_000_000)
+        else:
+            exact = reserve(price.on(at), prompt, most, asked.service)
+            if exact is None:
+                return None
+            cost = micro(exact)
+        if cost > found:  # noqa: PLR1730 - asked for every call
+            found = cost
     return found
 
 
-def _cost(price: Price, prompt: int, most: int | None, asked: Prompt, at: float) -> int | None:
-    known = _SLOPES.get(id(price))
-    if known is None or known[0] is not price:
-        if len(_SLOPES) >= _MOST:
-            _SLOPES.clear()
-        known = _SLOPES[id(price)] = price, slope(price)
-    slopes = known[1]
-    if slopes is not None and most is not None and asked.service is None:
-        return -(-(prompt * slopes[0] + most * slopes[1]) // 1_000_000)
-    cost = reserve(price.on(at), prompt, most, asked.service)
-    return None if cost is None else micro(cost)
+def _slopes(price: Price) -> tuple[int, int] | None:
+    if len(_SLOPES) >= _MOST:
+        _SLOPES.clear()
+    found = slope(price)
+    _SLOPES[id(price)] = price, found
+    return found
 
 
 class Want(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 All keys of a tenant have one hash tag, so one call sees them all, in a Cluster too.
 """
 
+from typing import NamedTuple
 from urllib.parse import quote
 
 from gateway.state.link import slot_of
@@ -17,20 +18,37 @@ _MOST = 4096
 """Tenants whose requests are kept half made."""
 
 
+class Head(NamedTuple):
+    """A request that runs a script for a tenant, but for its argument."""
+
+    name: bytes
+    """A key of the tenant."""
+    slot: int
+    start: bytes
+    """What stands before the argument."""
+
+
 class Counters(Server):
     """The counters of all tenants."""
 
     async def run(self, script: Script, tenant: str, argument: bytes) -> Reply:
         """What a script answers for a tenant. Raises Away."""
-        name, slot, start = _HEADS.get((script.sha, tenant)) or _head(script, tenant)
-        data = b"%b$%d\r\n%b\r\n" % (start, len(argument), argument)
-        reply = await self.try_(name, slot, data)
-        if type(reply) is Failure:
-            if reply.word != "NOSCRIPT":
-                raise self.refused(name, reply)
-            words = (b"EVAL", script.source, b"%d" % len(_NAMES), *keys(tenant), argument)
-            reply = await self.ask(name, request(*words))
-        return reply
+        made = head(script, tenant)
+        data = b"%b$%d\r\n%b\r\n" % (made.start, len(argument), argument)
+        reply = await self.try_(made.name, made.slot, data)
+        return await self.known(script, tenant, data, reply) if type(reply) is Failure else reply
+
+    async def known(self, script: Script, tenant: str, data: bytes, reply: Failure) -> Reply:
+        """What it answers that has failed: its source is sent where it is not known there.
+
+        `data` is the request, from `head` and an argument. Raises Away.
+        """
+        made = head(script, tenant)
+        if reply.word != "NOSCRIPT":
+            raise self.refused(made.name, reply)
+        words = request(b"EVAL", script.source, b"%d" % len(_NAMES), *keys(tenant))
+        whole = _longer(words, len(_NAMES) + 3) + data[len(made.start) :]
+        return await self.ask(made.name, whole)
 
     async def on(self, script: Script, name: bytes, argument: bytes) -> Reply:
         """What a script answers on one key. Raises Away."""
@@ -48,19 +66,25 @@ class Counters(Server):
         return await self.ask(at, request(command, at, *words))
 
 
-_HEADS: dict[tuple[bytes, str], tuple[bytes, int, bytes]] = {}
+_HEADS: dict[tuple[bytes, str], Head] = {}
 
 
-def _head(script: Script, tenant: str) -> tuple[bytes, int, bytes]:
-    """A key of a tenant, its slot, and all of a request but its argument."""
-    if len(_HEADS) >= _MOST:
-        _HEADS.clear()
-    names = keys(tenant)
-    words = (b"EVALSHA", script.sha, b"%d" % len(names), *names)
-    count = b"*%d\r\n" % len(words)
-    start = request(*words).replace(count, b"*%d\r\n" % (len(words) + 1), 1)
-    _HEADS[script.sha, tenant] = made = (names[0], slot_of(names[0]), start)
+def head(script: Script, tenant: str) -> Head:
+    """What a request begins with that runs a script for a tenant."""
+    made = _HEADS.get((script.sha, tenant))
+    if made is None:
+        if len(_HEADS) >= _MOST:
+            _HEADS.clear()
+        names = keys(tenant)
+        words = request(b"EVALSHA", script.sha, b"%d" % len(names), *names)
+        start = _longer(words, len(names) + 3)
+        made = _HEADS[script.sha, tenant] = Head(names[0], slot_of(names[0]), start)
     return made
+
+
+def _longer(words: bytes, count: int) -> bytes:
+    """A request of so many words, to which one is added."""
+    return words.replace(b"*%d\r\n" % count, b"*%d\r\n" % (count + 1), 1)
 
 
 def keys(tenant: str) -> tuple[bytes, ...]:

@@ -42,11 +42,14 @@ class Link:
     def ask(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
         """Send a request on the way that is known and open; None where there is none."""
         wire = self._ways.get(slot if self._many else 0)
-        return wire.ask(data) if wire is not None and wire.open else None
+        if wire is None:
+            return None
+        answer = wire.loop.create_future()
+        return answer if wire.tell(data, answer) else None
 
-    def tell(self, slot: int, data: bytes, answer: Waiting) -> bool:
-        """The same, of which `answer` is told; False where there is no such way."""
-        wire = self._ways.get(slot if self._many else 0)
+    def tell(self, key: bytes, data: bytes, answer: Waiting) -> bool:
+        """The same on a key, of which `answer` is told; False where there is no such way."""
+        wire = self._ways.get(slot_of(key) if self._many else 0)
         return wire is not None and wire.tell(data, answer)
 
     async def find(self, slot: int, data: bytes) -> Reply:

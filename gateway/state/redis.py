@@ -9,6 +9,7 @@ from gateway.state.server import Away
 from gateway.state.wire import request
 
 PREFIX = b"tiergate:"
+_SET = b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$2\r\nPX\r\n$%d\r\n%b\r\n"
 _LARGE = 64 * 1024
 """Bytes from which a value goes over a connection of its own."""
 _MOST = 8 * 1024 * 1024
@@ -52,4 +53,5 @@ class Redis(Counters):
 
 def _kept(name: bytes, value: bytes, ttl: float) -> bytes:
     """A request that keeps a value for `ttl` seconds."""
-    return request(b"SET", name, value, b"PX", b"%d" % max(1, int(ttl * 1000)))
+    life = b"%d" % max(1, int(ttl * 1000))
+    return _SET % (len(name), name, len(value), value, len(life), life)

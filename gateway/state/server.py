@@ -116,7 +116,7 @@ class Server:
         """Send a request on a key, for whose answer nobody waits; it may be lost."""
         if self._doubt.lost:
             self._doubt.probe()
-        elif self._link.tell(slot_of(key), data, _Told(self, key, data)):
+        elif self._link.tell(key, data, _Told(self, key, data)):
             self._told += 1
         else:
             self._doubt.spawn(self._say(key, data), at_once=True)

@@ -57,7 +57,7 @@ class Wire(asyncio.Protocol):
     """One connection, open until it is closed or `deadline` seconds pass without an answer."""
 
     def __init__(self, deadline: float) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[Waiting, float]] = deque()
@@ -73,21 +73,22 @@ class Wire(asyncio.Protocol):
 
     def ask(self, data: bytes) -> asyncio.Future[Reply]:
         """Send one request; the future is its answer, or Broken."""
-        answer: asyncio.Future[Reply] = self._loop.create_future()
+        answer: asyncio.Future[Reply] = self.loop.create_future()
         if not self.tell(data, answer):
             answer.set_exception(Broken("no connection"))
         return answer
 
     def tell(self, data: bytes, answer: Waiting) -> bool:
         """Send one request, of which `answer` is told; False where that cannot be."""
-        if self._transport is None or not self.open or self._transport.is_closing():
+        transport = self._transport
+        if transport is None or not self.open or transport.is_closing():
             return False
-        now = self._loop.time()
+        now = self.loop.time()
         self._waiting.append((answer, now))
         if self._timer is None:
             self._arm(now + self._deadline)
         if not self._unsent:
-            self._loop.call_soon(self._send)
+            self.loop.call_soon(self._send)
         self._unsent.append(data)
         return True
 
@@ -138,6 +139,9 @@ class Wire(asyncio.Protocol):
             self._parts.clear()
         at, end, want = 0, len(data), 0
         try:
+            if data.endswith(b"\r\n") and b"$" not in data and b"*" not in data:
+                at = end
+                self._lines(data)
             while at < end:
                 reply, at = _read(data, at, 0)
                 answer, _ = self._waiting.popleft()
@@ -156,8 +160,18 @@ class Wire(asyncio.Protocol):
         elif self._retired and not self._waiting:
             self.close()
 
+    def _lines(self, data: bytes) -> None:
+        """Give answers of one line each, as most are. Raises as `_read`."""
+        lines = data.split(b"\r\n")
+        lines.pop()
+        for line in lines:
+            reply = 0 if line == b":0" else b"OK" if line == b"+OK" else _line(line)
+            answer, _ = self._waiting.popleft()  # of now: who is told may close it
+            if not answer.done():
+                answer.set_result(reply)
+
     def _arm(self, due: float) -> None:
-        self._timer = self._loop.call_at(due, self._check, due)
+        self._timer = self.loop.call_at(due, self._check, due)
 
     def _check(self, due: float) -> None:
         """Close it where the oldest request has waited for too long.
@@ -167,7 +181,7 @@ class Wire(asyncio.Protocol):
         self._timer = None
         if not self._waiting:
             return
-        oldest, now = self._waiting[0][1], self._loop.time()
+        oldest, now = self._waiting[0][1], self.loop.time()
         if now < oldest + self._deadline:
             self._arm(oldest + self._deadline)
         elif now - due > _STALL:
@@ -192,8 +206,6 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Reply, int]:
             raise ValueError
         raise _Short
     kind, next_at = data[at], end + 2
-    if kind == 58:  # :
-        return int(data[at + 1 : end]), next_at
     if kind == 36:  # $
         size = int(data[at + 1 : end])
         if size < 0:
@@ -209,10 +221,18 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Reply, int]:
             item, next_at = _read(data, next_at, depth + 1) if next_at < len(data) else _short()
             items.append(item)
         return items, next_at
+    return _line(data[at:end]), next_at
+
+
+def _line(line: bytes) -> Reply:
+    """An answer of one line. Raises ValueError and IndexError where it is none."""
+    kind = line[0]
+    if kind == 58:  # :
+        return int(line[1:])
     if kind == 43:  # +
-        return data[at + 1 : end], next_at
+        return line[1:]
     if kind == 45:  # -
-        return Failure(data[at + 1 : end].decode("utf-8", "replace")), next_at
+        return Failure(line[1:].decode("utf-8", "replace"))
     raise ValueError
 
 

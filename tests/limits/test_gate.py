@@ -10,6 +10,7 @@ import pytest
 
 from gateway.core.call import Key, KeyBudget
 from gateway.core.facts import Facts
+from gateway.core.price import Price, Rates, Step
 from gateway.core.problem import ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
@@ -18,6 +19,7 @@ from gateway.limits.want import bound, dearest, micro
 from gateway.settings.limits import BudgetPart, LimitPart
 from tests.limits.stage import (
     HELD,
+    PRICE,
     PROMPT,
     Shaky,
     Stage,
@@ -50,6 +52,14 @@ def test_money_is_rounded_up() -> None:
     ]  # fmt: skip
 
 
+STEPPED = Price(
+    rates=PRICE.rates,
+    steps=(Step(1_000, Rates(input=Decimal(2), output=Decimal(4))),),
+    version="v1",
+)
+"""Dearer for long prompts."""
+
+
 @pytest.mark.parametrize(
     ("targets", "asked", "most"),
     [
@@ -58,6 +68,7 @@ def test_money_is_rounded_up() -> None:
         ((target(max_output=50),), msgspec.structs.replace(PROMPT, max_output=None), 200 + 1_500),
         ((target(facts=Facts(max_output=10)),), PROMPT, 40 + 1_500),
         ((target(facts=Facts(max_output=10)),), msgspec.structs.replace(PROMPT, choices=3), 120 + 1_500),
+        ((target(), target(price=STEPPED)), PROMPT, 400 + 3_000),
         ((target(), target(price=None)), PROMPT, None),
         ((target(),), msgspec.structs.replace(PROMPT, max_output=None), None),
     ],

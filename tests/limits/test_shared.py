@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gateway.limits.meter import Ask, Lost, Need, Over, Passed, Unseeded
+from gateway.limits.meter import Ask, Form, Lost, Need, Over, Passed, Unseeded
 from gateway.limits.shared import Shared, _encode, _told
 from gateway.state.counters import Counters
 from gateway.state.script import Script
@@ -45,6 +45,9 @@ class Answers(Counters):
     async def run(self, script: Script, tenant: str, argument: bytes) -> Reply:
         return self._next()
 
+    async def try_(self, key: bytes, slot: int, data: bytes) -> Reply:
+        return self._next()
+
     async def command(self, tenant: str, command: bytes, name: bytes, *words: bytes) -> Reply:
         return self._next()
 
@@ -57,6 +60,7 @@ class Answers(Counters):
 async def test_who_is_away_counts_nothing() -> None:
     meter = Shared(Answers())
     for asked in (meter.admit(ASK, 1.0), meter.extend(ASK, 1.0), meter.settle("t", "c1", 1, 1),
+                  meter.take(Form((NEED,)), (), "c1", "t", 60.0, 1.0),
                   meter.end("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.used("t")):  # fmt: skip
         with pytest.raises(Lost):
             await asked
@@ -80,3 +84,11 @@ async def test_what_is_more_than_any_limit_is_told_as_such() -> None:
     huge = msgspec.structs.replace(NEED, amount=10**30)
     ask = msgspec.structs.replace(ASK, others=(("fast", (huge,)),))
     assert await Shared(Answers(0)).admit(ask, 1.0) == Passed()
+
+
+async def test_what_is_kept_of_forms_is_bounded() -> None:
+    """Tags are the clients' to choose."""
+    meter = Shared(Answers(*[0] * 5_000))
+    for _ in range(5_000):
+        assert await meter.take(Form((NEED,)), (), "c1", "t", 60.0, 1.0) == Passed()
+    assert len(meter._moulds) <= 4_096

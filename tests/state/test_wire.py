@@ -137,8 +137,8 @@ async def test_silence_closes_it_when_the_oldest_has_waited_long_enough(wire: Wi
     due = wire._waiting[0][1] + 10.0
     wire._check(due)  # the first was answered: its time is not the second's
     assert still(wire)
-    wire._waiting[0] = (wire._waiting[0][0], wire._loop.time() - 11.0)
-    wire._check(wire._loop.time())
+    wire._waiting[0] = (wire._waiting[0][0], wire.loop.time() - 11.0)
+    wire._check(wire.loop.time())
     assert not still(wire)
     assert await answer == 1
     with pytest.raises(Broken, match="no answer in time"):
@@ -148,7 +148,7 @@ async def test_silence_closes_it_when_the_oldest_has_waited_long_enough(wire: Wi
 async def test_a_stall_of_this_process_is_not_silence(wire: Wire) -> None:
     """The answer may lie in the socket, unread."""
     answer = wire.ask(b"x")
-    now = wire._loop.time()
+    now = wire.loop.time()
     wire._waiting[0] = (wire._waiting[0][0], now - 11.0)
     wire._check(now - 1.0)
     assert wire.open

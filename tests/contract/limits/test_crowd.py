@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.limits.meter import Ask, Kind, Meter, Need, Over, Passed, Unseeded
+from gateway.limits.meter import Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
 from gateway.state.counters import keys
 from tests.contract.limits.conftest import Make
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 PROGRAM = """
 import asyncio, sys, time
-from gateway.limits.meter import Ask, Need, Passed
+from gateway.limits.meter import Ask, Form, Need, Passed
 from gateway.limits.shared import Shared
 
 async def main(url, tenant, name):
@@ -183,4 +183,10 @@ async def test_scripts_that_a_server_has_forgotten_are_sent_again(make: Make, te
     reply = await meter._counters.ask(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
     assert reply == b"OK"
     assert await meter.admit(ask(tenant, "second", usd(100)), NOW) == Passed()
-    assert await meter.used(tenant) == {"usd|2030-03": 200}
+    await meter._counters.ask(name, b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n")
+    form = Form((usd(1),), (0,))
+    for id in ("third", "3", "third"):
+        assert await meter.take(form, (50,), id, tenant, 60.0, NOW) == Passed()
+    assert await meter.used(tenant) == {"usd|2030-03": 300}
+    assert await meter.take(form, (50,), "third", f"{tenant}-other", 60.0, NOW) == Passed()
+    assert await meter.used(f"{tenant}-other") == {"usd|2030-03": 50}

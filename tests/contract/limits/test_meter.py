@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from gateway.limits.meter import Ask, Kind, Meter, Need, Over, Passed, Unseeded
+from gateway.limits.meter import Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
 
 NOW = 1_795_000_000.0
 BIG = 2**53 - 1
@@ -79,6 +79,7 @@ async def test_tenants_are_apart(meter: Meter, tenant: str) -> None:
 
 
 async def test_a_call_that_needs_nothing_passes(meter: Meter, tenant: str) -> None:
+    assert await meter.take(Form(()), (), "n", tenant, 60.0, NOW) == Passed()
     assert await meter.admit(ask("a", tenant), NOW) == Passed()
     assert await meter.extend(ask("a", tenant), NOW) == Passed()
     assert await meter.used(tenant) == {}
@@ -358,6 +359,10 @@ async def test_huge_amounts_fit_nowhere(meter: Meter, tenant: str, amount: int) 
     for kind in ("tokens", "usd", "concurrency"):
         asked = need(kind, limit=10**12, amount=amount)
         assert isinstance(await meter.admit(ask("a", tenant, asked), NOW), Over)
+        form = Form((need(kind, limit=10**12),), (0,))
+        told = await meter.take(form, (amount,), "a", tenant, 600.0, NOW)
+        assert isinstance(told, Over)
+        assert (told.need.kind, told.retry_after) == (kind, None)
     assert await meter.used(tenant) == {}
 
 
