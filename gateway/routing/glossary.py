@@ -7,15 +7,17 @@ column of all that is known of a text, and is counted as bytes are.
 
 from gateway.routing import language, phrase
 from gateway.routing.lexicon import CODES, LEXICON, TOPIC
-from gateway.routing.token import KEPT, MOST_KEPT, parted, pieces
+from gateway.routing.token import KEPT, MOST_KEPT, TOKEN, parted, pieces
 
 _BASE = 1 + len(CODES)
 _POINT, NUMBER, _MIXED, _MARK = range(252, 256)
 """A point or a comma; digits; letters and digits in one piece; all else. No other column has the
 third."""
 _NO_WORDS = bytes((_POINT, NUMBER, _MIXED, _MARK))
-_SHORT = 2
+_SHORT = 3
 """Digits of a number that is likely to be seen again."""
+_MANY = 8
+"""One in so many pieces of a text may have to be parted for itself."""
 _KINDS = bytes(at % _BASE for at in range(256))
 _TOPICS = bytes(at // _BASE if at < _POINT else 0 for at in range(256))
 _WIDTH = 3
@@ -87,7 +89,10 @@ def read(low: bytes, marks: bytes) -> tuple[list[bytes], bytes]:
     found = pieces(low, marks)
     of = b"".join(map(_known, found))
     if _MIXED in of:
-        found = parted(low, found, [at for at, one in enumerate(facts(of)) if one == _MIXED])
+        if _MANY * of.count(_MIXED) > len(found):
+            found = TOKEN.findall(low)
+        else:
+            found = parted(found, [at for at, fact in enumerate(facts(of)) if fact == _MIXED])
         of = known(found)
     return found, of
 

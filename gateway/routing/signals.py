@@ -34,7 +34,7 @@ because a request often follows what was pasted."""
 HEAD = 2_000
 
 
-class Signals(msgspec.Struct, frozen=True):
+class Signals(msgspec.Struct, frozen=True, gc=False):
     """What `read` saw. Shares and strengths are 0 to 1; the rest are counts.
 
     All but `chars` and `options` are blind to lettered answer options: they are something to choose
@@ -149,9 +149,10 @@ class Scan:
     def language(self) -> Language:
         """Of the text."""
         text = self.text
-        if self._options or self.cut is not text or not text.isascii():
+        if self.cut is not text or not text.isascii():
             return detect(text)
-        return told(self._raw, glossary.languages(self._named()[1])) or detect(text)
+        low = text.lower().encode() if self._options else self._raw
+        return told(low, glossary.languages(self._named()[1])) or detect(text)
 
     @property
     def trace(self) -> bool:
@@ -188,7 +189,7 @@ class Scan:
             # In code an operator says nothing.
             if self._marks.translate(None, _NO_OPERATOR) and self.code < _MOSTLY_CODE:
                 points += len(_EQUATION.findall(low))
-            if b"\\" in self._marks:
+            if "\\" in low:
                 points += len(_LATEX.findall(low))
             if len(self._raw) != len(low):
                 points += len(_SYMBOL.findall(low))
@@ -206,7 +207,7 @@ class Scan:
         # A request stands at an end; between the ends the same words tell a story.
         ends = kinds[:_END] + kinds[-_END:] if len(kinds) > 2 * _END else kinds
         chat = every.count(CHAT)
-        characters = sum(map(len, self._unspaced))
+        characters = sum(map(len, self._unspaced)) if self._unspaced else 0
         words = _words(raw) if plain else len(low.split()) + characters // 2
         # Of more than fifteen names Python makes a dictionary first: it takes three times as long.
         return Signals(

@@ -1,6 +1,7 @@
 """A text in words, numbers and marks: what all who read a prompt's wording begin with."""
 
 import re
+from collections.abc import Iterable
 
 TOKEN = re.compile(rb"[a-z]+|[0-9]+|[\x80-\xff]+|[^\sa-z0-9\x80-\xff]")
 LETTERS = b"abcdefghijklmnopqrstuvwxyz"
@@ -9,8 +10,6 @@ PLAIN = bytes((*LETTERS, *LETTERS.upper(), *DIGITS, *b" \t\n\r\v\f"))
 """Bytes of words, numbers and spaces."""
 KEPT, MOST_KEPT = 16, 4096
 """Bytes of a token, and tokens, of which facts are kept: half a megabyte of words."""
-_MANY = 8
-"""One in so many pieces of a text may have to be parted for itself."""
 _SIGNS = [b"%c" % sign for sign in range(128)]
 _APART = [b" %c " % sign for sign in range(128)]
 
@@ -32,10 +31,8 @@ def pieces(low: bytes, marks: bytes) -> list[bytes]:
     return low.split()
 
 
-def parted(low: bytes, found: list[bytes], mixed: list[int]) -> list[bytes]:
-    """The tokens of a text by its pieces, of which some, by their places, are mixed."""
-    if _MANY * len(mixed) > len(found):
-        return TOKEN.findall(low)
+def parted(found: list[bytes], mixed: Iterable[int]) -> list[bytes]:
+    """The tokens of a text by its pieces, of which some, by their places in order, are mixed."""
     whole, last = list[bytes](), 0
     for at in mixed:
         whole += found[last:at]

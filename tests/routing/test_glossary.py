@@ -44,12 +44,17 @@ def test_a_long_number_pushes_nothing_out() -> None:
     assert len(glossary._KNOWN) == before
 
 
-@pytest.mark.parametrize(("many", "of"), [(0, 0), (1, 30), (3, 30), (30, 30)])
-def test_pieces_are_parted_one_by_one_or_all_at_once(many: int, of: int) -> None:
-    pieces = [b"a1b" if at % 10 < many // 3 or at < many else b"ab" for at in range(of)]
-    low = b" ".join(pieces)
-    mixed = [at for at, one in enumerate(pieces) if one == b"a1b"]
-    assert token.parted(low, pieces, mixed) == token.TOKEN.findall(low)
+@pytest.mark.parametrize(("mixed", "of"), [(0, 0), (0, 30), (1, 30), (3, 30), (4, 30), (30, 30)])
+def test_pieces_are_parted_one_by_one_or_all_at_once(mixed: int, of: int) -> None:
+    low = b" ".join(
+        [b"a1b" if at % (of // mixed) == 0 else b"ab" for at in range(of)]
+        if mixed
+        else [b"ab"] * of
+    )
+    assert low.count(b"1") >= mixed
+    found, known = glossary.read(low, b"")
+    assert found == token.TOKEN.findall(low)
+    assert known == glossary.known(found)
 
 
 def test_each_list_has_its_column() -> None:
