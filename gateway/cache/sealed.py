@@ -21,13 +21,14 @@ class Sealed:
 
     def __init__(self, store: Store, *, secret: bytes, kind: str) -> None:
         self._store = store
-        self._kind = kind
+        self._kind = kind = f"{kind}:"
         self._start = hashlib.blake2b(key=secret, digest_size=_NAME, person=_NAME_PERSON)
         """Of every name."""
         self._begun: dict[str, hashlib.blake2b] = {}
         """Of names by their first part, which many share."""
         self._seals = hashlib.blake2b(key=secret, digest_size=SEAL, person=_SEAL_PERSON)
-        """Of every seal."""
+        """Of every seal, with the kind: the secret is worked in once for all."""
+        self._seals.update(kind.encode())
 
     def name(self, *parts: str) -> str:
         """The name of a value: it tells nothing of its parts to whoever lacks the secret."""
@@ -43,7 +44,7 @@ class Sealed:
         digest = begun.copy()
         for part in others:
             digest.update(_told(part))
-        return f"{self._kind}:{digest.hexdigest()}"
+        return self._kind + digest.hexdigest()
 
     async def get(self, name: str) -> bytes | None:
         """The value that was put under a name; None where there is none, or another wrote it."""
@@ -67,9 +68,9 @@ class Sealed:
         await self._store.drain()
 
     def _seal(self, name: str, data: bytes) -> bytes:
-        """As of `seal`."""
+        """As of `seal`, for a name of this kind."""
         made = self._seals.copy()
-        made.update(name.encode() + data)
+        made.update(name[len(self._kind) :].encode() + data)
         return made.digest()
 
 

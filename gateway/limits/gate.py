@@ -153,7 +153,10 @@ class Gate:
         self._books = self._debts.seeds
         self._held: dict[str, _Held] = {}
         """By call."""
-        self._ended: list[tuple[_Held, End]] = []
+        self._ended: dict[str, list[End]] = {}
+        """Calls that `meter` has counted and that are over, by tenant: to be settled at once."""
+        self._apart: list[tuple[_Held, End]] = []
+        """The same of calls that were counted elsewhere."""
         self._outputs: dict[str, _Outputs] = {}
         self._later: set[asyncio.Task[None]] = set()
         self._lost = False
@@ -240,9 +243,14 @@ class Gate:
         held = self._held.pop(entry.id, None)
         if held is None:
             return
-        if not self._ended:
+        if not (self._ended or self._apart):
             self._run_later(self._settle())
-        self._ended.append((held, end_of(entry)))
+        if held.meter is not self._meter:
+            self._apart.append((held, end_of(entry)))
+        elif (ends := self._ended.get(held.tenant)) is not None:
+            ends.append(end_of(entry))
+        else:
+            self._ended[held.tenant] = [end_of(entry)]
 
     async def settle_dead(self, tenant: str, ends: Sequence[End]) -> None:
         """Calls of a process that is dead are over."""
@@ -439,19 +447,11 @@ class Gate:
 
     async def _settle(self) -> None:
         """Settle all that has ended since it was begun."""
-        ended, self._ended = self._ended, []
-        told: dict[str, list[End]] = {}
-        others: list[tuple[_Held, End]] = []
-        for held, end in ended:
-            if held.meter is not self._meter:
-                others.append((held, end))
-            elif (ends := told.get(held.tenant)) is not None:
-                ends.append(end)
-            else:
-                told[held.tenant] = [end]
-        for tenant, ends in told.items():
+        ended, self._ended = self._ended, {}
+        apart, self._apart = self._apart, []
+        for tenant, ends in ended.items():
             await self.settle_dead(tenant, ends)
-        for held, end in others:
+        for held, end in apart:
             await held.meter.end(held.tenant, (end,))
             self._debts.add(held.tenant, held.needs, end[2])
         if self._debts.any and not self._lost:  # they have outlived the loss

@@ -23,7 +23,8 @@ _SLOPES: dict[int, tuple[Price, tuple[int, int] | None]] = {}
 
 def bound(prompt: Prompt, body: bytes) -> int:
     """Tokens of a prompt at most: no token is shorter than a byte of text."""
-    plain = body.isascii() and b"\\u" not in body
+    # A sign is found ten times as fast as two.
+    plain = body.isascii() and (b"\\" not in body or b"\\u" not in body)
     text = prompt.chars if plain else 4 * prompt.chars
     media = len(body) if prompt.files or prompt.audio else 0
     return text + _FRAME + _IMAGE * prompt.images + media
