@@ -24,7 +24,7 @@ from scipy.sparse.linalg import lsqr
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 
 from gateway.routing.prior import TERMS, Prior
-from gateway.routing.signals import cut
+from gateway.routing.signals import Scan, cut
 from gateway.study import labels
 from gateway.study.measure.chance import shuffles
 from gateway.study.measure.fold import judge, leave_one_out, parts
@@ -86,7 +86,24 @@ def bigrams(text):
     return pairs | unigrams(text)
 
 
-PLACES = sparse([{place & 65535 for place in row.places} for row in ROWS], 16)
+def ends(text):
+    """Phrases of up to six tokens at the start and at the end."""
+    found = Scan(text).tokens
+    return {
+        crc32(b"".join(some[:many]), start)
+        for some, start in ((found, 0x5E), (found[::-1], 0x24))
+        for many in (1, 2, 3, 4, 6)
+        if many <= len(some)
+    }
+
+
+PLACES = sparse(
+    [
+        {place & 65535 for place in row.terms | ends(text)}
+        for row, text in zip(ROWS, TEXTS, strict=True)
+    ],
+    16,
+)
 
 
 def weights(train, power=1.0):

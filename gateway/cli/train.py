@@ -74,7 +74,7 @@ def command(  # noqa: PLR0913 - the options of a command
 
     LABELS are .jsonl, .csv or .parquet with a prompt and scores of fast and smart; of several
     sources (`source`) each counts the same. A fifth is held out to judge it against shuffled needs;
-    without --force it is not written where it is no better. Nothing of a prompt is in the artefact.
+    without --force it is not written where it is no better. No text of a prompt is in the artefact.
 
     With --from-ledger a tenant's classifier is refitted with feedback on its calls and with what
     clients did next, as far as the texts were kept, and put in force where it is better.

@@ -2,17 +2,20 @@ r"""The file of a learned classifier: one line of JSON, then bytes. No code is i
 
     {"format": 1, "id": ..., "hash": ..., ..., "card": {...}}\n
     known:  2^16 bits, one for each word that was seen
-    table:  a signed byte for each of 2^bits places, lane after lane
+    terms:  four bytes each, rising: the CRC-32 of a word, or of a pair of words, that counts
+    table:  a signed byte for each of them, lane after lane
+    more:   where labels of the owner refitted it, terms that these have beside those
+    own:    a signed byte for each of `terms` and, behind them, of `more`
     forest: four bytes a node, tree after tree
 
-Lanes are `transfer`, then a gain and a gate for each source, then `own` where labels of the owner
-refitted it. The hash is over all that decides: everything but the card.
+Lanes are `transfer`, then a gain and a gate for each source; `own` is one too. The hash is over all
+that decides: everything but the card.
 """
 
 import hashlib
 import struct
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 from math import isfinite
 from typing import Any
 
@@ -22,16 +25,19 @@ from gateway.core import jsonio
 from gateway.core.evidence import Thresholds
 from gateway.routing import shape
 
-FORMAT = 1
+FORMAT = 2
 LIMIT = 2_000_000
 """Bytes: no artefact is larger."""
 NODES = struct.Struct("<BBH")
 """Of a node: its number, its cut and where, in its tree, its high side begins."""
 NODE = NODES.size
 KNOWN = 1 << 13
+WORDS = 0xFFFF
+"""The bits of a word by which it is known."""
 LEAF = 255
 """Stands where a node names its number; its second byte is the leaf's value, less 128."""
-_BITS = range(8, 21)
+TERM = 4
+_TERMS = range(1 << 16)
 _SOURCES = 64
 
 
@@ -66,7 +72,10 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     shape: int = shape.VERSION
     id: str
     hash: str = ""
-    bits: int
+    size: int
+    """How many terms its table is of: words and pairs."""
+    more: int = 0
+    """How many more its owner's labels have."""
     sources: tuple[str, ...]
     """Sets of prompts that it has seen, each with a gain and a gate."""
     reasoned: tuple[int, ...] = ()
@@ -95,7 +104,10 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     """Labels of the owner that it was refitted with."""
     known: bytes = b""
     """A bit for each of 2^16 words: whether it was seen often enough."""
+    terms: bytes = b""
     table: bytes = b""
+    more_terms: bytes = b""
+    own_table: bytes = b""
     forest: bytes = b""
     card: Mapping[str, Any] = {}
 
@@ -106,17 +118,16 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lanes(self) -> int:
-        """How many the table has."""
+        """How many there are, that of the owner's labels counted in."""
         return 1 + 2 * len(self.sources) + (self.own > 0)
 
 
 def digest(artefact: Artefact) -> str:
     """Over all that decides."""
-    bare = msgspec.structs.replace(artefact, hash="", known=b"", table=b"", forest=b"", card={})
+    bare = msgspec.structs.replace(artefact, hash="", card={}, **_NO_BYTES)
     found = hashlib.blake2b(jsonio.dumps(bare), digest_size=16)
-    found.update(artefact.known)
-    found.update(artefact.table)
-    found.update(artefact.forest)
+    for part in _BYTES:
+        found.update(getattr(artefact, part))
     return found.hexdigest()
 
 
@@ -127,10 +138,14 @@ def sealed(artefact: Artefact) -> Artefact:
 
 def write(artefact: Artefact) -> bytes:
     """The file: the same artefact, the same bytes."""
-    head = msgspec.structs.replace(artefact, known=b"", table=b"", forest=b"")
-    return b"".join((jsonio.dumps(head), b"\n", artefact.known, artefact.table, artefact.forest))
+    head = msgspec.structs.replace(artefact, **_NO_BYTES)
+    blob = (getattr(artefact, part) for part in _BYTES)
+    return b"".join((jsonio.dumps(head), b"\n", *blob))
 
 
+_BYTES = ("known", "terms", "table", "more_terms", "own_table", "forest")
+"""Behind the head, in this order."""
+_NO_BYTES = dict.fromkeys(_BYTES, b"")
 _read = jsonio.reader(Artefact)
 
 
@@ -150,16 +165,19 @@ def read(data: bytes) -> Artefact:
     problem = _head(head)
     if problem:
         raise ArtefactError(problem)
-    size = KNOWN + (head.lanes << head.bits)
-    nodes = sum(head.trees) * NODE
-    if len(blob) != size + nodes:
-        raise ArtefactError(f"it has {len(blob)} bytes behind its head, not {size + nodes}")
-    found = msgspec.structs.replace(
-        head, known=blob[:KNOWN], table=blob[KNOWN:size], forest=blob[size:]
-    )
+    own = head.own > 0
+    sizes = (
+        KNOWN, TERM * head.size, (head.lanes - own) * head.size,
+        TERM * head.more, own * (head.size + head.more), NODE * sum(head.trees),
+    )  # fmt: skip
+    ends = [*accumulate(sizes, initial=0)]
+    if len(blob) != ends[-1]:
+        raise ArtefactError(f"it has {len(blob)} bytes behind its head, not {ends[-1]}")
+    cut = {part: blob[at:end] for part, (at, end) in zip(_BYTES, pairwise(ends), strict=True)}
+    found = msgspec.structs.replace(head, **cut)
     if digest(found) != head.hash:
         raise ArtefactError("its hash is not that of its numbers")
-    problem = _trees(found)
+    problem = _terms(found) or _trees(found)
     if problem:
         raise ArtefactError(problem)
     return found
@@ -168,12 +186,14 @@ def read(data: bytes) -> Artefact:
 def _head(head: Artefact) -> str:
     """What is wrong with its sizes and numbers."""
     width, own = len(shape.NAMES), head.own > 0
-    if head.bits not in _BITS or not 0 < len(head.sources) <= _SOURCES or head.own < 0:
+    bounded = head.size in _TERMS and head.more in _TERMS and head.own >= 0
+    if not bounded or not 0 < len(head.sources) <= _SOURCES:
         return "its sizes are out of bounds"
     rows = 1 + len(head.sources) + own
     lengths = (
         len(head.means) == len(head.spreads) == len(head.cuts) == width
         and len(head.scales) == head.lanes
+        and own >= (head.more > 0)
         and len(head.forms) == rows
         and all(len(row) == width for row in head.forms)
         and len(head.beats) == width + 1
@@ -194,6 +214,23 @@ def _head(head: Artefact) -> str:
     if any(low >= high for row in head.cuts for low, high in pairwise(row)):
         return "its cuts are in no order"
     return ""
+
+
+def unpacked(terms: bytes) -> tuple[int, ...]:
+    """Terms as numbers."""
+    return struct.unpack(f"<{len(terms) // TERM}I", terms)
+
+
+def packed(terms: Sequence[int]) -> bytes:
+    """Terms as an artefact has them."""
+    return struct.pack(f"<{len(terms)}I", *terms)
+
+
+def _terms(found: Artefact) -> str:
+    """What is wrong with its terms: each must be there once."""
+    terms, more = unpacked(found.terms), unpacked(found.more_terms)
+    rising = all(low < high for some in (terms, more) for low, high in pairwise(some))
+    return "" if rising and {*terms}.isdisjoint(more) else "its terms are in no order"
 
 
 def _trees(found: Artefact) -> str:

@@ -1,4 +1,4 @@
-"""The form of a text as plain numbers, and its wording as places in a hashed table.
+"""The form of a text as plain numbers, and its wording as hashes of words and pairs.
 
 What a learned classifier reads beside the signals: none of it is a list of good or bad words. Both
 are a few passes over at most `signals.LIMIT` characters, most of them in C.
@@ -15,25 +15,18 @@ from zlib import crc32
 
 from gateway.routing.lexicon import TOPICS
 from gateway.routing.signals import Scan, Signals
-from gateway.routing.token import DIGITS, KEPT, LETTERS, MOST_KEPT, PLAIN
+from gateway.routing.token import DIGITS, LETTERS, PLAIN
 
-VERSION = 1
+VERSION = 2
 """Of what is read and in which order: an artefact that was trained on another cannot be used."""
 
 _OPTION = re.compile(r"\n\(?[A-J][.)] ?([^\n]*)")
 _FIGURE = re.compile(r"[\s$£€\\(+-]*[\d.,/^×x]*\d[^a-z]{0,6}[a-z^°/0-9 -]{0,8}$")  # noqa: RUF001
 _SHORT = 25
 """An answer option that may be a figure is no longer."""
-_ENDS = (0, 1, 2, 3, 5)
-"""How many tokens, less one, at the start and at the end are a phrase of their own."""
-_PHRASE = 6
-"""Tokens of the longest of them."""
-_START, _FINISH = 0x5E, 0x24
-_WORDS = 0xFFFF
-_NONE = -1
 _USUAL = b".,?!'-:()"
 """Marks of prose; where there is no other most numbers are known to be 0."""
-_BEGIN = frozenset((*LETTERS, *range(128, 256)))
+BEGIN = frozenset((*LETTERS, *range(128, 256)))
 """What a word begins with."""
 _LAST = 16
 _ONES = bytes.maketrans(DIGITS, b"1" * len(DIGITS))
@@ -74,67 +67,30 @@ NAMES: tuple[str, ...] = (
 class Reading(NamedTuple):
     """A text as a learned classifier reads it."""
 
-    places: AbstractSet[int]
-    """Of its wording, in a table of the artefact's size."""
+    terms: AbstractSet[int]
+    """Its words, numbers and marks, and pairs of neighbours."""
     words: AbstractSet[int]
-    """Which words it has, each as one of 2^16."""
+    """Which of them are words."""
     numbers: Sequence[float]
     """Its form: one for each of `NAMES`."""
 
 
-def reading(scan: Scan, signals: Signals, bits: int) -> Reading:
+def reading(scan: Scan, signals: Signals) -> Reading:
     """All that is read of a text that has been looked at."""
     found = scan.tokens
     each = {*found}
-    return Reading(places(found, bits), words(each), shape(scan, signals, found, each))
+    terms = {*map(crc32, each)} | pairs(found)
+    return Reading(terms, {*map(crc32, filter(word, each))}, shape(scan, signals, found, each))
 
 
-class _Words(dict[bytes, int]):
-    """Which word a token is, for the tokens of late; prompts have most of them in common."""
-
-    def __missing__(self, token: bytes) -> int:
-        word = crc32(token) & _WORDS if token[0] in _BEGIN else _NONE
-        if len(token) <= KEPT:
-            if len(self) >= MOST_KEPT:
-                self.clear()
-            self[token] = word
-        return word
+def pairs(found: Sequence[bytes]) -> set[int]:
+    """Each pair of neighbours, as a term."""
+    return {*map(crc32, found[1:], map(crc32, found))}
 
 
-_WORD = _Words()
-
-
-def places(found: Sequence[bytes], bits: int) -> set[int]:
-    """Where words, pairs of neighbours, and the phrases at both ends stand in a table of 2^bits."""
-    hashes = [*map(crc32, found)]
-    hashes += [*map(crc32, found[1:], hashes)]
-    if len(found) >= _PHRASE:
-        hashes += _phrases(found[:_PHRASE], _START)
-        hashes += _phrases(found[: -_PHRASE - 1 : -1], _FINISH)
-    else:
-        start, finish = _START, _FINISH
-        for at, (begin, end) in enumerate(zip(found, found[::-1], strict=True)):
-            start, finish = crc32(begin, start), crc32(end, finish)
-            if at in _ENDS:
-                hashes += (start, finish)
-    mask = (1 << bits) - 1
-    return {one & mask for one in hashes}
-
-
-def _phrases(found: Sequence[bytes], start: int) -> tuple[int, ...]:
-    one, two, three, four, five, six = found
-    first = crc32(one, start)
-    second = crc32(two, first)
-    third = crc32(three, second)
-    fourth = crc32(four, third)
-    return first, second, third, fourth, crc32(six, crc32(five, fourth))
-
-
-def words(each: AbstractSet[bytes]) -> set[int]:
-    """Which words are among these tokens: no numbers and no marks."""
-    every = {*map(_WORD.__getitem__, each)}
-    every.discard(_NONE)
-    return every
+def word(token: bytes) -> bool:
+    """Whether a token is a word: no number and no mark."""
+    return token[0] in BEGIN
 
 
 def shape(

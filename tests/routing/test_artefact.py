@@ -51,10 +51,13 @@ def test_what_is_no_artefact_is_refused(data: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"format": 2}, "another version"),
+        ({"format": 1}, "another version"),
         ({"shape": 0}, "another version"),
-        ({"bits": 2}, "out of bounds"),
-        ({"bits": 40}, "out of bounds"),
+        ({"size": -1}, "out of bounds"),
+        ({"size": 1 << 16}, "out of bounds"),
+        ({"more": -1}, "out of bounds"),
+        ({"more": 1}, "do not fit"),
+        ({"size": 1}, "bytes behind its head"),
         ({"sources": ()}, "out of bounds"),
         ({"own": -1}, "out of bounds"),
         ({"own": 5}, "do not fit"),
@@ -80,6 +83,24 @@ def test_spreads_and_cuts_must_make_sense() -> None:
         files.read(changed(spreads=(0.0,) * width))
     with pytest.raises(ArtefactError, match="in no order"):
         files.read(changed(cuts=((2.0, 1.0), *good().cuts[1:])))
+
+
+@pytest.mark.parametrize("more", [(), (9, 9), (9, 8)])
+def test_terms_must_rise_and_be_there_once(more: tuple[int, ...]) -> None:
+    """Those of the owner's labels are none of the others."""
+    found, lanes = good(), len(good().scales)
+    terms = files.unpacked(found.terms)
+    own: dict[str, object] = {
+        "own": 5, "scales": (*found.scales, 1.0), "forms": (*found.forms, found.forms[0]),
+    }  # fmt: skip
+    grown = more or terms[:2]
+    twice = {"more": 2, "more_terms": files.packed(grown), "own_table": bytes(len(terms) + 2)}
+    with pytest.raises(ArtefactError, match="its terms are in no order"):
+        files.read(changed(**own, **twice))
+    with pytest.raises(ArtefactError, match="its terms are in no order"):
+        files.read(changed(terms=files.packed(terms[::-1])))
+    right = {**twice, "more_terms": files.packed((1, 2))}
+    assert files.read(changed(**own, **right)).lanes == lanes + 1
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.routing import shape
 from gateway.routing.artefact import LEAF, NODES, Artefact, read
-from gateway.routing.forest import _RARE as RARE
 from gateway.routing.forest import Forest
-from gateway.routing.signals import scan
 from gateway.site import SHIPPED
 from tests.study.train import lesson
 
@@ -52,32 +50,12 @@ numbers = st.lists(
 )
 
 
-usual = numbers.map(lambda some: [0 if at in RARE else one for at, one in enumerate(some)])
-"""Those that are asked in the shorter row."""
-
-
-@given(numbers | usual)
+@given(numbers)
 def test_the_forest_that_ships_says_what_walks_say(numbers: list[float]) -> None:
     assert TREES.mean(numbers) == pytest.approx(walked(SHIPS, numbers), abs=1e-12)
 
 
-@given(usual)
-def test_both_rows_say_the_same_where_what_is_rare_is_0(numbers: list[float]) -> None:
-    """To the last bit, and the shorter one is little more than half as long."""
-    assert TREES._most.mean(numbers) == TREES._whole.mean(numbers)
-    assert TREES._most._size < 0.55 * TREES._whole._size
-
-
-@pytest.mark.parametrize("more", ["", " The order is 471100815;\n\nthank you."])
-def test_what_people_mostly_write_is_asked_in_the_shorter_row(more: str) -> None:
-    text = "Is this something that I can repair myself, or is it a case for the warranty?" + more
-    words = scan(text)
-    forest = Forest(SHIPS)
-    forest.mean(shape.reading(words, words.signals(), SHIPS.bits).numbers)
-    assert "_whole" not in vars(forest)
-
-
-@given(seed=st.integers(0, 2**32), numbers=numbers | usual)
+@given(seed=st.integers(0, 2**32), numbers=numbers)
 def test_any_forest_says_what_walks_say(seed: int, numbers: list[float]) -> None:
     """Trees of one leaf, sides that are equal, cuts below 0 and at a number itself."""
     chance = Random(seed)

@@ -1,16 +1,18 @@
 """The learned classifier at work: bounded, quick to read, and silent about the text."""
 
-from itertools import compress
-from math import sumprod
+from math import log, sumprod
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routing import prior
+from gateway.routing import artefact as files
+from gateway.routing import prior, shape
 from gateway.routing.learned import Learned, logistic
 from gateway.routing.shape import NAMES
-from gateway.routing.signals import read
+from gateway.routing.signals import read, scan
+from gateway.study.train import refit
 from tests.study.train import lesson
 
 
@@ -47,7 +49,7 @@ def test_nothing_is_laid_out_before_the_first_text() -> None:
     quiet = Learned(lesson.learnt()[0])
     before = set(vars(quiet))
     quiet.score("Hello.", read("Hello."))
-    assert set(vars(quiet)) - before == {"_sums", "_forest", "_known"}
+    assert set(vars(quiet)) - before == {"_lanes", "_forest", "_each"}
 
 
 def test_what_is_beyond_the_cut_is_not_read(learned: Learned) -> None:
@@ -92,10 +94,91 @@ def test_a_logit_of_any_size_is_a_probability() -> None:
     assert logistic(-1e9) > 0
 
 
-@given(st.lists(st.just(0) | st.floats(0, 300), min_size=len(NAMES), max_size=len(NAMES)))
-def test_what_is_0_adds_nothing_to_a_form(learned: Learned, numbers: list[float]) -> None:
-    """To the last bit: a sum over what is not 0 is the sum over all."""
-    whole = [number / 7 for number in numbers]
-    some = [*compress(whole, numbers)]
-    for weights in (*learned.artefact.forms, learned.artefact.beats[:-1]):
-        assert sumprod(compress(weights, numbers), some) == sumprod(weights, whole)
+OWNED = Learned(refit.refit(lesson.learnt()[0], lesson.rows()[:160]))
+some = st.lists(
+    st.sampled_from(
+        [*lesson.HARD, *lesson.EASY, *lesson.PLAIN, "12", "?", "é", "x" * 40, "\n", "'s"]
+    )
+)
+
+
+@given(words=some, own=st.booleans())
+def test_a_text_has_the_score_of_its_reading(learned: Learned, words: list[str], own: bool) -> None:
+    """However its terms are looked up, and with an owner's labels too."""
+    classifier, text = OWNED if own else learned, " ".join(words)
+    signals = read(text)
+    reading = shape.reading(scan(text), signals)
+    assert classifier.score(text, signals) == classifier.judge(reading, signals)
+
+
+@given(words=some, own=st.booleans())
+def test_lanes_are_sums_over_terms(learned: Learned, words: list[str], own: bool) -> None:
+    """As they stand in the artefact, lane after lane; the last two count words."""
+    artefact = (OWNED if own else learned).artefact
+    text = " ".join(words)
+    reading = shape.reading(scan(text), read(text))
+    sums, count = (OWNED if own else learned)._lanes.read(reading)
+    places = {term: at for at, term in enumerate(files.unpacked(artefact.terms))}
+    rows = [at for term, at in places.items() if term in reading.terms]
+    table = memoryview(artefact.table).cast("b")
+    expected = [sum(table[lane * artefact.size + at] for at in rows) for lane in range(7)]
+    if own:
+        every = (*places, *files.unpacked(artefact.more_terms))
+        column = memoryview(artefact.own_table).cast("b")
+        expected.append(sum(column[at] for at, term in enumerate(every) if term in reading.terms))
+    known = sum(artefact.known[(word & 0xFFFF) >> 3] >> (word & 7) & 1 for word in reading.words)
+    assert [*sums] == [*expected, len(reading.words), known]
+    assert count == len(reading.terms)
+
+
+@pytest.mark.parametrize(("step", "most"), [(b"\x7f", 127), (b"\x80", -128)])
+def test_no_text_is_too_long_for_a_lane(step: bytes, most: int) -> None:
+    """A lane has room for all terms that a text may have, each at its most."""
+    artefact = lesson.learnt()[0]
+    terms = {*range(5000)}
+    largest = msgspec.structs.replace(
+        artefact, size=5000, terms=files.packed(sorted(terms)), table=step * 35_000
+    )
+    sums, count = Learned(largest)._lanes.read(shape.Reading(terms, frozenset(), ()))
+    assert [*sums] == [most * 5000] * 7 + [0, 0]
+    assert count == 5000
+
+
+def test_tokens_that_are_kept_are_few(learned: Learned) -> None:
+    """What is kept of a token is forgotten when there are too many, and says the same again."""
+    text = " ".join((*lesson.HARD, "y" * 40))
+    before = learned.score(text, read(text))
+    for at in range(50):
+        more = " ".join(f"w{at}q{number}" for number in range(300))
+        learned.score(more, read(more))
+    assert len(learned._lanes._tokens) <= 4096
+    assert learned.score(text, read(text)) == before
+
+
+numbers = st.lists(st.just(0) | st.floats(0, 300), min_size=len(NAMES), max_size=len(NAMES))
+
+
+@given(numbers.filter(any))
+def test_a_form_is_in_spreads_from_the_mean_and_in_no_more_than_four(
+    learned: Learned, numbers: list[float]
+) -> None:
+    """What is 0 adds nothing beside that; and what comes of it is what was trained."""
+    artefact = learned.artefact
+    reading = shape.Reading(frozenset(), frozenset(), numbers)
+    far = [
+        max(min((number - mean) / wide, 4.0), -4.0)
+        for number, mean, wide in zip(numbers, artefact.means, artefact.spreads, strict=True)
+    ]
+    known = msgspec.structs.replace(artefact, known=b"\xff" * len(artefact.known))
+    plain = Learned(msgspec.structs.replace(known, trees=(), forest=b""))
+    word = reading._replace(words=frozenset({1}))
+    need, _ = plain.weigh(word, read("hi"))
+    _, _, (wording, shaped, familiar, _, _) = plain._read(word, read("hi"))
+    assert (wording, familiar) == (0, 0)
+    assert shaped == pytest.approx(sumprod(artefact.forms[0], far), rel=1e-9, abs=1e-9)
+    assert need == pytest.approx(shaped + prior_of("hi", artefact), abs=1e-9)
+
+
+def prior_of(text: str, artefact: files.Artefact) -> float:
+    fast = prior.Prior().score(text, read(text)).fast
+    return -artefact.mix.prior * log(fast / (1 - fast))

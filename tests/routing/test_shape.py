@@ -55,43 +55,29 @@ def test_tokens_are_words_numbers_and_marks() -> None:
     ]  # fmt: skip
 
 
-def test_words_are_the_same_however_many_there_were_before() -> None:
-    """No numbers, no marks; what is kept of a word is forgotten when there are too many."""
-    some = {b"word", b"12", b"!", "é".encode(), b"x" * 100}
-    expected = {crc32(one) & 0xFFFF for one in some - {b"12", b"!"}}
-    assert shape.words(some) == expected
-    for at in range(5000):
-        shape.words({b"w%d" % at})
-    assert shape.words(some) == shape.words(some) == expected
+def test_words_are_no_numbers_and_no_marks() -> None:
+    some = [b"word", b"12", b"!", "é".encode(), b"x" * 100, b"_"]
+    assert [*filter(shape.word, some)] == [b"word", "é".encode(), b"x" * 100]
 
 
-def test_places_are_words_pairs_and_ends() -> None:
-    """Each once, and within the table."""
-    found = shape.places([b"a", b"b", b"a"], 32)
-    assert {crc32(b"a"), crc32(b"b"), crc32(b"b", crc32(b"a")), crc32(b"a", crc32(b"b"))} <= found
-    assert len(found) == 4 + 6
-    assert max(shape.places([b"a", b"b", b"a"], 4)) < 16
-    assert shape.places([], 4) == set()
+def test_a_reading_has_tokens_pairs_and_words() -> None:
+    """Each once: the hash of a pair is that of both tokens in a row."""
+    scan = Scan("It is 12, is it?")
+    found = shape.reading(scan, scan.signals())
+    each = [b"it", b"is", b"12", b",", b"?"]
+    pairs = [b"itis", b"is12", b"12,", b",is", b"isit", b"it?"]
+    assert found.terms == {*map(crc32, (*each, *pairs))}
+    assert found.words == {crc32(b"it"), crc32(b"is")}
+    assert found.numbers == shape.shape(scan, scan.signals(), scan.tokens, {*scan.tokens})
+
+
+@given(st.lists(st.binary(min_size=1, max_size=4), max_size=20))
+def test_pairs_are_neighbours_in_their_order(found: list[bytes]) -> None:
+    assert shape.pairs(found) == {crc32(one + two) for one, two in pairwise(found)}
 
 
 def test_a_lone_surrogate_is_read() -> None:
     assert shaped("\ud800 what")["foreign"] > 0
-
-
-def slowly(found: list[bytes], bits: int) -> set[int]:
-    """As `places` is defined: one token after the other."""
-    every = [crc32(one) for one in found]
-    every += [crc32(two, crc32(one)) for one, two in pairwise(found)]
-    for some, start in ((found, 0x5E), (found[::-1], 0x24)):
-        every += [
-            crc32(b"".join(some[:many]), start) for many in (1, 2, 3, 4, 6) if many <= len(some)
-        ]
-    return {one & (1 << bits) - 1 for one in every}
-
-
-@given(st.lists(st.binary(min_size=1, max_size=4), max_size=20), st.sampled_from([8, 16, 20]))
-def test_places_are_the_same_however_many_tokens_there_are(found: list[bytes], bits: int) -> None:
-    assert shape.places(found, bits) == slowly(found, bits)
 
 
 @given(

@@ -1,19 +1,21 @@
 """From rows to the numbers of an artefact, but for its calibration."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from heapq import nsmallest
 from math import sqrt
 from random import Random
 
 import msgspec
 
 from gateway.routing import shape
-from gateway.routing.artefact import KNOWN, Artefact, Mix, Parting
+from gateway.routing.artefact import KNOWN, WORDS, Artefact, Mix, Parting, packed
 from gateway.study.train import forest, ridge
 from gateway.study.train.rows import Row, balanced, centred
 
 _FORM = 0.065
-"""How much the numbers of a shape weigh beside its places."""
+"""How much the numbers of a shape weigh beside its terms."""
 _HARD, _GAIN, _GATE, _BEATS = 2.0, 3.0, 0.3, 20.0
 """Penalties of the ridges."""
 _SMART = 0.5
@@ -21,17 +23,16 @@ _SMART = 0.5
 _FAR = 4.0
 _DIGITS = 6
 _STEPS = 127
-_ROOM = 973_000
-"""Bytes behind the head, so that the file stays under 1 MB."""
-BITS = 16
-_FEWEST = 11
+MOST = 4096
+"""Terms of a table. Twice as many are worth nothing, and what prompts have in common stays near."""
 _OFTEN = 3
+"""In how many prompts a term must stand to be one of them, and a word to be known."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How it is trained. The defaults are what ships."""
 
-    bits: int = BITS
+    terms: int = MOST
     passes: int = ridge.PASSES
     growth: forest.Growth = forest.Growth()
     mix: Mix = Mix()
@@ -55,27 +56,25 @@ def fit(
         chance,
         tick,
     )
-    lanes = 1 + 2 * len(sources)
-    bits = plan.bits
-    while bits > _FEWEST and (lanes << bits) + len(grown.nodes) + KNOWN > _ROOM:
-        bits -= 1
+    terms = common(rows, plan.terms)
     means, spreads = _spread(rows)
-    examples = _examples(rows, means, spreads, bits)
-    fitted = _fitted(rows, examples, sources, bits, plan.passes, chance, tick)
+    places = placed(terms)
+    examples = [example(row, means, spreads, places) for row in rows]
+    fitted = _fitted(rows, examples, sources, len(terms), plan.passes, chance, tick)
     reasoned = tuple(
         at
         for at, source in enumerate(sources)
         if any(row.reasoning is not None for row in rows if row.source == source)
     )
-    packed = [_bytes(one.table) for one in fitted]
+    columns = [_bytes(one.table) for one in fitted]
     return Artefact(
         id="",
-        bits=bits,
+        size=len(terms),
         sources=sources,
         reasoned=reasoned,
         means=means,
         spreads=spreads,
-        scales=tuple(scale for _, scale in packed),
+        scales=tuple(scale for _, scale in columns),
         forms=tuple(_form(one) for one in fitted[: 1 + len(sources)]),
         beats=_beats(rows, examples),
         cuts=tuple(grown.cuts),
@@ -86,14 +85,15 @@ def fit(
         level=0.0,
         parting=Parting(fast=0.5, smart=0.5),
         known=known(rows),
-        table=b"".join(column for column, _ in packed),
+        terms=packed(terms),
+        table=b"".join(column for column, _ in columns),
         forest=grown.nodes,
     )
 
 
 def known(rows: Sequence[Row]) -> bytes:
     """The words that stand in at least three prompts, as bits."""
-    counts = Counter(word for row in rows for word in row.words)
+    counts = Counter(word for row in rows for word in {one & WORDS for one in row.words})
     bits = bytearray(KNOWN)
     for word, count in counts.items():
         if count >= _OFTEN:
@@ -101,11 +101,23 @@ def known(rows: Sequence[Row]) -> bytes:
     return bytes(bits)
 
 
+def common(rows: Sequence[Row], most: int, but: AbstractSet[int] = frozenset()) -> tuple[int, ...]:
+    """The terms that stand in most prompts, in at least three each, none of `but`; rising."""
+    counts = Counter(term for row in rows for term in row.terms - but)
+    some = [(-count, term) for term, count in counts.items() if count >= _OFTEN]
+    return tuple(sorted(term for _, term in nsmallest(most, some)))
+
+
+def placed(terms: Iterable[int]) -> Mapping[int, int]:
+    """Where each term stands in a table."""
+    return {term: at for at, term in enumerate(terms)}
+
+
 def _fitted(
     rows: Sequence[Row],
     examples: list[ridge.Example],
     sources: tuple[str, ...],
-    bits: int,
+    size: int,
     passes: int,
     chance: Random,
     tick: Callable[[], None],
@@ -117,7 +129,7 @@ def _fitted(
     ) -> ridge.Fitted:
         chosen = [examples[at] for at in some]
         return ridge.ridge(
-            chosen, targets, weights, penalty, bits=bits, chance=chance, passes=passes
+            chosen, targets, weights, penalty, size=size, chance=chance, passes=passes
         )
 
     every = range(len(rows))
@@ -132,12 +144,12 @@ def _fitted(
     tick()
     names = [row.source for row in rows]
     weights = balanced(names)
-    plain = [ridge.Example(one.places, ()) for one in examples]
+    plain = [one._replace(form=()) for one in examples]
     for source in sources:
         flags = [float(name == source) for name in names]
         found.append(
             ridge.ridge(
-                plain, flags, weights, _GATE, bits=bits, chance=chance, passes=max(1, passes // 2)
+                plain, flags, weights, _GATE, size=size, chance=chance, passes=max(1, passes // 2)
             )
         )
     tick()
@@ -164,16 +176,13 @@ def scaled(
     )
 
 
-def _examples(
-    rows: Sequence[Row], means: Sequence[float], spreads: Sequence[float], bits: int
-) -> list[ridge.Example]:
-    return [example(row, means, spreads, bits) for row in rows]
-
-
-def example(row: Row, means: Sequence[float], spreads: Sequence[float], bits: int) -> ridge.Example:
+def example(
+    row: Row, means: Sequence[float], spreads: Sequence[float], places: Mapping[int, int]
+) -> ridge.Example:
     """A row as a ridge reads it."""
-    places = tuple(sorted(row.reading(bits).places))
-    return ridge.Example(places, scaled(row.numbers, means, spreads))
+    known = tuple(sorted(places[term] for term in row.terms if term in places))
+    unit = 1 / sqrt(len(row.terms) or 1)
+    return ridge.Example(known, unit, scaled(row.numbers, means, spreads))
 
 
 def _beats(rows: Sequence[Row], examples: Sequence[ridge.Example]) -> tuple[float, ...]:
@@ -184,13 +193,13 @@ def _beats(rows: Sequence[Row], examples: Sequence[ridge.Example]) -> tuple[floa
         return (0.0,) * (width + 1)
     better = [float((rows[at].reasoning or 0.0) > rows[at].smart) for at in known]
     middle = sum(better) / len(better)
-    forms = [ridge.Example((), examples[at].form) for at in known]
+    forms = [ridge.Example((), 0.0, examples[at].form) for at in known]
     fitted = ridge.ridge(
         forms,
         [value - middle for value in better],
         [1.0] * len(known),
         _BEATS * _FORM * _FORM,
-        bits=0,
+        size=0,
         chance=Random(0),  # noqa: S311 - an order of rows
     )
     return (*_form(fitted), short(middle))
@@ -207,7 +216,7 @@ def form(fitted: ridge.Fitted) -> tuple[float, ...]:
 
 def _bytes(table: Sequence[float]) -> tuple[bytes, float]:
     """A lane as signed bytes, and what a step of it is worth."""
-    scale = short(max(map(abs, table)) / _STEPS) or 1.0
+    scale = short(max(map(abs, table), default=0.0) / _STEPS) or 1.0
     return bytes(max(-_STEPS, min(_STEPS, round(value / scale))) & 255 for value in table), scale
 
 

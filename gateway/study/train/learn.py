@@ -217,7 +217,7 @@ def plain(told: Held) -> dict[str, object]:
 
 
 DESIGN = (
-    "prior + linear gains of each source behind linear gates, over hashed words, pairs and ends"
+    "prior + linear gains of each source behind linear gates, over the most common words and pairs"
     " and the numbers of a form; a transfer head trained on difficulty where nothing is familiar;"
     " extremely randomised trees on the form"
 )

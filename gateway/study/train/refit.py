@@ -7,13 +7,13 @@ from statistics import pstdev
 
 import msgspec
 
-from gateway.routing.artefact import Artefact, Mix
+from gateway.routing.artefact import Artefact, Mix, packed, unpacked
 from gateway.routing.prior import Classifier
 from gateway.study.measure.chance import Interval, Weights, intervals
 from gateway.study.measure.fold import parts
 from gateway.study.measure.rank import Ranking
 from gateway.study.train import ridge
-from gateway.study.train.fit import example, form, lane, short
+from gateway.study.train.fit import MOST, common, example, form, lane, placed, short
 from gateway.study.train.rows import Row, centred
 from gateway.study.train.seal import named
 from gateway.study.train.work import needs
@@ -45,10 +45,13 @@ def refit(
     if not rows:
         return bare
     chance = Random(seed)  # noqa: S311 - an order of rows
-    examples = [example(row, bare.means, bare.spreads, bare.bits) for row in rows]
+    terms = unpacked(bare.terms)
+    more = common(rows, MOST, {*terms})
+    places = placed((*terms, *more))
+    examples = [example(row, bare.means, bare.spreads, places) for row in rows]
     gains = centred([row.gain for row in rows], [row.source for row in rows])
     counts = [1.0] * len(rows) if weights is None else weights
-    fitted = ridge.ridge(examples, gains, counts, PENALTY, bits=bare.bits, chance=chance)
+    fitted = ridge.ridge(examples, gains, counts, PENALTY, size=len(places), chance=chance)
     column, scale = lane(fitted.table)
     # Few labels give a flat fit: its needs are spread as wide as those of the base on these rows.
     wide = pstdev(needs(bare, rows, prior)) / (pstdev(ridge.said(fitted, examples)) or 1.0) or 1.0
@@ -61,7 +64,9 @@ def refit(
             mix=mix,
             scales=(*bare.scales, short(scale * wide)),
             forms=(*bare.forms, tuple(short(wide * one) for one in form(fitted))),
-            table=bare.table + column,
+            more=len(more),
+            more_terms=packed(more),
+            own_table=column,
         )
     )
 
@@ -77,7 +82,9 @@ def without(artefact: Artefact) -> Artefact:
             mix=msgspec.structs.replace(artefact.mix, base=1.0),
             scales=artefact.scales[:-1],
             forms=artefact.forms[:-1],
-            table=artefact.table[: -(1 << artefact.bits)],
+            more=0,
+            more_terms=b"",
+            own_table=b"",
         )
     )
 

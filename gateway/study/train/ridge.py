@@ -1,11 +1,10 @@
-"""Ridge regression over hashed places and a dense form, by coordinate descent on its dual.
+"""Ridge regression over terms and a dense form, by coordinate descent on its dual.
 
 Shalev-Shwartz and Zhang, Stochastic Dual Coordinate Ascent (JMLR 14, 2013): each step solves one
 row exactly, so there is no learning rate to choose, and a few passes do.
 """
 
 from collections.abc import Sequence
-from math import sqrt
 from operator import mul
 from random import Random
 from typing import NamedTuple
@@ -14,9 +13,12 @@ PASSES = 12
 
 
 class Example(NamedTuple):
-    """A row as a vector: each place counts the same and all of them have length one."""
+    """A row as a vector: each place counts the same."""
 
     places: tuple[int, ...]
+    """Of its terms, those in the table."""
+    unit: float
+    """What each counts: all terms of the text have length one."""
     form: tuple[float, ...]
 
 
@@ -24,7 +26,7 @@ class Fitted(NamedTuple):
     """The weights."""
 
     table: list[float]
-    """Of each place, for a row whose places have length one."""
+    """Of each place, for a row whose terms have length one."""
     form: list[float]
 
 
@@ -34,22 +36,27 @@ def ridge(
     weights: Sequence[float],
     penalty: float,
     *,
-    bits: int,
+    size: int,
     chance: Random,
     passes: int = PASSES,
 ) -> Fitted:
-    """Weights w that make sum(weight * (target - x.w)^2) + penalty * |w|^2 small."""
+    """Weights w that make sum(weight * (target - x.w)^2) + penalty * |w|^2 small.
+
+    `size` is that of the table.
+    """
     width = len(examples[0].form) if examples else 0
-    table, form = [0.0] * (1 << bits), [0.0] * width
+    table, form = [0.0] * size, [0.0] * width
     dual = [0.0] * len(examples)
-    units = [1 / sqrt(len(one.places)) if one.places else 0.0 for one in examples]
-    norms = [(1.0 if one.places else 0.0) + sum(map(mul, one.form, one.form)) for one in examples]
+    norms = [
+        len(one.places) * one.unit * one.unit + sum(map(mul, one.form, one.form))
+        for one in examples
+    ]
     order = list(range(len(examples)))
     read = table.__getitem__
     for _ in range(passes):
         chance.shuffle(order)
         for at in order:
-            (places, own), unit, weight = examples[at], units[at], weights[at]
+            (places, unit, own), weight = examples[at], weights[at]
             said = unit * sum(map(read, places)) + sum(map(mul, form, own))
             step = (targets[at] - said - dual[at] / weight) / (1 / weight + norms[at] / penalty)
             dual[at] += step
@@ -65,7 +72,6 @@ def said(fitted: Fitted, examples: Sequence[Example]) -> list[float]:
     """What it says of rows."""
     read = fitted.table.__getitem__
     return [
-        sum(map(read, one.places)) / sqrt(len(one.places) or 1)
-        + sum(map(mul, fitted.form, one.form))
+        one.unit * sum(map(read, one.places)) + sum(map(mul, fitted.form, one.form))
         for one in examples
     ]

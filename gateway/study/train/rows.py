@@ -1,4 +1,4 @@
-"""What training reads of a label: places, form and signals of the prompt, and what tiers scored."""
+"""What training reads of a label: terms, form and signals of the prompt, and what tiers scored."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -22,24 +22,20 @@ class Row(NamedTuple):
     fast: float
     smart: float
     reasoning: float | None
-    places: tuple[int, ...]
-    """Before they are cut to the size of a table."""
+    terms: frozenset[int]
     words: frozenset[int]
     numbers: tuple[float, ...]
     signals: Signals
 
-    def reading(self, bits: int) -> shape.Reading:
-        """For an artefact of this size."""
-        mask = (1 << bits) - 1
-        return shape.Reading({place & mask for place in self.places}, self.words, self.numbers)
+    @property
+    def reading(self) -> shape.Reading:
+        """As a classifier takes it."""
+        return shape.Reading(self.terms, self.words, self.numbers)
 
     @property
     def gain(self) -> float:
         """What the smart tier adds."""
         return self.smart - self.fast
-
-
-_BITS = 32
 
 
 def outcome(label: Label) -> Row | None:
@@ -72,15 +68,16 @@ def own(labels: Iterable[Label]) -> list[Row]:
 
 def _row(label: Label, fast: float, smart: float, reasoning: float | None) -> Row:
     scan = Scan(label.prompt)
-    found, signals = scan.tokens, scan.signals()
+    signals = scan.signals()
+    terms, words, numbers = shape.reading(scan, signals)
     return Row(
         source=label.source or "labels",
         fast=fast,
         smart=smart,
         reasoning=reasoning,
-        places=tuple(sorted(shape.places(found, _BITS))),
-        words=frozenset(shape.words({*found})),
-        numbers=tuple(shape.shape(scan, signals, found, {*found})),
+        terms=frozenset(terms),
+        words=frozenset(words),
+        numbers=tuple(numbers),
         signals=signals,
     )
 

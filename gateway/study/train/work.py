@@ -13,8 +13,8 @@ def weighed(
     artefact: Artefact, rows: Iterable[Row], base: Classifier | None = None
 ) -> list[tuple[float, float]]:
     """Of each row its need, and the probability that smart fails where fast does."""
-    learned, bits = Learned(artefact, base), artefact.bits
-    return [learned.weigh(row.reading(bits), row.signals) for row in rows]
+    learned = Learned(artefact, base)
+    return [learned.weigh(row.reading, row.signals) for row in rows]
 
 
 def needs(artefact: Artefact, rows: Iterable[Row], base: Classifier | None = None) -> list[float]:
@@ -24,5 +24,5 @@ def needs(artefact: Artefact, rows: Iterable[Row], base: Classifier | None = Non
 
 def scores(artefact: Artefact, rows: Iterable[Row]) -> list[Score]:
     """The score of each row."""
-    learned, bits = Learned(artefact), artefact.bits
-    return [learned.judge(row.reading(bits), row.signals) for row in rows]
+    learned = Learned(artefact)
+    return [learned.judge(row.reading, row.signals) for row in rows]

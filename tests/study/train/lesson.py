@@ -12,7 +12,7 @@ from gateway.study.train.rows import Row, outcomes
 EASY = ("apple", "river", "yellow", "kitchen", "morning", "garden")
 HARD = ("tensor", "lattice", "quartic", "entropy", "holonomy", "cocycle")
 PLAIN = tuple(f"word{at}" for at in range(40))
-SMALL = fit.Plan(bits=10, passes=6, growth=forest.Growth(trees=5, leaf=8, tries=0.3))
+SMALL = fit.Plan(terms=1024, passes=6, growth=forest.Growth(trees=5, leaf=8, tries=0.3))
 
 
 def labels(count: int = 480, seed: int = 5) -> list[Label]:

@@ -1,7 +1,9 @@
 """Training: what is learnt carries over to what was held out, the same seed gives the same bytes."""
 
 import re
+from collections import Counter
 from random import Random
+from zlib import crc32
 
 import msgspec
 import pytest
@@ -113,13 +115,18 @@ def test_nothing_of_a_prompt_is_in_the_file() -> None:
     assert not any(word.encode() in written for word in (*lesson.EASY, *lesson.HARD, *lesson.PLAIN))
 
 
-def test_a_table_shrinks_until_the_file_is_small() -> None:
-    """However many sources there are."""
-    many = [row._replace(source=f"s{at % 30}") for at, row in enumerate(lesson.rows())]
-    plan = msgspec.structs.replace(lesson.SMALL, bits=15, passes=1)
-    found = fit.fit(many, plan, Random(1))
-    assert found.bits == 13
-    assert len(found.table) + len(found.forest) < 1_000_000
+def test_a_table_is_of_the_terms_that_most_prompts_have() -> None:
+    """Of as many as the plan says, each in three prompts at the least."""
+    plan = msgspec.structs.replace(lesson.SMALL, terms=20, passes=1)
+    found = fit.fit(lesson.rows(), plan, Random(1))
+    counts = Counter(term for row in lesson.rows() for term in row.terms)
+    least = sorted(counts.values(), reverse=True)[19]
+    assert found.size == 20
+    assert all(counts[term] >= least for term in files.unpacked(found.terms))
+    few = fit.common(lesson.rows()[:3], 4096)
+    assert {counts[term] for term in few} <= {*range(3, 481)}
+    assert not fit.common(lesson.rows()[:3], 4096, {*few})
+    assert not fit.common(lesson.rows()[:2], 4096)
 
 
 def test_a_ridge_finds_the_weights_that_made_its_targets() -> None:
@@ -128,18 +135,18 @@ def test_a_ridge_finds_the_weights_that_made_its_targets() -> None:
     for _ in range(300):
         places = tuple(sorted(chance.sample(range(16), 4)))
         form = (chance.uniform(-1, 1), chance.uniform(-1, 1))
-        examples.append(ridge.Example(places, form))
+        examples.append(ridge.Example(places, 0.5, form))
         targets.append(sum(place == 3 for place in places) + 2 * form[0] - form[1])
-    fitted = ridge.ridge(examples, targets, [1.0] * 300, 0.01, bits=4, chance=chance, passes=60)
+    fitted = ridge.ridge(examples, targets, [1.0] * 300, 0.01, size=16, chance=chance, passes=60)
     assert fitted.form == pytest.approx([2, -1], abs=0.02)
     assert fitted.table[3] - fitted.table[4] == pytest.approx(2, abs=0.1)  # each place counts half
 
 
 def test_a_ridge_of_nothing_is_nothing() -> None:
     """Nor does a row without places move the table."""
-    assert ridge.ridge([], [], [], 1.0, bits=1, chance=Random(1)).table == [0.0, 0.0]
-    only = [ridge.Example((), (1.0,))] * 9
-    fitted = ridge.ridge(only, [1.0] * 9, [1.0] * 9, 1e-6, bits=1, chance=Random(1), passes=30)
+    assert ridge.ridge([], [], [], 1.0, size=2, chance=Random(1)).table == [0.0, 0.0]
+    only = [ridge.Example((), 0.0, (1.0,))] * 9
+    fitted = ridge.ridge(only, [1.0] * 9, [1.0] * 9, 1e-6, size=2, chance=Random(1), passes=30)
     assert fitted.table == [0.0, 0.0]
     assert fitted.form == pytest.approx([1.0], abs=1e-3)
 
@@ -258,6 +265,32 @@ def test_a_forest_of_short_tries_stops_where_none_helps() -> None:
         rows, [0.0] * 12, [1.0] * 12, forest.Growth(trees=1, leaf=1, tries=1.0), Random(1)
     )
     assert grown.trees == (1,)  # what is flat is not parted
+
+
+def test_a_tree_has_no_more_leaves_than_it_may_and_parts_first_what_tells_most() -> None:
+    """A step of ten, and within its low side one of two: with two leaves it is the step of ten."""
+    rows, targets = (
+        [(float(at),) for at in range(40)],
+        [10.0 * (at > 19) + (at % 20 > 9) for at in range(40)],
+    )
+    for leaves, most in ((1, 1), (2, 3), (4, 7)):
+        growth = forest.Growth(trees=1, leaf=1, tries=1.0, leaves=leaves)
+        grown = forest.grow(rows, targets, [1.0] * 40, growth, Random(1))
+        assert grown.trees == (most,)
+
+
+def test_what_an_owner_says_alone_is_learnt_of_his_own_words() -> None:
+    """Words that no benchmark has stand in no table but his."""
+    artefact, _ = lesson.learnt()
+    turn = {"tensor": "Schraube", "lattice": "Mutter", "apple": "Hammer", "river": "Zange"}
+    labels_ = []
+    for label in lesson.labels(160, seed=9):
+        words = [turn.get(word, word) for word in label.prompt.split(" ")]
+        labels_.append(msgspec.structs.replace(label, prompt=" ".join(words), source=""))
+    fitted = refit.refit(artefact, reading.outcomes(labels_))
+    more = {*files.unpacked(fitted.more_terms)}
+    assert {crc32(word.lower().encode()) for word in turn.values()} <= more
+    assert more.isdisjoint(files.unpacked(artefact.terms))
 
 
 def test_only_words_of_three_prompts_are_known() -> None:
