@@ -5,6 +5,7 @@ some tens of microseconds.
 """
 
 import ctypes
+import functools
 import gc
 import os
 import re
@@ -87,11 +88,17 @@ def most_files() -> int | None:
     return soft
 
 
+@functools.cache
+def _c() -> ctypes.CDLL:
+    """The C library of this process, looked for once: nothing is loaded while it serves."""
+    return ctypes.CDLL(None)
+
+
 def trim() -> None:
     """Give memory back that was used and is not: the C library of Linux keeps what was freed."""
     gc.collect()
     with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        _c().malloc_trim(0)
 
 
 def together() -> None:
@@ -100,7 +107,7 @@ def together() -> None:
     Before there are any. Who serves has one thread that allocates much, and few that seldom do.
     """
     with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+        _c().mallopt(_ARENA_MAX, 1)
 
 
 def densely(root: Path = _ROOT) -> None:
@@ -111,7 +118,7 @@ def densely(root: Path = _ROOT) -> None:
     """
     try:
         text = (root / "proc/self/smaps").read_text("utf-8", "replace")
-        advise = ctypes.CDLL(None).madvise
+        advise = _c().madvise
     except (OSError, AttributeError, TypeError):
         return
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
