@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from gateway.http.course import Course
 from gateway.http.edge import Head
 
 
@@ -39,7 +40,7 @@ class Exchange(RequestResponseCycle):
     response_started = False
     scope: Any = {"type": "http", "method": "POST", "http_version": "1.1"}  # noqa: RUF012
     """What writing an answer needs of it."""
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | Course | None = None
     """What serves it, where that waits."""
     waiting_for_100_continue = False
 

@@ -17,6 +17,7 @@ from gateway.core.problem import Problem
 from gateway.http import edge
 from gateway.http.app import ALWAYS, App, dialect_at
 from gateway.http.corked import Corked
+from gateway.http.course import Course
 from gateway.http.drain import Visit
 from gateway.http.edge import Send
 from gateway.http.exchange import Exchange
@@ -350,10 +351,15 @@ class Wire(HttpToolsProtocol):
 
     def _begin(self, whole: Exchange) -> None:
         """Begin a call that has come whole; where it has nothing to wait for, it ends here."""
-        task = asyncio.Task(whole.door.whole(whole), loop=self.loop, eager_start=True)
+        work, loop = whole.door.whole(whole), self.loop
+        task: asyncio.Task[None] | Course
+        if asyncio.current_task() is None:
+            task = Course(work, loop)
+        else:  # it is told from within one: two do not run at once
+            task = asyncio.Task(work, loop=loop, eager_start=True)
         if not task.done():
             whole.task = task
-            self.tasks.add(task)
+            self.tasks.add(task)  # type: ignore[arg-type]  # it is all that is asked of one here
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request's body."""

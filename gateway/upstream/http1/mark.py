@@ -23,18 +23,21 @@ class Mark(asyncio.Future[None]):
         self._context: Context | None = None
 
     def add_done_callback(self, fn: Wake, /, *, context: Context | None = None) -> None:
-        """As the task does that waits here; nobody else does."""
+        """As the task does that waits here, or what goes on like one; nobody else does."""
         self._wake, self._context = fn, context
 
     def reach(self) -> None:
         """It is here: go on with the task, in here where no other one runs. Called by a loop."""
         wake, context = self._wake, self._context
-        if wake is None or context is None or asyncio.current_task() is not None:
+        if wake is None or asyncio.current_task() is not None:
             self.set_result(None)
         else:
             self._wake = None
             super().set_result(None)
-            context.run(wake, self)
+            if context is None:  # it has none of its own
+                wake(self)
+            else:
+                context.run(wake, self)
             del wake  # where the task has failed, what it raised knows this frame, and it the task
 
     def set_result(self, result: None, /) -> None:
