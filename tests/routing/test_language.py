@@ -146,5 +146,13 @@ def test_a_language_is_told_by_signs_as_by_points(
     assert (told(text.lower().encode(), signs) or detect(text)) == detect(text)
 
 
+@pytest.mark.parametrize("more", range(24))
+def test_a_long_text_may_be_cut_anywhere(more: int) -> None:
+    """In a word, at its end, or between two."""
+    text = "the station, und der Bahnhof: " * 20 + "station " * 3
+    text = text[more : len(text) - more]
+    assert Scan(text).language == detect(text) == summed(text)
+
+
 def test_signs_are_bytes() -> None:
     assert 0 < min(room.SIGNS.values()) <= max(room.SIGNS.values()) < room.NONE
