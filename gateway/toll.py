@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 from gateway.archive import Archive
 from gateway.core import jsonio
 from gateway.ledger.recovery import Recovered
-from gateway.limits.gate import Gate, end_of
+from gateway.limits.gate import Gate
 from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
 from gateway.limits.meter import End, Lost, Meter, Need
 from gateway.limits.rule import Level, Limits, Scope
+from gateway.limits.used import end_of
 from gateway.limits.want import micro
 from gateway.settings.schema import Config
 from gateway.telemetry.log import Log

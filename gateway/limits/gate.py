@@ -36,7 +36,8 @@ from gateway.limits.meter import (
 )
 from gateway.limits.refusal import UNCOUNTED, refusal
 from gateway.limits.rule import Limits
-from gateway.limits.want import Want, micro
+from gateway.limits.used import end_of
+from gateway.limits.want import Want
 from gateway.telemetry.log import Log
 
 type Again = Callable[[Tier], tuple[Decision, Plan]]
@@ -492,20 +493,3 @@ def _life(call: Call, way: _Way) -> float:
         total = target.provider.timers[kind].total
         longest = max(longest, total)
     return longest + _GRACE
-
-
-def end_of(entry: Entry) -> End:
-    """What a call has used, where all of it is known: else it stays charged with what it held."""
-    known = entry.cost is not None and entry.wasted is not None and not entry.estimate
-    used = micro(entry.cost) if known and entry.cost is not None else None
-    return entry.id, _tokens(entry), used
-
-
-def _tokens(entry: Entry) -> int | None:
-    """Tokens that providers worked on for a call; None where nobody knows."""
-    if entry.cache == "hit" or entry.attempts == 0:
-        return 0
-    if entry.input is None or entry.output is None:
-        return None
-    cached = (entry.cache_read or 0) + (entry.cache_write or 0)
-    return entry.input + entry.output + (entry.reasoning or 0) + cached

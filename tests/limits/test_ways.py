@@ -12,10 +12,10 @@ from gateway.core.price import Price, Rates
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Tier
 from gateway.limits import want
-from gateway.limits.gate import end_of
 from gateway.limits.memory import Memory
 from gateway.limits.meter import Ask, End, Need, Over, Passed, Unseeded
 from gateway.limits.rule import Limits
+from gateway.limits.used import end_of
 from gateway.limits.want import dearest
 from tests.limits.stage import (
     HELD,
