@@ -52,7 +52,8 @@ def test_what_is_measured_are_calls_that_pass_and_are_settled(
     limits.measure(1, 100)
     assert Counter(watched.answers.values()) == {"Passed": 110}
     assert watched.flight == set()
-    assert 32 <= watched.most <= 64  # some end beside others that begin
+    # What the server answers may come in pieces: some have ended when others begin, or end beside them.
+    assert limits.FLIGHT / 2 < watched.most <= 2 * limits.FLIGHT
 
 
 def test_the_best_round_counts() -> None:
