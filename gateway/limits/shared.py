@@ -106,15 +106,7 @@ class Shared:
     async def end(self, tenant: str, ends: Sequence[End]) -> None:
         """Settle several calls at once."""
         for some in batched(ends, _AT_ONCE):
-            rows = [
-                one
-                if (tokens := one[1]) is not None
-                and (micro := one[2]) is not None
-                and 0 <= tokens <= MOST
-                and 0 <= micro <= MOST
-                else (one[0], _whole(tokens), _whole(one[2]))
-                for one in some
-            ]
+            rows = [(id, _whole(tokens), _whole(micro)) for id, tokens, micro in some]
             await self._run(_SETTLE, tenant, _encode(rows))
 
     async def used(self, tenant: str) -> dict[str, int]:
