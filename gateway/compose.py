@@ -328,6 +328,7 @@ class Gateway:
             gather=gather,
             kept=archive.kept if archive.keeps else None,
             gate=self.gate,
+            meanwhile=self.outbox.meanwhile,
             pressure=self.pressure,
         )
         return Edition(site, engine, upstream, client, locally, time.time())

@@ -73,6 +73,7 @@ class Engine:
         kept: Callable[[Call, Reply], Reply] | None = None,
         gate: Gate | None = None,
         pressure: Pressure | None = None,
+        meanwhile: Callable[[Callable[[], object]], object] = id,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -84,7 +85,7 @@ class Engine:
         self._books = books
         self._kept = kept
         self._gate = gate
-        self._pressure = pressure
+        self._pressure, self._meanwhile = pressure, meanwhile
         self._log = log
         self._on_loss = on_loss
         self.past = past or Past()
@@ -184,6 +185,8 @@ class Engine:
         tally.basis = case
         decision, plan = case.decide(self._named)
         self._books.decided(tally, decision)
+        if decision.source != "pin":  # of such a one there is little to find out
+            self._meanwhile(case.ready)
         self._gather.begin(ahead, call, seen, decision, plan)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)

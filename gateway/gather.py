@@ -214,8 +214,10 @@ def _talks(seen: Features) -> bool:
 
 def _begun(seen: Features) -> bool:
     """Whether there may be a seat: what is named by how it begins has none before it has begun."""
+    if not (_talks(seen) or seen.named):
+        return False
     turn = seen.turn
-    return bool(turn.conversation) and turn.seated and (_talks(seen) or turn.explicit)
+    return bool(turn.conversation) and turn.seated
 
 
 def seated(decision: Decision, plan: Plan) -> Holder | None:

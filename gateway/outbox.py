@@ -102,6 +102,16 @@ class Outbox:
             self._sent = 0
         return True
 
+    def meanwhile(self, work: Callable[[], object]) -> None:
+        """Do what will be needed later, where a call is alone, while it waits for somebody.
+
+        In the turn after the next: what it asks for leaves at the end of the next. Where others
+        are served it is not done, as there is always something else to do.
+        """
+        if self.calls() <= _ALONE:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, work)
+
     def flush(self) -> bool:
         """Send what waits now: requests before answers, of which providers need longer.
 

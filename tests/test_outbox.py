@@ -70,6 +70,25 @@ async def test_a_call_that_is_alone_waits_for_nobody() -> None:
     assert sent.order[2:] == ["rows", "answer"]
 
 
+async def test_what_will_be_needed_is_done_while_a_call_that_is_alone_waits() -> None:
+    """Once what it asks in this turn, at the end of the next, is on its way."""
+    sent = Sent(calls=1)
+    sent.box.meanwhile(lambda: sent.order.append("work"))
+    asyncio.get_running_loop().call_soon(sent.order.append, "asked")
+    await asyncio.sleep(0)
+    assert sent.order == ["asked"]
+    await asyncio.sleep(0)
+    assert sent.order == ["asked", "work"]
+
+
+async def test_while_others_are_served_nothing_is_done_before_it_is_needed() -> None:
+    sent = Sent()
+    sent.box.meanwhile(lambda: sent.order.append("work"))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert sent.order == []
+
+
 async def fill(sent: Sent, count: int) -> list[int]:
     """Asks for so many things in one turn; how many each write took."""
     sent.order.clear()

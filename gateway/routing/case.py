@@ -52,7 +52,9 @@ _MOSTLY = Basis().operation, None, None, None, None, Basis().outcomes
 class Case:
     """One call that is decided, with its evidence; called, it is the basis that its row keeps."""
 
-    __slots__ = ("_call", "_decision", "_dialect", "_evidence", "_plan", "_router", "_ways")
+    __slots__ = (
+        "_call", "_decision", "_dialect", "_evidence", "_known", "_plan", "_router", "_ways",
+    )  # fmt: skip
 
     def __init__(
         self, router: Router, call: Features, dialect: Dialect, evidence: Evidence
@@ -64,6 +66,7 @@ class Case:
         self._decision: Decision | None = None
         self._plan: Plan | None = None
         self._ways: list[tuple[Plan, Evidence]] = []
+        self._known: Basis | None = None
 
     def decide(self, named: Named | None = None) -> tuple[Decision, Plan]:
         """As `decide` of the room; `named` knows those of its router. Raises ProblemError."""
@@ -83,8 +86,18 @@ class Case:
 
     def take(self, decision: Decision, plan: Plan) -> None:
         """One of the ways under a ceiling is the one that it goes."""
-        self._decision, self._plan = decision, plan
+        self._decision, self._plan, self._known = decision, plan, None
         self._evidence = next(evidence for way, evidence in self._ways if way is plan)
+
+    def ready(self) -> None:
+        """Find out already what the row keeps: for a moment in which the call waits.
+
+        Not of one that names what it wants, as what its row says of the text is what was read; nor
+        where rules read the text itself, whose outcomes are known when it is over.
+        """
+        decision = self._decision
+        if decision is not None and decision.source != "pin" and not self._router.rules.textual:
+            self()
 
     def again(self, router: Router, *, bounded: bool) -> tuple[Decision, Plan]:
         """What another router decides of the same call, on the same evidence. Raises ProblemError.
@@ -114,10 +127,12 @@ class Case:
 
     def __call__(self) -> Basis | None:
         """What the row keeps; None where it cannot be told, for a row is written whatever it is."""
-        try:
-            return self._basis()
-        except Exception:  # noqa: BLE001 - as above
-            return None
+        if self._known is None:
+            try:
+                self._known = self._basis()
+            except Exception:  # noqa: BLE001 - as above
+                return None
+        return self._known
 
     def _basis(self) -> Basis:
         call, plan, decision, dialect = self._call, self._plan, self._decision, self._dialect

@@ -8,6 +8,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.turn import Turn
 from gateway.dialects import Asked, Dialect
+from gateway.dialects.opening import NOTHING, Opening
 from gateway.routing import turn as turns
 from gateway.routing.language import detect
 from gateway.routing.pattern import Patterns
@@ -35,8 +36,8 @@ class Features:
     """
 
     __slots__ = (
-        "_hits", "_language", "_scan", "_scored", "_signals", "_turn", "_user_tokens", "asked",
-        "dialect", "doors", "hints", "key", "outcomes", "prompt", "steer",
+        "_hits", "_language", "_opening", "_scan", "_scored", "_signals", "_turn", "_user_tokens",
+        "asked", "dialect", "doors", "hints", "key", "outcomes", "prompt", "steer",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +56,7 @@ class Features:
         self.steer = steer
         self.hints = hints
         self._language: Language | None = None
+        self._opening: Opening | None = None
         self._scan: Scan | None = None
         self._signals: Signals | None = None
         self._turn: Turn | None = None
@@ -156,13 +158,27 @@ class Features:
     def turn(self) -> Turn:
         """Where in its conversation it stands."""
         if self._turn is None:
-            opening = None if self.asked is None else self.asked.opening
+            opening = self.opening
             self._turn = turns.read(self.prompt, opening, self.key, self.steer, self.hints)
         return self._turn
 
     @turn.setter
     def turn(self, turn: Turn) -> None:
         self._turn = turn
+
+    @property
+    def named(self) -> bool:
+        """Whether its client has named the conversation: as its turn has it, for less."""
+        if self._turn is not None:
+            return self._turn.explicit
+        return turns.named(self.opening, self.steer, self.hints)
+
+    @property
+    def opening(self) -> Opening:
+        """How the conversation begins."""
+        if self._opening is None:
+            self._opening = NOTHING if self.asked is None else self.asked.opening
+        return self._opening
 
     @property
     def user_tokens(self) -> int:

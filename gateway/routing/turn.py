@@ -101,6 +101,11 @@ def read(
     )
 
 
+def named(opening: Opening, steer: Steer, hints: Mapping[str, str]) -> bool:
+    """Whether the turn of a call would be of a conversation that its client has named."""
+    return _name(steer, hints, opening) is not None
+
+
 def _kind(prompt: Prompt, told: _Told, hints: Mapping[str, str]) -> tuple[Kind, str, bool, str]:
     """The kind, what it is for, whether it is asked of the conversation itself; the client."""
     last = clients.said(prompt.aside or prompt.user)

@@ -1,5 +1,7 @@
 """Law 8 at its root: a row keeps enough to decide its call again, and says what it does not keep."""
 
+from contextlib import suppress
+from copy import copy
 from typing import Any
 
 import pytest
@@ -200,6 +202,28 @@ def test_a_row_is_decided_as_its_call_was(
     assert now == was
     assert lacking in ("", "the names of all tools")
     assert not lacking or len(prompt["tools"]) > MOST_NAMES or len(prompt["tools"][0]) > MOST_SIGNS
+
+
+@settings(max_examples=200)
+@given(router=ROUTERS, prompt=PROMPTS, key=KEYS, steer=STEERS, evidence=EVIDENCE)
+def test_what_is_found_out_while_a_call_waits_is_what_is_found_out_when_it_is_over(
+    router: Router, prompt: Json, key: Key, steer: Steer, evidence: Evidence
+) -> None:
+    """Also of one that then has to go to a cheaper tier."""
+    found = []
+    for early in (True, False):
+        case = Case(router, world.call(key=key, steer=steer, **prompt), OPENAI_CHAT, evidence)
+        told: list[Basis | None] = []
+        with suppress(ProblemError):
+            case.decide()
+            if early:
+                case.ready()
+            told.append(copy(case)())
+            lower = case.under("fast")
+            case.take(*lower)
+        told.append(case())
+        found.append(told)
+    assert found[0] == found[1]
 
 
 def basis(router: Router, text: str, **more: Any) -> Basis:

@@ -39,7 +39,9 @@ def turn(
     head = Head([(it[0], it[1]) for it in sent], wire.headers)
     read = wire.read(body)
     seen = features.read(read.prompt, dialect, key, steer, Asked(wire, read), head.hints)
+    named = seen.named
     assert seen.turn is seen.turn
+    assert named is seen.named is seen.turn.explicit
     return seen.turn
 
 
