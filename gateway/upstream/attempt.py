@@ -22,8 +22,9 @@ from gateway.upstream.voice import Voice
 _MOST = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
 _MOST_ERROR = 1_000_000
-_IDS = (b"x-request-id", b"request-id")
-"""Headers that have a provider's name for a request; the first is the better one."""
+_BETTER = b"x-request-id"
+_IDS = frozenset({_BETTER, b"request-id"})
+"""Headers that have a provider's name for a request."""
 _EARLY = 0.05
 """Seconds by which a timer may be before its time."""
 
@@ -278,7 +279,7 @@ def _upstream_id(answer: Answer, account: Account) -> str | None:
     found = b""
     for name, told in answer.fields:
         if name in _IDS and told:
-            if name == _IDS[0]:
+            if name == _BETTER:
                 found = told
                 break
             found = found or told

@@ -87,6 +87,35 @@ def test_what_has_another_value_is_told_as_a_parser_tells_it(
         assert told(data, first) == told(data)
 
 
+@given(
+    rounds=st.lists(
+        st.tuples(st.sets(st.integers(0, 9)), VALUES, BODIES, st.sampled_from([b""] * 5 + [b"x"])),
+        min_size=1,
+        max_size=8,
+    ),
+    at=st.integers(0, 9),
+)
+@example(rounds=[(set(range(n)), b"%d" % n, b"{}", b"") for n in range(10)] * 2, at=9)
+@example(
+    rounds=[({2}, b"a b", b"{}", b""), ({2}, b"a ", b"{}", b""), ({2}, b"c", b"{}", b"")], at=0
+)
+def test_some_other_values_in_each_answer_are_told_as_a_parser_tells_them(
+    rounds: list[tuple[set[int], bytes, bytes, bytes]], at: int
+) -> None:
+    """Of one connection's answers, few values differ, then many; what differed may be as before."""
+    lines = [(b"x-%d" % name, b"v") for name in range(9)]
+    known = answer(lines, at, b"2", b"{}")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(forms, "_forms", {})
+        for changed, value, body, more in rounds:
+            others = [
+                (name, value if place in changed else was)
+                for place, (name, was) in enumerate(lines)
+            ]
+            data = answer(others, at, b"%d" % len(body), body) + more
+            assert told([data], known) == told([data])
+
+
 @given(st.lists(st.tuples(st.integers(0, len(PLAIN)), st.binary(max_size=2)), max_size=3))
 def test_what_differs_in_a_byte_is_told_as_a_parser_tells_it(
     flips: list[tuple[int, bytes]],
