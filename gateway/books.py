@@ -8,7 +8,7 @@ from gateway.core.call import Call
 from gateway.core.decision import Decision
 from gateway.core.entry import Entry, Intent, Row, State
 from gateway.core.problem import Problem, unwritten
-from gateway.core.tally import Tally
+from gateway.core.tally import Sums, Tally
 from gateway.core.target import Account, Target
 from gateway.telemetry.log import Log, where
 
@@ -16,12 +16,34 @@ type Extending = Callable[[Target], Awaitable[None]]
 """Lets a call pass once more, for a request to a target. Raises ProblemError."""
 
 
+class Ending:
+    """A call that was answered whole: its last row is made with others, before the answer goes."""
+
+    __slots__ = ("_books", "_now", "_sums", "_tally")
+
+    def __init__(self, books: "Books", tally: Tally, sums: Sums, now: float) -> None:
+        """`now` is when it ended, on the books' clock."""
+        self._books = books
+        self._tally = tally
+        self._sums = sums
+        self._now = now
+
+    def row(self) -> Entry:
+        """The row."""
+        return self._tally.row(self._sums, "settled", 200, self._now)
+
+    def told(self, row: Entry) -> None:
+        """It was taken: those who are told of ends are told of this one."""
+        self._books.told(row, self._tally)
+
+
 class Books:
     """Writes them. `record` takes a row, and `settled` waits until all of them are on the disk.
 
     Both tell of their failures themselves, once in a while: a full disk fails every call. `ask`
     takes rows of requests in place of `record`: who sends a request finds out whether its row is
-    written. Where `settled` is waited for that is too late, and `record` takes them.
+    written. Where `settled` is waited for that is too late, and `record` takes them. `end` takes
+    calls whose last row may be made and taken a little later.
 
     `baseline` is what calls on a lab are compared with; None where none is declared. `begin` is
     told of each call before its rows, `settle` of its end, `aside` then of what it was decided on.
@@ -34,6 +56,7 @@ class Books:
         log: Log,
         *,
         ask: Callable[[Intent], None] | None = None,
+        end: Callable[[Ending], None] | None = None,
         settled: Callable[[], Awaitable[None]] | None = None,
         baseline: Callable[[str], Target | None] | None = None,
         begin: Callable[[Call], None] | None = None,
@@ -45,6 +68,7 @@ class Books:
         self._record = record
         self._log = log
         self._ask = record if ask is None or settled is not None else ask
+        self._end = end
         self._settled = settled
         self.waits = settled is not None
         """Whether `kept` may have to wait."""
@@ -112,16 +136,36 @@ class Books:
         problem: str | None = None,
         aborted_by: str | None = None,
     ) -> Entry:
-        """The one place where a call becomes its final entry."""
-        entry = tally.close(state, status, self._clock(), problem=problem, aborted_by=aborted_by)
-        if entry.cost is None and (lacking := tally.unpriced()) is not None:
-            self._warn(f"{entry.provider}/{entry.model}", lacking)
+        """The one place where a call becomes its final entry; but for those of `end`."""
+        sums, now = tally.end(), self._clock()
+        entry = tally.row(sums, state, status, now, problem=problem, aborted_by=aborted_by)
+        self._look(tally, sums)
         self._write(entry)
+        self.told(entry, tally)
+        return entry
+
+    def end(self, tally: Tally) -> Sums:
+        """As `close` of a call that was answered whole. What it comes to; its row may come later.
+
+        It comes before anything that is sent: many that are made together take half as long.
+        """
+        sums, now = tally.end(), self._clock()
+        self._look(tally, sums)
+        ending = Ending(self, tally, sums, now)
+        if self._end is not None:
+            self._end(ending)
+        else:
+            row = ending.row()
+            self._write(row)
+            ending.told(row)
+        return sums
+
+    def told(self, entry: Entry, tally: Tally) -> None:
+        """Tell of a final entry that was taken."""
         if self._settle is not None:
             self._settle(entry)
         if self._aside is not None:
             self._aside(entry, tally.basis)
-        return entry
 
     async def kept(self) -> None:
         """The final entry is on the disk, where that is asked for."""
@@ -143,8 +187,12 @@ class Books:
         except OSError:
             raise unwritten() from None
 
-    def _warn(self, model: str, lacking: str) -> None:
+    def _look(self, tally: Tally, sums: Sums) -> None:
         """Say once of each model what is not known of its price."""
+        if sums.cost is not None or (lacking := tally.unpriced()) is None:
+            return
+        target = tally.target
+        model = "" if target is None else f"{target.provider.name}/{target.model}"
         text = f"{model} {lacking}"
         if text not in self._warned:
             self._warned.add(text)

@@ -316,6 +316,7 @@ class Gateway:
                 archive.record,
                 self.log,
                 ask=archive.record.ask,
+                end=archive.record.end,
                 settled=archive.settled,
                 baseline=baseline.baseline(site.source, site.built),
                 begin=archive.begin,

@@ -17,7 +17,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry, State
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
-from gateway.core.tally import Tally
+from gateway.core.tally import Sums, Tally
 from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Asked, Dialect
 from gateway.gather import Gather, seated
@@ -384,6 +384,7 @@ class Engine:
         if glance is None or data is None:
             raise RuntimeError("a whole answer is read before it is relayed")
         gone = seat is not None and seat.left
+        paid: Entry | Sums
         if seat is not None:
             said = glance.usage, glance.served, glance.finish
             recording = self._shelf.recording(job, begun, data, *said)
@@ -391,12 +392,12 @@ class Engine:
             self._keep(job, begun, seat.flight, recording)
         if gone:
             who, status, kind = self._parted(job.call, 503)
-            entry = self._books.close(tally, "aborted", status, problem=kind, aborted_by=who)
+            paid = self._books.close(tally, "aborted", status, problem=kind, aborted_by=who)
         else:
-            entry = self._books.close(tally, "settled", 200)
+            paid = self._books.end(tally)
         if self._books.waits:
             await self._books.kept()
-        return Reply(status=200, headers=head(tally, FOLD_TYPE, entry), body=data)
+        return Reply(status=200, headers=head(tally, FOLD_TYPE, paid), body=data)
 
     async def _relay(
         self,

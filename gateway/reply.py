@@ -11,7 +11,7 @@ import msgspec
 from gateway.core import loss
 from gateway.core.entry import Entry
 from gateway.core.problem import Problem
-from gateway.core.tally import Tally
+from gateway.core.tally import Sums, Tally
 from gateway.core.target import Tier
 from gateway.dialects import Dialect
 
@@ -119,16 +119,16 @@ def ids(call: str) -> Headers:
     return [(b"x-request-id", value), (b"request-id", value)]
 
 
-def head(tally: Tally, kind: bytes, entry: Entry | None = None) -> Lines:
-    """The headers of an answer; one that is whole has its cost, as its `entry` does."""
+def head(tally: Tally, kind: bytes, paid: Entry | Sums | None = None) -> Lines:
+    """The headers of an answer; one that is whole has its cost, as its entry and its sums do."""
     call = tally.call.id
     said = f"content-type: {kind.decode()}\r\nx-request-id: {call}\r\nrequest-id: {call}\r\n"
     said += _told(tally)
     if kind is STREAM_TYPE:
         said += "cache-control: no-cache\r\n"
-    elif entry is not None and entry.cost is not None:
-        said += f"x-tiergate-cost: {entry.cost:f}\r\n"
-        if entry.estimate:
+    elif paid is not None and paid.cost is not None:
+        said += f"x-tiergate-cost: {paid.cost:f}\r\n"
+        if paid.estimate:
             said += "x-tiergate-estimated: cost\r\n"
     return Lines(said)
 

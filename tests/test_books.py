@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from gateway.books import Books
+from gateway.books import Books, Ending
 from gateway.core.call import Call
 from gateway.core.decision import Decision
 from gateway.core.entry import Attempt, Entry, Intent, Row
@@ -36,6 +36,7 @@ class Ledger:
         self.full = False
         self.broken = False
         self.waits = 0
+        self.settled_calls: list[Entry] = []
 
     def record(self, row: Row) -> None:
         if self.full:
@@ -53,11 +54,14 @@ class Ledger:
         each: bool = False,
         baseline: Callable[[str], Target | None] | None = None,
         ask: Callable[[Intent], None] | None = None,
+        end: Callable[[Ending], None] | None = None,
     ) -> Books:
         return Books(
             self.record,
             lambda event, **fields: self.log.append((event, fields)),
             ask=ask,
+            end=end,
+            settle=self.settled_calls.append,
             settled=self.settled if each else None,
             baseline=baseline,
             clock=lambda: 51.0,
@@ -86,6 +90,34 @@ async def test_a_row_before_each_request_one_of_each_failure_and_one_at_the_end(
     assert kinds == [Intent, Attempt, Intent, Entry]
     assert ledger.rows[-1] is entry
     assert (entry.state, entry.attempts, ledger.log, ledger.waits) == ("settled", 2, [], 0)
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_an_answered_call_has_the_same_row_whenever_it_is_made(*, told: bool) -> None:
+    """With what it came to known before; a second end raises."""
+    ledger, waiting = Ledger(), list[Ending]()
+    at_once, books = ledger.books(), ledger.books(end=waiting.append)
+    rows = []
+    for one in (at_once, books):
+        tally, _ = dial(one)
+        tally.usage, tally.complete = (Usage(input=1, output=1) if told else None), True
+        sums = one.end(tally)
+        with pytest.raises(RuntimeError):
+            one.end(tally)
+        if one is books:
+            assert len(ledger.settled_calls) == 1
+            ending = waiting.pop()
+            row = ending.row()
+            ledger.record(row)
+            ending.told(row)
+        rows.append((ledger.rows[-1], sums.cost, sums.estimate))
+    assert rows[0] == rows[1]
+    assert rows[0][0] in ledger.settled_calls
+    other, _ = dial(at_once)
+    other.usage, other.complete = (Usage(input=1, output=1) if told else None), True
+    entry = at_once.close(other, "settled", 200)
+    assert rows[0] == (entry, entry.cost, entry.estimate)
+    assert ledger.settled_calls == [entry] * 3
 
 
 async def test_what_cannot_be_written_is_not_sent() -> None:

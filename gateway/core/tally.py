@@ -8,6 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.core.basis import Basis
@@ -40,6 +41,21 @@ class Side(NamedTuple):
     open: bool = False
     reserved: Decimal | None = _NOTHING
     sent: float = 0.0
+
+
+class Sums(Struct, frozen=True):
+    """What the answer of a call used, and what the call costs in USD."""
+
+    used: Usage | None
+    source: Source | None
+    """Who counted it."""
+    price: Price | None
+    answer: Decimal | None
+    """Of the answer alone."""
+    cost: Decimal | None
+    """With what failed before it."""
+    estimate: Decimal | None
+    """Of the cost, what rests on estimated tokens."""
 
 
 class Tally:
@@ -249,12 +265,37 @@ class Tally:
         aborted_by: str | None = None,
     ) -> Entry:
         """The final entry, `now` on the monotonic clock of `call.started`."""
+        sums = self.end()
+        return self.row(sums, state, status, now, problem=problem, aborted_by=aborted_by)
+
+    def end(self) -> Sums:
+        """What the call comes to; from here on its account is closed, and `row` gives its entry."""
         if self.closed:
             raise RuntimeError("a call has one final entry")
         self.closed = True
-        call, decision, target = self.call, self.decision, self.target
         found, source = self._filled()
-        if state == "settled" and source != "provider":
+        price = self.price()
+        answer, guessed = self._answer(found, source, price)
+        total, estimate = answer, guessed
+        if self._unknown and not self.open:
+            total = estimate = None
+        elif self._wasted is not _NOTHING:
+            total, estimate = _sum(answer, self._wasted), _sum(guessed, self._guessed)
+        return Sums(found, source, price, answer, total, estimate)
+
+    def row(
+        self,
+        sums: Sums,
+        state: State,
+        status: int,
+        now: float,
+        *,
+        problem: str | None = None,
+        aborted_by: str | None = None,
+    ) -> Entry:
+        """The final entry of an account that has ended with these sums."""
+        call, decision, target = self.call, self.decision, self.target
+        if state == "settled" and sums.source != "provider":
             state = "estimated"
         row = Entry(
             id=call.id,
@@ -292,7 +333,7 @@ class Tally:
             effort=self.effort or (target.effort if target is not None else None),
             basis=basis,
         )
-        row = self._paid(row, found, source)
+        row = self._paid(row, sums)
         if problem is None and aborted_by is None and not self.losses and self.near is None:
             return row  # as nearly always
         return replace(
@@ -303,28 +344,23 @@ class Tally:
             near=self.near,
         )
 
-    def _paid(self, row: Entry, found: Usage | None, source: Source | None) -> Entry:
+    def _paid(self, row: Entry, sums: Sums) -> Entry:
         """A row with what the call used and what that costs."""
-        usage, price, hit = found or _UNUSED, self.price(), self.cache == "hit"
-        answer, guessed = self._answer(found, source, price)
-        total, estimate = answer, guessed
-        if self._unknown and not self.open:
-            total = estimate = None
-        elif self._wasted is not _NOTHING:
-            total, estimate = _sum(answer, self._wasted), _sum(guessed, self._guessed)
+        found, price, hit = sums.used, sums.price, self.cache == "hit"
+        usage = found or _UNUSED
         row = replace(
             row,
-            usage=source,
+            usage=sums.source,
             service=usage.service,
             input=usage.input,
             cache_read=usage.cache_read,
             output=usage.output,
             reasoning=usage.reasoning,
-            cost=total,
+            cost=sums.cost,
             wasted=None if self._unknown else self._wasted,
-            estimate=estimate,
+            estimate=sums.estimate,
             billed=None if hit else usage.billed,
-            reserved=self._most(answer),
+            reserved=self._most(sums.answer),
             baseline=self._compare(found, price),
             price=None if hit else _version(found, price),
             first_content=self.first_content,

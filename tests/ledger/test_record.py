@@ -226,6 +226,94 @@ def test_last_rows_of_whole_answers_wait_and_are_written_in_one_piece(
     assert recover(Journal(tmp_path)) == Recovered()
 
 
+class Ended:
+    """A call that has ended, and notes what becomes of its row."""
+
+    def __init__(self, bench: Bench, name: str, *, fails: str = "") -> None:
+        self.bench = bench
+        self.name = name
+        self.fails = fails
+        self.made = 0
+
+    def row(self) -> Entry:
+        self.made += 1
+        if self.fails == "row":
+            raise RuntimeError("it cannot be made")
+        return entry(self.name)
+
+    def told(self, row: Entry) -> None:
+        assert row in self.bench.kept or self.bench.record.late
+        self.bench.seen.append(row)
+        if self.fails == "told":
+            raise RuntimeError("it is not heard")
+
+
+def test_last_rows_are_made_together_where_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    ended = [Ended(bench, name) for name in "abc"]
+    for one in ended:
+        bench.record.ask(intent(one.name))
+        bench.record.end(one)
+    bench.record(entry("z"))
+    assert (bench.turns, bench.kept, sum(one.made for one in ended)) == (4, [], 0)
+    assert bench.record.flush()
+    assert bench.record.flush()
+    rows = [entry(name) for name in "abc"]
+    assert bench.kept == [*map(intent, "abc"), entry("z"), *rows]
+    assert bench.seen[-6:] == [row for row in rows for _ in range(2)]  # a sink, then who settles
+    assert ([one.made for one in ended], bench.journal._open) == ([1, 1, 1], {})
+    bench.journal.close()
+
+
+def test_a_last_row_is_made_at_once_where_nothing_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, "refuse", monkeypatch)
+    bench.record.end(Ended(bench, "a"))
+    assert bench.kept == [entry("a")]
+    assert bench.seen == [entry("a"), entry("a")]
+    bench.journal.close()
+
+
+@pytest.mark.parametrize("fails", ["row", "told"])
+def test_an_end_that_fails_harms_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    for one in (Ended(bench, "a"), Ended(bench, "b", fails=fails), Ended(bench, "c")):
+        bench.record.end(one)
+    assert bench.record.flush()
+    rows = [entry(name) for name in ("ac" if fails == "row" else "abc")]
+    assert bench.kept == rows
+    assert bench.seen == [row for row in rows for _ in range(2)]
+    assert [event for event, _ in bench.log] == ["bug"]
+    bench.journal.close()
+
+
+@pytest.mark.parametrize("how", ["close", "settled", "full"])
+async def test_rows_that_are_yet_to_be_made_are_written_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.full = how == "full"
+    bench.record.end(Ended(bench, "a"))
+    if how == "settled":
+        await bench.record.settled()
+        assert bench.journal.synced == 1
+    elif how == "full":
+        assert bench.record.flush()
+        assert (bench.kept, bench.record.late) == ([], 1)
+        bench.full = False
+        bench.record.catch_up()
+    else:
+        bench.record.close()
+    assert bench.kept == [entry("a")]
+    assert bench.seen == [entry("a"), entry("a")]
+    bench.journal.close()
+
+
 def test_rows_of_requests_are_written_with_them_before_any_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
