@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak agents replay clean
+.PHONY: help install dev run test check fmt screenshots clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak agents replay kernel-check clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -88,6 +88,9 @@ hostile: dev ## hostile input by the ten thousands, and what came of it
 
 openapi: dev ## requests that our OpenAPI document allows and forbids, by the thousands
 	@.venv/bin/python -m tests.http.openapi
+
+kernel-check: dev ## the classifier's C under sanitizers: hostile texts, lists and models, KERNEL_ROUNDS (20,000) of them
+	@.venv/bin/python -m tests.kernel $(or $(KERNEL_ROUNDS),20000)
 
 sound: dev ## random rules and calls by the ten thousands: what check says never happens does not happen
 	@.venv/bin/python -m tests.routing.test_sound 20000

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.routing import kernel
+
 # What provides a tool, by package manager; the first manager on this machine is named.
 INSTALL: dict[str, dict[str, str]] = {
     "nginx": {
@@ -76,6 +78,8 @@ class Machine(msgspec.Struct, frozen=True):
     kernel: str
     python: str
     load_average: float
+    classifier: str = ""
+    """What prompts are read in, C or Python; older results do not say it."""
 
 
 def install(tool: str) -> str:
@@ -109,6 +113,7 @@ def describe() -> Machine:
         kernel=platform.release(),
         python=platform.python_version(),
         load_average=os.getloadavg()[0],
+        classifier="Python" if isinstance(kernel.library(), str) else "C",
     )
 
 

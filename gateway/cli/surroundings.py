@@ -17,6 +17,7 @@ from gateway.core.target import Provider
 from gateway.ledger.store import StoreError, open_store
 from gateway.limits import keys
 from gateway.limits.apart import apart
+from gateway.routing import kernel
 from gateway.settings.mistake import Mistake
 from gateway.site import data_folder, store_url
 from gateway.state.address import read
@@ -58,6 +59,7 @@ def findings(session: Session, wall: Callable[[], float] = time.time) -> Iterato
     yield from _redis(session, wall)
     for look in (_workers, _data, _store, _secret, _files, _keys, _providers):
         yield from look(session)
+    yield _classifier()
 
 
 def _redis(session: Session, wall: Callable[[], float]) -> Iterator[Finding]:
@@ -245,6 +247,21 @@ def _providers(session: Session) -> Iterator[Finding]:
             yield Finding("warning", "providers", message, where=where, fix=fix)
     told = [f"{name} {_accounts(one)}" for name, one in used.items() if one.on]
     yield Finding("ok", "providers", ", ".join(told))
+
+
+def _classifier() -> Finding:
+    """Whether it is compiled. It need not be, but a library that is there should work."""
+    found = kernel.library()
+    if not isinstance(found, str):
+        return Finding("ok", "classifier", "reads prompts in C")
+    message = f"reads prompts in Python, which takes longer: {found}."
+    if not kernel.LIBRARY.exists():
+        hint = "Install it again where `cc --version` answers."
+        return Finding("ok", "classifier", message, hint)
+    file, hint = str(kernel.LIBRARY), "Install it again on this machine."
+    checkout = (kernel.LIBRARY.parents[3] / "scripts/setup").exists()
+    fix = f"rm {quote(file)} && make install" if checkout else ""
+    return Finding("warning", "classifier", message, hint, where=file, fix=fix)
 
 
 def _set(*whys: str) -> str:

@@ -11,9 +11,10 @@ from gateway.dialects import Asked, Dialect
 from gateway.dialects.opening import NOTHING, Opening
 from gateway.routing import turn as turns
 from gateway.routing.language import detect
+from gateway.routing.look import Seen, look
 from gateway.routing.pattern import Patterns
 from gateway.routing.prior import Classifier
-from gateway.routing.signals import Scan, Signals, scan
+from gateway.routing.signals import Signals
 from gateway.settings.rule import Language
 
 _BYTES_A_TOKEN = 4
@@ -57,7 +58,7 @@ class Features:
         self.hints = hints
         self._language: Language | None = None
         self._opening: Opening | None = None
-        self._scan: Scan | None = None
+        self._scan: Seen | None = None
         self._signals: Signals | None = None
         self._turn: Turn | None = None
         self._user_tokens: int | None = None
@@ -125,7 +126,7 @@ class Features:
         return score
 
     @property
-    def scan(self) -> Scan | Signals:
+    def scan(self) -> Seen | Signals:
         """The words of the last user turn, for who asks for one thing that they give away."""
         return self._words()
 
@@ -206,9 +207,9 @@ class Features:
         """Why a target that opens no URL cannot be asked in the client's dialect; or empty."""
         return "" if self.asked is None else self.asked.closed(target)
 
-    def _words(self) -> Scan:
+    def _words(self) -> Seen:
         if self._scan is None:
-            self._scan = scan(self.prompt.user)
+            self._scan = look(self.prompt.user)
         return self._scan
 
     def _asked(self, classifier: Classifier) -> tuple[Score | None, str]:

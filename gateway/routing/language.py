@@ -16,7 +16,7 @@ _HEAD, _TAIL = 240, 120
 """Characters that are read: a request stands at an end of what is pasted with it."""
 _WEIGHT = 12
 """Of a word that one language alone has; of n languages, each gets an nth."""
-_ENOUGH = 12
+ENOUGH = 12
 """What a language needs: one word of its own, or a few that it shares."""
 _BITS = 16
 """Of one language's points; those of all are one number, so that words are added up at once."""
@@ -72,7 +72,7 @@ def _sign(word: bytes) -> bytes:
 def _told(words: bytes) -> Language | None:
     """The language by the signs of some words."""
     signs = words.translate(None, b"\0")
-    if 2 * signs.count(_ENGLISH) > len(signs):
+    if 2 * signs.count(ENGLISH) > len(signs):
         # Each of these gives it all that a word can give, and no other word gives another more.
         return "en"
     return _best(sum([_SIGNED[sign] * signs.count(sign) for sign in {*signs}]))
@@ -88,7 +88,7 @@ def _best(points: int) -> Language | None:
         return None
     each = _EACH(points.to_bytes(_WIDTH, "little"))
     most = max(each)
-    if most < _ENOUGH or each.count(most) > 1:
+    if most < ENOUGH or each.count(most) > 1:
         return None
     best = LANGUAGES[each.index(most)]
     return None if best == "unknown" else best
@@ -330,7 +330,10 @@ SIGNS = {word.encode(): _SIGNED.index(_ADDED[word]) for word in _ADDED if word.i
 NONE = 255
 """What stands in the place of a sign for what is no word."""
 NO_WORDS = bytes((NONE,))
-_ENGLISH = _SIGNED.index(_WEIGHT << _SHIFTS[LANGUAGES.index("en")])
+ENGLISH = _SIGNED.index(_WEIGHT << _SHIFTS[LANGUAGES.index("en")])
+"""The sign of a word that English alone has."""
+EACH_SIGNED = [_EACH(points.to_bytes(_WIDTH, "little")) for points in _SIGNED]
+"""By sign: the points of each language."""
 
 _OF_ENDINGS: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("ing", ("en",)),

@@ -22,7 +22,10 @@ from gateway.core.evidence import Score, Thresholds
 from gateway.routing import prior, shape
 from gateway.routing.artefact import WORDS, Artefact, unpacked
 from gateway.routing.forest import Forest
-from gateway.routing.signals import Signals, scan
+from gateway.routing.kernel.model import Model, model
+from gateway.routing.kernel.text import Text
+from gateway.routing.look import look
+from gateway.routing.signals import Scan, Signals
 from gateway.routing.token import KEPT, MOST_KEPT
 
 _LANE = 32
@@ -154,6 +157,10 @@ class Learned:
         return Forest(self.artefact)
 
     @cached_property
+    def _model(self) -> Model | None:
+        return model(self.artefact, self._ends, self._weights, self._bases)
+
+    @cached_property
     def _each(self) -> list[_Number]:
         """By number: all that is asked of it."""
         forest = self._forest
@@ -162,12 +169,17 @@ class Learned:
 
     def score(self, text: str, signals: Signals) -> Score:
         """Probabilities of what it has learnt; `because` has the parts for `why`."""
-        seen = scan(text)
+        seen = look(text)
+        base = self._base.score("", signals)
+        if isinstance(seen, Text):
+            if self._model is not None:
+                return self._model.score(seen, signals, base)
+            seen = Scan(text)
         found = seen.tokens
         each = {*found}
         sums, count = self._lanes.text(found, each)
         numbers = shape.shape(seen, signals, found, each)
-        return self._score(self._parts(sums, count, numbers, self._base.score("", signals)))
+        return self._score(self._parts(sums, count, numbers, base))
 
     def judge(self, reading: shape.Reading, signals: Signals) -> Score:
         """As `score`, of a text that was read before."""

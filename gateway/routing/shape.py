@@ -22,6 +22,7 @@ VERSION = 2
 
 _OPTION = re.compile(r"\n\(?[A-J][.)] ?([^\n]*)")
 _FIGURE = re.compile(r"[\s$£€\\(+-]*[\d.,/^×x]*\d[^a-z]{0,6}[a-z^°/0-9 -]{0,8}$")  # noqa: RUF001
+NO_OPTIONS = 0.0, 0.0, 0.0, 0.0, 0.0
 _SHORT = 25
 """An answer option that may be a figure is no longer."""
 _USUAL = b".,?!'-:()"
@@ -33,7 +34,9 @@ _ONES = bytes.maketrans(DIGITS, b"1" * len(DIGITS))
 _LONG = b"11111"
 
 _CODES = range(1, len(TOPICS) + 1)
-_SHARED = [topic in ("stop", "people") for topic in TOPICS]
+SHARED = frozenset(("stop", "people"))
+"""Topics that count by their share of a text."""
+_SHARED = [topic in SHARED for topic in TOPICS]
 _MOST = 6
 _OPERATORS = (b"+", b"*", b"/", b"^", b"<", b">")
 _OPENINGS = tuple(
@@ -47,6 +50,16 @@ _NO_OPENING = [0.0] * len(_OPENINGS)
 _ASK = tuple(word.encode() for word in _ASKS)
 _ANY_ASK = frozenset(_ASK)
 _NO_ASK = [0.0] * len(_ASKS)
+LOOKED_FOR = {
+    word: (
+        _OPENINGS.index(word.decode()) + 1 if word in _OPENS else 0,
+        _ASKS.index(word.decode()) + 1 if word in _ANY_ASK else 0,
+        int(word in _DENIALS),
+    )
+    for word in (*_OPENS, *_ASK, *_DENIALS)
+}
+"""By word: its places, counted from 1, among those that open a text and those that ask at its end;
+and whether it denies there."""
 _UPPER = LETTERS.upper()
 
 NAMES: tuple[str, ...] = (
@@ -116,9 +129,7 @@ def shape(
     numbers = [
         log1p(signals.chars),
         log1p(signals.words),
-        float(signals.options > 0),
-        min(signals.options, 12) / 10,
-        *_options(text, signals),
+        *options(text, signals.options),
         min(signals.questions, 4),
         float(questions > 0 and text.rstrip().endswith("?")),
         log1p(signals.numbers),
@@ -173,16 +184,16 @@ def shape(
     return numbers
 
 
-def _options(text: str, signals: Signals) -> tuple[float, float, float]:
-    """Of the answer options: their length, the share that are figures, how they differ."""
-    texts = _OPTION.findall(text) if signals.options else []
+def options(text: str, count: int) -> tuple[float, float, float, float, float]:
+    """Of so many answer options: whether, how many, how long, the share of figures, the spread."""
+    texts = _OPTION.findall(text) if count else []
     if not texts:
-        return 0.0, 0.0, 0.0
+        return NO_OPTIONS
     lengths = [*map(len, texts)]
     middle = sum(lengths) / len(lengths)
     figures = sum(len(one) < _SHORT and _FIGURE.match(one) is not None for one in texts)
     spread = (max(lengths) - min(lengths)) / (middle + 1)
-    return log1p(middle), figures / len(texts), min(spread, 4.0)
+    return 1.0, min(count, 12) / 10, log1p(middle), figures / len(texts), min(spread, 4.0)
 
 
 def _asks(found: Sequence[bytes]) -> list[float]:

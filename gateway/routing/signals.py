@@ -4,7 +4,6 @@
 
 import re
 from itertools import repeat
-from weakref import ref
 
 import msgspec
 
@@ -104,7 +103,7 @@ class Scan:
         self.text = text
         self.cut = cut(text)
         """What is read of it."""
-        self._options, asked = _options(self.cut)
+        self._options, asked = options(self.cut)
         self._low = low = asked.lower()
         self._raw = raw = low.encode("utf-8", "surrogatepass")
         signs = raw.translate(None, _PLAIN)
@@ -160,7 +159,7 @@ class Scan:
         if self._trace is None:
             low = self._low
             self._trace = not TRACES.isdisjoint(self._found) or (
-                "\n" in low and _some(_TRACES_WITH_LINE, low)
+                "\n" in low and _some(TRACES_WITH_LINE, low)
             )
         return self._trace
 
@@ -173,8 +172,8 @@ class Scan:
             for token in PROGRAM.intersection(self._found) if self._found else ():
                 points += min(low.count(token), 2)
             if self._marks.translate(None, _UNMARKED):
-                points += 4 if "```" in low else 0
-                for token in _TOKENS_WITH_MARK:
+                points += 4 if FENCE in low else 0
+                for token in TOKENS_WITH_MARK:
                     if token in low:
                         points += min(low.count(token), 2)
             self._code = min(points / 6, 1.0)
@@ -255,16 +254,6 @@ class Scan:
         return _UNSPACED_PHRASE.findall(self._low) if self._unspaced else []
 
 
-def scan(text: str) -> Scan:
-    """Of a text; where who looked at it last still has what was found, it is that."""
-    global _last  # noqa: PLW0603 - one look serves the rules, the signals and the classifier
-    known = _last()
-    if known is None or known.text is not text:
-        known = Scan(text)
-        _last = ref(known)
-    return known
-
-
 def _some(marks: tuple[str, ...], low: str) -> bool:
     for mark in marks:  # noqa: SIM110 - a generator would cost more than the search
         if mark in low:
@@ -278,7 +267,7 @@ def _words(raw: bytes) -> int:
     return form.count(b" a") + form.startswith(b"a")
 
 
-def _options(text: str) -> tuple[int, str]:
+def options(text: str) -> tuple[int, str]:
     """How many answer options there are, and the text without them."""
     found = len(_OPTION.findall(text)) if "\n" in text else 0
     # One or two such lines are initials or a list of remarks.
@@ -287,7 +276,7 @@ def _options(text: str) -> tuple[int, str]:
 
 def _asks_fact(low: str) -> bool:
     asked = low.strip(" \n\t¿?？.。!！\"'")
-    return (asked.startswith(_FACT_OPENINGS) or asked.endswith(_FACT_ENDINGS)) and "\n" not in asked
+    return (asked.startswith(FACT_OPENINGS) or asked.endswith(FACT_ENDINGS)) and "\n" not in asked
 
 
 _FEWEST_OPTIONS = 3
@@ -301,17 +290,18 @@ _MOSTLY_CODE = 0.5
 _WORD = re.compile(r"[^\W\d_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 _OPTION = re.compile(r"\n\(?[A-J][.)] [^\n]*")
-_LATEX = re.compile(
-    r"\\(?:frac|sum|int|sqrt|left|begin|cdot|times|leq?|geq?|neq|sin|cos|tan|log|ln|lim|infty"
-    r"|partial|alpha|beta|gamma|theta|lambda|sigma|mu|pi|phi|omega|mathbb|mathcal|in|to|pmod|binom"
-    r"|vec|hat)(?![a-z])"
-)
+LATEX = (
+    "frac sum int sqrt left begin cdot times le leq ge geq neq sin cos tan log ln lim infty partial"
+    " alpha beta gamma theta lambda sigma mu pi phi omega mathbb mathcal in to pmod binom vec hat"
+).split()
+_LATEX = re.compile(rf"\\(?:{'|'.join(LATEX)})(?![a-z])")
 # An operator between what may be operands: x^2, f(n) = 3. It starts with what is rare: quick.
 _EQUATION = re.compile(r"[=^+*×÷≤≥](?:(?<=[\w)}\]].)|(?<=[\w)}\]] .))=? ?(?=\d|[a-z]\b|[\\(√-])")
 _SYMBOL = re.compile("[∑∫√≤≥≠∞∂∇∈∉∀∃⊂⊆∪∩→⇒⇔×÷±≡≈∏ℝℤℕℚ]")
 
-_TRACES_WITH_LINE = ("\n    at ", "\n  at ", "\n\tat ")
-_TOKENS_WITH_MARK = (
+FENCE = "```"
+TRACES_WITH_LINE = ("\n    at ", "\n  at ", "\n\tat ")
+TOKENS_WITH_MARK = (
     "():", "();", ");\n", "{\n", "};", "#include", "function(", "=>", "->", "==", "!=", "&&",
     "+= ", "print(", "</", "select *",
 )  # fmt: skip
@@ -324,7 +314,7 @@ _RUNS = bytes(48 if at in b"0123456789" else 32 for at in range(256))
 """With points and commas left out each number is a run of zeros."""
 _SPACED = bytes(32 if chr(at).isspace() else 97 for at in range(256))
 _LETTERS = bytes(at if at in b"abcdefghijklmnopqrstuvwxyz" else 32 for at in range(256))
-_FACT_OPENINGS = tuple(
+FACT_OPENINGS = tuple(
     (
         "what is |what's |what are |what was |what does |who |when |where |what year|which year"
         "|which country|which city|what time|what day|capital of "
@@ -335,7 +325,7 @@ _FACT_OPENINGS = tuple(
         "|什么是|什麼是|谁"
     ).split("|")
 )
-_FACT_ENDINGS = tuple(
+FACT_ENDINGS = tuple(
     "是什么|是什么意思|是谁|在哪里|是哪里|とは|とは何ですか|は何ですか|はどこですか|は誰ですか".split(
         "|"
     )
@@ -368,4 +358,3 @@ _UNSPACED_LEXICON: dict[str, int] = {
 }
 _KIND_UNSPACED = _UNSPACED_LEXICON.__getitem__
 _UNSPACED_PHRASE = re.compile("|".join(sorted(_UNSPACED_LEXICON, key=len, reverse=True)))
-_last = ref(Scan(""))

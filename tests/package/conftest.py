@@ -13,12 +13,12 @@ from tests.e2e.conftest import loop, upstream
 __all__ = ["loop", "upstream"]
 
 
-def uv(*words: str, cwd: Path = ROOT) -> str:
+def uv(*words: str, cwd: Path = ROOT, **environ: str) -> str:
     """What uv prints: the one on PATH, else that of `make dev`."""
     program = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
     if not Path(program).exists():
         pytest.skip("no uv: make dev")
-    keep = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    keep = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"} | environ
     done = subprocess.run(
         [program, *words], cwd=cwd, env=keep, capture_output=True, text=True, timeout=300, check=False
     )  # fmt: skip

@@ -11,14 +11,17 @@ from gateway.routing import artefact as files
 from gateway.routing import prior, shape
 from gateway.routing.learned import Learned, logistic
 from gateway.routing.shape import NAMES
-from gateway.routing.signals import read, scan
+from gateway.routing.signals import Scan, read
 from gateway.study.train import refit
 from tests.study.train import lesson
 
 
-@pytest.fixture(scope="module")
-def learned() -> Learned:
-    return Learned(lesson.learnt()[0])
+@pytest.fixture(scope="module", params=["compiled", "in Python"])
+def learned(request: pytest.FixtureRequest) -> Learned:
+    found = Learned(lesson.learnt()[0])
+    if request.param != "compiled":
+        vars(found)["_model"] = None
+    return found
 
 
 def test_it_is_a_classifier(learned: Learned) -> None:
@@ -49,7 +52,9 @@ def test_nothing_is_laid_out_before_the_first_text() -> None:
     quiet = Learned(lesson.learnt()[0])
     before = set(vars(quiet))
     quiet.score("Hello.", read("Hello."))
-    assert set(vars(quiet)) - before == {"_lanes", "_forest", "_each"}
+    assert set(vars(quiet)) - before == {"_model"}
+    quiet.score("Olé.", read("Olé."))
+    assert set(vars(quiet)) - before == {"_model", "_lanes", "_forest", "_each"}
 
 
 def test_what_is_beyond_the_cut_is_not_read(learned: Learned) -> None:
@@ -107,7 +112,7 @@ def test_a_text_has_the_score_of_its_reading(learned: Learned, words: list[str],
     """However its terms are looked up, and with an owner's labels too."""
     classifier, text = OWNED if own else learned, " ".join(words)
     signals = read(text)
-    reading = shape.reading(scan(text), signals)
+    reading = shape.reading(Scan(text), signals)
     assert classifier.score(text, signals) == classifier.judge(reading, signals)
 
 
@@ -116,7 +121,7 @@ def test_lanes_are_sums_over_terms(learned: Learned, words: list[str], own: bool
     """As they stand in the artefact, lane after lane; the last two count words."""
     artefact = (OWNED if own else learned).artefact
     text = " ".join(words)
-    reading = shape.reading(scan(text), read(text))
+    reading = shape.reading(Scan(text), read(text))
     sums, count = (OWNED if own else learned)._lanes.read(reading)
     places = {term: at for at, term in enumerate(files.unpacked(artefact.terms))}
     rows = [at for term, at in places.items() if term in reading.terms]
@@ -144,8 +149,10 @@ def test_no_text_is_too_long_for_a_lane(step: bytes, most: int) -> None:
     assert count == 5000
 
 
-def test_tokens_that_are_kept_are_few(learned: Learned) -> None:
+def test_tokens_that_are_kept_are_few() -> None:
     """What is kept of a token is forgotten when there are too many, and says the same again."""
+    learned = Learned(lesson.learnt()[0])
+    vars(learned)["_model"] = None  # compiled, nothing is kept
     text = " ".join((*lesson.HARD, "y" * 40))
     before = learned.score(text, read(text))
     most, letters = 0, str.maketrans("0123456789", "abcdefghij")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.routing import lexicon, phrase, signals, token
 from gateway.routing.language import detect
-from gateway.routing.signals import LIMIT, Scan, Signals, cut, read, scan
+from gateway.routing.look import look
+from gateway.routing.signals import LIMIT, Scan, Signals, cut, read
 
 WORDS = [
     "prove",
@@ -56,7 +57,7 @@ def test_one_thing_alone_is_what_it_is_among_all(text: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "token",
-    [*sorted(phrase.PROGRAM), *signals._TOKENS_WITH_MARK, "```"],
+    [*sorted(phrase.PROGRAM), *signals.TOKENS_WITH_MARK, signals.FENCE],
 )
 def test_no_token_of_code_is_overlooked(token: str) -> None:
     """Whatever is looked for first to spare the search: alone in prose, each still counts."""
@@ -65,7 +66,7 @@ def test_no_token_of_code_is_overlooked(token: str) -> None:
 
 @pytest.mark.parametrize(
     "mark",
-    [*sorted(phrase.TRACES), *signals._TRACES_WITH_LINE],
+    [*sorted(phrase.TRACES), *signals.TRACES_WITH_LINE],
 )
 def test_no_mark_of_a_trace_is_overlooked(mark: str) -> None:
     assert read(f"so {mark} it").trace
@@ -351,7 +352,7 @@ asked = st.text() | st.lists(
 @given(asked)
 def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
     """Tokens, kinds of words and topics: one pass has them all where the text is plain."""
-    seen, low = Scan(text), signals._options(cut(text))[1].lower()
+    seen, low = Scan(text), signals.options(cut(text))[1].lower()
     assert seen.tokens == token.tokens(cut(text))
     names = signals._WORD.findall(low)
     assert list(seen._kinds) == [lexicon.LEXICON.get(name, 0) for name in names]
@@ -361,7 +362,7 @@ def test_what_is_found_together_is_what_is_found_apart(text: str) -> None:
 @given(asked)
 def test_what_is_counted_by_bytes_is_what_stands_in_the_text(text: str) -> None:
     """Words, numbers, digits, phrases: what spares a search changes nothing."""
-    seen, low = Scan(text), signals._options(cut(text))[1].lower()
+    seen, low = Scan(text), signals.options(cut(text))[1].lower()
     found = seen.signals()
     together = sum(map(len, signals._UNSPACED.findall(low)))
     assert found.words == len(low.split()) + together // 2
@@ -374,10 +375,10 @@ def test_what_is_counted_by_bytes_is_what_stands_in_the_text(text: str) -> None:
 
 def test_a_text_is_looked_at_once_as_long_as_somebody_has_what_was_found() -> None:
     text = "one text"
-    seen = scan(text)
-    assert scan(text) is seen
-    other = scan("another text")
+    seen = look(text)
+    assert look(text) is seen
+    other = look("another text")
     assert other is not seen
     assert other.text == "another text"
     del other
-    assert scan(text) is not seen
+    assert look(text) is not seen

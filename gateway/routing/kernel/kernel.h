@@ -1,0 +1,102 @@
+/* What the classifier reads of a prompt, in C that knows nothing of Python: see __init__.py.
+ *
+ * A text is UTF-8 whose letters, digits and spaces are ASCII's; of what is beyond LONGEST bytes nothing
+ * is read. Nothing here keeps anything of a text, and whatever its
+ * bytes are, no read or write leaves what belongs to the call. */
+#ifndef TIERGATE_KERNEL_H
+#define TIERGATE_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TIERGATE_KERNEL 1 /* grows when what is exported changes */
+#define PUBLIC __attribute__((visibility("default")))
+
+#define LONGEST 4096
+#define LANGUAGES 32
+#define SIGNS 256
+#define TOPICS 15
+#define OPENINGS 27
+#define ASKS 7
+#define SHAPE (50 + TOPICS + OPENINGS + ASKS) /* numbers of a text */
+#define SOURCES 64
+#define LANES (2 + 2 * SOURCES)
+
+/* Lists that a word stands in; 0 is none of a kind. */
+struct word {
+    uint32_t hash;
+    uint32_t at; /* of its bytes */
+    uint8_t length, kind, topic, sign, opening, asks, denies;
+};
+
+/* What is searched for letter by letter, by its list. */
+enum { WORD, PHRASE, TRACE, PROGRAM, MARKED, FENCE, FACT, LATEX, SIGN, SHARED, LISTS };
+
+struct sought {
+    uint32_t at;
+    uint8_t length, list, kind, second;
+};
+
+#define SOUGHT 128 /* at most */
+
+struct words {
+    uint32_t count, mask, sought_count;
+    const uint8_t *bytes;
+    struct word *words;
+    uint16_t *slots; /* a word's place and one, or 0 */
+    uint8_t first[257]; /* by first byte: where those begin that are sought anywhere */
+    struct sought sought[SOUGHT]; /* those first, then facts and LaTeX */
+    uint32_t anywhere;
+    uint8_t points[SIGNS][LANGUAGES]; /* by sign */
+    uint8_t shared[256]; /* by topic: whether it counts by its share of a text */
+    uint8_t english, unknown, enough;
+};
+
+/* A word, a number or a mark of a text. */
+struct token {
+    uint32_t hash; /* CRC-32 */
+    uint16_t at, length, word; /* its place in `words` and one, or 0 */
+};
+
+/* What `tiergate_read` finds, by place. Points of code and maths are of six. */
+enum {
+    WORDS, QUESTIONS, NUMBERS, DIGITS, CODE, MATHS, PROOF, REASONING, BUILD, SIMPLE, IS_TRACE, LOOKUP,
+    COUNTING, GREETING, LANGUAGE, FOUND
+};
+
+struct term {
+    uint32_t hash, place; /* counted from 1; 0 where a slot is free */
+};
+
+/* A trained classifier. All numbers are Python's own, so that sums are the same to the last bit. */
+struct model {
+    uint32_t width, forms, lanes, sources, mask, trees, own;
+    double unit, prior, settled, strange, base, slope, level;
+    const double *ends;    /* by number: between which two it counts */
+    const double *weights; /* by form, those of `beats` last: what a unit of each number adds */
+    const double *bases;   /* by form: what it comes to where all numbers are 0 */
+    const double *scales;  /* by lane */
+    const double *cuts;
+    const uint32_t *cut_from; /* by number, and one more: where its cuts begin */
+    const uint8_t *known;     /* a bit for each word, by its last 16 bits */
+    const uint8_t *reasoned;  /* by source */
+    const uint8_t *nodes;     /* four bytes each */
+    const uint32_t *tree_from;
+    int8_t *steps;  /* by term, lane by lane */
+    struct term *slots;
+};
+
+uint32_t crc_more(uint32_t crc, const uint8_t *bytes, size_t length);
+const struct word *word_of(const struct words *words, uint32_t hash, const uint8_t *bytes, size_t length);
+void lower(const uint8_t *text, size_t length, uint8_t *low);
+size_t tokens_of(const struct words *words, const uint8_t *low, size_t length, struct token *found);
+
+static inline int is_letter(uint8_t byte) { return byte >= 'a' && byte <= 'z'; }
+/* Of a mark of Unicode; its later bytes are marks of its own. */
+static inline int is_high(uint8_t byte) { return byte >= 0x80; }
+static inline int is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
+/* As bytes.split() has it; str.split() parts at four more. */
+static inline int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
+static inline int is_wide_space(uint8_t byte) { return is_space(byte) || (byte >= 28 && byte <= 31); }
+
+#endif

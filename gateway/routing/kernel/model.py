@@ -1,0 +1,78 @@
+"""A trained classifier as the compiled kernel has it."""
+
+import ctypes
+import struct
+import weakref
+from collections.abc import Sequence
+from itertools import accumulate
+
+from gateway.core.evidence import Score
+from gateway.routing import shape
+from gateway.routing.artefact import Artefact
+from gateway.routing.kernel.text import Text, Words, words
+from gateway.routing.signals import Signals
+
+_Score = ctypes.c_double * 7
+_Told = ctypes.c_double * 6
+
+
+class Model:
+    """A classifier's numbers, laid out for the library."""
+
+    def __init__(self, known: Words, at: int) -> None:
+        self._score = known.library.tiergate_score
+        self._words, self._at = known.at, at
+        weakref.finalize(self, known.library.tiergate_free, at)
+
+    def score(self, text: Text, signals: Signals, base: Score) -> Score:
+        """As `Learned.score`; `base` is the prior's."""
+        raw, score = text.raw, _Score()
+        options = shape.options(text.cut, text.options) if text.options else shape.NO_OPTIONS
+        self._score(
+            self._words, self._at, raw, len(raw), len(text.text), text.found,
+            _Told(*options, signals.digits), base.fast, base.smart, score,
+        )  # fmt: skip
+        fast, smart, *because = score
+        return Score(fast=fast, smart=smart, because=tuple(because))
+
+
+def model(
+    artefact: Artefact,
+    ends: Sequence[tuple[float, float]],
+    weights: Sequence[Sequence[float]],
+    bases: Sequence[float],
+) -> Model | None:
+    """A classifier, by what `Learned` makes of its numbers.
+
+    None without the library, or where they do not fit it.
+    """
+    known = words()
+    if known is None:
+        return None
+    cut_from = accumulate(map(len, artefact.cuts), initial=0)
+    tree_from = accumulate(artefact.trees, initial=0)
+    own = artefact.own > 0
+    sizes = (
+        len(artefact.means), len(bases), artefact.lanes, len(artefact.sources), artefact.size,
+        artefact.more, own, len(artefact.trees), *cut_from, *tree_from,
+    )  # fmt: skip
+    mix = artefact.mix
+    numbers = (
+        artefact.leaf / max(len(artefact.trees), 1),
+        mix.prior, mix.settled, mix.strange, mix.base, artefact.slope, artefact.level,
+        *(end for pair in ends for end in pair),
+        *(weight for row in zip(*weights, strict=True) for weight in row),
+        *bases, *artefact.scales,
+        *(cut for row in artefact.cuts for cut in row),
+    )  # fmt: skip
+    reasoned = bytes(at in artefact.reasoned for at in range(len(artefact.sources)))
+    blob = b"".join(
+        (artefact.known, reasoned, artefact.terms, artefact.more_terms, artefact.table,
+         artefact.own_table, artefact.forest)
+    )  # fmt: skip
+    at = known.library.tiergate_model(
+        struct.pack(f"={len(sizes)}I", *sizes), len(sizes),
+        struct.pack(f"={len(numbers)}d", *numbers), len(numbers),
+        blob, len(blob),
+    )  # fmt: skip
+    return None if at is None else Model(known, at)
