@@ -72,8 +72,9 @@ class Archive:
         self.record = Record(
             self.journal,
             ledger.on_disk_full,
-            self._sinks(config),
+            self._sinks(),
             log,
+            after=self._after(config),
             failed=lambda: self.metrics.failed("write"),
         )
         self._watch()
@@ -99,7 +100,8 @@ class Archive:
     def adopt(self, config: Config, version: str) -> None:
         """Go by another configuration; where rows and text are kept stays as it was begun."""
         self._ledger = config.ledger
-        self.record.adopt(config.ledger.on_disk_full, self._sinks(config))
+        policy = config.ledger.on_disk_full
+        self.record.adopt(policy, self._sinks(), self._after(config))
         self.metrics.tell(config=version)
 
     def start(self) -> None:
@@ -223,11 +225,13 @@ class Archive:
             except Exception as error:  # noqa: BLE001 - work beside calls must not end
                 self._failed(work.__name__, error)
 
-    def _sinks(self, config: Config) -> list[Sink]:
-        """Who is told of rows beside the journal."""
+    def _sinks(self) -> list[Sink]:
+        """Who is told of each row beside the journal."""
+        return [] if self.traces is None else [self.traces.note]
+
+    def _after(self, config: Config) -> list[Sink]:
+        """Who is told of what became of requests."""
         found: list[Sink] = [self.metrics.note]
-        if self.traces is not None:
-            found.append(self.traces.note)
         if config.log.calls != "off":
             found.append(lines.calls(self._log, config.log.calls))
         return found

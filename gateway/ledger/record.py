@@ -50,7 +50,8 @@ class Record:
 
     Under the policy `refuse`, it raises JournalError for an intent that is not in the journal, so
     that nothing is sent that may leave no trace; under `serve` it never raises. `sinks` get each
-    row that was taken, or that waits, and one that fails harms nobody. `clock` counts seconds;
+    row that was taken, or that waits, and one that fails harms nobody; `after` get all but those of
+    requests that are yet to be sent. `clock` counts seconds;
     `most` rows are kept at most, a half of them for the ends of calls alone. `failed` is told of
     each that the journal does not take.
     """
@@ -62,6 +63,7 @@ class Record:
         sinks: Sequence[Sink],
         log: Log,
         *,
+        after: Sequence[Sink] = (),
         clock: Callable[[], float] = time.monotonic,
         most: int = _MOST,
         failed: Callable[[], object] = int,
@@ -70,7 +72,7 @@ class Record:
         """Rows that the journal did not take and that did not fit into memory."""
         self._journal = journal
         self._refuse = policy == "refuse"
-        self._sinks = tuple(sinks)
+        self._sinks, self._after = tuple(sinks), (*after, *sinks)
         self._log = log
         self._failed = failed
         self._clock = clock
@@ -89,10 +91,10 @@ class Record:
         """Rows that wait in memory for the journal."""
         return len(self._late)
 
-    def adopt(self, policy: Policy, sinks: Sequence[Sink]) -> None:
+    def adopt(self, policy: Policy, sinks: Sequence[Sink], after: Sequence[Sink] = ()) -> None:
         """Go by another policy, and tell others, from the next row on."""
         self._refuse = policy == "refuse"
-        self._sinks = tuple(sinks)
+        self._sinks, self._after = tuple(sinks), (*after, *sinks)
 
     def wait(self, turns: Turns) -> None:
         """From now on last rows of calls whose answers are whole, and rows of requests, wait."""
@@ -134,7 +136,7 @@ class Record:
         self._tell(row)
 
     def _tell(self, row: Row) -> None:
-        for sink in self._sinks:
+        for sink in self._sinks if isinstance(row, Intent) else self._after:
             try:
                 sink(row)
             except Exception as error:  # noqa: BLE001 - no call is lost for what only looks on

@@ -162,6 +162,25 @@ def test_a_sink_that_fails_harms_neither_the_call_nor_the_next_sink(
     bench.journal.close()
 
 
+async def test_who_asks_for_what_became_of_requests_is_not_told_of_requests_to_be_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, "serve", monkeypatch)
+    every: list[Row] = []
+    after: list[Row] = []
+    record = Record(bench.journal, "refuse", [every.append], bench._log, after=[after.append])
+    for row in CALL:
+        record.ask(row) if isinstance(row, Intent) else record(row)
+    assert every == CALL
+    assert after == [row for row in CALL if not isinstance(row, Intent)]
+    record.adopt("refuse", [], [every.append])
+    record(intent("b"))
+    record(entry("b"))
+    assert every[len(CALL) :] == [entry("b")]
+    assert len(after) == 3
+    bench.journal.close()
+
+
 async def test_settled_is_the_disks_word_under_refuse_and_no_reason_to_stop_under_serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
