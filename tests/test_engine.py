@@ -161,6 +161,21 @@ async def test_the_rows_of_one_call(stage: Stage) -> None:
     assert entry.config == intent.config == stage.router.catalogue.version
 
 
+@pytest.mark.parametrize("asked", ["auto", "fast", "able-1"])
+async def test_what_is_done_while_a_call_waits_changes_nothing(tmp_path: Path, asked: str) -> None:
+    """Neither what the first target is sent, nor what the second is, nor the rows."""
+    seen = []
+    for early in (True, False):
+        stage = Stage(tmp_path)
+        if early:
+            stage.engine._meanwhile = lambda work: work()
+        stage.answers = [httpx.ConnectError("x"), ok()]
+        await stage.ask(chat(model=asked))
+        seen.append(([request.content for request in stage.requests], stage.rows))
+    assert seen[0] == seen[1]
+    assert len(seen[0][0]) == 2
+
+
 async def test_an_intent_for_each_attempt(stage: Stage) -> None:
     stage.answers = [httpx.ConnectError("x"), ok()]
     await stage.ask(chat())

@@ -51,7 +51,7 @@ def sayable(client: Dialect, door: Dialect) -> bool:
 class Asked:
     """A client's request as targets of other dialects would be asked it; made when first needed."""
 
-    __slots__ = ("_body", "_client", "_fetches", "_request")
+    __slots__ = ("_body", "_client", "_fetches", "_home", "_request")
 
     def __init__(self, client: Dialect, body: Body, fetches: frozenset[str] = frozenset()) -> None:
         """`fetches`: kinds of media that the gateway fetches for targets that open no URL."""
@@ -59,6 +59,7 @@ class Asked:
         self._body = body
         self._fetches = fetches
         self._request: Request | None = None
+        self._home: tuple[Body, Target, Written | None] | None = None
 
     @property
     def request(self) -> Request:
@@ -66,6 +67,23 @@ class Asked:
         if self._request is None:
             self._request = speech(self._client).decode(self._body)
         return self._request
+
+    def begin(self, target: Target) -> None:
+        """Write already what a target is sent that is asked in the client's own dialect.
+
+        Not where somebody has asked for it, and has written it himself.
+        """
+        if self._home is None:
+            self._home = self._body, target, self._client.write(self._body, target)
+
+    def begun(self, body: Body, target: Target) -> Written | None:
+        """What was written so of a body for a target; None where it is yet to be written."""
+        found = self._home
+        if found is None:
+            self._home = body, target, None
+        elif found[0] is body and found[1] is target:
+            return found[2]
+        return None
 
     def speaks(self, door: Dialect) -> bool:
         """Whether it can be said in another dialect at all."""

@@ -1,6 +1,7 @@
 """What a decision rested on, written down once nobody waits: from the call to its row."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from operator import attrgetter
 
 from msgspec.structs import astuple, replace
@@ -90,14 +91,18 @@ class Case:
         self._evidence = next(evidence for way, evidence in self._ways if way is plan)
 
     def ready(self) -> None:
-        """Find out already what the row keeps: for a moment in which the call waits.
+        """Do already what will be needed: for a moment in which the call waits.
 
-        Not of one that names what it wants, as what its row says of the text is what was read; nor
-        where rules read the text itself, whose outcomes are known when it is over.
+        What the row keeps is found out, but not of a call that names what it wants, whose row says
+        of the text what was read; nor where rules read the text itself, whose outcomes are known
+        when it is over. The request for who comes first in the plan is written.
         """
-        decision = self._decision
+        decision, plan, asked = self._decision, self._plan, self._call.asked
         if decision is not None and decision.source != "pin" and not self._router.rules.textual:
             self()
+        if plan is not None and plan.doors[0] == self._dialect.name and asked is not None:
+            with suppress(Exception):  # it is written again, and raises it there
+                asked.begin(plan.targets[0])
 
     def again(self, router: Router, *, bounded: bool) -> tuple[Decision, Plan]:
         """What another router decides of the same call, on the same evidence. Raises ProblemError.

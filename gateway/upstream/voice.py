@@ -127,7 +127,8 @@ def write(job: Job, candidate: Candidate, voice: Voice) -> Written:
         word = job.asked.request.names.get("turns", word)
     if job.bare:
         lost = f"{target.name} does not take its own reasoning back"
-    written = voice.write(body, target)
+    begun = job.asked.begun(body, target) if voice is job.dialect else None
+    written = voice.write(body, target) if begun is None else begun
     if not lost:
         return written
     losses = (*written.losses, Loss(f"{word}.reasoning", "dropped", lost))

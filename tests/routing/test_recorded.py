@@ -15,8 +15,8 @@ from gateway.core.entry import Entry
 from gateway.core.evidence import Evidence, Score, Thresholds
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.prompt import Prompt
-from gateway.core.target import TIERS
-from gateway.dialects import OPENAI_CHAT
+from gateway.core.target import TIERS, Target
+from gateway.dialects import OPENAI_CHAT, Asked
 from gateway.ledger import journal
 from gateway.routing.case import MOST_NAMES, MOST_SIGNS, Case
 from gateway.routing.decide import Router
@@ -224,6 +224,19 @@ def test_what_is_found_out_while_a_call_waits_is_what_is_found_out_when_it_is_ov
         told.append(case())
         found.append(told)
     assert found[0] == found[1]
+
+
+def test_what_cannot_be_written_already_is_left_to_who_sends_it() -> None:
+    class Broken(Asked):
+        def begin(self, target: Target) -> None:
+            raise KeyError(target.name)
+
+    call = world.call("hi", model="auto")
+    call.asked = Broken(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
+    case = Case(world.router(), call, OPENAI_CHAT, Evidence())
+    case.decide()
+    case.ready()
+    assert case() is not None
 
 
 def basis(router: Router, text: str, **more: Any) -> Basis:
