@@ -21,7 +21,7 @@ from hatchling.builders.wheel import WheelBuilder, WheelBuilderConfig
 FOLDER = Path("gateway/routing/kernel")
 NAME = "kernel.so"
 # A double is what C says it is: no fused multiplication, nothing reordered.
-FLAGS = ["-std=c11", "-O2", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"]
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"]
 HARD = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
 LINUX = ["-Wl,-z,relro,-z,now,-z,noexecstack"]
 

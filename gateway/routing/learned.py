@@ -170,16 +170,15 @@ class Learned:
     def score(self, text: str, signals: Signals) -> Score:
         """Probabilities of what it has learnt; `because` has the parts for `why`."""
         seen = look(text)
-        base = self._base.score("", signals)
         if isinstance(seen, Text):
             if self._model is not None:
-                return self._model.score(seen, signals, base)
+                return self._model.score(seen, signals, self._base)
             seen = Scan(text)
         found = seen.tokens
         each = {*found}
         sums, count = self._lanes.text(found, each)
         numbers = shape.shape(seen, signals, found, each)
-        return self._score(self._parts(sums, count, numbers, base))
+        return self._score(self._parts(sums, count, numbers, self._base.score("", signals)))
 
     def judge(self, reading: shape.Reading, signals: Signals) -> Score:
         """As `score`, of a text that was read before."""

@@ -20,11 +20,12 @@ struct model *tiergate_model(
 void tiergate_read(const struct words *words, const uint8_t *text, size_t length, int32_t *found);
 void tiergate_score(
     const struct words *words, const struct model *model, const uint8_t *text, size_t length, size_t chars,
-    const int32_t *signals, const double *told, double fast, double smart, double *score);
+    const int32_t *signals, const double *told, const double *formula, double fast, double smart, double *score);
 
 #define RECORD 8
 #define TOLD 6
 #define SCORES 7
+#define FORMULA 26
 #define KNOWN (1 << 13)
 #define NODES_MOST 4096
 
@@ -248,10 +249,10 @@ static void judge(const struct words *words, const struct model *by, const struc
     size_t length;
     uint8_t *read = text(of, &length);
     int32_t *found = room(sizeof(int32_t) * FOUND);
-    double *told = room(sizeof(double) * TOLD), *score = room(sizeof(double) * SCORES), fast = part(0.001, 0.99), smart = part(fast, 0.999);
+    double *told = room(sizeof(double) * TOLD), *formula = room(sizeof(double) * FORMULA), *score = room(sizeof(double) * SCORES), fast = part(0.001, 0.99), smart = part(fast, 0.999);
     memset(found, 255, sizeof(int32_t) * FOUND);
     tiergate_read(words, read, length, found);
-    for (int at = 0; at < FOUND; at++) must(found[at] >= 0 && found[at] <= 2 * LONGEST, "what is counted");
+    for (int at = 0; at < ID; at++) must(found[at] >= 0 && found[at] <= 2 * LONGEST, "what is counted");
     must(found[CODE] <= 6 && found[MATHS] <= 6, "six points are all");
     must(found[LANGUAGE] <= LANGUAGES + 1, "a language"); /* one more: that of a sign without points */
     must(found[IS_TRACE] <= 1 && found[LOOKUP] <= 1 && found[COUNTING] <= 1 && found[GREETING] <= 1, "yes or no");
@@ -260,7 +261,10 @@ static void judge(const struct words *words, const struct model *by, const struc
     if (by) {
         for (int at = 0; at < SCORES; at++) score[at] = NAN;
         for (int at = 0; at < TOLD; at++) told[at] = one_of(2) ? 0 : part(0, 3);
-        tiergate_score(words, by, read, length, length + below(3), found, told, fast, smart, score);
+        for (int at = 0; at < FORMULA; at++) formula[at] = part(-2, 2);
+        if (one_of(2)) found[ID] = found[ID_HIGH] = 0; /* it is read again */
+        tiergate_score(
+            words, by, read, length, length + below(3), found, told, one_of(2) ? formula : NULL, fast, smart, score);
         if (sound) {
             for (int at = 0; at < SCORES; at++) must(isfinite(score[at]), "a number");
             must(score[0] >= 0 && score[0] <= 1 && score[1] > -1e-9 && score[1] < 1 + 1e-9, "a likelihood");
@@ -268,6 +272,7 @@ static void judge(const struct words *words, const struct model *by, const struc
         }
         taken[3]++;
     }
+    free(formula);
     free(score);
     free(told);
     free(found);

@@ -31,7 +31,7 @@ def test_hostile_texts_lists_and_models_are_read_within_bounds_and_as_installed(
 @pytest.mark.parametrize(
     ("file", "right", "wrong"),
     [
-        ("read.c", "if (length > LONGEST) length = LONGEST;", ""),
+        ("words.c", "if (length > LONGEST) length = LONGEST;", ""),
         ("model.c", "right >= count", "0"),
         ("judge.c", "while (end && ", "while ("),
     ],

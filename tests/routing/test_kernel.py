@@ -73,10 +73,19 @@ def same(text: str) -> None:
     assert repr(found.signals()) == repr(known)
     assert (found.code, found.maths, found.trace) == (seen.code, seen.maths, seen.trace)
     assert found.language == seen.language
-    base = prior.Prior().score("", known)
     for classifier in CLASSIFIERS:
         assert classifier._model is not None
-        assert classifier._model.score(found, known, base) == in_python(classifier, seen, base)
+        for base in (prior.Prior(), Other()):
+            compiled = classifier._model.score(found, known, base)
+            assert compiled == in_python(classifier, seen, base.score(text, known))
+
+
+class Other(prior.Prior):
+    """A classifier that is not the formula of the prior."""
+
+    def score(self, text: str, signals: signals.Signals) -> Score:
+        """Always the same."""
+        return Score(fast=0.3, smart=0.9)
 
 
 def in_python(classifier: Learned, seen: Scan, base: Score) -> Score:

@@ -36,7 +36,7 @@ def library() -> ctypes.PyDLL | str:
     found.tiergate_read.argtypes = (pointer, ctypes.c_char_p, size, pointer)
     found.tiergate_score.argtypes = (
         pointer, pointer, ctypes.c_char_p, size, size, pointer, pointer,
-        *[ctypes.c_double] * 2, pointer,
+        pointer, *[ctypes.c_double] * 2, pointer,
     )  # fmt: skip
     found.tiergate_free.argtypes = (pointer,)
     for one in (found.tiergate_read, found.tiergate_score, found.tiergate_free):

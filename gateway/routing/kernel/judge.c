@@ -69,6 +69,16 @@ static int ends(const uint8_t *text, size_t at, const char *word, size_t length)
     return at >= length && !memcmp(text + at - length, word, length);
 }
 
+/* How often so many of a byte stand together, each counted once. */
+static int together(const uint8_t *text, size_t length, uint8_t byte, int many, size_t all) {
+    int found = 0, run = 0;
+    for (size_t at = 0; all >= (size_t)many && at < length; at++) {
+        run = text[at] == byte ? run + 1 : 0;
+        found += run && run % many == 0;
+    }
+    return found;
+}
+
 /* The different ones among `count` hashes; with `tokens`, of whose bytes each is. Returns how many, and
  * puts the place of each first into `first`. */
 static size_t different(
@@ -102,59 +112,59 @@ static void add(const struct model *model, uint32_t term, int32_t *sums) {
         }
 }
 
-/* The numbers of shape.NAMES. `options` has those of its answer options and, last, its share of digits; `each` is how many different tokens there are. */
+/* The numbers of shape.NAMES. `options` has those of its answer options and, last, its share of digits;
+ * `each` is how many different tokens there are. */
 static void shape(
-    const struct words *words, const uint8_t *text, const uint8_t *low, size_t length, const int32_t *signals,
-    size_t chars, const double *options, const struct token *tokens, size_t count, size_t each, double *numbers) {
-    int marks[128] = {0}, upper = 0, rare = 0, indent = 0, run = 0, longest = 0, digits = 0, sentences = 1;
-    int blanks = 0, gap = 0, loops = 0, conditions = 0, definitions = 0, boxed = 0;
-    size_t spaces = 0, lines = 0, characters = length, quotes = 0;
+    const struct words *words, const uint8_t *text, const struct reading *of, const int32_t *signals, size_t chars,
+    const double *options, size_t each, double *numbers) {
+    const struct token *tokens = of->tokens;
+    size_t length = of->length, count = of->count;
+    const uint32_t *begins = of->begins;
+    int upper = 0, rare = 0, longest = 0, sentences = 1, later = 0, quotes = 0, boxed = 0;
+    int loops = 0, conditions = 0, definitions = 0, denied = 0, seen[TOPICS + 1] = {0}, asked[ASKS + 1] = {0};
+    size_t spaces = 0, lines = 0;
     for (size_t at = 0; at < length; at++) {
-        uint8_t byte = text[at];
-        if (is_letter(low[at])) {
-            upper += byte != low[at];
-            boxed |= byte == 'd' && ends(text, at, "boxe", 4);
-        }
-        run = byte == ' ' ? run + 1 : 0;
-        gap = byte == '_' ? gap + 1 : 0;
-        digits = is_digit(byte) ? digits + 1 : 0;
-        if (digits > longest) longest = digits;
-        if (byte == ' ') {
-            spaces++;
-            indent += run % 4 == 0;
-            uint8_t last = at ? text[at - 1] : 0;
-            sentences += last == '.' || last == '?' || last == '!';
-            loops += last == 'r' && ends(text, at, "for", 3);
-            conditions += last == 'f' && ends(text, at, "if", 2);
-            definitions += last == 'f' && ends(text, at, "def", 3);
-        } else if (byte == '\n') {
-            lines++;
-            sentences += at && text[at - 1] == '.';
-        } else if (is_high(byte)) {
-            rare = 1;
-            characters -= (byte & 0xC0) == 0x80;
-            quotes += byte == 0xE2 && length - at > 2 && text[at + 1] == 0x80 && text[at + 2] == 0x9C;
-        } else if (!is_letter(low[at]) && !digits && !is_space(byte)) {
-            marks[byte & 127]++;
-            rare |= !memchr(".,?!'-:()", byte, 9);
-            blanks += gap && gap % 2 == 0;
-        }
+        upper += text[at] != of->low[at];
+        spaces += text[at] == ' ';
+        lines += text[at] == '\n';
+        later += text[at] >= 0x80 && text[at] < 0xC0;
     }
-    int stops = marks['.'], questions = marks['?'], dollars = rare ? marks['$'] : 0;
-    size_t end = length;
-    while (end && is_wide_space(text[end - 1])) end--;
-    double size = characters ? (double)characters : 1, all = count ? (double)count : 1;
-    double spaced = signals[WORDS] ? signals[WORDS] : 1, letters = (double)(length - spaces - lines);
-    int operators = marks['+'] + marks['*'] + marks['/'] + marks['^'] + marks['<'] + marks['>'];
-    int seen[TOPICS + 1] = {0}, asked[ASKS + 1] = {0}, denied = 0;
+    for (int byte = 0; byte < 128; byte++)
+        rare |= begins[byte] && !is_digit((uint8_t)byte) && !is_letter((uint8_t)byte) && !memchr(".,?!'-:()", byte, 9);
+    for (int byte = 128; byte < 256; byte++) rare |= begins[byte] > 0;
     for (size_t at = 0; at < count; at++) {
-        if (!tokens[at].word) continue;
-        const struct word *one = words->words + tokens[at].word - 1;
+        const struct token *token = tokens + at;
+        size_t next = token->at + (size_t)token->length;
+        uint8_t last = text[next - 1];
+        if (next < length && text[next] == ' ') {
+            sentences += last == '.' || last == '?' || last == '!';
+            loops += last == 'r' && ends(text, next, "for", 3);
+            conditions += last == 'f' && ends(text, next, "if", 2);
+            definitions += last == 'f' && ends(text, next, "def", 3);
+        } else if (next < length && text[next] == '\n') {
+            sentences += last == '.';
+        }
+        if (token->length >= LONG) {
+            if (is_digit(last)) longest = LONG;
+            for (size_t from = token->at; from + 5 <= next; from++) boxed |= !memcmp(text + from, "boxed", 5);
+        }
+        if (!token->word) continue;
+        const struct word *one = words->words + token->word - 1;
         if (one->topic <= TOPICS) seen[one->topic]++;
         if (at + LAST < count) continue;
         denied |= one->denies;
         if (one->asks <= ASKS) asked[one->asks] = 1;
     }
+    int indent = together(text, length, ' ', 4, spaces), blanks = together(text, length, '_', 2, begins['_']);
+    for (size_t at = 0; later && at + 2 < length; at++) quotes += !memcmp(text + at, "\xE2\x80\x9C", 3);
+    int stops = (int)begins['.'], questions = (int)begins['?'], dollars = (int)begins['$'], marks[128];
+    for (int byte = 0; byte < 128; byte++) marks[byte] = (int)begins[byte];
+    size_t characters = length - (size_t)later;
+    size_t end = length;
+    while (end && is_wide_space(text[end - 1])) end--;
+    double size = characters ? (double)characters : 1, all = count ? (double)count : 1;
+    double spaced = signals[WORDS] ? signals[WORDS] : 1, letters = (double)(length - spaces - lines);
+    int operators = marks['+'] + marks['*'] + marks['/'] + marks['^'] + marks['<'] + marks['>'];
     double *put = numbers;
     *put++ = log_of((double)chars);
     *put++ = log_of(signals[WORDS]);
@@ -205,8 +215,8 @@ static void shape(
     for (int topic = 1; topic <= TOPICS; topic++)
         *put++ = words->shared[topic] ? seen[topic] / all : most(seen[topic], 6);
     memset(put, 0, (OPENINGS + ASKS) * sizeof *put);
-    const struct word *begins = count && tokens[0].word ? words->words + tokens[0].word - 1 : NULL;
-    if (begins && begins->opening && begins->opening <= OPENINGS) put[begins->opening - 1] = 1;
+    const struct word *opens = count && tokens[0].word ? words->words + tokens[0].word - 1 : NULL;
+    if (opens && opens->opening && opens->opening <= OPENINGS) put[opens->opening - 1] = 1;
     put += OPENINGS;
     for (int ask = 1; ask <= ASKS; ask++) *put++ = asked[ask];
 }
@@ -235,19 +245,45 @@ static double forest(const struct model *model, const double *numbers) {
     return (double)(total - MIDDLE * (int64_t)model->trees) * model->unit;
 }
 
+/* The prior by its formula: how likely fast suffices, and smart. `weights` has two logits where there
+ * are no words and, of each term, what a unit of it adds to both. */
+static void prior(const int32_t *signals, const double *weights, double *fast, double *smart) {
+    double words = log2(1 + signals[WORDS] / 8.0), logits[2] = {weights[0], weights[1]};
+    double terms[] = {
+        words < 5 ? words : 5,
+        most(signals[BUILD], 1),
+        signals[BUILD] > 0 && signals[CODE] > 0,
+        signals[COUNTING] && signals[NUMBERS] > 0,
+        signals[CODE] / 6.0,
+        signals[MATHS] / 6.0,
+        most(signals[PROOF], 2),
+        most(signals[REASONING], 3),
+        signals[IS_TRACE],
+        most(signals[SIMPLE], 2),
+        signals[LOOKUP],
+        signals[GREETING],
+    };
+    for (size_t at = 0; at < sizeof terms / sizeof *terms; at++)
+        for (int logit = 0; logit < 2; logit++) logits[logit] += weights[2 + 2 * at + (size_t)logit] * terms[at];
+    *fast = 1 / (1 + exp(-logits[0]));
+    *smart = 1 - (1 - *fast) * (1 / (1 + exp(-logits[1])));
+}
+
 /* Fills `score` with: how likely fast suffices, and smart; and what made it, the parts of `because`.
- * `fast` and `smart` are the prior's, `told` is as `options` of `shape`. */
+ * `fast` and `smart` are the prior's, or `formula` has its weights; `told` is as `options` of
+ * `shape`. */
 PUBLIC void tiergate_score(
     const struct words *words, const struct model *model, const uint8_t *text, size_t length, size_t chars,
-    const int32_t *signals, const double *told, double fast, double smart, double *score) {
-    if (length > LONGEST) length = LONGEST;
-    uint8_t low[LONGEST];
-    struct token tokens[LONGEST];
+    const int32_t *signals, const double *told, const double *formula, double fast, double smart, double *score) {
+    if (formula) prior(signals, formula, &fast, &smart);
+    uint64_t id = (uint32_t)signals[ID] | (uint64_t)(uint32_t)signals[ID_HIGH] << 32;
+    const struct reading *of = reading_of(words, text, length, id);
+    const struct token *tokens = of->tokens;
+    const uint8_t *low = of->low;
+    size_t count = of->count;
     uint32_t hashes[LONGEST];
     uint16_t first[LONGEST];
     int32_t sums[LANES] = {0}, worded = 0, seen = 0;
-    lower(text, length, low);
-    size_t count = tokens_of(words, low, length, tokens);
     for (size_t at = 0; at < count; at++) hashes[at] = tokens[at].hash;
     size_t each = different(hashes, tokens, low, count, first);
     for (size_t at = 0; at < each; at++) {
@@ -259,7 +295,7 @@ PUBLIC void tiergate_score(
         seen += model->known[word >> 3] >> (word & 7) & 1;
     }
     double numbers[SHAPE];
-    shape(words, text, low, length, signals, chars, told, tokens, count, each, numbers);
+    shape(words, text, of, signals, chars, told, each, numbers);
     size_t pairs = 0;
     if (count) {
         for (size_t at = 0; at + 1 < count; at++)

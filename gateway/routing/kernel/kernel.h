@@ -34,7 +34,7 @@ enum { WORD, PHRASE, TRACE, PROGRAM, MARKED, FENCE, FACT, LATEX, SIGN, SHARED, L
 
 struct sought {
     uint32_t at;
-    uint8_t length, list, kind, second;
+    uint8_t length, list, kind;
 };
 
 #define SOUGHT 128 /* at most */
@@ -45,6 +45,7 @@ struct words {
     struct word *words;
     uint16_t *slots; /* a word's place and one, or 0 */
     uint8_t first[257]; /* by first byte: where those begin that are sought anywhere */
+    uint32_t second[256]; /* by first byte: bits of what their second bytes may be */
     struct sought sought[SOUGHT]; /* those first, then facts and LaTeX */
     uint32_t anywhere;
     uint8_t points[SIGNS][LANGUAGES]; /* by sign */
@@ -58,10 +59,19 @@ struct token {
     uint16_t at, length, word; /* its place in `words` and one, or 0 */
 };
 
+/* A text in its tokens. */
+struct reading {
+    uint64_t id; /* of the call that read it; 0 is none */
+    size_t length, count;
+    uint32_t begins[256]; /* by byte: tokens that begin with it; a mark is one byte */
+    uint8_t low[LONGEST];
+    struct token tokens[LONGEST];
+};
+
 /* What `tiergate_read` finds, by place. Points of code and maths are of six. */
 enum {
     WORDS, QUESTIONS, NUMBERS, DIGITS, CODE, MATHS, PROOF, REASONING, BUILD, SIMPLE, IS_TRACE, LOOKUP,
-    COUNTING, GREETING, LANGUAGE, FOUND
+    COUNTING, GREETING, LANGUAGE, ID, ID_HIGH, FOUND
 };
 
 struct term {
@@ -88,8 +98,13 @@ struct model {
 
 uint32_t crc_more(uint32_t crc, const uint8_t *bytes, size_t length);
 const struct word *word_of(const struct words *words, uint32_t hash, const uint8_t *bytes, size_t length);
-void lower(const uint8_t *text, size_t length, uint8_t *low);
-size_t tokens_of(const struct words *words, const uint8_t *low, size_t length, struct token *found);
+const struct reading *reading_of(const struct words *words, const uint8_t *text, size_t length, uint64_t id);
+
+/* For a few bytes a call of memcmp takes longer. */
+static inline int equal(const uint8_t *one, const uint8_t *other, size_t length) {
+    while (length && *one++ == *other++) length--;
+    return !length;
+}
 
 static inline int is_letter(uint8_t byte) { return byte >= 'a' && byte <= 'z'; }
 /* Of a mark of Unicode; its later bytes are marks of its own. */

@@ -10,10 +10,15 @@ from gateway.core.evidence import Score
 from gateway.routing import shape
 from gateway.routing.artefact import Artefact
 from gateway.routing.kernel.text import Text, Words, words
+from gateway.routing.prior import FAILS, FAST, TERMS, Classifier, Prior
 from gateway.routing.signals import Signals
 
 _Score = ctypes.c_double * 7
 _Told = ctypes.c_double * 6
+_FORMULA: "ctypes.Array[ctypes.c_double] | None" = (ctypes.c_double * (2 + 2 * len(TERMS)))(
+    FAST, FAILS, *(weight for term in TERMS for weight in (term.fast, term.fails))
+)
+"""Of the prior."""
 
 
 class Model:
@@ -24,15 +29,19 @@ class Model:
         self._words, self._at = known.at, at
         weakref.finalize(self, known.library.tiergate_free, at)
 
-    def score(self, text: Text, signals: Signals, base: Score) -> Score:
-        """As `Learned.score`; `base` is the prior's."""
-        raw, score = text.raw, _Score()
+    def score(self, text: Text, signals: Signals, base: Classifier) -> Score:
+        """As `Learned.score`; `base` is the prior."""
+        raw, score, formula = text.raw, _Score(), _FORMULA
+        fast = smart = 0.0
+        if type(base) is not Prior:
+            formula, found = None, base.score("", signals)
+            fast, smart = found.fast, found.smart
         options = shape.options(text.cut, text.options) if text.options else shape.NO_OPTIONS
         self._score(
             self._words, self._at, raw, len(raw), len(text.text), text.found,
-            _Told(*options, signals.digits), base.fast, base.smart, score,
+            _Told(*options, signals.digits), formula, fast, smart, score,
         )  # fmt: skip
-        fast, smart, *because = score
+        fast, smart, *because = score[:]
         return Score(fast=fast, smart=smart, because=tuple(because))
 
 

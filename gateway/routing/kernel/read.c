@@ -12,7 +12,7 @@
 static int is_wordy(uint8_t byte) { return is_letter(byte) || is_digit(byte) || byte == '_'; }
 
 static int starts(const struct words *words, const struct sought *one, const uint8_t *from, size_t left) {
-    return one->length <= left && !memcmp(words->bytes + one->at, from, one->length);
+    return one->length <= left && equal(words->bytes + one->at, from, one->length);
 }
 
 /* Points of equations: an operator between what may be operands. */
@@ -106,50 +106,59 @@ static int told(const struct words *words, const uint8_t *low, size_t length, co
     return most < words->enough || level > 1 || best == words->unknown ? 0 : (int)best + 1;
 }
 
-/* Fills `found`. `kinds` are the codes of proof, reason, build,
- * simple, chat, polite, maths, code and counting, in this order from 1. */
-PUBLIC void tiergate_read(const struct words *words, const uint8_t *text, size_t length, int32_t *found) {
+/* Runs of what is no space. */
+static int runs_of(const struct reading *text) {
+    int runs = 0;
+    for (size_t at = 0; at < text->count; at++) {
+        size_t from = text->tokens[at].at;
+        runs += !is_wide_space(text->low[from]) && (!from || is_wide_space(text->low[from - 1]));
+    }
+    return runs;
+}
+
+/* Runs of digits; a point or a comma in one does not end it. */
+static int numbers_of(const struct reading *text) {
+    int numbers = 0;
+    size_t goes_on = LONGEST + 1; /* where what goes on with a number would stand */
+    for (size_t at = 0; at < text->count; at++) {
+        size_t from = text->tokens[at].at;
+        uint8_t byte = text->low[from];
+        int digit = is_digit(byte);
+        numbers += digit && from != goes_on;
+        if (digit || (from == goes_on && (byte == '.' || byte == ','))) goes_on = from + text->tokens[at].length;
+    }
+    return numbers;
+}
+
+/* Fills `found`. `kinds` are the codes of proof, reason, build, simple, chat, polite, maths, code and
+ * counting, in this order from 1. */
+PUBLIC void tiergate_read(const struct words *words, const uint8_t *bytes, size_t size, int32_t *found) {
     enum { NO_KIND, IS_PROOF, IS_REASON, IS_BUILD, IS_SIMPLE, IS_CHAT, IS_POLITE, IS_MATHS, IS_CODE, IS_COUNTING, KINDS };
-    if (length > LONGEST) length = LONGEST;
-    uint8_t low[LONGEST], kinds[LONGEST], seen[SOUGHT] = {0};
-    size_t next[SOUGHT] = {0};
+    const struct reading *text = reading_of(words, bytes, size, 0);
+    const uint8_t *low = text->low;
+    const uint32_t *of = text->begins;
+    size_t length = text->length, worded = 0;
+    uint8_t kinds[LONGEST], seen[SOUGHT] = {0};
+    uint16_t next[SOUGHT] = {0};
     int every[SIGNS] = {0}, ends[SIGNS] = {0}, said[SIGNS] = {0};
-    struct token tokens[LONGEST];
-    lower(text, length, low);
-    size_t count = tokens_of(words, low, length, tokens), worded = 0;
-    for (size_t at = 0; at < count; at++)
-        if (is_letter(low[tokens[at].at])) {
-            uint8_t kind = tokens[at].word ? words->words[tokens[at].word - 1].kind : 0;
+    for (size_t at = 0; at < text->count; at++)
+        if (is_letter(low[text->tokens[at].at])) {
+            uint8_t kind = text->tokens[at].word ? words->words[text->tokens[at].word - 1].kind : 0;
             kinds[worded++] = kind;
             every[kind]++;
         }
     for (size_t at = 0; at < worded; at++)
         if (worded <= 2 * END || at < END || at >= worded - END) ends[kinds[at]]++;
-
-    int runs = 0, spaced = 1, questions = 0, digits = 0, numbers = 0, numbered = 0, operators = 0, slashes = 0;
-    for (size_t at = 0; at < length; at++) {
-        uint8_t byte = low[at];
-        int space = is_wide_space(byte);
-        runs += spaced && !space;
-        spaced = space;
-        questions += byte == '?';
-        slashes += byte == '\\';
-        operators += byte == '=' || byte == '^' || byte == '+' || byte == '*';
-        if (is_digit(byte)) {
-            digits++;
-            numbers += !numbered;
-            numbered = 1;
-        } else if (byte != '.' && byte != ',') {
-            numbered = 0;
-        }
-        for (uint32_t each = words->first[byte]; each < words->first[byte + 1]; each++)
-            if (at + 1 < length && words->sought[each].second == low[at + 1] && seen[each] < 2 && at >= next[each] &&
-                starts(words, words->sought + each, low + at, length - at)) {
+    for (size_t at = 0; at + 1 < length; at++) {
+        if (!(words->second[low[at]] >> (low[at + 1] & 31) & 1)) continue;
+        for (uint32_t each = words->first[low[at]]; each < words->first[low[at] + 1]; each++)
+            if (seen[each] < 2 && at >= next[each] && starts(words, words->sought + each, low + at, length - at)) {
                 seen[each]++;
-                next[each] = at + words->sought[each].length;
+                next[each] = (uint16_t)(at + words->sought[each].length);
             }
     }
-    int trace = 0, code = 0, fenced = 0;
+    int trace = 0, code = 0, fenced = 0, digits = 0, runs = runs_of(text);
+    for (size_t at = 0; at < length; at++) digits += is_digit(low[at]);
     for (uint32_t each = 0; each < words->anywhere; each++)
         if (seen[each]) switch (words->sought[each].list) {
             case PHRASE: said[words->sought[each].kind]++; break;
@@ -160,13 +169,13 @@ PUBLIC void tiergate_read(const struct words *words, const uint8_t *text, size_t
     code += (every[IS_CODE] < 3 ? every[IS_CODE] : 3) + 4 * trace + 4 * fenced;
     if (code > 6) code = 6;
     int maths = every[IS_MATHS];
-    if (operators && code < 3) maths += equations(low, length);
-    if (slashes) maths += latex(words, low, length);
+    if (code < 3 && of['='] + of['^'] + of['+'] + of['*']) maths += equations(low, length);
+    if (of['\\']) maths += latex(words, low, length);
     int chat = every[IS_CHAT] + said[IS_CHAT];
 
     found[WORDS] = runs;
-    found[QUESTIONS] = questions;
-    found[NUMBERS] = numbers;
+    found[QUESTIONS] = (int32_t)of['?'];
+    found[NUMBERS] = digits ? numbers_of(text) : 0;
     found[DIGITS] = digits;
     found[CODE] = code;
     found[MATHS] = maths > 6 ? 6 : maths;
@@ -179,5 +188,7 @@ PUBLIC void tiergate_read(const struct words *words, const uint8_t *text, size_t
     found[COUNTING] = said[IS_COUNTING] > 0;
     found[GREETING] = chat > 0 && runs <= GREETING_MOST &&
                       chat + every[IS_POLITE] + said[IS_POLITE] >= (int)worded;
-    found[LANGUAGE] = told(words, low, length, tokens, count);
+    found[LANGUAGE] = told(words, low, length, text->tokens, text->count);
+    found[ID] = (int32_t)(uint32_t)text->id;
+    found[ID_HIGH] = (int32_t)(uint32_t)(text->id >> 32);
 }

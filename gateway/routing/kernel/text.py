@@ -17,7 +17,7 @@ from gateway.settings.rule import LANGUAGES, Language
 """Lists, as `kernel.h` numbers them."""
 _POINTS = [at / 6 for at in range(7)]
 """Of code and of maths: six are certainty."""
-_Found = ctypes.c_int32 * 15
+_Found = ctypes.c_int32 * 17
 _LONGEST = 4096
 """Bytes, as `kernel.h` has it."""
 MARKS = (
@@ -98,8 +98,8 @@ class Text:
         if self._signals is None:
             (
                 words, questions, numbers, digits, code, maths, proof, reasoning, build, simple,
-                trace, lookup, counting, greeting, _,
-            ) = self.found  # fmt: skip
+                trace, lookup, counting, greeting, *_,
+            ) = self.found[:]  # fmt: skip
             size = len(self.cut) if not self.options else len(signals.options(self.cut)[1])
             # Of more than fifteen names Python makes a dictionary first.
             self._signals = Signals(
@@ -124,6 +124,8 @@ def read(text: str) -> Text | None:
     said = asked.encode() if options else raw
     found = _Found()
     known.library.tiergate_read(known.at, said, len(said), found)
+    if options:
+        found[15] = found[16] = 0  # what is judged is another text
     return Text(text, cut, raw, options, found)
 
 

@@ -84,29 +84,28 @@ PUBLIC struct words *tiergate_words(const uint8_t *records, size_t size, int eng
             int anywhere = of[0] >= PHRASE && of[0] <= FENCE;
             if (byte < 256 ? anywhere && of[RECORD] == byte : of[0] == FACT || of[0] == LATEX)
                 all->sought[all->sought_count++] =
-                    (struct sought){(uint32_t)(at + RECORD), of[7], of[0], of[1], of[7] > 1 ? of[RECORD + 1] : 0};
+                    (struct sought){(uint32_t)(at + RECORD), of[7], of[0], of[1]};
         }
         if (byte == 255) all->anywhere = all->sought_count;
     }
     all->first[256] = (uint8_t)all->anywhere;
+    for (uint32_t at = 0; at < all->anywhere; at++) {
+        const uint8_t *name = bytes + all->sought[at].at;
+        all->second[name[0]] |= 1u << (name[1] & 31);
+    }
     return all;
 }
 
 const struct word *word_of(const struct words *words, uint32_t hash, const uint8_t *bytes, size_t length) {
     for (uint32_t slot = hash & words->mask; words->slots[slot]; slot = (slot + 1) & words->mask) {
         const struct word *one = words->words + words->slots[slot] - 1;
-        if (one->hash == hash && one->length == length && !memcmp(words->bytes + one->at, bytes, length)) return one;
+        if (one->hash == hash && one->length == length && equal(words->bytes + one->at, bytes, length)) return one;
     }
     return NULL;
 }
 
-void lower(const uint8_t *text, size_t length, uint8_t *low) {
-    for (size_t at = 0; at < length; at++)
-        low[at] = (uint8_t)(text[at] + (text[at] >= 'A' && text[at] <= 'Z' ? 'a' - 'A' : 0));
-}
-
-/* Words, numbers and marks in order, as `token.TOKEN` finds them; `found` has room for one a byte. */
-size_t tokens_of(const struct words *words, const uint8_t *low, size_t length, struct token *found) {
+/* Words, numbers and marks in order, as `token.TOKEN` finds them. */
+static size_t tokens_of(const struct words *words, const uint8_t *low, size_t length, struct token *found) {
     size_t count = 0;
     for (size_t at = 0; at < length;) {
         size_t end = at + 1;
@@ -128,4 +127,22 @@ size_t tokens_of(const struct words *words, const uint8_t *low, size_t length, s
         at = end;
     }
     return count;
+}
+
+/* A text in its tokens, which holds until this thread reads another. With the `id` of a reading that it
+ * still has, it is that; with 0 it is read, and has an id of its own. */
+const struct reading *reading_of(const struct words *words, const uint8_t *text, size_t length, uint64_t id) {
+    static _Thread_local struct reading kept;
+    static _Atomic uint64_t ids;
+    struct reading *last = &kept;
+    if (length > LONGEST) length = LONGEST;
+    if (id && id == last->id && length == last->length) return last;
+    memset(last->begins, 0, sizeof last->begins);
+    for (size_t at = 0; at < length; at++)
+        last->low[at] = (uint8_t)(text[at] + (text[at] >= 'A' && text[at] <= 'Z' ? 'a' - 'A' : 0));
+    last->id = ++ids;
+    last->length = length;
+    last->count = tokens_of(words, last->low, length, last->tokens);
+    for (size_t at = 0; at < last->count; at++) last->begins[last->low[last->tokens[at].at]]++;
+    return last;
 }
