@@ -150,5 +150,5 @@ step: dev ## as many clients as the gateway takes, ten times as many, and as man
 	@.venv/bin/python -m tests.e2e.step_trial 10
 
 clean: ## remove all that make made, but for data
-	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build
+	rm -rf .venv .tools .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist bench/build gateway/routing/kernel/kernel.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

