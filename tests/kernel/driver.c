@@ -11,17 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-int tiergate_kernel(void);
-void tiergate_free(void *made);
-struct words *tiergate_words(const uint8_t *records, size_t size, int english, int unknown, int enough);
-struct model *tiergate_model(
-    const uint32_t *sizes, size_t size_count, const double *numbers, size_t number_count, const uint8_t *bytes,
-    size_t byte_count);
-void tiergate_read(const struct words *words, const uint8_t *text, size_t length, int32_t *found);
-void tiergate_score(
-    const struct words *words, const struct model *model, const uint8_t *text, size_t length, size_t chars,
-    const int32_t *signals, const double *told, const double *formula, double fast, double smart, double *score);
-
 #define RECORD 8
 #define TOLD 6
 #define SCORES 7
@@ -248,6 +237,7 @@ static void spoil_model(struct numbers *those) {
 static void judge(const struct words *words, const struct model *by, const struct lists *of, int sound) {
     size_t length;
     uint8_t *read = text(of, &length);
+    size_t chars = length + below(3);
     int32_t *found = room(sizeof(int32_t) * FOUND);
     double *told = room(sizeof(double) * TOLD), *formula = room(sizeof(double) * FORMULA), *score = room(sizeof(double) * SCORES), fast = part(0.001, 0.99), smart = part(fast, 0.999);
     memset(found, 255, sizeof(int32_t) * FOUND);
@@ -256,20 +246,32 @@ static void judge(const struct words *words, const struct model *by, const struc
     must(found[CODE] <= 6 && found[MATHS] <= 6, "six points are all");
     must(found[LANGUAGE] <= LANGUAGES + 1, "a language"); /* one more: that of a sign without points */
     must(found[IS_TRACE] <= 1 && found[LOOKUP] <= 1 && found[COUNTING] <= 1 && found[GREETING] <= 1, "yes or no");
-    add(found, sizeof(int32_t) * FOUND);
+    add(found, sizeof(int32_t) * ID);
     taken[2]++;
     if (by) {
         for (int at = 0; at < SCORES; at++) score[at] = NAN;
         for (int at = 0; at < TOLD; at++) told[at] = one_of(2) ? 0 : part(0, 3);
         for (int at = 0; at < FORMULA; at++) formula[at] = part(-2, 2);
-        if (one_of(2)) found[ID] = found[ID_HIGH] = 0; /* it is read again */
-        tiergate_score(
-            words, by, read, length, length + below(3), found, told, one_of(2) ? formula : NULL, fast, smart, score);
+        const double *by_formula = one_of(2) ? formula : NULL;
+        tiergate_score(words, by, read, length, chars, found, told, by_formula, fast, smart, score);
         if (sound) {
             for (int at = 0; at < SCORES; at++) must(isfinite(score[at]), "a number");
             must(score[0] >= 0 && score[0] <= 1 && score[1] > -1e-9 && score[1] < 1 + 1e-9, "a likelihood");
             add(score, sizeof(double) * SCORES);
         }
+        size_t other_length;
+        uint8_t *other = text(of, &other_length);
+        int32_t *unused = room(sizeof(int32_t) * FOUND);
+        double *again = room(sizeof(double) * SCORES);
+        int between = one_of(2);
+        int32_t any = one_of(2) ? 0 : (int32_t)below(1u << 31);
+        if (between) tiergate_read(words, other, one_of(2) && length < other_length ? length : other_length, unused);
+        for (int at = ID; at < FOUND && !between; at++) found[at] = any;
+        tiergate_score(words, by, read, length, chars, found, told, by_formula, fast, smart, again);
+        must(!sound || !memcmp(score, again, sizeof(double) * SCORES), "the same again");
+        free(again);
+        free(unused);
+        free(other);
         taken[3]++;
     }
     free(formula);

@@ -1,8 +1,8 @@
 /* What the classifier reads of a prompt, in C that knows nothing of Python: see __init__.py.
  *
  * A text is UTF-8 whose letters, digits and spaces are ASCII's; of what is beyond LONGEST bytes nothing
- * is read. Nothing here keeps anything of a text, and whatever its
- * bytes are, no read or write leaves what belongs to the call. */
+ * is read. A thread keeps its last text in tokens until it reads another, and nothing else is kept.
+ * Whatever the bytes of a text are, no read or write leaves what belongs to the call. */
 #ifndef TIERGATE_KERNEL_H
 #define TIERGATE_KERNEL_H
 
@@ -95,6 +95,18 @@ struct model {
     int8_t *steps;  /* by term, lane by lane */
     struct term *slots;
 };
+
+/* What is exported; each says what it does where it is. */
+int tiergate_kernel(void);
+void tiergate_free(void *made);
+struct words *tiergate_words(const uint8_t *records, size_t size, int english, int unknown, int enough);
+struct model *tiergate_model(
+    const uint32_t *sizes, size_t size_count, const double *numbers, size_t number_count, const uint8_t *bytes,
+    size_t byte_count);
+void tiergate_read(const struct words *words, const uint8_t *bytes, size_t size, int32_t *found);
+void tiergate_score(
+    const struct words *words, const struct model *model, const uint8_t *text, size_t length, size_t chars,
+    const int32_t *signals, const double *told, const double *formula, double fast, double smart, double *score);
 
 uint32_t crc_more(uint32_t crc, const uint8_t *bytes, size_t length);
 const struct word *word_of(const struct words *words, uint32_t hash, const uint8_t *bytes, size_t length);
