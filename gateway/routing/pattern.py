@@ -2,11 +2,11 @@
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Container, Iterable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
 
-_NONE: frozenset[int] = frozenset()
 SIGNS = 6
 """Of a digest."""
 
@@ -27,16 +27,21 @@ class Patterns(msgspec.Struct, frozen=True):
 
     def told(self, hits: Container[int]) -> str:
         """Numbers as a row keeps them."""
-        if hits == _NONE:
-            return ""
-        found = {digest for number, digest in enumerate(self.digests) if number in hits}
-        return "".join(sorted(found)) if found else ""
+        if not isinstance(hits, frozenset):
+            hits = frozenset([one for one in range(len(self.digests)) if one in hits])
+        return _told(self.digests, hits)
 
 
 def together(match: Callable[[str], Sequence[int] | None], patterns: Iterable[str]) -> Patterns:
     """A compiled set, by its search, with the patterns that it was made of in their order."""
     digests = tuple(map(digest, patterns))
     return Patterns(match, digests, "".join(sorted(set(digests))))
+
+
+@lru_cache(1024)
+def _told(digests: tuple[str, ...], hits: frozenset[int]) -> str:
+    """Many texts have the same patterns."""
+    return "".join(sorted({digests[number] for number in hits}))
 
 
 def digest(pattern: str) -> str:

@@ -321,6 +321,22 @@ def counted(counting: _Counting) -> Patterns:
     return Patterns(counting.Match, (), "")
 
 
+@given(
+    digests=st.lists(st.sampled_from(["aaaaaa", "bbbbbb", "cccccc", "dddddd"]), max_size=6),
+    data=st.data(),
+)
+def test_a_row_has_the_digests_of_the_patterns_of_its_text_in_their_order(
+    digests: list[str], data: st.DataObject
+) -> None:
+    """Each once, whatever tells the numbers, and however often it was told."""
+    made = Patterns(lambda _: None, tuple(digests), "")
+    every = st.sets(st.sampled_from(range(len(digests)))) if digests else st.just(set[int]())
+    hits = data.draw(every)
+    expected = "".join(sorted({digests[at] for at in hits}))
+    for told in (frozenset(hits), list(hits), frozenset(hits)):
+        assert made.told(told) == expected
+
+
 def test_a_text_is_searched_once_for_all_rules_and_only_when_a_rule_asks() -> None:
     parts = [
         ChoicePart(name=f"r{n}", when=When(keywords=[f"word{n}"]), tier="fast") for n in range(50)
