@@ -82,7 +82,7 @@ class Doors:
             transports=lambda provider: httpx.MockTransport(answer),
         )
         self.rows: list[Row] = []
-        self.gateway.engine._books._record = self.rows.append
+        self.gateway.archive.record.adopt("serve", [self.rows.append])
         self.runner = asyncio.Runner()
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(App(self.gateway)), base_url="http://gateway"

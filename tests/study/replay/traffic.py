@@ -102,7 +102,7 @@ async def _served(
         router = msgspec.structs.replace(gateway.engine.router, rules=rules)
         gateway.engine.router, gateway.engine._named = router, Named(router)
     rows: list[Row] = []
-    gateway.engine._books._record = rows.append
+    gateway.archive.record.adopt("serve", [rows.append])
     at = START
     for number, ask in enumerate(asks):
         at += ask.after
