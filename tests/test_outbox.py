@@ -1,8 +1,16 @@
 """What is sent in one turn of the loop goes together: rows, then requests, then answers."""
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
 
 from gateway.outbox import _BUSY, _FEW, _MOST, _WINDOW, Outbox
+from gateway.upstream.client import Client
+from tests.e2e.world import chat
+from tests.test_engine import Stage, ok
 
 
 class Letter:
@@ -144,3 +152,111 @@ async def test_rows_of_requests_wait_where_others_may_come() -> None:
     assert alone.order == several.order == []
     await asyncio.sleep(0)
     assert (alone.order, several.order) == ([], ["rows"])
+
+
+class Call:
+    """One that is to go on: what it does then, and whether somebody has ended it."""
+
+    def __init__(self, work: Callable[[], object], *, ended: bool = False) -> None:
+        self.work, self.ended = work, ended
+
+    def done(self) -> bool:
+        return self.ended
+
+    def reach(self) -> None:
+        self.ended = True
+        self.work()
+
+
+async def busy(calls: int = 2) -> Sent:
+    sent = Sent(calls)
+    for _ in range(2):
+        await fill(sent, int(_BUSY * _WINDOW) * 2)
+        sent.now += _WINDOW * 1.01
+    sent.order.clear()
+    return sent
+
+
+async def test_where_the_loop_is_busy_calls_go_on_one_after_the_other() -> None:
+    """Before what is sent then, those too that came to it meanwhile; who was ended does not."""
+    sent = await busy()
+
+    def ask(name: str) -> Call:
+        return Call(lambda: sent.box.ask(sent.letter(name)))
+
+    def more() -> None:
+        assert sent.box.waits()
+        sent.box.step(ask("d"))
+
+    sent.box.answer(sent.letter("c"))
+    assert sent.box.waits()
+    for one in (
+        ask("a"),
+        Call(more),
+        Call(lambda: sent.order.append("ended"), ended=True),
+        ask("b"),
+    ):
+        sent.box.step(one)
+    assert sent.order == []
+    await asyncio.sleep(0)
+    assert sent.order == ["rows", "a", "b", "d", "c"]
+
+
+async def test_nobody_waits_where_it_is_not_busy_nor_for_too_many() -> None:
+    assert not Sent().box.waits()
+    assert not Sent(calls=1).box.waits()
+    sent = await busy()
+    sent.box.calls = lambda: 1
+    assert not sent.box.waits()
+    sent.box.calls = lambda: 100
+    for _ in range(_MOST):
+        assert sent.box.waits()
+        sent.box.step(Call(lambda: sent.order.append("on")))
+    assert not sent.box.waits()
+    await asyncio.sleep(0)
+    assert sent.order == ["on"] * _MOST + ["rows"]
+    assert sent.box.waits()
+
+
+async def test_one_that_fails_keeps_nobody_else_from_going_on() -> None:
+    sent, failed = await busy(), list[object]()
+
+    def fail() -> None:
+        raise RuntimeError("it breaks")
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, told: failed.append(told["exception"]))
+    assert sent.box.waits()
+    sent.box.step(Call(fail))
+    sent.box.step(Call(lambda: sent.order.append("on")))
+    await asyncio.sleep(0)
+    assert sent.box.waits()
+    await asyncio.sleep(0)
+    assert (sent.order, len(failed)) == (["rows", "on", "rows"], 1)
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_call_waits_for_others_before_it_asks_and_may_be_left_then(
+    tmp_path: Path, *, left: bool
+) -> None:
+    """One that is left then has sent nothing."""
+    stage, sent = Stage(tmp_path), await busy()
+    client = Client(transports=lambda _: httpx.MockTransport(stage.answer), outbox=sent.box)
+    stage.engine._upstream._turn = client.turn
+    stage.answers = [ok()]
+    loop = asyncio.get_running_loop()
+    task = asyncio.Task(stage.ask(chat()), loop=loop, eager_start=True)
+    assert (stage.rows, stage.requests) == ([], [])
+    if left:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (stage.entry.state, stage.entry.attempts, stage.requests) == ("aborted", 0, [])
+    else:
+        assert (await task).status == 200
+        assert (stage.entry.state, stage.entry.attempts) == ("settled", 1)
+
+
+async def test_without_an_outbox_no_call_waits() -> None:
+    assert Client().turn() is None
+    assert Client(outbox=Sent().box).turn() is None

@@ -16,6 +16,7 @@ from gateway.outbox import Outbox
 from gateway.upstream.http1 import (
     Body,
     Fields,
+    Mark,
     Route,
     StaleConnection,
     Transport,
@@ -128,6 +129,15 @@ class Client:
         self._hop = hop
         self.bases: dict[str, str] = {}
         """Where local engines answer, by provider: the start of doors that are only a path."""
+
+    def turn(self) -> Mark | None:
+        """What a call waits for before it asks, where others have come that are yet to be read."""
+        outbox = self._outbox
+        if outbox is None or not outbox.waits():
+            return None
+        mark = Mark(loop=asyncio.get_running_loop())
+        outbox.step(mark)
+        return mark
 
     async def send(  # noqa: PLR0913 - what a request is made of, and how long it may take
         self,

@@ -27,6 +27,12 @@ from gateway.upstream.retry import (
 )
 
 
+def _order(job: Job) -> list[Candidate]:
+    """Who may be asked. Raises ProblemError where that is nobody."""
+    order = list(job.order) if job.order else candidates(job.plan, job.seat)
+    return _others(order, job.avoid) if job.avoid else order
+
+
 def _others(order: list[Candidate], avoid: Collection[str]) -> list[Candidate]:
     """Those that are not to be avoided. Raises ProblemError where that is nobody."""
     left = [one for one in order if one.target.name not in avoid]
@@ -65,6 +71,7 @@ class Upstream:
         self._attempt = Attempts(
             client, self.quota, self.health, ready=ready, media=media, wall=wall
         )
+        self._turn = client.turn
         self._hedge = hedge
         self._wall = wall
         self._sleep = sleep
@@ -72,9 +79,9 @@ class Upstream:
 
     async def run(self, job: Job) -> Begun:
         """The first answer that the plan gives. Raises ProblemError when none does."""
-        order = list(job.order) if job.order else candidates(job.plan, job.seat)
-        if job.avoid:
-            order = _others(order, job.avoid)
+        if (turn := self._turn()) is not None:
+            await turn
+        order = _order(job)
         allowance = self._allowance(job)
         if not job.order and not job.call.retried:
             allowance.earn()

@@ -10,9 +10,11 @@
 
 from gateway.upstream.http1.connection import StaleConnection, UnwrittenError
 from gateway.upstream.http1.dial import context
+from gateway.upstream.http1.mark import Mark
 from gateway.upstream.http1.transport import Body, Route, Transport
 from gateway.upstream.http1.writing import Fields, lines
 
 __all__ = [
-    "Body", "Fields", "Route", "StaleConnection", "Transport", "UnwrittenError", "context", "lines",
+    "Body", "Fields", "Mark", "Route", "StaleConnection", "Transport", "UnwrittenError", "context",
+    "lines",
 ]  # fmt: skip
