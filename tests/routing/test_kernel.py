@@ -155,6 +155,33 @@ def test_each_word_is_in_its_lists() -> None:
         same(f"{word} {'so ' * 20}{word}x {word.upper()} {'so ' * 20}x{word} {word}?")
 
 
+def test_marks_are_counted_up_to_what_counts() -> None:
+    """Each alone and among others, from none to more than any limit."""
+    for mark in "\\$_=+*/^<>%{[]();:,.?!\"'-#\u2014\u201c":
+        for many in range(45):
+            same(f"it {mark * many} is")
+            same(f"it{f' {mark}' * many} is?")
+
+
+def test_words_are_counted_up_to_what_counts() -> None:
+    for word in (
+        "prove",
+        "why",
+        "write",
+        "translate",
+        "thanks",
+        "integral",
+        "code",
+        "for",
+        "if",
+        "def",
+        "kg",
+    ):
+        for many in range(9):
+            same(f"{word} " * many)
+            same(f"so {word} {many} " * many)
+
+
 def test_of_two_languages_that_are_level_none_is_told() -> None:
     for words in (
         "hund katze",
