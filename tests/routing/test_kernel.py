@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from itertools import repeat
 from pathlib import Path
 from random import Random
 
@@ -39,8 +40,21 @@ CLASSIFIERS = [
             mix=files.Mix(strange=0.0),
         )
     ),
+    Learned(
+        msgspec.structs.replace(
+            LESSON,
+            means=(0.0,) * len(CUTS),
+            spreads=(1000.0,) * len(CUTS),
+            forms=tuple(
+                tuple(map(Random(at).uniform, repeat(-9), repeat(9, len(CUTS)))) for at in range(4)
+            ),
+            beats=tuple(map(Random(9).uniform, repeat(-9), repeat(9, len(CUTS) + 1))),
+            known=bytes((255,)) * files.KNOWN,
+        )
+    ),
 ]
-"""What ships, one of few labels, one with labels of an owner, one that parts at numbers themselves."""
+"""What ships, one of few labels, one with labels of an owner, one that parts at numbers themselves, one
+to which each number counts, however large it is."""
 PLAIN = [word for word in (*lexicon.LEXICON, *language._ADDED) if word.isascii()]
 marks = st.sampled_from(
     [chr(at) for at in range(0x80, 0x20000) if not texts._OTHERS.search(chr(at))]
