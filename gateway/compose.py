@@ -329,6 +329,7 @@ class Gateway:
             gather=gather,
             kept=archive.kept if archive.keeps else None,
             gate=self.gate,
+            busy=self.outbox.busy,
             meanwhile=self.outbox.meanwhile,
             pressure=self.pressure,
         )

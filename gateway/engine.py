@@ -73,23 +73,19 @@ class Engine:
         kept: Callable[[Call, Reply], Reply] | None = None,
         gate: Gate | None = None,
         pressure: Pressure | None = None,
+        busy: Callable[[], bool] = lambda: False,
         meanwhile: Callable[[Callable[[], object]], object] = id,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.router = router
-        self._named = Named(router)
-        self._upstream = upstream
+        self.router, self.near = router, near
+        self._named, self._upstream = Named(router), upstream
         self._shelf = Shelf(cache, wall, near)
-        self.near = near
-        self._books = books
-        self._kept = kept
-        self._gate = gate
+        self._books, self._kept = books, kept
+        self._gate, self._busy = gate, busy
         self._pressure, self._meanwhile = pressure, meanwhile
-        self._log = log
-        self._on_loss = on_loss
-        self.past = past or Past()
-        self._gather = gather or Gather()
+        self._log, self._on_loss = log, on_loss
+        self.past, self._gather = past or Past(), gather or Gather()
         self._clock = clock
         self._flights: Flights[Begun] = Flights()
         self._seats: dict[str, Seat] = {}
@@ -178,6 +174,9 @@ class Engine:
         prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
         tally.read(prompt, features.tokens(prompt))
         seen = features.read(prompt, call.dialect, call.key, call.steer, asked, call.hints)
+        gate = self._gate if self._gate is not None and self._gate.bounds(call.key) else None
+        if gate is not None and self._busy():
+            await asyncio.sleep(0)  # what has come in this turn is read: then all of it is decided
         evidence = self._gather.plain(self.router, call, seen)
         if evidence is None:
             evidence = await self._gather.evidence(self.router, call, seen)
@@ -195,7 +194,7 @@ class Engine:
             place = partial(shelf.place, call, body, decision, plan)
             stored = await self._apart(place) if large else place()
         extending: Extending | None = None
-        if (gate := self._gate) is not None and gate.bounds(call.key):
+        if gate is not None:
             want = Want(call=call, prompt=prompt, tokens=tally.prompt)
             self.past.begin(ahead, call, dialect, body)
             first = plan

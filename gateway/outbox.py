@@ -98,6 +98,10 @@ class Outbox:
         self._answers.append(answer)
         self.soon()
 
+    def busy(self) -> bool:
+        """Whether the loop was busy when it was last looked, and others are being served."""
+        return self._most == _MOST and self.calls() > _ALONE
+
     def waits(self) -> bool:
         """Whether a call may wait here for others of this turn: where the loop is busy.
 

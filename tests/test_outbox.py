@@ -3,10 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
+from gateway.core.call import Key
+from gateway.core.decision import Decision, Plan, Step
+from gateway.core.entry import Entry, Intent, Row
+from gateway.limits.gate import Gate
+from gateway.limits.want import Want
 from gateway.outbox import _BUSY, _FEW, _MOST, _WINDOW, Outbox
 from gateway.upstream.client import Client
 from tests.e2e.world import chat
@@ -255,6 +262,82 @@ async def test_a_call_waits_for_others_before_it_asks_and_may_be_left_then(
     else:
         assert (await task).status == 200
         assert (stage.entry.state, stage.entry.attempts) == ("settled", 1)
+
+
+class Counter:
+    """Lets every call pass, and knows of those that asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Decision] = []
+
+    def bounds(self, _: Key) -> bool:
+        return True
+
+    async def admit(
+        self, _: Want, decision: Decision, plan: Plan, *__: object, **___: object
+    ) -> tuple[Decision, Plan]:
+        self.asked.append(decision)
+        return decision, plan
+
+    async def extend(self, *_: object) -> None: ...
+
+
+def counted(folder: Path, *, busy: bool) -> tuple[Stage, Counter]:
+    """An engine whose calls are all counted, on a loop that is busy or not."""
+    stage, counter = Stage(folder), Counter()
+    stage.engine._gate = cast("Gate", counter)
+    stage.engine._busy = lambda: busy
+    return stage, counter
+
+
+def lines(decision: Decision) -> list[Step]:
+    """Its trace, but for how long each line took."""
+    return [replace(step, ms=0.0) for step in decision.trace]
+
+
+def untimed(rows: list[Row]) -> list[Row]:
+    """Those before requests, then the last ones, but for how long each call took."""
+    ends = [replace(one, duration=0.0, first_content=0.0) for one in rows if type(one) is Entry]
+    return [*(one for one in rows if type(one) is Intent), *ends]
+
+
+@pytest.mark.parametrize("model", ["auto", "fast", "able-1"])
+async def test_calls_that_are_counted_are_all_read_before_the_first_is_decided(
+    tmp_path: Path, model: str
+) -> None:
+    """Where the loop is busy; what becomes of them is the same."""
+    loop, seen = asyncio.get_running_loop(), []
+    for busy in (True, False):
+        stage, counter = counted(tmp_path, busy=busy)
+        stage.answers = [ok(), ok(), ok()]
+        asked = [stage.ask(chat(model=model)) for _ in range(3)]
+        tasks = [asyncio.Task(one, loop=loop, eager_start=True) for one in asked]
+        assert len(counter.asked) == (0 if busy else 3)
+        await asyncio.sleep(0)
+        assert len(counter.asked) == 3
+        replies = [(one.status, one.body) for one in await asyncio.gather(*tasks)]
+        decided = [(replace(one, trace=()), lines(one)) for one in counter.asked]
+        seen.append((replies, decided, untimed(stage.rows)))
+    assert seen[0] == seen[1]
+
+
+async def test_a_call_that_is_left_before_it_is_decided_has_asked_nobody(tmp_path: Path) -> None:
+    stage, counter = counted(tmp_path, busy=True)
+    loop = asyncio.get_running_loop()
+    task = asyncio.Task(stage.ask(chat()), loop=loop, eager_start=True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (stage.entry.state, stage.entry.attempts, stage.entry.tier) == ("aborted", 0, None)
+    assert (counter.asked, stage.requests) == ([], [])
+
+
+async def test_it_is_busy_where_much_was_sent_and_others_are_served() -> None:
+    assert not Sent().box.busy()
+    sent = await busy()
+    assert sent.box.busy()
+    sent.box.calls = lambda: 1
+    assert not sent.box.busy()
 
 
 async def test_without_an_outbox_no_call_waits() -> None:
