@@ -106,6 +106,7 @@ class Archive:
 
     def start(self) -> None:
         """Begin, in the process that serves."""
+        self.store.keep()
         if self.keeps:
             note = self._unkept
             self._texts = Content(self.content_folder, self._strikes, note=note)

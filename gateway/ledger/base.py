@@ -74,6 +74,10 @@ class Base(ABC):
     def writing(self) -> AbstractContextManager[Any]:
         """A connection without a transaction."""
 
+    def feeding(self) -> AbstractContextManager[Any]:
+        """A connection without a transaction, for a feed; it may be that of the feed before."""
+        return self.writing()
+
     @abstractmethod
     def changing(self, base: Any) -> AbstractContextManager[Any]:
         """A transaction."""
@@ -334,13 +338,16 @@ class Base(ABC):
                 self._forget(base, _ORPHANS.format(table, self.words.mark), before)
         return count
 
-    def close(self) -> None:  # noqa: B027 - it is not to be overridden
-        """Nothing: no connection outlives what it was opened for."""
+    def keep(self) -> None:  # noqa: B027 - a store need not have what can be kept
+        """Feeds will follow each other, see `Store.keep`."""
+
+    def close(self) -> None:  # noqa: B027 - as `keep`
+        """Let go of connections; none outlives what it was opened for where none is kept."""
 
     def _feed(self, folder: Path, paths: list[Path], there: Mapping[str, int], began: float) -> int:
         mark = identity(folder)
         changed = 0
-        with self.writing() as base:
+        with self.feeding() as base:
             self._adopt(base, mark, list(there))
             done = self._offsets(base, mark)
             for path in paths:

@@ -9,6 +9,7 @@ from decimal import Context, Decimal, localcontext
 from functools import lru_cache
 from itertools import chain, compress, count
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar, Final, cast
 
 from gateway.core import jsonio
@@ -24,6 +25,8 @@ from gateway.ledger.store import StoreError
 SCHEME: Final = "sqlite:///"
 
 _PATIENCE = 10.0  # seconds to wait for another process that writes
+# Bytes of the WAL that stay when what is in it is in the file too: twice what usually gathers.
+_MOST_WAL = 8 << 20
 
 # Sums are exact: 28 digits, the default, would round a large sum of very small costs.
 _EXACT = Context(prec=100)
@@ -43,8 +46,9 @@ class Sqlite(Base):
     """A SQLite file in WAL mode: any number of processes read while one feeds.
 
     `url` is sqlite:///relative/path or sqlite:////absolute/path; the file is made where there is
-    none. Every operation has its own connection, so a store may be used from any thread. Raises
-    StoreError.
+    none. Every operation has its own connection, so a store may be used from any thread; but feeds
+    that follow each other have one after `keep`. To close the last one is dear: all of the WAL
+    is brought into the file and to the disk first. Raises StoreError.
     """
 
     words: ClassVar = Words(
@@ -75,6 +79,10 @@ class Sqlite(Base):
         if path in {url, "", ":memory:"}:
             raise StoreError(f"the ledger's store is written {SCHEME}PATH")
         self.path = Path(path)
+        self._keeps = False
+        self._kept: tuple[sqlite3.Connection, tuple[int, int] | None] | None = None
+        """The connection of the last feed, while none runs, and which file it is of."""
+        self._lock = Lock()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Made here for its mode, which SQLite gives to the files beside it; never opened here
         # where it exists, since to close it would drop the locks SQLite has on it.
@@ -105,6 +113,38 @@ class Sqlite(Base):
                 yield base
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def feeding(self) -> Iterator[sqlite3.Connection]:
+        """A connection without a transaction: where they are kept, that of the feed before."""
+        if not self._keeps:
+            with self.writing() as base:
+                yield base
+            return
+        try:
+            base, file = self._take() or self._open()
+            try:
+                base.execute("PRAGMA synchronous = NORMAL")
+                base.execute(f"PRAGMA journal_size_limit = {_MOST_WAL}")
+                yield base
+            except BaseException:
+                base.close()  # whatever it was in the middle of is rolled back
+                raise
+            self._give(base, file)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def keep(self) -> None:
+        """Let the connection of a feed be that of the next too, see `Store.keep`."""
+        self._keeps = True
+
+    def close(self) -> None:
+        """Let go of the connection that is kept; one that feeds goes when it has."""
+        with self._lock:
+            self._keeps = False
+            kept, self._kept = self._kept, None
+        if kept is not None:
+            kept[0].close()
 
     @contextmanager
     def changing(self, base: sqlite3.Connection) -> Iterator[None]:
@@ -164,6 +204,38 @@ class Sqlite(Base):
             cost = _EXACT.add(compared, other or _ZERO)
             saved = _EXACT.subtract(baseline or _ZERO, compared)
         return [*rest, cost, wasted, estimate, baseline, saved, reserved]
+
+    def _open(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
+        """A connection for feeds of any thread, one after the other, and which file it is of."""
+        file = self._file()  # before: where it is another one by then, the next feed sees that
+        base = sqlite3.connect(
+            self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+        )
+        return base, file
+
+    def _take(self) -> tuple[sqlite3.Connection, tuple[int, int] | None] | None:
+        """The connection that was kept, unless the path is of another file by now."""
+        with self._lock:
+            kept, self._kept = self._kept, None
+        if kept is None or kept[1] == self._file():
+            return kept
+        kept[0].close()
+        return None
+
+    def _give(self, base: sqlite3.Connection, file: tuple[int, int] | None) -> None:
+        with self._lock:
+            if self._keeps and self._kept is None:
+                self._kept = base, file
+                return
+        base.close()
+
+    def _file(self) -> tuple[int, int] | None:
+        """Which file the path is of; None where there is none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _migrate(self, base: sqlite3.Connection) -> None:
         if _version(base) == len(SQLITE):

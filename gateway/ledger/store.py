@@ -218,6 +218,13 @@ class Store(Protocol):
         """Forget calls received before a moment, in short transactions; returns how many."""
         ...
 
+    def keep(self) -> None:
+        """Let the connection of a feed be that of the next too: whoever feeds again and again.
+
+        Only in a process that does not fork afterwards. It ends with `close`.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of connections. A closed store opens them again when it is used."""
         ...

@@ -69,15 +69,18 @@ def serving(journal: Journal) -> None:
     journal.close()
 
 
-def feed(folder: Path) -> None:
+def feed(folder: Path, *, keep: bool) -> None:
     """Feed the store beside the folder until a line comes in, then once more."""
     store = open_store(f"sqlite:///{folder.parent / 'ledger.db'}")
+    if keep:
+        store.keep()
     say("ready")
     os.set_blocking(0, False)
     fed = 0
     while _silent():
         fed += store.feed(folder) or 0
     say(f"{fed + (store.feed(folder) or 0)}")
+    store.close()
 
 
 def _silent() -> bool:
@@ -89,8 +92,8 @@ def _silent() -> bool:
 
 if __name__ == "__main__":
     folder, mode = Path(sys.argv[1]), sys.argv[2]
-    if mode == "feed":
-        feed(folder)
+    if mode in {"feed", "keep"}:
+        feed(folder, keep=mode == "keep")
     else:
         modes = {"endless": endless, "open": open_call, "full": full, "serving": serving}
         modes[mode](Journal(folder, limit=20_000))

@@ -190,12 +190,13 @@ def test_an_older_store_is_brought_up_to_date(
     assert ask(newer, "PRAGMA journal_mode") == [("wal",)]
 
 
+@pytest.mark.parametrize("mode", ["feed", "keep"])
 def test_two_processes_that_feed_while_a_third_writes_store_each_call_once(
-    tmp_path: Path, start: Start
+    tmp_path: Path, start: Start, mode: str
 ) -> None:
     folder = tmp_path / "journal"
     journal = Journal(folder, limit=50_000)
-    feeders = [start(folder, "feed") for _ in range(2)]
+    feeders = [start(folder, mode) for _ in range(2)]
     for feeder in feeders:
         assert feeder.stdout
         assert feeder.stdout.readline() == "ready\n"

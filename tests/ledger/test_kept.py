@@ -1,0 +1,214 @@
+"""A store that feeds again and again keeps its connection, and others see and lose nothing by it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from gateway.ledger import sqlite
+from gateway.ledger.journal import Journal
+from gateway.ledger.sqlite import Sqlite
+from gateway.ledger.store import StoreError
+from tests.ledger.conftest import Start
+from tests.ledger.rows import entry
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path / "journal")
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Sqlite]:
+    store = Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}")
+    store.keep()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The connections that are made."""
+    made: list[object] = []
+    connect: Any = sqlite3.connect
+
+    def noted(*args: Any, **options: Any) -> sqlite3.Connection:
+        made.append(args)
+        base: sqlite3.Connection = connect(*args, **options)
+        return base
+
+    monkeypatch.setattr(sqlite3, "connect", noted)
+    return made
+
+
+def write(journal: Journal, first: int, last: int) -> None:
+    for number in range(first, last):
+        journal.write(entry(f"call-{number}"))
+
+
+def wal(store: Sqlite) -> Path:
+    return store.path.with_name(f"{store.path.name}-wal")
+
+
+def calls(path: Path) -> int:
+    """As anybody else sees them."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base:
+        found: int = base.execute("SELECT count(*) FROM costs").fetchone()[0]
+    return found
+
+
+def test_feeds_that_follow_each_other_have_one_connection(
+    journal: Journal, store: Sqlite, tmp_path: Path, opened: list[object]
+) -> None:
+    for number in range(5):
+        write(journal, number, number + 1)
+        # Each in a thread of its own, as the gateway feeds.
+        feeding = Thread(target=store.feed, args=[tmp_path / "journal"])
+        feeding.start()
+        feeding.join()
+    assert len(opened) == 1
+    assert calls(store.path) == 5
+    assert wal(store).stat().st_size
+
+
+def test_a_closed_store_leaves_all_in_its_file(
+    journal: Journal, store: Sqlite, tmp_path: Path
+) -> None:
+    write(journal, 0, 3)
+    assert store.feed(tmp_path / "journal") == 3
+    store.close()
+    store.close()
+    assert not wal(store).exists()
+    assert calls(store.path) == 3
+    write(journal, 3, 5)
+    assert store.feed(tmp_path / "journal") == 2  # and it keeps no connection any more
+    assert not wal(store).exists()
+    assert calls(store.path) == 5
+
+
+def test_a_store_that_is_closed_while_it_feeds_keeps_nothing(
+    journal: Journal, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = store.put
+
+    def last(base: Any, batch: Any) -> int:
+        store.close()
+        return put(base, batch)
+
+    monkeypatch.setattr(store, "put", last)
+    write(journal, 0, 3)
+    assert store.feed(tmp_path / "journal") == 3
+    assert not wal(store).exists()
+
+
+def test_feeds_at_once_have_connections_of_their_own(
+    journal: Journal, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may be fed from several folders."""
+    other = tmp_path / "other"
+    with closing(Journal(other)) as second:
+        second.write(entry("other"))
+    put, times = store._adopt, []
+
+    def within(base: Any, *args: Any) -> None:
+        times.append(base)
+        if len(times) == 1:
+            assert store.feed(other) == 1
+        put(base, *args)
+
+    monkeypatch.setattr(store, "_adopt", within)
+    write(journal, 0, 3)
+    assert store.feed(tmp_path / "journal") == 3
+    assert times[0] is not times[1]
+    assert calls(store.path) == 4
+
+
+def test_what_fails_is_rolled_back_and_fed_again(
+    journal: Journal, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(journal, 0, 3)
+    store.feed(tmp_path / "journal")
+    write(journal, 3, 6)
+    for error, told in ((sqlite3.OperationalError("full"), StoreError), (OSError(), OSError)):
+        put = store.put
+
+        def fail(base: Any, batch: Any, put: Any = put, error: Exception = error) -> int:
+            put(base, batch)
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "put", fail)
+            with pytest.raises(told):
+                store.feed(tmp_path / "journal")
+        assert calls(store.path) == 3
+    assert store.feed(tmp_path / "journal") == 3
+    assert calls(store.path) == 6
+
+
+def test_a_file_that_takes_the_place_of_another_is_fed(
+    journal: Journal, store: Sqlite, tmp_path: Path
+) -> None:
+    write(journal, 0, 3)
+    assert store.feed(tmp_path / "journal") == 3
+    for suffix in ("", "-wal", "-shm"):
+        store.path.with_name(f"ledger.db{suffix}").rename(tmp_path / f"old.db{suffix}")
+    write(journal, 3, 5)
+    with pytest.raises(StoreError, match="no such table"):
+        store.feed(tmp_path / "journal")
+    store.path.unlink()
+    assert calls(tmp_path / "old.db") == 3
+    new = Sqlite(f"sqlite:///{store.path}")
+    assert store.feed(tmp_path / "journal") == 5
+    assert new.count() == calls(store.path) == 5
+
+
+def test_what_is_no_database_any_more_is_told(
+    journal: Journal, store: Sqlite, tmp_path: Path
+) -> None:
+    write(journal, 0, 3)
+    store.path.unlink()
+    store.path.write_bytes(b"this is no database, and long enough to be looked at" * 20)
+    with pytest.raises(StoreError, match="not a database"):
+        store.feed(tmp_path / "journal")
+
+
+def test_the_wal_is_short_again_after_a_long_look(
+    journal: Journal, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While somebody looks, what has come since cannot go where it belongs."""
+    monkeypatch.setattr(sqlite, "_MOST_WAL", 100_000)
+    with store.reading() as base:
+        assert base.execute("SELECT count(*) FROM entries").fetchone() == (0,)
+        for number in range(0, 15_000, 1_000):
+            write(journal, number, number + 1_000)
+            store.feed(tmp_path / "journal")
+        assert wal(store).stat().st_size > 4_200_000
+    for number in range(15_000, 15_010):
+        write(journal, number, number + 1)
+        store.feed(tmp_path / "journal")
+    assert wal(store).stat().st_size < 1_000_000
+    assert calls(store.path) == 15_010
+
+
+def test_a_process_that_is_killed_while_it_keeps_one_loses_nothing(
+    journal: Journal, store: Sqlite, tmp_path: Path, start: Start
+) -> None:
+    child = start(tmp_path / "journal", "keep")
+    assert child.stdout
+    assert child.stdout.readline() == "ready\n"
+    for number in range(2_000):
+        write(journal, number, number + 1)
+    while not calls(store.path):
+        pass
+    child.kill()
+    child.wait()
+    before = calls(store.path)
+    assert store.feed(tmp_path / "journal") == 2_000 - before
+    assert calls(store.path) == 2_000
+    assert store.count() == 2_000
