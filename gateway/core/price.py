@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from decimal import Context, Decimal
 from functools import cached_property
-from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +19,7 @@ _EPOCH = 3
 """Weekday of 1970-01-01, where Monday is 0."""
 
 
-class Whole(NamedTuple):
+class Whole(msgspec.Struct, frozen=True, gc=False):
     """Rates in whole numbers: sums that every call needs take half the time.
 
     Tokens times these, divided by what they are `per`, are exact USD. The exponent of that is the

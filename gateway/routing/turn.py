@@ -3,7 +3,8 @@
 import functools
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+
+import msgspec
 
 from gateway.core.call import Key, Steer
 from gateway.core.prompt import Prompt
@@ -53,7 +54,7 @@ _HEAD = 400
 """Characters in which an order to write a title stands."""
 
 
-class _Told(NamedTuple):
+class _Told(msgspec.Struct, frozen=True, gc=False):
     """What instructions tell, which many calls of an application share."""
 
     marks: tuple[clients.Mark, ...]

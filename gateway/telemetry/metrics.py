@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from gateway.core.entry import ANSWERED, Attempt, Entry, Row
 from gateway.telemetry import exposition
 from gateway.telemetry.exposition import Family
@@ -83,7 +85,7 @@ class Count(NamedTuple):
     """Where it raises, it is what it was."""
 
 
-class _Places(NamedTuple):
+class _Places(msgspec.Struct, frozen=True, gc=False):
     """Where the numbers of one kind of call stand."""
 
     ones: tuple[int, ...]

@@ -4,7 +4,7 @@ import asyncio
 import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import NamedTuple, Self
+from typing import Self
 
 import httpx
 import msgspec
@@ -101,7 +101,7 @@ class Answer:
         await self._body.aclose()
 
 
-class _Door(NamedTuple):
+class _Door(msgspec.Struct, frozen=True):
     """What requests of one account to one address have in common."""
 
     transport: httpx.AsyncBaseTransport

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 
@@ -122,7 +124,7 @@ class Report(NamedTuple):
 _NOTHING = Report()
 
 
-class _Form(NamedTuple):
+class _Form(msgspec.Struct, frozen=True, gc=False):
     """Where among the headers of an answer stands what is known."""
 
     lines: tuple[tuple[Line, int, int | None, int | None], ...]

@@ -8,9 +8,10 @@ environment is not read. HTTP/2 and SOCKS are for a stock transport behind the s
 import asyncio
 import ssl
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import httpx
+import msgspec
 
 from gateway.outbox import Outbox
 from gateway.upstream.http1.connection import Connection, StaleConnection, UnwrittenError
@@ -26,7 +27,7 @@ type Origin = tuple[str, bytes, int | None, str | None]
 """Scheme, host, port, and the name that TLS asks for where it is not the host."""
 
 
-class Route(NamedTuple):
+class Route(msgspec.Struct, frozen=True):
     """Where requests go that differ in nothing but their bodies: a pool, and their head."""
 
     pool: Pool
