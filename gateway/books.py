@@ -6,9 +6,9 @@ from contextlib import suppress
 
 from gateway.core.call import Call
 from gateway.core.decision import Decision
-from gateway.core.entry import Entry, Intent, Row, State
+from gateway.core.entry import Entry, Row, State
 from gateway.core.problem import Problem, unwritten
-from gateway.core.tally import Sums, Tally
+from gateway.core.tally import Opening, Sums, Tally
 from gateway.core.target import Account, Target
 from gateway.telemetry.log import Log, where
 
@@ -41,8 +41,9 @@ class Books:
     """Writes them. `record` takes a row, and `settled` waits until all of them are on the disk.
 
     Both tell of their failures themselves, once in a while: a full disk fails every call. `ask`
-    takes rows of requests in place of `record`: who sends a request finds out whether its row is
-    written. Where `settled` is waited for that is too late, and `record` takes them. `end` takes
+    takes what makes the rows of requests, in place of `record`: who sends a request finds out
+    whether its row is written. Where `settled` is waited for that is too late, and `record` takes
+    the rows. `end` takes
     calls whose last row may be made and taken a little later.
 
     `baseline` is what calls on a lab are compared with; None where none is declared. `begin` is
@@ -55,7 +56,7 @@ class Books:
         record: Callable[[Row], None],
         log: Log,
         *,
-        ask: Callable[[Intent], None] | None = None,
+        ask: Callable[[Opening], None] | None = None,
         end: Callable[[Ending], None] | None = None,
         settled: Callable[[], Awaitable[None]] | None = None,
         baseline: Callable[[str], Target | None] | None = None,
@@ -67,7 +68,7 @@ class Books:
     ) -> None:
         self._record = record
         self._log = log
-        self._ask = record if ask is None or settled is not None else ask
+        self._ask = None if settled is not None else ask
         self._end = end
         self._settled = settled
         self.waits = settled is not None
@@ -98,7 +99,11 @@ class Books:
         What is returned is to be waited for. Raises ProblemError where it cannot be written.
         """
         try:
-            self._ask(tally.dial(target, account, self._wall(), self._clock()))
+            opening = tally.dial(target, account, self._wall(), self._clock())
+            if self._ask is not None:
+                self._ask(opening)
+            else:
+                self._record(opening())
         except OSError:
             tally.unsent()
             raise unwritten() from None

@@ -13,7 +13,7 @@ from gateway.core.decision import Decision
 from gateway.core.entry import Attempt, Entry, Intent, Row
 from gateway.core.price import Price, Rates
 from gateway.core.problem import Problem, ProblemError, unwritten
-from gateway.core.tally import Tally
+from gateway.core.tally import Opening, Tally
 from gateway.core.target import Account, Provider, Target
 from gateway.core.usage import Usage
 
@@ -53,7 +53,7 @@ class Ledger:
         *,
         each: bool = False,
         baseline: Callable[[str], Target | None] | None = None,
-        ask: Callable[[Intent], None] | None = None,
+        ask: Callable[[Opening], None] | None = None,
         end: Callable[[Ending], None] | None = None,
     ) -> Books:
         return Books(
@@ -153,12 +153,12 @@ async def test_what_was_not_sent_is_no_attempt() -> None:
 
 async def test_a_request_whose_row_waited_in_vain_is_no_attempt() -> None:
     """It goes out with its row or not at all; whoever sends it has found out."""
-    ledger, asked = Ledger(), list[Intent]()
+    ledger, asked = Ledger(), list[Opening]()
     books = ledger.books(ask=asked.append)
     tally, wait = dial(books)
     books.failing(tally, unwritten().problem)
     books.failing(tally, unwritten().problem)  # told twice
-    assert (wait, [row.attempt for row in asked], ledger.rows) == (None, [1], [])
+    assert (wait, [opening().attempt for opening in asked], ledger.rows) == (None, [1], [])
     entry = books.close(tally, "refused", 503, problem="ledger")
     assert (entry.attempts, entry.provider, entry.cost, entry.reserved) == (
         0,
@@ -170,7 +170,7 @@ async def test_a_request_whose_row_waited_in_vain_is_no_attempt() -> None:
 
 
 async def test_where_rows_must_be_on_the_disk_none_waits_for_others() -> None:
-    ledger, asked = Ledger(), list[Intent]()
+    ledger, asked = Ledger(), list[Opening]()
     _, wait = dial(ledger.books(each=True, ask=asked.append))
     assert wait is not None
     await wait

@@ -6,6 +6,7 @@ takes longer than the row.
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -30,6 +31,10 @@ BILLED = "provider"
 """The version of a price that is not known, where the provider says what it billed."""
 _UNBILLED = "count_tokens"
 """The operation that no provider bills."""
+
+
+type Opening = Callable[[], Intent]
+"""Makes the row of a request that is about to be sent."""
 
 
 class Side(NamedTuple):
@@ -157,8 +162,11 @@ class Tally:
         self.most, self.choices = prompt.max_output, prompt.choices
         self.service = prompt.service
 
-    def dial(self, target: Target, account: Account, at: float, now: float) -> Intent:
-        """A request is about to be sent, `at` seconds since the epoch, `now` on the clock."""
+    def dial(self, target: Target, account: Account, at: float, now: float) -> Opening:
+        """A request is about to be sent, `at` seconds since the epoch, `now` on the clock.
+
+        Its row can be made once it is wanted: it is the same, whatever becomes of the request.
+        """
         self.attempts += 1
         self._number = self.attempts
         self.target, self.account, self.open, self._sent = target, account, True, now
@@ -169,11 +177,27 @@ class Tally:
             self.reserved = None
         else:
             self.reserved = reserve(price, self.prompt, most, self.service)
+        version = price.version if price is not None else None
+        return partial(
+            self._opening, target, account, at, self.attempts, most, self.reserved, version
+        )
+
+    def _opening(
+        self,
+        target: Target,
+        account: Account,
+        at: float,
+        attempt: int,
+        most: int | None,
+        reserved: Decimal | None,
+        price: str | None,
+    ) -> Intent:
+        """Made with what may be another by the time that it is made."""
         call, decision = self.call, self.decision
         row = Intent(
             id=call.id,
             at=at,
-            attempt=self.attempts,
+            attempt=attempt,
             key=call.key.name,
             dialect=call.dialect,
             lab=decision.lab if decision is not None else "",
@@ -183,8 +207,8 @@ class Tally:
             model=target.model,
             input=self.prompt,
             most=most,
-            reserved=self.reserved,
-            price=price.version if price is not None else None,
+            reserved=reserved,
+            price=price,
             config=self.config,
         )
         tenant, tags = call.key.tenant, decision.tags if decision is not None else ()

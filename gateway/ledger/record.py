@@ -15,6 +15,8 @@ from gateway.telemetry.log import Log, where
 
 type Policy = Literal["refuse", "serve"]
 """What becomes of a call whose intent cannot be written."""
+type Opening = Callable[[], Intent]
+"""Makes the row of a request that is about to be sent, once."""
 type Sink = Callable[[Row], None]
 
 _MOST = 4096  # rows: milliseconds to write, once they can be
@@ -79,7 +81,7 @@ class Record:
         self._most = most
         self._late: deque[Row] = deque()
         self._turns: Turns | None = None
-        self._asked: list[tuple[Intent, bytes]] = []
+        self._asked: list[Opening] = []
         self._ends: list[Entry] = []
         self._unmade: list[Ending] = []
         self._untaken = False
@@ -100,13 +102,15 @@ class Record:
         """From now on last rows of calls whose answers are whole, and rows of requests, wait."""
         self._turns = turns
 
-    def ask(self, row: Intent) -> None:
-        """Take the row of a request that is not sent before `flush` has told that it may be."""
+    def ask(self, opening: Opening) -> None:
+        """Take the row of a request that is not sent before `flush` has told that it may be.
+
+        It is made where it is written, as that of `end` is.
+        """
         if (turns := self._turns) is None or not turns.due():
-            self(row)
+            self(opening())
         else:
-            self._asked.append((row, write(row)))
-            self._tell(row)
+            self._asked.append(opening)
 
     def end(self, ending: Ending) -> None:
         """Take the last row of a call whose answer is whole: it is made where it is written.
@@ -131,7 +135,7 @@ class Record:
             turns.soon()
         else:
             if self._asked:
-                self._begin()  # first, so that rows of a call stay in their order
+                self._begin(self._opened())  # first, so that rows of a call stay in their order
             self._write(row)
         self._tell(row)
 
@@ -169,30 +173,46 @@ class Record:
                 self._log("bug", call=row.id, error=where(error))
 
     def _take(self) -> None:
-        asked, ends = self._asked, self._ends
-        if not (asked or ends):
+        opened, ends = self._opened(), self._ends
+        if not (opened or ends):
             return
+        self._ends = []
         if not self._late:
             try:
-                self._journal.take(asked, ends)
+                self._journal.take(opened, ends)
             except JournalError:
                 pass  # there may be room for some
             else:
-                self._asked, self._ends = [], []
+                if self._sinks:
+                    for intent, _ in opened:
+                        self._tell(intent)
                 return
-        self._begin()
-        self._ends = []
+        self._begin(opened)
         for row in ends:
             self._write(row)
 
-    def _begin(self) -> None:
-        """Write the rows of requests that wait, one by one."""
+    def _opened(self) -> list[tuple[Intent, bytes]]:
+        """The rows of requests that wait, made here, each with its line."""
         asked, self._asked = self._asked, []
-        for row, _ in asked:
+        opened = []
+        for opening in asked:
+            try:
+                row = opening()
+                opened.append((row, write(row)))
+            except Exception as error:  # noqa: BLE001 - those of others must be written
+                self._untaken = True  # without its row no request may leave
+                self._log("bug", error=where(error))
+        return opened
+
+    def _begin(self, opened: list[tuple[Intent, bytes]]) -> None:
+        """Write rows of requests one by one."""
+        for row, _ in opened:
             try:
                 self._write(row)
             except JournalError:
                 self._untaken = True
+            else:
+                self._tell(row)
 
     def _write(self, row: Row) -> None:
         try:

@@ -1,5 +1,6 @@
 """What a call adds up to: one final entry, and nothing in it that is not known."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
@@ -31,6 +32,7 @@ TARGET = Target(provider=Provider(name="p", doors={}), model="m", effort="low", 
 DECISION = Decision(lab="l", tier="fast", source="rule", rule="r", confidence=0.5, tags=("a",))
 
 
+OTHER = Target(provider=Provider(name="q", doors={}), model="n", price=PRICE)
 COUNT = msgspec.structs.replace(CALL, operation="count_tokens")
 PROMPT = Prompt(model="auto", stream=True, max_output=100)
 FREE = Problem(kind="upstream_overloaded", message="m", upstream_status=529)
@@ -78,8 +80,34 @@ def test_a_row_before_a_request_says_whose_it_is(
     tally = Tally(msgspec.structs.replace(CALL, key=Key(name="k", tenant=tenant)), "c1")
     tally.read(msgspec.structs.replace(PROMPT, stream=stream), 400)
     tally.decision = msgspec.structs.replace(DECISION, tags=tags)
-    row = tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
+    row = tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)()
     assert (row.tenant, row.tags, row.stream) == (tenant, tags, stream)
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda tally: tally.fail(LOST, 1002.5, 52.5),
+        lambda tally: tally.unsent(),
+        lambda tally: tally.aside(),
+        lambda tally: tally.dial(OTHER, Account("two", "s"), 1001.5, 51.5),
+        lambda tally: (tally.aside(), tally.dial(OTHER, Account("two", "s"), 1001.5, 51.5)),
+        lambda tally: tally.close("aborted", 499, 53.0),
+    ],
+    ids=["failed", "unsent", "aside", "again", "hedged", "closed"],
+)
+@pytest.mark.parametrize("operation", ["generate", "embeddings", "count_tokens"])
+def test_the_row_of_a_request_is_the_same_whenever_it_is_made(
+    then: Callable[[Tally], object], operation: str
+) -> None:
+    """Whatever has become of its request, and of its call, by then."""
+    tally = Tally(msgspec.structs.replace(CALL, operation=operation), "c1")
+    tally.read(PROMPT, 400)
+    tally.decision = DECISION
+    opening = tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
+    row = opening()
+    then(tally)
+    assert opening() == row
 
 
 def test_a_request_leaves_a_row_before_it_is_sent() -> None:
@@ -87,7 +115,7 @@ def test_a_request_leaves_a_row_before_it_is_sent() -> None:
     tally = Tally(CALL, "c1")
     tally.read(PROMPT, 400)
     tally.decision = DECISION
-    assert tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5) == Intent(
+    assert tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)() == Intent(
         id="tg-1", at=1000.5, attempt=1, key="k", tenant="t", tags=("a",), dialect="openai-chat", stream=True,
         lab="l", tier="fast", provider="p", account="main", model="m", input=400, most=100,
         reserved=Decimal("0.0006"), price="v1", config="c1",
@@ -109,7 +137,7 @@ def test_an_answer_is_as_long_as_all_let_it_be(
     tally.read(Prompt(model="auto", max_output=client), 400)
     facts = Facts(max_output=model)
     asked = msgspec.structs.replace(TARGET, max_output=target, facts=facts)
-    intent = tally.dial(asked, Account("main", "s"), 1000.5, 50.5)
+    intent = tally.dial(asked, Account("main", "s"), 1000.5, 50.5)()
     assert (intent.most, intent.reserved is None) == (most, most is None)
 
 
@@ -123,7 +151,7 @@ def test_a_dearer_service_tier_is_reserved_for() -> None:
     for word in ("priority", "flex", "ultra", None):
         tally = Tally(CALL, "c1")
         tally.read(msgspec.structs.replace(PROMPT, service=word), 400)
-        found[word] = tally.dial(target, Account("main", "s"), 1000.5, 50.5).reserved
+        found[word] = tally.dial(target, Account("main", "s"), 1000.5, 50.5)().reserved
     plain = Decimal("0.0006")
     assert found == {"priority": 2 * plain, "flex": plain, "ultra": None, None: plain}
 
@@ -136,7 +164,7 @@ def test_several_choices_are_as_many_answers(client: int | None, choices: int, m
     tally = Tally(CALL, "c1")
     tally.read(Prompt(model="auto", max_output=client, choices=choices), 400)
     target = msgspec.structs.replace(TARGET, facts=Facts(max_output=70))
-    assert tally.dial(target, Account("main", "s"), 1000.5, 50.5).most == most
+    assert tally.dial(target, Account("main", "s"), 1000.5, 50.5)().most == most
 
 
 def test_vectors_have_no_output_and_counts_no_price() -> None:
@@ -241,11 +269,10 @@ def test_what_was_not_sent_is_no_request() -> None:
 @pytest.mark.parametrize("won", [1, 2])
 def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
     """Whichever of them is answered: the other's row has its number, target and time."""
-    other = Target(provider=Provider(name="q", doors={}), model="n", price=PRICE)
     tally = dialled()
     first = tally.aside()
     assert tally.fail(LOST, 1001.0, 51.0) is None
-    assert tally.dial(other, Account("two", "s"), 1001.0, 51.0).attempt == 2
+    assert tally.dial(OTHER, Account("two", "s"), 1001.0, 51.0)().attempt == 2
     kept = tally.aside(first) if won == 2 else first
     named = msgspec.structs.replace(LOST, name="hedged")
     row = tally.fail(named, 1002.0, 52.0)

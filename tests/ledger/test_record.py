@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ async def test_who_asks_for_what_became_of_requests_is_not_told_of_requests_to_b
     after: list[Row] = []
     record = Record(bench.journal, "refuse", [every.append], bench._log, after=[after.append])
     for row in CALL:
-        record.ask(row) if isinstance(row, Intent) else record(row)
+        record.ask(asking(row)) if isinstance(row, Intent) else record(row)
     assert every == CALL
     assert after == [row for row in CALL if not isinstance(row, Intent)]
     record.adopt("refuse", [], [every.append])
@@ -197,6 +198,11 @@ async def test_settled_is_the_disks_word_under_refuse_and_no_reason_to_stop_unde
     assert [event for event, _ in bench.log] == ["ledger", "ledger"]
     bench.broken = False
     bench.journal.close()
+
+
+def asking(row: Intent) -> Callable[[], Intent]:
+    """What makes a row."""
+    return lambda: row
 
 
 class Waiting(Bench):
@@ -273,7 +279,7 @@ def test_last_rows_are_made_together_where_they_are_written(
     bench = Waiting(tmp_path, monkeypatch)
     ended = [Ended(bench, name) for name in "abc"]
     for one in ended:
-        bench.record.ask(intent(one.name))
+        bench.record.ask(asking(intent(one.name)))
         bench.record.end(one)
     bench.record(entry("z"))
     assert (bench.turns, bench.kept, sum(one.made for one in ended)) == (4, [], 0)
@@ -337,19 +343,20 @@ def test_rows_of_requests_are_written_with_them_before_any_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
-    bench.record.ask(intent("a"))
+    bench.record.ask(asking(intent("a")))
     bench.record(entry("z"))
-    bench.record.ask(intent("b"))
+    bench.record.ask(asking(intent("b")))
     assert (bench.kept, bench.turns) == ([], 1)
-    assert bench.seen == [intent("a"), entry("z"), intent("b")]
+    assert bench.seen == [entry("z")]
     assert bench.record.flush()
+    assert bench.seen == [entry("z"), intent("a"), intent("b")]
     assert bench.kept == [intent("a"), intent("b"), entry("z")]
     assert (bench.journal.written, set(bench.journal._open)) == (3, {"a", "b"})
-    bench.record.ask(intent("a", attempt=2))
+    bench.record.ask(asking(intent("a", attempt=2)))
     assert bench.record.flush()
     assert bench.journal._open["a"] == write(intent("a")) + write(intent("a", attempt=2))
     bench.alone = True
-    bench.record.ask(intent("c"))
+    bench.record.ask(asking(intent("c")))
     assert bench.kept[-1] == intent("c")  # nothing waits for one alone
     bench.journal.close()
 
@@ -359,7 +366,7 @@ def test_what_comes_of_a_request_is_written_behind_its_row(
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
     for row in (attempt("a"), entry("a", state="failed"), intent("b")):
-        bench.record.ask(intent("a"))
+        bench.record.ask(asking(intent("a")))
         bench.record(row)
         assert bench.kept[-2:] == [intent("a"), row]
     bench.journal.close()
@@ -370,8 +377,8 @@ async def test_requests_whose_rows_are_not_taken_are_not_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch)
-    bench.record.ask(intent("a"))
-    bench.record.ask(intent("b"))
+    bench.record.ask(asking(intent("a")))
+    bench.record.ask(asking(intent("b")))
     bench.record(entry("z"))
     bench.full = True
     if between == "row":
@@ -381,11 +388,47 @@ async def test_requests_whose_rows_are_not_taken_are_not_sent(
     assert not bench.record.flush()
     assert bench.record.flush()  # it is told once
     bench.full = False
-    bench.record.ask(intent("c"))
+    bench.record.ask(asking(intent("c")))
     assert bench.record.flush()
     ends = [entry("y", state="failed")] if between == "row" else []
     assert bench.kept == [*ends, entry("z"), intent("c")]
     assert set(bench.journal._open) == {"c"}
+    bench.journal.close()
+
+
+@pytest.mark.parametrize("policy", ["refuse", "serve"])
+@pytest.mark.parametrize("between", [False, True])
+def test_a_request_whose_row_cannot_be_made_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: Policy, *, between: bool
+) -> None:
+    def fail() -> Intent:
+        raise RuntimeError("it cannot be made")
+
+    bench = Waiting(tmp_path, monkeypatch, policy)
+    for opening in (asking(intent("a")), fail, asking(intent("b"))):
+        bench.record.ask(opening)
+    bench.record.end(Ended(bench, "z"))
+    made: list[Row] = [intent("a"), intent("b")]
+    if between:
+        bench.record(attempt("a"))
+        made.append(attempt("a"))
+    assert not bench.record.flush()
+    assert bench.record.flush()
+    assert bench.kept == [*made, entry("z")]
+    assert bench.seen == [*made, entry("z"), entry("z")]
+    assert [event for event, _ in bench.log] == ["bug"]
+    bench.journal.close()
+
+
+def test_rows_that_were_not_taken_are_told_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.record.ask(asking(intent("a")))
+    bench.full = True
+    assert not bench.record.flush()
+    assert bench.seen == []
+    bench.full = False
     bench.journal.close()
 
 
@@ -394,13 +437,13 @@ def test_under_serve_requests_are_sent_and_their_rows_are_late(
 ) -> None:
     bench = Waiting(tmp_path, monkeypatch, "serve")
     bench.full = True
-    bench.record.ask(intent("a"))
+    bench.record.ask(asking(intent("a")))
     bench.record(entry("z"))
     assert bench.record.flush()
-    bench.record.ask(intent("b"))
+    bench.record.ask(asking(intent("b")))
     assert bench.record.flush()
     bench.full = False
-    bench.record.ask(intent("c"))
+    bench.record.ask(asking(intent("c")))
     assert bench.record.flush()
     assert bench.kept == [intent("a"), entry("z"), intent("b"), intent("c")]
     bench.journal.close()
