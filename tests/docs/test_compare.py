@@ -5,7 +5,7 @@ from tests.docs import pages
 CLAIMED = {
     "litellm": ("less", "less"),
     "portkey": ("less", "less"),
-    "ferrogw": ("less", "more"),
+    "ferrogw": ("less", "less"),
     "nginx": ("more", "more"),
 }
 """Requests for a CPU-second: as this gateway as a plain relay, and with everything on."""
