@@ -25,8 +25,8 @@ from gateway.ledger.store import StoreError
 SCHEME: Final = "sqlite:///"
 
 _PATIENCE = 10.0  # seconds to wait for another process that writes
-# Bytes of the WAL that stay when what is in it is in the file too: twice what usually gathers.
-_MOST_WAL = 8 << 20
+# Of the WAL 8 MB stay when what is in it is in the file too: twice what usually gathers.
+_WAL = "PRAGMA journal_size_limit = 8388608"
 
 # Sums are exact: 28 digits, the default, would round a large sum of very small costs.
 _EXACT = Context(prec=100)
@@ -125,7 +125,7 @@ class Sqlite(Base):
             base, file = self._take() or self._open()
             try:
                 base.execute("PRAGMA synchronous = NORMAL")
-                base.execute(f"PRAGMA journal_size_limit = {_MOST_WAL}")
+                base.execute(_WAL)
                 yield base
             except BaseException:
                 base.close()  # whatever it was in the middle of is rolled back

@@ -182,7 +182,7 @@ def test_the_wal_is_short_again_after_a_long_look(
     journal: Journal, store: Sqlite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While somebody looks, what has come since cannot go where it belongs."""
-    monkeypatch.setattr(sqlite, "_MOST_WAL", 100_000)
+    monkeypatch.setattr(sqlite, "_WAL", "PRAGMA journal_size_limit = 100000")
     with store.reading() as base:
         assert base.execute("SELECT count(*) FROM entries").fetchone() == (0,)
         for number in range(0, 15_000, 1_000):
