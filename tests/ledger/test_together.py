@@ -1,0 +1,304 @@
+"""Rows of one turn of the loop wait for each other: they are made and written together."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.core.entry import Entry, Intent, Row
+from gateway.ledger.journal import Journal, write
+from gateway.ledger.record import Policy
+from gateway.ledger.recovery import Recovered, recover
+from tests.ledger.rows import attempt, entry, intent
+from tests.ledger.test_record import Bench, asking
+
+
+class Waiting(Bench):
+    """A record whose requests and answers are sent together."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, policy: Policy = "refuse") -> None:
+        super().__init__(folder, policy, patch)
+        self.turns = 0
+        self.alone = False
+        self.record.wait(self)
+
+    def soon(self) -> None:
+        self.turns += 1
+
+    def due(self) -> bool:
+        return not self.alone
+
+
+def test_last_rows_of_whole_answers_wait_and_are_written_in_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sinks are told at once; what is to be sent, what fails and what streams waits for nobody."""
+    bench = Waiting(tmp_path, monkeypatch)
+    at_once: list[Row] = [
+        intent("a"), intent("b"), entry("c", state="failed"), entry("d", stream=True)
+    ]  # fmt: skip
+    late: list[Row] = [entry("a"), entry("b", state="cache_hit")]
+    for row in [*late, *at_once]:
+        bench.record(row)
+    assert bench.kept == at_once
+    assert bench.seen == [*late, *at_once]
+    assert bench.turns == len(late)
+    calls, real = list[bytes](), os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        calls.append(data)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    bench.record.flush()
+    bench.record.flush()
+    assert bench.kept == [*at_once, *late]
+    assert (len(calls), bench.journal.written) == (1, 6)
+    bench.record.close()
+    bench.journal.close()
+    assert recover(Journal(tmp_path)) == Recovered()
+
+
+class Ended:
+    """A call that has ended, and notes what becomes of its row."""
+
+    def __init__(self, bench: Bench, name: str, *, fails: str = "") -> None:
+        self.bench = bench
+        self.name = name
+        self.fails = fails
+        self.made = 0
+
+    def row(self) -> Entry:
+        self.made += 1
+        if self.fails == "row":
+            raise RuntimeError("it cannot be made")
+        return entry(self.name)
+
+    def told(self, row: Entry) -> None:
+        assert row in self.bench.kept or self.bench.record.late
+        self.bench.seen.append(row)
+        if self.fails == "told":
+            raise RuntimeError("it is not heard")
+
+
+def test_last_rows_are_made_together_where_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    ended = [Ended(bench, name) for name in "abc"]
+    for one in ended:
+        bench.record.ask(asking(intent(one.name)))
+        bench.record.end(one)
+    bench.record(entry("z"))
+    assert (bench.turns, bench.kept, sum(one.made for one in ended)) == (4, [], 0)
+    assert bench.record.flush()
+    assert bench.record.flush()
+    rows = [entry(name) for name in "abc"]
+    assert bench.kept == [*map(intent, "abc"), entry("z"), *rows]
+    assert bench.seen[-6:] == [row for row in rows for _ in range(2)]  # a sink, then who settles
+    assert ([one.made for one in ended], bench.journal._open) == ([1, 1, 1], {})
+    bench.journal.close()
+
+
+def test_a_last_row_is_made_at_once_where_nothing_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, "refuse", monkeypatch)
+    bench.record.end(Ended(bench, "a"))
+    assert bench.kept == [entry("a")]
+    assert bench.seen == [entry("a"), entry("a")]
+    bench.journal.close()
+
+
+@pytest.mark.parametrize("fails", ["row", "told"])
+def test_an_end_that_fails_harms_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    for one in (Ended(bench, "a"), Ended(bench, "b", fails=fails), Ended(bench, "c")):
+        bench.record.end(one)
+    assert bench.record.flush()
+    rows = [entry(name) for name in ("ac" if fails == "row" else "abc")]
+    assert bench.kept == rows
+    assert bench.seen == [row for row in rows for _ in range(2)]
+    assert [event for event, _ in bench.log] == ["bug"]
+    bench.journal.close()
+
+
+@pytest.mark.parametrize("how", ["close", "settled", "full"])
+async def test_rows_that_are_yet_to_be_made_are_written_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.full = how == "full"
+    bench.record.end(Ended(bench, "a"))
+    if how == "settled":
+        await bench.record.settled()
+        assert bench.journal.synced == 1
+    elif how == "full":
+        assert bench.record.flush()
+        assert (bench.kept, bench.record.late) == ([], 1)
+        bench.full = False
+        bench.record.catch_up()
+    else:
+        bench.record.close()
+    assert bench.kept == [entry("a")]
+    assert bench.seen == [entry("a"), entry("a")]
+    bench.journal.close()
+
+
+def test_rows_of_requests_are_written_with_them_before_any_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.record.ask(asking(intent("a")))
+    bench.record(entry("z"))
+    bench.record.ask(asking(intent("b")))
+    assert (bench.kept, bench.turns) == ([], 1)
+    assert bench.seen == [entry("z")]
+    assert bench.record.flush()
+    assert bench.seen == [entry("z"), intent("a"), intent("b")]
+    assert bench.kept == [intent("a"), intent("b"), entry("z")]
+    assert (bench.journal.written, set(bench.journal._open)) == (3, {"a", "b"})
+    bench.record.ask(asking(intent("a", attempt=2)))
+    assert bench.record.flush()
+    assert bench.journal._open["a"] == write(intent("a")) + write(intent("a", attempt=2))
+    bench.alone = True
+    bench.record.ask(asking(intent("c")))
+    assert bench.kept[-1] == intent("c")  # nothing waits for one alone
+    bench.journal.close()
+
+
+def test_what_comes_of_a_request_is_written_behind_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    for row in (attempt("a"), entry("a", state="failed"), intent("b")):
+        bench.record.ask(asking(intent("a")))
+        bench.record(row)
+        assert bench.kept[-2:] == [intent("a"), row]
+    bench.journal.close()
+
+
+@pytest.mark.parametrize("between", ["nothing", "row", "settled"])
+async def test_requests_whose_rows_are_not_taken_are_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.record.ask(asking(intent("a")))
+    bench.record.ask(asking(intent("b")))
+    bench.record(entry("z"))
+    bench.full = True
+    if between == "row":
+        bench.record(entry("y", state="failed"))
+    if between == "settled":
+        await bench.record.settled()
+    assert not bench.record.flush()
+    assert bench.record.flush()  # it is told once
+    bench.full = False
+    bench.record.ask(asking(intent("c")))
+    assert bench.record.flush()
+    ends = [entry("y", state="failed")] if between == "row" else []
+    assert bench.kept == [*ends, entry("z"), intent("c")]
+    assert set(bench.journal._open) == {"c"}
+    bench.journal.close()
+
+
+@pytest.mark.parametrize("policy", ["refuse", "serve"])
+@pytest.mark.parametrize("between", [False, True])
+def test_a_request_whose_row_cannot_be_made_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: Policy, *, between: bool
+) -> None:
+    def fail() -> Intent:
+        raise RuntimeError("it cannot be made")
+
+    bench = Waiting(tmp_path, monkeypatch, policy)
+    for opening in (asking(intent("a")), fail, asking(intent("b"))):
+        bench.record.ask(opening)
+    bench.record.end(Ended(bench, "z"))
+    made: list[Row] = [intent("a"), intent("b")]
+    if between:
+        bench.record(attempt("a"))
+        made.append(attempt("a"))
+    assert not bench.record.flush()
+    assert bench.record.flush()
+    assert bench.kept == [*made, entry("z")]
+    assert bench.seen == [*made, entry("z"), entry("z")]
+    assert [event for event, _ in bench.log] == ["bug"]
+    bench.journal.close()
+
+
+def test_rows_that_were_not_taken_are_told_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.record.ask(asking(intent("a")))
+    bench.full = True
+    assert not bench.record.flush()
+    assert bench.seen == []
+    bench.full = False
+    bench.journal.close()
+
+
+def test_under_serve_requests_are_sent_and_their_rows_are_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch, "serve")
+    bench.full = True
+    bench.record.ask(asking(intent("a")))
+    bench.record(entry("z"))
+    assert bench.record.flush()
+    bench.record.ask(asking(intent("b")))
+    assert bench.record.flush()
+    bench.full = False
+    bench.record.ask(asking(intent("c")))
+    assert bench.record.flush()
+    assert bench.kept == [intent("a"), entry("z"), intent("b"), intent("c")]
+    bench.journal.close()
+
+
+@pytest.mark.parametrize("how", ["close", "settled"])
+async def test_rows_that_wait_are_written_before_the_end_and_before_a_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.record(entry("a"))
+    assert bench.kept == []
+    if how == "close":
+        bench.record.close()
+    else:
+        await bench.record.settled()
+        assert bench.journal.synced == 1
+    assert bench.kept == [entry("a")]
+    bench.journal.close()
+
+
+def test_of_rows_that_were_not_taken_together_each_is_tried_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    real, room = os.write, 2000
+
+    def write(descriptor: int, data: bytes) -> int:
+        nonlocal room
+        if room <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = real(descriptor, data[:room])
+        room -= taken
+        return taken
+
+    names = [entry(name) for name in "abc"]
+    for row in names:
+        bench.record(row)
+    monkeypatch.setattr(os, "write", write)
+    bench.record.flush()
+    kept = len(bench.kept)
+    assert kept + bench.record.late == 3
+    assert bench.record.late > 0
+    room = 1_000_000
+    bench.record(entry("d"))
+    bench.record.flush()
+    assert bench.kept == [*names, entry("d")]
+    assert [row for row in bench.kept if row is None] == []
+    bench.journal.close()
