@@ -43,8 +43,7 @@ class Books:
     Both tell of their failures themselves, once in a while: a full disk fails every call. `ask`
     takes what makes the rows of requests, in place of `record`: who sends a request finds out
     whether its row is written. Where `settled` is waited for that is too late, and `record` takes
-    the rows. `end` takes
-    calls whose last row may be made and taken a little later.
+    the rows. `end` takes calls whose last row may be made and taken a little later.
 
     `baseline` is what calls on a lab are compared with; None where none is declared. `begin` is
     told of each call before its rows, `settle` of its end, `aside` then of what it was decided on.
@@ -149,20 +148,16 @@ class Books:
         self.told(entry, tally)
         return entry
 
-    def end(self, tally: Tally) -> Sums:
+    def end(self, tally: Tally) -> Entry | Sums:
         """As `close` of a call that was answered whole. What it comes to; its row may come later.
 
         It comes before anything that is sent: many that are made together take half as long.
         """
+        if self._end is None:
+            return self.close(tally, "settled", 200)
         sums, now = tally.end(), self._clock()
         self._look(tally, sums)
-        ending = Ending(self, tally, sums, now)
-        if self._end is not None:
-            self._end(ending)
-        else:
-            row = ending.row()
-            self._write(row)
-            ending.told(row)
+        self._end(Ending(self, tally, sums, now))
         return sums
 
     def told(self, entry: Entry, tally: Tally) -> None:

@@ -64,7 +64,7 @@ class Sums(Struct, frozen=True):
 
 
 class Tally:
-    """The account of one call. `close` makes its entry once: a second closing raises."""
+    """The account of one call. `end` closes it once, then `row` makes its entry."""
 
     __slots__ = (
         "_bound",
@@ -279,21 +279,8 @@ class Tally:
             return None
         return why_unknown(self._filled()[0], self.price())
 
-    def close(
-        self,
-        state: State,
-        status: int,
-        now: float,
-        *,
-        problem: str | None = None,
-        aborted_by: str | None = None,
-    ) -> Entry:
-        """The final entry, `now` on the monotonic clock of `call.started`."""
-        sums = self.end()
-        return self.row(sums, state, status, now, problem=problem, aborted_by=aborted_by)
-
     def end(self) -> Sums:
-        """What the call comes to; from here on its account is closed, and `row` gives its entry."""
+        """What the call comes to. Its account is closed: a second end raises RuntimeError."""
         if self.closed:
             raise RuntimeError("a call has one final entry")
         self.closed = True
@@ -317,7 +304,10 @@ class Tally:
         problem: str | None = None,
         aborted_by: str | None = None,
     ) -> Entry:
-        """The final entry of an account that has ended with these sums."""
+        """The final entry of an account that has ended with these sums.
+
+        `now` is on the monotonic clock of `call.started`.
+        """
         call, decision, target = self.call, self.decision, self.target
         if state == "settled" and sums.source != "provider":
             state = "estimated"

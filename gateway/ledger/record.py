@@ -10,13 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol
 
 from gateway.core.entry import ANSWERED, Entry, Intent, Row
+from gateway.core.tally import Opening
 from gateway.ledger.journal import Journal, JournalError, write
 from gateway.telemetry.log import Log, where
 
 type Policy = Literal["refuse", "serve"]
 """What becomes of a call whose intent cannot be written."""
-type Opening = Callable[[], Intent]
-"""Makes the row of a request that is about to be sent, once."""
 type Sink = Callable[[Row], None]
 
 _MOST = 4096  # rows: milliseconds to write, once they can be

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Source
-from gateway.core.entry import Attempt, Entry, Intent
+from gateway.core.entry import Attempt, Entry, Intent, State
 from gateway.core.facts import Facts
 from gateway.core.loss import Loss
 from gateway.core.price import Later, Price, Rates
@@ -49,6 +49,11 @@ def dialled(call: Call = CALL, target: Target = TARGET, decision: Decision = DEC
     return tally
 
 
+def closed(tally: Tally, state: State, status: int, now: float, **more: str | None) -> Entry:
+    """The final entry, as the books have it."""
+    return tally.row(tally.end(), state, status, now, **more)
+
+
 def answered() -> Tally:
     tally = dialled()
     tally.cache, tally.served = "miss", "m-2026"
@@ -60,7 +65,7 @@ def answered() -> Tally:
 
 
 def test_a_call_becomes_one_row() -> None:
-    entry = answered().close("settled", 200, 51.0000004)
+    entry = closed(answered(), "settled", 200, 51.0000004)
     assert entry == Entry(
         id="tg-1", at=1000.0, key="k", tenant="t", tags=("a",), dialect="openai-chat", asked="auto", stream=True,
         state="settled", status=200, lab="l", tier="fast", source="rule", rule="r", confidence=0.5, provider="p",
@@ -92,7 +97,7 @@ def test_a_row_before_a_request_says_whose_it_is(
         lambda tally: tally.aside(),
         lambda tally: tally.dial(OTHER, Account("two", "s"), 1001.5, 51.5),
         lambda tally: (tally.aside(), tally.dial(OTHER, Account("two", "s"), 1001.5, 51.5)),
-        lambda tally: tally.close("aborted", 499, 53.0),
+        lambda tally: closed(tally, "aborted", 499, 53.0),
     ],
     ids=["failed", "unsent", "aside", "again", "hedged", "closed"],
 )
@@ -176,12 +181,12 @@ def test_vectors_have_no_output_and_counts_no_price() -> None:
 def test_the_effort_is_the_clients_before_the_tiers() -> None:
     tally = answered()
     tally.effort = "high"
-    assert tally.close("settled", 200, 51.0).effort == "high"
+    assert closed(tally, "settled", 200, 51.0).effort == "high"
 
 
 def test_a_call_that_got_nowhere_has_nothing_but_what_it_was() -> None:
     """Refused before anything was sent: it cost nothing, and that is known."""
-    entry = Tally(CALL, "c1").close("refused", 400, 50.5, problem="invalid_json")
+    entry = closed(Tally(CALL, "c1"), "refused", 400, 50.5, problem="invalid_json")
     expected = Entry(
         id="tg-1", at=1000.0, key="k", tenant="t", dialect="openai-chat", state="refused", status=400,
         problem="invalid_json", cost=Decimal(0), wasted=Decimal(0), estimate=Decimal(0), duration=0.5, config="c1",
@@ -193,7 +198,7 @@ def test_what_was_answered_and_not_told_is_estimated() -> None:
     """By the length of the prompt and of what was heard; the row says so."""
     tally = answered()
     tally.usage = None
-    entry = tally.close("settled", 200, 51.0)
+    entry = closed(tally, "settled", 200, 51.0)
     assert (entry.state, entry.usage, entry.input) == ("estimated", "estimate", 400)
     assert entry.output is not None
     assert entry.output > 0
@@ -204,7 +209,7 @@ def test_what_the_provider_told_of_a_stream_that_was_cut_stands() -> None:
     """Its input is exact, its output at least what it said; only that is an estimate."""
     tally = answered()
     tally.usage, tally.complete = Usage(input=500, output=1), False
-    entry = tally.close("aborted", 200, 51.0, aborted_by="upstream")
+    entry = closed(tally, "aborted", 200, 51.0, aborted_by="upstream")
     assert (entry.state, entry.usage, entry.input) == ("aborted", "partial", 500)
     assert entry.output is not None
     assert entry.cost == (500 + 2 * Decimal(entry.output)) / 1_000_000
@@ -214,7 +219,7 @@ def test_what_the_provider_told_of_a_stream_that_was_cut_stands() -> None:
 def test_an_answer_that_nobody_heard_has_no_cost() -> None:
     """A client left before a whole answer came: it was billed, nobody knows how much."""
     tally = dialled()
-    entry = tally.close("aborted", 499, 51.0, aborted_by="client")
+    entry = closed(tally, "aborted", 499, 51.0, aborted_by="client")
     assert (entry.cost, entry.estimate, entry.output) == (None, None, None)
     assert entry.reserved == Decimal("0.0006")
 
@@ -240,7 +245,7 @@ def test_a_failed_request_cost_what_its_provider_says_where_no_price_tells() -> 
     row = tally.fail(msgspec.structs.replace(LOST, usage=told), 1002.5, 52.5)
     assert row is not None
     assert (row.cost, row.estimate, row.reserved) == (Decimal("0.25"), Decimal(0), None)
-    entry = tally.close("failed", 503, 53.0)
+    entry = closed(tally, "failed", 503, 53.0)
     assert (entry.cost, entry.wasted, entry.reserved) == (Decimal("0.25"), Decimal("0.25"), None)
 
 
@@ -255,14 +260,14 @@ def test_what_was_not_sent_is_no_request() -> None:
     tally = dialled()
     tally.unsent()
     assert tally.fail(FREE, 1001.0, 51.0) is None
-    entry = tally.close("refused", 503, 51.0)
+    entry = closed(tally, "refused", 503, 51.0)
     assert (entry.attempts, entry.provider, entry.model, entry.account) == (0, None, None, None)
     assert (entry.cost, entry.reserved) == (Decimal(0), None)
     tally = dialled()
     assert tally.fail(FREE, 1001.0, 51.0) is not None
     tally.dial(TARGET, Account("spare", "s"), 1001.5, 51.5)
     tally.unsent()
-    entry = tally.close("failed", 503, 52.0)
+    entry = closed(tally, "failed", 503, 52.0)
     assert (entry.attempts, entry.provider, entry.cost) == (1, "p", Decimal(0))
 
 
@@ -281,7 +286,7 @@ def test_two_requests_at_a_time_have_each_their_own_row(won: int) -> None:
     assert (row.at, row.duration) == ((1001.0, 1.0) if won == 1 else (1000.5, 1.5))
     tally.aside(kept)
     tally.usage, tally.complete = Usage(input=1_000_000, output=0), True
-    entry = tally.close("settled", 200, 53.0)
+    entry = closed(tally, "settled", 200, 53.0)
     assert (entry.provider, entry.account, entry.attempts) == (
         ("p", "main", 2) if won == 1 else ("q", "two", 2)
     )
@@ -315,7 +320,7 @@ def test_what_failed_cost_what_its_requests_did(
     for problem in problems:
         tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
         tally.fail(problem, 1002.5, 52.5)
-    entry = tally.close("failed", 503, 53.0)
+    entry = closed(tally, "failed", 503, 53.0)
     assert (entry.cost, entry.wasted, entry.reserved) == tuple(
         None if text is None else Decimal(text) for text in (cost, wasted, reserved)
     )
@@ -337,7 +342,7 @@ def test_an_answer_costs_its_own_and_what_was_wasted_before_it(
     tally.fail(problem, 1002.5, 52.5)
     tally.dial(TARGET, Account("main", "s"), 1002.5, 52.5)
     tally.usage, tally.complete = answered().usage, True
-    entry = tally.close("settled", 200, 53.0)
+    entry = closed(tally, "settled", 200, 53.0)
     assert (entry.cost, entry.attempts) == (Decimal(cost), 2)
     assert entry.wasted == (None if wasted is None else Decimal(wasted))
     assert entry.reserved == (None if reserved is None else Decimal(reserved))
@@ -347,26 +352,26 @@ def test_a_failed_attempt_without_a_bound_leaves_none() -> None:
     tally = dialled(target=Target(provider=Provider(name="p", doors={}), model="m"))
     tally.fail(LOST, 1002.5, 52.5)
     tally.dial(TARGET, Account("main", "s"), 1002.5, 52.5)
-    entry = tally.close("aborted", 499, 53.0)
+    entry = closed(tally, "aborted", 499, 53.0)
     assert (entry.cost, entry.reserved) == (None, None)
 
 
 def test_a_hit_costs_nothing_and_has_no_price() -> None:
     tally = answered()
     tally.cache = "hit"
-    entry = tally.close("cache_hit", 200, 50.001)
+    entry = closed(tally, "cache_hit", 200, 50.001)
     assert (entry.cost, entry.price, entry.input) == (Decimal(0), None, 1_000_000)
     assert (entry.usage, entry.billed) == ("recording", None)
     tally = answered()
     tally.cache, tally.usage = "hit", None
-    assert tally.close("cache_hit", 200, 50.001).usage is None
+    assert closed(tally, "cache_hit", 200, 50.001).usage is None
 
 
 def test_a_target_without_a_price_leaves_cost_and_price_open() -> None:
     tally = dialled(target=Target(provider=Provider(name="p", doors={}), model="m"))
     tally.usage, tally.complete = Usage(input=1, output=1), True
     assert tally.unpriced() == "no price"
-    entry = tally.close("settled", 200, 51.0)
+    entry = closed(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.price, entry.reserved) == (None, None, None)
 
 
@@ -376,13 +381,13 @@ def test_what_a_provider_says_it_billed_is_the_cost_that_no_price_tells() -> Non
     tally = dialled(target=Target(provider=Provider(name="p", doors={}), model="m"))
     tally.usage, tally.complete = usage, True
     assert tally.unpriced() is None
-    entry = tally.close("settled", 200, 51.0)
+    entry = closed(tally, "settled", 200, 51.0)
     assert entry.cost == entry.billed == usage.billed
     assert entry.estimate == 0
     assert entry.price == "provider"
     tally = dialled()
     tally.usage, tally.complete = usage, True
-    entry = tally.close("settled", 200, 51.0)
+    entry = closed(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.billed, entry.price) == (Decimal("0.000702"), usage.billed, "v1")
 
 
@@ -396,15 +401,15 @@ def test_nothing_is_missed_of_what_is_priced_or_needs_no_price() -> None:
 def test_counting_tokens_costs_nothing() -> None:
     """Also where it failed or nobody waited for the number."""
     tally = dialled(COUNT)
-    assert tally.close("aborted", 499, 51.0).cost == 0
+    assert closed(tally, "aborted", 499, 51.0).cost == 0
     tally = dialled(COUNT)
     tally.usage = Usage(input=0, output=0)
-    entry = tally.close("settled", 200, 51.0)
+    entry = closed(tally, "settled", 200, 51.0)
     assert (entry.state, entry.usage) == ("settled", "provider")
     assert entry.cost == 0
     tally = dialled(COUNT)
     tally.fail(LOST, 1002.5, 52.5)
-    assert tally.close("failed", 504, 51.0).cost == 0
+    assert closed(tally, "failed", 504, 51.0).cost == 0
 
 
 @pytest.mark.parametrize(
@@ -418,7 +423,7 @@ def test_a_call_has_the_price_of_the_moment_it_was_received(
     price = msgspec.structs.replace(PRICE, later=(Later(start, dear),))
     tally = answered()
     tally.target = msgspec.structs.replace(TARGET, price=price)
-    entry = tally.close("settled", 200, 51.0)
+    entry = closed(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.price) == (Decimal(cost), version)
 
 
@@ -444,30 +449,30 @@ def test_a_call_is_compared_with_the_same_tokens_on_the_baseline(
     tally = dialled(decision=Decision(lab="l", tier=tier, source=source, model=model))
     tally.compared, tally.baseline = True, DEAR
     tally.usage, tally.complete = Usage(input=500, output=101), True
-    entry = tally.close("settled", 200, 51.0)
+    entry = closed(tally, "settled", 200, 51.0)
     assert (entry.cost, entry.baseline) == (Decimal("0.000702"), Decimal(baseline))
 
 
 def test_a_hit_saves_all_of_the_baseline_and_a_failure_none() -> None:
     tally = answered()
     tally.compared, tally.baseline, tally.cache = True, DEAR, "hit"
-    assert tally.close("cache_hit", 200, 51.0).baseline == Decimal("10.00023")
+    assert closed(tally, "cache_hit", 200, 51.0).baseline == Decimal("10.00023")
     tally = dialled()
     tally.compared, tally.baseline = True, DEAR
     tally.fail(TOLD, 1002.5, 52.5)
-    assert tally.close("failed", 503, 51.0).baseline == 0
+    assert closed(tally, "failed", 503, 51.0).baseline == 0
 
 
 def test_names_from_outside_are_cut() -> None:
     """A client's model name may be a megabyte; a row is not."""
     tally = answered()
     tally.asked, tally.served = "a" * 1000, "s" * 1000
-    entry = tally.close("settled", 200, 51.0)
+    entry = closed(tally, "settled", 200, 51.0)
     assert (entry.asked, entry.served) == ("a" * 200, "s" * 200)
 
 
 def test_a_second_end_is_a_bug() -> None:
     tally = answered()
-    tally.close("settled", 200, 51.0)
+    closed(tally, "settled", 200, 51.0)
     with pytest.raises(RuntimeError, match="one final entry"):
-        tally.close("failed", 500, 52.0)
+        closed(tally, "failed", 500, 52.0)

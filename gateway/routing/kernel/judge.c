@@ -8,8 +8,6 @@
 #define OPTIONS 5
 #define LAST 16 /* tokens at the end in which it is asked */
 #define LONG 5  /* digits of a long number */
-#define LEAF 255
-#define NODE 4
 #define MIDDLE 128
 
 /* A sum of products as math.sumprod has it: Ogita, Rump and Oishi's with three numbers. */
@@ -88,7 +86,7 @@ static size_t different(
     while (places < 2 * count) places *= 2;
     memset(slots, 0, places * sizeof *slots);
     for (size_t at = 0; at < count; at++) {
-        size_t slot = (hashes[at] ^ hashes[at] >> 15) & (places - 1);
+        size_t slot = spread(hashes[at]) & (places - 1);
         for (; slots[slot]; slot = (slot + 1) & (places - 1)) {
             size_t other = slots[slot] - 1u;
             if (hashes[other] != hashes[at]) continue;
@@ -104,7 +102,7 @@ static size_t different(
 }
 
 static void add(const struct model *model, uint32_t term, int32_t *sums) {
-    for (uint32_t slot = (term ^ term >> 15) & model->mask; model->slots[slot].place; slot = (slot + 1) & model->mask)
+    for (uint32_t slot = spread(term) & model->mask; model->slots[slot].place; slot = (slot + 1) & model->mask)
         if (model->slots[slot].hash == term) {
             const int8_t *steps = model->steps + (size_t)(model->slots[slot].place - 1) * model->lanes;
             for (uint32_t lane = 0; lane < model->lanes; lane++) sums[lane] += steps[lane];

@@ -21,6 +21,8 @@
 #define SHAPE (50 + TOPICS + OPENINGS + ASKS) /* numbers of a text */
 #define SOURCES 64
 #define LANES (2 + 2 * SOURCES)
+#define LEAF 255 /* stands where a node names its number */
+#define NODE 4   /* bytes */
 
 /* Lists that a word stands in; 0 is none of a kind. */
 struct word {
@@ -111,6 +113,9 @@ void tiergate_score(
 uint32_t crc_more(uint32_t crc, const uint8_t *bytes, size_t length);
 const struct word *word_of(const struct words *words, uint32_t hash, const uint8_t *bytes, size_t length);
 const struct reading *reading_of(const struct words *words, const uint8_t *text, size_t length, uint64_t id);
+
+/* Where a hash is looked for first, in a table of a power of two. */
+static inline uint32_t spread(uint32_t hash) { return hash ^ hash >> 15; }
 
 /* For a few bytes a call of memcmp takes longer. */
 static inline int equal(const uint8_t *one, const uint8_t *other, size_t length) {

@@ -5,8 +5,6 @@
 #include <string.h>
 
 #define KNOWN (1 << 13)
-#define LEAF 255
-#define NODE 4
 #define CUTS_MOST 255
 #define PLAIN 7 /* numbers before those of tables */
 
@@ -100,7 +98,7 @@ PUBLIC struct model *tiergate_model(
     all->reasoned = kept_bytes + KNOWN;
     all->nodes = all->reasoned + sources;
     for (uint32_t at = 0; at < terms; at++) {
-        uint32_t term = term_at(all_terms, at), slot = (term ^ term >> 15) & all->mask;
+        uint32_t term = term_at(all_terms, at), slot = spread(term) & all->mask;
         while (all->slots[slot].place) slot = (slot + 1) & all->mask;
         all->slots[slot] = (struct term){term, at + 1};
         int8_t *steps = all->steps + (size_t)at * lanes;

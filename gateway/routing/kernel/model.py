@@ -15,10 +15,11 @@ from gateway.routing.signals import Signals
 
 _Score = ctypes.c_double * 7
 _Told = ctypes.c_double * 6
-_FORMULA: "ctypes.Array[ctypes.c_double] | None" = (ctypes.c_double * (2 + 2 * len(TERMS)))(
+_FORMULA = (ctypes.c_double * (2 + 2 * len(TERMS)))(
     FAST, FAILS, *(weight for term in TERMS for weight in (term.fast, term.fails))
 )
 """Of the prior."""
+_UNKNOWN = Score(fast=0.0, smart=0.0)
 
 
 class Model:
@@ -31,15 +32,14 @@ class Model:
 
     def score(self, text: Text, signals: Signals, base: Classifier) -> Score:
         """As `Learned.score`; `base` is the prior."""
-        raw, score, formula = text.raw, _Score(), _FORMULA
-        fast = smart = 0.0
-        if type(base) is not Prior:
-            formula, found = None, base.score("", signals)
-            fast, smart = found.fast, found.smart
+        raw, score = text.raw, _Score()
+        plain = type(base) is Prior
+        known = _UNKNOWN if plain else base.score("", signals)
         options = shape.options(text.cut, text.options) if text.options else shape.NO_OPTIONS
         self._score(
             self._words, self._at, raw, len(raw), len(text.text), text.found,
-            _Told(*options, signals.digits), formula, fast, smart, score,
+            _Told(*options, signals.digits), _FORMULA if plain else None, known.fast, known.smart,
+            score,
         )  # fmt: skip
         fast, smart, *because = score[:]
         return Score(fast=fast, smart=smart, because=tuple(because))

@@ -130,9 +130,9 @@ static int numbers_of(const struct reading *text) {
     return numbers;
 }
 
-/* Fills `found`. `kinds` are the codes of proof, reason, build, simple, chat, polite, maths, code and
- * counting, in this order from 1. */
+/* Fills `found`. */
 PUBLIC void tiergate_read(const struct words *words, const uint8_t *bytes, size_t size, int32_t *found) {
+    /* The codes of kinds, as lexicon.py has them. */
     enum { NO_KIND, IS_PROOF, IS_REASON, IS_BUILD, IS_SIMPLE, IS_CHAT, IS_POLITE, IS_MATHS, IS_CODE, IS_COUNTING, KINDS };
     const struct reading *text = reading_of(words, bytes, size, 0);
     const uint8_t *low = text->low;

@@ -18,6 +18,8 @@ from gateway.settings.rule import LANGUAGES, Language
 _POINTS = [at / 6 for at in range(7)]
 """Of code and of maths: six are certainty."""
 _Found = ctypes.c_int32 * 17
+_CODE, _MATHS, _QUOTED, _TOLD, _ID, _ID_HIGH = 4, 5, 10, 14, 15, 16
+"""Places in what the library finds, as `kernel.h` numbers them."""
 _LONGEST = 4096
 """Bytes, as `kernel.h` has it."""
 MARKS = (
@@ -54,10 +56,16 @@ def words() -> Words | None:
 class Text:
     """A text that the library has read, with what `signals.Scan` would say of it."""
 
-    __slots__ = ("__weakref__", "_signals", "cut", "found", "options", "raw", "text")
+    __slots__ = ("__weakref__", "_signals", "cut", "found", "options", "raw", "size", "text")
 
     def __init__(
-        self, text: str, cut: str, raw: bytes, options: int, found: "ctypes.Array[ctypes.c_int32]"
+        self,
+        text: str,
+        cut: str,
+        raw: bytes,
+        options: int,
+        size: int,
+        found: "ctypes.Array[ctypes.c_int32]",
     ) -> None:
         self.text = text
         self.cut = cut
@@ -66,6 +74,8 @@ class Text:
         """The same as bytes."""
         self.options = options
         """Lettered answer options; zero, or three and more."""
+        self.size = size
+        """Characters of what is read, without the options."""
         self.found = found
         """As the library numbers it; of the text without its options."""
         self._signals: Signals | None = None
@@ -74,24 +84,24 @@ class Text:
     def language(self) -> Language:
         """Of the text."""
         text = self.text
-        if text.isascii() and self.cut is text and not self.options and (told := self.found[14]):
+        if text.isascii() and self.cut is text and not self.options and (told := self.found[_TOLD]):
             return LANGUAGES[told - 1]
         return language.detect(text)
 
     @property
     def code(self) -> float:
         """As `Signals.code`."""
-        return _POINTS[self.found[4]]
+        return _POINTS[self.found[_CODE]]
 
     @property
     def maths(self) -> float:
         """As `Signals.maths`."""
-        return _POINTS[self.found[5]]
+        return _POINTS[self.found[_MATHS]]
 
     @property
     def trace(self) -> bool:
         """As `Signals.trace`."""
-        return self.found[10] == 1
+        return self.found[_QUOTED] == 1
 
     def signals(self) -> Signals:
         """All that there is."""
@@ -100,10 +110,9 @@ class Text:
                 words, questions, numbers, digits, code, maths, proof, reasoning, build, simple,
                 trace, lookup, counting, greeting, *_,
             ) = self.found[:]  # fmt: skip
-            size = len(self.cut) if not self.options else len(signals.options(self.cut)[1])
             # Of more than fifteen names Python makes a dictionary first.
             self._signals = Signals(
-                len(self.text), words, self.options, questions, numbers, digits / max(size, 1),
+                len(self.text), words, self.options, questions, numbers, digits / max(self.size, 1),
                 _POINTS[code], _POINTS[maths], proof, reasoning, build, simple,
                 trace == 1, lookup == 1, counting == 1, greeting == 1,
             )  # fmt: skip
@@ -125,8 +134,8 @@ def read(text: str) -> Text | None:
     found = _Found()
     known.library.tiergate_read(known.at, said, len(said), found)
     if options:
-        found[15] = found[16] = 0  # what is judged is another text
-    return Text(text, cut, raw, options, found)
+        found[_ID] = found[_ID_HIGH] = 0  # what is judged is another text
+    return Text(text, cut, raw, options, len(asked), found)
 
 
 def _records() -> list[bytes]:
