@@ -41,6 +41,8 @@ COPY gateway gateway
 RUN /uv/bin/uv sync --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --no-editable
 # What is in it, as CycloneDX: /app/sbom.cdx.json.
 RUN /uv/bin/uv export --frozen --quiet --no-default-groups $(for one in $EXTRAS; do printf -- '--extra %s ' "$one"; done) --format cyclonedx1.5 --output-file sbom.cdx.json
+COPY scripts/vendored.py scripts/vendored.py
+RUN python3 scripts/vendored.py sbom.cdx.json
 
 FROM python:${PYTHON}-slim
 ARG EXTRAS="postgres otel prices"

@@ -154,7 +154,8 @@ def test_what_the_project_is_packed_from_is_copied() -> None:
     named = [tables["project"]["readme"], *tables["project"]["license-files"]]
     assert "docs/row.schema.json" in packed
     apart = {name for name in named if name.partition("/")[0] not in packed}
-    assert {*packed, *apart, "pyproject.toml", "uv.lock", "hatch_build.py"} == copied
+    told = {"scripts/vendored.py"}  # writes the SBOM
+    assert {*packed, *apart, *told, "pyproject.toml", "uv.lock", "hatch_build.py"} == copied
 
 
 def test_it_runs_as_a_user_by_number_that_owns_the_data_folder() -> None:

@@ -1,9 +1,11 @@
 """The SBOM: every package that an installation may take in, at its version, with its hashes."""
 
+import hashlib
 import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from tests.docs.pages import ROOT
 from tests.package.conftest import uv
 from tests.package.test_contents import VERSION
 
+VENDOR = "gateway/http/dashboard/files/vendor"
 LOCK: list[dict[str, Any]] = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
 
 
@@ -23,8 +26,9 @@ def bill(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     uv("--version")  # it is there
     folder = tmp_path_factory.mktemp("sbom")
     (folder / "scripts").mkdir()
-    for name in ("pyproject.toml", "uv.lock", "scripts/package"):
+    for name in ("pyproject.toml", "uv.lock", "scripts/package", "scripts/vendored.py"):
         shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / VENDOR, folder / VENDOR)
     if (ROOT / ".tools").exists():
         (folder / ".tools").symlink_to(ROOT / ".tools")
     subprocess.run([folder / "scripts/package", "sbom"], check=True, capture_output=True, text=True, timeout=120)  # fmt: skip
@@ -47,6 +51,11 @@ def needed() -> dict[str, dict[str, Any]]:
     return seen
 
 
+def locked(bill: dict[str, Any]) -> list[dict[str, Any]]:
+    """What comes from the registry."""
+    return [one for one in bill["components"] if one["purl"].startswith("pkg:pypi/")]
+
+
 def test_it_is_of_the_project(bill: dict[str, Any]) -> None:
     assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.5", 1)
     assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", bill["serialNumber"])
@@ -55,7 +64,7 @@ def test_it_is_of_the_project(bill: dict[str, Any]) -> None:
 
 
 def test_every_package_is_in_it_and_no_tool_of_ours(bill: dict[str, Any]) -> None:
-    told = {(one["name"], one["version"]) for one in bill["components"]}
+    told = {(one["name"], one["version"]) for one in locked(bill)}
     lock = {(name, one["version"]) for name, one in needed().items() if name != "tiergate"}
     core = {name for name, _ in told}
     assert {"httpx", "uvloop", "psycopg", "opentelemetry-sdk", "duckdb"} <= core
@@ -68,7 +77,7 @@ def test_every_package_is_in_it_and_no_tool_of_ours(bill: dict[str, Any]) -> Non
 
 def test_each_has_a_purl_and_the_hashes_of_the_lock(bill: dict[str, Any]) -> None:
     lock = needed()
-    for one in bill["components"]:
+    for one in locked(bill):
         assert one["type"] == "library"
         assert one["purl"].startswith(f"pkg:pypi/{one['name']}@{one['version']}")
         given = {
@@ -80,6 +89,44 @@ def test_each_has_a_purl_and_the_hashes_of_the_lock(bill: dict[str, Any]) -> Non
         files = [*lock[one["name"]].get("wheels", ())]
         known = {file["hash"].removeprefix("sha256:") for file in files}
         assert known <= given, one["name"]
+
+
+def test_what_the_dashboard_carries_along_is_in_it(bill: dict[str, Any]) -> None:
+    """Each file of code there, at the version that the page of the dashboard's docs names."""
+    carried = [one for one in bill["components"] if one not in locked(bill)]
+    files = sorted((ROOT / VENDOR).glob("*.js"))
+    assert [one["name"] for one in carried] == [file.stem for file in files] == ["uplot"]
+    (one,), (file,) = carried, files
+    assert f"uPlot](https://github.com/leeoniya/uPlot) {one['version']} (MIT)" in (
+        ROOT / "docs/dashboard.md"
+    ).read_text("utf-8")
+    assert one["purl"] == f"pkg:npm/uplot@{one['version']}"
+    assert one["hashes"] == [
+        {"alg": "SHA-256", "content": hashlib.sha256(file.read_bytes()).hexdigest()}
+    ]
+    root = bill["metadata"]["component"]["bom-ref"]
+    told = {each["ref"]: each.get("dependsOn", []) for each in bill["dependencies"]}
+    assert one["bom-ref"] in told[root]
+
+
+@pytest.mark.parametrize(
+    ("code", "licence", "told"),
+    [("var a", "The MIT License", "version"), ("/*! https://a.b (v1.0) */", "GPL", "licence")],
+)
+def test_code_of_unknown_version_or_other_licence_is_refused(
+    bill: dict[str, Any], tmp_path: Path, code: str, licence: str, told: str
+) -> None:
+    """A file that is put there without them does not come into what is published."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts/vendored.py", tmp_path / "scripts")
+    (tmp_path / VENDOR).mkdir(parents=True)
+    (tmp_path / VENDOR / "other.js").write_text(code)
+    (tmp_path / VENDOR / "other.LICENSE.txt").write_text(licence)
+    (written := tmp_path / "bill.json").write_text(json.dumps(bill))
+    run = subprocess.run([sys.executable, "scripts/vendored.py", written], check=False, cwd=tmp_path, capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert run.returncode != 0
+    assert told in run.stderr.splitlines()[-1]
+    assert json.loads(written.read_text()) == bill
 
 
 def test_references_lead_somewhere(bill: dict[str, Any]) -> None:
