@@ -285,8 +285,9 @@ static void turn(const struct lists *real) {
     int own = !real->size || one_of(2), bad = one_of(3);
     struct lists those = own ? lists(bad && one_of(2)) : copy(real);
     if (bad) spoil(&those);
-    struct words *words = tiergate_words(
-        those.bytes, those.size, (int)below(256), (int)below(LANGUAGES), (int)below(20));
+    /* One after the other: compilers find arguments in orders of their own. */
+    int english = (int)below(256), unknown = (int)below(LANGUAGES), enough = (int)below(20);
+    struct words *words = tiergate_words(those.bytes, those.size, english, unknown, enough);
     must(words != NULL || bad, "lists are taken");
     if (!words) {
         refused[0]++;
