@@ -75,6 +75,7 @@ class Archive:
             self._sinks(),
             log,
             after=self._after(config),
+            count=self.metrics.count,
             failed=lambda: self.metrics.failed("write"),
         )
         self._watch()
@@ -231,8 +232,8 @@ class Archive:
         return [] if self.traces is None else [self.traces.note]
 
     def _after(self, config: Config) -> list[Sink]:
-        """Who is told of what became of requests."""
-        found: list[Sink] = [self.metrics.note]
+        """Who is told of what became of requests, beside the metrics."""
+        found: list[Sink] = []
         if config.log.calls != "off":
             found.append(lines.calls(self._log, config.log.calls))
         return found

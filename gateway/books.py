@@ -4,6 +4,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from msgspec import Struct
+
 from gateway.core.call import Call
 from gateway.core.decision import Decision
 from gateway.core.entry import Entry, Row, State
@@ -16,25 +18,22 @@ type Extending = Callable[[Target], Awaitable[None]]
 """Lets a call pass once more, for a request to a target. Raises ProblemError."""
 
 
-class Ending:
+class Ending(Struct, frozen=True):
     """A call that was answered whole: its last row is made with others, before the answer goes."""
 
-    __slots__ = ("_books", "_now", "_sums", "_tally")
-
-    def __init__(self, books: "Books", tally: Tally, sums: Sums, now: float) -> None:
-        """`now` is when it ended, on the books' clock."""
-        self._books = books
-        self._tally = tally
-        self._sums = sums
-        self._now = now
+    books: "Books"
+    tally: Tally
+    sums: Sums
+    now: float
+    """When it ended, on the books' clock."""
 
     def row(self) -> Entry:
         """The row."""
-        return self._tally.row(self._sums, "settled", 200, self._now)
+        return self.tally.row(self.sums, "settled", 200, self.now)
 
     def told(self, row: Entry) -> None:
         """It was taken: those who are told of ends are told of this one."""
-        self._books.told(row, self._tally)
+        self.books.told(row, self.tally)
 
 
 class Books:
@@ -143,7 +142,8 @@ class Books:
         """The one place where a call becomes its final entry; but for those of `end`."""
         sums, now = tally.end(), self._clock()
         entry = tally.row(sums, state, status, now, problem=problem, aborted_by=aborted_by)
-        self._look(tally, sums)
+        if sums.cost is None:
+            self._look(tally)
         self._write(entry)
         self.told(entry, tally)
         return entry
@@ -156,7 +156,8 @@ class Books:
         if self._end is None:
             return self.close(tally, "settled", 200)
         sums, now = tally.end(), self._clock()
-        self._look(tally, sums)
+        if sums.cost is None:
+            self._look(tally)
         self._end(Ending(self, tally, sums, now))
         return sums
 
@@ -187,9 +188,9 @@ class Books:
         except OSError:
             raise unwritten() from None
 
-    def _look(self, tally: Tally, sums: Sums) -> None:
-        """Say once of each model what is not known of its price."""
-        if sums.cost is not None or (lacking := tally.unpriced()) is None:
+    def _look(self, tally: Tally) -> None:
+        """Say once of each model what is not known of its price, where a cost is unknown."""
+        if (lacking := tally.unpriced()) is None:
             return
         target = tally.target
         model = "" if target is None else f"{target.provider.name}/{target.model}"

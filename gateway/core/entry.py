@@ -6,8 +6,9 @@ whoever got the answer has judged it. Rows are never changed:
 the store puts them together by the id of the call. None is unknown, never zero; times are seconds.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -204,3 +205,19 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, tag="feedback", tag_fi
 
 type Row = Intent | Attempt | Entry | Reprice | Feedback
 """What is known of a call while it runs, the final entry it becomes, and its later price."""
+
+
+def placed[T: msgspec.Struct](kind: type[T]) -> Callable[..., T]:
+    """Makes rows of a kind of all their values, in the order of its fields.
+
+    By name, as everybody else makes them, takes three times as long. What is made is of a kind of
+    its own, in the same memory: `become` makes it one of the kind that it is for.
+    """
+    fields = [(name, Any) for name in kind.__struct_fields__]
+    made = msgspec.defstruct(kind.__name__, fields, bases=(kind,), frozen=True, kw_only=False)
+    return cast("Callable[..., T]", made)
+
+
+become: Callable[[object, str, type], None] = object.__setattr__
+"""Makes a row that is `placed` one of its kind: `become(row, CLASS, Entry)`."""
+CLASS = "__class__"

@@ -247,11 +247,13 @@ def reserve(
     and every answer of up to `most`, in the service tier that is asked for, and in the standard
     one, which serves where that is full.
     """
+    if service is None and most is not None and not price.steps:  # as most are
+        if (whole := price.rates.whole) is None:
+            return _bound(price.rates, prompt, most)
+        return _EXACT.divide(prompt * whole.dearest + most * whole.output, whole.per_bound)
     served = price.serving(service)
     if served is None or most is None:
         return None
-    if served is price and not price.steps:  # as most are
-        return _bound(price.rates, prompt, most)
     every = [served.rates]
     every += [item.rates for item in served.steps if prompt > item.above]
     if served is not price:

@@ -1,8 +1,4 @@
-"""Adds up one call: what was asked of whom, what it used, and what that costs.
-
-Rows are made in parts of at most fifteen names: of more, Python makes a dictionary first, which
-takes longer than the row.
-"""
+"""Adds up one call: what was asked of whom, what it used, and what that costs."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -15,7 +11,18 @@ from msgspec.structs import replace
 from gateway.core.basis import Basis
 from gateway.core.call import Call
 from gateway.core.decision import Decision
-from gateway.core.entry import Attempt, Cache, Entry, Intent, Source, State
+from gateway.core.entry import (
+    CLASS,
+    VERSION,
+    Attempt,
+    Cache,
+    Entry,
+    Intent,
+    Source,
+    State,
+    become,
+    placed,
+)  # fmt: skip
 from gateway.core.estimate import fill
 from gateway.core.loss import Loss
 from gateway.core.price import Price, compared, cost, reserve, why_unknown
@@ -27,8 +34,10 @@ from gateway.core.usage import Usage
 _LONG = 200
 _NOTHING = Decimal(0)
 _UNUSED = Usage()
+_INTENT, _ENTRY = placed(Intent), placed(Entry)
 BILLED = "provider"
 """The version of a price that is not known, where the provider says what it billed."""
+_VECTORS = "embeddings"
 _UNBILLED = "count_tokens"
 """The operation that no provider bills."""
 
@@ -167,20 +176,19 @@ class Tally:
 
         Its row can be made once it is wanted: it is the same, whatever becomes of the request.
         """
-        self.attempts += 1
-        self._number = self.attempts
+        call, attempt = self.call, self.attempts + 1
+        self.attempts = self._number = attempt
         self.target, self.account, self.open, self._sent = target, account, True, now
-        price, most = self.price(), self._longest(target)
-        if self.call.operation == _UNBILLED:
-            self.reserved = _NOTHING
-        elif price is None:
-            self.reserved = None
-        else:
-            self.reserved = reserve(price, self.prompt, most, self.service)
-        version = price.version if price is not None else None
-        return partial(
-            self._opening, target, account, at, self.attempts, most, self.reserved, version
-        )
+        # Of vectors nothing comes out.
+        most = 0 if call.operation == _VECTORS else target.longest(self.most, self.choices)
+        version = reserved = None
+        if (price := target.price) is not None:
+            price = price.on(call.received_at)
+            version, reserved = price.version, reserve(price, self.prompt, most, self.service)
+        if call.operation == _UNBILLED:
+            reserved = _NOTHING
+        self.reserved = reserved
+        return partial(self._opening, target, account, at, attempt, most, reserved, version)
 
     def _opening(
         self,
@@ -194,27 +202,17 @@ class Tally:
     ) -> Intent:
         """Made with what may be another by the time that it is made."""
         call, decision = self.call, self.decision
-        row = Intent(
-            id=call.id,
-            at=at,
-            attempt=attempt,
-            key=call.key.name,
-            dialect=call.dialect,
-            lab=decision.lab if decision is not None else "",
-            tier=(decision.tier or "") if decision is not None else "",
-            provider=target.provider.name,
-            account=account.name,
-            model=target.model,
-            input=self.prompt,
-            most=most,
-            reserved=reserved,
-            price=price,
-            config=self.config,
-        )
-        tenant, tags = call.key.tenant, decision.tags if decision is not None else ()
-        if not (tags or self.stream) and tenant == row.tenant:
-            return row  # as it mostly is
-        return replace(row, tenant=tenant, tags=tags, stream=self.stream)
+        key, lab, tier = call.key, "", ""
+        tags: tuple[str, ...] = ()
+        if decision is not None:
+            tags, lab, tier = decision.tags, decision.lab, decision.tier or ""
+        row = _INTENT(
+            VERSION, call.id, at, attempt, key.name, key.tenant, tags, call.dialect, self.stream,
+            lab, tier, target.provider.name, account.name, target.model,
+            self.prompt, most, reserved, price, self.config,
+        )  # fmt: skip
+        become(row, CLASS, Intent)
+        return row
 
     def unsent(self) -> None:
         """The request that was about to be sent was not, since nothing may go without its row."""
@@ -285,8 +283,13 @@ class Tally:
             raise RuntimeError("a call has one final entry")
         self.closed = True
         found, source = self._filled()
-        price = self.price()
-        answer, guessed = self._answer(found, source, price)
+        target = self.target
+        if (price := target.price if target is not None else None) is not None:
+            price = price.on(self.call.received_at)
+        if self.open and self.cache != "hit" and self.call.operation != _UNBILLED:
+            answer, guessed = _priced_as(found, source, self.usage, price)
+        else:
+            answer = guessed = _NOTHING
         total, estimate = answer, guessed
         if self._unknown and not self.open:
             total = estimate = None
@@ -308,92 +311,50 @@ class Tally:
 
         `now` is on the monotonic clock of `call.started`.
         """
-        call, decision, target = self.call, self.decision, self.target
-        if state == "settled" and sums.source != "provider":
+        call, decision, target, account = self.call, self.decision, self.target, self.account
+        key, used, source, hit = call.key, sums.used or _UNUSED, sums.source, self.cache == "hit"
+        if state == "settled" and source != "provider":
             state = "estimated"
-        row = Entry(
-            id=call.id,
-            at=call.received_at,
-            key=call.key.name,
-            tenant=call.key.tenant,
-            dialect=call.dialect,
-            asked=self.asked[:_LONG] if self.asked is not None else None,
-            stream=self.stream,
-            state=state,
-            status=status,
-            served=self.served[:_LONG] if self.served is not None else None,
-            attempts=self.attempts,
-            cache=self.cache,
-            duration=round(now - call.started, 6),
-            upstream_id=self.upstream_id,
-            config=self.config,
-        )
-        basis = self.basis() if self.basis is not None else None
-        turn = basis.turn if basis is not None else None
-        switch = decision.switch if decision is not None else None
-        row = replace(
-            row,
-            tags=decision.tags if decision is not None else (),
-            lab=decision.lab if decision is not None else None,
-            tier=decision.tier if decision is not None else None,
-            source=decision.source if decision is not None else None,
-            rule=decision.rule if decision is not None else None,
-            confidence=decision.confidence if decision is not None else None,
-            conversation=(turn.conversation or None) if turn is not None else None,
-            switch_cost=switch.cost if switch is not None and switch.moved else None,
-            provider=target.provider.name if target is not None else None,
-            account=self.account.name if self.account is not None else None,
-            model=target.model if target is not None else None,
-            effort=self.effort or (target.effort if target is not None else None),
-            basis=basis,
-        )
-        row = self._paid(row, sums)
-        if problem is None and aborted_by is None and not self.losses and self.near is None:
-            return row  # as nearly always
-        return replace(
-            row,
-            problem=problem,
-            aborted_by=aborted_by,
-            dropped=_fields(self.losses),
-            near=self.near,
-        )
-
-    def _paid(self, row: Entry, sums: Sums) -> Entry:
-        """A row with what the call used and what that costs."""
-        found, price, hit = sums.used, sums.price, self.cache == "hit"
-        usage = found or _UNUSED
-        row = replace(
-            row,
-            usage=sums.source,
-            service=usage.service,
-            input=usage.input,
-            cache_read=usage.cache_read,
-            output=usage.output,
-            reasoning=usage.reasoning,
-            cost=sums.cost,
-            wasted=None if self._unknown else self._wasted,
-            estimate=sums.estimate,
-            billed=None if hit else usage.billed,
-            reserved=self._most(sums.answer),
-            baseline=self._compare(found, price),
-            price=None if hit else _version(found, price),
-            first_content=self.first_content,
-        )
-        written = usage.cache_write
-        if not (written or usage.tools):
-            return row
-        all_written = sum(written.values()) if written else None
-        return replace(row, cache_write=all_written, cache_write_by=written, tools=usage.tools)
+        lab = tier = decided = rule = confidence = left = None
+        tags: tuple[str, ...] = ()
+        if decision is not None:
+            tags, lab, tier, decided = decision.tags, decision.lab, decision.tier, decision.source
+            rule, confidence = decision.rule, decision.confidence
+            if decision.switch is not None and decision.switch.moved:
+                left = decision.switch.cost
+        provider = model = None
+        effort = self.effort or None
+        if target is not None:
+            provider, model = target.provider.name, target.model
+            effort = effort or target.effort
+        basis = None if self.basis is None else self.basis()
+        turn = None if basis is None else basis.turn
+        conversation = None if turn is None else turn.conversation or None
+        written = used.cache_write
+        row = _ENTRY(
+            VERSION, call.id, call.received_at, key.name, key.tenant, tags, call.dialect,
+            self.asked[:_LONG] if self.asked is not None else None,
+            self.stream, state, status, problem, aborted_by,
+            lab, tier, decided, rule, confidence, conversation, left,
+            provider, account.name if account is not None else None, model, effort, used.service,
+            self.served[:_LONG] if self.served is not None else None,
+            self.attempts, self.cache, self.near, _fields(self.losses) if self.losses else (),
+            source, used.input, used.cache_read, sum(written.values()) if written else None,
+            written, used.output, used.reasoning, used.tools,
+            sums.cost, None if self._unknown else self._wasted, sums.estimate,
+            None if hit else used.billed,
+            self._most(sums.answer) if self._unknown or sums.answer is None else None,
+            self._compare(sums.used, sums.price) if self.compared else None,
+            None if hit else _version(sums.used, sums.price),
+            self.first_content, round(now - call.started, 6), self.upstream_id,
+            self.config, basis,
+        )  # fmt: skip
+        become(row, CLASS, Entry)
+        return row
 
     def _priced(self, target: Target | None) -> Price | None:
         price = target.price if target is not None else None
         return price.on(self.call.received_at) if price is not None else None
-
-    def _longest(self, target: Target) -> int | None:
-        """Tokens that an answer of a target may have, all choices together."""
-        if self.call.operation == "embeddings":
-            return 0
-        return target.longest(self.most, self.choices)
 
     def _lost(self, problem: Problem) -> tuple[Decimal | None, Decimal | None, Usage | None]:
         """USD of a failed attempt, what of them is estimated, and what it used."""
@@ -414,14 +375,6 @@ class Tally:
             return self.usage, None if self.usage is None else "provider"
         return fill(self.usage, prompt=self.prompt, heard=self.heard, complete=self.complete)
 
-    def _answer(
-        self, usage: Usage | None, source: Source | None, price: Price | None
-    ) -> tuple[Decimal | None, Decimal | None]:
-        """USD of the answer, and what of them is estimated."""
-        if self.cache == "hit" or not self.open or self.call.operation == _UNBILLED:
-            return _NOTHING, _NOTHING
-        return _priced_as(usage, source, self.usage, price)
-
     def _most(self, answer: Decimal | None) -> Decimal | None:
         """USD that what is unknown may have cost at most; None where nothing is, or no bound."""
         if answer is None:
@@ -430,7 +383,7 @@ class Tally:
 
     def _compare(self, usage: Usage | None, price: Price | None) -> Decimal | None:
         """USD that the same answer would have cost on the baseline; 0 of a call without one."""
-        if not self.compared or self.decision is None:
+        if self.decision is None:
             return None
         if self.call.operation == _UNBILLED or not (self.open or self.cache == "hit"):
             return _NOTHING

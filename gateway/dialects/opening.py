@@ -38,6 +38,15 @@ def system(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple([text[:MOST] for text in texts[:MOST_BLOCKS]])
 
 
+def spoken(said: Json) -> str:
+    """The words of a turn of a user whose content is one text; empty where there are none.
+
+    Where there are some in the first turn it is what `first` finds.
+    """
+    words = typed(said) if isinstance(said, str) else ""
+    return "" if words.isspace() else words[:MOST]
+
+
 def first(turns: Iterable[str | list[str]]) -> str:
     """The words of the first turn of a user that has some; of the first, where none has."""
     begun = None
@@ -76,9 +85,10 @@ def cache_key(value: dict[str, Json]) -> tuple[str, str] | None:
 
 def asker(value: dict[str, Json]) -> str:
     """Whom a request of OpenAI's dialects is for."""
-    user = value.get("user")
-    if isinstance(user, str) and "safety_identifier" not in value:
-        return user
+    if "safety_identifier" not in value:
+        user = value.get("user")
+        if user is None or isinstance(user, str):
+            return user or ""
     found = name(value, "safety_identifier", "user")
     return found[0] if found else ""
 

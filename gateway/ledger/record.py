@@ -52,12 +52,13 @@ class Record:
     Under the policy `refuse`, it raises JournalError for an intent that is not in the journal, so
     that nothing is sent that may leave no trace; under `serve` it never raises. `sinks` get each
     row that was taken, or that waits, and one that fails harms nobody; `after` get all but those of
-    requests that are yet to be sent. `clock` counts seconds;
+    requests that are yet to be sent, and so does `count`, at once what was made together. `clock`
+    counts seconds;
     `most` rows are kept at most, a half of them for the ends of calls alone. `failed` is told of
     each that the journal does not take.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument for each that is told
         self,
         journal: Journal,
         policy: Policy,
@@ -65,6 +66,7 @@ class Record:
         log: Log,
         *,
         after: Sequence[Sink] = (),
+        count: Callable[[Sequence[Row]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         most: int = _MOST,
         failed: Callable[[], object] = int,
@@ -74,6 +76,7 @@ class Record:
         self._journal = journal
         self._refuse = policy == "refuse"
         self._sinks, self._after = tuple(sinks), (*after, *sinks)
+        self._counts = count
         self._log = log
         self._failed = failed
         self._clock = clock
@@ -139,10 +142,24 @@ class Record:
         self._tell(row)
 
     def _tell(self, row: Row) -> None:
-        for sink in self._sinks if isinstance(row, Intent) else self._after:
+        if isinstance(row, Intent):
+            self._show(row, self._sinks)
+        else:
+            self._count((row,))
+            self._show(row, self._after)
+
+    def _count(self, rows: Sequence[Row]) -> None:
+        if self._counts is not None:
+            try:
+                self._counts(rows)
+            except Exception as error:  # noqa: BLE001 - no call is lost for what only looks on
+                self._log_seldom("sink", where(error))
+
+    def _show(self, row: Row, sinks: Sequence[Sink]) -> None:
+        for sink in sinks:
             try:
                 sink(row)
-            except Exception as error:  # noqa: BLE001 - no call is lost for what only looks on
+            except Exception as error:  # noqa: BLE001 - as above
                 self._log_seldom("sink", where(error))
 
     def flush(self) -> bool:
@@ -156,16 +173,22 @@ class Record:
             self._take()
             return
         unmade, self._unmade = self._unmade, []
-        made = []
+        made, rows = list[Ending](), list[Entry]()
         for one in unmade:
             try:
-                made.append((one, one.row()))
+                rows.append(one.row())
             except Exception as error:  # noqa: BLE001 - those of others must be written
                 self._log("bug", error=where(error))
-        self._ends += [row for _, row in made]
+            else:
+                made.append(one)
+        self._ends += rows
         self._take()
-        for one, row in made:
-            self._tell(row)
+        if rows:
+            self._count(rows)
+        after = self._after
+        for one, row in zip(made, rows, strict=True):
+            if after:
+                self._show(row, after)
             try:
                 one.told(row)
             except Exception as error:  # noqa: BLE001 - the call is over

@@ -45,7 +45,6 @@ type _Told = tuple[
 ]
 """Signals, language, patterns and those of them that the text has, the classifier, its score, and
 why it has none."""
-_UNREAD: _Told = None, None, None, "", None, None, None
 _MOSTLY = Basis().operation, None, None, None, None, Basis().outcomes
 """Of nearly all rows."""
 
@@ -142,10 +141,6 @@ class Case:
     def _basis(self) -> Basis:
         call, plan, decision, dialect = self._call, self._plan, self._decision, self._dialect
         prompt, turn, evidence = call.prompt, call.turn, self._evidence
-        features, members = dialect.features, prompt.members
-        chosen = decision is not None and decision.source != "pin"
-        told = self._read(chosen=chosen) if chosen or not call.unread else _UNREAD
-        signals, language, patterns, hits, classifier, score, failed = told
         basis = Basis(
             user_tokens=call.user_tokens,
             chars=prompt.chars,
@@ -153,16 +148,24 @@ class Case:
             turn=None if turn == _PLAIN else turn,
             max_output=prompt.max_output,
             sampled=prompt.sampled,
-            members=() if features.isdisjoint(members) else tuple(sorted(members & features)),
-            signals=signals,
-            language=language,
-            patterns=patterns,
-            hits=hits,
-            classifier=classifier,
-            score=score,
             doors=call.doors,
             target=None if plan is None else plan.targets[0].name,
         )
+        members = prompt.members & dialect.features
+        if members:
+            basis = replace(basis, members=tuple(sorted(members)))
+        failed = None
+        if (chosen := decision is not None and decision.source != "pin") or not call.unread:
+            signals, language, patterns, hits, classifier, score, failed = self._read(chosen=chosen)
+            basis = replace(
+                basis,
+                signals=signals,
+                language=language,
+                patterns=patterns,
+                hits=hits,
+                classifier=classifier,
+                score=score,
+            )
         seldom = (
             dialect.operation,
             None if call.steer is NO_STEER else _said(call.steer),

@@ -63,6 +63,8 @@ class _Told(msgspec.Struct, frozen=True, gc=False):
     titles: bool
     meant: tuple[str, ...]
     """Those of them that are for the model."""
+    plain: bool
+    """No mark, and no word of a sub-agent."""
 
 
 def read(
@@ -71,23 +73,25 @@ def read(
     """The turn of a call; without an opening it is told by its headers alone."""
     begins = NOTHING if opening is None else opening
     client = _client(hints.get("user-agent", ""), hints.get("x-title", ""))
-    size = sum(map(len, begins.system))
-    told = (_told if size <= _SHARED else _told.__wrapped__)(begins.system)
+    system, user, tools = begins.system, begins.user, prompt.tools
+    size = len(user)
+    for text in system:
+        size += len(text)
+    told = (_told if size <= _SHARED else _told.__wrapped__)(system)
     kind, task, within, named = _kind(prompt, told, hints)
-    scope = _scope(key.tenant, key.name)
-    first = _hash(begins.first, scope) if begins.first else ""
+    first = _hash(begins.first, _scope(key.tenant, key.name)) if begins.first else ""
     name = _name(steer, hints, begins)
     if name is not None:
         apart = ""
         if kind == "agent":
             apart = hints.get(_AGENT) or f"{first} {_hashes(told.meant)}"
-        conversation = _hashes(("named", name[0], apart), scope)
+        conversation = _hashes(("named", name[0], apart), _scope(key.tenant, key.name))
     elif first or told.meant:
         # Its last part is its own: what stands before it, calls of one application share.
-        size += len(begins.user) + (sum(map(len, prompt.tools)) if prompt.tools else 0)
+        if tools:
+            size += sum(map(len, tools))
         begin = _begun if size <= _SHARED else _begun.__wrapped__
-        begun = begin(key.tenant, key.name, begins.user, prompt.tools, told.meant)
-        conversation = _hash(first, begun)
+        conversation = _hash(first, begin(key.tenant, key.name, user, tools, told.meant))
     else:
         conversation = ""
     return Turn(
@@ -110,26 +114,36 @@ def named(opening: Opening, steer: Steer, hints: Mapping[str, str]) -> bool:
 def _kind(prompt: Prompt, told: _Told, hints: Mapping[str, str]) -> tuple[Kind, str, bool, str]:
     """The kind, what it is for, whether it is asked of the conversation itself; the client."""
     last = clients.said(prompt.aside or prompt.user)
+    headed = not _HEADED.isdisjoint(hints)
+    if last is None and told.plain and not headed:  # as mostly
+        kind, task = _form(prompt, told)
+        return kind, task, False, ""
     within = bool(prompt.aside)
-    found = None if _HEADED.isdisjoint(hints) else _headed(hints)
+    found = _headed(hints) if headed else None
     marks = told.marks if last is None else (*told.marks, last)
-    named = next((mark.client for mark in marks if mark.client), "") if marks else ""
+    named = next((mark.client for mark in marks if mark.client), "")
     if found is not None:
         kind, task = found
         return kind, task or (last.task if last is not None else ""), within, named
-    mark = next((mark for mark in marks if mark.kind != "main"), None) if marks else None
+    mark = next((mark for mark in marks if mark.kind != "main"), None)
     if mark is not None:
         return mark.kind, mark.task, within and mark is last, named
     if told.billed:
         return "agent", "sub-agent", False, named
+    kind, task = _form(prompt, told)
+    return kind, task, False, named
+
+
+def _form(prompt: Prompt, told: _Told) -> tuple[Kind, str]:
+    """The kind of a call of which nothing else tells it, and what it is for."""
     if prompt.model == _REVIEW:
-        return "side", "review", False, named
-    if not prompt.tools and not prompt.tool_loop:
+        return "side", "review"
+    if not (prompt.tools or prompt.tool_loop):
         if prompt.max_output == 1 and len(prompt.user) <= _SHORT:
-            return "side", "probe", False, named
+            return "side", "probe"
         if told.titles or _titles(prompt.user):
-            return "side", "title", False, named
-    return "main", "", False, named
+            return "side", "title"
+    return "main", ""
 
 
 def _headed(hints: Mapping[str, str]) -> tuple[Kind, str] | None:
@@ -151,9 +165,12 @@ def _headed(hints: Mapping[str, str]) -> tuple[Kind, str] | None:
 
 @functools.lru_cache(64)
 def _told(system: tuple[str, ...]) -> _Told:
+    marks = tuple(mark for text in system if (mark := clients.instructed(text)) is not None)
+    billed = any(text.startswith(_BILLING) and _SUB in text for text in system)
     return _Told(
-        marks=tuple(mark for text in system if (mark := clients.instructed(text)) is not None),
-        billed=any(text.startswith(_BILLING) and _SUB in text for text in system),
+        marks=marks,
+        billed=billed,
+        plain=not (marks or billed),
         titles=any(map(_titles, system)),
         meant=tuple(text for text in system if not text.startswith(_BILLING)),
     )
@@ -161,8 +178,7 @@ def _told(system: tuple[str, ...]) -> _Told:
 
 def _titles(text: str) -> bool:
     """Whether a text orders a title."""
-    head = text[:_HEAD]
-    return "itle" in head and clients.TITLE.search(head) is not None
+    return text.find("itle", 0, _HEAD) >= 0 and clients.TITLE.search(text[:_HEAD]) is not None
 
 
 def _name(steer: Steer, hints: Mapping[str, str], opening: Opening) -> tuple[str, str] | None:

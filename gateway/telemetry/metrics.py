@@ -166,6 +166,29 @@ class Metrics:
         elif isinstance(row, Attempt):
             self._values[self._attempt(row.provider, row.model, row.problem)] += 1
 
+    def count(self, rows: Sequence[Row]) -> None:
+        """Count rows as `note` does, those of like calls together, which takes half the time.
+
+        Sums of USD and of seconds may differ in their last digit, as they are added in this order.
+        """
+        if len(rows) == 1:
+            self.note(rows[0])
+            return
+        alike: dict[tuple[object, ...], list[Entry]] = {}
+        some, last = list[Entry](), None
+        for row in rows:
+            if isinstance(row, Entry):
+                if (kind := self._kind(row)) != last:
+                    some, last = alike.setdefault(kind, []), kind
+                some.append(row)
+            else:
+                self.note(row)
+        for kind, some in alike.items():
+            places = self._places.get(kind)
+            if places is None:
+                places = self._places[kind] = self._place(some[0])
+            self._alike(some, places)
+
     def refused(self, kind: str) -> None:
         """Count a request that was refused before it was a call."""
         self._values[self._figures.at("refused", (kind,), 1)] += 1
@@ -199,13 +222,67 @@ class Metrics:
         self.refresh()
         return exposition.render(self._families(), openmetrics=openmetrics)
 
-    def _entry(self, row: Entry) -> None:
+    def _kind(self, row: Entry) -> tuple[object, ...]:
+        """What its places depend on."""
         basis = row.basis
-        kind = (
+        return (
             row.lab, row.tier, row.provider, row.model, row.cache, row.near is None, row.state,
             row.stream, row.key if self.keys else None, row.problem, row.aborted_by in _CUT,
             row.attempts > 0, row.source, None if basis is None else basis.target,
         )  # fmt: skip
+
+    def _alike(self, rows: list[Entry], places: _Places) -> None:
+        """Count calls of one kind: each number is read and written once for all of them."""
+        values, at = self._values, places.money
+        for one in places.ones:
+            values[one] += len(rows)
+        spent = values[at + _COST]
+        fresh = cached = out = 0
+        for row in rows:
+            cost = row.cost
+            if (
+                cost is None
+                or row.wasted
+                or row.estimate
+                or row.baseline is not None
+                or (row.wasted is None or row.cache_write or row.reasoning or row.cache == "hit")
+            ):
+                values[at + _COST] = spent
+                self._pay(row, at)
+                spent = values[at + _COST]
+                continue
+            if cost:
+                spent += _amount(cost)
+            fresh += row.input or 0
+            cached += row.cache_read or 0
+            out += row.output or 0
+        values[at + _COST] = spent
+        at += _TOKENS
+        values[at] += fresh
+        values[at + 1] += cached
+        values[at + 3] += out
+        if rows[0].state in ANSWERED:
+            self._spread([row.duration for row in rows], SECONDS, places.seconds)
+        self._spread([row.first_content for row in rows], FIRST, places.first)
+        if rows[0].state == "unknown_crash":
+            values[self._recovered] += len(rows)
+
+    def _spread(self, found: list[float | None], bounds: tuple[float, ...], at: int) -> None:
+        """Put seconds into a histogram: how many there are below each bound, and their sum."""
+        values, total = self._values, at + len(bounds) + 1
+        spent, last, many = values[total], 0, 0
+        for seconds in found:
+            if seconds is not None:
+                spent += seconds
+                if (place := bisect_left(bounds, seconds)) != last:
+                    values[at + last] += many
+                    last, many = place, 0
+                many += 1
+        values[at + last] += many
+        values[total] = spent
+
+    def _entry(self, row: Entry) -> None:
+        kind = self._kind(row)
         places = self._places.get(kind)
         if places is None:
             places = self._places[kind] = self._place(row)

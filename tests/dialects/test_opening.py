@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.core.problem import ProblemError
 from gateway.dialects import DIALECTS, OPERATIONS
+from gateway.dialects import opening as openings
 from gateway.dialects.opening import MOST, Opening
 
 CHAT, RESPONSES, MESSAGES, GEMINI = (
@@ -72,6 +73,8 @@ def test_instructions_and_first_words(
         (RESPONSES, {"conversation": {"id": 7}, "previous_response_id": "resp_1"}, ("resp_1", "previous_response_id"), ""),
         (MESSAGES, {"metadata": {"user_id": json.dumps({"device_id": "d", "session_id": SESSION})}}, (SESSION, "metadata.user_id"), ...),
         (MESSAGES, {"metadata": {"user_id": f"user_ab_account_cd_session_{SESSION}"}}, (SESSION, "metadata.user_id"), ...),
+        (CHAT, {"user": {"id": "ann"}}, None, "ann"),
+        (CHAT, {"user": 7}, None, ""),
         (MESSAGES, {"metadata": {"user_id": "ann"}}, None, "ann"),
         (MESSAGES, {"metadata": {"user_id": "{no json"}}, None, "{no json"),
         (MESSAGES, {"metadata": {"user_id": '{"session_id":7}'}}, None, '{"session_id":7}'),
@@ -116,3 +119,19 @@ def test_whatever_is_read_has_an_opening(dialect: str, body: dict[str, Any]) -> 
     except ProblemError:
         return
     assert all(isinstance(text, str) for text in (*found.system, found.first, found.user))
+
+
+SAID = st.sampled_from(["", " ", "hi", REMIND, " \n" * MOST + "x", "[Request interrupted by user"])
+CONTENT = SAID | st.lists(SAID.map(lambda text: {"type": "text", "text": text}), max_size=3)
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": CONTENT}
+)
+
+
+@given(st.lists(MESSAGE, max_size=6))
+def test_the_first_words_are_those_of_the_first_turn_that_has_some(
+    messages: list[dict[str, Any]],
+) -> None:
+    """However they are found: of a first turn that is one text they are read at once."""
+    turns = [openings.said(one["content"], "text") for one in messages if one["role"] == "user"]
+    assert opening(CHAT, messages=messages).first == openings.first(turns)

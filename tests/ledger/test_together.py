@@ -2,7 +2,9 @@
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +19,10 @@ from tests.ledger.test_record import Bench, asking
 class Waiting(Bench):
     """A record whose requests and answers are sent together."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, policy: Policy = "refuse") -> None:
-        super().__init__(folder, policy, patch)
+    def __init__(
+        self, folder: Path, patch: pytest.MonkeyPatch, policy: Policy = "refuse", **more: Any
+    ) -> None:
+        super().__init__(folder, policy, patch, **more)
         self.turns = 0
         self.alone = False
         self.record.wait(self)
@@ -98,6 +102,34 @@ def test_last_rows_are_made_together_where_they_are_written(
     assert bench.kept == [*map(intent, "abc"), entry("z"), *rows]
     assert bench.seen[-6:] == [row for row in rows for _ in range(2)]  # a sink, then who settles
     assert ([one.made for one in ended], bench.journal._open) == ([1, 1, 1], {})
+    bench.journal.close()
+
+
+def test_rows_that_are_made_together_are_counted_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All others one by one, and those of requests that are yet to be sent not at all."""
+    counted: list[list[Row]] = []
+
+    def count(rows: Sequence[Row]) -> None:
+        counted.append([*rows])
+        raise KeyError(len(counted))
+
+    bench = Waiting(tmp_path, monkeypatch, count=count)
+    bench.record.adopt("refuse", [bench.seen.append])
+    for row in (intent("z"), attempt("z"), entry("z")):
+        bench.record(row)
+    assert counted == [[attempt("z")], [entry("z")]]
+    for name in "abc":
+        bench.record.end(Ended(bench, name, fails="row" if name == "b" else ""))
+    assert bench.record.flush()
+    assert counted[2:] == [[entry("a"), entry("c")]]
+    assert bench.record.flush()
+    bench.record.end(Ended(bench, "d", fails="row"))
+    assert bench.record.flush()
+    assert len(counted) == 3
+    assert bench.seen[3:] == [row for name in "ac" for row in (entry(name),) * 2]
+    assert [event for event, _ in bench.log] == ["sink", "bug", "bug"]
     bench.journal.close()
 
 

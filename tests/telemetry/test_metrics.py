@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.basis import Basis
@@ -405,3 +407,46 @@ def test_every_state_has_its_place() -> None:
         Entry(id=ID, at=AT, key="k", dialect="gemini", state=state, config="c") for state in states
     ]
     assert total(counted(*bare), "calls_total") == len(states) == 7
+
+
+_USD = st.none() | st.sampled_from([Decimal(0), Decimal("0.25"), Decimal("-0.5"), Decimal(3)])
+_COUNTED = st.none() | st.integers(0, 5000)
+_SECONDS = st.none() | st.sampled_from([0.0, 0.0078125, 0.0625, 0.25, 3.0, 4096.0])
+_ROWS = st.one_of(
+    st.just(intent()),
+    st.builds(attempt, problem=st.sampled_from(["upstream_timeout", "upstream_overloaded"])),
+    st.fixed_dictionaries({
+        "state": st.sampled_from(get_args(State.__value__)),
+        "cache": st.sampled_from(["off", "miss", "hit"]),
+        "near": st.sampled_from([None, 0.9]),
+        "tier": st.sampled_from([None, "fast", "smart"]),
+        "key": st.sampled_from(["website", "app"]),
+        "problem": st.sampled_from([None, "upstream_timeout"]),
+        "aborted_by": st.sampled_from([None, "client", "timeout"]),
+        "attempts": st.integers(0, 2),
+        "basis": st.sampled_from([None, Basis(target="acme/able-1"), Basis(target="acme/other")]),
+        **dict.fromkeys(("cost", "wasted", "estimate", "baseline"), _USD),
+        **dict.fromkeys(("input", "cache_read", "cache_write", "output", "reasoning"), _COUNTED),
+        **dict.fromkeys(("first_content", "duration"), _SECONDS),
+    }).map(lambda told: entry(**told)),
+)  # fmt: skip
+"""Sums of what these say are exact, in whatever order."""
+
+
+@given(st.lists(st.one_of(_ROWS, st.just(entry())), max_size=12), st.booleans())
+def test_rows_that_are_counted_together_are_counted_as_one_by_one(
+    rows: list[Row], keys: bool
+) -> None:
+    together = Metrics(keys=keys)
+    together.count(rows)
+    together.count(rows)
+    assert told(together) == counted(*rows, *rows, keys=keys)
+
+
+def test_together_as_many_are_counted_as_there_are() -> None:
+    """Also where sums are rounded, but for their last digit."""
+    rows = [entry(cost=Decimal(n) / 7000, duration=n / 70, first_content=n / 90) for n in range(99)]
+    rows = [row for n, one in enumerate(rows) for row in (one, hit(duration=n / 900))]
+    together = Metrics()
+    together.count(rows)
+    assert told(together) == pytest.approx(counted(*rows), rel=1e-14)

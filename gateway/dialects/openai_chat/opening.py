@@ -8,17 +8,22 @@ from gateway.dialects.body import Body
 from gateway.dialects.opening import Opening
 
 _SYSTEM = ("system", "developer")
-_NAMED = frozenset({"session_id", "prompt_cache_key"})
 
 
 def read(body: Body) -> Opening:
     """Read it; odd members say nothing."""
     value = body.said
     messages = value["messages"]
+    first = ""
+    for message in messages:
+        if message.get("role") == "user":
+            first = opening.spoken(message.get("content"))
+            break
+    named = "session_id" in value or "prompt_cache_key" in value
     return Opening(
         system=_system(messages),
-        first=opening.first(_turns(messages)),
-        named=None if _NAMED.isdisjoint(value) else _named(value),
+        first=first or opening.first(_turns(messages)),
+        named=_named(value) if named else None,
         user=opening.asker(value),
     )
 
