@@ -6,7 +6,7 @@ msgspec cuts a body into its top-level members without copying or re-encoding wh
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -63,6 +63,11 @@ def dumps(value: object) -> bytes:
     return _ENCODE(value)
 
 
+def lines(values: Sequence[object]) -> bytes:
+    """The same of many, a line each, which takes a third less than each of them for itself."""
+    return _ENCODE_LINES(values)
+
+
 def shown(value: object) -> str:
     """The same for a terminal: what would steer it or hide text is escaped."""
     return _UNSEEN.sub(_escaped, dumps(value).decode())
@@ -111,4 +116,5 @@ def _escaped(sign: re.Match[str]) -> str:
     return f"\\u{ord(sign[0]):04x}"
 
 
-_ENCODE = msgspec.json.Encoder(decimal_format="string").encode
+_ENCODER = msgspec.json.Encoder(decimal_format="string")
+_ENCODE, _ENCODE_LINES = _ENCODER.encode, _ENCODER.encode_lines

@@ -124,7 +124,10 @@ class Journal:
 
         Raises JournalError where none of them was taken; else as `write`.
         """
-        self._put(b"".join([*[line for _, line in asked], *[write(row) for row in ends]]))
+        lines = together(ends)
+        if lines is None:
+            lines = b"".join([write(row) for row in ends])
+        self._put(b"".join([*[line for _, line in asked], lines]) if asked else lines)
         for row, line in asked:
             self._begun(row.id, line)
         for end in ends:
@@ -288,6 +291,20 @@ def write(row: Row) -> bytes:
             if len(line) < _LONGEST:
                 break
     return line + b"\n"
+
+
+def together(rows: Sequence[Row]) -> bytes | None:
+    """What `write` makes of rows, all at once; None where one of them is cut there, or fails."""
+    try:
+        lines = jsonio.lines(rows)
+    except Exception:  # noqa: BLE001 - which of them it is, and whether it matters, `write` knows
+        return None
+    at, end = 0, len(lines)
+    while at < end:  # whole lines, as many as one may have bytes
+        at = lines.rfind(b"\n", at, at + _LONGEST) + 1
+        if not at:
+            return None
+    return lines
 
 
 def read(line: bytes) -> Row | None:

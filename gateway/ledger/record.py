@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from gateway.core.entry import ANSWERED, Entry, Intent, Row
 from gateway.core.tally import Opening
-from gateway.ledger.journal import Journal, JournalError, write
+from gateway.ledger.journal import Journal, JournalError, together, write
 from gateway.telemetry.log import Log, where
 
 type Policy = Literal["refuse", "serve"]
@@ -215,16 +215,28 @@ class Record:
 
     def _opened(self) -> list[tuple[Intent, bytes]]:
         """The rows of requests that wait, made here, each with its line."""
+        if not self._asked:
+            return []
         asked, self._asked = self._asked, []
-        opened = []
+        made = list[Intent]()
         for opening in asked:
             try:
-                row = opening()
-                opened.append((row, write(row)))
+                made.append(opening())
             except Exception as error:  # noqa: BLE001 - those of others must be written
-                self._untaken = True  # without its row no request may leave
-                self._log("bug", error=where(error))
+                self._unopened(error)
+        if (lines := together(made)) is not None:
+            return [*zip(made, lines.splitlines(keepends=True), strict=True)]
+        opened = []
+        for row in made:
+            try:
+                opened.append((row, write(row)))
+            except Exception as error:  # noqa: BLE001 - as above
+                self._unopened(error)
         return opened
+
+    def _unopened(self, error: Exception) -> None:
+        self._untaken = True  # without its row no request may leave
+        self._log("bug", error=where(error))
 
     def _begin(self, opened: list[tuple[Intent, bytes]]) -> None:
         """Write rows of requests one by one."""

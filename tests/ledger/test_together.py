@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gateway.core import jsonio
 from gateway.core.entry import Entry, Intent, Row
-from gateway.ledger.journal import Journal, write
+from gateway.ledger.journal import Journal, read, together, write
 from gateway.ledger.record import Policy
 from gateway.ledger.recovery import Recovered, recover
 from tests.ledger.rows import attempt, entry, intent
@@ -333,4 +336,71 @@ def test_of_rows_that_were_not_taken_together_each_is_tried_and_kept(
     bench.record.flush()
     assert bench.kept == [*names, entry("d")]
     assert [row for row in bench.kept if row is None] == []
+    bench.journal.close()
+
+
+def long(signs: int) -> Entry:
+    """A row whose line has so many bytes, its end not counted."""
+    bare = len(write(entry(asked=""))) - 1
+    return entry(asked="x" * (signs - bare))
+
+
+def test_rows_of_lines_as_long_as_they_may_be_are_written_at_once() -> None:
+    assert len(write(long(4095))) == 4096
+    assert together([long(4095)] * 3) == write(long(4095)) * 3
+    assert together([entry(), long(4096)]) is None
+    assert read(write(long(4096))) != long(4096)
+    assert together([]) == b""
+
+
+_ODD = st.sampled_from(["", "a", "\n", "\x85", "é\u2028", "\ud800", "x" * 2000, "x" * 3000])
+_ROWS = st.builds(entry, asked=_ODD, served=_ODD, output=st.sampled_from([1, 2**70])) | st.builds(
+    intent, model=_ODD
+)
+
+
+@given(st.lists(_ROWS, max_size=12))
+def test_rows_that_are_written_at_once_are_as_one_by_one(rows: list[Row]) -> None:
+    """Where one of them is cut they are not."""
+    lines = [write(row) for row in rows]
+    cut = any(line[:-1] != _whole(row) for row, line in zip(rows, lines, strict=True))
+    found = together(rows)
+    assert found == (None if cut else b"".join(lines))
+    assert found is None or found.splitlines(keepends=True) == lines
+
+
+def _whole(row: Row) -> bytes | None:
+    try:
+        return jsonio.dumps(row)
+    except (UnicodeEncodeError, OverflowError):
+        return None
+
+
+@pytest.mark.parametrize("odd", ["a\ud800b", "x" * 9_000])
+def test_a_row_that_is_cut_is_written_among_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    bench = Waiting(tmp_path, monkeypatch)
+    for name in "abc":
+        bench.record.ask(asking(intent(name, model=odd if name == "b" else "m")))
+        bench.record(entry(name, asked=odd if name == "b" else "m"))
+    assert bench.record.flush()
+    cut = [read(write(intent("b", model=odd))), read(write(entry("b", asked=odd)))]
+    expected = [intent("a", model="m"), cut[0], intent("c", model="m")]
+    assert bench.kept == [*expected, entry("a", asked="m"), cut[1], entry("c", asked="m")]
+    bench.journal.close()
+
+
+def test_a_request_whose_row_cannot_be_written_down_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of others are, each for itself."""
+    bench = Waiting(tmp_path, monkeypatch)
+    bench.record.ask(asking(intent("a")))
+    bench.record.ask(asking(intent("b", input=object())))
+    bench.record.ask(asking(intent("c")))
+    assert not bench.record.flush()
+    assert bench.record.flush()
+    assert bench.kept == [intent("a"), intent("c")]
+    assert [event for event, _ in bench.log] == ["bug"]
     bench.journal.close()
