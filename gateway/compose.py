@@ -329,7 +329,7 @@ class Gateway:
             gather=gather,
             kept=archive.kept if archive.keeps else None,
             gate=self.gate,
-            busy=self.outbox.busy,
+            turn=self.outbox.turn,
             meanwhile=self.outbox.meanwhile,
             pressure=self.pressure,
         )

@@ -24,6 +24,7 @@ from gateway.gather import Gather, seated
 from gateway.limits.gate import Gate
 from gateway.limits.pressure import REASONING, Pressure
 from gateway.limits.want import Want
+from gateway.outbox import Halt, nobody
 from gateway.past import Past, holder
 from gateway.reply import (
     ESTIMATED,
@@ -73,7 +74,7 @@ class Engine:
         kept: Callable[[Call, Reply], Reply] | None = None,
         gate: Gate | None = None,
         pressure: Pressure | None = None,
-        busy: Callable[[], bool] = lambda: False,
+        turn: Callable[[], Halt | None] = nobody,
         meanwhile: Callable[[Callable[[], object]], object] = id,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -82,15 +83,14 @@ class Engine:
         self._named, self._upstream = Named(router), upstream
         self._shelf = Shelf(cache, wall, near)
         self._books, self._kept = books, kept
-        self._gate, self._busy = gate, busy
+        self._gate, self._turn = gate, turn
         self._pressure, self._meanwhile = pressure, meanwhile
         self._log, self._on_loss = log, on_loss
         self.past, self._gather = past or Past(), gather or Gather()
-        self._clock = clock
+        self._clock, self._large = clock, asyncio.Lock()
         self._flights: Flights[Begun] = Flights()
         self._seats: dict[str, Seat] = {}
         """By call: the flights that clients are on."""
-        self._large = asyncio.Lock()
         self._why: dict[str, str] = {}
         """By call: who ends it, where that is not its client."""
 
@@ -175,8 +175,8 @@ class Engine:
         tally.read(prompt, features.tokens(prompt))
         seen = features.read(prompt, call.dialect, call.key, call.steer, asked, call.hints)
         gate = self._gate if self._gate is not None and self._gate.bounds(call.key) else None
-        if gate is not None and self._busy():
-            await asyncio.sleep(0)  # what has come in this turn is read: then all of it is decided
+        if gate is not None and (turn := self._turn()) is not None:
+            await turn  # what has come in this turn is read: then all of it is decided
         evidence = self._gather.plain(self.router, call, seen)
         if evidence is None:
             evidence = await self._gather.evidence(self.router, call, seen)

@@ -10,8 +10,12 @@ in one piece; where those of requests cannot be written, no request is sent.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Generator
+from contextvars import Context
+from typing import Any, Protocol
+
+type Wake = Callable[[Any], object]
+"""What has a task go on; it is given what was waited for."""
 
 _ALONE = 1
 """Calls of which none waits for the end of the turn: there is nothing to go with."""
@@ -41,16 +45,60 @@ class Request(Letter, Protocol):
         ...
 
 
-class Step(Protocol):
-    """A call that is to go on once others have come as far as it has; a future is one."""
+class Halt:
+    """Where calls wait for others of a turn, each as for a future of its own.
 
-    def done(self) -> bool:
-        """Whether it does not wait any more."""
-        ...
+    They go on one after the other. One that is cancelled meanwhile is told of it then.
+    """
 
-    def reach(self) -> None:
-        """Go on."""
-        ...
+    __slots__ = ("_asyncio_future_blocking", "waiting")
+
+    def __init__(self) -> None:
+        self._asyncio_future_blocking = False  # as a task is told that there is something to wait
+        self.waiting: deque[tuple[Wake, Context | None]] = deque()
+
+    def __await__(self) -> Generator[Any]:
+        """Wait for the end of the turn."""
+        self._asyncio_future_blocking = True
+        yield self
+
+    def end(self) -> None:
+        """Have all of them go on, with those that come meanwhile. Raises what the first raises."""
+        waiting = self.waiting
+        while waiting:
+            wake, context = waiting.popleft()
+            if context is None:  # it has none of its own
+                wake(self)
+            else:
+                context.run(wake, self)
+
+    # what is asked of a future
+
+    def add_done_callback(self, fn: Wake, /, *, context: Context | None = None) -> None:
+        """As the task does that waits here, or what goes on like one."""
+        self.waiting.append((fn, context))
+
+    def cancel(self, _: object = None) -> bool:
+        """False: it does not end the wait."""
+        return False
+
+    def cancelled(self) -> bool:
+        """False."""
+        return False
+
+    def result(self) -> None:
+        """Nothing."""
+
+    def exception(self) -> None:
+        """None."""
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop whose turn it is."""
+        return asyncio.get_running_loop()
+
+
+def nobody() -> None:
+    """There are no others to wait for."""
 
 
 class Outbox:
@@ -65,11 +113,11 @@ class Outbox:
         "_clock",
         "_due",
         "_first",
+        "_halt",
         "_most",
         "_requests",
         "_sent",
         "_since",
-        "_steps",
         "calls",
     )
 
@@ -81,7 +129,7 @@ class Outbox:
         self.calls: Callable[[], int] = int
         self._requests: list[Request] = []
         self._answers: list[Letter] = []
-        self._steps: deque[Step] = deque()
+        self._halt = Halt()
         self._due = False
         self._most = _FEW
         self._since = 0.0
@@ -98,24 +146,16 @@ class Outbox:
         self._answers.append(answer)
         self.soon()
 
-    def busy(self) -> bool:
-        """Whether the loop was busy when it was last looked, and others are being served."""
-        return self._most == _MOST and self.calls() > _ALONE
+    def turn(self) -> Halt | None:
+        """What a call may wait for until others of this turn have come as far: where it is busy.
 
-    def waits(self) -> bool:
-        """Whether a call may wait here for others of this turn: where the loop is busy.
-
-        Then `step` must be told of it.
+        They go on one after the other, before what is sent then. Many that do the same thing so
+        take less time for it than where each does something else in between: a processor then has
+        at hand what that thing needs. It must be waited for at once.
         """
-        return self.due() and self._most == _MOST and len(self._steps) < _MOST
-
-    def step(self, step: Step) -> None:
-        """Have a call go on at the end of this turn, one after the other, before what is sent then.
-
-        Many calls that do the same thing one after the other take less time for it than where each
-        does something else in between: a processor then has at hand what that thing needs.
-        """
-        self._steps.append(step)
+        if self.due() and self._most == _MOST and len(self._halt.waiting) < _MOST:
+            return self._halt
+        return None
 
     def soon(self) -> None:
         """Flush once the loop has told of all that it has found; at once where much waits."""
@@ -169,10 +209,7 @@ class Outbox:
 
     def _end(self) -> None:
         try:
-            while self._steps:
-                one = self._steps.popleft()
-                if not one.done():
-                    one.reach()
+            self._halt.end()
         finally:
             self._due = False
             self.flush()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from gateway.core.call import Key
 from gateway.core.decision import Decision, Plan, Step
 from gateway.core.entry import Entry, Intent, Row
+from gateway.http.course import Course
 from gateway.limits.gate import Gate
 from gateway.limits.want import Want
-from gateway.outbox import _BUSY, _FEW, _MOST, _WINDOW, Outbox
+from gateway.outbox import _BUSY, _FEW, _MOST, _WINDOW, Halt, Outbox, nobody
 from gateway.upstream.client import Client
 from tests.e2e.world import chat
 from tests.test_engine import Stage, ok
@@ -161,20 +162,6 @@ async def test_rows_of_requests_wait_where_others_may_come() -> None:
     assert (alone.order, several.order) == ([], ["rows"])
 
 
-class Call:
-    """One that is to go on: what it does then, and whether somebody has ended it."""
-
-    def __init__(self, work: Callable[[], object], *, ended: bool = False) -> None:
-        self.work, self.ended = work, ended
-
-    def done(self) -> bool:
-        return self.ended
-
-    def reach(self) -> None:
-        self.ended = True
-        self.work()
-
-
 async def busy(calls: int = 2) -> Sent:
     sent = Sent(calls)
     for _ in range(2):
@@ -184,62 +171,118 @@ async def busy(calls: int = 2) -> Sent:
     return sent
 
 
-async def test_where_the_loop_is_busy_calls_go_on_one_after_the_other() -> None:
+def step(sent: Sent, work: Callable[[], object]) -> asyncio.Task[None]:
+    """A call that has begun, and goes on with some work once others have come as far."""
+
+    async def call() -> None:
+        if (turn := sent.box.turn()) is not None:
+            await turn
+        work()
+
+    return asyncio.Task(call(), loop=asyncio.get_running_loop(), eager_start=True)
+
+
+@pytest.mark.parametrize("how", ["task", "course"])
+async def test_where_the_loop_is_busy_calls_go_on_one_after_the_other(how: str) -> None:
     """Before what is sent then, those too that came to it meanwhile; who was ended does not."""
     sent = await busy()
+    loop = asyncio.get_running_loop()
+    calls: list[asyncio.Task[None] | Course] = []
 
-    def ask(name: str) -> Call:
-        return Call(lambda: sent.box.ask(sent.letter(name)))
+    async def call(work: Callable[[], object]) -> None:
+        if (turn := sent.box.turn()) is not None:
+            await turn
+        work()
 
-    def more() -> None:
-        assert sent.box.waits()
-        sent.box.step(ask("d"))
+    def begin(work: Callable[[], object]) -> None:
+        if how == "course":
+            calls.append(Course(call(work), loop))
+        else:
+            calls.append(asyncio.Task(call(work), loop=loop, eager_start=True))
 
-    sent.box.answer(sent.letter("c"))
-    assert sent.box.waits()
-    for one in (
-        ask("a"),
-        Call(more),
-        Call(lambda: sent.order.append("ended"), ended=True),
-        ask("b"),
-    ):
-        sent.box.step(one)
+    def ask(name: str) -> Callable[[], object]:
+        return lambda: sent.box.ask(sent.letter(name))
+
+    def come() -> None:
+        sent.box.answer(sent.letter("c"))
+        begin(ask("a"))
+        begin(lambda: loop.call_soon(begin, ask("d")))
+        begin(lambda: sent.order.append("ended"))
+        begin(ask("b"))
+        calls[2].cancel()
+        assert sent.order == []
+
+    loop.call_soon(come)
+    await asyncio.sleep(0)
     assert sent.order == []
     await asyncio.sleep(0)
-    assert sent.order == ["rows", "a", "b", "d", "c"]
+    assert sent.order == ["rows", "a", "b", "c"]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert sent.order == ["rows", "a", "b", "c", "rows", "d"]
+    assert [one.cancelled() for one in calls] == [False, False, True, False, False]
+    assert all(one.done() for one in calls)
+
+
+async def test_a_call_that_comes_while_others_go_on_goes_on_with_them() -> None:
+    sent = await busy()
+    tasks: list[asyncio.Task[None]] = []
+
+    def more() -> None:
+        turn = sent.box.turn()
+        assert turn is not None
+        turn.add_done_callback(lambda _: sent.box.ask(sent.letter("b")))
+
+    tasks.append(step(sent, more))
+    sent.box.answer(sent.letter("c"))
+    tasks.append(step(sent, lambda: sent.box.ask(sent.letter("a"))))
+    await asyncio.sleep(0)
+    assert sent.order == ["rows", "a", "b", "c"]
+    await asyncio.gather(*tasks)
 
 
 async def test_nobody_waits_where_it_is_not_busy_nor_for_too_many() -> None:
-    assert not Sent().box.waits()
-    assert not Sent(calls=1).box.waits()
+    assert Sent().box.turn() is None
+    assert Sent(calls=1).box.turn() is None
     sent = await busy()
     sent.box.calls = lambda: 1
-    assert not sent.box.waits()
+    assert sent.box.turn() is None
     sent.box.calls = lambda: 100
-    for _ in range(_MOST):
-        assert sent.box.waits()
-        sent.box.step(Call(lambda: sent.order.append("on")))
-    assert not sent.box.waits()
+    tasks = [step(sent, lambda: sent.order.append("on")) for _ in range(_MOST)]
+    assert sent.box.turn() is None
     await asyncio.sleep(0)
     assert sent.order == ["on"] * _MOST + ["rows"]
-    assert sent.box.waits()
+    assert sent.box.turn() is not None
+    await asyncio.gather(*tasks)
+
+
+async def test_one_that_is_cancelled_and_then_not_goes_on() -> None:
+    sent = await busy()
+    task = step(sent, lambda: sent.order.append("on"))
+    task.cancel()
+    task.uncancel()
+    await asyncio.sleep(0)
+    assert sent.order == ["on", "rows"]
+    await task
 
 
 async def test_one_that_fails_keeps_nobody_else_from_going_on() -> None:
     sent, failed = await busy(), list[object]()
 
-    def fail() -> None:
+    def fail(_: object) -> None:
         raise RuntimeError("it breaks")
 
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, told: failed.append(told["exception"]))
-    assert sent.box.waits()
-    sent.box.step(Call(fail))
-    sent.box.step(Call(lambda: sent.order.append("on")))
+    turn = sent.box.turn()
+    assert turn is not None
+    turn.add_done_callback(fail)
+    task = step(sent, lambda: sent.order.append("on"))
     await asyncio.sleep(0)
-    assert sent.box.waits()
+    assert sent.box.turn() is not None
     await asyncio.sleep(0)
     assert (sent.order, len(failed)) == (["rows", "on", "rows"], 1)
+    await task
 
 
 @pytest.mark.parametrize("left", [False, True])
@@ -282,11 +325,18 @@ class Counter:
     async def extend(self, *_: object) -> None: ...
 
 
+def _next() -> Any:
+    """The end of a turn that is busy."""
+    halt = Halt()
+    asyncio.get_running_loop().call_soon(halt.end)
+    return halt
+
+
 def counted(folder: Path, *, busy: bool) -> tuple[Stage, Counter]:
     """An engine whose calls are all counted, on a loop that is busy or not."""
     stage, counter = Stage(folder), Counter()
     stage.engine._gate = cast("Gate", counter)
-    stage.engine._busy = lambda: busy
+    stage.engine._turn = _next if busy else nobody
     return stage, counter
 
 
@@ -330,14 +380,6 @@ async def test_a_call_that_is_left_before_it_is_decided_has_asked_nobody(tmp_pat
         await task
     assert (stage.entry.state, stage.entry.attempts, stage.entry.tier) == ("aborted", 0, None)
     assert (counter.asked, stage.requests) == ([], [])
-
-
-async def test_it_is_busy_where_much_was_sent_and_others_are_served() -> None:
-    assert not Sent().box.busy()
-    sent = await busy()
-    assert sent.box.busy()
-    sent.box.calls = lambda: 1
-    assert not sent.box.busy()
 
 
 async def test_without_an_outbox_no_call_waits() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
@@ -70,28 +71,21 @@ class Attempts:
         """One request to a candidate. Raises ProblemError."""
         target, account = candidate.target, candidate.account
         provider, stream = target.provider, job.body.prompt.stream
-        limits = provider.timers[job.tier]
-        deadline, time = job.deadline(limits), asyncio.get_running_loop().time
-        end = min(deadline, job.ends)
+        limits, time = provider.timers[job.tier], asyncio.get_running_loop().time
+        end = min(job.began + limits.total, job.ends)
         if time() >= end:
             raise ProblemError(Problem(kind="upstream_timeout", message="The call took too long."))
         if provider.command:
             await self._ready(provider)
-        if self._media is not None:
+        if self._media is not None and voices.shows(job):
             job = await voices.filled(self._media, job, candidate)
-        ear = voices.ear(job, candidate)
-        door, voice, headers = voices.speak(job, candidate, ear)
-        written = voices.write(job, candidate, voice)
+        door, voice, headers, written, tail, ear = voices.say(job, candidate)
         if (recorded := job.dialling(target, account)) is not None:
             await recorded
         place = where(job, candidate)
         asked, quota = time(), self._quota
         sent = self._health.begin(place, stream=stream)
         ticket = quota.take(place, load(job, candidate), self._wall()) if quota.told else None
-
-        def again(problem: Problem) -> Awaitable[None] | None:
-            job.failing(problem)
-            return job.dialling(target, account)
 
         try:
             answer = await self._client.send(
@@ -102,8 +96,8 @@ class Attempts:
                 headers,
                 limits,
                 end,
-                tail=voices.tail(job, door, written),
-                again=again,
+                tail,
+                partial(_again, job, candidate),
             )
             status = answer.status
             after = quota.note(place, answer.fields, status, self._wall(), ticket)
@@ -121,7 +115,7 @@ class Attempts:
                 _heard(begun, voice, body)  # it has come with its head, as most do
             else:
                 until = min(asked + limits.first_content, job.ends)
-                await _hear(begun, job, voice, limits, (until, deadline), after)
+                await _hear(begun, job, voice, limits, (until, job.deadline(limits)), after)
         except ProblemError as error:
             if _limits(error.problem):
                 quota.refused(place, error.problem.retry_after, self._wall())
@@ -159,11 +153,19 @@ async def _hear(
         raise
 
 
+def _again(job: Job, candidate: Candidate, problem: Problem) -> Awaitable[None] | None:
+    """A request is sent once more, and there is a row of each."""
+    job.failing(problem)
+    return job.dialling(candidate.target, candidate.account)
+
+
 def where(job: Job, candidate: Candidate) -> Place:
     """Whose limits a candidate is under: provider, account, and model; counting has its own."""
-    target, operation = candidate.target, job.dialect.operation
-    model = target.model if operation != "count_tokens" else f"{target.model} {operation}"
-    return target.provider.name, candidate.account.name, model
+    operation = job.dialect.operation
+    if operation != "count_tokens":
+        return candidate.place
+    provider, account, model = candidate.place
+    return provider, account, f"{model} {operation}"
 
 
 def load(job: Job, candidate: Candidate) -> Load:

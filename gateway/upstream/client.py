@@ -12,11 +12,13 @@ import msgspec
 from gateway.core.problem import Problem, ProblemError, unwritten
 from gateway.core.target import Account, Auth, Provider, Timers
 from gateway.dialects import Dialect
-from gateway.outbox import Outbox
+from gateway.outbox import Halt, Outbox, nobody
 from gateway.upstream.http1 import (
     Body,
+    Connection,
     Fields,
-    Mark,
+    Pool,
+    Reading,
     Route,
     StaleConnection,
     Transport,
@@ -47,8 +49,6 @@ _UNSENT = (
     httpx.ConnectError, httpx.LocalProtocolError, httpx.ProxyError, httpx.UnsupportedProtocol,
 )  # fmt: skip
 """What a transport raises where no byte of a request has left."""
-_SHORTEST = 0.001
-"""Seconds; none would mean for ever."""
 _CROSSING = 0.25
 """Seconds after which a request that was not answered may have been read before the connection was
 closed: a close that crosses it arrives sooner, and so soon nobody has worked on it."""
@@ -59,18 +59,15 @@ HOP = "x-tiergate-hop"
 
 
 class Answer:
-    """The response of a provider, named `provider`; its body is not read yet."""
+    """The response of a provider; its body is not read yet."""
 
-    __slots__ = ("_body", "fields", "provider", "status")
+    __slots__ = ()
 
-    def __init__(
-        self, provider: str, status: int, fields: Fields, body: httpx.AsyncByteStream
-    ) -> None:
-        """`fields` have their names in lower case."""
-        self.status = status
-        self.provider = provider
-        self.fields = fields
-        self._body = body
+    fields: Fields
+    """Its headers, their names in lower case."""
+    provider: str
+    """The provider's name."""
+    status: int
 
     def header(self, name: bytes) -> str | None:
         """The first header of a name, given in lower case."""
@@ -81,24 +78,61 @@ class Answer:
 
     def rest(self) -> bytes | None:
         """All of the body that has not been read, where none of it must be waited for."""
-        body = self._body
-        return body.rest() if isinstance(body, Body) else None
+        return None
 
     def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
         """The bytes of the body as they come; see the function of that name."""
-        body = self._body
-        if isinstance(body, Body):
-            return _Chunks(body, idle, deadline, self.provider)
-        return read(aiter(body), idle, deadline, self.provider)
+        raise NotImplementedError
 
-    def end(self, most: int) -> bytes | None:
+    def end(self, most: int) -> bytes | None:  # noqa: ARG002 - some have it
         """All of the body, where it is here and no longer; then the connection is let go of."""
-        body = self._body
-        return body.end(most) if isinstance(body, Body) else None
+        return None
 
     async def close(self) -> None:
         """Let go of the connection, whatever was read of it."""
+        raise NotImplementedError
+
+
+class Stock(Answer):
+    """By any transport."""
+
+    __slots__ = ("_body", "fields", "provider", "status")
+
+    def __init__(
+        self, provider: str, status: int, fields: Fields, body: httpx.AsyncByteStream
+    ) -> None:
+        self.status = status
+        self.provider = provider
+        self.fields = fields
+        self._body = body
+
+    def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
+        """See the class that it extends."""
+        return read(aiter(self._body), idle, deadline, self.provider)
+
+    async def close(self) -> None:
+        """See the class that it extends."""
         await self._body.aclose()
+
+
+class _Own(Body, Answer):
+    """By a transport of our own."""
+
+    __slots__ = ("fields", "provider", "status")
+
+    def __init__(self, provider: str, pool: Pool, connection: Connection, reading: Reading) -> None:
+        self._connection = connection
+        self._pool = pool
+        self._whole = False
+        self.status = reading.status
+        self.provider = provider
+        self.fields = reading.fields
+
+    def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
+        return _Chunks(self, idle, deadline, self.provider)
+
+    async def close(self) -> None:
+        self.let_go()
 
 
 class _Door(msgspec.Struct, frozen=True):
@@ -123,6 +157,8 @@ class Client:
     ) -> None:
         """`outbox` has what is to be written before a request is sent."""
         self._outbox = outbox
+        self.turn: Callable[[], Halt | None] = nobody if outbox is None else outbox.turn
+        """What a call waits for before it asks, where others have come that are yet to be read."""
         self._transports = transports or Pools()
         self._made: dict[str, httpx.AsyncBaseTransport] = {}
         self._prepared: dict[tuple[str, str, str, str, str], _Door] = {}
@@ -130,16 +166,7 @@ class Client:
         self.bases: dict[str, str] = {}
         """Where local engines answer, by provider: the start of doors that are only a path."""
 
-    def turn(self) -> Mark | None:
-        """What a call waits for before it asks, where others have come that are yet to be read."""
-        outbox = self._outbox
-        if outbox is None or not outbox.waits():
-            return None
-        mark = Mark(loop=asyncio.get_running_loop())
-        outbox.step(mark)
-        return mark
-
-    async def send(  # noqa: PLR0913 - what a request is made of, and how long it may take
+    async def send(  # noqa: PLR0913, PLR0917 - what a request is made of, and how long it may take
         self,
         provider: Provider,
         account: Account,
@@ -148,7 +175,6 @@ class Client:
         headers: Mapping[str, str],
         timers: Timers,
         deadline: float = math.inf,
-        *,
         tail: str | None = None,
         again: Again | None = None,
     ) -> Answer:
@@ -161,7 +187,7 @@ class Client:
         The head of the answer is waited for within `timers`, and until `deadline` on the loop's
         clock at most.
         """
-        more = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        more = _ascii(headers) if headers else []
         now = asyncio.get_running_loop().time()
         limit = min(now + timers.headers, deadline)
         door: _Door | None = None
@@ -174,17 +200,16 @@ class Client:
                     raise unwritten()
                 return await _ask(door, provider.name, body, more, timers, limit)
             transport, route = door.own
-            left, added = max(limit - now, _SHORTEST), lines(more) if more else b""
-            connect, wait = min(timers.connect, left), min(timers.pool, left)
-            times = (connect, wait, limit)
+            added = lines(more) if more else b""
+            connect, wait = timers.connect, timers.pool
             try:
-                reading, stream = await transport.post(route, body, added, *times)
+                came = await transport.post(route, body, added, connect, wait, limit)
             except StaleConnection:  # once: then it was not the connection
                 if asyncio.get_running_loop().time() - now > _CROSSING:
                     raise  # it may have been read, and worked on
                 if again is not None and (told := again(_crossed(provider.name))) is not None:
                     await told
-                reading, stream = await transport.post(route, body, added, *times)
+                came = await transport.post(route, body, added, connect, wait, limit)
         except UnwrittenError:
             raise unwritten() from None
         except (TimeoutError, httpx.HTTPError) as error:
@@ -193,7 +218,7 @@ class Client:
             # No name for what was raised: it knows this frame, and would be known by it.
             problem = _failure(provider.name, TimeoutError() if late else error)
             raise ProblemError(problem) from None
-        return Answer(provider.name, reading.status, reading.fields, stream)
+        return _Own(provider.name, route.pool, *came)
 
     def _door(self, provider: Provider, account: Account, dialect: str, tail: str) -> _Door:
         """Where an account's requests go, and what is the same in each; made once."""
@@ -251,6 +276,10 @@ def _failure(name: str, error: Exception) -> Problem:
     )
 
 
+def _ascii(headers: Mapping[str, str]) -> Fields:
+    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+
+
 async def _ask(
     door: _Door, name: str, body: bytes, more: Fields, timers: Timers, limit: float
 ) -> Answer:
@@ -267,7 +296,7 @@ async def _ask(
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("the door is async only")
-    return Answer(name, response.status_code, _low(response.headers.raw), stream)
+    return Stock(name, response.status_code, _low(response.headers.raw), stream)
 
 
 def _crossed(name: str) -> Problem:
@@ -317,7 +346,7 @@ class Web:
         stream = response.stream
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError("the door is async only")
-        return Answer(host, response.status_code, _low(response.headers.raw), stream)
+        return Stock(host, response.status_code, _low(response.headers.raw), stream)
 
 
 class Pools:

@@ -18,7 +18,7 @@ import tenacity
 from gateway.core.decision import Plan
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Target
-from gateway.upstream.quota import FREE, Room
+from gateway.upstream.quota import FREE, Place, Room
 
 _MOST = 4
 """Attempts of one call: with the SDKs' own three, more would multiply a provider's bad minute."""
@@ -43,6 +43,14 @@ class Candidate(msgspec.Struct, frozen=True):
     target: Target
     account: Account
     door: str
+    place: Place = ("", "", "")
+    """Whose limits it is under, but where tokens are counted; found from the others."""
+
+    def __post_init__(self) -> None:
+        """Find its place."""
+        target = self.target
+        place = target.provider.name, self.account.name, target.model
+        msgspec.structs.force_setattr(self, "place", place)
 
 
 class Seat(msgspec.Struct, frozen=True):

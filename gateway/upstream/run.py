@@ -26,11 +26,8 @@ from gateway.upstream.retry import (
     told,
 )
 
-
-def _order(job: Job) -> list[Candidate]:
-    """Who may be asked. Raises ProblemError where that is nobody."""
-    order = list(job.order) if job.order else candidates(job.plan, job.seat)
-    return _others(order, job.avoid) if job.avoid else order
+_MOST_PLANS = 64
+"""Plans of which it is kept who may be asked."""
 
 
 def _others(order: list[Candidate], avoid: Collection[str]) -> list[Candidate]:
@@ -72,6 +69,8 @@ class Upstream:
             client, self.quota, self.health, ready=ready, media=media, wall=wall
         )
         self._turn = client.turn
+        self._orders: dict[int, tuple[Plan, list[Candidate]]] = {}
+        """Who may be asked, by the identity of a plan, which is kept with them."""
         self._hedge = hedge
         self._wall = wall
         self._sleep = sleep
@@ -81,8 +80,8 @@ class Upstream:
         """The first answer that the plan gives. Raises ProblemError when none does."""
         if (turn := self._turn()) is not None:
             await turn
-        order = _order(job)
-        allowance = self._allowance(job)
+        order = self._order(job)
+        allowance = self.known.allowances.get(job.lab) or self._allowance(job)
         if not job.order and not job.call.retried:
             allowance.earn()
         health = self.health
@@ -111,6 +110,22 @@ class Upstream:
             first = error.problem
             job.failing(first)
         return await self._again(job, order, first, allowance)
+
+    def _order(self, job: Job) -> list[Candidate]:
+        """Who may be asked. Raises ProblemError where that is nobody.
+
+        The same list for all calls of a plan that ask for nothing else: nobody may change it.
+        """
+        plan = job.plan
+        if job.seat is None and not job.order and not job.avoid:
+            kept = self._orders.get(id(plan))
+            if kept is None:
+                if len(self._orders) >= _MOST_PLANS:
+                    self._orders.clear()
+                kept = self._orders[id(plan)] = plan, candidates(plan)
+            return kept[1]
+        order = list(job.order) if job.order else candidates(plan, job.seat)
+        return _others(order, job.avoid) if job.avoid else order
 
     async def _both(
         self,

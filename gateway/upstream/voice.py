@@ -1,7 +1,7 @@
 """What one candidate is told of a call, in which dialect, and how its answer is heard."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -53,11 +53,54 @@ class Voice(Protocol):
         ...
 
 
+class Said(NamedTuple):
+    """A request as a candidate is to be sent it, and who hears the answer."""
+
+    door: Dialect
+    voice: Voice
+    headers: Mapping[str, str]
+    """The client's that mean something there."""
+    written: Written
+    tail: str
+    """What is added to the provider's door."""
+    ear: Ear | None
+
+
+def say(job: Job, candidate: Candidate) -> Said:
+    """What one candidate is told."""
+    dialect = job.dialect
+    if (
+        candidate.door != dialect.name
+        or job.listens
+        or job.own is not None
+        or job.notes
+        or job.bare
+    ):
+        return _said(job, candidate)
+    # As that does it, of a call that goes home as it came: nearly all do.
+    body, target, call = job.body, candidate.target, job.call
+    written = job.asked.begun(body, target) or dialect.write(body, target)
+    tail = dialect.tail if written.tail is None else written.tail
+    if call.query:
+        tail = f"{tail}?{call.query}"
+    return Said(dialect, dialect, call.headers, written, tail, None)
+
+
+def _said(job: Job, candidate: Candidate) -> Said:
+    ear = _ear(job, candidate)
+    door, voice, headers = _speak(job, candidate, ear)
+    written = _write(job, candidate, voice)
+    return Said(door, voice, headers, written, _tail(job, door, written), ear)
+
+
+def shows(job: Job) -> bool:
+    """Whether a call has media."""
+    prompt = job.body.prompt
+    return bool(prompt.images or prompt.files or prompt.audio)
+
+
 async def filled(media: Fetch, job: Job, candidate: Candidate) -> Job:
     """A call with data in place of each URL that a candidate would not open."""
-    prompt = job.body.prompt
-    if not (prompt.images or prompt.files or prompt.audio):
-        return job
     wanted = job.asked.wanted(candidate.door, candidate.target.provider)
     if not wanted:
         return job
@@ -71,7 +114,7 @@ async def filled(media: Fetch, job: Job, candidate: Candidate) -> Job:
     return msgspec.structs.replace(job, body=links.home(job.body, found), own=own)
 
 
-def ear(job: Job, candidate: Candidate) -> Ear | None:
+def _ear(job: Job, candidate: Candidate) -> Ear | None:
     """What notes the reasoning of an answer, where a client of this dialect would lose it."""
     target, account, door = candidate.target, candidate.account, candidate.door
     at_home = door == job.dialect.name
@@ -114,7 +157,7 @@ def _reminds(job: Job, candidate: Candidate) -> bool:
     return note.holds(note.back(job.asked.request, job.notes), made)
 
 
-def write(job: Job, candidate: Candidate, voice: Voice) -> Written:
+def _write(job: Job, candidate: Candidate, voice: Voice) -> Written:
     """The body for one candidate, with the reasoning that it made and no one else's."""
     target, body, lost, word = candidate.target, job.body, "", "messages"
     if candidate.door == job.dialect.name:
@@ -135,7 +178,9 @@ def write(job: Job, candidate: Candidate, voice: Voice) -> Written:
     return msgspec.structs.replace(written, losses=losses)
 
 
-def speak(job: Job, candidate: Candidate, ear: Ear | None) -> tuple[Dialect, Voice, dict[str, str]]:
+def _speak(
+    job: Job, candidate: Candidate, ear: Ear | None
+) -> tuple[Dialect, Voice, dict[str, str]]:
     """The dialect of an attempt, the voice for it, and the client's headers that mean something."""
     if candidate.door == job.dialect.name:
         voice = job.dialect if ear is None else Home(job.dialect, ear)
@@ -155,7 +200,7 @@ def speak(job: Job, candidate: Candidate, ear: Ear | None) -> tuple[Dialect, Voi
     return door, Abroad(job.dialect, door, request, telling, ear), {**door.defaults, **own}
 
 
-def tail(job: Job, door: Dialect, written: Written) -> str:
+def _tail(job: Job, door: Dialect, written: Written) -> str:
     """What an attempt adds to the provider's door; the client's query goes on at home alone."""
     tail = door.tail if written.tail is None else written.tail
     query = job.call.query if door.name == job.dialect.name else ""

@@ -40,6 +40,13 @@ WAITS = ("turn", "future", "mark", "shield", "limit", "scope", "lock", "thrown",
 ACTS = ("turn", "done", "failed", "cancel", "twice", "uncancel")
 
 
+def _here(future: asyncio.Future[None] | Mark) -> None:
+    if isinstance(future, Mark):
+        future.stop()
+    else:
+        future.set_result(None)
+
+
 async def wait(kind: str, futures: list[Any]) -> None:
     loop = asyncio.get_running_loop()
     future: Any = Mark(loop=loop) if kind == "mark" else loop.create_future()
@@ -103,7 +110,7 @@ async def story(  # noqa: C901 - it is what may happen to a call
             log.append((act, one.uncancel()))
         elif futures and not futures[-1].done():
             if act == "done":
-                futures[-1].set_result(None)
+                _here(futures[-1])
             elif not isinstance(futures[-1], Mark):
                 futures[-1].set_exception(ValueError(act))
         log.append((act, one.done(), one.cancelling()))
@@ -111,7 +118,7 @@ async def story(  # noqa: C901 - it is what may happen to a call
         await asyncio.sleep(0.001)
         for future in futures:
             if not future.done():
-                future.set_result(None)
+                _here(future)
     await asyncio.wait({one}, timeout=1)
     log.append((one.done(), one.cancelled(), one.cancel()))
     return log
@@ -162,7 +169,7 @@ async def test_an_error_that_nobody_takes_is_told_to_the_loop() -> None:
 @pytest.mark.parametrize("mark", [True, False])
 async def test_nothing_of_it_is_left_for_the_garbage_collector(*, mark: bool) -> None:
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = Mark(loop=loop) if mark else loop.create_future()
+    future: asyncio.Future[None] | Mark = Mark(loop=loop) if mark else loop.create_future()
 
     async def work() -> None:
         await future

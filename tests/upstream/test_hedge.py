@@ -12,7 +12,7 @@ import pytest
 from gateway.core.decision import Plan
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Side
-from gateway.upstream.client import Answer
+from gateway.upstream.client import Stock
 from gateway.upstream.hedge import Hedge
 from gateway.upstream.job import Begun, Job
 from gateway.upstream.retry import Candidate, candidates
@@ -75,7 +75,7 @@ class Race:
             raise AssertionError
         end = self.ends[name] = asyncio.get_running_loop().create_future()
         await end
-        answer = Answer(name, 200, [], self.bodies[name])
+        answer = Stock(name, 200, [], self.bodies[name])
         return cast("Begun", SimpleNamespace(target=candidate.target, answer=answer))
 
     async def both(self) -> asyncio.Task[Begun]:

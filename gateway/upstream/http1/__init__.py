@@ -8,13 +8,14 @@
 - Reading: one response as the parser tells it, with all that may be wrong with it
 """
 
-from gateway.upstream.http1.connection import StaleConnection, UnwrittenError
+from gateway.upstream.http1.connection import Connection, StaleConnection, UnwrittenError
 from gateway.upstream.http1.dial import context
-from gateway.upstream.http1.mark import Mark
+from gateway.upstream.http1.pool import Pool
+from gateway.upstream.http1.reading import Reading
 from gateway.upstream.http1.transport import Body, Route, Transport
 from gateway.upstream.http1.writing import Fields, lines
 
 __all__ = [
-    "Body", "Fields", "Mark", "Route", "StaleConnection", "Transport", "UnwrittenError", "context",
-    "lines",
+    "Body", "Connection", "Fields", "Pool", "Reading", "Route", "StaleConnection",
+    "Transport", "UnwrittenError", "context", "lines",
 ]  # fmt: skip

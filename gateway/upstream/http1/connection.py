@@ -56,9 +56,9 @@ class Connection(asyncio.Protocol):
         self._poll: Callable[[int], list[tuple[int, int]]] | None = None
         self._reading: Reading | None = None
         self._error: httpx.TransportError | None = None
-        self._head: Mark | None = None
+        self._head = Mark(loop=loop)
         self._more: asyncio.Future[None] | None = None
-        self._drained: Mark | None = None
+        self._drained: asyncio.Future[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._deadline = 0.0
@@ -107,9 +107,9 @@ class Connection(asyncio.Protocol):
         except httpx.RemoteProtocolError as error:
             self._fail(error)
             return
-        waits = None
-        if reading.head_complete and self._head is not None and not self._head.done():
-            waits = self._head
+        head = self._head
+        waits = head.due and reading.head_complete
+        if waits and self._drained is not None:
             _wake(self._drained)
         if reading.chunks or reading.complete:
             if self._more is not None and not self._more.done():
@@ -120,8 +120,8 @@ class Connection(asyncio.Protocol):
                     self._transport.pause_reading()
         elif self._silence:
             self._deadline = min(self._loop.time() + self._silence, self.until)
-        if waits is not None:
-            waits.reach()  # last: who has waited goes on in here
+        if waits:
+            head.reach()  # last: who has waited goes on in here
 
     def eof_received(self) -> bool:
         """The provider will send no more: the connection is closed."""
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
             if self.gone is not None:
                 self.gone(self)
         elif reading.complete or (exc is None and self._error is None and reading.end()):
-            _wake(self._head)
+            self._head.stop()
             _wake(self._more)
             _wake(self._drained)
         elif self._first and not self._reused:
@@ -173,21 +173,22 @@ class Connection(asyncio.Protocol):
         return self._poll is None or not self._poll(0)
 
     def begin(
-        self,
-        data: bytes,
-        *,
-        bodiless: bool = False,
-        silence: float = 0.0,
-        more: bool = False,
-        outbox: Outbox | None = None,
+        self, data: bytes, *, bodiless: bool = False, silence: float = 0.0, more: bool = False
     ) -> None:
-        """Send the first bytes of a request, of which `more` may follow; with an outbox by that.
+        """Send the first bytes of a request, of which `more` may follow.
 
         The provider may be quiet for `silence` seconds, 0: for ever.
         """
-        self._reading = Reading(bodiless=bodiless, form=self._form)
+        self.ask(data, None, bodiless=bodiless, more=more)
         self._silence = silence
-        self._head = Mark(loop=self._loop)
+
+    def ask(
+        self, data: bytes, outbox: Outbox | None, *, bodiless: bool = False, more: bool = False
+    ) -> None:
+        """As `begin`, by an outbox where there is one; the provider may be quiet for ever."""
+        self._reading = Reading(self._form, bodiless=bodiless)
+        self._silence = 0.0
+        self._head.begin()
         self._unsent = more
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -227,7 +228,7 @@ class Connection(asyncio.Protocol):
         """
         while not self._writable and self._wanted() and self._transport is not None:
             left = self._transport.get_write_buffer_size()
-            self._drained = Mark(loop=self._loop)
+            self._drained = self._loop.create_future()
             try:
                 async with asyncio.timeout(seconds or None):
                     await self._drained
@@ -240,12 +241,12 @@ class Connection(asyncio.Protocol):
 
     async def head(self) -> Reading:
         """Wait for the head of the answer. Raises httpx errors."""
-        reading, future = self._reading, self._head
-        if reading is None or future is None:
+        reading, head = self._reading, self._head
+        if reading is None:
             raise httpx.LocalProtocolError("nothing was asked")
-        if not future.done():
+        if head.due:
             self._watch("it did not answer")
-            await future
+            await head
         if self._error is not None and not reading.head_complete:
             raise _anew(self._error)
         return reading
@@ -284,7 +285,8 @@ class Connection(asyncio.Protocol):
 
     def rest(self) -> bool:
         """End an exchange; tells whether the connection may be kept for another."""
-        reading, self._reading, self._head = self._reading, None, None
+        reading, self._reading = self._reading, None
+        self._head.due = False
         self.until = math.inf
         transport = self._transport
         if (
@@ -330,7 +332,7 @@ class Connection(asyncio.Protocol):
         """End the exchange with an error and close the connection."""
         if self._error is None:
             self._error = error
-        _wake(self._head)
+        self._head.stop()
         _wake(self._more)
         _wake(self._drained)
         self.abort()
@@ -355,7 +357,7 @@ class Connection(asyncio.Protocol):
 
     def _ring(self) -> None:
         self._alarm = None
-        waiting = self._more is not None or (self._head is not None and not self._head.done())
+        waiting = self._more is not None or self._head.due
         if not waiting:
             return
         if self._loop.time() < self._deadline - _EARLY:

@@ -29,7 +29,7 @@ class Reading:
         "whole",
     )  # fmt: skip
 
-    def __init__(self, *, bodiless: bool, form: Form | None = None) -> None:
+    def __init__(self, form: Form | None = None, *, bodiless: bool = False) -> None:
         """`bodiless`: the answer to a HEAD, behind which no body follows whatever it says.
 
         `form` is that of an answer before it.

@@ -21,6 +21,8 @@ from gateway.upstream.http1.reading import Reading
 from gateway.upstream.http1.writing import AT_ONCE, Fields, Message, prepare, upload, write
 
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
+_SHORTEST = 0.001
+"""Seconds; none would mean for ever."""
 _VERSION: Mapping[str, Any] = {"http_version": b"HTTP/1.1"}
 
 type Origin = tuple[str, bytes, int | None, str | None]
@@ -35,7 +37,7 @@ class Route(msgspec.Struct, frozen=True):
     """Up to the number of bytes in the body."""
 
 
-class Body(httpx.AsyncByteStream):
+class Body:
     """The body of a response as it arrives; closing it gives the connection back."""
 
     __slots__ = ("_connection", "_pool", "_whole")
@@ -44,15 +46,6 @@ class Body(httpx.AsyncByteStream):
         self._connection: Connection | None = connection
         self._pool = pool
         self._whole = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        data = await self.more()
-        if not data:
-            raise StopAsyncIteration
-        return data
 
     async def more(self, until: float | None = None) -> bytes:
         """The next bytes, empty at the end; waited for `until` then, on the loop's clock."""
@@ -81,18 +74,30 @@ class Body(httpx.AsyncByteStream):
         data = connection.whole(most) if connection is not None else None
         if data is not None:
             self._whole = True
-            self.close()
+            self.let_go()
         return data
 
-    async def aclose(self) -> None:
-        """As `close`, for those who hold it as httpx's."""
-        self.close()
-
-    def close(self) -> None:
+    def let_go(self) -> None:
         """Give the connection back."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.give(connection)
+
+
+class _Stream(Body, httpx.AsyncByteStream):
+    """The same as httpx has it."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self.more()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def aclose(self) -> None:
+        self.let_go()
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -144,7 +149,7 @@ class Transport(httpx.AsyncBaseTransport):
         return httpx.Response(
             reading.status,
             headers=reading.headers,
-            stream=Body(connection, pool),
+            stream=_Stream(connection, pool),
             extensions=dict(_VERSION),
         )
 
@@ -157,29 +162,32 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def post(
         self, route: Route, body: bytes, more: bytes, connect: float, wait: float, until: float
-    ) -> tuple[Reading, Body]:
+    ) -> tuple[Connection, Reading]:
         """Send a body as `handle_async_request` does, without the objects between. Same errors.
 
+        The connection is to be given back to the pool of the route, as a `Body` does.
+
         `more` is further header lines, as `lines` gives them. A free connection is waited for
-        `wait` seconds, the head of the answer `until` then, on the loop's clock. Raises
-        TimeoutError where a large body has not been sent by then.
+        `wait` seconds, a new one `connect`, and the head of the answer, as all of that, `until`
+        then, on the loop's clock. Raises TimeoutError where a large body has not been sent by then.
         """
         pool = route.pool
         connection = None
         if len(body) > AT_ONCE or (connection := pool.find()) is None:
             self._write_rows()  # now: what goes by the outbox at once waits for nothing else
-            connection = pool.find() or await pool.take(connect=connect, wait=wait)
+            connection = pool.find()
+            if connection is None:
+                left = max(until - asyncio.get_running_loop().time(), _SHORTEST)
+                connection = await pool.take(connect=min(connect, left), wait=min(wait, left))
         connection.until = until
         if len(body) > AT_ONCE:
             head = b"%b%d%b\r\n\r\n" % (route.head, len(body), more)
             message = Message(head, httpx.ByteStream(body), len(body))
             async with asyncio.timeout_at(until):
                 reading = await _exchange(connection, pool, message)
-            return reading, Body(connection, pool)
+            return connection, reading
         try:  # as `_exchange` does, with one await less
-            connection.begin(
-                b"%b%d%b\r\n\r\n%b" % (route.head, len(body), more, body), outbox=self._outbox
-            )
+            connection.ask(b"%b%d%b\r\n\r\n%b" % (route.head, len(body), more, body), self._outbox)
             reading = await connection.head()
         except BaseException as error:
             if isinstance(error, StaleConnection):
@@ -187,7 +195,7 @@ class Transport(httpx.AsyncBaseTransport):
             connection.abort()
             pool.give(connection)
             raise
-        return reading, Body(connection, pool)
+        return connection, reading
 
     def _write_rows(self) -> None:
         """Have the row of a request written now. Raises UnwrittenError where it is not."""

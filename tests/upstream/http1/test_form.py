@@ -38,7 +38,7 @@ BODIES = st.binary(max_size=40)
 
 def told(data: list[bytes], first: bytes | None = None) -> tuple[Any, ...]:
     """What a reading tells of pieces, with the form of `first`; and not how it came to it."""
-    reading = Reading(bodiless=False, form=None if first is None else form(first))
+    reading = Reading(None if first is None else form(first))
     error = ""
     try:
         for piece in data:

@@ -166,7 +166,7 @@ def test_what_is_read_is_what_was_sent(body: bytes, cuts: list[int]) -> None:
     lines = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
     chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + lines + b"0\r\n\r\n"
     for answer in (chunked, b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body):
-        reading = Reading(bodiless=False)
+        reading = Reading()
         for piece in _pieces(answer, cuts):
             reading.feed(piece)
         assert (reading.complete, reading.keep) == (True, True)

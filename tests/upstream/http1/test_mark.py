@@ -38,7 +38,7 @@ async def test_its_task_goes_on_in_the_loops_own_call() -> None:
     await task
 
 
-@pytest.mark.parametrize("how", ["reach", "set_result"])
+@pytest.mark.parametrize("how", ["reach", "stop"])
 async def test_in_another_task_it_goes_on_in_the_next_round(how: str) -> None:
     """No task runs within another."""
     order: list[str] = []
@@ -46,7 +46,7 @@ async def test_in_another_task_it_goes_on_in_the_next_round(how: str) -> None:
     if how == "reach":
         mark.reach()
     else:
-        mark.set_result(None)
+        mark.stop()
     assert order == []
     await task
     assert order == ["on"]
@@ -57,6 +57,33 @@ async def test_what_is_here_before_anybody_waits_is_not_waited_for() -> None:
     await _called_by_the_loop(mark.reach)
     assert mark.done()
     await mark
+
+
+async def test_it_may_be_waited_for_again() -> None:
+    """What was here before does not count."""
+    order: list[str] = []
+    mark, task = await _waiting(order)
+    await _called_by_the_loop(mark.reach)
+    await task
+    mark.begin()
+
+    async def wait() -> None:
+        await mark
+        order.append("again")
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    assert order == ["on"]
+    await _called_by_the_loop(mark.reach)
+    assert order == ["on", "again"]
+    mark.stop()
+    await task
+    mark.begin()
+    assert mark.cancel("left")
+    with pytest.raises(asyncio.CancelledError, match="left"):
+        await mark
+    mark.begin()
+    assert not mark.cancelled()
 
 
 async def test_who_is_cancelled_hears_of_it_and_nothing_wakes_it_again() -> None:

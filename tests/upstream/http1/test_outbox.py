@@ -35,7 +35,7 @@ def _box(*, written: bool = True) -> Outbox:
 @pytest.mark.parametrize("reused", [False, True])
 async def test_it_is_sent_at_the_end_of_the_turn_and_answered(reused: bool) -> None:
     connection, line = _connected(reused=reused)
-    connection.begin(b"request", outbox=_box())
+    connection.ask(b"request", _box())
     assert line.sent == b""
     await asyncio.sleep(0)
     assert line.sent == b"request"
@@ -46,7 +46,7 @@ async def test_it_is_sent_at_the_end_of_the_turn_and_answered(reused: bool) -> N
 
 async def test_one_that_was_given_up_is_not_sent() -> None:
     connection, line = _connected()
-    connection.begin(b"request", outbox=_box())
+    connection.ask(b"request", _box())
     assert not connection.rest()
     await asyncio.sleep(0)
     assert (line.sent, line.closed) == (b"", True)
@@ -59,7 +59,7 @@ async def test_a_connection_that_is_lost_before_has_sent_nothing(
     reused: bool, error: type[Exception]
 ) -> None:
     connection, line = _connected(reused=reused)
-    connection.begin(b"request", outbox=_box())
+    connection.ask(b"request", _box())
     connection.connection_lost(None)
     with pytest.raises(error):
         await connection.head()
@@ -69,7 +69,7 @@ async def test_a_connection_that_is_lost_before_has_sent_nothing(
 
 async def test_one_that_is_closing_by_then_is_not_written_to() -> None:
     connection, line = _connected()
-    connection.begin(b"request", outbox=_box())
+    connection.ask(b"request", _box())
     line.closed = True
     await asyncio.sleep(0)
     assert line.sent == b""
@@ -77,7 +77,7 @@ async def test_one_that_is_closing_by_then_is_not_written_to() -> None:
 
 async def test_what_a_kept_connection_says_before_it_is_asked_is_no_answer() -> None:
     connection, line = _connected(reused=True)
-    connection.begin(b"request", outbox=_box())
+    connection.ask(b"request", _box())
     connection.data_received(OK)
     with pytest.raises(StaleConnection):
         await connection.head()
@@ -88,7 +88,7 @@ async def test_what_a_kept_connection_says_before_it_is_asked_is_no_answer() -> 
 async def test_what_a_new_one_says_at_once_is_read() -> None:
     """A provider that has too many connections may refuse one before it reads."""
     connection, line = _connected()
-    connection.begin(b"request", outbox=_box())
+    connection.ask(b"request", _box())
     connection.data_received(OK)
     assert line.sent == b"request"
     assert (await connection.head()).status == 200
@@ -98,7 +98,7 @@ async def test_what_a_new_one_says_at_once_is_read() -> None:
 
 async def test_one_whose_row_is_not_written_is_not_sent_and_its_call_is_told() -> None:
     connection, line = _connected(reused=True)
-    connection.begin(b"request", outbox=_box(written=False))
+    connection.ask(b"request", _box(written=False))
     with pytest.raises(UnwrittenError):
         await connection.head()
     assert (line.sent, line.closed) == (b"", True)
@@ -106,7 +106,7 @@ async def test_one_whose_row_is_not_written_is_not_sent_and_its_call_is_told() -
 
 async def test_one_that_was_given_up_is_told_nothing_more() -> None:
     connection, line = _connected()
-    connection.begin(b"request", outbox=_box(written=False))
+    connection.ask(b"request", _box(written=False))
     connection.abort()
     await asyncio.sleep(0)
     assert (line.sent, line.closed) == (b"", True)
