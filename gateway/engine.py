@@ -17,7 +17,7 @@ from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry, State
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
-from gateway.core.tally import Sums, Tally
+from gateway.core.tally import Sums, Tally, micros
 from gateway.core.target import Target
 from gateway.dialects import OPERATIONS, Asked, Dialect
 from gateway.gather import Gather, seated
@@ -311,7 +311,7 @@ class Engine:
                 seat.flight.fail(error)
             raise
         tally.losses, tally.upstream_id = begun.written.losses, begun.upstream_id
-        tally.first_content = round(self._clock() - job.call.started, 6)
+        tally.first_content = micros(self._clock() - job.call.started)
         watch = begun.watch
         if watch is None:
             return await self._whole(job, begun, tally, seat)
@@ -344,7 +344,7 @@ class Engine:
         tally.losses, tally.upstream_id = begun.written.losses, begun.upstream_id
         tally.target = begun.target
         if begun.watch is not None and job.body.prompt.stream:
-            tally.first_content = round(self._clock() - job.call.started, 6)
+            tally.first_content = micros(self._clock() - job.call.started)
             stream = self._relay(job, begun, tally, seat.frames(), seat)
             return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream)
         async for _ in seat.frames():
@@ -370,7 +370,7 @@ class Engine:
         streamed = job.body.prompt.stream
         tally.cache = "hit"
         tally.usage, tally.served, tally.target = found.usage, found.served, target
-        tally.first_content = round(self._clock() - job.call.started, 6)
+        tally.first_content = micros(self._clock() - job.call.started)
         entry = self._books.close(tally, "cache_hit", 200)
         await self._books.kept()
         kind = STREAM_TYPE if streamed else FOLD_TYPE

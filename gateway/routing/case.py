@@ -45,8 +45,7 @@ type _Told = tuple[
 ]
 """Signals, language, patterns and those of them that the text has, the classifier, its score, and
 why it has none."""
-_MOSTLY = Basis().operation, None, None, None, None, Basis().outcomes
-"""Of nearly all rows."""
+_MOSTLY = Basis().operation
 
 
 class Case:
@@ -151,9 +150,9 @@ class Case:
             doors=call.doors,
             target=None if plan is None else plan.targets[0].name,
         )
-        members = prompt.members & dialect.features
-        if members:
-            basis = replace(basis, members=tuple(sorted(members)))
+        features, members = dialect.features, prompt.members
+        if not features.isdisjoint(members):
+            basis = replace(basis, members=tuple(sorted(members & features)))
         failed = None
         if (chosen := decision is not None and decision.source != "pin") or not call.unread:
             signals, language, patterns, hits, classifier, score, failed = self._read(chosen=chosen)
@@ -166,24 +165,19 @@ class Case:
                 classifier=classifier,
                 score=score,
             )
-        seldom = (
-            dialect.operation,
-            None if call.steer is NO_STEER else _said(call.steer),
-            None if call.key is OPEN else _scope(call.key),
-            None if _SEEN(evidence) == _UNSEEN else replace(evidence, at=0.0),
-            failed,
-            call.outcomes,
-        )
-        if seldom != _MOSTLY:
-            operation, said, scope, seen, failed, outcomes = seldom
+        said = None if call.steer is NO_STEER else _said(call.steer)
+        scope = None if call.key is OPEN else _scope(call.key)
+        seen = None if _SEEN(evidence) == _UNSEEN else replace(evidence, at=0.0)
+        kept = said or scope or seen or failed is not None or call.outcomes
+        if kept or dialect.operation != _MOSTLY:  # of few calls
             basis = replace(
                 basis,
-                operation=operation,
+                operation=dialect.operation,
                 said=said,
                 scope=scope,
                 evidence=seen,
                 failed=failed,
-                outcomes=outcomes,
+                outcomes=call.outcomes,
             )
         return basis if prompt.plain else _more(basis, prompt)
 

@@ -1,10 +1,13 @@
 """What a call adds up to: one final entry, and nothing in it that is not known."""
 
+import math
 from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Source
@@ -14,7 +17,7 @@ from gateway.core.loss import Loss
 from gateway.core.price import Later, Price, Rates
 from gateway.core.problem import Problem
 from gateway.core.prompt import Prompt
-from gateway.core.tally import Tally
+from gateway.core.tally import Tally, micros
 from gateway.core.target import Account, Provider, Target, Tier
 from gateway.core.usage import Usage
 
@@ -476,3 +479,13 @@ def test_a_second_end_is_a_bug() -> None:
     closed(tally, "settled", 200, 51.0)
     with pytest.raises(RuntimeError, match="one final entry"):
         closed(tally, "failed", 500, 52.0)
+
+
+@given(
+    st.floats(allow_nan=False)
+    | st.floats(0, 1e7)
+    | st.integers(0, 10**12).map(lambda half: half / 2e6)
+    | st.integers(0, 10**13).map(lambda tenth: math.nextafter(tenth / 1e7, math.inf))
+)
+def test_millionths_are_those_of_round(seconds: float) -> None:
+    assert micros(seconds).hex() == round(seconds, 6).hex()
