@@ -1,5 +1,6 @@
 """What both stores have in common: how they are fed, and how they are asked."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +30,10 @@ from gateway.ledger.schema import ATTEMPT, ENTRY, FEEDBACK
 from gateway.ledger.store import TRIES, WAIT, Fed, Newest, Stored
 from gateway.ledger.times import MEASURED, Times, ranks, times
 
+_REST = 0.0002
+"""Seconds: for half a call that is alone."""
+_WORK = 0.0004
+"""Seconds of work after which a feed rests."""
 _PAGE = 500  # rows that are held at a time while many are read
 _PRUNED = 1000  # calls that are forgotten in one transaction
 _ORPHANS = """
@@ -63,6 +68,9 @@ class Base(ABC):
         self._clock = clock
         self._sleep = sleep
         self._own = own
+        self._keeps = False
+        self._rested = 0.0
+        """The time of the thread that feeds when it last did, seconds."""
         self._fed = Fed()
         self._known: dict[Path, Mapping[str, int]] = {}
 
@@ -338,10 +346,21 @@ class Base(ABC):
                 self._forget(base, _ORPHANS.format(table, self.words.mark), before)
         return count
 
-    def keep(self) -> None:  # noqa: B027 - a store need not have what can be kept
-        """Feeds will follow each other, see `Store.keep`."""
+    def rest(self) -> None:
+        """Let calls go on for a moment, where this process serves any.
 
-    def close(self) -> None:  # noqa: B027 - as `keep`
+        A feed lets go of the interpreter often enough, and calls that want it are told; but on the
+        processor that it has, too, it would be back first, for as long as it may run there.
+        """
+        if self._keeps and not 0 <= time.thread_time() - self._rested < _WORK:
+            self._sleep(_REST)
+            self._rested = time.thread_time()
+
+    def keep(self) -> None:
+        """Feeds will follow each other, see `Store.keep`."""
+        self._keeps = True
+
+    def close(self) -> None:  # noqa: B027 - a store need not have what can be kept
         """Let go of connections; none outlives what it was opened for where none is kept."""
 
     def _feed(self, folder: Path, paths: list[Path], there: Mapping[str, int], began: float) -> int:
@@ -358,7 +377,8 @@ class Base(ABC):
                 taking = self.taking
                 if self._own(path.name):
                     taking = taking._replace(quick=taking.own)
-                for batch in batches(path, offset if offset < size else 0, taking):
+                begin = offset if offset < size else 0
+                for batch in batches(path, begin, taking, self.rest):
                     with self.changing(base):
                         rows = self.put(base, batch)
                         self._note(base, mark, path.name, batch)

@@ -53,10 +53,19 @@ class Taking(NamedTuple):
     """From rows that were read."""
 
 
-def batches(path: Path, offset: int, taking: Taking = Taking()) -> Iterator[Batch]:  # noqa: B008 - nothing changes it
-    """The whole lines of a segment from `offset` on, a bounded number at a time."""
+def batches(
+    path: Path,
+    offset: int,
+    taking: Taking = Taking(),  # noqa: B008 - nothing changes it
+    rest: Callable[[], object] = int,
+) -> Iterator[Batch]:
+    """The whole lines of a segment from `offset` on, a bounded number at a time.
+
+    `rest` is called before each piece of them.
+    """
     batch = Batch(end=offset)
     for lines in _pieces(path, offset):
+        rest()
         for at in _parts(_BATCH - batch.lines, len(lines)):
             _take(batch, lines[at], taking)
             if batch.lines == _BATCH:

@@ -79,7 +79,6 @@ class Sqlite(Base):
         if path in {url, "", ":memory:"}:
             raise StoreError(f"the ledger's store is written {SCHEME}PATH")
         self.path = Path(path)
-        self._keeps = False
         self._kept: tuple[sqlite3.Connection, tuple[int, int] | None] | None = None
         """The connection of the last feed, while none runs, and which file it is of."""
         self._lock = Lock()
@@ -134,10 +133,6 @@ class Sqlite(Base):
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
 
-    def keep(self) -> None:
-        """Let the connection of a feed be that of the next too, see `Store.keep`."""
-        self._keeps = True
-
     def close(self) -> None:
         """Let go of the connection that is kept; one that feeds goes when it has."""
         with self._lock:
@@ -158,7 +153,9 @@ class Sqlite(Base):
         changed = 0
         seq = _reserve(base, len(batch.entries) + len(batch.reprices))
         if batch.entries:
-            changed += _put(base, batch.entries, seq)
+            self.rest()
+            changed += _put(base, batch.entries, seq, self.rest)
+            self.rest()
         if batch.attempts:
             rows = [columns.attempt(row) for row in batch.attempts]
             changed += base.executemany(_INSERT_ATTEMPT, rows).rowcount
@@ -286,8 +283,10 @@ class _Sums:
         self._rows.clear()
 
 
-def _put(base: sqlite3.Connection, entries: list[list[object]], seq: int) -> int:
-    """Store entries with their numbers; returns how many that changed.
+def _put(
+    base: sqlite3.Connection, entries: list[list[object]], seq: int, rest: Callable[[], object]
+) -> int:
+    """Store entries with their numbers, resting in between; returns how many that changed.
 
     Most of what a row takes is handing its values over one by one, and most of these are the same
     in all rows of a busy moment: such a column is handed over once for many.
@@ -303,6 +302,7 @@ def _put(base: sqlite3.Connection, entries: list[list[object]], seq: int) -> int
         values = [*chain.from_iterable(zip(*own, strict=True))]
         sql, width = _alike(same, _TOGETHER), len(own) * _TOGETHER
         for at in range(0, len(values), width):
+            rest()
             changed += base.execute(sql, common + values[at : at + width]).rowcount
     if whole < count:
         rows = [[*row, n] for n, row in enumerate(entries[whole:], seq + whole)]

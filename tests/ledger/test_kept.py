@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.ledger import sqlite
+from gateway.ledger import base, sqlite
 from gateway.ledger.journal import Journal
 from gateway.ledger.sqlite import Sqlite
 from gateway.ledger.store import StoreError
@@ -212,3 +212,31 @@ def test_a_process_that_is_killed_while_it_keeps_one_loses_nothing(
     assert store.feed(tmp_path / "journal") == 2_000 - before
     assert calls(store.path) == 2_000
     assert store.count() == 2_000
+
+
+@pytest.mark.parametrize(("work", "least"), [(0.0, 60), (0.0001, 5), (10.0, 0)])
+def test_a_feed_where_calls_are_served_rests_after_each_piece_of_work(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: float, least: int
+) -> None:
+    """It would take the processor from them for milliseconds."""
+    monkeypatch.setattr(base, "_WORK", work)
+    rests: list[float] = []
+    with closing(Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)) as store:
+        store.keep()
+        write(journal, 0, 1)
+        store.feed(tmp_path / "journal")  # whichever thread fed before
+        write(journal, 1, 3_000)
+        rests.clear()
+        assert store.feed(tmp_path / "journal") == 2_999
+        assert calls(store.path) == 3_000
+    assert set(rests) <= {0.0002}
+    # 46 statements of 64 rows, and pieces of 64 KB, of which each ends one.
+    assert least <= len(rests) <= 3 * 46
+
+
+def test_a_feed_where_no_call_is_served_does_not_rest(journal: Journal, tmp_path: Path) -> None:
+    rests: list[float] = []
+    store = Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=rests.append)
+    write(journal, 0, 3_000)
+    assert store.feed(tmp_path / "journal") == 3_000
+    assert not rests
