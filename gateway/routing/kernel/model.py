@@ -14,7 +14,8 @@ from gateway.routing.prior import FAILS, FAST, TERMS, Classifier, Prior
 from gateway.routing.signals import Signals
 
 _Score = ctypes.c_double * 7
-_Told = ctypes.c_double * 6
+_scored = struct.Struct("7d").unpack
+_told = struct.Struct("6d").pack
 _FORMULA = (ctypes.c_double * (2 + 2 * len(TERMS)))(
     FAST, FAILS, *(weight for term in TERMS for weight in (term.fast, term.fails))
 )
@@ -38,11 +39,11 @@ class Model:
         options = shape.options(text.cut, text.options) if text.options else shape.NO_OPTIONS
         self._score(
             self._words, self._at, raw, len(raw), len(text.text), text.found,
-            _Told(*options, signals.digits), _FORMULA if plain else None, known.fast, known.smart,
+            _told(*options, signals.digits), _FORMULA if plain else None, known.fast, known.smart,
             score,
         )  # fmt: skip
-        fast, smart, *because = score[:]
-        return Score(fast=fast, smart=smart, because=tuple(because))
+        found = _scored(score)
+        return Score(found[0], found[1], because=found[2:])
 
 
 def model(
