@@ -1,15 +1,19 @@
 """What all streams at home have in common: whole frames, held until there is content."""
 
+import re
 from abc import ABC, abstractmethod
 
 from gateway.core import jsonio, sse
 from gateway.core.problem import Problem
 from gateway.core.usage import Usage
+from gateway.dialects.form import Form, learn
 
 DONE = b"[DONE]"
 """The end of Chat Completions streams, which some hosts send in other dialects too."""
 MOST_HELD = 1 << 20
 """Bytes held before the first content; lifecycle frames are a few hundred, so more is content."""
+_STRANGE = 4
+"""Frames in a row that have another form than the one before, after which none is kept."""
 MOST_FRAME = 32_000_000
 """Bytes of one frame: images in answers take some millions."""
 
@@ -17,7 +21,13 @@ MOST_FRAME = 32_000_000
 class Held(ABC):
     """The state of one stream; see Watch. A dialect says what a frame means in `_read`."""
 
-    __slots__ = ("_held", "_whole", "committed", "finish", "heard", "problem", "served", "usage")
+    __slots__ = (
+        "_form", "_held", "_strange", "_whole", "committed", "finish", "heard", "problem",
+        "served", "usage",
+    )  # fmt: skip
+
+    _HOLE: re.Pattern[bytes] | None = None
+    """What stands before the text of frames, in a dialect where they differ in nothing else."""
 
     def __init__(self) -> None:
         self.committed = False
@@ -28,11 +38,21 @@ class Held(ABC):
         self.problem: Problem | None = None
         self._whole = sse.Whole()
         self._held = b""
+        self._form: Form | None = None
+        """Of a frame before."""
+        self._strange = 0
+        """Frames since one of that form."""
 
     def feed(self, data: bytes) -> bytes:
         """Take what was read; return what may go on now. Nothing does after an error."""
         if self.problem is not None:
             return b""
+        if (form := self._form) is not None and not self._whole.size:
+            size = form.says(data)
+            if size >= 0:
+                self.heard += size
+                self._strange = 0
+                return data
         data = self._whole.feed(data)
         if data:
             return self._pass(data)
@@ -86,6 +106,9 @@ class Held(ABC):
         read = self._hear(data)
         if not (read and self._plain(data)):
             data = self._read(data, plain=read)
+        elif self._HOLE is not None and self._strange < _STRANGE and not self._held:
+            self._strange += 1
+            self._form = learn(data, self._HOLE, self._amount, self._plain) or self._form
         if self.committed:
             if self._held:
                 data, self._held = self._held + data, b""

@@ -61,6 +61,7 @@ class _Stream(Held):
         return DONE not in data and _TELLS.search(data) is None
 
     _amount = staticmethod(amount.chunk)
+    _HOLE = re.compile(rb'"content":[ ]?"')
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one chunk; tell whether it stays here: usage not asked for, or what is no chunk."""
