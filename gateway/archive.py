@@ -138,7 +138,7 @@ class Archive:
         if reply.stream is None:
             texts.keep(call.id, call.received_at, call.body, reply.body)
         else:
-            reply.stream = _heard(call, reply.stream, texts)
+            reply.stream, reply.direct = _heard(call, reply.stream, texts), None
         return reply
 
     def feed(self) -> None:

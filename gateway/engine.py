@@ -47,7 +47,7 @@ from gateway.shelf import Shelf, form, tell
 from gateway.telemetry.log import Log, where
 from gateway.upstream import complete
 from gateway.upstream.job import Begun, Job, span
-from gateway.upstream.relay import frames, shows_problem, watching
+from gateway.upstream.relay import Direct, frames, shows_problem, watching
 from gateway.upstream.run import Upstream
 
 type Seat = Subscriber[Begun]
@@ -316,10 +316,12 @@ class Engine:
         if watch is None:
             return await self._whole(job, begun, tally, seat)
         self._gather.begun(job.call, begun.target, begun.account)
+        alone = how == "off" and seat is None and self.past.follow(job, begun, first=True) is None
+        direct = Direct(begun, watch) if alone else None
         if how == "live":
             source = complete.live(self._upstream, job, begun)
         else:
-            source = frames(begun, watch) if how == "off" else complete.held(begun)
+            source = frames(begun, watch, direct) if how == "off" else complete.held(begun)
         if seat is not None:
             flight = seat.flight
             flight.begin(
@@ -327,7 +329,7 @@ class Engine:
             )
             source = seat.frames()
         stream = self._relay(job, begun, tally, source, seat)
-        return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream)
+        return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream, direct=direct)
 
     async def _recalled(self, job: Job, ahead: Ahead) -> Job:
         """A call with what is known of those before it."""
@@ -441,7 +443,7 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - a bug is told in the stream too
                 problem, by = self._bug(error, tally), ""
                 yield dialect.problem_frame(problem)
-            entry = _end(seat, close)
+            entry = close() if seat is None else seat.end(close)
             await self._books.kept()
             if entry is not None and job.call.steer.stream_cost and dialect.comments:
                 yield trailer(entry)
@@ -450,7 +452,7 @@ class Engine:
                 all_of_it = watching(begun).complete and not begun.ahead
                 if by == "client" and all_of_it and (seat is None or seat.done):
                     by = ""  # it left with all of the answer
-                _end(seat, close)
+                _ = close() if seat is None else seat.end(close)
             if seat is not None:
                 await self._disembark(job.call, seat)
             else:
@@ -490,11 +492,3 @@ class Engine:
         """Until an answer is stored its flight may still be joined: no moment between is missed."""
         drop = partial(self._flights.drop, flight)
         self._shelf.keep(job, begun, flight.key, recording, drop)
-
-
-def _end(seat: Seat | None, close: Callable[[], Entry]) -> Entry | None:
-    """Close the account of a stream; later, where its flight uses more of it, for others."""
-    if seat is None or not seat.first or not seat.others or seat.flight.over:
-        return close()
-    seat.flight.owed = close
-    return None

@@ -14,6 +14,7 @@ from gateway.core.problem import Problem
 from gateway.core.tally import Sums, Tally
 from gateway.core.target import Tier
 from gateway.dialects import Dialect
+from gateway.upstream.relay import Direct
 
 
 class Waiting(Protocol):
@@ -72,6 +73,8 @@ class Reply(msgspec.Struct, kw_only=True):
     frame: bytes = b""
     """What stands for `body` in a stream whose head was sent before."""
     stream: AsyncGenerator[bytes] | None = None
+    direct: Direct | None = None
+    """Where the stream may pass who waits for it, once its client is written to."""
 
     def close(self) -> None:
         """Its connection ends behind it."""

@@ -255,6 +255,14 @@ class Subscriber[B]:
         self.cancel()
         await asyncio.sleep(0)  # where a task learns that it was cancelled
 
+    def end[T](self, close: Callable[[], T]) -> T | None:
+        """Close its account; later, where its flight uses more of the answer, for others."""
+        flight = self.flight
+        if not self.first or not self.others or flight.over:
+            return close()
+        flight.owed = close
+        return None
+
     async def close(self) -> None:
         """Read no more."""
         await self.flight.leave(self)

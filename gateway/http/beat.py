@@ -22,7 +22,8 @@ class Beat:
     """The head of the reply is sent."""
     busy = False
     """The answer itself is being written."""
-    _last = 0.0
+    last = 0.0
+    """When something was written last, on the loop's clock."""
     _task: asyncio.Task[None] | None = None
     _timer: asyncio.TimerHandle | None = None
 
@@ -34,7 +35,7 @@ class Beat:
     def arm(self) -> None:
         """Begin: the call is to be answered in a stream."""
         self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
+        self.last = self._loop.time()
         self._timer = self._loop.call_later(EVERY, self._due)
 
     async def pause(self) -> None:
@@ -47,7 +48,7 @@ class Beat:
         """The answer has nothing to write for now."""
         self.busy = False
         if self._timer is not None:
-            self._last = self._loop.time()
+            self.last = self._loop.time()
 
     def stop(self) -> None:
         """Say nothing more."""
@@ -56,7 +57,7 @@ class Beat:
             self._timer = None
 
     def _due(self) -> None:
-        left = EVERY if self.busy else self._last + EVERY - self._loop.time()
+        left = EVERY if self.busy else self.last + EVERY - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._due)
         else:
@@ -72,6 +73,6 @@ class Beat:
         sign = self._dialect.keep_alive
         await self._send({"type": "http.response.body", "body": sign, "more_body": True})
         self._task = None
-        self._last = self._loop.time()
+        self.last = self._loop.time()
         if self._timer is not None:
             self._timer = self._loop.call_later(EVERY, self._due)

@@ -94,6 +94,10 @@ class Corked:
             data, self._head = self._head, b""
             self._inner.write(data)
 
+    def below(self) -> asyncio.Transport | None:
+        """What is written to in the end; None where something waits here to be sent before."""
+        return None if self._head or self._whole else self._inner
+
     def _overtaken(self) -> None:
         """Something comes behind what waits in the outbox."""
         if self._outbox is not None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from gateway.compose import Gateway
@@ -14,6 +16,7 @@ from gateway.http.drain import Visit
 from gateway.http.edge import Gone, Head, Receive, Scope, Send
 from gateway.http.entrance import Entrance
 from gateway.http.exchange import Exchange
+from gateway.http.out import Out
 from gateway.http.refused import Refused
 from gateway.reply import Reply, refusal
 
@@ -34,6 +37,10 @@ class Wire(Protocol):
 
     def answer(self, send: Send, reply: Reply) -> bool:
         """Write a whole reply in one piece; False where it cannot."""
+        ...
+
+    def out(self, send: Send, beat: Beat) -> Out | None:
+        """Where pieces of a stream that has begun are written past its task; None: nowhere."""
         ...
 
     def left(self) -> None:
@@ -163,7 +170,9 @@ class Generate:
                     visit.told = visit.done = wire.answer(send, reply)
                 if not visit.done:
                     self._gateway.outbox.flush()  # the row of the call may wait there
-                    await _answer(reply, tell, beat)
+                    await _answer(
+                        reply, tell, beat, None if wire is None else partial(wire.out, send, beat)
+                    )
             except asyncio.CancelledError:
                 if not visit.ended():
                     raise
@@ -236,8 +245,13 @@ def saying(reply: Reply) -> Any:
     return app
 
 
-async def _answer(reply: Reply, send: Send, beat: Beat) -> None:
-    """Write a reply: whole in one message, a stream in one message for each item."""
+async def _answer(
+    reply: Reply, send: Send, beat: Beat, out: Callable[[], Out | None] | None = None
+) -> None:
+    """Write a reply: whole in one message, a stream in one message for each item.
+
+    But for what may pass by `out`, once the stream has begun.
+    """
     if reply.stream is None:
         await beat.pause()
         if beat.begun:  # under a head that says 200
@@ -245,6 +259,7 @@ async def _answer(reply: Reply, send: Send, beat: Beat) -> None:
         else:
             await write(reply, send)
         return
+    direct = reply.direct
     async with contextlib.aclosing(reply.stream) as stream:
         # A stream that was begun accounts for itself however it ends; one that was not would not.
         data = await anext(stream, b"")
@@ -259,6 +274,8 @@ async def _answer(reply: Reply, send: Send, beat: Beat) -> None:
             await send(start)
         while data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
+            if direct is not None and out is not None and direct.out is None:
+                direct.out = out()
             beat.resume()
             data = await anext(stream, b"")
             await beat.pause()

@@ -16,12 +16,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.core.problem import Problem
 from gateway.http import edge
 from gateway.http.app import ALWAYS, App, dialect_at
+from gateway.http.beat import Beat
 from gateway.http.corked import Corked
 from gateway.http.course import Course
 from gateway.http.drain import Visit
 from gateway.http.edge import Send
 from gateway.http.exchange import Exchange
 from gateway.http.generate import Generate, saying
+from gateway.http.out import Out
 from gateway.http.repeat import Repeat
 from gateway.reply import Reply, refusal, written
 from gateway.settings.server import WaitPart
@@ -140,6 +142,14 @@ class Wire(HttpToolsProtocol):
                 cycle.message_event.set()
             cycle.on_response()
         return True
+
+    def out(self, send: Send, beat: Beat) -> Out | None:
+        """Where pieces of a stream that has begun may be written, past its task; None: nowhere."""
+        cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]  # as above
+        below = self._corked.below()
+        if not cycle.chunked_encoding or below is None:
+            return None
+        return Out(cycle, below, beat)
 
     def last(self) -> None:
         """Close it once what is being answered is answered; one that waits is told when it asks."""

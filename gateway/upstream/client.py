@@ -16,6 +16,7 @@ from gateway.outbox import Halt, Outbox, nobody
 from gateway.upstream.http1 import (
     Body,
     Connection,
+    Direct,
     Fields,
     Pool,
     Reading,
@@ -129,7 +130,7 @@ class _Own(Body, Answer):
         self.fields = reading.fields
 
     def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
-        return _Chunks(self, idle, deadline, self.provider)
+        return Chunks(self, idle, deadline, self.provider)
 
     async def close(self) -> None:
         self.let_go()
@@ -395,32 +396,34 @@ class Pools:
         return Transport(proxy=provider.proxy, outbox=self._outbox)
 
 
-class _Chunks:
+class Chunks:
     """The bytes of an answer of a transport of our own, as `read` gives those of any."""
 
-    __slots__ = ("_body", "_deadline", "_idle", "_provider", "_time")
+    __slots__ = ("_body", "_deadline", "_idle", "_provider")
 
     def __init__(self, body: Body, idle: float, deadline: float, provider: str) -> None:
         self._body = body
         self._idle = idle
         self._deadline = deadline
         self._provider = provider
-        self._time = asyncio.get_running_loop().time
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        limit = min(self._time() + self._idle, self._deadline)
         try:
-            data = await self._body.more(limit)
+            data = await self._body.more(self._idle, self._deadline)
         except httpx.ReadTimeout:
-            raise _late(self._provider, total=limit == self._deadline) from None
+            raise _late(self._provider, total=self._body.over()) from None
         except httpx.HTTPError as error:
             raise _cut(self._provider, error) from None
         if not data:
             raise StopAsyncIteration
         return data
+
+    def pass_to(self, direct: Direct) -> None:
+        """Have what comes while somebody waits for it go there, where that takes it."""
+        self._body.pass_to(direct)
 
 
 async def read(

@@ -1,20 +1,83 @@
 """A begun stream as what may go on to its clients, in the provider's own bytes."""
 
 from collections.abc import AsyncGenerator
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Body, Dialect, Watch
 from gateway.upstream.attempt import without
+from gateway.upstream.client import Chunks
 from gateway.upstream.job import Begun
 
 
-async def frames(begun: Begun, watch: Watch) -> AsyncGenerator[bytes]:
-    """One item for each read of the provider's stream.
+class Out(Protocol):
+    """Where a client is written to."""
+
+    def free(self) -> bool:
+        """Whether something may be written now."""
+        ...
+
+    def write(self, data: bytes, chunk: bytes | None) -> None:
+        """Write it; `chunk` is the same in the chunked coding, where it has come in that."""
+        ...
+
+
+class Direct:
+    """A stream past all who wait for it: where the loop tells of bytes they are written at once.
+
+    Nothing does that before `out` is there. What is more than bytes that go on, an error above
+    all, goes the long way, as does all that comes while nothing may be written: by `feed`.
+    """
+
+    __slots__ = ("_bug", "_fed", "_ready", "_secret", "_watch", "out")
+
+    def __init__(self, begun: Begun, watch: Watch) -> None:
+        self._watch = watch
+        self._secret = begun.account.secret.encode()
+        self._ready = b""
+        self._fed = 0
+        """Bytes that were looked at in here, but not passed on."""
+        self._bug: Exception | None = None
+        self.out: Out | None = None
+
+    def take(self, data: bytes, chunk: bytes | None) -> bool:
+        """As `http1.Direct` has it."""
+        out, watch, secret = self.out, self._watch, self._secret
+        if out is None or not out.free():
+            return False
+        try:
+            ready = watch.feed(data)
+        except Exception as error:  # noqa: BLE001 - told by who waits, as any
+            self._bug, self._fed = error, len(data)
+            return False
+        if watch.problem is not None or (secret and secret in ready):
+            self._ready, self._fed = ready, len(data)
+            return False
+        if ready:
+            out.write(ready, chunk if ready is data else None)
+        return True
+
+    def feed(self, data: bytes) -> bytes:
+        """What may go on of bytes that came the long way."""
+        fed, self._fed = self._fed, 0
+        if not fed:
+            return self._watch.feed(data)
+        if self._bug is not None:
+            raise self._bug
+        ready, self._ready = self._ready, b""
+        return ready + self._watch.feed(data[fed:]) if fed < len(data) else ready
+
+
+async def frames(begun: Begun, watch: Watch, direct: Direct | None = None) -> AsyncGenerator[bytes]:
+    """One item for each read of the provider's stream, but for what goes on directly.
 
     Raises ProblemError where the answer breaks off, also at what looks like an end and is none.
     """
     account, first, rest = begun.account, begun.first, begun.rest
+    feed = watch.feed
+    if direct is not None and isinstance(rest, Chunks):
+        rest.pass_to(direct)
+        feed = direct.feed
     try:
         if watch.problem is not None:
             rest = None
@@ -22,7 +85,7 @@ async def frames(begun: Begun, watch: Watch) -> AsyncGenerator[bytes]:
             yield without(account, first)
         if rest is not None:
             async for data in rest:
-                ready = watch.feed(data)
+                ready = feed(data)
                 if ready:
                     yield without(account, ready)
                 if watch.problem is not None:

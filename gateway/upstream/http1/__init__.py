@@ -5,10 +5,16 @@
 - Pool: the connections of one origin; idle ones newest first, a limit, a fair queue
 - Dial and race: a connected, encrypted, tunnelled stream
 - Connection: one exchange at a time, bounded in memory and time
+- chunk: one chunk of a body that needs no parser
 - Reading: one response as the parser tells it, with all that may be wrong with it
 """
 
-from gateway.upstream.http1.connection import Connection, StaleConnection, UnwrittenError
+from gateway.upstream.http1.connection import (
+    Connection,
+    Direct,
+    StaleConnection,
+    UnwrittenError,
+)
 from gateway.upstream.http1.dial import context
 from gateway.upstream.http1.pool import Pool
 from gateway.upstream.http1.reading import Reading
@@ -16,6 +22,6 @@ from gateway.upstream.http1.transport import Body, Route, Transport
 from gateway.upstream.http1.writing import Fields, lines
 
 __all__ = [
-    "Body", "Connection", "Fields", "Pool", "Reading", "Route", "StaleConnection",
+    "Body", "Connection", "Direct", "Fields", "Pool", "Reading", "Route", "StaleConnection",
     "Transport", "UnwrittenError", "context", "lines",
 ]  # fmt: skip

@@ -13,10 +13,12 @@ import asyncio
 import math
 import select
 from collections.abc import Callable
+from typing import Protocol
 
 import httpx
 
 from gateway.outbox import Outbox
+from gateway.upstream.http1.chunk import inside
 from gateway.upstream.http1.form import Form, form
 from gateway.upstream.http1.mark import Mark
 from gateway.upstream.http1.reading import Reading
@@ -37,6 +39,27 @@ class StaleConnection(httpx.RemoteProtocolError):
     """A kept connection was closed before a byte of the answer: it was probably not read."""
 
 
+class Direct(Protocol):
+    """Where an answer goes on while somebody waits for more of it, who is then not woken."""
+
+    def take(self, data: bytes, chunk: bytes | None) -> bool:
+        """Take what has come of a body; False where who waits must. Never raises.
+
+        `chunk` is the same in the chunked coding, as it came, where that is known.
+        """
+        ...
+
+
+class _Nobody:
+    """Takes nothing."""
+
+    def take(self, data: bytes, chunk: bytes | None) -> bool:  # noqa: ARG002 - as the others'
+        return False
+
+
+_NOBODY = _Nobody()
+
+
 class UnwrittenError(httpx.LocalProtocolError):
     """Nothing was sent, since the row of the request is not written."""
 
@@ -47,7 +70,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_alarm", "_deadline", "_drained", "_due", "_error", "_first", "_form", "_head", "_loop",
         "_more", "_paused", "_poll", "_quiet", "_reading", "_reused", "_silence", "_strange",
-        "_transport", "_unsent", "_writable", "gone", "since", "until",
+        "_transport", "_unsent", "_writable", "direct", "gone", "idle", "since", "until",
     )  # fmt: skip
 
     def __init__(self, loop: Loop) -> None:
@@ -71,10 +94,14 @@ class Connection(asyncio.Protocol):
         self._unsent = False
         self._form: Form | None = None  # of the answer before
         self._strange = 0  # answers since one of that form
+        self.direct: Direct | None = None
+        """Takes what comes of an answer, where it may."""
         self.gone: Callable[[Connection], object] | None = None
         """Told when the connection is lost while no exchange is on it."""
         self.since = 0.0
         """When it became idle, on the loop's clock."""
+        self.idle = math.inf
+        """Seconds that each wait for more of an answer may take."""
         self.until = math.inf
         """When the wait for what comes next is over, on the loop's clock."""
 
@@ -92,16 +119,15 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the provider."""
+        if self.direct is not None and self._passes(self.direct, data):
+            return
         reading = self._reading
         if reading is None or reading.complete:
             # Nobody asked: what an idle connection says must never answer the next request.
             self.abort()
             return
-        if self._first:
-            if self._reused:  # as above
-                self._fail(StaleConnection("a kept connection spoke before it was asked"))
-                return
-            self.post()
+        if self._first and not self._early():
+            return
         try:
             reading.feed(data)
         except httpx.RemoteProtocolError as error:
@@ -122,6 +148,14 @@ class Connection(asyncio.Protocol):
             self._deadline = min(self._loop.time() + self._silence, self.until)
         if waits:
             head.reach()  # last: who has waited goes on in here
+
+    def _early(self) -> bool:
+        """Something has come before a request has left; whether it may be its answer."""
+        if self._reused:  # never, as above
+            self._fail(StaleConnection("a kept connection spoke before it was asked"))
+            return False
+        self.post()
+        return True
 
     def eof_received(self) -> bool:
         """The provider will send no more: the connection is closed."""
@@ -262,7 +296,7 @@ class Connection(asyncio.Protocol):
             if self._error is not None:
                 raise _anew(self._error)
             self._more = self._loop.create_future()  # of each chunk: a plain one costs less
-            self._watch("it stopped sending")
+            self._watch("it stopped sending", self.idle)
             try:
                 await self._more
             finally:
@@ -287,7 +321,8 @@ class Connection(asyncio.Protocol):
         """End an exchange; tells whether the connection may be kept for another."""
         reading, self._reading = self._reading, None
         self._head.due = False
-        self.until = math.inf
+        self.until = self.idle = math.inf
+        self.direct = None
         transport = self._transport
         if (
             reading is not None
@@ -318,8 +353,39 @@ class Connection(asyncio.Protocol):
         """Close at once, whatever is under way."""
         self._silent()
         self._first = b""
+        self.direct = None
         if self._transport is not None:
             self._transport.abort()
+
+    def _passes(self, direct: Direct, data: bytes) -> bool:
+        """Have what came taken where somebody waits for it, who is told of what is not."""
+        more, reading = self._more, self._reading
+        if more is None or more.done() or reading is None:
+            return False
+        body = inside(data)
+        if body is not None and reading.between:  # the parser need not know of it
+            if direct.take(body, data):
+                self._deadline = min(self._loop.time() + self.idle, self.until)
+                return True
+            direct = _NOBODY
+        try:
+            reading.feed(data)
+        except httpx.RemoteProtocolError as error:
+            self._fail(error)
+            return True
+        if reading.complete:
+            more.set_result(None)
+        elif reading.chunks:
+            found = reading.take()
+            # Where the parser made just this of it, it stood between two chunks, and does again.
+            reading.between = found == body
+            if direct.take(found, None):
+                self._deadline = min(self._loop.time() + self.idle, self.until)
+            else:
+                reading.chunks.append(found)
+                reading.buffered = len(found)
+                more.set_result(None)
+        return True
 
     def _wanted(self) -> bool:
         """Whether more of the request may be sent."""
@@ -339,11 +405,16 @@ class Connection(asyncio.Protocol):
 
     # time
 
-    def _watch(self, quiet: str) -> None:
+    def over(self) -> bool:
+        """Whether all time for an answer is over, and not just that for a wait."""
+        return self._deadline == self.until
+
+    def _watch(self, quiet: str, idle: float = math.inf) -> None:
         """From now on the provider may be silent for as long as was said."""
+        silence = min(self._silence, idle) if self._silence else idle
         deadline = self.until
-        if self._silence:
-            deadline = min(deadline, self._loop.time() + self._silence)
+        if silence < math.inf:
+            deadline = min(deadline, self._loop.time() + silence)
         elif deadline == math.inf:
             return
         self._quiet = quiet
@@ -364,7 +435,8 @@ class Connection(asyncio.Protocol):
             self._due = self._deadline
             self._alarm = self._loop.call_at(self._deadline, self._ring)
             return
-        late = "in time" if self._deadline == self.until else f"for {self._silence:g} s"
+        silence = min(self._silence or math.inf, self.idle)
+        late = "in time" if self.over() else f"for {silence:g} s"
         self._fail(httpx.ReadTimeout(f"{self._quiet} {late}"))
 
     def _silent(self) -> None:

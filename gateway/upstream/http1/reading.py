@@ -24,9 +24,9 @@ class Reading:
     """The response to one request."""
 
     __slots__ = (
-        "_barren", "_bodiless", "_form", "_framed", "_interim", "_parser", "_told", "buffered",
-        "chunks", "complete", "fields", "formed", "head_complete", "heard", "keep", "status",
-        "whole",
+        "_barren", "_bodiless", "_form", "_framed", "_interim", "_parser", "_told", "between",
+        "buffered", "chunks", "complete", "fields", "formed", "head_complete", "heard", "keep",
+        "status", "whole",
     )  # fmt: skip
 
     def __init__(self, form: Form | None = None, *, bodiless: bool = False) -> None:
@@ -46,6 +46,8 @@ class Reading:
         """The headers with their names in lower case, once all are there."""
         self.chunks: list[bytes] = []
         self.buffered = 0
+        self.between = False
+        """The parser stands between two chunks, for certain: one that comes whole may pass it."""
         self.heard = False
         """A byte has come."""
         self.head_complete = False
@@ -79,6 +81,7 @@ class Reading:
                 return
             self._parser = parser = httptools.HttpResponseParser(self)
         self._barren += len(data)
+        self.between = False
         try:
             parser.feed_data(data)
         except httptools.HttpParserError as error:

@@ -6,6 +6,7 @@ environment is not read. HTTP/2 and SOCKS are for a stock transport behind the s
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import Mapping
 from typing import Any, Self
@@ -14,7 +15,12 @@ import httpx
 import msgspec
 
 from gateway.outbox import Outbox
-from gateway.upstream.http1.connection import Connection, StaleConnection, UnwrittenError
+from gateway.upstream.http1.connection import (
+    Connection,
+    Direct,
+    StaleConnection,
+    UnwrittenError,
+)
 from gateway.upstream.http1.dial import Dial, Proxy, context
 from gateway.upstream.http1.pool import Pool
 from gateway.upstream.http1.reading import Reading
@@ -47,8 +53,11 @@ class Body:
         self._pool = pool
         self._whole = False
 
-    async def more(self, until: float | None = None) -> bytes:
-        """The next bytes, empty at the end; waited for `until` then, on the loop's clock."""
+    async def more(self, idle: float = math.inf, until: float | None = None) -> bytes:
+        """The next bytes, empty at the end; waited for some seconds, and `until` a time at most.
+
+        That is on the loop's clock.
+        """
         connection = self._connection
         if connection is None:
             # The connection may serve somebody else by now.
@@ -57,10 +66,20 @@ class Body:
             raise httpx.ReadError("the answer was closed before its end")
         if until is not None:
             connection.until = until
+        connection.idle = idle
         data = await connection.more()
         if not data:
             self._whole = True
         return data
+
+    def over(self) -> bool:
+        """Whether what was waited for came too late for all of it, and not just for one wait."""
+        return self._connection is not None and self._connection.over()
+
+    def pass_to(self, direct: Direct) -> None:
+        """Have what comes while somebody waits for more go there, where that takes it."""
+        if self._connection is not None:
+            self._connection.direct = direct
 
     def rest(self) -> bytes | None:
         """All that has not been read, where it is here; None where it must be waited for."""

@@ -1,0 +1,137 @@
+"""Chunks that pass who waits for them: the client is sent what it always was, and the row says so."""
+
+import socket
+import time
+
+import pytest
+
+from gateway.core import jsonio
+from gateway.upstream.relay import Direct
+from tests.e2e.test_flights import hear, until
+from tests.e2e.upstream import DONE, ROLE, SSE, Answer, Upstream, chunk, frames
+from tests.e2e.world import World, chat
+
+BODY = chat(model="smart", stream=True)
+ERROR = b'data: {"error": {"message":"It broke.", "code": null}}\n\n'
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What has gone on directly."""
+    found: list[bytes] = []
+    take = Direct.take
+
+    def told(self: Direct, data: bytes, chunk: bytes | None) -> bool:
+        went = take(self, data, chunk)
+        if went:
+            found.append(data)
+        return went
+
+    monkeypatch.setattr(Direct, "take", told)
+    return found
+
+
+def ask(world: World, path: bytes = b"/v1/chat/completions") -> socket.socket:
+    data = jsonio.dumps(BODY)
+    connection = socket.create_connection(("127.0.0.1", world.port), timeout=20)
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (path, len(data))
+    connection.sendall(head + data)
+    return connection
+
+
+def written(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def one_by_one(*pieces: bytes) -> Answer:
+    held = [piece for one in pieces for piece in (one, None)]
+    return Answer(pieces=tuple(held), headers=SSE)
+
+
+def test_each_goes_on_as_it_came(world: World, upstream: Upstream, taken: list[bytes]) -> None:
+    """Chunk by chunk, the same bytes as the long way writes; counted as they are there."""
+    words = [f" word{at} \u00e4" for at in range(6)]
+    role, first, *rest = frames(words, counts=(9, 12))
+    counted = rest.pop(-2)  # was not asked for
+    upstream.on("/acme", one_by_one(role, first, *rest[:-1], counted, rest[-1]))
+    with ask(world) as connection:
+        world.release()
+        heard = hear(connection, first + b"\r\n")
+        for one in rest[:-1]:
+            world.release()
+            heard += hear(connection, written(one))
+        world.release()
+        world.release()
+        heard += hear(connection, written(rest[-1]))
+        world.release()
+        heard += hear(connection, b"0\r\n\r\n") if not heard.endswith(b"\r\n0\r\n\r\n") else b""
+    _, _, body = heard.partition(b"\r\n\r\n")
+    assert body == written(role + first) + b"".join(map(written, rest)) + b"0\r\n\r\n"
+    assert taken[: len(words) - 1] == rest[: len(words) - 1]
+    entry = world.entry()
+    assert (entry.state, entry.input, entry.output) == ("settled", 9, 12)
+
+
+def test_an_error_behind_them(world: World, upstream: Upstream, taken: list[bytes]) -> None:
+    texts = [chunk({"content": f" word{at}"}) for at in range(4)]
+    upstream.on("/acme", one_by_one(ROLE, *texts, ERROR, DONE))
+    with ask(world) as connection:
+        for _ in range(len(texts) + 3):
+            world.release()
+        heard = hear(connection, b"0\r\n\r\n")
+    assert heard.endswith(ERROR + b"\r\n0\r\n\r\n")
+    assert heard.count(b"error") == 1
+    assert world.entry().state == "aborted"
+    assert world.entry().aborted_by == "upstream"
+
+
+def test_a_provider_that_breaks_off_behind_them(
+    world: World, upstream: Upstream, taken: list[bytes]
+) -> None:
+    texts = [chunk({"content": f" word{at}"}) for at in range(4)]
+    held = [piece for one in (ROLE, *texts) for piece in (one, None)]
+    upstream.on("/acme", Answer(pieces=tuple(held), headers=SSE, end="cut"))
+    with ask(world) as connection:
+        for one in texts:
+            world.release()
+            hear(connection, one)
+        world.release()
+        heard = hear(connection, b"0\r\n\r\n")
+    assert b"upstream_truncated" in heard
+    assert taken
+    assert world.entry().aborted_by == "upstream"
+
+
+def test_a_client_that_leaves_behind_them(
+    world: World, upstream: Upstream, taken: list[bytes]
+) -> None:
+    """The provider is let go of, and what was heard of it is on record."""
+    texts = [chunk({"content": f" word{at}"}) for at in range(3)]
+    upstream.on("/acme", one_by_one(ROLE, *texts, chunk({"content": "never"})))
+    with ask(world) as connection:
+        world.release()
+        for one in texts:
+            hear(connection, one)
+            world.release()
+    assert upstream.requests[0].left.wait(20)
+    until(lambda: len(world.rows()) > 1)
+    entry = world.entry()
+    assert (entry.state, entry.aborted_by) == ("aborted", "client")
+
+
+def test_a_client_that_does_not_read(world: World, upstream: Upstream, taken: list[bytes]) -> None:
+    """What it has not taken waits at the provider, and it still gets all of it, in order."""
+    text = "x" * 60_000
+    sent = frames([f"{at} {text}" for at in range(300)])
+    upstream.on("/acme", Answer(pieces=sent, headers=SSE))
+    with ask(world) as connection:
+        time.sleep(0.5)
+        assert sum(map(len, taken)) < sum(map(len, sent)) / 2
+        heard = bytearray()
+        while not heard.endswith(b"\r\n0\r\n\r\n"):
+            heard += connection.recv(1_000_000)
+    places = [heard.find(b'"content":"%d x' % at) for at in range(300)]
+    assert places == sorted(places)
+    assert places[0] > 0
+    assert heard.count(text.encode()) == 300
+    assert world.entry().state == "settled"

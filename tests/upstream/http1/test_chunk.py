@@ -1,0 +1,48 @@
+"""A chunk is known by its length: what is taken for one is one, and nothing else is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.upstream.http1.chunk import inside
+
+
+def written(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_what_a_chunk_holds(data: bytes) -> None:
+    assert inside(written(data)) == data
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 255, 256, 257, 4000])
+def test_where_the_size_has_one_more_digit(size: int) -> None:
+    data = b"a" * size
+    assert inside(written(data)) == data
+
+
+_ALIKE = st.lists(
+    st.sampled_from([b"\r\n", b"0", b"1", b"2", b"5", b"a", b"A", b"f", b"10", b";x", b" ", b"\n"]),
+    max_size=12,
+).map(b"".join)
+
+
+@given(_ALIKE)
+def test_what_is_none(data: bytes) -> None:
+    """Zeros before the size, capital letters, extensions, two chunks, the last one, half of one."""
+    held = inside(data)
+    assert held is None or (held and written(held) == data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"0\r\n\r\n", b"01\r\na\r\n", b"1;x\r\na\r\n", b"A\r\n0123456789\r\n", b"1\r\na\r\n1\r\nb\r\n", b"1\r\na", b"2\r\na\r\n", b"1\r\na\r\r"],
+)  # fmt: skip
+def test_other_forms_are_for_the_parser(data: bytes) -> None:
+    assert inside(data) is None
+
+
+def test_a_long_one_is_for_the_parser() -> None:
+    assert inside(written(b"a" * 4089)) == b"a" * 4089
+    assert inside(written(b"a" * 4090)) is None

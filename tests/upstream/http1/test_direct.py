@@ -1,0 +1,218 @@
+"""What is passed on as it comes is what would have been read: the same bytes, end and errors."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.upstream.http1.connection import Connection
+from gateway.upstream.http1.transport import Body
+from tests.upstream.http1.line import Line
+
+HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class Taken:
+    """Takes what it is given, as it has been told."""
+
+    def __init__(self, takes: Iterable[bool] = ()) -> None:
+        self.takes = iter(takes)
+        self.data: list[bytes] = []
+        self.chunks: list[bytes | None] = []
+
+    def take(self, data: bytes, chunk: bytes | None) -> bool:
+        if not next(self.takes, True):
+            return False
+        self.data.append(data)
+        self.chunks.append(chunk)
+        assert chunk is None or chunk == b"%x\r\n%b\r\n" % (len(data), data)
+        return True
+
+
+def run(task: Callable[[], Awaitable[Any]]) -> Any:
+    async def limited() -> Any:
+        async with asyncio.timeout(5):
+            return await task()
+
+    with asyncio.Runner() as runner:
+        return runner.run(limited())
+
+
+async def read(
+    reads: Sequence[bytes], direct: Taken | None
+) -> tuple[bytes, str, bool, bool, list[bytes]]:
+    """All that comes, in its order; the kind of error; whether it ended and may be kept."""
+    loop = asyncio.get_running_loop()
+    connection, wire = Connection(loop), Line()
+    connection.connection_made(wire)
+    connection.begin(b"GET")
+    reading = connection._reading
+    assert reading is not None
+    connection.data_received(HEAD)
+    await connection.head()
+    connection.direct = direct
+    body: list[bytes] = []
+    long: list[bytes] = []
+
+    async def wait() -> str:
+        seen = 0
+        try:
+            while True:
+                data = await connection.more()
+                if direct is not None:  # what was taken meanwhile came before
+                    body.extend(direct.data[seen:])
+                    seen = len(direct.data)
+                if not data:
+                    return ""
+                body.append(data)
+                long.append(data)
+        except httpx.TransportError as error:
+            if direct is not None:
+                body.extend(direct.data[seen:])
+            return type(error).__name__
+
+    task = asyncio.ensure_future(wait())
+    for at, piece in enumerate(reads):
+        if at % 3:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        if not wire.closed:
+            connection.data_received(piece)
+    await asyncio.sleep(0)
+    if not task.done():
+        connection.connection_lost(None)
+    error = await task
+    return b"".join(body), error, reading.complete, reading.keep, long
+
+
+def written(data: bytes, how: int) -> bytes:
+    """A chunk in one of the forms that there are."""
+    size = [b"%x", b"%x", b"%x", b"0%x", b"%X", b"%x;a=b"][how] % len(data)
+    return size + b"\r\n" + data + b"\r\n"
+
+
+PARTS = st.lists(
+    st.tuples(
+        st.one_of(st.binary(min_size=1, max_size=40), st.sampled_from([b"5\r\nabcde\r\n", b"\r\n", b"1\r\na\r\n1\r\nb\r\n", b"0\r\n\r\n"])),
+        st.integers(0, 5),
+    ),
+    max_size=8,
+)  # fmt: skip
+ENDS = st.sampled_from([b"0\r\n\r\n", b"0\r\nx: y\r\n\r\n", b"", b"zz\r\n", b"1\r\nab", b"0\r\n\r\nHTTP"])  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(PARTS, ENDS, st.lists(st.integers(0, 400), max_size=4), st.booleans(), st.lists(st.booleans(), max_size=12))  # fmt: skip
+def test_it_is_what_would_have_been_read(
+    parts: list[tuple[bytes, int]], end: bytes, cuts: list[int], apart: bool, takes: list[bool]
+) -> None:
+    """Chunks in all forms, whole or cut anywhere, taken or not."""
+    every = [*(written(data, how) for data, how in parts), *([end] if end else [])]
+    if not apart:
+        whole = b"".join(every)
+        places = sorted({0, len(whole), *(cut % (len(whole) + 1) for cut in cuts)})
+        every = [whole[start:stop] for start, stop in pairwise(places)]
+    plain = run(lambda: read(every, None))
+    passed = run(lambda: read(every, Taken(takes)))
+    assert passed[:4] == plain[:4]
+
+
+def test_chunks_go_on_as_they_came_and_nobody_is_woken() -> None:
+    direct = Taken()
+    parts = [b"abc", b"de\r\n", b"f" * 300]
+    reads = [written(part, 0) for part in parts] + [b"0\r\n\r\n"]
+    body, error, complete, keep, long = run(lambda: read([b"", *reads][1:], direct))
+    assert (body, error, complete, keep) == (b"".join(parts), "", True, True)
+    assert long == [b"abc"]  # it came before anybody waited
+    assert direct.chunks == [None, reads[2]]
+
+
+def test_several_chunks_go_on_together() -> None:
+    direct = Taken()
+    reads = [b"", written(b"ab", 0) + written(b"cd", 4), written(b"e", 0), b"0\r\n\r\n"][1:]
+    run(lambda: read([b"1\r\nx\r\n", *reads], direct))
+    assert direct.data == [b"abcd", b"e"]
+    assert direct.chunks == [None, None]
+
+
+async def _waiting() -> tuple[Connection, Body, Taken]:
+    connection, direct = Connection(asyncio.get_running_loop()), Taken()
+    connection.connection_made(Line())
+    connection.begin(b"GET")
+    connection.data_received(HEAD)
+    await connection.head()
+    pool: Any = None
+    body = Body(connection, pool)
+    body.pass_to(direct)
+    return connection, body, direct
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_what_is_passed_on_is_a_sign_of_life(whole: bool) -> None:
+    """Each starts the wait anew; where nothing follows it is over in its time."""
+    loop = asyncio.get_running_loop()
+    connection, body, direct = await _waiting()
+    task = asyncio.ensure_future(body.more(0.5, loop.time() + 9))
+    await asyncio.sleep(0)
+    began = loop.time()
+    piece = b"1\r\na\r\n" * (1 if whole else 2)
+    for _ in range(4):
+        await asyncio.sleep(0.15)
+        connection.data_received(piece)
+    with pytest.raises(httpx.ReadTimeout):
+        await task
+    assert loop.time() - began >= 1.0
+    assert not body.over()
+    assert b"".join(direct.data) == b"a" * 4 * (1 if whole else 2)
+
+
+async def test_all_of_it_has_its_time_too() -> None:
+    loop = asyncio.get_running_loop()
+    connection, body, _ = await _waiting()
+    task = asyncio.ensure_future(body.more(9, loop.time() + 0.05))
+    await asyncio.sleep(0)
+    for _ in range(3):
+        connection.data_received(b"1\r\na\r\n")
+    with pytest.raises(httpx.ReadTimeout):
+        await task
+    assert body.over()
+
+
+async def test_nothing_is_passed_on_once_nobody_waits() -> None:
+    """Who was cancelled is not waited for by what it would have written to."""
+    connection, body, direct = await _waiting()
+    task = asyncio.ensure_future(body.more(9, math.inf))
+    await asyncio.sleep(0)
+    task.cancel()
+    connection.data_received(b"1\r\na\r\n")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    connection.data_received(b"1\r\nb\r\n")
+    assert direct.data == []
+    assert await body.more(9, math.inf) == b"ab"
+
+
+async def test_an_exchange_that_is_over_passes_nothing_on() -> None:
+    connection, body, _ = await _waiting()
+    connection.data_received(b"0\r\n\r\n")
+    assert await body.more() == b""
+    assert connection.rest()
+    assert connection.direct is None
+    assert connection.idle == math.inf
+
+
+async def test_a_body_that_was_closed_passes_nothing_on() -> None:
+    connection, body, direct = await _waiting()
+    pool: Any = type("Pool", (), {"give": lambda _, one: one.rest()})()
+    body._pool = pool
+    body.let_go()
+    assert connection.direct is None
+    body.pass_to(direct)
+    assert not body.over()
+    assert connection.direct is None

@@ -1,0 +1,110 @@
+"""A stream past who waits for it: what goes on directly, and what goes the long way."""
+
+from typing import Any
+
+import pytest
+
+from gateway.core.target import Account
+from gateway.dialects import OPENAI_CHAT, Watch
+from gateway.upstream.relay import Direct
+from tests.dialects.cases import ask, chunk, sse
+
+ROLE = sse(chunk({"role": "assistant", "content": ""}), done=False)
+HEL = sse(chunk({"content": "Hel"}), done=False)
+LO = sse(chunk({"content": "lo"}), done=False)
+ERROR = sse({"error": {"message": "It broke."}}, done=False)
+USAGE = sse({**chunk(), "choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}, done=False)  # fmt: skip
+
+
+class Client:
+    """Is written to."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.got: list[tuple[bytes, bytes | None]] = []
+
+    def free(self) -> bool:
+        return self.open
+
+    def write(self, data: bytes, chunk: bytes | None) -> None:
+        self.got.append((data, chunk))
+
+
+def begin(secret: str = "", watch: Any = None) -> tuple[Direct, Client, Watch]:
+    watch = watch or OPENAI_CHAT.watch(ask(stream=True))
+    begun: Any = type("Begun", (), {"account": Account("main", secret)})()
+    direct, client = Direct(begun, watch), Client()
+    assert not direct.take(HEL, None)  # nobody is there yet
+    assert direct.feed(ROLE + HEL) == ROLE + HEL
+    direct.out = client
+    return direct, client, watch
+
+
+def test_frames_go_on_as_they_are() -> None:
+    direct, client, watch = begin()
+    assert direct.take(LO, b"chunk")
+    assert direct.take(LO, None)
+    assert client.got == [(LO, b"chunk"), (LO, None)]
+    assert watch.heard == 7
+
+
+def test_half_a_frame_waits_for_its_end() -> None:
+    direct, client, _ = begin()
+    assert direct.take(LO[:9], b"chunk")
+    assert client.got == []
+    assert direct.take(LO[9:], b"chunk")
+    assert client.got == [(LO, None)]
+
+
+def test_what_is_not_for_the_client_stays_here() -> None:
+    direct, client, watch = begin()
+    assert direct.take(USAGE, b"chunk")
+    assert direct.take(USAGE + LO, b"chunk")
+    assert client.got == [(LO, None)]
+    assert watch.usage is not None
+
+
+def test_a_client_that_takes_nothing_has_the_long_way() -> None:
+    direct, client, watch = begin()
+    client.open = False
+    assert not direct.take(LO, b"chunk")
+    assert watch.heard == 3
+    assert direct.feed(LO + HEL) == LO + HEL
+    client.open = True
+    assert direct.take(LO, b"chunk")
+
+
+def test_an_error_goes_the_long_way_and_is_read_once() -> None:
+    direct, client, watch = begin()
+    assert not direct.take(LO + ERROR, b"chunk")
+    assert watch.problem is not None
+    assert direct.feed(LO + ERROR + HEL) == LO + ERROR
+    assert direct.feed(HEL) == b""
+    assert client.got == []
+    assert watch.heard == 5
+
+
+def test_a_secret_goes_the_long_way_where_it_is_struck_out() -> None:
+    direct, client, watch = begin("sk-1")
+    told = sse(chunk({"content": "sk-1"}), done=False)
+    assert not direct.take(told, b"chunk")
+    assert direct.feed(told + LO) == told + LO
+    assert client.got == []
+    assert watch.heard == 3 + 4 + 2
+    assert direct.take(LO, b"chunk")
+
+
+def test_a_bug_is_told_by_who_waits() -> None:
+    class Broken:
+        problem = None
+
+        def feed(self, data: bytes) -> bytes:
+            if data == LO:
+                raise ArithmeticError("a bug")
+            return data
+
+    direct, client, _ = begin(watch=Broken())
+    assert not direct.take(LO, b"chunk")
+    with pytest.raises(ArithmeticError, match="a bug"):
+        direct.feed(LO)
+    assert client.got == []
