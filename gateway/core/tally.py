@@ -403,7 +403,7 @@ def micros(seconds: float) -> float:
     Where the next digits are not near a half, which product and sum might be rounded over, the
     nearest millionth is known; of whole numbers a quotient is the nearest number there is.
     """
-    if 0.0 <= seconds < _SURE:
+    if 0.0 < seconds < _SURE:
         found = seconds * 1e6 + 0.5
         whole = int(found)
         if _NEAR < found - whole < 1.0 - _NEAR:
