@@ -175,7 +175,7 @@ class Engine:
         tally.read(prompt, features.tokens(prompt))
         seen = features.read(prompt, call.dialect, call.key, call.steer, asked, call.hints)
         gate = self._gate if self._gate is not None and self._gate.bounds(call.key) else None
-        if gate is not None and (turn := self._turn()) is not None:
+        if (turn := self._turn()) is not None:
             await turn  # what has come in this turn is read: then all of it is decided
         evidence = self._gather.plain(self.router, call, seen)
         if evidence is None:

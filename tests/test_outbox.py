@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.core.call import Key
 from gateway.core.decision import Decision, Plan, Step
 from gateway.core.entry import Entry, Intent, Row
+from gateway.core.tally import Tally
 from gateway.http.course import Course
 from gateway.limits.gate import Gate
 from gateway.limits.want import Want
@@ -369,6 +370,36 @@ async def test_calls_that_are_counted_are_all_read_before_the_first_is_decided(
         decided = [(replace(one, trace=()), lines(one)) for one in counter.asked]
         seen.append((replies, decided, untimed(stage.rows)))
     assert seen[0] == seen[1]
+
+
+async def three(
+    stage: Stage, model: str, *, busy: bool
+) -> tuple[list[tuple[int, bytes]], list[tuple[Decision, list[Step]]], list[Row]]:
+    """What becomes of three calls that come in one turn: answers, decisions, rows."""
+    decided: list[Decision] = []
+    note = stage.engine._books.decided
+
+    def told(tally: Tally, decision: Decision) -> None:
+        decided.append(decision)
+        note(tally, decision)
+
+    stage.engine._books.decided = told  # type: ignore[method-assign]
+    stage.engine._turn = _next if busy else nobody
+    stage.answers = [ok(), ok(), ok()]
+    loop = asyncio.get_running_loop()
+    asked = [stage.ask(chat(model=model)) for _ in range(3)]
+    tasks = [asyncio.Task(one, loop=loop, eager_start=True) for one in asked]
+    assert len(decided) == (0 if busy else 3)
+    await asyncio.sleep(0)
+    assert len(decided) == 3
+    replies = [(one.status, one.body) for one in await asyncio.gather(*tasks)]
+    return replies, [(replace(one, trace=()), lines(one)) for one in decided], untimed(stage.rows)
+
+
+@pytest.mark.parametrize("model", ["auto", "able-1"])
+async def test_so_are_those_that_nobody_counts(tmp_path: Path, model: str) -> None:
+    busy = await three(Stage(tmp_path), model, busy=True)
+    assert busy == await three(Stage(tmp_path), model, busy=False)
 
 
 async def test_a_call_that_is_left_before_it_is_decided_has_asked_nobody(tmp_path: Path) -> None:
