@@ -25,13 +25,14 @@ class Out:
         self._beat = beat
         self._time = asyncio.get_running_loop().time
 
-    def free(self) -> bool:
-        """Whether something may be written now."""
-        return not (
-            self._flow.write_paused or self._cycle.disconnected or self._transport.is_closing()
-        )
+    def write(self, data: bytes, chunk: bytes | None) -> bool:
+        """Write a piece; False where nothing may be written now.
 
-    def write(self, data: bytes, chunk: bytes | None) -> None:
-        """Write a piece; `chunk` is the same as a chunk, where it came as one."""
-        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunk is None else chunk)
+        `chunk` is the same as a chunk, where it came as one.
+        """
+        transport = self._transport
+        if self._flow.write_paused or self._cycle.disconnected or transport.is_closing():
+            return False
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if chunk is None else chunk)
         self._beat.last = self._time()
+        return True

@@ -13,12 +13,11 @@ from gateway.upstream.job import Begun
 class Out(Protocol):
     """Where a client is written to."""
 
-    def free(self) -> bool:
-        """Whether something may be written now."""
-        ...
+    def write(self, data: bytes, chunk: bytes | None) -> bool:
+        """Write it; False where nothing may be written now.
 
-    def write(self, data: bytes, chunk: bytes | None) -> None:
-        """Write it; `chunk` is the same in the chunked coding, where it has come in that."""
+        `chunk` is the same in the chunked coding, where it has come in that.
+        """
         ...
 
 
@@ -43,19 +42,21 @@ class Direct:
     def take(self, data: bytes, chunk: bytes | None) -> bool:
         """As `http1.Direct` has it."""
         out, watch, secret = self.out, self._watch, self._secret
-        if out is None or not out.free():
+        if out is None:
             return False
         try:
             ready = watch.feed(data)
         except Exception as error:  # noqa: BLE001 - told by who waits, as any
             self._bug, self._fed = error, len(data)
             return False
-        if watch.problem is not None or (secret and secret in ready):
-            self._ready, self._fed = ready, len(data)
-            return False
-        if ready:
-            out.write(ready, chunk if ready is data else None)
-        return True
+        if (
+            watch.problem is None
+            and not (secret and secret in ready)
+            and (not ready or out.write(ready, chunk if ready is data else None))
+        ):
+            return True
+        self._ready, self._fed = ready, len(data)
+        return False
 
     def feed(self, data: bytes) -> bytes:
         """What may go on of bytes that came the long way."""

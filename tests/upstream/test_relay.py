@@ -23,11 +23,10 @@ class Client:
         self.open = True
         self.got: list[tuple[bytes, bytes | None]] = []
 
-    def free(self) -> bool:
+    def write(self, data: bytes, chunk: bytes | None) -> bool:
+        if self.open:
+            self.got.append((data, chunk))
         return self.open
-
-    def write(self, data: bytes, chunk: bytes | None) -> None:
-        self.got.append((data, chunk))
 
 
 def begin(secret: str = "", watch: Any = None) -> tuple[Direct, Client, Watch]:
@@ -68,8 +67,9 @@ def test_a_client_that_takes_nothing_has_the_long_way() -> None:
     direct, client, watch = begin()
     client.open = False
     assert not direct.take(LO, b"chunk")
-    assert watch.heard == 3
     assert direct.feed(LO + HEL) == LO + HEL
+    assert watch.heard == 8
+    assert client.got == []
     client.open = True
     assert direct.take(LO, b"chunk")
 
