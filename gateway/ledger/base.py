@@ -34,6 +34,10 @@ _REST = 0.0002
 """Seconds: for half a call that is alone."""
 _WORK = 0.0004
 """Seconds of work after which a feed rests."""
+_LONG = 0.001
+"""Seconds of a rest after which this process, or its processor, is busy."""
+_MORE = 16
+"""Times as much is done there before the next: calls wait for one another anyway."""
 _PAGE = 500  # rows that are held at a time while many are read
 _PRUNED = 1000  # calls that are forgotten in one transaction
 _ORPHANS = """
@@ -69,6 +73,8 @@ class Base(ABC):
         self._sleep = sleep
         self._own = own
         self._keeps = False
+        self._work = _WORK
+        """Seconds of it until the next rest."""
         self._rested = 0.0
         """The time of the thread that feeds when it last did, seconds."""
         self._fed = Fed()
@@ -352,8 +358,10 @@ class Base(ABC):
         A feed lets go of the interpreter often enough, and calls that want it are told; but on the
         processor that it has, too, it would be back first, for as long as it may run there.
         """
-        if self._keeps and not 0 <= time.thread_time() - self._rested < _WORK:
+        if self._keeps and not 0 <= time.thread_time() - self._rested < self._work:
+            began = time.perf_counter()
             self._sleep(_REST)
+            self._work = _WORK if time.perf_counter() - began < _LONG else _MORE * _WORK
             self._rested = time.thread_time()
 
     def keep(self) -> None:

@@ -240,3 +240,32 @@ def test_a_feed_where_no_call_is_served_does_not_rest(journal: Journal, tmp_path
     write(journal, 0, 3_000)
     assert store.feed(tmp_path / "journal") == 3_000
     assert not rests
+
+
+def test_a_feed_rests_less_where_calls_leave_it_no_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rest that is long says so; one that is short, that they do again."""
+    clocks = {"work": 0.0, "wall": 0.0}
+    lasts, rests = [0.0002, 0.002, 0.0002, 0.0002], list[float]()
+
+    class Times:
+        @staticmethod
+        def thread_time() -> float:
+            return clocks["work"]
+
+        @staticmethod
+        def perf_counter() -> float:
+            return clocks["wall"]
+
+    def sleep(_: float) -> None:
+        rests.append(round(clocks["work"], 5))
+        clocks["wall"] += lasts[len(rests) - 1]
+
+    monkeypatch.setattr(base, "time", Times)
+    with closing(Sqlite(f"sqlite:///{tmp_path / 'ledger.db'}", sleep=sleep)) as store:
+        store.keep()
+        for _ in range(74):
+            clocks["work"] += 0.00011
+            store.rest()
+    assert rests == [0.00044, 0.00088, 0.00737, 0.00781]
