@@ -192,12 +192,32 @@ async def test_a_body_that_is_cut_is_never_an_end(client: Client) -> None:
         assert caught.value.problem.kind == "upstream_truncated"
 
 
-async def test_time_of_one_exchange_is_not_that_of_the_next(client: Client) -> None:
-    """A kept connection forgets the limit of the call before."""
-    async with Server(always(OK)) as server:
-        await collect(await send(client, server, limits=Timers(headers=0.02)), idle=0.02)
-        await asyncio.sleep(0.05)
-        assert await collect(await send(client, server)) == b"ok"
+async def test_time_of_one_exchange_is_not_that_of_the_next(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kept connection forgets the limit of the call before, also while it waits once more."""
+    asked, answers = asyncio.Event(), asyncio.Event()
+
+    async def twice(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.request()
+        asked.set()
+        await answers.wait()
+        await peer.send(OK)
+
+    loop = asyncio.get_running_loop()
+    async with Server(twice) as server:
+        await collect(await send(client, server, limits=Timers(headers=5)), idle=5)
+        second = asyncio.ensure_future(send(client, server, limits=Timers(headers=60)))
+        await asked.wait()
+        now, later = loop.time, 6
+        monkeypatch.setattr(loop, "time", lambda: now() + later)
+        for _ in range(3):
+            await asyncio.sleep(0)  # what is to ring does
+        assert not second.done()
+        answers.set()
+        assert await collect(await second) == b"ok"
         assert server.opened == 1
 
 
