@@ -4,10 +4,19 @@ from gateway.core import jsonio
 from gateway.dialects.base import Glance
 from gateway.dialects.held import broken
 from gateway.dialects.openai_chat import amount, problems, usage
+from gateway.dialects.openai_chat.usual import Usual
+
+_usual = Usual()
 
 
 def glance(body: bytes) -> Glance:
     """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
+    found = _usual.glance(body)
+    return any_glance(body) if found is None else found
+
+
+def any_glance(body: bytes) -> Glance:
+    """As `glance`, of any answer."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
