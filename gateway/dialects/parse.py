@@ -65,7 +65,9 @@ def parse(raw: bytes, prompt: Read, long: str = "") -> Body:
 
     `long` names a member that may be known from before.
     """
-    members = _cut(raw) if long and len(raw) >= _LONG else None
+    if not long or len(raw) < _LONG:
+        return _whole(raw, prompt, None)
+    members = _cut(raw)
     part = members.get(long) if members is not None else None
     if members is None or part is None or len(part) < _LONG:
         return _whole(raw, prompt, members)

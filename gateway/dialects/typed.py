@@ -96,8 +96,11 @@ def _speaks(text: str) -> bool:
 
 _DOUBTFUL = (*_STARTS, "[")
 """How texts begin that may not be typed."""
-_FIRST = frozenset(begins[0] for begins in _DOUBTFUL)
-_SURE = frozenset(map(chr, range(ord("!"), ord("~")))) - _FIRST
+_DOUBTS = {
+    sign: tuple(one for one in _DOUBTFUL if one[0] == sign) for sign in {w[0] for w in _DOUBTFUL}
+}
+"""The same by their first character."""
+_SURE = frozenset(map(chr, range(ord("!"), ord("~")))) - _DOUBTS.keys()
 """First characters of texts that are typed; before others a space may stand."""
 
 
@@ -117,8 +120,10 @@ class Typed:
     def say(self, text: str) -> bool:
         """As `take`, of a turn that is one text."""
         first = text[:1]
-        if first not in _SURE and (first not in _FIRST or text.startswith(_DOUBTFUL)):
-            return self.take([text])
+        if first not in _SURE:
+            doubts = _DOUBTS.get(first)
+            if doubts is None or text.startswith(doubts):
+                return self.take([text])
         self.turns += 1
         self._texts = [text]
         self.aside = ""

@@ -12,6 +12,7 @@ from gateway.core.call import Call
 from gateway.core.problem import ProblemError
 from gateway.core.prompt import Prompt
 from gateway.dialects import GEMINI, OPENAI_CHAT
+from gateway.dialects.openai_chat import request
 
 READ = OPENAI_CHAT.read
 
@@ -210,3 +211,19 @@ def test_a_body_whose_request_stands_in_its_path_is_read_with_it() -> None:
     assert (prompt.model, prompt.stream) == ("m-1", True)
     body = b'{"model":"m","messages":[]}'
     assert OPENAI_CHAT.asked(msgspec.structs.replace(call, body=body)).raw is body
+
+
+def test_names_of_members_are_looked_at_once_and_few_are_kept() -> None:
+    """They are the clients' own: a request with many, or long ones, says the same and leaves none."""
+    request._known.clear()
+    said = [{"role": "user", "content": "hi"}]
+    first, again = (prompt(messages=said) for _ in range(2))
+    assert first == again
+    assert first.members is again.members
+    long = prompt(**{"x" * 2_000: 1})
+    assert long.members == {"model", "messages", "x" * 2_000}
+    assert [*request._known] == [("model", "messages")]
+    for number in range(600):
+        told = prompt(**{f"x{number}": 1, "max_tokens": number})
+        assert (told.max_output, f"x{number}" in told.members) == (number, True)
+    assert len(request._known) <= 512

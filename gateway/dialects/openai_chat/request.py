@@ -51,7 +51,44 @@ _SYSTEM, _RESULTS = ("system", "developer"), ("tool", "function")
 _EFFORT = "reasoning_effort"
 _OPTIONS = "stream_options"
 _WITH_USAGE = {_OPTIONS: msgspec.Raw(b'{"include_usage":true}')}
+_NUMBER = (int, float)
 _CAPS = ("max_completion_tokens", "max_tokens")
+
+
+_MOST_KNOWN = 512
+_SHORT = 1_000
+"""Characters of names that are kept."""
+
+
+class _Names(msgspec.Struct, frozen=True):
+    """What the names of the members of a request tell, which most requests of a client share."""
+
+    members: frozenset[str]
+    special: bool
+    """Some of `_SPECIAL` are there."""
+    doubtful: bool
+    """It may be of the Messages API."""
+    capped: bool
+    """It says how long the answer may be."""
+
+
+_known: dict[tuple[str, ...], _Names] = {}
+
+
+def _meet(names: tuple[str, ...]) -> _Names:
+    """Find out what names tell, and keep it; they are the clients' own, and may be many or long."""
+    members = frozenset(names)
+    found = _Names(
+        members,
+        special=not _SPECIAL.isdisjoint(members),
+        doubtful="system" in members or "tools" in members,
+        capped=not members.isdisjoint(_CAPS),
+    )
+    if sum(map(len, names)) <= _SHORT:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[names] = found
+    return found
 
 
 def read(raw: bytes) -> Body:
@@ -66,7 +103,9 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
     messages = value.get("messages")
     if not isinstance(messages, list):
         raise invalid(f'"messages" is required and must be a list.{_hint(value)}', "messages")
-    if "system" in value or "tools" in value:
+    names = tuple(value)
+    known = _known.get(names) or _meet(names)
+    if known.doubtful:
         _at_home(value)
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
@@ -85,11 +124,11 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         images=said.images,
         files=said.files,
         audio=said.audio,
-        max_output=_cap(value),
-        sampled=isinstance(temperature, int | float) and temperature > 0,
-        members=frozenset(value),
+        max_output=_cap(value) if known.capped else None,
+        sampled=temperature is not None and isinstance(temperature, _NUMBER) and temperature > 0,
+        members=known.members,
     )
-    return prompt if _SPECIAL.isdisjoint(value) else _special(prompt, value, members)
+    return _special(prompt, value, members) if known.special else prompt
 
 
 def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) -> Prompt:
@@ -235,8 +274,7 @@ def _schema(form: Json) -> bool:
 
 def _cap(value: dict[str, Json]) -> int | None:
     for name in _CAPS:
-        cap = _whole(value.get(name))
-        if cap is not None:
+        if name in value and (cap := _whole(value[name])) is not None:
             return cap
     return None
 
