@@ -13,17 +13,20 @@ class Ahead:
     __slots__ = ("_begun",)
 
     def __init__(self) -> None:
-        self._begun: dict[str, asyncio.Task[Any]] = {}
+        self._begun: dict[str, asyncio.Task[Any]] | None = None
 
     def begin(self, name: str, work: Work[Any]) -> None:
         """Begin work, once."""
-        if name not in self._begun:
+        if (begun := self._begun) is None:
+            begun = self._begun = {}
+        if name not in begun:
             loop = asyncio.get_running_loop()
-            self._begun[name] = asyncio.Task(work(), loop=loop, eager_start=True)
+            begun[name] = asyncio.Task(work(), loop=loop, eager_start=True)
 
     async def take[T](self, name: str, work: Work[T]) -> T:
         """What work gives, whether or not it was begun."""
-        task: asyncio.Task[T] | None = self._begun.pop(name, None)
+        begun = self._begun
+        task: asyncio.Task[T] | None = None if begun is None else begun.pop(name, None)
         return await (work() if task is None else task)
 
     def drop(self) -> None:

@@ -42,6 +42,7 @@ from gateway.reply import (
 from gateway.routing import explain, features
 from gateway.routing.case import Case
 from gateway.routing.decide import Router, decide
+from gateway.routing.features import Features
 from gateway.routing.named import Named
 from gateway.shelf import Shelf, form, tell
 from gateway.telemetry.log import Log, where
@@ -169,24 +170,24 @@ class Engine:
     ) -> Reply:
         large = len(call.body) > _LARGE
         said = await self._apart(partial(dialect.asked, call)) if large else dialect.asked(call)
-        chain = self.past.alone(dialect, said) or await self.past.read(call, dialect, said)
-        body = chain.body
-        prompt, asked = body.prompt, Asked(dialect, chain.asked, self.router.fetches)
+        router, gather, books = self.router, self._gather, self._books
+        chain = await self.past.read(call, dialect, said) if self.past.reads(dialect) else None
+        body, means = (said, said) if chain is None else (chain.body, chain.asked)
+        prompt, asked = body.prompt, Asked(dialect, means, router.fetches)
         tally.read(prompt, features.tokens(prompt))
-        seen = features.read(prompt, call.dialect, call.key, call.steer, asked, call.hints)
+        seen = Features(prompt, call.dialect, call.key, call.steer, asked, call.hints)
         gate = self._gate if self._gate is not None and self._gate.bounds(call.key) else None
         if (turn := self._turn()) is not None:
             await turn  # what has come in this turn is read: then all of it is decided
-        evidence = self._gather.plain(self.router, call, seen)
+        evidence = gather.plain(router, call, seen)
         if evidence is None:
-            evidence = await self._gather.evidence(self.router, call, seen)
-        case = Case(self.router, seen, dialect, evidence)
-        tally.basis = case
+            evidence = await gather.evidence(router, call, seen)
+        tally.basis = case = Case(router, seen, dialect, evidence)
         decision, plan = case.decide(self._named)
-        self._books.decided(tally, decision)
+        books.decided(tally, decision)
         if decision.source != "pin":  # of such a one there is little to find out
             self._meanwhile(case.ready)
-        self._gather.begin(ahead, call, seen, decision, plan)
+        gather.begin(ahead, call, seen, decision, plan)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)
         shelf, stored = self._shelf, None
@@ -203,34 +204,24 @@ class Engine:
                 want, decision, plan, case.under, asking=asking, late=body is not said
             )
             extending = partial(gate.extend, want, decision)
-            dialling = partial(self._books.extended, extending, tally)
+            dialling = partial(books.extended, extending, tally)
             if plan is not first:
                 stored = shelf.place(call, body, decision, plan)
                 case.take(decision, plan)
-                self._books.decided(tally, decision)
+                books.decided(tally, decision)
         else:
-            dialling = partial(self._books.dialling, tally)
-        self._gather.decided(call, seen, evidence, decision, plan, self.router)
+            dialling = partial(books.dialling, tally)
+        gather.decided(call, seen, evidence, decision, plan, router)
         if (call.steer.on_loss or self._on_loss) == "refuse":
             explain.refuse(dialect, body, asked, plan)
         began, end = span(call, self._clock(), stream=prompt.stream)
         job = Job(
-            call=call,
-            body=body,
-            asked=asked,
-            dialect=dialect,
-            plan=plan,
-            tier=decision.tier or dialect.operation,
-            lab=decision.lab,
-            began=began,
-            ends=end,
-            dialling=dialling,
-            failing=partial(self._books.failing, tally),
-            extending=extending,
-            aside=tally.aside,
-            own=chain.own,
-            seat=holder(chain) or seated(decision, plan),
-        )
+            call=call, body=body, asked=asked, dialect=dialect, plan=plan, lab=decision.lab,
+            tier=decision.tier or dialect.operation, began=began, ends=end, dialling=dialling,
+            failing=partial(books.failing, tally), extending=extending, aside=tally.aside,
+            own=None if chain is None else chain.own,
+            seat=(None if chain is None else holder(chain)) or seated(decision, plan),
+        )  # fmt: skip
         if prompt.stream:
             waiting.arm()
         if stored is None:
@@ -287,7 +278,8 @@ class Engine:
 
     async def _call(self, job: Job, tally: Tally, seat: Seat | None, ahead: Ahead) -> Reply:
         """The answer of a provider; with a seat, it is for all that are on the flight."""
-        how = tally.decision.complete if tally.decision is not None else "off"
+        decision = tally.decision
+        how = decision.complete if decision is not None else "off"
         begun: Begun | None = None
         try:
             if self.past.recalls(job) or self._gather.recalls(job):

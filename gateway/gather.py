@@ -115,7 +115,7 @@ class Gather:
         if self._seats is None or call.operation != "generate" or decision.tier is None:
             return
         several = _several(decision, plan)
-        if decision.source == "pin" and not _talks(seen) and not several:
+        if not several and decision.source == "pin" and not _talks(seen):
             return
         if seen.turn.conversation and seen.turn.kind != "side":
             sitting = _Sitting(

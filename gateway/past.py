@@ -27,10 +27,9 @@ class Past:
         self._notes = notes
         self._responses = responses
 
-    def alone(self, dialect: Dialect, body: Body) -> Chain | None:
-        """A request before which there can be nothing; None where `read` is to look for it."""
-        asks = self._responses is not None and dialect is OPENAI_RESPONSES
-        return None if asks else Chain(body=body, asked=body)
+    def reads(self, dialect: Dialect) -> bool:
+        """Whether there may be something before a request, which `read` is to look for."""
+        return dialect is OPENAI_RESPONSES and self._responses is not None
 
     async def read(self, call: Call, dialect: Dialect, body: Body) -> Chain:
         """A request with what came before it. Raises ProblemError: not_found."""
@@ -46,8 +45,9 @@ class Past:
     def recalls(self, job: Job) -> bool:
         """Whether there may be something to `recall`."""
         prompt = job.body.prompt
-        uses = bool(prompt.tools) or prompt.tool_loop
-        return uses and self._notes is not None and job.dialect is OPENAI_CHAT
+        if not (prompt.tool_loop or prompt.tools):
+            return False
+        return self._notes is not None and job.dialect is OPENAI_CHAT
 
     async def recall(self, job: Job, ahead: Ahead) -> Job:
         """A call of a client that keeps no reasoning, with what was noted of its tool loop."""

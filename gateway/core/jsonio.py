@@ -98,7 +98,7 @@ def repeats(data: bytes, parts: Members) -> bool:
     room for another. Else it walks names and skips values by comparing them with the slice that
     was kept: a value that differs, or a name seen before, is a repeat.
     """
-    beside = len(data) - sum(map(len, parts.values())) - sum(map(len, parts)) - 4 * len(parts)
+    beside = len(data) - sum(map(len, parts.values()), sum(map(len, parts), 4 * len(parts)))
     if beside <= _ROOM or not parts:
         return False
     at = seen = 0

@@ -18,16 +18,21 @@ EVERY = 15.0
 class Beat:
     """The signs of one call; none before `arm`."""
 
-    begun = False
-    """The head of the reply is sent."""
-    busy = False
-    """The answer itself is being written."""
-    last = 0.0
-    """When something was written last, on the loop's clock."""
-    _task: asyncio.Task[None] | None = None
-    _timer: asyncio.TimerHandle | None = None
+    __slots__ = (
+        "_call", "_dialect", "_loop", "_send", "_task", "_timer", "begun", "busy", "last",
+    )  # fmt: skip
+
+    _loop: asyncio.AbstractEventLoop
 
     def __init__(self, dialect: Dialect, call: str, send: Send) -> None:
+        self.begun = False
+        """The head of the reply is sent."""
+        self.busy = False
+        """The answer itself is being written."""
+        self.last = 0.0
+        """When something was written last, on the loop's clock."""
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._dialect = dialect
         self._call = call
         self._send = send

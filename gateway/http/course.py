@@ -42,7 +42,9 @@ class Course:
         coro, loop = self._coro, self._loop
         if coro is None:
             return
-        struck = self._must_cancel and self._struck(came)
+        struck = False
+        if self._must_cancel:
+            struck = self._struck(came)
         del came  # what it raises there knows this frame, and is known by that
         self._fut_waiter = None
         _enter_task(loop, self)  # type: ignore[arg-type]  # it does for one
@@ -92,9 +94,10 @@ class Course:
 
     def _end(self) -> None:
         self._coro = None
-        told, self._done = self._done, None
-        for call, context in told or ():
-            self._loop.call_soon(call, self, context=context)
+        if self._done is not None:
+            told, self._done = self._done, None
+            for call, context in told:
+                self._loop.call_soon(call, self, context=context)
 
     # what is asked of a task
 

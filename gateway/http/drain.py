@@ -10,7 +10,7 @@ connection ends behind the next answer on it.
 Connections and signals are not known here: who stops the server does each step in its time.
 """
 
-import asyncio
+from asyncio import current_task
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
@@ -43,23 +43,27 @@ class Serving(Protocol):
 class Visit:
     """One call while its client is here, from the moment that it is let in; made in its task."""
 
-    by = ""
-    """Who ends it before its time."""
-    told = False
-    """The head of an answer is written."""
-    done = False
-    """The last byte of its answer is written."""
-    hold: Hold | None = None
-    """Memory for its body, where that is not small."""
-    _serving: tuple[Serving, Call] | None = None
-    _stopped = False
+    __slots__ = ("_call", "_send", "_serving", "_stopped", "_task", "by", "done", "hold", "told")
+
+    _call: Call
+    _send: Send
 
     def __init__(self) -> None:
-        self._task = asyncio.current_task()
+        self.by = ""
+        """Who ends it before its time."""
+        self.told = False
+        """The head of an answer is written."""
+        self.done = False
+        """The last byte of its answer is written."""
+        self.hold: Hold | None = None
+        """Memory for its body, where that is not small."""
+        self._serving: Serving | None = None
+        self._stopped = False
+        self._task = current_task()
 
     def serves(self, serving: Serving, call: Call) -> None:
         """From now on `serving` is told when it is to end, since others may need what it does."""
-        self._serving = serving, call
+        self._serving, self._call = serving, call
 
     def telling(self, send: Send) -> Send:
         """What writes its answer, and knows how much of that is written."""
@@ -80,8 +84,7 @@ class Visit:
         if self._serving is None:
             self._stop()
         else:
-            serving, call = self._serving
-            serving.leave(call, self._stop, by)
+            self._serving.leave(self._call, self._stop, by)
 
     def ended(self) -> bool:
         """Whether a cancellation of its task is this one's, which is then undone."""

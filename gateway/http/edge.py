@@ -24,6 +24,7 @@ _STEER = b"x-tiergate-"
 _HOP = HOP.encode()
 _RETRIED = b"x-stainless-retry-count"
 _CACHE = b"cache-control"
+_TRACE = b"traceparent"
 _HINTS = frozenset({_RETRIED, b"x-stainless-read-timeout", b"x-stainless-timeout", _CACHE})
 """What the official SDKs say of themselves, times in seconds; and what a cache may do."""
 _CLUES = frozenset(
@@ -82,7 +83,7 @@ def _meanings(forwarded: frozenset[bytes]) -> Mapping[bytes, str]:
     return {
         **dict.fromkeys(_CLUES, "clue"),
         b"content-encoding": "coding",
-        b"traceparent": "trace",
+        _TRACE: "trace",
         **dict.fromkeys(_HINTS, "hint"),
         b"content-length": "length",
         **dict.fromkeys(forwarded, "forwarded"),
@@ -158,10 +159,12 @@ class Head:
             if not value.isascii():
                 raise _refuse("invalid_request", f"The header {name.decode()} is not ASCII.")
             self.forwarded[name.decode()] = value.decode()
+            if name == _TRACE:
+                self.trace = value.decode()
         elif meaning == "hint":
             self._hear(name, value)
         elif meaning == "trace":
-            self.trace = value.decode("latin-1")
+            self.trace = value.decode("latin-1") or None
         elif value.strip().lower() != b"identity":
             raise _refuse("media_type", "Send the body without a content-encoding.")
 
@@ -266,7 +269,7 @@ def call(
         query=query if query in dialect.queries else "",
         headers=head.forwarded,
         hints=head.hints,
-        trace=head.trace or head.forwarded.get("traceparent"),
+        trace=head.trace,
         key=key,
         steer=head.steer,
         retried=head.retried,

@@ -38,11 +38,12 @@ class Entrance:
 
     def enter(self, key: Key) -> Visit:
         """Let a call in, or not. Raises ProblemError: draining, overloaded, rate_limited."""
-        if self.drain.closed:
+        drain = self.drain
+        if drain.closed:
             raise ProblemError(PROBLEM)
         self._shares.enter(key)
         visit = Visit()
-        self.drain.visits.add(visit)
+        drain.visits.add(visit)
         return visit
 
     def leave(self, key: Key, visit: Visit) -> None:

@@ -83,27 +83,25 @@ class Generate:
 
     async def whole(self, exchange: Exchange) -> None:
         """Answer a call that has come whole with its head. Never raises."""
-        call_id, data, length = edge.new_id(), exchange.data, None
-        send: Any = exchange.send
+        call_id, data, head = edge.new_id(), exchange.data, exchange.head
+        send, dialect, entrance = exchange.send, self._dialect, self._entrance
         try:
             try:
-                if (head := exchange.head) is None:
-                    dialect = self._dialect
+                if head is None:
                     head = Head(exchange.headers, dialect.headers, dialect.defaults)
                     exchange.head = head
-                length = None if head.length is None else len(data)
                 key = edge.identify(self._gateway.keys, head)
-                visit = self._entrance.enter(key)
+                visit = entrance.enter(key)
             except ProblemError as error:
+                length = None if head is None or head.length is None else len(data)
                 await self._refuse(send, error.problem, call_id, keep=_kept(error.problem, length))
             else:
                 try:
-                    small = len(data) <= self._entrance.small
-                    if small or await self._taken(data, visit, send, call_id):
-                        call = edge.call(self._dialect, head, key, data, call_id)
+                    if len(data) <= entrance.small or await self._taken(data, visit, send, call_id):
+                        call = edge.call(dialect, head, key, data, call_id)
                         await self._serve(call, visit, None, send, exchange.wire)
                 finally:
-                    self._entrance.leave(key, visit)
+                    entrance.leave(key, visit)
             if not exchange.response_complete and not exchange.disconnected:
                 await exchange.fail(None)
         except BaseException as error:  # noqa: BLE001 - what any server does of an application's

@@ -16,7 +16,7 @@ class Shares:
     def __init__(self, most: int, pressure: Pressure) -> None:
         self._most = most
         self._pressure = pressure
-        self._calm = min(most * _CROWDED, most - 1)
+        self._calm = int(min(most * _CROWDED, most - 1))
         """Calls up to which nobody is refused."""
         self._by_key: dict[tuple[str, str], int] = {}
         """Keys that have a call, with how many."""
@@ -50,7 +50,8 @@ class Shares:
 
     def enter(self, key: Key) -> None:
         """A call begins, or not. Raises ProblemError as `admit`."""
-        self.admit(key)
+        if self._pressure.level or self.calls > self._calm:
+            self.admit(key)
         name = key.tenant, key.name
         self.calls += 1
         self._by_key[name] = self._by_key.get(name, 0) + 1

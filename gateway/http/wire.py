@@ -9,6 +9,7 @@ A client that closes its half of the connection has left: nobody who waits for a
 
 import asyncio
 import math
+from asyncio import current_task
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -21,13 +22,14 @@ from gateway.http.corked import Corked
 from gateway.http.course import Course
 from gateway.http.drain import Visit
 from gateway.http.edge import Send
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import GIVEN, Exchange
 from gateway.http.generate import Generate, saying
 from gateway.http.out import Out
 from gateway.http.repeat import Repeat
 from gateway.reply import Reply, refusal, written
 from gateway.settings.server import WaitPart
 
+_EVER = math.inf
 _VERSIONS = ("1.0", "1.1")
 _TELLING = frozenset({b"host", b"transfer-encoding", b"origin"})
 """Headers that are looked at before it is known where a request goes."""
@@ -57,7 +59,14 @@ _LATE = Problem(
 
 
 class Wire(HttpToolsProtocol):
-    """One connection of a client."""
+    """One connection of a client; what uvicorn keeps of it has places here too, and no table."""
+
+    __slots__ = (
+        *GIVEN, "_begun", "_between", "_came", "_corked", "_door", "_ended", "_house", "_idle",
+        "_idle_until", "_in_head", "_known", "_moment", "_moved", "_patience", "_promised",
+        "_rude", "_shed", "_size", "_strange", "_timer", "_unread", "_upgrading", "_waits",
+        "_whole", "lost", "slow", "visit",
+    )  # fmt: skip
 
     def connection_made(  # type: ignore[override]  # as in the class that it extends
         self, transport: asyncio.Transport
@@ -106,7 +115,7 @@ class Wire(HttpToolsProtocol):
             self._house.lines.go(self)
         self._stop()
         self._now()
-        self._door = self._promised = None
+        self._door = self._promised = self._known = None
         if self._idle is not None:
             self._idle.cancel()
         self.resume_writing()
@@ -129,18 +138,20 @@ class Wire(HttpToolsProtocol):
 
         It does what uvicorn does of two messages, in one piece: `send` is the request's own.
         """
-        cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]  # a bound method
+        cycle: RequestResponseCycle | Exchange = send.__self__  # type: ignore[attr-defined]  # a bound method
         if self.flow.write_paused or cycle.response_started or not cycle.keep_alive:
             return False
         if (data := written(reply)) is None:
             return False  # not without a look at each
         if not cycle.disconnected:
             cycle.response_started = cycle.response_complete = True
-            cycle.waiting_for_100_continue = False
             self._corked.put(data)
-            if not isinstance(cycle, Exchange):
+            if isinstance(cycle, Exchange):
+                self.on_response_complete()
+            else:
+                cycle.waiting_for_100_continue = False
                 cycle.message_event.set()
-            cycle.on_response()
+                cycle.on_response()
         return True
 
     def out(self, send: Send, beat: Beat) -> Out | None:
@@ -195,7 +206,7 @@ class Wire(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what was read."""
-        self._idle_until = math.inf
+        self._idle_until = _EVER
         if self._ended or self._corked.lingers:
             self._corked.skip(len(data))
             return
@@ -206,9 +217,8 @@ class Wire(HttpToolsProtocol):
                 self._again(promised, data)
                 return
             data = head + data
-        cycle, between = self._cycle, self._between
-        known = self._known if between and cycle is not None and cycle.response_complete else None
-        if known is not None:
+        known = self._known  # one has been answered, where there is one
+        if known is not None and self._between and self.cycle.response_complete:
             if (body := known.body(data)) is not None:
                 self._again(known, body)
                 return
@@ -244,18 +254,20 @@ class Wire(HttpToolsProtocol):
             elif not between:
                 data = b""
             self._begin(whole)
-            if data and self._between and self.cycle is whole and self._strange < _STRANGE:
+            if data and self._between and self._cycle is whole and self._strange < _STRANGE:
                 self._strange += 1
                 self._known = Repeat.of(data, whole) if whole.keep_alive else None
 
     def _again(self, known: Repeat, body: bytes) -> None:
         """A whole request whose head came before: a parser would make the same of it."""
-        self._strange = 0
-        self._stop()
-        if self._house is not None:
-            self._house.lines.busy(self)
-        self.cycle = whole = Exchange(self, known.door, (), body, keep_alive=not self._parts())
-        whole.head = known.head
+        self._strange, parts = 0, self._shed
+        if self._timer is not None:
+            self._stop()
+        if (house := self._house) is not None:
+            house.lines.busy(self)
+            parts = parts or house.entrance.drain.parts
+        whole = Exchange(self, known.door, (), body, not parts, known.head)
+        self.cycle = whole  # type: ignore[assignment]  # it does for one
         self._begin(whole)
 
     def _look(self, size: int, *, in_head: bool) -> None:
@@ -363,7 +375,7 @@ class Wire(HttpToolsProtocol):
         """Begin a call that has come whole; where it has nothing to wait for, it ends here."""
         work, loop = whole.door.whole(whole), self.loop
         task: asyncio.Task[None] | Course
-        if asyncio.current_task() is None:
+        if current_task(loop) is None:
             task = Course(work, loop)
         else:  # it is told from within one: two do not run at once
             task = asyncio.Task(work, loop=loop, eager_start=True)
@@ -385,25 +397,28 @@ class Wire(HttpToolsProtocol):
             self._door, came = None, self._came
             body = came[0] if len(came) == 1 else b"".join(came)
             keep = self.parser.should_keep_alive() and not self._parts()
-            self.cycle = self._whole = Exchange(self, door, self.headers, body, keep_alive=keep)
+            whole = Exchange(self, door, self.headers, body, keep)
+            self.cycle = self._whole = whole  # type: ignore[assignment]  # it does for one
         elif not self._upgrading:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer is written; what is left of a body that nobody wanted has its time too."""
-        self._corked.uncork()
+        corked = self._corked
+        corked.uncork()
         self.server_state.total_requests += 1
-        if self._corked.is_closing():
+        if corked.is_closing():
             return
-        self.flow.resume_reading()
+        if (flow := self.flow).read_paused:
+            flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
             if self._house is not None:
                 self._house.lines.rest(self)
-            self._idle_until = self.loop.time() + self._waits.idle
+            self._idle_until = until = self.loop.time() + self._waits.idle
             if self._idle is None:  # one that waits on serves many answers
-                self._idle = self.loop.call_at(self._idle_until, self._rested)
+                self._idle = self.loop.call_at(until, self._rested)
         if self.cycle.more_body:
             self._wait()
 
@@ -433,7 +448,7 @@ class Wire(HttpToolsProtocol):
         )
 
     @property
-    def _cycle(self) -> RequestResponseCycle | None:
+    def _cycle(self) -> RequestResponseCycle | Exchange | None:
         """The last request that was read, and its answer; none at first."""
         return self.cycle
 
@@ -468,8 +483,8 @@ class Wire(HttpToolsProtocol):
         cycle = self._cycle
         if cycle is not None and cycle.more_body and not cycle.response_complete:
             if self.pipeline:  # its body broke before its turn came
-                cycle.more_body = cycle.keep_alive = False
-                self.pipeline[0] = cycle, saying(reply)
+                self.cycle.more_body = self.cycle.keep_alive = False
+                self.pipeline[0] = self.cycle, saying(reply)
                 return
             cycle.disconnected = True
             cycle.message_event.set()

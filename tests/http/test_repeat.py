@@ -166,6 +166,12 @@ def head(lines: list[Line], at: int, name: bytes, number: bytes) -> bytes:
     return b"POST " + CHAT.encode() + b" HTTP/1.1\r\nhost: x\r\n" + told + b"\r\n"
 
 
+async def test_a_connection_has_no_table_beside_its_places() -> None:
+    """Of what uvicorn keeps of one too: a name that is new to it would stand apart."""
+    one, other = understood(request(CHAT, b"{}"), request(CHAT, b"{}"), b"rubbish\r\n\r\n")
+    assert (vars(one.wire), vars(other.wire)) == ({}, {})
+
+
 async def test_a_head_that_came_before_is_not_parsed_again() -> None:
     """Also where the body has another length; and what it says is the same."""
     bodies = [b"{}", b'{"a":1}', b"x" * 1234, b""]
