@@ -216,3 +216,27 @@ async def test_a_body_that_was_closed_passes_nothing_on() -> None:
     body.pass_to(direct)
     assert not body.over()
     assert connection.direct is None
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_what_looks_like_a_chunk_inside_of_one_is_none(waits: bool) -> None:
+    """The size of the outer one came for itself, while somebody waited or while nobody did."""
+    connection, body, direct = await _waiting()
+    task = asyncio.ensure_future(body.more(9, math.inf))
+    await asyncio.sleep(0)
+    for piece in (b"x", b"y"):
+        connection.data_received(written(piece, 0))
+    if not waits:
+        connection.direct = None
+        connection.data_received(b"1\r\nz\r\n")
+        assert await task == b"z"
+    connection.data_received(b"6\r\n")
+    if not waits:
+        connection.direct = direct
+        task = asyncio.ensure_future(body.more(9, math.inf))
+        await asyncio.sleep(0)
+    connection.data_received(b"1\r\na\r\n")
+    connection.data_received(b"\r\n")
+    connection.data_received(b"0\r\n\r\n")
+    assert await task == b""
+    assert direct.data == [b"x", b"y", b"1\r\na\r\n"]
