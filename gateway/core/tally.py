@@ -373,9 +373,12 @@ class Tally:
             return self.usage, None if self.usage is None else "recording"
         if not self.open:
             return None, None
+        told = self.usage
         if self.call.operation == _UNBILLED:
-            return self.usage, None if self.usage is None else "provider"
-        return fill(self.usage, prompt=self.prompt, heard=self.heard, complete=self.complete)
+            return told, None if told is None else "provider"
+        if self.complete and told is not None and told.both:
+            return told, "provider"  # as `fill` has it, and as it mostly is
+        return fill(told, prompt=self.prompt, heard=self.heard, complete=self.complete)
 
     def _most(self, answer: Decimal | None) -> Decimal | None:
         """USD that what is unknown may have cost at most; None where nothing is, or no bound."""
@@ -400,7 +403,7 @@ def micros(seconds: float) -> float:
     Where the next digits are not near a half, which product and sum might be rounded over, the
     nearest millionth is known; of whole numbers a quotient is the nearest number there is.
     """
-    if 0.0 <= seconds < _SURE:
+    if 0.0 < seconds < _SURE:
         found = seconds * 1e6 + 0.5
         whole = int(found)
         if _NEAR < found - whole < 1.0 - _NEAR:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import compress
 from operator import attrgetter
 
 from msgspec.structs import astuple, replace
@@ -197,8 +198,8 @@ class Case:
         language = known = version = failed = None
         hits, score = "", None
         if chosen or call.scanned:
-            values = zip(_SIGNS, astuple(call.signals), strict=True)
-            signals = {name: value for name, value in values if value}
+            values = astuple(call.signals)
+            signals = dict(compress(zip(_SIGNS, values, strict=True), values))
         if call.has_text and (chosen or call.detected):
             language = call.language
         if (patterns := rules.patterns) is not None and (chosen or call.searched):

@@ -94,14 +94,18 @@ def read(
         conversation = _hash(first, begin(key.tenant, key.name, user, tools, told.meant))
     else:
         conversation = ""
+    loop = (prompt.tool_loop or bool(prompt.aside)) and (kind != "side" or within)
+    client = client or named
+    if name is None and kind == "main" and not (loop or task or client):  # as mostly
+        return Turn(conversation=conversation, first=first[:_BYTES])
     return Turn(
         conversation=conversation,
         explicit=name is not None,
         first=first[:_BYTES],
         kind=kind,
         task=task,
-        loop=(prompt.tool_loop or bool(prompt.aside)) and (kind != "side" or within),
-        client=client or named,
+        loop=loop,
+        client=client,
         by="" if name is None else name[1],
     )
 

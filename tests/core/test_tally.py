@@ -484,6 +484,7 @@ def test_a_second_end_is_a_bug() -> None:
 @given(
     st.floats(allow_nan=False)
     | st.floats(0, 1e7)
+    | st.sampled_from([0.0, -0.0, 5e-324, 5e-7, 999999.9999995, 1e6])
     | st.integers(0, 10**12).map(lambda half: half / 2e6)
     | st.integers(0, 10**13).map(lambda tenth: math.nextafter(tenth / 1e7, math.inf))
 )
