@@ -185,8 +185,7 @@ class Engine:
         tally.basis = case = Case(router, seen, dialect, evidence)
         decision, plan = case.decide(self._named)
         books.decided(tally, decision)
-        if decision.source != "pin":  # of such a one there is little to find out
-            self._meanwhile(case.ready)
+        self._meanwhile(case.ready)
         gather.begin(ahead, call, seen, decision, plan)
         if self._pressure is not None and self._pressure.level and decision.tier == "reasoning":
             self._pressure.check(REASONING)

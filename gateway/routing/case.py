@@ -92,12 +92,17 @@ class Case:
     def ready(self) -> None:
         """Do already what will be needed: for a moment in which the call waits.
 
-        What the row keeps is found out, but not of a call that names what it wants, whose row says
-        of the text what was read; nor where rules read the text itself, whose outcomes are known
-        when it is over. The request for who comes first in the plan is written.
+        What the row keeps is found out, but not where rules read the text itself, whose outcomes
+        are known when it is over. The request for who comes first in the plan is written. Of a call
+        that names what it wants, whose row says of the text what was read, it is found out where in
+        its conversation it stands; its request is on its way.
         """
         decision, plan, asked = self._decision, self._plan, self._call.asked
-        if decision is not None and decision.source != "pin" and not self._router.rules.textual:
+        if decision is not None and decision.source == "pin":
+            with suppress(Exception):  # it is read again, and its row told
+                _ = self._call.turn
+            return
+        if decision is not None and not self._router.rules.textual:
             self()
         if plan is not None and plan.doors[0] == self._dialect.name and asked is not None:
             with suppress(Exception):  # it is written again, and raises it there

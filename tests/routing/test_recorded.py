@@ -226,6 +226,25 @@ def test_what_is_found_out_while_a_call_waits_is_what_is_found_out_when_it_is_ov
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize(("model", "early"), [("luna", True), ("auto", False)])
+def test_a_call_that_names_its_model_finds_out_where_it_stands_while_it_waits(
+    model: str, *, early: bool
+) -> None:
+    """And writes nothing once more: its request is on its way."""
+
+    class Strict(Asked):
+        def begin(self, target: Target) -> None:
+            assert not early, target.name
+
+    call = world.call("hi", model=model)
+    call.asked = Strict(OPENAI_CHAT, OPENAI_CHAT.read(b'{"model": "auto", "messages": []}'))
+    case = Case(world.router(), call, OPENAI_CHAT, Evidence())
+    decision, _ = case.decide()
+    assert (decision.source == "pin") is early
+    case.ready()
+    assert call._turn is not None
+
+
 def test_what_cannot_be_written_already_is_left_to_who_sends_it() -> None:
     class Broken(Asked):
         def begin(self, target: Target) -> None:
