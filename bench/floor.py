@@ -37,7 +37,10 @@ FLOORS: dict[str, tuple[Floor, ...]] = {
         Floor("paced", "ratio", least=0.25),
         Floor("idle", "value", most=90.0),
     ),
-    "tiergate-cache": (Floor("plain", "ratio", base="tiergate", least=1.1),),
+    "tiergate-cache": (
+        Floor("plain", "ratio", least=0.06),
+        Floor("lone", "ratio", base="tiergate", least=1.1),
+    ),
 }
 """By set-up. Requests and chunks for each CPU-second as shares of nginx's, or of the plain relay's; MB
 of memory without a local model; seconds of CPU from the command to the first answer. None goes by the

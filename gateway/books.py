@@ -24,12 +24,13 @@ class Ending(Struct, frozen=True):
     books: "Books"
     tally: Tally
     sums: Sums
+    state: State
     now: float
     """When it ended, on the books' clock."""
 
     def row(self) -> Entry:
         """The row."""
-        return self.tally.row(self.sums, "settled", 200, self.now)
+        return self.tally.row(self.sums, self.state, 200, self.now)
 
     def told(self, row: Entry) -> None:
         """It was taken: those who are told of ends are told of this one."""
@@ -148,17 +149,17 @@ class Books:
         self.told(entry, tally)
         return entry
 
-    def end(self, tally: Tally) -> Entry | Sums:
+    def end(self, tally: Tally, state: State = "settled") -> Entry | Sums:
         """As `close` of a call that was answered whole. What it comes to; its row may come later.
 
         It comes before anything that is sent: many that are made together take half as long.
         """
         if self._end is None:
-            return self.close(tally, "settled", 200)
+            return self.close(tally, state, 200)
         sums, now = tally.end(), self._clock()
         if sums.cost is None:
             self._look(tally)
-        self._end(Ending(self, tally, sums, now))
+        self._end(Ending(self, tally, sums, state, now))
         return sums
 
     def told(self, entry: Entry, tally: Tally) -> None:

@@ -364,12 +364,15 @@ class Engine:
         tally.cache = "hit"
         tally.usage, tally.served, tally.target = found.usage, found.served, target
         tally.first_content = micros(self._clock() - job.call.started)
+        if not streamed:
+            paid = self._books.end(tally, "cache_hit")
+            await self._books.kept()
+            return Reply(status=200, headers=head(tally, FOLD_TYPE, paid), body=said)
         entry = self._books.close(tally, "cache_hit", 200)
         await self._books.kept()
-        kind = STREAM_TYPE if streamed else FOLD_TYPE
-        if streamed and job.call.steer.stream_cost and job.dialect.comments:
+        if job.call.steer.stream_cost and job.dialect.comments:
             said += trailer(entry)
-        return Reply(status=200, headers=head(tally, kind, entry), body=said)
+        return Reply(status=200, headers=head(tally, STREAM_TYPE, entry), body=said)
 
     async def _whole(self, job: Job, begun: Begun, tally: Tally, seat: Seat | None) -> Reply:
         glance, data = begun.glance, begun.whole

@@ -28,6 +28,7 @@ FINISHED = frozenset(
 
 _NOTE_EVERY = 60.0
 _PERSON = b"tiergate seal 1"
+_MOST_TARGETS = 256
 _SPARE = 4096
 """Bytes of a recording beside its body."""
 _PER_CALL = frozenset(
@@ -67,6 +68,8 @@ class Exact:
         self._sampled = sampled
         self._note = note
         self._noted = -math.inf
+        self._targets: dict[int, tuple[Target, str]] = {}
+        """What of them may change an answer, by their identity here, which they keep so."""
 
     def off(self, prompt: Prompt, steer: Steer, *, no_cache: bool = False) -> str | None:
         """Why a request is neither looked up nor kept; None where it is both.
@@ -91,7 +94,7 @@ class Exact:
             scope=keys.scope(self._sharing, call.key),
             dialect=call.dialect,
             operation=f"{call.operation}?{call.query}" if call.query else call.operation,
-            target=keys.identity(target),
+            target=self._identity(target),
             members=members,
             headers={k: v for k, v in call.headers.items() if k not in _PER_CALL},
         )
@@ -127,6 +130,15 @@ class Exact:
         """Keep a recording that `keeps` has let pass."""
         data = recordings.write(recording)
         await self._store.put(_name(key), self._seal(key, data) + data, self._ttl)
+
+    def _identity(self, target: Target) -> str:
+        """Of a target; found out once, as long as there are few."""
+        kept = self._targets.get(id(target))
+        if kept is None:
+            if len(self._targets) >= _MOST_TARGETS:
+                self._targets.clear()
+            kept = self._targets[id(target)] = target, keys.identity(target)
+        return kept[1]
 
     def _doubt(self) -> None:
         now = self._clock()

@@ -65,11 +65,8 @@ def key(
     client's own, not what is sent on; `headers` are those that go on to the provider. The order of
     members and the white space between them change nothing, any byte inside one does.
     """
-    digest = hashlib.blake2b(key=secret, digest_size=_SIZE, person=_PERSON)
+    digest = _begun(secret, (scope, dialect, operation, target)).copy()
     update = digest.update
-    for text in (scope, dialect, operation, target):
-        data = text.encode()
-        update(_length(data) + data)
     fields = sorted((headers or {}).items())
     update(len(fields).to_bytes(8))
     for name, value in fields:
@@ -82,6 +79,16 @@ def key(
             update(_length(data) + data + _length(raw))
             update(raw)
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _begun(secret: bytes, parts: tuple[str, ...]) -> "hashlib.blake2b":
+    """What keys of calls begin with that go to one target for those who share: to be copied."""
+    digest = hashlib.blake2b(key=secret, digest_size=_SIZE, person=_PERSON)
+    for text in parts:
+        data = text.encode()
+        digest.update(_length(data) + data)
+    return digest
 
 
 def _length(data: bytes | memoryview) -> bytes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from functools import lru_cache
 
 from gateway.state import Store
 
@@ -82,6 +83,13 @@ def _told(part: str) -> bytes:
 
 def seal(secret: bytes, person: bytes, name: str, data: bytes) -> bytes:
     """What binds a value to its name, in SEAL bytes: another's there is known as one."""
-    made = hashlib.blake2b(name.encode(), key=secret, digest_size=SEAL, person=person)
+    made = _started(secret, person).copy()
+    made.update(name.encode())
     made.update(data)
     return made.digest()
+
+
+@lru_cache(maxsize=16)
+def _started(secret: bytes, person: bytes) -> "hashlib.blake2b":
+    """Into which the secret is worked, once for all; to be copied."""
+    return hashlib.blake2b(key=secret, digest_size=SEAL, person=person)

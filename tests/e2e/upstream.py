@@ -203,6 +203,12 @@ class Upstream:
         """Let the answer that waits go on by one piece."""
         self._go.release()
 
+    def renew(self) -> None:
+        """Forget what was asked and is to be answered, and pieces that were let go for nobody."""
+        self.requests.clear()
+        self.scripts.clear()
+        self._go = asyncio.Semaphore(0)
+
     async def stop(self) -> None:
         self._server.close()
         for task in self._tasks:

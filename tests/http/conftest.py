@@ -103,8 +103,7 @@ def hasty(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture
 def provider(_provider: Upstream) -> Upstream:
     """The provider of the gateways that are processes, as if it were new."""
-    _provider.requests.clear()
-    _provider.scripts.clear()
+    _provider.renew()
     _provider.on("/claude", claude)
     _provider.on("/reply", replies)
     _provider.on("/google", google)
