@@ -113,6 +113,7 @@ class Outbox:
         "_clock",
         "_due",
         "_first",
+        "_followed",
         "_halt",
         "_most",
         "_requests",
@@ -131,6 +132,7 @@ class Outbox:
         self._answers: list[Letter] = []
         self._halt = Halt()
         self._due = False
+        self._followed = False
         self._most = _FEW
         self._since = 0.0
         self._sent = 0
@@ -166,7 +168,7 @@ class Outbox:
         """Have a flush at the end of this turn; False where a call is alone: nothing waits."""
         if self._due:
             return True
-        if self.calls() <= _ALONE:
+        if self.calls() <= _ALONE and not self._followed:
             return False
         self._due = True
         asyncio.get_running_loop().call_soon(self._end)
@@ -182,9 +184,18 @@ class Outbox:
         In the turn after the next: what it asks for leaves at the end of the next. Where others
         are served it is not done, as there is always something else to do.
         """
-        if self.calls() <= _ALONE:
+        if self.calls() <= _ALONE and not self._followed:
             loop = asyncio.get_running_loop()
             loop.call_soon(loop.call_soon, work)
+
+    def passed(self) -> None:
+        """A call has come and was answered within this turn: those that follow are not alone.
+
+        A cache's answers, above all, would else be made and sent one by one.
+        """
+        if not self._followed:
+            self._followed = True
+            asyncio.get_running_loop().call_soon(self._turned)
 
     def flush(self) -> bool:
         """Send what waits now: requests before answers, of which providers need longer.
@@ -206,6 +217,9 @@ class Outbox:
             for letter in answers:
                 letter.post()
         return written
+
+    def _turned(self) -> None:
+        self._followed = False
 
     def _end(self) -> None:
         try:

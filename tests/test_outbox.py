@@ -87,6 +87,24 @@ async def test_a_call_that_is_alone_waits_for_nobody() -> None:
     assert sent.order[2:] == ["rows", "answer"]
 
 
+async def test_who_follows_one_that_was_answered_in_its_turn_is_not_alone() -> None:
+    """As calls that a cache answers are, which come together and are never open together."""
+    sent = Sent(calls=1)
+    sent.box.answer(sent.letter("a"))
+    for name in "bc":
+        sent.box.passed()
+        assert sent.order == ["rows", "a"]
+        sent.box.answer(sent.letter(name))
+    sent.box.meanwhile(lambda: sent.order.append("work"))
+    await asyncio.sleep(0)
+    assert sent.order[2:] == ["rows", "b", "c"]
+    sent.box.answer(sent.letter("d"))
+    assert sent.order[5:] == ["rows", "d"]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert sent.order[7:] == []
+
+
 async def test_what_will_be_needed_is_done_while_a_call_that_is_alone_waits() -> None:
     """Once what it asks in this turn, at the end of the next, is on its way."""
     sent = Sent(calls=1)

@@ -382,6 +382,8 @@ class Wire(HttpToolsProtocol):
         if not task.done():
             whole.task = task
             self.tasks.add(task)  # type: ignore[arg-type]  # it is all that is asked of one here
+        elif self._house is not None:
+            self._house.outbox.passed()
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request's body."""

@@ -5,6 +5,7 @@ what is refused and what is waited for is the same on both, also where it was ma
 ways.
 """
 
+import asyncio
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -34,8 +35,12 @@ class Door:
         self.came: list[object] = []
         self.again = 0
         """Those that were not parsed."""
+        self.open: asyncio.Event | None = None
+        """What it waits for."""
 
     async def whole(self, exchange: Exchange) -> None:
+        if self.open is not None:
+            await self.open.wait()
         exchange.response_complete = True
         if exchange.head is None:
             try:
@@ -97,6 +102,8 @@ class Client:
             connections=set(), tasks=set(), total_requests=0, default_headers=[]
         )
         self.door, self.transport = Door(), Transport()
+        self.passed: list[int] = []
+        """How many calls had come, each time that one was over in the turn in which it came."""
         self.wire = Wire(config, state, {})
         self.wire.connection_made(self.transport)  # type: ignore[arg-type]
         self.drain = SimpleNamespace(parts=False)
@@ -106,6 +113,7 @@ class Client:
         house: Any = SimpleNamespace(
             doors={CHAT.encode(): self.door}, lines=lines, waits=WaitPart(),
             entrance=SimpleNamespace(drain=self.drain),
+            outbox=SimpleNamespace(passed=lambda: self.passed.append(len(self.door.came))),
         )  # fmt: skip
         self.wire._house = house
 
@@ -170,6 +178,21 @@ async def test_a_connection_has_no_table_beside_its_places() -> None:
     """Of what uvicorn keeps of one too: a name that is new to it would stand apart."""
     one, other = understood(request(CHAT, b"{}"), request(CHAT, b"{}"), b"rubbish\r\n\r\n")
     assert (vars(one.wire), vars(other.wire)) == ({}, {})
+
+
+async def test_whoever_sends_is_told_of_calls_that_are_over_in_the_turn_in_which_they_came() -> (
+    None
+):
+    line, waited = Client(), asyncio.Event()
+    for count in (1, 2):
+        line.take(request(CHAT, b"{}"))
+        assert line.passed == [*range(1, count + 1)]
+    line.door.open = waited
+    line.take(request(CHAT, b"{}"))
+    await asyncio.sleep(0)
+    waited.set()
+    await asyncio.gather(*line.wire.tasks)
+    assert (len(line.door.came), line.passed) == (3, [1, 2])
 
 
 async def test_a_head_that_came_before_is_not_parsed_again() -> None:

@@ -245,13 +245,15 @@ def test_c_13_a_call_is_not_cut_by_the_deadline_of_the_next_head(
 ) -> None:
     """C-13: its answer is written to the end, and then the connection is closed."""
     provider.on("/acme", stream(ROLE, chunk({"content": "Hi"}), None, chunk({}, "stop"), DONE))
-    with hasty.dial() as connection, hasty.dial() as other:
+    with hasty.dial() as connection:
         connection.sendall(request(CHAT, chat(stream=True)) + b"GET /hea")
         seen = b""
         while b"Hi" not in seen:
             seen += connection.recv(65536)
-        other.sendall(b"GET /hea")  # it began later: when it is late, so is the other
-        assert drain(other).startswith(b"HTTP/1.1 408 ")
+        # One that comes later: its time begins with it, and when that is over, so is the other's.
+        with hasty.dial() as later:
+            later.sendall(b"GET /hea")
+            assert drain(later).startswith(b"HTTP/1.1 408 ")
         loop.run(provider.release())
         seen += drain(connection)
     assert seen.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
