@@ -160,9 +160,9 @@ class Metrics:
             self._attempt(*target[2:], "")
 
     def note(self, row: Row) -> None:
-        """Count one row, on one thread; 2 us for a final one."""
+        """Count one row, on one thread; some 2 us for a final one."""
         if isinstance(row, Entry):
-            self._entry(row)
+            self._alike([row], self._found(self._kind(row), row))
         elif isinstance(row, Attempt):
             self._values[self._attempt(row.provider, row.model, row.problem)] += 1
 
@@ -184,10 +184,7 @@ class Metrics:
             else:
                 self.note(row)
         for kind, some in alike.items():
-            places = self._places.get(kind)
-            if places is None:
-                places = self._places[kind] = self._place(some[0])
-            self._alike(some, places)
+            self._alike(some, self._found(kind, some[0]))
 
     def refused(self, kind: str) -> None:
         """Count a request that was refused before it was a call."""
@@ -281,25 +278,12 @@ class Metrics:
         values[at + last] += many
         values[total] = spent
 
-    def _entry(self, row: Entry) -> None:
-        kind = self._kind(row)
+    def _found(self, kind: tuple[object, ...], row: Entry) -> _Places:
+        """The places of a kind, of which a row is."""
         places = self._places.get(kind)
         if places is None:
             places = self._places[kind] = self._place(row)
-        values = self._values
-        for one in places.ones:
-            values[one] += 1
-        self._pay(row, places.money)
-        if row.duration is not None and row.state in ANSWERED:
-            at = places.seconds
-            values[at + bisect_left(SECONDS, row.duration)] += 1
-            values[at + len(SECONDS) + 1] += row.duration
-        if row.first_content is not None:
-            at = places.first
-            values[at + bisect_left(FIRST, row.first_content)] += 1
-            values[at + len(FIRST) + 1] += row.first_content
-        if row.state == "unknown_crash":
-            values[self._recovered] += 1
+        return places
 
     def _pay(self, row: Entry, at: int) -> None:
         values = self._values
