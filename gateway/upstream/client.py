@@ -3,6 +3,7 @@
 import asyncio
 import math
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Self
 
@@ -59,7 +60,7 @@ HOP = "x-tiergate-hop"
 """Marks requests of this gateway, so that one which comes back to it is refused: no loops."""
 
 
-class Answer:
+class Answer(ABC):
     """The response of a provider; its body is not read yet."""
 
     __slots__ = ()
@@ -81,17 +82,19 @@ class Answer:
         """All of the body that has not been read, where none of it must be waited for."""
         return None
 
+    @abstractmethod
     def read(self, idle: float, deadline: float) -> AsyncIterator[bytes]:
         """The bytes of the body as they come; see the function of that name."""
-        raise NotImplementedError
+        ...
 
     def end(self, most: int) -> bytes | None:  # noqa: ARG002 - some have it
         """All of the body, where it is here and no longer; then the connection is let go of."""
         return None
 
+    @abstractmethod
     async def close(self) -> None:
         """Let go of the connection, whatever was read of it."""
-        raise NotImplementedError
+        ...
 
 
 class Stock(Answer):
