@@ -14,7 +14,7 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Switch
 from gateway.core.entry import CLASS, Entry, Intent, State, become, placed
 from gateway.core.loss import Loss
-from gateway.core.price import Price, Rates
+from gateway.core.price import Price, Rates, cost
 from gateway.core.tally import Sums, Tally
 from gateway.core.target import Account, Provider, Target
 from gateway.core.turn import Turn
@@ -143,8 +143,7 @@ def named(
 
 def _version(usage: Usage, sums: Sums) -> str | None:
     """The version of the price that a row names."""
-    priced = sums.price is not None and usage.input is not None and usage.output is not None
-    if usage.billed is not None and not (priced and usage.service is None and not usage.tools):
+    if usage.billed is not None and cost(usage, sums.price) is None:
         return "provider"
     return sums.price.version if sums.price is not None and usage.service is None else None
 

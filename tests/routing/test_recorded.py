@@ -245,7 +245,9 @@ def test_a_call_that_names_its_model_finds_out_where_it_stands_while_it_waits(
     assert call._turn is not None
 
 
-@pytest.mark.parametrize("when", [{"cel": "call.text.startsWith('h')"}, {"user_tokens": {"max": 9}}])
+@pytest.mark.parametrize(
+    "when", [{"cel": "call.text.startsWith('h')"}, {"user_tokens": {"max": 9}}]
+)
 def test_what_a_row_keeps_is_not_found_out_early_where_rules_read_the_text(when: Json) -> None:
     """What they came to is known when the call is over; where none does, it is found out."""
     case = Case(
