@@ -178,7 +178,7 @@ def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     """
     if usage is None or price is None or usage.input is None or usage.output is None:
         return None
-    served = price if usage.service is None else price.services.get(usage.service)
+    served = price.serving(usage.service)
     if served is None:
         return None
     rates = served.at(usage.prompt or 0) if served.steps else served.rates
@@ -248,9 +248,7 @@ def reserve(
     one, which serves where that is full.
     """
     if service is None and most is not None and not price.steps:  # as most are
-        if (whole := price.rates.whole) is None:
-            return _bound(price.rates, prompt, most)
-        return _EXACT.divide(prompt * whole.dearest + most * whole.output, whole.per_bound)
+        return _bound(price.rates, prompt, most)
     served = price.serving(service)
     if served is None or most is None:
         return None

@@ -184,8 +184,7 @@ class Tally:
         # Of vectors nothing comes out.
         most = 0 if call.operation == _VECTORS else target.longest(self.most, self.choices)
         version = reserved = None
-        if (price := target.price) is not None:
-            price = price.on(call.received_at)
+        if (price := self._priced(target)) is not None:
             version, reserved = price.version, reserve(price, self.prompt, most, self.service)
         if call.operation == _UNBILLED:
             reserved = _NOTHING
@@ -285,9 +284,7 @@ class Tally:
             raise RuntimeError("a call has one final entry")
         self.closed = True
         found, source = self._filled()
-        target = self.target
-        if (price := target.price if target is not None else None) is not None:
-            price = price.on(self.call.received_at)
+        price = self.price()
         if self.open and self.cache != "hit" and self.call.operation != _UNBILLED:
             answer, guessed = _priced_as(found, source, self.usage, price)
         else:
@@ -340,12 +337,12 @@ class Tally:
             lab, tier, decided, rule, confidence, conversation, left,
             provider, account.name if account is not None else None, model, effort, used.service,
             self.served[:_LONG] if self.served is not None else None,
-            self.attempts, self.cache, self.near, _fields(self.losses) if self.losses else (),
+            self.attempts, self.cache, self.near, _fields(self.losses),
             source, used.input, used.cache_read, sum(written.values()) if written else None,
             written, used.output, used.reasoning, used.tools,
             sums.cost, None if self._unknown else self._wasted, sums.estimate,
             None if hit else used.billed,
-            self._most(sums.answer) if self._unknown or sums.answer is None else None,
+            self._most(sums.answer),
             self._compare(sums.used, sums.price) if self.compared else None,
             None if hit else _version(sums.used, sums.price),
             self.first_content, micros(now - call.started), self.upstream_id,

@@ -185,10 +185,8 @@ class Record:
         self._take()
         if rows:
             self._count(rows)
-        after = self._after
         for one, row in zip(made, rows, strict=True):
-            if after:
-                self._show(row, after)
+            self._show(row, self._after)
             try:
                 one.told(row)
             except Exception as error:  # noqa: BLE001 - the call is over

@@ -50,16 +50,6 @@ class Direct(Protocol):
         ...
 
 
-class _Nobody:
-    """Takes nothing."""
-
-    def take(self, data: bytes, chunk: bytes | None) -> bool:  # noqa: ARG002 - as the others'
-        return False
-
-
-_NOBODY = _Nobody()
-
-
 class UnwrittenError(httpx.LocalProtocolError):
     """Nothing was sent, since the row of the request is not written."""
 
@@ -363,11 +353,10 @@ class Connection(asyncio.Protocol):
         if more is None or more.done() or reading is None:
             return False
         body = inside(data)
-        if body is not None and reading.between:  # the parser need not know of it
-            if direct.take(body, data):
-                self._deadline = min(self._loop.time() + self.idle, self.until)
-                return True
-            direct = _NOBODY
+        alone = body if reading.between else None  # of which the parser need not know
+        if alone is not None and direct.take(alone, data):
+            self._deadline = min(self._loop.time() + self.idle, self.until)
+            return True
         try:
             reading.feed(data)
         except httpx.RemoteProtocolError as error:
@@ -379,7 +368,7 @@ class Connection(asyncio.Protocol):
             found = reading.take()
             # Where the parser made just this of it, it stood between two chunks, and does again.
             reading.between = found == body
-            if direct.take(found, None):
+            if alone is None and direct.take(found, None):
                 self._deadline = min(self._loop.time() + self.idle, self.until)
             else:
                 reading.chunks.append(found)

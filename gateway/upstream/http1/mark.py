@@ -1,11 +1,11 @@
 """What a call waits for on its connection, and how it goes on when that is here."""
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextvars import Context
 from typing import Any
 
-type Wake = Callable[[Any], object]
+from gateway.outbox import Wake
 
 
 class Mark:
