@@ -85,10 +85,8 @@ def written(reply: Reply) -> bytes | None:
     """A whole reply as it stands on the wire; None where a header could be read as two."""
     headers, body = reply.headers, reply.body
     if isinstance(headers, Lines):
-        return (
-            f"{_status(reply.status)}{headers.text}content-length: {len(body)}\r\n\r\n".encode()
-            + body
-        )
+        start = _OK if reply.status == 200 else _status(reply.status)
+        return f"{start}{headers.text}content-length: {len(body)}\r\n\r\n".encode() + body
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     if not lines.count(b"\r") == lines.count(b"\n") == len(headers) or b"\0" in lines:
         return None
@@ -102,6 +100,7 @@ def _status(status: int) -> str:
     return f"HTTP/1.1 {status} {phrase}\r\n"
 
 
+_OK = _status(200)
 _TYPES = {kind: f"content-type: {kind.decode()}\r\n" for kind in (FOLD_TYPE, STREAM_TYPE)}
 
 
@@ -154,21 +153,20 @@ def told(tally: Tally) -> Headers:
 
 def _told(tally: Tally) -> str:
     """The same as they are written."""
-    decision, target, near, said = tally.decision, tally.target, tally.near, ""
-    lab, tier, model, provider = None, None, None, ""
-    if decision is not None:
-        lab, tier = decision.lab, decision.tier
-        said = f"x-tiergate-decision: {decision.source}; {tally.call.id}\r\n"
-    if target is not None:
-        model, provider = target.model, target.provider.name
+    decision, target, near = tally.decision, tally.target, tally.near
+    model, provider = (None, "") if target is None else (target.model, target.provider.name)
     cache = tally.cache if near is None else "near"
-    said += _common(lab, tier, model, provider, cache, tally.attempts)
+    if decision is None:
+        said = _common(None, None, model, provider, cache, tally.attempts)
+    else:
+        said = _common(decision.lab, decision.tier, model, provider, cache, tally.attempts)
+        said = f"x-tiergate-decision: {decision.source}; {tally.call.id}\r\n{said}"
     if near is not None:
         said += f"x-tiergate-near: {near:.3f}\r\n"
     if tally.losses:
         said += f"x-tiergate-dropped: {_ascii(loss.names(tally.losses))}\r\n"
-    if tally.upstream_id is not None:
-        said += f"x-upstream-request-id: {_ascii(tally.upstream_id)}\r\n"
+    if (told := tally.upstream_id) is not None:
+        said += f"x-upstream-request-id: {_ascii(told)}\r\n"
     return said
 
 

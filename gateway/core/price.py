@@ -178,7 +178,7 @@ def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
     """
     if usage is None or price is None or usage.input is None or usage.output is None:
         return None
-    served = price.serving(usage.service)
+    served = price if usage.service is None else price.services.get(usage.service)
     if served is None:
         return None
     rates = served.at(usage.prompt or 0) if served.steps else served.rates
@@ -312,7 +312,7 @@ def why_unknown(usage: Usage | None, price: Price | None) -> str | None:
         return None
     if price is None:
         return "no price"
-    served = price.serving(usage.service)
+    served = price if usage.service is None else price.services.get(usage.service)
     if served is None:
         return f"no price of service tier {usage.service}"
     for name, tokens, rate in _tokens(usage, served.at(usage.prompt or 0)):

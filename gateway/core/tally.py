@@ -184,7 +184,8 @@ class Tally:
         # Of vectors nothing comes out.
         most = 0 if call.operation == _VECTORS else target.longest(self.most, self.choices)
         version = reserved = None
-        if (price := self._priced(target)) is not None:
+        if (price := target.price) is not None:
+            price = price.on(call.received_at)
             version, reserved = price.version, reserve(price, self.prompt, most, self.service)
         if call.operation == _UNBILLED:
             reserved = _NOTHING
@@ -284,7 +285,9 @@ class Tally:
             raise RuntimeError("a call has one final entry")
         self.closed = True
         found, source = self._filled()
-        price = self.price()
+        target = self.target
+        if (price := target.price if target is not None else None) is not None:
+            price = price.on(self.call.received_at)
         if self.open and self.cache != "hit" and self.call.operation != _UNBILLED:
             answer, guessed = _priced_as(found, source, self.usage, price)
         else:
@@ -337,12 +340,12 @@ class Tally:
             lab, tier, decided, rule, confidence, conversation, left,
             provider, account.name if account is not None else None, model, effort, used.service,
             self.served[:_LONG] if self.served is not None else None,
-            self.attempts, self.cache, self.near, _fields(self.losses),
+            self.attempts, self.cache, self.near, _fields(self.losses) if self.losses else (),
             source, used.input, used.cache_read, sum(written.values()) if written else None,
             written, used.output, used.reasoning, used.tools,
             sums.cost, None if self._unknown else self._wasted, sums.estimate,
             None if hit else used.billed,
-            self._most(sums.answer),
+            self._most(sums.answer) if self._unknown or sums.answer is None else None,
             self._compare(sums.used, sums.price) if self.compared else None,
             None if hit else _version(sums.used, sums.price),
             self.first_content, micros(now - call.started), self.upstream_id,

@@ -50,7 +50,8 @@ class Shares:
 
     def enter(self, key: Key) -> None:
         """A call begins, or not. Raises ProblemError as `admit`."""
-        self.admit(key)
+        if self._pressure.level or self.calls > self._calm:
+            self.admit(key)
         name = key.tenant, key.name
         self.calls += 1
         self._by_key[name] = self._by_key.get(name, 0) + 1

@@ -9,6 +9,7 @@ A client that closes its half of the connection has left: nobody who waits for a
 
 import asyncio
 import math
+from asyncio import current_task
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -28,6 +29,7 @@ from gateway.http.repeat import Repeat
 from gateway.reply import Reply, refusal, written
 from gateway.settings.server import WaitPart
 
+_EVER = math.inf
 _VERSIONS = ("1.0", "1.1")
 _TELLING = frozenset({b"host", b"transfer-encoding", b"origin"})
 """Headers that are looked at before it is known where a request goes."""
@@ -204,7 +206,7 @@ class Wire(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what was read."""
-        self._idle_until = math.inf
+        self._idle_until = _EVER
         if self._ended or self._corked.lingers:
             self._corked.skip(len(data))
             return
@@ -258,11 +260,13 @@ class Wire(HttpToolsProtocol):
 
     def _again(self, known: Repeat, body: bytes) -> None:
         """A whole request whose head came before: a parser would make the same of it."""
-        self._strange = 0
-        self._stop()
-        if self._house is not None:
-            self._house.lines.busy(self)
-        whole = Exchange(self, known.door, (), body, not self._parts(), known.head)
+        self._strange, parts = 0, self._shed
+        if self._timer is not None:
+            self._stop()
+        if (house := self._house) is not None:
+            house.lines.busy(self)
+            parts = parts or house.entrance.drain.parts
+        whole = Exchange(self, known.door, (), body, not parts, known.head)
         self.cycle = whole  # type: ignore[assignment]  # it does for one
         self._begin(whole)
 
@@ -371,7 +375,7 @@ class Wire(HttpToolsProtocol):
         """Begin a call that has come whole; where it has nothing to wait for, it ends here."""
         work, loop = whole.door.whole(whole), self.loop
         task: asyncio.Task[None] | Course
-        if asyncio.current_task(loop) is None:
+        if current_task(loop) is None:
             task = Course(work, loop)
         else:  # it is told from within one: two do not run at once
             task = asyncio.Task(work, loop=loop, eager_start=True)

@@ -81,7 +81,7 @@ class Upstream:
         if (turn := self._turn()) is not None:
             await turn
         order = self._order(job)
-        allowance = self._allowance(job)
+        allowance = self.known.allowances.get(job.lab) or self._allowance(job)
         if not job.order and not job.call.retried:
             allowance.earn()
         health = self.health

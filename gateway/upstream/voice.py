@@ -78,10 +78,12 @@ def say(job: Job, candidate: Candidate) -> Said:
     ):
         return _said(job, candidate)
     # As that does it, of a call that goes home as it came: nearly all do.
-    body, target = job.body, candidate.target
+    body, target, call = job.body, candidate.target, job.call
     written = job.asked.begun(body, target) or dialect.write(body, target)
-    tail = _tail(job, dialect, written)
-    return Said(dialect, dialect, job.call.headers, written, tail, None)
+    tail = dialect.tail if written.tail is None else written.tail
+    if call.query:
+        tail = f"{tail}?{call.query}"
+    return Said(dialect, dialect, call.headers, written, tail, None)
 
 
 def _said(job: Job, candidate: Candidate) -> Said:
