@@ -11,7 +11,7 @@ from gateway.state.script import Script
 from gateway.state.server import Away
 from tests.state.line import Line, Mode
 from tests.state.test_redis import FAULTS
-from tests.state.world import World, seconds
+from tests.state.world import World, in_time
 
 SETTLE = Script("settle")
 NOTHING = b"\x91\x93\xa1x\xff\xff"
@@ -49,7 +49,7 @@ async def test_losing_it_costs_one_deadline(
         await line.cut()
     else:
         line.mode, line.nonsense = mode, nonsense
-    assert await seconds(away(made)) < 0.5
+    assert await in_time(away(made))
     assert not made.alive
     assert not await quiet(made)
     if slow:

@@ -1,11 +1,14 @@
 """What tests of Redis as a store share: a clock that stands still, and what was noted."""
 
 import asyncio
-import time
+from collections.abc import Coroutine
 from typing import Any
 
 from gateway.state.doubt import DEADLINE
 from gateway.state.redis import Redis
+
+_GRACE = 20
+"""Turns of the loop that a call may take to end after its own timer."""
 
 
 class World:
@@ -35,10 +38,22 @@ class World:
         return self.notes[-1]
 
 
-async def seconds(call: Any) -> float:
-    started = time.perf_counter()
-    await call
-    return time.perf_counter() - started
+async def in_time(call: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> bool:
+    """True if a call ends before a timer of five deadlines on the same loop.
+
+    A busy machine delays both alike, so only the order of the two is judged.
+    """
+    task = asyncio.ensure_future(call)
+    timer = asyncio.create_task(asyncio.sleep(5 * DEADLINE))
+    await asyncio.wait({task, timer}, return_when=asyncio.FIRST_COMPLETED)
+    for _ in range(_GRACE):  # a late loop runs both timers in one turn
+        if task.done():
+            break
+        await asyncio.sleep(0)
+    timer.cancel()
+    ended = task.done()
+    await task
+    return ended
 
 
 async def quiet(store: Redis) -> bool:
