@@ -69,11 +69,15 @@ from gateway.upstream import media
 from gateway.upstream.child import Engine as Local
 from gateway.upstream.client import Client, Pools, Transports
 from gateway.upstream.known import Known
+from gateway.upstream.retry import Policy
 from gateway.upstream.run import Upstream
 from gateway.upstream.view import measures
+from gateway.upstream.waiting import WaitingCalls
 
 _ALIKE = 0.85
 """The least cosine of near questions by a model, where nobody says it."""
+_WAITING = 4
+"""One in so many of the calls at a time may wait for a provider."""
 _TRAINED = 5.0
 """Seconds from one look at tenants' own classifiers to the next."""
 VERSION = metadata.version("tiergate")
@@ -137,7 +141,14 @@ class Gateway:
         self.toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
         self._guard = guard
         self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
-        self._known = Known(jitter=self._jitter, log=log, opened=self.archive.metrics.opened)
+        self.waiting = WaitingCalls(config.server.in_flight // _WAITING)
+        """The calls that wait for providers."""
+        self._known = Known(
+            jitter=self._jitter,
+            log=log,
+            opened=self.archive.metrics.opened,
+            waiting=self.waiting,
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._over: set[asyncio.Task[None]] = set()
         self._earlier: set[Edition] = set()
@@ -290,6 +301,11 @@ class Gateway:
             jitter=self._jitter,
             media=self._media(config.media),
             hedge={str(tier): wait for tier, wait in config.routing.hedge.items()},
+            policy=Policy(
+                preferred_wait=config.retry.preferred_wait,
+                preferred_again=config.retry.preferred_again,
+                longest_wait=config.retry.longest_wait,
+            ),
             known=self._known,
         )
         gather = Gather(
@@ -371,7 +387,7 @@ class Gateway:
         metrics.watch(*_measures(self.pressure))
         metrics.watch(*self.reload.measures())
         known = self._known
-        metrics.watch(*measures(known.health, known.allowances, lambda: known.hedged))
+        metrics.watch(*measures(known))
         metrics.watch(many=self.toll.measures(keys=metrics.keys))
         metrics.watch((), [*self._traffic.measures(), *self._verdicts.measures()])
         metrics.watch((), self._trust.measures())

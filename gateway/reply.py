@@ -110,7 +110,7 @@ def refusal(problem: Problem, dialect: Dialect, call: str, told: Headers) -> Rep
     if problem.should_retry is False:
         head.append((b"x-should-retry", b"false"))
     if problem.retry_after is not None:
-        seconds = min(max(1, math.ceil(problem.retry_after)), 60)
+        seconds = max(1, math.ceil(problem.retry_after))
         head.append((b"retry-after", b"%d" % seconds))
     return Reply(
         status=dialect.status(problem),

@@ -177,10 +177,11 @@ async def test_what_is_done_while_a_call_waits_changes_nothing(tmp_path: Path, a
 
 
 async def test_an_intent_for_each_attempt(stage: Stage) -> None:
-    stage.answers = [httpx.ConnectError("x"), ok()]
+    stage.answers = [httpx.ConnectError("x"), httpx.ConnectError("x"), ok()]
     await stage.ask(chat())
-    assert [row.provider for row in stage.rows if isinstance(row, Intent)] == ["acme", "spare"]
-    assert (stage.entry.provider, stage.entry.attempts) == ("spare", 2)
+    providers = [row.provider for row in stage.rows if isinstance(row, Intent)]
+    assert providers == ["acme", "acme", "spare"]
+    assert (stage.entry.provider, stage.entry.attempts) == ("spare", 3)
 
 
 async def test_a_bug_is_an_answer_too(stage: Stage) -> None:

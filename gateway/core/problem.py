@@ -4,7 +4,7 @@
     ProblemError     the exception that carries one to the edge
 
 The rows and their statuses are the error table that the official SDKs' behaviour calls for: a
-status they retry only where a retry can help, `x-should-retry: false` where the gateway has tried.
+status they retry only where a retry can help, `x-should-retry: false` where it cannot.
 """
 
 from typing import Literal
@@ -53,7 +53,12 @@ STATUS: dict[Kind, int] = {
     "upstream_unreachable": 502,
     "upstream_truncated": 502,
 }
-_CLIENT_MAY_RETRY: frozenset[Kind] = frozenset({"rate_limited", "overloaded", "draining", "ledger"})
+_CLIENT_MAY_RETRY: frozenset[Kind] = frozenset({
+    "rate_limited", "overloaded", "draining", "ledger",
+    "upstream_rate_limited", "upstream_error", "upstream_overloaded", "upstream_timeout",
+    "upstream_unreachable",
+})  # fmt: skip
+"""Kinds that the official SDKs retry by themselves, as they do at the provider."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +80,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     upstream_status: int | None = None
     lasting: bool = False
     """The same again cannot help: it is no matter of load or luck, as a certificate is none."""
-    once: bool = False
-    """It was tried once, and the work was not done: the client may come back by itself."""
+    retryable: bool | None = None
+    """True if the client may send the call again by its own rule; None takes its kind's rule."""
     spent: Literal["no", "maybe"] = "no"
     """Whether the provider may have billed the attempt that failed."""
     usage: Usage | None = None
@@ -92,7 +97,16 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def should_retry(self) -> bool | None:
         """The header x-should-retry: False, or None to leave the client's own rule in force."""
-        return None if self.once or self.kind in _CLIENT_MAY_RETRY else False
+        may = self.kind in _CLIENT_MAY_RETRY if self.retryable is None else self.retryable
+        return None if may and not self.lasting else False
+
+
+DRAINING = Problem(
+    kind="draining",
+    message="The gateway is stopping. Send the call again: another will take it.",
+    retry_after=1.0,
+)
+"""Refuses a call of a gateway that stops."""
 
 
 class ProblemError(Exception):

@@ -15,15 +15,9 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from gateway.core.call import Call
-from gateway.core.problem import Problem
 from gateway.http.edge import Message, Send
 from gateway.limits.pressure import Hold
 
-PROBLEM = Problem(
-    kind="draining",
-    message="The gateway is stopping. Send the call again: another will take it.",
-    retry_after=1.0,
-)
 _LAST = 2.0
 """Seconds at the end for calls that are ended; a quarter of all where that is less."""
 _MOMENT = 0.3
@@ -103,12 +97,19 @@ class Visit:
 class Drain:
     """How far the end has come, and the calls that run."""
 
-    def __init__(self) -> None:
+    def __init__(self, close: Callable[[], object] = lambda: None) -> None:
+        """`close` ends what calls wait for: it is called once nobody is let in any more."""
         self.begun = False
         self.closed = False
+        self._close = close
         self.parts = False
         """Connections end behind their next answer: it has begun, or others take what comes."""
         self.visits: set[Visit] = set()
+
+    def close(self) -> None:
+        """Take no more calls, and end the waits of the running ones."""
+        self.closed = True
+        self._close()
 
     def end(self) -> int:
         """End the calls that still run; how many there were."""
@@ -175,7 +176,7 @@ async def run(
     steps.stop()
     if delay:
         await wait(min(clock() + _MOMENT, began + within - last), steps.hurry)
-    drain.closed = True
+    drain.close()
     await wait(began + within - last, lambda: not steps.busy() or steps.hurry())
     ended = drain.end()
     await wait(clock() + last, lambda: not steps.busy())

@@ -2,8 +2,8 @@
 
 from gateway.compose import Gateway
 from gateway.core.call import Key
-from gateway.core.problem import ProblemError
-from gateway.http.drain import PROBLEM, Drain, Visit
+from gateway.core.problem import DRAINING, ProblemError
+from gateway.http.drain import Drain, Visit
 from gateway.http.edge import Receive
 from gateway.http.intake import Intake
 from gateway.http.share import Shares
@@ -20,7 +20,7 @@ class Entrance:
         self._intake = Intake(server)
         self.small = min(server.max_body, SMALL)
         """Bytes of a body that has come whole for which nothing need be asked."""
-        self.drain = Drain()
+        self.drain = Drain(gateway.waiting.close)
 
     @property
     def calls(self) -> int:
@@ -33,14 +33,14 @@ class Entrance:
         Raises ProblemError: draining, overloaded.
         """
         if self.drain.closed:
-            raise ProblemError(PROBLEM)
+            raise ProblemError(DRAINING)
         self._pressure.check()
 
     def enter(self, key: Key) -> Visit:
         """Let a call in, or not. Raises ProblemError: draining, overloaded, rate_limited."""
         drain = self.drain
         if drain.closed:
-            raise ProblemError(PROBLEM)
+            raise ProblemError(DRAINING)
         self._shares.enter(key)
         visit = Visit()
         drain.visits.add(visit)

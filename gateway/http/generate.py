@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from gateway.compose import Gateway
 from gateway.core.call import Call
-from gateway.core.problem import Problem, ProblemError
+from gateway.core.problem import DRAINING, Problem, ProblemError
 from gateway.dialects import Dialect
-from gateway.http import drain, edge
+from gateway.http import edge
 from gateway.http.beat import Beat
 from gateway.http.drain import Visit
 from gateway.http.edge import Gone, Head, Receive, Scope, Send
@@ -123,7 +123,7 @@ class Generate:
         except asyncio.CancelledError:
             if not visit.ended():
                 raise
-            problem = drain.PROBLEM
+            problem = DRAINING
         await self._refuse(send, problem, call_id)
         return None
 
@@ -192,7 +192,7 @@ class Generate:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST):
                 await beat.pause()
-                reply = refusal(drain.PROBLEM, self._dialect, call_id, [])
+                reply = refusal(DRAINING, self._dialect, call_id, [])
                 if visit.done:
                     return
                 if not visit.told:

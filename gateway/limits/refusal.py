@@ -8,6 +8,8 @@ UNCOUNTED = Problem(
     message="Budgets cannot be counted now, so nothing is sent. Try again soon.",
     retry_after=5.0,
 )
+_LONGEST_TOLD = 60.0
+"""Seconds. Some SDKs wait for any time that stands in `retry-after`, others give up."""
 
 
 def refusal(over: Over, *, known: bool) -> ProblemError:
@@ -31,5 +33,5 @@ def refusal(over: Over, *, known: bool) -> ProblemError:
     else:
         pace += f" in {need.period:g} s"
     message = f"The limit {need.name!r} is reached: {pace}. Try again later."
-    wait = 1.0 if over.retry_after is None else over.retry_after
+    wait = 1.0 if over.retry_after is None else min(over.retry_after, _LONGEST_TOLD)
     return ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))

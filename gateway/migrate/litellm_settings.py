@@ -9,7 +9,7 @@ from gateway.migrate.draft import Draft, Part, count, mapping, once, plain, rows
 from gateway.migrate.litellm_words import NAME, reference, usd
 from gateway.settings.mistake import Path
 
-RETRIES = "another target is tried at once; retries have a budget, not a number."
+RETRIES = "`retry` has what can be set; all else has a budget, not a number."
 DROPS = "is the rule here: what a model cannot take is dropped and named."
 _FALLBACKS = frozenset(
     {"fallbacks", "default_fallbacks", "context_window_fallbacks", "content_policy_fallbacks"}

@@ -23,7 +23,7 @@ from gateway.settings.mistake import Path
 _BRACES = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}|\$\{?([A-Za-z_]\w*)\}?")
 _SIGNS = {"$and": "all", "$or": "any"}
 _WHY = {
-    "retry": "another target is tried at once; retries have a budget, not a number.",
+    "retry": "`retry` has what can be set; all else has a budget, not a number.",
     "input_guardrails": "is not carried over: guards of rules.yaml read prompts by patterns.",
     "output_guardrails": "is not carried over: answers are not read.",
     "before_request_hooks": "is not carried over.",

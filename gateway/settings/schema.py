@@ -108,6 +108,17 @@ class Routing(Part):
     """Share of calls that it decides too."""
 
 
+class Retry(Part):
+    """Bounds of the waits for a provider, and when another target takes over."""
+
+    preferred_wait: Span = 3.0
+    """The longest wait of a call for its preferred target before another one takes over."""
+    preferred_again: Annotated[int, Field(ge=0, le=2)] = 1
+    """The times that a call asks its preferred target again before another one takes over."""
+    longest_wait: Span = 20.0
+    """The longest wait of a call where no other target can take it now."""
+
+
 class NearPart(Part):
     """The cache of near questions: the same question in other words."""
 
@@ -389,6 +400,7 @@ class Config(Part):
     cache: Cache = Cache()
     timeouts: dict[Kind, TimersPart] = {}
     """By tier; those of a provider stand before them."""
+    retry: Retry = Retry()
     responses: Responses = Responses()
     media: Media = Media()
     ledger: Ledger = Ledger()

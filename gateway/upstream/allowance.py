@@ -26,9 +26,14 @@ class Allowance:
         left = self.left + SHARE
         self.left = min(MOST, left)
 
+    @property
+    def some(self) -> bool:
+        """True if the lab has a retry left."""
+        return self.left >= 1.0
+
     def take(self) -> bool:
         """Whether one more request may be made."""
-        if self.left < 1.0:
+        if not self.some:
             self.denied += 1
             return False
         self.left -= 1.0

@@ -14,7 +14,7 @@ from gateway.upstream import voice as voices
 from gateway.upstream.client import Answer, Client
 from gateway.upstream.health import Health
 from gateway.upstream.job import Begun, Job
-from gateway.upstream.limit import REFUSED, delay
+from gateway.upstream.limit import DAY, REFUSED, delay
 from gateway.upstream.media import Fetch
 from gateway.upstream.quota import Book, Load, Place
 from gateway.upstream.retry import Candidate
@@ -26,7 +26,7 @@ _MOST_ERROR = 1_000_000
 _BETTER = b"x-request-id"
 _IDS = frozenset({_BETTER, b"request-id"})
 """Headers that have a provider's name for a request."""
-_EARLY = 0.05
+EARLY = 0.05
 """Seconds by which a timer may be before its time."""
 
 
@@ -119,7 +119,7 @@ class Attempts:
         except ProblemError as error:
             if _limits(error.problem):
                 quota.refused(place, error.problem.retry_after, self._wall())
-            if error.problem.kind == "upstream_timeout" and time() >= job.ends - _EARLY:
+            if error.problem.kind == "upstream_timeout" and time() >= job.ends - EARLY:
                 sent.left()  # its client had no more patience: that says nothing of the provider
             else:
                 sent.failed(error.problem)
@@ -193,7 +193,10 @@ async def _refused(
     body = without(account, await _collect(answer, limits, deadline, _MOST_ERROR))
     if after is None and answer.status in REFUSED:
         after = delay(body)
-    raise ProblemError(voice.read_problem(answer.status, body, after))
+    problem = voice.read_problem(answer.status, body, after)
+    if after is not None and after >= DAY:
+        problem = msgspec.structs.replace(problem, lasting=True)  # nobody waits for that
+    raise ProblemError(problem)
 
 
 def without(account: Account, data: bytes) -> bytes:

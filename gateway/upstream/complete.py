@@ -81,8 +81,13 @@ async def hold(upstream: Upstream, job: Job, begun: Begun) -> None:
     the last failure where none is.
     """
     broke: list[Candidate] = []
-    while (problem := await _read(job, begun)) is not None:
-        await _next(upstream, job, begun, problem, broke, alike=False)
+    try:
+        while (problem := await _read(job, begun)) is not None:
+            await _next(upstream, job, begun, problem, broke, alike=False)
+    except ProblemError as error:
+        # An answer had begun: no SDK asks for a stream again that broke off.
+        final = msgspec.structs.replace(error.problem, retryable=False)
+        raise ProblemError(final) from None
 
 
 async def live(upstream: Upstream, job: Job, begun: Begun) -> AsyncGenerator[bytes]:

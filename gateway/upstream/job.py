@@ -68,6 +68,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         total = self.began + limits.total
         return total if self.body.prompt.stream else min(total, self.ends)
 
+    def waits_until(self, limits: Timers) -> float:
+        """Return when a wait for a provider must be over, on that clock.
+
+        A client that retries by itself cannot do so once its stream has shown a sign of life.
+        """
+        end = min(self.deadline(limits), self.ends)
+        retries = self.call.patience is not None and self.body.prompt.stream
+        return min(end, self.began + _SIGN - 1.0) if retries else end
+
 
 def span(call: Call, now: float, *, stream: bool) -> tuple[float, float]:
     """When a call began, and when its client will have left if it is told nothing, a little before.

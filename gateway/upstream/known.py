@@ -8,6 +8,7 @@ from gateway.upstream.allowance import Allowance
 from gateway.upstream.breaker import Breaker
 from gateway.upstream.health import Health
 from gateway.upstream.quota import Book, Place
+from gateway.upstream.waiting import WaitingCalls
 
 type Opened = Callable[[Place, str], object]
 """Told where a breaker opens: whose, and why."""
@@ -23,7 +24,9 @@ class Known:
         log: Log = silent,
         opened: Opened = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
+        waiting: WaitingCalls | None = None,
     ) -> None:
+        """Without `waiting` any number of calls may wait for providers."""
         self.quota = Book()
         """What is left of the providers' own limits."""
         self.health = Health(clock=clock, jitter=jitter, tell=self._tell)
@@ -31,6 +34,8 @@ class Known:
         """Times that a second target was asked too."""
         self.allowances: dict[str, Allowance] = {}
         """The retries of each lab."""
+        self.waiting = waiting or WaitingCalls()
+        """The calls that wait for providers."""
         self._log = log
         self._opened = opened
 

@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
+import msgspec
+
 from gateway.core.decision import Plan, Skipped
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Side
 from gateway.core.target import Provider, Target, Tier
 from gateway.upstream.allowance import Allowance
-from gateway.upstream.attempt import Attempts, load, where
+from gateway.upstream.attempt import EARLY, Attempts, load, where
 from gateway.upstream.client import Client
 from gateway.upstream.hedge import Hedge
 from gateway.upstream.job import Begun, Job
@@ -17,12 +19,14 @@ from gateway.upstream.known import Known
 from gateway.upstream.media import Fetch
 from gateway.upstream.quota import Room
 from gateway.upstream.retry import (
-    LONGEST_WAIT,
+    DEFAULT,
     Candidate,
+    Policy,
     Trail,
     again,
     by_room,
     candidates,
+    spread,
     told,
 )
 
@@ -42,7 +46,7 @@ def _others(order: list[Candidate], avoid: Collection[str]) -> list[Candidate]:
 class Upstream:
     """Runs calls against providers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it asks with, and what tests put in place of the world
         self,
         client: Client,
         *,
@@ -51,13 +55,15 @@ class Upstream:
         jitter: Callable[[], float],
         media: Fetch | None = None,
         hedge: Mapping[str, float | None] = {},
+        policy: Policy = DEFAULT,
         known: Known | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """Without `media` nothing is fetched that a request has by URL.
 
         `hedge` has the seconds by tier after which a second target is asked too; None: once the
-        first is later than 95 % of its answers are. Without `known` nothing is known yet.
+        first is later than 95 % of its answers are. `policy` says how long calls wait for a target.
+        Without `known` nothing is known yet.
         """
         self.known = known = known or Known(jitter=jitter)
         self.quota = known.quota
@@ -72,6 +78,9 @@ class Upstream:
         self._orders: dict[int, tuple[Plan, list[Candidate]]] = {}
         """Who may be asked, by the identity of a plan, which is kept with them."""
         self._hedge = hedge
+        self._policy = policy
+        self._onward = msgspec.structs.replace(policy, preferred_again=0)
+        """For an answer that broke off: another target goes on with it."""
         self._wall = wall
         self._sleep = sleep
         self._jitter = jitter
@@ -87,13 +96,11 @@ class Upstream:
         health = self.health
         if not health.calm:
             order = health.order(order, lambda one: where(job, one))
+        waited = 0.0
         if self.quota.told:
-            if len(order) == 1:  # nobody else can go first
-                room = self.quota.parked(where(job, order[0]), self._wall())
-            else:
-                order, room = by_room(order, lambda one: self._room(job, one), job.seat)
+            order, room = self._by_room(job, order, allowance)
             if room.parked:
-                await self._pause(job, order[0], room)
+                waited = await self._pause(job, order[0], room)
         if not health.calm:
             health.claim(where(job, order[0]))
         if self._hedge and job.tier in self._hedge and job.aside is not None:
@@ -109,7 +116,7 @@ class Upstream:
         except ProblemError as error:
             first = error.problem
             job.failing(first)
-        return await self._again(job, order, first, allowance)
+        return await self._again(job, order, first, waited=waited)
 
     def _order(self, job: Job) -> list[Candidate]:
         """Who may be asked. Raises ProblemError where that is nobody.
@@ -150,7 +157,7 @@ class Upstream:
             return await hedge.run(aside, self._sleep(wait), grant)
         except ProblemError as error:
             first = error.problem
-        return await self._again(job, order, first, allowance, also=other if hedge.both else None)
+        return await self._again(job, order, first, also=other if hedge.both else None)
 
     def _patience(self, job: Job, first: Candidate) -> float | None:
         """Seconds that the first has to itself; None where that is not known yet."""
@@ -197,17 +204,24 @@ class Upstream:
         job: Job,
         order: list[Candidate],
         first: Problem,
-        allowance: Allowance,
         *,
         also: int | None = None,
+        waited: float = 0.0,
     ) -> Begun:
-        """Go on after the first has failed, and the one that was asked `also`."""
-        health, time = self.health, asyncio.get_running_loop().time
+        """Go on after the first candidate has failed, and the one that was asked `also`.
+
+        `waited` are the seconds that the call has waited for the first.
+        """
+        health = self.health
         trail = Trail(
             order,
+            self._onward if job.order else self._policy,
             stream=job.body.prompt.stream,
+            retries=job.call.patience is not None,
             retried=job.call.retried > 0,
             out=lambda one: health.barred(where(job, one)),
+            rest=lambda one: self._rest(job, one),
+            waited=waited,
         )
 
         if also is not None:
@@ -222,22 +236,19 @@ class Upstream:
                 job.failing(error.problem)
                 raise
 
-        def left() -> float:
-            limits = trail.order[trail.at].target.provider.timers[job.tier]
-            return min(job.deadline(limits), job.ends) - time()
-
         try:
             return await again(
                 attempt,
                 trail,
                 first,
-                sleep=self._sleep,
+                sleep=self._wait,
                 jitter=self._jitter,
-                left=left,
+                may_wait=lambda following, wait: self._may_wait(job, following, wait),
                 grant=lambda failed, following: self.grant(job, failed, following),
             )
         except ProblemError as error:
-            problem = told(error.problem, trail, allowance.take, self._jitter)
+            used_up = not self._may_wait(job, trail.order[trail.at], 0.0)
+            problem = told(error.problem, trail, self._jitter, used_up=used_up)
             raise ProblemError(problem) from None
 
     def grant(self, job: Job, failed: Candidate, following: Candidate) -> bool:
@@ -255,12 +266,60 @@ class Upstream:
     def _room(self, job: Job, candidate: Candidate) -> Room:
         return self.quota.room(where(job, candidate), load(job, candidate), self._wall())
 
-    async def _pause(self, job: Job, candidate: Candidate, room: Room) -> None:
-        """Wait until the first is taken again. Raises ProblemError where a call may not so long."""
+    def _rest(self, job: Job, candidate: Candidate) -> float:
+        """Return the seconds until a provider takes a candidate again, as it has said."""
+        now = self._wall()
+        room = self.quota.parked(where(job, candidate), now)
+        return room.until - now if room.parked else 0.0
+
+    def _may_wait(self, job: Job, candidate: Candidate, seconds: float) -> bool:
+        """True if a call may wait so long for a candidate; without a wait, if it has time left."""
         now = asyncio.get_running_loop().time()
-        deadline = min(job.deadline(candidate.target.provider.timers[job.tier]), job.ends)
+        limits = candidate.target.provider.timers[job.tier]
+        if seconds:
+            return self.known.waiting.free and now + seconds < job.waits_until(limits)
+        return now + EARLY < min(job.deadline(limits), job.ends)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait between two attempts. Raises ProblemError where the gateway stops."""
+        if seconds:
+            await self.known.waiting.wait(self._sleep(seconds))
+        else:
+            await self._sleep(seconds)
+
+    def _by_room(
+        self, job: Job, order: list[Candidate], allowance: Allowance
+    ) -> tuple[list[Candidate], Room]:
+        """Return the candidates, those with room first, and the room of the first."""
+        preferred = order[0]
+        if len(order) == 1:  # nobody else can go first
+            return order, self.quota.parked(where(job, preferred), self._wall())
+        found, room = by_room(order, lambda one: self._room(job, one), job.seat)
+        if found[0] is not preferred and self._waits_for(job, preferred, found[0], allowance):
+            found = [preferred, *(one for one in found if one is not preferred)]
+            room = self.quota.parked(where(job, preferred), self._wall())
+        return found, room
+
+    def _waits_for(
+        self, job: Job, preferred: Candidate, other: Candidate, allowance: Allowance
+    ) -> bool:
+        """True if a call waits for its preferred target, which is parked, rather than ask another.
+
+        While a lab has no more retries its provider is in trouble, and nobody waits for it.
+        """
+        if preferred.target is other.target or job.order or not allowance.some:
+            return False
+        rest = self._rest(job, preferred)
+        return 0.0 < rest <= self._policy.preferred_wait and self._may_wait(job, preferred, rest)
+
+    async def _pause(self, job: Job, candidate: Candidate, room: Room) -> float:
+        """Wait until a provider takes a candidate again; return the seconds.
+
+        Raises ProblemError if the call may not wait so long.
+        """
         wait = room.until - self._wall()
-        if wait > min(LONGEST_WAIT, deadline - now):
+        if wait > self._policy.longest_wait or not self._may_wait(job, candidate, wait):
             message = "The providers of this model take no more requests for now. Try again later."
             raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
-        await self._sleep(wait + self._jitter())  # not all at once
+        await self._wait(spread(wait, self._jitter))
+        return wait

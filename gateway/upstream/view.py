@@ -1,12 +1,13 @@
 """What is known of targets, accounts and retries, as plain values for people."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from gateway.core.jsonio import Json
 from gateway.telemetry.metrics import Count, Gauge
 from gateway.upstream.allowance import Allowance
 from gateway.upstream.breaker import Breaker
 from gateway.upstream.health import Health
+from gateway.upstream.known import Known
 from gateway.upstream.quota import Place, State
 
 
@@ -87,15 +88,19 @@ def _limits(state: State | None) -> Json:
     }
 
 
-def measures(
-    health: Health, retries: Mapping[str, Allowance], hedged: Callable[[], int]
-) -> tuple[tuple[Gauge, ...], tuple[Count, ...]]:
-    """The same in a few numbers for Prometheus; `hedged` tells how often two were asked."""
+def measures(known: Known) -> tuple[tuple[Gauge, ...], tuple[Count, ...]]:
+    """Return the same in a few numbers for Prometheus."""
+    health, retries = known.health, known.allowances
     out = Gauge(
         "targets_out",
         "Targets and accounts that are not asked in their turn, in one worker.",
         lambda: health.open,
         "max",
+    )
+    waiting = Gauge(
+        "waiting_calls",
+        "Calls that wait until a provider takes them again.",
+        lambda: known.waiting.calls,
     )
     taken = Count(
         "retries",
@@ -107,5 +112,5 @@ def measures(
         "Further requests that were not made, as the lab had no more retries.",
         lambda: sum(one.denied for one in retries.values()),
     )
-    second = Count("hedges", "Times that a second target was asked too.", hedged)
-    return (out,), (taken, denied, second)
+    second = Count("hedges", "Times that a second target was asked too.", lambda: known.hedged)
+    return (out, waiting), (taken, denied, second)

@@ -105,10 +105,16 @@ def test_a_status_of_its_own_goes_before_that_of_the_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_client_may_retry_only_what_the_gateway_has_not_tried(kind: Kind) -> None:
-    """x-should-retry: what was tried upstream, or cannot get better, is not tried three times more."""
-    may = kind in ("rate_limited", "overloaded", "draining", "ledger")
+def test_a_client_may_retry_what_it_would_retry_at_the_provider(kind: Kind) -> None:
+    """The header x-should-retry is false where a retry cannot help, or the problem says so."""
+    may = kind in (
+        "rate_limited", "overloaded", "draining", "ledger", "upstream_rate_limited",
+        "upstream_error", "upstream_overloaded", "upstream_timeout", "upstream_unreachable",
+    )  # fmt: skip
     assert Problem(kind=kind, message="m").should_retry is (None if may else False)
+    assert Problem(kind=kind, message="m", retryable=True).should_retry is None
+    assert Problem(kind=kind, message="m", retryable=False).should_retry is False
+    assert Problem(kind=kind, message="m", retryable=True, lasting=True).should_retry is False
 
 
 def test_an_invalid_request_names_its_field() -> None:

@@ -44,6 +44,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "routing": schema.Routing,
     "routing.seats": schema.SeatsPart,
     "cache": schema.Cache,
+    "retry": schema.Retry,
     "responses": schema.Responses,
     "media": schema.Media,
     "ledger": schema.Ledger,

@@ -1,8 +1,13 @@
 """What end-to-end tests share: gateways in front of scripted providers, stopped at the end."""
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
+import anthropic
+import anyio
+import openai
 import pytest
 
 from gateway.core import jsonio
@@ -19,6 +24,22 @@ def loop() -> Iterator[Loop]:
     loop = Loop()
     yield loop
     loop.close()
+
+
+@pytest.fixture(autouse=True)
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the SDKs would have waited between their tries: here they do not wait."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    for module in (openai._base_client, anthropic._base_client):
+        monkeypatch.setattr(
+            module, "time", SimpleNamespace(**{**vars(time), "sleep": waits.append})
+        )
+        monkeypatch.setattr(module, "anyio", SimpleNamespace(**{**vars(anyio), "sleep": sleep}))
+    return waits
 
 
 @pytest.fixture

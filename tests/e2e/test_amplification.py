@@ -4,8 +4,6 @@ What they would wait between their tries takes no time here, and so does what th
 """
 
 import random
-import time
-from types import SimpleNamespace
 from typing import Any
 
 import anthropic
@@ -15,16 +13,6 @@ import pytest
 from tests.e2e.test_messages import HELLO, claude
 from tests.e2e.upstream import Answer, Upstream, failing, whole
 from tests.e2e.world import Make, World
-
-
-@pytest.fixture(autouse=True)
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The SDKs wait for nothing; what they would have waited, in seconds."""
-    waits: list[float] = []
-    clock = SimpleNamespace(**{**vars(time), "sleep": waits.append})
-    for module in (openai._base_client, anthropic._base_client):
-        monkeypatch.setattr(module, "time", clock)
-    return waits
 
 
 def bad(upstream: Upstream, share: float) -> None:
@@ -48,12 +36,11 @@ def steady(world: World) -> None:
     world.gateway.upstream.health.clock = clock
 
 
-@pytest.mark.parametrize(
-    ("calls", "share", "least"), [(50, 1.0, 0.0), (210, 0.5, 0.3), (210, 0.1, 0.95)]
-)
-def test_requests_are_at_most_a_fifth_more_than_the_sdks_calls(
-    world: World, upstream: Upstream, calls: int, share: float, least: float
+@pytest.mark.parametrize(("calls", "share"), [(50, 1.0), (210, 0.5), (210, 0.1)])
+def test_requests_are_at_most_a_fifth_more_than_the_sdk_alone_sends(
+    world: World, upstream: Upstream, calls: int, share: float
 ) -> None:
+    """And about as many calls are answered, or more: an SDK asks three times."""
     steady(world)
     bad(upstream, share)
     good = 0
@@ -66,8 +53,8 @@ def test_requests_are_at_most_a_fifth_more_than_the_sdks_calls(
                 good += 1
             except openai.APIStatusError:
                 continue
-    assert len(upstream.requests) <= 1.2 * calls
-    assert good >= least * calls
+    assert len(upstream.requests) <= 1.2 * calls * (1 + share + share**2)
+    assert good >= (1 - share**3 - 0.07) * calls
 
 
 def test_nor_do_those_of_anthropic_ask_again(make: Make, upstream: Upstream) -> None:

@@ -54,7 +54,8 @@ def test_who_fails_is_left_alone_and_taken_back(make: Make, upstream: Upstream) 
     upstream.on("/spare", whole())
     for _ in range(7):
         assert world.ask(chat()).status_code == 200
-    assert asked(upstream) == ["acme", "spare"] * 5 + ["spare"] * 2
+    twice = ["acme", "acme", "spare"]
+    assert asked(upstream) == [*twice, *twice, "acme", "spare", *["spare"] * 4]
     told = target(world)
     assert (told["state"], told["cause"], told["error"]) == ("open", "failing", "upstream_error")
     assert (told["answered"], told["failed"], told["in_flight"]) == (0, 5, 0)
@@ -102,7 +103,7 @@ def test_another_lab_takes_over_where_the_configuration_says_so(
     reply = world.ask(chat())
     assert (reply.status_code, reply.headers["x-tiergate-provider"]) == (200, "other")
     entry = world.entry()
-    assert (entry.lab, entry.provider, entry.attempts) == ("acme", "other", 2)
+    assert (entry.lab, entry.provider, entry.attempts) == ("acme", "other", 3)
     plain = make()
     assert plain.ask(chat()).status_code == 502
     assert make(change).ask(chat(model="acme/smart")).status_code == 502
@@ -113,7 +114,7 @@ def test_where_nobody_is_left_the_client_may_come_back(world: World, upstream: U
     Clock(world)
     upstream.on("/acme", failing(500))
     for _ in range(2):
-        assert world.ask(chat()).headers["x-should-retry"] == "false"
+        assert "x-should-retry" not in world.ask(chat()).headers
     sent = len(upstream.requests)
     reply = world.ask(chat())
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "overloaded")
@@ -195,7 +196,7 @@ def test_calls_that_a_client_repeats_are_asked_once_at_each(make: Make, upstream
     upstream.on("/acme", failing(500))
     upstream.on("/spare", failing(503))
     reply = world.ask(chat(), x_stainless_retry_count="1")
-    assert (reply.status_code, reply.headers["x-should-retry"]) == (503, "false")
+    assert (reply.status_code, reply.headers.get("x-should-retry")) == (503, None)
     assert asked(upstream) == ["acme", "spare"]
     assert world.waits == [0.0]
 
@@ -238,4 +239,4 @@ def test_what_is_known_is_told(make: Make, upstream: Upstream) -> None:
         {"name": "requests", "left": 7, "limit": 9}
     ]
     told = health(world)["retries"]
-    assert told == [{"lab": "acme", "calls": 1, "retries": 0, "denied": 0, "left": 10.0}]
+    assert told == [{"lab": "acme", "calls": 1, "retries": 1, "denied": 0, "left": 9.0}]

@@ -92,6 +92,21 @@ async def test_each_step_has_its_time(
     assert ended == sum(what == "end" for what, _ in seen)
 
 
+async def test_waits_end_once_nobody_is_let_in_any_more() -> None:
+    """Not before: as long as calls are taken, they may wait for providers too."""
+    now, closed = 0.0, list[float]()
+    drain = Drain(lambda: closed.append(now))
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        assert drain.closed == bool(closed)
+        now += seconds
+
+    steps = Steps(lambda: None, lambda: now < 9.0, lambda: False)
+    await run(drain, steps, delay=3.0, within=25.0, clock=lambda: now, sleep=sleep)
+    assert closed == [pytest.approx(3.3, abs=0.1)]
+
+
 @pytest.mark.parametrize(
     ("until", "within", "over", "left"),
     [(0.0, 25.0, 0.0, 25.0), (7.0, 25.0, 7.0, 18.0), (99.0, 25.0, 23.0, 2.0), (9.0, 2.0, 1.5, 0.5)],

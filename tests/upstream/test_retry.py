@@ -6,7 +6,7 @@ from gateway.core.decision import Plan
 from gateway.core.facts import Facts
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.core.target import Account, Provider, Target
-from gateway.upstream.retry import Candidate, Trail, after, again, candidates, told
+from gateway.upstream.retry import Candidate, Policy, Trail, after, again, candidates, told
 
 type Row = tuple[Kind, str, str, int | None]
 
@@ -37,6 +37,8 @@ ORDERS: dict[str, list[Candidate]] = {
     "none larger": order(target("x/m", window=8), target("y/m", window=8)),
     "windows unknown": order(target("x/m"), target("y/m")),
     "a window known": order(target("x/m"), target("y/m", window=9)),
+    "one unknown": order(target("x/m", window=8), target("y/m", 2), target("z/m", window=9)),
+    "only an unknown": order(target("x/m", window=8), target("y/m"), target("z/m", window=8)),
 }  # fmt: skip
 
 AFTER: list[Row] = [
@@ -49,7 +51,9 @@ AFTER: list[Row] = [
     ("upstream_context", "no", "two accounts", None),
     ("upstream_context", "no", "a larger one last", 2),
     ("upstream_context", "no", "none larger", None),
-    ("upstream_context", "no", "windows unknown", None),
+    ("upstream_context", "no", "windows unknown", 1),
+    ("upstream_context", "no", "one unknown", 3),
+    ("upstream_context", "no", "only an unknown", 1),
     ("upstream_context", "no", "a window known", 1),
     ("upstream_model", "no", "alone", None),
     ("upstream_model", "no", "two accounts", None),
@@ -146,6 +150,46 @@ def test_targets_in_order_each_with_its_accounts() -> None:
     ]
 
 
+def test_a_window_that_nobody_knows_is_tried_last() -> None:
+    """Also after a larger one, which stands behind it in the plan, was too small."""
+    trail = Trail(ORDERS["one unknown"])
+    trail.at, trail.tried = 3, [0, 3]
+    assert after(failed("upstream_context"), trail) == 1
+    trail.at, trail.tried = 1, [0, 3, 1]
+    assert after(failed("upstream_context"), trail) is None
+
+
+RESTS = {"x/m": 4.0, "y/m": 3.0, "z/m": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("order", "rests", "place"),
+    [
+        ("a larger one last", RESTS, 2),
+        ("a larger one last", RESTS | {"z/m": 5.0}, 1),
+        ("a larger one last", RESTS | {"y/m": 21.0, "z/m": 21.0}, 0),
+        ("two accounts", RESTS, 1),
+        ("alone", {"x/m": 21.0}, None),
+    ],
+    ids=["free", "soonest", "itself", "of two as soon the first", "too late"],
+)
+def test_nobody_is_asked_before_the_time_that_its_provider_names(
+    order: str, rests: dict[str, float], place: int | None
+) -> None:
+    """Who is free comes first, then who is free soonest, as long as a call may wait for that."""
+    trail = Trail(ORDERS[order], rest=lambda one: rests[one.target.name])
+    assert after(BUSY, trail) == place
+
+
+def test_the_same_model_at_another_effort_is_not_asked_before_its_time() -> None:
+    """It has the same limits; another account of it has its own."""
+    again = target("x/m")
+    twice = order(again, again, target("y/m"))
+    assert twice[0].place == twice[1].place
+    trail = Trail(twice, rest=lambda one: 4.0 if one.place == twice[0].place else 0.0)
+    assert after(failed("upstream_rate_limited", retry_after=4.0), trail) == 2
+
+
 BUSY = Problem(kind="upstream_overloaded", message="")
 
 
@@ -158,6 +202,8 @@ class Trial:
         self.waits: list[float] = []
         self.left = left
         self.grants = grants
+        self.policy = Policy(preferred_again=0)
+        self.rests: dict[str, float] = {}
         self.trail = Trail([])
 
     async def attempt(self, candidate: Candidate) -> str:
@@ -175,11 +221,17 @@ class Trial:
         self.grants -= 1
         return self.grants >= 0
 
+    def may_wait(self, following: Candidate, seconds: float) -> bool:
+        return seconds < self.left
+
     async def run(self, order: str, first: Problem, jitter: float = 1.0) -> str:
-        self.trail = Trail(ORDERS[order])
+        def rest(one: Candidate) -> float:
+            return self.rests.get(one.target.name, 0.0)
+
+        self.trail = Trail(ORDERS[order], self.policy, rest=rest)
         return await again(
             self.attempt, self.trail, first, sleep=self.sleep, jitter=lambda: jitter,
-            left=lambda: self.left, grant=self.grant,
+            may_wait=self.may_wait, grant=self.grant,
         )  # fmt: skip
 
 
@@ -210,6 +262,16 @@ async def test_who_limits_the_rate_is_asked_twice_at_most() -> None:
     with pytest.raises(ProblemError):
         await trial.run("alone", limited)
     assert len(trial.tried) == 1
+
+
+async def test_who_retries_by_itself_is_asked_for_twice_at_most() -> None:
+    """With its own two retries that is one request more than without the gateway."""
+    trail = Trail(ORDERS["alone"], retries=True)
+    assert after(BUSY, trail) == 0
+    trail.tried = [0, 0]
+    assert after(BUSY, trail) is None
+    trail.retries = False
+    assert after(BUSY, trail) == 0
 
 
 async def test_four_attempts_are_the_most() -> None:
@@ -258,7 +320,7 @@ async def test_retry_after_is_honoured_up_to_20_seconds() -> None:
     trial = Trial(limited(21), None)
     with pytest.raises(ProblemError, match="21"):
         await trial.run("alone", limited(20))
-    assert trial.waits == [20]
+    assert trial.waits == [21.0]
     other = Trial(None)
     await other.run("two targets", limited(3600))
     assert other.waits == [0.0]
@@ -279,7 +341,7 @@ async def test_each_further_request_is_asked_for() -> None:
     trial = Trial(BUSY, None, grants=1)
     with pytest.raises(ProblemError):
         await trial.run("alone", BUSY)
-    assert (len(trial.tried), trial.trail.denied) == (1, True)
+    assert len(trial.tried) == 1
 
 
 async def test_a_bug_is_not_tried_again() -> None:
@@ -294,48 +356,165 @@ async def test_a_bug_is_not_tried_again() -> None:
     assert len(trial.tried) == 1
 
 
-TOLD: list[tuple[str, Problem, int, bool, bool, bool | None]] = [
-    ("tried once, for nothing", BUSY, 1, False, True, None),
-    ("never reached in time", failed("upstream_timeout"), 1, False, True, None),
-    ("the retries are used up", BUSY, 1, False, False, False),
-    ("one was denied", BUSY, 1, True, True, False),
-    ("tried twice", BUSY, 2, False, True, False),
-    ("it may have been billed", failed("upstream_truncated", "maybe"), 1, False, True, False),
-    ("a certificate", failed("upstream_unreachable", lasting=True), 1, False, True, False),
-    ("the credential", failed("upstream_auth"), 1, False, True, False),
-    ("the request", failed("upstream_rejected"), 1, False, True, False),
-]
-
-
 @pytest.mark.parametrize(
-    ("problem", "tries", "denied", "allowed", "said"),
-    [row[1:] for row in TOLD],
-    ids=[row[0] for row in TOLD],
-)
-def test_whether_the_client_may_come_back(
-    problem: Problem, tries: int, denied: bool, allowed: bool, said: bool | None
-) -> None:
-    """One layer tries again: where the gateway has, or must not, its client does not."""
-    trail = Trail(ORDERS["alone"])
-    trail.tried, trail.denied = [0] * tries, denied
-    assert told(problem, trail, lambda: allowed, lambda: 0.0).should_retry is said
-
-
-@pytest.mark.parametrize(
-    ("kind", "after", "seconds"),
+    ("problem", "said"),
     [
-        ("upstream_error", None, 3.0),
-        ("upstream_overloaded", None, 3.0),
-        ("upstream_unreachable", None, 3.0),
-        ("upstream_overloaded", 17.0, 17.0),
-        ("upstream_timeout", None, None),
-        ("upstream_auth", None, None),
+        (BUSY, None),
+        (failed("upstream_rate_limited"), None),
+        (failed("upstream_error"), None),
+        (failed("upstream_timeout"), None),
+        (failed("upstream_timeout", "maybe"), None),
+        (failed("upstream_unreachable", "maybe"), None),
+        (failed("upstream_truncated", "maybe"), None),
+        (failed("upstream_rate_limited", retryable=False), False),
+        (failed("upstream_rate_limited", lasting=True), False),
+        (failed("upstream_error", "maybe"), False),
+        (failed("upstream_overloaded", "maybe"), False),
+        (failed("upstream_unreachable", lasting=True), False),
+        (failed("upstream_auth"), False),
+        (failed("upstream_rejected"), False),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("tries", [1, 3])
+def test_whether_the_client_may_come_back(problem: Problem, tries: int, said: bool | None) -> None:
+    """By its own rule, as at the provider, however often the gateway has tried."""
+    trail = Trail(ORDERS["alone"])
+    trail.tried = [0] * tries
+    assert told(problem, trail, lambda: 0.0).should_retry is said
+
+
+@pytest.mark.parametrize(
+    ("kind", "after", "tries", "seconds"),
+    [
+        ("upstream_error", None, 1, None),
+        ("upstream_error", None, 2, 3.0),
+        ("upstream_overloaded", None, 2, 3.0),
+        ("upstream_unreachable", None, 2, 3.0),
+        ("upstream_overloaded", 17.0, 2, 17.0),
+        ("upstream_rate_limited", 90.0, 1, 90.0),
+        ("upstream_timeout", None, 2, None),
+        ("upstream_auth", None, 2, None),
     ],
 )
-def test_who_asks_anew_after_a_bad_minute_waits_a_little(
-    kind: Kind, after: float | None, seconds: float | None
+def test_who_asks_anew_after_several_attempts_waits_a_little(
+    kind: Kind, after: float | None, tries: int, seconds: float | None
 ) -> None:
-    """1 to 5 s at random, where the provider has not said when; it says nothing of what lasts."""
-    problem = Problem(kind=kind, message="", retry_after=after, spent="maybe")
-    said = told(problem, Trail([]), lambda: True, lambda: 0.5)
-    assert (said.retry_after, said.should_retry) == (seconds, False)
+    """1 to 5 s at random, where the provider has not said when; what it has said is passed on."""
+    problem = Problem(kind=kind, message="", retry_after=after)
+    trail = Trail(ORDERS["alone"])
+    trail.tried = [0] * tries
+    assert told(problem, trail, lambda: 0.5).retry_after == seconds
+
+
+def test_who_has_no_time_left_does_not_come_back() -> None:
+    """The gateway has used it up; nor does a stream that had begun, which SDKs do not retry."""
+    trail = Trail(ORDERS["alone"])
+    assert told(BUSY, trail, lambda: 0.0, used_up=True).should_retry is False
+    trail.stream = True
+    assert told(failed("upstream_truncated", "maybe"), trail, lambda: 0.0).should_retry is False
+
+
+def test_the_client_is_told_when_the_first_of_all_targets_is_free() -> None:
+    trail = Trail(ORDERS["windows unknown"], rest=lambda one: {"x/m": 5.0}.get(one.target.name, 60))
+    trail.at, trail.tried = 1, [0, 1]
+    problem = failed("upstream_rate_limited", retry_after=60.0)
+    assert told(problem, trail, lambda: 0.0).retry_after == 5.0
+
+
+LIMITED = failed("upstream_rate_limited", retry_after=2.0)
+
+
+class Preferring(Trial):
+    """A call whose preferred target is asked once more before another takes over."""
+
+    def __init__(self, *problems: Problem | None, grants: int = 99) -> None:
+        super().__init__(*problems, grants=grants)
+        self.policy = Policy()
+
+
+@pytest.mark.parametrize(
+    ("first", "waits"),
+    [
+        (LIMITED, [3.0]),
+        (failed("upstream_overloaded", retry_after=2.0), [3.0]),
+        (BUSY, [1.0]),
+        (failed("upstream_error"), [1.0]),
+        (failed("upstream_unreachable"), [1.0]),
+        (failed("upstream_unreachable", "maybe"), [1.0]),
+    ],
+    ids=str,
+)
+async def test_a_blip_does_not_change_the_model(first: Problem, waits: list[float]) -> None:
+    trial = Preferring(None)
+    assert await trial.run("windows unknown", first) == "x/m:a0"
+    assert trial.waits == waits
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        failed("upstream_rate_limited", retry_after=3.1),
+        failed("upstream_rate_limited"),
+        failed("upstream_overloaded", retry_after=3.1),
+        failed("upstream_error", "maybe"),
+        failed("upstream_overloaded", "maybe"),
+        failed("upstream_rate_limited", retry_after=1.0, lasting=True),
+        failed("upstream_timeout", "maybe"),
+        failed("upstream_truncated", "maybe"),
+        failed("upstream_auth"),
+        failed("upstream_unreachable", lasting=True),
+    ],
+    ids=str,
+)
+async def test_what_is_no_blip_changes_it_at_once(first: Problem) -> None:
+    trial = Preferring(None)
+    assert await trial.run("windows unknown", first) == "y/m:a0"
+    assert trial.waits == [0.0]
+
+
+async def test_another_takes_over_after_a_second_failure() -> None:
+    """Also of connections that broke, though each of them may be billed."""
+    for kind in ("upstream_error", "upstream_unreachable"):
+        broken = failed(kind, "maybe" if kind == "upstream_unreachable" else "no")
+        trial = Preferring(broken, None)
+        assert await trial.run("windows unknown", broken) == "y/m:a0"
+        assert trial.tried == ["x/m:a0", "y/m:a0"]
+        assert trial.waits == [1.0, 0.0]
+
+
+async def test_the_waits_for_the_preferred_one_are_bounded_together() -> None:
+    trial = Preferring(LIMITED, None)
+    trial.policy = Policy(preferred_again=2)
+    assert await trial.run("windows unknown", LIMITED) == "y/m:a0"
+    assert trial.tried == ["x/m:a0", "y/m:a0"]
+
+
+async def test_another_account_of_the_preferred_one_is_asked_first() -> None:
+    trial = Preferring(BUSY, None)
+    assert await trial.run("two targets", BUSY) == "y/m:a0"
+    assert trial.tried == ["x/m:a1", "y/m:a0"]
+
+
+async def test_without_a_retry_left_another_takes_over_at_once() -> None:
+    class Poor(Preferring):
+        def grant(self, failed: Candidate, following: Candidate) -> bool:
+            return failed.target.name != following.target.name
+
+    trial = Poor(None)
+    assert await trial.run("windows unknown", BUSY) == "y/m:a0"
+    assert trial.waits == [0.0]
+
+
+async def test_what_its_client_has_sent_before_is_not_asked_once_more() -> None:
+    trail = Trail(ORDERS["windows unknown"], retried=True)
+    assert trail.once_more(BUSY) is None
+    assert Trail(ORDERS["windows unknown"]).once_more(BUSY) == 0
+
+
+async def test_one_that_is_parked_is_waited_for_where_nobody_else_is_free() -> None:
+    trial = Trial(None)
+    trial.rests = {"x/m": 9.0, "y/m": 2.0}
+    limited = failed("upstream_rate_limited", retry_after=9.0)
+    assert await trial.run("windows unknown", limited) == "y/m:a0"
+    assert trial.waits == [3.0]

@@ -18,6 +18,8 @@ from tests.e2e.world import Config
 
 GONE = Expected(502, "error", (1, 2, 3), "failed upstream_unreachable free", "none")
 OTHER = Expected(200, "answer", 2, "settled", "none")
+BLIP = Expected(200, "answer", 3, "settled", "none")
+"""The preferred target was asked once more before."""
 LATE = Expected(504, "error", (1, 2, 3), "failed upstream_timeout free", "none")
 NAMESERVER = "127.77.0.53"
 _BECOME = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
@@ -201,7 +203,7 @@ FOUND = Expected(200, "answer", 1, "settled", "hit")
 
 ROWS: tuple[Row, ...] = (
     fault("U-01", "connection refused", None, GONE, part=_nobody, healed=False),
-    fault("U-01", "connection refused, another target", None, OTHER, part=_nobody, spare=1, healed=False,
+    fault("U-01", "connection refused, another target", None, BLIP, part=_nobody, spare=1, healed=False,
           places=("home", "abroad"), ci=True),
     _dns("a name that is known", FOUND, named("known")),
     _dns("NXDOMAIN", GONE, named("nowhere")),

@@ -83,7 +83,7 @@ def one(
         wrong.append(f"{hits} requests at the provider, {len(intents)} in the ledger")
     if within and reply.seconds > within and stage.strict and not busy():
         wrong.append(f"it took {reply.seconds:.1f} s")
-    wrong += _again(reply, len(intents))
+    wrong += _told_to_retry(reply, len(intents))
     cache = ""
     if again is not None:
         again()
@@ -99,14 +99,16 @@ def _hits(stage: Stage, cell: Cell) -> int:
     return count[cell.name] + sum(count[f"{cell.name}-spare{number}"] for number in (1, 2))
 
 
-def _again(reply: Reply, tries: int) -> list[str]:
-    """Exactly one layer retries: who has tried more than once tells the client not to."""
+def _told_to_retry(reply: Reply, tries: int) -> list[str]:
+    """Return what is wrong with what an error tells its client of another try."""
     said = reply.headers.get("x-should-retry")
     if reply.status < 400:
         return []
-    if tries > 1 and said != "false":
-        return [f"tried {tries} times, and the client may try again"]
-    if tries == 0 and (said is not None or "retry-after" not in reply.headers):
+    if reply.status < 500 and reply.status != 429 and said != "false":
+        return ["the client may try again what cannot get better"]
+    if reply.status == 429 and said is not None:
+        return ["the client may not try again, as it would at the provider"]
+    if tries == 0 and "retry-after" not in reply.headers:
         return ["nobody was asked, and the client is not told to come back"]
     return []
 

@@ -1,0 +1,193 @@
+"""A client behind the gateway gets as many answers as its SDK alone gets from the provider."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from google import genai
+from google.genai import errors, types
+
+from tests.e2e.abroad import CHAT, DOORS, GEMINI, MESSAGES, answer, four
+from tests.e2e.upstream import Answer, Request, Upstream, failing
+from tests.e2e.world import Config, Make
+
+CALLS = 40
+_FREE = 10
+"""Retries that a lab has saved up before its first call."""
+_CALL = re.compile(rb"Call (\d+)\.")
+
+
+class Blips:
+    """A provider that fails the first requests of every second call, then answers it."""
+
+    def __init__(self, lab: str, status: int, times: int, **headers: str) -> None:
+        self.lab = lab
+        self.fails = failing(status, None, **headers)
+        self.times = times
+        self.seen: Counter[int] = Counter()
+
+    def __call__(self, request: Request) -> Answer:
+        found = _CALL.search(request.body)
+        assert found is not None
+        call = int(found[1])
+        self.seen[call] += 1
+        return self.fails if call % 2 and self.seen[call] <= self.times else answer(self.lab)
+
+
+type Ask = Callable[[str], object]
+"""Asks for an answer to a text."""
+type Sdk = Callable[[str], AbstractContextManager[Ask]]
+"""An unmodified SDK, by its base URL."""
+
+
+@contextmanager
+def openai_at(url: str) -> Iterator[Ask]:
+    def ask(text: str) -> object:
+        messages: list[Any] = [{"role": "user", "content": text}]
+        return sdk.chat.completions.create(model=f"{CHAT}/smart", messages=messages)
+
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="any") as sdk:
+        yield ask
+
+
+@contextmanager
+def anthropic_at(url: str) -> Iterator[Ask]:
+    def ask(text: str) -> object:
+        messages: list[Any] = [{"role": "user", "content": text}]
+        return sdk.messages.create(model=f"{MESSAGES}/smart", max_tokens=5, messages=messages)
+
+    with anthropic.Anthropic(base_url=url, api_key="any") as sdk:
+        yield ask
+
+
+@contextmanager
+def google_at(url: str, retries: types.HttpRetryOptions | None = None) -> Iterator[Ask]:
+    def ask(text: str) -> object:
+        return sdk.models.generate_content(model=f"{GEMINI}/smart", contents=text)
+
+    options = types.HttpOptions(base_url=url, retry_options=retries)
+    with genai.Client(api_key="k", http_options=options) as sdk:
+        yield ask
+
+
+def retrying_google_at(url: str) -> AbstractContextManager[Ask]:
+    """Google's SDK where it is told to retry: five times in all."""
+    return google_at(url, types.HttpRetryOptions(max_delay=0.001, jitter=0.001))
+
+
+SDKS: dict[str, tuple[Sdk, str]] = {
+    "openai": (openai_at, CHAT),
+    "anthropic": (anthropic_at, MESSAGES),
+    "google that retries": (retrying_google_at, GEMINI),
+}
+
+
+def answered(ask: Ask, workers: int) -> int:
+    """How many of the calls are answered."""
+
+    def one(number: int) -> bool:
+        try:
+            ask(f"Call {number}.")
+        except (openai.APIError, anthropic.APIError, errors.APIError):
+            return False
+        return True
+
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(pool.map(one, range(CALLS)))
+
+
+FAULTS: list[tuple[str, int, dict[str, str]]] = [
+    ("openai", 429, {"retry_after": "1"}),
+    ("openai", 429, {}),
+    ("openai", 500, {}),
+    ("openai", 503, {"retry_after": "1"}),
+    ("anthropic", 429, {"retry_after": "1"}),
+    ("anthropic", 529, {}),
+    ("anthropic", 503, {}),
+    ("anthropic", 500, {}),
+    ("google that retries", 429, {}),
+    ("google that retries", 503, {}),
+]
+_NAMES = [f"{name}, {status}{' later' if headers else ''}" for name, status, headers in FAULTS]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("workers", [1, 8], ids=["one by one", "eight at a time"])
+@pytest.mark.parametrize(("name", "status", "headers"), FAULTS, ids=_NAMES)
+def test_an_sdk_gets_every_answer_that_it_gets_alone(
+    make: Make,
+    upstream: Upstream,
+    name: str,
+    status: int,
+    headers: dict[str, str],
+    workers: int,
+    times: int,
+) -> None:
+    """With one target and no change of its defaults; and the provider gets no more requests."""
+    sdk, lab = SDKS[name]
+    world = make(four)
+    upstream.on(DOORS[lab], Blips(lab, status, times, **headers))
+    # The breaker's time stands still: however busy the machine is, the provider was just well.
+    world.gateway.upstream.health.clock = lambda: 1000.0
+    with sdk(world.url) as ask:
+        ask("Call 1000.")
+        assert answered(ask, workers) == CALLS
+    assert len(upstream.requests) == 1 + CALLS + times * CALLS // 2
+
+
+def test_an_sdk_alone_gets_as_many(upstream: Upstream) -> None:
+    """What the test above compares with."""
+    upstream.on("/v1", Blips(CHAT, 429, 2, retry_after="1"))
+    with openai_at(upstream.url) as ask:
+        assert answered(ask, 8) == CALLS
+    assert len(upstream.requests) == 2 * CALLS
+
+
+def test_one_that_never_retries_is_spared_what_the_lab_has_retries_for(
+    make: Make, upstream: Upstream
+) -> None:
+    """Google's SDK by its defaults: alone it loses every second call."""
+    world = make(four)
+    upstream.on(DOORS[GEMINI], Blips(GEMINI, 429, 1, retry_after="1"))
+    with google_at(world.url) as ask:
+        good = answered(ask, 1)
+    assert good >= CALLS // 2 + _FREE
+    assert len(upstream.requests) == CALLS + good - CALLS // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "fails", "error"),
+    [
+        ("openai", failing(400), openai.BadRequestError),
+        ("openai", failing(401), openai.InternalServerError),
+        ("anthropic", failing(400), anthropic.BadRequestError),
+        ("anthropic", failing(403), anthropic.InternalServerError),
+    ],
+)
+def test_what_a_retry_cannot_help_is_not_retried(
+    make: Make, upstream: Upstream, name: str, fails: Answer, error: type[Exception]
+) -> None:
+    sdk, lab = SDKS[name]
+    world = make(four)
+    upstream.on(DOORS[lab], fails)
+    with sdk(world.url) as ask, pytest.raises(error):
+        ask("Call 1.")
+    assert len(upstream.requests) == 1
+
+
+def test_a_budget_that_is_used_up_is_not_retried(make: Make, upstream: Upstream) -> None:
+    def poor(value: Config) -> None:
+        four(value)
+        value["budgets"] = [{"name": "none", "usd": 0, "every": "day"}]
+
+    world = make(poor)
+    with openai_at(world.url) as ask, pytest.raises(openai.RateLimitError) as caught:
+        ask("Call 1.")
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert not upstream.requests
