@@ -64,6 +64,14 @@ def test_it_takes_the_labs_whose_credentials_are_there(here: Path) -> None:
     assert SECRET not in everything
 
 
+def test_it_has_answers_that_break_off_finished(here: Path) -> None:
+    """And says in the file what that costs."""
+    assert init("--yes", OPENAI_API_KEY=SECRET).exit_code == 0
+    assert written(here, OPENAI_API_KEY=SECRET).source.config.routing.complete == "hold"
+    text = (here / "config/gateway.yaml").read_text("utf-8")
+    assert "streams wait until all is there" in text
+
+
 def test_what_it_writes_is_read_in_a_minute(here: Path) -> None:
     """Most lines of it are explained, none is long."""
     assert init("--yes", OPENAI_API_KEY=SECRET).exit_code == 0

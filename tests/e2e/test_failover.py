@@ -1,0 +1,165 @@
+"""Sixteen faults of the preferred target, with a healthy second one: who answers, and how cleanly.
+
+The table in docs/failure.md has what is asserted here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from gateway.cli import around, draft
+from gateway.cli.draft import Wish
+from gateway.core import jsonio, sse
+from gateway.settings import yaml
+from gateway.settings.place import shipped
+from tests.docs import pages
+from tests.e2e.upstream import (
+    DONE,
+    DROPPED,
+    ROLE,
+    SILENT,
+    SSE,
+    WORDS,
+    Answer,
+    Upstream,
+    chunk,
+    failing,
+    stream,
+    whole,
+)
+from tests.e2e.world import Change, Config, Make, chat, spared
+
+TEXT = "".join(WORDS)
+HEL = chunk({"content": WORDS[0]})
+ERROR = b'data: {"error":{"message":"It broke.","type":"server_error","code":"oops"}}\n\n'
+STALLED = Answer(pieces=(b'{"choices":[',), length=99, end="stall")
+
+
+def soon(value: Config) -> None:
+    value["providers"]["acme"]["timeouts"] = {"headers": 0.2, "first_content": 0.2, "idle": 0.2}
+
+
+def gone(value: Config) -> None:
+    value["providers"]["acme"]["base_url"] = "http://127.0.0.1:1"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What the preferred target does to a call for a whole answer, and to one for a stream."""
+
+    whole: Answer | None
+    """None: there is no such fault of a whole answer."""
+    streamed: Answer | None = None
+    """None: the same as to a whole one."""
+    once: bool = False
+    """It happens once; then the target is well."""
+    change: Change = lambda _: None
+
+
+def cut(answer: Answer) -> Answer:
+    return replace(answer, end="cut")
+
+
+FAULTS: dict[str, Fault] = {
+    "429 with a `retry-after` of 2 s, once": Fault(failing(429, retry_after="2"), once=True),
+    "429 with a `retry-after` of 60 s": Fault(failing(429, retry_after="60")),
+    "500, once": Fault(failing(500), once=True),
+    "502": Fault(failing(502)),
+    "503 with a `retry-after` of 30 s": Fault(failing(503, retry_after="30")),
+    "529": Fault(failing(529)),
+    "the connection is refused": Fault(whole(), change=gone),
+    "the connection breaks before the head": Fault(DROPPED),
+    "the connection breaks after the head": Fault(
+        cut(Answer(length=99)), cut(Answer(headers=SSE))
+    ),
+    "no head in time": Fault(SILENT, change=soon),
+    "no content in time": Fault(STALLED, stream(ROLE, end="stall"), change=soon),
+    "the answer is cut in its middle": Fault(
+        cut(replace(STALLED, length=200)), stream(ROLE, HEL, end="cut")
+    ),
+    "an error in the middle of a stream": Fault(None, stream(ROLE, HEL, ERROR)),
+    "an error in a 200": Fault(failing(200), stream(ERROR)),
+    "an empty answer": Fault(Answer(length=0), stream(ROLE)),
+    "broken JSON": Fault(
+        Answer(pieces=(b'{"choices":[',), length=12),
+        stream(ROLE, HEL, b'data: {"choices":[\n\n', DONE),
+    ),
+}  # fmt: skip
+
+
+def written_by_init() -> Config:
+    """The routing that `tiergate init` writes."""
+    wish = Wish(("openai",), "127.0.0.1", 8484, "open", {}, None, None)
+    text = draft.config(wish, around.labs(shipped().parent / "labs"), {})
+    value: Any = yaml.read(text, "gateway.yaml").value
+    found: Config = value["routing"]
+    return found
+
+
+def as_init(value: Config) -> None:
+    value["routing"] |= written_by_init()
+
+
+MODES: Mapping[str, Change] = {"as shipped": lambda _: None, "as `init` writes it": as_init}
+
+
+def outcome(make: Make, upstream: Upstream, fault: Fault, mode: Change, *, streamed: bool) -> str:
+    """Who has answered, or that there was an error. An answer is whole, or the test fails."""
+    script = fault.streamed if streamed and fault.streamed is not None else fault.whole
+    assert script is not None
+    good = stream() if streamed else whole()
+    upstream.on("/acme", script, *([good] if fault.once else []))
+    upstream.on("/spare", good)
+    world = make(spared, fault.change, mode)
+    reply = world.ask(chat(stream=streamed))
+    assert reply.status_code == 200
+    if streamed and not reply.content.endswith(DONE):
+        assert b'"error"' in reply.content
+        return "an error in the stream"
+    assert text_of(reply.content, streamed=streamed) == TEXT
+    name = reply.headers["x-tiergate-provider"]
+    return {"acme": "the preferred target", "spare": "the second"}[name]
+
+
+def text_of(data: bytes, *, streamed: bool) -> str:
+    if not streamed:
+        return str(jsonio.loads(data)["choices"][0]["message"]["content"])
+    found: list[Any] = [
+        jsonio.loads(sse.data(frame)) for frame in sse.frames(data.removesuffix(DONE))
+    ]
+    assert b'"error"' not in data
+    return "".join(
+        choice["delta"].get("content") or "" for one in found for choice in one["choices"]
+    )
+
+
+ROWS = {row[0]: row[1:] for row in pages.table("fault", "failure.md").rows}
+
+
+def test_the_table_has_each_fault() -> None:
+    assert len(FAULTS) == 16
+    assert list(ROWS) == list(FAULTS)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_who_answers(make: Make, upstream: Upstream, fault: str, mode: str) -> None:
+    """An answer is clean where no text is missing, none stands twice, and no error is in it."""
+    one, said = FAULTS[fault], ROWS[fault][list(MODES).index(mode)]
+    if one.whole is None:
+        whole_said = said
+    else:
+        whole_said = outcome(make, upstream, one, MODES[mode], streamed=False)
+    streamed = outcome(make, upstream, one, MODES[mode], streamed=True)
+    assert said == (whole_said if whole_said == streamed else f"{whole_said}; {streamed}")
+
+
+def test_the_sums_under_the_table() -> None:
+    """Faults that every client survives."""
+    clean = [sum("error" not in row[at] for row in ROWS.values()) for at in range(2)]
+    page = (pages.ROOT / "docs/failure.md").read_text("utf-8")
+    assert f"As shipped {clean[0]} of the 16 end in a clean answer" in page
+    assert f"with what `tiergate init` writes {clean[1]}" in page
+    assert clean == [13, 16]
