@@ -37,7 +37,9 @@ class Blips:
         assert found is not None
         call = int(found[1])
         self.seen[call] += 1
-        return self.fails if call % 2 and self.seen[call] <= self.times else answer(self.lab)
+        streamed = b'"stream":true' in request.body.replace(b" ", b"")
+        good = answer(self.lab, stream=streamed)
+        return self.fails if call % 2 and self.seen[call] <= self.times else good
 
 
 type Ask = Callable[[str], object]
@@ -51,6 +53,18 @@ def openai_at(url: str) -> Iterator[Ask]:
     def ask(text: str) -> object:
         messages: list[Any] = [{"role": "user", "content": text}]
         return sdk.chat.completions.create(model=f"{CHAT}/smart", messages=messages)
+
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="any") as sdk:
+        yield ask
+
+
+@contextmanager
+def streaming_openai_at(url: str) -> Iterator[Ask]:
+    def ask(text: str) -> object:
+        messages: list[Any] = [{"role": "user", "content": text}]
+        return list(
+            sdk.chat.completions.create(model=f"{CHAT}/smart", messages=messages, stream=True)
+        )
 
     with openai.OpenAI(base_url=f"{url}/v1", api_key="any") as sdk:
         yield ask
@@ -83,6 +97,7 @@ def retrying_google_at(url: str) -> AbstractContextManager[Ask]:
 
 SDKS: dict[str, tuple[Sdk, str]] = {
     "openai": (openai_at, CHAT),
+    "openai that streams": (streaming_openai_at, CHAT),
     "anthropic": (anthropic_at, MESSAGES),
     "google that retries": (retrying_google_at, GEMINI),
 }
@@ -107,6 +122,8 @@ FAULTS: list[tuple[str, int, dict[str, str]]] = [
     ("openai", 429, {}),
     ("openai", 500, {}),
     ("openai", 503, {"retry_after": "1"}),
+    ("openai that streams", 429, {"retry_after": "1"}),
+    ("openai that streams", 500, {}),
     ("anthropic", 429, {"retry_after": "1"}),
     ("anthropic", 529, {}),
     ("anthropic", 503, {}),
