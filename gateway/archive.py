@@ -22,6 +22,7 @@ from gateway.telemetry import trace
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import Count, Gauge, Metrics
+from gateway.telemetry.span import Address
 from gateway.telemetry.trace import Traces
 
 _FEED_EVERY = 2.0
@@ -98,9 +99,11 @@ class Archive:
             return None
         return lambda call: traces.begin(call.id, call.operation, call.trace)
 
-    def adopt(self, config: Config, version: str) -> None:
-        """Go by another configuration; where rows and text are kept stays as it was begun."""
+    def adopt(self, config: Config, version: str, providers: Mapping[str, Provider]) -> None:
+        """Follow another configuration; where rows and text are kept stays as it was begun."""
         self._ledger = config.ledger
+        if self.traces is not None:
+            self.traces.addresses = _addresses(providers)
         policy = config.ledger.on_disk_full
         self.record.adopt(policy, self._sinks(), self._after(config))
         self.metrics.tell(config=version)
@@ -284,9 +287,13 @@ def _traces(
     if not part.endpoint:
         return None
     sender = trace.otlp(part.endpoint, part.headers, info.get("version", ""))
+    return Traces(sender, log, sample=part.sample, addresses=_addresses(providers))
+
+
+def _addresses(providers: Mapping[str, Provider]) -> dict[str, Address]:
+    """Return the address of each provider's first endpoint, by the provider's name."""
     doors = {name: next(iter(one.doors.values()), "") for name, one in providers.items()}
-    addresses = {name: found for name, url in doors.items() if (found := trace.address(url))}
-    return Traces(sender, log, sample=part.sample, addresses=addresses)
+    return {name: found for name, url in doors.items() if (found := trace.address(url))}
 
 
 async def _heard(

@@ -250,7 +250,7 @@ class Gateway:
         for local in _locals((edition,)) - _locals((before,)):
             self.log("engine", text=f"{local.provider.name}: started, as its command is new")
             local.start()
-        self.archive.adopt(site.source.config, edition.version)
+        self.archive.adopt(site.source.config, edition.version, site.built.providers)
         self._expect(site)
         was, now = before.site.built.providers, site.built.providers
         self._known.forget({name for name in was if not same(was[name], now.get(name))})

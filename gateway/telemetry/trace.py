@@ -77,7 +77,8 @@ class Traces:
         self._sender = sender
         self._log = log
         self._sample = sample
-        self._addresses = addresses or {}
+        self.addresses = addresses or {}
+        """Those of the providers; a new configuration replaces them."""
         self._most = most
         self._every = every
         self._open: dict[str, _Open | None] = {}
@@ -162,7 +163,7 @@ class Traces:
 
     def _send(self, stories: Sequence[Story]) -> None:
         try:
-            found = [span for story in stories for span in spans(story, self._addresses)]
+            found = [span for story in stories for span in spans(story, self.addresses)]
             taken, why = self._sender.send(found), "the receiver took no spans"
         except Exception as error:  # noqa: BLE001 - this thread must not end
             taken, why = False, where(error)

@@ -142,6 +142,8 @@ class _Own(Body, Answer):
 class _Door(msgspec.Struct, frozen=True):
     """What requests of one account to one address have in common."""
 
+    provider: Provider
+    """Kept so that no other provider can have its identity."""
     transport: httpx.AsyncBaseTransport
     url: httpx.URL
     fields: Fields
@@ -163,9 +165,8 @@ class Client:
         self._outbox = outbox
         self.turn: Callable[[], Halt | None] = nobody if outbox is None else outbox.turn
         """What a call waits for before it asks, where others have come that are yet to be read."""
-        self._transports = transports or Pools()
-        self._made: dict[str, httpx.AsyncBaseTransport] = {}
-        self._prepared: dict[tuple[str, str, str, str, str], _Door] = {}
+        self._pools = transports if isinstance(transports, Pools) else Pools(transports)
+        self._prepared: dict[tuple[int, Account, str, str, str], _Door] = {}
         self._hop = hop
         self.bases: dict[str, str] = {}
         """Where local engines answer, by provider: the start of doors that are only a path."""
@@ -225,39 +226,43 @@ class Client:
         return _Own(provider.name, route.pool, *came)
 
     def _door(self, provider: Provider, account: Account, dialect: str, tail: str) -> _Door:
-        """Where an account's requests go, and what is the same in each; made once."""
+        """Return where an account's requests go, and what they have in common; made once.
+
+        Two providers may share a name: the one that makes vectors differs in its URLs. So the
+        identity of the provider is a part of the key, and its name is none.
+        """
         base = self.bases.get(provider.name, "") if self.bases else ""
-        where = (provider.name, account.name, dialect, tail, base)
+        where = (id(provider), account, dialect, tail, base)
         ready = self._prepared.get(where)
         if ready is None:
-            door = provider.doors[dialect] + tail
-            url = httpx.URL(base + door if door.startswith("/") else door)
+            door = provider.doors[dialect]
+            url = httpx.URL(_joined(base + door if door.startswith("/") else door, tail))
             host = url.netloc.decode("ascii")
             fixed = [("host", host), *_FIXED, (HOP, self._hop), *provider.headers.items()]
             if account.secret and provider.auth != "none":
                 fixed.append(_AUTH[provider.auth](account.secret))
             fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in fixed]
-            transport = self._transport(provider)
+            transport = self._pools(provider)
             own = None
             if isinstance(transport, Transport):
                 own = transport, transport.route(url, fields)
             if len(self._prepared) >= _MOST_DOORS:
                 self._prepared.clear()
-            ready = self._prepared[where] = _Door(transport, url, fields, own)
+            ready = self._prepared[where] = _Door(provider, transport, url, fields, own)
         return ready
-
-    def _transport(self, provider: Provider) -> httpx.AsyncBaseTransport:
-        made = self._made.get(provider.name)
-        if made is None:
-            made = self._made[provider.name] = self._transports(provider)
-        return made
 
     async def close(self) -> None:
         """Close every transport."""
-        for transport in self._made.values():
-            await transport.aclose()
-        self._made.clear()
+        await self._pools.close()
         self._prepared.clear()
+
+
+def _joined(door: str, tail: str) -> str:
+    """Add a tail to the path of a door; the queries of both stand behind it."""
+    path, _, query = door.partition("?")
+    more, _, added = tail.partition("?")
+    queries = "&".join(filter(None, (query, added)))
+    return f"{path}{more}?{queries}" if queries else f"{path}{more}"
 
 
 def _failure(name: str, error: Exception) -> Problem:

@@ -166,6 +166,19 @@ def test_what_is_known_of_a_provider_stays_unless_it_is_another(
     assert ("spare", "main", "able-2") in health.targets
 
 
+def test_spans_tell_the_address_that_a_provider_has_now(changing: Callable[..., Changing]) -> None:
+    one = changing(partial(set_, "traces", {"endpoint": "http://127.0.0.1:9"}))
+    traces = one.gateway.archive.traces
+    assert traces is not None
+    assert traces.addresses["acme"].host == "127.0.0.1"
+
+    def moved(value: Config) -> None:
+        value["providers"]["acme"]["base_url"] = "https://moved.invalid/acme"
+
+    one.swap(moved)
+    assert traces.addresses["acme"].host == "moved.invalid"
+
+
 def test_settings_of_calls_hold_from_the_next_call_on(
     changing: Callable[..., Changing], upstream: Upstream
 ) -> None:

@@ -106,6 +106,47 @@ async def test_accounts_are_not_mixed_up(client: Client, router: respx.MockRoute
     assert keys == ["Bearer sk-1", "Bearer sk-2", "Bearer sk-1"]
 
 
+BEFORE: list[dict[str, object]] = [
+    {"doors": {"openai-chat": "https://provider.invalid/v1/embeddings"}},
+    {"headers": {"x-own": "2"}},
+    {"auth": "x-api-key"},
+    {"accounts": (Account("main", "sk-2"),)},
+]
+
+
+@pytest.mark.parametrize("before", BEFORE)
+async def test_a_provider_of_the_same_name_is_not_taken_for_another(
+    client: Client, router: respx.MockRouter, before: dict[str, object]
+) -> None:
+    """Where a provider makes vectors it has other URLs; a new configuration may change the rest."""
+    route = router.post(url__startswith="https://provider.invalid/").mock(return_value=OK)
+    others = [provider(headers={"x-own": "1"}), provider(**{"headers": {"x-own": "1"}, **before})]
+    seen = [[], []]  # type: list[list[tuple[str, list[tuple[str, str]]]]]
+    for at in (0, 1, 0, 1):
+        await send(client, others[at], account=others[at].accounts[0])
+        request = route.calls.last.request
+        seen[at].append((str(request.url), request.headers.multi_items()))
+    assert seen[0][0] == seen[0][1] != seen[1][0] == seen[1][1]
+
+
+@pytest.mark.parametrize(
+    ("door", "tail", "url"),
+    [
+        (f"{URL}?api-version=1", "", f"{URL}?api-version=1"),
+        (f"{URL}?api-version=1", "/count", f"{URL}/count?api-version=1"),
+        (f"{URL}?api-version=1", "/count?beta=true", f"{URL}/count?api-version=1&beta=true"),
+        (URL, "/m:stream?alt=sse", f"{URL}/m:stream?alt=sse"),
+    ],
+)
+async def test_what_is_added_to_a_url_stands_before_its_query(
+    client: Client, router: respx.MockRouter, door: str, tail: str, url: str
+) -> None:
+    route = router.post(url__startswith=URL).mock(return_value=OK)
+    to = provider(doors={"openai-chat": door})
+    await client.send(to, KEY, OPENAI_CHAT, b"{}", {}, Timers(), tail=tail)
+    assert str(route.calls.last.request.url) == url
+
+
 async def test_a_local_engine_may_move(client: Client, router: respx.MockRouter) -> None:
     """Its door is a path; its address is known when it runs, and changes when it starts again."""
     first = router.post("http://127.0.0.1:1/v1/chat").mock(return_value=OK)

@@ -1,0 +1,151 @@
+"""Each request arrives at its own URL, with its own model and key, whatever came before it."""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from gateway.core import jsonio
+from tests.e2e.abroad import CHAT, GEMINI, MESSAGES, RESPONSES, answer
+from tests.e2e.test_embeddings import gemini_answer, openai_answer
+from tests.e2e.upstream import Answer, Request, Script
+from tests.e2e.world import Config, Make, World
+
+PROVIDERS = ("one", "two")
+TEXT = "How are you?"
+SAID = [{"role": "user", "content": TEXT}]
+CONTENTS = [{"role": "user", "parts": [{"text": TEXT}]}]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a client asks for, where it must arrive, and what the provider answers there.
+
+    `{}` in a path stands for the model's name; where none is, the body names it.
+    """
+
+    path: str
+    body: dict[str, Any]
+    arrives: str
+    answer: Script
+    model: str = "m"
+    """How the model's name begins."""
+
+
+def number(member: str) -> Answer:
+    body = jsonio.dumps({member: 12})
+    return Answer(pieces=(body,), length=len(body))
+
+
+CHATS = {"messages": SAID, "max_tokens": 9}
+ASKED = {"input": TEXT, "store": False}
+GOOGLE = "/v1beta/models/{}"
+OPERATIONS = {
+    "chat": Operation("/v1/chat/completions", CHATS, "/chat/completions", answer(CHAT)),
+    "stream": Operation(
+        "/v1/chat/completions",
+        {**CHATS, "stream": True},
+        "/chat/completions",
+        answer(CHAT, stream=True),
+    ),
+    "responses": Operation("/v1/responses", ASKED, "/responses", answer(RESPONSES)),
+    "messages": Operation("/v1/messages", CHATS, "/messages", answer(MESSAGES)),
+    "messages beta": Operation(
+        "/v1/messages?beta=true", CHATS, "/messages?beta=true", answer(MESSAGES)
+    ),
+    "messages count": Operation(
+        "/v1/messages/count_tokens",
+        {"messages": SAID},
+        "/messages/count_tokens",
+        number("input_tokens"),
+    ),
+    "gemini": Operation(
+        f"{GOOGLE}:generateContent",
+        {"contents": CONTENTS},
+        f"{GOOGLE}:generateContent",
+        answer(GEMINI),
+    ),
+    "gemini stream": Operation(
+        f"{GOOGLE}:streamGenerateContent?alt=sse",
+        {"contents": CONTENTS},
+        f"{GOOGLE}:streamGenerateContent?alt=sse",
+        answer(GEMINI, stream=True),
+    ),
+    "gemini count": Operation(
+        f"{GOOGLE}:countTokens",
+        {"contents": CONTENTS},
+        f"{GOOGLE}:countTokens",
+        number("totalTokens"),
+    ),
+    "embeddings": Operation("/v1/embeddings", {"input": TEXT}, "/embeddings", openai_answer, "v"),
+    "gemini embeddings": Operation(
+        f"{GOOGLE}:embedContent",
+        {"content": CONTENTS[0]},
+        f"{GOOGLE}:embedContent",
+        gemini_answer,
+        "v",
+    ),
+}
+
+
+def both(value: Config) -> None:
+    """Two providers that speak every dialect, count tokens and make vectors."""
+    base = value["providers"]["acme"]["base_url"].removesuffix("/acme")
+    doors = {CHAT: "/chat/completions", RESPONSES: "/responses", MESSAGES: "/messages"}
+    value["aliases"] = {}
+    value["providers"] = {
+        name: {
+            "base_url": f"{base}/{name}",
+            "dialects": {**doors, GEMINI: "/v1beta"},
+            "accounts": {"main": f"secret-of-{name}"},
+        }
+        for name in PROVIDERS
+    }
+    value["labs"] = {
+        name: {"smart": [{"model": f"m-{name}"}], "embeddings": [{"model": f"v-{name}"}]}
+        for name in PROVIDERS
+    }
+    value["models"] = {}
+    value["default"] = {"lab": "one", "tier": "smart"}
+
+
+def place(provider: str, operation: Operation) -> str:
+    """Where a request must arrive."""
+    return f"/{provider}{operation.arrives.format(f'{operation.model}-{provider}')}"
+
+
+def script(request: Request) -> Answer:
+    """Answer as the provider does that has this very path, and no other."""
+    answers = {
+        (place(name, one), one.body.get("stream")): one.answer
+        for name in PROVIDERS
+        for one in OPERATIONS.values()
+    }
+    said = answers[request.path, request.json.get("stream")]
+    return said if isinstance(said, Answer) else said(request)
+
+
+@pytest.fixture
+def world(make: Make) -> World:
+    world = make(both)
+    world.upstream.on("/", script)
+    return world
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_operations_in_any_order_arrive_where_they_belong(world: World, seed: int) -> None:
+    """All operations of two providers, each of them several times, in a random order."""
+    orders = [(provider, name) for provider in PROVIDERS for name in OPERATIONS] * 4
+    random.Random(seed).shuffle(orders)
+    for provider, name in orders:
+        operation = OPERATIONS[name]
+        model = f"{operation.model}-{provider}"
+        named = {} if "{}" in operation.path else {"model": model}
+        reply = world.client.post(operation.path.format(model), json={**operation.body, **named})
+        assert reply.status_code == 200, (provider, name, reply.text)
+        request = world.upstream.arrived()
+        assert request.path == place(provider, operation), name
+        assert request.header("authorization") == f"Bearer secret-of-{provider}", name
+        assert named.items() <= request.json.items(), name
+    assert len(world.upstream.requests) == len(orders)
