@@ -14,6 +14,9 @@ from gateway.core.tally import Opening, Sums, Tally
 from gateway.core.target import Account, Target
 from gateway.telemetry.log import Log, where
 
+_MOST_WARNED = 1000
+"""Models that the log tells of: clients choose some of their names."""
+
 type Extending = Callable[[Target], Awaitable[None]]
 """Lets a call pass once more, for a request to a target. Raises ProblemError."""
 
@@ -196,6 +199,6 @@ class Books:
         target = tally.target
         model = "" if target is None else f"{target.provider.name}/{target.model}"
         text = f"{model} {lacking}"
-        if text not in self._warned:
+        if text not in self._warned and len(self._warned) < _MOST_WARNED:
             self._warned.add(text)
             self._log("unpriced", model=model, lacks=lacking)

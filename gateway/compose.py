@@ -369,7 +369,7 @@ class Gateway:
         self.archive.metrics.expect(
             (lab.name, tier, target.provider.name, target.model)
             for lab in site.built.catalogue.labs.values()
-            for tier, targets in lab.tiers.items()
+            for tier, targets in (*lab.tiers.items(), ("", lab.embeddings))
             for target in targets
             if target.provider.on
         )

@@ -18,7 +18,7 @@ from gateway.core.entry import Entry, State
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Sums, Tally, micros
-from gateway.core.target import Target
+from gateway.core.target import Target, patience
 from gateway.dialects import OPERATIONS, Asked, Dialect
 from gateway.gather import Gather, seated
 from gateway.limits.gate import Gate
@@ -216,9 +216,9 @@ class Engine:
         began, end = span(call, self._clock(), stream=prompt.stream)
         job = Job(
             call=call, body=body, asked=asked, dialect=dialect, plan=plan, lab=decision.lab,
-            tier=decision.tier or dialect.operation, began=began, ends=end, dialling=dialling,
-            failing=partial(books.failing, tally), extending=extending, aside=tally.aside,
-            own=None if chain is None else chain.own,
+            tier=patience(decision.tier, dialect.operation), began=began, ends=end,
+            dialling=dialling, failing=partial(books.failing, tally), extending=extending,
+            aside=tally.aside, own=None if chain is None else chain.own,
             seat=(None if chain is None else holder(chain)) or seated(decision, plan),
         )  # fmt: skip
         if prompt.stream:

@@ -1,5 +1,6 @@
 """What a decision reads of the world: gathered before it; and where its conversation sits after."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -15,7 +16,7 @@ from gateway.core.evidence import Evidence, Seat
 from gateway.core.target import Account, Catalogue, Target, Tier
 from gateway.judge import Judge
 from gateway.limits.traffic import Traffic
-from gateway.routing import pin
+from gateway.routing import passthrough, pin
 from gateway.routing.decide import Router
 from gateway.routing.features import Features
 from gateway.upstream.job import Job
@@ -68,10 +69,14 @@ class Gather:
     async def evidence(
         self, router: Router, call: Call, seen: Features, *, asks: bool = True
     ) -> Evidence:
-        """What is known before a call is decided; asks only for what may matter to it.
+        """Load the evidence for a decision; ask only for what may matter to it.
 
-        `asks`: a provider may be asked too.
+        `asks`: a provider may be asked too. A thread looks up a model that no lab lists, as the
+        first look at a price list takes long.
         """
+        make = passthrough.unmade(seen, call.operation, router.catalogue)
+        if make is not None:
+            await asyncio.to_thread(make)
         known = await self._known(router, call, seen)
         if self._judge is None:
             return known
@@ -79,6 +84,8 @@ class Gather:
 
     def plain(self, router: Router, call: Call, seen: Features) -> Evidence | None:
         """As `evidence`, of a call for which nothing need be asked; None of any other."""
+        if passthrough.unmade(seen, call.operation, router.catalogue) is not None:
+            return None
         if (
             (self._judge is not None or self._seats is not None)
             and pin.leaves(seen, router.catalogue)

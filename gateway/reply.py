@@ -161,6 +161,8 @@ def _told(tally: Tally) -> str:
     else:
         said = _common(decision.lab, decision.tier, model, provider, cache, tally.attempts)
         said = f"x-tiergate-decision: {decision.source}; {tally.call.id}\r\n{said}"
+        if decision.family is not None:
+            said += f"x-tiergate-family: {_ascii(decision.family)}\r\n"
     if near is not None:
         said += f"x-tiergate-near: {near:.3f}\r\n"
     if tally.losses:

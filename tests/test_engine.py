@@ -24,7 +24,7 @@ from gateway.reply import Reply
 from gateway.settings.load import load
 from gateway.site import site
 from gateway.state.memory import Memory
-from gateway.upstream.client import Client
+from gateway.upstream.client import Client, Pools
 from gateway.upstream.known import Known
 from gateway.upstream.run import Upstream
 from tests.e2e.upstream import DONE, ROLE, WORDS, chunk, frames, whole
@@ -256,7 +256,7 @@ async def test_cancelled_while_it_waits(stage: Stage, streamed: bool) -> None:
         await never.wait()
         raise AssertionError
 
-    stage.client._transports = lambda _: httpx.MockTransport(wait)
+    stage.client._pools = Pools(lambda _: httpx.MockTransport(wait))
     task = asyncio.create_task(stage.ask(chat(stream=streamed)))
     await arrived.wait()
     task.cancel()
@@ -354,7 +354,7 @@ async def test_a_call_that_took_too_long_is_not_begun_again(stage: Stage) -> Non
     loop = asyncio.get_running_loop()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "time", lambda: monkeypatched[-1] if monkeypatched else begin())
-        stage.client._transports = lambda _: httpx.MockTransport(attempt_later)
+        stage.client._pools = Pools(lambda _: httpx.MockTransport(attempt_later))
         reply = await stage.ask(chat())
     assert (reply.status, jsonio.loads(reply.body)["error"]["code"]) == (503, "overloaded")
     assert len(stage.requests) == 1

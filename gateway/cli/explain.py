@@ -67,7 +67,7 @@ def command(
         if as_json:
             click.echo(OPENAI_CHAT.problem(error.problem))
         else:
-            click.secho(f"refused: {error.problem.message}", fg="red", err=True)
+            click.secho(f"refused: {error.problem.for_operator}", fg="red", err=True)
         sys.exit(1)
     if as_json:
         click.echo(jsonio.shown(explain.view(decision, plan, lost, time.time())))

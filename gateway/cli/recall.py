@@ -35,7 +35,7 @@ def command(session: Session, id: str, *, as_json: bool) -> None:
         if as_json:
             click.echo(OPENAI_CHAT.problem(error.problem))
         else:
-            click.secho(f"refused: {error.problem.message}", fg="red", err=True)
+            click.secho(f"refused: {error.problem.for_operator}", fg="red", err=True)
         sys.exit(1)
     if as_json:
         click.echo(jsonio.shown(recall.view(router, row)))
@@ -49,12 +49,17 @@ def command(session: Session, id: str, *, as_json: bool) -> None:
 def _kept(row: Stored, why: str) -> None:
     """What the row says of its decision."""
     by = f"{row.source} {row.rule!r}" if row.rule else row.source or row.problem
-    click.echo(click.style(f"{row.lab}/{row.tier}", bold=True) + f" by {by}\n")
+    click.echo(click.style(_place(row.lab, row.tier), bold=True) + f" by {by}\n")
     basis = jsonio.loads(jsonio.dumps(row.basis)) or {}
     cells = [[name, _text(value)] for name, value in basis.items()]
     if cells:
         draw([Column("kept"), Column("value")], cells)
     click.secho(f"\n{why} `tiergate replay` decides it by this one.", fg="yellow")
+
+
+def _place(lab: str | None, tier: str | None) -> str:
+    """Return a lab and a tier as people write them; some models are of no tier."""
+    return f"{lab}" if tier is None else f"{lab}/{tier}"
 
 
 def _text(value: object) -> str:
@@ -67,7 +72,8 @@ def show(
     """Print a decision for people; `dialect` is the client's."""
     sure = f", {decision.confidence:.0%} sure" if decision.confidence is not None else ""
     by = f"{decision.source} {decision.rule!r}" if decision.rule else decision.source
-    click.echo(click.style(f"{decision.lab}/{decision.tier}", bold=True) + f" by {by}{sure}\n")
+    place = _place(decision.lab, decision.tier)
+    click.echo(click.style(place, bold=True) + f" by {by}{sure}\n")
     draw(
         [Column("step"), Column("effect"), Column("why")],
         [[step.step, step.effect or "-", step.why] for step in decision.trace],
@@ -83,4 +89,5 @@ def show(
         for loss in few or ():
             click.secho(f"   {loss.field} is {loss.action}: {loss.why}", dim=True)
     for item in plan.skipped:
-        click.secho(f"-  {item.target} is skipped: {item.reason}", dim=True)
+        more = f" ({item.detail})" if item.detail else ""
+        click.secho(f"-  {item.target} is skipped: {item.reason}{more}", dim=True)

@@ -121,6 +121,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What the score was held against."""
     switch: Switch | None = None
     """Whether and why the conversation left its seat; None where nothing asked it to."""
+    family: str | None = None
+    """The beginning of the model's name that chose the tier, as no provider of the model is on."""
     account: str | None = None
     """The account of the first target that has the conversation's prompt in its cache."""
     tags: tuple[str, ...] = ()
@@ -135,6 +137,8 @@ class Skipped(msgspec.Struct, frozen=True):
     target: str
     tier: Tier | None
     reason: str
+    detail: str = ""
+    """Steps for the operator to have it back. Clients never see them."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

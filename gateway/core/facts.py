@@ -1,5 +1,6 @@
 """What is known of a model: sizes, abilities and restrictions, as data and never as branches."""
 
+import re
 from datetime import date
 from typing import Literal
 
@@ -7,6 +8,8 @@ import msgspec
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """The one scale of effort, from no thinking to all there is."""
+
+_SNAPSHOT = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2}|latest)\Z")
 
 type Sampling = Literal["always", "effort-none", "never"]
 
@@ -56,6 +59,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 UNKNOWN = Facts()
+
+
+def base_name(model: str) -> str:
+    """Return the name of a model without the date of its snapshot, and without `-latest`."""
+    return _SNAPSHOT.sub("", model)
 
 
 def nearest(effort: str, accepted: tuple[str, ...]) -> str:

@@ -69,6 +69,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """A sentence for the client: what is wrong and what to do; no key, prompt or traceback."""
     name: str = ""
     """What rows call it, where that is not its kind."""
+    detail: str = ""
+    """Steps for the operator. They name the operator's settings, so clients never see them."""
     param: str | None = None
     """The request field it is about, in the client's words."""
     status: int = 0
@@ -88,6 +90,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """What the attempt used, as far as the provider told."""
     heard: int = 0
     """UTF-8 bytes of content that came before it."""
+
+    @property
+    def for_operator(self) -> str:
+        """The message with its detail."""
+        return f"{self.message} ({self.detail})" if self.detail else self.message
 
     @property
     def http_status(self) -> int:

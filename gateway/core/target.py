@@ -1,6 +1,8 @@
 """Labs, tiers, providers, accounts and targets: who can answer, as plain values."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 import msgspec
@@ -45,6 +47,13 @@ TIMERS: Mapping[str, Timers] = {
     "embeddings": Timers(),
 }
 """By tier; by operation for what is of no tier."""
+
+
+def patience(tier: Tier | None, operation: str) -> str:
+    """Name the timers of a call; a model of no tier may think as long as any."""
+    if tier is not None:
+        return tier
+    return operation if operation in TIMERS else "reasoning"
 
 
 def timers(tier: str, *own: Mapping[str, float]) -> Timers:
@@ -107,6 +116,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Members added as they are, for openai-chat, where the client left them unset."""
     facts: Facts = UNKNOWN
     price: Price | None = None
+    listed: bool = True
+    """False if no lab lists it: its name came from a client."""
 
     def longest(self, asked: int | None, choices: int) -> int | None:
         """Tokens that its answer may have, all choices together; None where nothing bounds it.
@@ -149,6 +160,72 @@ class Place(msgspec.Struct, frozen=True):
     target: Target
 
 
+_NAME = re.compile(r"[A-Za-z0-9_@:+.-]+(?:/[A-Za-z0-9_@:+.-]+)*")
+"""Characters of a name that no lab lists: it becomes a part of a URL, a header and a row."""
+_DOTS = frozenset({".", ".."})
+_LONGEST = 200
+"""Characters of such a name: as many as a row keeps."""
+
+
+def own_name(asked: str, patterns: Sequence[str], makers: Collection[str]) -> str | None:
+    """Return what a maker calls the model that a client asks for; None where it is not its own.
+
+    In `patterns` of its names `*` stands for anything but a slash, and `!` excludes what follows.
+    One of `makers` and a slash may stand before the name.
+    """
+    if (
+        len(asked) > _LONGEST
+        or _NAME.fullmatch(asked) is None
+        or not _DOTS.isdisjoint(asked.split("/"))
+    ):
+        return None
+    first, _, rest = asked.partition("/")
+    for name in (asked, rest) if first in makers else (asked,):
+        found = [pattern for pattern in patterns if _matches(name, pattern.removeprefix("!"))]
+        if found and not any(pattern.startswith("!") for pattern in found):
+            return name
+    return None
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)
+
+
+class Targets:
+    """The targets of names that clients choose; each is made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Target], most: int = 1024) -> None:
+        """`make` may take a second, as it may read a price list first; `most` are kept."""
+        self._make = make
+        self._most = most
+        self._made: dict[str, Target] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._made
+
+    def __getitem__(self, name: str) -> Target:
+        target = self._made.get(name)
+        if target is None:
+            target = self._make(name)
+            if len(self._made) >= self._most:
+                self._made.clear()
+            self._made[name] = target
+        return target
+
+
+class Maker(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider that owns the names of its models, and serves models that no lab lists."""
+
+    provider: Provider
+    lab: str
+    names: tuple[str, ...]
+    """Patterns of the names, as `own_name` reads them."""
+    targets: Targets
+    """By name."""
+    embeddings: Targets | None = None
+    """Targets of embedding models by name; None where the provider makes no embeddings."""
+
+
 class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a decision may choose from, as one immutable value with a version."""
 
@@ -159,6 +236,10 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     aliases: dict[str, str] = {}
     models: dict[str, tuple[Place, ...]] = {}
     """Every place of a model, by its own name and by "provider/name", where its provider is on."""
+    makers: tuple[Maker, ...] = ()
+    """All makers, on or off. Of two makers of one name the first that is on serves it."""
+    families: dict[str, Tier] = {}
+    """By the beginning of a name: the tier it means where no provider of that model is on."""
     version: str
     """Hash of the configuration: stands on every row."""
 

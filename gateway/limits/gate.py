@@ -20,7 +20,7 @@ from gateway.core.call import Call, Key
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
 from gateway.core.problem import ProblemError
-from gateway.core.target import TIERS, Target, Tier
+from gateway.core.target import TIERS, Target, Tier, patience
 from gateway.limits.debt import Debts
 from gateway.limits.meter import (
     PASSED,
@@ -488,7 +488,7 @@ class Gate:
 
 def _life(call: Call, way: _Way) -> float:
     """Seconds after which a call is dead that goes a way."""
-    kind, longest = way.decision.tier or call.operation, 0.0
+    kind, longest = patience(way.decision.tier, call.operation), 0.0
     for target in way.plan.targets:
         total = target.provider.timers[kind].total
         longest = max(longest, total)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from gateway.core.call import Key
+from gateway.core.decision import Skipped
 from gateway.core.facts import Facts
 from gateway.core.prompt import Prompt
 from gateway.core.target import Lab, Provider, Target, Tier
@@ -14,6 +15,8 @@ _MODEL = "is no model of this key"
 _REGION = "is in no region of this key"
 SCOPE = frozenset({_MODEL, _REGION})
 """Reasons that lie in the key alone."""
+OFF = "is off"
+"""The reason that lies in the operator's settings alone."""
 
 
 def barred(key: Key, target: Target) -> str:
@@ -45,7 +48,7 @@ def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
         return "", why
     provider = target.provider
     if not provider.on:
-        return "", f"{provider.name} is off: {provider.why}"
+        return "", OFF
     why = ""
     if dialect.name in provider.doors:
         why = _unfit(target, call.prompt, dialect) or _closed(target, call)
@@ -60,6 +63,12 @@ def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
             return name, ""
         why = why or reason
     return "", why or f"needs {' or '.join(provider.doors)}"
+
+
+def skip(target: Target, tier: Tier | None, reason: str) -> Skipped:
+    """Return a target that may not serve a call, with what the operator can do about it."""
+    detail = target.provider.why if reason == OFF else ""
+    return Skipped(target.name, tier, reason, detail)
 
 
 def speaks(provider: Provider, call: Features, dialect: Dialect) -> bool:

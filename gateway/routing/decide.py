@@ -12,9 +12,9 @@ from gateway.core.call import Complete, Key, Strategy
 from gateway.core.decision import Decision, Plan, Trace
 from gateway.core.evidence import NOTHING, Evidence
 from gateway.core.problem import Problem, ProblemError
-from gateway.core.target import Catalogue, Place, Tier
+from gateway.core.target import Catalogue, Place, Target, Tier
 from gateway.dialects import Dialect, vectors
-from gateway.routing import embed, prior
+from gateway.routing import embed, passthrough, prior
 from gateway.routing import pin as pins
 from gateway.routing import plan as plans
 from gateway.routing.classify import classify
@@ -71,6 +71,9 @@ def decide(
     bounds = bound(router.rules, view)
     if bounds.steps or evidence.ceiling is not None:
         bounds = _bounded(bounds, evidence.ceiling, trace)
+    if pin.unlisted is not None:
+        trace.take(view.failures())
+        return _passed(router, call, pin, pin.unlisted, dialect, bounds, trace)
     sitting = None
     if evidence.seat is not None:
         sitting = Sitting(
@@ -113,9 +116,38 @@ def decide(
         classified=None if verdict is None else verdict.tier,
         score=None if verdict is None else verdict.score,
         thresholds=None if verdict is None else verdict.thresholds,
+        family=pin.family,
         switch=switch,
         account=account,
         tags=tuple(sorted(bounds.tags)) if bounds.tags else (),
+        no_cache=bounds.no_cache,
+        complete=how,
+        trace=trace,
+    )
+    return decision, plan
+
+
+def _passed(
+    router: Router,
+    call: Features,
+    pin: Pin,
+    target: Target,
+    dialect: Dialect,
+    bounds: Bounds,
+    trace: Trace,
+) -> tuple[Decision, Plan]:
+    """Decide a call that names a model which no lab lists. Raises ProblemError."""
+    lab = router.catalogue.labs[pin.lab]
+    plan = passthrough.plan(target, lab, pin.tier, call, dialect, bounds)
+    how, who = completion(router.complete, call, bounds)
+    if how != "off":
+        trace.add("complete", who, how)
+    decision = Decision(
+        lab=pin.lab,
+        tier=pin.tier,
+        source="pin",
+        model=pin.model,
+        tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
         complete=how,
         trace=trace,

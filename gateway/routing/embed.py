@@ -7,18 +7,20 @@ classifier; guards, the key's scope and what a target can be asked bound the cal
 import difflib
 from collections.abc import Sequence
 
-from gateway.core.decision import Decision, Plan, Skipped, Source, Step
+from gateway.core.call import Key
+from gateway.core.decision import Decision, Plan, Source, Step
 from gateway.core.evidence import NOTHING, Evidence
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Catalogue, Lab, Target
 from gateway.dialects import Dialect
-from gateway.routing import constraint
+from gateway.routing import constraint, listing, passthrough, refusals
 from gateway.routing.features import Features
 from gateway.routing.guard import bound
+from gateway.routing.passthrough import Unlisted
 from gateway.routing.rules import Rules
 
 _LONG = 100
-"""Characters of an unknown name that are repeated."""
+"""Characters of an unknown name that are looked at."""
 _AUTO = "auto"
 
 
@@ -45,9 +47,21 @@ def decide(
         raise ProblemError(Problem(kind="not_allowed", message=bounds.refuse))
     scope = call.key.labs
     may = [lab for lab in catalogue.labs if bounds.lab(lab) and (scope is None or lab in scope)]
-    lab, model, source = _find(catalogue, call, asked, may)
+    source: Source = "pin"
+    unlisted = _unlisted(catalogue, asked)
+    if unlisted is None:
+        lab, model, source = _find(catalogue, call, asked, may)
+    else:
+        lab, model = catalogue.labs[unlisted.maker.lab], unlisted.name
+    if call.steer.lab not in (None, lab.name):
+        why = f"x-tiergate-lab: {call.steer.lab} does not have this embedding model"
+        steps.append(Step(step="embed", matched=False, effect="ignored", why=why))
     steps.append(Step(step="embed", matched=True, effect=f"{lab.name}, model {model}", why=asked))
-    plan = _plan(lab, model, call, dialect)
+    if unlisted is not None and unlisted.maker.embeddings is not None:
+        target = unlisted.maker.embeddings[model]
+        plan = passthrough.plan(target, lab, None, call, dialect, bounds)
+    else:
+        plan = _plan(lab, model, call, dialect)
     if plan.skipped:
         why = "; ".join(f"{item.target} {item.reason}" for item in plan.skipped)
         many = len(plan.targets)
@@ -74,6 +88,17 @@ def goes_by(lab: str, target: Target) -> frozenset[str]:
     return frozenset({target.model, target.name, bare, f"{lab}/{target.model}", f"{lab}/{bare}"})
 
 
+def _unlisted(catalogue: Catalogue, asked: str) -> Unlisted | None:
+    """Return a name that no lab lists, where its maker has embeddings."""
+    listed = asked in catalogue.models or any(
+        asked in goes_by(lab.name, target)
+        for lab in catalogue.labs.values()
+        for target in lab.embeddings
+    )
+    unlisted = None if listed else passthrough.find(asked, catalogue)
+    return None if unlisted is None or unlisted.maker.embeddings is None else unlisted
+
+
 def _find(
     catalogue: Catalogue, call: Features, asked: str, may: Sequence[str]
 ) -> tuple[Lab, str, Source]:
@@ -88,25 +113,24 @@ def _find(
     if behind or asked == _AUTO:
         lab = catalogue.labs[home]
         if not lab.embeddings:
-            raise _unknown(catalogue, f"The lab {home!r} has no embedding model.", asked, may)
+            raise _unknown(catalogue, call.key, f"The lab {home!r} has no embedding model.", asked)
         source: Source = "default"
         model = lab.embeddings[0].model.rpartition("/")[2]
         having = [lab]
     else:
         source = "pin"
-        order = [home] if named else list(dict.fromkeys((home, *catalogue.labs)))
+        order = dict.fromkeys((home, *catalogue.labs))
         labs = [catalogue.labs[name] for name in order]
         having = [lab for lab in labs if any(asked in goes_by(lab.name, t) for t in lab.embeddings)]
         if not having:
-            shown = asked if len(asked) <= _LONG else f"{asked[:_LONG]}..."
-            raise _unknown(
-                catalogue, f"{shown!r} is no embedding model that is served here.", asked, may
-            )
+            what = f"{refusals.shown(asked)} is no embedding model that is served here."
+            raise _unknown(catalogue, call.key, what, asked)
         model = asked
     allowed = [lab for lab in having if lab.name in may]
     if not allowed:
-        message = f"This key may not use the lab {having[0].name!r} for this call."
-        raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
+        raise refusals.not_allowed(
+            f"the lab {home!r}" if behind else f"the model {refusals.shown(asked)}"
+        )
 
     def serves(lab: Lab) -> bool:
         return any(t.provider.on and not constraint.barred(call.key, t) for t in _of(lab, model))
@@ -124,31 +148,26 @@ def _plan(lab: Lab, model: str, call: Features, dialect: Dialect) -> Plan:
     for target in _of(lab, model):
         door, reason = constraint.door(target, call, dialect)
         if reason:
-            skipped.append(Skipped(target.name, None, reason))
+            skipped.append(constraint.skip(target, None, reason))
         else:
             targets.append(target)
             doors.append(door)
     if not targets:
-        reasons = "; ".join(dict.fromkeys(f"{item.target} {item.reason}" for item in skipped))
         if all(item.reason in constraint.SCOPE for item in skipped):
-            message = f"This key may not use the model {model!r}: {reasons}."
-            raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
-        message = f"No target of {model} can serve this request: {reasons}."
-        raise ProblemError(Problem(kind="no_target", message=message, param="model"))
+            raise refusals.not_allowed(f"the model {model!r}", f"it {skipped[0].reason}")
+        raise refusals.no_target(f"the model {model!r}", skipped)
     return Plan(targets=tuple(targets), doors=tuple(doors), skipped=tuple(skipped))
 
 
-def _unknown(catalogue: Catalogue, what: str, asked: str, may: Sequence[str]) -> ProblemError:
-    names = [
-        target.model
-        for lab in may
-        for target in catalogue.labs[lab].embeddings
-        if target.provider.on
-    ]
+def _unknown(catalogue: Catalogue, key: Key, what: str, asked: str) -> ProblemError:
+    """Refuse a name that no embedding model has, and list the models that the key may use."""
+    names = list(listing.vectors(catalogue, key))
     close = difflib.get_close_matches(asked[:_LONG], names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    listed = ", ".join(dict.fromkeys(names))
-    known = f" Those that are: {listed}." if listed else " None is: give a lab `embeddings`."
+    served = f" Those that are: {', '.join(names)}." if names else ""
+    detail = "" if served else "give a lab `embeddings`"
     return ProblemError(
-        Problem(kind="model_not_found", message=f"{what}{hint}{known}", param="model")
+        Problem(
+            kind="model_not_found", message=f"{what}{hint}{served}", detail=detail, param="model"
+        )
     )

@@ -37,6 +37,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         """Whether they bound nothing, whatever tags there are."""
         return not self.steps and self.high == _HIGHEST
 
+    @property
+    def tiered(self) -> bool:
+        """True if some tier is out of bounds."""
+        return self.low > 0 or self.high < _HIGHEST
+
     def tier(self, tier: Tier) -> Tier:
         """The tier, moved into bounds; where they contradict each other the cheaper bound holds."""
         return TIERS[min(max(TIERS.index(tier), self.low), self.high)]

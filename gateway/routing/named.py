@@ -57,7 +57,7 @@ class Named:
             if len(self._made) >= _MOST:
                 self._made.clear()
             alike = self._made[asked] = Alike(key, pin)
-        if alike.pin.tier is None or not self._bare:
+        if alike.pin.open or not self._bare:
             return decide(router, call, dialect, evidence, alike)
         if evidence.seat is not None or evidence.ceiling is not None:
             return decide(router, call, dialect, evidence, alike)

@@ -1,26 +1,21 @@
 """What the model name, the headers and the key ask for by name, before anything is weighed."""
 
 import difflib
-from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
+from gateway.core.call import Key
 from gateway.core.decision import Step
 from gateway.core.problem import Problem, ProblemError
-from gateway.core.target import TIERS, Catalogue, Lab, Tier
-from gateway.routing import embed
+from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
+from gateway.routing import embed, listing, passthrough, refusals
 from gateway.routing.features import Features
 
 _LONG = 100
-"""Characters of an unknown name that are looked at and repeated."""
-
-_CLAUDE: Mapping[str, Tier] = {
-    "claude-haiku": "fast",
-    "claude-sonnet": "smart",
-    "claude-opus": "reasoning",
-    "claude-fable": "reasoning",
-}
-"""Where no provider can serve a Claude name, its family says which tier was meant."""
+"""Characters of an unknown name that are looked at."""
+_AUTO = ("auto", "claude-auto")
+"""Names that leave the tier open. Claude Code lists a name only if it holds "claude"."""
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +26,28 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
     """The caller named the lab: it is not exchanged for another."""
     tier: Tier | None = None
     model: str | None = None
+    unlisted: Target | None = None
+    """The target of a model that no lab lists. Its `tier` may be None, and stays so."""
+    family: str | None = None
+    """The beginning of the model's name that chose the tier."""
     steps: tuple[Step, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """True if the tier is left to the rules and the classifier."""
+        return self.tier is None and self.unlisted is None
+
+
+class _Meant(NamedTuple):
+    """A model name, read."""
+
+    lab: str
+    tier: Tier | None = None
+    model: str | None = None
+    unlisted: Target | None = None
+    family: str | None = None
+    held: bool = False
+    """The lab makes the model: it is not exchanged for another."""
 
 
 def read(call: Features, catalogue: Catalogue) -> Pin:
@@ -42,27 +58,42 @@ def read(call: Features, catalogue: Catalogue) -> Pin:
         name = catalogue.aliases[asked]
         steps.append(Step(step="pin", matched=True, effect=f"model {name}", why=f"alias {asked}"))
         asked = name
-    named = call.steer.lab or _lab_of(asked, catalogue)
+    behind = _lab_of(asked, catalogue)
+    named = call.steer.lab or behind
     lab = named or call.key.lab or catalogue.default_lab
-    _serving(lab, catalogue, "x-tiergate-lab" if lab == call.steer.lab else "model")
-    rest = asked.partition("/")[2] if _lab_of(asked, catalogue) else asked
-    tier, model = _name(asked, rest, lab, catalogue, named=bool(named))
-    if model is not None and tier is not None:
-        lab, tier, model = _place(model, lab, catalogue)
+    _serving(lab, call, catalogue)
+    rest = asked.partition("/")[2] if behind else asked
+    meant = _name(asked, rest, lab, catalogue, call.key, named=bool(named))
+    lab, tier, model = meant.lab, meant.tier, meant.model
     if call.steer.tier is not None:
         tier, model = _tier(call.steer.tier), None
+        meant = _Meant(lab, tier)
         steps.append(Step(step="pin", matched=True, effect=f"tier {tier}", why="x-tiergate-tier"))
+    elif meant.unlisted is not None:
+        effect = f"{lab}/{tier}, model {model}" if tier is not None else f"{lab}, model {model}"
+        why = f"no lab lists it: a name of {meant.unlisted.provider.name}'s own"
+        steps.append(Step(step="pin", matched=True, effect=effect, why=why))
     elif model is not None:
         effect = f"{lab}/{tier}, model {model}"
         steps.append(Step(step="pin", matched=True, effect=effect, why="a real model name"))
+    elif meant.family is not None:
+        why = f"{asked!r}: no provider of it is on, so its family {meant.family} chooses the tier"
+        steps.append(Step(step="pin", matched=True, effect=f"{lab}/{tier}", why=why))
     elif tier is not None:
         effect = f"{lab}/{tier}"
         steps.append(Step(step="pin", matched=True, effect=effect, why=f"model {asked!r}"))
     else:
         why = f"{asked!r} leaves the tier open"
         steps.append(Step(step="pin", matched=False, effect=f"lab {lab}", why=why))
-    named_lab = bool(named) or model is not None
-    return Pin(lab=lab, named_lab=named_lab, tier=tier, model=model, steps=tuple(steps))
+    return Pin(
+        lab=lab,
+        named_lab=bool(named) or model is not None or meant.held,
+        tier=tier,
+        model=model,
+        unlisted=meant.unlisted,
+        family=meant.family,
+        steps=tuple(steps),
+    )
 
 
 def leaves(call: Features, catalogue: Catalogue) -> bool:
@@ -71,7 +102,7 @@ def leaves(call: Features, catalogue: Catalogue) -> bool:
         return False
     asked = call.prompt.model
     name = catalogue.aliases.get(asked, asked)
-    return name in ("auto", "claude-auto") or name.endswith("/auto")
+    return name in _AUTO or name.endswith("/auto")
 
 
 def _lab_of(asked: str, catalogue: Catalogue) -> str | None:
@@ -80,47 +111,84 @@ def _lab_of(asked: str, catalogue: Catalogue) -> str | None:
         return None
     if rest in ("auto", *TIERS):
         return lab
-    places = catalogue.models.get(rest, ())
-    return lab if any(place.lab == lab for place in places) else None
+    if any(place.lab == lab for place in catalogue.models.get(rest, ())):
+        return lab
+    unlisted = None if asked in catalogue.models else passthrough.find(asked, catalogue)
+    return lab if unlisted is not None and unlisted.maker.lab == lab else None
 
 
 def _name(
-    asked: str, rest: str, lab: str, catalogue: Catalogue, *, named: bool
-) -> tuple[Tier | None, str | None]:
-    if rest == "auto":
-        return None, None
+    asked: str, rest: str, lab: str, catalogue: Catalogue, key: Key, *, named: bool
+) -> _Meant:
+    """Say what a name means on a lab, which the caller has `named` or not. Raises ProblemError."""
+    if rest in _AUTO:
+        return _Meant(lab)
     if rest in TIERS:
-        return _tier(rest), None
+        return _Meant(lab, _tier(rest))
     behind = any(place.target.name == asked for place in catalogue.models.get(asked, ()))
     for name in (asked, rest) if behind else (rest, asked):
         places = catalogue.models.get(name, ())
         own = [place for place in places if place.lab == lab]
         if own or (places and not named):
-            return (own or places)[0].tier, name
-    family = next((tier for word, tier in _CLAUDE.items() if rest.startswith(word)), None)
-    if family is not None or rest == "claude-auto":
-        return family, None
-    raise ProblemError(_unknown(asked, rest, lab, catalogue))
+            place = (own or places)[0]
+            return _Meant(place.lab, place.tier, name, held=True)
+    if {asked, rest} & catalogue.models.keys():
+        raise _unserved(asked, lab)
+    if _embeds(asked, rest, catalogue):
+        raise _unknown(asked, rest, catalogue, key)
+    unlisted = passthrough.find(asked, catalogue)
+    if unlisted is not None:
+        if named and unlisted.maker.lab != lab:
+            raise _unserved(asked, lab)
+        target, tier = unlisted.maker.targets[unlisted.name], unlisted.tier(catalogue)
+        return _Meant(unlisted.maker.lab, tier, unlisted.name, target, held=True)
+    family = next((begin for begin in catalogue.families if rest.startswith(begin)), None)
+    if family is None:
+        raise _unknown(asked, rest, catalogue, key)
+    return _family(asked, family, lab, catalogue, named=named)
 
 
-def _place(model: str, lab: str, catalogue: Catalogue) -> tuple[str, Tier, str]:
-    places = catalogue.models[model]
-    place = next((place for place in places if place.lab == lab), places[0])
-    return place.lab, place.tier, model
+def _family(asked: str, family: str, lab: str, catalogue: Catalogue, *, named: bool) -> _Meant:
+    """Let the family of a name choose the tier, as no provider of the model itself is on.
+
+    Where some host serves models of the same maker, the call stays in the lab of these.
+    """
+    tier, maker = catalogue.families[family], f"{family.partition('-')[0]}-"
+    rows = catalogue.models.values()
+    kin = next((row[0].lab for row in rows if maker in row[0].target.model), None)
+    if kin is None:
+        return _Meant(lab, tier, family=family)
+    if named and kin != lab:
+        raise _unserved(asked, lab)
+    return _Meant(kin, tier, family=family, held=True)
 
 
-def _serving(lab: str, catalogue: Catalogue, param: str) -> None:
+def _embeds(asked: str, rest: str, catalogue: Catalogue) -> bool:
+    """True if a name is that of an embedding model."""
+    return any(
+        {asked, rest} & embed.goes_by(item.name, target)
+        for item in catalogue.labs.values()
+        for target in item.embeddings
+    )
+
+
+def _serving(lab: str, call: Features, catalogue: Catalogue) -> None:
+    """Raise ProblemError where a lab does not serve."""
     known = catalogue.labs.get(lab)
-    on = [name for name, item in catalogue.labs.items() if item.on]
     if known is not None and known.on:
         return
+    detail = ""
+    on = [name for name in listing.labs(catalogue, call.key) if catalogue.labs[name].on]
     if known is not None:
-        message = f"The lab {lab!r} is off: {known.why}."
-    elif on:
-        message = f"There is no lab {lab!r}. Labs that are on: {', '.join(on)}."
+        message, detail = f"The lab {lab!r} is off.", known.why
+    elif any(item.on for item in catalogue.labs.values()):
+        message = f"There is no lab {lab!r}."
     else:
         message = "No lab is on. `tiergate check` says why."
-    raise ProblemError(Problem(kind="model_not_found", message=message, param=param))
+    if on:
+        message = f"{message} Labs that are on: {', '.join(on)}."
+    param = "x-tiergate-lab" if lab == call.steer.lab else "model"
+    raise ProblemError(Problem(kind="model_not_found", message=message, detail=detail, param=param))
 
 
 def _tier(name: str) -> Tier:
@@ -131,29 +199,32 @@ def _tier(name: str) -> Tier:
     raise ProblemError(Problem(kind="invalid_request", message=message, param="x-tiergate-tier"))
 
 
-def _unknown(asked: str, rest: str, lab: str, catalogue: Catalogue) -> Problem:
-    shown = repr(asked if len(asked) <= _LONG else f"{asked[:_LONG]}...")
+def _unserved(asked: str, lab: str) -> ProblemError:
+    """Refuse a name that is served, but not by the lab that the caller has named."""
+    message = f"The lab {lab!r} does not serve the model {refusals.shown(asked)}."
+    return ProblemError(Problem(kind="model_not_found", message=message, param="model"))
+
+
+def _unknown(asked: str, rest: str, catalogue: Catalogue, key: Key) -> ProblemError:
+    """Refuse a name that nobody serves, and say what the key may ask for instead."""
+    shown = refusals.shown(asked)
     off = next((why for item in catalogue.labs.values() for why in _off(item, (asked, rest))), "")
-    if asked in catalogue.models or rest in catalogue.models:
-        message = f"The lab {lab!r} does not serve the model {shown}."
-    elif off:
-        message = f"The model {shown} is off: {off}."
-    elif any(
-        {asked, rest} & embed.goes_by(item.name, target)
-        for item in catalogue.labs.values()
-        for target in item.embeddings
-    ):
+    if not off and (unlisted := passthrough.find(asked, catalogue, off=True)) is not None:
+        off = unlisted.maker.provider.why
+    if off:
+        message = f"The model {shown} is off: no provider of it is on."
+    elif _embeds(asked, rest, catalogue):
         message = f"The model {shown} makes embeddings: ask for them at POST /v1/embeddings."
     else:
-        names = ["auto", *TIERS, *catalogue.aliases, *catalogue.models]
-        names += [f"{name}/{tier}" for name in catalogue.labs for tier in ("auto", *TIERS)]
+        names = listing.names(catalogue, key)
         close = difflib.get_close_matches(asked[:_LONG], names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
+        words = ", ".join(name for name in ("auto", *TIERS) if name in names)
         message = (
             f"The model {shown} is not served here.{hint} "
-            "Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/models lists."
+            f"Ask for {words}, lab/tier or a model that GET /v1/models lists."
         )
-    return Problem(kind="model_not_found", message=message, param="model")
+    return ProblemError(Problem(kind="model_not_found", message=message, detail=off, param="model"))
 
 
 def _off(lab: Lab, names: tuple[str, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from gateway.core.decision import Decision, Line, Plan, Skipped, Trace
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
 from gateway.dialects import Dialect
-from gateway.routing import constraint
+from gateway.routing import constraint, refusals
 from gateway.routing.classify import Add
 from gateway.routing.features import Features
 from gateway.routing.guard import FREE, Bounds
@@ -118,14 +118,15 @@ def _allowed(
     if not pin.named_lab:
         for name in dict.fromkeys((pin.lab, *labs[lab].fallback, catalogue.default_lab, *labs)):
             if labs[name].on and may(name) and (not own or _speaks(labs[name], call, dialect)):
-                why = f"{lab} is off: {labs[lab].why}" if may(lab) else f"{lab} may not be used"
+                why = f"{lab} is off" if may(lab) else f"{lab} may not be used"
                 why = f"{lab} does not speak {dialect.name}" if own else why
                 add("constraint", why, f"lab {name}")
                 return labs[name]
     if own:
         return labs[lab]
-    message = f"This key may not use the lab {lab!r} for this call."
-    raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
+    if pin.model is not None or pin.family is not None:
+        raise refusals.not_allowed(f"the model {refusals.shown(call.prompt.model)}")
+    raise refusals.not_allowed(f"the lab {lab!r}" if pin.named_lab else "any lab")
 
 
 def _speaks(lab: Lab, call: Features, dialect: Dialect) -> bool:
@@ -175,13 +176,14 @@ def _plan(
             add("plan", why, f"{len(targets)} of {len(targets) + len(skipped)} targets")
         found, doors = zip(*targets, strict=True)
         return Plan(targets=found, doors=doors, skipped=tuple(skipped)), candidate, only
-    reasons = "; ".join(dict.fromkeys(f"{item.target} {item.reason}" for item in skipped))
     tried = f"{lab.name}/{first}" if pinned else f"lab {lab.name}"
     if skipped and all(item.reason in constraint.SCOPE for item in skipped):
-        message = f"This key may use no target of {tried}: {reasons}."
-        raise ProblemError(Problem(kind="not_allowed", message=message, param="model"))
-    message = f"No target of {tried} can serve this request: {reasons or 'it has none'}."
-    raise ProblemError(Problem(kind="no_target", message=message, param="model"))
+        what, each = f"any model of {tried}", "each"
+        if model is not None:
+            what, each = f"the model {refusals.shown(call.prompt.model)}", "it"
+        why = " or ".join(dict.fromkeys(item.reason for item in skipped))
+        raise refusals.not_allowed(what, f"{each} {why}")
+    raise refusals.no_target(tried, skipped)
 
 
 def _lenders(catalogue: Catalogue, lab: Lab, call: Features, bounds: Bounds) -> list[Lab]:
@@ -254,7 +256,7 @@ def _fitting(
             target = _bare(target)  # noqa: PLW2901 - the same target, said plainly
         door, reason = constraint.door(target, call, dialect)
         if reason:
-            skip = Skipped(target.name, tier, reason)
+            skip = constraint.skip(target, tier, reason)
             skipped += [] if skip in skipped else [skip]
         else:
             found.append((target, door))

@@ -169,7 +169,7 @@ def _shut(catalogue: Catalogue, call: Features, bounds: Bounds, seat: Seat) -> s
     if lab is None:
         return f"there is no lab {seat.lab} any more"
     if not lab.on:
-        return f"{seat.lab} is off: {lab.why}"
+        return f"{seat.lab} is off"
     scope = call.key.labs
     if not bounds.lab(seat.lab) or (scope is not None and seat.lab not in scope):
         return f"{seat.lab} may not be used"

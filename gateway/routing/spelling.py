@@ -1,6 +1,7 @@
 """Names in rules that nobody has: keys, tags and models of which there are none."""
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 
 from gateway.core.call import OPEN, Key
@@ -12,8 +13,6 @@ from gateway.settings.load import Source
 from gateway.settings.mistake import Mistake, Path, nearest
 from gateway.settings.rule import When
 
-_CLAUDE = "claude-"
-"""Any name that begins so is understood: where none can serve it, its family is the tier."""
 _ALIKE = 0.8
 
 
@@ -31,13 +30,24 @@ def warnings(source: Source, keys: Sequence[Key] | None) -> Iterator[Mistake]:
 
 def _asked(source: Source, path: Path, when: When) -> Iterator[Mistake]:
     for name in when.asked or ():
-        if name.startswith(_CLAUDE) or _CLAUDE.startswith(name.partition("*")[0]):
+        begins = name.partition("*")[0]
+        if any(one.startswith(begins) or begins.startswith(one) for one in _begun(source)):
             continue
         like = glob([name])
         if not any(map(like, names.every(source))):
             message = f"nothing is called {name!r}: a call that asks for it is refused."
             hint = nearest(name, names.common(source) | {*source.config.aliases})
             yield source.mistake((*path, "asked"), message, hint, warn=True)
+
+
+def _begun(source: Source) -> Iterator[str]:
+    """Yield how names begin that are understood although no lab lists them."""
+    yield from source.config.routing.families
+    for part in source.config.providers.values():
+        for pattern in part.names:
+            if pattern.startswith("!"):
+                continue
+            yield re.split(r"[*?\[]", pattern, maxsplit=1)[0]
 
 
 def _clients(source: Source, path: Path, when: When) -> Iterator[Mistake]:

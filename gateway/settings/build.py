@@ -1,14 +1,15 @@
 """A configuration turned into the values that decisions are made of."""
 
+import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import cast
 
 import msgspec
 
 from gateway.core import jsonio
-from gateway.core.facts import UNKNOWN, Facts
+from gateway.core.facts import UNKNOWN, Facts, base_name
 from gateway.core.price import Price
 from gateway.core.target import (
     TIERS,
@@ -16,8 +17,10 @@ from gateway.core.target import (
     Account,
     Catalogue,
     Lab,
+    Maker,
     Provider,
     Target,
+    Targets,
     Tier,
     places,
     timers,
@@ -26,6 +29,7 @@ from gateway.settings import environ as env
 from gateway.settings import rates
 from gateway.settings.load import Source
 from gateway.settings.schema import (
+    Config,
     EmbeddingPart,
     LabPart,
     ModelPart,
@@ -80,9 +84,47 @@ def build(source: Source, list_price: ListPrice) -> Built:
         default_tier=config.default.tier,
         aliases=config.aliases,
         models=places(labs),
+        makers=tuple(_makers(config, providers, vectors, listed)),
+        families=config.routing.families,
         version=_version(source.version, labs),
     )
     return Built(catalogue, providers)
+
+
+def _makers(
+    config: Config,
+    providers: Mapping[str, Provider],
+    vectors: Mapping[str, Provider],
+    list_price: ListPrice,
+) -> Iterator[Maker]:
+    """Make a maker of each provider with `names`; `vectors` has the providers for embeddings."""
+    for name, part in config.providers.items():
+        lab = lab_of(config, name)
+        if not part.names or lab is None:
+            continue
+        known = config.models, list_price
+        embeddings = Targets(functools.partial(_unlisted_embedding, vectors[name], *known))
+        yield Maker(
+            provider=providers[name],
+            lab=lab,
+            names=tuple(part.names),
+            targets=Targets(functools.partial(_unlisted, providers[name], *known)),
+            embeddings=embeddings if vectors[name].doors else None,
+        )
+
+
+def lab_of(config: Config, provider: str) -> str | None:
+    """Return the lab of a provider's models: the one of its name, else the first that asks it.
+
+    None where no lab has a target of the provider.
+    """
+    found = [
+        name
+        for name, part in config.labs.items()
+        for item in (*part.fast, *part.smart, *part.reasoning)
+        if (item.provider or name) == provider
+    ]
+    return provider if provider in found else next(iter(found), None)
 
 
 def _version(written: str, labs: Mapping[str, Lab]) -> str:
@@ -220,14 +262,37 @@ def _target(
     )
 
 
+def _unlisted(
+    provider: Provider, models: Mapping[str, ModelPart], list_price: ListPrice, name: str
+) -> Target:
+    """Make the target of a model that no lab lists, with the facts of its name or base name."""
+    names = dict.fromkeys((name, base_name(name)))
+    parts = [describe(models, provider.name, one) for one in names]
+    model = next((part for part in parts if part is not None), None)
+    price = rates.price(model.price) if model is not None and model.price is not None else None
+    for one in names if price is None else ():
+        price = price or list_price(provider.name, one)
+    facts = _facts(model) if model is not None else UNKNOWN
+    return Target(provider=provider, model=name, facts=facts, price=price, listed=False)
+
+
+def _unlisted_embedding(
+    provider: Provider, models: Mapping[str, ModelPart], list_price: ListPrice, name: str
+) -> Target:
+    return _windowless(_unlisted(provider, models, list_price, name))
+
+
 def _embedding(
     part: EmbeddingPart,
     provider: Provider,
     models: Mapping[str, ModelPart],
     list_price: ListPrice,
 ) -> Target:
-    target = _target(TargetPart(model=part.model), provider, models, list_price)
-    # Each input, not all of them together, must fit the window: that is the provider's to judge.
+    return _windowless(_target(TargetPart(model=part.model), provider, models, list_price))
+
+
+def _windowless(target: Target) -> Target:
+    """Drop the window: each input must fit it, not all together, and the provider judges that."""
     facts = msgspec.structs.replace(target.facts, context=None, max_input=None)
     return msgspec.structs.replace(target, facts=facts)
 

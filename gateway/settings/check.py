@@ -5,7 +5,7 @@ from datetime import date
 
 from gateway.core.target import TIERS
 from gateway.settings import baseline, terms
-from gateway.settings.build import describe, embedding_doors
+from gateway.settings.build import describe, embedding_doors, lab_of
 from gateway.settings.dates import dates, targets
 from gateway.settings.load import Source
 from gateway.settings.loop import around, itself
@@ -88,6 +88,9 @@ def _providers(source: Source, dialects: Collection[str]) -> Iterator[Mistake]:
                 yield source.mistake((*at, "dialects", dialect), "needs a `base_url`.")
         if part.base_url and not part.base_url.startswith(("http://", "https://")):
             yield source.mistake((*at, "base_url"), "must start with http:// or https://.")
+        if part.names and lab_of(source.config, name) is None:
+            message = "needs a lab that has a target of this provider."
+            yield source.mistake((*at, "names"), message)
         if part.auth != "none" and not part.accounts and not part.optional_key:
             yield source.mistake(at, "has no `accounts`.", "Without any, write `auth: none`.")
 

@@ -1,6 +1,7 @@
 """Names that a call may ask for, as far as the configuration says."""
 
-from gateway.core.target import TIERS
+from gateway.core.target import TIERS, own_name
+from gateway.settings.build import lab_of
 from gateway.settings.dates import targets
 from gateway.settings.load import Source
 
@@ -13,7 +14,17 @@ def askable(source: Source, name: str) -> bool:
     lab, slash, rest = name.partition("/")
     if slash and lab in source.config.labs and rest in ASKABLE:
         return True
-    return name in ASKABLE or name in _behind(source) | served(source) | vectors(source)
+    listed = _behind(source) | served(source) | vectors(source)
+    return name in ASKABLE or name in listed or owned(source, name)
+
+
+def owned(source: Source, name: str) -> bool:
+    """Return True if a name is one of a provider's own, on or off, that no lab need list."""
+    config = source.config
+    return any(
+        own_name(name, part.names, {provider, lab_of(config, provider) or provider}) is not None
+        for provider, part in config.providers.items()
+    )
 
 
 def common(source: Source) -> set[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from gateway.core.target import TIERS, Catalogue, Lab, Tier
+from gateway.core.target import TIERS, Catalogue, Lab, Tier, own_name
 from gateway.settings.load import Source
 from gateway.settings.mistake import Mistake
 
@@ -72,6 +72,10 @@ def _placed(catalogue: Catalogue, name: str) -> bool:
     return (
         name in catalogue.models
         or any(place.lab == lab for place in catalogue.models.get(model, ()))
+        or any(
+            maker.provider.on and own_name(name, maker.names, (maker.lab, maker.provider.name))
+            for maker in catalogue.makers
+        )
         or any(
             target.provider.on
             and name in (target.model, target.name, f"{item.name}/{target.model}")

@@ -92,6 +92,13 @@ class Routing(Part):
     """What reasoning and smart may have of the turns that it decides."""
     judge: JudgePart | None = None
     """A model that is asked before the classifier decides; off where unset."""
+    families: dict[Word, Tier] = {
+        "claude-haiku": "fast",
+        "claude-sonnet": "smart",
+        "claude-opus": "reasoning",
+        "claude-fable": "reasoning",
+    }
+    """Tiers by the beginning of a model's name, for models whose providers are all off."""
     near: Share = 0.6
     """How near a turn must be to an exemplar to get its tier."""
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
@@ -253,6 +260,8 @@ class ProviderPart(Part):
     """Path or whole URL of embeddings in OpenAI's shape; beside Chat Completions where unset."""
     prices: str | None = None
     """Its name in genai-prices, where that differs."""
+    names: Words = []
+    """Patterns of its models' names: one that no lab lists is passed to it; `!` excludes."""
 
 
 class TargetPart(Part):

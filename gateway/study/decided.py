@@ -58,7 +58,7 @@ def one(world: World, label: Label) -> Decided:
     try:
         decision, plan = decide(world.router, call, dialect, evidence)
     except ProblemError as error:
-        return Decided(label=label, tier=None, why=error.problem.message)
+        return Decided(label=label, tier=None, why=error.problem.for_operator)
     verdict = classify(world.router.scorer(call.key), call, evidence, _silent)
     costs, targets = _costs(world, call, label, decision, plan)
     return Decided(

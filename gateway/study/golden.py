@@ -114,7 +114,9 @@ def _one(router: Router, golden: Golden, keys: Mapping[str, Key]) -> Verdict:
     try:
         decision, _ = decide(router, call, dialect)
     except ProblemError as error:
-        return Verdict(golden=golden, lab="", tier="", source="refused", why=error.problem.message)
+        return Verdict(
+            golden=golden, lab="", tier="", source="refused", why=error.problem.for_operator
+        )
     trace = [step for step in decision.trace if step.matched]
     step = next((s for s in reversed(trace) if s.step in _DECIDES), decision.trace[-1])
     return Verdict(

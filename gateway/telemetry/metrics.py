@@ -28,6 +28,9 @@ FIRST = (
 )  # fmt: skip
 """Bounds of the time to the first content, closer where people wait for it."""
 
+UNLISTED = "(unlisted)"
+"""The label of all models that no lab lists."""
+
 type Fails = Literal["write", "sync", "feed"]
 _FAILS: tuple[Fails, ...] = ("write", "sync", "feed")
 type Over = Literal["sum", "max", "min"]
@@ -116,6 +119,8 @@ class Metrics:
         self._figures = Figures(memory)
         self._values = self._figures.values
         self._places: dict[tuple[object, ...], _Places] = {}
+        self._listed: set[tuple[str, str]] = set()
+        """Providers with the models that labs list. While it is empty each model has its name."""
         self._recovered = self._figures.at("recovered", (), 1)
         self._fails: dict[Fails, int] = {
             what: self._figures.at("fails", (what,), 1) for what in _FAILS
@@ -153,9 +158,12 @@ class Metrics:
         """Show what is spent at these (lab, tier, provider, model) as 0 before their first call.
 
         Prometheus takes the first value it sees for no increase. Where keys are labels nothing is
-        shown before: nobody knows which of them will ask for what.
+        shown before: nobody knows which of them will ask for what. From now on a model that no such
+        list had gets the label `(unlisted)`, for clients choose its name.
         """
-        for target in () if self.keys else targets:
+        found = list(targets)
+        self._listed.update(target[2:] for target in found)
+        for target in () if self.keys else found:
             self._figures.at("money", target, _MONEY_SIZE)
             self._attempt(*target[2:], "")
 
@@ -164,7 +172,8 @@ class Metrics:
         if isinstance(row, Entry):
             self._alike([row], self._found(self._kind(row), row))
         elif isinstance(row, Attempt):
-            self._values[self._attempt(row.provider, row.model, row.problem)] += 1
+            model = self._label(row.provider, row.model)
+            self._values[self._attempt(row.provider, model, row.problem)] += 1
 
     def count(self, rows: Sequence[Row]) -> None:
         """Count rows as `note` does, those of like calls together, which takes half the time.
@@ -221,11 +230,11 @@ class Metrics:
 
     def _kind(self, row: Entry) -> tuple[object, ...]:
         """What its places depend on."""
-        basis = row.basis
+        model = self._label(row.provider, row.model)
         return (
-            row.lab, row.tier, row.provider, row.model, row.cache, row.near is None, row.state,
+            row.lab, row.tier, row.provider, model, row.cache, row.near is None, row.state,
             row.stream, row.key if self.keys else None, row.problem, row.aborted_by in _CUT,
-            row.attempts > 0, row.source, None if basis is None else basis.target,
+            row.attempts > 0, row.source, _fell(row),
         )  # fmt: skip
 
     def _alike(self, rows: list[Entry], places: _Places) -> None:
@@ -315,8 +324,9 @@ class Metrics:
             values[at + 4] += row.reasoning
 
     def _place(self, row: Entry) -> _Places:
-        target = (row.lab or "", row.tier or "", row.provider or "", row.model or "")
-        lab, tier, provider, model = target
+        provider, model = row.provider or "", self._label(row.provider, row.model)
+        lab, tier = row.lab or "", row.tier or ""
+        target = lab, tier, provider, model
         key = (row.key,) if self.keys else ()
         stream = "true" if row.stream else "false"
         cache = _shared(row)
@@ -324,11 +334,10 @@ class Metrics:
         cut = row.problem if row.aborted_by in _CUT else ""
         at = self._figures.at
         answered = row.attempts > 0 and row.state in _SERVED
-        meant = row.basis.target if row.basis is not None else None
         ones = [at("calls", (*target, cache, row.state, stream, *key), 1)]
         if answered:  # failed ones have rows of their own
             ones.append(self._attempt(provider, model, cut or ""))
-        if answered and meant not in (None, f"{provider}/{model}"):
+        if answered and _fell(row):
             ones.append(at("fallbacks", target, 1))
         if row.source is not None and row.tier is not None:
             ones.append(at("decisions", (lab, tier, row.source, *key), 1))
@@ -340,6 +349,12 @@ class Metrics:
             seconds=at("seconds", timed, len(SECONDS) + 2),
             first=at("first", timed, len(FIRST) + 2),
         )
+
+    def _label(self, provider: str | None, model: str | None) -> str:
+        """Return the label of a model: its name is one where a lab lists it."""
+        if not model or not self._listed or (provider or "", model) in self._listed:
+            return model or ""
+        return UNLISTED
 
     def _attempt(self, provider: str, model: str, problem: str) -> int:
         return self._figures.at("attempts", (provider, model, problem), 1)
@@ -485,6 +500,12 @@ def _unpriced(row: Entry) -> bool:
 def _amount(money: Decimal) -> float:
     """What a counter may grow by: it never falls."""
     return max(float(money), 0.0)
+
+
+def _fell(row: Entry) -> bool:
+    """Return True if another target than the first of the plan served a call."""
+    meant = row.basis.target if row.basis is not None else None
+    return meant not in (None, f"{row.provider}/{row.model}")
 
 
 def _shared(row: Entry) -> str:

@@ -78,7 +78,7 @@ class Traces:
         self._log = log
         self._sample = sample
         self.addresses = addresses or {}
-        """Those of the providers; a new configuration replaces them."""
+        """Addresses of the providers. A new configuration replaces them."""
         self._most = most
         self._every = every
         self._open: dict[str, _Open | None] = {}

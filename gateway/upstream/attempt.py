@@ -84,7 +84,7 @@ class Attempts:
             await recorded
         place = where(job, candidate)
         asked, quota = time(), self._quota
-        sent = self._health.begin(place, stream=stream)
+        sent = self._health.begin(place, stream=stream, listed=target.listed)
         ticket = quota.take(place, load(job, candidate), self._wall()) if quota.told else None
 
         try:

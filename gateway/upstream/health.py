@@ -88,6 +88,28 @@ class Sent:
             self._health.changed(self._place, self._breaker)
 
 
+class Unwatched(Sent):
+    """One request for a model that no lab lists: it has no breaker, as clients choose its name.
+
+    What it tells of the credential of its account is heard.
+    """
+
+    __slots__ = ()
+
+    def good(self) -> None:
+        """See the class that it extends."""
+        if not self._health.calm:
+            self._health.vouch(self._place, self._health.clock())
+
+    def failed(self, problem: Problem) -> None:
+        """See the class that it extends."""
+        if problem.kind == "upstream_auth" and problem.upstream_status != _FORBIDDEN:
+            self._health.banned(self._place, problem.kind, self._health.clock())
+
+    def left(self) -> None:
+        """See the class that it extends."""
+
+
 class Health:
     """The breakers of all targets and accounts. `clock` never goes back."""
 
@@ -103,8 +125,10 @@ class Health:
         self.accounts: dict[tuple[str, str], Breaker] = {}
         """Those whose credential was refused."""
 
-    def begin(self, place: Place, *, stream: bool) -> Sent:
-        """A request is sent."""
+    def begin(self, place: Place, *, stream: bool, listed: bool = True) -> Sent:
+        """Note that a request is sent; `listed`: for a model that a lab lists."""
+        if not listed:
+            return Unwatched(self, place, Breaker(self._jitter), self.clock(), stream)
         breaker = self.targets.get(place)
         if breaker is None:
             breaker = self.targets[place] = Breaker(self._jitter)

@@ -7,12 +7,13 @@ import pytest
 
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN
+from gateway.core.decision import Skipped
 from gateway.core.facts import Facts
 from gateway.core.problem import ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPENAI_CHAT, Asked
-from gateway.routing import features
+from gateway.routing import constraint, features, refusals
 from gateway.routing.constraint import door, speaks
 from gateway.routing.decide import Router, decide
 from gateway.routing.rules import compile_rules
@@ -91,7 +92,8 @@ def test_a_provider_is_asked_too() -> None:
         world.OPENAI, doors={"gemini": "https://x", "other": "https://y"}
     )
     assert reason(world.target(other, "m")) == "needs gemini or other"
-    assert reason(world.OPUS) == "anthropic is off: set ANTHROPIC_API_KEY"
+    assert reason(world.OPUS) == constraint.OFF
+    assert constraint.skip(world.OPUS, "fast", constraint.OFF).detail == "set ANTHROPIC_API_KEY"
 
 
 def test_an_unpinned_call_moves_to_the_nearest_tier_with_a_fitting_target_and_says_so() -> None:
@@ -137,19 +139,19 @@ def test_the_nearest_tier_is_looked_for_upwards_first(
         (
             "reasoning",
             (
-                "No target of openai/reasoning can serve this request: openai/astra needs "
-                "openai-responses; openai/sol needs openai-responses."
+                "No target of openai/reasoning can serve this request: needs openai-responses "
+                "(openai/astra, openai/sol)."
             ),
         ),
         (
             "sol",
-            "No target of openai/smart can serve this request: openai/sol needs openai-responses.",
+            "No target of openai/smart can serve this request: needs openai-responses (openai/sol).",
         ),
         (
             "fast",
             (
-                "No target of openai/fast can serve this request: openai/luna about 1,001 tokens do "
-                "not fit its window of 1,000; host/luna host is off: set HOST_API_KEY."
+                "No target of openai/fast can serve this request: about 1,001 tokens do not fit its "
+                "window of 1,000 (openai/luna)."
             ),
         ),
     ],
@@ -163,9 +165,19 @@ def test_an_unpinned_call_that_nothing_can_serve_is_refused_with_every_reason() 
     seen = world.call(model="openai/auto", images=1, chars=4_004, **TOOLS)
     problem = world.refused(world.router(), seen)
     assert problem.message == (
-        "No target of lab openai can serve this request: openai/sol needs openai-responses; "
-        "openai/terra takes no images; openai/astra needs openai-responses; openai/luna about 1,001 "
-        "tokens do not fit its window of 1,000; host/luna host is off: set HOST_API_KEY."
+        "No target of lab openai can serve this request: needs openai-responses (openai/sol, "
+        "openai/astra); takes no images (openai/terra); about 1,001 tokens do not fit its window of "
+        "1,000 (openai/luna)."
+    )
+    assert problem.detail == "host/luna is off: set HOST_API_KEY"
+
+
+def test_of_many_reasons_the_first_are_told() -> None:
+    skipped = [Skipped(f"host/{at}", "fast", f"reason {at}") for at in range(5)]
+    message = refusals.no_target("lab openai", skipped).problem.message
+    assert message == (
+        "No target of lab openai can serve this request: reason 0 (host/0); reason 1 (host/1); "
+        "reason 2 (host/2); and 2 more reasons."
     )
 
 
@@ -222,7 +234,7 @@ def test_openai_takes_tools_on_chat_where_a_model_can_be_told_not_to_think(
 ) -> None:
     _, plan = decide(openai, read(model=model, tools=[TOOL]), OPENAI_CHAT)
     assert world.names(plan) == served
-    reasons = {item.reason for item in plan.skipped if " is off: " not in item.reason}
+    reasons = {item.reason for item in plan.skipped if item.reason != constraint.OFF}
     assert reasons <= {"needs openai-responses"}
 
 

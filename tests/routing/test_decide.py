@@ -61,7 +61,7 @@ CHOICES: list[tuple[list[Json], str, str, str, str, str | None, list[str]]] = [
     ([{"lab": "anthropic", "tier": "reasoning"}], "auto",
      "openai", "reasoning", "rule", "choice 0",
      ["rule: anthropic, reasoning (choice 0)",
-      "constraint: lab openai (anthropic is off: set ANTHROPIC_API_KEY)"]),
+      "constraint: lab openai (anthropic is off)"]),
 ]  # fmt: skip
 
 
@@ -268,23 +268,24 @@ def test_a_key_s_labs_bound_where_it_goes(labs: tuple[str, ...], model: str, lab
 
 
 @pytest.mark.parametrize(
-    ("labs", "model", "steer"),
+    ("labs", "model", "steer", "what"),
     [
-        (("google",), "openai/auto", Steer()),
-        (("google",), "luna", Steer()),
-        (("google",), "auto", Steer(lab="openai")),
-        ((), "auto", Steer()),
-        (("anthropic",), "auto", Steer()),
+        (("google",), "openai/auto", Steer(), "the lab 'openai'"),
+        (("google",), "luna", Steer(), "the model 'luna'"),
+        (("google",), "auto", Steer(lab="openai"), "the lab 'openai'"),
+        ((), "auto", Steer(), "any lab"),
+        (("anthropic",), "auto", Steer(), "any lab"),
     ],
 )
 def test_a_key_is_refused_a_lab_that_it_does_not_have(
-    labs: tuple[str, ...], model: str, steer: Steer
+    labs: tuple[str, ...], model: str, steer: Steer, what: str
 ) -> None:
+    """It is told what it has named itself, and of no lab beside its own."""
     key = Key(name="k", labs=labs)
     problem = world.refused(world.router(), world.call("a", model=model, key=key, steer=steer))
     assert (problem.kind, problem.message) == (
         "not_allowed",
-        "This key may not use the lab 'openai' for this call.",
+        f"This key may not use {what} for this call.",
     )
 
 
@@ -294,8 +295,8 @@ def test_targets_keep_the_order_they_are_written_in_and_what_is_off_is_skipped()
     assert plan.skipped == ()
     _, plan = world.decided(world.router(), world.call(model="fast"))
     assert plan.targets == (world.LUNA,)
-    assert [(item.target, item.tier, item.reason) for item in plan.skipped] == [
-        ("host/luna", "fast", "host is off: set HOST_API_KEY")
+    assert [(item.target, item.tier, item.reason, item.detail) for item in plan.skipped] == [
+        ("host/luna", "fast", "is off", "set HOST_API_KEY")
     ]
 
 

@@ -107,6 +107,19 @@ def test_neither_choices_nor_the_classifier_are_asked() -> None:
 def test_a_key_or_a_header_names_the_lab() -> None:
     assert decided(call("x", "small", key=Key(name="k", lab="other")))[0].lab == "other"
     assert decided(call("x", "small", steer=Steer(lab="other")))[0].lab == "other"
+
+
+def test_a_header_that_names_a_lab_without_the_model_is_ignored() -> None:
+    """A client may send it with each of its calls; an embedding model is never exchanged."""
+    decision, plan = decided(call("x", "large", steer=Steer(lab="other")))
+    assert (decision.lab, names(plan)) == ("openai", ["openai/large"])
+    assert [(step.matched, step.effect, step.why) for step in decision.trace] == [
+        (False, "ignored", "x-tiergate-lab: other does not have this embedding model"),
+        (True, "openai, model large", "large"),
+    ]
+
+
+def test_a_key_bounds_the_labs() -> None:
     assert decided(call("x", "small", key=Key(name="k", labs=("other",))))[0].lab == "other"
 
 
@@ -128,7 +141,6 @@ def test_guards_and_scopes_bound_it() -> None:
         ("smal", Steer(),
          ("'smal' is no embedding model that is served here. Did you mean 'small'? "
           "Those that are: small, openai/small, large, own.")),
-        ("large", Steer(lab="other"), "'large' is no embedding model that is served here."),
         ("bare/auto", Steer(), "The lab 'bare' has no embedding model."),
         ("auto", Steer(lab="none"), "There is no lab 'none'."),
         ("x" * 200, Steer(), f"'{'x' * 100}...' is no embedding model"),
@@ -142,7 +154,9 @@ def test_an_unknown_name_is_told_with_those_that_exist(model: str, steer: Steer,
 
 def test_where_no_lab_has_any_it_says_what_to_do() -> None:
     known = router(known=catalogue((embedding("openai"),)))
-    assert refused(call("x"), known).message.endswith("None is: give a lab `embeddings`.")
+    problem = refused(call("x"), known)
+    assert problem.message == "The lab 'openai' has no embedding model."
+    assert problem.detail == "give a lab `embeddings`"
 
 
 def test_targets_that_cannot_serve_are_skipped_with_the_reason() -> None:
@@ -155,7 +169,8 @@ def test_targets_that_cannot_serve_are_skipped_with_the_reason() -> None:
     assert decision.trace[-1].effect == "1 of 2 targets"
     problem = refused(call("x", "lost"))
     assert problem.kind == "no_target"
-    assert "gone is off: set GONE_KEY" in problem.message
+    assert problem.message.endswith("can serve this request: its providers are off.")
+    assert problem.detail == "gone/lost is off: set GONE_KEY"
 
 
 def test_a_question_to_an_embedding_model_is_sent_to_its_door() -> None:

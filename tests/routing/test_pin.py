@@ -96,19 +96,19 @@ ASK = "Ask for auto, fast, smart, reasoning, lab/tier or a model that GET /v1/mo
 REFUSED: list[tuple[str, Steer, Key, str, str, str]] = [
     # model, headers, key -> kind, parameter, message
     ("anthropic/auto", NO_STEER, OPEN, "model_not_found", "model",
-     "The lab 'anthropic' is off: set ANTHROPIC_API_KEY."),
+     "The lab 'anthropic' is off. Labs that are on: google, openai."),
     ("auto", Steer(lab="anthropic"), OPEN, "model_not_found", "x-tiergate-lab",
-     "The lab 'anthropic' is off: set ANTHROPIC_API_KEY."),
+     "The lab 'anthropic' is off. Labs that are on: google, openai."),
     ("auto", NO_STEER, Key(name="k", lab="anthropic"), "model_not_found", "model",
-     "The lab 'anthropic' is off: set ANTHROPIC_API_KEY."),
+     "The lab 'anthropic' is off. Labs that are on: google, openai."),
     ("auto", Steer(lab="mistral"), OPEN, "model_not_found", "x-tiergate-lab",
      "There is no lab 'mistral'. Labs that are on: google, openai."),
     ("opus", NO_STEER, OPEN, "model_not_found", "model",
-     "The model 'opus' is off: set ANTHROPIC_API_KEY."),
+     "The model 'opus' is off: no provider of it is on."),
     ("anthropic/opus", NO_STEER, OPEN, "model_not_found", "model",
-     "The model 'anthropic/opus' is off: set ANTHROPIC_API_KEY."),
+     "The model 'anthropic/opus' is off: no provider of it is on."),
     ("host/luna", NO_STEER, OPEN, "model_not_found", "model",
-     "The model 'host/luna' is off: set HOST_API_KEY."),
+     "The model 'host/luna' is off: no provider of it is on."),
     ("argon", Steer(lab="openai"), OPEN, "model_not_found", "model",
      "The lab 'openai' does not serve the model 'argon'."),
     ("google/argon", Steer(lab="openai"), OPEN, "model_not_found", "model",
@@ -134,6 +134,54 @@ def test_a_wrong_name_is_answered_with_what_to_do(
 ) -> None:
     problem = world.refused(world.router(), world.call(model=model, key=key, steer=steer))
     assert (problem.kind, problem.param, problem.message) == (kind, param, message)
+
+
+DETAILED: list[tuple[str, Steer, str]] = [
+    ("anthropic/auto", NO_STEER, "set ANTHROPIC_API_KEY"),
+    ("opus", NO_STEER, "set ANTHROPIC_API_KEY"),
+    ("host/luna", NO_STEER, "set HOST_API_KEY"),
+    ("lunar", NO_STEER, ""),
+    ("argon", Steer(lab="openai"), ""),
+]
+
+
+@pytest.mark.parametrize(("model", "steer", "detail"), DETAILED)
+def test_what_the_operator_must_do_is_told_apart(model: str, steer: Steer, detail: str) -> None:
+    """A client cannot do it, and need not know the operator's settings."""
+    problem = world.refused(world.router(), world.call(model=model, steer=steer))
+    assert problem.detail == detail
+    assert "API_KEY" not in problem.message
+    assert problem.for_operator == problem.message + (f" ({detail})" if detail else "")
+
+
+SUGGESTED: list[tuple[Key, str, str, str]] = [
+    # key, asked -> what is named, and what is not
+    (Key(name="k", labs=("google",)), "lunar", "ask", "luna'"),
+    (Key(name="k", labs=("google",)), "argo", "Did you mean 'argon'?", "luna"),
+    (Key(name="k", models=("sol",)), "lunar", "ask", "luna'"),
+    (Key(name="k", models=("sol",)), "so", "Did you mean 'sol'?", "luna"),
+    (Key(name="k", tiers=("fast",)), "argo", "Ask for auto, fast, lab/tier or", "argon"),
+    (Key(name="k", tiers=("fast",)), "smrt", "Ask for auto, fast, lab/tier or", "smart"),
+    (Key(name="k", labs=("google",)), "openai/fats", "ask", "openai/fast"),
+]
+
+
+@pytest.mark.parametrize(("key", "asked", "told", "untold"), SUGGESTED)
+def test_a_key_is_told_of_no_name_that_it_may_not_use(
+    key: Key, asked: str, told: str, untold: str
+) -> None:
+    message = world.refused(world.router(), world.call(model=asked, key=key)).message
+    assert told.lower() in message.lower()
+    assert untold not in message
+
+
+def test_a_key_is_told_of_no_lab_that_it_may_not_use() -> None:
+    key = Key(name="k", labs=("google",))
+    call = world.call(key=key, steer=Steer(lab="mistral"))
+    message = world.refused(world.router(), call).message
+    assert message == "There is no lab 'mistral'. Labs that are on: google."
+    none = world.call(key=Key(name="k", labs=()), steer=Steer(lab="mistral"))
+    assert world.refused(world.router(), none).message == "There is no lab 'mistral'."
 
 
 def test_where_no_lab_is_on_nothing_is_listed() -> None:

@@ -323,7 +323,7 @@ WISHES: Json = {
 @pytest.mark.parametrize("name", WISHES)
 def test_each_wish_of_a_prompt_is_on_the_row(name: str) -> None:
     assert {*Basis.__struct_fields__} & {*Prompt.__struct_fields__} == {*WISHES, "chars", "members"}
-    found = basis(world.router(), "hi", model="claude-haiku", **{name: WISHES[name]})
+    found = basis(world.router(), "hi", model="fast", **{name: WISHES[name]})
     kept = {one: getattr(found, one) for one in WISHES}
     none = {one: getattr(Basis(), one) for one in WISHES}
     assert kept == none | {name: WISHES[name]}

@@ -8,8 +8,7 @@ from gateway.core.problem import ProblemError
 from gateway.core.target import Catalogue, Target
 from gateway.dialects import OPERATIONS
 from gateway.dialects.vectors import OPERATION
-from gateway.http import models as listing
-from gateway.routing import constraint
+from gateway.routing import constraint, listing
 from gateway.routing.embed import decide as embed
 from tests.routing import world
 
@@ -96,14 +95,24 @@ def test_a_call_that_names_no_lab_goes_where_its_key_may(
             key("sol"),
             "luna",
             Steer(),
-            "no target of openai/fast: openai/luna is no model of this key.",
+            "This key may not use the model 'luna' for this call: it is no model of this key.",
         ),
-        (key("sol"), "openai/fast", Steer(), "no target of openai/fast"),
-        (key("sol"), "auto", Steer(lab="google"), "no target of lab google"),
-        (key("sol"), "auto", Steer(lab="google", tier="fast"), "no target of google/fast"),
+        (
+            key("sol"),
+            "openai/fast",
+            Steer(),
+            "any model of openai/fast for this call: each is no model of this key.",
+        ),
+        (key("sol"), "auto", Steer(lab="google"), "any model of lab google for this call"),
+        (
+            key("sol"),
+            "auto",
+            Steer(lab="google", tier="fast"),
+            "any model of google/fast for this call",
+        ),
         (key(regions=["us"]), "openai/auto", Steer(), "is in no region of this key"),
-        (key("none*"), "auto", Steer(), "the lab 'openai' for this call"),
-        (key("sol"), "fast", Steer(), "the lab 'openai' for this call"),
+        (key("none*"), "auto", Steer(), "may not use any lab for this call"),
+        (key("sol"), "fast", Steer(), "may not use any lab for this call"),
     ],
 )
 def test_a_key_is_refused_what_it_asks_for_and_does_not_hold(
@@ -121,7 +130,8 @@ def test_what_is_off_too_is_not_said_to_lie_in_the_key() -> None:
     call = world.call("a", model="openai/reasoning", key=key("luna"))
     problem = world.refused(world.router(known=KNOWN), call)
     assert problem.kind == "no_target"
-    assert "host is off: set HOST_API_KEY" in problem.message
+    assert problem.message.endswith("can serve this request: its providers are off.")
+    assert problem.detail == "host/luna is off: set HOST_API_KEY"
 
 
 def vectors() -> Catalogue:

@@ -176,7 +176,7 @@ def test_what_stays_asks_neither_rules_nor_classifier() -> None:
     assert lines(decision) == [
         "-pin: lab openai ('auto' leaves the tier open)",
         "seat: openai/smart openai/able (it stays where it is)",
-        "plan: 2 of 3 targets (host/off host is off: set HOST_API_KEY)",
+        "plan: 2 of 3 targets (host/off is off)",
         "plan: lab lender (where all of openai fail)",
     ]
     assert (decision.rule, decision.confidence, decision.complete) == (None, None, "off")
@@ -203,9 +203,9 @@ def test_a_model_that_was_named_is_called_as_it_was() -> None:
     ("changes", "why"),
     [
         ({"lab": "gone"}, "there is no lab gone any more"),
-        ({"lab": "away"}, "away is off: set HOST_API_KEY"),
+        ({"lab": "away"}, "away is off"),
         ({"target": FAR}, "gemini/far is no target of openai/smart any more"),
-        ({"target": OFF}, "host/off host is off: set HOST_API_KEY"),
+        ({"target": OFF}, "host/off is off"),
     ],
 )
 def test_what_is_there_no_more_is_decided_anew(changes: Json, why: str) -> None:

@@ -104,7 +104,7 @@ def verdict(prompt: str, tier: Tier, **more: str) -> Verdict:
         ("hi", "smart", {"model": "smart"}, True, "openai/smart", "model 'smart'"),
         ("Prove it cheap.", "fast", {}, True, "openai/fast", "proofs"),
         ("hi", "fast", {"model": "anthropic/fast"}, False, "/",
-         "The lab 'anthropic' is off: set ANTHROPIC_API_KEY."),
+         "The lab 'anthropic' is off. Labs that are on: google, openai. (set ANTHROPIC_API_KEY)"),
     ],
 )  # fmt: skip
 def test_a_prompt_passes_where_it_gets_its_tier_and_lab(

@@ -217,6 +217,27 @@ def test_spending_is_shown_before_the_first_call() -> None:
     assert value(told(metrics), "cost_usd_total", TARGET) == pytest.approx(0.0012)
 
 
+def test_a_model_that_no_lab_lists_has_no_label_of_its_own() -> None:
+    """Clients choose its name. It is counted beside the others, and is no fallback of itself."""
+    metrics = Metrics()
+    metrics.expect([("acme", "smart", "acme", "able-1"), ("acme", "", "acme", "vec-1")])
+    for at in range(3):
+        basis = Basis(target=f"acme/{CANARY}-{at}")
+        metrics.note(entry(model=f"{CANARY}-{at}", tier=None, basis=basis))
+        metrics.note(attempt(model=f"{CANARY}-{at}"))
+    metrics.note(entry(model="vec-1", tier=None))
+    metrics.note(entry())
+    assert CANARY not in metrics.render()[0].decode()
+    found = told(metrics)
+    unlisted = {**TARGET, "tier": "", "model": "(unlisted)"}
+    assert value(found, "calls_total", unlisted, cache="miss", state="settled", stream="true") == 3
+    assert value(found, "cost_usd_total", unlisted) == pytest.approx(0.0036)
+    assert value(found, "cost_usd_total", {**unlisted, "model": "vec-1"}) == pytest.approx(0.0012)
+    assert value(found, "cost_usd_total", TARGET) == pytest.approx(0.0012)
+    assert total(found, "fallbacks_total") == 0
+    assert len(metrics._places) == 3, "what is kept does not grow with names"
+
+
 def test_calls_of_a_crash() -> None:
     found = counted(entry(state="unknown_crash", status=None, duration=None, cost=None))
     assert value(found, "calls_recovered_total") == 1

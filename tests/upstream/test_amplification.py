@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from gateway.reply import Reply
+from gateway.upstream.client import Pools
 from tests.e2e.world import chat, spared
 from tests.test_engine import Stage, head, ok
 
@@ -36,7 +37,7 @@ class Loop:
         upstream = self.stage.engine._upstream
         upstream._sleep = self.sleep
         upstream.health.clock = self.clock
-        self.stage.client._transports = lambda _: httpx.MockTransport(self.answer)
+        self.stage.client._pools = Pools(lambda _: httpx.MockTransport(self.answer))
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         acme = "acme" in request.url.path

@@ -48,6 +48,31 @@ def clinic() -> Clinic:
     return Clinic()
 
 
+def test_a_name_that_a_client_chose_has_no_breaker(clinic: Clinic) -> None:
+    """Names that nobody has heard of must neither fill the memory nor raise an alert."""
+    for at in range(99):
+        place = ("a", "main", f"x{at}")
+        for kind in ("upstream_model", "upstream_error"):
+            sent = clinic.health.begin(place, stream=True, listed=False)
+            sent.failed(Problem(kind=kind, message="", upstream_status=404))
+        clinic.health.begin(place, stream=True, listed=False).left()
+        clinic.health.begin(place, stream=True, listed=False).good()
+    assert (clinic.health.targets, clinic.health.open, clinic.told) == ({}, 0, [])
+
+
+def test_a_credential_is_judged_by_every_call(clinic: Clinic) -> None:
+    place = ("a", "main", "x")
+    refused = Problem(kind="upstream_auth", message="", upstream_status=401)
+    clinic.health.begin(place, stream=True, listed=False).failed(refused)
+    assert clinic.told == [(("a", "main", ""), "credential")]
+    forbidden = Problem(kind="upstream_auth", message="", upstream_status=403)
+    clinic.health.begin(("b", "main", "x"), stream=True, listed=False).failed(forbidden)
+    assert clinic.health.open == 1
+    clinic.now += 60
+    clinic.health.begin(place, stream=True, listed=False).good()
+    assert clinic.health.open == 0
+
+
 def test_those_out_of_their_turn_come_last_by_what_they_lack(clinic: Clinic) -> None:
     """What fails outright is not asked; who may be, and how late, stands in the order."""
     clinic.fail("a", "upstream_auth", status=401)
