@@ -13,6 +13,7 @@ from gateway.settings import environ as env
 from gateway.settings import yaml
 from gateway.settings.files import Files, Where, shown
 from gateway.settings.mistake import ConfigError, Mistake, Path, nearest, written
+from gateway.settings.overrides import put
 from gateway.settings.reads import Reads
 from gateway.settings.schema import Config
 from gateway.settings.stray import proxies, strays
@@ -93,13 +94,9 @@ def load(
     raw, where, mistakes = files.raw, files.where, files.mistakes
     found, wrong = env.overrides(environ, frozenset(Config.model_fields))
     mistakes += wrong
-    for path, value in found.items():
-        name = f"TIERGATE_{'__'.join(path).upper()}"
-        if _put(raw, path, value):
-            where[path] = (name, None)
-        else:
-            message = "stands inside a list."
-            mistakes.append(Mistake(file=name, message=message, hint="Give the whole list."))
+    for words, value in found.items():
+        mistake = put(raw, where, words, value)
+        mistakes += [] if mistake is None else [mistake]
     if mistakes:
         raise ConfigError(mistakes)
     version = hashlib.blake2b(jsonio.dumps(_public(raw)), digest_size=6).hexdigest()
@@ -115,18 +112,6 @@ def load(
         raise ConfigError(mistakes)
     source.notes += tuple(proxies(environ, source.config))
     return source
-
-
-def _put(raw: dict[str, yaml.Value], path: tuple[str, ...], value: yaml.Value) -> bool:
-    at = raw
-    for name in path[:-1]:
-        inside = at.get(name)
-        if isinstance(inside, list):
-            return False
-        at[name] = inside = dict(inside) if isinstance(inside, dict) else {}
-        at = inside
-    at[path[-1]] = value
-    return True
 
 
 def _public(raw: dict[str, yaml.Value]) -> dict[str, yaml.Value]:
@@ -220,7 +205,8 @@ def _translate(source: Source, item: dict[str, object]) -> Mistake:
     if kind == "extra_forbidden":
         return source.mistake(path, "no such key.", nearest(str(path[-1]), _siblings(path)))
     if kind == "missing":
-        return source.mistake(path[:-1], f"the key {path[-1]!r} is missing.")
+        hint = nearest(str(path[-2]), _beside(source, path[:-1])) if len(path) > 1 else ""
+        return source.mistake(path[:-1], f"the key {path[-1]!r} is missing.", hint)
     if kind == "literal_error":
         words = str(context["expected"]).replace(" or ", ", ").split(", ")
         hint = nearest(str(given), [word.strip("'") for word in words])
@@ -236,6 +222,13 @@ def _translate(source: Source, item: dict[str, object]) -> Mistake:
     if kind == "string_type" and isinstance(given, int | float):
         hint = "Put it in quotes."
     return source.mistake(path, f"{_WORDS.get(kind, message).format(**context)}.", hint)
+
+
+def _beside(source: Source, path: Path) -> list[str]:
+    """Return the names beside one that a variable has made, which may be misspelt."""
+    _, line = source.where.get(path, ("", 1))
+    part = source.raw.get(str(path[0]))
+    return [] if line is not None or not isinstance(part, dict) else [*part.keys() - {path[-1]}]
 
 
 def _siblings(path: Path) -> list[str]:
