@@ -191,6 +191,19 @@ def test_the_google_sdk_is_served_at_home_and_abroad(world: World) -> None:
     ]
 
 
+@pytest.mark.parametrize("lab", ["acme", "google"])
+@pytest.mark.parametrize("model", ["gem-vec", "vec-1"])
+def test_the_google_sdk_may_send_a_lab_with_every_call(world: World, lab: str, model: str) -> None:
+    """It is set for generation, on the client; an embedding model is what its name says."""
+    options = types.HttpOptions(base_url=world.url, headers={"x-tiergate-lab": lab})
+    with genai.Client(api_key="k", http_options=options) as client:
+        found = client.models.embed_content(model=model, contents=["one", "two"])
+    assert found.embeddings is not None
+    assert [it.values for it in found.embeddings] == VECTORS
+    entry = world.entry()
+    assert (entry.model, entry.lab) == (model, {"gem-vec": "google", "vec-1": "acme"}[model])
+
+
 def test_one_content_is_asked_at_home_byte_for_byte_and_answered_abroad(world: World) -> None:
     body = b'{ "content": {"parts":[{"text": "one"}]}, "taskType":"SEMANTIC_SIMILARITY" }'
     home = world.client.post("/v1/models/gem-vec:embedContent", content=body)
