@@ -17,6 +17,8 @@ from gateway.settings.terms import priced
 
 _FAR = 3
 """Times: lists lag and hosts differ, but not by so much."""
+_ROUNDED = Decimal("1e-9")
+"""USD per million tokens: as exact as a price can be written."""
 _RATES = ("input", "cache_read", "cache_write", "output")
 
 type Apart = tuple[str, Decimal, Decimal]
@@ -63,7 +65,7 @@ def apart(ours: Price, theirs: Price) -> list[Apart]:
     for length in sorted({0, *(step.above + 1 for step in (*ours.steps, *theirs.steps))}):
         long = f" above {length - 1} tokens" if length else ""
         for name, here, there in _pairs(ours.at(length), theirs.at(length)):
-            if here and there and here != there:
+            if here and there and abs(here - there) > _ROUNDED:
                 found.append((f"{name}{long}", here, there))
     tools = sorted(ours.tools.keys() & theirs.tools.keys())
     pairs = [(tool, ours.tools[tool], theirs.tools[tool]) for tool in tools]

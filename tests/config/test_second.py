@@ -14,11 +14,14 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOSTS_MOVE = "OpenRouter sends it to one of many hosts: its price moves by the week"
 NO_STEP = "the list has no long-context price of xAI's models at OpenRouter"
 BING = "Azure searches by Bing; the list has OpenAI's own search"
+TENTH = "LiteLLM's list of 2026-11-20 has a tenth more at Azure; this list has OpenAI's own price"
 APART = {
     "openrouter/meta-llama/llama-3.1-8b-instruct": (HOSTS_MOVE, {"input", "output"}),
     "openrouter/meta-llama/llama-3.3-70b-instruct": (HOSTS_MOVE, {"input", "output"}),
     "openrouter/x-ai/grok-4.3": (NO_STEP, {"input", "cache_read", "output"}),
     "openrouter/x-ai/grok-4.7": (NO_STEP, {"input", "cache_read", "output"}),
+    "azure-openai/text-embedding-3-small": (TENTH, {"input"}),
+    "azure-openai/text-embedding-3-large": (TENTH, {"input"}),
     "azure-openai/gpt-6-luna": (BING, {"web_search"}),
     "azure-openai/gpt-6-sol": (BING, {"web_search"}),
     "azure-openai/gpt-6.1-sol": (BING, {"web_search"}),
@@ -35,6 +38,30 @@ def test_shipped_prices_are_those_of_a_second_list_or_it_is_known_why_not() -> N
     assert len(found) > 90
     assert {name: what for name, what in found.items() if what} == {
         name: what for name, (_, what) in APART.items()
+    }
+
+
+LACKING = {
+    "openrouter/meta-llama/llama-3.1-8b-instruct": (HOSTS_MOVE, {"cache_read"}),
+    "openrouter/meta-llama/llama-3.3-70b-instruct": (HOSTS_MOVE, {"cache_read"}),
+    "mistral/codestral-embed-2505": ("vectors have no cache", {"cache_read"}),
+}
+"""Targets that lack a rate which the list has, why, and which."""
+
+
+def test_no_rate_that_the_list_has_is_missing() -> None:
+    """Tokens of a class without a rate make the cost of their call unknown."""
+    source, built = shipped.source(shipped.ALL_SET), shipped.built(shipped.ALL_SET)
+    found = {
+        target.name: {
+            name
+            for name in ("input", "cache_read", "cache_write", "output")
+            if getattr(theirs.rates, name) and getattr(ours.rates, name) is None
+        }
+        for target, ours, theirs in both(source, built, NOW)
+    }
+    assert {name: what for name, what in found.items() if what} == {
+        name: what for name, (_, what) in LACKING.items()
     }
 
 

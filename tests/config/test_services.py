@@ -40,7 +40,6 @@ SERVICES: list[tuple[str, str, tuple[str, str | None, str]]] = [
     ("gemini/gemini-3.1-pro-preview", "flex", ("1", "0.2", "6")),
     ("xai/grok-4.7", "priority", ("4", "1", "12")),
     ("groq/openai/gpt-oss-120b", "flex", ("0.15", "0.075", "0.6")),
-    ("fireworks/accounts/fireworks/models/gpt-oss-120b", "priority", ("0.18", "0.018", "0.72")),
     ("bedrock/openai.gpt-oss-120b-1:0", "priority", ("0.2625", None, "1.05")),
 ]
 

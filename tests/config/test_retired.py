@@ -1,0 +1,100 @@
+"""No shipped target has retired, by what its file says and by what a price list says of it."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import pytest
+from genai_prices.data_snapshot import get_snapshot
+
+from gateway.core.target import Target
+from tests.config import shipped
+
+BUILT = date(2026, 11, 29)
+"""The day on which the shipped targets were last looked at. Look at them again with each release."""
+SOON = timedelta(days=30)
+ENDING = {"azure-foundry/MAI-Code-1.1-Flash": date(2026, 12, 9)}
+"""Targets that are known to retire within a month, which `check` warns of."""
+
+
+def targets() -> Iterator[tuple[str, Target]]:
+    """Every target with the place that has it."""
+    for lab in shipped.built(shipped.ALL_SET).catalogue.labs.values():
+        for tier, row in (*lab.tiers.items(), ("embeddings", lab.embeddings)):
+            for target in row:
+                yield f"{lab.name}/{tier}", target
+
+
+def retired(day: date) -> dict[str, str]:
+    """Places and targets that have retired on a day."""
+    return {
+        f"{place}: {target.name}": f"retired on {target.facts.retires}"
+        for place, target in targets()
+        if target.facts.retires is not None and target.facts.retires <= day
+    }
+
+
+def test_no_target_has_retired() -> None:
+    assert retired(BUILT) == {}
+
+
+def test_no_target_had_retired_when_its_price_was_checked() -> None:
+    for place, target in targets():
+        version = "" if target.price is None else target.price.version
+        if target.facts.retires is not None and version.startswith("config "):
+            checked = date.fromisoformat(version.removeprefix("config "))
+            assert target.facts.retires > checked, (place, target.name)
+
+
+def test_what_retires_soon_is_known() -> None:
+    found = {
+        target.name: target.facts.retires
+        for _, target in targets()
+        if target.facts.retires is not None and target.facts.retires <= BUILT + SOON
+    }
+    assert found == ENDING
+
+
+def test_one_that_has_retired_would_be_seen() -> None:
+    assert retired(date(2026, 12, 9)) == {
+        "microsoft/fast: azure-foundry/MAI-Code-1.1-Flash": "retired on 2026-12-09"
+    }
+    assert len(retired(date(2028, 12, 31))) > 10
+
+
+def test_the_price_list_calls_none_deprecated() -> None:
+    source, deprecated = shipped.source(shipped.ALL_SET), list[str]()
+    for _, target in targets():
+        name = target.provider.name
+        listed = source.config.providers[name].prices or name
+        try:
+            _, model = get_snapshot().find_provider_model(target.model, None, listed, None)
+        except LookupError:
+            continue
+        if model.deprecated:
+            deprecated.append(target.name)
+    assert deprecated == []
+
+
+@pytest.mark.parametrize(
+    ("model", "day"),
+    [
+        ("azure-openai/gpt-6-luna", "2028-03-11"),
+        ("azure-openai/text-embedding-3-small", "2028-02-09"),
+        ("azure-claude/claude-opus-5-5", "2027-09-18"),
+        ("azure-claude/claude-sonnet-5-5", "2027-09-29"),
+        ("azure-foundry/Phi-4-mini-instruct", "2027-01-17"),
+        ("mistral/mistral-medium-3-5", "2027-04-30"),
+        ("mistral/mistral-large-2512", "2027-04-30"),
+        ("gemini/gemini-3.1-flash-lite", "2027-05-07"),
+        ("gemini/gemini-embedding-001", "2028-05-14"),
+    ],
+)
+def test_days_are_the_ones_that_were_checked(model: str, day: str) -> None:
+    (found,) = {target.facts.retires for _, target in targets() if target.name == model}
+    assert found == date.fromisoformat(day)
+
+
+def test_a_day_is_of_its_host_alone() -> None:
+    """The model itself, and other hosts of it, go on."""
+    for name in ("openai/gpt-6-luna", "openrouter/openai/gpt-6-luna", "anthropic/claude-opus-5-5"):
+        assert {target.facts.retires for _, target in targets() if target.name == name} == {None}
