@@ -14,6 +14,7 @@ from gateway.settings.mistake import Mistake, Path, nearest
 from gateway.settings.rule import When
 
 _ALIKE = 0.8
+_WILD = re.compile(r"[*?\[]")
 
 
 def warnings(source: Source, keys: Sequence[Key] | None) -> Iterator[Mistake]:
@@ -30,8 +31,7 @@ def warnings(source: Source, keys: Sequence[Key] | None) -> Iterator[Mistake]:
 
 def _asked(source: Source, path: Path, when: When) -> Iterator[Mistake]:
     for name in when.asked or ():
-        begins = name.partition("*")[0]
-        if any(one.startswith(begins) or begins.startswith(one) for one in _begun(source)):
+        if _unlisted(source, name):
             continue
         like = glob([name])
         if not any(map(like, names.every(source))):
@@ -40,14 +40,15 @@ def _asked(source: Source, path: Path, when: When) -> Iterator[Mistake]:
             yield source.mistake((*path, "asked"), message, hint, warn=True)
 
 
-def _begun(source: Source) -> Iterator[str]:
-    """Yield how names begin that are understood although no lab lists them."""
-    yield from source.config.routing.families
-    for part in source.config.providers.values():
-        for pattern in part.names:
-            if pattern.startswith("!"):
-                continue
-            yield re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+def _unlisted(source: Source, name: str) -> bool:
+    """Return True if a name, or some name that a pattern takes in, needs no lab to list it."""
+    families = list(source.config.routing.families)
+    begins, star, _ = name.partition("*")
+    if not star:
+        return names.owned(source, name) or name.startswith(tuple(families))
+    own = [pattern for part in source.config.providers.values() for pattern in part.names]
+    known = [*families, *(_WILD.split(one, maxsplit=1)[0] for one in own if one[:1] != "!")]
+    return any(one.startswith(begins) or begins.startswith(one) for one in known)
 
 
 def _clients(source: Source, path: Path, when: When) -> Iterator[Mistake]:

@@ -427,6 +427,29 @@ def test_a_name_that_nobody_has_is_a_warning(
         assert {item.level for item in found} <= {"warning"}
 
 
+@pytest.mark.parametrize(
+    ("asked", "known"),
+    [
+        ("gpt-4o", True),
+        ("openai/gpt-4o", True),
+        ("gpt-oss-1", False),
+        ("o3", True),
+        ("opuss", False),
+        ("openai/smrt", False),
+        ("gpt-4*", True),
+        ("g*", True),
+        ("llama-*", False),
+        ("claude-opus-9", True),
+        ("claude-opus*", True),
+    ],
+)
+def test_a_name_that_no_lab_lists_may_be_somebodys(asked: str, known: bool) -> None:
+    openai = {"dialects": {"openai-chat": "https://x"}, "names": ["gpt-*", "!gpt-oss*", "o[1-9]*"]}
+    rule = {"when": {"asked": asked}, "tier": "fast"}
+    made = source([], [rule], providers={"openai": openai})
+    assert (audit.warnings(made, DIALECTS) == []) == known
+
+
 def test_a_tag_that_is_read_as_it_is_not_set_is_a_warning() -> None:
     setting: Json = {"when": {"images": True}, "tag": ["picture", "seen"]}
     reading: Json = {"when": {"tag": "pictures"}, "tier": "fast"}

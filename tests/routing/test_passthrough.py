@@ -12,7 +12,7 @@ from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Catalogue, Maker, Provider, Target, Targets, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.dialects.openai_chat import EMBEDDINGS
-from gateway.routing import passthrough
+from gateway.routing import listing, passthrough
 from gateway.routing import pin as pins
 from gateway.routing.decide import decide
 from gateway.routing.features import Features
@@ -261,6 +261,28 @@ def test_without_families_a_name_that_nobody_serves_is_refused() -> None:
     bare = msgspec.structs.replace(ALONE, families={})
     assert refused("claude-opus-4-8", bare).kind == "model_not_found"
     assert refused("claude-sonnet-9", ALONE).kind == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "owner"),
+    [
+        (OPEN, "gpt-4o", "openai"),
+        (OPEN, "gpt-6-luna", "openai"),
+        (OPEN, "smart", "tiergate"),
+        (OPEN, "llama-9", ""),
+        (Key(name="k", labs=("anthropic",)), "gpt-4o", ""),
+        (Key(name="k", labs=("anthropic",)), "gpt-6-luna", ""),
+        (Key(name="k", labs=("anthropic",)), "claude-opus-4-8", "anthropic"),
+        (Key(name="k", tiers=("fast",)), "gpt-4o", ""),
+    ],
+)
+def test_who_has_a_name_that_a_key_may_ask_for(key: Key, name: str, owner: str) -> None:
+    assert listing.owner(BOTH, key, name) == owner
+
+
+def test_an_alias_of_one_is_listed_where_the_key_may_use_it() -> None:
+    assert "mine" in listing.names(BOTH, OPEN)
+    assert "mine" not in listing.names(BOTH, Key(name="k", labs=("anthropic",)))
 
 
 def test_calls_that_name_it_again_are_decided_the_same() -> None:

@@ -79,6 +79,15 @@ def test_what_two_names_could_be_is_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_what_stands_inside_of_two_names_is_refused_too(tmp_path: Path) -> None:
+    text = TEXT.replace("  acme.eu:", "  azure_openai:").replace("acme.eu", "azure_openai")
+    (told,) = wrong(tmp_path, text, TIERGATE_PROVIDERS__AZURE_OPENAI__BASE_URL="https://x")
+    assert told == (
+        "TIERGATE_PROVIDERS__AZURE_OPENAI__BASE_URL: error: could be 'azure-openai' or "
+        "'azure_openai'. Give all of TIERGATE_PROVIDERS, or rename one in the file."
+    )
+
+
 def test_a_new_name_is_the_one_of_the_variable(tmp_path: Path) -> None:
     found = config(
         tmp_path,
