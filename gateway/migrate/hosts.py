@@ -41,11 +41,13 @@ class Shipped:
             self.labs |= part.get("labs") or {}
 
     def provider(self, name: str) -> Part:
-        """What ships of a provider, but for its account."""
+        """Return what ships of a provider, but for its account and the names that it owns.
+
+        An imported configuration serves the models that it lists, as it did before.
+        """
         part = self.providers.get(name, {})
-        return {
-            key: one for key, one in part.items() if key not in ("accounts", "enable", "prices")
-        }
+        own = ("accounts", "enable", "prices", "names")
+        return {key: one for key, one in part.items() if key not in own}
 
     def account(self, name: str) -> str:
         """The variable of its credential."""

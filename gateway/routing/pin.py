@@ -151,11 +151,15 @@ def _name(
 def _family(asked: str, family: str, lab: str, catalogue: Catalogue, *, named: bool) -> _Meant:
     """Let the family of a name choose the tier, as no provider of the model itself is on.
 
-    Where some host serves models of the same maker, the call stays in the lab of these.
+    Where a host serves the lab of the maker, or some lab lists a name of its kind, the call stays
+    in that lab.
     """
-    tier, maker = catalogue.families[family], f"{family.partition('-')[0]}-"
-    rows = catalogue.models.values()
-    kin = next((row[0].lab for row in rows if maker in row[0].target.model), None)
+    tier, kind = catalogue.families[family], f"{family.partition('-')[0]}-"
+    maker = passthrough.find(asked, catalogue, off=True)
+    kin = None if maker is None else maker.maker.lab
+    if kin is None or not catalogue.labs[kin].on:
+        rows = catalogue.models.values()
+        kin = next((row[0].lab for row in rows if row[0].target.model.startswith(kind)), None)
     if kin is None:
         return _Meant(lab, tier, family=family)
     if named and kin != lab:

@@ -71,6 +71,18 @@ HOSTED = known(ON_HOST, ON_HOST, provider=CLAUDE_OFF)
 """A host serves Claude, its maker is off."""
 
 
+UNSAID = msgspec.structs.replace(BOTH, makers=())
+"""Both are on, as a configuration has them that was written before names were."""
+ROUTED = world.catalogue(
+    [
+        lab("openai", [LUNA], [SOL], [OSS]),
+        lab("router", [target(HOST, "anthropic/claude-haiku-5")]),
+    ]
+)
+ROUTED = msgspec.structs.replace(ROUTED, families=FAMILIES)
+"""A host of many makers serves Claude under its own name."""
+
+
 def router(catalogue: Catalogue = BOTH, guards: Sequence[Mapping[str, Any]] = ()) -> Any:
     return world.router(guards=guards, known=catalogue)
 
@@ -234,6 +246,11 @@ FAMILY: list[tuple[Catalogue, str, Key, str, Tier]] = [
     # a host of Claude is on: the call stays in its lab
     (HOSTED, "claude-opus-4-8", OPEN, "anthropic", "reasoning"),
     (HOSTED, "claude-haiku-4-5", OPEN, "anthropic", "fast"),
+    # nobody has said whose the names are, but a lab lists one of that kind
+    (UNSAID, "claude-opus-4-8", OPEN, "anthropic", "reasoning"),
+    (UNSAID, "claude-haiku-4-5", Key(name="k", lab="openai"), "anthropic", "fast"),
+    # a name behind a host's path tells of no maker
+    (ROUTED, "claude-opus-4-8", OPEN, "openai", "reasoning"),
 ]
 
 
