@@ -149,20 +149,40 @@ def test_a_stream_that_is_cut_is_never_whole(
 
 
 @pytest.mark.parametrize(
-    ("asked", "tier"),
-    [
-        ("claude-auto", None), ("auto", None), ("fast", "fast"), ("claude-haiku-1", "fast"),
-        ("claude-sonnet-1", "smart"), ("claude-opus-1", "reasoning"), ("claude-fable-1", "reasoning"),
-    ],
-)  # fmt: skip
+    ("asked", "tier"), [("claude-auto", None), ("auto", None), ("fast", "fast")]
+)
 def test_names_lead_to_the_default_lab_whatever_it_speaks(
     sdk: anthropic.Anthropic, asked: str, tier: str | None
 ) -> None:
-    """It speaks Chat Completions alone; a family of Claude that nobody serves means a tier."""
+    """It speaks Chat Completions alone."""
     reply = sdk.messages.with_raw_response.create(model=asked, max_tokens=50, messages=HELLO)
     assert reply.headers["x-tiergate-lab"] == "acme"
     assert tier in (None, reply.headers["x-tiergate-tier"])
     assert reply.parse().content[0].type == "text"
+
+
+@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize(
+    ("asked", "tier"),
+    [
+        ("claude-haiku-1", "fast"),
+        ("claude-sonnet-1", "smart"),
+        ("claude-opus-1", "reasoning"),
+        ("claude-fable-1", "reasoning"),
+    ],
+)
+def test_a_family_means_a_tier_of_the_lab_of_claude_or_of_the_default_one(
+    make: Make, asked: str, tier: str, served: bool
+) -> None:
+    """No other maker's model answers where any lab lists Claude; nobody owns the name here."""
+    world = make(claude) if served else make()
+    world.upstream.on("/claude", whole())
+    body = {"model": asked, "max_tokens": 50, "messages": HELLO}
+    reply = world.client.post("/v1/messages", json=body)
+    assert reply.headers["x-tiergate-lab"] == ("claude" if served else "acme")
+    assert reply.headers["x-tiergate-tier"] == tier
+    assert reply.headers["x-tiergate-family"] == asked.removesuffix("-1")
+    assert reply.json()["content"][0]["type"] == "text"
 
 
 def test_a_count_that_no_target_can_be_asked_for_is_an_estimate(
