@@ -1,5 +1,6 @@
 """What is gathered before a call is decided, and the seat that it leaves behind."""
 
+import threading
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,7 @@ from gateway.core.call import NO_STEER, OPEN, Call, Key, Steer
 from gateway.core.entry import Entry
 from gateway.core.evidence import Evidence, Seat
 from gateway.core.price import Price, Rates
-from gateway.core.target import Account
+from gateway.core.target import Account, Maker, Target, Targets
 from gateway.core.turn import Turn
 from gateway.dialects import OPENAI_CHAT
 from gateway.gather import Gather, seated
@@ -267,6 +268,29 @@ async def test_a_stream_has_a_seat_before_it_ends() -> None:
     moved = await begin()
     assert moved is not None
     assert (moved.account, moved.calls, moved.output) == ("main", 4, 7)
+
+
+@pytest.mark.parametrize("seats", [None, Here(clock=lambda: NOW)])
+async def test_a_model_that_no_lab_lists_is_looked_up_in_a_thread(seats: Here | None) -> None:
+    """A first look at a price list takes long, and other calls go on meanwhile."""
+    threads: list[int] = []
+
+    def make(name: str) -> Target:
+        threads.append(threading.get_ident())
+        return Target(provider=world.OPENAI, model=name)
+
+    maker = Maker(provider=world.OPENAI, lab="openai", names=("x-*",), targets=Targets(make))
+    catalogue = msgspec.structs.replace(world.CATALOGUE, makers=(maker,))
+    router = world.router(known=catalogue)
+    gather = Gather(seats, ttl=60)
+    assert gather.plain(router, call(), seen("x-1")) is None
+    await gather.evidence(router, call(), seen("x-1"))
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+    assert gather.plain(router, call(), seen("x-1")) is not None
+    assert gather.plain(router, call(), seen("luna")) is not None
+    await gather.evidence(router, call(), seen("x-1"))
+    assert len(threads) == 1
 
 
 async def test_what_has_no_seat_has_none_when_it_begins() -> None:

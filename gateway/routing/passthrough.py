@@ -1,7 +1,7 @@
 """Models that no lab lists: a call that names one goes to the provider that makes the model.
 
-The provider is told the very name that the client sent, and no other model takes its place. Which
-names are whose is data: the `names` of a provider.
+The provider gets the very name that the client sent, and no other model takes its place. The
+`names` of a provider say which names it owns.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Unlisted(NamedTuple):
 
     maker: Maker
     name: str
-    """As its maker calls the model: without a lab or a provider before it."""
+    """The maker's own name of the model, without a lab or a provider before it."""
 
     def targets(self, operation: str) -> Targets | None:
         """Return where its target is found; None where its maker does not have the operation."""
@@ -42,9 +42,9 @@ class Unlisted(NamedTuple):
 
 
 def find(asked: str, catalogue: Catalogue, *, off: bool = False) -> Unlisted | None:
-    """Return whose name this is, of providers that are on, or of those that are off.
+    """Return the maker of a name among the providers that are on, or among all that are off.
 
-    None where it is nobody's. The name may stand behind the maker's lab or provider.
+    None where nobody owns the name. It may stand behind the maker's lab or provider.
     """
     for maker in catalogue.makers:
         if maker.provider.on is off:

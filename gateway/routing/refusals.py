@@ -1,7 +1,7 @@
-"""What a client is told where nothing may serve its call.
+"""Errors for a call that nothing may serve.
 
-A text names only what the client has named or what its key may use. It names no setting of the
-operator's: that is the detail of a problem, which no client is told.
+A message names only what the client has named or what its key may use. Settings of the operator
+stand in the detail of a problem, which no client sees.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from gateway.routing import constraint
 _LONG = 100
 """Characters of a name that are repeated."""
 _MOST = 3
-"""Reasons that are told."""
+"""Reasons in one message."""
 
 
 def shown(name: str) -> str:
@@ -30,7 +30,7 @@ def not_allowed(what: str, why: str = "") -> ProblemError:
 def no_target(what: str, skipped: Iterable[Skipped]) -> ProblemError:
     """Refuse a call that no target can serve, with the reasons that lie in the request.
 
-    Targets that the key may not use are left out, and those that are off are told without a name.
+    The message leaves out targets that the key may not use, and names of targets that are off.
     """
     names: dict[str, dict[str, None]] = {}
     details: dict[str, None] = {}
