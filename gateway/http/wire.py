@@ -15,7 +15,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.core.problem import Problem
-from gateway.http import edge
+from gateway.http import edge, host
 from gateway.http.app import ALWAYS, App, dialect_at
 from gateway.http.beat import Beat
 from gateway.http.corked import Corked
@@ -31,8 +31,8 @@ from gateway.settings.server import WaitPart
 
 _EVER = math.inf
 _VERSIONS = ("1.0", "1.1")
-_TELLING = frozenset({b"host", b"transfer-encoding", b"origin"})
-"""Headers that are looked at before it is known where a request goes."""
+_SLOW = frozenset({b"transfer-encoding", b"origin"})
+"""Headers of requests that the general path takes: it knows more than the one for whole calls."""
 _OFFERS = (b"upgrade", b"http2-settings", b"connection")
 _ALWAYS = frozenset(path.encode() for path in ALWAYS)
 FULL = Problem(
@@ -62,8 +62,8 @@ class Wire(HttpToolsProtocol):
     """One connection of a client; what uvicorn keeps of it has places here too, and no table."""
 
     __slots__ = (
-        *GIVEN, "_begun", "_between", "_came", "_corked", "_door", "_ended", "_house", "_idle",
-        "_idle_until", "_in_head", "_known", "_moment", "_moved", "_patience", "_promised",
+        *GIVEN, "_begun", "_between", "_came", "_corked", "_door", "_ended", "_fault", "_house",
+        "_idle", "_idle_until", "_in_head", "_known", "_moment", "_moved", "_patience", "_promised",
         "_rude", "_shed", "_size", "_strange", "_timer", "_unread", "_upgrading", "_waits",
         "_whole", "lost", "slow", "visit",
     )  # fmt: skip
@@ -103,6 +103,8 @@ class Wire(HttpToolsProtocol):
         self._in_head = False
         self._size = 0
         self._ended = self._upgrading = False
+        self._fault = _UNREADABLE
+        """Why a request cannot be read, where one cannot."""
         self._timer: asyncio.TimerHandle | None = None
         self._unread = 0
         self._patience: asyncio.TimerHandle | None = None
@@ -241,7 +243,7 @@ class Wire(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._stay(data[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self._end(FULL if self._shed and not self._in_head else _UNREADABLE)
+            self._end(FULL if self._shed and not self._in_head else self._fault)
         else:
             if self._door is not None:
                 self._soon(data if between else self._begun and self._begun + data)
@@ -295,18 +297,22 @@ class Wire(HttpToolsProtocol):
         self._stop()
         parser = self.parser
         version = parser.get_http_version()
-        hosts, plain = 0, not self.expect_100_continue
+        plain = not self.expect_100_continue
         for name, value in self.headers:
-            if name in _TELLING:
-                plain = plain and name == b"host"
-                if name == b"host":
-                    hosts += 1
-                elif name == b"transfer-encoding" and (
+            if name in _SLOW:
+                plain = False
+                if name == b"transfer-encoding" and (
                     value.strip().lower() != b"chunked" or version != "1.1"
                 ):
                     raise ValueError("only chunked is known")
-        if hosts > 1 or version not in _VERSIONS:
-            raise ValueError("it can be read in two ways, or not at all")
+        if version not in _VERSIONS:
+            raise ValueError("this version is not spoken")
+        if not host.check(self.headers, version):
+            self._fault = host.PROBLEM
+            raise ValueError("its host is missing, or is none")
+        if (target := host.resolve(self.url, self.headers)) is None:
+            raise ValueError("its target is none of this server")
+        self.url, self.headers = target
         self._upgrading = parser.should_upgrade()
         if self._upgrading:
             return
