@@ -14,15 +14,7 @@ from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Catalogue
-from gateway.dialects import (
-    ANTHROPIC_MESSAGES,
-    DIALECTS,
-    GEMINI,
-    OPENAI_CHAT,
-    OPENAI_RESPONSES,
-    OPERATIONS,
-    Dialect,
-)  # fmt: skip
+from gateway.dialects import DIALECTS, GEMINI, OPENAI_CHAT, OPERATIONS
 from gateway.http import (
     admin,
     config,
@@ -31,6 +23,7 @@ from gateway.http import (
     feedback,
     health,
     models,
+    paths,
     recall,
     rules,
     scrape,
@@ -41,6 +34,7 @@ from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
 from gateway.http.guard import is_here
 from gateway.http.lines import Lines, most
+from gateway.http.paths import dialect_at
 from gateway.http.refused import Refused
 from gateway.reply import refusal
 from gateway.routing import explain
@@ -48,7 +42,6 @@ from gateway.telemetry import machine
 from gateway.telemetry.log import where
 
 _NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED, _UNAVAILABLE = 404, 405, 426, 503
-_GEMINI_DOORS = ("/v1beta/models/", "/v1/models/")
 _LIST = Problem(
     kind="invalid_request", message="A stream is sent as events: add ?alt=sse to the URL."
 )
@@ -59,6 +52,8 @@ _STRANGE = Problem(
 )
 ALWAYS = frozenset({"/health", "/ready", "/metrics"})
 """Paths that are answered whatever happens."""
+_OF_CLIENTS = ("/v1/", "/v1beta/", *ALWAYS)
+"""Beginnings of the paths that a hint may name."""
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _CLOSING = (408, 413, 431)
 """What is left of such a request is not read."""
@@ -121,6 +116,13 @@ class App(FastAPI):
         """Whether the rows of all calls are on the disk, and nothing more is written."""
         return self._archive.ended
 
+    def endpoints(self) -> Iterator[str]:
+        """The paths that clients may ask for."""
+        yield from self._hot
+        for route in self.routes:
+            if isinstance(route, Route) and route.path.startswith(_OF_CLIENTS):
+                yield route.path
+
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""
         if self.openapi_schema is None:
@@ -129,9 +131,13 @@ class App(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        hot, asked = self._hot.get(scope["path"]) if scope["type"] == "http" else None, ""
-        if hot is None and scope["type"] == "http":
+        hot, asked, model = None, "", ""
+        if scope["type"] == "http":
             hot, asked = self._at(scope["path"])
+            if hot is None:
+                path, model = paths.resolve(scope["path"])
+                hot, asked = self._at(path)
+                scope = {**scope, "path": path}
         if hot is None and scope["type"] == "http" and edge.crowded(scope["headers"]):
             self.refused.note(edge.CROWDED.kind)
             await _problem(edge.CROWDED, scope["path"])(scope, receive, send)
@@ -143,7 +149,7 @@ class App(FastAPI):
             self.refused.note(_STRANGE.kind)
             await _problem(_STRANGE, scope["path"])(scope, receive, send)
         elif scope["method"] == "POST":
-            await hot(scope, receive, send, asked)
+            await hot(scope, receive, send, asked, model)
         elif _upgrades(scope):
             await _unspoken(scope["path"])(scope, receive, send)
         else:
@@ -165,8 +171,10 @@ class App(FastAPI):
         await super().__call__(scope, receive, send)
 
     def _at(self, path: str) -> tuple[Generate | None, str]:
-        """The endpoint whose path names a model and what is asked of it, and what of it does so."""
-        for prefix in _GEMINI_DOORS:
+        """Find the endpoint at a path, and what of the path belongs to the request (Gemini)."""
+        if (hot := self._hot.get(path)) is not None:
+            return hot, ""
+        for prefix in paths.GEMINI_PREFIXES:
             if path.startswith(prefix):
                 asked = path[len(prefix) - len("models/") :]
                 return self._gemini.get(asked.rpartition(":")[2]), asked
@@ -327,7 +335,8 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
             )
         doors = ", ".join(one.path for one in DIALECTS.values() if one.read_at is None)
         gemini = "/v1beta/models/{model}:generateContent"
-        message = f"There is nothing at {path}. Calls go to POST {doors} or {gemini}."
+        near = paths.hint(path, app.endpoints())
+        message = f"There is nothing at {path}. {near}Calls go to POST {doors} or {gemini}."
         return _problem(Problem(kind="not_found", message=message), path)
 
     @app.exception_handler(Exception)
@@ -356,15 +365,6 @@ def _not_allowed(method: str, path: str, allowed: str) -> Response:
 
 def _json(value: object, status: int = 200) -> Response:
     return Response(jsonio.dumps(value), status, media_type="application/json")
-
-
-def dialect_at(path: str) -> Dialect:
-    """The dialect that whoever asks for a path speaks, also where the path is not quite right."""
-    if path.startswith("/v1beta") or ("/models/" in path and ":" in path):
-        return GEMINI
-    if "/messages" in path:
-        return ANTHROPIC_MESSAGES
-    return OPENAI_RESPONSES if "/responses" in path else OPENAI_CHAT
 
 
 def _problem(problem: Problem, path: str, allow: str = "") -> Response:

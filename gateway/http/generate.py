@@ -17,6 +17,7 @@ from gateway.http.edge import Gone, Head, Receive, Scope, Send
 from gateway.http.entrance import Entrance
 from gateway.http.exchange import Exchange
 from gateway.http.out import Out
+from gateway.http.paths import fill_model
 from gateway.http.refused import Refused
 from gateway.reply import Reply, refusal
 
@@ -59,8 +60,13 @@ class Generate:
         self._dialect = dialect
         self._entrance = entrance
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, path: str = "") -> None:
-        """Answer one request; `path` is what of it stands in its URL."""
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, path: str = "", model: str = ""
+    ) -> None:
+        """Answer one request; `path` is what of it stands in its URL, as Gemini has it.
+
+        `model` is the one that an URL names (Azure), for a body that names none.
+        """
         call_id, length = edge.new_id(), None
         try:
             head = Head(scope["headers"], self._dialect.headers, self._dialect.defaults)
@@ -75,6 +81,8 @@ class Generate:
         try:
             data = await self._body(receive, length, visit, send, call_id)
             if data is not None:
+                if model:
+                    data = fill_model(data, model)
                 query = scope["query_string"].decode("latin-1")
                 call = edge.call(self._dialect, head, key, data, call_id, query=query, path=path)
                 await self._serve(call, visit, receive, send, scope.get("wire"))

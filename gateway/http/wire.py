@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.core.problem import Problem
 from gateway.http import edge, host
-from gateway.http.app import ALWAYS, App, dialect_at
+from gateway.http.app import ALWAYS, App
 from gateway.http.beat import Beat
 from gateway.http.corked import Corked
 from gateway.http.course import Course
@@ -25,6 +25,7 @@ from gateway.http.edge import Send
 from gateway.http.exchange import GIVEN, Exchange
 from gateway.http.generate import Generate, saying
 from gateway.http.out import Out
+from gateway.http.paths import dialect_at
 from gateway.http.repeat import Repeat
 from gateway.reply import Reply, refusal, written
 from gateway.settings.server import WaitPart

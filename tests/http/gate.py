@@ -252,11 +252,12 @@ def contents(**more: Any) -> bytes:
 
 def family(path: str) -> str:
     """The dialect of a path, by the name of its generating door."""
-    if path.startswith("/v1beta") or ("/models/" in path and ":" in path):
+    google = path.startswith(("/v1beta", "/v1alpha")) and "/openai/" not in path
+    if google or ("/models/" in path and ":" in path):
         return GENERATE
-    if "/messages" in path:
+    if "/message" in path:
         return MESSAGES
-    return RESPONSES if "/responses" in path else CHAT
+    return RESPONSES if "/response" in path else CHAT
 
 
 _PLAIN = {CHAT: chat, MESSAGES: messages, RESPONSES: response, GENERATE: contents}

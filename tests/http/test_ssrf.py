@@ -13,8 +13,8 @@ import pytest
 from fastapi.routing import _IncludedRouter
 from starlette.routing import BaseRoute, Route
 
-from gateway.http.app import _GEMINI_DOORS as DOORS_OF_GEMINI
 from gateway.http.app import App
+from gateway.http.paths import GEMINI_PREFIXES as DOORS_OF_GEMINI
 from tests.e2e.upstream import Answer, Request, Upstream
 from tests.e2e.world import Make
 from tests.http.gate import (

@@ -1,0 +1,108 @@
+"""Paths of endpoints: what else clients call them, whose dialect they have, and which is near.
+
+A client puts an SDK's own path behind a base URL that it got wrong, or speaks to Azure or to
+Google's compatible endpoint. `ALIASES` says where such a path leads; nothing else in the gateway
+knows another name of an endpoint.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from gateway.core import jsonio
+from gateway.dialects import ANTHROPIC_MESSAGES, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, Dialect
+
+GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/")
+"""What stands before the model in the paths of Google's calls."""
+METHODS = (
+    "generateContent",
+    "streamGenerateContent",
+    "countTokens",
+    "embedContent",
+    "batchEmbedContents",
+)
+"""What Google's paths ask of a model."""
+ALIASES = (
+    ("/v1/v1beta/", "/v1beta/"),
+    ("/v1beta/v1beta/", "/v1beta/"),
+    ("/v1alpha/", "/v1beta/"),
+    ("/v1beta/openai/", "/v1/"),
+    ("/openai/v1/", "/v1/"),
+    ("/openai/", "/v1/"),
+    ("/v1/v1/", "/v1/"),
+    ("/", "/v1/"),
+)
+"""Beginnings of paths, and what is meant. The first that leads to an endpoint counts."""
+_DEPLOYMENT = re.compile(
+    r"(?:/openai)?/deployments/(?P<model>.+?)/(?P<rest>chat/completions|embeddings|responses)"
+)
+"""Azure's older paths, which name the model."""
+_REST = {
+    "/v1/": re.compile(
+        r"chat/completions|embeddings|responses|responses/[^/]+|messages|messages/count_tokens"
+        r"|models|models/.+"
+    ),
+    "/v1beta/": re.compile(r"models|models/.+"),
+}
+"""What may follow, by where an alias leads."""
+_ALIKE = 0.55
+"""How alike a path must be to one that exists, to be taken for a slip of it."""
+
+
+class Named(NamedTuple):
+    """The endpoint that a path means, and the model that it names (Azure); else empty."""
+
+    path: str
+    model: str = ""
+
+
+def resolve(path: str) -> Named:
+    """Return the endpoint that a path means: itself where it is no alias."""
+    if any(
+        path.startswith(leads) and _REST[leads].fullmatch(path[len(leads) :]) for leads in _REST
+    ):
+        return Named(path)
+    if (deployment := _DEPLOYMENT.fullmatch(path)) is not None:
+        return Named(f"/v1/{deployment['rest']}", deployment["model"])
+    for prefix, leads in ALIASES:
+        rest = path[len(prefix) :]
+        if path.startswith(prefix) and _REST[leads].fullmatch(rest):
+            return Named(leads + rest)
+    return Named(path)
+
+
+def dialect_at(path: str) -> Dialect:
+    """Return the dialect that a client of this path speaks, also where the path is not right."""
+    path = resolve(path).path
+    google = path.startswith(("/v1beta", "/v1alpha")) and "/openai/" not in path
+    if google or ("/models/" in path and ":" in path):
+        return GEMINI
+    if "/message" in path:
+        return ANTHROPIC_MESSAGES
+    return OPENAI_RESPONSES if "/response" in path else OPENAI_CHAT
+
+
+def hint(path: str, endpoints: Iterable[str]) -> str:
+    """Name the endpoint that is nearest to a path; empty where none is near."""
+    name, colon, method = path.rpartition(":")
+    if colon and dialect_at(path) is GEMINI:
+        near = difflib.get_close_matches(method, METHODS, n=1, cutoff=_ALIKE)
+        model = name.rpartition("/models/")[2]
+        return f"Did you mean /v1beta/models/{model}:{near[0]}? " if near else ""
+    near = difflib.get_close_matches(path, list(endpoints), n=1, cutoff=_ALIKE)
+    return f"Did you mean {near[0]}? " if near else ""
+
+
+def fill_model(body: bytes, model: str) -> bytes:
+    """Name the model in a body that names none; one that cannot be read stays as it is."""
+    try:
+        members = jsonio.members(body)
+    except jsonio.JsonError:
+        return body
+    named = members.get("model")
+    if named is not None and bytes(memoryview(named)) not in (b"null", b'""'):
+        return body
+    return jsonio.join({**members, "model": msgspec.Raw(jsonio.dumps(model))})
