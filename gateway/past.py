@@ -28,12 +28,12 @@ class Past:
         self._responses = responses
 
     def reads(self, dialect: Dialect) -> bool:
-        """Whether there may be something before a request, which `read` is to look for."""
-        return dialect is OPENAI_RESPONSES and self._responses is not None
+        """True if a request, or a count of one, may go on from an answer that `read` looks for."""
+        return dialect.name == OPENAI_RESPONSES.name and self._responses is not None
 
     async def read(self, call: Call, dialect: Dialect, body: Body) -> Chain:
         """A request with what came before it. Raises ProblemError: not_found."""
-        if self._responses is None or dialect is not OPENAI_RESPONSES:
+        if self._responses is None or not self.reads(dialect):
             return Chain(body=body, asked=body)
         return await self._responses.read(call.key, body)
 

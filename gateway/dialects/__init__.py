@@ -19,22 +19,18 @@ OPERATIONS = {
     (dialect.name, dialect.operation): dialect
     for dialect in (
         *DIALECTS.values(),
+        openai_responses.COUNT_TOKENS,
         anthropic_messages.COUNT_TOKENS,
         gemini.COUNT_TOKENS,
         openai_chat.EMBEDDINGS,
         gemini.EMBED,
     )
 }
-"""What clients may ask for, by dialect and operation."""
-
-_COUNT = openai_responses.COUNT_TOKENS
-DOORS = {**OPERATIONS, (_COUNT.name, _COUNT.operation): _COUNT}
-"""What providers may be asked, by dialect and operation."""
+"""What clients, and providers, may be asked for, by dialect and operation."""
 
 __all__ = [
     "ANTHROPIC_MESSAGES",
     "DIALECTS",
-    "DOORS",
     "GEMINI",
     "OPENAI_CHAT",
     "OPENAI_RESPONSES",

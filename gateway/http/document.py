@@ -43,6 +43,7 @@ _MESSAGES = _asks(
 _RESPONSES = _asks(
     ("model", "input"), model=_NAME, input={"anyOf": [{"type": "string"}, _OBJECTS]}, stream=_STREAM
 )
+_RESPONSES_COUNT = {**_RESPONSES, "required": []}
 _VECTORS = _asks(("model", "input"), model=_NAME, input={"type": ["string", "array"]})
 _CONTENTS = _asks(
     ("contents",),
@@ -56,6 +57,7 @@ _BODIES: Mapping[tuple[str, str], Json] = {
     (OPENAI_CHAT.name, "generate"): _CHAT,
     (OPENAI_CHAT.name, "embeddings"): _VECTORS,
     (OPENAI_RESPONSES.name, "generate"): _RESPONSES,
+    (OPENAI_RESPONSES.name, "count_tokens"): _RESPONSES_COUNT,
     (ANTHROPIC_MESSAGES.name, "generate"): _MESSAGES,
     (ANTHROPIC_MESSAGES.name, "count_tokens"): _CHAT,
 }

@@ -8,7 +8,7 @@ from gateway.core.decision import Skipped
 from gateway.core.facts import Facts
 from gateway.core.prompt import Prompt
 from gateway.core.target import Lab, Provider, Target, Tier
-from gateway.dialects import DOORS, Dialect
+from gateway.dialects import OPERATIONS, Dialect
 from gateway.routing.features import Features, tokens
 
 _MODEL = "is no model of this key"
@@ -50,7 +50,7 @@ def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
     if not provider.on:
         return "", OFF
     why = ""
-    if dialect.name in provider.doors:
+    if _serves(provider, dialect):
         why = _unfit(target, call.prompt, dialect) or _closed(target, call)
         if not why:
             return dialect.name, ""
@@ -62,7 +62,19 @@ def door(target: Target, call: Features, dialect: Dialect) -> tuple[str, str]:
         if not reason:
             return name, ""
         why = why or reason
-    return "", why or f"needs {' or '.join(provider.doors)}"
+    return "", why or _unspoken(provider, dialect)
+
+
+def _serves(provider: Provider, dialect: Dialect) -> bool:
+    """True if a provider has an operation of a dialect: a rare one must be known of it."""
+    return dialect.name in provider.doors and (provider.counts_tokens or not dialect.rare)
+
+
+def _unspoken(provider: Provider, dialect: Dialect) -> str:
+    """Return why a provider has no door for a call."""
+    if dialect.name in provider.doors:
+        return "is not known to count tokens"
+    return f"needs {' or '.join(provider.doors)}"
 
 
 def skip(target: Target, tier: Tier | None, reason: str) -> Skipped:
@@ -73,7 +85,7 @@ def skip(target: Target, tier: Tier | None, reason: str) -> Skipped:
 
 def speaks(provider: Provider, call: Features, dialect: Dialect) -> bool:
     """Whether a call of a dialect can reach a provider at all."""
-    return dialect.name in provider.doors or any(
+    return _serves(provider, dialect) or any(
         _translated(name, provider, call, dialect) is not None for name in provider.doors
     )
 
@@ -92,8 +104,8 @@ def _abroad(other: Dialect, target: Target, call: Features) -> str:
 def _translated(name: str, provider: Provider, call: Features, dialect: Dialect) -> Dialect | None:
     if name == dialect.name:
         return None
-    other = DOORS.get((name, dialect.operation))
-    if other is None or (other.rare and not provider.counts_tokens):
+    other = OPERATIONS.get((name, dialect.operation))
+    if other is None or not _serves(provider, other):
         return None
     return other if call.speaks(other) else None
 

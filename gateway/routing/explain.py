@@ -9,7 +9,7 @@ from gateway.core.jsonio import Json
 from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Target
-from gateway.dialects import DOORS, Asked, Body, Dialect
+from gateway.dialects import OPERATIONS, Asked, Body, Dialect
 
 
 def losses(dialect: Dialect, body: Body, asked: Asked, plan: Plan) -> list[tuple[Loss, ...]]:
@@ -17,7 +17,7 @@ def losses(dialect: Dialect, body: Body, asked: Asked, plan: Plan) -> list[tuple
     return [
         dialect.write(body, target).losses
         if door == dialect.name
-        else asked.losses(DOORS[door, dialect.operation], target)
+        else asked.losses(OPERATIONS[door, dialect.operation], target)
         for target, door in zip(plan.targets, plan.doors, strict=True)
     ]
 

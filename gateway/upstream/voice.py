@@ -9,7 +9,7 @@ from gateway.core.loss import Loss
 from gateway.core.problem import Problem
 from gateway.core.target import Target
 from gateway.dialects import (
-    DOORS,
+    OPERATIONS,
     Abroad,
     Body,
     Dialect,
@@ -185,7 +185,7 @@ def _speak(
     if candidate.door == job.dialect.name:
         voice = job.dialect if ear is None else Home(job.dialect, ear)
         return job.dialect, voice, job.call.headers
-    door, call = DOORS[candidate.door, job.dialect.operation], job.call
+    door, call = OPERATIONS[candidate.door, job.dialect.operation], job.call
     target = candidate.target
     telling = Telling(
         id=call.id,

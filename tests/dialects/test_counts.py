@@ -8,14 +8,15 @@ from anthropic.types import MessageCountTokensParams
 from openai.types.responses.input_token_count_params import InputTokenCountParams
 
 from gateway.core.events import Failed
+from gateway.core.problem import ProblemError
 from gateway.core.usage import Usage
-from gateway.dialects import DOORS, OPERATIONS, Abroad, Asked, Body, Dialect, Telling, abroad
+from gateway.dialects import OPERATIONS, Abroad, Asked, Body, Dialect, Telling, abroad
 from tests.dialects.cases import target
 
 COUNT = "count_tokens"
 MESSAGES = OPERATIONS["anthropic-messages", COUNT]
 GEMINI = OPERATIONS["gemini", COUNT]
-RESPONSES = DOORS["openai-responses", COUNT]
+RESPONSES = OPERATIONS["openai-responses", COUNT]
 TELLING = Telling(id="call-1", created=1, model="m")
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 ANSWERS = {
@@ -146,3 +147,35 @@ def test_a_counter_of_its_own_reads_its_answers() -> None:
         assert door.glance(json.dumps(ANSWERS[door.name]).encode()).problem is None
         assert door.counted is not None
         assert door.glance(door.counted(5)).problem is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "completed"),
+    [
+        (b"{}", b'{"model":"auto","input":""}'),
+        (b'{"input":"a","tools":[1.50]}', b'{"model":"auto","input":"a","tools":[1.50]}'),
+        (b'{"stream":true,"input":"a","model":"m"}', b'{"model":"m","input":"a"}'),
+        (b'{ "model" : "m", "input" : "a" }', b'{ "model" : "m", "input" : "a" }'),
+    ],
+)
+def test_a_count_of_responses_needs_nothing(raw: bytes, completed: bytes) -> None:
+    """What a request must have is put in, what would make a stream of it is left out."""
+    body = RESPONSES.read(raw)
+    assert body.raw == completed
+    assert not body.prompt.stream
+
+
+def test_a_count_of_responses_changes_the_model_alone() -> None:
+    """At home the client's bytes go on; the model is the target's."""
+    raw = b'{ "input" : [{"role":"user","content":"a"}], "model" : "m", "novel": 1.50 }'
+    body = RESPONSES.read(raw)
+    assert RESPONSES.write(body, target("m")).body is body.raw
+    other = RESPONSES.write(body, target("other")).body
+    assert b'"novel":1.50' in other
+    assert json.loads(other) == {**json.loads(raw), "model": "other"}
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b'{"input":7}'])
+def test_a_count_of_responses_that_is_no_request(raw: bytes) -> None:
+    with pytest.raises(ProblemError):
+        RESPONSES.read(raw)

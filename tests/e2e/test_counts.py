@@ -3,6 +3,7 @@
 from typing import Any
 
 import anthropic
+import openai
 import pytest
 from google import genai
 
@@ -38,6 +39,10 @@ def ask(world: World, client: str, lab: str) -> int | None:
         sdk = anthropic.Anthropic(base_url=world.url, api_key="k", max_retries=0)
         said: Any = [{"role": "user", "content": "How many?"}]
         return sdk.messages.count_tokens(model=f"{lab}/smart", messages=said).input_tokens
+    if client == RESPONSES:
+        with openai.OpenAI(base_url=f"{world.url}/v1", api_key="k", max_retries=0) as made:
+            count = made.responses.input_tokens.count
+            return count(model=f"{lab}/smart", input="How many?").input_tokens
     google = genai.Client(api_key="k", http_options={"base_url": world.url})
     return google.models.count_tokens(model=f"{lab}/smart", contents="How many?").total_tokens
 
@@ -48,7 +53,7 @@ def answer(lab: str) -> Answer:
 
 
 @pytest.mark.parametrize("lab", PATHS)
-@pytest.mark.parametrize("client", [MESSAGES, GEMINI])
+@pytest.mark.parametrize("client", [MESSAGES, GEMINI, RESPONSES])
 def test_the_provider_counts(world: World, upstream: Upstream, client: str, lab: str) -> None:
     upstream.on(DOORS[lab], answer(lab))
     assert ask(world, client, lab) == 12
@@ -99,3 +104,86 @@ def test_where_a_counter_abroad_fails_an_estimate_is_told(
     assert at_home.state == "failed"
     failed = [row for row in world.rows() if isinstance(row, Attempt)]
     assert {row.cost for row in failed} == {0}
+
+
+INPUT = "/v1/responses/input_tokens"
+
+
+def test_a_count_of_responses_goes_on_as_it_came(world: World, upstream: Upstream) -> None:
+    """At home the client's own members go to the provider's path, and its answer comes back."""
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    body = {"model": f"m-{RESPONSES}", "input": "How many?", "truncation": "auto", "novel": [1.5]}
+    reply = world.client.post(INPUT, json=body)
+    assert (reply.status_code, reply.json()) == (200, TOLD[RESPONSES])
+    assert "x-tiergate-estimated" not in reply.headers
+    (request,) = upstream.requests
+    assert (request.path, request.json) == (PATHS[RESPONSES], body)
+
+
+@pytest.mark.parametrize("lab", [RESPONSES, CHAT])
+def test_a_count_of_responses_is_estimated_where_nobody_counts(
+    make: Make, upstream: Upstream, lab: str
+) -> None:
+    """A provider of Responses that is not known to count is not asked, at home as abroad."""
+    world = make(four)
+    reply = world.client.post(INPUT, json={"model": f"{lab}/smart", "input": "a" * 40})
+    assert reply.json() == {"object": "response.input_tokens", "input_tokens": 10}
+    assert reply.headers["x-tiergate-estimated"] == "tokens"
+    assert not upstream.requests
+    assert world.entry().state == "estimated"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"input": "a" * 40}, {"model": "auto", "instructions": "a" * 40}, {"instructions": "a" * 40}],
+)
+def test_a_count_of_responses_needs_no_model_and_no_input(make: Make, body: Config) -> None:
+    """All members are optional at OpenAI; a count without a model is that of `auto`."""
+    reply = make(four).client.post(INPUT, json=body)
+    assert (reply.status_code, reply.json()["input_tokens"]) == (200, 10)
+
+
+def test_a_count_of_responses_streams_nothing(world: World, upstream: Upstream) -> None:
+    """A count is one number, also for a client that sends all that it would ask with."""
+    upstream.on(DOORS[RESPONSES], answer(RESPONSES))
+    body = {"model": f"{RESPONSES}/smart", "input": "How many?", "stream": True}
+    assert world.client.post(INPUT, json=body).json() == TOLD[RESPONSES]
+    assert "stream" not in upstream.requests[-1].json
+
+
+def test_a_count_of_responses_has_what_came_before(world: World, upstream: Upstream) -> None:
+    """`previous_response_id` names an answer that the gateway keeps: all of it is counted."""
+    first = world.client.post(
+        "/v1/responses", json={"model": f"{CHAT}/smart", "input": "b" * 4_000}
+    ).json()
+    body = {"input": "a" * 40, "previous_response_id": first["id"]}
+    for lab in PATHS:
+        upstream.on(DOORS[lab], answer(lab))
+        reply = world.client.post(INPUT, json={**body, "model": f"{lab}/smart"})
+        assert reply.json() == TOLD[RESPONSES], lab
+        asked = jsonio.dumps(upstream.requests[-1].json).decode()
+        assert "b" * 4_000 in asked
+        assert "previous_response_id" not in asked
+    reply = world.client.post(INPUT, json={**body, "model": f"{CHAT}/smart"})
+    assert reply.json()["input_tokens"] > 1_000
+    gone = world.client.post(INPUT, json={**body, "previous_response_id": "resp_none"})
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "previous_response_not_found")
+
+
+def test_a_count_of_responses_that_fails_at_home_says_why(world: World, upstream: Upstream) -> None:
+    """At home the provider's error goes on; abroad an estimate is told."""
+    upstream.on(DOORS[RESPONSES], *[failing(400)] * 4)
+    reply = world.client.post(INPUT, json={"model": f"{RESPONSES}/smart", "input": "How?"})
+    assert reply.status_code == 400
+    upstream.on(DOORS[GEMINI], *[failing(400)] * 4)
+    reply = world.client.post(INPUT, json={"model": f"{GEMINI}/smart", "input": "a" * 40})
+    assert (reply.status_code, reply.json()["input_tokens"]) == (200, 10)
+    assert reply.headers["x-tiergate-estimated"] == "tokens"
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"input":7}', b'{"input":["a"]}', b'{"model":7,"input":""}']
+)
+def test_a_count_of_responses_that_cannot_be_read(world: World, body: bytes) -> None:
+    reply = world.client.post(INPUT, content=body)
+    assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")

@@ -29,6 +29,8 @@ def _whole(value: Config) -> Answer:
 
 def replies(request: Request) -> Answer:
     """A host of Responses."""
+    if request.path.endswith("/input_tokens"):
+        return _whole({"object": "response.input_tokens", "input_tokens": 12})
     part = {"type": "output_text", "text": "Hello you.", "annotations": []}
     item = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}  # fmt: skip
     value = {

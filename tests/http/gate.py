@@ -18,13 +18,13 @@ from tests.e2e.upstream import PATIENCE
 from tests.e2e.world import Change, config
 
 CHAT, MESSAGES, COUNT = "/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"
-RESPONSES = "/v1/responses"
+RESPONSES, INPUT = "/v1/responses", "/v1/responses/input_tokens"
 GENERATE = "/v1beta/models/gem-9:generateContent"
 STREAM = "/v1beta/models/gem-9:streamGenerateContent?alt=sse"
 TOKENS = "/v1beta/models/gem-9:countTokens"
 GOOGLE = (GENERATE, STREAM, TOKENS)
 """The model stands in the path of these."""
-DOORS = (CHAT, MESSAGES, COUNT, RESPONSES, *GOOGLE)
+DOORS = (CHAT, MESSAGES, COUNT, RESPONSES, INPUT, *GOOGLE)
 CHAT_KEY = "sk-acme-0123456789-never-shown"
 CLAUDE_KEY = "sk-ant-0123456789-never-shown"
 OPENAI_KEY = "sk-proj-0123456789-never-shown"
@@ -73,6 +73,8 @@ def more(value: dict[str, Any]) -> None:
             "auth": auth,
             "accounts": {"main": key},
         }
+        if dialect == "openai-responses":
+            value["providers"][name]["counts_tokens"] = True
         models = _MODELS[name]
         value["labs"][name] = {tier: [{"model": model}] for tier, model in models.items()}
         value["models"] |= {model: {"price": price} for model in models.values()}

@@ -12,7 +12,7 @@ from gateway.core.facts import Facts
 from gateway.core.problem import ProblemError
 from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target
-from gateway.dialects import OPENAI_CHAT, Asked
+from gateway.dialects import OPENAI_CHAT, OPERATIONS, Asked
 from gateway.routing import constraint, features, refusals
 from gateway.routing.constraint import door, speaks
 from gateway.routing.decide import Router, decide
@@ -301,6 +301,21 @@ def test_what_cannot_be_said_anywhere_says_why() -> None:
     assert door(both, likely, OPENAI_CHAT) == ("", "gives no logprobs while it reasons")
     blind = at("anthropic-messages", tools=False)
     assert door(blind, asks(tools=[TOOL]), OPENAI_CHAT) == ("", "takes no tools")
+
+
+def test_a_provider_of_responses_counts_where_that_is_known() -> None:
+    """Few hosts of Responses have the operation: it is known of a provider, at home and abroad."""
+    count = OPERATIONS["openai-responses", "count_tokens"]
+    body = count.read(b'{"input":"a"}')
+    call = features.read(body.prompt, count.name, OPEN, NO_STEER, Asked(count, body))
+    plain = at("openai-responses")
+    assert door(plain, call, count) == ("", "is not known to count tokens")
+    assert not speaks(plain.provider, call, count)
+    counting = msgspec.structs.replace(plain.provider, counts_tokens=True)
+    assert door(msgspec.structs.replace(plain, provider=counting), call, count) == (count.name, "")
+    assert speaks(counting, call, count)
+    both = at("openai-responses", "gemini")
+    assert door(both, call, count) == ("gemini", "")
 
 
 def test_without_the_request_a_call_is_served_at_home_alone() -> None:

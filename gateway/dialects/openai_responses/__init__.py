@@ -40,9 +40,11 @@ DIALECT = Dialect(
 
 COUNT_TOKENS = msgspec.structs.replace(
     DIALECT,
+    path="/v1/responses/input_tokens",
     operation="count_tokens",
     tail="/input_tokens",
     rare=True,
+    read=count.read,
     write=count.write,
     glance=count.glance,
     counted=count.counted,

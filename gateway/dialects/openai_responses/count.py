@@ -1,22 +1,48 @@
-"""Counting the tokens of a request, for clients of other dialects: a Responses request, a number.
+"""Counts of the tokens of a request: a Responses request in which all is optional, and a number.
 
 Source: POST /v1/responses/input_tokens of OpenAI's API reference; counting is not billed. Few of
 the hosts that follow OpenAI have it.
 """
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.target import Target
 from gateway.dialects import counts
 from gateway.dialects.base import Body, Glance, Written
-from gateway.dialects.openai_responses import answer
+from gateway.dialects.openai_responses import answer, request, seal
 from gateway.dialects.openai_responses.speech import SPEECH as OWN
 
 _TOKENS = "input_tokens"
+_MODEL, _INPUT = msgspec.Raw(b'"auto"'), msgspec.Raw(b'""')
 
 
-def write(body: Body, _: Target) -> Written:
-    """The body as it is: it was made for its target."""
-    return Written(body.raw)
+def read(raw: bytes) -> Body:
+    """Read a request body. Raises ProblemError: invalid_json, or invalid_request with the field.
+
+    A count of no model is that of `auto`, one without input counts the rest, and none is a stream.
+    """
+    return request.read(_completed(raw))
+
+
+def _completed(raw: bytes) -> bytes:
+    """Return a body with all that a request must have; one that cannot be read stays as it is."""
+    try:
+        members = jsonio.members(raw)
+    except jsonio.JsonError:
+        return raw
+    if {"model", "input"} <= members.keys() and "stream" not in members:
+        return raw
+    members.pop("stream", None)
+    return jsonio.join({"model": _MODEL, "input": _INPUT} | members)
+
+
+def write(body: Body, target: Target) -> Written:
+    """Write the body for one target: another model is all that is changed."""
+    edit = seal.edit(body, target)
+    if body.prompt.model != target.model:
+        edit.put("model", target.model)
+    return edit.done()
 
 
 def glance(body: bytes) -> Glance:
