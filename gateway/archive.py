@@ -108,6 +108,10 @@ class Archive:
         self.record.adopt(policy, self._sinks(), self._after(config))
         self.metrics.tell(config=version)
 
+    async def refuses(self) -> str:
+        """Say why no row can be written, where no call is served without; empty where it can."""
+        return await self.record.refuses(synced=self._ledger.durability == "each")
+
     def start(self) -> None:
         """Begin, in the process that serves."""
         self.store.keep()

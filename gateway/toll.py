@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.archive import Archive
 from gateway.core import jsonio
+from gateway.core.call import OPEN
 from gateway.ledger.recovery import Recovered
 from gateway.limits.gate import Gate
 from gateway.limits.keys import Keys
@@ -102,6 +103,11 @@ class Toll:
             return await self._meter.used(tenant)
         except Lost:
             return None
+
+    async def refuses(self) -> bool:
+        """True if no call is served, as a budget bounds each and nobody can count for all."""
+        keys = [OPEN] if self._keys.is_open else self._keys.opening()
+        return self.gate.closes(keys) and await self.used("default") is None
 
     async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Look how full budgets are, again and again, until cancelled."""

@@ -35,6 +35,7 @@ from gateway.http.generate import Generate
 from gateway.http.guard import is_here
 from gateway.http.lines import Lines, most
 from gateway.http.paths import dialect_at
+from gateway.http.ready import Readiness
 from gateway.http.refused import Refused
 from gateway.reply import refusal
 from gateway.routing import explain
@@ -84,6 +85,7 @@ class App(FastAPI):
         self.outbox = gateway.outbox
         self.lines = Lines(server.connections or most(machine.most_files()), time.monotonic)
         self.entrance = entrance = Entrance(gateway)
+        self.readiness = Readiness(gateway, entrance.drain)
         self.outbox.calls = lambda: entrance.calls
         doors = {
             name: Generate(gateway, one, refused, entrance) for name, one in OPERATIONS.items()
@@ -316,9 +318,10 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
     @app.head("/ready", include_in_schema=False)
     @app.get("/ready", summary="Whether calls can be served")
     async def ready() -> Response:
-        if entrance.drain.begun:
-            return _json(_about(gateway, "draining"), _UNAVAILABLE)
-        return _json(_about(gateway, "ok"))
+        if (unready := await app.readiness()) is None:
+            return _json(_about(gateway, "ok"))
+        told = {**_about(gateway, unready.status), "reason": unready.reason}
+        return _json(told, _UNAVAILABLE)
 
     @app.exception_handler(ProblemError)
     async def refused(request: Request, error: ProblemError) -> Response:

@@ -9,6 +9,7 @@ The last line of a finished segment is CLOSED.
 
 import asyncio
 import errno
+import math
 import os
 import secrets
 import threading
@@ -150,6 +151,23 @@ class Journal:
         self._waiting.set()
         if self.written - self.synced >= _GROUP:
             self._full.set()
+
+    def probe(self) -> None:
+        """Find out whether the disk takes a row, by a file that is removed again.
+
+        Blocks, so call it in a thread. Raises JournalError where the disk is full or broken. A file
+        that cannot be made says nothing of the segment, which is open.
+        """
+        path = self.folder / f"probe-{os.getpid()}"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, MODE)
+        except OSError:
+            return
+        try:
+            append(Segment(path, descriptor, until=math.inf), bytes(_LONGEST))
+        finally:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
 
     def owns(self, name: str) -> bool:
         """Whether a segment is of this journal: each of its lines is as `write` makes it."""

@@ -4,6 +4,7 @@ Where the journal does not take a row, because the disk is full or gone, what ha
 in memory and written once there is room again; what does not fit there is lost, and counted.
 """
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -89,6 +90,10 @@ class Record:
         self._untaken = False
         """Rows of requests that waited were not taken, which is yet to be told."""
         self._said: dict[str, float] = {}
+        self._why = ""
+        """What the disk said of the last row that it did not take."""
+        self._probed = 0
+        """Rows that were written at the last look whether it takes more."""
 
     @property
     def late(self) -> int:
@@ -278,6 +283,25 @@ class Record:
             if self._refuse:
                 raise
 
+    async def refuses(self, *, synced: bool) -> str:
+        """Say why the journal takes no row, where calls are then refused; empty where it does.
+
+        Where no row has come lately, the disk is tried. `synced`: a call waits for the disk too.
+        """
+        if not self._refuse:
+            return ""
+        if self._late:
+            return self._why
+        try:
+            if synced:
+                await self._journal.settled()
+            if self._probed == self._journal.written:
+                await asyncio.to_thread(self._journal.probe)
+            self._probed = self._journal.written
+        except JournalError as error:
+            return error.strerror or ""
+        return ""
+
     async def keep(self, sleep: Callable[[float], Awaitable[None]], interval: float = 1.0) -> None:
         """Try what is late again and again, also where no call comes, until cancelled. Seconds."""
         while True:
@@ -300,6 +324,7 @@ class Record:
             self._log_seldom("ledger", error.strerror)
 
     def _keep(self, row: Row, error: JournalError) -> None:
+        self._why = error.strerror or ""
         if self._refuse and isinstance(row, Intent):
             self._log_seldom("ledger", error.strerror)
             raise error

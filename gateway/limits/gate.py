@@ -12,7 +12,7 @@ time has all that there is to say.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
 import msgspec
 
@@ -179,6 +179,15 @@ class Gate:
     def bounds(self, key: Key) -> bool:
         """Whether calls of a key may have to pass something."""
         return bool(self._limits.rules or key.limits or key.budgets)
+
+    def closes(self, keys: Iterable[Key]) -> bool:
+        """True if no call of these keys passes while nobody counts: a budget bounds them all."""
+        now = self._wall()
+        return self._closed and all(
+            _is_money(self._limits.ready(key.name, key.tags, tier, now, key).needs)
+            for key in keys
+            for tier in TIERS
+        )
 
     async def admit(
         self,
@@ -351,8 +360,7 @@ class Gate:
             self._said(lost=True)
             if before is None:
                 self._debts.owe(tenant, (call.id, 0, 0))
-            budget = any(need.kind in ("usd", "share") for need in ways[0].form.needs)
-            if again is None or (self._closed and budget):
+            if again is None or (self._closed and _is_money(ways[0].form.needs)):
                 raise ProblemError(UNCOUNTED) from None
             meter = self._spare
             found = await self._counted(meter, want, ways, now, again, asking)
@@ -484,6 +492,11 @@ class Gate:
         task = asyncio.create_task(work)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
+
+
+def _is_money(needs: Iterable[Need]) -> bool:
+    """True if a budget is among what a call needs."""
+    return any(need.kind in ("usd", "share") for need in needs)
 
 
 def _life(call: Call, way: _Way) -> float:

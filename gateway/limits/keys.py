@@ -171,6 +171,10 @@ class Keys:
         """All keys that are known now."""
         return [one.key for one in self._table.values()]
 
+    def opening(self) -> list[Key]:
+        """Return the keys that open something now."""
+        return [one.key for one in self._opening.values()]
+
     def admins(self) -> Iterator[bytes]:
         """The hash of each secret that opens now, and is an admin's."""
         now = self._clock()

@@ -138,8 +138,9 @@ class World:
         self.gateway = Gateway(built, environ, self._note, transports=transports, guard=guard)
         upstream = self.gateway.engine._upstream
         upstream._sleep, upstream._jitter = self._wait, lambda: 1.0
+        self.app = App(self.gateway)
         settings = uvicorn.Config(
-            App(self.gateway), host="127.0.0.1", port=0, http=Wire, lifespan="on",
+            self.app, host="127.0.0.1", port=0, http=Wire, lifespan="on",
             access_log=False, log_config=None, server_header=False, date_header=False,
             proxy_headers=False,
         )  # fmt: skip
