@@ -29,6 +29,7 @@ from gateway.settings.build import Built
 from gateway.settings.load import Source
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.schema import Media
+from gateway.settings.server import ANY
 from gateway.upstream import media
 
 SHIPPED = Path(artefact.__file__).with_name("learned.tiergate")
@@ -202,6 +203,16 @@ def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:
         message = f"no lab is on ({whys})." if whys else "no lab is configured."
         found.append(source.mistake(("labs",), message))
     return found
+
+
+def cautions(site: Site, keys: Keys) -> list[Mistake]:
+    """What a gateway may do and hardly anybody means: every web page is answered without a key."""
+    source = site.source
+    if keys.is_open and ANY in source.config.server.cors:
+        message = "lets every web page that a user of this machine opens spend money."
+        hint = "Configure keys, or list the origins of your pages."
+        return [source.mistake(("server", "cors"), message, hint, warn=True)]
+    return []
 
 
 def store_url(url: str, data: Path) -> str:

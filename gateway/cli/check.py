@@ -25,7 +25,7 @@ from gateway.settings.change import Change, changes, switched
 from gateway.settings.load import load
 from gateway.settings.mistake import ConfigError, Mistake
 from gateway.settings.reach import reach
-from gateway.site import data_folder, refusals, site, store_url
+from gateway.site import cautions, data_folder, refusals, site, store_url
 from gateway.state.advice import advise
 
 _SQLITE = "sqlite:///"
@@ -147,6 +147,7 @@ def _started(session: Session) -> list[Mistake]:
     callers = [OPEN] if known.is_open else known.known()
     return [
         *refusals(session.site, known, config.server.host),
+        *cautions(session.site, known),
         *audit.warnings(session.source, DIALECTS, callers),
     ]
 

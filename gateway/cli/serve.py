@@ -20,7 +20,6 @@ from gateway.cli.server import Server
 from gateway.cli.session import Session, pass_session
 from gateway.cli.workers import SIGNALS, supervise, unshared
 from gateway.compose import VERSION, Gateway
-from gateway.core.call import Key
 from gateway.core.target import TIERS
 from gateway.http.app import App
 from gateway.http.wire import Wire
@@ -30,7 +29,7 @@ from gateway.limits.apart import apart
 from gateway.renewal import Renewal
 from gateway.settings.mistake import ConfigError
 from gateway.settings.reads import Reads, whole
-from gateway.site import Site, data_folder, refusals, store_url
+from gateway.site import Site, cautions, data_folder, refusals, store_url
 from gateway.telemetry import machine
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Library, Log, stderr
@@ -68,12 +67,13 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
     site = session.site
     log = stderr(time.time)
     logging.getLogger().addHandler(Library(log))
-    for warning in site.warnings:
+    known = _keys(session)
+    for warning in (*site.warnings, *cautions(site, known)):
         click.secho(str(warning), fg="yellow", err=True)
     server = site.source.config.server
     host, port = host or server.host, server.port if port is None else port
     count = workers or server.workers
-    if refused := apart(session.source, _keys(session), count, session.environ):
+    if refused := apart(session.source, known.known(), count, session.environ):
         raise ConfigError(refused)
     if leaves == "rehearsal":
         _rehearse(session, host)
@@ -206,9 +206,8 @@ def _roll(
 def _rehearse(session: Session, host: str) -> None:
     """Find out, beside what runs, whether it could start. Raises ConfigError."""
     source, environ = session.source, session.environ
-    config, folder = source.config, source.file.parent
-    known = keys.load(config.keys, folder, environ.get("TIERGATE_KEYS", ""))
-    if refused := refusals(session.site, known, host):
+    config = source.config
+    if refused := refusals(session.site, _keys(session), host):
         raise ConfigError(refused)
     try:
         open_store(store_url(config.ledger.store, data_folder(environ)))
@@ -222,9 +221,9 @@ def _figures(count: int, leaves: Handover | None) -> Memory:
     return Memory(count, descriptor=leaves.figures if leaves is not None and known else None)
 
 
-def _keys(session: Session) -> Iterable[Key]:
+def _keys(session: Session) -> keys.Keys:
     config, folder = session.source.config, session.source.file.parent
-    return keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", "")).known()
+    return keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", ""))
 
 
 @contextlib.contextmanager

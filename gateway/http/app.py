@@ -18,6 +18,7 @@ from gateway.dialects import DIALECTS, GEMINI, OPENAI_CHAT, OPERATIONS
 from gateway.http import (
     admin,
     config,
+    cors,
     document,
     edge,
     feedback,
@@ -79,6 +80,7 @@ class App(FastAPI):
         self.reload = gateway.reload.soon
         """Reads the configuration again, where nobody waits for it."""
         server = gateway.site.source.config.server
+        self._cors = cors.Cors(server.cors)
         self._alone = gateway.keys.is_open and not server.open
         """Whether nothing but where it comes from says who may call."""
         self.waits = server.timeouts
@@ -132,7 +134,21 @@ class App(FastAPI):
         return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request; a web page of an origin that may call is told so."""
+        origin = self._cors.origin(scope) if scope["type"] == "http" else None
+        if origin is None:
+            await self._serve(scope, receive, send)
+        elif (headers := self._cors.preflight(scope, origin)) is not None:
+            await cors.answer(headers, send)
+        else:
+            # The connection writes no answer past `send`, which adds to each.
+            scope = {name: value for name, value in scope.items() if name != "wire"}
+            await self._serve(scope, receive, self._cors.telling(send, origin), listed=True)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, *, listed: bool = False
+    ) -> None:
+        """Serve one request; `listed`: its web page may call."""
         hot, asked, model = None, "", ""
         if scope["type"] == "http":
             hot, asked = self._at(scope["path"])
@@ -147,7 +163,12 @@ class App(FastAPI):
             await self._seldom(scope, receive, send)
         elif scope["method"] == "POST" and _is_list(asked, scope["query_string"]):
             await _problem(_LIST, scope["path"])(scope, receive, send)
-        elif scope["method"] == "POST" and self._alone and _is_strange(scope["headers"]):
+        elif (
+            scope["method"] == "POST"
+            and self._alone
+            and not listed
+            and _is_strange(scope["headers"])
+        ):
             self.refused.note(_STRANGE.kind)
             await _problem(_STRANGE, scope["path"])(scope, receive, send)
         elif scope["method"] == "POST":

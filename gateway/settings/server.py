@@ -1,13 +1,34 @@
 """Where the gateway listens, what it takes in, how long it waits, and how it ends."""
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from gateway.settings.part import STRICT, Size, Span, span
+from gateway.settings.part import STRICT, Size, Span, Words, span
+
+ANY = "*"
+"""Every origin."""
 
 type Wait = Annotated[float, BeforeValidator(span), Field(gt=0, le=86_400)]
 """Seconds; there is no waiting for ever."""
+
+
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+")
+
+
+def _origins(value: list[str]) -> list[str]:
+    """Check that each is an origin. Raises ValueError."""
+    if ANY in value and len(value) > 1:
+        raise ValueError("`*` is every origin, and stands alone")
+    for one in value:
+        if one != ANY and not _ORIGIN.fullmatch(one):
+            hint = "as https://app.example or http://localhost:5173, without a path"
+            raise ValueError(f"{one!r} must be an origin, {hint}")
+    return value
+
+
+type Origins = Annotated[Words, AfterValidator(_origins)]
 
 
 class WaitPart(BaseModel):
@@ -42,6 +63,8 @@ class Server(BaseModel):
     """Bytes of all workers together; unset is all that there is, or that its container may have."""
     max_lag: Span = 1.0
     """How late the event loop may be before all calls are refused; `0s` does not look."""
+    cors: Origins = []
+    """Origins of web pages that may call, or `*` alone; empty is none."""
     open: bool = False
     """Listen beyond this machine although `keys` is open."""
     workers: Annotated[int, Field(ge=1)] = 1

@@ -11,7 +11,7 @@ from gateway.settings.schema import Config
 
 _PREFIX = "TIERGATE_"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
-_LIKE = 0.8
+_LIKE = 0.81
 """Below this a name is another program's: a container host names a service's own port."""
 
 
