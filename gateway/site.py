@@ -206,7 +206,7 @@ def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:
 
 
 def cautions(site: Site, keys: Keys) -> list[Mistake]:
-    """What a gateway may do and hardly anybody means: every web page is answered without a key."""
+    """Warn of settings that hardly anybody means: every web page is answered without a key."""
     source = site.source
     if keys.is_open and ANY in source.config.server.cors:
         message = "lets every web page that a user of this machine opens spend money."

@@ -26,7 +26,7 @@ OPERATIONS = {
         gemini.EMBED,
     )
 }
-"""What clients, and providers, may be asked for, by dialect and operation."""
+"""Each operation that clients and providers know, by dialect and operation."""
 
 __all__ = [
     "ANTHROPIC_MESSAGES",

@@ -134,7 +134,7 @@ class App(FastAPI):
         return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; a web page of an origin that may call is told so."""
+        """Serve one request, with the headers of CORS where its web page may call."""
         origin = self._cors.origin(scope) if scope["type"] == "http" else None
         if origin is None:
             await self._serve(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Web pages of other origins that may call (CORS): what browsers ask first, and are told after.
+"""Web pages of other origins that may call (CORS): answers to preflights, headers of answers.
 
 A browser lets a page read an answer only where the answer names the page's origin. Before most
 requests it asks with OPTIONS, without the page's key. The pages and figures of the gateway itself

@@ -18,7 +18,7 @@ class Entrance:
         self._pressure = gateway.pressure
         self._shares = Shares(server.in_flight, gateway.pressure)
         self._intake = Intake(server)
-        self.small = min(server.max_body, SMALL)
+        self.small = min(server.max_body, server.max_values, SMALL)
         """Bytes of a body that has come whole for which nothing need be asked."""
         self.drain = Drain(gateway.waiting.close)
 
@@ -58,14 +58,16 @@ class Entrance:
         visit.hold = hold = Hold(self._pressure)
         return hold
 
-    def take(self, data: bytes, hold: Hold) -> None:
-        """A body that has come whole; see Intake."""
-        self._intake.take(data, hold)
+    def take(self, data: bytes, hold: Hold, *, ids: bool) -> None:
+        """Take a body that has come whole; see Intake."""
+        self._intake.take(data, hold, ids=ids)
 
-    async def body(self, receive: Receive, length: int | None, hold: Hold | None = None) -> bytes:
-        """The body of a request; see Intake. Without a `hold` its memory is asked for meanwhile."""
+    async def body(
+        self, receive: Receive, length: int | None, hold: Hold | None = None, *, ids: bool = False
+    ) -> bytes:
+        """Read the body of a request; see Intake. Without a `hold` it asks for memory meanwhile."""
         if hold is not None:
-            return await self._intake.read(receive, length, hold)
+            return await self._intake.read(receive, length, hold, ids=ids)
         hold = Hold(self._pressure)
         try:
             return await self._intake.read(receive, length, hold)

@@ -10,6 +10,7 @@ from gateway.compose import Gateway
 from gateway.core.call import Call
 from gateway.core.problem import DRAINING, Problem, ProblemError
 from gateway.dialects import Dialect
+from gateway.dialects.vectors import OPERATION as EMBEDDINGS
 from gateway.http import edge
 from gateway.http.beat import Beat
 from gateway.http.drain import Visit
@@ -59,6 +60,8 @@ class Generate:
         self._refused = refused
         self._dialect = dialect
         self._entrance = entrance
+        self._ids = dialect.operation == EMBEDDINGS
+        """True if a body may be lists of token ids."""
 
     async def __call__(
         self, scope: Scope, receive: Receive, send: Send, path: str = "", model: str = ""
@@ -123,7 +126,8 @@ class Generate:
     ) -> bytes | None:
         """The body of a request; None where it was refused, or its client has left."""
         try:
-            return await self._entrance.body(receive, length, self._entrance.hold(visit))
+            hold = self._entrance.hold(visit)
+            return await self._entrance.body(receive, length, hold, ids=self._ids)
         except Gone:
             return None
         except ProblemError as error:
@@ -138,7 +142,7 @@ class Generate:
     async def _taken(self, data: bytes, visit: Visit, send: Send, call_id: str) -> bool:
         """Whether there is room for a body that has come whole; its call is refused where not."""
         try:
-            self._entrance.take(data, self._entrance.hold(visit))
+            self._entrance.take(data, self._entrance.hold(visit), ids=self._ids)
         except ProblemError as error:
             await self._refuse(send, error.problem, call_id)
             return False

@@ -4,9 +4,12 @@ import asyncio
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.http.edge import Gone, Receive
+from gateway.http.values import ValueCount
 from gateway.limits.pressure import Hold
 from gateway.settings.server import Server
 
+_IDS = 2
+"""Times as many values in a body of token ids: OpenAI takes 300,000 of them in one request."""
 LARGE = 1_000_000
 """Bytes from which on it matters what a body is made of."""
 
@@ -16,19 +19,28 @@ class Intake:
 
     def __init__(self, server: Server) -> None:
         self._most = server.max_body
+        self._values = server.max_values
         self._within = server.timeouts.body
         self._rate = server.timeouts.body_rate
 
-    def take(self, data: bytes, hold: Hold) -> None:
-        """A body that has come whole. Raises ProblemError: request_too_large, overloaded."""
+    def take(self, data: bytes, hold: Hold, *, ids: bool = False) -> None:
+        """Take a body that has come whole; `ids` as in `read`.
+
+        Raises ProblemError: request_too_large, overloaded.
+        """
         if len(data) > self._most:
             raise self._too_large()
+        counter = self._counter(ids=ids)
+        counter.add(data)
+        counter.check()
         hold.ask(len(data))
         if len(data) > LARGE:
             hold.weigh(data)
 
-    async def read(self, receive: Receive, length: int | None, hold: Hold) -> bytes:
-        """A request's body.
+    async def read(
+        self, receive: Receive, length: int | None, hold: Hold, *, ids: bool = False
+    ) -> bytes:
+        """Read a request's body; `ids`: it may hold lists of token ids, and so more values.
 
         Raises ProblemError: request_too_large, request_timeout, overloaded; Gone where the client
         left.
@@ -40,7 +52,8 @@ class Intake:
         task = asyncio.current_task()
         reading = _Reading(task, self._within, self._rate)
         try:
-            return await self._read(receive, reading, hold, announced=length is not None)
+            counter = self._counter(ids=ids)
+            return await self._read(receive, reading, hold, counter, announced=length is not None)
         except asyncio.CancelledError:
             if not reading.late or task is None or task.uncancel() > 0:
                 raise
@@ -49,7 +62,13 @@ class Intake:
             reading.alarm.cancel()
 
     async def _read(
-        self, receive: Receive, reading: "_Reading", hold: Hold, *, announced: bool
+        self,
+        receive: Receive,
+        reading: "_Reading",
+        hold: Hold,
+        counter: ValueCount,
+        *,
+        announced: bool,
     ) -> bytes:
         parts: list[bytes] = []
         while True:
@@ -60,7 +79,13 @@ class Intake:
             reading.size += len(data)
             if reading.size > self._most:
                 raise self._too_large()
+            counter.add(data)
             more = message.get("more_body", False)
+            if counter.over:
+                if more:  # all of it is taken, so that its client reads why, and none is kept
+                    parts.clear()
+                    continue
+                counter.check()
             if not more and not parts:
                 return data
             parts.append(data)
@@ -70,6 +95,9 @@ class Intake:
                 hold.weigh(data)
             if not more:
                 return b"".join(parts)
+
+    def _counter(self, *, ids: bool) -> ValueCount:
+        return ValueCount(self._values * _IDS if ids else self._values)
 
     def _too_large(self) -> ProblemError:
         message = f"The request body is larger than {self._most:,} bytes (server.max_body)."

@@ -16,7 +16,7 @@ from gateway.core import jsonio
 from gateway.dialects import ANTHROPIC_MESSAGES, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, Dialect
 
 GEMINI_PREFIXES = ("/v1beta/models/", "/v1/models/")
-"""What stands before the model in the paths of Google's calls."""
+"""Beginnings of the paths of Google's calls; the model follows."""
 METHODS = (
     "generateContent",
     "streamGenerateContent",
@@ -24,7 +24,7 @@ METHODS = (
     "embedContent",
     "batchEmbedContents",
 )
-"""What Google's paths ask of a model."""
+"""Methods of a model in Google's paths."""
 ALIASES = (
     ("/v1/v1beta/", "/v1beta/"),
     ("/v1beta/v1beta/", "/v1beta/"),
@@ -47,9 +47,9 @@ _REST = {
     ),
     "/v1beta/": re.compile(r"models|models/.+"),
 }
-"""What may follow, by where an alias leads."""
+"""Ends of paths that an alias may have, by where it leads."""
 _ALIKE = 0.55
-"""How alike a path must be to one that exists, to be taken for a slip of it."""
+"""Likeness (difflib's ratio) from which on a path counts as a slip of one that exists."""
 
 
 class Named(NamedTuple):

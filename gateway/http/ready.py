@@ -1,4 +1,4 @@
-"""Whether calls can be served now, and the reason where every one would be refused.
+"""Readiness: the reason why every call would be refused now, if there is one.
 
     draining     the gateway stops
     labs         no lab is on

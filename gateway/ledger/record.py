@@ -91,7 +91,7 @@ class Record:
         """Rows of requests that waited were not taken, which is yet to be told."""
         self._said: dict[str, float] = {}
         self._why = ""
-        """What the disk said of the last row that it did not take."""
+        """The error of the last row that the disk did not take."""
         self._probed = 0
         """Rows that were written at the last look whether it takes more."""
 

@@ -55,6 +55,8 @@ class Server(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8484
     max_body: Size = 32_000_000
+    max_values: Annotated[int, Field(ge=1)] = 200_000
+    """JSON values in the body of a request; twice as many in one for embeddings, of token ids."""
     in_flight: Annotated[int, Field(ge=1)] = 512
     """Calls at a time; more are told to come back."""
     connections: Annotated[int, Field(ge=1)] | None = None

@@ -153,6 +153,7 @@ def test_a_counter_of_its_own_reads_its_answers() -> None:
     ("raw", "completed"),
     [
         (b"{}", b'{"model":"auto","input":""}'),
+        (b'{"model":null,"input":null}', b'{"model":"auto","input":""}'),
         (b'{"input":"a","tools":[1.50]}', b'{"model":"auto","input":"a","tools":[1.50]}'),
         (b'{"stream":true,"input":"a","model":"m"}', b'{"model":"m","input":"a"}'),
         (b'{ "model" : "m", "input" : "a" }', b'{ "model" : "m", "input" : "a" }'),

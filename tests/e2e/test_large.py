@@ -52,7 +52,7 @@ def test_p_12_a_large_body_that_is_none_is_refused_as_a_small_one(
 ) -> None:
     """P-12: what goes wrong in the thread is told as it would be outside."""
     world = make()
-    reply = world.ask(b'{"model":"smart","messages":[' + b"1," * 600_000)
+    reply = world.ask(b'{"model":"smart","messages":[' + b"1000000000," * 110_000)
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_json")
     assert len(threads) == 1
     assert world.entry().problem == "invalid_json"

@@ -55,12 +55,12 @@ def _every(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
-def listed(_listed: Gate, provider: Upstream) -> Gate:  # noqa: ARG001 - as if it were new
+def listed(_listed: Gate, provider: Upstream) -> Gate:
     return _listed
 
 
 @pytest.fixture
-def every(_every: Gate, provider: Upstream) -> Gate:  # noqa: ARG001 - the same
+def every(_every: Gate, provider: Upstream) -> Gate:
     return _every
 
 

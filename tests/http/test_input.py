@@ -14,6 +14,7 @@ from tests.http.gate import (
     DOORS,
     GENERATE,
     GOOGLE,
+    INPUT,
     MESSAGES,
     RESPONSES,
     STREAM,
@@ -41,7 +42,7 @@ SAYS = b'{"model":"auto","max_tokens":9,"messages":[{"role":"user","content":"%b
 NOT_JSON: list[tuple[str, bytes]] = [
     ("C-07 deep", WITH % (b'"x":' + b"[" * 100_000 + b"]" * 100_000)),
     ("C-07 deep objects", WITH % (b'"x":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000)),
-    ("C-07 deep without an end", WITH[:-4] + b',"x":' + b"[" * 1_000_000),
+    ("C-07 deep without an end", WITH[:-4] + b',"x":' + b"[" * 190_000),
     ("C-07 5,000 digits", WITH % (b'"seed":' + b"1" * 5000)),
     ("C-08 Latin-1", SAYS % b"caf\xe9"),
     ("C-08 overlong", SAYS % b"\xc0\xaf"),
@@ -138,10 +139,14 @@ def _rows() -> Iterator[tuple[str, Row]]:
     for path in DOORS:
         yield from ((path, row) for row in NOT_AN_OBJECT)
         own = {GENERATE: NO_CONTENTS, RESPONSES: NO_INPUT}.get(family(path), NO_MESSAGES)
+        wrong = NO_MODEL
+        if path == INPUT:  # in which all is optional, and nothing is a stream
+            own = [row for row in own if row[0] not in ("no input", "null for input")]
+            wrong = [row for row in wrong if row[0] != "no model" and row[2] == "model"]
         yield from ((path, row) for row in own)
         if path not in GOOGLE:
-            said = b'"input":"hi"' if path == RESPONSES else HI
-            yield from ((path, (name, body % said, field)) for name, body, field in NO_MODEL)
+            said = b'"input":"hi"' if family(path) == RESPONSES else HI
+            yield from ((path, (name, body % said, field)) for name, body, field in wrong)
 
 
 ROWS = list(_rows())
@@ -194,10 +199,10 @@ def test_c_16_methods_of_a_model_that_are_none(gate: Gate, provider: Upstream) -
 
 
 LARGE = [
-    ("5e5 turns", ""),
+    ("5e4 turns", ""),
     ("1e5 members", ",".join(f'"x{at}":1' for at in range(100_000))),
     ("a name of 1e5", f'"{"x" * 100_000}":1'),
-    ("1e6 empty lists", '"x":[' + ",".join(["[]"] * 1_000_000) + "]"),
+    ("9e4 empty lists", '"x":[' + ",".join(["[]"] * 90_000) + "]"),
 ]
 
 
@@ -219,8 +224,8 @@ MODELS = {CHAT: "able-1", MESSAGES: "claude-haiku-9", RESPONSES: "reply-9"}
 @pytest.mark.parametrize("path", list(TURNS))
 @pytest.mark.parametrize("more", [row[1] for row in LARGE], ids=[row[0] for row in LARGE])
 def test_c_07_many_of_a_thing_pass(gate: Gate, provider: Upstream, path: str, more: str) -> None:
-    """C-07: the size of a body and the depth of its JSON are limits, counts are none."""
-    members = [more, turns(path, 1)] if more else [turns(path, 500_000)]
+    """C-07: the size of a body, the depth of its JSON and all its values are limits, others are none."""
+    members = [more, turns(path, 1)] if more else [turns(path, 49_000)]
     if path in MODELS:
         members += [f'"model":"{MODELS[path]}"', '"max_tokens":9']
     body = f"{{{','.join(members)}}}".encode()
@@ -230,12 +235,11 @@ def test_c_07_many_of_a_thing_pass(gate: Gate, provider: Upstream, path: str, mo
 
 
 @pytest.mark.parametrize("path", DOORS)
-def test_c_07_a_million_turns_are_read(gate: Gate, provider: Upstream, path: str) -> None:
+def test_c_07_thousands_of_turns_are_read(gate: Gate, provider: Upstream, path: str) -> None:
     """C-07: what is refused of them is the name of the model, behind them."""
     turn = b'{"role":"user"}'
     name = TURNS[family(path)][0].encode()
-    number = 100_000 if path in (COUNT, STREAM, TOKENS) else 1_000_000
-    body = b'{"max_tokens":9,"%b":[%b],"model":"gpt-9"}' % (name, b",".join([turn] * number))
+    body = b'{"max_tokens":9,"%b":[%b],"model":"gpt-9"}' % (name, b",".join([turn] * 90_000))
     since = time.monotonic()
     assert "'gpt-9'" in shaped(gate.ask(path.replace("gem-9", "gpt-9"), body), path, 404)
     assert time.monotonic() - since < 20 * SOON

@@ -31,10 +31,17 @@ def _completed(raw: bytes) -> bytes:
         members = jsonio.members(raw)
     except jsonio.JsonError:
         return raw
-    if {"model", "input"} <= members.keys() and "stream" not in members:
+    given = {name: part for name, part in members.items() if _counts(name, part)}
+    if {"model", "input"} <= given.keys() and len(given) == len(members):
         return raw
-    members.pop("stream", None)
-    return jsonio.join({"model": _MODEL, "input": _INPUT} | members)
+    return jsonio.join({"model": _MODEL, "input": _INPUT} | given)
+
+
+def _counts(name: str, part: msgspec.Raw) -> bool:
+    """True if a member counts: a null model or input is one that was left out."""
+    if name in ("model", "input"):
+        return bytes(memoryview(part)) != b"null"
+    return name != "stream"
 
 
 def write(body: Body, target: Target) -> Written:
