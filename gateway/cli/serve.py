@@ -34,6 +34,8 @@ from gateway.telemetry import machine
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Library, Log, stderr
 
+_QUESTION = "What is the capital of Italy? Answer in one sentence."
+"""A first question, which the local model answers well too."""
 _BACKLOG = 2048
 """Connections that may wait to be taken."""
 _UNHEARD = 30.0
@@ -321,7 +323,7 @@ def _introduce(gateway: Gateway, listening: socket.socket, workers: str = "") ->
             -1, f"  after a crash: {len(gateway.recovered.entries)} open calls were closed"
         )
     bearer = "" if gateway.keys.is_open else " -H 'authorization: Bearer <key>'"
-    body = '{"model": "auto", "messages": [{"role": "user", "content": "Say hello."}]}'
+    body = f'{{"model": "auto", "messages": [{{"role": "user", "content": "{_QUESTION}"}}]}}'
     lines += ["try:", f"  curl {url}/v1/chat/completions{bearer} -d '{body}'", ""]
     click.echo("\n".join(lines))
 

@@ -67,6 +67,7 @@ class Model:
         # Between batches it looks whether the client has left, and lets the other requests move on.
         settings.n_batch = settings.n_ubatch = 128
         settings.n_predict = MAX_OUTPUT
+        settings.sampling.temp = 0.0  # where a request names none: a model this small needs it
         settings.chat_template = Path(__file__).with_name("chat.jinja").read_text(encoding="utf-8")
         settings.default_template_kwargs = {"enable_thinking": "false"}
         settings.sampling.grammar = llama.CommonGrammar(

@@ -244,3 +244,14 @@ def test_a_member_that_cohere_does_not_know_is_left_out_or_skips_it() -> None:
     assert written.body == b'{"model":"command-r7b-12-2024","messages":[],"max_tokens":9}'
     assert {loss.field for loss in written.losses} == {"store", "parallel_tool_calls"}
     assert {"n", "logit_bias"} <= OPENAI_CHAT.features & cohere.provider.refuses
+
+
+def test_the_local_model_is_asked_for_its_likeliest_answer() -> None:
+    """Where the client names no temperature: so small a model says nonsense by chance."""
+    targets = [target for lab, _, target in ALL if lab == "local"]
+    assert len(targets) == 3
+    for target in targets:
+        plain = OPENAI_CHAT.write(OPENAI_CHAT.read(b'{"model":"auto","messages":[]}'), target)
+        assert b'"temperature":0' in plain.body
+        own = b'{"model":"auto","messages":[],"temperature":0.7}'
+        assert b'"temperature":0.7' in OPENAI_CHAT.write(OPENAI_CHAT.read(own), target).body

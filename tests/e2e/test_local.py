@@ -1,5 +1,6 @@
 """The program as people start it: the shipped configuration, no key, and the real local model."""
 
+import json
 import os
 import re
 import select
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -23,7 +25,8 @@ try:
 except Absent as absent:
     pytest.skip(f"{absent} not installed: `make test` installs it", allow_module_level=True)
 
-CONFIG = Path(__file__).parents[2] / "config" / "gateway.yaml"
+ROOT = Path(__file__).parents[2]
+CONFIG, README = ROOT / "config" / "gateway.yaml", ROOT / "README.md"
 ENGINE = '["{python}", "-m", "gateway.local", "--port", "0", "--threads", "1"]'
 PATIENCE = 60.0
 """Seconds after which what should have happened has not."""
@@ -51,7 +54,7 @@ class Program:
         self.lines: list[str] = []
         for line in self.process.stdout:
             self.lines.append(line.rstrip())
-            if line.startswith("try:"):
+            if line.startswith("  curl "):
                 break
         found = re.search(r"on (http://\S+)", self.lines[0] if self.lines else "")
         assert found, (data / "stderr").read_text()
@@ -150,6 +153,20 @@ def test_every_tier_answers(
     assert (head["x-tiergate-provider"], head["x-tiergate-model"]) == ("local", "smollm2-135m")
     assert head["x-tiergate-attempts"] == "1"
     assert streamed or head["x-tiergate-cost"] == "0"
+
+
+def test_the_first_request_of_the_readme_is_answered_well(program: Program) -> None:
+    """Word for word, and as the start-up lines say it."""
+    found = re.search(r"-d '(\{.+\})'", README.read_text())
+    assert found
+    question = json.loads(found[1])["messages"][0]["content"]
+    assert question in program.lines[-1]
+    for _ in range(2):
+        reply = httpx.post(
+            f"{program.url}/v1/chat/completions", content=found[1], headers=FRESH, timeout=PATIENCE
+        )
+        assert "Rome" in reply.json()["choices"][0]["message"]["content"]
+        assert reply.headers["x-tiergate-model"] == "smollm2-135m"
 
 
 def test_the_second_is_a_hit(program: Program) -> None:

@@ -181,6 +181,17 @@ def test_the_other_doors_of_llama_cpp_are_open(provider: Provider) -> None:
         assert json.load(response)["error"]["type"] == "invalid_request_error"
 
 
+def test_without_a_temperature_the_likeliest_answer_is_given(provider: Provider) -> None:
+    """As with 0, at each door: what so small a model says by chance is nonsense."""
+    question = "What is the capital of Italy? Answer in one sentence."
+    asked = {"messages": [{"role": "user", "content": question}], "max_tokens": 16}
+    for _ in range(3):
+        whole = provider.ask("/v1/chat/completions", asked)
+        assert "Rome" in whole["choices"][0]["message"]["content"]
+        message = provider.ask("/v1/messages", asked)
+        assert "Rome" in message["content"][0]["text"]
+
+
 def test_an_answer_is_limited_where_the_request_sets_no_limit(provider: Provider) -> None:
     answer = provider.chat("Count.", ignore_eos=True)
     assert answer["usage"]["completion_tokens"] == 256
