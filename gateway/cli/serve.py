@@ -315,7 +315,7 @@ def _introduce(gateway: Gateway, listening: socket.socket, workers: str = "") ->
             lines += _folded(f"        {'':<{width}}  ", lab.about)
     keys = "none needed (keys: open)" if gateway.keys.is_open else f"{len(gateway.keys)} known"
     lines += ["", f"  keys    {keys}", f"  ledger  {gateway.journal_folder}"]
-    lines += [f"  pages   {url}/dashboard", ""]
+    lines += [f"  pages   {url} and {url}/dashboard", ""]
     if workers:
         lines.insert(-1, f"  workers {workers}")
     if gateway.recovered.entries:

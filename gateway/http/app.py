@@ -38,6 +38,7 @@ from gateway.http.lines import Lines, most
 from gateway.http.paths import dialect_at
 from gateway.http.ready import Readiness
 from gateway.http.refused import Refused
+from gateway.http.start import routes as start
 from gateway.reply import refusal
 from gateway.routing import explain
 from gateway.telemetry import machine
@@ -105,6 +106,7 @@ class App(FastAPI):
             "embedContent": doors[GEMINI.name, "embeddings"],
             "batchEmbedContents": doors[GEMINI.name, "embeddings"],
         }
+        start.routes(self, gateway, self.readiness)
         _names(self, gateway)
         _routes(self, gateway, entrance)
         feedback.routes(self, gateway, entrance)

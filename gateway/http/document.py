@@ -43,7 +43,11 @@ _MESSAGES = _asks(
 _RESPONSES = _asks(
     ("model", "input"), model=_NAME, input={"anyOf": [{"type": "string"}, _OBJECTS]}, stream=_STREAM
 )
-_RESPONSES_COUNT = {**_RESPONSES, "required": []}
+_RESPONSES_COUNT = _asks(
+    (),
+    model={**_NAME, "type": ["string", "null"]},
+    input={"anyOf": [{"type": ["string", "null"]}, _OBJECTS]},
+)
 _VECTORS = _asks(("model", "input"), model=_NAME, input={"type": ["string", "array"]})
 _CONTENTS = _asks(
     ("contents",),

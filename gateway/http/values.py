@@ -1,4 +1,4 @@
-"""How many JSON values a body has, found before anything is made of it.
+"""The number of JSON values in a body, found before anything is made of it.
 
 Values cost more than their bytes: one of two bytes becomes an object of Python. Each value but the
 first follows a comma or the opening of an object or a list. So these signs bound their number, as

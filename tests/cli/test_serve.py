@@ -172,7 +172,7 @@ def test_it_says_where_it_is_and_what_it_serves_and_stops_when_told(
             "",
         ]
         assert lines[6] == "  keys    none needed (keys: open)"
-        assert lines[8] == f"  pages   {url}/dashboard"
+        assert lines[8] == f"  pages   {url} and {url}/dashboard"
         assert lines[-1].startswith(f"  curl {url}/v1/chat/completions -d '")
         told = httpx.get(f"{url}/health", trust_env=False).json()
         assert told["status"] == "ok"

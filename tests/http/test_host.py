@@ -100,7 +100,7 @@ def test_the_absolute_form_works_for_each_request_of_a_connection(gate: Gate) ->
 @pytest.mark.parametrize(
     ("target", "status"),
     [
-        (b"http://a/health", 200), (b"http://a/health?x=1", 200), (b"http://a/nowhere", 404),
+        (b"http://a", 200), (b"http://a/", 200), (b"http://a?x=1", 200), (b"http://a/health", 200), (b"http://a/health?x=1", 200), (b"http://a/nowhere", 404),
         (b"http://a:80/health", 200), (b"http://u@a/health", 400), (b"http://u:p@a/health", 400),
         (b"http:///health", 400), (b"http://a:b/health", 400), (b"ftp://a/health", 400),
     ],

@@ -19,7 +19,12 @@ def test_c_17_it_has_every_door_and_no_other(make: Make) -> None:
         for path, methods in app.openapi()["paths"].items()
         for method in methods
     }
-    own = {("GET", "/v1beta/models"), ("GET", "/v1beta/models/auto"), ("GET", "/openapi.json")}
+    own = {
+        ("GET", "/"),
+        ("GET", "/v1beta/models"),
+        ("GET", "/v1beta/models/auto"),
+        ("GET", "/openapi.json"),
+    }
     served = {
         (method, path)
         for method, path in inventory(app)

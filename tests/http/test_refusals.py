@@ -259,7 +259,7 @@ def test_methods_of_other_doors(world: World) -> None:
 
 
 def test_paths(world: World) -> None:
-    assert world.client.get("/").headers["allow"] == "HEAD"
+    assert world.client.post("/").headers["allow"] == "GET, HEAD"
     for path in ("/v1", "/v1/completions", "/v1/chat/completions/x", "/%00"):
         assert "POST /v1/chat/completions" in refused(world.client.get(path), 404, "not_found")
         assert world.client.post(path).status_code == 404

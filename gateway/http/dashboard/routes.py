@@ -91,7 +91,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
             message = "This is no admin's key (TIERGATE_ADMIN_KEY, or a key with `admin: true`)."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
         response = _said({"signed_in": True, "token": sessions.token(cookie)})
-        keep(response, cookie, secure=_by_tls(request))
+        keep(response, cookie, secure=by_tls(request))
         return response
 
     @router.delete("/session")
@@ -101,7 +101,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
         if request.cookies.get(COOKIE):
             sessions.passes(request)
         response = _said({"signed_in": False, "token": None})
-        keep(response, "", secure=_by_tls(request))
+        keep(response, "", secure=by_tls(request))
         return response
 
     app.include_router(router)
@@ -120,7 +120,7 @@ def _said(value: dict[str, Any]) -> Response:
     return Response(jsonio.dumps(value), media_type=_JSON, headers=headers)
 
 
-def _by_tls(request: Request) -> bool:
+def by_tls(request: Request) -> bool:
     """Whether the browser came by TLS, to this process or to a proxy before it."""
     passed = request.headers.get("x-forwarded-proto", "")
     return request.url.scheme == "https" or passed.partition(",")[0].strip().lower() == "https"
