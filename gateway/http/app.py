@@ -339,7 +339,11 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
         return _json(_about(gateway, "ok"))
 
     @app.head("/ready", include_in_schema=False)
-    @app.get("/ready", summary="Whether calls can be served")
+    @app.get(
+        "/ready",
+        summary="Whether calls can be served",
+        responses={_UNAVAILABLE: {"description": "Why every call would be refused"}},
+    )
     async def ready() -> Response:
         if (unready := await app.readiness()) is None:
             return _json(_about(gateway, "ok"))

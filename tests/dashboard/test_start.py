@@ -29,7 +29,9 @@ def test_a_prompt_is_decided(browser: Browser, unlocked: Gate) -> None:
     page = sight.page
     page.goto(f"{sight.url}/")
     expect(page.get_by_label("Key")).to_have_count(0)
-    page.get_by_label("Prompt", exact=True).fill("Prove that there are infinitely many primes.<img src=x>")
+    page.get_by_label("Prompt", exact=True).fill(
+        "Prove that there are infinitely many primes.<img src=x>"
+    )
     page.get_by_role("button", name="Decide").click()
     expect(page.locator("#tier")).to_have_text("reasoning")
     expect(page.locator("#target")).to_have_text("acme/deep-1, effort high")

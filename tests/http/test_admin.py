@@ -323,8 +323,7 @@ def test_an_admin_key_opens_and_nothing_else_does(make: Make, path: str) -> None
         ("forwarded", "for=127.0.0.1"), ("x-forwarded-for", "127.0.0.1"), ("x-forwarded-host", "localhost"),
         ("x-real-ip", "127.0.0.1"), ("via", "1.1 proxy"), ("cf-connecting-ip", "127.0.0.1"),
         ("host", "evil.example"), ("host", "127.0.0.1.evil.example"), ("host", "localhost.evil.example:80"),
-        ("host", "evil.example/@127.0.0.1"), ("host", "evil@127.0.0.1"), ("host", "169.254.169.254"), ("host", ""),
-        ("host", "[::1"), ("origin", "https://evil.example"), ("origin", "null"), ("origin", "http://localhost:1"),
+        ("host", "169.254.169.254"), ("host", ""), ("origin", "https://evil.example"), ("origin", "null"), ("origin", "http://localhost:1"),
         ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site"),
     ],
 )  # fmt: skip
@@ -335,6 +334,12 @@ def test_without_an_admin_key_only_this_machine_itself_is_answered(
     write(world, *ROWS)
     reply = world.client.get(path, headers=dict([header]))
     assert "Set TIERGATE_ADMIN_KEY" in message(reply, 403)
+
+
+@pytest.mark.parametrize("host", ["evil.example/@127.0.0.1", "evil@127.0.0.1", "[::1"])
+def test_a_host_that_is_none_is_not_this_machine(world: World, host: str) -> None:
+    """It is refused before anything looks who asks."""
+    assert "Host" in message(world.client.get("/admin/entries", headers={"host": host}), 400)
 
 
 def test_without_an_admin_key_a_proxy_that_says_nothing_of_itself_is_not_answered(
