@@ -94,6 +94,18 @@ async def test_a_call_that_nothing_bounds_is_not_counted() -> None:
     assert stage.meter.asked == 0
 
 
+def test_no_call_passes_where_a_budget_bounds_each_and_is_closed() -> None:
+    """Of every key and every tier; what bounds some calls alone lets others pass."""
+    own = KeyBudget(usd=Decimal(1), every="day")
+    bound, free = Key(name="bound", budgets=(own,)), Key(name="free")
+    assert Stage(budget(), closed=True).gate.closes([bound, free])
+    assert not Stage(budget()).gate.closes([bound, free])
+    assert Stage(closed=True).gate.closes([bound])
+    assert not Stage(closed=True).gate.closes([bound, free])
+    assert not Stage(budget(tier="fast"), closed=True).gate.closes([free])
+    assert not Stage(limit(requests="9/m"), closed=True).gate.closes([free])
+
+
 async def test_a_key_has_budgets_of_its_own() -> None:
     stage = Stage()
     key = Key(name="k", budgets=(KeyBudget(usd=Decimal("0.002"), every="day"),))

@@ -360,6 +360,8 @@ async def test_what_has_expired_leaves_the_table_that_is_looked_into(tmp_path: P
     assert opens(keys, "expired") == ["expired"]
     with pytest.raises(asyncio.CancelledError):
         await keys.watch(sleep)
+    assert [key.name for key in keys.opening()] == ["live"]
+    assert {key.name for key in keys.known()} > {"live"}
     assert sizes == [3, 1, 1]  # one has expired, and what it was before it was rotated
     assert opens(keys, "live") == ["live"]
     assert opens(keys, "expired") == []
