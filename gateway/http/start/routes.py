@@ -16,9 +16,10 @@ from gateway.core import jsonio
 from gateway.core.call import OPEN, Key
 from gateway.core.jsonio import Json
 from gateway.core.problem import ProblemError
-from gateway.http import edge, models
+from gateway.http import edge
 from gateway.http.dashboard.routes import SAFE, by_tls
 from gateway.http.ready import Readiness, Unready
+from gateway.routing.listing import names
 
 _INLINE = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
 _KEY = (
@@ -67,7 +68,7 @@ def _labs(gateway: Gateway, request: Request) -> Sequence[str] | None:
             key = edge.identify(gateway.keys, edge.Head(request.headers.raw))
         except ProblemError:
             return None
-    owners = models.names(gateway.site.built.catalogue, key).values()
+    owners = names(gateway.site.built.catalogue, key).values()
     return [name for name in dict.fromkeys(owners) if name in gateway.site.built.catalogue.labs]
 
 
