@@ -19,7 +19,7 @@ from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Sums, Tally, micros
 from gateway.core.target import Target, patience
-from gateway.dialects import OPERATIONS, Asked, Dialect
+from gateway.dialects import OPERATIONS, Asked, Dialect, Glance
 from gateway.gather import Gather, seated
 from gateway.limits.gate import Gate
 from gateway.limits.pressure import REASONING, Pressure
@@ -47,6 +47,7 @@ from gateway.routing.named import Named
 from gateway.shelf import Shelf, form, tell
 from gateway.telemetry.log import Log, where
 from gateway.upstream import complete
+from gateway.upstream.attempt import CUT
 from gateway.upstream.job import Begun, Job, span
 from gateway.upstream.relay import Direct, frames, shows_problem, watching
 from gateway.upstream.run import Upstream
@@ -290,8 +291,7 @@ class Engine:
             if how == "hold" and begun.watch is not None:
                 await complete.hold(self._upstream, job, begun)
             if (glance := begun.glance) is not None:
-                tally.usage, tally.served = glance.usage, glance.served
-                tally.heard, tally.complete = glance.heard, True
+                _count(tally, glance)
             if self.past.keeps(job, begun):
                 await self.past.keep(job, begun)
         except BaseException as error:
@@ -381,15 +381,17 @@ class Engine:
         gone = seat is not None and seat.left
         paid: Entry | Sums
         if seat is not None:
-            said = glance.usage, glance.served, glance.finish
-            recording = self._shelf.recording(job, begun, data, *said)
-            seat.flight.land(begun, recording)
-            self._keep(job, begun, seat.flight, recording)
+            self._land(job, begun, glance, data, seat.flight)
         if gone:
             who, status, kind = self._parted(job.call, 503)
             paid = self._books.close(tally, "aborted", status, problem=kind, aborted_by=who)
-        else:
+        elif glance.complete:
             paid = self._books.end(tally)
+        elif glance.pending:
+            paid = self._books.close(tally, "estimated", 200)
+        else:
+            who, status, kind = self._parted(job.call, 200, "upstream", CUT)
+            paid = self._books.close(tally, "aborted", status, problem=kind, aborted_by=who)
         if self._books.waits:
             await self._books.kept()
         return Reply(status=200, headers=head(tally, FOLD_TYPE, paid), body=data)
@@ -469,6 +471,19 @@ class Engine:
         message = "The gateway failed on this call; its log has the reason under "
         return Problem(kind="internal", message=f"{message}{tally.call.id}.")
 
+    def _land(
+        self, job: Job, begun: Begun, glance: Glance, data: bytes, flight: Flight[Begun]
+    ) -> None:
+        """A whole answer is here: those on its flight share it, unless it is incomplete."""
+        if not glance.complete:
+            flight.land(begun, None)
+            self._flights.drop(flight)
+            return
+        said = glance.usage, glance.served, glance.finish
+        recording = self._shelf.recording(job, begun, data, *said)
+        flight.land(begun, recording)
+        self._keep(job, begun, flight, recording)
+
     def _landed(self, job: Job, begun: Begun, flight: Flight[Begun]) -> None:
         """A streamed flight is over: keep its answer, and close an account whose client left."""
         watch, body = begun.watch, flight.body
@@ -486,3 +501,10 @@ class Engine:
         """Until an answer is stored its flight may still be joined: no moment between is missed."""
         drop = partial(self._flights.drop, flight)
         self._shelf.keep(job, begun, flight.key, recording, drop)
+
+
+def _count(tally: Tally, glance: Glance) -> None:
+    """Take what a whole answer used; of one that the provider still works on, that is unknown."""
+    tally.usage, tally.served = glance.usage, glance.served
+    if not glance.pending:
+        tally.heard, tally.complete = glance.heard, True

@@ -342,6 +342,41 @@ async def test_a_whole_answer_that_breaks_off_is_asked_for_of_the_same_at_last(
     assert asked(stage) == ["able-1"] * 3
 
 
+def unreasoned() -> httpx.Response:
+    """A whole answer without a reason for its end."""
+    body = whole().pieces[0] or b""
+    return httpx.Response(200, content=body.replace(b'"finish_reason":"stop"', b'"x":1'))
+
+
+async def test_a_whole_answer_without_a_reason_for_its_end_has_broken_off(stage: Stage) -> None:
+    """It is asked for again only for a call that asks for a complete one; what it used is kept."""
+    for how in (None, *MODES):
+        stage.rows.clear()
+        stage.answers = [unreasoned(), httpx.Response(200, content=whole().pieces[0])]
+        reply = await ask(stage, how, stream=False, stream_options=None)
+        row = stage.entry
+        if how is None:
+            assert reply.body != whole().pieces[0]
+            assert (row.state, row.problem, row.aborted_by) == (
+                "aborted",
+                "upstream_truncated",
+                "upstream",
+            )
+            assert (row.attempts, row.cost, row.usage) == (1, COST, "provider")
+        else:
+            assert reply.body == whole().pieces[0]
+            assert (row.state, row.attempts, row.cost) == ("settled", 2, COST + COST)
+            assert [(it.problem, it.cost) for it in lost(stage)] == [("upstream_truncated", COST)]
+
+
+async def test_answers_without_a_reason_count_as_broken_off(stage: Stage) -> None:
+    """For the breaker, as streams that break off do."""
+    for _ in range(8):
+        stage.answers = [unreasoned()]
+        await ask(stage, None, stream=False, stream_options=None)
+    assert not stage.engine._upstream.health.clean(("acme", "main", "able-1"))
+
+
 async def test_a_stream_that_breaks_off_unseen_is_asked_for_twice_of_one_target(
     tmp_path: Path,
 ) -> None:

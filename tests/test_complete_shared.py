@@ -27,7 +27,7 @@ from tests.breaking import (
     streamed,
     text,
 )
-from tests.e2e.upstream import ROLE, frames
+from tests.e2e.upstream import ROLE, frames, whole
 from tests.test_engine import HEL, Chunks, Stage, drain
 
 
@@ -37,18 +37,21 @@ def stage(tmp_path: Path) -> Stage:
 
 
 class Waits(Chunks):
-    """A body that says so once it has nothing more to say for now, until it is cut."""
+    """A body that says so once it has nothing more to say for now, until it is cut, or has a rest."""
 
     def __init__(self, *pieces: bytes) -> None:
         super().__init__(*pieces)
         self.waiting, self.cut = asyncio.Event(), asyncio.Event()
+        self.rest = b""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for piece in super().__aiter__():
             yield piece
         self.waiting.set()
         await self.cut.wait()
-        raise CUT
+        if not self.rest:
+            raise CUT
+        yield self.rest
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -162,6 +165,32 @@ async def test_who_shares_it_gets_the_same(tmp_path: Path, how: Complete, fails:
         assert rows["b"].provider == "spare"
     assert len(stage.requests) == 2
     assert len(rows) == 2
+
+
+async def test_nobody_shares_a_whole_answer_without_a_reason_for_its_end(tmp_path: Path) -> None:
+    """Each asks for its own, and none is kept."""
+    stage = made(tmp_path, cached=True)
+    cut = (whole().pieces[0] or b"").replace(b'"finish_reason":"stop"', b'"x":1')
+    body = Waits(cut[:9])
+    stage.answers = [httpx.Response(200, stream=body), httpx.Response(200, content=cut)]
+    first = asyncio.create_task(ask(stage, None, "a", stream=False, stream_options=None))
+    await body.waiting.wait()
+    second = asyncio.create_task(ask(stage, None, "b", stream=False, stream_options=None))
+    await until(lambda: len(stage.engine._seats) == 2)
+    body.rest = cut[9:]
+    body.cut.set()
+    replies = await asyncio.gather(first, second)
+    assert [reply.body for reply in replies] == [cut, cut]
+    rows = [row for row in stage.rows if isinstance(row, Entry)]
+    assert [(row.id, row.state, row.attempts) for row in rows] == [
+        ("a", "aborted", 1),
+        ("b", "aborted", 1),
+    ]
+    assert len(stage.requests) == 2
+    await stage.engine.settle()
+    stage.answers = [httpx.Response(200, content=cut)]
+    await ask(stage, None, "c", stream=False, stream_options=None)
+    assert len(stage.requests) == 3
 
 
 async def test_who_asks_for_less_shares_nothing_with_it(tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ class Flight[B]:
         self.worker = None
         self._tell()
 
-    def land(self, begun: B, recording: Recording) -> None:
-        """The answer is here, whole."""
+    def land(self, begun: B, recording: Recording | None) -> None:
+        """Take the whole answer; without a recording nobody shares it, as it is incomplete."""
         self.begun, self.recording, self.over = begun, recording, True
         self.worker = None
         self._tell()

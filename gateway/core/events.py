@@ -14,8 +14,9 @@ from gateway.core.jsonio import Json
 from gateway.core.problem import Problem
 from gateway.core.usage import Usage
 
-type Reason = Literal["stop", "length", "tools", "filter", "pause", "error"]
-"""Why an answer ended: done, cut at a limit, tools to be used, withheld, to be resumed, broken."""
+type Reason = Literal["stop", "length", "tools", "filter", "pause", "cut", "error"]
+"""Why an answer ended: done, cut at a limit, tools to be used, withheld, to be resumed, cut (the
+provider gives no reason), broken."""
 
 
 class Start(msgspec.Struct, frozen=True, gc=False):

@@ -80,6 +80,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """The name that the provider has for the cap on output."""
     stream_usage: Literal["ask", "always"] = "ask"
     """Whether usage in a stream must be asked for with stream_options."""
+    finish: Literal["required", "optional"] = "required"
+    """`optional` if its answers may end without a reason why."""
     refuses: frozenset[str] = frozenset()
     """Top-level request members that the provider answers with 400."""
     media: Literal["url", "data"] = "url"

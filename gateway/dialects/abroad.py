@@ -4,7 +4,7 @@ A voice has what a Dialect has for an attempt (`write`, `glance`, `watch`, `read
 all of it to the client in the client's own dialect.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -139,10 +139,16 @@ class Abroad:
         request: Request,
         telling: Telling,
         ear: Hears | None = None,
+        *,
+        finish_optional: bool = False,
     ) -> None:
-        """`ear` is told the events of the answer."""
+        """`ear` hears the events of the answer.
+
+        `finish_optional`: answers of the provider may end without a reason why.
+        """
         self.door = door
         self._ear = ear
+        self._finish_optional = finish_optional
         self._ours, self._theirs = speech(client), speech(door)
         self._request = request
         self._telling = msgspec.structs.replace(
@@ -164,9 +170,16 @@ class Abroad:
         return write(self._request, self.door, target)
 
     def watch(self, _: Body) -> "Translation":
-        """The stream of the answer."""
+        """Watch the stream of the answer."""
         decoder, encoder = self._theirs.decoder(), self._ours.encoder(self._telling)
-        return Translation(decoder, encoder, self._named, self._ear, single=self._single)
+        return Translation(
+            decoder,
+            encoder,
+            self._named,
+            self._ear,
+            single=self._single,
+            finish_optional=self._finish_optional,
+        )
 
     def glance(self, data: bytes) -> Glance:
         """A whole answer, and in `body` what the client gets of it."""
@@ -177,6 +190,8 @@ class Abroad:
             for event in every
             if not (self._single and _further(event))
         ]
+        if self._finish_optional:
+            events = _finished(events)
         for event in events:
             seen.take(event)
             if self._ear is not None:
@@ -187,6 +202,7 @@ class Abroad:
             served=seen.served,
             finish=seen.finish,
             heard=sum(map(amount.event, every)),
+            complete=seen.problem is None and not any(map(_cut, events)),
             problem=seen.problem,
             body=body,
         )
@@ -200,8 +216,8 @@ class Translation:
     """A stream on its way to a client of another dialect; see Watch."""
 
     __slots__ = (
-        "_decoder", "_ear", "_encoder", "_ended", "_held", "_named", "_seen", "_single",
-        "committed", "heard",
+        "_called", "_cut", "_decoder", "_ear", "_encoder", "_ended", "_finish_optional", "_held",
+        "_named", "_seen", "_single", "committed", "heard",
     )  # fmt: skip
 
     def __init__(
@@ -212,13 +228,19 @@ class Translation:
         ear: Hears | None = None,
         *,
         single: bool = False,
+        finish_optional: bool = False,
     ) -> None:
         """`named` holds the client's names of tools that had to be called otherwise.
 
         `single`: the client takes one use of a tool at a time, and gets the first of several.
+        `finish_optional`: the answer may end without a reason why.
         """
         self._decoder, self._encoder, self._named, self._ear = decoder, encoder, named, ear
-        self._single = single
+        self._single, self._finish_optional = single, finish_optional
+        self._cut = False
+        """A choice has ended without a reason."""
+        self._called: set[int] = set()
+        """Choices that use a tool."""
         self._seen = _Seen()
         self._held: list[bytes] = []
         self._ended = False
@@ -247,7 +269,7 @@ class Translation:
 
     @property
     def complete(self) -> bool:
-        """Whether the provider ended the answer as its dialect does."""
+        """True if the provider ended the answer with a reason, as its dialect does."""
         return self._ended and self.problem is None
 
     def feed(self, data: bytes) -> bytes:
@@ -267,13 +289,16 @@ class Translation:
             if self._single and _further(event):
                 continue
             if kind in _NOTED:
-                self._seen.take(event)
+                noted = self._note(event)
+                if noted is None:
+                    continue
+                event = noted  # noqa: PLW2901 - the same, or with a reason
                 if kind is Failed:
                     break
-                self._ended = self._ended or kind is End
             elif self._ear is not None:
                 self._ear.hear(event)
-            if kind is ToolStart and self._named:
+            if kind is ToolStart:
+                self._called.add(event.choice)  # type: ignore[union-attr]  # it has one
                 event = _renamed(event, self._named)  # noqa: PLW2901 - the same event
             out.append(self._encoder.write(event))
             if not self.committed and kind in CONTENT:
@@ -283,6 +308,41 @@ class Translation:
         said = b"".join(out)
         out.clear()
         return said
+
+    def _note(self, event: Event) -> Event | None:
+        """Take an event that is no content; gives what the client gets of it, None if nothing.
+
+        An end without a reason is none, unless the provider may leave the reason out, and the
+        answer has content.
+        """
+        if _cut(event):
+            if not (self._finish_optional and self.committed):
+                self._cut = True
+                return None
+            event = _finish(event, self._called)
+        if isinstance(event, End):
+            if self._cut:
+                return None
+            self._ended = True
+        self._seen.take(event)
+        return event
+
+
+def _cut(event: Event) -> bool:
+    """True if a choice ends without a reason."""
+    return isinstance(event, Finish) and event.reason == "cut"
+
+
+def _finish(event: Event, called: Collection[int]) -> Event:
+    """Give the end of a choice the reason that its provider leaves out."""
+    choice = event.choice if isinstance(event, Finish) else 0
+    return Finish("tools" if choice in called else "stop", choice=choice)
+
+
+def _finished(events: list[Event]) -> list[Event]:
+    """Give each end of a choice a reason, at a provider that leaves them out."""
+    called = {event.choice for event in events if isinstance(event, ToolStart)}
+    return [_finish(event, called) if _cut(event) else event for event in events]
 
 
 def _further(event: Event) -> bool:

@@ -18,6 +18,14 @@ from gateway.dialects.speech import Speech
 __all__ = ["Body", "Dialect", "Glance", "Watch", "Written"]
 
 
+class Watches(Protocol):
+    """Begins to watch the stream that answers a request."""
+
+    def __call__(self, body: Body, *, finish_optional: bool = False) -> "Watch":
+        """Watch one stream. `finish_optional`: it may end without a reason why."""
+        ...
+
+
 class Watch(Protocol):
     """A stream on its way to the client in the same dialect: bytes in, the same bytes out.
 
@@ -51,7 +59,7 @@ class Watch(Protocol):
 
     @property
     def complete(self) -> bool:
-        """Whether the answer has ended as its dialect ends one."""
+        """True if the answer ended as its provider said: a reason, the end, and no error."""
         ...
 
     @property
@@ -94,7 +102,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Raises ProblemError where the body is not a request of this dialect."""
     write: Callable[[Body, Target], Written]
     glance: Callable[[bytes], Glance]
-    watch: Callable[[Body], Watch]
+    watch: Watches
     asks_usage: Callable[[Body], bool]
     """Whether the client wants usage told in a stream."""
     fold: Callable[[bytes], bytes]

@@ -79,6 +79,10 @@ class Glance(msgspec.Struct, frozen=True, kw_only=True):
     heard: int = 0
     """UTF-8 bytes of text, reasoning, and names and arguments of tools; 0 too where the provider
     has counted, and nobody needs them."""
+    complete: bool = False
+    """True if the answer ended as its provider said: it gives a reason, and no error."""
+    pending: bool = False
+    """True if the provider still works on the answer, in the background."""
     problem: Problem | None = None
     """Set where a 200 carries an error, or no answer at all."""
     body: bytes | None = None

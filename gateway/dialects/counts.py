@@ -76,7 +76,7 @@ def _plain(decode: Callable[[Body], Request]) -> Callable[[Body], Request]:
 def glance(body: bytes, member: str, problem: Callable[[bytes], Glance]) -> Glance:
     """Read an answer, of which a `member` is the number; `problem` reads one without."""
     if number(body, member) is not None:
-        return Glance(usage=_FREE)
+        return Glance(usage=_FREE, complete=True)
     return Glance(problem=problem(body).problem or _MISSING)
 
 

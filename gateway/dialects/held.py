@@ -10,6 +10,8 @@ from gateway.dialects.form import Form, learn
 
 DONE = b"[DONE]"
 """The end of Chat Completions streams, which some hosts send in other dialects too."""
+STOP = "stop"
+"""The reason for an end without one, at a provider that may leave it out."""
 MOST_HELD = 1 << 20
 """Bytes held before the first content; lifecycle frames are a few hundred, so more is content."""
 _STRANGE = 4
@@ -132,6 +134,12 @@ class Held(ABC):
                 return b"".join([*kept, frame]) if self.committed else b""
             kept.append(frame)
         return b"".join(kept)
+
+
+def empty() -> Problem:
+    """Describe an answer that has no content, and no reason why it ended."""
+    message = "The provider sent an answer without content, which it did not end."
+    return Problem(kind="upstream_truncated", message=message, spent="maybe")
 
 
 def broken(what: str = "a broken frame") -> Problem:

@@ -18,6 +18,7 @@ from gateway.core.problem import Problem
 from gateway.core.request import Part, Request, Thought, ToolUse, Turn
 from gateway.core.usage import Usage
 from gateway.dialects.base import Body, Dialect, Glance, Watch
+from gateway.dialects.held import STOP
 from gateway.dialects.speech import Decoder
 
 _WORDS = ("signature", "thinking", "thought", "encrypted", "reasoning")
@@ -189,27 +190,51 @@ def says(problem: Problem, *words: str) -> bool:
     return any(word in said for word in words)
 
 
+class Lenient:
+    """A client's own dialect, at a provider whose answers may end without a reason why."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.write = dialect.write
+        self.read_problem = dialect.read_problem
+        self._dialect = dialect
+
+    def glance(self, data: bytes) -> Glance:
+        """Read a whole answer: without an error it is complete, and a missing reason is `stop`."""
+        found = self._dialect.glance(data)
+        if found.problem is not None or found.pending:
+            return found
+        return msgspec.structs.replace(found, complete=True, finish=found.finish or STOP)
+
+    def watch(self, body: Body) -> Watch:
+        """Watch the stream of an answer."""
+        return self._dialect.watch(body, finish_optional=True)
+
+
 class Home:
     """A client's own dialect, listened to."""
 
-    def __init__(self, dialect: Dialect, ear: Ear) -> None:
-        """Raises LookupError for a dialect that is not translated."""
+    def __init__(self, dialect: Dialect, ear: Ear, *, finish_optional: bool = False) -> None:
+        """`finish_optional`: answers of the provider may end without a reason why.
+
+        Raises LookupError for a dialect that is not translated.
+        """
         if dialect.speech is None:
             raise LookupError(f"{dialect.name} has no events")
         self.write = dialect.write
         self.read_problem = dialect.read_problem
-        self._dialect, self._speech, self._ear = dialect, dialect.speech, ear
+        self._voice = Lenient(dialect) if finish_optional else dialect
+        self._speech, self._ear = dialect.speech, ear
 
     def glance(self, data: bytes) -> Glance:
         """A whole answer."""
-        found = self._dialect.glance(data)
+        found = self._voice.glance(data)
         for event in self._speech.events(data) if found.problem is None else ():
             self._ear.hear(event)
         return found
 
     def watch(self, body: Body) -> Watch:
         """The stream of an answer."""
-        return _Heard(self._dialect.watch(body), self._speech.decoder(), self._ear)
+        return _Heard(self._voice.watch(body), self._speech.decoder(), self._ear)
 
 
 class _Heard:

@@ -172,6 +172,7 @@ def _provider(name: str, part: ProviderPart, source: Source) -> Provider:
         region=part.region,
         max_tokens=part.max_tokens,
         stream_usage=part.stream_usage,
+        finish=part.finish,
         refuses=frozenset(part.refuses),
         media=part.media,
         counts_tokens=part.counts_tokens,

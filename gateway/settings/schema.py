@@ -239,6 +239,8 @@ class ProviderPart(Part):
     """Where it works on what it is sent, in a word of yours: keys may be held to regions."""
     max_tokens: Literal["either", "max_tokens", "max_completion_tokens"] = "either"
     stream_usage: Literal["ask", "always"] = "ask"
+    finish: Literal["required", "optional"] = "required"
+    """`optional`: its answers may end without a reason why, and are whole all the same."""
     refuses: Words = []
     media: Literal["url", "data"] = "url"
     """`data`: it takes images and files as data alone, in none of its dialects by URL."""

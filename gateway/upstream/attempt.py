@@ -23,6 +23,12 @@ from gateway.upstream.voice import Voice
 _MOST = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
 _MOST_ERROR = 1_000_000
+CUT = Problem(
+    kind="upstream_truncated",
+    message="The provider ended the answer before it was complete.",
+    spent="maybe",
+)
+"""The problem of an answer that has content, and no reason why it ended."""
 _BETTER = b"x-request-id"
 _IDS = frozenset({_BETTER, b"request-id"})
 """Headers that have a provider's name for a request."""
@@ -112,7 +118,7 @@ class Attempts:
                 ear=ear,
             )
             if status == 200 and not stream and (body := answer.end(_MOST)) is not None:
-                _heard(begun, voice, body)  # it has come with its head, as most do
+                _heard(begun, job, voice, body)  # it has come with its head, as most do
             else:
                 until = min(asked + limits.first_content, job.ends)
                 await _hear(begun, job, voice, limits, (until, job.deadline(limits)), after)
@@ -128,6 +134,9 @@ class Attempts:
             sent.left()
             raise
         sent.good()
+        glance = begun.glance
+        if glance is not None and not glance.complete and not glance.pending:
+            sent.failed(CUT)
         return begun
 
 
@@ -147,7 +156,9 @@ async def _hear(
         if job.body.prompt.stream:
             await _begin(begun, job, voice, (limits.idle, until, deadline))
         else:
-            await _whole(begun, voice, limits, deadline)
+            body = await _collect(answer, limits, deadline, _MOST)
+            _heard(begun, job, voice, body)
+            await answer.close()
     except BaseException:
         await answer.close()
         raise
@@ -217,17 +228,15 @@ def _failed(account: Account, problem: Problem, watch: Watch) -> ProblemError:
     return _clean(account, msgspec.structs.replace(problem, usage=watch.usage))
 
 
-async def _whole(begun: Begun, voice: Voice, limits: Timers, deadline: float) -> None:
-    body = await _collect(begun.answer, limits, deadline, _MOST)
-    _heard(begun, voice, body)
-    await begun.answer.close()
-
-
-def _heard(begun: Begun, voice: Voice, body: bytes) -> None:
-    """Take a whole answer. Raises ProblemError where it is none."""
+def _heard(begun: Begun, job: Job, voice: Voice, body: bytes) -> None:
+    """Take a whole answer. Raises ProblemError if it is none, or incomplete for a strict call."""
     glance = voice.glance(body)
-    if glance.problem is not None:
-        raise _clean(begun.account, glance.problem)
+    problem = glance.problem
+    if problem is None and job.strict and not glance.complete and not glance.pending:
+        problem = CUT
+    if problem is not None:
+        spent = msgspec.structs.replace(problem, usage=glance.usage, heard=glance.heard)
+        raise _clean(begun.account, spent)
     told = body if glance.body is None else glance.body
     begun.whole, begun.glance = without(begun.account, told), glance
 

@@ -51,12 +51,13 @@ _APART = Problem(
 
 
 async def begin(upstream: Upstream, job: Job) -> Begun:
-    """An answer that is past its commit point, as `Upstream.run` gives it; whole, all of it.
+    """Get an answer that is past its commit point, as `Upstream.run` does.
 
-    What breaks off before that is asked for once more at last: of accounts that were not asked,
-    then of those that were. Raises ProblemError.
+    If all fail before that, accounts are asked once more, those first that were not asked yet. A
+    whole answer that has no reason why it ended has failed too. Raises ProblemError.
     """
     asked: list[tuple[str, str]] = []
+    job = msgspec.structs.replace(job, strict=True)
 
     def dialling(target: Target, account: Account) -> Awaitable[None] | None:
         asked.append((target.name, account.name))

@@ -58,6 +58,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Whether reasoning of the answer is to be noted."""
     question: object | None = None
     """What near questions are compared with, where its answer may serve them."""
+    strict: bool = False
+    """True if a whole answer must be complete: an incomplete one is asked for again."""
     bare: bool = False
     """No reasoning state is sent: its maker did not take it."""
     fetched: dict[str, Fetched] = {}

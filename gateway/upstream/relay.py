@@ -5,7 +5,7 @@ from typing import NoReturn, Protocol
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.dialects import Body, Dialect, Watch
-from gateway.upstream.attempt import without
+from gateway.upstream.attempt import CUT, without
 from gateway.upstream.client import Chunks
 from gateway.upstream.job import Begun
 
@@ -97,8 +97,7 @@ async def frames(begun: Begun, watch: Watch, direct: Direct | None = None) -> As
         if watch.problem is not None:
             _fail(watch.problem)
         if not watch.complete:
-            message = "The provider ended the stream before the answer was complete."
-            _fail(Problem(kind="upstream_truncated", message=message, spent="maybe"))
+            _fail(CUT)
     except ProblemError as error:
         begun.sent.failed(error.problem)
         raise

@@ -21,7 +21,7 @@ from gateway.dialects import (
     note,
 )  # fmt: skip
 from gateway.dialects.maker import maker
-from gateway.dialects.note import Ear, Home, Note
+from gateway.dialects.note import Ear, Home, Lenient, Note
 from gateway.dialects.openai_chat import replay
 from gateway.routing.features import tokens
 from gateway.upstream.job import Job
@@ -75,6 +75,7 @@ def say(job: Job, candidate: Candidate) -> Said:
         or job.own is not None
         or job.notes
         or job.bare
+        or candidate.target.provider.finish == "optional"
     ):
         return _said(job, candidate)
     # As that does it, of a call that goes home as it came: nearly all do.
@@ -182,8 +183,11 @@ def _speak(
     job: Job, candidate: Candidate, ear: Ear | None
 ) -> tuple[Dialect, Voice, dict[str, str]]:
     """The dialect of an attempt, the voice for it, and the client's headers that mean something."""
+    optional = candidate.target.provider.finish == "optional"
     if candidate.door == job.dialect.name:
-        voice = job.dialect if ear is None else Home(job.dialect, ear)
+        voice: Voice = Lenient(job.dialect) if optional else job.dialect
+        if ear is not None:
+            voice = Home(job.dialect, ear, finish_optional=optional)
         return job.dialect, voice, job.call.headers
     door, call = OPERATIONS[candidate.door, job.dialect.operation], job.call
     target = candidate.target
@@ -197,7 +201,8 @@ def _speak(
     own = {name: text for name, text in call.headers.items() if name.encode() in door.headers}
     request = job.asked.request
     request = note.bare(request) if job.bare else note.back(request, job.notes)
-    return door, Abroad(job.dialect, door, request, telling, ear), {**door.defaults, **own}
+    voice = Abroad(job.dialect, door, request, telling, ear, finish_optional=optional)
+    return door, voice, {**door.defaults, **own}
 
 
 def _tail(job: Job, door: Dialect, written: Written) -> str:

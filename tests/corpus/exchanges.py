@@ -36,6 +36,11 @@ class Exchange:
         return isinstance(options, dict) and options.get("include_usage") is True
 
     @property
+    def cut(self) -> bool:
+        """True if a choice has no reason why it ended."""
+        return self.oracle["outcome"] == "ok" and unreasoned(self.oracle)
+
+    @property
     def choices(self) -> int:
         return (self.request or {}).get("n") or 1
 
@@ -67,6 +72,11 @@ def read(folder: Path) -> list[Exchange]:
     return found
 
 
+def unreasoned(oracle: Object) -> bool:
+    """True if the SDK decoded a choice without a reason why it ended."""
+    return any(not choice["finish"] for choice in oracle["choices"])
+
+
 def _rows(path: Path) -> Iterator[Object]:
     with gzip.open(path, "rt", encoding="utf-8", errors="surrogatepass") as lines:
         for line in lines:
@@ -81,14 +91,19 @@ def payload(frame: bytes) -> Any:
 
 
 def shown(exchange: Exchange, *, asked: bool) -> bytes:
-    """The stream that a client should get: without the separate usage chunk, unless it asked."""
-    if asked:
+    """The stream that a client should get: without the separate usage chunk, unless it asked.
+
+    A `[DONE]` goes too where no reason for the end came before it.
+    """
+    if asked and not exchange.cut:
         return exchange.body
     blank = b"\r\n\r\n" if b"\r\n\r\n" in exchange.body else b"\n\n"
     kept = []
     for frame in exchange.body.split(blank):
         said = payload(frame)
-        if not (said and said.get("usage") and not said.get("choices")):
+        if not asked and said and said.get("usage") and not said.get("choices"):
+            continue
+        if not (exchange.cut and frame.startswith(b"data: [DONE]")):
             kept.append(frame)
     return blank.join(kept)
 

@@ -253,7 +253,7 @@ def _pairs(told: dict[str, list[Row]]) -> Iterator[tuple[Row, str, list[Row]]]:
 
 
 def _said(row: Row, other: str) -> bytes | None:
-    """An answer in another dialect; None where a problem comes out."""
+    """An answer in another dialect; None where a problem comes out, or it has no end."""
     body, request = asks.client(row, DIALECTS[other])
     telling = Telling(id="01law3", created=7, model="m", prompt_tokens=9, label="law3")
     voice = Abroad(DIALECTS[other], DIALECTS[row.dialect], request, telling)
@@ -261,7 +261,7 @@ def _said(row: Row, other: str) -> bytes | None:
         return voice.glance(row.body).body
     watch = voice.watch(body)
     out = watch.feed(row.body) + watch.end()
-    return None if watch.problem is not None else out
+    return out if watch.complete else None
 
 
 def _unlike(dialect: str, said: Shape, wanted: Shape, known: Shape) -> Iterator[str]:

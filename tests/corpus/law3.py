@@ -118,7 +118,7 @@ def _answer(row: Row, client: Dialect, clients: Clients) -> bool:
     try:
         streams, wholes = _outputs(row, door, voice, body)
     except _Told:
-        if row.raised or meant(row)[0].finish == "error":
+        if row.raised or row.cut or meant(row)[0].finish == "error":
             return False
         raise Wrong("a problem in place of an answer") from None
     beyond = row.raised
@@ -146,14 +146,18 @@ def _relayed(row: Row, client: Dialect, body: Body) -> bool:
             raise Wrong(f"a problem: {glance.problem.message}")
         if glance.body not in (None, row.body):
             raise Wrong("other bytes than the provider's")
+        if glance.complete == row.cut:
+            raise Wrong("complete without a reason for its end, or incomplete with one")
         return False
     for pieces in (row.pieces, awkward(row.body)):
         watch = client.watch(body)
         out = b"".join([*map(watch.feed, pieces), watch.end()])
         if watch.problem is not None or not watch.complete:
-            if row.raised:
+            if row.raised or row.cut:
                 return False
             raise Wrong("a stream that ended well did not end, or failed")
+        if row.cut:
+            raise Wrong("complete without a reason for its end")
         if out != row.body:
             raise Wrong("other bytes than the provider's")
     return False
@@ -181,9 +185,9 @@ def _outputs(
     if not row.stream and not isinstance(json.loads(row.body), list):
         watch = voice.watch(body)
         out = watch.feed(door.unfold(row.body, True)) + watch.end()
-        if watch.problem is not None or not watch.complete:
+        if watch.problem is not None or watch.complete != glance.complete:
             raise Wrong("whole it is an answer, streamed it is none")
-        found = [out]
+        found = [out] if watch.complete else []
     return found[:1], [glance.body]
 
 
@@ -262,6 +266,8 @@ def _object(meaning: Meaning, name: str, given: str, client: str, what: str) -> 
 def _fit(meaning: Meaning, client: str) -> Meaning:
     """What a dialect can tell: blank lines part thoughts; some have no words for a refusal or a pause."""
     finish = meaning.finish
+    if finish == "cut":
+        finish = "length"
     if finish == "pause" and client != MESSAGES:
         finish = "tools" if meaning.calls else "stop"
     if client == MESSAGES and meaning.declined and finish == "stop":

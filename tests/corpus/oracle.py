@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core import sse
-from tests.corpus.exchanges import five
+from tests.corpus.exchanges import five, unreasoned
 
 type Object = dict[str, Any]
 
@@ -57,6 +57,15 @@ class Row:
     def raised(self) -> bool:
         """Whether the SDK raised."""
         return bool(self.oracle["outcome"] == "error")
+
+    @property
+    def cut(self) -> bool:
+        """True if a choice has no reason why it ended, or the provider still works on the answer."""
+        if self.status != 200 or self.raised:
+            return False
+        if self.dialect == CHAT:
+            return unreasoned(self.oracle)
+        return self.dialect == RESPONSES and self.oracle.get("status") == "queued"
 
     @property
     def pieces(self) -> list[bytes]:
@@ -135,8 +144,10 @@ def plain(arguments: Any) -> str:
 
 
 def reason(word: str | None, calls: object) -> str:
-    """Why an answer ended, by a dialect's word."""
-    return REASONS.get(word or "", "tools" if calls else "stop")
+    """Why an answer ended, by a dialect's word; without one it is cut."""
+    if not word:
+        return "cut"
+    return REASONS.get(word, "tools" if calls else "stop")
 
 
 def meant(row: Row) -> dict[int, Meaning]:
@@ -222,7 +233,8 @@ def _responses(row: Row) -> dict[int, Meaning]:
     known = [(name, plain(arguments)) for _, name, arguments in oracle.get("tools", ())]
     assert [it for it in calls if it in known] == known, row.id
     cut = oracle.get("incomplete")
-    finish = reason(cut["reason"] if cut else oracle.get("status"), calls)
+    ended = oracle.get("status") or (b'"response.completed"' in row.body and "completed")
+    finish = reason(cut["reason"] if cut else ended or None, calls)
     return {
         0: Meaning(
             text=oracle.get("delta_text") or oracle.get("text", ""),

@@ -63,7 +63,7 @@ SAID_OTHERWISE = {
 """Requests that come back as other values, knowingly."""
 AN_ERROR = {
     "8382d44533840ebd", "237fcc7662e76bd0", "9935bc9acbec91c3", "73bfa5fc761b6aea", "c34f9bbb7dd05572",
-    "ab0d0ab825f06a93", "5e8705c708128f64", "9fe6d3b38627e4c6",
+    "ab0d0ab825f06a93", "5e8705c708128f64", "9fe6d3b38627e4c6", "a22dbfdc053b922f",
 }  # fmt: skip
 """Recordings with status 200 that hold an error."""
 TELLING = Telling(id="01", created=7, model="asked")
@@ -270,7 +270,8 @@ def test_an_answer_goes_to_events_and_back(exchanges: list[Exchange], say: Say) 
                 choice.pop("finish")
                 choice["tools"] = [[id, name, text or "{}"] for id, name, text in choice["tools"]]
             assert second == first, exchange.id
-            assert reasons(found) == reasons(events), exchange.id
+            wanted = ["length" if word == "cut" else word for word in reasons(events)]
+            assert reasons(found) == wanted, exchange.id
             before = used(events)
             if before is not None and before.completion is not None:
                 assert classes(used(found)) == classes(before), exchange.id

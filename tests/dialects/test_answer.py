@@ -13,27 +13,56 @@ def test_an_answer() -> None:
         b'{"id":"x","object":"chat.completion","model":"m-2026-01-01","choices":[{"index":0,"message":{"role":"assistant",'
         b'"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}'
     )
-    expected = Glance(usage=Usage(input=5, output=2), served="m-2026-01-01", finish="stop", heard=0)
+    expected = Glance(
+        usage=Usage(input=5, output=2), served="m-2026-01-01", finish="stop", complete=True
+    )
     assert GLANCE(body) == expected
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"choices":[]}',
-        b'{"choices":[7]}',
-        b'{"choices":[{"finish_reason":null}],"model":null}',
-        b'{"choices":[{"finish_reason":7}],"model":7,"usage":null}',
-        b'\n    \n{"choices":[{}],"error":null}',
+        b'{"choices":[{"message":{"content":"a"},"finish_reason":null}],"model":null}',
+        b'{"choices":[{"message":{"content":"a"},"finish_reason":7}],"model":7,"usage":null}',
+        b'\n    \n{"choices":[{"message":{"content":"a"}}],"error":null}',
     ],
 )
 def test_what_is_not_told_is_not_known(body: bytes) -> None:
-    assert GLANCE(body) == Glance()
+    """Such an answer is incomplete."""
+    assert GLANCE(body) == Glance(heard=1)
 
 
-def test_an_answer_beside_an_error_is_an_answer() -> None:
-    """Clients read its choices."""
-    assert GLANCE(b'{"choices":[{"finish_reason":"error"}],"error":{"code":502}}').problem is None
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"error":{"code":429}}',
+        b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop","error":{"code":429}}]}',
+        b'{"choices":[{"message":{"content":"a"}},{"finish_reason":"stop","error":{"code":429}}]}',
+    ],
+)
+def test_an_error_beside_an_answer_fails_it(body: bytes) -> None:
+    glance = GLANCE(body)
+    assert glance.problem is not None
+    assert (glance.problem.kind, glance.complete) == ("upstream_rate_limited", False)
+
+
+@pytest.mark.parametrize(
+    "word", ["error", "Network_Error", "insufficient_system_resource", "abort"]
+)
+def test_a_reason_may_say_that_it_failed(word: str) -> None:
+    """With all that an answer usually has, and with less."""
+    usage = b'"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}'
+    choice = b'{"message":{"role":"assistant","content":"a"},"finish_reason":"%b"}' % word.encode()
+    for body in (b'{"choices":[%b]}' % choice, b'{"choices":[%b],%b}' % (choice, usage)):
+        glance = GLANCE(body)
+        assert glance.problem is not None
+        assert (glance.problem.kind, glance.complete) == ("upstream_error", False)
+
+
+def test_an_answer_of_several_choices_is_complete_if_each_is() -> None:
+    done = b'{"message":{"content":"a"},"finish_reason":"stop"}'
+    assert GLANCE(b'{"choices":[%b,%b]}' % (done, done)).complete
+    assert not GLANCE(b'{"choices":[%b,{"message":{"content":"b"}}]}' % done).complete
 
 
 @pytest.mark.parametrize(
@@ -48,7 +77,14 @@ def test_an_answer_beside_an_error_is_an_answer() -> None:
         (b"{}", "upstream_error", "without choices"),
         (b'{"choices":null}', "upstream_error", "without choices"),
         (b'{"choices":{"0":{}}}', "upstream_error", "without choices"),
-        (b'{"object":"error","message":"no"}', "upstream_error", "without choices"),
+        (b'{"choices":[]}', "upstream_error", "without choices"),
+        (b'{"choices":[7]}', "upstream_error", "without choices"),
+        (
+            b'{"choices":[{"message":{"content":"","audio":{"id":""}}}]}',
+            "upstream_truncated",
+            "without content",
+        ),
+        (b'{"object":"error","message":"no"}', "upstream_error", "error in place of"),
         (b'{"error":{"code":502,"message":"down"}}', "upstream_error", "error in place of"),
         (b'{"error":{"code":429}}', "upstream_rate_limited", "error in place of"),
         (b'{"error":"down","choices":[]}', "upstream_error", "error in place of"),

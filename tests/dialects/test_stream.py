@@ -68,12 +68,18 @@ def test_nothing_goes_on_before_there_is_content(frame: bytes) -> None:
     assert not watch.complete
 
 
-@pytest.mark.parametrize("end", [sse(chunk(finish="stop"), done=False), DONE])
-def test_a_clean_end_commits_an_empty_answer(end: bytes) -> None:
-    watch = start()
+def test_a_clean_end_commits_an_empty_answer() -> None:
+    watch, end = start(), sse(chunk(finish="stop"), done=False)
     assert watch.feed(sse(ROLE, done=False)) == b""
     assert watch.feed(end) == sse(ROLE, done=False) + end
     assert watch.complete
+
+
+def test_done_alone_is_no_answer() -> None:
+    """Another target may take over."""
+    watch = start()
+    assert watch.feed(sse(ROLE)) == b""
+    assert (watch.committed, watch.complete) == (False, False)
 
 
 def test_after_the_commit_point_nothing_is_held() -> None:
@@ -180,17 +186,39 @@ def test_a_stream_that_is_cut_is_complete_only_with_all_of_its_answer(at: int) -
 )
 def test_the_last_frame_may_lack_its_blank_line(tail: bytes) -> None:
     """As the official SDKs do, which look at the start of the line."""
-    stream = sse(chunk({"content": "a"}), done=False) + tail
+    stream = sse(chunk({"content": "a"}), chunk(finish="stop"), done=False) + tail
     sent, watch = run(stream)
     assert sent == stream
     assert watch.complete
     assert watch.problem is None
 
 
-def test_a_done_without_a_finish_is_an_end() -> None:
-    """The provider says so; what it did not say stays unknown."""
-    _, watch = run(sse(ROLE, chunk({"content": "a"})))
-    assert (watch.complete, watch.finish) == (True, None)
+def test_a_done_without_a_finish_is_no_end() -> None:
+    """It stays here: an SDK would take the answer for whole."""
+    sent, watch = run(sse(ROLE, chunk({"content": "a"})))
+    assert sent == sse(ROLE, chunk({"content": "a"}), done=False)
+    assert (watch.complete, watch.finish, watch.problem) == (False, None, None)
+
+
+def test_a_finish_may_be_optional() -> None:
+    """`[DONE]` is the end then, of an answer with content."""
+    for said, whole in ((chunk({"content": "a"}), True), (chunk({}), False)):
+        watch = OPENAI_CHAT.watch(ask(stream=True), finish_optional=True)
+        sent = watch.feed(sse(ROLE, said))
+        assert sent == (sse(ROLE, said) if whole else b"")
+        assert (watch.complete, watch.finish) == (whole, "stop" if whole else None)
+
+
+@pytest.mark.parametrize("frame", [
+    chunk({"content": "b"}, finish="error"),
+    {"choices": [{"index": 0, "delta": {}, "error": {"code": 502}, "finish_reason": None}]},
+])  # fmt: skip
+def test_an_error_that_no_sdk_sees_stays_here(frame: Object) -> None:
+    """Whoever relays tells it in the client's own shape."""
+    sent, watch = run(sse(ROLE, chunk({"content": "a"}), frame))
+    assert sent == sse(ROLE, chunk({"content": "a"}), done=False)
+    assert watch.problem is not None
+    assert (watch.problem.kind, watch.complete) == ("upstream_error", False)
 
 
 def test_every_choice_has_to_finish() -> None:
@@ -280,6 +308,7 @@ def test_a_frame_is_kept_with_every_byte() -> None:
         b"id: 1\nretry: 5\nevent: x\n" + b'data:{"choices" : [ {"delta":{"content":"\\u00e9\\ud83d\\ude00 1.50"} } ] , "n":1.50}\n\n',
         'data: {"choices":[{"index":0,"delta":{"content":"\u2028\u0085"}}]}\r\n\r\n'.encode(),
         b'data: {"choices":\ndata: []}\n\n',
+        b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n',
         DONE,
     ]  # fmt: skip
     sent, _ = run(b"".join(frames))
@@ -289,11 +318,11 @@ def test_a_frame_is_kept_with_every_byte() -> None:
 def test_json_with_usage_and_choices_is_never_hidden() -> None:
     """Only the separate chunk was added by the gateway's question."""
     stream = sse(
-        chunk({"content": "a"}, usage=COUNTED),
+        chunk({"content": "a"}, finish="stop", usage=COUNTED),
         json.dumps(told(COUNTED)).join(["data: ", "\n\n"]).encode(),
     )
     sent, _ = run(stream)
-    assert sent == sse(chunk({"content": "a"}, usage=COUNTED))
+    assert sent == sse(chunk({"content": "a"}, finish="stop", usage=COUNTED))
 
 
 def test_a_frame_that_never_ends_is_an_error_and_not_a_leak(

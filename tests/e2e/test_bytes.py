@@ -96,8 +96,6 @@ def test_the_last_frame_may_lack_its_end(world: World, upstream: Upstream) -> No
     data = ROLE + chunk({"content": "Hi"}) + chunk({}, "stop") + DONE.rstrip()
     upstream.on("/acme", stream(data))
     assert world.ask(b'{"model":"smart","messages":[],"stream":true}').content == data
-    upstream.on("/acme", stream(DONE.rstrip()))
-    assert world.ask(b'{"model":"smart","messages":[],"stream":true}').content == DONE.rstrip()
 
 
 def test_a_usage_chunk_that_was_not_asked_for_stays_here(world: World, upstream: Upstream) -> None:

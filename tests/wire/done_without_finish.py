@@ -1,16 +1,15 @@
-"""A stream that ends with [DONE] and has told no finish."""
+"""A stream that ends with [DONE] and has told no finish: it may be cut, and an SDK would not see it."""
 
 from tests.wire.oddity import Stream
 
+_HEAD = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+_SAID = b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
+
 ODDITY = Stream(
-    sent=(
-        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
-        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}\n\n'
-        b"data: [DONE]\n\n"
-    ),
-    held=(
-        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
-    ),
+    sent=_HEAD + _SAID + b"data: [DONE]\n\n",
+    held=_HEAD,
+    shown=_HEAD + _SAID,
+    asked=_HEAD + _SAID,
     finish=None,
-    said={"role": "assistant", "content": "hi"},
+    complete=False,
 )

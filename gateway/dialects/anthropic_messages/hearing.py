@@ -10,7 +10,7 @@ from gateway.core import jsonio, sse
 from gateway.core.events import End, Event, Failed, Finish, Reason, Start, Told
 from gateway.core.jsonio import Json
 from gateway.core.problem import Problem
-from gateway.dialects.anthropic_messages import answer, problems, usage
+from gateway.dialects.anthropic_messages import answer, ending, problems, usage
 from gateway.dialects.anthropic_messages.content import Content
 from gateway.dialects.held import DONE, MOST_FRAME, broken
 
@@ -130,7 +130,7 @@ class Stream:
         else:
             self._content.close(out)
             if not self._finished:
-                out.append(Finish("stop"))
+                out.append(Finish("cut"))
             out.append(End())
             self._over = True
 
@@ -148,7 +148,7 @@ class Stream:
             read = usage.read(self._told)
             if read is not None:
                 out.append(Told(read))
-        if isinstance(delta, dict) and isinstance(delta.get("stop_reason"), str):
+        if isinstance(delta, dict) and ending.finish(delta) is not None:
             if not self._finished:
                 out.append(_finish(delta))
             self._finished = True
@@ -182,9 +182,9 @@ def _start(message: Object, told: Json = None) -> Start:
 
 def _finish(said: Object) -> Finish:
     """Why it ended; a word that is not known ends it as well as any."""
-    word, stop = said.get("stop_reason"), said.get("stop_sequence")
-    if not isinstance(word, str):
-        return Finish("stop")
+    word, stop = ending.finish(said), said.get("stop_sequence")
+    if word is None:
+        return Finish("cut")
     return Finish(REASONS.get(word, "stop"), word, stop if isinstance(stop, str) else None)
 
 

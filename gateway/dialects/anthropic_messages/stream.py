@@ -1,47 +1,47 @@
 """Messages streams at home: bytes go on as they came, with a glance at what they say.
 
-    held --first content--> committed --message_stop--> complete
+    held --first content--> committed --stop_reason, then message_stop--> complete
 
 Frames before the first content (message_start, pings, a block that begins empty) are held; nothing
 is held after it but a frame that has not ended. A frame is only looked into before the
 commit point, or where a cheap search finds that it tells usage, an error or an end; of the rest it
 is known that it is JSON. Only `message_stop` is an end: SDKs take a stream without it for whole.
+One that comes before a `stop_reason` stays here: it would hide that the answer is cut.
 """
 
 import re
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
-from gateway.dialects.anthropic_messages import amount, problems, usage
+from gateway.dialects.anthropic_messages import amount, ending, problems, usage
 from gateway.dialects.base import Body, Watch
-from gateway.dialects.held import DONE, Held, broken
+from gateway.dialects.held import DONE, STOP, Held, broken
 
 _TELLS = re.compile(
     rb'"type"\s*:\s*"(?:message_(?:start|delta|stop)|error)"|"error"\s*:|\[DONE\]|event:\s*error'
 )
 _ERROR = re.compile(rb"^event:[ ]?error\r?$", re.MULTILINE)
-_BEGIN_EMPTY = {"text": "text", "thinking": "thinking"}
-"""Blocks that say nothing when they begin, and the member that then fills; others come whole."""
 
 
-def watch(body: Body) -> Watch:  # noqa: ARG001 - what was asked changes nothing here
-    """The state of one stream that answers `body`."""
-    return _Stream()
+def watch(body: Body, *, finish_optional: bool = False) -> Watch:  # noqa: ARG001 - one for all
+    """Watch one stream that answers `body`. `finish_optional`: it may end without a reason why."""
+    return _Stream(finish_optional=finish_optional)
 
 
 class _Stream(Held):
     """What one stream has said so far; see Watch."""
 
-    __slots__ = ("_stopped", "_told")
+    __slots__ = ("_finish_optional", "_stopped", "_told")
 
-    def __init__(self) -> None:
+    def __init__(self, *, finish_optional: bool) -> None:
         super().__init__()
+        self._finish_optional = finish_optional
         self._told: dict[str, Json] = {}
         self._stopped = False
 
     @property
     def complete(self) -> bool:
-        """Whether it ended with `message_stop`, and no error came."""
+        """True if it ended with a reason and `message_stop`, and no error came."""
         return self._stopped and self.problem is None
 
     def _plain(self, data: bytes) -> bool:
@@ -75,7 +75,10 @@ class _Stream(Held):
         elif kind == "message_delta":
             self._delta(event)
         elif kind == "message_stop":
-            self._stopped = self.committed = True
+            if self.finish is None and self._finish_optional and self.committed:
+                self.finish = STOP
+            self._stopped = self.finish is not None
+            return not self._stopped
         elif not self.committed:
             self.committed = _content(event)
         return False
@@ -95,8 +98,8 @@ class _Stream(Held):
         if isinstance(told, dict):
             self._told = usage.merged(self._told, told)
             self.usage = usage.read(self._told)
-        finish = delta.get("stop_reason") if isinstance(delta, dict) else None
-        if isinstance(finish, str):
+        finish = ending.finish(delta)
+        if finish is not None:
             self.finish = finish
             self.committed = True
 
@@ -104,11 +107,7 @@ class _Stream(Held):
 def _content(event: dict[str, Json]) -> bool:
     """Whether an event before the commit point holds content: from here nothing is retried."""
     if event.get("type") == "content_block_start":
-        block = event.get("content_block")
-        kind = block.get("type") if isinstance(block, dict) else None
-        if not isinstance(block, dict) or not isinstance(kind, str):
-            return False
-        return kind not in _BEGIN_EMPTY or bool(block.get(_BEGIN_EMPTY[kind]))
+        return ending.speaks(event.get("content_block"))
     if event.get("type") == "content_block_delta":
         delta = event.get("delta")
         return isinstance(delta, dict) and any(v for k, v in delta.items() if k != "type")

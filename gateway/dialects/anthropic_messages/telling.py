@@ -39,6 +39,7 @@ _WORDS: dict[Reason, str | None] = {
     "tools": "tool_use",
     "filter": "refusal",
     "pause": "pause_turn",
+    "cut": "max_tokens",
     "error": None,
 }
 """The API has no word for an answer that broke: it is one that has not ended."""

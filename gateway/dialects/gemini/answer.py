@@ -7,7 +7,7 @@ from gateway.core.usage import Usage, joined
 from gateway.dialects.base import Glance
 from gateway.dialects.gemini import amount, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
-from gateway.dialects.held import broken
+from gateway.dialects.held import broken, empty
 
 _NUMBERS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION")
 """Reasons that some clients' proxies write as the numbers of Google's enum."""
@@ -16,19 +16,23 @@ _NUMBERS = ("FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITA
 def glance(body: bytes) -> Glance:
     """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
     chunks, problem = read(body)
-    if problem is not None:
-        return Glance(problem=problem)
     told: Usage | None = None
     finish, served = None, None
-    candidates = [row for chunk in chunks for row in wire.rows(chunk.get("candidates"))]
-    used = {use for candidate in candidates for use in usage.used(candidate)}
+    used = {use for candidate in candidates(chunks) for use in usage.used(candidate)}
     for chunk in chunks:
         more = usage.read(chunk.get("usageMetadata"), ended=True, used=used)
         told = told if more is None else joined(told, more)
         served = wire.text(chunk.get("modelVersion")) or served
         finish = ending(chunk) or finish
     heard = 0 if told is not None and told.both else amount.whole(body)
-    return Glance(usage=told, served=served or None, finish=finish, heard=heard)
+    return Glance(
+        usage=told,
+        served=served or None,
+        finish=finish,
+        heard=heard,
+        complete=problem is None and ended(chunks),
+        problem=problem,
+    )
 
 
 def read(body: bytes) -> tuple[list[Object], Problem | None]:
@@ -41,11 +45,46 @@ def read(body: bytes) -> tuple[list[Object], Problem | None]:
     if not chunks or not all(isinstance(chunk, dict) for chunk in chunks):
         return [], broken("an answer that is not a JSON object")
     for chunk in chunks:
-        if chunk.get("error") and not chunk.get("candidates"):
-            return [], problems.found(chunk["error"], body)
+        if wrong := error(chunk):
+            return chunks, problems.found(wrong, body)
     if not any(wire.rows(it.get("candidates")) or blocked(it) is not None for it in chunks):
-        return [], broken("an answer without candidates")
+        return chunks, broken("an answer without candidates")
+    if not any(map(ending, chunks)) and not any(map(speaks, candidates(chunks))):
+        return chunks, empty()
     return chunks, None
+
+
+def error(chunk: Object) -> Json:
+    """Find the error of a chunk, or of one of its candidates; None if there is none."""
+    found = [chunk, *wire.rows(chunk.get("candidates"))]
+    return next((wrong for it in found if (wrong := it.get("error"))), None)
+
+
+def ended(chunks: list[Object]) -> bool:
+    """True if each candidate has a reason why it ended, or the prompt was refused."""
+    if any(blocked(chunk) is not None for chunk in chunks):
+        return True
+    last: dict[int, str | None] = {}
+    for candidate in candidates(chunks):
+        at, reason = wire.whole(candidate.get("index")) or 0, finish(candidate.get("finishReason"))
+        if reason is not None or at not in last or speaks(candidate):
+            last[at] = reason  # a reason that more content follows was none
+    return all(last.values())
+
+
+def candidates(chunks: list[Object]) -> list[Object]:
+    """List the candidates of all chunks, in their order."""
+    return [row for chunk in chunks for row in wire.rows(chunk.get("candidates"))]
+
+
+def speaks(candidate: Object) -> bool:
+    """True if a candidate says anything."""
+    return any(map(says, wire.rows(wire.group(candidate, "content").get("parts"))))
+
+
+def says(part: Object) -> bool:
+    """True if a part says anything: an empty text, even of a thought, does not."""
+    return any(item for name, item in part.items() if name != "thought")
 
 
 def ending(chunk: Object) -> str | None:

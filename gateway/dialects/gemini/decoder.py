@@ -28,7 +28,6 @@ from gateway.core.events import (
     Words,
 )
 from gateway.core.jsonio import Json
-from gateway.core.problem import Problem
 from gateway.core.usage import Usage, joined
 from gateway.dialects.gemini import answer, cited, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
@@ -119,8 +118,8 @@ class Decoder:
             chunk = chunk[0]
         if not isinstance(chunk, dict):
             return [Failed(broken())]
-        if chunk.get("error"):
-            return [Failed(problems.found(chunk["error"], payload))]
+        if error := answer.error(chunk):
+            return [Failed(problems.found(error, payload))]
         return self._reader.take(chunk)
 
 
@@ -184,9 +183,11 @@ class _Reader:
             if choice.thinking:
                 found.append(ThoughtEnd(choice=at))
             word = choice.reason
-            reason = _REASONS.get(word or "", "stop" if choice.begun else "error")
+            reason: Reason = "cut"
+            if word is not None:
+                reason = _REASONS.get(word, "stop" if choice.begun else "error")
             if reason == "error":
-                return [*found, Failed(_failure(word))]
+                return [*found, Failed(broken(f"an answer that failed: {word}"))]
             if reason == "stop" and choice.tools:
                 reason = "tools"
             found.append(Finish(reason, word, choice=at))
@@ -321,11 +322,6 @@ _BESIDE: dict[str, Callable[[Object, _Choice, int], Iterator[Event]]] = {
     "groundingMetadata": _grounding,
 }
 """Members of a candidate beside its content."""
-
-
-def _failure(word: str | None) -> Problem:
-    what = f"an answer that failed: {word}" if word else "an answer that has no content and no end"
-    return broken(what)
 
 
 def _epoch(value: Json) -> int | None:

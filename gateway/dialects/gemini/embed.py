@@ -165,7 +165,7 @@ def glance(body: bytes) -> Glance:
         return Glance(problem=broken("no embeddings"))
     told = count(wire.get(seen.usageMetadata, "promptTokenCount")) if seen.usageMetadata else None
     usage = None if told is None else Usage(input=told, output=0)
-    return Glance(usage=usage, finish=vectors.DONE)
+    return Glance(usage=usage, finish=vectors.DONE, complete=True)
 
 
 def _first(raw: msgspec.Raw) -> bytes:

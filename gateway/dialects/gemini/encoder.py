@@ -33,6 +33,7 @@ _REASONS: dict[Reason, str] = {
     "pause": "STOP",
     "length": "MAX_TOKENS",
     "filter": "SAFETY",
+    "cut": "MAX_TOKENS",
     "error": "OTHER",
 }
 

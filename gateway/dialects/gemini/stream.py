@@ -30,8 +30,8 @@ _COUNTS = re.compile(
 """Usage that counts something for certain, so that it takes the place of what was told before."""
 
 
-def watch(body: Body) -> Watch:
-    """The state of one stream that answers `body`."""
+def watch(body: Body, *, finish_optional: bool = False) -> Watch:  # noqa: ARG001 - one for all
+    """Watch one stream that answers `body`; only reasons tell that it is whole in any case."""
     return _Stream(choices=body.prompt.choices)
 
 
@@ -100,8 +100,9 @@ class _Stream(Held):
         except jsonio.JsonError:
             chunk = None
         first = chunk[0] if isinstance(chunk, list) and chunk else chunk
-        if isinstance(first, dict) and first.get("error"):
-            self.problem = problems.found(first["error"], payload)
+        error = answer.error(first) if isinstance(first, dict) else None
+        if error:
+            self.problem = problems.found(error, payload)
             return first is not chunk or next(iter(chunk)) != "error"  # how an SDK knows it
         if not isinstance(chunk, dict):
             self.problem = broken()
@@ -144,7 +145,7 @@ class _Stream(Held):
         at = wire.whole(candidate.get("index")) or 0
         self._seen.add(at)
         reason = answer.finish(candidate.get("finishReason"))
-        content = any(map(_content, wire.rows(wire.group(candidate, "content").get("parts"))))
+        content = answer.speaks(candidate)
         if reason is not None:
             self._finished.add(at)
             self.finish = reason
@@ -166,8 +167,3 @@ def _last(frames: list[bytes]) -> Usage | None:
         if told is not None:
             return told
     return None
-
-
-def _content(part: Object) -> bool:
-    """Whether a part says anything: an empty text, even of a thought, does not."""
-    return any(item for name, item in part.items() if name != "thought")

@@ -3,7 +3,7 @@
 from gateway.core import jsonio
 from gateway.dialects.base import Glance
 from gateway.dialects.held import broken
-from gateway.dialects.openai_chat import amount, problems, usage
+from gateway.dialects.openai_chat import amount, ending, usage
 from gateway.dialects.openai_chat.usual import Usual
 
 _usual = Usual()
@@ -16,25 +16,22 @@ def glance(body: bytes) -> Glance:
 
 
 def any_glance(body: bytes) -> Glance:
-    """As `glance`, of any answer."""
+    """Read any answer, as `glance` does."""
     try:
         value = jsonio.loads(body)
     except jsonio.JsonError:
         return Glance(problem=broken("an answer that is not JSON"))
+    problem = ending.wrong(value, body)
     if not isinstance(value, dict):
-        return Glance(problem=broken("an answer that is not a JSON object"))
-    choices = value.get("choices")
-    if value.get("error") and not choices:
-        return Glance(problem=problems.found(value["error"], body))
-    if not isinstance(choices, list):
-        return Glance(problem=broken("an answer without choices"))
+        return Glance(problem=problem)
+    choices = ending.choices(value)
     served = value.get("model")
-    first = choices[0] if choices and isinstance(choices[0], dict) else {}
-    finish = first.get("finish_reason")
     told = usage.find(value)
     return Glance(
         usage=told,
         heard=0 if told is not None and told.both else amount.whole(body),
         served=served if isinstance(served, str) else None,
-        finish=finish if isinstance(finish, str) else None,
+        finish=ending.finish(choices[0]) if choices else None,
+        complete=problem is None and all(map(ending.finish, choices)),
+        problem=problem,
     )

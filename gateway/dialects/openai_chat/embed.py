@@ -93,7 +93,7 @@ def glance(body: bytes) -> Glance:
             return Glance(problem=problems.found(seen.error, body))
         return Glance(problem=broken("no embeddings"))
     served = seen.model if isinstance(seen.model, str) else None
-    return Glance(usage=_usage(seen.usage), served=served, finish=vectors.DONE)
+    return Glance(usage=_usage(seen.usage), served=served, finish=vectors.DONE, complete=True)
 
 
 def _usage(usage: Json) -> Usage | None:

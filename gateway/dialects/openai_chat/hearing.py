@@ -13,7 +13,7 @@ from gateway.core.jsonio import Json
 from gateway.core.problem import Problem
 from gateway.core.usage import Usage, joined, service
 from gateway.dialects.held import DONE, MOST_FRAME, broken
-from gateway.dialects.openai_chat import problems, usage
+from gateway.dialects.openai_chat import ending, usage
 from gateway.dialects.openai_chat.voice import Voice
 
 type Object = dict[str, Json]
@@ -27,16 +27,12 @@ def events(body: bytes) -> list[Event]:
         value = jsonio.loads(body)
     except jsonio.JsonError:
         return [Failed(broken("an answer that is not JSON"))]
-    if not isinstance(value, dict):
-        return [Failed(broken("an answer that is not a JSON object"))]
-    choices = value.get("choices")
-    if value.get("error") and not choices:
-        return [Failed(problems.found(value["error"], body))]
-    if not isinstance(choices, list) or not choices:
-        return [Failed(broken("an answer without choices"))]
+    problem = ending.wrong(value, body)
+    if problem is not None:
+        return [Failed(problem)]
     start = _start(value)
     out: list[Event] = [start]
-    for at, choice in enumerate(choices):
+    for at, choice in enumerate(value["choices"]):
         if isinstance(choice, dict):
             voice = Voice(_index(choice, at), start)
             voice.hear(choice, _message(choice), out)
@@ -107,9 +103,9 @@ class Stream:
             chunk = None
         if not isinstance(chunk, dict):
             return self._fail(broken(), out)
-        error = chunk.get("error")
-        if error or chunk.get("object") == "error":
-            return self._fail(problems.found(error or chunk, payload), out)
+        problem = ending.problem(chunk, payload)
+        if problem is not None:
+            return self._fail(problem, out)
         self._chunk(chunk, out)
         return False
 

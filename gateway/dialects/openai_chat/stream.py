@@ -1,10 +1,11 @@
 """Chat Completions streams at home: bytes go on as they came, with a glance at what they say.
 
-    held --first content--> committed --finish and [DONE]--> complete
+    held --first content--> committed --a reason for each choice, and [DONE]--> complete
 
 Frames before the first content (role chunk, comments) are held; nothing is held after it but a
 frame that has not ended. A frame is only looked into before the commit point, or where a cheap
 search finds that it tells usage, an error or a finish; of the rest it is known that it is JSON.
+A `[DONE]` that comes before a reason why the answer ended stays here: it would hide that it is cut.
 """
 
 import re
@@ -15,32 +16,33 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
 from gateway.dialects.base import Body, Watch
-from gateway.dialects.held import DONE, Held, broken
-from gateway.dialects.openai_chat import amount, problems, request, usage
+from gateway.dialects.held import DONE, STOP, Held, broken
+from gateway.dialects.openai_chat import amount, ending, request, usage
 
 _TELLS = re.compile(
     rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s]|object"\s*:\s*"error")'
 )
-_CONTENT = (
-    "content", "reasoning_content", "reasoning", "reasoning_text", "refusal", "tool_calls",
-    "function_call", "audio", "reasoning_details",
-)  # fmt: skip
 
 
-def watch(body: Body) -> Watch:
-    """The state of one stream that answers `body`."""
-    return _Stream(hide_usage=not request.asks_usage(body), choices=body.prompt.choices)
+def watch(body: Body, *, finish_optional: bool = False) -> Watch:
+    """Watch one stream that answers `body`. `finish_optional`: it may end without a reason why."""
+    return _Stream(
+        hide_usage=not request.asks_usage(body),
+        choices=body.prompt.choices,
+        finish_optional=finish_optional,
+    )
 
 
 class _Stream(Held):
     """What one stream has said so far; see Watch."""
 
-    __slots__ = ("_choices", "_done", "_finished", "_hide", "_seen", "_word")
+    __slots__ = ("_choices", "_done", "_finish_optional", "_finished", "_hide", "_seen", "_word")
 
-    def __init__(self, *, hide_usage: bool, choices: int) -> None:
+    def __init__(self, *, hide_usage: bool, choices: int, finish_optional: bool) -> None:
         super().__init__()
         self._hide = hide_usage
         self._choices = choices
+        self._finish_optional = finish_optional
         self._done = False
         self._seen: set[int] = set()
         self._finished: set[int] = set()
@@ -49,11 +51,10 @@ class _Stream(Held):
 
     @property
     def complete(self) -> bool:
-        """Whether it ended: `[DONE]`, or a finish of every choice, as some hosts send no more."""
+        """True if each choice has a reason why it ended; some hosts send no `[DONE]` after it."""
         if self.problem is not None:
             return False
-        finished = len(self._finished)
-        return self._done or (finished >= max(self._choices, len(self._seen), 1))
+        return self._done or len(self._finished) >= max(self._choices, len(self._seen), 1)
 
     def _plain(self, data: bytes) -> bool:
         if not self.committed or self._choices > 1:
@@ -66,8 +67,10 @@ class _Stream(Held):
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
         """Read one chunk; tell whether it stays here: usage not asked for, or what is no chunk."""
         if payload.startswith(DONE):
-            self._done = self.committed = True
-            return False
+            self._done = bool(self._finished) and self._finished >= self._seen
+            if not self._done and self._finish_optional and self.committed:
+                self._done, self.finish = True, self.finish or STOP
+            return not self._done
         try:
             chunk = jsonio.loads(payload)
         except jsonio.JsonError:
@@ -79,10 +82,9 @@ class _Stream(Held):
         if self.served is None and isinstance(chunk.get("model"), str):
             self.served = chunk["model"] or None
         told = self._account(chunk)
-        error = chunk.get("error")
-        if error or chunk.get("object") == "error":
-            self.problem = problems.found(error or chunk, payload)
-            return not error  # clients know an error by that member alone
+        self.problem = ending.problem(chunk, payload)
+        if self.problem is not None:
+            return not chunk.get("error")  # clients know an error by that member alone
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict):
                 self._choice(choice)
@@ -102,11 +104,10 @@ class _Stream(Held):
         index = choice.get("index")
         at = index if isinstance(index, int) else 0
         self._seen.add(at)
-        finish = choice.get("finish_reason")
-        if isinstance(finish, str) and finish:
+        finish = ending.finish(choice)
+        if finish is not None:
             self._finished.add(at)
             self.finish = finish
             self.committed = True
-        delta = choice.get("delta")
-        if not self.committed and isinstance(delta, dict):
-            self.committed = any(delta.get(name) for name in _CONTENT)
+        elif not self.committed:
+            self.committed = ending.speaks(choice.get("delta"))

@@ -45,6 +45,7 @@ _WORDS: Mapping[Reason, str] = {
     "tools": "tool_calls",
     "filter": "content_filter",
     "pause": "stop",
+    "cut": "length",
     "error": "error",
 }
 _TAIL = b',"finish_reason":null}]}\n\n'

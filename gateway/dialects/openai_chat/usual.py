@@ -12,6 +12,7 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.usage import MOST, Usage, service
 from gateway.dialects.base import Glance
+from gateway.dialects.openai_chat.ending import FAILED
 
 _STRANGE = 8
 """Answers in a row that were others, after which only some are tried: hosts keep to their ways."""
@@ -72,13 +73,13 @@ class _Message(_Struct):
 
 class _Choice(_Struct):
     message: _Message
+    finish_reason: str
     index: _Count = 0
     logprobs: None = None
-    finish_reason: str | None = None
 
 
 class _Answer(_Struct):
-    choices: list[_Choice]
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
     usage: _Usage
     id: str | None = None
     object: str | None = None
@@ -112,6 +113,9 @@ class Usual:
             self._strange += 1
             return None
         self._strange = 0
+        choices = answer.choices
+        if not all(it.finish_reason and it.finish_reason.lower() not in FAILED for it in choices):
+            return None
         told = answer.usage
         prompt, completion = told.prompt_tokens, told.completion_tokens
         inside, beside = told.prompt_tokens_details, told.completion_tokens_details
@@ -130,9 +134,9 @@ class Usual:
             reasoning=reasoning,
             service=None if answer.service_tier is None else service(answer.service_tier),
         )
-        choices = answer.choices
         return Glance(
             usage=usage,
             served=answer.model,
-            finish=choices[0].finish_reason if choices else None,
+            finish=choices[0].finish_reason,
+            complete=True,
         )

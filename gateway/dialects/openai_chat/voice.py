@@ -23,6 +23,7 @@ from gateway.core.events import (
     Words,
 )  # fmt: skip
 from gateway.core.jsonio import Json
+from gateway.dialects.openai_chat import ending
 from gateway.dialects.openai_chat.calls import Calls
 from gateway.dialects.openai_chat.reasoning import inner, joined, sealed, shown
 
@@ -37,17 +38,9 @@ _REASONS: Mapping[str, Reason] = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
     **dict.fromkeys(("model_context_window_exceeded", "context_length_exceeded"), "length"),
     **dict.fromkeys(("content_filter", "sensitive", "safety", "refusal"), "filter"),
-    **dict.fromkeys(("error", "network_error", "insufficient_system_resource", "abort"), "error"),
     "pause_turn": "pause",
 }
 """Words of OpenAI and of hosts (Mistral, Z.ai, Anthropic's and DeepSeek's doors, vLLM)."""
-_STOP = frozenset(
-    {
-        "stop", "end", "eos", "end_turn", "stop_sequence", "complete", "completed", "eos_token",
-        "tool_calls", "tool_call", "tool_use", "function_call",
-    }
-)  # fmt: skip
-"""Words of a clean end: with calls, tools are to be used, whatever the word is."""
 
 
 class Voice:
@@ -84,8 +77,8 @@ class Voice:
                 tokens = logprobs.get(name)
                 if isinstance(tokens, list) and tokens:
                     out.append(Likely(tokens, self._index, declined=name == "refusal"))
-        word = choice.get("finish_reason")
-        if isinstance(word, str) and word:
+        word = ending.finish(choice)
+        if word is not None:
             self._word = word
             self.finished = True
 
@@ -96,14 +89,13 @@ class Voice:
         out.append(Finish(self._reason(), self._word, choice=self._index))
 
     def _reason(self) -> Reason:
-        calls = bool(self._calls)
-        word = (self._word or "").lower()
-        known = _REASONS.get(word)
+        """Give the reason for the end. A word that is not known ends a choice as well as any."""
+        if self._word is None:
+            return "cut"
+        known = _REASONS.get(self._word.lower())
         if known is not None:
             return known
-        if calls:
-            return "tools"
-        return "stop" if self.spoke or word in _STOP else "error"
+        return "tools" if self._calls else "stop"
 
     def _reasoning(self, said: Object, out: list[Event]) -> None:
         """Reasoning, which comes before all else."""

@@ -30,13 +30,15 @@ from gateway.core.events import (
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, service
 from gateway.dialects.held import DONE, MOST_FRAME, broken
-from gateway.dialects.openai_responses import answer, usage
+from gateway.dialects.openai_responses import ending, usage
 from gateway.dialects.openai_responses.frames import Object
 from gateway.dialects.openai_responses.problems import found
 from gateway.dialects.openai_responses.stream import ENDS, failed
 
 _CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that are calls of the client's tools, and the member with what they are called with."""
+_WHOLE = ENDS | {"response.output_item.done"}
+"""Events that hold something whole, which may have failed."""
 _REASONS: Mapping[str, Reason] = {
     "max_output_tokens": "length",
     "content_filter": "filter",
@@ -106,11 +108,14 @@ class Decoder:
             return False
         kind = event.get("type")
         known = self._KINDS.get(kind) if isinstance(kind, str) else None
+        if known is None or kind in _WHOLE:
+            error = failed(event)
+            if error is not None:
+                self._over = True
+                self._out.append(Failed(found(error)))
+                return False
         if known is not None:
             known(self, event)
-        elif (error := failed(event)) is not None:
-            self._over = True
-            self._out.append(Failed(found(error)))
         return not self._over
 
     def _start(self, event: Object) -> None:
@@ -269,10 +274,12 @@ class Decoder:
         told = usage.find(response, self._hosted)
         if told is not None:
             self._out.append(Told(told))
-        word = answer.finish(response)
+        word = ending.finish(response)
         reason: Reason = "tools" if self._tools else "stop"
         if response.get("status") == "incomplete" or event.get("type") == "response.incomplete":
             reason = _REASONS.get(word or "", "length")
+        elif not ending.complete(response) and event.get("type") not in ENDS:
+            reason = "cut"
         self._out += [Finish(reason, word=word), End()]
         self._over = True
 
@@ -311,7 +318,7 @@ def events(data: bytes) -> list[Event]:
         value = jsonio.loads(data)
     except jsonio.JsonError:
         return [Failed(broken("an answer that is not JSON"))]
-    problem = answer.wrong(value)
+    problem = ending.wrong(value)
     return Decoder().whole(value) if problem is None else [Failed(problem)]
 
 

@@ -38,7 +38,11 @@ from gateway.dialects.openai_responses.telling import begin, item_id
 from gateway.dialects.openai_responses.thought import Reasoning
 from gateway.dialects.speech import Telling
 
-_INCOMPLETE: Mapping[Reason, str] = {"length": "max_output_tokens", "filter": "content_filter"}
+_INCOMPLETE: Mapping[Reason, str] = {
+    "length": "max_output_tokens",
+    "filter": "content_filter",
+    "cut": "max_output_tokens",
+}
 
 
 class Encoder:

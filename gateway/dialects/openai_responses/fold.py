@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from gateway.core import jsonio, sse
 from gateway.core.jsonio import Json
 from gateway.dialects.held import DONE
+from gateway.dialects.openai_responses import ending
 from gateway.dialects.openai_responses.frames import Numbered, Object
 
 
@@ -42,8 +43,9 @@ def unfold(whole: bytes, with_usage: bool) -> bytes:  # noqa: ARG001, FBT001 - t
     out.append(said.frame("response.in_progress", response=begun))
     for at, item in enumerate(response.get("output") or ()):
         out += _item(said, at, item)
-    kind = "response.incomplete" if status == "incomplete" else "response.completed"
-    out.append(said.frame(kind, response=response))
+    if not ending.working(response):  # else it has no end yet
+        kind = "response.incomplete" if status == "incomplete" else "response.completed"
+        out.append(said.frame(kind, response=response))
     return b"".join(out)
 
 

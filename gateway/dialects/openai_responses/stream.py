@@ -20,7 +20,7 @@ from gateway.dialects import charges
 from gateway.dialects.amount import text
 from gateway.dialects.base import Body, Watch
 from gateway.dialects.held import DONE, Held, broken
-from gateway.dialects.openai_responses import amount, answer, problems, usage
+from gateway.dialects.openai_responses import amount, ending, problems, usage
 
 ENDS = frozenset({"response.completed", "response.incomplete"})
 
@@ -39,8 +39,8 @@ _BEGIN_EMPTY = ("message", "reasoning")
 """Items that say nothing when they are added: a tool that is called has its name by then."""
 
 
-def watch(body: Body) -> Watch:  # noqa: ARG001 - what was asked changes nothing here
-    """The state of one stream that answers `body`."""
+def watch(body: Body, *, finish_optional: bool = False) -> Watch:  # noqa: ARG001 - one for all
+    """Watch one stream that answers `body`; its terminal event is a reason in any case."""
     return _Stream()
 
 
@@ -105,7 +105,7 @@ class _Stream(Held):
             return not event.get("error") and kind != "response.failed"
         if isinstance(kind, str) and kind in ENDS:
             self._ended = self.committed = True
-            self.finish = answer.finish(response) if isinstance(response, dict) else None
+            self.finish = ending.finish(response) if isinstance(response, dict) else None
         elif not self.committed:
             self.committed = _content(event)
         return False
@@ -133,6 +133,10 @@ def failed(event: dict[str, Json]) -> Json:
         return (response.get("error") if isinstance(response, dict) else None) or {}
     if kind == "error":
         return error or {name: event[name] for name in ("code", "message") if name in event}
+    if kind == "response.output_item.done":
+        return ending.item_error(event.get("item"))
+    if isinstance(kind, str) and kind in ENDS:
+        return ending.error(event.get("response"))
     return error if error and not isinstance(kind, str) else None
 
 

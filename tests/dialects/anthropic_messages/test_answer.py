@@ -25,8 +25,18 @@ def test_a_glance_reads_usage_model_and_finish() -> None:
 
 
 def test_what_is_not_said_is_unknown() -> None:
-    seen = GLANCE(b'{"content":[],"model":7,"stop_reason":null,"error":{}}')
+    seen = GLANCE(
+        b'{"content":[{"type":"text","text":"a"}],"model":7,"stop_reason":null,"error":{}}'
+    )
     assert (seen.usage, seen.served, seen.finish, seen.problem) == (None, None, None, None)
+    assert not seen.complete
+
+
+@pytest.mark.parametrize("content", ["", '{"type":"text","text":""}', "7", '{"type":1}'])
+def test_neither_content_nor_a_reason_is_no_answer(content: str) -> None:
+    problem = GLANCE(f'{{"content":[{content}],"stop_reason":null}}'.encode()).problem
+    assert problem is not None
+    assert (problem.kind, problem.spent) == ("upstream_truncated", "maybe")
 
 
 @pytest.mark.parametrize(

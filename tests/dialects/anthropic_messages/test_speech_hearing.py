@@ -160,7 +160,7 @@ def test_hosts_that_leave_out_where_a_block_begins_or_ends() -> None:
     ]  # fmt: skip
     assert inner(delta("input_json_delta", partial_json="{}")) == []
     bare_end = run(start() + delta("thinking_delta", thinking="a") + STOP)
-    assert bare_end == [START, Thinking("a"), ThoughtEnd(), Finish("stop"), End()]
+    assert bare_end == [START, Thinking("a"), ThoughtEnd(), Finish("cut"), End()]
 
 
 def test_two_tools_are_counted() -> None:
@@ -180,7 +180,8 @@ def test_usage_that_is_not_told() -> None:
     bare = event("message_start", message={"model": ""}) + HELLO
     ended = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"x": 1})
     assert run(bare + ended + STOP) == [Start(), Words("hello"), Finish("stop", "end_turn"), End()]
-    assert SPEECH.events(b'{"content": [1]}') == [Start(), Finish("stop"), End()]
+    bare_whole = b'{"content": [1], "stop_reason": "end_turn"}'
+    assert SPEECH.events(bare_whole) == [Start(), Finish("stop", "end_turn"), End()]
     whole = message(usage={"input_tokens": 1, "output_tokens": 2})
     assert SPEECH.events(json.dumps(whole).encode())[1] == Told(Usage(input=1, output=2))
 
@@ -204,10 +205,10 @@ def test_the_stop_sequence_that_ended_it() -> None:
 
 
 def test_an_end_that_names_no_reason_or_two() -> None:
-    assert run(start() + HELLO + end(None) + STOP)[-2:] == [Finish("stop"), End()]
+    assert run(start() + HELLO + end(None) + STOP)[-2:] == [Finish("cut"), End()]
     twice = run(start() + end("max_tokens") + end() + STOP)
     assert [it for it in twice if isinstance(it, Finish)] == [Finish("length", "max_tokens")]
-    assert run(start() + event("message_delta", delta=1, usage=1) + STOP)[-2:] == [Finish("stop"), End()]  # fmt: skip
+    assert run(start() + event("message_delta", delta=1, usage=1) + STOP)[-2:] == [Finish("cut"), End()]  # fmt: skip
 
 
 def test_events_that_are_named_once() -> None:

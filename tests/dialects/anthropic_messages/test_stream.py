@@ -44,7 +44,7 @@ def facts(watch: Watch) -> tuple[object, ...]:
         HELLO, delta("thinking_delta", thinking="hm"), delta("signature_delta", signature="s"), delta("input_json_delta", partial_json="{"),
         delta("citations_delta", citation={"cited_text": "c"}), begin(type="tool_use", id="t", name="f", input={}),
         begin(type="redacted_thinking", data="d"), begin(type="server_tool_use", id="t", name="f", input={}), begin(type="text", text="a"),
-        begin(type="compaction", content=None), end(), STOP,
+        begin(type="compaction", content=None), end(),
     ],
 )  # fmt: skip
 def test_the_first_content_commits_and_lets_go_what_was_held(first: bytes) -> None:
@@ -123,8 +123,19 @@ def test_usage_is_the_last_that_was_told_and_what_is_left_out_stands() -> None:
 
 
 def test_an_end_without_usage_or_reason() -> None:
+    """It is no end: `message_stop` stays here, and without content nothing is shown."""
     bare = event("message_delta", usage=None, delta=None)
-    assert facts(run(start() + bare + STOP)[1]) == (True, True, Usage(input=5), "m-1", None, None)
+    out, watch = run(start() + bare + STOP)
+    assert (out, facts(watch)) == (b"", (False, False, Usage(input=5), "m-1", None, None))
+
+
+def test_a_reason_may_be_optional() -> None:
+    """`message_stop` is the end then, of an answer with content."""
+    for said, whole in ((HELLO, True), (b"", False)):
+        watch = DIALECT.watch(ask(stream=True), finish_optional=True)
+        out = watch.feed(start() + said + STOP)
+        assert out == (start() + said + STOP if whole else b"")
+        assert (watch.complete, watch.finish) == (whole, "stop" if whole else None)
 
 
 def test_a_foreign_done_stays_here_and_ends_nothing() -> None:
@@ -221,10 +232,12 @@ def test_a_frame_that_is_no_json_ends_the_answer() -> None:
 
 def test_a_start_without_usage_tells_none() -> None:
     """Hosts that follow the format leave members out."""
+    bare = event("message_delta", delta={"stop_reason": "end_turn"})
     out, watch = run(
         b'event: message_start\ndata: {"type":"message_start","message":{"model":1}}\n\n'
-        b'event: message_start\ndata: {"type":"message_start","message":7}\n\n' + HELLO + STOP
-    )
+        b'event: message_start\ndata: {"type":"message_start","message":7}\n\n'
+        + HELLO + bare + STOP
+    )  # fmt: skip
     assert out.endswith(STOP)
     assert (watch.usage, watch.served) == (None, None)
 
@@ -242,5 +255,5 @@ def test_a_delta_and_a_start_that_say_little() -> None:
     """Usage and stop reason may be missing; a start's model may be no text."""
     bare = b'event: message_delta\ndata: {"type":"message_delta"}\n\n'
     out, watch = run(start() + HELLO + bare + STOP)
-    assert out.endswith(bare + STOP)
-    assert watch.finish is None
+    assert out.endswith(bare)
+    assert (watch.finish, watch.complete) == (None, False)

@@ -157,8 +157,8 @@ def test_an_answer_that_failed_is_an_error_whose_usage_is_known(word: str) -> No
 
 def test_an_unknown_word_without_content_is_an_error() -> None:
     assert failed(heard(stream(chunk(candidate(finish="NEW_WORD"))))) == "upstream_error"
-    assert failed(SPEECH.events(whole(chunk(candidate())))) == "upstream_error"
-    assert content(text("a"), finish=None)[-1] == Finish("stop")
+    assert failed(SPEECH.events(whole(chunk(candidate())))) == "upstream_truncated"
+    assert content(text("a"), finish=None)[-1] == Finish("cut")
 
 
 def test_a_refused_prompt_is_filtered() -> None:

@@ -179,7 +179,7 @@ def test_content_in_parts() -> None:
 def test_content_that_is_an_object_is_its_json() -> None:
     """Cloudflare's JSON mode; any other kind of value says nothing."""
     assert whole({"content": {"a": 1}})[0] == Words('{"a":1}')
-    assert whole({"content": 7}, None) == [Finish("error")]
+    assert whole({"content": 7}, "stop") == [Finish("stop", "stop")]
 
 
 def test_calls_as_openai_cuts_them() -> None:
@@ -281,7 +281,7 @@ def test_the_rest_of_a_message() -> None:
     ("word", "reason"),
     [
         ("stop", "stop"), ("end", "stop"), ("eos", "stop"), ("length", "length"), ("model_length", "length"), ("MAX_TOKENS", "length"),
-        ("content_filter", "filter"), ("sensitive", "filter"), ("error", "error"), ("network_error", "error"), ("pause_turn", "pause"),
+        ("content_filter", "filter"), ("sensitive", "filter"), ("pause_turn", "pause"),
         ("tool_calls", "stop"), ("unheard_of", "stop"),
     ],
 )  # fmt: skip
@@ -293,14 +293,28 @@ def test_a_finish_has_a_reason(word: str, reason: str) -> None:
     assert there.reason == ("tools" if reason == "stop" else reason)
 
 
-def test_a_finish_without_a_word_is_known_by_what_came() -> None:
-    """Null, empty or missing: calls, text, or nothing, which is an error."""
+def test_an_end_without_a_reason_is_cut() -> None:
+    """Null, empty or missing; without content it is no answer."""
     for word in (None, ""):
-        assert whole({"tool_calls": [call("c", "f", "{}")]}, word)[-1] == Finish("tools")
-        assert whole({"content": "a"}, word)[-1] == Finish("stop")
-        assert whole({"content": ""}, word) == [Finish("error")]
+        assert whole({"tool_calls": [call("c", "f", "{}")]}, word)[-1] == Finish("cut")
+        assert whole({"content": "a"}, word)[-1] == Finish("cut")
+        body = {"choices": [{"message": {"content": ""}, "finish_reason": word}]}
+        [failed] = SPEECH.events(json.dumps(body).encode())
+        assert isinstance(failed, Failed)
+        assert failed.problem.kind == "upstream_truncated"
     assert whole(None, "stop") == [Finish("stop", "stop")]
-    assert whole({}, "unheard_of") == [Finish("error", "unheard_of")]
+    assert whole({}, "unheard_of") == [Finish("stop", "unheard_of")]
+
+
+@pytest.mark.parametrize("word", ["error", "ERROR", "network_error", "abort"])
+def test_a_reason_that_says_that_it_broke_off_is_an_error(word: str) -> None:
+    """Whole and streamed."""
+    body = {"choices": [{"message": {"content": "a"}, "finish_reason": word}]}
+    last = run(sse(chunk({"content": "a"}), chunk(finish=word)))[-1]
+    for failed in (*SPEECH.events(json.dumps(body).encode()), last):
+        assert isinstance(failed, Failed)
+        assert failed.problem.kind == "upstream_error"
+        assert word in failed.problem.message
 
 
 def test_choices_are_told_apart() -> None:
@@ -346,9 +360,9 @@ def test_the_last_frame_may_lack_its_blank_line() -> None:
     assert run(cut + b": com")[-1] == Words("a")
 
 
-def test_done_without_a_finish_is_an_end_where_there_was_content() -> None:
+def test_done_without_a_finish_is_cut_if_there_was_content() -> None:
     """And an answer with neither is none: another target may take over."""
-    assert run(sse(chunk({"content": "a"})))[1:] == [Words("a"), Finish("stop"), End()]
+    assert run(sse(chunk({"content": "a"})))[1:] == [Words("a"), Finish("cut"), End()]
     for nothing in (sse(), sse(chunk({"role": "assistant", "content": ""}))):
         last = run(nothing)[-1]
         assert isinstance(last, Failed)
@@ -414,11 +428,13 @@ def test_what_is_no_answer_is_a_failed(body: bytes) -> None:
     assert failed.problem.kind == "upstream_error"
 
 
-def test_an_answer_counts_although_an_error_stands_beside_it() -> None:
-    """Hosts write `"error": null`, and worse."""
-    body = {"choices": [{"message": {"content": "a"}}], "error": {"message": "x"}, "usage": {"prompt_tokens": 1}}  # fmt: skip
+def test_an_error_beside_an_answer_fails_it() -> None:
+    """Hosts write `"error": null`, which is none."""
+    body: Object = {"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "error": None, "usage": {"prompt_tokens": 1}}  # fmt: skip
     found = SPEECH.events(json.dumps(body).encode())
-    assert found == [Start(), Words("a"), Finish("stop"), Told(Usage(input=1)), End()]
+    assert found == [Start(), Words("a"), Finish("stop", "stop"), Told(Usage(input=1)), End()]
+    [failed] = SPEECH.events(json.dumps({**body, "error": {"message": "x"}}).encode())
+    assert isinstance(failed, Failed)
 
 
 DELTA = st.one_of(

@@ -47,7 +47,7 @@ def test_why_it_is_incomplete_goes_before_that_it_is(more: Object, finish: str |
     ],
 )
 def test_a_200_without_an_answer_is_a_problem(value: object, kind: str) -> None:
-    assert glance(value) == (None, None, kind)
+    assert glance(value)[2] == kind
 
 
 def test_html_is_no_answer() -> None:

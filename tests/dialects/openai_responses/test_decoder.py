@@ -305,6 +305,6 @@ def test_events_that_nobody_knows_and_members_of_odd_types_are_passed_over() -> 
     assert run(stream) == [e.Start()]
     assert SPEECH.events(b'{"output":[3],"created_at":"x"}') == [
         e.Start(),
-        e.Finish("stop"),
+        e.Finish("cut"),
         e.End(),
     ]
