@@ -119,8 +119,13 @@ def _function(row: Object) -> Tool:
     )
 
 
+def _calling(value: Object) -> Object:
+    """The settings of function calls."""
+    return wire.group(wire.group(value, "toolConfig"), "functionCallingConfig")
+
+
 def _choice(value: Object) -> ToolChoice | None:
-    calling = wire.group(wire.group(value, "toolConfig"), "functionCallingConfig")
+    calling = _calling(value)
     named = wire.get(calling, "allowedFunctionNames")
     listed = named if isinstance(named, list) else []
     allowed = tuple(name for name in listed if isinstance(name, str))
@@ -173,6 +178,10 @@ def _others(value: Object, config: Object, form: Form | None) -> dict[str, Json]
     for name, item in wire.group(value, "toolConfig").items():
         if wire.camel(name) != "functionCallingConfig":
             found[f"{group}.{name}"] = item
+    calling = f"{group}.functionCallingConfig"
     if request.mode(value) == "VALIDATED":
-        found[f"{group}.functionCallingConfig.mode"] = "VALIDATED"
+        found[f"{calling}.mode"] = "VALIDATED"
+    pieces = wire.get(_calling(value), "streamFunctionCallArguments")
+    if pieces is not None:
+        found[f"{calling}.{wire.spelled(_calling(value), 'streamFunctionCallArguments')}"] = pieces
     return found

@@ -30,6 +30,7 @@ from gateway.core.events import (
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined
 from gateway.dialects.gemini import answer, cited, problems, usage, wire
+from gateway.dialects.gemini.partial import Joiner
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.held import MOST_FRAME, broken
 
@@ -53,6 +54,7 @@ _REASONS: dict[str, Reason] = {
         "error",
     ),
 }  # fmt: skip
+_PIECES = "pieces of arguments that do not fit together"
 _SIMPLE = frozenset({"text", "thought", "thoughtSignature"})
 
 
@@ -62,7 +64,10 @@ def events(body: bytes) -> list[Event]:
     if problem is not None:
         return [Failed(problem)]
     reader = _Reader()
-    said = [event for chunk in chunks for event in reader.take(chunk)]
+    try:
+        said = [event for chunk in chunks for event in reader.take(chunk)]
+    except ValueError:
+        return [Failed(broken(_PIECES))]
     return [*said, *reader.end(whole=True)]
 
 
@@ -120,19 +125,23 @@ class Decoder:
             return [Failed(broken())]
         if error := answer.error(chunk):
             return [Failed(problems.found(error, payload))]
-        return self._reader.take(chunk)
+        try:
+            return self._reader.take(chunk)
+        except ValueError:
+            return [Failed(broken(_PIECES))]
 
 
 class _Choice:
     """What one candidate has said so far."""
 
-    __slots__ = ("begun", "cited", "reason", "said", "thinking", "tools")
+    __slots__ = ("begun", "calls", "cited", "reason", "said", "thinking", "tools")
 
     def __init__(self) -> None:
         self.begun = False
         """Anything has come that is content."""
         self.thinking = False
         """A thought is open."""
+        self.calls = Joiner()
         self.tools = 0
         self.said: list[str] = []
         self.cited: set[bytes] = set()
@@ -188,6 +197,11 @@ class _Reader:
                 reason = _REASONS.get(word, "stop" if choice.begun else "error")
             if reason == "error":
                 return [*found, Failed(broken(f"an answer that failed: {word}"))]
+            if choice.calls.open:
+                if reason not in ("length", "cut"):
+                    return [*found, Failed(broken("a call of a tool without its end"))]
+                for part in choice.calls.end():
+                    self._part(part, choice, at, found)
             if reason == "stop" and choice.tools:
                 reason = "tools"
             found.append(Finish(reason, word, choice=at))
@@ -218,7 +232,8 @@ class _Reader:
         parts = content.get("parts") if isinstance(content, dict) else None
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict):
-                self._part(part, choice, at, found)
+                for whole in choice.calls.take(part):
+                    self._part(whole, choice, at, found)
         for name, read in _BESIDE.items():
             value = candidate.get(name)
             if isinstance(value, dict):

@@ -2,12 +2,13 @@
 
 Works on the wire's own members, so that what this gateway does not know survives. Text grows from
 chunk to chunk; a part with anything else in it, a signature above all, is never merged with
-another. Source: GenerateContentResponse of Google's API reference.
+another, but for the pieces of a call's arguments. Source: GenerateContentResponse of Google's API
+reference.
 """
 
 from gateway.core import jsonio, sse
 from gateway.core.jsonio import Json
-from gateway.dialects.gemini import wire
+from gateway.dialects.gemini import partial, wire
 from gateway.dialects.gemini.wire import Object
 
 _PLAIN = ({"text"}, {"text", "thought"})
@@ -35,6 +36,10 @@ def fold(stream: bytes) -> bytes:
             else:
                 candidates[at] = candidate
         whole.update(chunk)
+    for candidate in candidates.values():
+        content = candidate.get("content")
+        if isinstance(content, dict) and isinstance(content.get("parts"), list):
+            content["parts"] = partial.joined(content["parts"])
     if candidates:
         whole = {"candidates": [candidates[at] for at in sorted(candidates)], **whole}
     return jsonio.dumps(whole)

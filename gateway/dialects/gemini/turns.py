@@ -6,6 +6,7 @@ from typing import Literal
 
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
+from gateway.core.problem import invalid
 from gateway.core.request import (
     Foreign,
     Media,
@@ -17,7 +18,7 @@ from gateway.core.request import (
     ToolUse,
     Turn,
 )
-from gateway.dialects.gemini import request, wire
+from gateway.dialects.gemini import partial, request, wire
 from gateway.dialects.gemini.signature import Sign
 from gateway.dialects.gemini.wire import Object
 
@@ -54,8 +55,17 @@ def read(value: Object) -> tuple[Turn, ...]:
         for rows in [[*contents]] if role == "assistant" else ([row] for row in contents):
             said = [part for row in rows for part in wire.rows(row.get("parts"))]
             source = rows[0] if len(rows) == 1 else rows
-            found.append(Turn(role=role, parts=tuple(calls.parts(said)), source=source))
+            found.append(Turn(role=role, parts=tuple(calls.parts(_joined(said))), source=source))
     return tuple(turn for turn in found if turn.parts)
+
+
+def _joined(parts: list[Object]) -> list[Object]:
+    """Put calls together that came in pieces. Raises ProblemError: invalid_request."""
+    try:
+        return partial.joined(parts)
+    except ValueError:
+        message = "Pieces of a functionCall do not fit together: send its `args` whole."
+        raise invalid(message, "contents") from None
 
 
 def _role(content: Object) -> Role:

@@ -1,0 +1,140 @@
+"""Arguments of calls that Gemini streams in pieces: whole for every client, or no answer."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.core.events import Event, Failed, Finish, ToolEnd, ToolPiece, ToolStart, Words
+from gateway.core.problem import ProblemError
+from gateway.core.request import ToolUse
+from gateway.dialects.gemini import DIALECT, SPEECH
+from gateway.dialects.gemini.partial import joined
+from tests.dialects.gemini.cases import (
+    Object,
+    candidate,
+    chunk,
+    decoded,
+    heard,
+    stream,
+    text,
+    whole,
+)
+
+CITY = {"jsonPath": "$.city"}
+BEGIN = {"functionCall": {"name": "weather", "id": "c1", "willContinue": True}}
+PIECES: list[Object] = [
+    BEGIN,
+    {"functionCall": {"partialArgs": [{**CITY, "stringValue": "Zü", "willContinue": True}], "willContinue": True}},
+    {"functionCall": {"partialArgs": [{**CITY, "stringValue": "rich"}], "willContinue": True}},
+    {"functionCall": {"partialArgs": [{"jsonPath": "$.days", "numberValue": 2}], "willContinue": True}},
+    {"functionCall": {}},
+]  # fmt: skip
+"""As Vertex AI sends them."""
+ARGS = {"city": "Zürich", "days": 2}
+CALL = {"functionCall": {"name": "weather", "id": "c1", "args": ARGS}}
+
+
+def piece(path: str, **value: Any) -> Object:
+    return {"functionCall": {"partialArgs": [{"jsonPath": path, **value}], "willContinue": True}}
+
+
+def args(*pieces: Object) -> Object:
+    """The arguments of one call, of pieces after its beginning."""
+    (part,) = joined([BEGIN, *pieces])
+    found: Object = part["functionCall"]["args"]
+    return found
+
+
+def calls(events: list[Event]) -> list[tuple[str, str, Object]]:
+    """Calls that events tell: name, id and arguments."""
+    begun = {it.index: it for it in events if isinstance(it, ToolStart)}
+    assert {it.index for it in events if isinstance(it, ToolEnd)} == begun.keys()
+    pieces = {it.index: it.text for it in events if isinstance(it, ToolPiece)}
+    return [(it.name, it.id, json.loads(pieces[at])) for at, it in begun.items()]
+
+
+def test_pieces_over_many_chunks_are_one_call() -> None:
+    """Streamed, and whole as the fold of the stream."""
+    chunks = [chunk(candidate(part)) for part in PIECES]
+    sent = stream(*chunks, chunk(candidate(text(""), finish="STOP")))
+    for events in (heard(sent), SPEECH.events(DIALECT.fold(sent))):
+        assert calls(events) == [("weather", "c1", ARGS)]
+        assert [it.reason for it in events if isinstance(it, Finish)] == ["tools"]
+    (told,) = json.loads(DIALECT.fold(sent))["candidates"]
+    assert told["content"]["parts"] == [CALL]
+
+
+def test_two_calls_one_after_the_other() -> None:
+    """A call of another name, or a whole one, ends the one before; text goes on meanwhile."""
+    other = {"functionCall": {"name": "time", "id": "c2", "willContinue": True}}
+    last = {"functionCall": {"name": "sum", "args": {"a": 1}}}
+    parts = [*PIECES[:3], text("Hm."), other, piece("$.zone", stringValue="CET"), last]
+    events = SPEECH.events(whole(chunk(candidate(*parts, finish="STOP"))))
+    assert [it[::2] for it in calls(events)] == [
+        ("weather", {"city": "Zürich"}),
+        ("time", {"zone": "CET"}),
+        ("sum", {"a": 1}),
+    ]
+    assert [it.text for it in events if isinstance(it, Words)] == ["Hm."]
+
+
+def test_a_signature_stays_with_its_call() -> None:
+    signed = [{**BEGIN, "thoughtSignature": "s"}, *PIECES[1:]]
+    (part,) = joined(signed)
+    assert part == {**CALL, "thoughtSignature": "s"}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ([piece("$.a.b", boolValue=False), piece("$.a.c", nullValue="NULL_VALUE")], {"a": {"b": False, "c": None}}),
+        ([piece("$.a[1].b", numberValue=1.5), piece("$.a[0]", stringValue="x")], {"a": ["x", {"b": 1.5}]}),
+        ([piece("$['a b']", stringValue="x"), piece('$["c.d"]', stringValue="y")], {"a b": "x", "c.d": "y"}),
+        ([piece(r"$['a\'\n\u00e9\q']", numberValue=1)], {"a'\né" + "q": 1}),
+        ([piece("$.a", stringValue="x"), piece("$.a", numberValue=1)], {"a": 1}),
+        ([piece("$.a", numberValue=1), piece("$.a", stringValue="x"), piece("$.a", stringValue="y")], {"a": "xy"}),
+        ([piece("$.a"), piece("$.b", stringValue="")], {"b": ""}),
+        ([], {}),
+    ],
+)  # fmt: skip
+def test_a_value_goes_where_its_path_leads(pieces: list[Object], expected: Object) -> None:
+    assert args(*pieces) == expected
+
+
+@pytest.mark.parametrize("path", ["", "$", "$[0]", "$.a[99999]", "$.a..b", "$.a[x]", "$.s.b", "$.s[0]"])  # fmt: skip
+def test_a_piece_that_fits_nowhere_fails_the_answer(path: str) -> None:
+    """Rather than a call with other arguments than the model's; in a request it is the client's."""
+    parts = [BEGIN, piece("$.s", numberValue=1), piece(path, stringValue="x")]
+    one = chunk(candidate(*parts, finish="STOP"))
+    for events in (heard(stream(one)), SPEECH.events(whole(one))):
+        assert isinstance(events[-1], Failed)
+        assert "fit together" in events[-1].problem.message
+    with pytest.raises(ProblemError, match="send its `args` whole"):
+        decoded(contents=[{"role": "model", "parts": parts}])
+
+
+@pytest.mark.parametrize("stops", ["STOP", "MAX_TOKENS", None])
+def test_a_call_that_never_ends(stops: str | None) -> None:
+    """At a limit it is cut, as in any dialect; else the answer has failed."""
+    events = SPEECH.events(whole(chunk(candidate(text("a"), *PIECES[:3], finish=stops))))
+    if stops == "STOP":
+        assert isinstance(events[-1], Failed)
+    else:
+        assert calls(events) == [("weather", "c1", {"city": "Zürich"})]
+        assert [it.reason for it in events if isinstance(it, Finish)] == ["length" if stops else "cut"]  # fmt: skip
+
+
+def test_the_history_of_a_client_may_have_them() -> None:
+    """Google's SDK keeps each chunk of a stream as a content."""
+    contents = [{"role": "model", "parts": [part]} for part in PIECES]
+    (turn,) = decoded(contents=contents).turns
+    (use,) = turn.parts
+    assert isinstance(use, ToolUse)
+    assert (use.name, use.id, json.loads(use.arguments)) == ("weather", "c1", ARGS)
+
+
+def test_that_they_were_asked_for_is_named() -> None:
+    calling = {"mode": "AUTO", "stream_function_call_arguments": True}
+    found = decoded(toolConfig={"functionCallingConfig": calling}).others
+    assert found == {"toolConfig.functionCallingConfig.stream_function_call_arguments": True}
