@@ -88,6 +88,7 @@ class Shelf:
         return Recording(
             dialect=job.dialect.name,
             stream=job.body.prompt.stream,
+            with_usage=job.dialect.asks_usage(job.body),
             body=data,
             usage=usage,
             served=served,

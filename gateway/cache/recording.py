@@ -14,7 +14,9 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     """Whether `body` is frames; else it is one whole answer."""
     body: bytes
-    """The provider's own bytes; of a stream, without the usage chunk where none was asked for."""
+    """The provider's own bytes; of a stream, without usage that the gateway alone asked for."""
+    with_usage: bool = True
+    """True if its client asked for usage in its stream."""
     usage: Usage | None
     served: str | None
     """The model that the provider says answered."""
@@ -57,7 +59,9 @@ def answer(
     try:
         if stream and recording.stream:
             usage = recording.usage
-            return dialect.tell_usage(body, usage) if with_usage else dialect.hide_usage(body)
+            if with_usage:
+                return dialect.tell_usage(body, usage)
+            return dialect.hide_usage(body) if recording.with_usage else body
         if stream:
             return dialect.unfold(body, with_usage)
         if recording.stream:

@@ -33,6 +33,7 @@ from gateway.core.target import Provider, Target
 from gateway.core.usage import Usage
 from gateway.dialects import amount, counts, fields, ids, links, vectors
 from gateway.dialects.base import Body, Dialect, Glance, Written
+from gateway.dialects.body import UNWRITTEN
 from gateway.dialects.note import Hears
 from gateway.dialects.opening import Opening
 from gateway.dialects.speech import Decoder, Encoder, Said, Speech, Telling
@@ -169,7 +170,7 @@ class Abroad:
         """The body for the target, and every loss by the client's own names."""
         return write(self._request, self.door, target)
 
-    def watch(self, _: Body) -> "Translation":
+    def watch(self, _: Body, _written: Written = UNWRITTEN) -> "Translation":
         """Watch the stream of the answer."""
         decoder, encoder = self._theirs.decoder(), self._ours.encoder(self._telling)
         return Translation(

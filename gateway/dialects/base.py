@@ -10,7 +10,7 @@ from gateway.core.problem import Problem
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.core.usage import Usage
-from gateway.dialects.body import Body, Glance, Written
+from gateway.dialects.body import UNWRITTEN, Body, Glance, Written
 from gateway.dialects.opening import NOTHING, Opening
 from gateway.dialects.piece import Object, Said
 from gateway.dialects.speech import Speech
@@ -21,8 +21,13 @@ __all__ = ["Body", "Dialect", "Glance", "Watch", "Written"]
 class Watches(Protocol):
     """Begins to watch the stream that answers a request."""
 
-    def __call__(self, body: Body, *, finish_optional: bool = False) -> "Watch":
-        """Watch one stream. `finish_optional`: it may end without a reason why."""
+    def __call__(
+        self, body: Body, written: Written = UNWRITTEN, /, *, finish_optional: bool = False
+    ) -> "Watch":
+        """Watch the stream that answers `body`, which the provider got as `written`.
+
+        `finish_optional`: it may end without a reason why.
+        """
         ...
 
 

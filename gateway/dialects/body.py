@@ -66,6 +66,12 @@ class Written(msgspec.Struct, frozen=True):
     losses: tuple[Loss, ...] = ()
     tail: str | None = None
     """What is added to the provider's door, where that depends on the request."""
+    asks_usage: bool = False
+    """True if the gateway asks for usage in a stream whose client does not."""
+
+
+UNWRITTEN = Written(b"")
+"""A body that asks for nothing beside what its client does."""
 
 
 class Glance(msgspec.Struct, frozen=True, kw_only=True):

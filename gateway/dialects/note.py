@@ -17,7 +17,8 @@ from gateway.core.events import Event, Thinking, ThoughtEnd, ToolEnd, ToolStart,
 from gateway.core.problem import Problem
 from gateway.core.request import Part, Request, Thought, ToolUse, Turn
 from gateway.core.usage import Usage
-from gateway.dialects.base import Body, Dialect, Glance, Watch
+from gateway.dialects.base import Body, Dialect, Glance, Watch, Written
+from gateway.dialects.body import UNWRITTEN
 from gateway.dialects.held import STOP
 from gateway.dialects.speech import Decoder
 
@@ -205,9 +206,9 @@ class Lenient:
             return found
         return msgspec.structs.replace(found, complete=True, finish=found.finish or STOP)
 
-    def watch(self, body: Body) -> Watch:
+    def watch(self, body: Body, written: Written = UNWRITTEN) -> Watch:
         """Watch the stream of an answer."""
-        return self._dialect.watch(body, finish_optional=True)
+        return self._dialect.watch(body, written, finish_optional=True)
 
 
 class Home:
@@ -232,9 +233,9 @@ class Home:
             self._ear.hear(event)
         return found
 
-    def watch(self, body: Body) -> Watch:
-        """The stream of an answer."""
-        return _Heard(self._voice.watch(body), self._speech.decoder(), self._ear)
+    def watch(self, body: Body, written: Written = UNWRITTEN) -> Watch:
+        """Watch the stream of an answer."""
+        return _Heard(self._voice.watch(body, written), self._speech.decoder(), self._ear)
 
 
 class _Heard:

@@ -262,7 +262,7 @@ async def _begin(begun: Begun, job: Job, voice: Voice, times: tuple[float, float
     idle, limit, deadline = times
     name = begun.target.provider.name
     kind = begun.answer.header(b"content-type") or ""
-    watch = voice.watch(job.body)
+    watch = voice.watch(job.body, begun.written)
     rest = begun.answer.read(idle, deadline)
     try:
         async with asyncio.timeout_at(limit):

@@ -43,8 +43,8 @@ class Voice(Protocol):
         ...
 
     @property
-    def watch(self) -> Callable[[Body], Watch]:
-        """The stream of an answer."""
+    def watch(self) -> Callable[[Body, Written], Watch]:
+        """The stream that answers a client's body, which the provider got as it was written."""
         ...
 
     @property

@@ -35,6 +35,7 @@ recordings = st.builds(
     tier=texts,
     lab=texts,
     created=st.floats(0, 2e9),
+    with_usage=st.booleans(),
 )
 
 
@@ -144,6 +145,14 @@ def test_it_is_told_verbatim_where_it_was_recorded_like_that(body: bytes) -> Non
     assert tell(recording(asked), stream=True) == silent
     whole = b'{"id" : "a", "choices":[ ], "n": 1.50}'
     assert tell(recording(whole, stream=False), stream=False, with_usage=True) == whole
+
+
+def test_usage_stays_with_a_client_that_has_not_asked_but_was_told() -> None:
+    """Its host tells it unasked; whoever asked has it taken out for those who did not."""
+    body = TEXT + USAGE_FRAME + DONE
+    for asked, shown in ((False, True), (True, False)):
+        made = msgspec.structs.replace(recording(body), with_usage=asked)
+        assert (USAGE_FRAME in tell(made, stream=True)) == shown
 
 
 def test_content_and_calls_are_those_of_the_stream() -> None:

@@ -252,6 +252,9 @@ def test_usage_in_a_stream_is_always_asked_for(asked: str, provider: Any, option
     """Accounting needs it; a host that always tells it, or refuses to be asked, is not asked."""
     sent, _ = send(asked, target(**provider))
     assert sent.get("stream_options") == options
+    body = OPENAI_CHAT.read(f'{{"model":"m","messages":[]{asked and "," + asked}}}'.encode())
+    written = OPENAI_CHAT.write(body, target(**provider))
+    assert written.asks_usage == (options is not None and not OPENAI_CHAT.asks_usage(body))
 
 
 def test_parameters_fill_what_the_client_left_unset() -> None:

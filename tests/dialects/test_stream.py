@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.usage import Usage
-from gateway.dialects import OPENAI_CHAT, Watch, held
+from gateway.dialects import OPENAI_CHAT, Watch, Written, held
 from tests.dialects.cases import TEXT, Object, ask, chunk, pieces, sse, told
 
 COUNTED = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -17,7 +17,9 @@ DONE = b"data: [DONE]\n\n"
 
 
 def start(*, usage: bool = False, n: int = 1) -> Watch:
-    return OPENAI_CHAT.watch(ask(stream=True, usage=usage, n=n))
+    """A client that asks for usage, or does not; then the gateway does."""
+    written = Written(b"", asks_usage=not usage)
+    return OPENAI_CHAT.watch(ask(stream=True, usage=usage, n=n), written)
 
 
 def run(data: bytes, *cuts: int, usage: bool = False, n: int = 1) -> tuple[bytes, Watch]:
@@ -150,6 +152,14 @@ def test_what_goes_out_is_what_came_in_but_for_usage_that_was_not_asked_for(
     hidden = sse(ROLE, *contents, chunk(finish="stop"))
     assert sent == (hidden if separate and not asked else stream)
     assert facts(watch) == (True, True, USED, "m-1", "stop", None)
+
+
+def test_usage_that_a_host_tells_unasked_goes_on() -> None:
+    """As Together's: neither the client nor the gateway has asked for it."""
+    stream = sse(ROLE, chunk({"content": "a"}), chunk(finish="stop"), told(COUNTED))
+    watch = OPENAI_CHAT.watch(ask(stream=True))
+    assert watch.feed(stream) == stream
+    assert watch.usage == USED
 
 
 def test_usage_is_the_last_that_was_told() -> None:

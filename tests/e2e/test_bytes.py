@@ -4,7 +4,7 @@ import pytest
 
 from gateway.core import jsonio
 from tests.e2e.upstream import DONE, ROLE, SSE, Answer, Upstream, chunk, frames, stream, whole
-from tests.e2e.world import World
+from tests.e2e.world import Config, Make, World
 
 MESSAGES = b'[ {"role":"user", "content":"\\u00e4 \xc3\xa4 \\/ \\ud83d\\ude00", "x": 1.50, "x": 1e400_} ]'.replace(b"1e400_", b"12345678901234567890123")  # fmt: skip
 ODD = b'"x_own" : {"b":1.0,"a":[ ],"a":-0.0} , "seed":7 ,\n "logit_bias":{}'
@@ -103,6 +103,22 @@ def test_a_usage_chunk_that_was_not_asked_for_stays_here(world: World, upstream:
     upstream.on("/acme", stream(*told))
     reply = world.ask(b'{"model":"smart","messages":[],"stream":true}')
     assert reply.content == b"".join(told[:-2]) + DONE
+
+
+def test_a_usage_chunk_that_the_host_sends_unasked_goes_on(make: Make, upstream: Upstream) -> None:
+    """From the provider and from the cache; of a host that must be asked it stays here."""
+
+    def unasked(value: Config) -> None:
+        value["cache"] = {"ttl": "1h"}
+        value["providers"]["acme"]["stream_usage"] = "always"
+
+    world, told = make(unasked), frames()
+    upstream.on("/acme", stream(*told))
+    for cache in ("miss", "hit"):
+        reply = world.ask(b'{"model":"smart","messages":[],"stream":true}')
+        assert reply.headers["x-tiergate-cache"] == cache
+        assert reply.content == b"".join(told)
+    assert "stream_options" not in upstream.requests[0].json
 
 
 def test_the_providers_error_in_a_stream_comes_back_once(world: World, upstream: Upstream) -> None:

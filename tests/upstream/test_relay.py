@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core.target import Account
-from gateway.dialects import OPENAI_CHAT, Watch
+from gateway.dialects import OPENAI_CHAT, Watch, Written
 from gateway.upstream.relay import Direct
 from tests.dialects.cases import ask, chunk, sse
 
@@ -30,7 +30,7 @@ class Client:
 
 
 def begin(secret: str = "", watch: Any = None) -> tuple[Direct, Client, Watch]:
-    watch = watch or OPENAI_CHAT.watch(ask(stream=True))
+    watch = watch or OPENAI_CHAT.watch(ask(stream=True), Written(b"", asks_usage=True))
     begun: Any = type("Begun", (), {"account": Account("main", secret)})()
     direct, client = Direct(begun, watch), Client()
     assert not direct.take(HEL, None)  # nobody is there yet

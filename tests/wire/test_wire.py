@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core import sse
-from gateway.dialects import OPENAI_CHAT, Watch
+from gateway.dialects import OPENAI_CHAT, Watch, Written
 from tests.dialects.cases import ask, pieces
 from tests.wire.oddity import Oddity, Refusal, Stream, Whole
 
@@ -24,7 +24,8 @@ def of[T: Oddity](kind: type[T]) -> list[object]:
 
 
 def run(oddity: Stream, size: int, *, asked: bool) -> tuple[bytes, Watch]:
-    watch = OPENAI_CHAT.watch(ask(stream=True, usage=asked, n=oddity.choices))
+    written = Written(b"", asks_usage=not asked)
+    watch = OPENAI_CHAT.watch(ask(stream=True, usage=asked, n=oddity.choices), written)
     parts = pieces(oddity.sent, range(0, len(oddity.sent), size))
     sent = [watch.feed(part) for part in parts]
     return b"".join([*sent, watch.end()]), watch

@@ -14,7 +14,8 @@ import re
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import amount, ending, problems, usage
-from gateway.dialects.base import Body, Watch
+from gateway.dialects.base import Body, Watch, Written
+from gateway.dialects.body import UNWRITTEN
 from gateway.dialects.held import DONE, STOP, Held, broken
 
 _TELLS = re.compile(
@@ -23,8 +24,13 @@ _TELLS = re.compile(
 _ERROR = re.compile(rb"^event:[ ]?error\r?$", re.MULTILINE)
 
 
-def watch(body: Body, *, finish_optional: bool = False) -> Watch:  # noqa: ARG001 - one for all
-    """Watch one stream that answers `body`. `finish_optional`: it may end without a reason why."""
+def watch(
+    _body: Body,
+    _written: Written = UNWRITTEN,
+    *,
+    finish_optional: bool = False,
+) -> Watch:
+    """Watch one stream. `finish_optional`: it may end without a reason why."""
     return _Stream(finish_optional=finish_optional)
 
 

@@ -12,7 +12,8 @@ import re
 from gateway.core import jsonio, sse
 from gateway.core.usage import Usage, joined
 from gateway.dialects import charges
-from gateway.dialects.base import Body, Watch
+from gateway.dialects.base import Body, Watch, Written
+from gateway.dialects.body import UNWRITTEN
 from gateway.dialects.gemini import amount, answer, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.held import Held, broken
@@ -30,8 +31,13 @@ _COUNTS = re.compile(
 """Usage that counts something for certain, so that it takes the place of what was told before."""
 
 
-def watch(body: Body, *, finish_optional: bool = False) -> Watch:  # noqa: ARG001 - one for all
-    """Watch one stream that answers `body`; only reasons tell that it is whole in any case."""
+def watch(
+    body: Body,
+    _written: Written = UNWRITTEN,
+    *,
+    finish_optional: bool = False,  # noqa: ARG001 - as in Watches
+) -> Watch:
+    """Watch one stream that answers `body`; nothing but reasons tells that it is whole."""
     return _Stream(choices=body.prompt.choices)
 
 

@@ -289,7 +289,7 @@ def write(body: Body, target: Target) -> Written:
         if not (body.prompt.stream and target.provider.stream_usage == "ask") or asks_usage(body):
             return Written(named(body, target.model))
         if _OPTIONS not in body.members:
-            return Written(named(body, target.model, _WITH_USAGE))
+            return Written(named(body, target.model, _WITH_USAGE), asks_usage=True)
     edit = seal.edit(body, target)
     replay.fill(edit, target)
     body = edit.body
@@ -299,13 +299,13 @@ def write(body: Body, target: Target) -> Written:
     _write_cap(edit, body.prompt, target)
     _drop_sampling(edit, body.prompt, target)
     edit.drop_refused(target)
-    if body.prompt.stream and target.provider.stream_usage == "ask":
-        refused = target.facts.refuses | target.provider.refuses
-        if _OPTIONS not in refused:
-            _ask_usage(edit, body)
+    asks = _may_ask_usage(body, target)
+    if asks:
+        _ask_usage(edit, body)
     for name, value in target.params.items():
         edit.fill(name, value)
-    return edit.done()
+    written = edit.done()
+    return msgspec.structs.replace(written, asks_usage=True) if asks else written
 
 
 def _as_it_is(prompt: Prompt, target: Target) -> bool:
@@ -393,8 +393,14 @@ def asks_usage(body: Body) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
+def _may_ask_usage(body: Body, target: Target) -> bool:
+    """True if the gateway is to ask for usage, which the host tells only if it is asked."""
+    if not body.prompt.stream or target.provider.stream_usage != "ask" or asks_usage(body):
+        return False
+    return _OPTIONS not in target.facts.refuses | target.provider.refuses
+
+
 def _ask_usage(edit: Edit, body: Body) -> None:
-    if not asks_usage(body):
-        options = body.said.get(_OPTIONS)
-        known = options if isinstance(options, dict) else {}
-        edit.put(_OPTIONS, {**known, "include_usage": True})
+    options = body.said.get(_OPTIONS)
+    known = options if isinstance(options, dict) else {}
+    edit.put(_OPTIONS, {**known, "include_usage": True})

@@ -15,19 +15,23 @@ import msgspec
 from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
-from gateway.dialects.base import Body, Watch
+from gateway.dialects.base import Body, Watch, Written
+from gateway.dialects.body import UNWRITTEN
 from gateway.dialects.held import DONE, STOP, Held, broken
-from gateway.dialects.openai_chat import amount, ending, request, usage
+from gateway.dialects.openai_chat import amount, ending, usage
 
 _TELLS = re.compile(
     rb'"(?:usage"\s*:\s*\{|finish_reason"\s*:\s*"|error"\s*:\s*[^n\s]|object"\s*:\s*"error")'
 )
 
 
-def watch(body: Body, *, finish_optional: bool = False) -> Watch:
-    """Watch one stream that answers `body`. `finish_optional`: it may end without a reason why."""
+def watch(body: Body, written: Written = UNWRITTEN, *, finish_optional: bool = False) -> Watch:
+    """Watch one stream that answers `body`, which the provider got as `written`.
+
+    `finish_optional`: it may end without a reason why.
+    """
     return _Stream(
-        hide_usage=not request.asks_usage(body),
+        hide_usage=written.asks_usage,
         choices=body.prompt.choices,
         finish_optional=finish_optional,
     )
@@ -65,7 +69,7 @@ class _Stream(Held):
     _HOLE = re.compile(rb'"content":[ ]?"')
 
     def _glance(self, frame: bytes, payload: bytes) -> bool:  # noqa: ARG002 - others look at both
-        """Read one chunk; tell whether it stays here: usage not asked for, or what is no chunk."""
+        """Read one chunk; True if it stays here: usage for the gateway alone, or no chunk."""
         if payload.startswith(DONE):
             self._done = bool(self._finished) and self._finished >= self._seen
             if not self._done and self._finish_optional and self.committed:

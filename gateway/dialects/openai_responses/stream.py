@@ -18,7 +18,8 @@ from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
 from gateway.dialects import charges
 from gateway.dialects.amount import text
-from gateway.dialects.base import Body, Watch
+from gateway.dialects.base import Body, Watch, Written
+from gateway.dialects.body import UNWRITTEN
 from gateway.dialects.held import DONE, Held, broken
 from gateway.dialects.openai_responses import amount, ending, problems, usage
 
@@ -39,8 +40,13 @@ _BEGIN_EMPTY = ("message", "reasoning")
 """Items that say nothing when they are added: a tool that is called has its name by then."""
 
 
-def watch(body: Body, *, finish_optional: bool = False) -> Watch:  # noqa: ARG001 - one for all
-    """Watch one stream that answers `body`; its terminal event is a reason in any case."""
+def watch(
+    _body: Body,
+    _written: Written = UNWRITTEN,
+    *,
+    finish_optional: bool = False,  # noqa: ARG001 - as in Watches
+) -> Watch:
+    """Watch one stream; its terminal event is a reason in any case."""
     return _Stream()
 
 
