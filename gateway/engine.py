@@ -308,7 +308,7 @@ class Engine:
             return await self._whole(job, begun, tally, seat)
         self._gather.begun(job.call, begun.target, begun.account)
         alone = how == "off" and seat is None and self.past.follow(job, begun, first=True) is None
-        direct = Direct(begun, watch) if alone else None
+        direct = Direct(watch) if alone else None
         if how == "live":
             source = complete.live(self._upstream, job, begun)
         else:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 
 from gateway.core.target import TIERS
-from gateway.settings import baseline, terms
+from gateway.settings import baseline, credentials, terms
 from gateway.settings.build import describe, embedding_doors, lab_of
 from gateway.settings.dates import dates, targets
 from gateway.settings.load import Source
@@ -52,6 +52,7 @@ def warnings(
         *terms.lacking(source),
         *_shares(source),
         *_unkept(source),
+        *credentials.warnings(source, off),
     ]
     return sorted(found, key=lambda item: (item.file, item.line or 0))
 

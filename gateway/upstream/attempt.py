@@ -10,6 +10,7 @@ from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import Watch
 from gateway.routing.features import tokens
+from gateway.upstream import masking
 from gateway.upstream import voice as voices
 from gateway.upstream.client import Answer, Client
 from gateway.upstream.health import Health
@@ -200,8 +201,8 @@ async def _refused(
     deadline: float,
     after: float | None,
 ) -> None:
-    """Raise what a provider's error says, without the secret that it may quote."""
-    body = without(account, await _collect(answer, limits, deadline, _MOST_ERROR))
+    """Raise what a provider's error says, without the credential that it may quote."""
+    body = masking.body(account, await _collect(answer, limits, deadline, _MOST_ERROR))
     if after is None and answer.status in REFUSED:
         after = delay(body)
     problem = voice.read_problem(answer.status, body, after)
@@ -210,22 +211,10 @@ async def _refused(
     raise ProblemError(problem)
 
 
-def without(account: Account, data: bytes) -> bytes:
-    """What a provider says, without the credential that it may quote."""
-    secret = account.secret.encode()
-    return data.replace(secret, b"***") if secret and secret in data else data
-
-
-def _clean(account: Account, problem: Problem) -> ProblemError:
-    """The error of a provider that answered with 200."""
-    if problem.body is not None:
-        problem = msgspec.structs.replace(problem, body=without(account, problem.body))
-    return ProblemError(problem)
-
-
 def _failed(account: Account, problem: Problem, watch: Watch) -> ProblemError:
     """A stream that has told no content, with what it used as far as it has told that."""
-    return _clean(account, msgspec.structs.replace(problem, usage=watch.usage))
+    told = masking.problem(account, problem)
+    return ProblemError(msgspec.structs.replace(told, usage=watch.usage))
 
 
 def _heard(begun: Begun, job: Job, voice: Voice, body: bytes) -> None:
@@ -235,10 +224,10 @@ def _heard(begun: Begun, job: Job, voice: Voice, body: bytes) -> None:
     if problem is None and job.strict and not glance.complete and not glance.pending:
         problem = CUT
     if problem is not None:
-        spent = msgspec.structs.replace(problem, usage=glance.usage, heard=glance.heard)
-        raise _clean(begun.account, spent)
-    told = body if glance.body is None else glance.body
-    begun.whole, begun.glance = without(begun.account, told), glance
+        told = masking.problem(begun.account, problem)
+        raise ProblemError(msgspec.structs.replace(told, usage=glance.usage, heard=glance.heard))
+    begun.whole = body if glance.body is None else glance.body
+    begun.glance = glance
 
 
 async def _collect(answer: Answer, limits: Timers, deadline: float, most: int) -> bytes:
@@ -299,5 +288,4 @@ def _upstream_id(answer: Answer, account: Account) -> str | None:
             found = found or told
     if not found:
         return None
-    value = found.decode("latin-1")
-    return value.replace(account.secret, "***")[:200] if account.secret else value[:200]
+    return masking.text(account, found.decode("latin-1"))[:200]

@@ -3,9 +3,12 @@
 from collections.abc import AsyncGenerator
 from typing import NoReturn, Protocol
 
+from gateway.core import sse
 from gateway.core.problem import Problem, ProblemError
+from gateway.core.target import Account
 from gateway.dialects import Body, Dialect, Watch
-from gateway.upstream.attempt import CUT, without
+from gateway.upstream import masking
+from gateway.upstream.attempt import CUT
 from gateway.upstream.client import Chunks
 from gateway.upstream.job import Begun
 
@@ -28,11 +31,10 @@ class Direct:
     all, goes the long way, as does all that comes while nothing may be written: by `feed`.
     """
 
-    __slots__ = ("_bug", "_fed", "_ready", "_secret", "_watch", "out")
+    __slots__ = ("_bug", "_fed", "_ready", "_watch", "out")
 
-    def __init__(self, begun: Begun, watch: Watch) -> None:
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._secret = begun.account.secret.encode()
         self._ready = b""
         self._fed = 0
         """Bytes that were looked at in here, but not passed on."""
@@ -41,7 +43,7 @@ class Direct:
 
     def take(self, data: bytes, chunk: bytes | None) -> bool:
         """As `http1.Direct` has it."""
-        out, watch, secret = self.out, self._watch, self._secret
+        out, watch = self.out, self._watch
         if out is None:
             return False
         try:
@@ -49,10 +51,8 @@ class Direct:
         except Exception as error:  # noqa: BLE001 - told by who waits, as any
             self._bug, self._fed = error, len(data)
             return False
-        if (
-            watch.problem is None
-            and not (secret and secret in ready)
-            and (not ready or out.write(ready, chunk if ready is data else None))
+        if watch.problem is None and (
+            not ready or out.write(ready, chunk if ready is data else None)
         ):
             return True
         self._ready, self._fed = ready, len(data)
@@ -83,24 +83,30 @@ async def frames(begun: Begun, watch: Watch, direct: Direct | None = None) -> As
         if watch.problem is not None:
             rest = None
         if first:
-            yield without(account, first)
+            yield first if watch.problem is None else _masked(account, first)
         if rest is not None:
             async for data in rest:
                 ready = feed(data)
                 if ready:
-                    yield without(account, ready)
+                    yield ready if watch.problem is None else _masked(account, ready)
                 if watch.problem is not None:
-                    _fail(watch.problem)
+                    break
             last = watch.end()
             if last and watch.complete:  # else it is the half of a frame
                 yield last
         if watch.problem is not None:
-            _fail(watch.problem)
+            _fail(masking.problem(account, watch.problem))
         if not watch.complete:
             _fail(CUT)
     except ProblemError as error:
         begun.sent.failed(error.problem)
         raise
+
+
+def _masked(account: Account, data: bytes) -> bytes:
+    """Mask the last of some frames: the provider's error."""
+    *content, error = sse.frames(data)
+    return b"".join([*content, masking.body(account, error)])
 
 
 def _fail(problem: Problem) -> NoReturn:

@@ -33,7 +33,7 @@ guards:
 choices:
 - {name: proofs, when: {keywords: prove}, tier: reasoning}
 """
-ON = {"ACME_API_KEY": "sk-acme"}
+ON = {"ACME_API_KEY": "sk-acme-0123456789"}
 
 
 def config(folder: Path, text: str = GOOD) -> Path:

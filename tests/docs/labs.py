@@ -38,7 +38,9 @@ def every_key() -> dict[str, str]:
     texts = (file.read_text("utf-8") for file in ROOT.glob("config/labs/*.yaml"))
     names = {name for text in texts for name in _VARIABLE.findall(text)}
     url = "https://models.example.com"
-    found = {name: url if name.endswith(("URL", "ENDPOINT")) else "key" for name in names}
+    found = {
+        name: url if name.endswith(("URL", "ENDPOINT")) else "key-of-a-provider" for name in names
+    }
     return found | {"VLLM_MODEL": "VLLM_MODEL"}
 
 

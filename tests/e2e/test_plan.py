@@ -261,18 +261,54 @@ def test_a_key_that_a_provider_quotes_is_never_shown(world: World, upstream: Ups
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
-def test_nor_where_an_answer_itself_quotes_it(
-    world: World, upstream: Upstream, streamed: bool
-) -> None:
-    """A provider that is a proxy may say in words, or in a header, with what it was called."""
+def test_an_answer_is_never_masked(world: World, upstream: Upstream, streamed: bool) -> None:
+    """Its content is the model's; a header that quotes the key is not."""
     said = f"You are {SECRET}."
     answer = stream(*frames([said]), bill=(7, 3)) if streamed else whole(said)
     upstream.on("/acme", replace(answer, headers=(*answer.headers, ("x-request-id", SECRET))))
     reply = world.ask(chat(stream=streamed))
-    assert b"You are ***." in reply.content
-    assert SECRET.encode() not in reply.content
+    assert said.encode() in reply.content
     assert reply.headers["x-upstream-request-id"] == "***"
     assert world.entry().upstream_id == "***"
+
+
+@pytest.mark.parametrize("key", ["none", "g", "ollama"])
+def test_a_short_key_masks_nothing(make: Make, upstream: Upstream, key: str) -> None:
+    """It may be a word of the answer, or of an error that says what to do."""
+
+    def short(value: Config) -> None:
+        value["providers"]["acme"]["accounts"] = {"main": key}
+
+    world = make(short)
+    told = whole("ollama: none is running, so say ollama pull.")
+    failed = body("not_found", "none: try ollama pull")
+    upstream.on("/acme", told, failing(404, failed))
+    assert world.ask(chat()).content == told.pieces[0]
+    assert world.ask(chat()).content == failed
+
+
+def test_a_key_that_is_quoted_with_escapes_is_masked(make: Make, upstream: Upstream) -> None:
+    """In errors before content, in a 200, and in a stream that has begun, also translated."""
+    key = "sk/acme+0123456789-never-shown"
+
+    def slashed(value: Config) -> None:
+        value["providers"]["acme"]["accounts"] = {"main": key}
+
+    world = make(slashed)
+    spelled = key.replace("/", "\\/").replace("+", "\\u002B")
+    quoted = (
+        b'{"error":{"message":"Bad key %b.","type":"invalid_request_error"}}' % spelled.encode()
+    )
+    frame = b"data: " + quoted + b"\n\n"
+    scripts = [failing(400, quoted), failing(200, quoted), stream(frame)]
+    scripts.append(stream(ROLE, chunk({"content": "Hel"}), frame))
+    asked = {"model": "smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}
+    for script in scripts:
+        upstream.on("/acme", script)
+        for path in ("/v1/chat/completions", "/v1/messages"):
+            reply = world.client.post(path, json={**asked, "stream": script in scripts[2:]})
+            assert b"***" in reply.content or b"sent an error" in reply.content
+            assert b"0123456789-never-shown" not in reply.content
 
 
 def test_a_connection_that_was_closed_while_idle(world: World, upstream: Upstream) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from gateway.core.price import Price
 from gateway.dialects import DIALECTS
 from gateway.settings import check
+from gateway.settings import credentials as credentials_
 from gateway.settings.build import Built, build
 from gateway.settings.load import Source, load
 from gateway.settings.mistake import ConfigError
@@ -35,7 +36,7 @@ models:
 """
 """Line 1 is `version`, 3 `acme`, 9 and 10 its targets, 12 and 15 its models; new text is line 16."""
 
-ON = {"ACME_API_KEY": "sk-acme"}
+ON = {"ACME_API_KEY": "sk-acme-0123456789"}
 
 
 def write(folder: Path, text: str, name: str = "c.yaml") -> Path:
@@ -82,6 +83,11 @@ def warnings(
     assert check.errors(source, frozenset(DIALECTS), STYLES) == []
     found = check.warnings(source, TODAY, STYLES, off)
     return [str(item).replace(f"{folder}/", "") for item in found]
+
+
+def credentials(source: Source) -> list[str]:
+    """What is told of the credentials of a configuration."""
+    return [str(item) for item in credentials_.warnings(source, frozenset())]
 
 
 def unreached(folder: Path, text: str, environ: Mapping[str, str] = ON) -> list[str]:

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from gateway.core.target import Account
 from gateway.dialects import OPENAI_CHAT, Watch, Written
 from gateway.upstream.relay import Direct
 from tests.dialects.cases import ask, chunk, sse
@@ -29,10 +28,9 @@ class Client:
         return self.open
 
 
-def begin(secret: str = "", watch: Any = None) -> tuple[Direct, Client, Watch]:
+def begin(watch: Any = None) -> tuple[Direct, Client, Watch]:
     watch = watch or OPENAI_CHAT.watch(ask(stream=True), Written(b"", asks_usage=True))
-    begun: Any = type("Begun", (), {"account": Account("main", secret)})()
-    direct, client = Direct(begun, watch), Client()
+    direct, client = Direct(watch), Client()
     assert not direct.take(HEL, None)  # nobody is there yet
     assert direct.feed(ROLE + HEL) == ROLE + HEL
     direct.out = client
@@ -82,16 +80,6 @@ def test_an_error_goes_the_long_way_and_is_read_once() -> None:
     assert direct.feed(HEL) == b""
     assert client.got == []
     assert watch.heard == 5
-
-
-def test_a_secret_goes_the_long_way_where_it_is_struck_out() -> None:
-    direct, client, watch = begin("sk-1")
-    told = sse(chunk({"content": "sk-1"}), done=False)
-    assert not direct.take(told, b"chunk")
-    assert direct.feed(told + LO) == told + LO
-    assert client.got == []
-    assert watch.heard == 3 + 4 + 2
-    assert direct.take(LO, b"chunk")
 
 
 def test_a_bug_is_told_by_who_waits() -> None:
