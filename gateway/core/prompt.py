@@ -33,6 +33,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     hosted_tools: bool = False
     stored: bool = False
     """The answer depends on, or leaves, state at the provider."""
+    continues: str = ""
+    """The member that names an earlier answer, which only its provider has; empty if none does."""
     sampled: bool = False
     """Temperature is set above zero."""
     logprobs: bool = False

@@ -38,6 +38,8 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     """They speak of the gateway's account, whatever status they come with."""
     context: tuple[str, ...]
     """They say that a prompt is too long for the model."""
+    request: tuple[str, ...] = ()
+    """They say that the request is at fault, whatever its status."""
     shown: tuple[type, ...] = (dict,)
     """JSON of these types is an error body that a client's SDK can show."""
 
@@ -90,6 +92,8 @@ def _text(words: Words, body: bytes) -> tuple[bytes | None, str]:
 def _kind(words: Words, status: int, text: str) -> Kind:
     if status in _AUTH or any(word in text for word in words.ours):
         return "upstream_auth"
+    if any(word in text for word in words.request):
+        return "upstream_rejected"
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if status in _MOVED:

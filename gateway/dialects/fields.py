@@ -182,6 +182,7 @@ OTHERS: Mapping[str, Rule] = {
     "prompt": _no("does not know this stored prompt"),
     "container": _no("does not know this container"),
     "thread": _no("does not know this thread"),
+    "thread.create": _drop("keeps no threads: each request has all of the conversation"),
     "inference_geo": _no("cannot be told where data may go"),
     "mcp_servers": _no(_TOOL),
     "search_parameters": _no(_TOOL),
@@ -222,6 +223,9 @@ All others are dropped and named. Gemini's stand in camelCase; clients may write
 """
 
 
+_CREATE = ("thread", {"type": "create"})
+
+
 def weigh(request: Request, door: str) -> tuple[list[Loss], list[str]]:
     """What a request would lose in a dialect, and why it cannot be said there at all."""
     losses: dict[str, Loss] = {}
@@ -233,7 +237,8 @@ def weigh(request: Request, door: str) -> tuple[list[Loss], list[str]]:
         elif rule.way != "mapped":
             losses.setdefault(name, Loss(name, rule.way, f"{door} {rule.why}"))
     for name in request.others:
-        rule = OTHERS.get(name) or OTHERS.get(_camel(name)) or _drop("has no such member")
+        known = "thread.create" if (name, request.others[name]) == _CREATE else name
+        rule = OTHERS.get(known) or OTHERS.get(_camel(name)) or _drop("has no such member")
         if rule.way == "refused":
             refusals[f"{name}: {door} {rule.why}"] = None
         else:

@@ -50,6 +50,7 @@ class Named:
         asked = (
             prompt.model, dialect.name, key.tenant, key.name, prompt.members, not prompt.tools,
             prompt.forced_tool, prompt.json_schema, prompt.effort, prompt.logprobs,
+            prompt.continues,
         )  # fmt: skip
         alike = self._made.get(asked)
         if alike is None or alike.key is not key:

@@ -83,7 +83,7 @@ def plan(
     try:
         found, tier, model = _plan(known, tier, model, call, dialect, bounds, add, pinned=pinned)
     except ProblemError as error:
-        if error.problem.kind != "no_target" or not lenders:
+        if error.problem.kind not in ("no_target", "not_found") or not lenders:
             raise
         add("constraint", f"no target of {known.name} can serve this call", lenders[0].name)
         known, *lenders = lenders
@@ -183,6 +183,8 @@ def _plan(
             what, each = f"the model {refusals.shown(call.prompt.model)}", "it"
         why = " or ".join(dict.fromkeys(item.reason for item in skipped))
         raise refusals.not_allowed(what, f"{each} {why}")
+    if member := call.prompt.continues:
+        raise refusals.unknown_past(tried, skipped, member)
     raise refusals.no_target(tried, skipped)
 
 

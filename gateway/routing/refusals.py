@@ -6,6 +6,8 @@ stand in the detail of a problem, which no client sees.
 
 from collections.abc import Iterable
 
+import msgspec
+
 from gateway.core.decision import Skipped
 from gateway.core.problem import Problem, ProblemError
 from gateway.routing import constraint
@@ -47,3 +49,13 @@ def no_target(what: str, skipped: Iterable[Skipped]) -> ProblemError:
     message = f"No target of {what} can serve this request: {'; '.join(reasons)}."
     detail = "; ".join(details)
     return ProblemError(Problem(kind="no_target", message=message, detail=detail, param="model"))
+
+
+def unknown_past(what: str, skipped: Iterable[Skipped], member: str) -> ProblemError:
+    """Refuse a call that goes on from an answer which no target of its lab has."""
+    problem = no_target(what, skipped).problem
+    again = f"Send the whole conversation: without `{member}`, or beginning another."
+    message = f"{problem.message} {again}"
+    return ProblemError(
+        msgspec.structs.replace(problem, kind="not_found", message=message, param=member)
+    )

@@ -239,7 +239,7 @@ MESSAGES = st.builds(
         output_config=some(effort=EFFORT, format=st.sampled_from([{"type": "json_schema", "schema": SCHEMA}, {"type": "odd"}]), odd=STRANGE),
         output_format=st.just({"type": "json_schema", "schema": SCHEMA}),
         metadata=some(user_id=st.just("ann"), odd=st.just("x")), service_tier=st.sampled_from(["auto", "standard_only"]),
-        stream=FLAG, container=st.just("c"), thread=st.just({}), inference_geo=st.just("us"),
+        stream=FLAG, container=st.just("c"), thread=st.sampled_from([{}, {"type": "create"}]), inference_geo=st.just("us"),
         mcp_servers=st.just([{}]), context_management=st.just({}), odd=STRANGE,
     ),
     some(

@@ -310,6 +310,15 @@ def test_what_an_answer_depends_on_refuses_every_other_dialect(
         assert [refusal.partition(": ")[0] for refusal in refusals] == [name]
 
 
+def test_a_thread_that_is_begun_is_dropped_and_named() -> None:
+    more = {"thread": {"type": "create"}}
+    request = decoded("anthropic-messages", {**LEAST["anthropic-messages"], **more})
+    for door in DIALECTS:
+        losses, refusals = fields.weigh(request, door)
+        assert [(loss.field, loss.action) for loss in losses] == [("thread", "dropped")]
+        assert refusals == []
+
+
 def media(part: Object, *, client: str = "openai-chat") -> Request:
     """A request with one part of a user."""
     name = "parts" if client == "gemini" else "content"

@@ -28,7 +28,7 @@ from tests.e2e.abroad import (
     four,
 )  # fmt: skip
 from tests.e2e.upstream import Answer, Upstream, failing
-from tests.e2e.world import Make, World
+from tests.e2e.world import Config, Make, World
 
 PAIRS = [(client, lab) for client in DIALECTS for lab in DIALECTS]
 ERRORS = (openai.APIError, anthropic.APIError, google.APIError)
@@ -145,6 +145,54 @@ def test_what_cannot_be_said_abroad_is_refused(world: World, upstream: Upstream)
     assert reply.status_code == 400
     assert "logprobs" in reply.json()["error"]["message"]
     assert not upstream.requests
+
+
+@pytest.mark.parametrize("lab", [CHAT, MESSAGES])
+def test_a_tool_runner_of_anthropics_sdk_is_served_where_nobody_keeps_threads(
+    make: Make, upstream: Upstream, lab: str
+) -> None:
+    """It begins a thread; told that this is not found, it sends the whole conversation again."""
+
+    def strange(value: Config) -> None:
+        four(value)
+        value["providers"][MESSAGES]["refuses"] = ["thread"]
+
+    world = make(strange)
+    upstream.on(DOORS[lab], answer(lab))
+    asked = {"model": f"{lab}/smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}  # fmt: skip
+    begun = world.client.post("/v1/messages?beta=true", json={**asked, "thread": {"type": "create"}})  # fmt: skip
+    assert begun.status_code == 200
+    assert begun.headers["x-tiergate-dropped"] == "thread"
+    assert "thread" not in upstream.requests[0].json
+    thread = {"type": "continue", "previous_message_id": begun.json()["id"]}
+    told = world.client.post("/v1/messages?beta=true", json={**asked, "thread": thread})
+    error = told.json()["error"]
+    assert (told.status_code, error["type"]) == (404, "not_found_error")
+    assert error["details"] == {"error_code": "thread_not_found"}
+    assert "Send the whole conversation" in error["message"]
+    assert len(upstream.requests) == 1
+    refused = {**asked, "thread": {"type": "create"}}
+    strict = world.client.post("/v1/messages", json=refused, headers={"x-tiergate-on-loss": "refuse"})  # fmt: skip
+    assert strict.status_code == 400
+    assert [row.state for row in world.entries()] == ["settled", "refused", "refused"]
+
+
+def test_a_thread_goes_on_where_its_provider_keeps_threads(
+    world: World, upstream: Upstream
+) -> None:
+    """Byte for byte, and an error of it is the client's: no other target is asked, none is put out."""
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    asked = {"model": f"{MESSAGES}/smart", "max_tokens": 9, "messages": [], "thread": thread}
+    details = {"error_code": "thread_not_found"}
+    gone = {"type": "error", "error": {"type": "not_found_error", "message": "m", "details": details}}  # fmt: skip
+    upstream.on(DOORS[MESSAGES], answer(MESSAGES), failing(404, jsonio.dumps(gone)))
+    assert world.client.post("/v1/messages", json=asked).status_code == 200
+    assert upstream.requests[0].json["thread"] == thread
+    for _ in range(4):
+        told = world.client.post("/v1/messages", json=asked)
+        assert (told.status_code, told.json()) == (404, gone)
+    assert world.gateway.engine._upstream.health.calm
+    assert len(upstream.requests) == 5
 
 
 @pytest.mark.parametrize("client", DIALECTS)

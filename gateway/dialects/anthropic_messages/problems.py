@@ -44,6 +44,8 @@ _TYPES: Mapping[Kind, str] = {
     "upstream_truncated": "api_error",
 }
 
+_NO_THREAD = {"error_code": "thread_not_found"}
+"""By this the official SDK knows that it must send the whole conversation."""
 _STATUS = {"overloaded_error": 529, "billing_error": 402}
 """Where it is not the one that other dialects have."""
 """The status of `overloaded_error`, which no other dialect has."""
@@ -76,6 +78,12 @@ _WORDS = Words(
         "maximum context length",
         "too many tokens",
     ),
+    request=(
+        "thread_not_found",
+        "thread_already_continued",
+        "thread_continue_in_flight",
+        "thread_fingerprint_mismatch",
+    ),
 )
 
 
@@ -94,7 +102,9 @@ def write(problem: Problem) -> bytes:
     """The error body; a provider's own body of a rejected request goes on as it came."""
     if problem.body is not None:
         return problem.body
-    error = {"type": _TYPES[problem.kind], "message": problem.message}
+    error: dict[str, Json] = {"type": _TYPES[problem.kind], "message": problem.message}
+    if problem.kind == "not_found" and problem.param == "thread":
+        error["details"] = _NO_THREAD
     return jsonio.dumps({"type": "error", "error": error})
 
 

@@ -30,10 +30,13 @@ SAMPLING = ("temperature", "top_p", "top_k")
 FEATURES = frozenset(
     {
         "system", "tools", "tool_choice", "stop_sequences", "output_config", "output_format",
-        "mcp_servers", "container", "thread",
+        "mcp_servers", "container",
     }
 )  # fmt: skip
 """Members that the caller depends on: never dropped, a target that refuses one is skipped."""
+THREAD = "thread"
+"""The member by which the provider keeps a conversation, and a request goes on from it."""
+_CREATE = {"type": "create"}
 
 _SPECIAL = frozenset(
     {
@@ -87,8 +90,20 @@ def _special(prompt: Prompt, value: dict[str, Json], members: jsonio.Members) ->
         effort=effort.read(value),
         service=service(value.get("service_tier"), value.get("speed"), value.get("inference_geo")),
         hosted_tools=any(map(_hosted, definitions)) or bool(value.get("mcp_servers")),
-        stored=value.get("container") is not None or value.get("thread") is not None,
+        stored=value.get("container") is not None or value.get(THREAD) is not None,
+        continues=THREAD if continues(value.get(THREAD)) else "",
     )
+
+
+def continues(thread: Json) -> bool:
+    """True if a request goes on from a thread; one that begins a thread has all of its messages."""
+    return thread is not None and thread != _CREATE
+
+
+def unfit(prompt: Prompt, target: Target) -> str:
+    """Tell why a target cannot be asked this; empty if it can."""
+    refused = target.facts.refuses | target.provider.refuses
+    return f"refuses {THREAD}" if prompt.continues and THREAD in refused else ""
 
 
 def _required(value: dict[str, Json]) -> tuple[str, int, Said]:

@@ -40,6 +40,12 @@ def error(kind: str, message: str = "m") -> bytes:
     return json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()
 
 
+def thread(code: str) -> bytes:
+    """An error of a thread, as the official SDK reads it."""
+    said = {"type": "not_found_error", "message": "m", "details": {"error_code": code}}
+    return json.dumps({"type": "error", "error": said}).encode()
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind", "shown"),
     [
@@ -54,6 +60,10 @@ def error(kind: str, message: str = "m") -> bytes:
         (404, b"not here", "upstream_model", 404),
         (408, b"", "upstream_timeout", 504),
         (409, error("conflict_error"), "upstream_error", 502),
+        (404, thread("thread_not_found"), "upstream_rejected", 404),
+        (409, thread("thread_continue_in_flight"), "upstream_rejected", 409),
+        (409, thread("thread_already_continued"), "upstream_rejected", 409),
+        (400, thread("thread_fingerprint_mismatch"), "upstream_rejected", 400),
         (413, error("request_too_large"), "upstream_rejected", 413),
         (422, b"[]", "upstream_rejected", 422),
         (429, error("rate_limit_error"), "upstream_rate_limited", 429),
@@ -98,6 +108,20 @@ def test_any_error_body_is_a_problem(body: bytes, status: int) -> None:
     problem = READ(status, body, None)
     assert 400 <= problems.status(problem) < 600
     assert WRITE(problem)
+
+
+def test_a_thread_that_nobody_can_go_on_with_is_told_as_the_sdk_reads_it() -> None:
+    """It sends the whole conversation then."""
+    problem = Problem(kind="not_found", message="Send it all.", param="thread")
+    assert problems.status(problem) == 404
+    assert json.loads(WRITE(problem)) == {
+        "type": "error",
+        "error": {
+            "type": "not_found_error",
+            "message": "Send it all.",
+            "details": {"error_code": "thread_not_found"},
+        },
+    }
 
 
 def test_an_error_frame_is_named_and_on_one_line() -> None:

@@ -177,8 +177,20 @@ def test_what_the_cache_asks_about() -> None:
     assert prompt(temperature=0.5).sampled
     assert not prompt(temperature=0).sampled
     assert prompt(container="c").stored
-    assert prompt(thread={"id": "t"}).stored
+    assert prompt(thread={"type": "create"}).stored
     assert not prompt(container=None).stored
+
+
+@pytest.mark.parametrize(
+    ("thread", "goes_on"),
+    [
+        (None, ""), ({"type": "create"}, ""), ({"type": "continue", "previous_message_id": "msg_1"}, "thread"),
+        ({}, "thread"), ({"type": "new"}, "thread"), ("x", "thread"), ({"type": "create", "x": 1}, "thread"),
+    ],
+)  # fmt: skip
+def test_a_thread_goes_on_unless_it_is_begun(thread: object, goes_on: str) -> None:
+    """What is not known may depend on anything."""
+    assert prompt(thread=thread).continues == goes_on
 
 
 def test_raw_bytes_are_kept() -> None:

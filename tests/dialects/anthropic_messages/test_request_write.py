@@ -57,6 +57,24 @@ def test_with_nothing_to_change_the_bytes_are_the_clients(data: st.DataObject) -
     assert renamed == ("{" + ",".join(f'"{k}":{v}' for k, v in expected.items()) + "}").encode()
 
 
+def test_a_thread_is_begun_where_its_provider_knows_threads() -> None:
+    """Elsewhere that is dropped and named: each request has all of the conversation."""
+    create = {"type": "create"}
+    body = ask(thread=create)
+    assert DIALECT.write(body, target()).body is body.raw
+    written = DIALECT.write(body, target(refuses=frozenset({"thread"})))
+    assert "thread" not in sent(written)
+    assert lost(written) == [("thread", "dropped")]
+
+
+def test_a_thread_goes_on_only_where_its_provider_knows_threads() -> None:
+    here = target(refuses=frozenset({"thread"}))
+    goes_on = ask(thread={"type": "continue", "previous_message_id": "msg_1"}).prompt
+    assert DIALECT.unfit(goes_on, here) == "refuses thread"
+    assert DIALECT.unfit(goes_on, target()) == ""
+    assert DIALECT.unfit(ask(thread={"type": "create"}).prompt, here) == ""
+
+
 def test_a_repeated_member_is_forwarded_once() -> None:
     body = DIALECT.read(b'{"model":"a","model":"m","max_tokens":1,"messages":[]}')
     assert DIALECT.write(body, target()).body == b'{"model":"m","max_tokens":1,"messages":[]}'
