@@ -117,16 +117,17 @@ class Encoder:
         return sse.frame(jsonio.dumps(chunk))
 
     def _state(self, event: ThoughtEnd) -> bytes:
-        """A thought's state, in a part of its own without any text: what was said is said.
+        """Write a thought's state, in a part of its own with an empty text: what was said is said.
 
-        A thought without a state has the label alone, as one that this model did not have.
+        Google's own parts have a text there, and clients refuse a part without (pydantic-ai). A
+        thought without a state has the label alone, as one that this model did not have.
         """
         said = event.choice in self._thinking
         self._thinking.discard(event.choice)
         if not self._label or not (said or event.state):
             return b""
         state = wrap(self._label, event.state or "", redacted=event.redacted)
-        return self._part({"thought": True, SLOT: state}, event.choice)
+        return self._part({"text": "", "thought": True, SLOT: state}, event.choice)
 
     def _call(self, event: ToolEnd) -> bytes:
         begun = self._tools.pop((event.choice, event.index), None)

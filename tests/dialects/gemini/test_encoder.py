@@ -94,8 +94,8 @@ def test_reasoning_and_its_state() -> None:
     thought: list[Event] = [Thinking("hm"), ThoughtEnd("s"), ThoughtEnd(), ThoughtEnd("d", redacted=True)]  # fmt: skip
     assert parts(thought) == [
         text("hm", thought=True),
-        {"thought": True, "thoughtSignature": wrap("ab12", "s")},
-        {"thought": True, "thoughtSignature": wrap("ab12", "d", redacted=True)},
+        {"text": "", "thought": True, "thoughtSignature": wrap("ab12", "s")},
+        {"text": "", "thought": True, "thoughtSignature": wrap("ab12", "d", redacted=True)},
     ]
     assert parts(thought, label="") == [text("hm", thought=True)]
 
@@ -104,7 +104,7 @@ def test_a_thought_without_a_state_has_the_label_alone() -> None:
     """Once, and where there was a thought: at home it is known as one that Gemini did not have."""
     thought: list[Event] = [Thinking("h"), Thinking("m"), ThoughtEnd(), ThoughtEnd(), *CALL]
     told = parts(thought)
-    assert told[2] == {"thought": True, "thoughtSignature": wrap("ab12", "")}
+    assert told[2] == {"text": "", "thought": True, "thoughtSignature": wrap("ab12", "")}
     assert [*told[3]] == ["functionCall", "thoughtSignature"]
     turn = SPEECH.decode(ask(contents=[{"role": "model", "parts": told}])).turns[0]
     made, use = turn.parts
