@@ -129,7 +129,7 @@ FIELDS: Mapping[str, Mapping[str, Rule]] = {
     "schema_description": _to(
         messages=_drop("takes a schema alone"), gemini=_drop("takes a schema alone")
     ),
-    "json_object": _to(messages=_no("has no JSON mode without a schema")),
+    "json_object": _to(messages=_near("has no JSON mode without a schema: it is asked in words")),
     "stop": _to(responses=_no("has no stop sequences")),
     "max_output": _to(),
     "temperature": _to(),

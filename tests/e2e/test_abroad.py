@@ -147,6 +147,35 @@ def test_what_cannot_be_said_abroad_is_refused(world: World, upstream: Upstream)
     assert not upstream.requests
 
 
+@pytest.mark.parametrize("client", [CHAT, RESPONSES, GEMINI])
+def test_json_without_a_schema_is_asked_for_in_words_where_there_is_no_mode_for_it(
+    world: World, upstream: Upstream, client: str
+) -> None:
+    """As instructor, LangChain and the AI SDK ask for it: approximated and named at Anthropic."""
+    said = [{"role": "user", "content": "A city, as JSON."}]
+    parts = [{"role": "user", "parts": [{"text": "A city, as JSON."}]}]
+    path, body, field = {
+        CHAT: ("/v1/chat/completions", {"messages": said, "response_format": {"type": "json_object"}}, "response_format"),
+        RESPONSES: ("/v1/responses", {"input": said, "text": {"format": {"type": "json_object"}}}, "text.format"),
+        GEMINI: (
+            f"/v1beta/models/{MESSAGES}/smart:generateContent",
+            {"contents": parts, "generationConfig": {"responseMimeType": "application/json"}},
+            "generationConfig.responseMimeType",
+        ),
+    }[client]  # fmt: skip
+    asked = body if client == GEMINI else {**body, "model": f"{MESSAGES}/smart"}
+    upstream.on(DOORS[MESSAGES], answer(MESSAGES))
+    reply = world.client.post(path, json=asked)
+    assert (reply.status_code, reply.headers["x-tiergate-dropped"]) == (200, field)
+    sent = upstream.requests[0].json
+    assert "output_config" not in sent
+    assert "one JSON object" in sent["system"][-1]["text"]
+    strict = world.client.post(path, json=asked, headers={"x-tiergate-on-loss": "refuse"})
+    assert strict.status_code == 400
+    assert field in strict.text
+    assert [row.state for row in world.entries()] == ["settled", "refused"]
+
+
 @pytest.mark.parametrize("lab", [CHAT, MESSAGES])
 def test_a_tool_runner_of_anthropics_sdk_is_served_where_nobody_keeps_threads(
     make: Make, upstream: Upstream, lab: str

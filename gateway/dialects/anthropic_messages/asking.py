@@ -29,6 +29,12 @@ _UNMARKED = ("thinking", "redacted_thinking")
 """Types of blocks that take no breakpoint."""
 _MOST_USER = 256
 """Characters of `metadata.user_id`."""
+_JSON = (
+    "Answer with one JSON object and nothing else: no text before or after it, and no code fence."
+)
+"""Takes the place of a JSON mode without a schema, which the API lacks: its schemas allow no member
+that they do not name. It stands behind the client's own instructions and is always the same: the
+cache of prompts works as without it."""
 _TEXT = {
     "type": "object",
     "properties": {"input": {"type": "string"}},
@@ -66,14 +72,17 @@ class _Asking:
         if tools:
             self._put("tools", tools, "tools")
             self._put("tool_choice", self._choice(), "tool_choice")
+        form = request.form
+        if form is not None and form.schema is None:
+            turns.system.append({"type": "text", "text": _JSON})
         self._put("system", turns.system or None, "turns")
         self._put("messages", turns.messages, "turns")
         self._sampling()
         self._think(cap)
-        if request.form is not None:
-            form = {"type": "json_schema", "schema": request.form.schema}
+        if form is not None and form.schema is not None:
+            wanted = {"type": "json_schema", "schema": form.schema}
             config = self._value.get("output_config", {})
-            self._put("output_config", {**config, "format": form}, "form")
+            self._put("output_config", {**config, "format": wanted}, "form")
             self._names["output_config.format"] = self._name("form")
         if request.user is not None:
             self._put("metadata", {"user_id": _user(request.user)}, "user")

@@ -518,3 +518,19 @@ def test_any_conversation_is_one_that_the_api_takes(turns: list[Turn]) -> None:
     assert json.dumps(said.value).count("cache_control") <= 4
     words = [part.text for turn in turns for part in turn.parts if isinstance(part, Text)]
     assert all(json.dumps(said.value).count(word.strip()) for word in words)
+
+
+@pytest.mark.parametrize("system", [[], ["Be brief."]])
+def test_json_without_a_schema_is_asked_for_in_the_last_of_the_instructions(
+    system: list[str],
+) -> None:
+    """Behind the client's own; with a schema nothing is said in words."""
+    turns = [turn("system", *system)] if system else []
+    told = encode(*turns, HELLO, form=Form()).value
+    *own, last = [block["text"] for block in told["system"]]
+    assert own == system
+    assert "one JSON object and nothing else" in last
+    assert "output_config" not in told
+    told = encode(*turns, HELLO, form=Form(schema={"type": "object"})).value
+    assert [block["text"] for block in told.get("system", ())] == system
+    assert told["output_config"]["format"]["schema"] == {"type": "object"}
