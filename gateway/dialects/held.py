@@ -12,8 +12,6 @@ DONE = b"[DONE]"
 """The end of Chat Completions streams, which some hosts send in other dialects too."""
 STOP = "stop"
 """The reason for an end without one, at a provider that may leave it out."""
-MOST_HELD = 1 << 20
-"""Bytes held before the first content; lifecycle frames are a few hundred, so more is content."""
 _STRANGE = 4
 """Frames in a row that have another form than the one before, after which none is kept."""
 MOST_FRAME = 32_000_000
@@ -39,7 +37,8 @@ class Held(ABC):
         self.finish: str | None = None
         self.problem: Problem | None = None
         self._whole = sse.Whole()
-        self._held = b""
+        self._held: list[bytes] = []
+        """What came before the first content: whoever feeds the stream bounds it."""
         self._form: Form | None = None
         """Of a frame before."""
         self._strange = 0
@@ -111,19 +110,18 @@ class Held(ABC):
         elif self._HOLE is not None and self._strange < _STRANGE and not self._held:
             self._strange += 1
             self._form = learn(data, self._HOLE, self._amount, self._plain) or self._form
-        if self.committed:
-            if self._held:
-                data, self._held = self._held + data, b""
-            return data
-        self._held += data
-        if len(self._held) > MOST_HELD:
-            self.committed = True
-            data, self._held = self._held, b""
-            return data
-        return b""
+        if not self.committed:
+            self._held.append(data)
+            return b""
+        if self._held:
+            data = b"".join([*self._held, data])
+            self._held.clear()
+        return data
 
     def _read(self, data: bytes, *, plain: bool) -> bytes:
         """Look at each frame; `plain`: only at those that must be known."""
+        if b"data:" not in data:
+            return data  # blank lines and comments
         kept: list[bytes] = []
         for frame in sse.frames(data):
             payload = b"" if plain and self._plain(frame) else sse.data(frame)

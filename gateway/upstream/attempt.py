@@ -9,6 +9,7 @@ import msgspec
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Account, Provider, Timers
 from gateway.dialects import Watch
+from gateway.dialects.held import broken
 from gateway.routing.features import tokens
 from gateway.upstream import masking
 from gateway.upstream import voice as voices
@@ -24,6 +25,10 @@ from gateway.upstream.voice import Voice
 _MOST = 64_000_000
 """Bytes of a whole answer; ten times what the longest outputs come to."""
 _MOST_ERROR = 1_000_000
+_MOST_BEFORE = 1_000_000
+"""Bytes of a stream before its first content: signs of life and empty events."""
+_ECHOES, _MOST_ECHO = 4, 16_000_000
+"""How often a stream may repeat its request before that, as Responses does, and bytes of it all."""
 CUT = Problem(
     kind="upstream_truncated",
     message="The provider ended the answer before it was complete.",
@@ -253,15 +258,20 @@ async def _begin(begun: Begun, job: Job, voice: Voice, times: tuple[float, float
     kind = begun.answer.header(b"content-type") or ""
     watch = voice.watch(job.body, begun.written)
     rest = begun.answer.read(idle, deadline)
+    size, most = 0, _MOST_BEFORE + min(_ECHOES * len(begun.written.body), _MOST_ECHO)
     try:
         async with asyncio.timeout_at(limit):
             async for data in rest:
+                size += len(data)
                 first = watch.feed(data)
                 if watch.problem is not None and not watch.committed:
                     raise _failed(begun.account, watch.problem, watch)
                 if watch.committed:
                     begun.watch, begun.first, begun.rest = watch, first, rest
                     return
+                if size > most:
+                    what = f"more than {most:,} bytes without any content"
+                    raise _failed(begun.account, broken(what), watch)
     except TimeoutError:
         message = f"{name} gave no content in time."
         late = Problem(kind="upstream_timeout", message=message, spent="maybe")

@@ -136,3 +136,9 @@ def test_a_long_frame_is_joined_once() -> None:
         assert whole._parts[-1] is piece
     assert whole.feed(b"\n\ndata") == b"data: " + b"".join(pieces) + b"\n\n"
     assert whole.rest() == b"data"
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n\n", b": still here\n\n", b"event: ping\n\nid: 7\n\n"])
+def test_what_holds_no_data_has_no_events(data: bytes) -> None:
+    assert sse.events(data) == []
+    assert sse.events(data + b"data: 1\n\n") == sse.frames(data + b"data: 1\n\n")

@@ -333,6 +333,57 @@ def test_an_answer_without_end_is_not_collected(
         assert "larger than" in reply.json()["error"]["message"]
 
 
+FLOODS = {
+    "blank lines": b"\n\n" * 600_000,
+    "comments": b": still here\n\n" * 90_000,
+    "empty events": b"event: ping\ndata:\n\n" * 70_000,
+    "empty chunks": b'data: {"choices":[]}\n\n' * 60_000,
+    "a line without an end": b": " + b"x" * 1_200_000,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_flood_before_content_is_no_answer(
+    make: Make, upstream: Upstream, path: str, flood: bytes
+) -> None:
+    """At home and translated: the next target is asked, and the provider counts as failed."""
+    world = make(spared)
+    upstream.on("/acme", stream(flood, *frames()))
+    upstream.on("/spare", stream())
+    asked = {"model": "smart", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi."}]}
+    reply = world.client.post(path, json={**asked, "stream": True})
+    assert b"Hel" in reply.content
+    assert len(reply.content) < 10_000
+    assert reply.headers["x-tiergate-provider"] == "spare"
+    assert not world.gateway.engine._upstream.health.clean(("acme", "main", "able-1"))
+    assert (world.entry().state, world.entry().attempts) == ("settled", 2)
+
+
+def test_frames_that_repeat_a_large_request_are_no_flood(make: Make, upstream: Upstream) -> None:
+    """The lifecycle of a Responses answer repeats instructions and tools in each event."""
+
+    def speaks(value: Config) -> None:
+        value["providers"]["acme"]["dialects"] = {"openai-responses": "/responses"}
+
+    world = make(speaks)
+    long = "x" * 600_000
+    begun = {"id": "resp_1", "object": "response", "model": "m", "output": [], "instructions": long}
+    done = {**begun, "status": "completed", "output": [{"type": "message", "content": []}]}
+    text = {"type": "response.output_text.delta", "output_index": 0, "delta": "Hi"}
+    events = [
+        {"type": "response.created", "response": {**begun, "status": "in_progress"}},
+        {"type": "response.in_progress", "response": {**begun, "status": "in_progress"}},
+        text, {"type": "response.completed", "response": done},
+    ]  # fmt: skip
+    told = b"".join(b"data: " + jsonio.dumps(event) + b"\n\n" for event in events)
+    upstream.on("/acme", stream(told))
+    asked = {"model": "smart", "input": "Hi.", "instructions": long, "stream": True}
+    reply = world.client.post("/v1/responses", json=asked)
+    assert reply.content == told
+    assert world.entry().attempts == 1
+
+
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_the_gateways_own_credential_is_not_the_clients_fault(
     world: World, upstream: Upstream, status: int

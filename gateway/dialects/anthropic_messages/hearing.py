@@ -68,7 +68,7 @@ class Stream:
         if self._over:
             return out
         data = self._whole.feed(data)
-        for frame in sse.frames(data):
+        for frame in sse.events(data):
             payload = sse.data(frame)
             if payload and self._frame(frame, payload, out):
                 return out

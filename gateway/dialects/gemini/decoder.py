@@ -90,7 +90,7 @@ class Decoder:
             self._over = True
             return [Failed(broken("a frame without an end"))]
         found: list[Event] = []
-        for frame in sse.frames(data):
+        for frame in sse.events(data):
             found += self._frame(frame)
             if found and type(found[-1]) is Failed:
                 self._over = True

@@ -67,7 +67,7 @@ class Stream:
         if self._over:
             return out
         data = self._whole.feed(data)
-        for frame in sse.frames(data):
+        for frame in sse.events(data):
             if self._frame(frame, out):
                 return out
         if self._whole.size > MOST_FRAME:

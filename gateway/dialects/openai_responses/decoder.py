@@ -69,7 +69,7 @@ class Decoder:
             return [self._fail("a frame without an end")]
         out: list[Event] = []
         self._out = out
-        for frame in sse.frames(data):
+        for frame in sse.events(data):
             payload = sse.data(frame)
             if payload and not payload.startswith(DONE) and not self._payload(payload):
                 break

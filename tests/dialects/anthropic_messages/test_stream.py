@@ -88,16 +88,6 @@ def test_after_the_commit_point_nothing_is_held() -> None:
     assert watch.feed(b"}\n\ndata:") == b"data: {}\n\n"
 
 
-def test_a_megabyte_before_content_is_content() -> None:
-    """What is held is bounded."""
-    watch = DIALECT.watch(ask(stream=True))
-    out = b""
-    for _ in range(1100):
-        out = out or watch.feed(b": " + b"x" * 1000 + b"\n\n")
-    assert len(out) > 1 << 20
-    assert watch.committed
-
-
 @given(st.integers(0, len(WHOLE) - 1))
 def test_a_stream_that_is_cut_is_complete_only_with_message_stop(at: int) -> None:
     """Law 10: SDKs take a stream for whole that just ends, so the gateway must not."""
