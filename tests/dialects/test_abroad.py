@@ -468,3 +468,46 @@ def test_log_probabilities_of_a_refusal(stream: bool) -> None:
     events = abroad.speech(OPENAI_CHAT).events(whole)
     again = json.loads(abroad.speech(OPENAI_CHAT).tell(events, TELLING))
     assert again["choices"][0]["logprobs"] == logprobs
+
+
+def lenient(body: Body, *, optional: bool) -> Abroad:
+    """As `voice`, of a host that may leave out why its answers ended."""
+    request = asked(body).request
+    return Abroad(ANTHROPIC_MESSAGES, OPENAI_CHAT, request, TELLING, finish_optional=optional)
+
+
+CALLED = {"role": "assistant", "tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "word"), [({"content": "a"}, "end_turn"), (CALLED, "tool_use"), ({}, None)]
+)
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_host_may_leave_out_why_an_answer_ended(
+    said: dict[str, Any], word: str | None, *, optional: bool
+) -> None:
+    """With content it is whole then, and tells what the client is to do; else it is cut."""
+    body = messages()
+    there = lenient(body, optional=optional)
+    whole = {"choices": [{"index": 0, "message": said}]}
+    glance = there.glance(json.dumps(whole).encode())
+    assert glance.complete == (optional and word is not None)
+    if glance.body is not None:
+        assert json.loads(glance.body)["stop_reason"] == (word if optional else "max_tokens")
+    watch = there.watch(body)
+    out = watch.feed(sse(chunk(said)))
+    assert watch.complete == glance.complete
+    assert (b"message_stop" in out) == watch.complete
+    assert (f'"stop_reason":"{word}"'.encode() in out) == watch.complete
+
+
+def test_an_end_without_content_is_none_where_the_reason_may_be_left_out() -> None:
+    """Also of a dialect whose stream ends by itself."""
+    events: list[Event] = [Start(), Finish("cut"), End()]
+    there = Abroad(
+        OPENAI_CHAT, ANTHROPIC_MESSAGES, Request(turns=()), TELLING, finish_optional=True
+    )
+    watch = there.watch(messages())
+    for event in events:
+        assert watch._pass([event]) == b""
+    assert (watch.complete, watch.committed, watch.finish) == (False, False, None)

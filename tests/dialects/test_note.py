@@ -9,8 +9,8 @@ from gateway.core import jsonio
 from gateway.core.events import Event, Thinking, ThoughtEnd, ToolEnd, ToolPiece, ToolStart, Words
 from gateway.core.problem import Problem
 from gateway.core.request import Request, Text, Thought, ToolResult, ToolUse, Turn
-from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, note
-from gateway.dialects.note import Called, Ear, Home, Kept, Note
+from gateway.dialects import ANTHROPIC_MESSAGES, OPENAI_CHAT, OPENAI_RESPONSES, note
+from gateway.dialects.note import Called, Ear, Home, Kept, Lenient, Note
 from tests.dialects.cases import ask, chunk, sse, target
 
 WHO = Note(maker="me", provider="here", model="m", account="main", calls={})
@@ -189,3 +189,22 @@ def test_home_says_what_the_dialect_says() -> None:
 def test_a_target_is_what_it_is() -> None:
     """The fact is off unless the catalogue says it."""
     assert not target().facts.replays_reasoning
+
+
+def test_a_host_may_leave_out_why_an_answer_ended() -> None:
+    """Listened to or not; an error, or work in the background, is no end of it."""
+    body = ask(stream=True)
+    for voice in (Lenient(OPENAI_CHAT), Home(OPENAI_CHAT, Ear(WHO), finish_optional=True)):
+        assert voice.write is OPENAI_CHAT.write
+        assert voice.read_problem is OPENAI_CHAT.read_problem
+        found = voice.glance(b'{"choices":[{"message":{"content":"a"}}]}')
+        assert (found.complete, found.finish) == (True, "stop")
+        found = voice.glance(b'{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}')
+        assert (found.complete, found.finish) == (True, "length")
+        assert not voice.glance(b'{"choices":[]}').complete
+        watch = voice.watch(body)
+        watch.feed(sse(chunk({"content": "a"})))
+        assert (watch.complete, watch.finish) == (True, "stop")
+    queued = b'{"status":"queued","background":true,"output":[]}'
+    found = Lenient(OPENAI_RESPONSES).glance(queued)
+    assert (found.complete, found.pending) == (False, True)

@@ -1,4 +1,4 @@
-"""How a Messages answer ends: its `stop_reason`, and errors at any level."""
+"""The end of a Messages answer: its `stop_reason`, and errors at any level."""
 
 from gateway.core.jsonio import Json
 from gateway.core.problem import Problem

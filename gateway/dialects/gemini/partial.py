@@ -31,7 +31,7 @@ type _Path = tuple[str | int, ...]
 
 
 class Joiner:
-    """Takes the parts of one candidate, and gives those that are whole."""
+    """Takes the parts of one candidate, and gives whole ones."""
 
     __slots__ = ("_args", "_call", "_sign", "_texts")
 

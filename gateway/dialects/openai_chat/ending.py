@@ -1,4 +1,4 @@
-"""How an answer of Chat Completions ends: the reason of each choice, and errors at any level."""
+"""The end of a Chat Completions answer: a reason for each choice, and errors at any level."""
 
 from gateway.core.jsonio import Json
 from gateway.core.problem import Problem

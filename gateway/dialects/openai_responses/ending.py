@@ -1,4 +1,4 @@
-"""How a Responses answer ends: its status, and errors at any level."""
+"""The end of a Responses answer: its status, and errors at any level."""
 
 from gateway.core.jsonio import Json
 from gateway.core.problem import Problem

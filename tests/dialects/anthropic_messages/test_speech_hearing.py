@@ -206,6 +206,8 @@ def test_the_stop_sequence_that_ended_it() -> None:
 
 def test_an_end_that_names_no_reason_or_two() -> None:
     assert run(start() + HELLO + end(None) + STOP)[-2:] == [Finish("cut"), End()]
+    bare = b'{"content":[{"type":"text","text":"a"}],"stop_reason":null}'
+    assert SPEECH.events(bare)[-2:] == [Finish("cut"), End()]
     twice = run(start() + end("max_tokens") + end() + STOP)
     assert [it for it in twice if isinstance(it, Finish)] == [Finish("length", "max_tokens")]
     assert run(start() + event("message_delta", delta=1, usage=1) + STOP)[-2:] == [Finish("cut"), End()]  # fmt: skip

@@ -88,3 +88,28 @@ def test_anything_else_is_a_problem(body: bytes) -> None:
     problem = DIALECT.glance(body).problem
     assert problem is not None
     assert problem.kind == ("upstream_overloaded" if b"503" in body else "upstream_error")
+
+
+def test_an_answer_is_complete_if_each_candidate_has_a_reason() -> None:
+    """The last one counts: more content after a reason takes it back; what says nothing does not."""
+
+    def complete(*chunks: Any) -> bool:
+        return DIALECT.glance(json.dumps(list(chunks)).encode()).complete
+
+    stop, quiet = chunk(STOPPED), chunk(candidate(text("")))
+    assert complete(stop)
+    assert complete(stop, quiet)
+    assert complete(chunk(candidate(text("a"))), stop)
+    assert not complete(stop, chunk(candidate(text("b"))))
+    assert not complete(chunk(candidate(text("a"))))
+    assert not complete(stop, chunk(candidate(text("b"), index=1)))
+    assert complete({"promptFeedback": {"blockReason": "SAFETY"}})
+
+
+@pytest.mark.parametrize("where", ["chunk", "candidate"])
+def test_an_error_beside_content_fails_it(where: str) -> None:
+    error = {"code": 503, "message": "m", "status": "UNAVAILABLE"}
+    told = {**chunk(STOPPED), "error": error} if where == "chunk" else chunk({**STOPPED, "error": error})  # fmt: skip
+    glance = DIALECT.glance(json.dumps(told).encode())
+    assert glance.problem is not None
+    assert (glance.problem.kind, glance.complete) == ("upstream_overloaded", False)

@@ -98,3 +98,10 @@ def test_a_host_that_writes_others_is_seldom_tried_and_found_again() -> None:
         assert usual.glance(other) is None
     tried = [usual.glance(WHOLE) is not None for _ in range(65)]
     assert tried == [False] * 63 + [True] * 2
+
+
+@pytest.mark.parametrize("word", [b'""', b'"error"', b'"Network_Error"', b"null"])
+def test_an_end_that_is_none_is_for_the_other_reader(word: bytes) -> None:
+    data = WHOLE.replace(b'"finish_reason":"stop"', b'"finish_reason":' + word)
+    assert data != WHOLE
+    assert Usual().glance(data) is None
