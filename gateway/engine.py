@@ -235,7 +235,7 @@ class Engine:
         """The answer of a call that may share one: what is kept, one that comes, or its own."""
         call, dialect, body, first = job.call, job.dialect, job.body, job.plan.targets[0]
         kind = form(dialect, body, decision)
-        if call.steer.cache != "refresh":
+        if not call.steer.anew:
             found = await ahead.take(stored, partial(self._shelf.find, stored))
             words = tell(found, dialect, body)
             if found is not None and words is not None:

@@ -131,7 +131,7 @@ class Judge:
         if decision is None:
             return evidence
         name = _name(call.key, self._model, seen.text)
-        known = not decision.no_cache and call.steer.cache not in ("off", "refresh")
+        known = not decision.no_cache and call.steer.cache != "off" and not call.steer.anew
         tier = self._verdicts.find(name) if known else None
         why: str | None = None
         if tier is None and not asks:

@@ -35,7 +35,7 @@ class Shelf:
     def place(self, call: Call, body: Body, decision: Decision, plan: Plan) -> str | None:
         """Where in the cache the answer of a call may be kept; None where it may not."""
         cache = self._cache
-        if cache is None or cache.off(body.prompt, call.steer, no_cache=decision.no_cache):
+        if cache is None or not cache.policy.serves(call, body.prompt, decision):
             return None
         return cache.key(call, body.members, plan.targets[0])
 
@@ -50,7 +50,7 @@ class Shelf:
 
         def ask(decision: Decision, plan: Plan) -> None:
             at = place if plan is first else self.place(call, body, decision, plan)
-            if at is not None and call.steer.cache != "refresh":
+            if at is not None and not call.steer.anew:
                 ahead.begin(at, partial(self.find, at))
 
         return ask

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from gateway.cache import key as keys
 from gateway.cache import recording as recordings
 from gateway.cache.key import Sharing
+from gateway.cache.policy import Policy
 from gateway.cache.recording import Recording
 from gateway.cache.sealed import SEAL, seal
-from gateway.core.call import Call, Steer
+from gateway.core.call import Call
 from gateway.core.jsonio import Members
-from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.state import Store
 
@@ -39,6 +39,7 @@ _PER_CALL = frozenset(
     }
 )  # fmt: skip
 """Headers that name a call or a session, or its client; all others may change the answer."""
+_SHIPPED = Policy()
 
 
 class Exact:
@@ -52,40 +53,24 @@ class Exact:
         ttl: float,
         clock: Callable[[], float],
         sharing: Sharing = "key",
-        sampled: bool = False,
+        policy: Policy = _SHIPPED,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Keep answers for `ttl` seconds; 0 turns it off.
+        """Keep answers for `ttl` seconds.
 
-        `clock` is seconds since the epoch; `sampled` keeps answers at a temperature above 0 too;
-        `note` is told, once a minute at most, of values that somebody else must have written.
+        `clock` gives seconds since the epoch. `policy` says which calls the cache serves. `note`
+        takes a text, once a minute at most, about values that somebody else must have written.
         """
         self._store = store
         self._secret = secret
         self._ttl = ttl
         self._clock = clock
         self._sharing: Sharing = sharing
-        self._sampled = sampled
+        self.policy = policy
         self._note = note
         self._noted = -math.inf
         self._targets: dict[int, tuple[Target, str]] = {}
         """What of them may change an answer, by their identity here, which they keep so."""
-
-    def off(self, prompt: Prompt, steer: Steer, *, no_cache: bool = False) -> str | None:
-        """Why a request is neither looked up nor kept; None where it is both.
-
-        `no_cache` is a rule's word. (`x-tiergate-cache: refresh` is kept, and not looked up.)
-        """
-        reasons = (
-            (self._ttl <= 0, "the cache is off"),
-            (steer.cache == "off", "the client says x-tiergate-cache: off"),
-            (no_cache, "a rule says no_cache"),
-            (prompt.sampled and not self._sampled, "temperature is above 0"),
-            (prompt.choices > 1, "n is above 1"),
-            (prompt.stored, "it depends on, or leaves, state at the provider"),
-            (prompt.hosted_tools, "tools of the provider look at the world"),
-        )
-        return next((reason for holds, reason in reasons if holds), None)
 
     def key(self, call: Call, members: Members, target: Target) -> str:
         """The key of a call whose plan begins with `target`; see gateway.cache.key."""

@@ -72,8 +72,11 @@ def config(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> 
         ),
         "routing: {max_share: {reasoning: 0.10, smart: 0.40}, complete: hold}",
         "",
-        *_said(f"Identical calls are answered without a provider, for each key apart{shared}."),
-        "cache: {ttl: 1h, scope: key}",
+        *_said(
+            "Equal calls get the kept answer, for each key apart"
+            f"{shared}: embeddings, and chat at temperature 0 without tools. `default: on` caches all."
+        ),
+        "cache: {default: deterministic, ttl: 1h, scope: key}",
         "",
         *_said("What each call cost and why: `tiergate costs`. Paths are inside ./data."),
         'ledger: {journal: ledger, store: "sqlite:///ledger.db", time_zone: UTC}',

@@ -15,6 +15,10 @@ type Strategy = Literal["turn", "sticky", "ratchet-up", "cost-aware", "pin"]
 """What keeps a conversation where it is: nothing but a tool loop, its prompt cache, that and only a
 sure reason to go up, what leaving costs, or that it was there first."""
 
+type CacheMode = Literal["off", "embeddings", "deterministic", "on"]
+"""The calls that the response cache serves where nobody asks for it: none, embeddings, those and
+chat at an explicit temperature of 0 without tools, or all that it can serve."""
+
 type Dialect = str
 """openai-chat, openai-responses, anthropic-messages or gemini."""
 
@@ -65,6 +69,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for its calls that do not say it themselves."""
     conversation: Strategy | None = None
     """What keeps its conversations where they are."""
+    cache: CacheMode | None = None
+    """Which of its calls the response cache serves; None leaves it to the configuration."""
     admin: bool = False
     """Whether it opens what admins alone may see."""
     limits: tuple[KeyLimit, ...] = ()
@@ -81,12 +87,18 @@ class Steer(msgspec.Struct, frozen=True, kw_only=True):
     lab: str | None = None
     tier: str | None = None
     cache: str | None = None
+    """on, off, refresh or exact; no-cache where a cache-control header says so."""
     tags: tuple[str, ...] = ()
     conversation: str | None = None
     on_loss: str | None = None
     complete: Complete | None = None
     stream_cost: bool = False
     """The cost of a stream stands in a comment after its end."""
+
+    @property
+    def anew(self) -> bool:
+        """True if the client wants a new answer, also where the cache has one."""
+        return self.cache in ("refresh", "no-cache")
 
 
 NO_STEER = Steer()

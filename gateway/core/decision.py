@@ -127,6 +127,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The account of the first target that has the conversation's prompt in its cache."""
     tags: tuple[str, ...] = ()
     no_cache: bool = False
+    """True if a guard keeps the call out of the response cache."""
+    cache: bool = False
+    """True if a guard turns the response cache on for the call."""
     complete: Complete = "off"
     trace: Sequence[Step] = ()
 

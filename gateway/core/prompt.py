@@ -37,6 +37,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """The member that names an earlier answer, which only its provider has; empty if none does."""
     sampled: bool = False
     """Temperature is set above zero."""
+    zero_temperature: bool = False
+    """True if the client itself sets the temperature to 0."""
     logprobs: bool = False
     members: frozenset[str] = frozenset()
     """Names of the top-level members of the request, in the client's dialect."""

@@ -126,3 +126,8 @@ def _brief(value: Json, *, deep: bool) -> Json:
     if isinstance(value, list):
         return []
     return value[:_SHORT] if isinstance(value, str) else value
+
+
+def is_zero(temperature: Json) -> bool:
+    """True if a client sets its temperature to 0; no word and no boolean is a number."""
+    return temperature == 0 and not isinstance(temperature, bool)

@@ -45,6 +45,7 @@ MOST_HEADERS = 16_384
 """Bytes."""
 _MOST_LINES = 100
 _MOST_TAGS = 16
+_CACHES = (None, "on", "off", "refresh", "exact")
 _COMPLETE: Mapping[str, Complete] = {"on": "hold", "hold": "hold", "live": "live", "off": "off"}
 _LONG = 9
 """Bytes of a number."""
@@ -213,9 +214,9 @@ def _shorter(before: float | None, value: bytes) -> float | None:
 
 
 def _steer(steer: dict[str, str], control: bytes = b"") -> Steer:
-    cache, on_loss = steer.get("cache") or _allowed(control), steer.get("on-loss")
-    if cache not in (None, "off", "refresh", "exact"):
-        raise _refuse("invalid_request", "x-tiergate-cache is off, refresh or exact.")
+    cache, on_loss = steer.get("cache") or None, steer.get("on-loss")
+    if cache not in _CACHES:
+        raise _refuse("invalid_request", "x-tiergate-cache is on, off, refresh or exact.")
     if on_loss not in (None, "refuse", "drop-and-tell"):
         raise _refuse("invalid_request", "x-tiergate-on-loss is refuse or drop-and-tell.")
     complete = steer.get("complete")
@@ -230,7 +231,7 @@ def _steer(steer: dict[str, str], control: bytes = b"") -> Steer:
     return Steer(
         lab=steer.get("lab") or None,
         tier=steer.get("tier") or None,
-        cache=cache,
+        cache=cache or _allowed(control),
         tags=tags,
         conversation=steer.get("conversation") or None,
         on_loss=on_loss,
@@ -240,9 +241,9 @@ def _steer(steer: dict[str, str], control: bytes = b"") -> Steer:
 
 
 def _allowed(control: bytes) -> str | None:
-    """What RFC 9111 has a client ask of caches, in our words."""
+    """Read what a client asks of all caches on the way (RFC 9111); it turns none on."""
     words = {word.strip() for word in control.split(b",")}
-    return "off" if b"no-store" in words else "refresh" if b"no-cache" in words else None
+    return "off" if b"no-store" in words else "no-cache" if b"no-cache" in words else None
 
 
 def _refuse(kind: Kind, message: str) -> ProblemError:

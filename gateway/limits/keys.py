@@ -20,7 +20,7 @@ from typing import Annotated, Literal, Self
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from gateway.core.call import OPEN, Key, KeyBudget, KeyLimit, Strategy
+from gateway.core.call import OPEN, CacheMode, Key, KeyBudget, KeyLimit, Strategy
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Tier
 from gateway.settings import yaml
@@ -118,6 +118,7 @@ class KeyPart(Part):
     regions: Words | None = None
     complete: Complete | None = None
     conversation: Strategy | None = None
+    cache: CacheMode | None = None
     admin: bool = False
     expires: Until | None = None
     revoked: Until | None = None
@@ -325,6 +326,7 @@ def _key(name: str, part: KeyPart) -> Key:
         regions=_tuple(part.regions),
         complete=part.complete,
         conversation=part.conversation,
+        cache=part.cache,
         admin=part.admin,
         limits=tuple(
             KeyLimit(requests=one.requests, tokens=one.tokens, concurrency=one.concurrency)

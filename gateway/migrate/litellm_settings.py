@@ -126,7 +126,7 @@ class Settings:
             self._draft.note("kept", (*path, "cache"), "no cache.")
             return
         ttl = seconds(told.get("ttl")) or 3600.0
-        self._draft.cache = {"ttl": f"{ttl:g}s", "scope": "all"}
+        self._draft.cache = {"default": "on", "ttl": f"{ttl:g}s", "scope": "all"}
         self._draft.note(
             "kept", (*path, "cache"), f"{ttl:g} s, of equal requests, shared by all keys."
         )

@@ -95,7 +95,7 @@ class Portkey:
         cache = mapping(node.get("cache"))
         if cache:
             mode, age = text(cache.get("mode")), seconds(cache.get("max_age")) or 3600.0
-            self._draft.cache = {"ttl": f"{age:g}s", "scope": "all"}
+            self._draft.cache = {"default": "on", "ttl": f"{age:g}s", "scope": "all"}
             fate = "changed" if mode == "semantic" else "kept"
             more = ": equal requests only, not alike ones" if mode == "semantic" else ""
             self._draft.note(

@@ -121,6 +121,7 @@ def decide(
         account=account,
         tags=tuple(sorted(bounds.tags)) if bounds.tags else (),
         no_cache=bounds.no_cache,
+        cache=bounds.cache,
         complete=how,
         trace=trace,
     )

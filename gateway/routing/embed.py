@@ -74,6 +74,7 @@ def decide(
         model=model if source == "pin" else None,
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
+        cache=bounds.cache,
         trace=tuple(steps),
     )
     return decision, plan

@@ -25,6 +25,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     deny: frozenset[str] = frozenset()
     refuse: str | None = None
     no_cache: bool = False
+    cache: bool = False
+    """True if a guard turns the response cache on."""
     complete: tuple[Complete, str] | None = None
     """What the first guard that speaks of it says, and its name."""
     conversation: Strategy | None = None
@@ -95,6 +97,7 @@ def _sum(hits: list[GuardPart], tags: frozenset[str]) -> Bounds:
         deny=_all(part.deny for part in hits),
         refuse=next((part.refuse for part in hits if part.refuse is not None), None),
         no_cache=any(part.no_cache for part in hits),
+        cache=any(part.cache == "on" for part in hits),
         conversation=next((p.conversation for p in hits if p.conversation is not None), None),
         complete=next(((p.complete, p.name) for p in hits if p.complete is not None), None),
         tags=tags,
@@ -113,6 +116,7 @@ def _effect(part: GuardPart) -> str:
         "allow": part.allow and " ".join(part.allow),
         "deny": part.deny and " ".join(part.deny),
         "tag": part.tag and " ".join(part.tag),
+        "cache": part.cache,
         "complete": part.complete,
         "conversation": part.conversation,
     }

@@ -237,7 +237,7 @@ def _guards(source: Source) -> Iterator[Mistake]:
         if guard.allow and set(guard.allow) <= set(guard.deny or ()):
             yield source.mistake((*here, "allow"), "is all denied: no lab is left.")
         effects = (low, high, guard.allow, guard.deny, guard.refuse, guard.tag, guard.complete)
-        if not any((*effects, guard.conversation)) and not guard.no_cache:
+        if not any((*effects, guard.conversation, guard.cache)) and not guard.no_cache:
             yield source.mistake(here, "has no effect.", "Give it one, as `max_tier: smart`.")
 
 

@@ -106,6 +106,8 @@ class GuardPart(BaseModel):
     refuse: str | None = None
     """Refuse the call, with this message."""
     no_cache: bool = False
+    cache: Literal["on"] | None = None
+    """Turn the response cache on; another guard's `no_cache` is stronger."""
     complete: Complete | None = None
     conversation: Strategy | None = None
     """What keeps conversations where they are."""

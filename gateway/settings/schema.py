@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
-from gateway.core.call import Strategy
+from gateway.core.call import CacheMode, Strategy
 from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
@@ -140,6 +140,8 @@ class NearPart(Part):
 class Cache(Part):
     """Stored answers. `ttl: 0s` turns it off; REDIS_URL moves it to Redis."""
 
+    default: CacheMode = "deterministic"
+    """The calls that it serves where no header, guard or key turns more of them on."""
     ttl: Span = 3600.0
     scope: Literal["key", "tenant", "all"] = "key"
     max_bytes: Size = 64_000_000

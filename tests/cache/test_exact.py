@@ -5,8 +5,7 @@ import pytest
 
 from gateway.cache.exact import MOST, Exact
 from gateway.cache.key import Sharing
-from gateway.core.call import OPEN, Call, Key, Steer
-from gateway.core.prompt import Prompt
+from gateway.core.call import OPEN, Call, Key
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPENAI_CHAT
 from gateway.state.memory import Memory
@@ -45,7 +44,6 @@ def exact(
     ttl: float = 3600.0,
     now: float = NOW,
     sharing: Sharing = "key",
-    sampled: bool = False,
     secret: bytes = b"s" * 32,
 ) -> Exact:
     return Exact(
@@ -54,7 +52,6 @@ def exact(
         ttl=ttl,
         clock=lambda: now,
         sharing=sharing,
-        sampled=sampled,
     )
 
 
@@ -70,59 +67,6 @@ def key(cache: Exact, who: Key = OPEN, body: bytes = BODY, headers: tuple[str, .
         started=0.0,
     )
     return cache.key(call, OPENAI_CHAT.read(body).members, TARGET)
-
-
-def off(
-    members: bytes, *, steer: str | None = None, no_cache: bool = False, sampled: bool = False
-) -> str:
-    prompt = OPENAI_CHAT.read(BODY[:-1] + members + b"}").prompt
-    return exact(sampled=sampled).off(prompt, Steer(cache=steer), no_cache=no_cache) or ""
-
-
-@pytest.mark.parametrize(
-    "members",
-    [
-        b"",
-        b',"stream":true',
-        b',"temperature":0',
-        b',"temperature":0.0,"seed":3',
-        b',"temperature":null',
-        b',"n":1',
-        b',"store":false',
-        b',"tools":[{"type":"function","function":{"name":"f"}}]',
-        b',"user":"u","metadata":{}',
-    ],
-)
-def test_requests_that_are_taken(members: bytes) -> None:
-    assert off(members) == ""
-    assert off(members, steer="refresh") == ""
-
-
-@pytest.mark.parametrize(
-    ("members", "why"),
-    [
-        (b',"temperature":0.1', "temperature is above 0"),
-        (b',"temperature":1', "temperature is above 0"),
-        (b',"n":2', "n is above 1"),
-        (b',"store":true', "it depends on, or leaves, state at the provider"),
-        (b',"web_search_options":{}', "tools of the provider look at the world"),
-    ],
-)
-def test_requests_that_are_not(members: bytes, why: str) -> None:
-    """SEC-CACHE 5."""
-    assert off(members) == why
-
-
-def test_sampled_answers_are_kept_where_the_config_says_so() -> None:
-    assert off(b',"temperature":1', sampled=True) == ""
-    assert off(b',"temperature":1,"n":2', sampled=True) == "n is above 1"
-
-
-def test_the_client_a_rule_and_the_config_turn_it_off() -> None:
-    assert off(b"", steer="off") == "the client says x-tiergate-cache: off"
-    assert off(b"", no_cache=True) == "a rule says no_cache"
-    prompt = Prompt(model="auto")
-    assert exact(ttl=0).off(prompt, Steer()) == "the cache is off"
 
 
 @pytest.mark.parametrize("finish", ["stop", "tool_calls", "function_call"])

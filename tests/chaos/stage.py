@@ -64,7 +64,7 @@ def base(stage: "Stage") -> Config:
         "version": 1,
         "default": {"lab": CHAT, "tier": "smart"},
         "routing": {"classifier": "prior"},
-        "cache": {"ttl": "1h"},
+        "cache": {"default": "on", "ttl": "1h"},
         "budgets": [{"name": "all", "usd": 1000, "every": "total"}],
         "providers": {name: provider(stage, name, name) for name in DIALECTS},
         "labs": {name: {"smart": [{"model": f"m-{name}"}]} for name in DIALECTS},

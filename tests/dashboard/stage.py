@@ -84,7 +84,7 @@ def config(url: str) -> dict[str, Any]:
         "version": 1,
         "default": {"lab": "openai", "tier": "smart"},
         "routing": {"classifier": "prior"},
-        "cache": {"ttl": "1h"},
+        "cache": {"default": "on", "ttl": "1h"},
         "ledger": {"baseline": "reasoning"},
         "server": {"max_lag": "0s"},
         "keys": "keys.yaml",

@@ -114,6 +114,7 @@ def _parts(folder: Path, provider: str, store: str) -> dict[str, Any]:
     door = {"openai-chat": "/chat/completions"}
     return {
         "keys": str(folder / "keys.yaml"),
+        "cache": {"default": "on"},
         "providers": {"acme": {"base_url": provider, "dialects": door, "auth": "none"}},
         "labs": {"acme": {name: tier(model) for name, model in names.items()}},
         "models": {one: {"price": price, "max_output": MOST} for one in names.values()},

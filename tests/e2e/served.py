@@ -53,7 +53,7 @@ class Served:
 
     def __init__(self, folder: Path, upstream: str, redis_url: str) -> None:
         value = config(upstream)
-        value["cache"] = {"ttl": "1h"}
+        value["cache"] = {"default": "on", "ttl": "1h"}
         folder.mkdir()
         file = folder / "gateway.yaml"
         file.write_bytes(jsonio.dumps(value))

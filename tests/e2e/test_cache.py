@@ -13,7 +13,7 @@ from tests.e2e.world import Body, Change, Config, Make, World, chat, spared
 
 def caching(scope: str = "key") -> Change:
     def change(value: Config) -> None:
-        value["cache"] = {"ttl": "1h", "scope": scope}
+        value["cache"] = {"default": "on", "ttl": "1h", "scope": scope}
 
     return change
 
@@ -158,6 +158,121 @@ def test_two_gateways_share_one_redis(make: Make, redis_url: str, upstream: Upst
     for world in (two, other):
         calm(world, lambda at, world=world: [ask(world, chat(f"Hello {at}."))])  # type: ignore[misc]
     assert calm(one, tell) == ["miss", "hit", "miss", 2]
+
+
+@pytest.fixture
+def shipped(make: Make) -> World:
+    """A gateway whose cache is as it ships."""
+    return make(lambda value: value.update(cache={}))
+
+
+def test_equal_calls_at_the_providers_own_temperature_are_asked_anew(
+    shipped: World, upstream: Upstream
+) -> None:
+    """To regenerate, to vote among answers, or to make data is to send one request many times."""
+    upstream.on("/acme", whole("one"), whole("two"), whole("three"))
+    replies = [shipped.ask(chat()) for _ in range(3)]
+    said = [reply.json()["choices"][0]["message"]["content"] for reply in replies]
+    assert said == ["one", "two", "three"]
+    assert [reply.headers["x-tiergate-cache"] for reply in replies] == ["off"] * 3
+    assert [row.cache for row in shipped.entries()] == ["off"] * 3
+
+
+DIALECTS: dict[str, tuple[str, Body, Body]] = {
+    "openai-chat": ("/v1/chat/completions", chat(), {"temperature": 0}),
+    "openai-responses": ("/v1/responses", {"model": "smart", "input": "hi"}, {"temperature": 0}),
+    "anthropic-messages": (
+        "/v1/messages",
+        {"model": "smart", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]},
+        {"temperature": 0},
+    ),
+    "gemini": (
+        "/v1beta/models/smart:generateContent",
+        {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+        {"generationConfig": {"temperature": 0.0}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "body", "zero"), DIALECTS.values(), ids=DIALECTS)
+def test_temperature_zero_is_cached_in_every_dialect(
+    shipped: World, upstream: Upstream, path: str, body: Body, zero: Body
+) -> None:
+    def told(body: Body) -> str:
+        reply = shipped.client.post(path, json=body)
+        assert reply.status_code == 200, reply.text
+        shipped.loop.run(shipped.gateway.engine.settle())
+        return str(reply.headers["x-tiergate-cache"])
+
+    assert [told(body), told(body)] == ["off", "off"]
+    assert [told({**body, **zero}), told({**body, **zero})] == ["miss", "hit"]
+    assert len(upstream.requests) == 3
+
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+def test_a_client_turns_the_cache_on_for_a_call(shipped: World, upstream: Upstream) -> None:
+    """Also with tools. What was kept is for those who ask for it."""
+    body = chat(tools=[TOOL])
+    assert [ask(shipped, body, x_tiergate_cache="on") for _ in range(2)] == ["miss", "hit"]
+    assert ask(shipped, body) == "off"
+    assert ask(shipped, body, x_tiergate_cache="exact") == "off"
+    assert len(upstream.requests) == 3
+
+
+def test_a_client_that_wants_it_refreshed_has_it_kept(shipped: World) -> None:
+    """Where it says so to this cache; to all caches on the way it says only that none may answer."""
+    for headers, after in (
+        ({"cache_control": "no-cache"}, "miss"),
+        ({"x_tiergate_cache": "refresh"}, "hit"),
+    ):
+        body = chat(f"Say hello after {after}.")
+        first = ask(shipped, body, **headers)
+        assert first == ("miss" if after == "hit" else "off")
+        assert ask(shipped, body, x_tiergate_cache="on") == after
+
+
+@pytest.mark.parametrize("word", ["maybe", "no-cache", "ON"])
+def test_another_word_is_refused(shipped: World, word: str) -> None:
+    reply = shipped.ask(chat(), x_tiergate_cache=word)
+    assert reply.status_code == 400
+    assert "x-tiergate-cache is on, off, refresh or exact." in reply.text
+
+
+def test_a_guard_turns_the_cache_on_and_another_keeps_a_call_out(make: Make) -> None:
+    def change(value: Config) -> None:
+        value["cache"] = {"default": "off"}
+        value["guards"] = [
+            {"name": "translations", "when": {"keywords": ["translate"]}, "cache": "on"},
+            {"name": "secrets", "when": {"keywords": ["secret"]}, "no_cache": True},
+        ]
+
+    world = make(change)
+    assert [ask(world, chat("translate this")) for _ in range(2)] == ["miss", "hit"]
+    assert ask(world, chat("translate this"), x_tiergate_cache="off") == "off"
+    body = chat("translate this secret")
+    assert [ask(world, body, x_tiergate_cache="on") for _ in range(2)] == ["off", "off"]
+    assert [ask(world, chat("hello", temperature=0)) for _ in range(2)] == ["off", "off"]
+
+
+def test_a_key_has_a_default_of_its_own(make: Make, tmp_path: Path) -> None:
+    def change(value: Config) -> None:
+        keyed(tmp_path)(value)
+        table = jsonio.loads((tmp_path / "keys.yaml").read_bytes())
+        table["a"]["cache"], table["b"]["cache"] = "on", "off"
+        (tmp_path / "keys.yaml").write_bytes(jsonio.dumps(table))
+        value["cache"] = {}
+
+    world = make(change)
+    for key, plain, zero in (
+        ("a", ["miss", "hit"], ["miss", "hit"]),
+        ("b", ["off", "off"], ["off", "off"]),
+        ("c", ["off", "off"], ["miss", "hit"]),
+    ):
+        for body, told in ((chat(), plain), (chat(temperature=0), zero)):
+            found = [ask(world, body, authorization=f"Bearer {key}") for _ in range(2)]
+            assert found == told, key
 
 
 def test_a_redis_that_is_gone_costs_no_call(make: Make) -> None:

@@ -40,7 +40,7 @@ def two(value: Config) -> None:
 
 def cached(value: Config) -> None:
     two(value)
-    value["cache"] = {"ttl": "1h"}
+    value["cache"] = {"default": "embeddings"}
 
 
 def answer(body: bytes, tokens: int = 7) -> Answer:
@@ -227,6 +227,49 @@ def test_equal_requests_are_answered_from_the_cache(make: Make) -> None:
     entries = world.entries()
     assert [it.state for it in entries] == ["settled", "cache_hit", "settled"]
     assert entries[1].cost == 0
+    assert [it.cache for it in entries] == ["miss", "hit", "miss"]
+
+
+def test_vectors_of_another_form_or_length_are_not_the_same(make: Make) -> None:
+    """How they are encoded and how many numbers they have is part of what is asked."""
+    world = started(make, cached)
+    bodies: list[dict[str, object]] = [
+        {"model": "vec-1", "input": ["one", "two"], **more}
+        for more in (
+            {}, {"encoding_format": "float"}, {"encoding_format": "base64"}, {"dimensions": 2},
+            {"input": ["one", "two "]}, {"input": "one"}, {"input": [[1, 2]]},
+        )
+    ]  # fmt: skip
+    for told in ("miss", "hit"):
+        for body in bodies:
+            reply = world.client.post("/v1/embeddings", json=body)
+            world.loop.run(world.gateway.engine.settle())
+            assert reply.headers["x-tiergate-cache"] == told, body
+    content = {"content": {"parts": [{"text": "one"}]}}
+    for told in ("miss", "hit"):
+        reply = world.client.post("/v1beta/models/gem-vec:embedContent", json=content)
+        world.loop.run(world.gateway.engine.settle())
+        assert reply.headers["x-tiergate-cache"] == told
+    assert len(world.upstream.requests) == len(bodies) + 1
+
+
+def test_a_cache_of_nothing_keeps_no_vectors_unless_they_are_asked_for(make: Make) -> None:
+    def off(value: Config) -> None:
+        two(value)
+        value["cache"] = {"default": "off"}
+
+    world = started(make, off)
+
+    def ask(**headers: str) -> str:
+        reply = world.client.post(
+            "/v1/embeddings", json={"model": "vec-1", "input": "one"}, headers=headers
+        )
+        world.loop.run(world.gateway.engine.settle())
+        return str(reply.headers["x-tiergate-cache"])
+
+    assert [ask(), ask()] == ["off", "off"]
+    on = {"x-tiergate-cache": "on"}
+    assert [ask(**on), ask(**on)] == ["miss", "hit"]
 
 
 def test_a_name_that_is_not_served_is_told_with_those_that_are(world: World) -> None:

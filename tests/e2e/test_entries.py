@@ -193,7 +193,7 @@ def test_cache_hit(make: Make, upstream: Upstream, streamed: bool) -> None:
 
 
 def cached(value: Config) -> None:
-    value["cache"] = {"ttl": "1h"}
+    value["cache"] = {"default": "on", "ttl": "1h"}
 
 
 LEAVING: list[tuple[str, Answer, bool, int]] = [

@@ -347,3 +347,25 @@ def test_who_flies_alone(
         first.result(PATIENCE)
     assert len(upstream.requests) == 2
     gone(cached)
+
+
+def test_calls_that_share_no_answer_share_no_upstream_call(make: Make, upstream: Upstream) -> None:
+    """As the cache ships: equal calls at the provider's own temperature are asked each by itself."""
+    world = make(lambda value: value.update(cache={}))
+    upstream.on("/acme", held(whole("one")), held(whole("two")))
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(world.ask, chat()) for _ in range(2)]
+        until(lambda: len(upstream.requests) == 2)
+        for _ in range(2):
+            world.release()
+        replies = [future.result(PATIENCE) for future in asked]
+    said = {reply.json()["choices"][0]["message"]["content"] for reply in replies}
+    assert said == {"one", "two"}
+    assert {reply.headers["x-tiergate-cache"] for reply in replies} == {"off"}
+    zero = chat(temperature=0)
+    upstream.on("/acme", held(whole("zero")))
+    with ThreadPoolExecutor(2) as pool:
+        both = ask(pool, world, zero, 2)
+        world.release()
+        assert {f.result(PATIENCE).headers["x-tiergate-cache"] for f in both} == {"miss", "hit"}
+    assert len(upstream.requests) == 3

@@ -34,7 +34,7 @@ def test_p_12_a_large_body_is_read_in_a_thread(
     """P-12: it is read there, and where its answer is kept is worked out there; twice, for a hit."""
 
     def cached(value: Config) -> None:
-        value["cache"] = {"ttl": "1h"}
+        value["cache"] = {"default": "on", "ttl": "1h"}
 
     world = make(cached)
     upstream.on("/acme", whole())

@@ -95,7 +95,7 @@ def gate(
     """A gateway that says and keeps all that it may, but for content."""
 
     def telling(value: Config) -> None:
-        value["cache"] = {"ttl": "1h"}
+        value["cache"] = {"default": "on", "ttl": "1h"}
         value["responses"] = {"ttl": "0s"}  # it would keep conversations, for those who go on
         value["log"] = {"calls": "all"}
         value["traces"] = {"endpoint": tap.url, "headers": {"x-collector-key": COLLECTOR_KEY}}

@@ -82,7 +82,7 @@ def test_c_01_c_02_before_and_between_attempts(
 
 
 def cached(value: Config) -> None:
-    value["cache"] = {"ttl": "1h"}
+    value["cache"] = {"default": "on", "ttl": "1h"}
 
 
 def test_c_02_on_the_flight_of_another(make: Make, upstream: Upstream) -> None:

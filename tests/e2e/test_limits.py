@@ -248,7 +248,7 @@ def test_each_dialect_says_so_in_its_own_words(
 def test_counting_tokens_and_the_cache_cost_no_budget(make: Make, upstream: Upstream) -> None:
     def change(value: Config) -> None:
         value["budgets"] = [{"name": "b", "usd": 1, "every": "day"}]
-        value["cache"] = {"ttl": "1h"}
+        value["cache"] = {"default": "on", "ttl": "1h"}
 
     world = make(change)
     upstream.on("/acme", whole())

@@ -31,6 +31,7 @@ ENGINE = '["{python}", "-m", "gateway.local", "--port", "0", "--threads", "1"]'
 PATIENCE = 60.0
 """Seconds after which what should have happened has not."""
 FRESH = {"x-tiergate-cache": "off"}
+CACHED = {"x-tiergate-cache": "on"}
 HELLO: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
 PROOF: list[Any] = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
 
@@ -174,11 +175,11 @@ def test_the_second_is_a_hit(program: Program) -> None:
     with program.sdk() as sdk:
         ask = sdk.chat.completions.with_raw_response.create
         body: Any = {"model": "fast", "messages": HELLO, "max_tokens": 120, "seed": 0}
-        answer = ask(**body).parse().choices[0]
+        answer = ask(**body, extra_headers=CACHED).parse().choices[0]
         while answer.finish_reason == "length" and body["seed"] < 9:  # cut at its cap: not kept
             body["seed"] += 1
-            answer = ask(**body).parse().choices[0]
-        again = ask(**body, stream=True)
+            answer = ask(**body, extra_headers=CACHED).parse().choices[0]
+        again = ask(**body, extra_headers=CACHED, stream=True)
         pieces = [piece.choices[0].delta.content or "" for piece in again.parse() if piece.choices]
     assert answer.finish_reason == "stop"
     assert "".join(pieces) == answer.message.content

@@ -31,7 +31,7 @@ def test_a_stream_tells_its_cost_to_whom_asks(make: Make, upstream: Upstream, ca
     """In a comment after its end, so that no SDK sees it; as its row has it."""
 
     def change(value: Config) -> None:
-        value["cache"] = {"ttl": "1h" if cached else "0s"}
+        value["cache"] = {"default": "on", "ttl": "1h" if cached else "0s"}
 
     world = make(change)
     upstream.on("/acme", stream(), stream())

@@ -32,7 +32,7 @@ FAR = "How do I reset my phone?"
 
 def near(**more: Any) -> Change:
     def change(value: Config) -> None:
-        value["cache"] = {"ttl": "1h", "near": {"timeout": "10s", **more}}
+        value["cache"] = {"default": "on", "ttl": "1h", "near": {"timeout": "10s", **more}}
 
     return change
 
@@ -94,7 +94,7 @@ def test_its_row_costs_nothing_and_tells_what_it_saved(make: Make) -> None:
 def test_off_unless_it_is_asked_for(make: Make, upstream: Upstream) -> None:
     world = make()
     assert [ask(world, text) for text in (ONE, OTHER)] == ["off", "off"]
-    plain = make(lambda value: value.update(cache={"ttl": "1h"}))
+    plain = make(lambda value: value.update(cache={"default": "on", "ttl": "1h"}))
     assert [ask(plain, text) for text in (ONE, OTHER)] == ["miss", "miss"]
     assert len(upstream.requests) == 4
 
@@ -140,7 +140,9 @@ def test_no_key_sees_what_another_one_got(
     if redis_too:
         url = {"REDIS_URL": f"redis://127.0.0.1:{request.getfixturevalue('place').port}/0"}
     world = make(
-        lambda value: value.update(cache={"scope": scope, "near": {}}), keyed(tmp_path), **url
+        lambda value: value.update(cache={"default": "on", "scope": scope, "near": {}}),
+        keyed(tmp_path),
+        **url,
     )
     texts = {"a": ONE, "b": OTHER, "c": THIRD}
     found = [ask(world, text, authorization=f"Bearer {key}") for key, text in texts.items()]
@@ -202,6 +204,17 @@ def spoken(world: World, dialect: str, lab: str, text: str) -> httpx.Response:
 def test_a_call_may_say_no(world: World, headers: dict[str, str], told: str) -> None:
     ask(world, ONE)
     assert ask(world, OTHER, **headers) == told
+
+
+def test_only_calls_that_the_cache_serves_are_near(make: Make) -> None:
+    """As the cache ships: at a temperature of 0, or where the client asks for it."""
+    world = make(lambda value: value.update(cache={"near": {"timeout": "10s"}}))
+    assert [ask(world, one) for one in (ONE, OTHER)] == ["off", "off"]
+    assert [ask(world, one, x_tiergate_cache="on") for one in (ONE, OTHER)] == ["miss", "near"]
+    said = [world.ask(chat(ONE, temperature=0))]
+    world.loop.run(world.gateway.engine.settle())
+    said.append(world.ask(chat(OTHER, temperature=0)))
+    assert [reply.headers["x-tiergate-cache"] for reply in said] == ["miss", "near"]
 
 
 def test_what_is_not_kept_is_near_to_nothing(world: World, upstream: Upstream) -> None:

@@ -185,7 +185,7 @@ def test_settings_of_calls_hold_from_the_next_call_on(
     """The cache, limits (whose counters go on), the log and the build's metric."""
     one = changing()
     upstream.on("/acme", whole())
-    one.swap(lambda value: value.update(cache={"ttl": "1h"}, log={"calls": "all"}))
+    one.swap(lambda value: value.update(cache={"default": "on", "ttl": "1h"}, log={"calls": "all"}))
     assert [one.world.ask(chat()).headers["x-tiergate-cache"] for _ in range(2)] == ["miss", "hit"]
     assert [row["event"] for row in one.world.log] == ["call", "call"]
     figures, _ = one.gateway.archive.metrics.render()

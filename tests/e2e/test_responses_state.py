@@ -312,7 +312,7 @@ def test_an_answer_from_the_cache_is_kept_too(make: Make, upstream: Upstream, st
 
     def cached(value: Config) -> None:
         four(value)
-        value["cache"] = {"ttl": "1h", "scope": "tenant"}
+        value["cache"] = {"default": "on", "ttl": "1h", "scope": "tenant"}
 
     world = make(cached, TIERGATE_KEYS=keys)
     upstream.on(DOORS[CHAT], answer(CHAT, stream=stream))

@@ -268,7 +268,7 @@ def test_a_stream_carries_reasoning(sdk: openai.OpenAI, upstream: Upstream) -> N
 
 
 def sampled(value: Config) -> None:
-    value["cache"] = {"ttl": "1h", "sampled": True}
+    value["cache"] = {"default": "on", "ttl": "1h", "sampled": True}
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["recorded whole", "recorded streamed"])

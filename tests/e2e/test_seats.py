@@ -176,7 +176,7 @@ def test_the_cache_answers_with_the_seat_of_who_would(make: Make) -> None:
     """A conversation that begins with a hit has a seat; a hit later on changes none."""
 
     def change(value: Config) -> None:
-        value["cache"] = {"ttl": "1h"}
+        value["cache"] = {"default": "on", "ttl": "1h"}
 
     world = make(change)
     say(world, EASY, name="first")

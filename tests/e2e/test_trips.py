@@ -39,7 +39,14 @@ class Counted:
 
     def __init__(self, make: Make, upstream: Upstream, trips: Trips, **more: Any) -> None:
         def change(value: Config) -> None:
-            value.update({"limits": LIMITS, "budgets": BUDGETS, "cache": {"ttl": "1h"}, **more})
+            value.update(
+                {
+                    "limits": LIMITS,
+                    "budgets": BUDGETS,
+                    "cache": {"default": "on", "ttl": "1h"},
+                    **more,
+                }
+            )
 
         self._upstream, self._trips = upstream, trips
         self.world: World = make(change, REDIS_URL=trips.url)

@@ -19,7 +19,7 @@ from tests.http.gate import KEYS, Gate
 
 def storing(value: Config) -> None:
     """Answers are cached."""
-    value["cache"] = {"ttl": "1h"}
+    value["cache"] = {"default": "on", "ttl": "1h"}
 
 
 @contextmanager

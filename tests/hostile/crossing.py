@@ -27,7 +27,7 @@ _POOL = 40
 
 def storing(value: Config) -> None:
     """Answers are cached, for each key apart."""
-    value["cache"] = {"ttl": "1h"}
+    value["cache"] = {"default": "on", "ttl": "1h"}
 
 
 def echo(request: Request) -> Answer:

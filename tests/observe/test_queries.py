@@ -34,7 +34,7 @@ def settings(url: str) -> Config:
     value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
     value["models"]["able-2"] = value["models"]["able-1"]
     value["labs"]["other"]["fast"] = [{"model": "nameless-1"}]
-    value["cache"] = {"ttl": "1h"}
+    value["cache"] = {"default": "on", "ttl": "1h"}
     value["server"] = {"max_lag": "0s"}  # a busy machine is no overload here
     value["metrics"] = {"keys": True}
     value["ledger"] = {"baseline": "acme/reasoning"}

@@ -186,3 +186,21 @@ def test_a_key_limits_the_tags_that_its_client_sends(key: Key, tags: tuple[str, 
     known = world.router([{"when": {"tag": "a"}, "max_tier": "fast"}])
     decision, _ = world.decided(known, seen)
     assert (decision.tier == "fast") == ("a" in tags)
+
+
+def test_guards_say_what_the_cache_may_do() -> None:
+    known = world.router(
+        [
+            {"when": {"keywords": "weather"}, "no_cache": True},
+            {"when": {"keywords": "today"}, "cache": "on"},
+        ]
+    )
+    for text, no_cache, cache, lines in (
+        ("hello", False, False, []),
+        ("the weather", True, False, ["guard: no cache (guard 0)"]),
+        ("today", False, True, ["guard: cache on (guard 1)"]),
+        ("the weather today", True, True, ["guard: no cache (guard 0)", "guard: cache on (guard 1)"]),
+    ):  # fmt: skip
+        decision, _ = world.decided(known, world.call(text, model="fast"))
+        assert (decision.no_cache, decision.cache) == (no_cache, cache)
+        assert [line for line in world.lines(decision) if line.startswith("guard")] == lines

@@ -50,6 +50,8 @@ APPENDED: list[tuple[str, str]] = [
      "16: error: default.tier: 'medium' is not allowed. Known: fast, reasoning, smart."),
     ("guards:\n- {name: g, max_tier: reasonning}",
      "17: error: guards[0].max_tier: 'reasonning' is not allowed. Did you mean 'reasoning'?"),
+    ("cache: {default: always}", "16: error: cache.default: 'always' is not allowed. Known: deterministic, embeddings, off, on."),
+    ("cache: {default: determinstic}", "16: error: cache.default: 'determinstic' is not allowed. Did you mean 'deterministic'?"),
     ("cache: {scope: keys}", "16: error: cache.scope: 'keys' is not allowed. Did you mean 'key'?"),
     # kinds of values
     ("server: {port: http}", "16: error: server.port: must be a whole number."),

@@ -247,7 +247,7 @@ def _config(provider: str, *, hasty: bool) -> dict[str, Any]:
     value = kill_trial._config(provider)
     for one in value["providers"].values() if hasty else ():
         one["timeouts"] = {"headers": "3s", "first_content": "3s", "idle": "3s"}
-    value["cache"] = {"ttl": "1m"}
+    value["cache"] = {"default": "on", "ttl": "1m"}
     value["budgets"] = [{"name": "all", "usd": 1_000_000, "every": "day"}]
     return value
 

@@ -19,7 +19,7 @@ from gateway.dialects.anthropic_messages.said import Said
 from gateway.dialects.base import Body, Written
 from gateway.dialects.edit import Edit, named
 from gateway.dialects.hint import elsewhere
-from gateway.dialects.parse import parse
+from gateway.dialects.parse import is_zero, parse
 from gateway.dialects.seal import holds
 
 NAME = "anthropic-messages"
@@ -72,6 +72,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members, *, counting: bool) 
         files=said.files,
         max_output=cap,
         sampled=isinstance(temperature, int | float) and temperature > 0,
+        zero_temperature=is_zero(temperature),
         members=frozenset(value),
     )
     return prompt if _SPECIAL.isdisjoint(value) else _special(prompt, value, members)

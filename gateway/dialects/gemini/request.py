@@ -23,7 +23,7 @@ from gateway.dialects.gemini.config import CONFIG, Config
 from gateway.dialects.gemini.said import Said
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.hint import elsewhere
-from gateway.dialects.parse import parse
+from gateway.dialects.parse import is_zero, parse
 
 NAME = effort.NAME
 
@@ -126,6 +126,7 @@ def prompt(value: Object, members: Members, *, model: str, stream: bool | None) 
         hosted_tools=any(map(hosted, tools)),
         stored=value.get("store") is True or wire.get(value, "cachedContent") is not None,
         sampled=isinstance(temperature, int | float) and temperature > 0,
+        zero_temperature=is_zero(temperature),
         logprobs=wire.get(config, "responseLogprobs") is True,
         members=_members(value, config),
     )

@@ -13,7 +13,7 @@ from gateway.dialects.base import Body, Written
 from gateway.dialects.edit import Edit, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_chat import effort, replay, seal
-from gateway.dialects.parse import parse
+from gateway.dialects.parse import is_zero, parse
 from gateway.dialects.seal import holds
 from gateway.dialects.typed import Typed
 
@@ -126,6 +126,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         audio=said.audio,
         max_output=_cap(value) if known.capped else None,
         sampled=temperature is not None and isinstance(temperature, _NUMBER) and temperature > 0,
+        zero_temperature=is_zero(temperature),
         members=known.members,
     )
     return _special(prompt, value, members) if known.special else prompt

@@ -19,7 +19,7 @@ from gateway.dialects.edit import Edit, named
 from gateway.dialects.hint import elsewhere
 from gateway.dialects.openai_responses import effort, seal, space
 from gateway.dialects.openai_responses.said import Said
-from gateway.dialects.parse import parse
+from gateway.dialects.parse import is_zero, parse
 from gateway.dialects.seal import holds
 
 NAME = "openai-responses"
@@ -85,6 +85,7 @@ def _prompt(value: dict[str, Json], members: jsonio.Members) -> Prompt:
         max_output=cap if isinstance(cap, int) and not isinstance(cap, bool) else None,
         stored=said.referred,
         sampled=isinstance(temperature, int | float) and temperature > 0,
+        zero_temperature=is_zero(temperature),
         members=frozenset(value),
     )
     if said.offered:

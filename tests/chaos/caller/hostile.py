@@ -62,7 +62,7 @@ def hostile(id: str, name: str, play: Play, **more: Any) -> Row:
 
 
 def _caching(value: Any) -> None:
-    value["cache"] = {"ttl": "1h"}
+    value["cache"] = {"default": "on", "ttl": "1h"}
 
 
 def _no_json(gate: Gate, upstream: Upstream, path: str) -> Outcomes:

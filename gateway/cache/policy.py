@@ -1,0 +1,56 @@
+"""Which calls the response cache serves.
+
+It looks these up and keeps their answers, and equal ones at the same time share one upstream call.
+"""
+
+import msgspec
+
+from gateway.core.call import CacheMode, Call
+from gateway.core.decision import Decision
+from gateway.core.prompt import Prompt
+from gateway.dialects.vectors import OPERATION as EMBEDDINGS
+
+_TOOLS = frozenset({"tools", "functions"})
+"""Members that offer tools, in any dialect."""
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What the configuration says of the calls that the cache serves.
+
+    `mode` holds for each call of which no header, guard or key says more. `sampled` lets the cache
+    serve calls at a temperature above 0.
+    """
+
+    mode: CacheMode = "deterministic"
+    sampled: bool = False
+
+    def serves(self, call: Call, prompt: Prompt, decision: Decision) -> bool:
+        """True if the cache serves a call: docs/cache.md has the table."""
+        header = call.steer.cache
+        if header == "off" or decision.no_cache or not self._may(prompt):
+            return False
+        if header in ("on", "refresh") or decision.cache:
+            return True
+        mode = call.key.cache or self.mode
+        if mode == "deterministic":
+            return call.operation == EMBEDDINGS or _deterministic(call, prompt)
+        return mode == "on" or (mode == "embeddings" and call.operation == EMBEDDINGS)
+
+    def _may(self, prompt: Prompt) -> bool:
+        """True if an equal call may ever be given the same answer."""
+        return not (
+            prompt.choices > 1
+            or prompt.stored
+            or prompt.hosted_tools
+            or (prompt.sampled and not self.sampled)
+        )
+
+
+def _deterministic(call: Call, prompt: Prompt) -> bool:
+    """True if the client asks for the likeliest answer, and for nothing but text or media."""
+    return (
+        prompt.zero_temperature
+        and call.operation == "generate"
+        and not prompt.tools
+        and _TOOLS.isdisjoint(prompt.members)
+    )
