@@ -34,7 +34,6 @@ REQUEST: dict[str, object] = {
     ],
     "temperature": 0.7,
     "max_tokens": 1000,
-    "user": "customer-8231",
 }
 
 
@@ -54,8 +53,8 @@ _TURN = (
 )
 
 
-def request(size: Size, model: str, temperature: float) -> dict[str, object]:
-    """A whole request: the everyday one, with turns and tools behind it where it is larger."""
+def request(size: Size, ask: "Ask") -> dict[str, object]:
+    """Build a whole request: the everyday one, with turns and tools behind it where it is larger."""
     turns = [
         {"role": ("assistant", "user")[at % 2], "content": f"({at}) {_TURN}"}
         for at in range(TURNS[size])
@@ -63,9 +62,10 @@ def request(size: Size, model: str, temperature: float) -> dict[str, object]:
     first = REQUEST["messages"]
     assert isinstance(first, list)
     asked = REQUEST | {
-        "model": model,
+        "model": ask.model,
         "messages": [*first, *turns],
-        "temperature": temperature,
+        "temperature": ask.temperature,
+        "user": ask.user,
     }
     if tools := [_tool(number) for number in range(TOOLS[size])]:
         asked["tools"] = tools
@@ -98,6 +98,7 @@ class Ask(msgspec.Struct, frozen=True):
     path: str = "/v1/chat/completions"
     headers: tuple[tuple[str, str], ...] = ()
     temperature: float = 0.7
+    user: str = "customer-8231"
     vary: bool = True
 
 
@@ -171,10 +172,11 @@ class Instruments(msgspec.Struct, frozen=True):
 
     def body(self, ask: Ask, size: Size = "small", *, stream: bool = False) -> Path:
         """The request as a file, which is written once."""
-        name = f"{ask.model}-{ask.temperature}-{size}-{'stream' if stream else 'whole'}.json"
+        kind = "stream" if stream else "whole"
+        name = f"{ask.model}-{ask.temperature}-{ask.user}-{size}-{kind}.json"
         file = self.folder / name.replace("/", "-")
         if not file.exists():
-            asked = request(size, ask.model, ask.temperature)
+            asked = request(size, ask)
             file.write_bytes(msgspec.json.encode(asked | ({"stream": True} if stream else {})))
         return file
 

@@ -1,0 +1,106 @@
+"""What a call costs that the response cache may keep and does not have, beside one that it may not.
+
+    python -m bench.miss [plain|rush|paced|middle|large] [--starts N] [--rounds N]
+
+One gateway gets both by turns. The two differ in their temperature alone: 0 is kept, 0.7 is not. Each
+round gives the ratio of their CPU for a request; the result is the median over all starts.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from bench import load, peers
+from bench.measure import SCENES, Scene
+from bench.peers import Place, Tiergate
+from bench.versus import cost
+
+STARTS = 4
+ROUNDS = 8
+SECONDS = 1.5
+LOADS = {scene.name: scene for scene in SCENES if not scene.direct}
+PLAIN, KEPT = 0.7, 0.0
+"""Temperatures."""
+
+
+class Keeping(Tiergate):
+    """The plain relay, with its response cache on."""
+
+    def environment(self, place: Place) -> dict[str, str]:
+        """Override what bench/gateway.yaml says of the cache."""
+        return super().environment(place) | {"TIERGATE_CACHE__TTL": "1h"}
+
+
+class Round(msgspec.Struct, frozen=True):
+    """Microseconds of CPU for a request or for a chunk of a stream, in one round."""
+
+    kept: float
+    plain: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as much the cacheable call takes."""
+        return self.kept / self.plain
+
+
+def measure(
+    scene: Scene, *, starts: int, rounds: int, seconds: float = SECONDS
+) -> list[list[Round]]:
+    """The rounds of each start. Raises `Missing`, `Unstarted` and `Broken` as the bench does."""
+    return [_start(scene, rounds, seconds) for _ in range(starts)]
+
+
+def _start(scene: Scene, rounds: int, seconds: float) -> list[Round]:
+    with ExitStack() as ends:
+        at = ends.enter_context(peers.stage())
+        running, _ = peers.start(
+            Keeping(),
+            Path(tempfile.mkdtemp(dir=at.folder)),
+            at.instruments,
+            cpu=at.here.gateway_cpu,
+            upstream=at.mock.port,
+        )
+        ends.enter_context(running)
+        load.control(at.mock.port, scene.setting)
+
+        def once(temperature: float, number: int) -> float:
+            # The load counts its requests from 1 each time: another user makes them new.
+            running.ask = load.Ask(temperature=temperature, user=f"customer-{number:04}")
+            return cost(running, at.instruments, scene, seconds)
+
+        found = []
+        for number in range(rounds + 1):  # the first warms both
+            order = (KEPT, PLAIN) if number % 2 else (PLAIN, KEPT)
+            costs = {temperature: once(temperature, number) for temperature in order}
+            found.append(Round(costs[KEPT], costs[PLAIN]))
+        return found[1:]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures and prints; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m bench.miss", description=__doc__)
+    parser.add_argument("load", nargs="?", choices=LOADS, default="plain")
+    parser.add_argument("--starts", type=int, default=STARTS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    given = parser.parse_args(arguments)
+    scene = LOADS[given.load]
+    found = measure(scene, starts=given.starts, rounds=given.rounds)
+    every = [one for start in found for one in start]
+    medians = sorted(statistics.median(one.ratio for one in start) for start in found)
+    what = "chunk" if scene.stream else "request"
+    sys.stdout.write(
+        f"a miss takes {statistics.median(one.kept for one in every):.1f} us a {what}, a call that"
+        f" is not cached {statistics.median(one.plain for one in every):.1f};"
+        f" ratio {statistics.median(one.ratio for one in every):.3f}"
+        f" (starts {medians[0]:.3f} to {medians[-1]:.3f})\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
