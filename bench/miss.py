@@ -1,9 +1,9 @@
-"""What a call costs that the response cache may keep and does not have, beside one that it may not.
+"""What a miss of the response cache costs, beside a call that the cache does not serve.
 
     python -m bench.miss [plain|rush|paced|middle|large] [--starts N] [--rounds N]
 
-One gateway gets both by turns. The two differ in their temperature alone: 0 is kept, 0.7 is not. Each
-round gives the ratio of their CPU for a request; the result is the median over all starts.
+One gateway gets both by turns. They differ in their temperature alone: the cache serves 0, not 0.7.
+Each round gives the ratio of their CPU for a request. The result is the median over all starts.
 """
 
 import argparse
@@ -33,7 +33,8 @@ class Keeping(Tiergate):
 
     def environment(self, place: Place) -> dict[str, str]:
         """Override what bench/gateway.yaml says of the cache."""
-        return super().environment(place) | {"TIERGATE_CACHE__TTL": "1h"}
+        cache = {"TIERGATE_CACHE__TTL": "1h", "TIERGATE_CACHE__DEFAULT": "on"}
+        return super().environment(place) | cache
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -48,14 +49,12 @@ class Round(msgspec.Struct, frozen=True):
         return self.kept / self.plain
 
 
-def measure(
-    scene: Scene, *, starts: int, rounds: int, seconds: float = SECONDS
-) -> list[list[Round]]:
-    """The rounds of each start. Raises `Missing`, `Unstarted` and `Broken` as the bench does."""
-    return [_start(scene, rounds, seconds) for _ in range(starts)]
+def measure(scene: Scene, *, starts: int, rounds: int) -> list[list[Round]]:
+    """Measure the rounds of each start. Raises `Missing`, `Unstarted` and `Broken`, as the bench."""
+    return [_start(scene, rounds) for _ in range(starts)]
 
 
-def _start(scene: Scene, rounds: int, seconds: float) -> list[Round]:
+def _start(scene: Scene, rounds: int) -> list[Round]:
     with ExitStack() as ends:
         at = ends.enter_context(peers.stage())
         running, _ = peers.start(
@@ -71,7 +70,7 @@ def _start(scene: Scene, rounds: int, seconds: float) -> list[Round]:
         def once(temperature: float, number: int) -> float:
             # The load counts its requests from 1 each time: another user makes them new.
             running.ask = load.Ask(temperature=temperature, user=f"customer-{number:04}")
-            return cost(running, at.instruments, scene, seconds)
+            return cost(running, at.instruments, scene, SECONDS)
 
         found = []
         for number in range(rounds + 1):  # the first warms both
@@ -82,7 +81,7 @@ def _start(scene: Scene, rounds: int, seconds: float) -> list[Round]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measures and prints; returns the exit status."""
+    """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m bench.miss", description=__doc__)
     parser.add_argument("load", nargs="?", choices=LOADS, default="plain")
     parser.add_argument("--starts", type=int, default=STARTS)

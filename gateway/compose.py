@@ -461,6 +461,7 @@ class Gateway:
             clock=time.time,
             sharing=part.scope,
             policy=Policy(part.default, sampled=part.sampled),
+            sealed=isinstance(self._state, Redis),
             note=lambda text: self.log("cache", text=text),
         )
 

@@ -19,7 +19,7 @@ from gateway.core.loss import Loss
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.tally import Sums, Tally, micros
 from gateway.core.target import Target, patience
-from gateway.dialects import OPERATIONS, Asked, Dialect, Glance
+from gateway.dialects import OPERATIONS, Asked, Dialect, Glance, Watch
 from gateway.gather import Gather, seated
 from gateway.limits.gate import Gate
 from gateway.limits.pressure import REASONING, Pressure
@@ -237,8 +237,7 @@ class Engine:
         kind = form(dialect, body, decision)
         if not call.steer.anew:
             found = await ahead.take(stored, partial(self._shelf.find, stored))
-            words = tell(found, dialect, body)
-            if found is not None and words is not None:
+            if found is not None and (words := tell(found, dialect, body)) is not None:
                 await self.past.again(job, found, words)
                 return await self._hit(job, found, words, first, tally)
             if self.near is not None:
@@ -269,12 +268,9 @@ class Engine:
             streamed = reply is not None and reply.stream is not None
         finally:
             if not streamed:
-                await self._disembark(call, seat)
+                self._seats.pop(call.id, None)
+                await seat.close()
         return reply
-
-    async def _disembark(self, call: Call, seat: Seat) -> None:
-        self._seats.pop(call.id, None)
-        await seat.close()
 
     async def _call(self, job: Job, tally: Tally, seat: Seat | None, ahead: Ahead) -> Reply:
         """The answer of a provider; with a seat, it is for all that are on the flight."""
@@ -307,8 +303,7 @@ class Engine:
         if watch is None:
             return await self._whole(job, begun, tally, seat)
         self._gather.begun(job.call, begun.target, begun.account)
-        alone = how == "off" and seat is None and self.past.follow(job, begun, first=True) is None
-        direct = Direct(watch) if alone else None
+        direct = self._direct(job, begun, watch, seat) if how == "off" else None
         if how == "live":
             source = complete.live(self._upstream, job, begun)
         else:
@@ -316,11 +311,23 @@ class Engine:
         if seat is not None:
             flight = seat.flight
             flight.begin(
-                begun, source, lambda: self._landed(job, begun, flight), begun.answer.close
+                begun,
+                source,
+                ended=lambda: self._landed(job, begun, flight),
+                close=begun.answer.close,
+                joined=None if direct is None else direct.stop,
             )
             source = seat.frames()
         stream = self._relay(job, begun, tally, source, seat)
         return Reply(status=200, headers=head(tally, STREAM_TYPE), stream=stream, direct=direct)
+
+    def _direct(self, job: Job, begun: Begun, watch: Watch, seat: Seat | None) -> Direct | None:
+        """A way past all who wait for a stream, where one client reads it and nobody follows it."""
+        if self.past.follow(job, begun, first=True) is not None:
+            return None
+        if seat is None:
+            return Direct(watch)
+        return None if seat.others else Direct(watch, seat.passed)
 
     async def _recalled(self, job: Job, ahead: Ahead) -> Job:
         """A call with what is known of those before it."""
@@ -450,7 +457,8 @@ class Engine:
                     by = ""  # it left with all of the answer
                 _ = close() if seat is None else seat.end(close)
             if seat is not None:
-                await self._disembark(job.call, seat)
+                self._seats.pop(job.call.id, None)
+                await seat.close()
             else:
                 await begun.answer.close()
 
@@ -498,9 +506,9 @@ class Engine:
             flight.owed()
 
     def _keep(self, job: Job, begun: Begun, flight: Flight[Begun], recording: Recording) -> None:
-        """Until an answer is stored its flight may still be joined: no moment between is missed."""
-        drop = partial(self._flights.drop, flight)
-        self._shelf.keep(job, begun, flight.key, recording, drop)
+        """Store an answer; whoever asks from now on finds it there."""
+        self._shelf.keep(job, begun, flight.key, recording)
+        self._flights.drop(flight)
 
 
 def _count(tally: Tally, glance: Glance) -> None:

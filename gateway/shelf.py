@@ -29,6 +29,8 @@ class Shelf:
         self._near = near
         self._cache = cache
         self.on = cache is not None
+        self.find = _nothing if cache is None else cache.find
+        """Find what is kept at a place."""
         self._wall = wall
         self._later: set[asyncio.Task[None]] = set()
 
@@ -38,10 +40,6 @@ class Shelf:
         if cache is None or not cache.policy.serves(call, body.prompt, decision):
             return None
         return cache.key(call, body.members, plan.targets[0])
-
-    async def find(self, place: str) -> Recording | None:
-        """What is kept there."""
-        return None if self._cache is None else await self._cache.find(place)
 
     def asking(
         self, call: Call, body: Body, first: Plan, place: str | None, ahead: Ahead
@@ -101,33 +99,15 @@ class Shelf:
             created=self._wall(),
         )
 
-    def keep(
-        self,
-        job: Job,
-        begun: Begun,
-        place: str,
-        recording: Recording,
-        then: Callable[[], None],
-    ) -> None:
-        """Store a complete answer of the plan's first target after it was sent; nobody waits.
-
-        `then` is called once it is stored, or at once where it is not.
-        """
+    def keep(self, job: Job, begun: Begun, place: str, recording: Recording) -> None:
+        """Store a complete answer of the plan's first target; nobody waits for it."""
         cache = self._cache
         first = begun.target is job.plan.targets[0] and not begun.spliced
         if cache is None or not cache.keeps(recording, status=200, complete=True, first=first):
-            then()
             return
-
-        async def store() -> None:
-            try:
-                await cache.store(place, recording)
-            finally:
-                then()
-            if self._near is not None and isinstance(job.question, Asked):
-                await self._near.keep(job.question, place)
-
-        self._run_later(store())
+        cache.store(place, recording)
+        if self._near is not None and isinstance(job.question, Asked):
+            self._run_later(self._near.keep(job.question, place))
 
     def _run_later(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -138,6 +118,12 @@ class Shelf:
         """Wait for all that is being stored."""
         while self._later:
             await asyncio.wait(self._later)
+        if self._cache is not None:
+            await self._cache.drain()
+
+
+async def _nothing(_: str) -> Recording | None:
+    return None
 
 
 def tell(found: Recording | None, dialect: Dialect, body: Body) -> bytes | None:

@@ -10,7 +10,7 @@ from gateway.cache.key import Sharing
 from gateway.cache.policy import Policy
 from gateway.cache.recording import Recording
 from gateway.cache.sealed import SEAL, seal
-from gateway.core.call import Call
+from gateway.core.call import Call, Key
 from gateway.core.jsonio import Members
 from gateway.core.target import Target
 from gateway.state import Store
@@ -26,9 +26,10 @@ FINISHED = frozenset(
 )  # fmt: skip
 """Finishes of an answer that is all there. Cut, filtered and unknown ones are not kept."""
 
+_PREFIX = "cache:"
 _NOTE_EVERY = 60.0
 _PERSON = b"tiergate seal 1"
-_MOST_TARGETS = 256
+_MOST_STARTS = 1024
 _SPARE = 4096
 """Bytes of a recording beside its body."""
 _PER_CALL = frozenset(
@@ -40,6 +41,11 @@ _PER_CALL = frozenset(
 )  # fmt: skip
 """Headers that name a call or a session, or its client; all others may change the answer."""
 _SHIPPED = Policy()
+
+type _Shared = tuple[str, str, str, str, int]
+"""What calls share whose keys begin alike: tenant, key, dialect, operation, and the target's id."""
+type _Start = tuple[Target, keys.Hash]
+"""What their keys begin with; the target is kept, so that no other gets its id."""
 
 
 class Exact:
@@ -54,12 +60,14 @@ class Exact:
         clock: Callable[[], float],
         sharing: Sharing = "key",
         policy: Policy = _SHIPPED,
+        sealed: bool = True,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Keep answers for `ttl` seconds.
 
-        `clock` gives seconds since the epoch. `policy` says which calls the cache serves. `note`
-        takes a text, once a minute at most, about values that somebody else must have written.
+        `clock` gives seconds since the epoch. `policy` says which calls the cache serves. Answers
+        are `sealed` where others may write to the store. `note` takes a text, once a minute at
+        most, about values that somebody else must have written.
         """
         self._store = store
         self._secret = secret
@@ -67,22 +75,24 @@ class Exact:
         self._clock = clock
         self._sharing: Sharing = sharing
         self.policy = policy
+        self._sealed = sealed
         self._note = note
         self._noted = -math.inf
-        self._targets: dict[int, tuple[Target, str]] = {}
-        """What of them may change an answer, by their identity here, which they keep so."""
+        self._starts: dict[_Shared, _Start] = {}
 
     def key(self, call: Call, members: Members, target: Target) -> str:
-        """The key of a call whose plan begins with `target`; see gateway.cache.key."""
-        return keys.key(
-            secret=self._secret,
-            scope=keys.scope(self._sharing, call.key),
-            dialect=call.dialect,
-            operation=f"{call.operation}?{call.query}" if call.query else call.operation,
-            target=self._identity(target),
-            members=members,
-            headers={k: v for k, v in call.headers.items() if k not in _PER_CALL},
-        )
+        """Make the key of a call whose plan begins with `target`; see gateway.cache.key."""
+        who, operation = call.key, call.operation
+        if call.query:
+            operation = f"{operation}?{call.query}"
+        shared = who.tenant, who.name, call.dialect, operation, id(target)
+        start = self._starts.get(shared)
+        if start is None:
+            start = self._start(shared, who, target)
+        headers = call.headers
+        if headers:
+            headers = {name: value for name, value in headers.items() if name not in _PER_CALL}
+        return keys.key(start[1], members, headers)
 
     def keeps(self, recording: Recording, *, status: int, complete: bool, first: bool) -> bool:
         """Tell whether an answer may be given again.
@@ -98,32 +108,48 @@ class Exact:
         )
 
     async def find(self, key: str) -> Recording | None:
-        """The recording of a key: whole, of this version, sealed for this key and not too old."""
-        value = await self._store.get(_name(key))
+        """Find the recording of a key: whole, of this version, sealed for this key, not too old."""
+        value = await self._store.get(_PREFIX + key)
         if value is None or len(value) > MOST + _SPARE:
             return None
-        data = value[SEAL:]
-        if not hmac.compare_digest(value[:SEAL], self._seal(key, data)):
-            self._doubt()
-            return None
-        recording = recordings.read(data)
+        if self._sealed:
+            mark, value = value[:SEAL], value[SEAL:]
+            if not hmac.compare_digest(mark, self._seal(key, value)):
+                self._doubt()
+                return None
+        recording = recordings.read(value)
         if recording is None or recording.created + self._ttl < self._clock():
             return None
         return recording
 
-    async def store(self, key: str, recording: Recording) -> None:
-        """Keep a recording that `keeps` has let pass."""
+    def store(self, key: str, recording: Recording) -> None:
+        """Keep a recording that `keeps` has let pass; nobody waits for it."""
         data = recordings.write(recording)
-        await self._store.put(_name(key), self._seal(key, data) + data, self._ttl)
+        if self._sealed:
+            data = self._seal(key, data) + data
+        self._store.post(_PREFIX + key, data, self._ttl)
 
-    def _identity(self, target: Target) -> str:
-        """Of a target; found out once, as long as there are few."""
-        kept = self._targets.get(id(target))
-        if kept is None:
-            if len(self._targets) >= _MOST_TARGETS:
-                self._targets.clear()
-            kept = self._targets[id(target)] = target, keys.identity(target)
-        return kept[1]
+    async def drain(self) -> None:
+        """Wait until all that was stored is kept, or lost."""
+        await self._store.drain()
+
+    def _start(self, shared: _Shared, who: Key, target: Target) -> _Start:
+        """Begin the keys of such calls, and keep that as long as there are few."""
+        _, _, dialect, operation, _ = shared
+        start = (
+            target,
+            keys.start(
+                secret=self._secret,
+                scope=keys.scope(self._sharing, who),
+                dialect=dialect,
+                operation=operation,
+                target=keys.identity(target),
+            ),
+        )
+        if len(self._starts) >= _MOST_STARTS:
+            self._starts.clear()
+        self._starts[shared] = start
+        return start
 
     def _doubt(self) -> None:
         now = self._clock()
@@ -133,7 +159,3 @@ class Exact:
 
     def _seal(self, key: str, data: bytes) -> bytes:
         return seal(self._secret, _PERSON, key, data)
-
-
-def _name(key: str) -> str:
-    return "cache:" + key

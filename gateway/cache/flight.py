@@ -10,7 +10,6 @@ No task is made for it: a call that nobody joins costs what it would cost withou
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from gateway.cache.recording import Recording
@@ -32,33 +31,34 @@ _SLOW = Problem(kind="upstream_truncated", message="The answer was read too slow
 class Flight[B]:
     """One upstream call; `B` is what is known of its answer once that has begun."""
 
+    open = True
+    """True while more may join."""
+    over = False
+    begun: B | None = None
+    failure: Exception | None = None
+    """Why it gave no answer, or no more of it."""
+    recording: Recording | None = None
+    """Its complete answer."""
+    owed: Callable[[], object] | None = None
+    """What closes the account of the first call, once its client has left and others stay."""
+    _base = 0
+    """How many chunks were dropped before the first of these."""
+    _size = 0
+    _source: AsyncGenerator[bytes] | None = None
+    _ended: Callable[[], None] | None = None
+    _close: Callable[[], Awaitable[None]] | None = None
+    _joined: Callable[[], None] | None = None
+    _news: asyncio.Event | None = None
+
     def __init__(self, key: str, form: str, most: int = MOST) -> None:
+        """`form` is how its first client takes the answer: "whole", or a kind of stream."""
         self.key = key
         self.form = form
-        """How its first client takes the answer: "whole", or a kind of stream."""
-        self.open = True
-        """Whether more may join."""
-        self.over = False
-        self.begun: B | None = None
-        self.failure: Exception | None = None
-        """Why it gave no answer, or no more of it."""
-        self.recording: Recording | None = None
-        """Its complete answer."""
-        self.owed: Callable[[], object] | None = None
-        """What closes the account of the first call, once its client has left and others stay."""
         self.members: set[Subscriber[B]] = set()
-        self.first = Subscriber(self)
-        self.worker: Subscriber[B] | None = self.first
+        self.worker: Subscriber[B] | None = None
         """Who waits for the provider now, in its own task."""
         self._most = most
         self._chunks: list[bytes] = []
-        self._base = 0
-        """How many chunks were dropped before the first of these."""
-        self._size = 0
-        self._source: AsyncGenerator[bytes] | None = None
-        self._ended: Callable[[], None] | None = None
-        self._close: Callable[[], Awaitable[None]] | None = None
-        self._news: asyncio.Event | None = None
 
     @property
     def top(self) -> int:
@@ -76,17 +76,41 @@ class Flight[B]:
         source: AsyncGenerator[bytes],
         ended: Callable[[], None],
         close: Callable[[], Awaitable[None]],
+        joined: Callable[[], None] | None = None,
     ) -> None:
-        """The answer has begun. Once it is over, `ended` is told and then `close` lets go of it."""
+        """Begin the answer. Once it is over the flight calls `ended`, then `close` lets go of it.
+
+        The flight calls `joined` when a second client joins: from then on no piece may pass it.
+        """
         self.begun, self._source, self._ended, self._close = begun, source, ended, close
+        self._joined = joined
         self.worker = None
         self._tell()
+
+    def take(self, data: bytes) -> bool:
+        """Keep a piece for all that read. True once there are more than may be kept."""
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size <= self._most:
+            return False
+        self.open = False
+        return True
+
+    def join(self) -> "Subscriber[B]":
+        """Take one more client."""
+        if self._joined is not None:
+            self._joined()
+            self._joined = None
+        seat = Subscriber(self)
+        self.members.add(seat)
+        return seat
 
     def land(self, begun: B, recording: Recording | None) -> None:
         """Take the whole answer; without a recording nobody shares it, as it is incomplete."""
         self.begun, self.recording, self.over = begun, recording, True
         self.worker = None
-        self._tell()
+        if self._news is not None:
+            self._tell()
 
     def fail(self, error: BaseException) -> None:
         """No answer has come."""
@@ -114,7 +138,7 @@ class Flight[B]:
                 data = self._chunks[seat.at - self._base]
                 seat.at += 1
                 if self._size > self._most:
-                    self._trim()
+                    self.trim()
                 yield data
             if self.over:
                 if self.failure is not None:
@@ -140,17 +164,14 @@ class Flight[B]:
             self._end(ProblemError(_CUT))
             raise
         else:
-            self._chunks.append(data)
-            self._size += len(data)
-            if self._size > self._most:
-                self.open = False
+            self.take(data)
         finally:
             self.worker = None
             self._tell()
         if self.over:
             await self._let_go()
 
-    def _trim(self) -> None:
+    def trim(self) -> None:
         """Drop what all have read, and what is too much for those that have not."""
         slowest = min((seat.at for seat in self.members), default=0)
         drop = max(0, slowest - self._base)  # one may be behind what is kept already
@@ -165,8 +186,9 @@ class Flight[B]:
         self.over, self.failure = True, failure
         if failure is not None:
             self.open = False
-        if self._ended is not None:
-            self._ended()
+        ended, self._ended, self._joined = self._ended, None, None
+        if ended is not None:
+            ended()
 
     async def _wait(self) -> None:
         if self._news is None:
@@ -184,7 +206,7 @@ class Flight[B]:
             await close()
 
     async def leave(self, seat: "Subscriber[B]") -> None:
-        """One reads no more. The last one ends what is not over."""
+        """Let one client go. The last one ends what is not over."""
         self.members.discard(seat)
         if self.members:
             return
@@ -192,7 +214,9 @@ class Flight[B]:
         if worker is not None and worker is not seat:
             worker.cancel()  # its client left before: it ends the flight itself
             return
-        if source is not None and not self.over:
+        if source is None:
+            return
+        if not self.over:
             self._end(ProblemError(_CUT))
             await source.aclose()
         await self._let_go()
@@ -201,19 +225,15 @@ class Flight[B]:
 class Subscriber[B]:
     """One client of a flight."""
 
-    __slots__ = ("_cancel", "at", "flight")
+    __slots__ = ("_cancel", "at", "first", "flight")
 
-    def __init__(self, flight: Flight[B]) -> None:
+    def __init__(self, flight: Flight[B], *, first: bool = False) -> None:
         self.flight = flight
+        self.first = first
+        """True if the upstream call is its own."""
         self.at = 0
         """Chunks that it has read."""
         self._cancel: Callable[[], object] | None = None
-        flight.members.add(self)
-
-    @property
-    def first(self) -> bool:
-        """Whether the upstream call is its own."""
-        return self.flight.first is self
 
     @property
     def left(self) -> bool:
@@ -233,6 +253,14 @@ class Subscriber[B]:
     def frames(self) -> AsyncGenerator[bytes]:
         """The answer from its beginning. Raises ProblemError where it breaks off."""
         return self.flight._read(self)  # noqa: SLF001 - two halves of one thing
+
+    def passed(self, data: bytes) -> None:
+        """Keep a piece that the client has been sent already, for those that join later."""
+        flight = self.flight
+        long = flight.take(data)
+        self.at += 1
+        if long:
+            flight.trim()
 
     def gone(self, cancel: Callable[[], object]) -> None:
         """Its client has left: `cancel` what is done for it, once nobody else needs that."""
@@ -264,7 +292,7 @@ class Subscriber[B]:
         return None
 
     async def close(self) -> None:
-        """Read no more."""
+        """Read no more. The last one ends what is not over."""
         await self.flight.leave(self)
 
 
@@ -273,7 +301,7 @@ class Flights[B]:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._by_key: defaultdict[str, dict[str, Flight[B]]] = defaultdict(dict)
+        self._by_key: dict[str, dict[str, Flight[B]]] = {}
 
     def join(self, key: str, form: str) -> Subscriber[B] | None:
         """A seat on a flight of equal calls; None where there is none of that form.
@@ -286,13 +314,19 @@ class Flights[B]:
         flight = flights.get(form)
         if form == WHOLE and (flight is None or not flight.open):
             flight = next((other for other in flights.values() if other.open), None)
-        return Subscriber(flight) if flight is not None and flight.open else None
+        return flight.join() if flight is not None and flight.open else None
 
     def start(self, key: str, form: str) -> Subscriber[B]:
         """The first seat on a new flight."""
         flight: Flight[B] = Flight(key, form, self._most)
-        self._by_key[key][form] = flight
-        return flight.first
+        seat = flight.worker = Subscriber(flight, first=True)
+        flight.members.add(seat)
+        flights = self._by_key.get(key)
+        if flights is None:
+            self._by_key[key] = {form: flight}
+        else:
+            flights[form] = flight
+        return seat
 
     def drop(self, flight: Flight[B]) -> None:
         """Let nobody join any more: it is over, and kept where it may be."""

@@ -1,26 +1,45 @@
 """The name that equal requests share and no two others do.
 
 A keyed hash over who may share the answer, what is asked of whom, and the raw bytes of each
-top-level member of the request. Every part is preceded by its length, so that no two lists of parts
-run together into the same bytes.
+top-level member of the request. All of it is written as JSON, so that no two lists of parts run
+together into the same bytes.
 """
 
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol, Self
 
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.jsonio import Members
 from gateway.core.target import Target
 
+
+class Hash(Protocol):
+    """A hash that is begun, as hashlib has it."""
+
+    def copy(self) -> Self:
+        """Begin another one at this place."""
+        ...
+
+    def update(self, data: bytes, /) -> None:
+        """Go on."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Write what it came to as hexadecimal digits."""
+        ...
+
+
 type Sharing = Literal["key", "tenant", "all"]
 """Who sees an answer again: the client's key that got it, its tenant, or everybody."""
 
-_SIZE = 24
-"""Bytes of the hash: 192 bits, so that two requests meet by chance never."""
-_PERSON = b"tiergate cache 1"
+_SIZE = 48
+"""Digits of a key: 192 bits, so that two requests never meet by chance."""
+_BLOCK = 64
+"""Bytes that SHA-256 takes at a time."""
+_VERSION = "tiergate cache 2"
 _DELIVERY = frozenset({"stream", "stream_options"})
 """Members that say how an answer is delivered, not what it is."""
 
@@ -49,47 +68,25 @@ def identity(target: Target) -> str:
     return jsonio.dumps(parts).decode()
 
 
-def key(
-    *,
-    secret: bytes,
-    scope: str,
-    dialect: str,
-    operation: str,
-    target: str,
-    members: Members,
-    headers: Mapping[str, str] | None = None,
-) -> str:
-    """The key of a request: 48 hexadecimal digits that tell nothing without the secret.
+def start(*, secret: bytes, scope: str, dialect: str, operation: str, target: str) -> Hash:
+    """Hash what all calls share that are asked of one target for those who share: to be copied.
 
-    `secret` has at most 64 bytes; `target` is the identity of the plan's first; `members` are the
-    client's own, not what is sent on; `headers` are those that go on to the provider. The order of
-    members and the white space between them change nothing, any byte inside one does.
+    `secret` has at most 64 bytes, and fills the first block of SHA-256. `target` is the identity of
+    the plan's first.
     """
-    digest = _begun(secret, (scope, dialect, operation, target)).copy()
-    update = digest.update
-    fields = sorted((headers or {}).items())
-    update(len(fields).to_bytes(8))
-    for name, value in fields:
-        for data in (name.encode(), value.encode()):
-            update(_length(data) + data)
-    for name in sorted(members):
-        if name not in _DELIVERY:
-            data = name.encode()
-            raw = memoryview(members[name])
-            update(_length(data) + data + _length(raw))
-            update(raw)
-    return digest.hexdigest()
+    parts = (_VERSION, scope, dialect, operation, target)
+    return hashlib.sha256(secret.ljust(_BLOCK, b"\0") + jsonio.dumps(parts))
 
 
-@lru_cache(maxsize=256)
-def _begun(secret: bytes, parts: tuple[str, ...]) -> "hashlib.blake2b":
-    """What keys of calls begin with that go to one target for those who share: to be copied."""
-    digest = hashlib.blake2b(key=secret, digest_size=_SIZE, person=_PERSON)
-    for text in parts:
-        data = text.encode()
-        digest.update(_length(data) + data)
-    return digest
+def key(start: Hash, members: Members, headers: Mapping[str, str] | None = None) -> str:
+    """Make the key of a request: 48 hexadecimal digits that tell nothing without the secret.
 
-
-def _length(data: bytes | memoryview) -> bytes:
-    return len(data).to_bytes(8)
+    `members` are the client's own, not what is sent on; `headers` are those that go on to the
+    provider. The order of members and the white space between them change nothing, any byte inside
+    one does. Only part of the hash is in the key, so that nobody goes on from it.
+    """
+    if not _DELIVERY.isdisjoint(members):
+        members = {name: raw for name, raw in members.items() if name not in _DELIVERY}
+    digest = start.copy()
+    digest.update(jsonio.canonical((headers or {}, members)))
+    return digest.hexdigest()[:_SIZE]

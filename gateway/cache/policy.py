@@ -27,30 +27,23 @@ class Policy(msgspec.Struct, frozen=True):
     def serves(self, call: Call, prompt: Prompt, decision: Decision) -> bool:
         """True if the cache serves a call: docs/cache.md has the table."""
         header = call.steer.cache
-        if header == "off" or decision.no_cache or not self._may(prompt):
+        if (
+            header == "off"
+            or decision.no_cache
+            or prompt.choices > 1
+            or prompt.stored
+            or prompt.hosted_tools
+            or (prompt.sampled and not self.sampled)
+        ):
             return False
         if header in ("on", "refresh") or decision.cache:
             return True
         mode = call.key.cache or self.mode
-        if mode == "deterministic":
-            return call.operation == EMBEDDINGS or _deterministic(call, prompt)
-        return mode == "on" or (mode == "embeddings" and call.operation == EMBEDDINGS)
-
-    def _may(self, prompt: Prompt) -> bool:
-        """True if an equal call may ever be given the same answer."""
-        return not (
-            prompt.choices > 1
-            or prompt.stored
-            or prompt.hosted_tools
-            or (prompt.sampled and not self.sampled)
+        if mode != "deterministic":
+            return mode == "on" or (mode == "embeddings" and call.operation == EMBEDDINGS)
+        return call.operation == EMBEDDINGS or (
+            prompt.zero_temperature
+            and call.operation == "generate"
+            and not prompt.tools
+            and _TOOLS.isdisjoint(prompt.members)
         )
-
-
-def _deterministic(call: Call, prompt: Prompt) -> bool:
-    """True if the client asks for the likeliest answer, and for nothing but text or media."""
-    return (
-        prompt.zero_temperature
-        and call.operation == "generate"
-        and not prompt.tools
-        and _TOOLS.isdisjoint(prompt.members)
-    )

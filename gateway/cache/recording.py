@@ -35,14 +35,10 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 _PACKED = Packed(Recording)
 
 
-def write(recording: Recording) -> bytes:
-    """A recording as bytes that `read` takes."""
-    return _PACKED.write(recording)
-
-
-def read(data: bytes) -> Recording | None:
-    """The recording that bytes hold; None for those of another version and for anything else."""
-    return _PACKED.read(data)
+write = _PACKED.write
+"""Write a recording as bytes that `read` takes."""
+read = _PACKED.read
+"""Read the recording that bytes hold; None for those of another version and for anything else."""
 
 
 def answer(

@@ -73,8 +73,8 @@ def config(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> 
         "routing: {max_share: {reasoning: 0.10, smart: 0.40}, complete: hold}",
         "",
         *_said(
-            "Equal calls get the kept answer, for each key apart"
-            f"{shared}: embeddings, and chat at temperature 0 without tools. `default: on` caches all."
+            f"Equal calls get the kept answer, for each key apart{shared}: embeddings, and chat at "
+            "temperature 0 without tools. `default: on` caches all."
         ),
         "cache: {default: deterministic, ttl: 1h, scope: key}",
         "",

@@ -89,7 +89,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
 
     States: `settled` the provider told its usage; `estimated` an answer was given and the usage is
     not known; `aborted` cut, or without a reason for its end; `failed` no target answered;
-    `refused` by the gateway, nothing was sent; `cache_hit`; `unknown_crash` closed by recovery after a crash.
+    `refused` by the gateway, nothing was sent; `cache_hit`; `unknown_crash` closed by recovery
+    after a crash.
     """
 
     v: int = VERSION

@@ -18,6 +18,9 @@ type Json = Any
 type Members = dict[str, msgspec.Raw]
 """The top-level members of an object as raw slices of the bytes they were read from."""
 
+canonical: Callable[[object], bytes] = msgspec.json.Encoder(order="sorted").encode
+"""Write compact JSON, the members of objects sorted by name; raw slices stay as they are."""
+
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MEMBER = re.compile(
     rb'[ \t\r\n]*[{,][ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL

@@ -284,8 +284,8 @@ async def _answer(
             await send(start)
         while data:
             await send({"type": "http.response.body", "body": data, "more_body": True})
-            if direct is not None and out is not None and direct.out is None:
-                direct.out = out()
+            if direct is not None and out is not None and direct.waits:
+                direct.pass_to(out())
             beat.resume()
             data = await anext(stream, b"")
             await beat.pause()

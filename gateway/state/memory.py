@@ -64,7 +64,8 @@ class Memory:
         if not value or weight > self._max:
             return
         while self._size + weight > self._max:
-            self._drop(next(iter(self._items)))
+            oldest, (kept, _) = self._items.popitem(last=False)
+            self._size -= _weight(oldest, kept)
         self._items[key] = (value, self._clock() + ttl)
         self._size += weight
 

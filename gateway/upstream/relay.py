@@ -1,6 +1,6 @@
 """A begun stream as what may go on to its clients, in the provider's own bytes."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import NoReturn, Protocol
 
 from gateway.core import sse
@@ -27,23 +27,36 @@ class Out(Protocol):
 class Direct:
     """A stream past all who wait for it: where the loop tells of bytes they are written at once.
 
-    Nothing does that before `out` is there. What is more than bytes that go on, an error above
-    all, goes the long way, as does all that comes while nothing may be written: by `feed`.
+    Nothing does that before `pass_to`, nor after `stop`. What is more than bytes that go on, an
+    error above all, goes the long way, as does all that comes while nothing may be written: by
+    `feed`.
     """
 
-    __slots__ = ("_bug", "_fed", "_ready", "_watch", "out")
+    __slots__ = ("_bug", "_fed", "_keep", "_out", "_ready", "_watch", "waits")
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, keep: Callable[[bytes], None] | None = None) -> None:
+        """`keep` takes each piece that was written."""
         self._watch = watch
+        self._keep = keep
         self._ready = b""
         self._fed = 0
         """Bytes that were looked at in here, but not passed on."""
         self._bug: Exception | None = None
-        self.out: Out | None = None
+        self._out: Out | None = None
+        self.waits = True
+        """True until there is a client to write to, or never will be."""
+
+    def pass_to(self, out: Out | None) -> None:
+        """Write to a client from now on, if it may be written to."""
+        self._out, self.waits = out, out is None
+
+    def stop(self) -> None:
+        """Write nothing more: all that comes goes the long way."""
+        self._out, self.waits = None, False
 
     def take(self, data: bytes, chunk: bytes | None) -> bool:
         """As `http1.Direct` has it."""
-        out, watch = self.out, self._watch
+        out, watch = self._out, self._watch
         if out is None:
             return False
         try:
@@ -54,6 +67,8 @@ class Direct:
         if watch.problem is None and (
             not ready or out.write(ready, chunk if ready is data else None)
         ):
+            if ready and self._keep is not None:
+                self._keep(ready)
             return True
         self._ready, self._fed = ready, len(data)
         return False

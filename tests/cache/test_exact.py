@@ -5,6 +5,7 @@ import pytest
 
 from gateway.cache.exact import MOST, Exact
 from gateway.cache.key import Sharing
+from gateway.cache.recording import Recording
 from gateway.core.call import OPEN, Call, Key
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPENAI_CHAT
@@ -95,7 +96,7 @@ async def test_an_answer_has_a_longest_length(length: int, kept: bool) -> None:
     made = msgspec.structs.replace(MADE, body=bytes(length))
     cache = exact()
     assert cache.keeps(made, status=200, complete=True, first=True) is kept
-    await cache.store("k", made)
+    cache.store("k", made)
     assert await cache.find("k") == (made if kept else None) or not kept
 
 
@@ -103,7 +104,7 @@ async def test_what_is_stored_is_found() -> None:
     cache = exact()
     name = key(cache)
     assert await cache.find(name) is None
-    await cache.store(name, MADE)
+    cache.store(name, MADE)
     assert await cache.find(name) == MADE
 
 
@@ -113,7 +114,7 @@ async def test_law_9_through_the_store() -> None:
     eve = Key(name="ann", tenant="other")
     for sharing, seen in (("key", (True, False, False)), ("tenant", (True, True, False)), ("all", (True,) * 3)):  # fmt: skip
         cache = exact(sharing=sharing)  # type: ignore[arg-type]
-        await cache.store(key(cache, ann), MADE)
+        cache.store(key(cache, ann), MADE)
         found = [await cache.find(key(cache, who)) == MADE for who in (ann, bob, eve)]
         assert tuple(found) == seen
 
@@ -128,9 +129,32 @@ def test_headers_that_go_on_count_but_for_those_of_the_call() -> None:
 @pytest.mark.parametrize(("age", "hit"), [(3599.0, True), (3601.0, False)])
 async def test_a_shorter_time_to_live_holds_for_what_is_there(age: float, hit: bool) -> None:
     store = memory()
-    await exact(store, ttl=1e6).store("k", MADE)
+    exact(store, ttl=1e6).store("k", MADE)
     found = await exact(store, ttl=3600, now=MADE.created + age).find("k")
     assert (found == MADE) is hit
+
+
+async def test_what_nobody_else_can_write_to_is_not_sealed() -> None:
+    """It is found again, and what is no recording of this version is a miss all the same."""
+    store = memory()
+    cache = Exact(store, secret=b"s" * 32, ttl=3600, clock=lambda: NOW, sealed=False)
+    cache.store("k", MADE)
+    await cache.drain()
+    assert await cache.find("k") == MADE
+    value = await store.get("cache:k")
+    assert value is not None
+    assert len(value) < len(await sealed(MADE))
+    for other in (b"x", value[1:], b"\x02" + value[1:]):
+        await store.put("cache:k", other, 60)
+        assert await cache.find("k") is None
+
+
+async def sealed(recording: Recording) -> bytes:
+    store = memory()
+    exact(store).store("k", recording)
+    value = await store.get("cache:k")
+    assert value is not None
+    return value
 
 
 @pytest.mark.parametrize(
@@ -156,7 +180,7 @@ async def test_a_value_moved_to_another_key_is_a_miss() -> None:
     """SEC-CACHE 4: Whoever can write to a shared Redis cannot hand one client the answer of another."""
     store = memory()
     cache = exact(store)
-    await cache.store("theirs", MADE)
+    cache.store("theirs", MADE)
     value = await store.get("cache:theirs")
     assert value is not None
     await store.put("cache:mine", value, 60)
@@ -168,13 +192,13 @@ async def test_a_value_moved_to_another_key_is_a_miss() -> None:
 
 async def test_another_secret_finds_nothing() -> None:
     store = memory()
-    await exact(store).store("k", MADE)
+    exact(store).store("k", MADE)
     assert await exact(store, secret=b"rotated").find("k") is None
 
 
 async def test_a_lost_store_is_a_miss() -> None:
     cache = exact(Lost())
-    await cache.store("k", MADE)
+    cache.store("k", MADE)
     assert await cache.find("k") is None
 
 

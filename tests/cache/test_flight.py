@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.cache.flight import WHOLE, Flight, Flights, Subscriber
+from gateway.cache.flight import WHOLE, Flights, Subscriber
 from gateway.core.problem import ProblemError
 
 
@@ -38,11 +38,11 @@ class Source:
         self.closed += 1
 
 
-def begun(most: int = 1_000) -> tuple[Flights[str], Flight[str], Source]:
+def begun(most: int = 1_000) -> tuple[Flights[str], Subscriber[str], Source]:
     flights: Flights[str] = Flights(most)
-    flight, source = flights.start("key", "stream").flight, Source()
-    flight.begin("begun", source.frames(), source.end, source.close)
-    return flights, flight, source
+    first, source = flights.start("key", "stream"), Source()
+    first.flight.begin("begun", source.frames(), source.end, source.close)
+    return flights, first, source
 
 
 def join(flights: Flights[str], form: str = "stream") -> Subscriber[str]:
@@ -64,8 +64,8 @@ async def settled() -> None:
 
 
 async def test_each_piece_is_taken_once_and_heard_by_all() -> None:
-    flights, flight, source = begun()
-    tasks = [asyncio.create_task(hear(seat)) for seat in (flight.first, join(flights))]
+    flights, first, source = begun()
+    tasks = [asyncio.create_task(hear(seat)) for seat in (first, join(flights))]
     await settled()
     tasks.append(asyncio.create_task(hear(join(flights))))
     source.say(b"a", b"b")
@@ -77,12 +77,12 @@ async def test_each_piece_is_taken_once_and_heard_by_all() -> None:
     assert await hear(late) == b"abc"
     assert (before, late.done) == (False, True)
     assert (source.ended, source.closed, source.broken) == (1, 1, False)
-    assert flight.body == b"abc"
+    assert first.flight.body == b"abc"
 
 
 async def test_a_bug_in_the_source_is_raised_in_each() -> None:
-    flights, flight, source = begun()
-    tasks = [asyncio.create_task(hear(seat)) for seat in (flight.first, join(flights))]
+    flights, first, source = begun()
+    tasks = [asyncio.create_task(hear(seat)) for seat in (first, join(flights))]
     source.say(b"a", ZeroDivisionError())
     for task in tasks:
         with pytest.raises(ZeroDivisionError):
@@ -93,14 +93,14 @@ async def test_a_bug_in_the_source_is_raised_in_each() -> None:
 
 async def test_a_task_that_is_stopped_while_it_takes_breaks_the_flight_off_for_all() -> None:
     """As when the gateway stops: what was being read cannot be read on. Nobody waits for ever."""
-    flights, flight, source = begun()
-    first = asyncio.create_task(hear(flight.first))
+    flights, first, source = begun()
+    task = asyncio.create_task(hear(first))
     await settled()
     other = asyncio.create_task(hear(join(flights)))
     await settled()
-    first.cancel()
+    task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await first
+        await task
     with pytest.raises(ProblemError, match="was stopped"):
         await other
     assert (source.ended, source.broken) == (1, True)
@@ -108,75 +108,74 @@ async def test_a_task_that_is_stopped_while_it_takes_breaks_the_flight_off_for_a
 
 
 async def test_who_takes_for_others_stops_after_that_piece() -> None:
-    flights, flight, source = begun()
-    seat = flight.first
-    first = asyncio.create_task(hear(seat))
+    flights, first, source = begun()
+    task = asyncio.create_task(hear(first))
     await settled()
     other = asyncio.create_task(hear(join(flights)))
     await settled()
-    seat.gone(first.cancel)
+    first.gone(task.cancel)
     await settled()
-    assert seat.left
-    assert not first.done()
+    assert first.left
+    assert not task.done()
     source.say(b"a", b"b", None)
     with pytest.raises(asyncio.CancelledError):
-        await first
+        await task
     assert await other == b"ab"
     assert not source.broken
 
 
 async def test_it_stops_at_once_when_the_others_leave_too() -> None:
-    flights, flight, source = begun()
-    first = asyncio.create_task(hear(flight.first))
+    flights, first, source = begun()
+    task = asyncio.create_task(hear(first))
     await settled()
     other = join(flights)
-    flight.first.gone(first.cancel)
+    first.gone(task.cancel)
     await settled()
-    assert not first.done()
+    assert not task.done()
     await other.close()
     with pytest.raises(asyncio.CancelledError):
-        await first
-    await flight.first.close()
+        await task
+    await first.close()
     assert (source.ended, source.closed, source.broken) == (1, 1, True)
 
 
 async def test_the_last_to_leave_between_two_pieces_ends_it() -> None:
-    flights, flight, source = begun()
+    flights, first, source = begun()
     other = join(flights)
-    frames = [seat.frames() for seat in (flight.first, other)]
+    frames = [seat.frames() for seat in (first, other)]
     source.say(b"a")
     assert [await anext(each) for each in frames] == [b"a", b"a"]
     for each in frames:
         await each.aclose()
-    await flight.first.close()
+    await first.close()
     assert source.ended == 0
     await other.close()
     assert (source.ended, source.closed, source.broken) == (1, 1, True)
 
 
 async def test_nobody_joins_a_flight_that_is_about_to_be_stopped() -> None:
-    flights, flight, _ = begun()
+    flights, first, _ = begun()
     stopped = []
-    flight.first.gone(lambda: stopped.append(True))
+    first.gone(lambda: stopped.append(True))
     assert stopped == [True]
     assert flights.join("key", "stream") is None
-    await flight.first.close()
+    await first.close()
 
 
 async def test_too_long_a_flight_keeps_what_is_needed_alone() -> None:
     """It is joined no more; who is too far behind is told so, and the others lose nothing."""
-    flights, flight, source = begun(most=10)
+    flights, first, source = begun(most=10)
     behind, far = join(flights), join(flights)
-    frames = flight.first.frames()
+    frames = first.frames()
     near = behind.frames()
     source.say(b"12345", b"67890")
     assert [await anext(frames), await anext(frames)] == [b"12345", b"67890"]
-    kept = flight.body
+    kept = first.flight.body
     source.say(b"abcde", b"fghij")
     assert [await anext(near), await anext(near)] == [b"12345", b"67890"]
     assert [await anext(frames), await anext(frames)] == [b"abcde", b"fghij"]
     assert flights.join("key", "stream") is None
-    assert (kept, flight.body) == (b"1234567890", None)
+    assert (kept, first.flight.body) == (b"1234567890", None)
     source.say(None)
     assert [data async for data in near] == [b"abcde", b"fghij"]
     with pytest.raises(ProblemError, match="too slowly"):
@@ -185,10 +184,45 @@ async def test_too_long_a_flight_keeps_what_is_needed_alone() -> None:
 
 
 async def test_alone_it_keeps_nothing_once_it_is_too_long() -> None:
-    _, flight, source = begun(most=10)
+    _, first, source = begun(most=10)
     source.say(*[b"12345"] * 9, None)
-    held = [sum(map(len, flight._chunks)) async for _ in flight.first.frames()]
+    held = [sum(map(len, first.flight._chunks)) async for _ in first.frames()]
     assert held[3:] == [0] * 6
+
+
+async def test_what_its_only_client_was_sent_already_is_kept_for_those_that_join() -> None:
+    """The first that joins is told of, once: from then on no piece passes the flight."""
+    flights: Flights[str] = Flights()
+    first, source, joined = flights.start("key", "stream"), Source(), list[bool]()
+    flight = first.flight
+    flight.begin("b", source.frames(), source.end, source.close, lambda: joined.append(True))
+    frames = first.frames()
+    source.say(b"a")
+    assert await anext(frames) == b"a"
+    first.passed(b"b")
+    first.passed(b"c")
+    assert joined == []
+    both = [asyncio.create_task(hear(join(flights))) for _ in range(2)]
+    await settled()
+    assert joined == [True]
+    source.say(b"d", None)
+    assert [data async for data in frames] == [b"d"]
+    assert [await task for task in both] == [b"abcd"] * 2
+    assert flight.body == b"abcd"
+
+
+async def test_too_much_that_was_sent_already_is_not_kept() -> None:
+    flights, first, source = begun(most=10)
+    frames = first.frames()
+    source.say(b"123")
+    assert await anext(frames) == b"123"
+    for _ in range(9):
+        first.passed(b"12345")
+    assert flights.join("key", "stream") is None
+    assert first.flight._chunks == []
+    source.say(b"end", None)
+    assert [data async for data in frames] == [b"end"]
+    assert first.flight.body is None
 
 
 async def test_all_wait_for_the_first_and_hear_why_it_failed() -> None:

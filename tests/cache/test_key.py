@@ -1,16 +1,19 @@
 """The key of a request: equal for requests that may share an answer, different for all others."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.cache.key import Sharing, identity, key, scope
+from gateway.cache.key import Sharing, identity, key, scope, start
 from gateway.core import jsonio
 from gateway.core.call import Key
 from gateway.core.target import Provider, Target
 
 SECRET = b"s" * 32
+TEXTS = ["scope", "dialect", "operation", "target"]
 
 # Few letters and all that separates: whatever could run together does so within a few examples.
 words = st.text(alphabet='ab\x00",[]:é', max_size=3)
@@ -38,7 +41,9 @@ def keyed(request: Request, secret: bytes = SECRET) -> str:
     parts = request["members"]
     assert isinstance(parts, dict)
     raw = {name: msgspec.Raw(value) for name, value in parts.items()}
-    return key(secret=secret, **{**request, "members": raw})  # type: ignore[arg-type]
+    shared = {name: request[name] for name in TEXTS}
+    headers: Any = request.get("headers")
+    return key(start(secret=secret, **shared), raw, headers)  # type: ignore[arg-type]
 
 
 def meaning(request: Request) -> Request:
@@ -63,9 +68,6 @@ def test_any_one_change_gives_another_key(request: Request, data: st.DataObject)
     part = data.draw(st.sampled_from(sorted(request)))
     changed = {**request, part: data.draw(requests)[part]}
     assert (keyed(request) == keyed(changed)) == (meaning(request) == meaning(changed))
-
-
-TEXTS = ["scope", "dialect", "operation", "target"]
 
 
 @given(requests, st.integers(0, 2), words)
@@ -144,7 +146,8 @@ def test_ways_of_sharing_never_meet() -> None:
 
 def of(body: bytes) -> str:
     parts = jsonio.members(body)
-    return key(secret=SECRET, scope="s", dialect="d", operation="o", target="t", members=parts)
+    begun = start(secret=SECRET, scope="s", dialect="d", operation="o", target="t")
+    return key(begun, parts)
 
 
 BODY = b'{"model":"auto","messages":[{"role":"user","content":"hi"}],"seed":1}'

@@ -369,3 +369,39 @@ def test_calls_that_share_no_answer_share_no_upstream_call(make: Make, upstream:
         world.release()
         assert {f.result(PATIENCE).headers["x-tiergate-cache"] for f in both} == {"miss", "hit"}
     assert len(upstream.requests) == 3
+
+
+def test_a_stream_that_passes_the_flight_is_kept_and_may_still_be_joined(
+    cached: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone it goes from the provider's socket to its client's; who joins gets it from the start."""
+    passed: list[bytes] = []
+    keep = Subscriber.passed
+
+    def counted(seat: Subscriber[Begun], data: bytes) -> None:
+        passed.append(data)
+        keep(seat, data)
+
+    monkeypatch.setattr(Subscriber, "passed", counted)
+    words = [f"word{at} " for at in range(6)]
+    pieces = frames(words)
+    slow = [part for piece in pieces for part in (piece, None)][:-1]
+    upstream.on("/acme", stream(*slow, bill=(7, 3)))
+    body = chat(stream=True, stream_options={"include_usage": True})
+    with cached.leaving(body) as first:
+        for word in words[:4]:
+            cached.release()
+            hear(first, word.encode())
+        alone = len(passed)
+        with cached.leaving(body) as second:
+            hear(second, words[3].encode())
+            for _ in slow:
+                cached.release()
+            hear(second, b"[DONE]")
+        hear(first, b"[DONE]")
+    assert alone > 1
+    assert len(passed) == alone
+    gone(cached)
+    hit = cached.ask(body)
+    assert (hit.headers["x-tiergate-cache"], hit.content) == ("hit", b"".join(pieces))
+    assert len(upstream.requests) == 1

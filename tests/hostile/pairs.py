@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gateway.cache.key import Sharing, key, scope
+from gateway.cache.key import Sharing, key, scope, start
 from gateway.core.call import Key
 
 _WORDS = (
@@ -66,11 +66,12 @@ def _keyed(made: Made, sharing: Sharing) -> str:
     who, members = made["who"], made["members"]
     assert isinstance(who, Key)
     assert isinstance(members, dict)
-    return key(
+    shared = start(
         secret=b"s" * 32, scope=scope(sharing, who), dialect=str(made["dialect"]), operation=str(made["operation"]),
-        target=str(made["target"]), members={name: msgspec.Raw(value) for name, value in members.items()},
-        headers=made["headers"],  # type: ignore[arg-type]
+        target=str(made["target"]),
     )  # fmt: skip
+    raw = {name: msgspec.Raw(value) for name, value in members.items()}
+    return key(shared, raw, made["headers"])  # type: ignore[arg-type]
 
 
 def _meaning(made: Made, sharing: Sharing) -> Made:

@@ -143,7 +143,7 @@ async def test_sec_cache_7_a_probe_reads_nothing_of_another_key() -> None:
     ann, bob = Key(name="ann"), Key(name="bob")
     await cache.find(key(cache, bob))
     before = store.asked.copy()
-    await cache.store(key(cache, ann), MADE)
+    cache.store(key(cache, ann), MADE)
     await cache.find(key(cache, bob))
     assert store.asked == before * 2
     assert key(cache, ann) not in before[0]

@@ -1,5 +1,6 @@
 """A stream past who waits for it: what goes on directly, and what goes the long way."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,12 +29,15 @@ class Client:
         return self.open
 
 
-def begin(watch: Any = None) -> tuple[Direct, Client, Watch]:
+def begin(
+    watch: Any = None, keep: Callable[[bytes], None] | None = None
+) -> tuple[Direct, Client, Watch]:
     watch = watch or OPENAI_CHAT.watch(ask(stream=True), Written(b"", asks_usage=True))
-    direct, client = Direct(watch), Client()
+    direct, client = Direct(watch, keep), Client()
     assert not direct.take(HEL, None)  # nobody is there yet
     assert direct.feed(ROLE + HEL) == ROLE + HEL
-    direct.out = client
+    direct.pass_to(client)
+    assert not direct.waits
     return direct, client, watch
 
 
@@ -96,3 +100,34 @@ def test_a_bug_is_told_by_who_waits() -> None:
     with pytest.raises(ArithmeticError, match="a bug"):
         direct.feed(LO)
     assert client.got == []
+
+
+def test_what_goes_on_directly_may_be_kept() -> None:
+    """What goes the long way is kept by whoever takes it there."""
+    kept: list[bytes] = []
+    direct, client, _ = begin(keep=kept.append)
+    assert direct.take(LO[:9], b"chunk")
+    assert direct.take(LO[9:] + USAGE, b"chunk")
+    client.open = False
+    assert not direct.take(HEL, b"chunk")
+    assert kept == [LO]
+
+
+def test_once_it_is_stopped_all_goes_the_long_way() -> None:
+    direct, client, _ = begin()
+    assert direct.take(LO[:9], b"chunk")
+    direct.stop()
+    assert not direct.waits
+    assert not direct.take(LO[9:], b"chunk")
+    assert direct.feed(LO[9:]) == LO
+    assert client.got == []
+
+
+def test_a_client_that_is_not_there_yet_is_waited_for() -> None:
+    direct, client, _ = begin()
+    direct.pass_to(None)
+    assert direct.waits
+    assert not direct.take(LO, None)
+    assert direct.feed(LO) == LO
+    direct.pass_to(client)
+    assert direct.take(LO, None)
