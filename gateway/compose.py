@@ -17,7 +17,7 @@ from gateway.cache.near import Near, Places
 from gateway.cache.note import Notes
 from gateway.cache.places import Here as Around
 from gateway.cache.places import Shared as Everywhere
-from gateway.cache.policy import Policy
+from gateway.cache.policy import CachePolicy
 from gateway.cache.responses import Responses
 from gateway.cache.seat import Here as Remembered
 from gateway.cache.seat import Seats
@@ -460,7 +460,7 @@ class Gateway:
             ttl=part.ttl,
             clock=time.time,
             sharing=part.scope,
-            policy=Policy(part.default, sampled=part.sampled),
+            policy=CachePolicy(part.default, sampled=part.sampled),
             sealed=isinstance(self._state, Redis),
             note=lambda text: self.log("cache", text=text),
         )

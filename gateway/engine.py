@@ -506,7 +506,7 @@ class Engine:
             flight.owed()
 
     def _keep(self, job: Job, begun: Begun, flight: Flight[Begun], recording: Recording) -> None:
-        """Store an answer; whoever asks from now on finds it there."""
+        """Store an answer: an equal call finds it there from now on."""
         self._shelf.keep(job, begun, flight.key, recording)
         self._flights.drop(flight)
 

@@ -30,7 +30,7 @@ class Shelf:
         self._cache = cache
         self.on = cache is not None
         self.find = _nothing if cache is None else cache.find
-        """Find what is kept at a place."""
+        """Find the answer at a place."""
         self._wall = wall
         self._later: set[asyncio.Task[None]] = set()
 

@@ -15,7 +15,7 @@ import pytest
 from gateway.books import Books
 from gateway.cache.exact import Exact
 from gateway.cache.flight import Flights
-from gateway.cache.policy import Policy
+from gateway.cache.policy import CachePolicy
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, Call, Steer
 from gateway.core.entry import Entry, Intent, Row
@@ -77,7 +77,9 @@ class Stage:
         """The kind of row that the ledger does not take."""
         self.now = 100.0
         self.memory = Memory(1_000_000, clock=lambda: self.now)
-        cache = Exact(self.memory, secret=b"s", ttl=60, clock=lambda: self.now, policy=Policy("on"))
+        cache = Exact(
+            self.memory, secret=b"s", ttl=60, clock=lambda: self.now, policy=CachePolicy("on")
+        )
         self.client = client = Client(transports=lambda _: httpx.MockTransport(self.answer))
         self.engine = Engine(
             router=self.router,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.cache import key as keys
 from gateway.cache import recording as recordings
 from gateway.cache.key import Sharing
-from gateway.cache.policy import Policy
+from gateway.cache.policy import CachePolicy
 from gateway.cache.recording import Recording
 from gateway.cache.sealed import SEAL, seal
 from gateway.core.call import Call, Key
@@ -40,12 +40,12 @@ _PER_CALL = frozenset(
     }
 )  # fmt: skip
 """Headers that name a call or a session, or its client; all others may change the answer."""
-_SHIPPED = Policy()
+_SHIPPED = CachePolicy()
 
 type _Shared = tuple[str, str, str, str, int]
-"""What calls share whose keys begin alike: tenant, key, dialect, operation, and the target's id."""
+"""Tenant, key, dialect, operation and the target's id: all that such calls have in common."""
 type _Start = tuple[Target, keys.Hash]
-"""What their keys begin with; the target is kept, so that no other gets its id."""
+"""The target, so that no other gets its id, and the hash that such keys begin with."""
 
 
 class Exact:
@@ -59,7 +59,7 @@ class Exact:
         ttl: float,
         clock: Callable[[], float],
         sharing: Sharing = "key",
-        policy: Policy = _SHIPPED,
+        policy: CachePolicy = _SHIPPED,
         sealed: bool = True,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:

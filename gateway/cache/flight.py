@@ -38,11 +38,11 @@ class Flight[B]:
     failure: Exception | None = None
     """Why it gave no answer, or no more of it."""
     recording: Recording | None = None
-    """Its complete answer."""
+    """The complete answer."""
     owed: Callable[[], object] | None = None
-    """What closes the account of the first call, once its client has left and others stay."""
+    """Closes the account of the first call, once its client has left and others stay."""
     _base = 0
-    """How many chunks were dropped before the first of these."""
+    """Number of chunks that were dropped before the first of these."""
     _size = 0
     _source: AsyncGenerator[bytes] | None = None
     _ended: Callable[[], None] | None = None
@@ -255,7 +255,7 @@ class Subscriber[B]:
         return self.flight._read(self)  # noqa: SLF001 - two halves of one thing
 
     def passed(self, data: bytes) -> None:
-        """Keep a piece that the client has been sent already, for those that join later."""
+        """Keep a piece that the client has been sent already: others may join later."""
         flight = self.flight
         long = flight.take(data)
         self.at += 1

@@ -1,7 +1,7 @@
 """The name that equal requests share and no two others do.
 
-A keyed hash over who may share the answer, what is asked of whom, and the raw bytes of each
-top-level member of the request. All of it is written as JSON, so that no two lists of parts run
+It is a keyed hash over the scope, the operation, the target, and the raw bytes of each top-level
+member of the request. All of it is written as JSON, so that no two lists of parts run
 together into the same bytes.
 """
 
@@ -69,7 +69,7 @@ def identity(target: Target) -> str:
 
 
 def start(*, secret: bytes, scope: str, dialect: str, operation: str, target: str) -> Hash:
-    """Hash what all calls share that are asked of one target for those who share: to be copied.
+    """Begin the hash of calls of one scope and one target; each key goes on from a copy of it.
 
     `secret` has at most 64 bytes, and fills the first block of SHA-256. `target` is the identity of
     the plan's first.
@@ -83,7 +83,7 @@ def key(start: Hash, members: Members, headers: Mapping[str, str] | None = None)
 
     `members` are the client's own, not what is sent on; `headers` are those that go on to the
     provider. The order of members and the white space between them change nothing, any byte inside
-    one does. Only part of the hash is in the key, so that nobody goes on from it.
+    one does. Only part of the hash is in the key, so that nobody can go on from it.
     """
     if not _DELIVERY.isdisjoint(members):
         members = {name: raw for name, raw in members.items() if name not in _DELIVERY}

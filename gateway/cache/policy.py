@@ -14,8 +14,8 @@ _TOOLS = frozenset({"tools", "functions"})
 """Members that offer tools, in any dialect."""
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """What the configuration says of the calls that the cache serves.
+class CachePolicy(msgspec.Struct, frozen=True):
+    """The calls that the cache serves by the configuration.
 
     `mode` holds for each call of which no header, guard or key says more. `sampled` lets the cache
     serve calls at a temperature above 0.

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cache.policy import Policy
+from gateway.cache.policy import CachePolicy
 from gateway.core.call import CacheMode, Call, Key, Steer
 from gateway.core.decision import Decision
 from gateway.core.prompt import Prompt
@@ -62,7 +62,7 @@ def serves(
     decision = Decision(
         lab="l", tier="smart", source="default", no_cache=no_cache, cache=guard, trace=()
     )
-    return Policy(mode, sampled=sampled).serves(call, prompt, decision)
+    return CachePolicy(mode, sampled=sampled).serves(call, prompt, decision)
 
 
 def told(prompt: Prompt, **more: Any) -> list[CacheMode]:
