@@ -1,19 +1,26 @@
-"""One turn of a model as four labs say it: reasoning, text and calls, streamed or whole."""
+"""One turn of a model as four labs say it: reasoning, text and calls, streamed or whole.
 
+Nothing here imports the gateway.
+"""
+
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.core import jsonio
+import orjson
+
 from tests.e2e import messages
-from tests.e2e.abroad import CHAT, COUNTS, GEMINI, MESSAGES, RESPONSES
 from tests.e2e.upstream import SSE, Answer
 
 type Json = dict[str, Any]
 
-_PIECE = 7
-"""Characters of one delta."""
+CHAT, RESPONSES, MESSAGES, GEMINI = (
+    "openai-chat", "openai-responses", "anthropic-messages", "gemini",
+)  # fmt: skip
 _MODEL = "served-model"
+_PIECE = re.compile(r"\s*\S+\s*")
+"""One delta: a word and the space around it."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,47 @@ class Turn:
     thought: str = ""
 
 
-def said(dialect: str, turn: Turn, number: int, *, stream: bool) -> Answer:
+@dataclass(frozen=True)
+class Tokens:
+    """What an answer used, as its provider counts and bills it."""
+
+    fresh: int = 7
+    """Of the prompt, neither read from a prompt cache nor written to it."""
+    output: int = 3
+    """With those of reasoning."""
+    read: int = 0
+    write: int = 0
+    reasoning: int = 0
+
+    @property
+    def prompt(self) -> int:
+        return self.fresh + self.read + self.write
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """One answer before it has the form of a dialect."""
+
+    turn: Turn
+    number: int
+    model: str
+    tokens: Tokens
+
+
+def said(
+    dialect: str,
+    turn: Turn,
+    number: int,
+    *,
+    stream: bool,
+    model: str = _MODEL,
+    tokens: Tokens = Tokens(),
+) -> Answer:
     """The answer of a lab; no two numbers share an id."""
-    frames, whole = _SAID[dialect](turn, number)
+    frames, whole = _SAID[dialect](_Answered(turn, number, model, tokens))
     if stream:
         return Answer(pieces=tuple(frames), headers=SSE)
-    body = jsonio.dumps(whole)
+    body = orjson.dumps(whole)
     return Answer(pieces=(body,), length=len(body))
 
 
@@ -43,22 +85,23 @@ def state(dialect: str, number: int) -> str:
 
 
 def _cut(text: str) -> list[str]:
-    return [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
+    return _PIECE.findall(text)
 
 
 def _line(value: Json, kind: str = "") -> bytes:
     head = f"event: {kind}\n".encode() if kind else b""
-    return head + b"data: " + jsonio.dumps(value) + b"\n\n"
+    return head + b"data: " + orjson.dumps(value) + b"\n\n"
 
 
 def _text(value: Json) -> str:
-    return jsonio.dumps(value).decode()
+    return orjson.dumps(value).decode()
 
 
 type Told = tuple[Iterator[bytes] | list[bytes], Json]
 
 
-def _chat(turn: Turn, number: int) -> Told:
+def _chat(answered: _Answered) -> Told:
+    turn, number, tokens = answered.turn, answered.number, answered.tokens
     calls = [
         {"id": f"call_{number}x{at}", "type": "function", "function": {"name": name, "arguments": _text(given)}}
         for at, (name, given) in enumerate(turn.calls)
@@ -69,8 +112,11 @@ def _chat(turn: Turn, number: int) -> Told:
         {"reasoning_content": thought} if thought else {}
     )
     finish = "tool_calls" if calls else "stop"
-    usage = {"prompt_tokens": COUNTS[0], "completion_tokens": COUNTS[1], "total_tokens": sum(COUNTS)}  # fmt: skip
-    head = {"id": f"chatcmpl-{number}", "created": 1_790_000_000, "model": _MODEL}
+    usage: Json = {
+        "prompt_tokens": tokens.prompt, "completion_tokens": tokens.output, "total_tokens": tokens.prompt + tokens.output,
+        **_details(tokens, "prompt_tokens_details", "completion_tokens_details"),
+    }  # fmt: skip
+    head = {"id": f"chatcmpl-{number}", "created": 1_790_000_000, "model": answered.model}
     whole = {
         **head, "object": "chat.completion", "usage": usage,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
@@ -93,14 +139,28 @@ def _chat(turn: Turn, number: int) -> Told:
     return [*frames, b"data: [DONE]\n\n"], whole
 
 
-def _messages(turn: Turn, number: int) -> Told:
+def _details(tokens: Tokens, prompt: str, completion: str) -> Json:
+    """What OpenAI tells beside the sums, by its names in one of its dialects."""
+    written = {"cache_write_tokens": tokens.write} if tokens.write else {}
+    return {
+        prompt: {"cached_tokens": tokens.read, **written},
+        completion: {"reasoning_tokens": tokens.reasoning},
+    }
+
+
+def _messages(answered: _Answered) -> Told:
+    turn, number, tokens = answered.turn, answered.number, answered.tokens
     blocks = [messages.thinking(turn.thought, state(MESSAGES, number))] if turn.thought else []
     blocks += [messages.text(turn.text)] if turn.text else []
     blocks += [messages.tool(f"toolu_{number}x{at}", name, **given) for at, (name, given) in enumerate(turn.calls)]  # fmt: skip
-    usage = {"input_tokens": COUNTS[0], "output_tokens": COUNTS[1]}
+    usage: Json = {
+        "input_tokens": tokens.fresh, "cache_read_input_tokens": tokens.read, "cache_creation_input_tokens": tokens.write,
+        "cache_creation": {"ephemeral_5m_input_tokens": tokens.write, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": tokens.output,
+    }  # fmt: skip
     end = "tool_use" if turn.calls else "end_turn"
     whole = {
-        "id": f"msg_{number}", "type": "message", "role": "assistant", "model": _MODEL,
+        "id": f"msg_{number}", "type": "message", "role": "assistant", "model": answered.model,
         "content": blocks, "stop_reason": end, "stop_sequence": None, "usage": usage,
     }  # fmt: skip
     inner = messages.frames(*blocks)[1:-2]  # its blocks, without its own start and end
@@ -112,7 +172,8 @@ def _messages(turn: Turn, number: int) -> Told:
     ], whole  # fmt: skip
 
 
-def _responses(turn: Turn, number: int) -> Told:
+def _responses(answered: _Answered) -> Told:
+    turn, number, tokens = answered.turn, answered.number, answered.tokens
     items: list[Json] = []
     if turn.thought:
         summary = [{"type": "summary_text", "text": turn.thought}]
@@ -125,13 +186,13 @@ def _responses(turn: Turn, number: int) -> Told:
             "type": "function_call", "id": f"fc_{number}x{at}", "call_id": f"call_{number}x{at}", "name": name,
             "arguments": _text(given), "status": "completed",
         })  # fmt: skip
-    usage = {
-        "input_tokens": COUNTS[0], "input_tokens_details": {"cached_tokens": 0}, "output_tokens": COUNTS[1],
-        "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": sum(COUNTS),
+    usage: Json = {
+        "input_tokens": tokens.prompt, "output_tokens": tokens.output, "total_tokens": tokens.prompt + tokens.output,
+        **_details(tokens, "input_tokens_details", "output_tokens_details"),
     }  # fmt: skip
     whole = {
         "id": f"resp_{number}", "object": "response", "created_at": 1_790_000_000, "status": "completed",
-        "model": _MODEL, "output": items, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+        "model": answered.model, "output": items, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
         "error": None, "incomplete_details": None, "usage": usage,
     }  # fmt: skip
     begun = {**whole, "status": "in_progress", "output": [], "usage": None}
@@ -175,7 +236,14 @@ def _item(item: Json, at: int) -> Iterator[Json]:
     yield {"type": "response.output_item.done", "output_index": at, "item": item}
 
 
-def _gemini(turn: Turn, number: int) -> Told:
+def _gemini(answered: _Answered) -> Told:
+    turn, number, tokens = answered.turn, answered.number, answered.tokens
+    usage: Json = {
+        "promptTokenCount": tokens.prompt, "candidatesTokenCount": tokens.output - tokens.reasoning,
+        "totalTokenCount": tokens.prompt + tokens.output,
+    }  # fmt: skip
+    usage |= {"cachedContentTokenCount": tokens.read} if tokens.read else {}
+    usage |= {"thoughtsTokenCount": tokens.reasoning} if tokens.reasoning else {}
     thoughts: list[Json] = [{"text": turn.thought, "thought": True}] if turn.thought else []
     calls: list[Json] = [{"functionCall": {"name": name, "args": given}} for name, given in turn.calls]  # fmt: skip
     if calls and turn.thought:
@@ -186,17 +254,16 @@ def _gemini(turn: Turn, number: int) -> Told:
     def value(parts: list[Json], finish: Json) -> Json:
         return {
             "candidates": [{"content": {"role": "model", "parts": parts}, "index": 0, **finish}],
-            "usageMetadata": {"promptTokenCount": COUNTS[0], "candidatesTokenCount": COUNTS[1], "totalTokenCount": sum(COUNTS)},
-            "modelVersion": _MODEL, "responseId": f"g-{number}",
+            "usageMetadata": usage, "modelVersion": answered.model, "responseId": f"g-{number}",
         }  # fmt: skip
 
     last = len(pieces) - 1
     return [
-        b"data: " + jsonio.dumps(value([piece], {"finishReason": "STOP"} if at == last else {})) + b"\r\n\r\n"
+        b"data: " + orjson.dumps(value([piece], {"finishReason": "STOP"} if at == last else {})) + b"\r\n\r\n"
         for at, piece in enumerate(pieces)
     ], value(thoughts + texts + calls, {"finishReason": "STOP"})  # fmt: skip
 
 
-_SAID: dict[str, Callable[[Turn, int], Told]] = {
+_SAID: dict[str, Callable[[_Answered], Told]] = {
     CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemini,
 }  # fmt: skip

@@ -4,7 +4,8 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gateway.core import jsonio
+import orjson
+
 from tests.e2e.upstream import SSE, Answer, End, Request, Script
 
 type Block = dict[str, Any]
@@ -35,7 +36,7 @@ def tool(call: str, name: str, **given: Any) -> Block:
 
 
 def event(kind: str, **more: Any) -> bytes:
-    return f"event: {kind}\ndata: ".encode() + jsonio.dumps({"type": kind, **more}) + b"\n\n"
+    return f"event: {kind}\ndata: ".encode() + orjson.dumps({"type": kind, **more}) + b"\n\n"
 
 
 def frames(*blocks: Block) -> tuple[bytes, ...]:
@@ -68,7 +69,7 @@ def reply(*blocks: Block) -> Script:
         if request.json.get("stream"):
             return stream(*frames(*blocks))
         value = {**_message(blocks), "usage": {**USAGE, **OUTPUT}}
-        body = jsonio.dumps(value)
+        body = orjson.dumps(value)
         return Answer(pieces=(body,), length=len(body))
 
     return script
@@ -77,11 +78,11 @@ def reply(*blocks: Block) -> Script:
 def error(kind: str, message: str) -> bytes:
     """The body of an error."""
     said = {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
-    return jsonio.dumps(said)
+    return orjson.dumps(said)
 
 
 def _message(blocks: Sequence[Block]) -> dict[str, Any]:
-    number = zlib.crc32(jsonio.dumps(blocks))  # Claude Code takes answers of one id for one answer
+    number = zlib.crc32(orjson.dumps(blocks))  # Claude Code takes answers of one id for one answer
     return {
         "model": "claude-served",
         "id": f"msg_{number:08x}",
@@ -106,7 +107,7 @@ def _empty(block: Block) -> Block:
 
 def _deltas(block: Block) -> list[dict[str, str]]:
     if block["type"] == "tool_use":
-        given = jsonio.dumps(block["input"]).decode()
+        given = orjson.dumps(block["input"]).decode()
         return [{"type": "input_json_delta", "partial_json": part} for part in ("", *_cut(given))]
     kind = block["type"]
     told = [{"type": f"{kind}_delta", kind: part} for part in _cut(block[kind])]

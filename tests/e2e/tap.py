@@ -3,7 +3,7 @@
 import asyncio
 import io
 from dataclasses import dataclass, field
-from http.client import HTTPResponse, IncompleteRead
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 
 from tests.e2e.upstream import Request
@@ -16,10 +16,13 @@ class Exchange:
 
     request: Request
     status: int
+    """0 where the client left before there was a head."""
     headers: dict[str, str]
     """Of the answer, names in lower case."""
     body: bytes
     """Of the answer, without its chunks; what came of it, where it was cut."""
+    whole: bool = True
+    """True if the answer got to its end as HTTP has it."""
 
 
 @dataclass
@@ -42,6 +45,10 @@ class Tap:
     def exchanges(self) -> list[Exchange]:
         """All requests so far, connection by connection."""
         return [exchange for line in self._lines for exchange in _exchanges(line)]
+
+    def answered(self) -> list[bytes]:
+        """All bytes that clients were sent, by connection."""
+        return [bytes(line.answered) for line in self._lines]
 
     def close(self) -> None:
         self._loop.run(self._stop())
@@ -100,13 +107,18 @@ def _exchanges(line: _Line) -> list[Exchange]:
         request = Request(first, named, requests[:length])
         requests = requests[length:]
         answer = HTTPResponse(answers, method=request.method)  # type: ignore[arg-type]  # it reads alone
-        answer.begin()
+        try:
+            answer.begin()
+        except (HTTPException, ConnectionError):  # the client left before it was answered
+            found.append(Exchange(request, 0, {}, b"", whole=False))
+            continue
         headers = {name.lower(): value for name, value in answer.getheaders()}
+        whole = True
         try:
             body = answer.read()
         except IncompleteRead as cut:
-            body = cut.partial
-        found.append(Exchange(request, answer.status, headers, body))
+            body, whole = cut.partial, False
+        found.append(Exchange(request, answer.status, headers, body, whole))
     return found
 
 

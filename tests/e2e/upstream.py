@@ -1,4 +1,7 @@
-"""A provider on loopback: it answers as it is told, sees everything, and bills on its own count."""
+"""A provider on loopback: it answers as it is told, sees everything, and bills on its own count.
+
+Nothing here imports the gateway.
+"""
 
 import asyncio
 import queue
@@ -10,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from gateway.core import jsonio
+import orjson
 
 type Pieces = tuple[bytes | None, ...]
 """What is written, each piece by itself; None waits for `Upstream.release`."""
@@ -33,6 +36,8 @@ class Answer:
     """Content-Length; None is chunked."""
     bill: tuple[int, int] | None = None
     """Tokens in and out that are billed once the answer begins."""
+    delay: float = 0.0
+    """Seconds until the first byte."""
 
     def head(self) -> bytes:
         lines = [f"HTTP/1.1 {self.status} Scripted", *(f"{k}: {v}" for k, v in self.headers)]
@@ -66,7 +71,7 @@ class Request:
 
     @property
     def json(self) -> Any:
-        return jsonio.loads(self.body)
+        return orjson.loads(self.body)
 
 
 type Script = Answer | Callable[[Request], Answer]
@@ -81,7 +86,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> byte
     """One frame of a stream, in a provider's own spacing and with a member that nobody knows."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     value = {"id": "up-1", "object": "chat.completion.chunk", "created": 1, "model": "served-1"}
-    said = jsonio.dumps({**value, "choices": [choice], "x_unknown": 1.5, **more})
+    said = orjson.dumps({**value, "choices": [choice], "x_unknown": 1.5, **more})
     return b"data: " + said.replace(b'"x_unknown":1.5', b'"x_unknown": 1.50') + b"\n\n"
 
 
@@ -110,7 +115,7 @@ def whole(
     }  # fmt: skip
     if counts is not None:
         value["usage"] = usage(*counts)
-    body = jsonio.dumps(value).replace(b'"x_unknown":1.5', b'"x_unknown": 1.50')
+    body = orjson.dumps(value).replace(b'"x_unknown":1.5', b'"x_unknown": 1.50')
     return Answer(pieces=(body,), length=len(body), bill=counts)
 
 
@@ -128,7 +133,7 @@ def frames(
     if counts is not None:
         last = {"id": "up-1", "object": "chat.completion.chunk", "created": 1, "model": "served-1"}
         out.append(
-            b"data: " + jsonio.dumps({**last, "choices": [], "usage": usage(*counts)}) + b"\n\n"
+            b"data: " + orjson.dumps({**last, "choices": [], "usage": usage(*counts)}) + b"\n\n"
         )
     if done:
         out.append(DONE)
@@ -147,7 +152,7 @@ def stream(
 def failing(status: int, body: bytes | None = None, /, **headers: str) -> Answer:
     """An error: `retry_after="3"` becomes that header."""
     if body is None:
-        body = jsonio.dumps({"error": {"message": "No.", "type": "made_up", "code": None}})
+        body = orjson.dumps({"error": {"message": "No.", "type": "made_up", "code": None}})
     more = tuple((name.replace("_", "-"), value) for name, value in headers.items())
     kind = (("content-type", "application/json"),)
     return Answer(pieces=(body,), status=status, headers=(*kind, *more), length=len(body))
@@ -269,6 +274,8 @@ class Upstream:
     async def _write(self, answer: Answer, writer: asyncio.StreamWriter) -> None:
         if answer.bill is not None:
             self.bills.append(answer.bill)
+        if answer.delay:
+            await asyncio.sleep(answer.delay)
         if answer.status:
             writer.write(answer.head())
         for piece in answer.pieces:

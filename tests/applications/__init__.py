@@ -1,0 +1,1 @@
+"""Applications with unmodified SDKs against one long-lived gateway, and a provider that checks each request."""

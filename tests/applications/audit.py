@@ -1,0 +1,189 @@
+"""What must hold after any mix: answers, money, states and secrets, by the provider's own bill."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from tests.applications.apps.application import Application
+from tests.applications.process import Gateway, Row
+from tests.applications.provider.faults import Fault
+from tests.applications.provider.hosts import SECRETS
+from tests.applications.provider.provider import TOKEN, Charge
+from tests.applications.provider.requests import latest_ref
+from tests.e2e.tap import Exchange
+
+_MODEL_IN_PATH = re.compile(r"/models/([^/:?]+(?:/[^/:?]+)*):")
+_OWNERS = {
+    r"(gpt-|o\d|chatgpt-|text-embedding-).*": "openai", r"claude-.*": "anthropic", r"gemini-.*": "gemini",
+    r"deepseek-.*": "deepseek", r"ollama/.*": "ollama",
+}  # fmt: skip
+"""Whose host answers for a real model name."""
+_VIRTUAL = "claude-auto"
+_ENDS = (b"data: [DONE]", b'"type":"message_stop"', b'"type":"response.completed"', b'"finishReason"')  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request of a client, with its row in the ledger and its answer's place in the provider's bill."""
+
+    exchange: Exchange
+    row: Row | None
+    """None where the client left before it was told the call's id."""
+    charge: Charge | None
+    """None where nothing of an answer reached the client, and for vectors."""
+
+    @property
+    def ref(self) -> str:
+        return latest_ref(self.exchange.request.body.decode())
+
+    @property
+    def hit(self) -> bool:
+        """True if the gateway says that the answer came from its cache."""
+        return self.exchange.headers.get("x-tiergate-cache") == "hit"
+
+    @property
+    def model(self) -> str:
+        """The model name that the client asked for."""
+        in_path = _MODEL_IN_PATH.search(self.exchange.request.path)
+        return in_path[1] if in_path else str(orjson.loads(self.exchange.request.body)["model"])
+
+    @property
+    def ended(self) -> bool:
+        """True if the client got an answer that looks whole."""
+        if self.exchange.status != 200 or not self.exchange.whole:
+            return False
+        streamed = "event-stream" in self.exchange.headers.get("content-type", "")
+        return not streamed or any(end in self.exchange.body.replace(b'": "', b'":"') for end in _ENDS)  # fmt: skip
+
+
+def audit(gateway: Gateway, applications: Iterable[Application]) -> list[str]:
+    """Tell all that is wrong with what a gateway and its applications did so far."""
+    applications = list(applications)
+    exchanges = gateway.exchanges()
+    rows = gateway.rows(len(exchanges))
+    by_token = {charge.token: charge for charge in gateway.provider.charges}
+    calls = [_call(exchange, rows, by_token) for exchange in exchanges]
+    wrong = [f"misdirected: {one}" for one in gateway.provider.failures]
+    wrong += [f"{it.name}: {it.error!r}" for it in applications if it.error is not None]
+    wrong += _heard(applications, by_token)
+    wrong += _rows(calls, rows)
+    wrong += _fresh(calls)
+    for call in calls:
+        wrong += [f"{call.ref} ({call.model}): {what}" for what in _judge(call)]
+    sent = sum(row["attempts"] for row in rows.values())
+    if sent != gateway.provider.arrived:
+        wrong.append(f"the ledger has {sent} attempts, the provider {gateway.provider.arrived}")
+    shown = b"".join(gateway.tap.answered())
+    wrong += [f"a client was shown {secret}" for secret in SECRETS if secret.encode() in shown]
+    return wrong
+
+
+def _call(exchange: Exchange, rows: dict[str, Row], by_token: dict[str, Charge]) -> Call:
+    tokens = set(TOKEN.findall(exchange.body.decode("utf-8", "replace")))
+    charge = by_token.get(tokens.pop()) if len(tokens) == 1 else None
+    return Call(exchange, rows.get(exchange.headers.get("x-request-id", "")), charge)
+
+
+def _heard(applications: Iterable[Application], by_token: dict[str, Charge]) -> Iterator[str]:
+    """What an SDK returned is, to the letter, what the provider said to that turn."""
+    for application in applications:
+        for heard in application.heard:
+            token = TOKEN.search(heard.text)
+            charge = by_token.get(token[0]) if token else None
+            if charge is None or charge.ref != heard.ref:
+                yield f"{heard.ref} heard what answers {charge and charge.ref}: {heard.text!r}"
+            elif charge.text != heard.text:
+                yield f"{heard.ref} heard {heard.text!r}, the provider said {charge.text!r}"
+            elif charge.fault not in (None, Fault.SLOW):
+                yield f"{heard.ref} heard an answer that was to fail by {charge.fault}"
+
+
+def _rows(calls: Iterable[Call], rows: dict[str, Row]) -> Iterator[str]:
+    """Each call has one row, each row a call."""
+    ids = Counter(call.row["id"] for call in calls if call.row is not None)
+    yield from (f"{many} calls have the row {id}" for id, many in ids.items() if many > 1)
+    lost = [call for call in calls if call.row is None]
+    spare = [row for id, row in rows.items() if id not in ids]
+    if len(lost) != len(spare):
+        yield f"{len(lost)} calls without a row, {len(spare)} rows without a call"
+    yield from (f"{it.ref}: {it.exchange.status} without a row" for it in lost if it.exchange.status)  # fmt: skip
+    yield from (f"a row {row['state']} of a client that left at once" for row in spare if row["state"] != "aborted")  # fmt: skip
+
+
+def _fresh(calls: Iterable[Call]) -> Iterator[str]:
+    """No answer comes twice, unless the gateway says that it is a hit; and then to the same key."""
+    first: dict[str, Call] = {}
+    for call in sorted(calls, key=lambda it: it.hit):
+        if call.charge is None:
+            continue
+        before = first.setdefault(call.charge.token, call)
+        if before is not call and not call.hit:
+            yield f"{call.ref} got the answer of {before.ref} again"
+        if _key(before) != _key(call):
+            yield f"{call.ref} got the answer of another key"
+
+
+def _key(call: Call) -> str | None:
+    names = ("authorization", "x-api-key", "x-goog-api-key")
+    return next((value for name in names if (value := call.exchange.request.header(name))), None)
+
+
+def _judge(call: Call) -> Iterator[str]:
+    row, charge, exchange = call.row, call.charge, call.exchange
+    if row is None:
+        return
+    state = row["state"]
+    if call.ended and state not in ("settled", "estimated", "cache_hit"):
+        yield f"a whole answer is told as {state}"
+    if not call.ended and state not in ("failed", "aborted", "refused"):
+        yield f"{exchange.status} that did not end is told as {state}"
+    if call.hit != (state == "cache_hit"):
+        yield f"{state} with x-tiergate-cache: {exchange.headers.get('x-tiergate-cache')}"
+    if exchange.status == 200 and row["aborted_by"] == "upstream" and call.ended:
+        yield "what the provider cut looks whole"
+    if charge is not None and exchange.status == 200:
+        yield from _destination(call, charge, row)
+    if charge is not None and call.ended:
+        yield from _bill(call, charge, row)
+
+
+def _destination(call: Call, charge: Charge, row: Row) -> Iterator[str]:
+    """The answer is of this request, from the host and the model that were asked for."""
+    if charge.ref != call.ref:
+        yield f"the answer of {charge.ref}"
+    if (row["provider"], row["model"]) != (charge.host, charge.model):
+        yield f"the row names {row['provider']}/{row['model']}, the provider {charge.host}/{charge.model}"  # fmt: skip
+    for pattern, host in _OWNERS.items():
+        if call.model != _VIRTUAL and re.fullmatch(pattern, call.model):
+            name = call.model.removeprefix("ollama/")
+            if (charge.host.removesuffix("-chat"), charge.model) != (host, name):
+                yield f"answered by {charge.host}/{charge.model}"
+
+
+def _bill(call: Call, charge: Charge, row: Row) -> Iterator[str]:
+    """What the ledger says of money and tokens is what the provider says."""
+    cost = None if row["cost"] is None else Decimal(row["cost"])
+    if call.hit:
+        if cost != 0:
+            yield f"a hit costs {cost}"
+        return
+    if row["usage"] != "provider":
+        yield f"the provider told its usage, the row has {row['usage']}"
+        return
+    if cost != charge.usd:
+        yield f"cost {cost}, billed {charge.usd} for {charge.tokens}"
+    told = call.exchange.headers.get("x-tiergate-cost")
+    if told is not None and Decimal(told) != cost:
+        yield f"x-tiergate-cost {told}, cost {cost}"
+    tokens = charge.tokens
+    assert tokens is not None
+    had: dict[str, Any] = {name: row[name] or 0 for name in ("input", "cache_read", "cache_write")}
+    if had != {"input": tokens.fresh, "cache_read": tokens.read, "cache_write": tokens.write}:
+        yield f"the row has {had}, the provider {tokens}"
+    if row["output"] + (row["reasoning"] or 0) != tokens.output:
+        yield f"the row has {row['output']} + {row['reasoning']} of output, the provider {tokens}"

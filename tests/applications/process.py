@@ -1,0 +1,140 @@
+"""One long-lived `tiergate serve` with what ships, before the provider; clients reach it through a wire tap."""
+
+import hashlib
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from tests.applications.provider.hosts import CREDENTIALS
+from tests.applications.provider.prices import PriceList
+from tests.applications.provider.provider import Provider
+from tests.e2e.child import Child, until
+from tests.e2e.tap import Exchange, Tap
+from tests.e2e.upstream import PATIENCE, Upstream
+from tests.e2e.world import Loop
+
+type Row = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "config"
+_LISTENING = re.compile(r"on http://127\.0\.0\.1:(\d+) ")
+_PROVIDER = re.compile(r"  ([\w-]+):")
+_BASE_URL = re.compile(r"(    base_url: )https?://[^/\s]+(\S*)")
+
+PLACEHOLDERS = ("sk-placeholder", "none", "x")
+"""What applications send as a key to a gateway that asks for none."""
+TENANTS = {
+    "acme": "tg-acme-4f1d2c", "globex": "tg-globex-9b8a7c", "initech": "sk-placeholder-of-initech",
+}  # fmt: skip
+"""Secrets of clients by the tenant that owns each."""
+
+
+def copy_config(folder: Path, url: str) -> Path:
+    """Copy the shipped configuration; each provider's base URL becomes a path of this URL."""
+    shutil.copytree(CONFIG, folder)
+    for file in sorted((folder / "labs").glob("*.yaml")):
+        name, lines = "", []
+        for line in file.read_text("utf-8").splitlines(keepends=True):
+            begins = _PROVIDER.match(line)
+            name = begins[1] if begins else name
+            lines.append(_BASE_URL.sub(rf"\g<1>{url}/{name}\g<2>", line))
+        file.write_text("".join(lines), "utf-8")
+    return folder / "gateway.yaml"
+
+
+@dataclass
+class Gateway:
+    """The process, its provider, and what clients and it said to each other."""
+
+    child: Child
+    provider: Provider
+    tap: Tap
+    data: Path
+    address: str
+    """Of the gateway itself. Applications use `url`."""
+    keys: tuple[str, ...]
+    """What clients may send as their key."""
+    _cursor: str = ""
+    _rows: dict[str, Row] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """What an application has as its base URL."""
+        return self.tap.url
+
+    def exchanges(self) -> list[Exchange]:
+        """All that clients asked so far, but for what asks for no model."""
+        return [it for it in self.tap.exchanges() if it.request.method == "POST"]
+
+    def rows(self, calls: int) -> dict[str, Row]:
+        """Wait until the ledger has this many calls; give its rows by id."""
+
+        def enough() -> bool:
+            path = f"/admin/entries?limit=10000&after={self._cursor}"
+            answer = httpx.get(self.address + path, timeout=PATIENCE, trust_env=False)
+            for line in answer.content.splitlines():
+                row = orjson.loads(line)
+                self._rows[row["id"]] = row
+                self._cursor = row["cursor"]
+            if len(self._rows) < calls:
+                time.sleep(0.1)
+            return len(self._rows) >= calls
+
+        until(enough, f"{calls} calls are in the ledger, which has {len(self._rows)}")
+        return self._rows
+
+
+@contextmanager
+def running(
+    loop: Loop, folder: Path, *, tenants: bool = False, **environ: str
+) -> Iterator[Gateway]:
+    """Run the gateway until the block ends; with `tenants`, it asks for their keys."""
+    upstream, provider = Upstream(), Provider(PriceList(CONFIG))
+    upstream.on("/", provider.answer)
+    loop.run(upstream.start())
+    file = copy_config(folder / "config", upstream.url)
+    if tenants:
+        _ask_for_keys(file)
+    data = folder / "data"
+    child = Child(
+        [str(ROOT / ".venv/bin/tiergate"), "--config", str(file), "serve", "--port", "0"],
+        folder / "gateway", PYTHONUNBUFFERED="1", TIERGATE_DATA=str(data), **_credentials(upstream.url), **environ,
+    )  # fmt: skip
+    tap = None
+    try:
+        found = until(lambda: _LISTENING.search(child.out) or child.ended, "the gateway listens")
+        assert isinstance(found, re.Match), child.err
+        tap = Tap(loop, int(found[1]))
+        keys = tuple(TENANTS.values()) if tenants else PLACEHOLDERS
+        yield Gateway(child, provider, tap, data, f"http://127.0.0.1:{found[1]}", keys)
+    finally:
+        if tap is not None:
+            tap.close()
+        child.stop()
+        loop.run(upstream.stop())
+
+
+def _credentials(url: str) -> Mapping[str, str]:
+    """Write the environment of an operator who has these accounts."""
+    found = {f"{name.upper()}_API_KEY": secret for name, secret in CREDENTIALS.items()}
+    return {**found, "OLLAMA_BASE_URL": f"{url}/ollama/v1"}
+
+
+def _ask_for_keys(file: Path) -> None:
+    """Have each tenant's key in a file beside the configuration."""
+    text = file.read_text("utf-8")
+    assert "\nkeys: open\n" in text
+    file.write_text(text.replace("\nkeys: open\n", "\nkeys: keys.yaml\n"), "utf-8")
+    keys = {
+        name: {"sha256": hashlib.sha256(secret.encode()).hexdigest(), "tenant": name}
+        for name, secret in TENANTS.items()
+    }
+    file.with_name("keys.yaml").write_bytes(orjson.dumps(keys))

@@ -1,0 +1,83 @@
+"""The prompt cache of a provider: the longest beginning of a prompt that it has seen lately."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+_TTL = 300.0
+"""Seconds for which a prompt is kept after it was last read."""
+_LEAST = 1_024
+"""Tokens of the shortest beginning that is kept."""
+_STEP = 128
+"""Tokens in which a cache that keeps all by itself counts."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """How a prompt was read, in tokens."""
+
+    fresh: int
+    read: int
+    write: int
+
+
+class PromptCache:
+    """What all hosts keep, apart by place: host, credential and model. `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seen: dict[tuple[str, bytes], float] = {}
+
+    def automatic(self, place: str, blocks: Sequence[bytes], *, bills_writes: bool) -> Hit:
+        """Read a prompt where the provider keeps every beginning by itself, as OpenAI and Google do."""
+        sizes, hashes = _sums(blocks)
+        read = self._longest(place, sizes, hashes, range(len(blocks)))
+        read -= read % _STEP
+        self._keep(place, hashes)
+        write = sizes[-1] - read if bills_writes and sizes[-1] >= _LEAST else 0
+        write -= write % _STEP
+        return Hit(sizes[-1] - read - write, read, write)
+
+    def marked(self, place: str, blocks: Sequence[bytes], marks: Sequence[int]) -> Hit:
+        """Read a prompt where the client marks what is kept, as Anthropic does."""
+        sizes, hashes = _sums(blocks)
+        read = self._longest(place, sizes, hashes, marks)
+        last = sizes[marks[-1]] if marks else 0
+        write = last - read if last >= _LEAST else 0
+        self._keep(place, [hashes[mark] for mark in marks if sizes[mark] >= _LEAST])
+        return Hit(sizes[-1] - read - write, read, write)
+
+    def _longest(
+        self, place: str, sizes: Sequence[int], hashes: Sequence[bytes], marks: Sequence[int]
+    ) -> int:
+        """Find the tokens of the longest beginning that is kept; reading it keeps it longer."""
+        now = self._clock()
+        for at in range(marks[-1] if marks else -1, -1, -1):
+            seen = self._seen.get((place, hashes[at]))
+            if seen is not None and now - seen <= _TTL and sizes[at] >= _LEAST:
+                self._seen[place, hashes[at]] = now
+                return sizes[at]
+        return 0
+
+    def _keep(self, place: str, hashes: Sequence[bytes]) -> None:
+        now = self._clock()
+        self._seen.update({(place, one): now for one in hashes})
+
+
+def count(data: bytes) -> int:
+    """Count the tokens of a text: four bytes each."""
+    return max(1, len(data) // 4)
+
+
+def _sums(blocks: Sequence[bytes]) -> tuple[list[int], list[bytes]]:
+    """Add up tokens to the end of each block, with a hash of all up to there."""
+    sizes: list[int] = []
+    hashes: list[bytes] = []
+    size, state = 0, blake2b(digest_size=16)
+    for block in blocks:
+        size += count(block)
+        state.update(b"%d:" % len(block))
+        state.update(block)
+        sizes.append(size)
+        hashes.append(state.copy().digest())
+    return sizes, hashes

@@ -1,0 +1,173 @@
+"""What a request asks, read by a provider of its own mind: turns, tools, effort, and blocks for its prompt cache."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from tests.clients.said import CHAT, GEMINI, MESSAGES, RESPONSES
+
+type Json = Any
+
+_REF = re.compile(r"\(ref ([a-z]+\d+)\.(\d+)\)")
+"""The name of a conversation and the number of a turn, which applications write into what they send."""
+
+
+def latest_ref(text: str) -> str:
+    """Return the newest reference of a request, as `chat3.12`; empty where it has none."""
+    found = _REF.findall(text)
+    return "{}.{}".format(*max(found, key=lambda ref: int(ref[1]))) if found else ""
+
+
+@dataclass
+class ParsedRequest:
+    """One request for an answer, the same for all dialects."""
+
+    blocks: list[bytes] = field(default_factory=list)
+    """What the model reads, in order."""
+    marks: list[int] = field(default_factory=list)
+    """Blocks that the client marks for the prompt cache."""
+    tools: list[tuple[str, Json]] = field(default_factory=list)
+    """Names and schemas of the functions on offer."""
+    rounds: int = 0
+    """Times that the model has called tools since the user last spoke."""
+    results: list[str] = field(default_factory=list)
+    """What these calls gave."""
+    states: list[str] = field(default_factory=list)
+    """Reasoning states that came back."""
+    thinks: bool = False
+
+    def add(self, block: Json) -> None:
+        """Add what the model reads next; where the cache's marks stand is no part of it."""
+        if isinstance(block, dict) and "cache_control" in block:
+            self.marks.append(len(self.blocks))
+            block = {name: value for name, value in block.items() if name != "cache_control"}
+        self.blocks.append(orjson.dumps(block))
+
+    def begin_turn(self) -> None:
+        """Forget calls and results: the user speaks."""
+        self.rounds, self.results = 0, []
+
+
+def parse(dialect: str, body: Json) -> ParsedRequest:
+    """Read a request for an answer."""
+    request = ParsedRequest()
+    _PARSE[dialect](body, request)
+    return request
+
+
+def _chat(body: Json, request: ParsedRequest) -> None:
+    thinking = (body.get("thinking") or {}).get("type")
+    request.thinks = body.get("reasoning_effort") not in (None, "none") or thinking == "enabled"
+    for tool in body.get("tools") or ():
+        request.add(tool)
+        request.tools.append((tool["function"]["name"], tool["function"].get("parameters") or {}))
+    for message in body["messages"]:
+        request.add(message)
+        if message["role"] == "user":
+            request.begin_turn()
+        elif message["role"] == "tool":
+            request.results.append(_text(message["content"]))
+        elif message.get("tool_calls"):
+            request.rounds += 1
+
+
+def _responses(body: Json, request: ParsedRequest) -> None:
+    request.thinks = (body.get("reasoning") or {}).get("effort") not in (None, "none")
+    for tool in body.get("tools") or ():
+        request.add(tool)
+        if tool["type"] == "function":
+            request.tools.append((tool["name"], tool.get("parameters") or {}))
+    request.add({"instructions": body.get("instructions")})
+    items = body["input"] if isinstance(body["input"], list) else [{"role": "user", "content": body["input"]}]  # fmt: skip
+    before = ""
+    for item in items:
+        request.add(item)
+        kind = item.get("type") or "message"
+        if kind == "message" and item["role"] == "user":
+            request.begin_turn()
+        elif kind == "reasoning" and item.get("encrypted_content"):
+            request.states.append(item["encrypted_content"])
+        elif kind == "function_call_output":
+            request.results.append(_text(item["output"]))
+        elif kind == "function_call" and before != "function_call":
+            request.rounds += 1
+        before = kind
+
+
+def _messages(body: Json, request: ParsedRequest) -> None:
+    request.thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
+    for tool in body.get("tools") or ():
+        request.add(tool)
+        if "input_schema" in tool:
+            request.tools.append((tool["name"], tool["input_schema"]))
+    for block in _blocks(body.get("system") or ()):
+        request.add(block)
+    for message in body["messages"]:
+        blocks = list(_blocks(message["content"]))
+        results = [block for block in blocks if block["type"] == "tool_result"]
+        if message["role"] == "user" and not results:
+            request.begin_turn()
+        request.results += [_text(block.get("content") or "") for block in results]
+        request.rounds += any(block["type"] == "tool_use" for block in blocks)
+        request.states += [block["signature"] for block in blocks if block["type"] == "thinking"]
+        for block in blocks:
+            request.add({**block, "role": message["role"]})
+
+
+def _gemini(body: Json, request: ParsedRequest) -> None:
+    config = (body.get("generationConfig") or {}).get("thinkingConfig") or {}
+    request.thinks = config.get("thinkingLevel", "MINIMAL").upper() != "MINIMAL" or config.get("thinkingBudget", 0) > 0  # fmt: skip
+    for tool in body.get("tools") or ():
+        for one in tool.get("functionDeclarations") or ():
+            schema = one.get("parametersJsonSchema") or one.get("parameters") or {}
+            request.add(one)
+            request.tools.append((one["name"], schema))
+    request.add(body.get("systemInstruction"))
+    for content in body["contents"]:
+        parts = content["parts"]
+        given = [part["functionResponse"] for part in parts if "functionResponse" in part]
+        if content.get("role", "user") == "user" and not given:
+            request.begin_turn()
+        request.results += [orjson.dumps(one["response"]).decode() for one in given]
+        request.rounds += any("functionCall" in part for part in parts)
+        request.states += [part["thoughtSignature"] for part in parts if "thoughtSignature" in part]
+        for part in parts:
+            request.add({**part, "role": content.get("role")})
+
+
+_PARSE = {CHAT: _chat, RESPONSES: _responses, MESSAGES: _messages, GEMINI: _gemini}
+
+
+def _blocks(content: Json) -> Iterator[Json]:
+    """Give content as blocks, a text as one."""
+    if isinstance(content, str):
+        yield {"type": "text", "text": content}
+    else:
+        yield from content
+
+
+def _text(content: Json) -> str:
+    """Return the text of a tool's result."""
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text", "")) for part in content)
+
+
+def arguments(schema: Json, word: str) -> Json:
+    """Make arguments for a function: the word for each text, 2 for each number."""
+    made = {}
+    for name, one in schema.get("properties", {}).items():
+        numeric = str(one.get("type")).lower() in ("integer", "number")
+        made[name] = 2 if numeric else word
+    return made
+
+
+def inputs(dialect: str, body: Json) -> Sequence[str]:
+    """List the texts that a request wants vectors of."""
+    if dialect == CHAT:
+        return [body["input"]] if isinstance(body["input"], str) else list(body["input"])
+    requests = body.get("requests") or [body]
+    return ["".join(part["text"] for part in one["content"]["parts"]) for one in requests]
