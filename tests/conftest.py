@@ -126,15 +126,23 @@ def outcomes_file() -> Path:
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real, empty server of the Redis protocol on loopback, one for the whole run."""
-    program = redis_program()
-    if program is None:
+    if redis_program() is None:
         pytest.skip("no server of the Redis protocol: make dev, or apt-get install redis-server")
-    with _serve(program, tmp_path_factory.mktemp("redis")) as port:
-        yield f"redis://127.0.0.1:{port}/0"
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
 
 
 redis_program = place.program
 """The program of a Redis server, None where there is none."""
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Run a real, empty server of the Redis protocol on loopback; gives its URL."""
+    program = redis_program()
+    assert program is not None, "no server of the Redis protocol"
+    with _serve(program, folder) as port:
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 @contextmanager

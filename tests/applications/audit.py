@@ -1,8 +1,9 @@
 """What must hold after any mix: answers, money, states and secrets, by the provider's own bill."""
 
 import re
+import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -61,26 +62,35 @@ class Call:
         return not streamed or any(end in self.exchange.body.replace(b'": "', b'":"') for end in _ENDS)  # fmt: skip
 
 
-def audit(gateway: Gateway, applications: Iterable[Application]) -> list[str]:
+def audit(gateway: Gateway) -> list[str]:
     """Tell all that is wrong with what a gateway and its applications did so far."""
-    applications = list(applications)
+    applications = gateway.applications
     exchanges = gateway.exchanges()
     rows = gateway.rows(len(exchanges))
     by_token = {charge.token: charge for charge in gateway.provider.charges}
     calls = [_call(exchange, rows, by_token) for exchange in exchanges]
     wrong = [f"misdirected: {one}" for one in gateway.provider.failures]
-    wrong += [f"{it.name}: {it.error!r}" for it in applications if it.error is not None]
+    wrong += [f"{it.name}: {_where(it.error)}" for it in applications if it.error is not None]
     wrong += _heard(applications, by_token)
     wrong += _rows(calls, rows)
     wrong += _fresh(calls)
+    left = {ref for it in applications for ref in it.left}
     for call in calls:
-        wrong += [f"{call.ref} ({call.model}): {what}" for what in _judge(call)]
+        wrong += [f"{call.ref} ({call.model}): {what}" for what in _judge(call, left)]
     sent = sum(row["attempts"] for row in rows.values())
     if sent != gateway.provider.arrived:
         wrong.append(f"the ledger has {sent} attempts, the provider {gateway.provider.arrived}")
     shown = b"".join(gateway.tap.answered())
     wrong += [f"a client was shown {secret}" for secret in SECRETS if secret.encode() in shown]
     return wrong
+
+
+def _where(error: Exception) -> str:
+    """Tell an error, and the line of the application that it came to."""
+    here = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if "/apps/" in frame.filename
+    ]
+    return f"{error!r} at `{here[-1].line}`" if here else repr(error)
 
 
 def _call(exchange: Exchange, rows: dict[str, Row], by_token: dict[str, Charge]) -> Call:
@@ -112,7 +122,6 @@ def _rows(calls: Iterable[Call], rows: dict[str, Row]) -> Iterator[str]:
     if len(lost) != len(spare):
         yield f"{len(lost)} calls without a row, {len(spare)} rows without a call"
     yield from (f"{it.ref}: {it.exchange.status} without a row" for it in lost if it.exchange.status)  # fmt: skip
-    yield from (f"a row {row['state']} of a client that left at once" for row in spare if row["state"] != "aborted")  # fmt: skip
 
 
 def _fresh(calls: Iterable[Call]) -> Iterator[str]:
@@ -133,14 +142,15 @@ def _key(call: Call) -> str | None:
     return next((value for name in names if (value := call.exchange.request.header(name))), None)
 
 
-def _judge(call: Call) -> Iterator[str]:
+def _judge(call: Call, left: Container[str]) -> Iterator[str]:
     row, charge, exchange = call.row, call.charge, call.exchange
     if row is None:
         return
     state = row["state"]
     if call.ended and state not in ("settled", "estimated", "cache_hit"):
         yield f"a whole answer is told as {state}"
-    if not call.ended and state not in ("failed", "aborted", "refused"):
+    # A client that leaves may have been sent all of it.
+    if not call.ended and state not in ("failed", "aborted", "refused") and call.ref not in left:
         yield f"{exchange.status} that did not end is told as {state}"
     if call.hit != (state == "cache_hit"):
         yield f"{state} with x-tiergate-cache: {exchange.headers.get('x-tiergate-cache')}"

@@ -5,20 +5,26 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
 
+from tests.applications.apps.agent import Agent
 from tests.applications.apps.application import Application
+from tests.applications.apps.batch import Batch
 from tests.applications.apps.chat import Chat
+from tests.applications.apps.claude import Claude
+from tests.applications.apps.google import Google
 from tests.applications.apps.rag import Rag
 from tests.applications.apps.sampler import Sampler
 from tests.applications.process import Gateway
 
-KINDS: tuple[type[Application], ...] = (Rag, Chat, Sampler)
+KINDS: tuple[type[Application], ...] = (
+    Rag, Chat, Sampler, Agent, Batch, Claude, Google,
+)  # fmt: skip
 _AT_ONCE = (1, 1, 2, 3)
 """How many applications may do a step at the same time."""
 _names = count(1)
 
 
-def mix(gateway: Gateway, seed: int, many: int = 12) -> list[Application]:
-    """Run so many applications to their ends, at least one of each kind; give them with what they heard."""
+def mix(gateway: Gateway, seed: int, many: int = 12) -> None:
+    """Run so many applications to their ends, at least one of each kind."""
     chance = random.Random(seed)
     kinds = [*KINDS, *(chance.choice(KINDS) for _ in range(many - len(KINDS)))]
     applications = [
@@ -28,8 +34,8 @@ def mix(gateway: Gateway, seed: int, many: int = 12) -> list[Application]:
         )
         for number, kind in enumerate(kinds)
     ]  # fmt: skip
+    gateway.applications += applications
     asyncio.run(_run(applications, chance))
-    return applications
 
 
 async def _run(applications: Sequence[Application], chance: random.Random) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import orjson
 
+from tests.applications.apps.application import Application
 from tests.applications.provider.hosts import CREDENTIALS
 from tests.applications.provider.prices import PriceList
 from tests.applications.provider.provider import Provider
@@ -62,6 +63,8 @@ class Gateway:
     """Of the gateway itself. Applications use `url`."""
     keys: tuple[str, ...]
     """What clients may send as their key."""
+    applications: list[Application] = field(default_factory=list)
+    """All that ran."""
     _cursor: str = ""
     _rows: dict[str, Row] = field(default_factory=dict)
 

@@ -31,6 +31,9 @@ class _Line:
 
     asked: bytearray = field(default_factory=bytearray)
     answered: bytearray = field(default_factory=bytearray)
+    closed: bool = False
+    read: list[Exchange] | None = None
+    """What it carried, once it is closed."""
 
 
 class Tap:
@@ -44,7 +47,15 @@ class Tap:
 
     def exchanges(self) -> list[Exchange]:
         """All requests so far, connection by connection."""
-        return [exchange for line in self._lines for exchange in _exchanges(line)]
+        return [exchange for line in self._lines for exchange in self._read(line)]
+
+    def _read(self, line: _Line) -> list[Exchange]:
+        """Read what a connection carried; of a closed one, only once."""
+        if line.read is not None:
+            return line.read
+        closed, found = line.closed, _exchanges(line)
+        line.read = found if closed else None
+        return found
 
     def answered(self) -> list[bytes]:
         """All bytes that clients were sent, by connection."""
@@ -80,6 +91,7 @@ class Tap:
                 way.cancel()
             await asyncio.gather(*running, return_exceptions=True)
         finally:
+            line.closed = True
             self._tasks.discard(task)
             there.close()
             writer.close()

@@ -1,6 +1,7 @@
 """What every application of this folder has: a name, a key, a provider to script, and what it was told."""
 
 import random
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 from tests.applications.provider.faults import RETRIED, Fault
 from tests.applications.provider.provider import Provider
 
-_SPOILED = 0.08
+_ARGUMENT = re.compile(r'ollama none "x" tok-\d{5} Zürich [01]')
+_SPOILED = 0.15
 """Share of turns that meet a fault."""
 
 
@@ -74,6 +76,15 @@ class Application(ABC):
         self._results += 1
         number = sum(self.name.encode()) * 100 + self._results
         return f"Sunny {ref} res-{number % 100_000:05}"
+
+    def check_argument(self, word: str) -> None:
+        """Check that an argument of a tool is what the provider says, to the letter."""
+        assert _ARGUMENT.fullmatch(word), f"the tool was given {word!r}"
+
+    def check_results(self, text: str, results: list[str]) -> None:
+        """Check that the model has read all that tools gave: it repeats the last word of each."""
+        missing = [one for one in results if one.split()[-1] not in text]
+        assert not missing, f"{missing} did not reach the model: {text}"
 
     async def survive[T](self, ref: str, call: Awaitable[T]) -> T | None:
         """Await an answer; None where the turn met a fault that an SDK alone would not survive."""

@@ -11,6 +11,7 @@ from tests.applications.provider.faults import Fault
 _SYSTEM = (
     "You are a friendly assistant of a travel agency. Be brief and never invent a price. " * 60
 )
+_FAULTS = (Fault.UNAVAILABLE, Fault.CUT, Fault.ERROR_IN_200, Fault.BROKEN_JSON)
 _MODELS = ("auto", "smart", "gpt-4o", "gpt-6-luna", "deepseek-flash", "ollama/llama3.1:8b")
 _QUESTIONS = (
     "Hello! Who are you?", "Wie komme ich von Zürich nach Lyon?", "Which of the two is cheaper, and why?",
@@ -26,7 +27,7 @@ class Chat(Application):
         self._messages: list[Any] = [{"role": "system", "content": _SYSTEM}]
         async with AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.key) as sdk:
             for _ in range(3):
-                ref = self.ref(Fault.UNAVAILABLE, Fault.CUT, Fault.ERROR_IN_200)
+                ref = self.ref(*_FAULTS)
                 question = f"{self.chance.choice(_QUESTIONS)} {ref}"
                 self._messages.append({"role": "user", "content": question})
                 if self.chance.random() < 0.2:

@@ -25,21 +25,25 @@ class Rag(Application):
             await self._embed(sdk, embed, [f"{page} {self.ref()}" for page in _PAGES])
             yield
             for _ in range(3):
-                ref = self.ref(Fault.SERVER_ERROR, Fault.SLOW)
-                question = f"What is said of page {self.chance.randrange(9)}? {ref}"
-                await self._embed(sdk, embed, [question])
+                question = f"What is said of page {self.chance.randrange(9)}?"
+                asked = [f"{question} {self.ref(Fault.RATE_LIMIT)}"]
+                await self._embed(sdk, embed, asked)
                 yield
                 if self.chance.random() < 0.3:  # a second look at the same question
-                    await self._embed(sdk, embed, [question])
-                answer = await sdk.chat.completions.create(
-                    model=model,
-                    messages=[
-                        {"role": "system", "content": f"Answer from this page: {_PAGES[0]}"},
-                        {"role": "user", "content": question},
-                    ],
-                )
-                self.hear(ref, answer.choices[0].message.content)
+                    await self._embed(sdk, embed, asked)
+                ref = self.ref(Fault.SERVER_ERROR, Fault.SLOW, Fault.ERROR_IN_200, Fault.BROKEN_JSON)  # fmt: skip
+                await self.survive(ref, self._answer(sdk, model, question, ref))
                 yield
+
+    async def _answer(self, sdk: AsyncOpenAI, model: str, question: str, ref: str) -> None:
+        answer = await sdk.chat.completions.create(
+            model=model,
+            messages=[
+                {"role": "system", "content": f"Answer from this page: {_PAGES[0]}"},
+                {"role": "user", "content": f"{question} {ref}"},
+            ],
+        )
+        self.hear(ref, answer.choices[0].message.content)
 
     async def _embed(self, sdk: AsyncOpenAI, model: str, texts: list[str]) -> None:
         found = await sdk.embeddings.create(model=model, input=texts)

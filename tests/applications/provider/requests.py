@@ -122,7 +122,9 @@ def _gemini(body: Json, request: ParsedRequest) -> None:
     request.thinks = config.get("thinkingLevel", "MINIMAL").upper() != "MINIMAL" or config.get("thinkingBudget", 0) > 0  # fmt: skip
     for tool in body.get("tools") or ():
         for one in tool.get("functionDeclarations") or ():
-            schema = one.get("parametersJsonSchema") or one.get("parameters") or {}
+            # Google's APIs take the names of members in both spellings, and its SDK uses both.
+            names = ("parametersJsonSchema", "parameters_json_schema", "parameters")
+            schema: Json = next((one[name] for name in names if name in one), {})
             request.add(one)
             request.tools.append((one["name"], schema))
     request.add(body.get("systemInstruction"))
