@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications agents replay kernel-check clean
+.PHONY: help install dev run test check fmt screenshots clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay kernel-check clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -136,6 +136,9 @@ replay: dev ## REPLAY_CONFIGURATIONS (500) replayed over what they served, where
 
 applications: dev ## ROUNDS (20) of applications with real SDKs mixed against one gateway, from SEED (random) on; judged by the provider's bill
 	@.venv/bin/python -m tests.applications $(or $(ROUNDS),20) $(SEED)
+
+bill: dev ## what four scripted days of applications cost with `model: auto`; WHY="the reason" writes the table that CI compares with
+	@.venv/bin/python -m tests.applications.bill $(WHY)
 
 agents: dev ## AGENTS_CONVERSATIONS (300) of agents through each strategy, at a provider with a prompt cache: hit rates, decisions, bills
 	@.venv/bin/python -m tests.agents $(or $(AGENTS_CONVERSATIONS),300)

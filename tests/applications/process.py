@@ -4,7 +4,7 @@ import hashlib
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,10 +97,16 @@ class Gateway:
 
 @contextmanager
 def running(
-    loop: Loop, folder: Path, *, tenants: bool = False, **environ: str
+    loop: Loop,
+    folder: Path,
+    *,
+    tenants: bool = False,
+    provider: Provider | None = None,
+    command: Sequence[str] = (str(ROOT / ".venv/bin/tiergate"),),
+    **environ: str,
 ) -> Iterator[Gateway]:
     """Run the gateway until the block ends; with `tenants`, it asks for their keys."""
-    upstream, provider = Upstream(), Provider(PriceList(CONFIG))
+    upstream, provider = Upstream(), provider or Provider(PriceList(CONFIG))
     upstream.on("/", provider.answer)
     loop.run(upstream.start())
     file = copy_config(folder / "config", upstream.url)
@@ -108,8 +114,9 @@ def running(
         _ask_for_keys(file)
     data = folder / "data"
     child = Child(
-        [str(ROOT / ".venv/bin/tiergate"), "--config", str(file), "serve", "--port", "0"],
-        folder / "gateway", PYTHONUNBUFFERED="1", TIERGATE_DATA=str(data), **_credentials(upstream.url), **environ,
+        [*command, "--config", str(file), "serve", "--port", "0"],
+        folder / "gateway", PYTHONUNBUFFERED="1", PYTHONPATH=str(ROOT), TIERGATE_DATA=str(data),
+        **_credentials(upstream.url), **environ,
     )  # fmt: skip
     tap = None
     try:

@@ -37,7 +37,12 @@ class ParsedRequest:
     """What these calls gave."""
     states: list[str] = field(default_factory=list)
     """Reasoning states that came back."""
-    thinks: bool = False
+    effort: str = "none"
+    """What the model is told to think, on the one scale of OpenAI and Anthropic."""
+
+    @property
+    def thinks(self) -> bool:
+        return self.effort != "none"
 
     def add(self, block: Json) -> None:
         """Add what the model reads next; where the cache's marks stand is no part of it."""
@@ -60,7 +65,7 @@ def parse(dialect: str, body: Json) -> ParsedRequest:
 
 def _chat(body: Json, request: ParsedRequest) -> None:
     thinking = (body.get("thinking") or {}).get("type")
-    request.thinks = body.get("reasoning_effort") not in (None, "none") or thinking == "enabled"
+    request.effort = body.get("reasoning_effort") or ("high" if thinking == "enabled" else "none")
     for tool in body.get("tools") or ():
         request.add(tool)
         request.tools.append((tool["function"]["name"], tool["function"].get("parameters") or {}))
@@ -75,7 +80,7 @@ def _chat(body: Json, request: ParsedRequest) -> None:
 
 
 def _responses(body: Json, request: ParsedRequest) -> None:
-    request.thinks = (body.get("reasoning") or {}).get("effort") not in (None, "none")
+    request.effort = (body.get("reasoning") or {}).get("effort") or "none"
     for tool in body.get("tools") or ():
         request.add(tool)
         if tool["type"] == "function":
@@ -98,7 +103,8 @@ def _responses(body: Json, request: ParsedRequest) -> None:
 
 
 def _messages(body: Json, request: ParsedRequest) -> None:
-    request.thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
+    if (body.get("thinking") or {}).get("type") in ("enabled", "adaptive"):
+        request.effort = (body.get("output_config") or {}).get("effort") or "high"
     for tool in body.get("tools") or ():
         request.add(tool)
         if "input_schema" in tool:
@@ -119,7 +125,8 @@ def _messages(body: Json, request: ParsedRequest) -> None:
 
 def _gemini(body: Json, request: ParsedRequest) -> None:
     config = (body.get("generationConfig") or {}).get("thinkingConfig") or {}
-    request.thinks = config.get("thinkingLevel", "MINIMAL").upper() != "MINIMAL" or config.get("thinkingBudget", 0) > 0  # fmt: skip
+    level = str(config.get("thinkingLevel") or "none").lower()
+    request.effort = "low" if config.get("thinkingBudget", 0) > 0 else level
     for tool in body.get("tools") or ():
         for one in tool.get("functionDeclarations") or ():
             # Google's APIs take the names of members in both spellings, and its SDK uses both.

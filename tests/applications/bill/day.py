@@ -1,0 +1,72 @@
+"""A scripted day: what its users ask, when, and how long the answers are. `days/*.yaml` are the scripts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ruamel.yaml import YAML
+
+type Json = Any
+
+FOLDER = Path(__file__).parent
+NAMES = ("chat", "rag", "agent", "batch")
+_TURN = 60.0
+"""Seconds from one turn to the next, where the script does not say it."""
+_MIDNIGHT = 1_795_737_600.0
+"""Of Friday, 27 November 2026, in UTC."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One thing that a user asks."""
+
+    at: float
+    """Seconds since the epoch."""
+    text: str
+    out: int
+    """Tokens of the answer, without reasoning."""
+    calls: int = 0
+    """Rounds of tools before the answer."""
+    read: int = 0
+    """Tokens of what each tool gives."""
+
+
+@dataclass(frozen=True)
+class Day:
+    """One application's day. A conversation is a list of turns."""
+
+    name: str
+    client: Literal["chat", "rag", "agent", "batch"]
+    conversations: tuple[tuple[Turn, ...], ...]
+    script: Json
+    """The rest of what its file says."""
+
+
+def load(name: str) -> Day:
+    """Read a day's script."""
+    script = YAML(typ="safe").load(FOLDER / "days" / f"{name}.yaml")
+    make = _rows if script["client"] == "batch" else _conversations
+    return Day(name, script["client"], tuple(make(script)), script)
+
+
+def _conversations(script: Json) -> Iterator[tuple[Turn, ...]]:
+    for one in script["conversations"]:
+        at, turns = _clock(one["at"]), []
+        for number, turn in enumerate(one["turns"]):
+            at += turn.get("after", _TURN) if number else 0.0
+            turns.append(Turn(at, turn["user"], turn["out"], turn.get("calls", 0), turn.get("read", 0)))  # fmt: skip
+        yield tuple(turns)
+
+
+def _rows(script: Json) -> Iterator[tuple[Turn, ...]]:
+    at = _clock(script["at"])
+    for task in script["tasks"]:
+        for row in task["rows"]:
+            yield (Turn(at, task["template"].format(row=row), task["out"]),)
+            at += script["apart"]
+
+
+def _clock(time: str) -> float:
+    hours, minutes = time.split(":")
+    return _MIDNIGHT + int(hours) * 3600 + int(minutes) * 60

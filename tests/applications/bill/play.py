@@ -1,0 +1,105 @@
+"""Plays days against `tiergate serve` with what ships, on a clock that stands in a file."""
+
+import struct
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tests.applications.bill.clients import Stage, filler, play
+from tests.applications.bill.day import Day
+from tests.applications.process import CONFIG, running
+from tests.applications.provider.prices import PriceList
+from tests.applications.provider.provider import Charge, Provider
+from tests.applications.provider.requests import ParsedRequest
+from tests.clients import said
+from tests.e2e.world import Loop
+
+type Json = Any
+
+_THOUGHT = {
+    "minimal": (40, 0.2), "low": (80, 0.4), "medium": (200, 1.0), "high": (800, 2.5), "xhigh": (1500, 4.0), "max": (2500, 6.0),
+}  # fmt: skip
+"""Tokens of reasoning by effort: so many, and so many for each token of the answer."""
+TIERS = ("fast", "smart", "reasoning")
+
+
+class ScriptedProvider(Provider):
+    """The provider, with answers as long as a day's script says."""
+
+    def __init__(self, prices: PriceList, clock: "Clock") -> None:
+        super().__init__(prices, lambda: clock.now)
+        self._plans: dict[str, tuple[int, int]] = {}
+        self._turns = count(1)
+
+    def plan(self, text: str, out: int, calls: int) -> str:
+        """Note how long the answer to a text is; give the text with its reference."""
+        ref = f"day1.{next(self._turns)}"
+        self._plans[ref] = (out, calls)
+        return f"{text} (ref {ref})"
+
+    def turn(self, request: ParsedRequest, charge: Charge) -> tuple[said.Turn, int]:
+        out, calls = self._plans[charge.ref]
+        if request.rounds < calls:
+            (name, _), out = request.tools[request.rounds % len(request.tools)], 40
+            answer = said.Turn(calls=((name, {"path": f"src/{charge.token}.py"}),))
+        else:
+            answer = said.Turn(text=filler(out, "answer"))
+        fixed, share = _THOUGHT.get(request.effort, (0, 0.0))
+        return answer, fixed + int(share * out)
+
+
+class Clock:
+    """A clock that the gateway reads from a file. It only moves when it is told to."""
+
+    def __init__(self, file: Path, now: float) -> None:
+        self._file = file
+        self.now = now
+        self._file.write_bytes(struct.pack("d", now))
+
+    def wait_until(self, moment: float) -> None:
+        """Let time pass."""
+        assert moment >= self.now, "a script goes back in time"
+        self.now = moment
+        with self._file.open("r+b") as file:
+            file.write(struct.pack("d", moment))
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What one day came to."""
+
+    calls: int
+    usd: Decimal
+    shares: dict[str, float]
+    """Of the calls that have a tier, by tier."""
+    cached: float
+    """Share of prompt tokens that came from the provider's prompt cache."""
+
+
+def bill(loop: Loop, folder: Path, day: Day) -> Sum:
+    """Play a day; what it cost by the provider's bill, which the ledger must agree with to the last digit."""
+    clock = Clock(folder / "clock", day.conversations[0][0].at)
+    provider = ScriptedProvider(PriceList(CONFIG), clock)
+    command = [sys.executable, "-m", "tests.agents.clocked", str(folder / "clock")]
+    with running(loop, folder, provider=provider, command=command) as gateway:
+        play(day, Stage(gateway.address, clock.wait_until, provider.plan))
+        assert not provider.failures, provider.failures
+        return _sum(provider.charges, gateway.rows(len(provider.charges)))
+
+
+def _sum(charges: list[Charge], rows: dict[str, Json]) -> Sum:
+    billed = sum((charge.usd or Decimal(0) for charge in charges), Decimal(0))
+    told = sum((Decimal(row["cost"]) for row in rows.values()), Decimal(0))
+    assert told == billed, f"the ledger has {told}, the provider billed {billed}"
+    tiers = Counter(row["tier"] for row in rows.values() if row["tier"])
+    prompts = [charge.tokens for charge in charges if charge.tokens and charge.operation == "generate"]  # fmt: skip
+    return Sum(
+        calls=len(charges),
+        usd=billed,
+        shares={tier: round(tiers[tier] / tiers.total(), 3) for tier in TIERS},
+        cached=round(sum(one.read for one in prompts) / sum(one.prompt for one in prompts), 3),
+    )
