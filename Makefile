@@ -1,6 +1,6 @@
 # Needs git, make, and either uv or a Python that can make a venv. Writes into .venv, .tools and data
 # alone, but for what bench-peers and bench-report say.
-.PHONY: help install dev run test check fmt screenshots clients law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay kernel-check clean
+.PHONY: help install dev run test check fmt screenshots clients newest law3 bench bench-peers bench-report bench-samples bench-quick bench-chunk bench-ledger bench-limits bench-routing timing hostile openapi classifier-report rerouting metamorphic sound lines budgets shares failover kill outage reload roll scale scale-figures leave dist sbom step chaos soak applications bill agents replay kernel-check clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +32,12 @@ screenshots: dev ## pictures of the dashboard for the documents, of a real gatew
 clients: dev ## the tests with real clients, SDKs and agents, which this installs (1.4 GB; needs npm)
 	@scripts/clients all
 	@.venv/bin/pytest tests/e2e/test_claude_code.py tests/clients
+
+newest: ## the newest versions of all clients that tests run, and those tests (needs npm)
+	@scripts/newest
+	@$(MAKE) dev
+	@.venv/bin/pytest tests/applications tests/e2e/test_sdk.py tests/e2e/test_abroad.py tests/docs/test_clients.py
+	@$(MAKE) clients
 
 law3: dev ## what clients of each dialect get of every recorded answer, as counts (needs TIERGATE_CORPUS)
 	@.venv/bin/python -m tests.corpus.law3

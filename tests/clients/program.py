@@ -12,7 +12,9 @@ from gateway.core import jsonio
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
 NODE = ROOT / ".tools/clients/node/node_modules"
-PYTHON = ROOT / ".tools/clients/python/bin/python"
+PYTHON = ROOT / ".tools/clients/python/frameworks/bin/python"
+_APART = {"extract.py": "instructor", "llama.py": "llama_index"}
+"""Programs that have an environment of their own, and its name."""
 PATIENCE = 90.0
 """Seconds after which a run has failed."""
 QUIET = {
@@ -58,8 +60,9 @@ def run(command: list[str], folder: Path, **environ: str) -> Ran:
 def program(name: str, folder: Path, *words: str) -> Ran:
     """Run one of the programs beside this file with these words."""
     if name.endswith(".py"):
-        needs(PYTHON)
-        return run([str(PYTHON), str(PROGRAMS / name), *words], folder)
+        python = PYTHON.parents[2] / _APART.get(name, "frameworks") / "bin/python"
+        needs(python)
+        return run([str(python), str(PROGRAMS / name), *words], folder)
     needs(NODE)
     beside = folder / "node"  # a program finds packages beside itself
     beside.mkdir(parents=True)

@@ -9,7 +9,7 @@ from tests.clients.conftest import Place
 from tests.clients.lab import ODD
 from tests.clients.program import program
 from tests.clients.said import Turn
-from tests.e2e.abroad import CHAT, COUNTS, DIALECTS, MESSAGES, RESPONSES
+from tests.e2e.abroad import CHAT, COUNTS, DIALECTS, GEMINI, MESSAGES, RESPONSES
 
 CLIENTS = [
     ("openai.mjs", "chat", CHAT),
@@ -18,20 +18,26 @@ CLIENTS = [
     ("ai.mjs", "chat", CHAT),
     ("ai.mjs", "responses", RESPONSES),
     ("ai.mjs", "messages", MESSAGES),
+    ("ai.mjs", "gemini", GEMINI),
+    ("google.mjs", "gemini", GEMINI),
     ("lang.py", "chat", CHAT),
     ("lang.py", "responses", RESPONSES),
     ("lang.py", "messages", MESSAGES),
     ("typed.py", "chat", CHAT),
     ("typed.py", "responses", RESPONSES),
     ("typed.py", "messages", MESSAGES),
+    ("typed.py", "gemini", GEMINI),
+    ("hay.py", "chat", CHAT),
+    ("llama.py", "chat", CHAT),
+    ("llama.py", "responses", RESPONSES),
     ("agents_sdk.py", "chat", CHAT),
     ("agents_sdk.py", "responses", RESPONSES),
     ("llm_cli.py", "chat", CHAT),
     ("llm_cli.py", "messages", MESSAGES),
 ]
 PAIRS = [(*client, lab) for client in CLIENTS for lab in DIALECTS if lab != client[2]]
-FORGETFUL = {("typed.py", "responses")}
-"""It sends reasoning back to models alone that it knows by name, to others as text in tags."""
+FORGETFUL = {("typed.py", "responses"), ("llama.py", "responses")}
+"""Pydantic AI sends reasoning back only to models that it knows by name, LlamaIndex without its state."""
 HELLO = "Hello, you there. Grüezi!"
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("weather", {"city": "Zürich", "days": 2}),
@@ -91,3 +97,23 @@ def test_items_that_a_client_only_names_are_told_to_every_lab(
     assert {it.dialect for it in place.lab.heard} == {lab}
     assert not any("item_reference" in str(it.body) for it in place.lab.heard)
     assert not any(it.kept < it.rounds for it in place.lab.heard)
+
+
+WEATHER = {"city": "Zürich", "days": 2}
+OBJECTS = {
+    "[tools]": (Turn(calls=(("Weather", WEATHER),)),),
+    "[messages]": (Turn(calls=(("Weather", WEATHER),)),),
+    "[json]": (Turn(text='{"city": "Zürich", "days": 2}'),),
+    "[schema]": (Turn(text='{"city": "Zürich", "days": 2}'),),
+}
+
+
+@pytest.mark.parametrize("lab", DIALECTS)
+@pytest.mark.parametrize("way", ["tools", "json", "schema", "messages"])
+def test_an_object_of_a_class(place: Place, tmp_path: Path, way: str, lab: str) -> None:
+    """Instructor asks by a tool, by JSON mode without a schema, and by a schema; each lab can do all three."""
+    place.lab.begin(OBJECTS)
+    ran = program("extract.py", tmp_path, place.url, f"{lab}/smart", way)
+    assert ran.code == 0, ran.err
+    assert ran.lines[-1] == WEATHER
+    assert {it.dialect for it in place.lab.heard} == {lab}

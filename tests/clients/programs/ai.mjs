@@ -1,6 +1,7 @@
-// The AI SDK with its providers for OpenAI (Responses by default, Chat Completions) and Anthropic.
+// The AI SDK with its providers for OpenAI (Responses by default, Chat Completions), Anthropic and Google.
 import { generateText, isStepCount, jsonSchema, stepCountIs, streamText, tool } from "ai";
 import { createAnthropic } from "@ai-sdk/anthropic";
+import { createGoogleGenerativeAI } from "@ai-sdk/google";
 import { createOpenAI } from "@ai-sdk/openai";
 import { url, model as name, way, key, SYSTEM, SCHEMA, weather, tell } from "./asked.mjs";
 
@@ -11,6 +12,7 @@ const models = {
   stored: () => createOpenAI(at)(name),
   chat: () => createOpenAI(at).chat(name),
   messages: () => createAnthropic(at)(name),
+  gemini: () => createGoogleGenerativeAI({ baseURL: `${url}/v1beta`, apiKey: key })(`models/${name}`),
 };
 const model = models[way]();
 // Its default is that the lab keeps each item, so that the next turn need only name it.

@@ -1,4 +1,4 @@
-"""Pydantic AI: its models of OpenAI's two APIs and of Anthropic's."""
+"""Pydantic AI: its models of OpenAI's two APIs, of Anthropic's and of Google's."""
 
 import asyncio
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 from asked import KEY, MODEL, SYSTEM, URL, WAY, parts, tell, weather
 from pydantic_ai import Agent, Tool
 from pydantic_ai.models.anthropic import AnthropicModel
+from pydantic_ai.models.google import GoogleModel
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
+from pydantic_ai.providers.google import GoogleProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
 OPENAI = {"base_url": f"{URL}/v1", "api_key": KEY}
@@ -17,6 +19,7 @@ MODELS: dict[str, Any] = {
     "messages": lambda: AnthropicModel(
         MODEL, provider=AnthropicProvider(base_url=URL, api_key=KEY)
     ),
+    "gemini": lambda: GoogleModel(MODEL, provider=GoogleProvider(base_url=URL, api_key=KEY)),
 }
 
 
