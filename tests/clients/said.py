@@ -3,6 +3,7 @@
 Nothing here imports the gateway.
 """
 
+import base64
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,9 +80,8 @@ def said(
 
 def state(dialect: str, number: int) -> str:
     """The reasoning state that belongs to a turn with a thought, as it must come back."""
-    return {CHAT: f"Thought {number}.", RESPONSES: f"gAAAA-enc-{number}=="}.get(
-        dialect, f"c2lnLW51bWJlci0w{number:04}+/=="
-    )
+    signature = base64.b64encode(f"sig-{number}".encode() + b"\xff\xff\xfe\xfb").decode()
+    return {CHAT: f"Thought {number}.", RESPONSES: f"gAAAA-enc-{number}=="}.get(dialect, signature)
 
 
 def _cut(text: str) -> list[str]:

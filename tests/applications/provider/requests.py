@@ -142,7 +142,12 @@ def _gemini(body: Json, request: ParsedRequest) -> None:
             request.begin_turn()
         request.results += [orjson.dumps(one["response"]).decode() for one in given]
         request.rounds += any("functionCall" in part for part in parts)
-        request.states += [part["thoughtSignature"] for part in parts if "thoughtSignature" in part]
+        # Google's SDK writes bytes in the alphabet of URLs, its API in the other one.
+        request.states += [
+            part["thoughtSignature"].replace("-", "+").replace("_", "/")
+            for part in parts
+            if "thoughtSignature" in part
+        ]
         for part in parts:
             request.add({**part, "role": content.get("role")})
 
