@@ -160,6 +160,21 @@ def _judge(call: Call, left: Container[str]) -> Iterator[str]:
         yield from _destination(call, charge, row)
     if charge is not None and call.ended:
         yield from _bill(call, charge, row)
+    if charge is not None and state == "aborted":
+        yield from _aborted(call, charge, row, left)
+
+
+def _aborted(call: Call, charge: Charge, row: Row, left: Container[str]) -> Iterator[str]:
+    """What broke off says by whom, and has a cost: the provider's, or one that is told as an estimate."""
+    by = "client" if call.ref in left and charge.fault is not Fault.CUT else "upstream"
+    if row["aborted_by"] != by:
+        yield f"aborted by {row['aborted_by']}, not {by}"
+    if charge.usd is None:
+        return
+    if row["cost"] is None:
+        yield "an answer that broke off has no cost"
+    elif Decimal(row["cost"]) != charge.usd and not Decimal(row["estimate"] or 0):
+        yield f"cost {row['cost']}, which no estimate explains; billed {charge.usd}"
 
 
 def _destination(call: Call, charge: Charge, row: Row) -> Iterator[str]:

@@ -26,6 +26,8 @@ class Chat(Application):
         self._model = self.chance.choice(_MODELS)
         self._messages: list[Any] = [{"role": "system", "content": _SYSTEM}]
         async with AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.key) as sdk:
+            names = {model.id async for model in sdk.models.list()}
+            assert {"auto", "smart", "gpt-6-luna"} <= names
             for _ in range(3):
                 ref = self.ref(*_FAULTS)
                 question = f"{self.chance.choice(_QUESTIONS)} {ref}"

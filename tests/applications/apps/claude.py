@@ -21,6 +21,8 @@ class Claude(Application):
     async def steps(self) -> AsyncIterator[None]:
         self._model = self.chance.choice(_MODELS)
         async with AsyncAnthropic(base_url=self.url, api_key=self.key) as sdk:
+            names = {model.id async for model in sdk.models.list()}
+            assert {"claude-auto", "claude-sonnet-5-5"} <= names
             messages: list[Any] = []
             for _ in range(2):
                 ref = self.ref(Fault.UNAVAILABLE, Fault.CUT, Fault.QUOTES_THE_KEY)

@@ -20,6 +20,8 @@ class Google(Application):
         self._model = self.chance.choice(_MODELS)
         options = types.HttpOptions(base_url=self.url)
         async with genai.Client(api_key=self.key, http_options=options).aio as sdk:
+            names = {model.name async for model in await sdk.models.list()}
+            assert {"models/auto", "models/gemini-4-hydrogen"} <= names
             await self._embed(sdk)
             yield
             for _ in range(2):

@@ -8,6 +8,7 @@ from tests.applications.apps.application import Application
 from tests.applications.provider.embeddings import vector
 from tests.applications.provider.faults import Fault
 
+_FAULTS = (Fault.SERVER_ERROR, Fault.SLOW, Fault.ERROR_IN_200, Fault.BROKEN_JSON, Fault.CUT)
 _PAGES = (
     "Ollama pulls models by their name, as `ollama pull llama3.1:8b`.",
     "Die Rechnung nennt None, wo niemand den Preis kennt.",
@@ -31,7 +32,7 @@ class Rag(Application):
                 yield
                 if self.chance.random() < 0.3:  # a second look at the same question
                     await self._embed(sdk, embed, asked)
-                ref = self.ref(Fault.SERVER_ERROR, Fault.SLOW, Fault.ERROR_IN_200, Fault.BROKEN_JSON)  # fmt: skip
+                ref = self.ref(*_FAULTS)
                 await self.survive(ref, self._answer(sdk, model, question, ref))
                 yield
 
