@@ -1,4 +1,4 @@
-"""What must hold after any mix: answers, money, states and secrets, by the provider's own bill."""
+"""Checks of answers, money, states and secrets after a mix, by the provider's own bill."""
 
 import re
 import traceback
@@ -23,7 +23,7 @@ _OWNERS = {
     r"(gpt-|o\d|chatgpt-|text-embedding-).*": "openai", r"claude-.*": "anthropic", r"gemini-.*": "gemini",
     r"deepseek-.*": "deepseek", r"ollama/.*": "ollama",
 }  # fmt: skip
-"""Whose host answers for a real model name."""
+"""The host that owns a real model name, by pattern of the name."""
 _VIRTUAL = "claude-auto"
 _ENDS = (b"data: [DONE]", b'"type":"message_stop"', b'"type":"response.completed"', b'"finishReason"')  # fmt: skip
 
@@ -100,7 +100,7 @@ def _call(exchange: Exchange, rows: dict[str, Row], by_token: dict[str, Charge])
 
 
 def _heard(applications: Iterable[Application], by_token: dict[str, Charge]) -> Iterator[str]:
-    """What an SDK returned is, to the letter, what the provider said to that turn."""
+    """Check that SDKs returned, to the letter, the provider's answers of their turns."""
     for application in applications:
         for heard in application.heard:
             token = TOKEN.search(heard.text)
@@ -114,7 +114,7 @@ def _heard(applications: Iterable[Application], by_token: dict[str, Charge]) -> 
 
 
 def _rows(calls: Iterable[Call], rows: dict[str, Row]) -> Iterator[str]:
-    """Each call has one row, each row a call."""
+    """Check that each call has one row, and each row a call."""
     ids = Counter(call.row["id"] for call in calls if call.row is not None)
     yield from (f"{many} calls have the row {id}" for id, many in ids.items() if many > 1)
     lost = [call for call in calls if call.row is None]
@@ -125,7 +125,7 @@ def _rows(calls: Iterable[Call], rows: dict[str, Row]) -> Iterator[str]:
 
 
 def _fresh(calls: Iterable[Call]) -> Iterator[str]:
-    """No answer comes twice, unless the gateway says that it is a hit; and then to the same key."""
+    """Check that no answer comes twice, unless as a hit of the cache for the same key."""
     first: dict[str, Call] = {}
     for call in sorted(calls, key=lambda it: it.hit):
         if call.charge is None:
@@ -165,7 +165,7 @@ def _judge(call: Call, left: Container[str]) -> Iterator[str]:
 
 
 def _aborted(call: Call, charge: Charge, row: Row, left: Container[str]) -> Iterator[str]:
-    """What broke off says by whom, and has a cost: the provider's, or one that is told as an estimate."""
+    """Check that a broken answer names who broke it, and costs the bill or an honest estimate."""
     by = "client" if call.ref in left and charge.fault is not Fault.CUT else "upstream"
     if row["aborted_by"] != by:
         yield f"aborted by {row['aborted_by']}, not {by}"
@@ -178,7 +178,7 @@ def _aborted(call: Call, charge: Charge, row: Row, left: Container[str]) -> Iter
 
 
 def _destination(call: Call, charge: Charge, row: Row) -> Iterator[str]:
-    """The answer is of this request, from the host and the model that were asked for."""
+    """Check that the answer is of this request, from the host and model that the client named."""
     if charge.ref != call.ref:
         yield f"the answer of {charge.ref}"
     if (row["provider"], row["model"]) != (charge.host, charge.model):
@@ -191,7 +191,7 @@ def _destination(call: Call, charge: Charge, row: Row) -> Iterator[str]:
 
 
 def _bill(call: Call, charge: Charge, row: Row) -> Iterator[str]:
-    """What the ledger says of money and tokens is what the provider says."""
+    """Check that the ledger and the provider agree on money and tokens."""
     cost = None if row["cost"] is None else Decimal(row["cost"])
     if call.hit:
         if cost != 0:

@@ -19,7 +19,7 @@ KINDS: tuple[type[Application], ...] = (
     Rag, Chat, Sampler, Agent, Batch, Claude, Google,
 )  # fmt: skip
 _AT_ONCE = (1, 1, 2, 3)
-"""How many applications may do a step at the same time."""
+"""Numbers of applications that do a step at the same time, to choose from."""
 _names = count(1)
 
 

@@ -31,7 +31,7 @@ _PROVIDER = re.compile(r"  ([\w-]+):")
 _BASE_URL = re.compile(r"(    base_url: )https?://[^/\s]+(\S*)")
 
 PLACEHOLDERS = ("sk-placeholder", "none", "x")
-"""What applications send as a key to a gateway that asks for none."""
+"""Keys that applications send to a gateway that asks for none."""
 TENANTS = {
     "acme": "tg-acme-4f1d2c", "globex": "tg-globex-9b8a7c", "initech": "sk-placeholder-of-initech",
 }  # fmt: skip
@@ -60,21 +60,21 @@ class Gateway:
     tap: Tap
     data: Path
     address: str
-    """Of the gateway itself. Applications use `url`."""
+    """The gateway's own URL. Applications use `url`."""
     keys: tuple[str, ...]
-    """What clients may send as their key."""
+    """Keys that clients may send."""
     applications: list[Application] = field(default_factory=list)
-    """All that ran."""
+    """Applications that ran."""
     _cursor: str = ""
     _rows: dict[str, Row] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        """What an application has as its base URL."""
+        """The base URL of applications: the wire tap."""
         return self.tap.url
 
     def exchanges(self) -> list[Exchange]:
-        """All that clients asked so far, but for what asks for no model."""
+        """List all calls so far; lists of models are none."""
         return [it for it in self.tap.exchanges() if it.request.method == "POST"]
 
     def rows(self, calls: int) -> dict[str, Row]:

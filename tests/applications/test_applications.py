@@ -40,7 +40,7 @@ def gateway(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
 
 @pytest.fixture(scope="module")
 def shared(loop: Loop, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:  # fmt: skip
-    """One that keeps its state in Redis and serves three tenants."""
+    """A gateway that keeps its state in Redis and serves three tenants."""
     folder = tmp_path_factory.mktemp("tenants")
     with running(loop, folder, tenants=True, REDIS_URL=redis_url) as made:
         yield made
@@ -60,7 +60,7 @@ def test_a_mix(gateway: Gateway, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", TENANT_SEEDS)
 def test_a_mix_of_tenants(shared: Gateway, seed: int) -> None:
-    """The same with Redis and keys; and no tenant gets another's answer."""
+    """With Redis and keys, all of that holds too, and no tenant gets another's answer."""
     check(shared, seed)
 
 
@@ -100,7 +100,7 @@ def test_only_base_urls_differ_from_what_ships(tmp_path: Path) -> None:
 
 
 def test_the_provider_imports_nothing_of_the_gateway() -> None:
-    """Its bill is independent of what it checks."""
+    """The bill is independent of the gateway that it checks."""
     program = (
         "import sys, tests.applications.provider.provider\n"
         "print([name for name in sys.modules if name.split('.')[0] == 'gateway'])"

@@ -36,10 +36,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Tokens:
-    """What an answer used, as its provider counts and bills it."""
+    """Tokens of one answer, as its provider counts and bills them."""
 
     fresh: int = 7
-    """Of the prompt, neither read from a prompt cache nor written to it."""
+    """Prompt tokens that were neither read from a prompt cache nor written to it."""
     output: int = 3
     """With those of reasoning."""
     read: int = 0
@@ -140,7 +140,7 @@ def _chat(answered: _Answered) -> Told:
 
 
 def _details(tokens: Tokens, prompt: str, completion: str) -> Json:
-    """What OpenAI tells beside the sums, by its names in one of its dialects."""
+    """Write the counts that OpenAI tells beside the sums, by the names of one of its dialects."""
     written = {"cache_write_tokens": tokens.write} if tokens.write else {}
     return {
         prompt: {"cached_tokens": tokens.read, **written},

@@ -33,7 +33,7 @@ class _Line:
     answered: bytearray = field(default_factory=bytearray)
     closed: bool = False
     read: list[Exchange] | None = None
-    """What it carried, once it is closed."""
+    """The exchanges of a closed connection, once they were read."""
 
 
 class Tap:

@@ -1,4 +1,4 @@
-"""A provider on loopback: it answers as it is told, sees everything, and bills on its own count.
+"""A provider on loopback that answers by a script, sees everything, and bills on its own count.
 
 Nothing here imports the gateway.
 """

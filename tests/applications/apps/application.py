@@ -1,4 +1,4 @@
-"""What every application of this folder has: a name, a key, a provider to script, and what it was told."""
+"""The base of all applications here: a name, a key, a provider to script, and the answers that came."""
 
 import random
 import re
@@ -16,7 +16,7 @@ _SPOILED = 0.15
 
 @dataclass(frozen=True)
 class Heard:
-    """What an SDK gave the application as the answer of a turn."""
+    """The answer of a turn, as the SDK returned it."""
 
     ref: str
     text: str
@@ -37,7 +37,7 @@ class Application(ABC):
         self.failed: dict[str, Exception] = {}
         """Turns that ended in an error which their fault explains."""
         self.error: Exception | None = None
-        """What ended the application before its time."""
+        """The error that ended the application before its time."""
         self.chance = chance
         self._provider = provider
         self._turns = 0

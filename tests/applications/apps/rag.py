@@ -17,7 +17,7 @@ _PAGES = (
 
 
 class Rag(Application):
-    """It embeds its pages once, then each question, and asks with the nearest page."""
+    """Embeds its pages once, then each question, and asks with a page."""
 
     async def steps(self) -> AsyncIterator[None]:
         embed = self.chance.choice(("text-embedding-3-small", "text-embedding-3-large"))

@@ -23,7 +23,7 @@ _TOOLS = ("read_file", "list_files", "search", "edit_file", "run_command", "writ
 
 @dataclass(frozen=True)
 class Stage:
-    """What a client needs: the gateway's URL, a clock that it moves, and a provider that it tells what to say."""
+    """The gateway's URL, a clock that the client moves, and a provider that it scripts."""
 
     url: str
     wait_until: Callable[[float], None]

@@ -14,7 +14,7 @@ NAMES = ("chat", "rag", "agent", "batch")
 _TURN = 60.0
 """Seconds from one turn to the next, where the script does not say it."""
 _MIDNIGHT = 1_795_737_600.0
-"""Of Friday, 27 November 2026, in UTC."""
+"""Friday, 27 November 2026, 00:00 UTC, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Turn:
     calls: int = 0
     """Rounds of tools before the answer."""
     read: int = 0
-    """Tokens of what each tool gives."""
+    """Tokens of each tool result."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Day:
     client: Literal["chat", "rag", "agent", "batch"]
     conversations: tuple[tuple[Turn, ...], ...]
     script: Json
-    """The rest of what its file says."""
+    """The whole file, for keys of one kind of client."""
 
 
 def load(name: str) -> Day:

@@ -53,7 +53,7 @@ class ScriptedProvider(Provider):
 
 
 class Clock:
-    """A clock that the gateway reads from a file. It only moves when it is told to."""
+    """A clock that the gateway reads from a file. Only `wait_until` moves it."""
 
     def __init__(self, file: Path, now: float) -> None:
         self._file = file
@@ -70,18 +70,18 @@ class Clock:
 
 @dataclass(frozen=True)
 class Sum:
-    """What one day came to."""
+    """The sums of one day."""
 
     calls: int
     usd: Decimal
     shares: dict[str, float]
-    """Of the calls that have a tier, by tier."""
+    """Each tier's share of the calls that have a tier."""
     cached: float
     """Share of prompt tokens that came from the provider's prompt cache."""
 
 
 def bill(loop: Loop, folder: Path, day: Day) -> Sum:
-    """Play a day; what it cost by the provider's bill, which the ledger must agree with to the last digit."""
+    """Play a day and sum up the provider's bill. The ledger must agree to the last digit."""
     clock = Clock(folder / "clock", day.conversations[0][0].at)
     provider = ScriptedProvider(PriceList(CONFIG), clock)
     command = [sys.executable, "-m", "tests.agents.clocked", str(folder / "clock")]

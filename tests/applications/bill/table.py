@@ -13,7 +13,7 @@ type Json = Any
 
 FILE = FOLDER / "bill.yaml"
 MOST = 0.05
-"""How far a day may be from the table: of its cost, and in each tier's share of the calls."""
+"""The largest change that needs no reason: of a day's cost, and of a tier's share of its calls."""
 _HEAD = """\
 # What four scripted days cost with `model: auto`, the configuration that ships and its prices.
 # A change that moves a cost by more than 5%, or a tier's share by more than 5 points, fails until the
@@ -43,7 +43,7 @@ def read() -> dict[str, Line]:
 
 
 def moved(line: Line | None, day: Sum) -> list[str]:
-    """Tell what of a day is further from the table than it may be."""
+    """List the figures of a day that moved too far from the table."""
     if line is None:
         return ["it is not in the table"]
     change = float(day.usd / line.usd) - 1

@@ -1,4 +1,4 @@
-"""What goes wrong at a provider: errors, errors inside a 200, broken JSON, slow first bytes, and cuts."""
+"""Faults of a provider: errors, errors inside a 200, broken JSON, slow first bytes, and cuts."""
 
 from dataclasses import replace
 from enum import StrEnum
@@ -13,7 +13,7 @@ type Json = dict[str, Any]
 
 
 class Fault(StrEnum):
-    """What happens to one request in place of an answer, or to its answer."""
+    """One event in place of an answer, or to an answer."""
 
     RATE_LIMIT = "429 with retry-after: 1"
     SERVER_ERROR = "500"
@@ -26,7 +26,7 @@ class Fault(StrEnum):
 
 
 RETRIED = (Fault.RATE_LIMIT, Fault.SERVER_ERROR, Fault.UNAVAILABLE)
-"""Those that an SDK alone survives, by asking once more."""
+"""Faults that an SDK alone survives, by asking once more."""
 _STATUSES = {
     Fault.RATE_LIMIT: (429, "Too many requests."), Fault.SERVER_ERROR: (500, "It broke."),
     Fault.UNAVAILABLE: (503, "Try again later."), Fault.QUOTES_THE_KEY: (400, "The key {} may not use this."),
@@ -36,7 +36,7 @@ _SLOW = 0.3
 
 
 def spoil(fault: Fault, dialect: str, answer: Answer, secret: str, *, stream: bool) -> Answer:
-    """Make of an honest answer what a fault leaves of it."""
+    """Turn an honest answer into one with a fault."""
     if fault in _STATUSES:
         status, message = _STATUSES[fault]
         headers = {"retry_after": "1"} if status == 429 else {}

@@ -20,9 +20,9 @@ CREDENTIALS = {
     "deepseek": "sk-6f1c2e9a8b7d4f3e5a0b9c8d7e6f1a2b",
     "ollama": "ollama",
 }
-"""What the operator gave the gateway. The last one is what every tutorial of Ollama says."""
+"""Credentials that the operator gave the gateway. The last one is the placeholder of Ollama's tutorials."""
 SECRETS = tuple(secret for secret in CREDENTIALS.values() if len(secret) >= 16)
-"""Those that no client may ever see."""
+"""Credentials that no client may ever see."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Host:
     endpoints: tuple[Endpoint, ...]
     models: re.Pattern[str]
     header: str
-    """Of the credential."""
+    """The header of the credential."""
     prefix: str = ""
-    """Before the credential."""
+    """The text before the credential."""
 
     def endpoint(self, method: str, path: str) -> Endpoint | None:
         """Return the endpoint of a path, None where this host has nothing there."""

@@ -1,4 +1,4 @@
-"""What a provider bills: the prices that ship and those of genai-prices, read and multiplied anew.
+"""The provider's price list: shipped prices and genai-prices, read and multiplied anew.
 
 The arithmetic is not the gateway's, and neither is the reader of the files: that is the point.
 """

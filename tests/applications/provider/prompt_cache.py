@@ -14,7 +14,7 @@ _STEP = 128
 
 @dataclass(frozen=True)
 class Hit:
-    """How a prompt was read, in tokens."""
+    """Tokens of one prompt by the way in which the provider read them."""
 
     fresh: int
     read: int
@@ -22,7 +22,7 @@ class Hit:
 
 
 class PromptCache:
-    """What all hosts keep, apart by place: host, credential and model. `clock` gives seconds."""
+    """The caches of all hosts, one for each place (host and model). `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -39,7 +39,7 @@ class PromptCache:
         return Hit(sizes[-1] - read - write, read, write)
 
     def marked(self, place: str, blocks: Sequence[bytes], marks: Sequence[int]) -> Hit:
-        """Read a prompt where the client marks what is kept, as Anthropic does."""
+        """Read a prompt of a client that marks what to keep, as at Anthropic."""
         sizes, hashes = _sums(blocks)
         read = self._longest(place, sizes, hashes, marks)
         last = sizes[marks[-1]] if marks else 0

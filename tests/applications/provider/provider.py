@@ -41,7 +41,7 @@ _ROUNDS = 2
 _MODEL_IN_PATH = re.compile(r"/models/([^/:]+)")
 _RESULT = re.compile(r"res-\d{5}")
 TOKEN = re.compile(r"tok-\d{5}")
-"""What makes an answer's text, or the arguments of its calls, its own."""
+"""The part of an answer's text, or of the arguments of its calls, that no other answer has."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a request asks, read by a provider of its own mind: turns, tools, effort, and blocks for its prompt cache."""
+"""Reads requests as a provider does: turns, tools, effort, and blocks for its prompt cache."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class ParsedRequest:
     """One request for an answer, the same for all dialects."""
 
     blocks: list[bytes] = field(default_factory=list)
-    """What the model reads, in order."""
+    """All that the model reads, in order."""
     marks: list[int] = field(default_factory=list)
     """Blocks that the client marks for the prompt cache."""
     tools: list[tuple[str, Json]] = field(default_factory=list)
@@ -34,18 +34,18 @@ class ParsedRequest:
     rounds: int = 0
     """Times that the model has called tools since the user last spoke."""
     results: list[str] = field(default_factory=list)
-    """What these calls gave."""
+    """The results of these calls."""
     states: list[str] = field(default_factory=list)
     """Reasoning states that came back."""
     effort: str = "none"
-    """What the model is told to think, on the one scale of OpenAI and Anthropic."""
+    """The effort that the client asks for, on the scale of OpenAI and Anthropic."""
 
     @property
     def thinks(self) -> bool:
         return self.effort != "none"
 
     def add(self, block: Json) -> None:
-        """Add what the model reads next; where the cache's marks stand is no part of it."""
+        """Add a block that the model reads. A mark for the cache is no part of it."""
         if isinstance(block, dict) and "cache_control" in block:
             self.marks.append(len(self.blocks))
             block = {name: value for name, value in block.items() if name != "cache_control"}

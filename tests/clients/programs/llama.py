@@ -13,7 +13,7 @@ BOTH = {"allow_parallel_tool_calls": True}
 
 
 class Chat(OpenAI):
-    """It knows no model that is not OpenAI's own; a subclass says what this one can."""
+    """LlamaIndex knows OpenAI's own models alone; a subclass says what another one can do."""
 
     @property
     def metadata(self) -> Any:
@@ -21,7 +21,7 @@ class Chat(OpenAI):
 
 
 class Responses(OpenAIResponses):
-    """The same."""
+    """As above, on Responses."""
 
     @property
     def metadata(self) -> Any:
