@@ -24,8 +24,12 @@ from tests.e2e.world import Loop
 
 __all__ = ["loop"]
 
-# google-genai's own class at aiohttp.
-pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class Aiohttp:DeprecationWarning")
+pytestmark = [
+    # google-genai's own class at aiohttp.
+    pytest.mark.filterwarnings("ignore:Inheritance class Aiohttp:DeprecationWarning"),
+    # Anthropic's SDK warns of old models, which applications name all the same.
+    pytest.mark.filterwarnings("ignore:The model 'claude-:DeprecationWarning"),
+]
 
 SEEDS = (1, 4, 6, 8, 22)
 """Together they meet every fault, in streams and in whole answers."""
