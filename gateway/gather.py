@@ -19,6 +19,7 @@ from gateway.limits.traffic import Traffic
 from gateway.routing import passthrough, pin
 from gateway.routing.decide import Router
 from gateway.routing.features import Features
+from gateway.routing.seat import following
 from gateway.upstream.job import Job
 from gateway.upstream.quota import Place
 from gateway.upstream.retry import Seat as Holder
@@ -182,6 +183,7 @@ class Gather:
             first=sitting.seen.turn.first,
             calls=0 if before is None else before.calls,
             output=0 if before is None else before.output,
+            turns_below=decision.turns_below,
             keeps=target.provider.prompt_cache,
             at=call.received_at,
         )
@@ -251,8 +253,7 @@ def _seat(sitting: _Sitting, entry: Entry, *, hit: bool) -> Seat | None:
         return None
     name = f"{entry.provider}/{entry.model}"
     target = _target(sitting.catalogue, name)
-    output = 0 if hit else (entry.output or 0) + (entry.reasoning or 0)
-    return Seat(
+    seat = Seat(
         lab=decision.lab,
         tier=sitting.tier,
         target=name,
@@ -261,11 +262,13 @@ def _seat(sitting: _Sitting, entry: Entry, *, hit: bool) -> Seat | None:
         tokens=0 if hit else _tokens(target, entry),
         turns=sitting.seen.prompt.user_turns,
         first=sitting.seen.turn.first,
-        calls=1 if before is None else before.calls + 1,
-        output=output if before is None else before.output + output,
+        calls=1,
+        output=0 if hit else (entry.output or 0) + (entry.reasoning or 0),
+        turns_below=decision.turns_below,
         keeps=_keeps(target, entry, before),
         at=sitting.call.received_at,
     )
+    return following(before, seat)
 
 
 def _target(catalogue: Catalogue, name: str) -> Target | None:

@@ -152,7 +152,10 @@ class Judge:
     def _due(
         self, router: Router, call: Call, seen: Features, evidence: Evidence
     ) -> Decision | None:
-        """What would be decided, where the classifier decides a user's turn, and no exemplar."""
+        """Return what is decided where a classifier is asked for a user's turn, and no exemplar.
+
+        That it stays in its seat is also the classifier's doing where a score was looked at.
+        """
         if call.operation != "generate" or call.id.endswith(SUFFIX) or not seen.has_text:
             return None
         if seen.turn.kind == "side":
@@ -161,8 +164,8 @@ class Judge:
             decision, _ = decide(router, seen, OPERATIONS[call.dialect, call.operation], evidence)
         except ProblemError:
             return None
-        near = decision.score is not None and decision.score.exemplar
-        return decision if decision.source == "classifier" and not near else None
+        score = decision.score
+        return None if score is None or score.exemplar else decision
 
     async def _verdict(self, call: Call, key: Key, text: str) -> tuple[Tier | None, str | None]:
         """The verdict, or why there is none."""

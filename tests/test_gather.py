@@ -147,6 +147,32 @@ async def test_a_seat_adds_up_what_was_answered() -> None:
     assert (seat.calls, seat.output, seat.turns) == (3, 115, 2)
 
 
+async def test_a_seat_counts_turns_that_need_less_than_its_tier() -> None:
+    """Not the steps of a tool loop; what begins to stream knows the number too."""
+    stage = Stage()
+    stage.gather = Gather(stage.seats, ttl=60)
+    top = msgspec.structs.replace(
+        SEAT, tier="reasoning", target="openai/astra", tokens=9_000, turns_below=1
+    )
+    await stage.sits(top)
+    told = entry(model="astra", tier="reasoning", input=9_000)
+    seat = await stage.serve(seen(), told)
+    assert seat is not None
+    assert (seat.tier, seat.turns_below) == ("reasoning", 2)
+    seat = await stage.serve(seen(tool_loop=True, loop=True), told)
+    assert seat is not None
+    assert seat.turns_below == 2
+    router, features = known(), seen()
+    await stage.sits(msgspec.structs.replace(top, account="other"))
+    evidence = await stage.gather.evidence(router, call(), features)
+    decision, plan = decide(router, features, OPENAI_CHAT, evidence)
+    stage.gather.decided(call(), features, evidence, decision, plan, router)
+    stage.gather.begun(call(), plan.targets[0], Account("main", "s"))
+    seat = await stage.seats.find(OPEN, "one")
+    assert seat is not None
+    assert seat.turns_below == 2
+
+
 @pytest.mark.parametrize(
     "told",
     [entry(state="failed"), entry(state="refused", provider=None), entry(provider=None), entry(id="d")],

@@ -98,6 +98,8 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     """USD by which each call is cheaper there, where that was weighed and is known."""
     calls: int | None = None
     """Calls that the conversation is expected to have yet, where that was weighed."""
+    margin: Decimal | None = None
+    """USD that all these calls save, less `cost`, where that was weighed and is known."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +127,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The beginning of the model's name that chose the tier, as no provider of the model is on."""
     account: str | None = None
     """The account of the first target that has the conversation's prompt in its cache."""
+    turns_below: int = 0
+    """User turns in a row, this one included, that by themselves need less than the tier."""
     tags: tuple[str, ...] = ()
     no_cache: bool = False
     """True if a guard keeps the call out of the response cache."""

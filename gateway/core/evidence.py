@@ -64,6 +64,8 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Answers that it has had."""
     output: int = 0
     """Tokens of them all."""
+    turns_below: int = 0
+    """User turns in a row that by themselves needed less than its tier."""
     keeps: float = 300.0
     """Seconds for which the provider's prompt cache keeps what is not used."""
     at: float = 0.0

@@ -37,7 +37,7 @@ class Router(msgspec.Struct, frozen=True, kw_only=True):
     """By tenant: classifiers of their own, in its place. Read anew where one was trained."""
     fetches: frozenset[str] = frozenset()
     """Kinds of media that are fetched by URL for targets that take data alone."""
-    conversation: Strategy = "sticky"
+    conversation: Strategy = "cost-aware"
     """What keeps conversations where they are, where neither a guard nor the key says it."""
     sure: float = SURE
     """Probability from which on the tier of a conversation is taken not to suffice."""
@@ -88,10 +88,9 @@ def decide(
     if view.failed:
         trace.take(view.failures())
     if chosen is None:
-        chosen = found = _choose(router, view, pin, choice, evidence, trace)
+        chosen = _choose(router, view, pin, choice, evidence, trace)
         if sitting is not None:
-            chosen = sitting.weigh(found, trace.add)
-            choice = choice if chosen is found else None
+            chosen, choice = sitting.weigh(chosen, choice, trace.add)
     lab, tier, model, source, rule, verdict = chosen
     wanted = lab, tier, model, source == "pin"
     if alike is not None and bounds.free:
@@ -112,13 +111,14 @@ def decide(
         source=source,
         model=model,
         rule=rule,
-        confidence=None if verdict is None else verdict.confidence,
+        confidence=None if verdict is None or source == "seat" else verdict.confidence,
         classified=None if verdict is None else verdict.tier,
         score=None if verdict is None else verdict.score,
         thresholds=None if verdict is None else verdict.thresholds,
         family=pin.family,
         switch=switch,
         account=account,
+        turns_below=0 if sitting is None else sitting.turns_below,
         tags=tuple(sorted(bounds.tags)) if bounds.tags else (),
         no_cache=bounds.no_cache,
         cache=bounds.cache,

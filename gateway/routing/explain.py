@@ -111,6 +111,7 @@ def _switch(switch: Switch) -> dict[str, Json]:
         "cost": _usd(switch.cost),
         "saving": _usd(switch.saving),
         "calls": switch.calls,
+        "margin": _usd(switch.margin),
     }
 
 

@@ -9,18 +9,20 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.cached import Turn, lost, warm
-from gateway.core.call import Strategy
+from gateway.core.cached import Turn, lost
 from gateway.core.decision import Source, Switch
-from gateway.core.evidence import Score
 from gateway.core.price import Price
 from gateway.core.target import TIERS, Catalogue, Target, Tier
+from gateway.routing.classify import Verdict
 from gateway.routing.features import Features
 from gateway.routing.seat import Held
 
 SURE = 0.5
 """Probability from which on a tier is taken not to suffice: more likely than not."""
 _UNITS = Decimal("0.000001")
+
+type Chosen = tuple[str, Tier, str | None, Source, str | None, Verdict | None]
+"""Lab, tier, model, who decided, by which rule, and what a classifier said."""
 
 
 class Weighed(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,73 +32,50 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     switch: Switch | None = None
     """What was weighed, where it was; as one that is not made."""
+    tier: Tier | None = None
+    """The tier that it moves to, where that is not the one that was decided."""
+    turns_below: int = 0
+    """User turns in a row that by themselves need less than its tier."""
 
 
-def weigh(
-    held: Held,
-    catalogue: Catalogue,
-    call: Features,
-    at: float,
-    strategy: Strategy,
-    sure: float,
-    found: tuple[str, Tier, str | None, Source, Score | None],
+def ratchet(
+    held: Held, catalogue: Catalogue, call: Features, at: float, sure: float, chosen: Chosen
 ) -> Weighed:
-    """A seat held against what would be decided without it: lab, tier, model, source and score."""
-    lab, tier, model, source, score = found
+    """Hold a seat against what would be decided without it, by the strategy `ratchet-up`."""
+    lab, tier, model, source, _, verdict = chosen
     seat = held.seat
     above = TIERS.index(tier) - TIERS.index(seat.tier)
     if held.verdict == "leaves":
-        if held.floor and above < 0:
+        if above < 0:
             return Weighed(moves=False, why=f"it does not go down from {seat.tier}")
         return Weighed(moves=True, why=held.why)
     if above == 0:
         return Weighed(moves=False, why=f"{tier} would be decided too")
-    to = _first(catalogue, lab, tier, model)
-    if above > 0:
-        switch = _switch(held, to, _said(held, call), at)
-        if source == "rule":
-            return Weighed(moves=True, why=f"a rule asks for {tier}", switch=switch)
-        if score is None:
-            return Weighed(moves=False, why=f"nothing is sure of {tier}", switch=switch)
-        short = 1.0 - (score.fast if seat.tier == "fast" else score.smart)
-        moves = short >= sure
-        word = "from" if moves else "below"
-        why = f"{seat.tier} does not suffice: {short:.2f}, {word} {sure:.2f} on it goes up"
-        return Weighed(moves=moves, why=why, switch=switch)
-    if strategy == "ratchet-up":
-        why = f"it does not go down from {seat.tier}"
-        return Weighed(moves=False, why=why, switch=_switch(held, to, _said(held, call), at))
-    return _pays(held, to, _said(held, call), at)
-
-
-def _pays(held: Held, to: Target | None, said: Turn, at: float) -> Weighed:
-    """Whether a cheaper tier is worth the prompt cache that is left behind.
-
-    The move costs X once and saves S with each call: it pays after X / S calls there. The
-    conversation is expected to have as many calls yet as it has had.
-    """
-    here, there = warm(said, _price(held.target, at)), warm(said, _price(to, at))
-    saving = None if here is None or there is None else here - there
-    calls = max(1, held.seat.calls)
-    switch = _switch(held, to, said, at)
-    switch = msgspec.structs.replace(switch, saving=saving, calls=calls)
-    once = switch.cost
-    if once is None or saving is None:
-        why = "what it would save is not known: a price is missing"
-        return Weighed(moves=False, why=why, switch=switch)
-    if saving <= 0:
-        return Weighed(moves=False, why=f"{switch.to} saves nothing", switch=switch)
-    moves = once < saving * calls
-    ratio = (once / saving).quantize(Decimal("0.1"))
-    why = f"{_usd(once)} once for {_usd(saving)} a call pays after {ratio} calls, {calls} to come"
+    to = first_target(catalogue, lab, tier, model)
+    switch = switch_to(held, to, usual_call(held, call), at)
+    if above < 0:
+        return Weighed(moves=False, why=f"it does not go down from {seat.tier}", switch=switch)
+    if source == "rule":
+        return Weighed(moves=True, why=f"a rule asks for {tier}", switch=switch)
+    if verdict is None:
+        return Weighed(moves=False, why=f"nothing is sure of {tier}", switch=switch)
+    moves, why = suffices(seat.tier, verdict, sure)
     return Weighed(moves=moves, why=why, switch=switch)
+
+
+def suffices(tier: Tier, verdict: Verdict, sure: float) -> tuple[bool, str]:
+    """Whether a classifier is sure that a tier does not suffice, and the words for it."""
+    score = verdict.score
+    short = 1.0 - (score.fast if tier == "fast" else score.smart)
+    word = "from" if short >= sure else "below"
+    return short >= sure, f"{tier} does not suffice: {short:.2f}, {word} {sure:.2f} on it goes up"
 
 
 def left(
     held: Held, call: Features, first: Target, at: float, weighed: Switch | None = None
 ) -> Switch:
     """A seat that was left for the first target of a plan, and what that costs."""
-    found = _switch(held, first, _said(held, call), at)
+    found = switch_to(held, first, usual_call(held, call), at)
     if weighed is not None and weighed.to == found.to:
         found = weighed
     return msgspec.structs.replace(found, moved=True)
@@ -108,10 +87,11 @@ def tell(switch: Switch) -> str:
         return "no cached tokens are lost"
     if switch.cost is None:
         return f"{switch.tokens} cached tokens are lost, at a price that is not known"
-    return f"{switch.tokens} cached tokens are lost: {_usd(switch.cost)}"
+    return f"{switch.tokens} cached tokens are lost: {usd(switch.cost)}"
 
 
-def _switch(held: Held, to: Target | None, said: Turn, at: float) -> Switch:
+def switch_to(held: Held, to: Target | None, said: Turn, at: float) -> Switch:
+    """Describe the move from a seat to a target, as one that is not made; None stays."""
     seat = held.seat
     same = to is not None and to == held.target  # another tier, and nothing else
     return Switch(
@@ -121,29 +101,33 @@ def _switch(held: Held, to: Target | None, said: Turn, at: float) -> Switch:
         target=seat.target,
         to=seat.target if to is None else to.name,
         tokens=0 if same else said.cached,
-        cost=Decimal(0) if same else lost(said, _price(to, at)),
+        cost=Decimal(0) if same else lost(said, price_at(to, at)),
     )
 
 
-def _said(held: Held, call: Features) -> Turn:
-    """A call of the conversation as it usually is."""
+def usual_call(held: Held, call: Features) -> Turn:
+    """Return the tokens that a call of the conversation usually has."""
     seat = held.seat
     mean = seat.output // seat.calls if seat.calls else 0
     return Turn(cached=held.tokens, fresh=call.user_tokens, output=mean)
 
 
-def _price(target: Target | None, at: float) -> Price | None:
+def price_at(target: Target | None, at: float) -> Price | None:
+    """Return the price of a target at a moment; None where it is not known."""
     price = None if target is None else target.price
     return None if price is None else price.on(at)
 
 
-def _first(catalogue: Catalogue, lab: str, tier: Tier, model: str | None) -> Target | None:
-    """The first target that may serve a tier."""
+def first_target(
+    catalogue: Catalogue, lab: str, tier: Tier, model: str | None = None
+) -> Target | None:
+    """Return the first target of a tier that is on; the plan says whether it can serve a call."""
     for target in catalogue.labs[lab].tiers.get(tier, ()):
         if target.provider.on and model in (None, target.model, target.name):
             return target
     return None
 
 
-def _usd(usd: Decimal) -> str:
-    return f"{usd.quantize(_UNITS).normalize():f} USD"
+def usd(amount: Decimal) -> str:
+    """Write an amount for the trace."""
+    return f"{amount.quantize(_UNITS).normalize():f} USD"

@@ -232,6 +232,13 @@ def _lent(
     )
 
 
+def nearest(tier: Tier, bounds: Bounds, key: Key) -> Tier:
+    """Return the tier that a call has in place of one that guards, budgets or its key forbid."""
+    first = bounds.tier(tier)
+    order = _order(first, min(bounds.low, bounds.high), bounds.high, key.tiers)
+    return order[0] if order else first
+
+
 @lru_cache(256)
 def _order(tier: Tier, low: int, high: int, scope: tuple[str, ...] | None) -> tuple[Tier, ...]:
     """The tier first, then those above it, then those below, nearest first: all that may be."""

@@ -133,6 +133,13 @@ def _age(evidence: Evidence, seat: Seat) -> float:
     return evidence.at - seat.at
 
 
+def following(before: Seat | None, seat: Seat) -> Seat:
+    """Return the seat of an answered call, with what its conversation had before it added up."""
+    if before is None:
+        return seat
+    return msgspec.structs.replace(seat, calls=before.calls + 1, output=before.output + seat.output)
+
+
 def seated(plan: Plan, seat: Seat) -> Plan:
     """A plan with the target of a seat first, where it is one of them."""
     targets = plan.targets

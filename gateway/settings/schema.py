@@ -102,7 +102,7 @@ class Routing(Part):
     near: Share = 0.6
     """How near a turn must be to an exemplar to get its tier."""
     on_loss: Literal["drop-and-tell", "refuse"] = "drop-and-tell"
-    conversation: Strategy = "sticky"
+    conversation: Strategy = "cost-aware"
     """What keeps a conversation where it is."""
     seats: SeatsPart = SeatsPart()
     complete: Complete = "off"

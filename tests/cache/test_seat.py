@@ -1,5 +1,8 @@
 """Seats in one process are bounded by time and number; what others wrote into a store is none."""
 
+import msgspec
+
+from gateway.cache.packed import Packed
 from gateway.cache.seat import Here, Shared
 from gateway.core.call import OPEN
 from gateway.core.evidence import Seat
@@ -45,3 +48,28 @@ async def test_values_of_others_are_none() -> None:
     assert value is not None
     await memory.put(name, value[:-1] + b"x", 60)
     assert await seats.find(OPEN, "my conversation") is None
+
+
+OLD = (
+    b"\x01\x8a\xa3lab\xa6openai\xa4tier\xa5smart\xa6target\xabopenai/able\xa7account\xa4main\xa6tokens\xcd#("
+    b"\xa5turns\x02\xa5first\xa1f\xa5calls\x04\xa6outputd\xa2at\xcb@\x8f@\x00\x00\x00\x00\x00"
+)
+"""A seat as gateways wrote it before turns that need less than its tier were counted."""
+
+
+def test_what_an_older_gateway_wrote_is_read() -> None:
+    assert Packed(Seat).read(OLD) == Seat(
+        lab="openai", tier="smart", target="openai/able", account="main", tokens=9_000, turns=2,
+        first="f", calls=4, output=100, turns_below=0, at=1_000.0,
+    )  # fmt: skip
+
+
+def test_an_older_gateway_reads_what_is_written_now() -> None:
+    """It passes over what it does not know: workers are replaced one after the other."""
+
+    class Old(msgspec.Struct):
+        lab: str
+        tier: str
+
+    new = Packed(Seat).write(Seat(lab="acme", tier="fast", target="t", turns_below=3))
+    assert Packed(Old).read(new) == Old("acme", "fast")

@@ -1,4 +1,7 @@
-"""A conversation stays with who answers it, from call to call; seats of Redis are seen by all."""
+"""A conversation stays with who answers it, from call to call; seats of Redis are seen by all.
+
+Mostly by `sticky`, which stays longest; tests/e2e/test_conversations.py has the default strategy.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -68,7 +71,7 @@ def say(world: World, *turns: str, name: str = "one", loop: bool = False, **more
 @pytest.mark.usefixtures("answers")
 def test_a_conversation_stays_where_it_began(make: Make) -> None:
     """Down and up, in a loop and out of it; another one does not know of it."""
-    world = make()
+    world = make(by("sticky"))
     assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
     assert routed(say(world, EASY, HARD)) == ("seat", "fast", "swift-1")
     assert routed(say(world, EASY, HARD, loop=True)) == ("seat", "fast", "swift-1")
@@ -89,7 +92,7 @@ def test_a_tool_loop_is_decided_once(make: Make) -> None:
 
 @pytest.mark.usefixtures("answers")
 def test_what_the_caller_names_moves_it(make: Make) -> None:
-    world = make()
+    world = make(by("sticky"))
     assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
     assert routed(say(world, EASY, EASY, model="smart")) == ("pin", "smart", "able-1")
     assert routed(say(world, EASY, EASY, EASY)) == ("seat", "smart", "able-1")
@@ -114,7 +117,7 @@ def test_the_row_tells_what_leaving_has_cost(make: Make, upstream: Upstream) -> 
 
 def test_a_stream_leaves_a_seat_too(make: Make, upstream: Upstream) -> None:
     upstream.on("/acme", stream(*told()), whole())
-    world = make()
+    world = make(by("sticky"))
     say(world, EASY, stream=True)
     assert routed(say(world, EASY, HARD)) == ("seat", "fast", "swift-1")
 
@@ -176,6 +179,7 @@ def test_the_cache_answers_with_the_seat_of_who_would(make: Make) -> None:
     """A conversation that begins with a hit has a seat; a hit later on changes none."""
 
     def change(value: Config) -> None:
+        by("sticky")(value)
         value["cache"] = {"default": "on", "ttl": "1h"}
 
     world = make(change)
@@ -227,7 +231,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_gateways_of_one_redis_see_each_others_seats(make: Make, place: Place) -> None:
     """And go on without it: a conversation is then decided anew."""
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
-    one, two = make(**url), make(**url)
+    one, two = make(by("sticky"), **url), make(by("sticky"), **url)
     say(one, EASY)
     one.loop.run(one.gateway.engine.settle())
     assert routed(say(two, EASY, HARD)) == ("seat", "fast", "swift-1")
@@ -305,7 +309,7 @@ def test_in_each_dialect_a_conversation_goes_from_gateway_to_gateway(
 ) -> None:
     """Known by how it begins, with no header; each call comes to the other one."""
     url = {"REDIS_URL": f"redis://127.0.0.1:{place.port}/0", "TIERGATE_SECRET": "shared"}
-    both = [make(**url), make(**url)]
+    both = [make(by("sticky"), **url), make(by("sticky"), **url)]
 
     def ask(*turns: str, loop: bool = False) -> tuple[str, str, str]:
         both.reverse()

@@ -376,7 +376,7 @@ def test_a_cheaper_tier_must_pay_for_the_cache_it_leaves() -> None:
     assert (long.tier, long.source) == ("smart", "seat")
     assert long.switch is not None
     assert (long.switch.moved, long.switch.cost) == (False, Decimal("0.135"))
-    assert "pays after" in " ".join(lines(long))
+    assert "0.135 USD to read 150000 cached tokens anew" in " ".join(lines(long))
 
 
 def test_what_saves_nothing_or_an_unknown_sum_is_no_reason() -> None:
@@ -385,7 +385,9 @@ def test_what_saves_nothing_or_an_unknown_sum_is_no_reason() -> None:
     )
     decision, _ = told(dear, call(), seat=seat())
     assert (decision.tier, decision.source) == ("smart", "seat")
-    assert "saves nothing" in " ".join(lines(decision))
+    assert decision.switch is not None
+    assert decision.switch.saving is not None
+    assert decision.switch.saving < 0
     unknown = msgspec.structs.replace(
         dear, catalogue=world.catalogue((lab("openai", [LENT], [ABLE]),))
     )
@@ -416,7 +418,7 @@ def test_it_is_told_as_exact_text() -> None:
     shown = explain.view(decision, plan, [()] * len(plan.targets), NOW)["switch"]
     assert shown == {
         "moved": True, "lab": "openai", "tier": "smart", "target": "openai/able", "to": "openai/deep",
-        "tokens": 20_000, "cost": "0.095", "saving": None, "calls": None,
+        "tokens": 20_000, "cost": "0.095", "saving": None, "calls": None, "margin": None,
     }  # fmt: skip
 
 

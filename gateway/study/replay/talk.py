@@ -9,6 +9,7 @@ from gateway.core.evidence import Evidence, Seat
 from gateway.core.logged import Logged
 from gateway.core.target import Catalogue, Target
 from gateway.core.turn import Turn
+from gateway.routing.seat import following
 from gateway.study.replay.money import price
 
 ANSWERED = frozenset({"settled", "estimated", "aborted"})
@@ -51,20 +52,22 @@ class Talk:
         """A call was decided, and answered by the first target of its plan."""
         if turn.kind == "side" or decision.tier is None or row.basis is None:
             return
-        before, output = self.seat, (row.output or 0) + (row.reasoning or 0)
-        self.seat = Seat(
+        target = plan.targets[0]
+        seat = Seat(
             lab=decision.lab,
             tier=decision.tier,
-            target=plan.targets[0].name,
+            target=target.name,
             model=decision.model,
             tokens=tokens,
             turns=row.basis.turns,
             first=turn.first,
-            calls=1 if before is None else before.calls + 1,
-            output=output if before is None else before.output + output,
-            keeps=plan.targets[0].provider.prompt_cache,
+            calls=1,
+            output=(row.output or 0) + (row.reasoning or 0),
+            turns_below=decision.turns_below,
+            keeps=target.provider.prompt_cache,
             at=row.at,
         )
+        self.seat = following(self.seat, seat)
 
 
 class Talks:

@@ -16,6 +16,7 @@ from gateway.core.target import TIERS
 from gateway.routing.recorded import again
 from gateway.routing.rules import Rules
 from gateway.study.replay.walk import Walk
+from tests.e2e.world import config
 from tests.routing import world
 from tests.routing.test_recorded import CHOICES, GUARDS
 from tests.study.replay.traffic import Ask, logged, served
@@ -91,6 +92,8 @@ CONFIGS = st.fixed_dictionaries(
 )
 
 
+UNPRICED = {**config("")["models"], "able-1": {"context": 1_000_000}}
+"""Nobody knows whether to go down to the smart tier pays."""
 TRAFFIC = st.lists(ASKS, min_size=1, max_size=8)
 
 
@@ -138,9 +141,25 @@ def test_the_traffic_has_what_the_law_is_about(tmp_path: Path) -> None:
         Ask("Prove that 5 is prime, at any length.", talk="other"),
     ]
     budget = {"name": "b", "usd": 0.1, "every": "day", "then": "fast", "tier": "reasoning"}
-    _, rows = served(tmp_path, asks, rules, budgets=[budget])
+    routing = {"classifier": "prior", "conversation": "sticky"}
+    _, rows = served(tmp_path, asks, rules, budgets=[budget], routing=routing)
     assert [row.source for row in rows[:4]] == ["rule", "seat", "classifier", "pin"]
     assert (rows[1].tier, rows[4].problem) == ("reasoning", "model_not_found")
     told = [row.basis.evidence for row in rows if row.basis is not None and row.basis.evidence]
     assert "acme/deep-1" in {one.seat.target for one in told if one.seat}
     assert {one.ceiling for one in told} == {None, "fast"}
+
+
+def test_a_long_conversation_is_decided_again_as_it_was() -> None:
+    """By the default strategy: it rises by a rule, stays for turns that need less, and is lowered."""
+    rules = world.rules(choices=[{"when": {"keywords": ["prove"]}, "tier": "reasoning"}])
+    turns = ["Hi!", "Prove that 2 is prime.", *["Write a letter to my landlord."] * 11, "Prove it."]
+    asks = [Ask(text, talk="one", turn=at) for at, text in enumerate(turns, 1)]
+    unchanged(rules, {"models": UNPRICED}, asks)
+    with tempfile.TemporaryDirectory() as name:
+        _, rows = served(Path(name), asks, rules, models=UNPRICED)
+    assert [row.tier for row in rows] == [
+        "fast", *["reasoning"] * 9, *["smart"] * 3, "reasoning",
+    ]  # fmt: skip
+    seats = [row.basis.evidence.seat for row in rows[1:] if row.basis and row.basis.evidence]
+    assert [seat.turns_below for seat in seats if seat] == [0, *range(9), 0, 0, 0]

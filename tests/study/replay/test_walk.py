@@ -72,6 +72,7 @@ def walked(router: Router, *rows: Logged, **more: Any) -> Walk:
 
 NONE = Decimal(0)
 OFF: dict[str, Any] = {"routing": {"classifier": "off"}}
+STICKY: dict[str, Any] = {"routing": {"classifier": "off", "conversation": "sticky"}}
 
 
 def test_a_call_that_stays_costs_what_it_cost(make: Callable[..., Router]) -> None:
@@ -135,7 +136,7 @@ def test_a_conversation_that_was_moved_stays_there(make: Callable[..., Router]) 
     seat = Evidence(seat=Seat(lab="acme", tier="smart", target="acme/able-1", at=START + 1))
     long = {"user_tokens": 100, "evidence": seat}
     rows = [row(1, talk="one"), row(2, talk="one", basis=long), row(3, talk="two", basis=long)]
-    walk = walked(make(HARD, **OFF), *rows)
+    walk = walked(make(HARD, **STICKY), *rows)
     first, second = walk.sums.changed
     assert (first.after.by, second.after.by) == ("hard", "seat")
     assert second.after.target == "acme/deep-1"

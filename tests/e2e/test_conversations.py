@@ -1,0 +1,133 @@
+"""Conversations by the default strategy, over real sockets: each user turn is decided anew."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gateway.core.entry import Entry
+from gateway.study.replay.walk import Walk
+from tests.e2e.test_judge import asked, judged, says
+from tests.e2e.test_seats import EASY, HARD, TOOL, anything, in_loop, routed, say, talk
+from tests.e2e.upstream import Answer, Request, Upstream, whole
+from tests.e2e.world import Config, Make, World
+from tests.study.replay.traffic import logged
+
+PROVE = "Prove that 2 is prime."
+
+
+def proofs(value: Config) -> None:
+    value["choices"] = [{"name": "proofs", "when": {"keywords": ["prove"]}, "tier": "reasoning"}]
+
+
+def cached(*, tokens: int) -> Callable[[Request], Answer]:
+    """A provider that has a prompt of so many tokens in its cache."""
+    return lambda _: whole(counts=(tokens, 3))
+
+
+@pytest.fixture
+def answers(upstream: Upstream) -> Upstream:
+    upstream.on("/acme", anything)
+    return upstream
+
+
+def route(world: World, *turns: str) -> dict[str, Any]:
+    headers = {"x-tiergate-conversation": "one"}
+    found: dict[str, Any] = world.client.post(
+        "/v1/route", json=talk(*turns), headers=headers
+    ).json()
+    return found
+
+
+@pytest.mark.usefixtures("answers")
+def test_the_first_message_does_not_decide_the_conversation(make: Make) -> None:
+    """A rule is asked at each turn; what it raised is lowered where nothing is cached."""
+    world = make(proofs)
+    assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
+    assert routed(say(world, EASY, PROVE)) == ("rule", "reasoning", "deep-1")
+    assert routed(say(world, EASY, PROVE, loop=True)) == ("seat", "reasoning", "deep-1")
+    assert routed(say(world, EASY, PROVE, EASY)) == ("classifier", "fast", "swift-1")
+
+
+@pytest.mark.usefixtures("answers")
+def test_a_conversation_without_a_name_is_decided_anew_too(make: Make) -> None:
+    """It is known by how it begins."""
+    world, tools = make(proofs), [TOOL]
+    assert routed(world.ask(talk(EASY, tools=tools))) == ("classifier", "fast", "swift-1")
+    assert routed(world.ask(talk(EASY, PROVE, tools=tools))) == ("rule", "reasoning", "deep-1")
+    assert routed(world.ask(in_loop(talk(EASY, PROVE)))) == ("seat", "reasoning", "deep-1")
+
+
+@pytest.mark.usefixtures("answers")
+def test_the_classifier_alone_raises_it_step_by_step(make: Make) -> None:
+    world = make()
+    assert routed(say(world, EASY)) == ("classifier", "fast", "swift-1")
+    assert routed(say(world, EASY, HARD)) == ("classifier", "smart", "able-1")
+    assert routed(say(world, EASY, HARD, HARD)) == ("classifier", "reasoning", "deep-1")
+    assert routed(say(world, EASY, HARD, HARD, HARD)) == ("seat", "reasoning", "deep-1")
+
+
+def test_what_is_cached_keeps_it_until_lowering_pays(make: Make, upstream: Upstream) -> None:
+    """The route endpoint tells the sum; the row has what the decision read, and replays the same.
+
+    The cheaper tier takes no prompt cache into account: it reads all anew, for more than it saves.
+    """
+
+    def change(value: Config) -> None:
+        proofs(value)
+        dear = {"input": 6, "cache_read": 6, "output": 21, "as_of": "2026-11-24"}
+        value["models"]["swift-1"]["price"] = dear
+
+    upstream.on("/acme", cached(tokens=9_000))
+    world = make(change)
+    turns = [PROVE]
+    assert routed(say(world, *turns))[1] == "reasoning"
+    for below in range(1, 9):
+        turns.append(EASY)
+        told = route(world, *turns)
+        assert routed(say(world, *turns)) == ("seat", "reasoning", "deep-1")
+        assert (told["source"], told["tier"]) == ("seat", "reasoning")
+        switch = told["switch"]
+        assert (switch["moved"], switch["tokens"], switch["calls"]) == (False, 9_000, below)
+        saved = Decimal(switch["saving"]) * below
+        assert Decimal(switch["margin"]) == saved - Decimal(switch["cost"]) < 0
+    turns.append(EASY)
+    assert routed(say(world, *turns)) == ("classifier", "fast", "swift-1")
+    rows = [row for row in world.rows() if isinstance(row, Entry)]
+    seats = [row.basis.evidence.seat for row in rows[1:] if row.basis and row.basis.evidence]
+    assert [seat.turns_below for seat in seats if seat] == [*range(9)]
+    walk = Walk(world.gateway.engine.router)
+    for row in rows:
+        walk.take(logged(row))
+    assert (walk.sums.total.changed, walk.sums.total.undecided) == (0, 0)
+
+
+def test_side_calls_and_sub_agents_are_apart(make: Make, upstream: Upstream) -> None:
+    """They are decided by themselves, raise nothing, and have nothing of its rise."""
+    upstream.on("/acme", cached(tokens=9_000))
+    world = make(proofs)
+    say(world, EASY)
+    beside = {"x_claude_code_request_class": "auxiliary"}
+    agent = {"x_claude_code_agent_id": "a1"}
+
+    def ask(*turns: str, **headers: str) -> tuple[str, str, str]:
+        return routed(world.ask(talk(*turns), x_tiergate_conversation="one", **headers))
+
+    assert ask(PROVE, **beside)[1] == "reasoning"
+    assert ask(PROVE, **agent)[1] == "reasoning"
+    assert ask(EASY, EASY) == ("seat", "fast", "swift-1")
+    assert ask(EASY, EASY, PROVE)[1] == "reasoning"
+    assert ask(EASY, **beside)[1] == "fast"
+    assert ask(EASY, x_claude_code_agent_id="a2")[1] == "fast"
+    assert ask(EASY, EASY, PROVE, PROVE) == ("rule", "reasoning", "deep-1")
+
+
+def test_a_judge_is_asked_at_each_turn(make: Make, upstream: Upstream) -> None:
+    """Also where the classifier would leave the conversation where it is."""
+    world = make(judged())
+    upstream.on("/other", says("fast"), says("smart"))
+    upstream.on("/acme", anything)
+    assert routed(say(world, EASY))[1] == "fast"
+    assert routed(say(world, EASY, "Hello again"))[1] == "smart"
+    assert asked(upstream) == ["other", "acme", "other", "acme"]
