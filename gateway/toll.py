@@ -3,9 +3,11 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from gateway.archive import Archive
 from gateway.core import jsonio
@@ -16,6 +18,7 @@ from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
 from gateway.limits.meter import End, Lost, Meter, Need
 from gateway.limits.rule import Level, Limits, Scope
+from gateway.limits.traffic import Lowered
 from gateway.limits.used import end_of
 from gateway.limits.want import micro
 from gateway.settings.schema import Config
@@ -176,24 +179,33 @@ class Toll:
         known = (found.cost, found.reserved)  # what nobody knows is charged as the most it can be
         return sum(micro(one) for one in known if one is not None)
 
+    def share(self, lowered: Lowered) -> None:
+        """Tell of a key whose turns a bound on shares sends to lower tiers; nobody waits."""
+        told = msgspec.structs.asdict(lowered)
+        self._log("share", **told, text="routing.max_share sends turns to a lower tier")
+        self._tell("share", told)
+
     def _alert(self, tenant: str, need: Need) -> None:
         """Tell of a budget that has passed its soft limit; nobody waits."""
-        url = self._config.alerts.webhook
-        if not url:
-            return
         told = {
-            "event": "budget",
             "name": need.name,
             "counter": need.field,
             "tenant": tenant,
             "limit_usd": need.limit / _MICRO if need.kind == "usd" else None,
             "soft_usd": need.soft / _MICRO if need.kind == "usd" and need.soft else None,
         }
+        self._tell("budget", told)
+
+    def _tell(self, event: str, told: Mapping[str, object]) -> None:
+        """Send an event to the webhook of alerts, where there is one."""
+        url = self._config.alerts.webhook
+        if not url:
+            return
 
         async def send() -> None:
-            status = await tell(url, jsonio.dumps(told))
+            status = await tell(url, jsonio.dumps({"event": event, **told}))
             if status is None or status >= _REFUSED:
-                self._log("alert", name=need.name, status=status)
+                self._log("alert", name=told.get("name", event), status=status)
 
         task = asyncio.create_task(send())
         self._telling.add(task)

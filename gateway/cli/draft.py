@@ -66,11 +66,10 @@ def config(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> 
         *_said("Applications that name a model need no change: give that name a meaning here."),
         "# aliases: {gpt-4o: auto, gpt-4o-mini: fast}",
         "",
-        *_said("The classifier may send so many of a key's turns to these tiers (max_share)."),
         *_said(
             "Another target finishes an answer that breaks off; streams wait until all is there."
         ),
-        "routing: {max_share: {reasoning: 0.10, smart: 0.40}, complete: hold}",
+        "routing: {complete: hold}",
         "",
         *_said(
             f"Equal calls get the kept answer, for each key apart{shared}: embeddings, and chat at "

@@ -8,8 +8,11 @@ Thresholds stay until there are newer ones.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
+
+import msgspec
 
 from gateway.core.call import Call, Key
 from gateway.core.decision import Decision
@@ -26,14 +29,42 @@ EVERY = 2.0
 """Seconds between two looks at what was noted."""
 SOON = 200
 """Turns of one key that are looked at at once."""
+ALERT_EVERY = 3_600.0
+"""Seconds after an alert in which no other one tells of the same key."""
 _GENERATE = "generate"
 """The operation that takes a turn; to count its tokens takes none."""
+
+
+class Lowered(msgspec.Struct, frozen=True, kw_only=True):
+    """Turns of a key that bounds on shares have sent to a lower tier, since it was last told."""
+
+    tenant: str
+    key: str
+    call: str
+    """The id of the last one."""
+    wanted: Tier
+    """The tier that the classifier gave it."""
+    tier: Tier
+    """The tier that the bounds left it."""
+    turns: int
 
 
 class _Scope:
     """All that is known of the turns of a key, or of a tenant."""
 
-    __slots__ = ("above", "fresh", "made", "many", "name", "owed", "recent", "tenant", "told")
+    __slots__ = (
+        "above",
+        "alerted",
+        "fresh",
+        "lowered",
+        "made",
+        "many",
+        "name",
+        "owed",
+        "recent",
+        "tenant",
+        "told",
+    )
 
     def __init__(self, tenant: str, name: str, above: "_Scope | None" = None) -> None:
         self.tenant = tenant
@@ -51,13 +82,21 @@ class _Scope:
         """Whether they have been told all, and nobody has asked since they told what they know."""
         self.recent = Recent()
         self.made: Thresholds | None = None
+        self.alerted = -math.inf
+        """When an alert told of it, in seconds since the epoch."""
+        self.lowered = 0
+        """Turns that a bound has sent lower since then."""
 
 
 class Traffic:
     """The turns of all keys. Without a pool the process is alone."""
 
-    def __init__(self, pool: Pool | None = None) -> None:
+    def __init__(
+        self, pool: Pool | None = None, *, alert: Callable[[Lowered], None] = lambda _: None
+    ) -> None:
+        """`alert` is told of a key whose turns are sent lower, once in `ALERT_EVERY` seconds."""
         self._pool = pool
+        self._alert = alert
         self._most: Most | None = None
         self._own = Thresholds(0.0, 0.0, "")
         self._keys: dict[tuple[str, str], _Scope] = {}
@@ -96,12 +135,16 @@ class Traffic:
     def note(self, call: Call, decision: Decision) -> None:
         """Count a turn that a classifier decided; any other is none."""
         score, tier = decision.score, decision.classified
-        if self._most is None or score is None or tier is None:
-            return
-        if decision.source != "classifier" or call.operation != _GENERATE:
+        if self._most is None or score is None or tier is None or call.operation != _GENERATE:
             return
         key = call.key
         scope = self._keys.get((key.tenant, key.name)) or self._meet(key)
+        own = prior.tier(score, self._own)
+        # A conversation may be in the tier already that a bound refuses it.
+        if tier != own and (decision.source == "classifier" or decision.tier != own):
+            self._lower(scope, call, own, tier)
+        if decision.source != "classifier":
+            return
         fresh = scope.fresh
         fresh[cell(score, self._own)] += 1
         if scope.made is not None:  # what came of another's cut is nothing to make up for
@@ -113,8 +156,20 @@ class Traffic:
             self._new.set()
         scope.told = False
         self.turns[tier] += 1
-        if tier != prior.tier(score, self._own):
-            self.lowered += 1
+
+    def _lower(self, scope: _Scope, call: Call, wanted: Tier, tier: Tier) -> None:
+        """Count a turn that a bound sent lower, and tell of it where nobody has of late."""
+        self.lowered += 1
+        scope.lowered += 1
+        if call.received_at - scope.alerted < ALERT_EVERY:
+            return
+        key, turns = call.key, scope.lowered
+        scope.alerted, scope.lowered = call.received_at, 0
+        self._alert(
+            Lowered(
+                tenant=key.tenant, key=key.name, call=call.id, wanted=wanted, tier=tier, turns=turns
+            )
+        )
 
     def measures(self) -> list[Count]:
         """What of it is told at /metrics."""

@@ -56,7 +56,8 @@ def classify(
     sure = 1.0 - sure if tier == "reasoning" else sure
     add("classifier", why, first)
     if tier != first:
-        add("share", f"{first} has its share of turns that need it more ({used.id})", tier)
+        why = f"by max_share {first} has its share of turns that need it more ({used.id})"
+        add("share", why, tier)
     return Verdict(tier, None if evidence.judged else round(sure, 4), score, used)
 
 

@@ -11,11 +11,14 @@ import httpx
 import pytest
 
 from gateway.core import jsonio
+from gateway.core.call import OPEN
+from gateway.core.evidence import Cut, Thresholds
 from gateway.ledger.journal import Journal
 from tests.e2e.upstream import (
     DROPPED,
     ROLE,
     SILENT,
+    Answer,
     Script,
     Upstream,
     chunk,
@@ -208,6 +211,38 @@ def test_a_soft_limit_warns_once(make: Make, upstream: Upstream) -> None:
         thread.join()
     assert [row["name"] for row in world.log if row["event"] == "budget"] == ["b"]
     assert [(one["event"], one["name"], one["limit_usd"]) for one in told] == [("budget", "b", 1.0)]
+
+
+def test_a_call_that_a_bound_on_shares_moves_is_told(make: Make, upstream: Upstream) -> None:
+    """In its trace, in the log, at the webhook and in the metrics; once for many calls of a key."""
+
+    def change(value: Config) -> None:
+        value["routing"]["max_share"] = {"reasoning": 0.1}
+        value["alerts"] = {"webhook": f"{upstream.url}/alert"}
+
+    upstream.on("/acme", whole(), whole())
+    upstream.on("/alert", *[Answer(status=204, length=0)] * 2)
+    world = make(change)
+    traffic = world.gateway._traffic
+    made = Thresholds(0.53, 0.63, "key-1", Cut(reasoning=0.0, smart=2.0), (0.1, 1.0))
+    traffic.thresholds(OPEN)
+    traffic._keys[OPEN.tenant, OPEN.name].made = made
+    hard = "Prove rigorously that there are infinitely many primes, and derive a bound."
+    body = {"model": "auto", "messages": [{"role": "user", "content": hard}]}
+    replies = [world.ask(body) for _ in range(2)]
+    assert [reply.headers["x-tiergate-tier"] for reply in replies] == ["smart"] * 2
+    paths = [upstream.arrived() for _ in range(3)]
+    (told,) = [request.json for request in paths if request.path == "/alert"]
+    id = replies[0].headers["x-request-id"]
+    row = {"tenant": "default", "key": "open", "call": id, "wanted": "reasoning", "tier": "smart", "turns": 1}  # fmt: skip
+    assert told == {"event": "share", **row}
+    (logged,) = [one for one in world.log if one["event"] == "share"]
+    assert {name: logged[name] for name in row} == row
+    decision = world.client.get(f"/admin/entries/{id}/decision").json()
+    (step,) = [one for one in decision["trace"] if one["step"] == "share"]
+    assert step["effect"] == "smart"
+    assert "max_share" in step["why"]
+    assert "tiergate_turns_lowered_total 2" in world.client.get("/metrics").text
 
 
 def test_what_has_no_bound_is_not_sent_against_a_hard_budget(

@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from gateway.core.call import Call, Key
@@ -13,7 +14,7 @@ from gateway.core.evidence import Score, Thresholds
 from gateway.core.target import TIERS, Tier
 from gateway.limits.meter import Lost
 from gateway.limits.recent import Pool, _recent
-from gateway.limits.traffic import EVERY, Traffic
+from gateway.limits.traffic import EVERY, Lowered, Traffic
 from gateway.routing import prior
 from gateway.routing.recent import TURNS, Recent
 from gateway.routing.share import Most, cell, under
@@ -111,6 +112,43 @@ async def test_what_is_no_classified_turn_is_not_counted() -> None:
     assert one.traffic.lowered == 1
     told = {count.name: count.read() for count in one.traffic.measures()}
     assert told == {"turns_fast": 0, "turns_smart": 1, "turns_reasoning": 1, "turns_lowered": 1}
+
+
+async def test_a_key_whose_turns_are_lowered_is_told_once_an_hour() -> None:
+    """The alert has the last call, and how many there were since the one before."""
+    told: list[Lowered] = []
+    traffic = Traffic(alert=told.append)
+    traffic.adopt(MOST, OWN)
+
+    def note(at: float, key: Key = ANN, tier: Tier = "smart") -> None:
+        one = msgspec.structs.replace(call(key), id=f"c{at:g}", received_at=at)
+        traffic.note(one, decided(HARD, tier))
+
+    note(100, tier="reasoning")
+    assert told == []
+    for at in (101.0, 102.0, 3_700.0, 3_701.0):
+        note(at)
+    note(102, OTHER)
+    first = Lowered(tenant="default", key="ann", call="c101", wanted="reasoning", tier="smart", turns=1)  # fmt: skip
+    second = msgspec.structs.replace(first, call="c3701", turns=3)
+    other = msgspec.structs.replace(first, tenant="other", call="c102")
+    assert told == [first, second, other]
+    assert traffic.lowered == 5
+
+
+async def test_a_rise_that_a_bound_refuses_is_told_too() -> None:
+    """The conversation stays in its seat, since the bound leaves no more; where it sits higher
+    anyway the bound has moved nothing. Neither is counted as a turn that the classifier decided.
+    """
+    told: list[Lowered] = []
+    traffic = Traffic(alert=told.append)
+    traffic.adopt(MOST, OWN)
+    stays = msgspec.structs.replace(decided(HARD, "smart"), source="seat")
+    traffic.note(call(ANN), msgspec.structs.replace(stays, tier="reasoning"))
+    assert (told, traffic.lowered) == ([], 0)
+    traffic.note(call(ANN), stays)
+    assert [(one.wanted, one.tier) for one in told] == [("reasoning", "smart")]
+    assert (traffic.lowered, sum(traffic.turns.values())) == (1, 0)
 
 
 async def test_another_configuration_holds_from_now_on() -> None:

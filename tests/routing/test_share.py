@@ -206,7 +206,7 @@ def test_a_decision_says_where_a_share_was_full() -> None:
     assert (decision.tier, decision.thresholds, decision.score) == ("smart", used, Score(0.1, 0.2))
     assert world.lines(decision)[-2:] == [
         "classifier: reasoning (it always says so)",
-        "share: smart (reasoning has its share of turns that need it more (key-1))",
+        "share: smart (by max_share reasoning has its share of turns that need it more (key-1))",
     ]
     open_, plan = decide(known, world.call("a"), OPENAI_CHAT)
     told = explain.view(open_, plan, [()] * len(plan.targets), 0.0)["thresholds"]
