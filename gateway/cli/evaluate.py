@@ -17,6 +17,7 @@ from gateway.routing.decide import Router
 from gateway.routing.exemplar import Exemplars
 from gateway.routing.learned import Learned
 from gateway.study import decided, evaluate, labels, picture
+from gateway.study.question import OUTPUT
 
 _NOT_BETTER = 3
 
@@ -24,7 +25,7 @@ _NOT_BETTER = 3
 def _tokens(
     _ctx: click.Context, option: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[Tier, int]:
-    found = dict(decided.OUTPUT)
+    found = dict(OUTPUT)
     for value in values:
         name, _, count = value.partition("=")
         tier = next((one for one in TIERS if one == name), None)

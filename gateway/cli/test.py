@@ -59,7 +59,7 @@ def command(session: Session, file: str | None, xml: Path | None, *, as_json: bo
         click.echo(jsonio.shown([_plain(verdict) for verdict in verdicts]))
     else:
         for verdict in failed:
-            click.secho(f"- {_short(verdict.golden.prompt)}", bold=True)
+            click.secho(f"- {_name(verdict)}", bold=True)
             for line in _told(verdict):
                 click.secho(f"    {line}", fg="green" if line.startswith("expected") else "red")
         click.echo(f"{len(verdicts) - len(failed)} passed, {len(failed)} failed")
@@ -69,9 +69,10 @@ def command(session: Session, file: str | None, xml: Path | None, *, as_json: bo
 def _told(verdict: Verdict) -> list[str]:
     """What should have been decided, what was, and the lines of the trace that did it."""
     wanted = verdict.golden
+    expected = _place(wanted.lab, wanted.tier or "any tier")
     got = _place(verdict.lab if wanted.lab else None, verdict.tier or "nothing")
     return [
-        f"expected {_place(wanted.lab, wanted.tier)}{f' ({wanted.why})' if wanted.why else ''}",
+        f"expected {expected}{f' ({wanted.why})' if wanted.why else ''}",
         f"got      {got} ({verdict.source}: {verdict.why})",
         *(f"         {line}" for line in verdict.moved),
     ]
@@ -89,6 +90,7 @@ def _plain(verdict: Verdict) -> dict[str, object]:
     wanted = verdict.golden
     return {
         "prompt": wanted.prompt,
+        "turn": verdict.turn or None,
         "model": wanted.model,
         "key": wanted.key,
         "tags": wanted.tags,
@@ -106,6 +108,12 @@ def _plain(verdict: Verdict) -> dict[str, object]:
 
 def _place(lab: str | None, tier: str) -> str:
     return f"{lab}/{tier}" if lab else tier
+
+
+def _name(verdict: Verdict) -> str:
+    """Return what a verdict is called: its prompt, behind the turn of its conversation."""
+    text = verdict.golden.prompt
+    return _short(f"{verdict.turn}: {text}" if verdict.turn else text)
 
 
 def _short(text: str) -> str:

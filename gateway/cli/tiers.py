@@ -13,7 +13,7 @@ from gateway.cli.surroundings import Finding, Level
 from gateway.cli.table import bound, usd
 from gateway.core.target import Lab
 from gateway.study import labels, worth
-from gateway.study.decided import OUTPUT
+from gateway.study.question import OUTPUT
 from gateway.study.worth import Better, Stair
 from gateway.upstream import probe
 from gateway.upstream.probe import Asking, Told

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import msgspec
 
-from gateway.core.call import Key
+from gateway.core.call import Key, Steer
 from gateway.core.decision import Decision, Plan, Why
 from gateway.core.evidence import Evidence, Score
 from gateway.core.price import cost
@@ -16,10 +16,7 @@ from gateway.routing.classify import classify
 from gateway.routing.decide import Router, decide
 from gateway.routing.features import Features
 from gateway.study.labels import Label
-from gateway.study.question import named, question
-
-OUTPUT: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
-"""Tokens that an answer of a tier is taken to have, its reasoning too, where nobody says better."""
+from gateway.study.question import OUTPUT, named, question
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +48,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 def one(world: World, label: Label) -> Decided:
     """Decide one label as the request with its prompt alone would be."""
     key = named(label.key, world.keys)
-    call, dialect = question(
-        world.router, label.prompt, model=label.model, key=key, tags=label.tags
-    )
+    steer = Steer(tags=label.tags)
+    call, dialect = question(world.router, label.prompt, model=label.model, key=key, steer=steer)
     evidence = Evidence(at=world.at)
     try:
         decision, plan = decide(world.router, call, dialect, evidence)

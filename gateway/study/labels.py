@@ -58,7 +58,10 @@ def read(file: Path) -> list[Label]:
         raise _wrong(file, message, hint)
     text = _text(file)
     if kind in (".yaml", ".yml"):
-        return [_golden(one) for one in golden.read(yaml.read(text, str(file)))]
+        prompts = [one for one in golden.read(yaml.read(text, str(file))) if not one.turns]
+        if not prompts:
+            raise _wrong(file, "has conversations alone; labels are single prompts.")
+        return [_golden(one) for one in prompts]
     if kind == ".csv":
         table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         return _labels(file, _csv(file, table))

@@ -64,6 +64,7 @@ def test_verdicts_as_json(file: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert json.loads(result.stdout)[1] == {
         "prompt": "Prove it.",
+        "turn": None,
         "model": "auto",
         "key": None,
         "tags": [],
@@ -108,6 +109,33 @@ def test_keys_are_those_of_the_configuration(tmp_path: Path) -> None:
         "- {prompt: Prove it., key: bob, tier: reasoning}\n"
     )
     assert run("--config", file, "test").stdout == "2 passed, 0 failed\n"
+
+
+def test_a_conversation_is_told_turn_by_turn(file: Path, tmp_path: Path) -> None:
+    """For people, as JSON and for CI."""
+    (tmp_path / "golden.yaml").write_text(
+        "prompts:\n- why: a greeting decides nothing\n  turns:\n  - {prompt: hi, tier: smart}\n"
+        "  - {prompt: Prove it., tier: reasoning, loop: 1}\n  - {prompt: hi, lab: other}\n"
+    )
+    report = tmp_path / "report.xml"
+    result = run("--config", file, "test", "--junit", report)
+    assert result.stdout.splitlines() == [
+        "- turn 1: hi",
+        "    expected smart (a greeting decides nothing)",
+        "    got      fast (classifier: fast .96, smart 1.00: 1 word, greeting, simple task)",
+        "- turn 3: hi",
+        "    expected other/any tier (a greeting decides nothing)",
+        "    got      acme/fast (classifier: fast .96, smart 1.00: 1 word, greeting, simple task)",
+        "2 passed, 2 failed",
+    ]
+    assert 'name="turn 2, tool loop 1: Prove it."' in report.read_text("utf-8")
+    found = json.loads(run("--config", file, "test", "--json").stdout)
+    assert [(one["turn"], one["tier"], one["source"]) for one in found] == [
+        ("turn 1", "fast", "classifier"),
+        ("turn 2", "reasoning", "rule"),
+        ("turn 2, tool loop 1", "reasoning", "seat"),
+        ("turn 3", "fast", "classifier"),
+    ]
 
 
 def test_verdicts_for_ci(file: Path, tmp_path: Path) -> None:

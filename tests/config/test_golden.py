@@ -12,6 +12,7 @@ from gateway.routing.learned import Learned
 from gateway.routing.rules import compile_rules
 from gateway.settings import yaml
 from gateway.site import SHIPPED
+from gateway.study import golden
 from tests.config import shipped
 
 type Row = dict[str, str]
@@ -25,6 +26,8 @@ def rows() -> list[Row]:
     found: list[Row] = []
     for item in prompts:
         assert isinstance(item, dict)
+        if "turns" in item:
+            continue
         found.append({name: text for name, text in item.items() if isinstance(text, str)})
         assert len(found[-1]) == len(item), item
     return found
@@ -63,3 +66,20 @@ def test_a_prompt_gets_its_tier(row: Row, router: Router) -> None:
     assert decision.lab == row.get("lab", "openai")
     if row.get("why") == "rule":
         assert decision.source == "rule"
+
+
+@pytest.mark.parametrize("environ", [{"GEMINI_API_KEY": "k"}, {"OPENROUTER_API_KEY": "k"}])
+def test_a_conversation_shows_the_end_of_a_rise(environ: dict[str, str]) -> None:
+    """At labs where a cheaper tier does not pay for the cache in time: eight turns stay."""
+    made = shipped.built(environ)
+    config = shipped.source({}).config
+    known = Router(
+        catalogue=made.catalogue,
+        rules=compile_rules(config.guards, config.choices),
+        classifier=Learned(artefact.read(SHIPPED.read_bytes())),
+    )
+    text = (shipped.FOLDER / "golden.yaml").read_text("utf-8")
+    (case,) = [one for one in golden.read(yaml.read(text, "golden.yaml")) if len(one.turns) > 9]
+    found = golden.run(known, [case])
+    assert [one.tier for one in found] == [*["reasoning"] * 9, "smart"]
+    assert found[-1].passed

@@ -1,6 +1,9 @@
 """Golden prompts: read with every mistake's line, and decided as a call is."""
 
+from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN, Key
+from gateway.core.price import Price, Rates
 from gateway.core.target import Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
@@ -68,6 +72,40 @@ def test_prompts_are_read_with_their_defaults() -> None:
         (
             "prompts:\n- prompt: a\n  tier: fast\n  dialect: http",
             "golden.yaml:4: error: prompts[0].dialect: Invalid enum value 'http'.",
+        ),
+        (
+            "prompts:\n- tier: fast",
+            "golden.yaml:2: error: prompts[0]: Object missing required field `prompt`.",
+        ),
+        (
+            "prompts:\n- turns: []",
+            "golden.yaml:2: error: prompts[0]: `turns` is empty.",
+        ),
+        (
+            "prompts:\n- {prompt: a, tier: fast}\n- {turns: [{prompt: a}], tier: fast}",
+            "golden.yaml:3: error: prompts[1]: `tier` stands beside `turns`: write it to a turn.",
+        ),
+        (
+            "prompts:\n- turns:\n  - {prompt: a}\n  - {prompt: b, idle: long}",
+            (
+                "golden.yaml:4: error: prompts[0].turns[1]: must be a duration, as 500ms, 90s, 15m, "
+                "1h or 7d."
+            ),
+        ),
+        (
+            "prompts:\n- turns: [{prompt: a, loop: -1}]",
+            "golden.yaml:2: error: prompts[0].turns[0]: `loop` and `cached` are 0 or more.",
+        ),
+        (
+            "prompts:\n- turns: [{prompt: a, side: true, cached: 5}]",
+            (
+                "golden.yaml:2: error: prompts[0].turns[0]: a call beside the conversation has no "
+                "`loop`, `compaction`, `cached`."
+            ),
+        ),
+        (
+            "prompts:\n- turns: [{prompt: a, says: b}]",
+            "golden.yaml:2: error: prompts[0].turns[0]: Object contains unknown field `says`.",
         ),
         ("golden: []", "golden.yaml:1: error: Object contains unknown field `golden`."),
         ("[]", "golden.yaml:1: error: Expected `object`, got `array`."),
@@ -169,6 +207,102 @@ def test_a_golden_prompt_may_come_in_any_dialect(dialect: str) -> None:
     guard = {"name": "one", "when": {"dialect": "gemini"}, "max_tier": "smart"}
     found = routed([guard], dialect=dialect)
     assert found.tier == ("smart" if dialect == "gemini" else "reasoning")
+
+
+PROOFS: world.Json = {"name": "proofs", "when": {"keywords": "prove"}, "tier": "reasoning"}
+TITLES: world.Json = {"name": "titles", "when": {"task": "title"}, "tier": "smart"}
+DEAR = Price(rates=Rates(input=Decimal(10), cache_read=Decimal(1), output=Decimal(40)), version="v")
+CHEAP = Price(rates=Rates(input=Decimal(9), cache_read=Decimal(1), output=Decimal(40)), version="v")
+LARGE = "word " * 2_000
+
+
+def talk(*turns: world.Json, guards: Sequence[world.Json] = (), **more: Any) -> list[Verdict]:
+    """The verdicts on a conversation, where a cheaper tier saves nothing that its provider caches."""
+    priced = [
+        msgspec.structs.replace(one, price=price)
+        for one, price in ((world.LITE, CHEAP), (world.HYDROGEN, CHEAP), (world.ARGON, DEAR))
+    ]
+    known = world.router(
+        guards,
+        [PROOFS, TITLES],
+        Prior(),
+        world.catalogue((world.lab("openai", *[[one] for one in priced]),)),
+    )
+    return golden.run(known, [msgspec.convert({"turns": turns, **more}, Golden)])
+
+
+def tiers(verdicts: Sequence[Verdict]) -> list[str]:
+    return [one.tier for one in verdicts]
+
+
+def test_a_conversation_is_decided_turn_by_turn() -> None:
+    """Each turn has the session that the turns before it left; a verdict is named by its turn."""
+    first, second, third = talk(
+        {"prompt": "hi", "tier": "fast"},
+        {"prompt": "Prove it.", "tier": "reasoning", "lab": "other"},
+        {"prompt": "hi"},
+        why="because",
+    )
+    assert (first.turn, first.passed, first.tier, first.source) == ("turn 1", True, "fast", "classifier")  # fmt: skip
+    assert (second.turn, second.passed, second.tier, second.source) == ("turn 2", False, "reasoning", "rule")  # fmt: skip
+    assert (third.tier, third.passed) == ("fast", True)
+    assert (second.golden.prompt, second.golden.why, second.golden.lab) == ("Prove it.", "because", "other")  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic-messages", "gemini"])  # fmt: skip
+def test_a_tool_loop_has_verdicts_of_its_own(dialect: str) -> None:
+    """In each dialect it is known as a loop: nothing is decided there."""
+    found = talk({"prompt": "Prove it.", "tier": "reasoning", "loop": 2}, dialect=dialect)
+    assert [(one.turn, one.tier, one.source) for one in found] == [
+        ("turn 1", "reasoning", "rule"),
+        ("turn 1, tool loop 1", "reasoning", "seat"),
+        ("turn 1, tool loop 2", "reasoning", "seat"),
+    ]
+    assert found[1].why == "inside a tool loop"
+
+
+def test_what_is_cached_keeps_it_until_a_rise_ends() -> None:
+    """Nine turns that need less: eight of them stay, by what the text alone would cache, too."""
+    for first in ({"prompt": f"Prove it. {LARGE}"}, {"prompt": "Prove it."}):
+        cached = {} if LARGE in first["prompt"] else {"cached": 9_000}
+        hi = {"prompt": "hi"}
+        found = talk(first, {**hi, **cached}, *[hi] * 8)
+        assert tiers(found) == [*["reasoning"] * 9, "fast"]
+
+
+@pytest.mark.parametrize("more", [{"idle": "10m"}, {"idle": 301}, {"compaction": True}])
+def test_an_idle_time_and_a_compaction_end_a_rise(more: world.Json) -> None:
+    turns = [{"prompt": f"Prove it. {LARGE}"}, {"prompt": "hi"}, {"prompt": "hi", **more}]
+    assert tiers(talk(*turns)) == ["reasoning", "reasoning", "fast"]
+
+
+def test_side_calls_and_sub_agents_are_apart() -> None:
+    """Rules see the task; a sub-agent has a session of its own."""
+    found = talk(
+        {"prompt": f"Prove it. {LARGE}"},
+        {"prompt": "hi", "side": True},
+        {"prompt": "hi", "side": "title"},
+        {"prompt": "hi", "agent": True},
+        {"prompt": "hi"},
+    )
+    assert tiers(found) == ["reasoning", "fast", "smart", "fast", "reasoning"]
+    beside = {"prompt": f"Prove it. {LARGE}"}
+    found = talk({"prompt": "hi"}, {**beside, "side": True}, {**beside, "agent": True}, {"prompt": "hi"})  # fmt: skip
+    assert tiers(found) == ["fast", "reasoning", "reasoning", "fast"]
+
+
+def test_a_turn_that_is_refused_leaves_the_session_as_it_was() -> None:
+    guard = {"name": "no secrets", "when": {"keywords": "secret"}, "refuse": "Not here."}
+    found = talk({"prompt": f"Prove it. {LARGE}"}, {"prompt": "secret"}, {"prompt": "hi"}, guards=[guard])  # fmt: skip
+    assert [(one.tier, one.source) for one in found] == [
+        ("reasoning", "rule"), ("", "refused"), ("reasoning", "seat"),
+    ]  # fmt: skip
+    assert found[1].why == "Not here."
+
+
+def test_a_conversation_may_be_a_keys_and_name_a_model() -> None:
+    (found,) = talk({"prompt": "hi"}, model="smart")
+    assert (found.tier, found.source) == ("smart", "pin")
 
 
 def test_the_shipped_file_is_read() -> None:

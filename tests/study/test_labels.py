@@ -67,6 +67,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 def test_golden_prompts_are_opinions(tmp_path: Path) -> None:
     text = "prompts:\n- {prompt: Hi, tier: fast}\n- {prompt: P, tier: smart, model: x/auto}"
+    text += "\n- turns: [{prompt: A conversation is no label., tier: fast}]"
     assert read(tmp_path, "golden.yaml", text) == [
         Label(prompt="Hi", tier="fast"), Label(prompt="P", tier="smart", model="x/auto"),
     ]  # fmt: skip
@@ -106,6 +107,7 @@ def test_a_row_that_is_no_label_is_told_with_its_line(tmp_path: Path, row: str, 
         ("a.csv", "prompt,fast\nHi\n", "a.csv:2: error: no score of fast, smart or reasoning, and no tier."),
         ("a.txt", "Hi", "a.txt: error: is of no kind that labels are read from. Name it .jsonl, .csv, .parquet or, with golden prompts, .yaml."),
         ("a.yaml", "prompts: []", "a.yaml: error: names no prompts."),
+        ("a.yaml", "prompts: [{turns: [{prompt: a}]}]", "a.yaml: error: has conversations alone; labels are single prompts."),
     ],
 )  # fmt: skip
 def test_a_file_that_has_no_labels_is_told(

@@ -63,6 +63,7 @@ function moved(one) {
     ["Price of losing it, once", usd(one.cost)],
     ["Saved by each call there", one.saving === null ? null : usd(one.saving)],
     ["Calls expected yet", one.calls === null ? null : count(one.calls)],
+    ["Saved by them all, less that price", one.margin === null ? null : usd(one.margin)],
   ]);
 }
 
