@@ -94,7 +94,7 @@ class Traffic:
     def __init__(
         self, pool: Pool | None = None, *, alert: Callable[[Lowered], None] = lambda _: None
     ) -> None:
-        """`alert` is told of a key whose turns are sent lower, once in `ALERT_EVERY` seconds."""
+        """Call `alert` for a key whose turns are sent lower, once in `ALERT_EVERY` seconds."""
         self._pool = pool
         self._alert = alert
         self._most: Most | None = None

@@ -64,7 +64,7 @@ def ratchet(
 
 
 def suffices(tier: Tier, verdict: Verdict, sure: float) -> tuple[bool, str]:
-    """Whether a classifier is sure that a tier does not suffice, and the words for it."""
+    """Say if a classifier is sure that a tier does not suffice, and why in words."""
     score = verdict.score
     short = 1.0 - (score.fast if tier == "fast" else score.smart)
     word = "from" if short >= sure else "below"

@@ -38,13 +38,13 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     loop: int = 0
     """Calls of a tool loop that follow before the model has answered; they should get the same."""
     side: bool | str = False
-    """It is a side call, as for a title, or one of this task."""
+    """True if this is a side call, as for a title; or the task of one."""
     agent: bool = False
-    """It is a call of a sub-agent."""
+    """True if this is a call of a sub-agent."""
     idle: str | float = 0.0
     """Time that nobody says anything before it, as `10m`."""
     compaction: bool = False
-    """What was said before is summed up before it."""
+    """True if the client sums the conversation up before this turn."""
     cached: int | None = None
     """Tokens of the conversation that its provider has in its prompt cache; None estimates them."""
 
@@ -75,7 +75,7 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one golden prompt, or of one turn of a conversation."""
+    """The decision on one golden prompt, or on one turn of a conversation."""
 
     golden: Golden
     """With the prompt, the tier and the lab of the turn, where it is one of several."""

@@ -13,7 +13,7 @@ from gateway.routing.decide import Router
 from gateway.routing.features import Features
 
 type Said = tuple[Literal["user", "answer", "tool"], str]
-"""What was said: by a user, by the model, or a tool's result, which the model has asked for."""
+"""A user's words, the model's answer, or the result of a tool that the model has called."""
 OUTPUT: Mapping[Tier, int] = {"fast": 400, "smart": 600, "reasoning": 2_000}
 """Tokens that an answer of a tier is taken to have, its reasoning too, where nobody says better."""
 _TOOL = "work"

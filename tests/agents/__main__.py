@@ -2,84 +2,148 @@
 
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from gateway.core.target import TIERS
 from tests.agents.judge import Sum, judge
 from tests.agents.place import ABROAD, STRATEGIES, Place, key
 from tests.agents.run import Door, Play
-from tests.agents.story import story
+from tests.agents.story import KINDS, seeds, story
 from tests.e2e.world import Loop
+
+type Sums = dict[str, Sum]
 
 CAREFUL = ("sticky", "ratchet-up", "cost-aware")
 LEAST = 0.95
+MOST = 1.10
+"""What `cost-aware` may cost of what `sticky` does, over all kinds of conversations."""
 HOME = "at home"
 MARKING = ("claude-code", "codex", "opencode")
 """Clients whose prompts are kept at labs of other dialects: by marks, by a key, in a tool loop."""
 
 
-def play(place: Place, seeds: Iterable[int]) -> dict[str, Sum]:
+def play(place: Place, numbers: Iterable[int]) -> Sums:
     """Each conversation, alone and through each strategy; the sums by name."""
     sums = {name: Sum() for name in ("direct", *STRATEGIES, HOME, ABROAD)}
-    for seed in seeds:
-        doors = {"direct": Door(place.upstream.url, place.host, "d")}
-        doors |= {name: Door(place.url, place.host, name[0], key(name)) for name in STRATEGIES}
+    for seed in numbers:
+        doors = {"direct": Door(place.upstream.url, place.host, "d"), **_doors(place, STRATEGIES)}
         if story(seed).client in MARKING:
             doors[ABROAD] = Door(place.url, place.host, "a", key(ABROAD), abroad=True)
+        _through(place, seed, doors)
+        direct, alone = doors["direct"].calls, doors["turn"].calls
         for name, door in doors.items():
-            Play(story(seed), seed, door, place.wait).play()
-            sums[name].add(door.calls)
-            door.close()
-        direct = doors["direct"].calls
+            sums[name].add(door.calls, alone)
         for name in STRATEGIES:
             sums[name].wrong += judge(seed, doors[name].calls, direct, moves=name == "turn")
         if ABROAD in doors:
-            sums[HOME].add(direct)
+            sums[HOME].add(direct, alone)
             sums[ABROAD].wrong += judge(seed, doors[ABROAD].calls)
-        place.forget()
-    for name, cost in place.costs().items():
-        billed = sums[name].usd + sums[name].titles
-        if cost != billed:
-            sums[name].wrong.append(f"the ledger has {cost}, the provider billed {billed}")
     return sums
 
 
-def kept(sums: dict[str, Sum]) -> list[str]:
+def compare(place: Place, numbers: Iterable[int], names: Sequence[str]) -> Sums:
+    """Play each conversation through these strategies, and judge what they decided alone."""
+    sums = {name: Sum() for name in names}
+    for seed in numbers:
+        doors = _doors(place, names)
+        _through(place, seed, doors)
+        for name, door in doors.items():
+            sums[name].add(door.calls, door.calls)
+            sums[name].wrong += judge(seed, door.calls)
+    return sums
+
+
+def _doors(place: Place, names: Iterable[str]) -> dict[str, Door]:
+    return {name: Door(place.url, place.host, name[0], key(name)) for name in names}
+
+
+def _through(place: Place, seed: int, doors: Mapping[str, Door]) -> None:
+    for door in doors.values():
+        Play(story(seed), seed, door, place.wait).play()
+        door.close()
+    place.forget()
+
+
+def total(kinds: Mapping[str, Sums]) -> Sums:
+    """Return the sums of all kinds of conversations together."""
+    found: Sums = {}
+    for sums in kinds.values():
+        for name, one in sums.items():
+            found.setdefault(name, Sum())
+            found[name] += one
+    return found
+
+
+def unbilled(place: Place, sums: Sums) -> list[str]:
+    """Return where the ledger and the provider's own bill differ."""
+    wrong = []
+    for name, cost in place.costs().items():
+        billed = sums[name].usd + sums[name].titles
+        if cost != billed:
+            wrong.append(f"{name}: the ledger has {cost}, the provider billed {billed}")
+    return wrong
+
+
+def kept(sums: Sums) -> list[str]:
     """The strategies that are made for the cache and keep less than 95% of what one model has."""
     return [name for name in (*CAREFUL, ABROAD) if sums[name].hits < LEAST * alone(sums, name).hits]
 
 
-def alone(sums: dict[str, Sum], name: str) -> Sum:
+def dear(sums: Sums) -> list[str]:
+    """Say it where the default costs more than it may of what `sticky` does."""
+    default, sticky = sums["cost-aware"].usd, sums["sticky"].usd
+    if float(default) <= MOST * float(sticky):
+        return []
+    return [f"cost-aware costs {default / sticky:.2f} times what sticky does, {MOST:.2f} at most"]
+
+
+def alone(sums: Sums, name: str) -> Sum:
     """What the same conversations have with one model that is asked directly."""
     return sums[HOME if name == ABROAD else "direct"]
 
 
-def table(sums: dict[str, Sum]) -> str:
-    """What was measured, a line for each."""
-    lines = [f"{'':11}{'calls':>7}{'turns':>7}{'decided':>9}{'moves':>7}{'hits':>8}{'of direct':>11}{'USD':>10}{'titles':>9}"]  # fmt: skip
+def table(sums: Sums) -> str:
+    """What was measured, a line for each; tiers and `under` are shares of user turns."""
+    names = ("calls", "turns", "decided", "moves", "hits", "of direct", *TIERS, "under", "USD", "titles", "of sticky")  # fmt: skip
+    lines = [f"{'':11}" + "".join(f"{name:>10}" for name in names)]
     for name, one in sums.items():
-        lines.append(
-            f"{name:11}{one.calls:7}{one.turns:7}{one.decided:9}{one.moves:7}{one.hits:8.2%}{one.hits / alone(sums, name).hits:11.2%}{one.usd:10.4f}{one.titles:9.5f}"
-        )  # fmt: skip
+        if not one.calls:
+            continue
+        tiers = [f"{one.tiers[tier] / one.turns:.0%}" for tier in TIERS]
+        cells = [
+            *(one.calls, one.turns, one.decided, one.moves),
+            *(f"{one.hits:.2%}", f"{one.hits / alone(sums, name).hits:.2%}"),
+            *(
+                [*tiers, f"{one.under / one.turns:.0%}"]
+                if name not in ("direct", HOME)
+                else [""] * 4
+            ),
+            *(f"{one.usd:.4f}", f"{one.titles:.5f}", f"{one.usd / sums['sticky'].usd:.2f}"),
+        ]
+        lines.append(f"{name:11}" + "".join(f"{cell:>10}" for cell in cells))
     return "\n".join(lines)
 
 
 def main() -> int:
     """Play so many; 1 where something is wrong."""
-    seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 300)
+    many = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     loop = Loop()
     with tempfile.TemporaryDirectory(prefix="agents-") as folder:
         place = Place(loop, Path(folder))
         try:
-            sums = play(place, seeds)
+            kinds = {kind: play(place, seeds(kind, many)) for kind in KINDS}
+            sums = total(kinds)
+            wrong = unbilled(place, sums)
         finally:
             place.close()
             loop.close()
-    print(table(sums))
-    wrong = [f"{name}: {what}" for name, one in sums.items() for what in one.wrong]
+    for kind, own in {**kinds, "all": sums}.items():
+        print(f"{kind}\n{table(own)}\n")
+    wrong += [f"{name}: {what}" for name, one in sums.items() for what in one.wrong]
     few = [f"{name} keeps too little of the cache" for name in kept(sums)]
-    print("\n".join([*wrong[:40], *few]))
-    return 1 if wrong or few else 0
+    print("\n".join([*wrong[:40], *few, *dear(sums)]))
+    return 1 if wrong or few or dear(sums) else 0
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """What was played, judged: hit rates, decisions and bills."""
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
+from typing import Self
 
+from gateway.core.target import TIERS
 from tests.agents.run import Called
 
 DECIDED = frozenset({"classifier", "rule", "default"})
@@ -22,6 +24,10 @@ class Sum:
     decided: int = 0
     moves: int = 0
     titles: Decimal = Decimal(0)
+    tiers: Counter[str] = field(default_factory=Counter)
+    """User turns by the tier that served them."""
+    under: int = 0
+    """User turns that were served below the tier that they get by themselves."""
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -29,9 +35,15 @@ class Sum:
         """Tokens of prompts that were read from the cache, of all."""
         return self.read / self.prompt
 
-    def add(self, calls: Iterable[Called]) -> None:
-        """Take a conversation's calls."""
-        for call in calls:
+    def __iadd__(self, other: "Sum") -> Self:
+        """Add the conversations of another sum."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+        return self
+
+    def add(self, calls: Sequence[Called], alone: Sequence[Called]) -> None:
+        """Take a conversation's calls; `alone` are the same where each turn is decided by itself."""
+        for call, own in zip(calls, alone, strict=True):
             if call.kind == "title":
                 self.titles += call.bill.usd()
                 continue
@@ -39,7 +51,12 @@ class Sum:
             self.prompt += call.bill.prompt
             self.usd += call.bill.usd()
             self.calls += 1
-            self.turns += call.kind == "user"
+            if call.kind == "user":
+                self.turns += 1
+                self.tiers[call.tier] += 1
+                self.under += bool(own.tier and call.tier) and (
+                    TIERS.index(call.tier) < TIERS.index(own.tier)
+                )
             self.decided += call.source in DECIDED
             self.moves += call.moved
 

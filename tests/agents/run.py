@@ -41,6 +41,7 @@ class Called:
     """user, loop, beside or title."""
     bill: Bill
     source: str = ""
+    tier: str = ""
     cost: Decimal | None = Decimal(0)
     """What the trace says that the move cost; None: that it does not know."""
     moved: bool = False
@@ -90,7 +91,7 @@ class Door:
         self.host.bills.clear()
         source, tier = reply.headers.get("x-tiergate-decision", ""), reply.headers.get("x-tiergate-tier", "")  # fmt: skip
         source = source.partition(";")[0]
-        called = Called(thread, kind, bill, source)
+        called = Called(thread, kind, bill, source, tier)
         if move is not None:
             told = (move["source"], move["tier"])
             assert told == (source, tier), "the same through both doors"
@@ -150,7 +151,8 @@ class Play:
         else:
             self._say(self.main, "beside", Reply(summary), Said(texts=[order]))
         self.main.said.clear()
-        return [CONTINUED + summary]
+        # Others than Claude Code and Codex do not say that it is a summary: it is a user's words.
+        return [summary if order is None else CONTINUED + summary]
 
     def _turn(self, thread: Thread, turn: Turn, texts: list[str]) -> None:
         if not thread.said and thread.client == "claude-code":

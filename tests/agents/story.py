@@ -4,6 +4,16 @@ import random
 from dataclasses import dataclass
 
 CLIENTS = ("claude-code", "codex", "opencode", "application")
+PARTS = {"mixed": 1, "steady": 3, "turns easy": 3, "turns hard": 1}
+"""Kinds of conversations, and how many of each there are among eight.
+
+Nobody has counted them: it is assumed that most people state their task first, or stay with what they
+began with. `mixed` goes to and fro by chance. `steady` stays easy, middling or hard. In the other two
+one half of the turns is easy and the other hard.
+"""
+KINDS = tuple(PARTS)
+OF_A_KIND = 10_000
+"""Seeds of one kind: those of the second kind begin here, of the third at twice as much."""
 
 _EASY = (
     "Thanks, go on.", "Hi!", "Rename it to count.", "Which file was that?", "List the tests.", "Yes, do that.",
@@ -117,11 +127,26 @@ def words(count: int, seed: object) -> str:
     return " ".join(chance.choices(_WORDS, k=count))
 
 
+def seeds(kind: str, many: int) -> range:
+    """Return the seeds of a kind of conversations, where there are so many of all kinds."""
+    first = KINDS.index(kind) * OF_A_KIND
+    return range(first, first + max(1, many * PARTS[kind] // sum(PARTS.values())))
+
+
+def kind_of(seed: int) -> str:
+    """Return the kind of conversation that a seed makes."""
+    return KINDS[seed // OF_A_KIND]
+
+
 def story(seed: int) -> Story:
     """The conversation of a seed; all kinds of clients come in turn."""
     chance = random.Random(seed)
-    client = CLIENTS[seed % len(CLIENTS)]
-    turns = tuple(_turn(chance, number, client) for number in range(chance.randint(2, 7)))
+    client, kind = CLIENTS[seed % len(CLIENTS)], kind_of(seed)
+    many = chance.randint(2, 7) if kind == "mixed" else chance.randint(6, 14)
+    turns = tuple(
+        _turn(chance, number, client, _texts(chance, kind, seed, number / many))
+        for number in range(many)
+    )
     return Story(
         client=client,
         system=chance.randint(300, 3_000),
@@ -132,8 +157,17 @@ def story(seed: int) -> Story:
     )
 
 
-def _turn(chance: random.Random, number: int, client: str) -> Turn:
-    text = chance.choice(chance.choice((_EASY, _MIDDLE, _HARD)))
+def _texts(chance: random.Random, kind: str, seed: int, part: float) -> tuple[str, ...]:
+    """Return what a turn may say; `part` of the conversation is before it, 0 to 1."""
+    if kind == "mixed":
+        return chance.choice((_EASY, _MIDDLE, _HARD))
+    if kind == "steady":
+        return (_EASY, _MIDDLE, _HARD)[seed // len(CLIENTS) % 3]
+    return _HARD if (part < 0.5) == (kind == "turns easy") else _EASY
+
+
+def _turn(chance: random.Random, number: int, client: str, texts: tuple[str, ...]) -> Turn:
+    text = chance.choice(texts)
     agent = client != "application"
     steps = tuple(_step(chance, agent=agent) for _ in range(_many(chance))) if agent else ()
     return Turn(

@@ -18,12 +18,21 @@ from gateway.ledger.store import open_store
 from gateway.settings.load import load
 from gateway.site import site
 from gateway.study.replay.walk import Walk
-from tests.agents.__main__ import CAREFUL, HOME, kept, play
+from tests.agents.__main__ import CAREFUL, HOME, Sums, compare, dear, kept, play, total
 from tests.agents.host import TTL, Bill, Host, Reply
 from tests.agents.judge import Sum, judge
 from tests.agents.place import ABROAD, START, STRATEGIES, Place
 from tests.agents.run import Called
-from tests.agents.story import CLIENTS, story
+from tests.agents.story import (
+    _EASY,
+    _HARD,
+    _MIDDLE,
+    CLIENTS,
+    KINDS,
+    kind_of,
+    seeds,
+    story,
+)
 from tests.agents.wire import Said, Thread
 from tests.e2e.upstream import Request
 from tests.e2e.world import Loop
@@ -87,6 +96,52 @@ def test_the_prompt_cache_is_kept(sums: dict[str, Sum]) -> None:
     assert sums["sticky"].hits > 0.98 * sums["direct"].hits
 
 
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sums]:
+    """Conversations of all kinds, in their parts, through the default strategy and `sticky`."""
+    loop = Loop()
+    place = Place(loop, tmp_path_factory.mktemp("kinds"))
+    try:
+        return {kind: compare(place, seeds(kind, 32), ("sticky", "cost-aware")) for kind in KINDS}
+    finally:
+        place.close()
+        loop.close()
+
+
+def test_the_default_costs_hardly_more_than_what_stays_longest(kinds: dict[str, Sums]) -> None:
+    """Over all kinds of conversations. Where chats turn hard it costs more, for it follows them."""
+    sums = total(kinds)
+    assert {name: one.wrong for name, one in sums.items()} == {name: [] for name in sums}
+    assert dear(sums) == []
+    for kind, dearer in (("turns easy", False), ("turns hard", True)):
+        own = kinds[kind]
+        assert (own["cost-aware"].usd > own["sticky"].usd) is dearer
+    hard = kinds["turns hard"]
+    assert hard["cost-aware"].tiers["fast"] < hard["sticky"].tiers["fast"]
+
+
+def test_a_default_that_costs_too_much_is_told() -> None:
+    sums = {"sticky": Sum(usd=Decimal(10)), "cost-aware": Sum(usd=Decimal("11.01"))}
+    assert dear(sums) == ["cost-aware costs 1.10 times what sticky does, 1.10 at most"]
+    sums["cost-aware"].usd = Decimal(11)
+    assert dear(sums) == []
+
+
+def test_kinds_of_conversations_are_as_their_names_say() -> None:
+    """And among eight there are as many of each as is said."""
+    assert {kind: len(seeds(kind, 16)) for kind in KINDS} == {
+        "mixed": 2, "steady": 6, "turns easy": 6, "turns hard": 2,
+    }  # fmt: skip
+    for kind, first, last in (("turns easy", _HARD, _EASY), ("turns hard", _EASY, _HARD)):
+        for seed in seeds(kind, 40):
+            turns = story(seed).turns
+            assert (turns[0].text in first, turns[-1].text in last) == (True, True)
+    for seed in seeds("steady", 40):
+        texts = {turn.text for turn in story(seed).turns}
+        assert any(texts <= {*pool} for pool in (_EASY, _MIDDLE, _HARD))
+    assert {kind_of(seed) for kind in KINDS for seed in seeds(kind, 40)} == {*KINDS}
+
+
 def test_replay_foresees_what_another_strategy_costs(played: Played) -> None:
     """The calls of each strategy, decided again by each other: what the provider then billed for
     the same conversations is foreseen to a hundredth; by their own nothing changes, to the last
@@ -130,7 +185,7 @@ def called(kind: str = "user", source: str = "seat", model: str = "clay-smart", 
     moved, cost = bool(told.pop("moved")), told.pop("cost")
     assert cost is None or isinstance(cost, Decimal)
     bill = Bill("x1", model, **{name: int(str(value)) for name, value in told.items()})
-    return Called("x1", kind, bill, source, cost, moved)
+    return Called("x1", kind, bill, source, "smart", cost, moved)
 
 
 @pytest.mark.parametrize(
