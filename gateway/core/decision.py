@@ -116,7 +116,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float | None = None
     """Probability that the tier suffices, where a classifier decided."""
     classified: Tier | None = None
-    """The tier that a classifier or a judge gave, where that decided, before guards and targets."""
+    """The tier that a classifier or a judge gives, before guards, targets and the conversation."""
     score: Score | None = None
     """What it said."""
     thresholds: Thresholds | None = None
