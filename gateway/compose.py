@@ -139,8 +139,9 @@ class Gateway:
         self._owned = Owned(self.data, lambda text: log("classifier", error=text))
         self._owned.refresh()
         self.toll = Toll(config, self._meter, self.archive, self.keys, log, shares=self._workers)
-        pool = Pooled(self._state) if isinstance(self._state, Redis) else None
-        self._traffic = Traffic(pool, alert=self.toll.share)
+        self._traffic = Traffic(
+            Pooled(self._state) if isinstance(self._state, Redis) else None, alert=self.toll.share
+        )
         self._guard = guard
         self._jitter = random.Random().random  # noqa: S311 - spreads retries, guards nothing
         self.waiting = WaitingCalls(config.server.in_flight // _WAITING)

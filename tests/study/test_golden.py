@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.core import jsonio
 from gateway.core.call import NO_STEER, OPEN, Key
 from gateway.core.price import Price, Rates
-from gateway.core.target import Tier
+from gateway.core.target import Maker, Target, Targets, Tier
 from gateway.dialects import OPENAI_CHAT
 from gateway.routing import features
 from gateway.routing.decide import decide
@@ -303,6 +303,21 @@ def test_a_turn_that_is_refused_leaves_the_session_as_it_was() -> None:
 def test_a_conversation_may_be_a_keys_and_name_a_model() -> None:
     (found,) = talk({"prompt": "hi"}, model="smart")
     assert (found.tier, found.source) == ("smart", "pin")
+
+
+def test_a_model_of_no_tier_leaves_the_conversation_without_a_seat() -> None:
+    """A name that no lab lists has no tier to keep; its turns are decided as calls are."""
+    made = Targets(lambda name: Target(provider=world.OPENAI, model=name))
+    maker = Maker(provider=world.OPENAI, lab="openai", names=("gpt-*",), targets=made)
+    known = world.router(
+        known=msgspec.structs.replace(world.CATALOGUE, makers=(maker,)), classifier=Prior()
+    )
+    turns = [{"prompt": "hi"}, {"prompt": "hi", "loop": 1}]
+    case = msgspec.convert({"turns": turns, "model": "gpt-4o"}, Golden)
+    found = golden.run(known, [case])
+    assert [(one.lab, one.tier, one.source, one.passed) for one in found] == [
+        ("openai", "", "pin", True)
+    ] * 3
 
 
 def test_the_shipped_file_is_read() -> None:
