@@ -90,6 +90,27 @@ def service(*words: object) -> str | None:
     return "+".join(dict.fromkeys(word for word in named if word not in _STANDARD)) or None
 
 
+def split_output(
+    completion: int, reasoning: int | None, beyond: int | None
+) -> tuple[int, int | None]:
+    """Return the shown and the reasoning tokens of a completion, which never overlap.
+
+    `beyond` is how many tokens the provider's total has more than prompt and completion; None where
+    it tells no total. The total decides: reasoning is inside the completion where the total has
+    nothing more, and beside it where the total has just that more. Else reasoning is beside a
+    completion that is far too small for it. Hosts that count a little more reasoning than
+    completion count the two with different tokenizers.
+    """
+    if reasoning is None:
+        return completion, None
+    if beyond == reasoning:
+        return completion, reasoning
+    if beyond != 0 and reasoning > completion + completion // 10:
+        return completion, reasoning
+    inside = min(reasoning, completion)
+    return completion - inside, inside
+
+
 def joined(before: Usage | None, told: Usage) -> Usage:
     """Usage after it was told once more: the later telling stands, as far as it goes.
 

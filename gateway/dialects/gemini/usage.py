@@ -1,16 +1,17 @@
 """Usage as Gemini reports it, in the five classes that never overlap: both ways.
 
-`promptTokenCount` includes cached tokens; `candidatesTokenCount` leaves thoughts out; tokens that
-hosted tools put into the prompt are counted apart. A count of zero is left out, as protos do.
-Google bills searches by the query or by the prompt that was grounded, as the model has it: both are
-counted. Source: UsageMetadata and GroundingMetadata of Google's API reference.
+`promptTokenCount` includes cached tokens. `candidatesTokenCount` leaves thoughts out, unless
+`totalTokenCount` shows that it does not. Tokens that
+hosted tools put into the prompt have a count of their own. A count of zero is left out, as protos
+do. Google bills searches by the query or by the prompt that was grounded, as the model has it: both are counted.
+Source: UsageMetadata and GroundingMetadata of Google's API reference.
 """
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count, service
+from gateway.core.usage import Usage, count, service, split_output
 from gateway.dialects import charges
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
@@ -44,6 +45,8 @@ def read(usage: Json, *, ended: bool, used: AbstractSet[Used] = frozenset()) -> 
         fresh = prompt - (cached or 0) + (tools or 0)
     if shown is None and ended and total == (prompt or 0) + (tools or 0) + (thoughts or 0):
         shown = 0
+    elif shown and thoughts and total == (prompt or 0) + (tools or 0) + shown:
+        shown, thoughts = split_output(shown, thoughts, 0)
     return Usage(
         input=fresh,
         cache_read=cached,

@@ -1,8 +1,8 @@
 """Usage as Chat Completions hosts report it, in the five classes that never overlap.
 
-`prompt_tokens` includes cached and written tokens, but for hosts whose `total_tokens` shows that it
-does not. `completion_tokens` includes reasoning, but for hosts whose total shows that it does not
-(xAI, Google's OpenAI door).
+The provider's `total_tokens` decides. `prompt_tokens` includes cached and written tokens unless the
+total shows that it does not. `completion_tokens` includes reasoning unless the total shows that it
+does not (xAI, Google's OpenAI endpoint). Vercel is the exception: its total leaves reasoning out.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import MOST, Usage, count, money, service
+from gateway.core.usage import MOST, Usage, count, money, service, split_output
 from gateway.dialects import charges
 
 _LIFETIME = re.compile(r"(?:ephemeral|ttl)_(\w{1,8}?)(?:_input)?_tokens")
@@ -108,7 +108,7 @@ def _read(usage: dict[str, Json]) -> Usage | None:
     written = _first(inside.get("cache_write_tokens"), usage.get("cache_creation_input_tokens"))
     fresh, beyond = None, _beyond(usage, prompt, completion)
     if prompt is not None:
-        if 0 < beyond == (cached or 0) + (written or 0) and _reasoning(usage) != beyond:
+        if beyond and beyond == (cached or 0) + (written or 0) and _reasoning(usage) != beyond:
             prompt, beyond = prompt + beyond, 0
         # A part is never more than the whole, whatever a host says.
         cached = None if cached is None else min(cached, prompt)
@@ -126,11 +126,11 @@ def _read(usage: dict[str, Json]) -> Usage | None:
     )
 
 
-def _beyond(usage: Mapping[str, Json], prompt: int | None, completion: int | None) -> int:
-    """How many tokens the total has beyond both sides."""
+def _beyond(usage: Mapping[str, Json], prompt: int | None, completion: int | None) -> int | None:
+    """Return how many tokens the total has beyond both sides; None where it tells no total."""
     total = count(usage.get("total_tokens"))
     if total is None or prompt is None or completion is None:
-        return 0
+        return None
     return total - prompt - completion
 
 
@@ -157,26 +157,17 @@ def _reasoning(usage: Mapping[str, Json]) -> int | None:
 
 
 def _output(
-    usage: Mapping[str, Json], completion: int | None, beyond: int
+    usage: Mapping[str, Json], completion: int | None, beyond: int | None
 ) -> tuple[int | None, int | None]:
+    """Return the shown and the reasoning tokens."""
     reasoning = _reasoning(usage)
     if completion is None:
         return None, reasoning
-    if beyond > 0 and reasoning in (None, beyond):
-        return completion, beyond
-    if reasoning is None or _beside(usage, completion, reasoning):
+    if reasoning is None and beyond is not None and beyond > 0:
+        return completion, beyond  # Google's OpenAI endpoint
+    if "market_cost" in usage:  # Vercel, which bills reasoning beside a completion and a total
         return completion, reasoning
-    reasoning = min(reasoning, completion)
-    return completion - reasoning, reasoning
-
-
-def _beside(usage: Mapping[str, Json], completion: int, reasoning: int) -> bool:
-    """Whether the completion leaves reasoning out, although no total shows it.
-
-    It does where it is much less; a little less is a host that counts both in ways of its own. It
-    does at Vercel, by what that bills, whose usage alone has a `market_cost`.
-    """
-    return reasoning > completion + completion // 10 or "market_cost" in usage
+    return split_output(completion, reasoning, beyond)
 
 
 def _first(*values: Json) -> int | None:

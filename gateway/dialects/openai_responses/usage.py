@@ -1,7 +1,7 @@
 """Usage as the Responses API reports it, in the five classes that never overlap, both ways.
 
 `input_tokens` includes tokens read from and written to the prompt cache; `output_tokens` includes
-reasoning, but for hosts whose `total_tokens` shows that it does not. Tools billed by the request
+reasoning, unless `total_tokens` shows that it does not. Tools billed by the request
 stand beside it: `tool_usage` of newer answers, and items of the output. Source: `ResponseUsage` and
 `ToolUsage` of OpenAI's API reference, and its price list of tools.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count, service
+from gateway.core.usage import Usage, count, service, split_output
 from gateway.dialects import charges
 
 type Used = tuple[str, str]
@@ -124,14 +124,13 @@ def _written(inside: dict[str, Json]) -> dict[str, int]:
 def _output(
     usage: dict[str, Json], prompt: int | None, out: int | None
 ) -> tuple[int | None, int | None]:
+    """Return the shown and the reasoning tokens."""
     reasoning = count(_dict(usage.get("output_tokens_details")).get("reasoning_tokens"))
-    if out is None or reasoning is None:
-        return out, reasoning
+    if out is None:
+        return None, reasoning
     total = count(usage.get("total_tokens"))
-    beyond = 0 if total is None or prompt is None else total - prompt - out
-    if reasoning > out or 0 < beyond == reasoning:
-        return out, reasoning
-    return out - reasoning, reasoning
+    beyond = None if total is None or prompt is None else total - prompt - out
+    return split_output(out, reasoning, beyond)
 
 
 def _word(value: Json) -> str:

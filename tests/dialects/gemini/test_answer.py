@@ -16,7 +16,7 @@ STOPPED = candidate(text("a"), finish="STOP")
     ("told", "expected"),
     [
         (USED, Usage(input=5, output=2)),
-        ({**USED, "cachedContentTokenCount": 3, "thoughtsTokenCount": 4}, Usage(input=2, cache_read=3, output=2, reasoning=4)),
+        ({**USED, "cachedContentTokenCount": 3, "thoughtsTokenCount": 4, "totalTokenCount": 11}, Usage(input=2, cache_read=3, output=2, reasoning=4)),
         ({**USED, "toolUsePromptTokenCount": 10}, Usage(input=15, output=2)),
         ({"promptTokenCount": 5, "cachedContentTokenCount": 9}, Usage(input=0, cache_read=5)),
         ({"promptTokenCount": 5, "thoughtsTokenCount": 4, "totalTokenCount": 9}, Usage(input=5, output=0, reasoning=4)),

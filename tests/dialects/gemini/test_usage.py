@@ -29,6 +29,18 @@ VECTORS: list[tuple[str, Object, Object, Usage]] = [
         Usage(input=132, output=5),
     ),
     ("nothing came out", {"promptTokenCount": 20, "thoughtsTokenCount": 9, "totalTokenCount": 29}, {}, Usage(input=20, output=0, reasoning=9)),
+    (
+        "a total that shows thoughts inside the candidates",
+        {**COUNTED, "thoughtsTokenCount": 5},
+        {},
+        Usage(input=100, output=2, reasoning=5),
+    ),
+    (
+        "a total that shows thoughts inside, although more is told of them than of the candidates",
+        {**COUNTED, "thoughtsTokenCount": 9},
+        {},
+        Usage(input=100, output=0, reasoning=7),
+    ),
     ("flex", {**COUNTED, "serviceTier": "flex"}, {}, Usage(input=100, output=7, service="flex")),
     ("Vertex on demand", {**COUNTED, "trafficType": "ON_DEMAND"}, {}, Usage(input=100, output=7)),
     ("Vertex on demand, as a number", {**COUNTED, "trafficType": 1}, {}, Usage(input=100, output=7)),

@@ -94,6 +94,46 @@ VECTORS: list[tuple[str, Object, Usage]] = [
         Usage(input=63, output=116, reasoning=64, billed=D("0.0019")),
     ),
     (
+        "Together, cut at its limit: the total shows that reasoning is inside the completion",
+        {"usage": {"prompt_tokens": 24, "completion_tokens": 16, "total_tokens": 40, "reasoning_tokens": 18, "cached_tokens": 0}},
+        Usage(input=24, cache_read=0, output=0, reasoning=16),
+    ),
+    (
+        "a total that shows reasoning inside, however much more is told of it",
+        {"usage": {"prompt_tokens": 28, "completion_tokens": 5, "total_tokens": 33, "completion_tokens_details": {"reasoning_tokens": 48}}},
+        Usage(input=28, output=0, reasoning=5),
+    ),
+    (
+        "a total that shows reasoning beside, although it is less than the completion",
+        {"usage": {"prompt_tokens": 9, "completion_tokens": 100, "total_tokens": 129, "completion_tokens_details": {"reasoning_tokens": 20}}},
+        Usage(input=9, output=100, reasoning=20),
+    ),
+    (
+        "no total: reasoning that is far more than the completion is beside it",
+        {"usage": {"prompt_tokens": 9, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 48}}},
+        Usage(input=9, output=5, reasoning=48),
+    ),
+    (
+        "no total: reasoning that is a little more than the completion is all of it",
+        {"usage": {"prompt_tokens": 9, "completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": 53}}},
+        Usage(input=9, output=0, reasoning=50),
+    ),
+    (
+        "a total of neither sum says nothing of reasoning",
+        {"usage": {"prompt_tokens": 9, "completion_tokens": 50, "total_tokens": 61, "completion_tokens_details": {"reasoning_tokens": 20}}},
+        Usage(input=9, output=30, reasoning=20),
+    ),
+    (
+        "Google's OpenAI door: thoughts are in the total alone",
+        {"usage": {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 54}},
+        Usage(input=9, output=5, reasoning=40),
+    ),
+    (
+        "a total that shows the cache beside the prompt, and so reasoning inside the completion",
+        {"usage": {"prompt_tokens": 10, "completion_tokens": 16, "total_tokens": 86, "cache_read_input_tokens": 60, "reasoning_tokens": 18}},
+        Usage(input=10, cache_read=60, output=0, reasoning=16),
+    ),
+    (
         "Perplexity: a fee for each request by the size of its search",
         {"usage": {"prompt_tokens": 17, "completion_tokens": 7, "search_context_size": "low",
                    "cost": {"input_tokens_cost": 0.000017, "request_cost": 0.005, "total_cost": 0.005024}}},

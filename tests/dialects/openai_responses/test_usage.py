@@ -25,6 +25,16 @@ VECTORS: list[tuple[str, Object, Usage]] = [
         Usage(input=100, cache_read=600, cache_write={"30m": 200, "12h": 100}, output=100, reasoning=200),
     ),
     ("xAI: reasoning beside", {"usage": {**COUNTED, "total_tokens": 137, "output_tokens_details": {"reasoning_tokens": 30}}}, Usage(input=100, output=7, reasoning=30)),
+    (
+        "a total that shows reasoning inside, although more is told of it than of the output",
+        {"usage": {**COUNTED, "output_tokens_details": {"reasoning_tokens": 9}}},
+        Usage(input=100, output=0, reasoning=7),
+    ),
+    (
+        "no total: reasoning that is far more than the output is beside it",
+        {"usage": {"input_tokens": 100, "output_tokens": 7, "output_tokens_details": {"reasoning_tokens": 30}}},
+        Usage(input=100, output=7, reasoning=30),
+    ),
     ("a priority", {"usage": COUNTED, "service_tier": "priority"}, Usage(input=100, output=7, service="priority")),
     ("a search", {"usage": COUNTED, "output": [SEARCH]}, Usage(input=100, output=7, tools={"web_search": 1})),
     (
