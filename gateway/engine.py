@@ -424,6 +424,7 @@ class Engine:
                 tally.target, tally.account = begun.target, begun.account
                 tally.losses, tally.upstream_id = begun.written.losses, begun.upstream_id
             tally.usage, tally.served = watch.usage, watch.served
+            tally.response_id = watch.response_id
             tally.heard, tally.complete = watch.heard, watch.complete
             done: State = "cache_hit" if tally.cache == "hit" else "settled"
             state: State = "aborted" if by or problem is not None else done
@@ -514,5 +515,6 @@ class Engine:
 def _count(tally: Tally, glance: Glance) -> None:
     """Take what a whole answer used; of one that the provider still works on, that is unknown."""
     tally.usage, tally.served = glance.usage, glance.served
+    tally.response_id = glance.response_id
     if not glance.pending:
         tally.heard, tally.complete = glance.heard, True

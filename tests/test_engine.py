@@ -33,6 +33,7 @@ from tests.e2e.world import Body, Change, chat, config, spared
 
 type Handler = Callable[[httpx.Request], httpx.Response]
 
+STREAMED = {"content-type": "text/event-stream"}
 HEL = chunk({"content": WORDS[0]})
 
 
@@ -296,6 +297,27 @@ async def test_the_providers_id_is_passed_on(stage: Stage) -> None:
     assert head(reply)["x-upstream-request-id"] == "req?1"
     assert head(reply)["x-request-id"] == "tg-1"
     assert stage.entry.upstream_id == "req\x7f1"
+    assert stage.entry.response_id == "up-1"
+
+
+async def test_a_row_has_the_id_of_a_streamed_answer(stage: Stage) -> None:
+    """Also where the client leaves in the middle; the providers' own exports have it."""
+    stage.answers = [httpx.Response(200, stream=Chunks(ROLE, HEL, HEL), headers=STREAMED)]
+    reply = await stage.ask(chat(stream=True))
+    assert reply.stream is not None
+    await anext(reply.stream)
+    await reply.stream.aclose()
+    assert (stage.entry.state, stage.entry.response_id) == ("aborted", "up-1")
+
+
+async def test_an_answer_of_the_cache_has_no_id_of_a_provider(tmp_path: Path) -> None:
+    """Only the row of the call that a provider billed is joined with what it bills."""
+    stage = Stage(tmp_path, cached=True)
+    stage.answers = [ok()]
+    await stage.ask(chat())
+    await stage.ask(chat())
+    rows = [row for row in stage.rows if isinstance(row, Entry)]
+    assert [(row.cache, row.response_id) for row in rows] == [("miss", "up-1"), ("hit", None)]
 
 
 async def test_a_recording_of_another_kind_is_a_miss(tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ def why(row: Stored, prices: Pricelist) -> str:
     name = f"{row.provider}/{row.model}"
     if lacking is None:
         return f"{name} has a price now: run `tiergate costs reprice`"
+    if price is not None and why_unknown(msgspec.structs.replace(usage, media={}), price) is None:
+        return f"{name} has {lacking}: its rates are of text, and of what `as_text` names"
     more = "" if listed.there() else ", or install tiergate[prices]"
     return f"{name} has {lacking}: write one under `models`{more}"
 

@@ -147,6 +147,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     reasoning: int | None = None
     tools: dict[str, int] = {}
     """Requests of the provider's own tools that are billed one by one."""
+    media: dict[str, int] = {}
+    """Tokens of `input` to `reasoning` that are not text, by direction and modality."""
     cost: Decimal | None = None
     """USD of the answer and of the attempts before it, as far as that is known of them."""
     wasted: Decimal | None = None
@@ -166,7 +168,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, tag="final", tag_field="k
     duration: float | None = None
     """Seconds from receipt to the last byte."""
     upstream_id: str | None = None
-    """The provider's own id of its last answer."""
+    """The id in the headers of the provider's last answer: what its support asks for."""
+    response_id: str | None = None
+    """The id in the body of that answer: what its exports and bills have."""
     config: str
     """Version of the configuration."""
     basis: Basis | None = None

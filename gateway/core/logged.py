@@ -39,6 +39,7 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     output: int | None = None
     reasoning: int | None = None
     tools: dict[str, int] = {}
+    media: dict[str, int] = {}
     cost: Decimal | None = None
     config: str
     basis: Basis | None = None

@@ -100,6 +100,10 @@ class Later(msgspec.Struct, frozen=True):
     price: "Price"
 
 
+IMAGES_AS_TEXT = frozenset({"input_image"})
+"""What most price lists say, as OpenAI's and Anthropic's: images in a prompt cost as its text."""
+
+
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """The price of one model at one provider, and where it comes from."""
 
@@ -116,6 +120,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """Prices by service tier of the provider, where one other than its standard served."""
     tools: dict[str, Decimal] = {}
     """USD of one request of a tool of the provider's own."""
+    as_text: frozenset[str] = IMAGES_AS_TEXT
+    """Classes of `Usage.media` that the provider bills as it bills text."""
 
     def on(self, moment: float) -> "Price":
         """The price in force at a moment, in seconds since the epoch; its services too."""
@@ -174,12 +180,13 @@ def cost(usage: Usage | None, price: Price | None) -> Decimal | None:
 
     `price` is the one in force when the call was received, see `Price.on`. Where a provider has no
     price for cache writes, it bills written tokens as input. Its own tools are billed by request,
-    at the same price in every service tier.
+    at the same price in every service tier. Tokens that are not text have no rates of their own
+    here: their cost is unknown unless `Price.as_text` has them.
     """
     if usage is None or price is None or usage.input is None or usage.output is None:
         return None
     served = price if usage.service is None else price.services.get(usage.service)
-    if served is None:
+    if served is None or (usage.media and not price.as_text.issuperset(usage.media)):
         return None
     rates = served.at(usage.prompt or 0) if served.steps else served.rates
     into, read, out = usage.input, usage.cache_read, usage.output + (usage.reasoning or 0)
@@ -315,6 +322,8 @@ def why_unknown(usage: Usage | None, price: Price | None) -> str | None:
     served = price if usage.service is None else price.services.get(usage.service)
     if served is None:
         return f"no price of service tier {usage.service}"
+    if unpriced := sorted(usage.media.keys() - price.as_text):
+        return f"no price of {unpriced[0].replace('_', ' ')} tokens"
     for name, tokens, rate in _tokens(usage, served.at(usage.prompt or 0)):
         if tokens and rate is None:
             return f"no price of {name} tokens"

@@ -40,6 +40,8 @@ _SURE, _NEAR = 1e6, 1e-3
 BILLED = "provider"
 """The version of a price that is not known, where the provider says what it billed."""
 _VECTORS = "embeddings"
+_OTHER = "input_other"
+"""In `Usage.media`: tokens of which nobody knows how many are of text."""
 _UNBILLED = "count_tokens"
 """The operation that no provider bills."""
 
@@ -101,11 +103,13 @@ class Tally:
         "first_content",
         "heard",
         "losses",
+        "media",
         "most",
         "near",
         "open",
         "prompt",
         "reserved",
+        "response_id",
         "served",
         "service",
         "stream",
@@ -137,14 +141,13 @@ class Tally:
         self.near: float | None = None
         """How near the question is whose answer from the cache this is; None of an equal one."""
         self.losses: tuple[Loss, ...] = ()
-        self.usage: Usage | None = None
-        """As far as the provider told."""
+        self.usage: Usage | None = None  # as far as the provider told
         self.heard: int | None = None
         """Bytes of the answer's content; None where nobody has heard it."""
-        self.complete = False
-        """The answer came to its end."""
+        self.complete = False  # True if the answer came to its end
         self.served: str | None = None
         self.upstream_id: str | None = None
+        self.response_id: str | None = None  # the one in the body of the provider's answer
         self.first_content: float | None = None
         self.closed = False
         self.prompt = 0
@@ -154,6 +157,7 @@ class Tally:
         self.choices = 1
         self.service: str | None = None
         """The service tier that the client asks for."""
+        self.media = False  # True if vectors are asked for of more than text
         self.reserved: Decimal | None = _NOTHING
         """USD that the open attempt may cost at most."""
         self._wasted = _NOTHING
@@ -172,6 +176,8 @@ class Tally:
         self.prompt = tokens
         self.most, self.choices = prompt.max_output, prompt.choices
         self.service = prompt.service
+        if self.call.operation == _VECTORS:
+            self.media = bool(prompt.images or prompt.files or prompt.audio)
 
     def dial(self, target: Target, account: Account, at: float, now: float) -> Opening:
         """A request is about to be sent, `at` seconds since the epoch, `now` on the clock.
@@ -342,13 +348,14 @@ class Tally:
             self.served[:_LONG] if self.served is not None else None,
             self.attempts, self.cache, self.near, _fields(self.losses) if self.losses else (),
             source, used.input, used.cache_read, sum(written.values()) if written else None,
-            written, used.output, used.reasoning, used.tools,
+            written, used.output, used.reasoning, used.tools, used.media,
             sums.cost, None if self._unknown else self._wasted, sums.estimate,
             None if hit else used.billed,
             self._most(sums.answer) if self._unknown or sums.answer is None else None,
             self._compare(sums.used, sums.price) if self.compared else None,
             None if hit else _version(sums.used, sums.price),
             self.first_content, micros(now - call.started), self.upstream_id,
+            None if hit or self.response_id is None else self._own_id(self.response_id),
             self.config, basis,
         )  # fmt: skip
         become(row, CLASS, Entry)
@@ -376,9 +383,17 @@ class Tally:
         told = self.usage
         if self.call.operation == _UNBILLED:
             return told, None if told is None else "provider"
-        if self.complete and told is not None and told.both:
+        if self.complete and told is not None and told.both and not self.media:
             return told, "provider"  # as `fill` has it, and as it mostly is
-        return fill(told, prompt=self.prompt, heard=self.heard, complete=self.complete)
+        used, source = fill(told, prompt=self.prompt, heard=self.heard, complete=self.complete)
+        if self.media and not used.media:  # the provider does not tell them from text
+            used = replace(used, media={_OTHER: used.input or 0})
+        return used, source
+
+    def _own_id(self, told: str) -> str:
+        """Return an id of the provider's as a row has it: cut, and without the credential."""
+        secret = "" if self.account is None else self.account.secret
+        return (told.replace(secret, "***") if secret else told)[:_LONG]
 
     def _most(self, answer: Decimal | None) -> Decimal | None:
         """USD that what is unknown may have cost at most; None where nothing is, or no bound."""

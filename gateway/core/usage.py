@@ -1,5 +1,6 @@
 """What a call used, in five classes of tokens that never overlap."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
@@ -16,6 +17,8 @@ _STANDARD = frozenset(
 )  # fmt: skip
 """Words of providers for how everybody is served who asks for nothing else."""
 _LONGEST = 40
+MODALITIES = ("audio", "image", "video")
+"""What tokens are of that are not text."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,6 +36,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning: int | None = None
     tools: dict[str, int] = {}
     """Requests of the provider's own tools that it bills one by one ("web_search")."""
+    media: dict[str, int] = {}
+    """Tokens of these classes that are not text, by direction and modality ("input_audio").
+
+    "input_other" counts tokens whose modality is not known, or not told apart.
+    """
     service: str | None = None
     """The provider's service tier that served, where it is not its standard one ("priority")."""
     billed: Decimal | None = None
@@ -90,6 +98,19 @@ def service(*words: object) -> str | None:
     return "+".join(dict.fromkeys(word for word in named if word not in _STANDARD)) or None
 
 
+def media_tokens(direction: str, counts: Iterable[tuple[str, object]]) -> dict[str, int]:
+    """Return `Usage.media` of one direction, from counts by modality; those of none are left out.
+
+    A modality that is none of `MODALITIES` is "other".
+    """
+    found: dict[str, int] = {}
+    for modality, value in counts:
+        if tokens := count(value):
+            name = f"{direction}_{modality if modality in MODALITIES else 'other'}"
+            found[name] = found.get(name, 0) + tokens
+    return found
+
+
 def split_output(
     completion: int, reasoning: int | None, beyond: int | None
 ) -> tuple[int, int | None]:
@@ -129,6 +150,7 @@ def joined(before: Usage | None, told: Usage) -> Usage:
         output=out.output,
         reasoning=out.reasoning,
         tools=told.tools or before.tools,
+        media=told.media or before.media,
         service=told.service or before.service,
         billed=before.billed if told.billed is None else told.billed,
     )
@@ -143,6 +165,7 @@ def _says_all(told: Usage, before: Usage) -> bool:
         and (told.cache_read is not None or before.cache_read is None)
         and (told.cache_write or not before.cache_write)
         and (told.tools or not before.tools)
+        and (told.media or not before.media)
         and (told.service is not None or before.service is None)
         and (told.billed is not None or before.billed is None)
     )

@@ -201,6 +201,7 @@ class Abroad:
         return Glance(
             usage=seen.usage,
             served=seen.served,
+            response_id=seen.response_id,
             finish=seen.finish,
             heard=sum(map(amount.event, every)),
             complete=seen.problem is None and not any(map(_cut, events)),
@@ -257,6 +258,11 @@ class Translation:
     def served(self) -> str | None:
         """As Watch has it."""
         return self._seen.served
+
+    @property
+    def response_id(self) -> str | None:
+        """As Watch has it."""
+        return self._seen.response_id
 
     @property
     def finish(self) -> str | None:
@@ -358,11 +364,12 @@ _NOTED = frozenset({Start, Told, Finish, Failed, End})
 class _Seen:
     """What accounting needs of the events of an answer."""
 
-    __slots__ = ("finish", "problem", "served", "usage")
+    __slots__ = ("finish", "problem", "response_id", "served", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.served: str | None = None
+        self.response_id: str | None = None
         self.finish: str | None = None
         self.problem: Problem | None = None
 
@@ -370,6 +377,7 @@ class _Seen:
         match event:
             case Start():
                 self.served = event.model or self.served
+                self.response_id = event.id or self.response_id
                 self.usage = event.usage or self.usage
             case Told():
                 self.usage = event.usage

@@ -53,6 +53,11 @@ class Watch(Protocol):
         ...
 
     @property
+    def response_id(self) -> str | None:
+        """The id that the provider has given its answer."""
+        ...
+
+    @property
     def finish(self) -> str | None:
         """The provider's own word for why it stopped."""
         ...

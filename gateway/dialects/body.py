@@ -74,12 +74,19 @@ UNWRITTEN = Written(b"")
 """A body that asks for nothing beside what its client does."""
 
 
+def response_id(value: Json) -> str | None:
+    """Return the id of an answer; None where a provider gives none, an empty one or no text."""
+    return value if isinstance(value, str) and value else None
+
+
 class Glance(msgspec.Struct, frozen=True, kw_only=True):
     """What accounting needs of a whole answer."""
 
     usage: Usage | None = None
     served: str | None = None
     """The model that the provider says answered."""
+    response_id: str | None = None
+    """The id that the provider has given its answer."""
     finish: str | None = None
     """The provider's own word for why it stopped."""
     heard: int = 0

@@ -2,8 +2,9 @@
 
 Hosts of one dialect copy the members of others, so all of them are looked for in all. Sources: the
 API references of Anthropic (`server_tool_use`), OpenRouter (`server_tool_use_details`, `cost`,
-`is_byok`), xAI (`server_side_tool_usage_details`, `num_sources_used`, `cost_in_usd_ticks`) and
-Perplexity (`search_context_size`, `num_search_queries`, `citation_tokens`, `cost.total_cost`).
+`is_byok`), Mistral (`prompt_audio_seconds`), xAI (`server_side_tool_usage_details`,
+`num_sources_used`, `cost_in_usd_ticks`) and Perplexity (`search_context_size`,
+`num_search_queries`, `citation_tokens`, `cost.total_cost`).
 """
 
 from collections import Counter
@@ -19,6 +20,7 @@ _COUNTS = {
     "num_search_queries": "web_search",
     "num_sources_used": "sources",
     "citation_tokens": "citation_tokens",
+    "prompt_audio_seconds": "audio_seconds",
 }
 _PLACES = frozenset({*_COUNTS, *_BY_REQUEST, _BY_CALL, "search_context_size"})
 _MONEY = frozenset({"cost", "cost_in_usd_ticks"})

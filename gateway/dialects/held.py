@@ -23,7 +23,7 @@ class Held(ABC):
 
     __slots__ = (
         "_form", "_held", "_strange", "_whole", "committed", "finish", "heard", "problem",
-        "served", "usage",
+        "response_id", "served", "usage",
     )  # fmt: skip
 
     _HOLE: re.Pattern[bytes] | None = None
@@ -34,6 +34,7 @@ class Held(ABC):
         self.heard = 0
         self.usage: Usage | None = None
         self.served: str | None = None
+        self.response_id: str | None = None
         self.finish: str | None = None
         self.problem: Problem | None = None
         self._whole = sse.Whole()

@@ -259,6 +259,10 @@ class _Heard:
         return self._watch.served
 
     @property
+    def response_id(self) -> str | None:
+        return self._watch.response_id
+
+    @property
     def finish(self) -> str | None:
         return self._watch.finish
 

@@ -46,13 +46,15 @@ def _text(turn: Turn) -> str:
     return "\n".join(part.text for part in turn.parts if isinstance(part, Text))
 
 
-def answer(vectors: list[Json], usage: Usage | None, model: str | None) -> list[Event]:
+def answer(
+    vectors: list[Json], usage: Usage | None, model: str | None, id: str | None = None
+) -> list[Event]:
     """The events of a whole answer; what is no list of numbers fails it."""
     if not all(map(_is_vector, vectors)):
         return [Failed(broken("vectors that are no lists of numbers"))]
     told: list[Event] = [] if usage is None else [Told(usage)]
     made: list[Event] = [Opaque(kind=_VECTOR, source=vector) for vector in vectors]
-    return [Start(model=model), *made, *told, Finish(reason="stop", word=DONE), End()]
+    return [Start(id=id, model=model), *made, *told, Finish(reason="stop", word=DONE), End()]
 
 
 def pack(vector: list[float]) -> str:

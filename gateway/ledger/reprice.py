@@ -65,6 +65,7 @@ def counted(entry: Entry) -> Usage | None:
         output=entry.output,
         reasoning=entry.reasoning,
         tools=entry.tools,
+        media=entry.media,
         service=entry.service,
     )
 

@@ -35,6 +35,7 @@ ENTRY: Final = (
     *("input", "cache_read", "cache_write", "cache_write_by", "output", "reasoning", "tools"),
     *("cost", "wasted", "estimate", "billed", "reserved", "baseline", "price", "first_content"),
     *("duration", "upstream_id", "config", "basis"),
+    *("media", "response_id"),
 )
 """Columns of `entries`: the fields of an Entry."""
 ATTEMPT: Final = (
@@ -160,7 +161,8 @@ _LATEST = ("cost", "estimate", "baseline", "price")
 _BASIS = ("basis",)  # came later, and is in no public view: queries are not asked of it
 _TALK = ("conversation", "switch_cost")  # came later
 _NEAR = ("near",)  # came later
-_SHOWN = tuple(name for name in ENTRY if name not in (*_BASIS, *_TALK, *_NEAR))
+_MEDIA = ("media", "response_id")  # came later
+_SHOWN = tuple(name for name in ENTRY if name not in (*_BASIS, *_TALK, *_NEAR, *_MEDIA))
 
 
 def _priced(*more: str) -> str:
@@ -207,9 +209,14 @@ def _costs(*more: str, time: str, day: str, usd: str) -> str:
         CASE WHEN {_OWN} THEN tools ELSE '{{}}' END AS tools,
         CASE WHEN state = 'cache_hit' THEN coalesce(cost, '0') ELSE cost END AS cost,
         CASE WHEN {_UNKNOWN} THEN reserved END AS reserved,
-        {_UNKNOWN} AS unknown{"".join(f", {name}" for name in more)}
+        {_UNKNOWN} AS unknown{"".join(f", {_shown(name)}" for name in more)}
     FROM priced) AS calls
     """  # noqa: S608 - columns of this module
+
+
+def _shown(name: str) -> str:
+    """Return a later column as `costs` has it: what a provider used is that of its own calls."""
+    return f"CASE WHEN {_OWN} THEN media ELSE '{{}}' END AS media" if name == "media" else name
 
 
 def _attempts(*, time: str, day: str, usd: str) -> str:
@@ -484,11 +491,28 @@ _POSTGRES_6 = (
     _costs(*_TALK, *_NEAR, **_POSTGRES_TIME).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
 )
 
+_SQLITE_8 = (
+    "ALTER TABLE entries ADD COLUMN media TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE entries ADD COLUMN response_id TEXT",
+    "DROP VIEW priced",
+    _priced(*_BASIS, *_TALK, *_NEAR, *_MEDIA),
+    "DROP VIEW costs",
+    _costs(*_TALK, *_NEAR, *_MEDIA, **_SQLITE_TIME),
+)
+_POSTGRES_7 = (
+    "ALTER TABLE entries ADD COLUMN media JSONB NOT NULL DEFAULT '{}'",
+    "ALTER TABLE entries ADD COLUMN response_id TEXT",
+    _priced(*_BASIS, *_TALK, *_NEAR, *_MEDIA).replace("CREATE VIEW", "CREATE OR REPLACE VIEW"),
+    _costs(*_TALK, *_NEAR, *_MEDIA, **_POSTGRES_TIME).replace(
+        "CREATE VIEW", "CREATE OR REPLACE VIEW"
+    ),
+)
+
 SQLITE: tuple[tuple[str, ...], ...] = (
-    *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7),
+    *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
 )
 """What leads from each `PRAGMA user_version` to the next; only ever appended to."""
 POSTGRES: tuple[tuple[str, ...], ...] = (
-    *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6),
+    *(_POSTGRES_1, _POSTGRES_2, _POSTGRES_3, _POSTGRES_4, _POSTGRES_5, _POSTGRES_6, _POSTGRES_7),
 )
 """What leads from each `version` of the table `ledger` to the next; only ever appended to."""

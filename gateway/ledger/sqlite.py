@@ -38,7 +38,7 @@ _CHUNK = 1000  # rows that are added up at a time
 _COMPARED = "baseline IS NOT NULL"
 _AMONG = "(SELECT value FROM json_each(?))"
 _LISTS = frozenset({"tags", "dropped"})
-_MAPS = frozenset({"cache_write_by", "tools"})
+_MAPS = frozenset({"cache_write_by", "tools", "media"})
 _MONEY = frozenset({"cost", "wasted", "estimate", "billed", "reserved", "baseline", "switch_cost"})
 
 

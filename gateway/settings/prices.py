@@ -75,7 +75,28 @@ def _price(seller: str, prices: Any, version: str) -> Price:
     above = sorted({tier.start for name in _NAMES for tier in _tiers(getattr(prices, name, None))})
     steps = tuple(Step(start, _rates(prices, start + 1)) for start in above)
     tools = _tools(seller, prices)
-    return Price(rates=_rates(prices, 0), steps=steps, version=version, tools=tools)
+    return Price(
+        rates=_rates(prices, 0),
+        steps=steps,
+        version=version,
+        tools=tools,
+        as_text=_as_text(seller, prices),
+    )
+
+
+def _as_text(seller: str, prices: Any) -> frozenset[str]:
+    """Return what of a prompt is billed as text: images without a rate of their own.
+
+    Google has one rate for text, images and video of a prompt, but where it lists another. Audio
+    has nearly always a rate of its own, and the list lacks it for some hosts.
+    """
+    found = {"image", "video"} if seller == _GOOGLE else {"image"}
+    return frozenset(
+        f"input_{it}"
+        for it in found
+        if getattr(prices, f"input_{it}_mtok", None) is None
+        and getattr(prices, f"cache_{it}_read_mtok", None) is None
+    )
 
 
 def _tools(seller: str, prices: Any) -> dict[str, Decimal]:

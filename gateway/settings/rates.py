@@ -28,27 +28,30 @@ def price(part: PricePart) -> Price:
     """
     version = f"config {part.as_of}".strip()
     services, tools, later = part.services, part.tools, []
+    as_text = frozenset(f"input_{modality}" for modality in part.as_text)
     for day, item in sorted(part.from_.items()):
         services, tools = {**services, **item.services}, {**tools, **item.tools}
-        made = _dated(item, f"{version} from {day}", services, tools)
+        made = _dated(item, f"{version} from {day}", services, tools, as_text)
         later.append(Later(_midnight(day), made))
-    made = _dated(part, version, part.services, part.tools)
+    made = _dated(part, version, part.services, part.tools, as_text)
     return msgspec.structs.replace(made, later=tuple(later))
 
 
-def _dated(part: DatedPart, version: str, services: Services, tools: Tools) -> Price:
+def _dated(
+    part: DatedPart, version: str, services: Services, tools: Tools, as_text: frozenset[str]
+) -> Price:
     hours = tuple(
-        msgspec.structs.replace(item, price=_full(item.price, services, tools))
+        msgspec.structs.replace(item, price=_full(item.price, services, tools, as_text))
         for item in _hours(part.hours, version)
     )
     made = Price(rates=_rates(part), steps=_steps(part.above), version=version, hours=hours)
-    return _full(made, services, tools)
+    return _full(made, services, tools, as_text)
 
 
-def _full(standard: Price, services: Services, tools: Tools) -> Price:
-    """A price with its service tiers and its tools."""
+def _full(standard: Price, services: Services, tools: Tools, as_text: frozenset[str]) -> Price:
+    """Return a price with its service tiers, its tools, and what it bills as text."""
     found = {word: _service(standard, word, part) for word, part in services.items()}
-    return msgspec.structs.replace(standard, services=found, tools=dict(tools))
+    return msgspec.structs.replace(standard, services=found, tools=dict(tools), as_text=as_text)
 
 
 def _service(standard: Price, word: str, part: ServicePart) -> Price:

@@ -353,6 +353,8 @@ class PricePart(DatedPart):
     """
 
     from_: Annotated[dict[Day, DatedPart], Field(alias="from")] = {}
+    as_text: Annotated[list[Literal["image", "audio", "video"]], BeforeValidator(many)] = ["image"]
+    """What of a prompt is billed as its text; of all else that is no text the cost is unknown."""
     as_of: str = ""
     """When it was checked; stands on every row it prices."""
 

@@ -182,6 +182,7 @@ def _of_answer(entry: Entry, begin: float) -> dict[str, object]:
     cut = entry.state in ("aborted", "failed") and entry.aborted_by != _CLIENT
     return {
         "error.type": (entry.problem or entry.state) if cut else None,
+        "gen_ai.response.id": entry.response_id,
         "gen_ai.response.model": entry.served,
         "gen_ai.response.time_to_first_chunk": None
         if first is None or not entry.stream

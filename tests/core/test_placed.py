@@ -59,6 +59,7 @@ _USAGES = st.none() | st.builds(
     output=_COUNT,
     reasoning=_COUNT,
     tools=st.sampled_from([{}, {"web_search": 1}]),
+    media=st.sampled_from([{}, {"input_image": 3}, {"output_audio": 3}]),
     service=st.sampled_from([None, "priority"]),
     billed=_USD,
 )
@@ -126,6 +127,7 @@ def named(
         output=usage.output,
         reasoning=usage.reasoning,
         tools=usage.tools,
+        media=_media(tally, usage),
         cost=sums.cost,
         wasted=None if tally._unknown else tally._wasted,
         estimate=sums.estimate,
@@ -136,9 +138,16 @@ def named(
         first_content=tally.first_content,
         duration=1.25,
         upstream_id=tally.upstream_id,
+        response_id=None if hit or tally.response_id is None else tally.response_id[:200],
         config=tally.config,
         basis=told,
     )
+
+
+def _media(tally: Tally, usage: Usage) -> dict[str, int]:
+    """The tokens of the row that are not text: all of a prompt of which nobody tells them apart."""
+    asked = tally.open and tally.cache != "hit" and tally.call.operation != "count_tokens"
+    return usage.media or ({"input_other": usage.input or 0} if tally.media and asked else {})
 
 
 def _version(usage: Usage, sums: Sums) -> str | None:
@@ -160,6 +169,7 @@ def test_a_last_row_made_by_place_is_the_one_that_names_make(data: st.DataObject
     tally.basis = data.draw(st.sampled_from([None, lambda: basis]))
     tally.asked, tally.served = data.draw(_TEXT), data.draw(_TEXT)
     tally.effort, tally.upstream_id = data.draw(_TEXT), data.draw(_TEXT)
+    tally.response_id, tally.media = data.draw(_TEXT), data.draw(st.booleans())
     tally.stream, tally.compared = data.draw(st.booleans()), data.draw(st.booleans())
     tally.baseline = data.draw(_TARGETS)
     tally.cache = data.draw(st.sampled_from(["off", "hit", "miss"]))

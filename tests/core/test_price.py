@@ -49,6 +49,9 @@ FLAT = st.builds(
 """Rates in whole millionths."""
 SERVICES = st.none() | st.sampled_from(["flex", "priority"])
 TOOLS = st.sampled_from(["web_search", "file_search"])
+MEDIA = st.dictionaries(
+    st.sampled_from(["input_image", "input_audio"]), st.integers(1, 1000), max_size=1
+)
 USAGES = st.builds(
     Usage,
     input=st.none() | COUNTS,
@@ -57,6 +60,7 @@ USAGES = st.builds(
     output=st.none() | COUNTS,
     reasoning=st.none() | COUNTS,
     tools=st.dictionaries(TOOLS, st.integers(0, 1000)),
+    media=MEDIA,
     service=SERVICES,
 )
 COUNTED = st.builds(
@@ -117,6 +121,8 @@ def whole(usage: Usage, price: Price) -> Fraction | None:
         tier = price.services[usage.service]
     else:
         tier = price
+    if any(name not in price.as_text for name in usage.media):
+        return None
     prompt = (usage.input or 0) + (usage.cache_read or 0) + sum(usage.cache_write.values())
     reached = [step.rates for step in tier.steps if step.above < prompt]
     tokens = plain(usage, reached[-1] if reached else tier.rates)
@@ -186,7 +192,7 @@ def test_a_long_prompt_is_priced_whole_at_its_step(
     usage: Usage, base: Rates, low: Rates, high: Rates, one: int, two: int
 ) -> None:
     """The last step that the prompt is longer than holds for all of the request."""
-    usage = msgspec.structs.replace(usage, service=None, tools={})
+    usage = msgspec.structs.replace(usage, service=None, tools={}, media={})
     first, second = sorted((one, two))
     price = Price(rates=base, steps=(Step(first, low), Step(second, high)), version="v")
     prompt = usage.prompt or 0
@@ -382,6 +388,14 @@ LACKING = [
     (Usage(input=1, output=1, service="flex"), PLAIN, None),
     (None, None, None),
     (Usage(input=1), None, None),
+    (Usage(input=9, output=1, media={"input_audio": 7}), PLAIN, "no price of input audio tokens"),
+    (Usage(input=9, output=1, media={"input_image": 7}), PLAIN, None),
+    (Usage(input=9, output=1, media={"input_image": 7}),
+     msgspec.structs.replace(PLAIN, as_text=frozenset()), "no price of input image tokens"),
+    (Usage(input=9, output=1, media={"input_image": 7, "output_image": 1}), PLAIN,
+     "no price of output image tokens"),
+    (Usage(input=9, output=1, media={"input_video": 7}, service="flex"),
+     msgspec.structs.replace(PLAIN, as_text=frozenset({"input_video"})), None),
 ]  # fmt: skip
 
 
@@ -392,10 +406,11 @@ def test_what_price_is_lacking_is_said(
     assert why_unknown(usage, price) == why
 
 
-@given(COUNTED, st.none() | PRICES)
+@given(COUNTED, MEDIA, st.none() | PRICES)
 def test_a_cost_is_unknown_where_a_price_is_lacking_and_nowhere_else(
-    usage: Usage, price: Price | None
+    counted: Usage, media: dict[str, int], price: Price | None
 ) -> None:
+    usage = msgspec.structs.replace(counted, media=media)
     assert (cost(usage, price) is None) == (why_unknown(usage, price) is not None)
 
 
@@ -445,3 +460,10 @@ def test_a_slope_is_the_reserve_in_whole_numbers(rates: Rates, prompt: int, most
 def test_what_is_no_slope_is_none(price: Price) -> None:
     """Unknown, too fine for a whole number, by length or by time."""
     assert slope(price) is None
+
+
+def test_images_of_a_prompt_cost_as_its_text_and_audio_has_no_rate() -> None:
+    """OpenAI, Anthropic and Google bill images by the rate of text; audio at 2 to 16 times of it."""
+    used = Usage(input=1_000_000, output=0, media={"input_image": 900_000})
+    assert cost(used, PLAIN) == Decimal(2)
+    assert cost(msgspec.structs.replace(used, media={"input_audio": 1}), PLAIN) is None

@@ -490,3 +490,48 @@ def test_a_second_end_is_a_bug() -> None:
 )
 def test_millionths_are_those_of_round(seconds: float) -> None:
     assert micros(seconds).hex() == round(seconds, 6).hex()
+
+
+def test_an_answer_with_audio_has_no_cost_and_stays_charged_at_its_bound() -> None:
+    """At the rate of text it would be 2 to 16 times too low."""
+    tally = dialled()
+    tally.usage, tally.complete = Usage(input=500, output=90, media={"output_audio": 80}), True
+    assert tally.unpriced() == "no price of output audio tokens"
+    entry = closed(tally, "settled", 200, 51.0)
+    assert (entry.cost, entry.estimate, entry.usage) == (None, None, "provider")
+    assert (entry.reserved, entry.media) == (Decimal("0.0006"), {"output_audio": 80})
+
+
+def test_an_answer_with_audio_costs_what_the_provider_says_it_billed() -> None:
+    tally = dialled()
+    billed = Usage(input=500, output=90, media={"output_audio": 80}, billed=Decimal("0.0042"))
+    tally.usage, tally.complete = billed, True
+    assert tally.unpriced() is None
+    entry = closed(tally, "settled", 200, 51.0)
+    assert (entry.cost, entry.price, entry.reserved) == (Decimal("0.0042"), "provider", None)
+
+
+@pytest.mark.parametrize("told", [Usage(input=500, output=0), None])
+def test_vectors_of_pictures_cost_nobody_knows_what_where_they_are_told_as_text(
+    told: Usage | None,
+) -> None:
+    """One count holds words and pictures, which cost 2 to 60 times as much."""
+    tally = Tally(msgspec.structs.replace(CALL, operation="embeddings"), "c1")
+    tally.read(msgspec.structs.replace(PROMPT, stream=False, files=1), 400)
+    tally.dial(TARGET, Account("main", "s"), 1000.5, 50.5)
+    tally.usage, tally.heard, tally.complete = told, 0, True
+    entry = closed(tally, "settled", 200, 51.0)
+    tokens = 400 if told is None else 500
+    assert (entry.cost, entry.media) == (None, {"input_other": tokens})
+
+
+def test_an_id_is_cut_and_never_holds_the_credential() -> None:
+    tally = answered()
+    tally.account = Account("main", "sk-secret")
+    tally.response_id = "gen-sk-secret-" + "x" * 300
+    found = closed(tally, "settled", 200, 51.0).response_id
+    assert found is not None
+    assert (found[:8], len(found)) == ("gen-***-", 200)
+    tally = answered()
+    tally.response_id, tally.account = "gen-1", None
+    assert closed(tally, "settled", 200, 51.0).response_id == "gen-1"

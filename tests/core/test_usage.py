@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.usage import Usage, count
+from gateway.core.usage import Usage, count, joined, media_tokens, split_output
 
 COUNTS = st.integers(0, 10**9)
 
@@ -42,3 +42,39 @@ def test_a_count_is_a_whole_number_that_is_not_negative(value: object, read: int
     found = count(value)
     assert found == read
     assert found is None or type(found) is int
+
+
+@pytest.mark.parametrize(
+    ("completion", "reasoning", "beyond", "split"),
+    [
+        (16, None, None, (16, None)),
+        (16, 18, 0, (0, 16)),
+        (16, 5, 0, (11, 5)),
+        (5, 48, 48, (5, 48)),
+        (100, 20, 20, (100, 20)),
+        (100, 20, None, (80, 20)),
+        (5, 48, None, (5, 48)),
+        (50, 53, None, (0, 50)),
+        (50, 20, 3, (30, 20)),
+        (0, 0, 0, (0, 0)),
+    ],
+)
+def test_the_total_decides_where_reasoning_is(
+    completion: int, reasoning: int | None, beyond: int | None, split: tuple[int, int | None]
+) -> None:
+    """`beyond`: tokens that the total has more than prompt and completion; None without a total."""
+    assert split_output(completion, reasoning, beyond) == split
+
+
+def test_tokens_that_are_not_text_are_named_by_direction_and_modality() -> None:
+    counts = [("audio", 7), ("image", 0), ("video", None), ("smell", 3), ("touch", 2), ("audio", 1)]
+    assert media_tokens("input", counts) == {"input_audio": 8, "input_other": 5}
+
+
+def test_a_later_telling_without_modalities_takes_none_back() -> None:
+    first = Usage(input=9, output=1, media={"input_audio": 7})
+    assert joined(first, Usage(input=9, output=5)) == Usage(
+        input=9, output=5, media={"input_audio": 7}
+    )
+    later = Usage(input=9, output=5, media={"input_audio": 8})
+    assert joined(first, later) == later

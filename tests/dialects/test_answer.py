@@ -13,8 +13,9 @@ def test_an_answer() -> None:
         b'{"id":"x","object":"chat.completion","model":"m-2026-01-01","choices":[{"index":0,"message":{"role":"assistant",'
         b'"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}'
     )
+    usage = Usage(input=5, output=2)
     expected = Glance(
-        usage=Usage(input=5, output=2), served="m-2026-01-01", finish="stop", complete=True
+        usage=usage, served="m-2026-01-01", response_id="x", finish="stop", complete=True
     )
     assert GLANCE(body) == expected
 

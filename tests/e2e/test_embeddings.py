@@ -320,3 +320,19 @@ def test_a_target_that_refuses_the_size_is_not_asked_for_it(world: World) -> Non
     with sdk(world) as client, pytest.raises(openai.BadRequestError, match="refuses dimensions"):
         client.embeddings.create(model="vec-2", input="one", dimensions=2)
     assert world.upstream.requests == []
+
+
+def test_vectors_of_pictures_have_no_cost(world: World) -> None:
+    """Told as one count by Gemini, sent in a form of their own to a host of OpenAI's shape."""
+    picture = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
+    body = {"content": {"parts": [{"text": "one"}, picture]}}
+    world.client.post("/v1beta/models/gem-vec:embedContent", json=body)
+    item = {"image": "data:image/png;base64,AAAA"}
+    world.client.post("/v1/embeddings", json={"model": "vec-1", "input": [item]})
+    world.client.post("/v1/embeddings", json={"model": "vec-1", "input": [{"text": "one"}]})
+    rows = [(row.model, row.media, row.cost) for row in world.entries()]
+    assert rows == [
+        ("gem-vec", {"input_other": 7}, None),
+        ("vec-1", {"input_other": 7}, None),
+        ("vec-1", {}, Decimal("0.00000014")),
+    ]

@@ -197,6 +197,7 @@ def priced(usage: Usage, price: Price, other: Price, wasted: Decimal | None) -> 
         output=usage.output,
         reasoning=usage.reasoning,
         tools=usage.tools,
+        media=usage.media,
         service=usage.service,
         cost=None if answer is None else answer + (wasted or 0),
         wasted=wasted,
@@ -224,3 +225,11 @@ def test_a_row_priced_again_is_as_if_it_had_been_priced_so_at_first(
     baseline = found.baseline if found is not None else before.baseline
     assert cost_now == (before.cost if after.cost is None else after.cost)
     assert baseline == (before.baseline if after.baseline is None else after.baseline)
+
+
+def test_tokens_that_are_not_text_stay_without_a_cost() -> None:
+    """The rates of text are not theirs, at any time; images of a prompt are billed as text."""
+    assert price_again(unpriced(media={"input_audio": 7}), PRICE, OTHER, NOW) is None
+    found = price_again(unpriced(media={"input_image": 7}), PRICE, OTHER, NOW)
+    assert found is not None
+    assert found.cost == Decimal("0.3")

@@ -230,6 +230,7 @@ _ROW = st.fixed_dictionaries(
         "confidence": st.sampled_from([None, 0.0, -0.0, 1.0]),
         "cost": st.sampled_from([None, Decimal(0), Decimal("0.10")]),
         "tools": st.sampled_from([{}, {"web_search": 1}]),
+        "media": st.sampled_from([{}, {"input_audio": 1}]),
         "basis": st.sampled_from([None, Basis(user_tokens=1)]),
     },
 )

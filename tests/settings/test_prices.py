@@ -148,3 +148,22 @@ def test_where_the_list_is_not_installed_it_knows_nothing(monkeypatch: pytest.Mo
 )
 def test_what_the_list_does_not_have_is_unknown(provider: str, model: str) -> None:
     assert prices.find(provider, model, NOON) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "classes"),
+    [
+        ("openai", "gpt-4o", {"input_image"}),
+        ("anthropic", "claude-sonnet-4-5", {"input_image"}),
+        ("google", "gemini-2.5-flash", {"input_image", "input_video"}),
+        ("google", "gemini-embedding-2", set()),
+        ("openai", "gpt-image-1", set()),
+    ],
+)
+def test_what_has_a_rate_of_its_own_in_the_list_is_not_billed_as_text(
+    provider: str, model: str, classes: set[str]
+) -> None:
+    """Audio never is: the list lacks its rate for some hosts."""
+    price = prices.find(provider, model, NOON)
+    assert price is not None
+    assert price.as_text == classes

@@ -194,3 +194,32 @@ def test_tools_go_on_through_hours_and_days(
         datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()
     )
     assert at.tools == {"web_search": Decimal(web), "file_search": Decimal(files)}
+
+
+AS_TEXT = """\
+    price:
+      input: 1
+      output: 2
+      hours: [{utc: "22:00-24:00", input: 5, output: 6}]
+      from: {2026-12-01: {input: 11, output: 12}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "classes"),
+    [
+        ("", {"input_image"}),
+        ("      as_text: []\n", set()),
+        ("      as_text: video\n", {"input_video"}),
+        ("      as_text: [image, audio]\n", {"input_image", "input_audio"}),
+    ],
+)
+def test_what_is_billed_as_text_is_so_at_all_times(
+    tmp_path: Path, line: str, classes: set[str]
+) -> None:
+    """Images of a prompt, where nothing else is written."""
+    found = price(tmp_path, AS_TEXT + line)
+    moments = ["2026-11-24T12:00", "2026-11-24T22:00", "2026-12-01T00:00"]
+    for moment in moments:
+        at = found.on(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp())
+        assert at.as_text == classes

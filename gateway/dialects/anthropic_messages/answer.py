@@ -3,6 +3,7 @@
 from gateway.core import jsonio
 from gateway.dialects.anthropic_messages import amount, ending, usage
 from gateway.dialects.base import Glance
+from gateway.dialects.body import response_id
 from gateway.dialects.held import broken
 
 
@@ -21,6 +22,7 @@ def glance(body: bytes) -> Glance:
         usage=told,
         heard=0 if told is not None and told.both else amount.whole(body),
         served=served if isinstance(served, str) else None,
+        response_id=response_id(value.get("id")),
         finish=finish,
         complete=problem is None and finish is not None,
         problem=problem,

@@ -15,7 +15,7 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.dialects.anthropic_messages import amount, ending, problems, usage
 from gateway.dialects.base import Body, Watch, Written
-from gateway.dialects.body import UNWRITTEN
+from gateway.dialects.body import UNWRITTEN, response_id
 from gateway.dialects.held import DONE, STOP, Held, broken
 
 _TELLS = re.compile(
@@ -94,6 +94,7 @@ class _Stream(Held):
             return
         model, told = message.get("model"), message.get("usage")
         self.served = (model or None) if isinstance(model, str) else None
+        self.response_id = response_id(message.get("id"))
         if isinstance(told, dict):  # what has come out is not told yet
             self._told = {**told, "output_tokens": None}
             self.usage = usage.read(self._told)

@@ -5,6 +5,7 @@ from gateway.core.jsonio import Json
 from gateway.core.problem import Problem
 from gateway.core.usage import Usage, joined
 from gateway.dialects.base import Glance
+from gateway.dialects.body import response_id
 from gateway.dialects.gemini import amount, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.held import broken, empty
@@ -17,17 +18,19 @@ def glance(body: bytes) -> Glance:
     """Read what accounting needs. A 200 with an error, HTML or nothing in it is a problem."""
     chunks, problem = read(body)
     told: Usage | None = None
-    finish, served = None, None
+    finish, served, id = None, None, None
     used = {use for candidate in candidates(chunks) for use in usage.used(candidate)}
     for chunk in chunks:
         more = usage.read(chunk.get("usageMetadata"), ended=True, used=used)
         told = told if more is None else joined(told, more)
         served = wire.text(chunk.get("modelVersion")) or served
+        id = id or response_id(chunk.get("responseId"))
         finish = ending(chunk) or finish
     heard = 0 if told is not None and told.both else amount.whole(body)
     return Glance(
         usage=told,
         served=served or None,
+        response_id=id,
         finish=finish,
         heard=heard,
         complete=problem is None and ended(chunks),

@@ -23,6 +23,7 @@ from gateway.dialects.base import Body, Glance, Written
 from gateway.dialects.edit import Edit
 from gateway.dialects.gemini import problems, request, wire
 from gateway.dialects.gemini.said import Said as Heard
+from gateway.dialects.gemini.usage import media_of
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.held import broken
 from gateway.dialects.parse import parse
@@ -164,8 +165,10 @@ def glance(body: bytes) -> Glance:
             return Glance(problem=problems.found(seen.error, body))
         return Glance(problem=broken("no embeddings"))
     told = count(wire.get(seen.usageMetadata, "promptTokenCount")) if seen.usageMetadata else None
-    usage = None if told is None else Usage(input=told, output=0)
-    return Glance(usage=usage, finish=vectors.DONE, complete=True)
+    if told is None:
+        return Glance(finish=vectors.DONE, complete=True)
+    used = Usage(input=told, output=0, media=media_of(seen.usageMetadata))
+    return Glance(usage=used, finish=vectors.DONE, complete=True)
 
 
 def _first(raw: msgspec.Raw) -> bytes:

@@ -13,7 +13,7 @@ from gateway.core import jsonio, sse
 from gateway.core.usage import Usage, joined
 from gateway.dialects import charges
 from gateway.dialects.base import Body, Watch, Written
-from gateway.dialects.body import UNWRITTEN
+from gateway.dialects.body import UNWRITTEN, response_id
 from gateway.dialects.gemini import amount, answer, problems, usage, wire
 from gateway.dialects.gemini.wire import Object
 from gateway.dialects.held import Held, broken
@@ -115,6 +115,8 @@ class _Stream(Held):
             return True
         if self.served is None:
             self.served = wire.text(chunk.get("modelVersion")) or None
+        if self.response_id is None:
+            self.response_id = response_id(chunk.get("responseId"))
         for candidate in wire.rows(chunk.get("candidates")):
             self._candidate(candidate)
             self._tools.update(usage.used(candidate))

@@ -1,17 +1,18 @@
 """Usage as Gemini reports it, in the five classes that never overlap: both ways.
 
 `promptTokenCount` includes cached tokens. `candidatesTokenCount` leaves thoughts out, unless
-`totalTokenCount` shows that it does not. Tokens that
-hosted tools put into the prompt have a count of their own. A count of zero is left out, as protos
-do. Google bills searches by the query or by the prompt that was grounded, as the model has it: both are counted.
+`totalTokenCount` shows that it does not. Tokens that hosted tools put into the prompt have a count
+of their own. A count of zero is left out, as protos do. Google bills searches by the query or by
+the prompt that was grounded, as the model has it: both are counted.
 Source: UsageMetadata and GroundingMetadata of Google's API reference.
 """
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count, service, split_output
+from gateway.core.usage import Usage, count, media_tokens, service, split_output
 from gateway.dialects import charges
 from gateway.dialects.gemini import wire
 from gateway.dialects.gemini.wire import Object
@@ -22,6 +23,13 @@ type Used = tuple[str, str]
 _TRAFFIC = ("", "on_demand", "provisioned_throughput")
 """Words that some clients' proxies write as the numbers of Google's enum."""
 _SERVICES = {"provisioned_throughput": "provisioned", "traffic_type_unspecified": ""}
+_TOOLS = "toolUsePromptTokensDetails"
+_GIVEN = ("promptTokensDetails", "promptTokenDetails", _TOOLS)
+"""The second is the name in answers of embedContent."""
+_TEXT = "TEXT"
+_TEXTUAL = frozenset({"", "text", "document", "modality_unspecified"})
+_MODALITY = ("", "text", "image", "video", "audio", "document")
+"""Modalities that some clients' proxies write as the numbers of Google's enum."""
 _TOLD = frozenset({"flex", "priority"})
 """Words of `serviceTier`."""
 
@@ -53,8 +61,41 @@ def read(usage: Json, *, ended: bool, used: AbstractSet[Used] = frozenset()) -> 
         output=shown,
         reasoning=thoughts,
         tools=charges.counted(used) if used else {},
+        media=media_of(usage),
         service=_served(usage),
     )
+
+
+def media_of(usage: Object) -> dict[str, int]:
+    """Return the tokens that are not text, of what went in, what tools brought, and what came out.
+
+    Documents are billed as text. A count that stands in `cacheTokensDetails` stands in the prompt's
+    details too.
+    """
+    given: Any = usage.get("promptTokensDetails")
+    made: Any = usage.get("candidatesTokensDetails")
+    try:  # nearly all of many chunks tell one count of text
+        text = len(given) == 1 and given[0]["modality"] == _TEXT
+        text = text and (made is None or (len(made) == 1 and made[0]["modality"] == _TEXT))
+    except (TypeError, LookupError):
+        text = False
+    if text and _TOOLS not in usage:
+        return {}
+    counts = [pair for name in _GIVEN for pair in _modalities(usage.get(name))]
+    return media_tokens("input", counts) | media_tokens("output", _modalities(made))
+
+
+def _modalities(details: Json) -> list[tuple[str, Json]]:
+    """Return counts by modality; those of text are left out."""
+    rows = [(_modality(row.get("modality")), row.get("tokenCount")) for row in wire.rows(details)]
+    return [(modality, number) for modality, number in rows if modality not in _TEXTUAL]
+
+
+def _modality(word: Json) -> str:
+    number = wire.whole(word)
+    if number is not None:
+        return _MODALITY[number] if 0 <= number < len(_MODALITY) else str(number)
+    return (wire.text(word) or "").lower()
 
 
 def _served(usage: Object) -> str | None:

@@ -2,6 +2,7 @@
 
 from gateway.core import jsonio
 from gateway.dialects.base import Glance
+from gateway.dialects.body import response_id
 from gateway.dialects.held import broken
 from gateway.dialects.openai_chat import amount, ending, usage
 from gateway.dialects.openai_chat.usual import Usual
@@ -31,6 +32,7 @@ def any_glance(body: bytes) -> Glance:
         usage=told,
         heard=0 if told is not None and told.both else amount.whole(body),
         served=served if isinstance(served, str) else None,
+        response_id=response_id(value.get("id")),
         finish=ending.finish(choices[0]) if choices else None,
         complete=problem is None and all(map(ending.finish, choices)),
         problem=problem,

@@ -18,9 +18,11 @@ from gateway.core.target import Target
 from gateway.core.usage import Usage, count
 from gateway.dialects import vectors
 from gateway.dialects.base import Body, Glance, Written
+from gateway.dialects.body import response_id
 from gateway.dialects.edit import Edit
 from gateway.dialects.held import broken
 from gateway.dialects.openai_chat import problems
+from gateway.dialects.openai_chat.usage import media_of
 from gateway.dialects.parse import parse
 from gateway.dialects.speech import Said, Telling
 from gateway.dialects.vectors import Wanted
@@ -38,6 +40,7 @@ class _Answer(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw()
     usage: Any = None
     model: Any = None
+    id: Any = None
     error: Any = None
 
 
@@ -63,8 +66,14 @@ def _prompt(value: dict[str, Json], _: Members) -> Prompt:
         user="\n".join(said),
         user_turns=1,
         chars=sum(map(len, said)) + tokens * _CHARS_A_TOKEN,
+        files=sum(isinstance(item, dict) and not _is_text(item) for item in items),
         members=frozenset(value),
     )
+
+
+def _is_text(item: dict[str, Json]) -> bool:
+    """True if an input of a host's own form holds text alone, as {"text": "..."}."""
+    return item.keys() == {"text"}
 
 
 def _items(asked: Json) -> list[Json]:
@@ -93,7 +102,13 @@ def glance(body: bytes) -> Glance:
             return Glance(problem=problems.found(seen.error, body))
         return Glance(problem=broken("no embeddings"))
     served = seen.model if isinstance(seen.model, str) else None
-    return Glance(usage=_usage(seen.usage), served=served, finish=vectors.DONE, complete=True)
+    return Glance(
+        usage=_usage(seen.usage),
+        served=served,
+        response_id=response_id(seen.id),
+        finish=vectors.DONE,
+        complete=True,
+    )
 
 
 def _usage(usage: Json) -> Usage | None:
@@ -102,7 +117,7 @@ def _usage(usage: Json) -> Usage | None:
         return None
     prompt = count(usage.get("prompt_tokens"))
     prompt = count(usage.get("total_tokens")) if prompt is None else prompt
-    return None if prompt is None else Usage(input=prompt, output=0)
+    return None if prompt is None else Usage(input=prompt, output=0, media=media_of(usage))
 
 
 def decode(body: Body) -> Wanted:
@@ -147,7 +162,8 @@ def events(body: bytes) -> list[Event]:
     if not all(isinstance(row, dict) for row in rows):
         return [Failed(broken("vectors that are no lists of numbers"))]
     rows.sort(key=lambda row: count(row.get("index")) or 0)
-    return vectors.answer([row.get("embedding") for row in rows], seen.usage, seen.served)
+    made = [row.get("embedding") for row in rows]
+    return vectors.answer(made, seen.usage, seen.served, seen.response_id)
 
 
 def tell(events: Iterable[Event], telling: Telling) -> bytes:

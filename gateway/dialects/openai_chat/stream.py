@@ -16,7 +16,7 @@ from gateway.core import jsonio
 from gateway.core.jsonio import Json
 from gateway.core.usage import Usage, joined, service
 from gateway.dialects.base import Body, Watch, Written
-from gateway.dialects.body import UNWRITTEN
+from gateway.dialects.body import UNWRITTEN, response_id
 from gateway.dialects.held import DONE, STOP, Held, broken
 from gateway.dialects.openai_chat import amount, ending, usage
 
@@ -85,6 +85,8 @@ class _Stream(Held):
         choices = chunk.get("choices")
         if self.served is None and isinstance(chunk.get("model"), str):
             self.served = chunk["model"] or None
+        if self.response_id is None:
+            self.response_id = response_id(chunk.get("id"))
         told = self._account(chunk)
         self.problem = ending.problem(chunk, payload)
         if self.problem is not None:

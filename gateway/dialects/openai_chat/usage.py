@@ -11,7 +11,16 @@ from collections.abc import Mapping
 import msgspec
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import MOST, Usage, count, money, service, split_output
+from gateway.core.usage import (
+    MODALITIES,
+    MOST,
+    Usage,
+    count,
+    media_tokens,
+    money,
+    service,
+    split_output,
+)  # fmt: skip
 from gateway.dialects import charges
 
 _LIFETIME = re.compile(r"(?:ephemeral|ttl)_(\w{1,8}?)(?:_input)?_tokens")
@@ -24,6 +33,12 @@ _USUAL = frozenset(
     }
 )  # fmt: skip
 _USUAL_INSIDE = frozenset({"cached_tokens", "audio_tokens"})
+_USUAL_BESIDE = frozenset(
+    {
+        "reasoning_tokens", "audio_tokens", "accepted_prediction_tokens",
+        "rejected_prediction_tokens",
+    }
+)  # fmt: skip
 """Members of OpenAI's own usage, of which nothing else than the counts here is told apart."""
 
 
@@ -78,6 +93,9 @@ def _plain(usage: dict[str, Json]) -> Usage | None:
     total = prompt + completion
     if (
         not _USUAL_INSIDE.issuperset(inside)
+        or not _USUAL_BESIDE.issuperset(beside)
+        or inside.get("audio_tokens")
+        or beside.get("audio_tokens")
         or usage.get("total_tokens", total) != total
         or not 0 <= prompt <= MOST
         or not 0 <= completion <= MOST
@@ -115,6 +133,7 @@ def _read(usage: dict[str, Json]) -> Usage | None:
         written = None if written is None else min(written, prompt - (cached or 0))
         fresh = prompt - (cached or 0) - (written or 0)
     shown, reasoning = _output(usage, completion, beyond)
+    media = media_of(usage)
     return Usage(
         input=fresh,
         cache_read=cached,
@@ -122,8 +141,22 @@ def _read(usage: dict[str, Json]) -> Usage | None:
         output=shown,
         reasoning=reasoning,
         tools=charges.tools(usage),
+        media=media,
         billed=charges.billed(usage),
     )
+
+
+def media_of(usage: Mapping[str, Json]) -> dict[str, int]:
+    """Return the tokens that are not text; Cerebras tells those of images at the top."""
+    inside = _dict(usage.get("prompt_tokens_details"))
+    beside = _dict(usage.get("completion_tokens_details"))
+    images = inside.get("image_tokens") or usage.get("image_tokens")
+    given = media_tokens("input", _media({**inside, "image_tokens": images}))
+    return given | media_tokens("output", _media(beside))
+
+
+def _media(details: Mapping[str, Json]) -> list[tuple[str, Json]]:
+    return [(modality, details.get(f"{modality}_tokens")) for modality in MODALITIES]
 
 
 def _beyond(usage: Mapping[str, Json], prompt: int | None, completion: int | None) -> int | None:

@@ -125,6 +125,8 @@ class Usual:
             told.total_tokens != prompt + completion
             or (cached is not None and cached > prompt)
             or (reasoning is not None and reasoning > completion)
+            or (inside is not None and inside.audio_tokens)
+            or (beside is not None and beside.audio_tokens)
         ):
             return None
         usage = Usage(
@@ -137,6 +139,7 @@ class Usual:
         return Glance(
             usage=usage,
             served=answer.model,
+            response_id=answer.id or None,
             finish=choices[0].finish_reason,
             complete=True,
         )

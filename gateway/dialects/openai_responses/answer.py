@@ -2,6 +2,7 @@
 
 from gateway.core import jsonio
 from gateway.dialects.base import Glance
+from gateway.dialects.body import response_id
 from gateway.dialects.held import broken
 from gateway.dialects.openai_responses import amount, ending, usage
 
@@ -23,6 +24,7 @@ def glance(body: bytes) -> Glance:
         usage=told,
         heard=0 if told is not None and told.both else sum(map(amount.item, made)),
         served=served if isinstance(served, str) else None,
+        response_id=response_id(value.get("id")),
         finish=ending.finish(value),
         complete=problem is None and ending.complete(value),
         pending=pending,

@@ -19,7 +19,7 @@ from gateway.core.usage import Usage, joined, service
 from gateway.dialects import charges
 from gateway.dialects.amount import text
 from gateway.dialects.base import Body, Watch, Written
-from gateway.dialects.body import UNWRITTEN
+from gateway.dialects.body import UNWRITTEN, response_id
 from gateway.dialects.held import DONE, Held, broken
 from gateway.dialects.openai_responses import amount, ending, problems, usage
 
@@ -119,6 +119,7 @@ class _Stream(Held):
     def _take(self, response: dict[str, Json]) -> None:
         model = response.get("model")
         self.served = model if isinstance(model, str) and model else self.served
+        self.response_id = self.response_id or response_id(response.get("id"))
         told = usage.find(response, self._tools)
         word = service(response.get("service_tier"))
         if told is not None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from gateway.core.jsonio import Json
-from gateway.core.usage import Usage, count, service, split_output
+from gateway.core.usage import MODALITIES, Usage, count, media_tokens, service, split_output
 from gateway.dialects import charges
 
 type Used = tuple[str, str]
@@ -107,6 +107,7 @@ def read(usage: Json) -> Usage | None:
         output=shown,
         reasoning=reasoning,
         tools=charges.tools(usage),
+        media=_media("input", inside) | _media("output", _dict(usage.get("output_tokens_details"))),
         billed=charges.billed(usage),
     )
 
@@ -119,6 +120,11 @@ def _written(inside: dict[str, Json]) -> dict[str, int]:
     by = {life: n for life, name in _LIFETIMES.items() if (n := count(parts.get(name)))}
     beyond = (count(inside.get("cache_write_tokens")) or 0) - sum(by.values())
     return {**by, "": beyond} if beyond > 0 else by
+
+
+def _media(direction: str, details: dict[str, Json]) -> dict[str, int]:
+    """Return the tokens of one direction that are not text."""
+    return media_tokens(direction, [(it, details.get(f"{it}_tokens")) for it in MODALITIES])
 
 
 def _output(

@@ -82,6 +82,7 @@ def _usage(row: Logged, target: Target, tokens: int, cached: int, *, keeps: bool
         output=row.output,
         reasoning=row.reasoning,
         tools=row.tools,
+        media=row.media,
         # The word of its own provider; elsewhere it is served as everybody is.
         service=row.service if target.name == f"{row.provider}/{row.model}" else None,
     )

@@ -63,7 +63,9 @@ def test_an_entry_comes_back_whole_and_its_money_to_the_last_digit(
         baseline=Decimal("99.5"),
         price="catalogue 2026-11-24",
         first_content=0.5,
-        upstream_id="chatcmpl-1",
+        upstream_id="req_1",
+        response_id="chatcmpl-1",
+        media={"input_audio": 5},
         basis=BASIS,
     )
     say(folder, [intent(), row, CLOSED])
@@ -102,6 +104,7 @@ def test_rows_of_version_1_go_on_feeding(store: Base, folder: Path) -> None:
     assert store.feed(folder) == 1
     (row,) = store.entries()
     assert (row.v, row.cost, row.wasted, row.cache_write_by) == (1, Decimal("0.0000126"), None, {})
+    assert (row.media, row.response_id) == ({}, None)
     # It does not tell what its first attempt cost: nobody asked then.
     assert store.costs()[0].unknown == 0
 

@@ -196,3 +196,11 @@ def test_an_answer_is_told_as_it_was_asked(single: bool) -> None:
 def test_what_is_no_list_of_numbers_fails_abroad(row: Any) -> None:
     (failed,) = SPEECH.events(json.dumps({"embeddings": [row]}).encode())
     assert isinstance(failed, Failed)
+
+
+def test_modalities_of_vectors_are_told_apart() -> None:
+    """The member is named without an s in answers of embedContent."""
+    details = [{"modality": "TEXT", "tokenCount": 2}, {"modality": "VIDEO", "tokenCount": 66}]
+    told = {"promptTokenCount": 68, "promptTokenDetails": details}
+    seen = EMBED.glance(json.dumps({"embedding": {}, "usageMetadata": told}).encode())
+    assert seen.usage == Usage(input=68, output=0, media={"input_video": 66})

@@ -182,3 +182,9 @@ def test_an_answer_is_told_as_the_client_wants_it(packed: bool, said: Any) -> No
     }
     unknown = json.loads(SPEECH.tell(vectors.answer([[1.0]], None, "s"), telling))
     assert (unknown["usage"], unknown["model"]) == (None, "s")
+
+
+def test_modalities_of_vectors_are_told_apart() -> None:
+    told = {"prompt_tokens": 68, "prompt_tokens_details": {"image_tokens": 60}}
+    seen = EMBEDDINGS.glance(json.dumps({"data": [{}], "usage": told}).encode())
+    assert seen.usage == Usage(input=68, output=0, media={"input_image": 60})

@@ -156,6 +156,29 @@ VECTORS: list[tuple[str, Object, Usage]] = [
         Usage(input=10, cache_read=60, cache_write={"": 30}, output=5),
     ),
     (
+        "OpenAI: audio in and out",
+        {"usage": {"prompt_tokens": 50, "completion_tokens": 20, "total_tokens": 70,
+                   "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 43},
+                   "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 12, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}}},
+        Usage(input=50, cache_read=0, output=20, reasoning=0, media={"input_audio": 43, "output_audio": 12}),
+    ),
+    (
+        "OpenRouter: images in and out",
+        {"usage": {"prompt_tokens": 50, "completion_tokens": 20, "prompt_tokens_details": {"image_tokens": 7, "video_tokens": 0},
+                   "completion_tokens_details": {"image_tokens": 19}}},
+        Usage(input=50, output=20, media={"input_image": 7, "output_image": 19}),
+    ),
+    (
+        "Cerebras: images at the top",
+        {"usage": {"prompt_tokens": 300, "completion_tokens": 2, "image_tokens": 255}},
+        Usage(input=300, output=2, media={"input_image": 255}),
+    ),
+    (
+        "Mistral: audio is billed by the second, beside its tokens",
+        {"usage": {"prompt_tokens": 300, "completion_tokens": 2, "prompt_audio_seconds": 31}},
+        Usage(input=300, output=2, tools={"audio_seconds": 31}),
+    ),
+    (
         "parts that are more than the written tokens are none",
         {"usage": {"prompt_tokens": 10, "completion_tokens": 5, "cache_creation_input_tokens": 4, "cache_creation": {"ephemeral_5m_input_tokens": 9}}},
         Usage(input=6, cache_write={"": 4}, output=5),

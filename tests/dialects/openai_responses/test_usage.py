@@ -35,6 +35,11 @@ VECTORS: list[tuple[str, Object, Usage]] = [
         {"usage": {"input_tokens": 100, "output_tokens": 7, "output_tokens_details": {"reasoning_tokens": 30}}},
         Usage(input=100, output=7, reasoning=30),
     ),
+    (
+        "images and audio in, audio out",
+        {"usage": {**COUNTED, "input_tokens_details": {"image_tokens": 30, "audio_tokens": 5, "text_tokens": 65}, "output_tokens_details": {"audio_tokens": 4}}},
+        Usage(input=100, output=7, media={"input_image": 30, "input_audio": 5, "output_audio": 4}),
+    ),
     ("a priority", {"usage": COUNTED, "service_tier": "priority"}, Usage(input=100, output=7, service="priority")),
     ("a search", {"usage": COUNTED, "output": [SEARCH]}, Usage(input=100, output=7, tools={"web_search": 1})),
     (
