@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.core.call import Call
@@ -14,7 +15,7 @@ from gateway.ledger.journal import Journal, JournalError
 from gateway.ledger.record import Record, Sink
 from gateway.ledger.recovery import recover
 from gateway.ledger.redaction import Strike
-from gateway.ledger.store import TRIES, WAIT, open_store
+from gateway.ledger.store import TRIES, WAIT, Rebuild, open_store
 from gateway.reply import Reply
 from gateway.settings.schema import Config
 from gateway.telemetry import log as lines
@@ -61,7 +62,9 @@ class Archive:
         self.content_folder = folder / "content"
         self.journal = Journal(self.folder)
         self.recovered = recover(self.journal)
-        self.store = open_store(url, self.journal.owns)
+        self.damaged = 0
+        """Files of the store that were found damaged or gone."""
+        self.store = open_store(url, self.journal.owns, mended=self._mended)
         self.metrics = Metrics(keys=config.metrics.keys, info=info, memory=figures)
         for row in self.recovered.entries:
             self.metrics.note(row)
@@ -152,12 +155,12 @@ class Archive:
         """Bring what the journals have into the store."""
         self.store.feed(self.folder)
 
-    async def caught_up(self) -> None:
-        """Return once the store has all that the journals have by now.
+    async def caught_up(self) -> bool:
+        """Return True once the store has all that the journals have by now.
 
-        Another that feeds, here or in another process, is waited for, a few seconds at most. All
-        who wait share one feed; those who came while it ran share the next one. Raises OSError and
-        StoreError.
+        Another that feeds, here or in another process, is waited for, a few seconds at most: where
+        it takes longer this returns False. All who wait share one feed; those who came while it ran
+        share the next one. Raises OSError and StoreError.
         """
         self._asked += 1
         mine = self._asked
@@ -167,7 +170,8 @@ class Archive:
                 self._round.add_done_callback(self._rounded)
             await asyncio.shield(self._round)
             if self._met >= mine:
-                return
+                return True
+        return False
 
     async def _meet(self) -> None:
         asked = self._asked
@@ -212,6 +216,18 @@ class Archive:
         except Exception as error:  # noqa: BLE001 - the next start feeds it
             self._failed("feed", error)
         self.store.close()
+
+    def _mended(self, rebuild: Rebuild) -> None:
+        """Tell of a store whose file was damaged or gone, and once the new one has all rows."""
+        self.damaged += not rebuild.done
+        until = rebuild.missing_until
+        self._log(
+            "store",
+            text="made anew from the journals" if rebuild.done else "is made anew",
+            error=rebuild.reason,
+            file=rebuild.aside,
+            missing_until=None if until is None else datetime.fromtimestamp(until, UTC).isoformat(),
+        )
 
     def _unkept(self, text: str) -> None:
         self._log("content", error=text)
@@ -270,8 +286,19 @@ class Archive:
                     lag,
                     "min",
                 ),
+                Gauge(
+                    "ledger_rebuilding",
+                    "1 while the store is made anew from the journals, and cannot be asked.",
+                    lambda: float(self.store.state().rebuilding),
+                    "max",
+                ),
             ],
             counts=[
+                Count(
+                    "ledger_damaged",
+                    "Files of the store that were found damaged or gone.",
+                    lambda: self.damaged,
+                ),
                 Count("ledger_rows", "Rows written to the journal.", lambda: journal.written),
                 Count("ledger_lost_rows", "Rows that no journal took.", lambda: record.lost),
             ],

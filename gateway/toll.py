@@ -13,6 +13,7 @@ from gateway.archive import Archive
 from gateway.core import jsonio
 from gateway.core.call import OPEN
 from gateway.ledger.recovery import Recovered
+from gateway.ledger.store import StoreError
 from gateway.limits.gate import Gate
 from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
@@ -163,8 +164,10 @@ class Toll:
         ]
 
     async def _seed(self, tenant: str, need: Need) -> int:
+        """Micro-USD that were spent on a counter. Raises StoreError where that is not all known."""
         scope = self._scope(tenant, need)
-        await self._archive.caught_up()
+        if not await self._archive.caught_up():
+            raise StoreError("the store has not all rows yet")
         return await asyncio.to_thread(self._spent, scope)
 
     def _scope(self, tenant: str, need: Need) -> Scope:
@@ -174,7 +177,13 @@ class Toll:
         raise ValueError(f"nothing is counted by {need.field!r}")
 
     def _spent(self, scope: Scope) -> int:
-        """Micro-USD that the ledger knows of for a counter that was lost, or is new."""
+        """Micro-USD that the ledger knows of for a counter that was lost, or is new.
+
+        Raises StoreError where rows of its window may be missing.
+        """
+        missing = self._archive.store.missing_until()
+        if missing is not None and (scope.since or 0.0) < missing:
+            raise StoreError(f"rows of calls before {missing:.0f} may be missing since a rebuild")
         (found,) = self._archive.store.costs(only=scope.only, since=scope.since, until=scope.until)
         known = (found.cost, found.reserved)  # what nobody knows is charged as the most it can be
         return sum(micro(one) for one in known if one is not None)

@@ -58,7 +58,7 @@ def archive(tmp_path: Path, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> Iter
         made.close()
 
 
-type Wait = Callable[[], asyncio.Task[None]]
+type Wait = Callable[[], asyncio.Task[bool]]
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ async def test_nobody_waits_for_ever(
     monkeypatch.setattr("gateway.archive.asyncio.sleep", sleep)
     feed.tells = [None] * 1000
     feed.go(1000)
-    await wait()
+    assert not await wait()
     assert 1 <= sum(slept) <= 5
 
 
@@ -115,7 +115,7 @@ async def test_a_feed_that_fails_is_told_and_the_next_may_not(feed: Feed, wait: 
     feed.go(2)
     with pytest.raises(StoreError, match="away"):
         await wait()
-    await wait()
+    assert await wait()
 
 
 async def test_one_that_leaves_takes_no_feed_from_others(

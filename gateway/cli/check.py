@@ -18,6 +18,7 @@ from gateway.core import jsonio
 from gateway.core.call import OPEN
 from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS
+from gateway.ledger import damage
 from gateway.limits import keys
 from gateway.routing import audit
 from gateway.settings import second
@@ -173,6 +174,11 @@ def _written(session: Session) -> list[Mistake]:
         found.append(source.mistake(here, f"{file} is a folder.", "Name a file."))
     elif why := _barred(file.parent):
         found.append(source.mistake(here, why, _elsewhere()))
+    else:
+        for one in damage.set_aside_before(file):
+            message = f"{one} was found damaged and set aside, and the store was made anew."
+            hint = "Look at the disk, and remove it once you have no use for it."
+            found.append(source.mistake(here, message, hint, warn=True))
     return found
 
 

@@ -23,7 +23,7 @@ from gateway.compose import VERSION, Gateway
 from gateway.core.target import TIERS
 from gateway.http.app import App
 from gateway.http.wire import Wire
-from gateway.ledger.store import StoreError, open_store
+from gateway.ledger.store import StoreDamagedError, StoreError, open_store
 from gateway.limits import keys
 from gateway.limits.apart import apart
 from gateway.renewal import Renewal
@@ -213,6 +213,8 @@ def _rehearse(session: Session, host: str) -> None:
         raise ConfigError(refused)
     try:
         open_store(store_url(config.ledger.store, data_folder(environ)))
+    except StoreDamagedError:
+        return  # whoever starts makes it anew
     except StoreError as error:
         raise ConfigError([source.mistake(("ledger", "store"), f"{error}.")]) from None
 

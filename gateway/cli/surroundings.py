@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import Literal
@@ -14,7 +16,13 @@ import msgspec
 from gateway.cli.session import Session
 from gateway.core.call import Key
 from gateway.core.target import Provider
-from gateway.ledger.store import StoreError, open_store
+from gateway.ledger import damage
+from gateway.ledger.store import (
+    StoreDamagedError,
+    StoreError,
+    StoreRebuildingError,
+    open_store,
+)  # fmt: skip
 from gateway.limits import keys
 from gateway.limits.apart import apart
 from gateway.routing import kernel
@@ -38,6 +46,7 @@ _FILES = 128
 _SHORT = 16
 """Characters of a secret that somebody may guess."""
 _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
+_SQLITE = "sqlite:///"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -136,18 +145,58 @@ def _data(session: Session) -> Iterator[Finding]:
 def _store(session: Session) -> Iterator[Finding]:
     data, store = data_folder(session.environ), session.source.config.ledger.store
     url = store_url(store, data)
-    file = Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+    file = Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
+    if file is not None:
+        yield from _set_aside(file)
     if file is not None and not file.exists():
         yield Finding("ok", "ledger", f"{file} is made at the first start")
         return
     try:
-        open_store(url).close()
-    except StoreError as error:
+        missing = _missing(url, file)
+    except StoreRebuildingError as error:
+        hint = "Calls go on meanwhile."
+        fix = f"ls -l {quote(str(file))}"
+        yield Finding("warning", "ledger", f"{error}", hint, where="ledger.store", fix=fix)
+        return
+    except StoreDamagedError as error:
+        hint = "It is a copy of the journals: once it is moved away, a gateway makes it anew."
+        fix = f"mv {quote(str(file))} {quote(f'{file}.old')}"
+        yield Finding("error", "ledger", f"{error}", hint, where="ledger.store", fix=fix)
+        return
+    except (StoreError, sqlite3.Error) as error:
         hint = "Calls go on, and their rows wait in the journal; costs cannot be asked for."
         fix = f"ls -l {quote(str(file))}" if file is not None else "tiergate check"
         yield Finding("error", "ledger", f"{error}", hint, where="ledger.store", fix=fix)
         return
+    if missing is not None:
+        when = datetime.fromtimestamp(missing, UTC).isoformat(timespec="seconds")
+        message = f"Rows of calls before {when} are missing since the store was made anew."
+        hint = "Budgets whose window began before that let no call pass that needs its sum anew."
+        sql = "UPDATE rebuilds SET missing_until = NULL"
+        fix = f"sqlite3 {quote(str(file))} {quote(sql)}  # budgets begin without these rows"
+        yield Finding("warning", "ledger", message, hint, where="ledger.keep_journal", fix=fix)
     yield Finding("ok", "ledger", f"{file or 'PostgreSQL'} can be asked")
+
+
+def _missing(url: str, file: Path | None) -> float | None:
+    """Return until when rows may be missing. Raises StoreError and sqlite3.Error."""
+    why = "" if file is None else damage.examine(file)
+    if why:
+        raise StoreDamagedError(f"{file}: {why}")
+    store = open_store(url)
+    try:
+        return store.missing_until()
+    finally:
+        store.close()
+
+
+def _set_aside(file: Path) -> Iterator[Finding]:
+    """Damaged files that a gateway has set aside."""
+    for one in damage.set_aside_before(file):
+        message = f"{one} was found damaged and set aside; {file.name} was made anew."
+        hint = "Look at the disk, and remove it once you have no use for it."
+        fix = f"rm {quote(str(one))}*"
+        yield Finding("warning", "ledger", message, hint, where=str(one), fix=fix)
 
 
 def _secret(session: Session) -> Iterator[Finding]:

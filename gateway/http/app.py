@@ -295,6 +295,11 @@ def _about(gateway: Gateway, status: str) -> dict[str, str]:
     return {"status": status, "version": VERSION, "config": gateway.edition.version}
 
 
+def _ledger(gateway: Gateway) -> dict[str, str]:
+    """Tell of a store that cannot be asked yet; calls are served meanwhile."""
+    return {"ledger": "rebuilding"} if gateway.store.state().rebuilding else {}
+
+
 def _catalogue(gateway: Gateway) -> Catalogue:
     return gateway.site.built.catalogue
 
@@ -346,7 +351,7 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
     )
     async def ready() -> Response:
         if (unready := await app.readiness()) is None:
-            return _json(_about(gateway, "ok"))
+            return _json(_about(gateway, "ok") | _ledger(gateway))
         told = {**_about(gateway, unready.status), "reason": unready.reason}
         return _json(told, _UNAVAILABLE)
 

@@ -6,10 +6,13 @@ from contextlib import contextmanager
 
 from gateway.compose import Gateway
 from gateway.core.problem import Problem, ProblemError
-from gateway.ledger.store import StoreError
+from gateway.ledger.store import StoreError, StoreRebuildingError
 
 _AT_ONCE = 2
 """Questions that are worked on at once; others wait, so that the journal is never kept waiting."""
+
+_AGAIN = 10.0
+"""Seconds after which a question may be asked again, while the store is made anew."""
 
 
 class Turn:
@@ -26,9 +29,13 @@ class Turn:
                 return await asyncio.to_thread(work)
 
     async def feed(self) -> None:
-        """Bring what the journals have by now into the store. Raises ProblemError: ledger."""
-        with _told():
-            await self._gateway.archive.caught_up()
+        """Bring what the journals have by now into the store. Raises ProblemError: ledger.
+
+        While the store is made anew nothing is fed here, since that may take minutes.
+        """
+        if not self._gateway.store.state().rebuilding:
+            with _told():
+                await self._gateway.archive.caught_up()
 
 
 @contextmanager
@@ -36,6 +43,10 @@ def _told() -> Iterator[None]:
     """Tells of a ledger that cannot be read."""
     try:
         yield
+    except StoreRebuildingError as error:
+        message = f"The ledger cannot be asked now: {error}."
+        problem = Problem(kind="ledger", message=message, retry_after=_AGAIN)
+        raise ProblemError(problem) from None
     except (OSError, StoreError) as error:
         message = f"The ledger cannot be read: {error}."
         raise ProblemError(Problem(kind="ledger", message=message)) from None

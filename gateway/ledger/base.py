@@ -8,6 +8,8 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
+
 from gateway.core.entry import Attempt, Feedback
 from gateway.core.logged import Logged
 from gateway.ledger.feed import Batch, Taking, batches, identity, sizes
@@ -78,7 +80,8 @@ class Base(ABC):
         self._rested = 0.0
         """The time of the thread that feeds when it last did, seconds."""
         self._fed = Fed()
-        self._known: dict[Path, Mapping[str, int]] = {}
+        self._known: dict[Path, tuple[object, Mapping[str, int]]] = {}
+        """What of each folder the store has, and which store it was, as `which` tells it."""
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[Any]:
@@ -118,12 +121,17 @@ class Base(ABC):
         if not folder.is_dir():
             return 0
         paths = segments(folder)
-        there = sizes(paths)
-        if there and there == self._known.get(folder):
+        there, which = sizes(paths), self.which()
+        if there and (which, there) == self._known.get(folder):
             self._tell(0, 0, began)
             return 0
         with held(folder / "feed.lock") as mine:
-            return self._feed(folder, paths, there, began) if mine else None
+            if not mine:
+                return None
+            changed, done = self._feed(folder, paths, there, began)
+        self._known[folder] = which, done
+        self._tell(0, 0, began)
+        return changed
 
     def catch_up(self, folder: Path) -> None:
         """Feed, once no other does, see `Store.catch_up`."""
@@ -151,8 +159,19 @@ class Base(ABC):
         """How many bytes of each segment the store has, see `Store.offsets`."""
         if not (folder / "id").exists():
             return {}
-        with self.reading() as base:
+        with self.writing() as base:  # also while questions are refused
             return self._offsets(base, identity(folder))
+
+    def missing_until(self) -> float | None:
+        """A moment before which rows may be missing, see `Store.missing_until`."""
+        return None
+
+    def which(self) -> object:
+        """Which store it is: another value once an empty one has taken its place."""
+        return None
+
+    def completed(self, base: Any, folder: Path, at: float) -> None:  # noqa: B027 - few are rebuilt
+        """Note that the store has all that a folder's journals had at a moment."""
 
     def costs(
         self,
@@ -281,9 +300,9 @@ class Base(ABC):
         while True:
             with self.reading() as base:
                 page = base.execute(sql, [*values, at, id, _PAGE]).fetchall()
-            if not page:
+                rows = [Logged(**self._fields(columns, row)) for row in page]
+            if not rows:
                 return
-            rows = [Logged(**self._fields(columns, row)) for row in page]
             yield from rows
             at, id = rows[-1].at, rows[-1].id
 
@@ -308,14 +327,14 @@ class Base(ABC):
         sql = f"SELECT {', '.join(ATTEMPT)} FROM failures WHERE id = {self.words.mark}"  # noqa: S608
         with self.reading() as base:
             rows = base.execute(f"{sql} ORDER BY attempt", [id]).fetchall()
-        return [Attempt(**self._fields(ATTEMPT, row)) for row in rows]
+            return [Attempt(**self._fields(ATTEMPT, row)) for row in rows]
 
     def feedback(self, ids: Sequence[str]) -> dict[str, Feedback]:
         """What has been said of some calls, see `Store.feedback`."""
         sql = f"SELECT {', '.join(FEEDBACK)} FROM verdicts WHERE {self.words.among.format('id')}"  # noqa: S608
         with self.reading() as base:
             rows = base.execute(sql, [self.words.many(list(ids))]).fetchall()
-        found = (Feedback(**self._fields(FEEDBACK, row)) for row in rows)
+            found = [Feedback(**self._fields(FEEDBACK, row)) for row in rows]
         return {one.id: one for one in found}
 
     def unpriced(
@@ -371,7 +390,10 @@ class Base(ABC):
     def close(self) -> None:  # noqa: B027 - a store need not have what can be kept
         """Let go of connections; none outlives what it was opened for where none is kept."""
 
-    def _feed(self, folder: Path, paths: list[Path], there: Mapping[str, int], began: float) -> int:
+    def _feed(
+        self, folder: Path, paths: list[Path], there: Mapping[str, int], began: float
+    ) -> tuple[int, Mapping[str, int]]:
+        """Read segments on; return how many rows changed, and how much of each the store has."""
         mark = identity(folder)
         changed = 0
         with self.feeding() as base:
@@ -393,9 +415,8 @@ class Base(ABC):
                     done[path.name] = batch.end
                     changed += rows
                     self._tell(rows, batch.skipped, self._fed.at)
-        self._known[folder] = {name: done.get(name, 0) for name in there}
-        self._tell(0, 0, began)
-        return changed
+            self.completed(base, folder, began)
+        return changed, {name: done.get(name, 0) for name in there}
 
     def _forget(self, base: Any, sql: str, before: float) -> int:
         """Delete all of the calls that a query names, a bounded number in one transaction."""
@@ -413,7 +434,9 @@ class Base(ABC):
 
     def _tell(self, rows: int, skipped: int, at: float | None) -> None:
         fed = self._fed
-        self._fed = Fed(rows=fed.rows + rows, skipped=fed.skipped + skipped, at=at)
+        self._fed = msgspec.structs.replace(
+            fed, rows=fed.rows + rows, skipped=fed.skipped + skipped, at=at
+        )
 
     def _adopt(self, base: Any, mark: str, names: list[str]) -> None:
         """Segments that are gone are forgotten; those of the first schema had no folder."""

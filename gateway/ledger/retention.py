@@ -1,11 +1,17 @@
-"""How long the journal is kept: segments that are over, old, and in the store."""
+"""How long the journal is kept: segments that are over, old, and in the store.
+
+A file tells until when segments were removed: a store that is made anew does not have their rows.
+"""
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from gateway.ledger.journal import CLOSED, segments
-from gateway.ledger.lock import grab, held
+from gateway.ledger.lock import MODE, grab, held
+
+_REMOVED = "removed-until"
 
 
 def sweep(folder: Path, before: float, fed: Callable[[Path], bool]) -> int:
@@ -20,6 +26,7 @@ def sweep(folder: Path, before: float, fed: Callable[[Path], bool]) -> int:
     with held(folder / "feed.lock") as mine:
         if not mine:
             return 0
+        _note_earlier(folder, before)
         return sum(_remove(path, before, fed) for path in segments(folder))
 
 
@@ -34,7 +41,39 @@ def _remove(path: Path, before: float, fed: Callable[[Path], bool]) -> bool:
         start = max(0, os.fstat(descriptor).st_size - len(CLOSED))
         if os.pread(descriptor, len(CLOSED), start) != CLOSED or not fed(path):
             return False
+        _note(path.parent, os.fstat(descriptor).st_mtime)
         path.unlink()
     finally:
         os.close(descriptor)
     return True
+
+
+def removed_until(folder: Path) -> float | None:
+    """Return a moment until when segments of a folder were removed; None where none were."""
+    try:
+        return float((folder / _REMOVED).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _note_earlier(folder: Path, before: float) -> None:
+    """Note what earlier versions may have removed, which did not write it down."""
+    try:
+        begun = (folder / "id").stat().st_mtime
+    except FileNotFoundError:  # no store was fed from here
+        return
+    if begun < before and removed_until(folder) is None:
+        _note(folder, before)
+
+
+def _note(folder: Path, moment: float) -> None:
+    """Write that segments which end at a moment are removed, before they are."""
+    if moment <= (removed_until(folder) or 0.0):
+        return
+    scratch = folder / f"{_REMOVED}.{secrets.token_hex(4)}"
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{moment:.6f}\n")
+        file.flush()
+        os.fsync(descriptor)
+    scratch.rename(folder / _REMOVED)

@@ -508,8 +508,22 @@ _POSTGRES_7 = (
     ),
 )
 
+_SQLITE_9 = (
+    # Files that took the place of one that was damaged or gone.
+    """
+    CREATE TABLE rebuilds (
+        at REAL NOT NULL,
+        reason TEXT NOT NULL,
+        aside TEXT,           -- the name that the damaged file has now
+        done REAL,            -- when all that the journals have was in it
+        missing_until REAL    -- rows of earlier calls may be missing: their segments are gone
+    )
+    """,
+)
+
 SQLITE: tuple[tuple[str, ...], ...] = (
     *(_SQLITE_1, _SQLITE_2, _SQLITE_3, _SQLITE_4, _SQLITE_5, _SQLITE_6, _SQLITE_7, _SQLITE_8),
+    _SQLITE_9,
 )
 """What leads from each `PRAGMA user_version` to the next; only ever appended to."""
 POSTGRES: tuple[tuple[str, ...], ...] = (

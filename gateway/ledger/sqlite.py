@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from decimal import Context, Decimal, localcontext
 from functools import lru_cache
 from itertools import chain, compress, count
@@ -12,25 +12,33 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, Final, cast
 
+import msgspec
+
 from gateway.core import jsonio
 from gateway.core.basis import Basis
-from gateway.ledger import columns, quick
+from gateway.ledger import columns, damage, quick
 from gateway.ledger.base import Base
+from gateway.ledger.damage import GarbledError, Identity
 from gateway.ledger.feed import Batch, Taking
-from gateway.ledger.lock import MODE, alone
+from gateway.ledger.lock import alone
 from gateway.ledger.query import Slots, Words
+from gateway.ledger.retention import removed_until
 from gateway.ledger.schema import ENTRY, KEPT, SQLITE, inserts
-from gateway.ledger.store import StoreError
+from gateway.ledger.store import Rebuild, StoreDamagedError, StoreError, StoreRebuildingError
 
 SCHEME: Final = "sqlite:///"
 
-_PATIENCE = 10.0  # seconds to wait for another process that writes
 # Of the WAL 8 MB stay when what is in it is in the file too: twice what usually gathers.
 _WAL = "PRAGMA journal_size_limit = 8388608"
 
 # Sums are exact: 28 digits, the default, would round a large sum of very small costs.
 _EXACT = Context(prec=100)
 
+_GONE = "it was gone"
+_EMPTY = "it was empty"
+_ANEW = "a gateway that starts or runs makes it anew from the journals"
+_TRIES = 3  # feeds of which each but the last may find its file damaged, gone or half made
+_NAMED = 3  # tables of those that are missing that are told
 _ZERO = Decimal(0)
 _NONE = [None] * 6
 _CHUNK = 1000  # rows that are added up at a time
@@ -73,45 +81,57 @@ class Sqlite(Base):
         *,
         sleep: Callable[[float], None] = time.sleep,
         own: Callable[[str], bool] = lambda _: False,
+        mended: Callable[[Rebuild], object] | None = None,
     ) -> None:
+        """`mended` is told of a damaged file that this store sets aside, see `open_store`."""
         super().__init__(clock, sleep, own)
         path = url.removeprefix(SCHEME)
         if path in {url, "", ":memory:"}:
             raise StoreError(f"the ledger's store is written {SCHEME}PATH")
         self.path = Path(path)
-        self._kept: tuple[sqlite3.Connection, tuple[int, int] | None] | None = None
+        self._mended = mended
+        self._kept: tuple[sqlite3.Connection, Identity | None] | None = None
         """The connection of the last feed, while none runs, and which file it is of."""
         self._lock = Lock()
+        self._seen: object = None
+        """The file that was there when another process was last seen to feed it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Made here for its mode, which SQLite gives to the files beside it; never opened here
-        # where it exists, since to close it would drop the locks SQLite has on it.
-        with suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE))
-        # To turn WAL on is refused at once while anybody looks, whatever the patience.
-        with alone(self.path.with_name(f"{self.path.name}.lock")), self.writing() as base:
-            self._migrate(base)
+        file = damage.identity(self.path)
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            failure = self._failure(error, file or damage.identity(self.path))
+            # A copy of the journals must not keep a gateway from starting.
+            if mended is None or not isinstance(failure, StoreRebuildingError | StoreDamagedError):
+                raise failure from error
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that cannot write; what it is asked is of one moment."""
+        """A connection that cannot write; what it is asked is of one moment.
+
+        Raises StoreRebuildingError while not all rows are there.
+        """
         with self.writing() as base:
             base.execute("PRAGMA query_only = ON")
             # Any: the stub of sqlite3 knows aggregates of one argument that return a number.
             base.create_aggregate("usd", 6, cast("Any", _Sums))
             base.execute("BEGIN")
+            if _is_rebuilding(base):
+                self._known.clear()  # it may have taken the old one's place in the same file
+                (rows,) = base.execute("SELECT seq FROM ledger").fetchone()
+                raise _rebuilding(f"{rows:,} rows so far")
             yield base
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection without a transaction."""
+        file = damage.identity(self.path)
         try:
-            # No implicit transactions: they are written out where they are meant.
-            base = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
-            with closing(base):
+            with closing(damage.connect(self.path)) as base:
                 base.execute("PRAGMA synchronous = NORMAL")
                 yield base
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            raise self._failure(error, file) from error
 
     @contextmanager
     def feeding(self) -> Iterator[sqlite3.Connection]:
@@ -120,6 +140,7 @@ class Sqlite(Base):
             with self.writing() as base:
                 yield base
             return
+        file = damage.identity(self.path)
         try:
             base, file = self._take() or self._open()
             try:
@@ -131,7 +152,54 @@ class Sqlite(Base):
                 raise
             self._give(base, file)
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            raise self._failure(error, file) from error
+
+    def feed(self, folder: Path) -> int | None:
+        """Read what the journals of a folder have got since, see `Store.feed`.
+
+        A file that is found damaged is set aside, and the new one is fed at once.
+        """
+        changed = self._feed_anew(folder)
+        file = self.which()
+        if changed is None and (self._fed.rebuilding or file != self._seen):
+            with self.writing() as base:
+                self._mark(rebuilding=_is_rebuilding(base))
+            self._seen = file
+        return changed
+
+    def _feed_anew(self, folder: Path, tries: int = _TRIES) -> int | None:
+        try:
+            return super().feed(folder)
+        except StoreRebuildingError:
+            if tries == 1:
+                raise
+            return self._feed_anew(folder, tries - 1)
+
+    def which(self) -> object:
+        """Which file the path is of."""
+        return damage.identity(self.path)
+
+    def completed(self, base: sqlite3.Connection, folder: Path, at: float) -> None:
+        """Note that a new file has all rows, and until when rows may be missing."""
+        self._mark(rebuilding=False)
+        found = base.execute("SELECT reason, aside FROM rebuilds WHERE done IS NULL").fetchall()
+        if not found:
+            return
+        until = removed_until(folder)
+        with self.changing(base):
+            sql = "UPDATE rebuilds SET done = ?, missing_until = ? WHERE done IS NULL"
+            base.execute(sql, (at, until))
+        for reason, aside in found:
+            # The first file of a ledger takes no other's place.
+            if self._mended is not None and (reason or until is not None):
+                self._mended(Rebuild(reason, aside, done=True, missing_until=until))
+
+    def missing_until(self) -> float | None:
+        """A moment before which rows may be missing, see `Store.missing_until`."""
+        with self.reading() as base:
+            (found,) = base.execute("SELECT max(missing_until) FROM rebuilds").fetchone()
+            until: float | None = found
+        return until
 
     def close(self) -> None:
         """Let go of the connection that is kept; one that feeds goes when it has."""
@@ -181,15 +249,10 @@ class Sqlite(Base):
         """What a column held, as the field of a row."""
         if value is None:
             return None
-        if name in _MONEY:
-            return Decimal(value)
-        if name in _LISTS:
-            return tuple(jsonio.loads(value.encode()))
-        if name in _MAPS:
-            return jsonio.loads(value.encode())
-        if name == "basis":
-            return _basis(value.encode())
-        return bool(value) if name == "stream" else value
+        try:
+            return _value(name, value)
+        except (ArithmeticError, ValueError, AttributeError) as error:
+            raise GarbledError(f"the column {name} holds what nobody can have written") from error
 
     def sums(self, row: Sequence[Any]) -> Sequence[Any]:
         """A row of `costs` with the six of query.MONEY at its end."""
@@ -202,50 +265,124 @@ class Sqlite(Base):
             saved = _EXACT.subtract(baseline or _ZERO, compared)
         return [*rest, cost, wasted, estimate, baseline, saved, reserved]
 
-    def _open(self) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
+    def _open(self) -> tuple[sqlite3.Connection, Identity | None]:
         """A connection for feeds of any thread, one after the other, and which file it is of."""
-        file = self._file()  # before: where it is another one by then, the next feed sees that
-        base = sqlite3.connect(
-            self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
-        )
-        return base, file
+        # Before: where it is another file by then, the next feed sees that.
+        file = damage.identity(self.path)
+        return damage.connect(self.path, shared=True), file
 
-    def _take(self) -> tuple[sqlite3.Connection, tuple[int, int] | None] | None:
+    def _take(self) -> tuple[sqlite3.Connection, Identity | None] | None:
         """The connection that was kept, unless the path is of another file by now."""
         with self._lock:
             kept, self._kept = self._kept, None
-        if kept is None or kept[1] == self._file():
+        if kept is None or kept[1] == damage.identity(self.path):
             return kept
         kept[0].close()
         return None
 
-    def _give(self, base: sqlite3.Connection, file: tuple[int, int] | None) -> None:
+    def _give(self, base: sqlite3.Connection, file: Identity | None) -> None:
         with self._lock:
             if self._keeps and self._kept is None:
                 self._kept = base, file
                 return
         base.close()
 
-    def _file(self) -> tuple[int, int] | None:
-        """Which file the path is of; None where there is none."""
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+    def _prepare(self, reason: str = "", aside: str | None = None) -> bool:
+        """Make the file where there is none, and bring it up to date; True if it was made.
 
-    def _migrate(self, base: sqlite3.Connection) -> None:
-        if _version(base) == len(SQLITE):
+        `reason`: what was wrong with the file before, of which `aside` is the name now.
+        """
+        # To turn WAL on is refused at once while anybody looks, whatever the patience.
+        with alone(damage.lock(self.path)):
+            made = damage.make(self.path)
+            with closing(damage.connect(self.path)) as base:
+                self._migrate(base, reason if made else _EMPTY, aside)
+            return made
+
+    def _failure(self, error: sqlite3.Error, file: Identity | None) -> StoreError:
+        """What is raised in place of an error of SQLite's about a file.
+
+        A damaged file is set aside, and one that is gone is made anew, where this store mends:
+        then it is a StoreRebuildingError.
+        """
+        text = f"{self.path}: {error}"
+        try:
+            if self._mended is not None and self._is_replaced(error, file):
+                return _rebuilding("its file was gone")
+            if damage.is_damage(error, self.path):
+                return self._set_aside(str(error), file)
+            if self._mended is not None and damage.lacks_something(error):
+                return _rebuilding("its file was gone")  # and another process has made it meanwhile
+        except StoreDamagedError as damaged:
+            return damaged
+        except (OSError, sqlite3.Error) as failed:
+            return StoreError(f"{text}; it cannot be made anew: {failed}")
+        if damage.identity(self.path) is None:
+            text += f"; {_ANEW}"
+        elif damage.is_barred(error):
+            text += f"; the user with the id {os.geteuid()} must be able to read and write it"
+        return StoreError(text)
+
+    def _is_replaced(self, error: sqlite3.Error, file: Identity | None) -> bool:
+        """True if the path is of another file by now, or if this fills one that was gone."""
+        there = damage.identity(self.path)
+        if there is None:
+            if self._prepare(_GONE):
+                self._told(Rebuild(_GONE, None))
+            return True
+        if there != file:
+            return True
+        if damage.lacks_something(error) and damage.is_blank(self.path):
+            self._prepare()
+            self._told(Rebuild(_EMPTY, None))
+            return True
+        return False
+
+    def _set_aside(self, why: str, file: Identity | None) -> StoreError:
+        if self._mended is None:
+            return StoreDamagedError(f"{self.path}: {why}; move it away: {_ANEW}")
+        aside = damage.set_aside(self.path, file, self._clock())
+        if aside is None:  # another process was first, or has taken the file away
+            self._prepare(why)
+            return _rebuilding("its file was damaged")
+        self._prepare(why, aside.name)
+        self._told(Rebuild(why, aside.name))
+        return _rebuilding("its file was damaged")
+
+    def _told(self, rebuild: Rebuild) -> None:
+        self._mark(rebuilding=True)
+        self._known.clear()
+        if self._mended is not None:
+            self._mended(rebuild)
+
+    def _mark(self, *, rebuilding: bool) -> None:
+        self._fed = msgspec.structs.replace(self._fed, rebuilding=rebuilding)
+
+    def _migrate(self, base: sqlite3.Connection, reason: str, aside: str | None) -> None:
+        """Bring a file up to date. Raises GarbledError where it lacks what its version has.
+
+        `reason` and `aside`: see `_prepare`, for a file in which nothing is.
+        """
+        version, lacking = _version(base), damage.lacks(base)
+        if damage.is_foreign(base):
+            raise StoreError(f"{self.path} is a database of another program")
+        if version == len(SQLITE):
+            if lacking:
+                raise GarbledError(f"it lacks {', '.join(lacking[:_NAMED])}")
             return
+        if version == 0 and base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise GarbledError("it has tables, and no version")
         base.execute("PRAGMA journal_mode = WAL")
         with self.changing(base):
-            version = _version(base)  # again: another process may have been first
             if version > len(SQLITE):
                 raise StoreError(f"{self.path} was made by a newer version (schema {version})")
             for statements in SQLITE[version:]:
                 for statement in statements:
                     base.execute(statement)
             base.execute(f"PRAGMA user_version = {len(SQLITE)}")
+            if version == 0:  # in this transaction: whoever reads it must see that rows are missing
+                sql = "INSERT INTO rebuilds (at, reason, aside) VALUES (?, ?, ?)"
+                base.execute(sql, (self._clock(), reason, aside))
 
 
 class _Sums:
@@ -323,6 +460,30 @@ def _alike(same: tuple[bool, ...], rows: int) -> str:
     return (
         f"INSERT INTO entries ({', '.join(columns)}) SELECT {cells}"  # noqa: S608
         f" FROM (VALUES {marks}) WHERE true ON CONFLICT {KEPT}"
+    )
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _MONEY:
+        return Decimal(value)
+    if name in _LISTS:
+        return tuple(jsonio.loads(value.encode()))
+    if name in _MAPS:
+        return jsonio.loads(value.encode())
+    if name == "basis":
+        return _basis(value.encode())
+    return bool(value) if name == "stream" else value
+
+
+def _is_rebuilding(base: sqlite3.Connection) -> bool:
+    """True if not all that the journals have is in it yet, since it took another's place."""
+    sql = "SELECT EXISTS (SELECT 1 FROM rebuilds WHERE done IS NULL AND reason <> '')"
+    return bool(base.execute(sql).fetchone()[0])
+
+
+def _rebuilding(why: str) -> StoreRebuildingError:
+    return StoreRebuildingError(
+        f"its store is being made anew from the journals ({why}); ask again in a while"
     )
 
 

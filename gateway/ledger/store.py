@@ -28,6 +28,27 @@ class StoreError(Exception):
     """
 
 
+class StoreDamagedError(StoreError):
+    """A store whose file cannot be read any more, although it can be opened."""
+
+
+class StoreRebuildingError(StoreError):
+    """A store that is fed anew from the journals, and has not all of their rows yet."""
+
+
+class Rebuild(NamedTuple):
+    """A store that took the place of one whose file was damaged, or gone."""
+
+    reason: str
+    """What was wrong with the file before."""
+    aside: str | None
+    """The name that the damaged file has now; None where it was gone."""
+    done: bool = False
+    """True once all that the journals have is in it."""
+    missing_until: float | None = None
+    """Of calls received before this moment rows may be missing: their segments were removed."""
+
+
 class Stored(Entry, frozen=True, kw_only=True, tag="final", tag_field="kind"):
     """A final row as the store has it: cost, estimate, baseline and price are the latest ones."""
 
@@ -53,6 +74,8 @@ class Fed(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that changed it."""
     skipped: int = 0
     """Lines that were no row: torn, or of a kind that this version does not know."""
+    rebuilding: bool = False
+    """True while it is fed anew, as its file was damaged or gone: questions are refused."""
     at: float | None = None
     """Everything that the journals had at this moment, in seconds since the epoch, is in it;
     `now - at` is how far it may lag behind. None until a feed has ended."""
@@ -91,6 +114,13 @@ class Store(Protocol):
 
     def state(self) -> Fed:
         """What this process has fed; it does not ask the database."""
+        ...
+
+    def missing_until(self) -> float | None:
+        """A moment before which rows of calls may be missing since a rebuild; None where none are.
+
+        The segments that had them were removed before the store's file was damaged.
+        """
         ...
 
     def offsets(self, folder: Path) -> dict[str, int]:
@@ -230,12 +260,18 @@ class Store(Protocol):
         ...
 
 
-def open_store(url: str, own: Callable[[str], bool] = lambda _: False) -> Store:
+def open_store(
+    url: str,
+    own: Callable[[str], bool] = lambda _: False,
+    *,
+    mended: Callable[[Rebuild], object] | None = None,
+) -> Store:
     """The store of a URL, made or brought up to date where that is needed.
 
     sqlite:///relative/path, sqlite:////absolute/path, or postgresql://user:password@host/database,
     which needs the extra `postgres`. `own` tells by its name whether a segment is this process's.
-    Raises StoreError.
+    With `mended` a damaged SQLite file is set aside and made anew, of which it is told; else it
+    stays as it is, and StoreDamagedError is raised. Raises StoreError.
     """
     # Here: they import this module, and PostgreSQL's driver is not everywhere.
     if url.startswith(("postgresql://", "postgres://")):
@@ -244,4 +280,4 @@ def open_store(url: str, own: Callable[[str], bool] = lambda _: False) -> Store:
         return Postgres(url, own=own)
     from gateway.ledger.sqlite import Sqlite  # noqa: PLC0415
 
-    return Sqlite(url, own=own)
+    return Sqlite(url, own=own, mended=mended)

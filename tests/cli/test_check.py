@@ -168,6 +168,20 @@ def test_a_ledger_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_a_store_that_was_set_aside_is_a_warning(tmp_path: Path) -> None:
+    aside = tmp_path / "data" / "ledger.db.damaged-20261017T080000Z"
+    aside.parent.mkdir()
+    aside.touch()
+    aside.with_name(f"{aside.name}-wal").touch()  # a part of it
+    file = config(tmp_path)
+    data = {**ON, "TIERGATE_DATA": str(tmp_path / "data")}
+    result = run("--config", file, "check", environ=data)
+    (line,) = [line for line in result.stdout.splitlines() if "ledger" in line]
+    assert f"warning: ledger.store: {aside} was found damaged and set aside" in line
+    assert result.exit_code == 0
+    assert run("--config", file, "check", "--strict", environ=data).exit_code == 1
+
+
 def test_a_folder_without_leave_to_write_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

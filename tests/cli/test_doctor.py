@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import cli, surroundings
+from gateway.ledger.sqlite import Sqlite
 from gateway.routing import kernel
 from gateway.state import advice
 from tests.cli.run import GOOD, ON, config, run
@@ -286,9 +288,64 @@ def test_a_store_that_cannot_be_asked_is_an_error(tmp_path: Path) -> None:
     (data / "ledger.db").write_bytes(b"this is no database, whatever its name says" * 100)
     told = doctor(tmp_path)
     assert (told.status, told.levels["ledger"]) == (1, "error")
+    assert "file is not a database" in told.text
+    assert "once it is moved away, a gateway makes it anew" in told.text
     (data / "ledger.db").unlink()
     sqlite3.connect(data / "ledger.db").close()
+    told = doctor(tmp_path)  # an empty one has to be fed first
+    assert (told.status, told.levels["ledger"]) == (0, "warning")
+
+
+def test_damage_that_no_feed_would_find_is_an_error(tmp_path: Path) -> None:
+    """All of the file is read for that."""
+    file = tmp_path / "data" / "ledger.db"
+    _, root = made_anew(file, missing_until=None)
+    with file.open("r+b") as data:
+        data.seek((root - 1) * 4096)
+        data.write(b"\xff")
+    told = doctor(tmp_path)
+    assert (told.status, told.levels["ledger"]) == (1, "error")
+    assert "ledger.db.damaged-20261017T080000Z was found damaged" in told.text
+
+
+def test_a_store_that_was_made_anew_is_a_warning(tmp_path: Path) -> None:
+    """Which also tells what is missing, and how budgets come to begin without that."""
+    file = tmp_path / "data" / "ledger.db"
+    aside, _ = made_anew(file, missing_until=1_793_000_000.0)
+    told = doctor(tmp_path)
+    assert (told.status, told.levels["ledger"]) == (0, "warning")
+    assert f"{aside} was found damaged and set aside; ledger.db was made anew." in told.text
+    assert "Rows of calls before 2026-10-26T07:33:20+00:00 are missing" in told.text
+    ((fix,),) = [re.findall(r"sqlite3 \S+ \'(.*)\'", told.text)]
+    with closing(sqlite3.connect(file)) as base, base:
+        base.execute(fix)
+    aside.unlink()
     assert doctor(tmp_path).levels["ledger"] == "ok"
+
+
+def test_a_store_that_is_being_made_anew_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "ledger.db"
+    aside, _ = made_anew(file, missing_until=None)
+    with closing(sqlite3.connect(file)) as base, base:
+        base.execute("UPDATE rebuilds SET done = NULL")
+    aside.unlink()
+    told = doctor(tmp_path)
+    assert (told.status, told.levels["ledger"]) == (0, "warning")
+    assert "made anew from the journals (0 rows so far)" in told.text
+
+
+def made_anew(file: Path, missing_until: float | None) -> tuple[Path, int]:
+    """A store that took a damaged one's place; the damaged file, and a root page of the new."""
+    file.parent.mkdir()
+    aside = file.with_name(f"{file.name}.damaged-20261017T080000Z")
+    aside.touch()
+    Sqlite(f"sqlite:///{file}")
+    with closing(sqlite3.connect(file)) as base, base:
+        sql = "UPDATE rebuilds SET reason = 'x', aside = ?, done = 1, missing_until = ?"
+        base.execute(sql, (aside.name, missing_until))
+        sql = "SELECT rootpage FROM sqlite_master WHERE name = 'reprices'"
+        (root,) = base.execute(sql).fetchone()
+    return aside, root
 
 
 def test_a_secret_that_others_may_use_is_an_error(tmp_path: Path) -> None:

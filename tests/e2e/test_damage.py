@@ -1,0 +1,117 @@
+"""A gateway whose store is damaged: calls go on, budgets hold, and all rows are there again."""
+
+import time
+from contextlib import ExitStack
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from gateway import archive
+from gateway.ledger.journal import Journal
+from gateway.ledger.lock import held
+from tests.e2e.child import until
+from tests.e2e.test_limits import COST, budgeted, used
+from tests.e2e.upstream import Upstream, whole
+from tests.e2e.world import Make, World, chat
+from tests.ledger.rows import entry
+
+MONTH = {"name": "b", "usd": 1, "every": "month"}
+ALWAYS = {"name": "all", "usd": 1, "every": "total"}
+
+
+def broken(world: World) -> Path:
+    """The store's file, after it was damaged."""
+    path = world.folder / "data" / "ledger.db"
+    path.write_bytes(b"no database" * 1000)
+    return path
+
+
+def store_events(world: World) -> list[dict[str, object]]:
+    return [line for line in world.log if line["event"] == "store"]
+
+
+def test_a_gateway_starts_with_a_damaged_store_and_its_budgets_are_what_they_were(
+    make: Make, upstream: Upstream
+) -> None:
+    first = make(budgeted(MONTH, ALWAYS))
+    upstream.on("/acme", whole(), whole())
+    first.ask(chat(max_tokens=10))
+    first.close()
+    broken(first)
+    second = make(budgeted(MONTH, ALWAYS), TIERGATE_DATA=str(first.folder / "data"))
+    assert second.ask(chat(max_tokens=10)).status_code == 200
+    assert used(second) == {"usd|b|all": 2 * COST, "usd|all|all": 2 * COST}
+    begun, done = store_events(second)
+    assert (begun["text"], done["text"]) == ("is made anew", "made anew from the journals")
+    assert begun["error"] == "file is not a database"
+    assert str(begun["file"]).startswith("ledger.db.damaged-")
+    assert begun["missing_until"] is done["missing_until"] is None
+    metrics = second.client.get("/metrics").text
+    assert "tiergate_ledger_damaged_total 1.0\n" in metrics
+    assert "tiergate_ledger_rebuilding 0.0\n" in metrics
+
+
+def test_while_another_makes_it_anew_questions_are_refused_and_new_counters_are_closed(
+    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A counter that began without the rows that are not there yet would let too much pass."""
+    monkeypatch.setattr(archive, "WAIT", 0.0)
+    first = make(budgeted(MONTH))
+    first.close()
+    journal = Journal(first.folder / "data" / "ledger")
+    journal.write(entry("before", at=time.time(), cost=Decimal("0.5")))
+    journal.close()
+    broken(first)
+    upstream.on("/acme", whole())
+    with ExitStack() as lock:
+        lock.enter_context(held(journal.folder / "feed.lock"))
+        world = make(budgeted(MONTH), TIERGATE_DATA=str(first.folder / "data"))
+        refused = world.ask(chat(max_tokens=10))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+        ready = world.client.get("/ready")
+        assert (ready.status_code, ready.json()["ledger"]) == (200, "rebuilding")
+        costs = world.client.get("/admin/costs")
+        assert (costs.status_code, costs.headers["retry-after"]) == (503, "10")
+        assert "made anew from the journals (0 rows so far)" in costs.text
+        assert "tiergate_ledger_rebuilding 1.0\n" in world.client.get("/metrics").text
+    until(lambda: world.ask(chat(max_tokens=10)).status_code == 200, "a counter")
+    assert used(world) == {"usd|b|all": 500_000 + COST}
+    assert "ledger" not in world.client.get("/ready").json()
+    assert world.client.get("/admin/costs").status_code == 200
+
+
+def test_a_budget_of_which_rows_are_missing_stays_closed(make: Make, upstream: Upstream) -> None:
+    """One whose window began behind them is counted."""
+    first = make(budgeted(MONTH))
+    first.close()
+    note = first.folder / "data" / "ledger" / "removed-until"
+    note.write_text("5000.0\n")
+    note.chmod(0o600)
+    broken(first)
+    data = str(first.folder / "data")
+    upstream.on("/acme", whole(), whole())
+    world = make(budgeted(ALWAYS), TIERGATE_DATA=data)
+    assert world.ask(chat(max_tokens=10)).status_code == 503
+    assert store_events(world)[-1]["missing_until"] == "1970-01-01T01:23:20+00:00"
+    world.close()
+    world = make(budgeted(MONTH), TIERGATE_DATA=data)
+    assert world.ask(chat(max_tokens=10)).status_code == 200
+    assert used(world) == {"usd|b|all": COST}
+
+
+def test_a_store_that_is_damaged_while_the_gateway_runs_is_made_anew(
+    make: Make, upstream: Upstream
+) -> None:
+    world = make()
+    upstream.on("/acme", whole(), whole())
+    assert world.ask(chat()).status_code == 200
+    world.loop.run(world.gateway.archive.caught_up())
+    broken(world)
+    assert world.ask(chat("again")).status_code == 200
+    until(lambda: world.client.get("/admin/costs").status_code == 200, "costs")
+    assert world.client.get("/admin/costs").json()["total"]["calls"] == 2
+    assert [line["text"] for line in store_events(world)] == [
+        "is made anew",
+        "made anew from the journals",
+    ]
