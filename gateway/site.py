@@ -208,11 +208,17 @@ def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:
 def cautions(site: Site, keys: Keys) -> list[Mistake]:
     """Warn of settings that hardly anybody means: every web page is answered without a key."""
     source = site.source
-    if keys.is_open and ANY in source.config.server.cors:
+    server = source.config.server
+    found = []
+    if keys.is_open and ANY in server.cors:
         message = "lets every web page that a user of this machine opens spend money."
         hint = "Configure keys, or list the origins of your pages."
-        return [source.mistake(("server", "cors"), message, hint, warn=True)]
-    return []
+        found.append(source.mistake(("server", "cors"), message, hint, warn=True))
+    if keys.is_open and ANY in server.hosts:
+        message = "lets a web page spend money by a name of its own that leads here."
+        hint = "Configure keys, or list the names of this gateway."
+        found.append(source.mistake(("server", "hosts"), message, hint, warn=True))
+    return found
 
 
 def store_url(url: str, data: Path) -> str:

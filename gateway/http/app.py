@@ -1,7 +1,7 @@
 """The ASGI application: hot endpoints straight to their code, everything else through FastAPI."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -33,8 +33,9 @@ from gateway.http.dashboard import routes as dashboard
 from gateway.http.edge import Message, Receive, Scope, Send
 from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
-from gateway.http.guard import is_here
+from gateway.http.host import Headers
 from gateway.http.lines import Lines, most
+from gateway.http.open_access import PROBES, OpenAccess
 from gateway.http.paths import dialect_at
 from gateway.http.ready import Readiness
 from gateway.http.refused import Refused
@@ -48,12 +49,7 @@ _NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED, _UNAVAILABLE = 404, 405, 426, 503
 _LIST = Problem(
     kind="invalid_request", message="A stream is sent as events: add ?alt=sse to the URL."
 )
-_STRANGE = Problem(
-    kind="not_allowed",
-    message="While keys are open no web page from elsewhere is answered: it would spend your money."
-    " Configure keys (docs/keys.md), or set server.open to true.",
-)
-ALWAYS = frozenset({"/health", "/ready", "/metrics"})
+ALWAYS = PROBES | {"/metrics"}
 """Paths that are answered whatever happens."""
 _OF_CLIENTS = ("/v1/", "/v1beta/", *ALWAYS)
 """Beginnings of the paths that a hint may name."""
@@ -82,8 +78,10 @@ class App(FastAPI):
         """Reads the configuration again, where nobody waits for it."""
         server = gateway.site.source.config.server
         self._cors = cors.Cors(server.cors)
-        self._alone = gateway.keys.is_open and not server.open
-        """Whether nothing but where it comes from says who may call."""
+        self._open_access = (
+            OpenAccess(gateway.host, server.hosts, self._cors) if gateway.keys.is_open else None
+        )
+        """Checks where requests come from, where no key says who may call."""
         self.waits = server.timeouts
         self.outbox = gateway.outbox
         self.lines = Lines(server.connections or most(machine.most_files()), time.monotonic)
@@ -96,9 +94,7 @@ class App(FastAPI):
         self._hot = {
             one.path: doors[name] for name, one in OPERATIONS.items() if one.read_at is None
         }
-        self.doors = {path.encode(): door for path, door in self._hot.items()}
-        """By path: where calls go that have come whole. `__call__` would do no more for those that
-        no web page sends."""
+        self._doors = {path.encode(): door for path, door in self._hot.items()}
         self._gemini = {
             "generateContent": doors[GEMINI.name, "generate"],
             "streamGenerateContent": doors[GEMINI.name, "generate"],
@@ -117,6 +113,14 @@ class App(FastAPI):
         health.routes(self, gateway)
         dashboard.routes(self, gateway, entrance)
         scrape.routes(self, gateway, lambda: entrance.calls)
+
+    def door(self, path: bytes, headers: Headers) -> Generate | None:
+        """Return where a call goes that has come whole and that no web page sends.
+
+        None where `__call__` has more to do for it.
+        """
+        access = self._open_access
+        return self._doors.get(path) if access is None or access.knows_host(headers) else None
 
     def ended(self) -> bool:
         """Whether the rows of all calls are on the disk, and nothing more is written."""
@@ -145,12 +149,14 @@ class App(FastAPI):
         else:
             # The connection writes no answer past `send`, which adds to each.
             scope = {name: value for name, value in scope.items() if name != "wire"}
-            await self._serve(scope, receive, self._cors.telling(send, origin), listed=True)
+            await self._serve(scope, receive, self._cors.telling(send, origin))
 
-    async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, *, listed: bool = False
-    ) -> None:
-        """Serve one request; `listed`: its web page may call."""
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request that comes from where it may, and refuse all others."""
+        if (problem := self._strange(scope)) is not None:
+            self.refused.note(problem.kind)
+            await _problem(problem, scope["path"])(scope, receive, send)
+            return
         hot, asked, model = None, "", ""
         if scope["type"] == "http":
             hot, asked = self._at(scope["path"])
@@ -165,14 +171,6 @@ class App(FastAPI):
             await self._seldom(scope, receive, send)
         elif scope["method"] == "POST" and _is_list(asked, scope["query_string"]):
             await _problem(_LIST, scope["path"])(scope, receive, send)
-        elif (
-            scope["method"] == "POST"
-            and self._alone
-            and not listed
-            and _is_strange(scope["headers"])
-        ):
-            self.refused.note(_STRANGE.kind)
-            await _problem(_STRANGE, scope["path"])(scope, receive, send)
         elif scope["method"] == "POST":
             await hot(scope, receive, send, asked, model)
         elif _upgrades(scope):
@@ -194,6 +192,15 @@ class App(FastAPI):
         if scope["type"] == "http" and scope["path"].startswith("/admin"):
             send = _private(send)
         await super().__call__(scope, receive, send)
+
+    def _strange(self, scope: Scope) -> Problem | None:
+        """Return why a request is refused for where it comes from; `/admin` has its own guard."""
+        if self._open_access is None or scope["type"] != "http":
+            return None
+        path: str = scope["path"]
+        if path in PROBES or path.startswith("/admin/"):
+            return None
+        return self._open_access.refusal(scope["headers"])
 
     def _at(self, path: str) -> tuple[Generate | None, str]:
         """Find the endpoint at a path, and what of the path belongs to the request (Gemini)."""
@@ -220,21 +227,6 @@ def _private(send: Send) -> Send:
 def _is_list(asked: str, query: bytes) -> bool:
     """Whether a stream is asked for as one JSON list, which is Gemini's form without `alt=sse`."""
     return asked.endswith(":streamGenerateContent") and b"alt=sse" not in query
-
-
-def _is_strange(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a browser asks for a web page that is not of this machine.
-
-    It says so whatever the page wants, also of a form that no server is asked about first, and
-    where a name of the page leads here. Programs say nothing, or a scheme of their own.
-    """
-    for name, value in headers:
-        if name == b"origin":
-            return value == b"null" or (
-                value[:4].lower() == b"http"
-                and not is_here(value.decode("latin-1").partition(":")[2])
-            )
-    return False
 
 
 def _upgrades(scope: Scope) -> bool:

@@ -37,9 +37,11 @@ class Cors:
         if not self._origins or scope["path"].startswith(_OWN):
             return None
         origin = _header(scope["headers"], b"origin")
-        if origin is None or not (self._any or origin.lower() in self._origins):
-            return None
-        return origin
+        return origin if origin is not None and self.lists(origin) else None
+
+    def lists(self, origin: bytes) -> bool:
+        """True if the page of an origin may call."""
+        return self._any or origin.lower() in self._origins
 
     def preflight(self, scope: Scope, origin: bytes) -> Headers | None:
         """Answer what a browser asks before a request; None of a request that is none of these."""

@@ -5,9 +5,7 @@ come through a proxy, which would make everybody a loopback peer.
 """
 
 import hmac
-from ipaddress import ip_address
 from typing import Self
-from urllib.parse import urlsplit
 
 from fastapi import Request
 
@@ -16,6 +14,7 @@ from gateway.core.call import Key
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.http.dashboard.session import Sessions, digest
 from gateway.http.edge import Head
+from gateway.http.host import is_loopback, name_of
 from gateway.limits.keys import Keys
 
 VARIABLE = "TIERGATE_ADMIN_KEY"
@@ -80,7 +79,7 @@ def check_place(request: Request) -> None:
     Raises ProblemError: not_allowed.
     """
     headers = request.headers
-    if request.client is None or not _is_loopback(request.client.host):
+    if request.client is None or not is_loopback(request.client.host):
         raise _refuse("not_allowed", f"Without an admin key only this machine is answered. {_SET}")
     # Programs of today speak 1.1; nginx before 1.29.7 asks with 1.0, and says nothing of itself.
     old = request.scope.get("http_version") == "1.0"
@@ -88,32 +87,13 @@ def check_place(request: Request) -> None:
         message = f"Without an admin key nothing is answered through a proxy. {_SET}"
         raise _refuse("not_allowed", message)
     host = headers.get("host", "")
-    if not is_here(f"//{host}"):
+    if not is_loopback(name_of(host.encode("latin-1"))):
         message = f"Without an admin key the host must be 127.0.0.1, [::1] or localhost. {_SET}"
         raise _refuse("not_allowed", message)
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
     if site not in _HERE or (origin is not None and origin.lower() != f"http://{host}".lower()):
         message = f"Without an admin key no page of another origin is answered. {_SET}"
         raise _refuse("not_allowed", message)
-
-
-def is_here(url: str) -> bool:
-    """Whether //host:port names this machine by a loopback name."""
-    try:
-        parts = urlsplit(url)
-        name = (parts.hostname or "").removesuffix(".")
-    except ValueError:
-        return False
-    alone = url.removeprefix("//") == parts.netloc and "@" not in parts.netloc
-    return alone and (name == "localhost" or _is_loopback(name))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _key(keys: Keys, secret: str) -> Key | None:

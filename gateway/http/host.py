@@ -1,7 +1,7 @@
 """Which host a request names: its Host header and the forms of its target (RFC 9112 3.2)."""
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from gateway.core.problem import Problem
 
@@ -11,12 +11,13 @@ PROBLEM = Problem(
 )
 _HOST = re.compile(
     rb"""(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|\[v[0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\]"""
-    rb"""|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"""
+    rb"""|(?P<name>(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*))(?::[0-9]*)?"""
 )
 """`uri-host [":" port]` of RFC 3986 3.2; empty where the target has no authority."""
 _ABSOLUTE = re.compile(rb"(?i)https?://(?P<authority>[^/?#]+)(?P<rest>.*)", re.DOTALL)
 
 type Headers = list[tuple[bytes, bytes]]
+type Address = IPv4Address | IPv6Address
 
 
 def check(headers: Headers, version: str) -> bool:
@@ -41,6 +42,31 @@ def resolve(url: bytes, headers: Headers) -> tuple[bytes, Headers] | None:
     origin = rest if rest.startswith(b"/") else b"/" + rest
     others = [header for header in headers if header[0] != b"host"]
     return origin, [(b"host", target["authority"]), *others]
+
+
+def name_of(host: bytes) -> str:
+    """Return the name of a host without its port, in lower case; empty where it is not valid."""
+    parts = _HOST.fullmatch(host)
+    if parts is None:
+        return ""
+    return (parts["six"] or parts["name"] or b"").decode("latin-1").lower().removesuffix(".")
+
+
+def address_of(name: str) -> Address | None:
+    """Return the address that a name is; None where it must be looked up."""
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None
+
+
+def is_loopback(name: str) -> bool:
+    """True if a name means this machine alone, also as an address of IPv4 that IPv6 maps."""
+    if name == "localhost":
+        return True
+    address = address_of(name)
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address is not None and address.is_loopback
 
 
 def _is_valid(host: bytes) -> bool:

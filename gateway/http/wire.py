@@ -324,7 +324,7 @@ class Wire(HttpToolsProtocol):
             house.lines.busy(self)
             cycle = self._cycle
             if plain and version == "1.1" and (cycle is None or cycle.response_complete):
-                door = house.doors.get(self.url)
+                door = house.door(self.url, self.headers)
                 if door is not None and parser.get_method() == b"POST" and not self.access_log:
                     self._door, self._came = door, []
                     return

@@ -1,6 +1,7 @@
 """Where the gateway listens, what it takes in, how long it waits, and how it ends."""
 
 import re
+from ipaddress import IPv6Address
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
@@ -8,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from gateway.settings.part import STRICT, Size, Span, Words, span
 
 ANY = "*"
-"""Every origin."""
+"""Every origin, or every name."""
 
 type Wait = Annotated[float, BeforeValidator(span), Field(gt=0, le=86_400)]
 """Seconds; there is no waiting for ever."""
@@ -29,6 +30,34 @@ def _origins(value: list[str]) -> list[str]:
 
 
 type Origins = Annotated[Words, AfterValidator(_origins)]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+"""Addresses of IPv4 look the same."""
+
+
+def _is_name(text: str) -> bool:
+    """True if it is a host's name or an address, in brackets or not."""
+    if _NAME.fullmatch(text):
+        return True
+    try:
+        IPv6Address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _names(value: list[str]) -> list[str]:
+    """Check that each is a name or an address. Raises ValueError."""
+    if ANY in value and len(value) > 1:
+        raise ValueError("`*` is every name, and stands alone")
+    for one in value:
+        if one != ANY and not _is_name(one):
+            hint = "as gateway.internal or 192.168.1.5, without a scheme and a port"
+            raise ValueError(f"{one!r} must be a name or an address, {hint}")
+    return value
+
+
+type Names = Annotated[Words, AfterValidator(_names)]
 
 
 class WaitPart(BaseModel):
@@ -67,6 +96,8 @@ class Server(BaseModel):
     """How late the event loop may be before all calls are refused; `0s` does not look."""
     cors: Origins = []
     """Origins of web pages that may call, or `*` alone; empty is none."""
+    hosts: Names = []
+    """Names by which clients reach the gateway while `keys` is open, or `*` alone."""
     open: bool = False
     """Listen beyond this machine although `keys` is open."""
     workers: Annotated[int, Field(ge=1)] = 1

@@ -187,7 +187,7 @@ def _request(marker: str, key: str, chance: random.Random, streamed: float) -> b
         body["n"] = 2
     data = jsonio.dumps(body)
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer {_KEYS[key]}\r\nx-tiergate-tags: {marker}\r\n"
         f"content-length: {len(data)}\r\n\r\n"
     )

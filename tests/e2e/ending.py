@@ -87,7 +87,7 @@ class Service:
     ) -> Iterator[socket.socket]:
         """A client that has sent a request."""
         data = jsonio.dumps(chat() if body is None else body)
-        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(data)}\r\n\r\n"
         with self.dial() as connection:
             connection.sendall(head.encode() + data)
             yield connection
@@ -96,7 +96,7 @@ class Service:
         """The status of a request on a connection of its own."""
         with self.dial() as connection:
             connection.sendall(
-                f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
+                f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode()
             )
             return int(rest(connection).split()[1])
 

@@ -189,7 +189,7 @@ def _run(world: World, upstream: Paced, client: Client) -> tuple[str, float]:
     """Ask, leave at the moment; the marker and when that was."""
     body = jsonio.dumps(chat(client.marker, stream=client.streamed))
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\nx-tiergate-tags: {client.marker}\r\n\r\n"
     ).encode()
     data = head + body

@@ -198,7 +198,7 @@ class Trial:
             more = {"stream": True} if streams else {}
             words = " ".join(["hello"] * (1 + turn % 40))
             data = jsonio.dumps(chat(f"{words} {number} {turn}", **more))
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(data)}\r\n\r\n"
             began = time.monotonic()
             writer.write(head.encode() + data)
             try:

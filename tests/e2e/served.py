@@ -96,7 +96,7 @@ class Served:
         """Ask, and leave after a time; tell whether that was before the answer."""
         body = jsonio.dumps(chat(text))
         head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\n\r\n"
         )
         with closing(socket.create_connection(("127.0.0.1", self.port), PATIENCE)) as connection:

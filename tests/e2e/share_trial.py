@@ -144,7 +144,7 @@ class Client:
 def _request(path: str, key: str, content: str) -> bytes:
     data = jsonio.dumps({"model": "auto", "messages": [{"role": "user", "content": content}]})
     head = (
-        f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"authorization: Bearer {KEYS[key]}\r\ncontent-length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data

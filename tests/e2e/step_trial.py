@@ -28,7 +28,7 @@ _THINKS = 0.1
 """Seconds that the provider takes for each answer."""
 _BACK = 0.1
 """Seconds after which a client that was refused asks again: sooner than it is told to."""
-_HEALTH = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
+_HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Client:
 async def run(phase: Phase, port: int) -> Phase:
     """Ask for as long as the phase takes."""
     body = jsonio.dumps(chat(max_tokens=9))
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
     data, began = head.encode() + body, time.monotonic()
 
     async def calls() -> None:

@@ -71,9 +71,12 @@ def chat(world: World) -> bytes:
         "messages": [{"role": "user", "content": "Hi."}],
     }
     data = jsonio.dumps(body)
-    return b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (
-        len(data),
-        data,
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b"
+        % (
+            len(data),
+            data,
+        )
     )
 
 

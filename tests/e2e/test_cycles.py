@@ -56,7 +56,7 @@ def calls(world: World, count: int = _CALLS, *, streamed: bool) -> None:
     """Some calls, each on a connection of its own; the bodies of some come behind their heads."""
     data = b'{"model":"smart","messages":[{"role":"user","content":"Hi"}],"max_tokens":100'
     data += b',"stream":true}' if streamed else b"}"
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
     head += b"content-length: %d\r\n\r\n" % len(data)
     for at in range(count):
         with socket.create_connection(("127.0.0.1", world.port), PATIENCE) as connection:
@@ -100,7 +100,7 @@ def test_a_provider_that_cannot_be_reached_leaves_no_cycle(make: Make, host: str
     assert not found, found
 
 
-@pytest.mark.parametrize("behind", [b"", b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"])
+@pytest.mark.parametrize("behind", [b"", b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"])
 def test_a_client_that_leaves_leaves_no_cycle(
     world: World, upstream: Upstream, behind: bytes
 ) -> None:

@@ -34,7 +34,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 def ask(world: World, path: bytes = b"/v1/chat/completions") -> socket.socket:
     data = jsonio.dumps(BODY)
     connection = socket.create_connection(("127.0.0.1", world.port), timeout=20)
-    head = b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (path, len(data))
+    head = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % (path, len(data))
     connection.sendall(head + data)
     return connection
 

@@ -70,12 +70,14 @@ def test_p_04_streams_that_end_in_time_end_whole_and_others_are_told(
             upstream.arrived()
         kept = [stack.enter_context(service.dial()) for _ in range(2)]
         for one in kept:
-            one.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            one.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
             seen(one, b'"ok"')
         service.tell(signal.SIGTERM)
         until(lambda: closed(service), "it takes no more")
-        kept[0].sendall(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n")
-        kept[1].sendall(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
+        kept[0].sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        kept[1].sendall(
+            b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n"
+        )
         for one, told in zip(kept, (b'"status":"draining"', b"overloaded_error"), strict=True):
             answer = rest(one)
             assert answer.startswith(b"HTTP/1.1 503 ")
@@ -148,7 +150,7 @@ def test_p_04_all_that_share_an_answer_are_told(
             upstream.arrived()
             kept = stack.enter_context(service.dial())
             for _ in range(20):  # those that have come before are on it by then
-                kept.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+                kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
                 seen(kept, b'"ok"')
             for _ in range(2):
                 service.tell(signal.SIGTERM)
@@ -190,13 +192,13 @@ def test_p_04_calls_are_served_until_whoever_balances_load_knows(
     service = serve(lb_delay=300, drain=600)
     upstream.on("/acme", whole())
     with service.dial() as kept:
-        kept.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         seen(kept, b'"ok"')
         service.tell(signal.SIGTERM)
         until(lambda: service.get("/ready") == 503, "it says that it stops")
         with service.asking() as connection:
             answer = rest(connection)
-        kept.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert b"\r\nconnection: close\r\n" in rest(kept)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer

@@ -220,7 +220,7 @@ def test_a_first_that_does_not_read_holds_up_nobody(cached: World, upstream: Ups
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", cached.port))
         data = jsonio.dumps(STREAMED)
-        slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n")
+        slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n")
         slow.sendall(b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(data), data))
         aboard(cached, 1)
         assert cached.ask(STREAMED).content == b"".join(pieces)

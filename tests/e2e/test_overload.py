@@ -76,9 +76,7 @@ def test_p_09_more_clients_than_files(serve: Serve, upstream: Upstream) -> None:
     upstream.on("/acme", SILENT)
     with ExitStack() as stack:
         data = jsonio.dumps(chat(stream=True))
-        head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
-        )
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(data)}\r\n\r\n"
         clients = [stack.enter_context(service.dial()) for _ in range(300)]
         for one in clients:
             with suppress(ConnectionError):
@@ -114,7 +112,7 @@ def test_p_09_it_survives_where_no_file_is_left(serve: Serve, upstream: Upstream
         clients = [stack.enter_context(service.dial()) for _ in range(100)]
         for one in clients:
             with suppress(ConnectionError):
-                one.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+                one.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         until(lambda: service.files >= 60, "its files are used up")
         since, used = time.monotonic(), service.used()
         until(lambda: time.monotonic() - since > 0.5, "half a second")
@@ -135,7 +133,7 @@ def test_p_10_a_flood_of_large_bodies(serve: Serve, upstream: Upstream) -> None:
     service = serve(max_memory="300MB")
     upstream.on("/acme", whole())
     body = jsonio.dumps(chat("x" * 20 * MB))
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
     told: Counter[int] = Counter()
 
     def flood() -> None:
@@ -167,7 +165,7 @@ def test_p_10_a_body_that_could_never_fit(serve: Serve) -> None:
     service = serve(max_memory="150MB")
     with service.dial() as connection:
         connection.sendall(
-            b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 30000000\r\n\r\n"
+            b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 30000000\r\n\r\n"
         )
         answer = rest(connection)
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -181,7 +179,7 @@ def slowly(service: Service, body: dict[str, Any]) -> socket.socket:
     connection.settimeout(PATIENCE)
     connection.connect(("127.0.0.1", service.port))
     data = jsonio.dumps(body)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(data)}\r\n\r\n"
     connection.sendall(head.encode() + data)
     return connection
 
@@ -249,7 +247,7 @@ def test_shed_before_the_body_is_read(serve: Serve, upstream: Upstream) -> None:
     with service.asking(), service.dial() as second:
         upstream.arrived()
         second.sendall(
-            b"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{"
+            b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n{"
         )
         answer = rest(second)
     assert answer.startswith(b"HTTP/1.1 503 ")
@@ -263,7 +261,7 @@ def test_who_is_refused_while_sending_can_read_why(serve: Serve) -> None:
     service = serve(max_body="2KB")
     with service.dial() as connection:
         connection.sendall(
-            b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 200000\r\n\r\n"
+            b"POST /v1/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n"
         )
         for _ in range(20):
             connection.sendall(b"x" * 10_000)

@@ -70,7 +70,7 @@ def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_no
     upstream.on("/acme", stream(ROLE, HEL, None, LO, chunk({}, "stop"), DONE))
     with service.asking(chat(stream=True)) as connection, service.dial() as kept:
         begun = seen(connection, b"Hel")
-        kept.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        kept.sendall(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         seen(kept, b'"ok"')
         service.tell(signal.SIGUSR2)
         until(lambda: of(service, "started", 3), "one that follows", _LONG)
@@ -92,7 +92,7 @@ def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_no
     os.kill(service.process.pid, 0)
     assert service.get("/ready") == 200
     with service.dial() as connection:  # what workers have counted that are no more
-        connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         figures = rest(connection)
     assert re.findall(rb"\ntiergate_calls_total{[^}]+} (.+)\n", figures) == [b"1.0"]
     service.tell(signal.SIGTERM)
@@ -102,7 +102,7 @@ def test_a_stream_goes_on_in_the_worker_that_leaves_and_settings_are_those_of_no
 
 def parted(connection: socket.socket, left: list[socket.socket]) -> bool:
     """Ask once more, and all is well; whether that was the last answer, behind which it ends."""
-    connection.sendall(b"GET /ready HTTP/1.1\r\nhost: x\r\n\r\n")
+    connection.sendall(b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
     found = seen(connection, b'"ok"')
     assert found.startswith(b"HTTP/1.1 200 ")
     last = b"connection: close" in found

@@ -171,7 +171,7 @@ class World:
         lines = [f"{name}: {value}" for name, value in _named(headers).items()]
         head = [
             "POST /v1/chat/completions HTTP/1.1",
-            "host: x",
+            "host: localhost",
             f"content-length: {len(data)}",
             *lines,
         ]

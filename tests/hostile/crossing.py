@@ -59,7 +59,7 @@ def crossed(gate: Gate, number: int, threads: int = 4) -> Iterator[str]:
         body = _body(who, text)
         if chance.random() < 0.5:
             head = (
-                f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {SECRETS[who]}\r\n"
+                f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {SECRETS[who]}\r\n"
                 f"content-length: {len(body)}\r\n\r\n"
             )
             with closing(socket.create_connection(("127.0.0.1", gate.port), PATIENCE)) as leaving:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.http.gate import CHAT, MESSAGES, chat, messages
 
-CANARY = b"GET /v1/models/canary HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+CANARY = b"GET /v1/models/canary HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
 SHOWN = b"'canary' is not served"
 BODIES = {CHAT.encode(): chat(), MESSAGES.encode(): messages()}
 
@@ -65,7 +65,7 @@ def mutations(number: int) -> Iterator[tuple[bytes, bytes]]:
             lines.append(b"connection: keep-alive")
         end = chance.choice([b"\r\n"] * 8 + [b"\n", b"\r"])
         version = chance.choice([b"HTTP/1.1"] * 6 + [b"HTTP/1.0"])
-        head = end.join([b"POST " + path + b" " + version, b"host: x", *lines, b"", b""])
+        head = end.join([b"POST " + path + b" " + version, b"host: localhost", *lines, b"", b""])
         yield head + sent, body
 
 

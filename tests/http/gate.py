@@ -228,7 +228,7 @@ def request(path: str, body: bytes = b"", *lines: bytes, method: str = "POST") -
     """A request on the wire, well formed but for what `lines` make of it."""
     first = f"{method} {path} HTTP/1.1".encode()
     length = b"content-length: %d" % len(body)
-    return b"\r\n".join([first, b"host: x", length, *lines, b"", body])
+    return b"\r\n".join([first, b"host: localhost", length, *lines, b"", body])
 
 
 def chat(**more: Any) -> bytes:

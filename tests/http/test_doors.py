@@ -5,8 +5,7 @@ import pytest
 from gateway.compose import VERSION
 from gateway.core import jsonio
 from tests.e2e.upstream import Upstream
-from tests.e2e.world import Make, World, chat
-from tests.http.gate import CLIENT_KEY, KEYS
+from tests.e2e.world import World, chat
 
 PROOF = [{"role": "user", "content": "Prove that there are infinitely many primes."}]
 
@@ -175,12 +174,3 @@ def test_open_keys_are_no_web_pages_to_spend(
 )
 def test_pages_and_applications_of_this_machine_may_call(world: World, origin: str) -> None:
     assert world.ask(chat(), origin=origin).status_code == 200
-
-
-def test_where_something_else_guards_it_pages_are_its_business(make: Make) -> None:
-    """So it is where a key is needed: a page from elsewhere has none."""
-    world = make(lambda value: value.update(server={"open": True}))
-    assert world.ask(chat(), origin="https://chat.example").status_code == 200
-    keyed = make(TIERGATE_KEYS=KEYS)
-    reply = keyed.ask(chat(), origin="https://chat.example", x_api_key=CLIENT_KEY)
-    assert reply.status_code == 200

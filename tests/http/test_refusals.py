@@ -139,7 +139,7 @@ def test_headers_that_are_not_ascii(world: World) -> None:
         b"x-own",
     ):
         head = [
-            b"POST /v1/chat/completions HTTP/1.1", b"host: x", b"connection: close",
+            b"POST /v1/chat/completions HTTP/1.1", b"host: localhost", b"connection: close",
             b"content-length: %d" % len(data), name + b": caf\xe9 \xff", b"", data,
         ]  # fmt: skip
         assert status(exchange(world, b"\r\n".join(head))) in (200, 400)
@@ -151,7 +151,7 @@ def test_tags_are_what_was_written(world: World, sent: bytes) -> None:
     """In UTF-8, as curl sends what a terminal has, or in Latin-1, as fetch of a browser does."""
     data = b'{"model":"smart",' + HI + b"}"
     head = [
-        b"POST /v1/chat/completions HTTP/1.1", b"host: x", b"connection: close",
+        b"POST /v1/chat/completions HTTP/1.1", b"host: localhost", b"connection: close",
         b"content-length: %d" % len(data), b"x-tiergate-tags: " + sent, b"", data,
     ]  # fmt: skip
     assert status(exchange(world, b"\r\n".join(head))) == 200
@@ -196,7 +196,7 @@ def test_the_largest_that_fits(make: Make) -> None:
 
 def test_nothing_is_asked_for_that_will_be_refused(make: Make) -> None:
     """`Expect: 100-continue`: a body that is too large is refused without being invited."""
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\nexpect: 100-continue\r\n\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5000\r\nexpect: 100-continue\r\n\r\n"
     assert status(exchange(make(small), head)) == 413
 
 
@@ -205,7 +205,8 @@ def test_a_body_that_does_not_come(make: Make) -> None:
         value["server"] = {"timeouts": {"body": 0.05}}
 
     reply = exchange(
-        make(hasty), b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
+        make(hasty),
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{",
     )
     assert status(reply) == 408
     assert b'"code":"request_timeout"' in reply
@@ -214,7 +215,7 @@ def test_a_body_that_does_not_come(make: Make) -> None:
 
 def test_a_client_that_leaves_in_its_body(world: World) -> None:
     """It has made no call; nothing is written, nothing is left."""
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{"
     with closing(socket.create_connection(("127.0.0.1", world.port), PATIENCE)) as connection:
         connection.sendall(head)
     assert world.ask(chat()).status_code == 200
@@ -235,8 +236,10 @@ SMUGGLED = [
 @pytest.mark.parametrize("rest", SMUGGLED)
 def test_requests_of_two_meanings(world: World, upstream: Upstream, rest: bytes) -> None:
     """The parser refuses them, and the connection is closed: no second request hides in one."""
-    hidden = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
-    reply = exchange(world, b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + rest + hidden)
+    hidden = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    reply = exchange(
+        world, b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + rest + hidden
+    )
     assert status(reply) == 400
     assert reply.count(b"x-request-id: ") == 1
     assert not upstream.requests

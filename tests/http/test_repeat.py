@@ -111,7 +111,7 @@ class Client:
         lines = Lines(8, lambda: 0.0)
         lines.come(self.wire)
         house: Any = SimpleNamespace(
-            doors={CHAT.encode(): self.door}, lines=lines, waits=WaitPart(),
+            door=lambda path, _: self.door if path == CHAT.encode() else None, lines=lines, waits=WaitPart(),
             entrance=SimpleNamespace(drain=self.drain),
             outbox=SimpleNamespace(passed=lambda: self.passed.append(len(self.door.came))),
         )  # fmt: skip
@@ -171,7 +171,7 @@ def head(lines: list[Line], at: int, name: bytes, number: bytes) -> bytes:
     where = at % (len(lines) + 1)
     rows = [*lines[:where], (name, number), *lines[where:]]
     told = b"".join(b"%b: %b\r\n" % row for row in rows)
-    return b"POST " + CHAT.encode() + b" HTTP/1.1\r\nhost: x\r\n" + told + b"\r\n"
+    return b"POST " + CHAT.encode() + b" HTTP/1.1\r\nhost: localhost\r\n" + told + b"\r\n"
 
 
 async def test_a_connection_has_no_table_beside_its_places() -> None:

@@ -139,7 +139,7 @@ def test_sec_ssrf_2_3_headers_and_the_request_line(
         f"{path}{'&' if '?' in path else '?'}base_url={evil.forms[0]}",
     ):
         data = request(target, plain(path), b"connection: close")
-        host = data.replace(b"host: x", b"host: 127.0.0.1:%d" % evil.port)
+        host = data.replace(b"host: localhost", b"host: 127.0.0.1:%d" % evil.port)
         assert answers(gate.exchange(host))[0].status == 200
     assert not [one for one in provider.requests if b"base_url" in one.path.encode()]
 
@@ -282,7 +282,7 @@ def test_sec_ssrf_7_every_route_asks_for_a_key_and_bounds_its_body(
             assert told.status == (200 if (method, path) in OPEN else 401), (method, path)
 
     def long(path: str) -> int:
-        head = f"POST {_asked(path)} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {CLIENT_KEY}\r\n"
+        head = f"POST {_asked(path)} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {CLIENT_KEY}\r\n"
         (told,) = answers(locked.exchange(f"{head}content-length: 100000000\r\n\r\n".encode()))
         return told.status
 

@@ -110,23 +110,23 @@ def test_a_stranger_sees_no_labs_where_keys_exist(make: Make) -> None:
 def page_at(gate: Gate, host: bytes, *lines: bytes) -> Told:
     """The page as somebody gets it who names a host."""
     data = request("/", b"", b"connection: close", *lines, method="GET")
-    (told,) = answers(gate.exchange(data.replace(b"host: x", b"host: " + host)))
+    (told,) = answers(gate.exchange(data.replace(b"host: localhost", b"host: " + host)))
     return told
 
 
-def test_its_addresses_are_those_of_its_reader(gate: Gate) -> None:
+def test_its_addresses_are_those_of_its_reader(locked: Gate) -> None:
     """By the host that they asked for, and by TLS where a proxy says so."""
-    assert b"<code>http://gw.example:8484/v1</code>" in page_at(gate, b"gw.example:8484").body
-    told = page_at(gate, b"gw.example", b"x-forwarded-proto: https")
+    assert b"<code>http://gw.example:8484/v1</code>" in page_at(locked, b"gw.example:8484").body
+    told = page_at(locked, b"gw.example", b"x-forwarded-proto: https")
     assert b"<code>https://gw.example/v1</code>" in told.body
     old = b"GET / HTTP/1.0\r\n\r\n"
-    assert b"<code>http://127.0.0.1:" in gate.exchange(old)
+    assert b"<code>http://127.0.0.1:" in locked.exchange(old)
 
 
-def test_a_host_is_text_on_the_page(gate: Gate) -> None:
+def test_a_host_is_text_on_the_page(locked: Gate) -> None:
     """What of a host could be markup is no host, or is escaped."""
-    assert page_at(gate, b"<b>").status == 400
-    told = page_at(gate, b"a'&b")
+    assert page_at(locked, b"<b>").status == 400
+    told = page_at(locked, b"a'&b")
     assert b"<code>http://a&#x27;&amp;b</code>" in told.body
 
 

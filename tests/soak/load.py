@@ -110,7 +110,7 @@ def _request(marker: str, lab: str, path: str, *, stream: bool) -> bytes:
     }
     body = jsonio.dumps(value)
     head = (
-        f"POST /v1/{path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        f"POST /v1/{path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n"
         f"x-tiergate-tags: {marker}\r\nanthropic-version: 2023-06-01\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

@@ -33,7 +33,7 @@ def request(cell: Cell, model: str, tag: str, prompt: str) -> bytes:
     path = door(cell.dialect, model, stream=cell.stream)
     body = asked(cell.dialect, model, stream=cell.stream, prompt=prompt)
     lines = (
-        f"POST {path} HTTP/1.1", "host: x", "content-type: application/json",
+        f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json",
         f"authorization: Bearer {CLIENT_KEY}", f"x-tiergate-tags: {tag}", f"content-length: {len(body)}",
         "", "",
     )  # fmt: skip

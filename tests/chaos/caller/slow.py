@@ -142,7 +142,7 @@ def pieces(
 
 
 def _head(path: str, *lines: str) -> bytes:
-    first = [f"POST {path} HTTP/1.1", "host: x", f"authorization: Bearer {CLIENT_KEY}"]
+    first = [f"POST {path} HTTP/1.1", "host: localhost", f"authorization: Bearer {CLIENT_KEY}"]
     return "\r\n".join([*first, *lines, "", ""]).encode()
 
 
