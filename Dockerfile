@@ -3,14 +3,13 @@
 #   docker build -t tiergate .                                        with PostgreSQL, traces and list prices
 #   docker build -t tiergate:local-model --build-arg EXTRAS=local .   with a small local model in their place
 #
-# Inside, as everywhere, it listens on 127.0.0.1 and `keys: open` refuses anything wider: that is
-# for who runs it to decide. With client keys:
+# Inside, as everywhere, it listens on 127.0.0.1 and `keys: open` refuses anything wider. With a
+# client key that it makes at its first start and prints once, as docker-compose.yml does:
 #
-#   docker run -p 8484:8484 -v tiergate:/data -e OPENAI_API_KEY \
-#     -e TIERGATE_SERVER__HOST=0.0.0.0 -e TIERGATE_KEYS="me=<sha256 of the key>" tiergate
+#   docker run -p 127.0.0.1:8484:8484 -v tiergate:/data -e OPENAI_API_KEY \
+#     -e TIERGATE_SERVER__HOST=0.0.0.0 -e TIERGATE_KEY_FILE=/data/keys.yaml tiergate serve --first-key
 #
-# Without them, say TIERGATE_SERVER__OPEN=true and publish on this machine alone, as
-# docker-compose.yml does: -p 127.0.0.1:8484:8484.
+# With keys of your own: -e TIERGATE_KEYS="me=<sha256 of the key>", without --first-key.
 #
 # The shipped configuration is /app/config; one of your own is a mount: -v ./config:/app/config:ro.
 # Other commands: docker run --rm tiergate explain "Prove that 2 is prime."

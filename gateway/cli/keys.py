@@ -85,8 +85,8 @@ def add(session: Session, /, name: str, *, as_json: bool, **given: Any) -> None:
     if not _NAME.fullmatch(name):
         message = "a name is letters, digits, and . _ @ - between them, 64 at most."
         raise click.BadParameter(message, param_hint="NAME")
-    with _telling():
-        ring = _ring(session)
+    with telling():
+        ring = keyring(session)
         settings = _settings(session, given)
         secret = ring.add(name, settings)
     what = f"Added {name!r} to {ring.file}. {_ONCE}"
@@ -104,8 +104,8 @@ def revoke(session: Session, name: str, *, as_json: bool) -> None:
     Examples:
       tiergate keys revoke ann
     """  # noqa: D301 - \b is click's sign that lines stay apart
-    with _telling():
-        ring = _ring(session)
+    with telling():
+        ring = keyring(session)
         done = ring.revoke(name)
     if as_json:
         click.echo(jsonio.shown({"name": name, "file": str(ring.file), "changed": done}))
@@ -127,8 +127,8 @@ def rotate(session: Session, name: str, keep: str, *, as_json: bool) -> None:
       tiergate keys rotate ann --keep 0s
     """  # noqa: D301 - \b is click's sign that lines stay apart
     seconds = _span(keep, "--keep")
-    with _telling():
-        ring = _ring(session)
+    with telling():
+        ring = keyring(session)
         secret = ring.rotate(name, seconds)
     until = f"The one before opens {keep} more." if seconds else "Those before open nothing more."
     told = {"name": name, "file": str(ring.file), "keeps": seconds} if as_json else None
@@ -151,8 +151,8 @@ def show(session: Session, *, as_json: bool) -> None:
     pairs = session.environ.get("TIERGATE_KEYS", "").split(",")
     more = dict.fromkeys(filter(None, (pair.partition("=")[0].strip() for pair in pairs)))
     now = time.time()
-    with _telling():
-        known = {} if more and session.source.config.keys == "open" else _ring(session).read()
+    with telling():
+        known = {} if more and session.source.config.keys == "open" else keyring(session).read()
     if as_json:
         rows = [_row(name, part, now) for name, part in known.items()]
         rows += [{"name": name, "state": "live", "source": "TIERGATE_KEYS"} for name in more]
@@ -165,7 +165,8 @@ def show(session: Session, *, as_json: bool) -> None:
     draw([Column("name"), Column("state"), Column("expires"), Column("settings")], lines)
 
 
-def _ring(session: Session) -> Keyring:
+def keyring(session: Session) -> Keyring:
+    """Return the file of keys that the configuration names. Raises KeyringError: keys are open."""
     source = session.source
     if source.config.keys == "open":
         hint = f"Write `keys: keys.yaml` into {source.file}: the file will lie beside it."
@@ -174,8 +175,8 @@ def _ring(session: Session) -> Keyring:
 
 
 @contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    """Tells in one line why a file could not be read or changed."""
+def telling() -> Iterator[None]:
+    """Tell in one line why a file of keys could not be read or changed."""
     try:
         yield
     except KeyringError as error:

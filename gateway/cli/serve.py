@@ -15,6 +15,7 @@ import click
 import uvicorn
 
 from gateway.cli.handover import Handover, become, left, rehearse
+from gateway.cli.keys import keyring, telling
 from gateway.cli.roll import Elders, Next, Roll, Tie
 from gateway.cli.server import Server
 from gateway.cli.session import Session, pass_session
@@ -48,8 +49,13 @@ _UNHEARD = 30.0
 @click.option(
     "--workers", type=click.IntRange(1), help="Processes that share the port. [server.workers]"
 )
+@click.option(
+    "--first-key", is_flag=True, help="Make a first client key where there is none; print it once."
+)
 @pass_session
-def command(session: Session, host: str | None, port: int | None, workers: int | None) -> None:
+def command(
+    session: Session, host: str | None, port: int | None, workers: int | None, *, first_key: bool
+) -> None:
     """Start the gateway; stop it with Ctrl-C.
 
     \b
@@ -57,6 +63,7 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
       tiergate serve
       tiergate serve --port 9000
       tiergate --config mine.yaml serve --host 0.0.0.0 --workers 4
+      TIERGATE_KEY_FILE=/data/keys.yaml tiergate serve --host 0.0.0.0 --first-key
 
     \b
     Exit status:
@@ -69,6 +76,8 @@ def command(session: Session, host: str | None, port: int | None, workers: int |
     site = session.site
     log = stderr(time.time)
     logging.getLogger().addHandler(Library(log))
+    if first_key:
+        _first_key(session)
     known = _keys(session)
     for warning in (*site.warnings, *cautions(site, known)):
         click.secho(str(warning), fg="yellow", err=True)
@@ -228,6 +237,32 @@ def _figures(count: int, leaves: Handover | None) -> Memory:
 def _keys(session: Session) -> keys.Keys:
     config, folder = session.source.config, session.source.file.parent
     return keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", ""))
+
+
+def _first_key(session: Session) -> None:
+    """Make the file of keys with one key where no client has a key yet, and print its secret.
+
+    A start with TIERGATE_KEYS needs no file: an empty one is made where it is named.
+    """
+    with telling():
+        ring = keyring(session)
+        if session.environ.get("TIERGATE_KEYS"):
+            ring.file.touch(0o600)
+            return
+        secret = ring.begin("first")
+    if secret is None:
+        return
+    lines = [
+        "",
+        "  A key for clients, made now. This is the only time that it is shown:",
+        "",
+        f"      {secret}",
+        "",
+        f"  {ring.file} has its hash, under the name `first`. `tiergate keys rotate first` gives",
+        "  another one; `tiergate keys add NAME` adds more.",
+        "",
+    ]
+    click.echo("\n".join(lines))
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from gateway.http import (
     health,
     models,
     paths,
+    probes,
     recall,
     rules,
     scrape,
@@ -35,7 +36,7 @@ from gateway.http.entrance import Entrance
 from gateway.http.generate import Generate
 from gateway.http.host import Headers
 from gateway.http.lines import Lines, most
-from gateway.http.open_access import PROBES, OpenAccess
+from gateway.http.open_access import OpenAccess
 from gateway.http.paths import dialect_at
 from gateway.http.ready import Readiness
 from gateway.http.refused import Refused
@@ -45,11 +46,11 @@ from gateway.routing import explain
 from gateway.telemetry import machine
 from gateway.telemetry.log import where
 
-_NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED, _UNAVAILABLE = 404, 405, 426, 503
+_NOT_FOUND, _NOT_ALLOWED, _UPGRADE_REQUIRED = 404, 405, 426
 _LIST = Problem(
     kind="invalid_request", message="A stream is sent as events: add ?alt=sse to the URL."
 )
-ALWAYS = PROBES | {"/metrics"}
+ALWAYS = probes.PROBES | {"/metrics"}
 """Paths that are answered whatever happens."""
 _OF_CLIENTS = ("/v1/", "/v1beta/", *ALWAYS)
 """Beginnings of the paths that a hint may name."""
@@ -102,9 +103,14 @@ class App(FastAPI):
             "embedContent": doors[GEMINI.name, "embeddings"],
             "batchEmbedContents": doors[GEMINI.name, "embeddings"],
         }
-        start.routes(self, gateway, self.readiness)
+        readers = scrape.MetricsGuard(gateway)
+        is_open = gateway.site.source.config.metrics.open
+        self._unchecked = probes.PROBES | {"/metrics"} if is_open else probes.PROBES
+        """Paths that are answered wherever a request comes from."""
+        start.routes(self, gateway, self.readiness, readers)
         _names(self, gateway)
         _routes(self, gateway, entrance)
+        probes.routes(self, gateway, self.readiness, readers)
         feedback.routes(self, gateway, entrance)
         admin.routes(self, gateway)
         recall.routes(self, gateway)
@@ -112,7 +118,7 @@ class App(FastAPI):
         config.routes(self, gateway)
         health.routes(self, gateway)
         dashboard.routes(self, gateway, entrance)
-        scrape.routes(self, gateway, lambda: entrance.calls)
+        scrape.routes(self, gateway, readers, lambda: entrance.calls)
 
     def door(self, path: bytes, headers: Headers) -> Generate | None:
         """Return where a call goes that has come whole and that no web page sends.
@@ -198,7 +204,7 @@ class App(FastAPI):
         if self._open_access is None or scope["type"] != "http":
             return None
         path: str = scope["path"]
-        if path in PROBES or path.startswith("/admin/"):
+        if path in self._unchecked or path.startswith("/admin/"):
             return None
         return self._open_access.refusal(scope["headers"])
 
@@ -283,15 +289,6 @@ def _names(app: App, gateway: Gateway) -> None:
         return _json(found)
 
 
-def _about(gateway: Gateway, status: str) -> dict[str, str]:
-    return {"status": status, "version": VERSION, "config": gateway.edition.version}
-
-
-def _ledger(gateway: Gateway) -> dict[str, str]:
-    """Tell of a store that cannot be asked yet; calls are served meanwhile."""
-    return {"ledger": "rebuilding"} if gateway.store.state().rebuilding else {}
-
-
 def _catalogue(gateway: Gateway) -> Catalogue:
     return gateway.site.built.catalogue
 
@@ -327,25 +324,6 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
         caller = edge.identify(gateway.keys, edge.Head(request.headers.raw))
         found = await gateway.engine.past.delete(caller, name)
         return Response(found, media_type="application/json")
-
-    @app.head("/", include_in_schema=False)
-    @app.head("/api/hello", include_in_schema=False)
-    @app.head("/health", include_in_schema=False)
-    @app.get("/health", summary="Whether the process answers")
-    async def alive() -> Response:
-        return _json(_about(gateway, "ok"))
-
-    @app.head("/ready", include_in_schema=False)
-    @app.get(
-        "/ready",
-        summary="Whether calls can be served",
-        responses={_UNAVAILABLE: {"description": "Why every call would be refused"}},
-    )
-    async def ready() -> Response:
-        if (unready := await app.readiness()) is None:
-            return _json(_about(gateway, "ok") | _ledger(gateway))
-        told = {**_about(gateway, unready.status), "reason": unready.reason}
-        return _json(told, _UNAVAILABLE)
 
     @app.exception_handler(ProblemError)
     async def refused(request: Request, error: ProblemError) -> Response:

@@ -17,8 +17,6 @@ from gateway.http.cors import Cors
 from gateway.http.host import Headers, address_of, is_loopback, name_of
 from gateway.settings.server import ANY
 
-PROBES = frozenset({"/health", "/ready"})
-"""Paths that are answered whatever a request names: balancers ask by any name, or by none."""
 _HERE = ("localhost", "host.docker.internal", "host.containers.internal")
 """Names of this machine: its own, and those that its containers have for it."""
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - addresses that mean all of them

@@ -1,22 +1,79 @@
-"""Figures for Prometheus: open, since no label is a client's word, unless keys are labels."""
+"""Metrics for Prometheus at `/metrics`, and who may read them.
 
+No label is a client's word, unless keys are labels. But metrics tell what is spent, and on which
+models: where keys exist and other machines reach the gateway, they need a key too.
+"""
+
+import hmac
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 
 from gateway.compose import Gateway
+from gateway.core.problem import Problem, ProblemError
+from gateway.http.dashboard.session import digest
+from gateway.http.edge import Head
 from gateway.http.guard import Guard
+from gateway.http.host import is_loopback
 from gateway.telemetry.metrics import Gauge
 
 _STRICT = "application/openmetrics-text"
+_CLOSED = Problem(
+    kind="invalid_api_key",
+    message="Metrics need a key here. Set metrics.key and send it as `Authorization: Bearer <key>`,"
+    " or set metrics.open to true.",
+)
 
 
-def routes(app: FastAPI, gateway: Gateway, in_flight: Callable[[], int]) -> None:
+class MetricsGuard:
+    """A FastAPI dependency that lets readers of metrics pass, and says who may read them.
+
+    Everybody may where the gateway has no keys, where it listens on this machine alone, and where
+    the operator says so.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        part = gateway.site.source.config.metrics
+        self._admins = Guard.of(gateway)
+        self._digest = digest(part.key) if part.key else b""
+        known = self._admins.sessions.needed
+        exposed = not is_loopback(gateway.host) and (known or not gateway.keys.is_open)
+        self.closed = exposed and not part.open
+        """True if metrics need a key, since other machines reach the gateway."""
+        self.needed = self.closed or part.keys
+        """True if metrics need a key, for that reason or since they name keys."""
+        self._admitted = known or part.keys
+
+    async def __call__(self, request: Request) -> None:
+        """Pass, or raise ProblemError: invalid_api_key, not_allowed."""
+        secrets = Head(request.headers.raw).secrets
+        if self._digest and len(secrets) == 1:
+            (secret,) = secrets
+            if hmac.compare_digest(digest(secret), self._digest):
+                return
+        if not self._admitted:
+            raise ProblemError(_CLOSED)
+        await self._admins(request)
+
+    async def passes(self, request: Request) -> bool:
+        """True if a request may read metrics, and with them how the gateway is in detail."""
+        if not self.closed:
+            return True
+        try:
+            await self(request)
+        except ProblemError:
+            return False
+        return True
+
+
+def routes(
+    app: FastAPI, gateway: Gateway, guard: MetricsGuard, in_flight: Callable[[], int]
+) -> None:
     """Add them to an app; `in_flight` tells how many calls are being served."""
     metrics = gateway.archive.metrics
     metrics.watch([Gauge("calls_in_flight", "Calls that are being served.", in_flight)])
-    guards = [Depends(Guard.of(gateway))] if metrics.keys else []
+    guards = [Depends(guard)] if guard.needed else []
     extra: dict[str, Any] = {} if guards else {"security": []}
 
     @app.get("/metrics", summary="Figures for Prometheus", dependencies=guards, openapi_extra=extra)

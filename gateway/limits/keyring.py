@@ -70,6 +70,16 @@ class Keyring:
             self._write(text, name, change)
         return secret
 
+    def begin(self, name: str) -> str | None:
+        """Make the file where it holds no key, with one key in it; return that key's secret.
+
+        None where there are keys. Raises KeyringError, ConfigError, OSError.
+        """
+        try:
+            return None if self.read() else self.add(name, {})
+        except KeyringError:
+            return None  # another process has been first
+
     def revoke(self, name: str) -> bool:
         """Let a key open nothing from now on; False where it did not before.
 

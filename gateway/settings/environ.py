@@ -10,7 +10,9 @@ from dotenv import dotenv_values
 from gateway.settings import yaml
 from gateway.settings.mistake import ConfigError, Mistake, nearest
 
-RESERVED = frozenset({"config", "data", "secret", "admin_key", "keys"})
+KEY_FILE = "TIERGATE_KEY_FILE"
+"""Gives the setting `keys`: TIERGATE_KEYS holds keys themselves."""
+RESERVED = frozenset({"config", "data", "secret", "admin_key", "keys", "key_file"})
 """TIERGATE_ names that are no settings."""
 FIXED = frozenset({"version", "include"})
 """Keys that only a file can give."""
@@ -98,6 +100,9 @@ def overrides(
     mistakes: list[Mistake] = []
     for name, text in environ.items():
         if not name.startswith("TIERGATE_") or not text:
+            continue
+        if name == KEY_FILE:
+            found["keys",] = text
             continue
         path = tuple(name.removeprefix("TIERGATE_").lower().split("__"))
         try:

@@ -8,6 +8,7 @@ underscore stands for every sign that is neither a letter nor a digit: AZURE_OPE
 import re
 
 from gateway.settings import yaml
+from gateway.settings.environ import KEY_FILE
 from gateway.settings.files import Where
 from gateway.settings.mistake import Mistake, Path
 
@@ -21,7 +22,8 @@ def put(
 
     `where` has the variable in place of the file for all that it gives.
     """
-    name, at = f"TIERGATE_{'__'.join(words).upper()}", raw
+    name = KEY_FILE if words == ("keys",) else f"TIERGATE_{'__'.join(words).upper()}"
+    at = raw
     path: Path = ()
     for word in words[:-1]:
         key = _key(at, word)

@@ -205,6 +205,10 @@ class Metrics(Part):
 
     keys: bool = False
     """Label them by client key; then they need the admin key."""
+    key: Annotated[str, Field(repr=False)] = ""
+    """A key that opens them and nothing else, for Prometheus."""
+    open: bool = False
+    """Answer without a key, also where keys exist and others reach the gateway."""
 
 
 class Traces(Part):

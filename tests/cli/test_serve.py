@@ -249,3 +249,45 @@ def test_engines_of_a_worker_end_with_it_when_it_is_killed(tmp_path: Path, data:
         new = logged(process, "started")["pid"]
         logged(process, "acme: ready on http://x")
         assert {path.name for path in folder.iterdir()} == {f"{pid}" for pid in (*pids, new)}
+
+
+def test_the_first_start_makes_a_key_and_prints_it_once(file: Path, tmp_path: Path) -> None:
+    """So a container needs no key of its own to begin with, and is never open to everybody."""
+    data, ring = tmp_path / "data", tmp_path / "data" / "keys.yaml"
+    data.mkdir()
+    words = ("--config", file, "serve", "--port", "0", "--host", "0.0.0.0", "--first-key")
+    environ = {"TIERGATE_DATA": str(data), "TIERGATE_KEY_FILE": str(ring)}
+    with serving(*words, **environ) as (_, lines):
+        (secret,) = re.findall(r"tg-[0-9a-f]{64}", "\n".join(lines))
+        assert "  keys    1 known" in lines
+        url = next(line for line in lines if line.startswith("tiergate ")).split()[3]
+        url = url.replace("0.0.0.0", "127.0.0.1")
+        models, headers = f"{url}/v1/models", {"authorization": f"Bearer {secret}"}
+        assert httpx.get(models, trust_env=False).status_code == 401
+        assert httpx.get(models, headers=headers, trust_env=False).status_code == 200
+    text = ring.read_text()
+    assert secret[3:] not in text
+    assert ring.stat().st_mode & 0o777 == 0o600
+    with serving(*words, **environ) as (_, lines):
+        assert secret not in "\n".join(lines)
+        assert not re.findall(r"tg-[0-9a-f]{64}", "\n".join(lines))
+        assert "  keys    1 known" in lines
+    assert ring.read_text() == text
+
+
+def test_keys_of_the_environment_need_no_first_key(file: Path, tmp_path: Path) -> None:
+    """The file that the configuration names is there all the same: `tiergate keys` adds to it."""
+    ring, known = tmp_path / "keys.yaml", f"ann={'0' * 64}"
+    words = ("--config", file, "serve", "--port", "0", "--first-key")
+    environ = {"TIERGATE_DATA": str(tmp_path), "TIERGATE_KEY_FILE": str(ring)}
+    with serving(*words, **environ, TIERGATE_KEYS=known) as (_, lines):
+        assert not re.findall(r"tg-[0-9a-f]{64}", "\n".join(lines))
+        assert "  keys    1 known" in lines
+    assert ring.read_text() == ""
+
+
+def test_a_first_key_that_cannot_be_made_is_told(file: Path, data: str) -> None:
+    words = ("--config", file, "serve", "--port", "0", "--first-key")
+    assert "`keys` is open: there is no file of keys." in refuse(*words, TIERGATE_DATA=data)
+    told = refuse(*words, TIERGATE_DATA=data, TIERGATE_KEY_FILE="/nowhere/keys.yaml")
+    assert told == "Error: /nowhere/keys.yaml cannot be changed: no such file or directory."

@@ -57,10 +57,13 @@ def test_each_gateway_publishes_a_port_of_its_own_and_redis_none() -> None:
 
 @pytest.mark.parametrize("name", files.gateways())
 def test_a_gateway_may_listen_where_the_published_port_leads(name: str) -> None:
-    """On all addresses of the container, which open keys refuse unless told otherwise."""
+    """On all addresses of the container, with a key that it makes itself and keeps in its volume."""
     given = {key: value for key, value in _given(name).items() if value is not None}
-    server = shipped(given).config.server
-    assert (server.host, server.open) == ("0.0.0.0", True)
+    config = shipped(given).config
+    server = config.server
+    assert (server.host, server.open) == ("0.0.0.0", False)
+    assert files.gateways()[name]["command"] == ["serve", "--first-key"]
+    assert config.keys.startswith(f"{FINAL.env['TIERGATE_DATA']}/")
     (port,) = [port for service, port in ports() if service == name]
     assert port.endswith(f":{server.port}")
 
@@ -127,7 +130,8 @@ def test_a_dot_env_is_read_where_there_is_one() -> None:
 def test_no_secret_stands_in_it() -> None:
     for service in files.gateways().values():
         given = {name for name, value in files.environment(service).items() if value is not None}
-        assert not [name for name in given if re.search(r"KEY|SECRET|TOKEN", name)]
+        secret = [name for name in given if re.search(r"KEY(?!_FILE)|SECRET|TOKEN", name)]
+        assert not secret
 
 
 def test_the_local_model_is_a_profile_with_the_extra_of_that_name() -> None:
@@ -223,6 +227,33 @@ def test_prometheus_asks_the_gateway_where_it_listens() -> None:
     ]
     for rules in files.words(files.mapping(told)["rule_files"]):
         assert (ROOT / "deploy/prometheus" / rules).is_file()
+
+
+@pytest.mark.parametrize(("key", "status"), [("", 1), ("chosen", 0)])
+def test_prometheus_has_the_key_that_the_gateway_asks_for(
+    key: str, status: int, tmp_path: Path
+) -> None:
+    """It does not start without one, and reads it from a file that nobody else may; run as written."""
+    service = files.services()["prometheus"]
+    assert files.environment(service) == {"METRICS_KEY": "${TIERGATE_METRICS__KEY:-}"}
+    assert _given("gateway")["TIERGATE_METRICS__KEY"] is None
+    config = yaml.read(files.text("deploy/prometheus/prometheus.yml"), "prometheus.yml").value
+    (job,) = [files.mapping(one) for one in files.listed(files.mapping(config)["scrape_configs"])]
+    written = str(files.mapping(job["authorization"])["credentials_file"])
+    *shell, script = files.words(service["entrypoint"])
+    assert f">{written}\n" in script
+    assert "--config.file=/etc/prometheus/prometheus.yml" in script
+    file = tmp_path / "key"
+    text = script.replace("$$", "$").replace(written, str(file)).replace("/bin/prometheus", "echo")
+    ran = subprocess.run(
+        [*shell, text], env={"METRICS_KEY": key, "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == status
+    if key:
+        assert (file.read_text(), file.stat().st_mode & 0o777) == (key, 0o600)
+    else:
+        assert ran.stderr == "prometheus: set TIERGATE_METRICS__KEY\n"
 
 
 @pytest.mark.parametrize(("password", "status"), [("", 1), ("chosen", 0)])

@@ -125,7 +125,9 @@ def test_gateways_share_what_must_be_shared_and_have_a_disk_of_their_own(
     assert told["REDIS_URL"] == "redis+cluster://" + ",".join(f"{ip}:6379" for ip in sorted(nodes))
     assert nodes <= set(re.findall(r"[\d.]{9,}", services["cluster"]["command"][2]))
     assert "@postgres/" in told["TIERGATE_LEDGER__STORE"]
-    assert told["TIERGATE_SECRET"].startswith("${TIERGATE_SECRET:?")
+    for name in ("TIERGATE_SECRET", "TIERGATE_KEYS"):
+        assert told[name].startswith(f"${{{name}:?"), "it does not start without"
+    assert "TIERGATE_SERVER__OPEN" not in told
     plain = files.services()["redis"]
     for name in ("redis-1", "redis-2", "redis-3"):
         assert set(files.words(plain["command"])) < set(services[name]["command"])

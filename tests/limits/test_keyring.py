@@ -284,3 +284,23 @@ def test_a_file_that_is_replaced_while_it_is_waited_for_is_opened_again(
     monkeypatch.setattr(fcntl, "flock", late)
     ring(file).add("ours", {})
     assert list(ring(file).read())[-2:] == (["ours"] if gone else ["theirs", "ours"])
+
+
+def test_a_first_key_is_made_where_there_is_none(tmp_path: Path) -> None:
+    """Once: also where the key is revoked later, and where two processes begin at once."""
+    file = tmp_path / "keys.yaml"
+    secret = ring(file).begin("first")
+    assert secret is not None
+    assert opens(file, secret)
+    assert ring(file).begin("first") is None
+    ring(file).revoke("first")
+    assert ring(file).begin("first") is None
+    assert not opens(file, secret)
+
+
+def test_a_first_key_is_made_by_whoever_is_first(file: Path) -> None:
+    """A file that another process fills between the two steps keeps what that has written."""
+    one = ring(file)
+    one.read = dict  # type: ignore[method-assign]  # as if the file were empty still
+    assert one.begin("shop") is None
+    assert file.read_text() == HAND

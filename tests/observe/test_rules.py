@@ -1,5 +1,6 @@
 """Rules and alerts, as promtool runs them over figures that are made up: each alert is raised, and is not."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,15 @@ def run(folder: Path, path: Path, tests: list[dict[str, Any]]) -> None:
     promtool("test", "rules", str(file))
 
 
-def test_promtool_takes_the_files() -> None:
+def test_promtool_takes_the_files(tmp_path: Path) -> None:
+    """With the file of the key there, which compose writes."""
     assert f"SUCCESS: {len(rules(RULES))} rules found" in promtool("check", "rules", str(RULES))
     assert f"SUCCESS: {len(rules(ALERTS))} rules found" in promtool("check", "rules", str(ALERTS))
-    promtool("check", "config", str(RULES.parent / "prometheus.yml"))
+    shutil.copytree(RULES.parent, tmp_path, dirs_exist_ok=True)
+    key, file = tmp_path / "key", tmp_path / "prometheus.yml"
+    key.write_text("chosen")
+    file.write_text(file.read_text().replace("/tmp/metrics-key", str(key)))
+    promtool("check", "config", str(file))
 
 
 def test_every_alert_is_tried() -> None:

@@ -19,6 +19,7 @@ from gateway.core.problem import ProblemError
 from gateway.http import edge
 from gateway.http.dashboard.routes import SAFE, by_tls
 from gateway.http.ready import Readiness, Unready
+from gateway.http.scrape import MetricsGuard
 from gateway.routing.listing import names
 
 _INLINE = re.compile(rb"<(style|script)>(.*?)</\1>", re.DOTALL)
@@ -39,18 +40,21 @@ class _Page(NamedTuple):
     policy: str
 
 
-def routes(app: FastAPI, gateway: Gateway, readiness: Readiness) -> None:
-    """Add it to an app."""
+def routes(app: FastAPI, gateway: Gateway, readiness: Readiness, readers: MetricsGuard) -> None:
+    """Add it to an app. Details of how the gateway is are for callers with a key and `readers`."""
 
     @app.get("/", include_in_schema=False)
     async def start(request: Request) -> Response:
         unready, labs = await readiness(), _labs(gateway, request)
         base = _base(gateway, request)
+        detailed = labs is not None or await readers.passes(request)
         if _wants_json(request):
-            data = jsonio.dumps(_told(unready, labs, base))
+            data = jsonio.dumps(_told(unready, labs, base, detailed=detailed))
             return Response(data, media_type="application/json", headers=_FRESH)
         page = _page()
-        text = _filled(page.text, unready, labs, base, is_open=gateway.keys.is_open)
+        text = _filled(
+            page.text, unready, labs, base, is_open=gateway.keys.is_open, detailed=detailed
+        )
         headers = {**SAFE, **_FRESH, "content-security-policy": page.policy}
         return Response(text, media_type="text/html", headers=headers)
 
@@ -79,16 +83,19 @@ def _base(gateway: Gateway, request: Request) -> str:
     return f"{'https' if by_tls(request) else 'http'}://{host}"
 
 
-def _told(unready: Unready | None, labs: Sequence[str] | None, base: str) -> dict[str, Json]:
+def _told(
+    unready: Unready | None, labs: Sequence[str] | None, base: str, *, detailed: bool
+) -> dict[str, Json]:
     """Return what the page says, for programs."""
     told: dict[str, Json] = {
         "name": "tiergate",
-        "version": VERSION,
         "status": "ok" if unready is None else unready.status,
         "base_urls": {"openai": f"{base}/v1", "anthropic": base, "gemini": base, "azure": base},
         "models": "/v1/models",
     }
-    if unready is not None:
+    if detailed:
+        told["version"] = VERSION
+    if detailed and unready is not None:
         told["reason"] = unready.reason
     if labs is not None:
         told["labs"] = list(labs)
@@ -96,12 +103,20 @@ def _told(unready: Unready | None, labs: Sequence[str] | None, base: str) -> dic
 
 
 def _filled(
-    text: str, unready: Unready | None, labs: Sequence[str] | None, base: str, *, is_open: bool
+    text: str,
+    unready: Unready | None,
+    labs: Sequence[str] | None,
+    base: str,
+    *,
+    is_open: bool,
+    detailed: bool,
 ) -> str:
     """Return the page with what holds now; all that is put in is escaped."""
-    kind, state = ("good", "Ready") if unready is None else ("bad", f"Not ready: {unready.reason}")
+    kind, state = ("good", "Ready") if unready is None else ("bad", "Not ready")
+    if unready is not None and detailed:
+        state = f"Not ready: {unready.reason}"
     parts = {
-        "version": escape(VERSION),
+        "version": escape(VERSION) if detailed else "",
         "status": f'<p class="state {kind}">{escape(state)}</p>',
         "labs": _list(labs),
         "base": escape(base),
