@@ -35,6 +35,9 @@ from gateway.upstream import media
 SHIPPED = Path(artefact.__file__).with_name("learned.tiergate")
 """The artefact that the package brings."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_GUESSED = 16
+"""Characters from which on a key that an operator has thought of is not warned of."""
+_LONG = "Take 32 random bytes: `openssl rand -hex 32`."
 
 STYLES = {
     "openai-chat": frozenset(chat.STYLES),
@@ -205,11 +208,19 @@ def refusals(site: Site, keys: Keys, host: str) -> list[Mistake]:
     return found
 
 
-def cautions(site: Site, keys: Keys) -> list[Mistake]:
-    """Warn of settings that hardly anybody means: every web page is answered without a key."""
+def cautions(site: Site, keys: Keys, environ: Mapping[str, str]) -> list[Mistake]:
+    """Warn of settings that hardly anybody means: open to every web page, keys to be guessed."""
     source = site.source
     server = source.config.server
     found = []
+    if 0 < len(environ.get("TIERGATE_ADMIN_KEY", "").strip()) < _GUESSED:
+        message = f"is shorter than {_GUESSED} characters: it can be guessed."
+        found.append(
+            Mistake(level="warning", file="TIERGATE_ADMIN_KEY", message=message, hint=_LONG)
+        )
+    if 0 < len(source.config.metrics.key) < _GUESSED:
+        message = f"is shorter than {_GUESSED} characters: it can be guessed."
+        found.append(source.mistake(("metrics", "key"), message, _LONG, warn=True))
     if keys.is_open and ANY in server.cors:
         message = "lets every web page that a user of this machine opens spend money."
         hint = "Configure keys, or list the origins of your pages."

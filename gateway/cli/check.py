@@ -148,7 +148,7 @@ def _started(session: Session) -> list[Mistake]:
     callers = [OPEN] if known.is_open else known.known()
     return [
         *refusals(session.site, known, config.server.host),
-        *cautions(session.site, known),
+        *cautions(session.site, known, session.environ),
         *audit.warnings(session.source, DIALECTS, callers),
     ]
 

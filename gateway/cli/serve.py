@@ -79,7 +79,7 @@ def command(
     if first_key:
         _first_key(session)
     known = _keys(session)
-    for warning in (*site.warnings, *cautions(site, known)):
+    for warning in (*site.warnings, *cautions(site, known, session.environ)):
         click.secho(str(warning), fg="yellow", err=True)
     server = site.source.config.server
     host, port = host or server.host, server.port if port is None else port

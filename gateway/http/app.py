@@ -55,6 +55,8 @@ ALWAYS = probes.PROBES | {"/metrics"}
 _OF_CLIENTS = ("/v1/", "/v1beta/", *ALWAYS)
 """Beginnings of the paths that a hint may name."""
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_OF_KEYS = ("invalid_api_key", "rate_limited")
+"""Refusals that are counted wherever they come from: somebody may be guessing keys."""
 _CLOSING = (408, 413, 431)
 """What is left of such a request is not read."""
 
@@ -327,6 +329,8 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
 
     @app.exception_handler(ProblemError)
     async def refused(request: Request, error: ProblemError) -> Response:
+        if error.problem.kind in _OF_KEYS:
+            app.refused.note(error.problem.kind)
         return _problem(error.problem, request.scope["path"])
 
     @app.exception_handler(HTTPException)

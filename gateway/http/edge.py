@@ -281,7 +281,10 @@ def call(
 
 
 def identify(keys: Keys, head: Head) -> Key:
-    """The key of a request. Raises ProblemError: invalid_api_key, invalid_request."""
+    """Return the key of a request.
+
+    Raises ProblemError: invalid_api_key, invalid_request; rate_limited after many wrong keys.
+    """
     if keys.is_open:
         return OPEN
     secrets = head.secrets
@@ -294,12 +297,16 @@ def identify(keys: Keys, head: Head) -> Key:
         raise _refuse(
             "invalid_request", f"Two different keys came, in {' and '.join(names)}: send one."
         )
+    secret = next(iter(secrets), "")
+    if not secret:
+        return keys.find(None)
     if head.digest is None:
-        secret = next(iter(secrets), "")
-        if not secret:
-            return keys.find(None)
         head.digest = hashed(secret)
-    return keys.opened(head.digest)
+    try:
+        return keys.opened(head.digest)
+    except ProblemError:
+        keys.guesses.count(secret)
+        raise
 
 
 def crowded(headers: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -45,10 +45,10 @@ class Guard:
         return cls(gateway.admin_key, gateway.keys, gateway.cookie)
 
     async def __call__(self, request: Request) -> None:
-        """Pass, or raise ProblemError: invalid_api_key, not_allowed."""
+        """Pass, or raise ProblemError: invalid_api_key, not_allowed, rate_limited."""
         head = Head(request.headers.raw)
         # Of each request anew: keys of clients come and go.
-        client = _key(self._keys, self._secret)
+        client = key_of(self._keys, self._secret)
         if client is not None and not client.admin:
             raise _refuse(
                 "not_allowed", f"{VARIABLE} is a client's key too: set one that is no client's."
@@ -68,8 +68,10 @@ class Guard:
         (secret,) = head.secrets
         # Of hashes: the time that it takes tells nothing of either key.
         set_so = bool(self._digest) & hmac.compare_digest(digest(secret), self._digest)
-        client = _key(self._keys, secret)
+        client = key_of(self._keys, secret)
         if not set_so and (client is None or not client.admin):
+            if client is None:
+                self._keys.guesses.count(secret)
             raise _refuse("invalid_api_key", f"This is no admin's key ({VARIABLE}).")
 
 
@@ -96,8 +98,8 @@ def check_place(request: Request) -> None:
         raise _refuse("not_allowed", message)
 
 
-def _key(keys: Keys, secret: str) -> Key | None:
-    """The client's key that a secret is, where it is one."""
+def key_of(keys: Keys, secret: str) -> Key | None:
+    """Return the client's key that a secret is, where it is one."""
     if keys.is_open or not secret:
         return None
     try:

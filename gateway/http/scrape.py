@@ -14,7 +14,7 @@ from gateway.compose import Gateway
 from gateway.core.problem import Problem, ProblemError
 from gateway.http.dashboard.session import digest
 from gateway.http.edge import Head
-from gateway.http.guard import Guard
+from gateway.http.guard import Guard, key_of
 from gateway.http.host import is_loopback
 from gateway.telemetry.metrics import Gauge
 
@@ -36,6 +36,7 @@ class MetricsGuard:
     def __init__(self, gateway: Gateway) -> None:
         part = gateway.site.source.config.metrics
         self._admins = Guard.of(gateway)
+        self._keys = gateway.keys
         self._digest = digest(part.key) if part.key else b""
         known = self._admins.sessions.needed
         exposed = not is_loopback(gateway.host) and (known or not gateway.keys.is_open)
@@ -46,13 +47,16 @@ class MetricsGuard:
         self._admitted = known or part.keys
 
     async def __call__(self, request: Request) -> None:
-        """Pass, or raise ProblemError: invalid_api_key, not_allowed."""
+        """Pass, or raise ProblemError: invalid_api_key, not_allowed, rate_limited."""
         secrets = Head(request.headers.raw).secrets
         if self._digest and len(secrets) == 1:
             (secret,) = secrets
             if hmac.compare_digest(digest(secret), self._digest):
                 return
         if not self._admitted:
+            for secret in secrets:
+                if key_of(self._keys, secret) is None:
+                    self._keys.guesses.count(secret)
             raise ProblemError(_CLOSED)
         await self._admins(request)
 

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from gateway.core.call import OPEN, CacheMode, Key, KeyBudget, KeyLimit, Strategy
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Tier
+from gateway.limits.guesses import Guesses
 from gateway.settings import yaml
 from gateway.settings.limits import MOST, BudgetPart, Every, Pace, Sum, Tiers
 from gateway.settings.mistake import ConfigError, Mistake
@@ -157,6 +158,8 @@ class Keys:
         self._log = log
         self._clock = clock
         self.is_open = file is None and not extra
+        self.guesses = Guesses()
+        """Counts keys that open nothing, wherever they came."""
         self._seen = _mark(file)
         self._swap(_file(file, extra) if file is not None else extra)
 

@@ -40,7 +40,7 @@ type Outcomes = Iterator[str]
 
 SPOKEN = (CHAT, MESSAGES, RESPONSES, GENERATE)
 """A door of each dialect."""
-ADMIN_KEY = "of-an-admin"
+ADMIN_KEY = "of-an-admin-and-no-client"
 OF_A_CLIENT, OF_AN_ADMIN = f"Bearer {CLIENT_KEY}", f"Bearer {ADMIN_KEY}"
 WAYS = ("authorization", "x-api-key", "x-goog-api-key", "?key=")
 """How a client may send a key."""

@@ -84,7 +84,9 @@ def _gate(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def locked(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     """A gateway that asks for keys, for an admin's too."""
     folder = tmp_path_factory.mktemp("locked") / "gateway"
-    made = Gate(folder, _provider.url, TIERGATE_KEYS=KEYS, TIERGATE_ADMIN_KEY="of-an-admin")
+    made = Gate(
+        folder, _provider.url, TIERGATE_KEYS=KEYS, TIERGATE_ADMIN_KEY="of-an-admin-and-no-client"
+    )
     yield made
     made.stop()
 

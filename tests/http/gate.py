@@ -37,9 +37,11 @@ _SERVE = """
 from types import SimpleNamespace
 from gateway import compose, outbox
 from gateway.cli import main
+from gateway.limits import guesses
 from gateway.upstream.breaker import Breaker
 
 Breaker._open = lambda *_: False  # what one test breaks, others may ask
+guesses._TRIES = guesses._ALL_TRIES = 1_000_000  # tests of one gateway send many wrong keys
 outbox._ALONE = 0  # all goes the way of calls that are not alone
 still = SimpleNamespace(random=lambda: 0.0)
 compose.random = SimpleNamespace(Random=lambda: still)  # retries do not wait

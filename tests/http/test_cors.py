@@ -48,7 +48,11 @@ def _every(_provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A gateway that asks for keys, and answers every page."""
     folder = tmp_path_factory.mktemp("every") / "gateway"
     made = Gate(
-        folder, _provider.url, page("*"), TIERGATE_KEYS=KEYS, TIERGATE_ADMIN_KEY="of-an-admin"
+        folder,
+        _provider.url,
+        page("*"),
+        TIERGATE_KEYS=KEYS,
+        TIERGATE_ADMIN_KEY="of-an-admin-and-no-client",
     )
     yield made
     made.stop()
@@ -163,7 +167,9 @@ def test_what_is_the_operators_is_for_no_other_page(listed: Gate, every: Gate, p
     for gate in (listed, every):
         for told in (
             gate.ask(path, b"", "OPTIONS", origin=PAGE, **PREFLIGHT),
-            gate.ask(path, b"", "GET", origin=PAGE, authorization="Bearer of-an-admin"),
+            gate.ask(
+                path, b"", "GET", origin=PAGE, authorization="Bearer of-an-admin-and-no-client"
+            ),
         ):
             assert cors(told) == {}
         assert gate.ask(path, b"", "OPTIONS", origin=PAGE, **PREFLIGHT).status != 204

@@ -146,6 +146,6 @@ def test_what_is_no_name_is_told(tmp_path: Path, hosts: str) -> None:
 
 def test_every_name_and_open_keys_are_warned_of(make: Make) -> None:
     world, keyed = make(opened(hosts="*")), make(opened(hosts="*"), TIERGATE_KEYS=KEYS)
-    (warning,) = cautions(world.gateway.site, world.gateway.keys)
+    (warning,) = cautions(world.gateway.site, world.gateway.keys, {})
     assert "by a name of its own" in warning.message
-    assert cautions(keyed.gateway.site, keyed.gateway.keys) == []
+    assert cautions(keyed.gateway.site, keyed.gateway.keys, {}) == []

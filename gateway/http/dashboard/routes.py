@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from gateway.compose import VERSION, Gateway
 from gateway.core import jsonio
 from gateway.core.problem import Problem, ProblemError, invalid
-from gateway.http.dashboard.session import COOKIE, Tries, check_origin, keep
+from gateway.http.dashboard.session import COOKIE, check_origin, keep
 from gateway.http.dashboard.shelf import File, Shelf
 from gateway.http.edge import Head
 from gateway.http.entrance import Entrance
@@ -40,7 +40,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
     """Add them to an app."""
     router = APIRouter(prefix="/dashboard", include_in_schema=False)
     shelf = functools.cache(Shelf)  # read when somebody first looks at a page
-    tries, sessions = Tries(), Guard.of(gateway).sessions
+    sessions = Guard.of(gateway).sessions
 
     @router.get("")
     @router.get("/")
@@ -83,11 +83,10 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
     async def begin(request: Request) -> Response:
         """Sign in: the key is in the body, never in a URL."""
         check_origin(request)
-        peer = request.client.host if request.client is not None else ""
-        tries.check(peer)
-        cookie = sessions.begin(_key(await _body(request, entrance)))
+        key = _key(await _body(request, entrance))
+        cookie = sessions.begin(key)
         if cookie is None:
-            tries.wrong(peer)
+            gateway.keys.guesses.count(key)
             message = "This is no admin's key (TIERGATE_ADMIN_KEY, or a key with `admin: true`)."
             raise ProblemError(Problem(kind="invalid_api_key", message=message))
         response = _said({"signed_in": True, "token": sessions.token(cookie)})

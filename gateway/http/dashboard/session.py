@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from fastapi import Request, Response
@@ -23,8 +22,6 @@ LASTS = 12 * 3_600
 _READS = frozenset({"GET", "HEAD"})
 _OWN = frozenset({"same-origin", "none"})
 _LONGEST = 200
-_TRIES, _BACK, _PEERS = 5, 5.0, 1_024
-"""Wrong keys of a peer at once; seconds until it has one more; peers that are remembered."""
 
 
 class Sessions:
@@ -88,32 +85,6 @@ class Sessions:
 
     def _mark(self, body: str, key: bytes) -> str:
         return hmac.new(self._root, b"cookie " + body.encode() + key, "sha256").hexdigest()
-
-
-class Tries:
-    """Wrong keys of each peer: some at once, then one more from time to time."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._free: OrderedDict[str, float] = OrderedDict()
-        """When all of a peer's tries are back."""
-
-    def check(self, peer: str) -> None:
-        """Raises ProblemError, rate_limited, where a peer has none left."""
-        wait = self._left(peer) - (_TRIES - 1) * _BACK
-        if wait > 0:
-            message = "Too many keys that are none: wait a little, then try again."
-            raise ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
-
-    def wrong(self, peer: str) -> None:
-        """It has sent a key that is none."""
-        self._free[peer] = self._clock() + self._left(peer) + _BACK
-        self._free.move_to_end(peer)
-        if len(self._free) > _PEERS:
-            self._free.popitem(last=False)
-
-    def _left(self, peer: str) -> float:
-        return max(0.0, self._free.get(peer, 0.0) - self._clock())
 
 
 def keep(response: Response, cookie: str, *, secure: bool) -> None:

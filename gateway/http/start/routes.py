@@ -41,13 +41,13 @@ class _Page(NamedTuple):
 
 
 def routes(app: FastAPI, gateway: Gateway, readiness: Readiness, readers: MetricsGuard) -> None:
-    """Add it to an app. Details of how the gateway is are for callers with a key and `readers`."""
+    """Add it to an app. Where metrics are closed, strangers learn no details either."""
 
     @app.get("/", include_in_schema=False)
     async def start(request: Request) -> Response:
         unready, labs = await readiness(), _labs(gateway, request)
         base = _base(gateway, request)
-        detailed = labs is not None or await readers.passes(request)
+        detailed = labs is not None or not readers.closed
         if _wants_json(request):
             data = jsonio.dumps(_told(unready, labs, base, detailed=detailed))
             return Response(data, media_type="application/json", headers=_FRESH)
@@ -70,7 +70,9 @@ def _labs(gateway: Gateway, request: Request) -> Sequence[str] | None:
     if not gateway.keys.is_open:
         try:
             key = edge.identify(gateway.keys, edge.Head(request.headers.raw))
-        except ProblemError:
+        except ProblemError as error:
+            if error.problem.kind == "rate_limited":
+                raise
             return None
     owners = names(gateway.site.built.catalogue, key).values()
     return [name for name in dict.fromkeys(owners) if name in gateway.site.built.catalogue.labs]
