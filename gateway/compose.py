@@ -60,6 +60,7 @@ from gateway.state import Store as StateStore
 from gateway.state import secret
 from gateway.state.memory import Memory as Here
 from gateway.state.redis import Redis
+from gateway.state.sessions import EndedSessions
 from gateway.telemetry import machine
 from gateway.telemetry.figures import Memory
 from gateway.telemetry.log import Log
@@ -115,9 +116,7 @@ class Gateway:
             config.keys, site.source.file.parent, environ.get("TIERGATE_KEYS", ""), log=log
         )
         self.host = host or config.server.host
-        refused = refusals(site, self.keys, self.host)
-        if refused:
-            raise ConfigError(refused)
+        self._check_host()
         self.archive = self._archive(figures)
         self.journal_folder, self.store = self.archive.folder, self.archive.store
         self.recovered = self.archive.recovered
@@ -129,6 +128,7 @@ class Gateway:
         self.archive.record.wait(self.outbox)
         self._pools = Pools(transports, self.outbox)
         self._state = self._store(environ, config.cache.max_bytes)
+        self.ended_sessions = self._sessions()
         self._meter = self._counter()
         self._seats = self._seated()
         self._verdicts = Verdicts(log)
@@ -166,6 +166,12 @@ class Gateway:
         self._bound(site)
         self.reload = Reload(renewal or Renewal(site), self.swap, log)
         self._watch()
+
+    def _check_host(self) -> None:
+        """Raises ConfigError where others would reach a gateway whose keys are open."""
+        refused = refusals(self.site, self.keys, self.host)
+        if refused:
+            raise ConfigError(refused)
 
     @property
     def engine(self) -> Engine:
@@ -421,6 +427,11 @@ class Gateway:
             return Here(most, clock=time.monotonic)
         with self._usable():
             return Redis(url, note=lambda text: self.log("redis", text=text), clock=time.monotonic)
+
+    def _sessions(self) -> EndedSessions:
+        """Return what keeps sessions of the dashboard that were ended."""
+        shared = self._state if isinstance(self._state, Redis) else None
+        return EndedSessions(self.data / "sessions", shared, time.time)
 
     def _counter(self) -> Meter:
         state = self._state

@@ -16,6 +16,7 @@ from gateway.http.dashboard.session import Sessions, digest
 from gateway.http.edge import Head
 from gateway.http.host import is_loopback, name_of
 from gateway.limits.keys import Keys
+from gateway.state.sessions import EndedSessions
 
 VARIABLE = "TIERGATE_ADMIN_KEY"
 _SEND = "Send it as `Authorization: Bearer <key>`."
@@ -33,16 +34,16 @@ class Guard:
     Whoever has signed in to the dashboard needs no header; `cookie` is what cookies are made with.
     """
 
-    def __init__(self, secret: str, keys: Keys, cookie: bytes) -> None:
+    def __init__(self, secret: str, keys: Keys, cookie: bytes, ended: EndedSessions) -> None:
         self._digest = digest(secret) if secret else b""
         self._secret = secret
         self._keys = keys
-        self.sessions = Sessions(cookie, secret, keys)
+        self.sessions = Sessions(cookie, secret, keys, ended)
 
     @classmethod
     def of(cls, gateway: Gateway) -> Self:
         """That of a gateway."""
-        return cls(gateway.admin_key, gateway.keys, gateway.cookie)
+        return cls(gateway.admin_key, gateway.keys, gateway.cookie, gateway.ended_sessions)
 
     async def __call__(self, request: Request) -> None:
         """Pass, or raise ProblemError: invalid_api_key, not_allowed, rate_limited."""
@@ -54,13 +55,13 @@ class Guard:
                 "not_allowed", f"{VARIABLE} is a client's key too: set one that is no client's."
             )
         if self.sessions.needed:
-            self._check(head, request)
+            await self._check(head, request)
         else:
             check_place(request)
 
-    def _check(self, head: Head, request: Request) -> None:
+    async def _check(self, head: Head, request: Request) -> None:
         if not head.secrets:
-            if self.sessions.passes(request):
+            if await self.sessions.passes(request):
                 return
             raise _refuse("invalid_api_key", f"An admin's key ({VARIABLE}) is required. {_SEND}")
         if len(head.secrets) > 1:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 
 from gateway.compose import VERSION, Gateway
 from gateway.core import jsonio
@@ -40,7 +40,8 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
     """Add them to an app."""
     router = APIRouter(prefix="/dashboard", include_in_schema=False)
     shelf = functools.cache(Shelf)  # read when somebody first looks at a page
-    sessions = Guard.of(gateway).sessions
+    guard = Guard.of(gateway)
+    sessions = guard.sessions
 
     @router.get("")
     @router.get("/")
@@ -56,7 +57,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
         return _file(request, found, shelf().version, _YEAR)
 
     @router.get("/session")
-    def session(request: Request) -> Response:
+    async def session(request: Request) -> Response:
         about: dict[str, Any] = {
             "version": VERSION,
             "zone": gateway.site.source.config.ledger.time_zone,
@@ -69,7 +70,7 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
         if sessions.needed:
             check_origin(request)
             cookie = request.cookies.get(COOKIE, "")
-            if cookie and sessions.holds(cookie):
+            if cookie and await sessions.holds(cookie):
                 about |= {"signed_in": True, "token": sessions.token(cookie)}
         else:
             try:
@@ -94,16 +95,31 @@ def routes(app: FastAPI, gateway: Gateway, entrance: Entrance) -> None:
         return response
 
     @router.delete("/session")
-    def end(request: Request) -> Response:
+    async def end(request: Request) -> Response:
         """Sign out."""
         check_origin(request)
-        if request.cookies.get(COOKIE):
-            sessions.passes(request)
+        cookie = request.cookies.get(COOKIE, "")
+        if cookie and await sessions.passes(request):
+            await sessions.end(cookie)
         response = _said({"signed_in": False, "token": None})
         keep(response, "", secure=by_tls(request))
         return response
 
     app.include_router(router)
+    _ending(app, guard)
+
+
+def _ending(app: FastAPI, guard: Guard) -> None:
+    """Add the route that ends all sessions."""
+
+    @app.delete(
+        "/admin/sessions",
+        summary="Sign everybody out of the dashboard",
+        dependencies=[Depends(guard)],
+    )
+    async def end_all() -> Response:
+        await guard.sessions.end_all()
+        return Response(jsonio.dumps({"ended": "all"}), media_type=_JSON)
 
 
 def _file(request: Request, file: File, version: str, kept: str) -> Response:

@@ -1,7 +1,8 @@
 """Who is signed in to the dashboard: a cookie that nobody but this gateway can have made.
 
-It holds when it ends and a mark over that and the admin's key which opened it: nothing is kept, so
-it holds in every worker and machine that has the root secret, and ends where the key does.
+It has its end, a name of its own, and a mark over both and the admin's key which opened it. So it
+holds in every worker and machine that has the root secret, and ends where the key does. Sessions
+that are ended sooner are kept (state/sessions.py).
 """
 
 import hashlib
@@ -14,11 +15,10 @@ from fastapi import Request, Response
 
 from gateway.core.problem import Problem, ProblemError
 from gateway.limits.keys import Keys
+from gateway.state.sessions import LASTS, EndedSessions
 
 COOKIE = "tiergate-session"
 HEADER = "x-tiergate-csrf"
-LASTS = 12 * 3_600
-"""Seconds."""
 _READS = frozenset({"GET", "HEAD"})
 _OWN = frozenset({"same-origin", "none"})
 _LONGEST = 200
@@ -28,9 +28,16 @@ class Sessions:
     """Makes and checks cookies. `root` is a key of this purpose alone, `secret` the admin key."""
 
     def __init__(
-        self, root: bytes, secret: str, keys: Keys, *, clock: Callable[[], float] = time.time
+        self,
+        root: bytes,
+        secret: str,
+        keys: Keys,
+        ended: EndedSessions,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._root = root
+        self._ended = ended
         self._own = digest(secret) if secret else b""
         self._keys = keys
         self._clock = clock
@@ -47,29 +54,44 @@ class Sessions:
         same = [hmac.compare_digest(given, one) for one in self._admins()]
         if not any(same):
             return None
-        body = f"{int(self._clock()) + LASTS}.{secrets.token_urlsafe(12)}"
+        body = f"{_microseconds(self._clock() + LASTS)}.{secrets.token_urlsafe(12)}"
         return f"{body}.{self._mark(body, given)}"
 
-    def holds(self, cookie: str) -> bool:
-        """Whether this is a cookie of an admin that has not ended."""
+    async def holds(self, cookie: str) -> bool:
+        """True if this is the cookie of an admin whose session has not ended."""
         body, _, mark = cookie.rpartition(".")
-        end = body.partition(".")[0]
+        end, _, name = body.partition(".")
         if len(cookie) > _LONGEST or not (cookie.isascii() and end.isdigit()):
             return False
         same = [hmac.compare_digest(mark, self._mark(body, one)) for one in self._admins()]
-        return any(same) and self._clock() < int(end)
+        if not any(same) or _microseconds(self._clock()) >= int(end):
+            return False
+        return not await self._ended.has(name, int(end) / 1_000_000 - LASTS)
+
+    async def end(self, cookie: str) -> None:
+        """End the session of a cookie that holds: nobody who has copied it goes on with it."""
+        await self._ended.end(cookie.split(".")[1])
+
+    async def end_all(self) -> None:
+        """End all sessions. Raises ProblemError: other machines may not know of it."""
+        if not await self._ended.end_all():
+            message = (
+                "All sessions of this machine have ended. Redis does not answer, so that other "
+                "machines may take theirs still: try again."
+            )
+            raise ProblemError(Problem(kind="overloaded", message=message, retry_after=5.0))
 
     def token(self, cookie: str) -> str:
         """What a page of ours sends with all that changes something: other pages cannot know it."""
         return hmac.new(self._root, f"token {cookie}".encode(), "sha256").hexdigest()
 
-    def passes(self, request: Request) -> bool:
-        """Whether a request is that of an admin who has signed in.
+    async def passes(self, request: Request) -> bool:
+        """True if a request is that of an admin who has signed in.
 
         Raises ProblemError, not_allowed, where a page from elsewhere makes the browser ask.
         """
         cookie = request.cookies.get(COOKIE, "")
-        if not cookie or not self.holds(cookie):
+        if not cookie or not await self.holds(cookie):
             return False
         check_origin(request)
         if request.method not in _READS:
@@ -112,6 +134,11 @@ def check_origin(request: Request) -> None:
     host = request.headers.get("host", "")
     if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}".lower()):
         raise _strange("Open the dashboard itself.")
+
+
+def _microseconds(seconds: float) -> int:
+    """Return a moment as cookies have it: it tells who signed in after all were signed out."""
+    return int(seconds * 1_000_000)
 
 
 def digest(secret: str) -> bytes:

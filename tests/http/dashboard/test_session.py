@@ -1,6 +1,8 @@
 """Signing in: a cookie that only this gateway can have made, for as long as its key opens."""
 
+import asyncio
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -9,8 +11,9 @@ from fastapi import Request
 
 from gateway.core import jsonio
 from gateway.core.problem import ProblemError
-from gateway.http.dashboard.session import COOKIE, HEADER, LASTS, Sessions, check_origin
+from gateway.http.dashboard.session import COOKIE, HEADER, Sessions, check_origin
 from gateway.limits.keys import Keys
+from gateway.state.sessions import LASTS, EndedSessions
 from tests.e2e.world import Make, World
 
 ADMIN = "admin-key-0123456789-never-shown"
@@ -35,6 +38,20 @@ class Clock:
         return self.now
 
 
+@pytest.fixture
+def make_sessions(tmp_path: Path) -> Callable[..., Sessions]:
+    """Make the sessions of one worker; all share a data folder."""
+
+    def made(root: bytes, secret: str, keys: Keys, clock: Clock) -> Sessions:
+        return Sessions(root, secret, keys, EndedSessions(tmp_path / "s", None, clock), clock=clock)
+
+    return made
+
+
+def holds(sessions: Sessions, cookie: str) -> bool:
+    return asyncio.run(sessions.holds(cookie))
+
+
 def sign_in(world: World, key: str = ADMIN, **headers: str) -> httpx.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return world.client.post(DOOR, json={"key": key}, headers=named)
@@ -46,29 +63,33 @@ def message(reply: httpx.Response, status: int) -> str:
     return text
 
 
-def test_a_cookie_opens_until_its_end_and_not_one_second_longer() -> None:
+def test_a_cookie_opens_until_its_end_and_not_one_second_longer(
+    make_sessions: Callable[..., Sessions],
+) -> None:
     clock = Clock()
-    sessions = Sessions(b"root", ADMIN, Keys(None, {}), clock=clock)
+    sessions = make_sessions(b"root", ADMIN, Keys(None, {}), clock)
     cookie = sessions.begin(ADMIN)
     assert cookie is not None
     clock.now += LASTS - 1
-    assert sessions.holds(cookie)
+    assert holds(sessions, cookie)
     clock.now += 1
-    assert not sessions.holds(cookie)
+    assert not holds(sessions, cookie)
 
 
-def test_a_cookie_holds_wherever_root_secret_and_key_are_the_same() -> None:
+def test_a_cookie_holds_wherever_root_secret_and_key_are_the_same(
+    make_sessions: Callable[..., Sessions],
+) -> None:
     """So every worker and machine takes it, and none with another secret or key does."""
     keys, clock = Keys(None, {}), Clock()
-    cookie = Sessions(b"root", ADMIN, keys, clock=clock).begin(ADMIN) or ""
-    assert Sessions(b"root", ADMIN, keys, clock=clock).holds(cookie)
-    assert not Sessions(b"other", ADMIN, keys, clock=clock).holds(cookie)
-    assert not Sessions(b"root", "another key", keys, clock=clock).holds(cookie)
-    assert not Sessions(b"root", "", keys, clock=clock).holds(cookie)
+    cookie = make_sessions(b"root", ADMIN, keys, clock).begin(ADMIN) or ""
+    assert holds(make_sessions(b"root", ADMIN, keys, clock), cookie)
+    assert not holds(make_sessions(b"other", ADMIN, keys, clock), cookie)
+    assert not holds(make_sessions(b"root", "another key", keys, clock), cookie)
+    assert not holds(make_sessions(b"root", "", keys, clock), cookie)
 
 
-def test_a_cookie_that_somebody_has_changed_is_none() -> None:
-    sessions = Sessions(b"root", ADMIN, Keys(None, {}), clock=Clock())
+def test_a_cookie_that_somebody_has_changed_is_none(make_sessions: Callable[..., Sessions]) -> None:
+    sessions = make_sessions(b"root", ADMIN, Keys(None, {}), Clock())
     cookie = sessions.begin(ADMIN) or ""
     end, nonce, mark = cookie.split(".")
     changed = (
@@ -76,13 +97,15 @@ def test_a_cookie_that_somebody_has_changed_is_none() -> None:
         f"{end}..{mark}", f"{nonce}.{mark}", f"-1.{nonce}.{mark}", f"{end}.{nonce}.{'0' * 64}",
         f"{end}.{nonce}.\u00e9", f"\u00b2.{nonce}.{mark}", f"{end}.{'x' * 200}.{mark}",
     )  # fmt: skip
-    assert not [one for one in changed if sessions.holds(one)]
-    assert sessions.holds(cookie)
+    assert not [one for one in changed if holds(sessions, one)]
+    assert holds(sessions, cookie)
     assert ADMIN not in cookie
     assert sessions.begin(ADMIN) != cookie, "no two are alike"
 
 
-def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(tmp_path: Path) -> None:
+def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(
+    make_sessions: Callable[..., Sessions], tmp_path: Path
+) -> None:
     """A key that is revoked ends what was begun with it; a client's begins nothing."""
     file, clock = tmp_path / "keys.yaml", Clock()
 
@@ -92,15 +115,15 @@ def test_an_admins_key_of_the_file_opens_as_long_as_it_is_there(tmp_path: Path) 
 
     write()
     keys = Keys(file, {}, clock=clock)
-    sessions = Sessions(b"root", "", keys, clock=clock)
+    sessions = make_sessions(b"root", "", keys, clock)
     assert sessions.needed
     assert sessions.begin(CLIENT) is None
     assert sessions.begin("") is None
     cookie = sessions.begin(ADMIN) or ""
-    assert sessions.holds(cookie)
+    assert holds(sessions, cookie)
     write(revoked="2020-01-01")
     keys.refresh()
-    assert not sessions.holds(cookie)
+    assert not holds(sessions, cookie)
     assert sessions.needed, "a key that was revoked does not open the door to everybody"
 
 
@@ -219,3 +242,59 @@ def test_a_session_holds_in_every_gateway_that_has_the_secret(make: Make) -> Non
     assert two.client.get(DOOR, headers=cookie).json()["token"] == token
     message(other.client.get("/admin/costs", headers=cookie), 401)
     assert other.client.get(DOOR, headers=cookie).json()["signed_in"] is False
+
+
+def signed_in(world: World) -> tuple[dict[str, str], dict[str, str]]:
+    """Sign in; return what a browser sends to read, and to change something."""
+    token = sign_in(world).json()["token"]
+    cookie = {"cookie": f"{COOKIE}={world.client.cookies[COOKIE]}"}
+    world.client.cookies.clear()
+    return cookie, {**cookie, HEADER: token}
+
+
+def status(world: World, cookie: dict[str, str]) -> int:
+    """Ask with a cookie for what admins alone see."""
+    return world.client.get("/admin/costs", headers=cookie).status_code
+
+
+def test_signing_out_ends_the_session_for_whoever_has_copied_its_cookie(make: Make) -> None:
+    """In the browser that signs out and everywhere else; another session of the key goes on."""
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    (cookie, whole), (other, _) = signed_in(world), signed_in(world)
+    message(world.client.delete(DOOR, headers=cookie), 403)
+    assert status(world, cookie) == 200, "a page from elsewhere cannot sign anybody out"
+    assert world.client.delete(DOOR, headers=whole).json()["signed_in"] is False
+    assert status(world, cookie) == 401
+    assert world.client.get(DOOR, headers=cookie).json()["signed_in"] is False
+    assert world.client.delete(DOOR, headers=whole).status_code == 200, "twice does no harm"
+    assert status(world, other) == 200
+
+
+def test_a_session_that_was_ended_stays_so_after_a_restart_and_in_every_worker(
+    make: Make, tmp_path: Path
+) -> None:
+    """All of a machine share the data folder."""
+    environ = {"TIERGATE_ADMIN_KEY": ADMIN, "TIERGATE_DATA": str(tmp_path / "shared")}
+    one, two = make(**environ), make(**environ)
+    cookie, whole = signed_in(one)
+    assert status(two, cookie) == 200
+    one.client.delete(DOOR, headers=whole)
+    assert status(two, cookie) == 401
+    two.close()
+    assert status(make(**environ), cookie) == 401
+
+
+def test_an_admin_signs_everybody_out(make: Make) -> None:
+    world = make(TIERGATE_ADMIN_KEY=ADMIN)
+    (cookie, whole), (other, _) = signed_in(world), signed_in(world)
+    message(world.client.delete("/admin/sessions"), 401)
+    message(world.client.delete("/admin/sessions", headers=cookie), 403)
+    assert status(world, other) == 200
+    reply = world.client.delete("/admin/sessions", headers=whole)
+    assert reply.json() == {"ended": "all"}
+    assert (status(world, cookie), status(world, other)) == (401, 401)
+    again, _ = signed_in(world)
+    assert status(world, again) == 200
+    key = {"authorization": f"Bearer {ADMIN}"}
+    assert world.client.delete("/admin/sessions", headers=key).status_code == 200
+    assert status(world, again) == 401
