@@ -425,8 +425,15 @@ class Gateway:
         url = environ.get("REDIS_URL")
         if not url:
             return Here(most, clock=time.monotonic)
+        part = self.site.source.config.redis
         with self._usable():
-            return Redis(url, note=lambda text: self.log("redis", text=text), clock=time.monotonic)
+            return Redis(
+                url,
+                note=lambda text: self.log("redis", text=text),
+                clock=time.monotonic,
+                connect=part.connect_timeout,
+                verify=part.verify,
+            )
 
     def _sessions(self) -> EndedSessions:
         """Return what keeps sessions of the dashboard that were ended."""

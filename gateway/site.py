@@ -221,6 +221,10 @@ def cautions(site: Site, keys: Keys, environ: Mapping[str, str]) -> list[Mistake
     if 0 < len(source.config.metrics.key) < _GUESSED:
         message = f"is shorter than {_GUESSED} characters: it can be guessed."
         found.append(source.mistake(("metrics", "key"), message, _LONG, warn=True))
+    if environ.get("REDIS_URL", "").startswith("rediss") and not source.config.redis.verify:
+        message = "lets whoever is on the way read and change what Redis has, and its password."
+        hint = "Name the authority of its certificate in REDIS_URL: ?ssl_ca_certs=/path/ca.pem"
+        found.append(source.mistake(("redis", "verify"), message, hint, warn=True))
     if keys.is_open and ANY in server.cors:
         message = "lets every web page that a user of this machine opens spend money."
         hint = "Configure keys, or list the origins of your pages."

@@ -138,7 +138,8 @@ def _shared(session: Session) -> list[Mistake]:
     if not url:
         return []
     near = config.cache.near is not None
-    return advise(url, counts=bool(config.limits or config.budgets), near=near)
+    counts, verify = bool(config.limits or config.budgets), config.redis.verify
+    return advise(url, counts=counts, near=near, verify=verify)
 
 
 def _started(session: Session) -> list[Mistake]:

@@ -76,7 +76,8 @@ def _redis(session: Session, wall: Callable[[], float]) -> Iterator[Finding]:
     if not url:
         yield Finding("ok", "redis", "REDIS_URL is not set: this process keeps all for itself")
         return
-    found = examine(url, counts=_counts(session), deadline=2.0, wall=wall)
+    verify = session.source.config.redis.verify
+    found = examine(url, counts=_counts(session), deadline=2.0, wall=wall, verify=verify)
     lacking = found.lacking if session.source.config.cache.near is not None else ()
     for one in _told("redis", [*found.mistakes, *lacking]):
         one = msgspec.structs.replace(one, where="REDIS_URL", fix=_redis_fix(one))  # noqa: PLW2901

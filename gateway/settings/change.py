@@ -19,7 +19,7 @@ _HIDDEN = "(not shown)"
 _NAMED = ("guards", "choices", "limits", "budgets")
 """Lists whose items have names: one of another name is another."""
 _LASTING: tuple[Path, ...] = (
-    ("server",), ("keys",), ("metrics",), ("traces",), ("cache", "max_bytes"),
+    ("server",), ("keys",), ("metrics",), ("redis",), ("traces",), ("cache", "max_bytes"),
     ("ledger", "journal"), ("ledger", "store"), ("ledger", "content"), ("ledger", "redact"),
 )  # fmt: skip
 """What a running gateway cannot change."""

@@ -15,6 +15,7 @@ from gateway.core.facts import EFFORTS
 from gateway.core.target import Auth, Tier
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
 from gateway.settings.part import STRICT, Complete, Size, Span, Word, Words, many
+from gateway.settings.redis import RedisPart
 from gateway.settings.routing import ExemplarPart, JudgePart, MostPart, Share
 from gateway.settings.rule import ChoicePart, GuardPart
 from gateway.settings.server import Server
@@ -424,6 +425,7 @@ class Config(Part):
     media: Media = Media()
     ledger: Ledger = Ledger()
     metrics: Metrics = Metrics()
+    redis: RedisPart = RedisPart()
     traces: Traces = Traces()
     log: Log = Log()
     keys: str = "open"

@@ -52,5 +52,7 @@ def _known() -> dict[str, str]:
         part = field.annotation
         if isinstance(part, type) and issubclass(part, BaseModel):
             for inner in part.model_fields:
+                if difflib.get_close_matches(inner, RESERVED, n=1, cutoff=_LIKE):
+                    continue  # TIERGATE_KEY is TIERGATE_KEYS, and not the key of metrics
                 found.setdefault(inner, f"{_PREFIX}{name.upper()}__{inner.upper()}")
     return found

@@ -54,6 +54,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     guard: tuple[str, str] = ("", "")
     """Username and password of the sentinels."""
     tls: bool = False
+    verify: bool = True
+    """Check certificates; the operator alone says otherwise."""
     options: dict[str, str] = {}
     """What stands behind the question mark."""
 
@@ -66,10 +68,13 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"{hosts}/{self.service}" if self.service else hosts
 
 
-def read(url: str) -> Address:
-    """Read a URL. Raises ValueError, which quotes nothing: any part may be one of a password."""
+def read(url: str, *, verify: bool = True) -> Address:
+    """Read a URL; `verify` is the setting `redis.verify`.
+
+    Raises ValueError, which quotes nothing: any part may be one of a password.
+    """
     try:
-        address = _read(url)
+        address = msgspec.structs.replace(_read(url), verify=verify)
     except ValueError:
         raise ValueError(_FORM) from None
     if address.kind == "single" and len(address.hosts) > 1:
@@ -77,6 +82,12 @@ def read(url: str) -> Address:
         raise ValueError(message)
     if not address.options.keys() <= _KNOWN:
         message = "REDIS_URL has an option that is not known"
+        raise ValueError(message)
+    if verify and address.options.get("ssl_cert_reqs", "required") != "required":
+        message = (
+            "REDIS_URL turns off the check of certificates by ssl_cert_reqs: name its authority "
+            "in ssl_ca_certs, or set redis.verify to false"
+        )
         raise ValueError(message)
     return address
 
@@ -122,7 +133,7 @@ def _host(text: str, port: int) -> Host:
 
 
 def context(address: Address) -> ssl.SSLContext | None:
-    """What secures a connection, by the URL's ssl_ options. Raises ValueError."""
+    """Make what secures a connection, by the URL's ssl_ options. Raises ValueError."""
     if not address.tls:
         return None
     said = address.options
@@ -133,9 +144,13 @@ def context(address: Address) -> ssl.SSLContext | None:
     except OSError:
         message = "REDIS_URL names certificates that cannot be read"
         raise ValueError(message) from None
-    if said.get("ssl_check_hostname", "").lower() in ("false", "no", "0", "f", "n"):
-        made.check_hostname = False
-    if said.get("ssl_cert_reqs", "required") in ("none", "optional"):
-        made.check_hostname = False
+    made.check_hostname = address.verify and checks_name(address)
+    if not address.verify:
         made.verify_mode = ssl.CERT_NONE
     return made
+
+
+def checks_name(address: Address) -> bool:
+    """True if a certificate must be for the name of its server, as the URL says."""
+    text = address.options.get("ssl_check_hostname", "").lower()
+    return text not in ("false", "no", "0", "f", "n")

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.settings.mistake import Mistake
 from gateway.state import client
-from gateway.state.address import Address, context, read
+from gateway.state.address import Address, checks_name, context, read
 from gateway.state.counters import keys
 from gateway.state.redis import Redis
 from gateway.state.script import Script
@@ -40,39 +40,52 @@ class Advice(msgspec.Struct, frozen=True):
     """What it is and how it answers; empty where it does not."""
 
 
-def advise(url: str, *, counts: bool, near: bool = False, deadline: float = 1.0) -> list[Mistake]:
-    """What is wrong with the Redis of a URL, asked now, within `deadline` seconds.
+def advise(
+    url: str, *, counts: bool, near: bool = False, deadline: float = 1.0, verify: bool = True
+) -> list[Mistake]:
+    """Return what is wrong with the Redis of a URL, asked now, within `deadline` seconds.
 
     `counts` tells whether limits or budgets are counted there, beside what is cached; `near`
-    whether near questions are to be found. In a Cluster
+    whether near questions are to be found; `verify` whether certificates are checked. In a Cluster
     the node of the default tenant answers for all. Runs an event loop of its own.
     """
-    found = _run(url, deadline, time.time, counts=counts, tries=False)
+    found = _run(url, deadline, time.time, counts=counts, tries=False, verify=verify)
     return [*found.mistakes, *(found.lacking if near else ())]
 
 
 def examine(
-    url: str, *, counts: bool, deadline: float = 1.0, wall: Callable[[], float] = time.time
+    url: str,
+    *,
+    counts: bool,
+    deadline: float = 1.0,
+    wall: Callable[[], float] = time.time,
+    verify: bool = True,
 ) -> Advice:
-    """The same, and whether it does all that a gateway asks: a value is put for a second.
+    """Return the same, and whether it does all that a gateway asks: a value is put for a second.
 
     `wall` tells seconds since the epoch.
     """
-    return _run(url, deadline, wall, counts=counts, tries=True)
+    return _run(url, deadline, wall, counts=counts, tries=True, verify=verify)
 
 
 def _run(
-    url: str, deadline: float, wall: Callable[[], float], *, counts: bool, tries: bool
+    url: str,
+    deadline: float,
+    wall: Callable[[], float],
+    *,
+    counts: bool,
+    tries: bool,
+    verify: bool,
 ) -> Advice:
     try:
-        address = read(url)
+        address = read(url, verify=verify)
         context(address)
     except ValueError as error:
         return Advice([_mistake(f"{error}.", level="error")])
     found = _asked(address, deadline, wall, counts=counts)
     if not (tries and found.about):
         return found
-    tried = asyncio.run(_tried(url, deadline, counts=counts))
+    tried = asyncio.run(_tried(url, deadline, counts=counts, verify=verify))
     return msgspec.structs.replace(found, mistakes=[*found.mistakes, *tried])
 
 
@@ -128,10 +141,10 @@ def _ahead(moment: object, now: float) -> float | None:
     return int(whole) + int(part) / 1e6 - now
 
 
-async def _tried(url: str, deadline: float, *, counts: bool) -> list[Mistake]:
-    """Whether values and counters work, by what the gateway itself does."""
+async def _tried(url: str, deadline: float, *, counts: bool, verify: bool) -> list[Mistake]:
+    """Return whether values and counters work, by what the gateway itself does."""
     notes: list[str] = []
-    redis = Redis(url, note=notes.append, clock=time.monotonic, deadline=deadline)
+    redis = Redis(url, note=notes.append, clock=time.monotonic, deadline=deadline, verify=verify)
     try:
         await redis.put(_TRIED, b"well", 1.0)
         kept = await redis.get(_TRIED) == b"well"
@@ -164,6 +177,9 @@ def _version(facts: dict[str, str]) -> tuple[str, str]:
 def _place(facts: dict[str, str], address: Address) -> list[Mistake]:
     """Whether it is what the URL says, and takes writes."""
     found = []
+    if address.tls and address.verify and not checks_name(address):
+        message = "ssl_check_hostname=false takes a trusted certificate of any server."
+        found.append(_mistake(message, "Leave it out, and name Redis as its certificate does."))
     if address.kind == "single" and facts.get("cluster_enabled") == "1":
         message = f"{address.where} is a node of a Cluster and sends most keys elsewhere."
         found.append(_mistake(message, _FORMS, level="error"))

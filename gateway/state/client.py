@@ -15,10 +15,9 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from gateway.state.address import Address
+from gateway.state.address import Address, checks_name
 
-_SECURE = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_cert_reqs")
-_NO = ("false", "no", "0", "f", "n")
+_SECURE = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password")
 
 
 Refused = exceptions.ResponseError
@@ -104,8 +103,9 @@ def _secured(address: Address) -> dict[str, Any]:
         return {}
     said = address.options
     found: dict[str, Any] = {name: said[name] for name in _SECURE if name in said}
-    checks = said.get("ssl_check_hostname", "").lower() not in _NO
-    return {"ssl": True, "ssl_check_hostname": checks, **found}
+    checks = address.verify and checks_name(address)
+    required = "required" if address.verify else "none"
+    return {"ssl": True, "ssl_check_hostname": checks, "ssl_cert_reqs": required, **found}
 
 
 _WHY: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (

@@ -15,6 +15,8 @@ from typing import Any
 
 DEADLINE = 0.1
 """Seconds that one operation may take, whatever it consists of."""
+CONNECT = 1.0
+"""Seconds until a connection can be used, where the operator says nothing else."""
 PAUSE = 1.0
 """Seconds between two probes of a server that is gone."""
 _CALM = 10.0
@@ -108,7 +110,7 @@ class Doubt:
             self.tasks -= done
 
     async def close(self) -> None:
-        """Ask no more; within two deadlines."""
+        """Ask no more; a probe that is under way ends within its deadline."""
         self._closed = True
         await self.settle()
 

@@ -7,7 +7,7 @@ import asyncio
 import binascii
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn, TypeGuard
 
 from gateway.state.address import Address, Host, context
 from gateway.state.name import Names
@@ -16,32 +16,38 @@ from gateway.state.wire import Broken, Failure, Reply, Waiting, Wire, request, t
 _SLOTS = 16384
 _HOPS = 5
 """Redirections that one call follows."""
+MOVES = ("MOVED", "ASK")
+"""What a redirection of a Cluster's node begins with."""
 _STRANGE = "what answers does not speak its protocol"
 
 
 class Link:
-    """Asks. `deadline` is seconds for one answer, and for one way to be found.
+    """Asks. `deadline` is seconds for one answer, `connect` those until a connection can be used.
 
-    Raises ValueError where the URL names certificates that cannot be read.
+    A way goes on being found when who asked first has left. Raises ValueError where the URL names
+    certificates that cannot be read.
     """
 
-    def __init__(self, address: Address, deadline: float) -> None:
+    def __init__(self, address: Address, deadline: float, connect: float) -> None:
         self._address = address
         self._deadline = deadline
+        self._connect = connect
         self._tls = context(address)
         self._names = Names()
         self._wires: dict[Host, Wire] = {}
         self._opening: dict[Host, asyncio.Task[Wire]] = {}
+        self._locating: asyncio.Task[None] | None = None
         self._primary: Host | None = None
         self._slots: dict[int, Host] = {}
         self._nodes: set[Host] = set()
-        self._many = address.kind == "cluster"
+        self.many = address.kind == "cluster"
+        """True if there are several servers, which send requests to one another."""
         self._ways: dict[int, Wire] = {}
         """By slot, where there are several servers."""
 
     def ask(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
         """Send a request on the way that is known and open; None where there is none."""
-        wire = self._ways.get(slot if self._many else 0)
+        wire = self._ways.get(slot if self.many else 0)
         if wire is None:
             return None
         answer = wire.loop.create_future()
@@ -49,7 +55,7 @@ class Link:
 
     def tell(self, key: bytes, data: bytes, answer: Waiting) -> bool:
         """The same on a key, of which `answer` is told; False where there is no such way."""
-        wire = self._ways.get(slot_of(key) if self._many else 0)
+        wire = self._ways.get(slot_of(key) if self.many else 0)
         return wire is not None and wire.tell(data, answer)
 
     async def find(self, slot: int, data: bytes) -> Reply:
@@ -61,11 +67,15 @@ class Link:
         return await self._turn(slot, data, moved)
 
     def drop(self) -> None:
-        """Close every connection; the next call finds its way anew."""
-        wires, self._wires = self._wires, {}
-        opening, self._opening = self._opening, {}  # nobody joins what is being given up
-        for task in opening.values():
+        """Close every connection and open none; the next call finds its way anew."""
+        for task in self._begun():
             task.cancel()
+        self._opening, self._locating = {}, None  # nobody joins what is being given up
+        self.part()
+
+    def part(self) -> None:
+        """Close every connection that is open; those that are being opened go on."""
+        wires, self._wires = self._wires, {}
         for wire in wires.values():
             wire.close()
         self._primary = None
@@ -83,21 +93,33 @@ class Link:
 
     async def close(self) -> None:
         """Close every connection, and wait for none."""
-        opening = list(self._opening.values())
+        begun = self._begun()
         self.drop()
         self._names.close()
-        await asyncio.gather(*opening, return_exceptions=True)
+        await asyncio.gather(*begun, return_exceptions=True)
+
+    def _begun(self) -> list[asyncio.Task[Any]]:
+        """Return what is under way to find servers, and to open connections."""
+        locating = [] if self._locating is None else [self._locating]
+        return [*self._opening.values(), *locating]
 
     async def _follow(self, slot: int, data: bytes, wire: Wire) -> Reply:
         reply = await wire.ask(data)
-        if isinstance(reply, Failure) and reply.word in ("MOVED", "ASK"):
+        if self.moved(reply):
             return await self._turn(slot, data, reply)
-        self._ways[slot if self._many else 0] = wire
+        self._ways[slot if self.many else 0] = wire
         return reply
+
+    def moved(self, reply: object) -> TypeGuard[Failure]:
+        """True if an answer is a redirection that is followed: in a Cluster, and nowhere else.
+
+        Another server may not say who gets the password.
+        """
+        return self.many and type(reply) is Failure and reply.word in MOVES
 
     async def _turn(self, slot: int, data: bytes, reply: Reply) -> Reply:
         for _ in range(_HOPS):
-            if not isinstance(reply, Failure) or reply.word not in ("MOVED", "ASK"):
+            if not self.moved(reply):
                 return reply
             _, _, place = reply.text.split(" ", 2)
             host, _, port = place.rpartition(":")
@@ -119,14 +141,32 @@ class Link:
             return await self._wire(self._address.hosts[0] if self._address.hosts else ("", 0))
         if kind == "sentinel":
             if self._primary is None:
-                self._primary = await self._first(self._address.hosts, self._sentinel)
-            return await self._wire(self._primary)
+                await self._located()
+            return await self._wire(self._primary or _gone())
         if slot not in self._slots:
+            await self._located()
+        return await self._wire(self._slots.get(slot) or _gone())
+
+    async def _located(self) -> None:
+        """Find the servers, once for all who want them. Raises Broken, OSError."""
+        if self._locating is None:
+            self._locating = asyncio.create_task(self._locate())
+            self._locating.add_done_callback(self._has_located)
+        await _joined(self._locating)
+
+    async def _locate(self) -> None:
+        async with asyncio.timeout(self._connect):
+            if not self.many:
+                self._primary = await self._first(self._address.hosts, self._sentinel)
+                return
             nodes = dict.fromkeys([*self._address.hosts, *self._nodes])
             self._slots.update(await self._first(list(nodes), self._map))
-        if slot not in self._slots:
-            raise Broken("no node of it has the keys")
-        return await self._wire(self._slots[slot])
+
+    def _has_located(self, done: asyncio.Task[None]) -> None:
+        if self._locating is done:
+            self._locating = None
+        if not done.cancelled():
+            done.exception()  # nobody may wait for it any more
 
     async def _first[T](
         self, hosts: Sequence[Host], ask: Callable[[Host], Coroutine[Any, Any, T]]
@@ -192,16 +232,11 @@ class Link:
             opening = asyncio.create_task(self._open(host))
             self._opening[host] = opening
             opening.add_done_callback(lambda done: self._opened(host, done))
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            if opening.cancelled():  # dropped: it was not the caller who left
-                raise Broken("no connection") from None
-            raise
+        return await _joined(opening)
 
     async def _open(self, host: Host) -> Wire:
         address = self._address
-        async with asyncio.timeout(self._deadline):
+        async with asyncio.timeout(self._connect):
             wire = await self._dial(host, (address.username, address.password))
             with _kept(wire):
                 if address.db:
@@ -210,6 +245,7 @@ class Link:
                     role = await wire.ask(request(b"ROLE"))
                     if isinstance(role, list) and role[0] != b"master":
                         raise Broken("it is no primary any more")
+        wire.deadline = self._deadline
         self._wires[host] = wire
         return wire
 
@@ -220,10 +256,10 @@ class Link:
             opening.exception()  # nobody may wait for it any more
 
     async def _dial(self, host: Host, login: tuple[str, str]) -> Wire:
-        deadline = self._deadline
+        connect = self._connect
 
         def make() -> Wire:
-            return Wire(deadline)
+            return Wire(connect)
 
         if self._address.path:
             _, wire = await asyncio.get_running_loop().create_unix_connection(
@@ -252,6 +288,20 @@ class Link:
             make, last, host[1], ssl=self._tls, server_hostname=name
         )
         return wire
+
+
+async def _joined[T](task: asyncio.Task[T]) -> T:
+    """Wait for what goes on without its callers. Raises Broken where it was given up."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if task.cancelled():  # it was not the caller who left
+            raise Broken("no connection") from None
+        raise
+
+
+def _gone() -> NoReturn:
+    raise Broken("no node of it has the keys")
 
 
 @contextmanager

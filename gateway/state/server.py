@@ -11,20 +11,18 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from gateway.state.address import read
-from gateway.state.doubt import DEADLINE, PAUSE, Doubt
-from gateway.state.link import Link, slot_of
+from gateway.state.doubt import CONNECT, DEADLINE, PAUSE, Doubt
+from gateway.state.link import MOVES, Link, slot_of
 from gateway.state.wire import Broken, Failure, Reply, request
 
-_AWAY = frozenset(("MASTERDOWN", "LOADING", "CLUSTERDOWN", "DENIED", "NOAUTH")) | {
-    "MOVED",
-    "ASK",
-}
+_AWAY = frozenset(("MASTERDOWN", "LOADING", "CLUSTERDOWN", "DENIED", "NOAUTH", *MOVES))
 """What an error begins with where this is not the server to ask, or not yet."""
 _FULL = "ERR max number of clients"
 _SAID = {
     "LOADING": "it is still loading its data",
     "DENIED": "it is in protected mode",
     "NOAUTH": "it does not accept the credentials",
+    **dict.fromkeys(MOVES, "it is a node of a Cluster, which redis+cluster:// names"),
 }
 
 
@@ -62,15 +60,19 @@ class Server:
         note: Callable[[str], None],
         clock: Callable[[], float],
         deadline: float = DEADLINE,
+        connect: float = CONNECT,
+        verify: bool = True,
     ) -> None:
         """Connect later, when first used; `clock` is monotonic seconds, `deadline` seconds.
 
-        Raises ValueError for a URL that cannot be used.
+        `connect` is seconds until a connection can be used: they are waited for beside calls.
+        `verify` says whether certificates are checked. Raises ValueError for a URL that cannot be
+        used.
         """
-        address = read(url)
+        address = read(url, verify=verify)
         self._deadline = deadline
-        self._link = Link(address, deadline)
-        self._much = Link(address, deadline)
+        self._link = Link(address, deadline, connect)
+        self._much = Link(address, deadline, connect)
         """For what is large; nothing is opened before it is used."""
         self._clock = clock
         self._renew_at = float("-inf")
@@ -78,8 +80,14 @@ class Server:
         self._told = 0
         """Requests under way whose answer nobody waits for."""
         self._drained: asyncio.Event | None = None
+        steps = 1 if address.kind == "single" else 2  # finding the server is one
         self._doubt = Doubt(
-            address.where, look=self._look, why=why, note=note, clock=clock, deadline=deadline
+            address.where,
+            look=self._look,
+            why=why,
+            note=note,
+            clock=clock,
+            deadline=deadline + steps * connect,
         )
 
     @property
@@ -106,7 +114,7 @@ class Server:
             async with asyncio.timeout(self._deadline):
                 reply = await self._much.find(slot_of(key), data)
         except (Broken, OSError, ValueError) as error:
-            self._much.drop()
+            self._much.part()
             raise Away from error
         if type(reply) is Failure:
             raise self.refused(key, reply)
@@ -137,7 +145,7 @@ class Server:
         if isinstance(reply, Broken):
             self._fail(key)
         elif type(reply) is Failure:
-            if reply.word in ("MOVED", "ASK"):
+            if self._link.moved(reply):
                 self._doubt.spawn(self._say(key, data))
             else:
                 self.refused(key, reply)
@@ -155,7 +163,7 @@ class Server:
             answer = self._link.ask(slot, data)
             if answer is not None:
                 reply = await answer
-                if type(reply) is not Failure or reply.word not in ("MOVED", "ASK"):
+                if not self._link.moved(reply):
                     return reply
                 async with asyncio.timeout(self._deadline):
                     return await self._link.follow(slot, data, reply)
@@ -179,7 +187,7 @@ class Server:
         return Away()
 
     async def close(self) -> None:
-        """Close every connection; within two deadlines."""
+        """Close every connection; within a deadline and the time to open one."""
         await self._doubt.close()
         await self._link.close()
         await self._much.close()

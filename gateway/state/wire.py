@@ -58,7 +58,8 @@ class Wire(asyncio.Protocol):
 
     def __init__(self, deadline: float) -> None:
         self.loop = asyncio.get_running_loop()
-        self._deadline = deadline
+        self.deadline = deadline
+        """Seconds; it may be changed while nobody waits."""
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[Waiting, float]] = deque()
         self._parts: list[bytes] = []
@@ -86,7 +87,7 @@ class Wire(asyncio.Protocol):
         now = self.loop.time()
         self._waiting.append((answer, now))
         if self._timer is None:
-            self._arm(now + self._deadline)
+            self._arm(now + self.deadline)
         if not self._unsent:
             self.loop.call_soon(self._send)
         self._unsent.append(data)
@@ -182,8 +183,8 @@ class Wire(asyncio.Protocol):
         if not self._waiting:
             return
         oldest, now = self._waiting[0][1], self.loop.time()
-        if now < oldest + self._deadline:
-            self._arm(oldest + self._deadline)
+        if now < oldest + self.deadline:
+            self._arm(oldest + self.deadline)
         elif now - due > _STALL:
             self._arm(now + 0.01)
         else:

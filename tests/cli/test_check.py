@@ -342,3 +342,18 @@ def test_what_lists_that_share_a_line_have_wrong_is_told_once(tmp_path: Path) ->
     apart = shared.replace("*all", "[{model: unknown}]")
     result = run("--config", config(tmp_path, apart), "check")
     assert result.stdout.count("the price of acme/unknown is unknown") == 3
+
+
+def test_a_redis_whose_certificate_nobody_checks(tmp_path: Path) -> None:
+    """A URL cannot turn the check off; a setting does, and is warned of."""
+    environ = {**ON, "REDIS_URL": "rediss://:hunter2@127.0.0.1:1/0?ssl_cert_reqs=none"}
+    result = run("--config", config(tmp_path), "check", environ=environ)
+    assert result.exit_code == 1
+    assert "set redis.verify to false" in result.stdout
+    file = config(tmp_path, GOOD + "redis: {verify: false}\n")
+    result = run("--config", file, "check", environ=environ)
+    assert result.exit_code == 0
+    assert "warning: redis.verify: lets whoever is on the way read" in result.stdout
+    environ["REDIS_URL"] = "redis://127.0.0.1:1/0"
+    assert "redis.verify" not in run("--config", file, "check", environ=environ).stdout
+    assert "hunter2" not in result.stdout

@@ -257,7 +257,7 @@ def test_the_first_start_makes_a_key_and_prints_it_once(file: Path, tmp_path: Pa
     data.mkdir()
     words = ("--config", file, "serve", "--port", "0", "--host", "0.0.0.0", "--first-key")
     environ = {"TIERGATE_DATA": str(data), "TIERGATE_KEY_FILE": str(ring)}
-    with serving(*words, **environ) as (_, lines):
+    with serving(*words, cwd=None, **environ) as (_, lines):
         (secret,) = re.findall(r"tg-[0-9a-f]{64}", "\n".join(lines))
         assert "  keys    1 known" in lines
         url = next(line for line in lines if line.startswith("tiergate ")).split()[3]
@@ -268,7 +268,7 @@ def test_the_first_start_makes_a_key_and_prints_it_once(file: Path, tmp_path: Pa
     text = ring.read_text()
     assert secret[3:] not in text
     assert ring.stat().st_mode & 0o777 == 0o600
-    with serving(*words, **environ) as (_, lines):
+    with serving(*words, cwd=None, **environ) as (_, lines):
         assert secret not in "\n".join(lines)
         assert not re.findall(r"tg-[0-9a-f]{64}", "\n".join(lines))
         assert "  keys    1 known" in lines
@@ -280,7 +280,7 @@ def test_keys_of_the_environment_need_no_first_key(file: Path, tmp_path: Path) -
     ring, known = tmp_path / "keys.yaml", f"ann={'0' * 64}"
     words = ("--config", file, "serve", "--port", "0", "--first-key")
     environ = {"TIERGATE_DATA": str(tmp_path), "TIERGATE_KEY_FILE": str(ring)}
-    with serving(*words, **environ, TIERGATE_KEYS=known) as (_, lines):
+    with serving(*words, cwd=None, **environ, TIERGATE_KEYS=known) as (_, lines):
         assert not re.findall(r"tg-[0-9a-f]{64}", "\n".join(lines))
         assert "  keys    1 known" in lines
     assert ring.read_text() == ""

@@ -91,11 +91,22 @@ def test_certificates(tmp_path: Path) -> None:
     lax = context(read("rediss://h?ssl_check_hostname=false"))
     assert lax is not None
     assert (lax.check_hostname, lax.verify_mode) == (False, ssl.CERT_REQUIRED)
-    none = context(read("rediss://h?ssl_cert_reqs=none"))
-    assert none is not None
-    assert (none.check_hostname, none.verify_mode) == (False, ssl.CERT_NONE)
+    for url in ("rediss://h", "rediss://h?ssl_cert_reqs=none", "rediss://h?ssl_cert_reqs=required"):
+        none = context(read(url, verify=False))
+        assert none is not None
+        assert (none.check_hostname, none.verify_mode) == (False, ssl.CERT_NONE)
     for name in ("ssl_ca_certs", "ssl_certfile"):
         wrong: Address = read(f"rediss://h?{name}={tmp_path}/hunter2")
         with pytest.raises(ValueError, match=r"^REDIS_URL names certificates") as refused:
             context(wrong)
         assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("wish", ["none", "optional", "NONE", "CERT_NONE", ""])
+def test_a_url_alone_does_not_turn_off_the_check_of_certificates(wish: str) -> None:
+    """Who copies a URL that turned it off elsewhere is told, and decides by a setting."""
+    with pytest.raises(ValueError, match=r"^REDIS_URL turns off .* redis\.verify to false$"):
+        read(f"rediss://:hunter2@h?ssl_cert_reqs={wish}")
+    kept = context(read("rediss://h?ssl_cert_reqs=required"))
+    assert kept is not None
+    assert (kept.check_hostname, kept.verify_mode) == (True, ssl.CERT_REQUIRED)

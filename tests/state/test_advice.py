@@ -8,7 +8,8 @@ import pytest
 import redis
 
 from gateway.settings.mistake import Mistake
-from gateway.state.advice import _vectors, advise, examine
+from gateway.state.address import read
+from gateway.state.advice import _place, _vectors, advise, examine
 from tests.conftest import redis_program
 from tests.e2e.place import Place, _free
 
@@ -175,3 +176,11 @@ def test_a_password_is_asked_for_and_never_told(place: Place) -> None:
         assert "hunter" not in text
         assert "NOAUTH" in text or "does not accept the credentials" in text
     assert "hunter" not in str(advise("redis://:hun/ter2@host", counts=True))
+
+
+def test_a_certificate_of_any_server() -> None:
+    """One that is signed by somebody trusted, for whatever name."""
+    (told,) = _place({}, read("rediss://h?ssl_check_hostname=no"))
+    assert "ssl_check_hostname=false takes a trusted certificate of any server" in str(told)
+    assert _place({}, read("rediss://h")) == []
+    assert _place({}, read("redis://h?ssl_check_hostname=no")) == []

@@ -82,17 +82,20 @@ def test_who_is_asked_for_a_password_or_cannot_speak(place: Place) -> None:
 
 def test_how_a_connection_is_secured() -> None:
     """As the URL says, with its options and no others."""
-    plain, lax, strict = (
+    plain, any_name, strict = (
         client._secured(read(url))
         for url in (
             "redis://h",
-            "rediss://h?ssl_check_hostname=no&ssl_cert_reqs=none&protocol=2",
+            "rediss://h?ssl_check_hostname=no&protocol=2",
             "rediss://h?ssl_ca_certs=/ca.pem",
         )
     )
+    checked = {"ssl": True, "ssl_cert_reqs": "required"}
     assert plain == {}
+    assert any_name == {**checked, "ssl_check_hostname": False}
+    assert strict == {**checked, "ssl_check_hostname": True, "ssl_ca_certs": "/ca.pem"}
+    lax = client._secured(read("rediss://h?ssl_cert_reqs=none", verify=False))
     assert lax == {"ssl": True, "ssl_check_hostname": False, "ssl_cert_reqs": "none"}
-    assert strict == {"ssl": True, "ssl_check_hostname": True, "ssl_ca_certs": "/ca.pem"}
 
 
 def test_one_that_is_silent(place: Place) -> None:

@@ -1,0 +1,17 @@
+"""How Redis is reached, beside where it is: REDIS_URL says that."""
+
+from pydantic import BaseModel
+
+from gateway.settings.part import STRICT
+from gateway.settings.server import Wait
+
+
+class RedisPart(BaseModel):
+    """How connections to Redis are opened."""
+
+    model_config = STRICT
+
+    connect_timeout: Wait = 1.0
+    """Until a connection can be used: TCP, TLS, the password and the database. No call waits."""
+    verify: bool = True
+    """Check the certificate of a `rediss://` server."""

@@ -1,0 +1,164 @@
+"""Opening connections to Redis: how long it may take, and who gets the password."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.state.redis import _LARGE, Redis
+from tests.state.scripted import Answer, Scripted
+from tests.state.world import World, in_time, quiet
+
+FORMS = [
+    "redis://:hunter2@127.0.0.1:{}/1",
+    "redis+sentinel://:hunter2@127.0.0.1:{}/main?sentinel_password=hunter2",
+    "redis+cluster://:hunter2@127.0.0.1:{}",
+]
+
+
+class Slow:
+    """A server that takes passwords only once it is let, and answers all else at once."""
+
+    def __init__(self) -> None:
+        self.let = asyncio.Event()
+        self.server = Scripted(self.answer)
+
+    async def answer(self, words: list[bytes]) -> bytes:
+        port = self.server.port
+        if words[0] == b"AUTH":
+            await self.let.wait()
+        return {
+            b"SENTINEL": b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%d\r\n" % (len(str(port)), port),
+            b"CLUSTER": slots(port),
+            b"ROLE": b"*1\r\n$6\r\nmaster\r\n",
+            b"GETRANGE": b"$5\r\nvalue\r\n",
+            b"EXISTS": b":1\r\n",
+        }.get(words[0], b"+OK\r\n")
+
+
+def slots(port: int) -> bytes:
+    """Say that one node has all keys."""
+    return b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % port
+
+
+@pytest.fixture
+async def slow() -> AsyncIterator[Slow]:
+    made = Slow()
+    await made.server.up()
+    yield made
+    await made.server.down()
+
+
+def opened(world: World, url: str, connect: float) -> Redis:
+    return Redis(url, note=world.note, clock=lambda: world.now, connect=connect)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["single", "sentinel", "cluster"])
+async def test_a_connection_that_opens_slowly_delays_no_call_and_is_no_loss(
+    slow: Slow, world: World, form: str
+) -> None:
+    """A call waits for its own deadline at most; the connection is there for those after it."""
+    store = opened(world, form.format(slow.server.port), 60.0)
+    assert await in_time(store.get("slow"))
+    assert not store.alive
+    slow.let.set()
+    assert await quiet(store)
+    assert world.notes == []
+    assert await store.get("slow") == b"value"
+    await store.close()
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["single", "sentinel", "cluster"])
+async def test_the_connection_for_long_values_opens_beside_calls_too(
+    slow: Slow, world: World, form: str
+) -> None:
+    """One that does not open in time for its first value is kept for the next."""
+    slow.let.set()
+    store = opened(world, form.format(slow.server.port), 60.0)
+    assert await store.get("long") == b"value"
+    slow.let.clear()
+    assert await in_time(store.put("long", b"x" * _LARGE, 60))
+    assert store.alive
+    dialled = slow.server.dialled
+    assert await in_time(store.put("long", b"x" * _LARGE, 60))
+    assert slow.server.dialled == dialled, "no second one is opened"
+    slow.let.set()
+    assert slow.server.asked.count(b"SET") == 0
+    for _ in range(100):  # each gives the connection a turn to open
+        await store.put("long", b"x" * _LARGE, 60)
+        if slow.server.asked.count(b"SET"):
+            break
+    assert slow.server.asked.count(b"SET") == 1
+    await store.close()
+
+
+async def test_one_that_never_opens_is_told_after_its_own_time(slow: Slow, world: World) -> None:
+    store = opened(world, FORMS[0].format(slow.server.port), 0.2)
+    assert await in_time(store.get("never"))
+    assert not await quiet(store)
+    assert world.notes == [f"redis is gone: no answer in time (127.0.0.1:{slow.server.port})"]
+    await store.close()
+
+
+async def test_what_a_server_sends_a_call_on_to_gets_no_password(world: World) -> None:
+    """A single server may not say where the gateway connects; it is no node of a Cluster."""
+    stranger = Scripted(said(b"+OK\r\n"))
+    await stranger.up()
+    moved = Moving(stranger)
+    await moved.up()
+    for kind in ("MOVED", "ASK"):
+        moved.asked.clear()
+        store = opened(world, f"redis://:hunter2@127.0.0.1:{moved.port}", 20.0)
+        assert await store.get(kind) is None
+        store.post(kind, b"value", 60)
+        await store.drain()
+        assert not await quiet(store)
+        assert b"AUTH" in moved.asked
+        await store.close()
+    why = "it is a node of a Cluster, which redis+cluster:// names"
+    assert world.notes == [f"redis is gone: {why} (127.0.0.1:{moved.port})"] * 2
+    assert (stranger.dialled, stranger.asked) == (0, [])
+    await moved.down()
+    await stranger.down()
+
+
+async def test_nodes_of_a_cluster_send_calls_to_one_another(world: World) -> None:
+    """Also those for whose answer nobody waits."""
+    other = Scripted(said(b"+OK\r\n"))
+    await other.up()
+    moved = Moving(other)
+    await moved.up()
+    store = opened(world, f"redis+cluster://:hunter2@127.0.0.1:{moved.port}", 20.0)
+    store.post("one", b"value", 60)
+    await store.drain()
+    await store.put("ASK", b"value", 60)
+    assert other.asked == [b"AUTH", b"SET", b"ASKING", b"SET"]
+    assert (store.alive, world.notes) == (True, [])
+    await store.close()
+    await moved.down()
+    await other.down()
+
+
+def said(reply: bytes) -> Answer:
+    """Answer everything alike."""
+
+    async def answer(_: list[bytes]) -> bytes:
+        return reply
+
+    return answer
+
+
+class Moving(Scripted):
+    """Takes every password, and sends every call on; with ASK where a key says so."""
+
+    def __init__(self, to: Scripted) -> None:
+        super().__init__(self.move)
+        self._to = to
+
+    async def move(self, words: list[bytes]) -> bytes:
+        if words[0] == b"AUTH":
+            return b"+OK\r\n"
+        if words[0] == b"CLUSTER":
+            return slots(self.port)
+        kind = b"ASK" if words[1].endswith(b"ASK") else b"MOVED"
+        return b"-%b 1 127.0.0.1:%d\r\n" % (kind, self._to.port)
