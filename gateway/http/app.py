@@ -43,6 +43,7 @@ from gateway.http.refused import Refused
 from gateway.http.start import routes as start
 from gateway.reply import refusal
 from gateway.routing import explain
+from gateway.routing.veil import veil
 from gateway.telemetry import machine
 from gateway.telemetry.log import where
 
@@ -313,7 +314,8 @@ def _routes(app: App, gateway: Gateway, entrance: Entrance) -> None:
         call = edge.call(spoken, head, caller, data, edge.new_id(), path=asked)
         engine = gateway.engine
         chain = await engine.past.read(call, spoken, spoken.asked(call))
-        return _json(explain.view(*(await engine.explain(call, chain)), call.received_at))
+        told = explain.view(*(await engine.explain(call, chain)), call.received_at)
+        return _json(veil(told, gateway.site.built.catalogue, caller))
 
     @app.get("/v1/responses/{name}", summary="An answer that the gateway has kept")
     async def response(request: Request, name: str) -> Response:

@@ -114,7 +114,9 @@ def _find(
     if behind or asked == _AUTO:
         lab = catalogue.labs[home]
         if not lab.embeddings:
-            raise _unknown(catalogue, call.key, f"The lab {home!r} has no embedding model.", asked)
+            seen = named or listing.labs(catalogue, call.key).get(home)
+            what = f"The lab {home!r} has" if seen else "The default lab has"
+            raise _unknown(catalogue, call.key, f"{what} no embedding model.", asked)
         source: Source = "default"
         model = lab.embeddings[0].model.rpartition("/")[2]
         having = [lab]
@@ -124,13 +126,16 @@ def _find(
         labs = [catalogue.labs[name] for name in order]
         having = [lab for lab in labs if any(asked in goes_by(lab.name, t) for t in lab.embeddings)]
         if not having:
-            what = f"{refusals.shown(asked)} is no embedding model that is served here."
+            shown = refusals.shown(call.prompt.model)
+            what = f"{shown} is no embedding model that is served here."
             raise _unknown(catalogue, call.key, what, asked)
         model = asked
     allowed = [lab for lab in having if lab.name in may]
     if not allowed:
         raise refusals.not_allowed(
-            f"the lab {home!r}" if behind else f"the model {refusals.shown(asked)}"
+            f"the lab {home!r}"
+            if named == home
+            else f"the model {refusals.shown(call.prompt.model)}"
         )
 
     def serves(lab: Lab) -> bool:
@@ -155,7 +160,8 @@ def _plan(lab: Lab, model: str, call: Features, dialect: Dialect) -> Plan:
             doors.append(door)
     if not targets:
         if all(item.reason in constraint.SCOPE for item in skipped):
-            raise refusals.not_allowed(f"the model {model!r}", f"it {skipped[0].reason}")
+            what = f"the model {refusals.shown(call.prompt.model)}"
+            raise refusals.not_allowed(what, f"it {skipped[0].reason}")
         raise refusals.no_target(f"the model {model!r}", skipped)
     return Plan(targets=tuple(targets), doors=tuple(doors), skipped=tuple(skipped))
 

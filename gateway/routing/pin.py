@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.core.call import Key
 from gateway.core.decision import Step
 from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import TIERS, Catalogue, Lab, Target, Tier
@@ -63,7 +62,7 @@ def read(call: Features, catalogue: Catalogue) -> Pin:
     lab = named or call.key.lab or catalogue.default_lab
     _serving(lab, call, catalogue)
     rest = asked.partition("/")[2] if behind else asked
-    meant = _name(asked, rest, lab, catalogue, call.key, named=bool(named))
+    meant = _name(asked, rest, lab, catalogue, call, named=bool(named))
     lab, tier, model = meant.lab, meant.tier, meant.model
     if call.steer.tier is not None:
         tier, model = _tier(call.steer.tier), None
@@ -118,7 +117,7 @@ def _lab_of(asked: str, catalogue: Catalogue) -> str | None:
 
 
 def _name(
-    asked: str, rest: str, lab: str, catalogue: Catalogue, key: Key, *, named: bool
+    asked: str, rest: str, lab: str, catalogue: Catalogue, call: Features, *, named: bool
 ) -> _Meant:
     """Say what a name means on a lab, which the caller has `named` or not. Raises ProblemError."""
     if rest in _AUTO:
@@ -133,22 +132,24 @@ def _name(
             place = (own or places)[0]
             return _Meant(place.lab, place.tier, name, held=True)
     if {asked, rest} & catalogue.models.keys():
-        raise _unserved(asked, lab)
+        raise _unserved(call, lab)
     if _embeds(asked, rest, catalogue):
-        raise _unknown(asked, rest, catalogue, key)
+        raise _unknown(asked, rest, catalogue, call)
     unlisted = passthrough.find(asked, catalogue)
     if unlisted is not None:
         if named and unlisted.maker.lab != lab:
-            raise _unserved(asked, lab)
+            raise _unserved(call, lab)
         target, tier = unlisted.maker.targets[unlisted.name], unlisted.tier(catalogue)
         return _Meant(unlisted.maker.lab, tier, unlisted.name, target, held=True)
     family = next((begin for begin in catalogue.families if rest.startswith(begin)), None)
     if family is None:
-        raise _unknown(asked, rest, catalogue, key)
-    return _family(asked, family, lab, catalogue, named=named)
+        raise _unknown(asked, rest, catalogue, call)
+    return _family(asked, family, lab, catalogue, call, named=named)
 
 
-def _family(asked: str, family: str, lab: str, catalogue: Catalogue, *, named: bool) -> _Meant:
+def _family(
+    asked: str, family: str, lab: str, catalogue: Catalogue, call: Features, *, named: bool
+) -> _Meant:
     """Let the family of a name choose the tier, as no provider of the model itself is on.
 
     Where a host serves the lab of the maker, or some lab lists a name of its kind, the call stays
@@ -163,7 +164,7 @@ def _family(asked: str, family: str, lab: str, catalogue: Catalogue, *, named: b
     if kin is None:
         return _Meant(lab, tier, family=family)
     if named and kin != lab:
-        raise _unserved(asked, lab)
+        raise _unserved(call, lab)
     return _Meant(kin, tier, family=family, held=True)
 
 
@@ -182,7 +183,7 @@ def _serving(lab: str, call: Features, catalogue: Catalogue) -> None:
     if known is not None and known.on:
         return
     detail = ""
-    on = [name for name in listing.labs(catalogue, call.key) if catalogue.labs[name].on]
+    on = [name for name, tiers in listing.labs(catalogue, call.key).items() if tiers]
     if known is not None:
         message, detail = f"The lab {lab!r} is off.", known.why
     elif any(item.on for item in catalogue.labs.values()):
@@ -203,15 +204,15 @@ def _tier(name: str) -> Tier:
     raise ProblemError(Problem(kind="invalid_request", message=message, param="x-tiergate-tier"))
 
 
-def _unserved(asked: str, lab: str) -> ProblemError:
+def _unserved(call: Features, lab: str) -> ProblemError:
     """Refuse a name that is served, but not by the lab that the caller has named."""
-    message = f"The lab {lab!r} does not serve the model {refusals.shown(asked)}."
+    message = f"The lab {lab!r} does not serve the model {refusals.shown(call.prompt.model)}."
     return ProblemError(Problem(kind="model_not_found", message=message, param="model"))
 
 
-def _unknown(asked: str, rest: str, catalogue: Catalogue, key: Key) -> ProblemError:
+def _unknown(asked: str, rest: str, catalogue: Catalogue, call: Features) -> ProblemError:
     """Refuse a name that nobody serves, and say what the key may ask for instead."""
-    shown = refusals.shown(asked)
+    shown, key = refusals.shown(call.prompt.model), call.key
     off = next((why for item in catalogue.labs.values() for why in _off(item, (asked, rest))), "")
     if not off and (unlisted := passthrough.find(asked, catalogue, off=True)) is not None:
         off = unlisted.maker.provider.why

@@ -124,9 +124,16 @@ def _allowed(
                 return labs[name]
     if own:
         return labs[lab]
-    if pin.model is not None or pin.family is not None:
-        raise refusals.not_allowed(f"the model {refusals.shown(call.prompt.model)}")
-    raise refusals.not_allowed(f"the lab {lab!r}" if pin.named_lab else "any lab")
+    if not pin.named_lab:
+        raise refusals.not_allowed("any lab")
+    if pin.model is None and pin.family is None and _has_named(call, lab):
+        raise refusals.not_allowed(f"the lab {lab!r}")
+    raise refusals.not_allowed(f"the model {refusals.shown(call.prompt.model)}")
+
+
+def _has_named(call: Features, lab: str) -> bool:
+    """True if a client wrote the name of a lab: an alias may stand for a name that it may not."""
+    return lab in (call.steer.lab, call.prompt.model.partition("/")[0])
 
 
 def _speaks(lab: Lab, call: Features, dialect: Dialect) -> bool:
@@ -178,7 +185,7 @@ def _plan(
         return Plan(targets=found, doors=doors, skipped=tuple(skipped)), candidate, only
     tried = f"{lab.name}/{first}" if pinned else f"lab {lab.name}"
     if skipped and all(item.reason in constraint.SCOPE for item in skipped):
-        what, each = f"any model of {tried}", "each"
+        what, each = f"any model of {tried}" if _has_named(call, lab.name) else "any model", "each"
         if model is not None:
             what, each = f"the model {refusals.shown(call.prompt.model)}", "it"
         why = " or ".join(dict.fromkeys(item.reason for item in skipped))
@@ -189,12 +196,15 @@ def _plan(
 
 
 def _lenders(catalogue: Catalogue, lab: Lab, call: Features, bounds: Bounds) -> list[Lab]:
-    """The labs that may take over from one, by its `fallback`."""
+    """Return the labs that may take over from one, by its `fallback`."""
     found, scope = [catalogue.labs[name] for name in lab.fallback], call.key.labs
     return [
         one
         for one in found
-        if one.on and bounds.lab(one.name) and (scope is None or one.name in scope)
+        if one.on
+        and bounds.lab(one.name)
+        and (scope is None or one.name in scope)
+        and constraint.open_to(call.key, one, TIERS)
     ]
 
 
