@@ -1,0 +1,187 @@
+"""Each way of deployment that is shipped, started as its own files say, in a folder of its own.
+
+The command, its words and its variables are read from the files. What is replaced: folders of the
+image or of the machine, the port, Redis and PostgreSQL, which are not there; and the provider's
+address, which is that of a scripted one.
+"""
+
+import configparser
+import hashlib
+import http.client
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.containers import files
+from tests.containers.files import ROOT
+from tests.e2e.child import Child, until
+from tests.e2e.upstream import PATIENCE
+
+PROVIDER_KEY = "sk-proj-0123456789-never-shown"
+ADMIN_KEY = "admin-key-0123456789-never-shown"
+METRICS_KEY = "metrics-key-0123456789-never-shown"
+CLIENT_KEY = "client-key-0123456789-never-shown"
+ROOT_SECRET = "root-secret-0123456789-never-shown"
+KEYS = f"alice={hashlib.sha256(CLIENT_KEY.encode()).hexdigest()}"
+CONFIG = ROOT / "config" / "gateway.yaml"
+_ON = re.compile(r" on http://[\d.]+:(\d+)")
+_FIRST = re.compile(r"tg-[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one deployment starts. `told` are variables that its operator gives, as its docs say."""
+
+    words: Sequence[str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    keyed: bool = True
+    """Its clients need a key."""
+    admin: bool = True
+    """Its operator has given an admin key."""
+
+
+def ways() -> dict[str, Callable[[], Way]]:
+    """Return all of them, by name."""
+    return {
+        "make run": _process,
+        "systemd": _unit,
+        "compose": _compose,
+        "fleet": _fleet,
+        "kubernetes": _kubernetes,
+    }
+
+
+def _process() -> Way:
+    """What the Makefile runs: a gateway of this machine, as it ships."""
+    rule = files.text("Makefile").partition("\nrun:")[2].partition("\n\n")[0]
+    (command,) = re.findall(r"exec \.venv/bin/tiergate (.+)", rule)
+    return Way(shlex.split(command), keyed=False, admin=False)
+
+
+def _unit() -> Way:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(ROOT / "deploy" / "tiergate.service")
+    program, *words = shlex.split(parser["Service"]["ExecStart"])
+    assert program.endswith("/bin/tiergate")
+    given = {"TIERGATE_SECRET": ROOT_SECRET, "TIERGATE_ADMIN_KEY": ADMIN_KEY}
+    return Way(words, {**dict([parser["Service"]["Environment"].split("=")]), **given}, keyed=False)
+
+
+def _compose() -> Way:
+    service = files.gateways()["gateway"]
+    shell = {"TIERGATE_ADMIN_KEY": ADMIN_KEY, "TIERGATE_METRICS__KEY": METRICS_KEY}
+    given = {
+        name: shell.get(name, "") if value is None else value
+        for name, value in files.environment(service).items()
+    }
+    return Way(files.words(service["command"]), given)
+
+
+def _fleet() -> Way:
+    """The gateways of deploy/compose.yml: the image's own command."""
+    text = (ROOT / "deploy" / "compose.yml").read_text()
+    service = YAML(typ="safe").load(text)["services"]["gateway-1"]
+    shell = {
+        "TIERGATE_ADMIN_KEY": ADMIN_KEY,
+        "TIERGATE_SECRET": ROOT_SECRET,
+        "TIERGATE_KEYS": KEYS,
+    }
+    given = dict(item.partition("=")[::2] for item in service["environment"])
+    return Way(["serve"], {**given, **shell})
+
+
+def _kubernetes() -> Way:
+    documents = YAML(typ="safe").load_all((ROOT / "deploy" / "kubernetes.yaml").read_text())
+    fleet: Any = next(one for one in documents if one["kind"] == "StatefulSet")
+    (container,) = fleet["spec"]["template"]["spec"]["containers"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["path"] in ("/health", "/ready")
+    secret = {
+        "TIERGATE_SECRET": ROOT_SECRET,
+        "TIERGATE_KEYS": KEYS,
+        "TIERGATE_METRICS__KEY": METRICS_KEY,
+    }
+    env = {one["name"]: str(one["value"]) for one in container["env"]}
+    return Way(container["args"], {**env, **secret}, admin=False)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Deployed:
+    """A gateway that was started in one of the ways."""
+
+    def __init__(self, name: str, folder: Path, provider: str) -> None:
+        way = ways()[name]()
+        self.name, self.keyed, self.admin = name, way.keyed, way.admin
+        words = [str(CONFIG) if word.endswith("/gateway.yaml") else word for word in way.words]
+        replaced = {
+            "TIERGATE_DATA": str(folder / "data"),
+            "TIERGATE_KEY_FILE": str(folder / "data" / "keys.yaml"),
+            "TIERGATE_CONFIG": str(CONFIG),
+            "REDIS_URL": "",
+            "TIERGATE_LEDGER__STORE": "",
+        }
+        environ = {one: replaced.get(one, value) for one, value in way.environ.items() if value}
+        self.given = frozenset(environ.values())
+        """Values of its variables, as its files and its operator give them."""
+        environ |= {
+            "TIERGATE_DATA": replaced["TIERGATE_DATA"],
+            "TIERGATE_SERVER__PORT": "0",
+            "TIERGATE_SERVER__LB_DELAY": "0s",
+            "TIERGATE_SERVER__MAX_LAG": "0s",  # a busy machine is no gateway under pressure
+            "OPENAI_API_KEY": PROVIDER_KEY,
+            "TIERGATE_PROVIDERS__OPENAI__BASE_URL": f"{provider}/v1",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
+        (folder / "data").mkdir(parents=True)
+        self.child = Child([sys.executable, "-m", "gateway", *words], folder / "gateway", **environ)
+        self.port = until(self._listens, f"listening; {folder}/gateway.err says why", 60.0)
+        first = _FIRST.search(self.child.out)
+        self.key = CLIENT_KEY if first is None else first[0]
+        self.replies: list[Reply] = []
+        """All that it has answered."""
+
+    def _listens(self) -> int:
+        with suppress(FileNotFoundError):  # its shell has not got that far
+            match = _ON.search(self.child.out)
+            return 0 if match is None or "  curl " not in self.child.out else int(match[1])
+        return 0
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
+        """Send a request as it is written: a path is not tidied, and Host is what is said."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            client.putrequest(method, path, skip_host="host" in named, skip_accept_encoding=True)
+            for header, value in {"content-length": str(len(body)), **named}.items():
+                client.putheader(header, value)
+            client.endheaders()
+            with suppress(ConnectionError):  # it may be refused before it is sent
+                client.send(body)
+            answer = client.getresponse()
+            told = {header.lower(): value for header, value in answer.getheaders()}
+            reply = Reply(answer.status, told, answer.read())
+        finally:
+            client.close()
+        self.replies.append(reply)
+        return reply
+
+    def stop(self) -> None:
+        """End it."""
+        self.child.stop()
