@@ -1,4 +1,4 @@
-"""What an explanation tells a key: nothing of labs, models and providers that it may not use.
+"""Hides labs, models and providers in an explanation for a key that may not use them.
 
 The ledger keeps decisions whole, for the operator.
 """

@@ -1,4 +1,4 @@
-"""How Redis is reached, beside where it is: REDIS_URL says that."""
+"""Settings of the way to Redis; REDIS_URL says where it is."""
 
 from pydantic import BaseModel
 
@@ -7,7 +7,7 @@ from gateway.settings.server import Wait
 
 
 class RedisPart(BaseModel):
-    """How connections to Redis are opened."""
+    """Settings of connections to Redis."""
 
     model_config = STRICT
 

@@ -17,7 +17,7 @@ _SLOTS = 16384
 _HOPS = 5
 """Redirections that one call follows."""
 MOVES = ("MOVED", "ASK")
-"""What a redirection of a Cluster's node begins with."""
+"""First words of redirections, which nodes of a Cluster send."""
 _STRANGE = "what answers does not speak its protocol"
 
 
@@ -74,7 +74,7 @@ class Link:
         self.part()
 
     def part(self) -> None:
-        """Close every connection that is open; those that are being opened go on."""
+        """Close every open connection; the gateway goes on opening others."""
         wires, self._wires = self._wires, {}
         for wire in wires.values():
             wire.close()

@@ -3,8 +3,8 @@
     in the data folder   an empty file each: for all workers of a machine, also after a restart
     in Redis             a value each: for all machines that share it, where there is one
 
-What is kept goes once the session would have ended by itself. Where Redis does not answer, or has
-lost a value, other machines take a session that was ended here until its time is over.
+A file or value goes once its session would have ended by itself. Where Redis does not answer, or
+has lost a value, other machines take a session that was ended here until its time is over.
 """
 
 import os
@@ -25,7 +25,7 @@ _MOST = 10_000
 
 
 class EndedSessions:
-    """Keeps them. `shared` is a Redis of several machines; `clock` is seconds since the epoch."""
+    """Keeps ended sessions. `shared` is a Redis of several machines; `clock` tells the epoch."""
 
     def __init__(self, folder: Path, shared: Store | None, clock: Callable[[], float]) -> None:
         self._folder = folder

@@ -1,8 +1,8 @@
-"""Who is signed in to the dashboard: a cookie that nobody but this gateway can have made.
+"""Sessions of the dashboard: cookies that nobody but this gateway can make.
 
-It has its end, a name of its own, and a mark over both and the admin's key which opened it. So it
-holds in every worker and machine that has the root secret, and ends where the key does. Sessions
-that are ended sooner are kept (state/sessions.py).
+A cookie has the moment of its end, a name of its own, and a mark over both and the admin's key. So
+every worker and machine with the root secret takes it, and it ends where the key does. The gateway
+keeps sessions that end sooner (state/sessions.py).
 """
 
 import hashlib
