@@ -26,6 +26,7 @@ from gateway.limits.keys import KeyPart
 from gateway.settings import routing, rule, schema, yaml
 from gateway.settings.environ import RESERVED
 from gateway.settings.limits import AlertsPart, BudgetPart, LimitPart
+from gateway.settings.redis import RedisPart
 from gateway.settings.schema import Part
 from gateway.settings.server import Server, WaitPart
 from gateway.settings.timers import TimersPart
@@ -49,6 +50,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "media": schema.Media,
     "ledger": schema.Ledger,
     "metrics": schema.Metrics,
+    "redis": RedisPart,
     "traces": schema.Traces,
     "log": schema.Log,
     "provider": schema.ProviderPart,
