@@ -16,7 +16,8 @@ from gateway.core.usage import Usage
 type Kind = Literal[
     "invalid_json", "invalid_request", "invalid_api_key", "not_allowed", "model_not_found",
     "not_found", "method_not_allowed", "request_timeout", "request_too_large", "media_type",
-    "no_target", "loop", "rate_limited", "budget", "overloaded", "draining", "ledger", "internal",
+    "no_target", "loop", "rate_limited", "budget", "budget_busy",
+    "overloaded", "draining", "ledger", "internal",
     "upstream_rejected", "upstream_context", "upstream_model", "upstream_rate_limited",
     "upstream_auth", "upstream_error", "upstream_moved",
     "upstream_overloaded", "upstream_timeout", "upstream_unreachable", "upstream_truncated",
@@ -37,6 +38,7 @@ STATUS: dict[Kind, int] = {
     "loop": 508,
     "rate_limited": 429,
     "budget": 429,
+    "budget_busy": 429,
     "overloaded": 503,
     "draining": 503,
     "ledger": 503,
@@ -54,7 +56,7 @@ STATUS: dict[Kind, int] = {
     "upstream_truncated": 502,
 }
 _CLIENT_MAY_RETRY: frozenset[Kind] = frozenset({
-    "rate_limited", "overloaded", "draining", "ledger",
+    "rate_limited", "budget_busy", "overloaded", "draining", "ledger",
     "upstream_rate_limited", "upstream_error", "upstream_overloaded", "upstream_timeout",
     "upstream_unreachable",
 })  # fmt: skip

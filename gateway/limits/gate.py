@@ -199,10 +199,11 @@ class Gate:
         asking: Asking = _nothing,
         late: bool = False,
     ) -> tuple[Decision, Plan]:
-        """Let a call pass, or send it to a cheaper tier: what it goes on with.
+        """Let a call pass, or send it to a cheaper tier; return its decision and plan.
 
-        `asking` is told of each way to go on as it is asked for; `late`: all are asked for at once.
-        Raises ProblemError: rate_limited, budget, overloaded.
+        The gate calls `asking` with each way before it asks for that way. `late`: it asks for all
+        ways at once.
+        Raises ProblemError: rate_limited, budget, budget_busy, overloaded.
         """
         if not self.bounds(want.call.key):
             return decision, plan
@@ -220,14 +221,14 @@ class Gate:
             lower = self._lower(want, first, again, now)
             start = next((at for at, way in enumerate(lower) if way.ceiling == then), None)
             if start is not None:
-                self._full(want.call.key.tenant, found.need)
+                self._full(want.call.key.tenant, found)
                 ways = lower[start:]
                 found = await self._take(want, ways, now, again, asking)
         for need in found.before:
-            self._full(want.call.key.tenant, need)
+            self._full(want.call.key.tenant, Over(need))
         way = ways[found.choice]
         if isinstance(found, Over):
-            self._full(want.call.key.tenant, found.need)
+            self._full(want.call.key.tenant, found)
             raise refusal(found, known=want.most(way.plan.targets) is not None)
         return way.decision, way.plan
 
@@ -440,10 +441,11 @@ class Gate:
             seeds=seeds,
         )
 
-    def _full(self, tenant: str, need: Need) -> None:
-        """A call did not fit: told once of each budget and window."""
+    def _full(self, tenant: str, over: Over) -> None:
+        """Tell the operator of a budget that is used up, once in each window."""
+        need = over.need
         told = tenant, need.field
-        if need.kind in ("usd", "share") and told not in self._spent:
+        if need.kind in ("usd", "share") and not over.busy and told not in self._spent:
             self._spent.add(told)
             self._log("budget", name=need.name, counter=need.field, text="used up")
             self._alert(tenant, need)

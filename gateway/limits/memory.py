@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.limits import window
-from gateway.limits.meter import PASSED, Ask, End, Form, Need, Over, Passed, Unseeded
+from gateway.limits.meter import BUSY, PASSED, Ask, End, Form, Need, Over, Passed, Unseeded
 
 _MICRO = 1_000_000
 _LATE = 3_600.0
@@ -148,12 +148,14 @@ class Memory:
 class _Book:
     """The counters of one tenant."""
 
-    __slots__ = ("ends", "fields", "holds", "rates", "running", "spent", "told")
+    __slots__ = ("ends", "fields", "holds", "rates", "reserved", "running", "spent", "told")
 
     def __init__(self) -> None:
         self.rates: dict[str, _Bucket] = {}
         self.running: dict[str, int] = {}
         self.spent: dict[str, int] = {}
+        self.reserved: dict[str, int] = {}
+        """Micro-USD that running calls have reserved, by counter; `spent` includes them."""
         self.told: dict[str, int] = {}
         """The soft limit that was told of, by counter."""
         self.holds: dict[str, _Hold] = {}
@@ -169,22 +171,25 @@ class _Book:
             if field not in self.spent:
                 self._add(field, max(0, value))
         choice, needs, before = 0, ask.needs, list[Need]()
-        while (over := self._missing(needs, moment)) is not None:
+        held = self.holds.get(ask.id)
+        while (over := self._missing(needs, moment, held)) is not None:
             if isinstance(over, Unseeded):
                 return over
             then = _next(ask, choice, over.need)
             if then is None:
-                return Over(over.need, over.retry_after, choice, tuple(before))
+                return Over(over.need, over.retry_after, choice, tuple(before), over.busy)
             choice, needs = then
-            before.append(over.need)
+            if not over.busy:
+                before.append(over.need)
         crossed: list[Need] = []
         made = sum([self._put(need, moment, crossed) for need in needs])
         plain = not (crossed or choice)
         answer = PASSED if plain else Passed(tuple(crossed), choice, tuple(before))
-        held = self.holds.get(ask.id)
         if held is None:
             self.holds[ask.id] = _Hold(answer, needs, ask.expires)
         else:
+            for need in held.needs if held.late else ():
+                self._reserve(need, need.amount)
             held.needs, held.expires, held.late = (
                 self._joined(held.needs, needs),
                 ask.expires,
@@ -206,13 +211,15 @@ class _Book:
         for need in hold.needs:
             kind, field, amount = need.kind, need.field, need.amount
             if kind == "usd":
+                if not hold.late:
+                    self._reserve(need, -amount)
                 spent = self.spent.get(field)
                 if micro is not None and spent is not None:
                     self.spent[field] = max(0, spent - amount + max(0, micro))
             elif kind == "tokens":
                 self._use(field, amount, amount if tokens is None else max(0, tokens))
-            elif kind == "concurrency" and amount:
-                self._leave(field, amount)
+            elif kind == "concurrency":
+                _add(self.running, field, -amount)
         return True
 
     def expire(self, now: float) -> None:
@@ -229,8 +236,9 @@ class _Book:
             for need in hold.needs:
                 if need.kind == "tokens":
                     self._use(need.field, need.amount, need.amount)
-                elif need.kind == "concurrency" and need.amount:
-                    self._leave(need.field, need.amount)
+                elif need.kind == "concurrency":
+                    _add(self.running, need.field, -need.amount)
+                self._reserve(need, -need.amount)
             hold.needs = [need for need in hold.needs if need.kind == "usd"]
             hold.late = True
             heappush(ends, (hold.looked_at, id))
@@ -261,13 +269,13 @@ class _Book:
         kind, field = need.kind, need.field
         made = 0
         if kind == "concurrency":
-            if need.amount:
-                self.running[field] = self.running.get(field, 0) + need.amount
+            _add(self.running, field, need.amount)
         elif kind in {"usd", "share"}:
             soft, spent = need.soft, self.spent
             if kind == "share":
                 made += self._add(need.whole, 1)
             made += self._add(field, need.amount)
+            self._reserve(need, need.amount)
             if soft is not None and need.amount and self.told.get(field) != soft:
                 count = spent[field]
                 if count * 1000 >= soft * spent[need.whole] if kind == "share" else count >= soft:
@@ -312,30 +320,44 @@ class _Book:
                 self.rates[need.field].holders -= 1
         return list(found.values())
 
-    def _leave(self, field: str, places: int) -> None:
-        left = self.running[field] - places
-        if left:
-            self.running[field] = left
-        else:
-            del self.running[field]
+    def _reserve(self, need: Need, amount: int) -> None:
+        """Add to what running calls hold of a counter of money."""
+        if need.kind == "usd":
+            _add(self.reserved, need.field, amount)
 
-    def _missing(self, needs: Sequence[Need], moment: int) -> Over | Unseeded | None:
-        """Why a call does not pass: of all that it does not fit, what keeps it out for longest."""
+    def _missing(
+        self, needs: Sequence[Need], moment: int, held: _Hold | None
+    ) -> Over | Unseeded | None:
+        """Why a call does not pass: of all that it does not fit, what keeps it out for longest.
+
+        `held` is what it has already.
+        """
         longest: Over | None = None
         for at, need in enumerate(needs):
             if self._fits(need, moment):
                 continue
             if self._unseeded(need):
                 return Unseeded(need, tuple(filter(self._unseeded, needs[at + 1 :])))
-            wait = self._wait(need, moment)
+            busy = self._busy(need, held)
+            wait = BUSY if busy else self._wait(need, moment)
             if wait is None:
                 return Over(need)
             if longest is None or wait > (longest.retry_after or 0):
-                longest = Over(need, wait)
+                longest = Over(need, wait, busy=busy)
         return longest
 
     def _unseeded(self, need: Need) -> bool:
         return need.kind == "usd" and need.seeded and need.field not in self.spent
+
+    def _busy(self, need: Need, held: _Hold | None) -> bool:
+        """True if a need that does not fit would fit if the other running calls cost nothing."""
+        reserved = self.reserved.get(need.field)
+        if need.kind != "usd" or reserved is None:
+            return False
+        # What the call itself has reserved may be billed, so it does not come back.
+        own = () if held is None or held.late else held.needs
+        reserved -= sum(one.amount for one in own if one.field == need.field)
+        return self.spent[need.field] - reserved + need.amount <= need.limit
 
     def _wait(self, need: Need, moment: int) -> float | None:
         """Seconds until a need fits if nobody else asks; None where time alone does not help."""
@@ -360,8 +382,18 @@ class _Book:
             elif window.ended(field.rpartition("|")[2], now):
                 del self.spent[field]
                 self.told.pop(field, None)
+                self.reserved.pop(field, None)
                 continue
             self.fields.append(field)
+
+
+def _add(counts: dict[str, int], field: str, amount: int) -> None:
+    """Add to a counter, and remove it once it is 0 again."""
+    count = counts.get(field, 0) + amount
+    if count > 0:
+        counts[field] = count
+    else:
+        counts.pop(field, None)
 
 
 def _next(ask: Ask, choice: int, over: Need) -> tuple[int, tuple[Need, ...]] | None:

@@ -75,6 +75,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """What was spent, by counter, for those that are not there."""
 
 
+BUSY = 1.0
+"""Seconds after which a call asks a busy budget again."""
+
+
 class Over(msgspec.Struct, frozen=True):
     """The need that a call does not pass; nothing was taken."""
 
@@ -84,7 +88,9 @@ class Over(msgspec.Struct, frozen=True):
     choice: int = 0
     """Whose it is: 0 the call's own, else so many of its `others`."""
     before: tuple[Need, ...] = ()
-    """Those that did not fit and sent it there."""
+    """Used-up needs that sent the call there."""
+    busy: bool = False
+    """True if the need would fit if the other running calls cost nothing."""
 
 
 class Unseeded(msgspec.Struct, frozen=True):
@@ -103,7 +109,7 @@ class Passed(msgspec.Struct, frozen=True):
     choice: int = 0
     """Which were taken: 0 the call's own, else so many of its `others`."""
     before: tuple[Need, ...] = ()
-    """Those that did not fit and sent it there."""
+    """Used-up needs that sent the call there."""
 
 
 PASSED = Passed()

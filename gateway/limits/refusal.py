@@ -1,8 +1,11 @@
 """What a client is told whose call does not pass."""
 
+from decimal import Decimal
+
 from gateway.core.problem import Problem, ProblemError
 from gateway.limits.meter import Over
 
+_MICRO = Decimal(1_000_000)
 UNCOUNTED = Problem(
     kind="overloaded",
     message="Budgets cannot be counted now, so nothing is sent. Try again soon.",
@@ -13,8 +16,19 @@ _LONGEST_TOLD = 60.0
 
 
 def refusal(over: Over, *, known: bool) -> ProblemError:
-    """Why, and when to try again; `known`: it is known what the call costs at most."""
+    """Tell why a call does not pass, and when to try again.
+
+    `known`: it is known what the call costs at most.
+    """
     need = over.need
+    if over.busy:
+        message = (
+            f"The budget {need.name!r} has no room at the moment: calls that run now have reserved "
+            "what is left of it. Try again in a second, or send a smaller max_tokens."
+        )
+        return ProblemError(
+            Problem(kind="budget_busy", message=message, retry_after=over.retry_after)
+        )
     if need.kind == "usd" and not known:
         message = (
             f"The budget {need.name!r} cannot be held: what this call costs at most is not known. "
@@ -24,8 +38,13 @@ def refusal(over: Over, *, known: bool) -> ProblemError:
     if need.kind in ("usd", "share"):
         window = need.field.rpartition("|")[2]
         when = "" if window == "total" else f" for {window}"
-        what = "is spent" if need.kind == "usd" else "leaves no more of this tier"
-        message = f"The budget {need.name!r} {what}{when}, with what runs now."
+        if need.kind == "usd":
+            message = (
+                f"The budget {need.name!r} is spent{when}: what is left is less than this call "
+                f"may cost, ${need.amount / _MICRO:f}."
+            )
+        else:
+            message = f"The budget {need.name!r} leaves no more of this tier{when}."
         return ProblemError(Problem(kind="budget", message=message))
     pace = f"{need.limit:,} {need.kind}"
     if need.kind == "concurrency":

@@ -214,5 +214,6 @@ def _read(ask: Ask, what: int, choice: int, *rest: int) -> Passed | Over | Unsee
     if what == 0:
         warned = tuple(needs[at - 1] for at in rest[end:] if at <= len(needs))
         return Passed(warned, choice, before)
-    at, wait = rest[end:]
-    return Over(needs[at - 1], wait / _MICRO if wait >= 0 else None, choice, before)
+    at, wait, busy = rest[end:]
+    seconds = wait / _MICRO if wait >= 0 else None
+    return Over(needs[at - 1], seconds, choice, before, busy == 1)

@@ -13,7 +13,7 @@ from gateway.state.wire import Failure, Reply, request
 
 VERSION = b"1"
 """Of what is kept: another one never meets what this one wrote."""
-_NAMES = (b"spent", b"rate", b"running", b"holds", b"ends", b"told")
+NAMES = (b"spent", b"rate", b"running", b"holds", b"ends", b"told", b"reserved")
 _MOST = 4096
 """Tenants whose requests are kept half made."""
 
@@ -46,8 +46,8 @@ class Counters(Server):
         made = head(script, tenant)
         if reply.word != "NOSCRIPT":
             raise self.refused(made.name, reply)
-        words = request(b"EVAL", script.source, b"%d" % len(_NAMES), *keys(tenant))
-        whole = _longer(words, len(_NAMES) + 3) + data[len(made.start) :]
+        words = request(b"EVAL", script.source, b"%d" % len(NAMES), *keys(tenant))
+        whole = _longer(words, len(NAMES) + 3) + data[len(made.start) :]
         return await self.ask(made.name, whole)
 
     async def on(self, script: Script, name: bytes, argument: bytes) -> Reply:
@@ -90,7 +90,7 @@ def _longer(words: bytes, count: int) -> bytes:
 def keys(tenant: str) -> tuple[bytes, ...]:
     """All keys of a tenant."""
     tag = tag_of(tenant)
-    return tuple(key(tag, name) for name in _NAMES)
+    return tuple(key(tag, name) for name in NAMES)
 
 
 def tag_of(tenant: str) -> bytes:

@@ -6,22 +6,28 @@
 --        holds    hash: packed {answer, entries, 1 where its time is over}
 --        ends     zset: when a hold is looked at again
 --        told     hash: the soft limit that was told of
+--        reserved hash: micro-USD that running calls hold, by counter; a part of what spent has
 -- ARGV   packed {id, now or 0 for this server's clock, how long it runs at most, 1 to add to a hold,
 --        how long an ended hold is kept, needs, others, seeds}; a need is {kind, name, counter, limit,
 --        amount, seconds of its period, whole, seeded, soft or nil, then or nil}; others are {tier,
 --        needs}, tried where a need does not fit whose `then` is their tier; seeds are {counter, spent}
 -- Answer packed {0, choice, how many were before, before..., needs whose soft limit was crossed...},
---        {1, choice, how many were before, before..., need, wait or -1} or {2, choice, needs...}; a
---        choice is 0 for needs, or which of others; each before is the choice and the need that sent it
---        on; plain 0 where there is nothing to tell
+--        {1, choice, how many were before, before..., need, wait or -1, 1 where it is busy} or
+--        {2, choice, needs...}; a choice is 0 for needs, or which of others; each before is the choice
+--        and the need that sent it on and is not busy; plain 0 where there is nothing to tell
+--
+-- A budget is busy where the call would fit if the other running calls cost nothing.
 --
 -- Times are microseconds. Numbers are doubles: whole up to 2^53, which money never passes. They go
--- to the server as %.0f: as numbers they could become 1e+15.
+-- to the server as %.0f: as numbers they could become 1e+15. What is taken off is 0 - amount: -amount
+-- of 0 is written as -0, which is no number there.
 local REQUESTS, TOKENS, RUNNING, MONEY, SHARE = 1, 2, 3, 4, 5
 local KINDS = { requests = REQUESTS, tokens = TOKENS, concurrency = RUNNING, usd = MONEY, share = SHARE }
 local MOST = 9007199254740992
 local SKEW = 60000000
+local BUSY = 1000000 -- how long a call waits before it asks a busy budget again
 local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local reserved = KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
 local id, now, life, adds, keep, needs = ask[1], ask[2], ask[3], ask[4] == 1, ask[5], ask[6]
 local others, seeds = ask[7], ask[8]
@@ -35,21 +41,26 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- Adds to a counter of what running calls hold; one that is 0 again is let go.
+local function hold(key, field, amount)
+  if redis.call('HINCRBY', key, field, whole(amount)) <= 0 then
+    redis.call('HDEL', key, field)
+  end
+end
+
 -- Calls that should have ended: their places are free, what they hold counts as used.
 for _, one in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMIT', 0, 64)) do
   local packed = redis.call('HGET', holds, one)
-  local hold = packed and cmsgpack.unpack(packed)
-  if not hold or hold[3] then
+  local old = packed and cmsgpack.unpack(packed)
+  if not old or old[3] then
     redis.call('HDEL', holds, one)
     redis.call('ZREM', ends, one)
   else
     local kept = {}
-    for _, entry in ipairs(hold[2]) do
+    for _, entry in ipairs(old[2]) do
       local kind, field, amount = entry[1], entry[2], entry[3]
       if kind == RUNNING then
-        if redis.call('HINCRBY', running, field, whole(-amount)) <= 0 then
-          redis.call('HDEL', running, field)
-        end
+        hold(running, field, 0 - amount)
       elseif kind == TOKENS then
         local last = redis.call('HGET', rate, field)
         if last then
@@ -58,10 +69,11 @@ for _, one in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMI
           redis.call('HSET', rate, field, cmsgpack.pack({ at, level, held, period, limit }))
         end
       else
+        hold(reserved, field, 0 - amount)
         kept[#kept + 1] = entry
       end
     end
-    redis.call('HSET', holds, one, cmsgpack.pack({ hold[1], kept, 1 }))
+    redis.call('HSET', holds, one, cmsgpack.pack({ old[1], kept, 1 }))
     redis.call('ZADD', ends, whole(now + keep), one)
   end
 end
@@ -132,12 +144,24 @@ local function unseeded(need)
   return need[1] == 'usd' and need[8] and not sum(need[3])
 end
 
--- Why needs do not pass: which one and how long it waits, or those that are not there.
+-- What the call itself has reserved of a counter: it may be billed for that, so it does not come back.
+local function own(field)
+  local total = 0
+  for _, entry in ipairs(held and not held[3] and held[2] or {}) do
+    if entry[1] == MONEY and entry[2] == field then
+      total = total + entry[3]
+    end
+  end
+  return total
+end
+
+-- Why needs do not pass: which one, how long it waits, those that are not there, and whether the
+-- one that does not pass is busy.
 local function missing()
-  local over, longest = nil, -1
+  local over, longest, busy = nil, -1, false
   for at, need in ipairs(needs) do
     local kind, field, limit, amount = KINDS[need[1]], need[3], need[4], need[5]
-    local fits, wait = true, -1
+    local fits, wait, waits = true, -1, false
     if kind == REQUESTS or kind == TOKENS then
       local period = math.floor(need[6] * 1000000 + 0.5)
       local found = bucket(field, period, limit)
@@ -162,22 +186,27 @@ local function missing()
         end
         return nil, nil, fields
       end
-      fits = (sum(field) or 0) + amount <= limit
+      local total = (sum(field) or 0) + amount
+      fits = total <= limit
+      waits = not fits and total - ((count(reserved, field) or 0) - own(field)) <= limit
+      if waits then
+        wait = BUSY
+      end
     end
     if not fits then
       if wait < 0 then
-        return at, -1
+        return at, -1, nil, false
       elseif wait > longest then
-        over, longest = at, wait
+        over, longest, busy = at, wait, waits
       end
     end
   end
-  return over, longest
+  return over, longest, nil, busy
 end
 
 local choice, before = 0, {}
 while true do
-  local over, wait, fields = missing()
+  local over, wait, fields, busy = missing()
   if fields then
     kept()
     return cmsgpack.pack({ 2, choice, unpack(fields) })
@@ -197,10 +226,13 @@ while true do
     local answer = { 1, choice, #before / 2, unpack(before) }
     answer[#answer + 1] = over
     answer[#answer + 1] = wait
+    answer[#answer + 1] = busy and 1 or 0
     return cmsgpack.pack(answer)
   end
-  before[#before + 1] = choice
-  before[#before + 1] = over
+  if not busy then
+    before[#before + 1] = choice
+    before[#before + 1] = over
+  end
   choice, needs = on, others[on][2]
 end
 
@@ -215,6 +247,11 @@ local function add(field, amount)
 end
 
 local answer, entries = { 0, choice, #before / 2, unpack(before) }, held and held[2] or {}
+if held and held[3] then -- it goes on after its time was over: what it holds is no longer spent
+  for _, entry in ipairs(entries) do
+    hold(reserved, entry[2], entry[3])
+  end
+end
 local plain = #answer
 for at, need in ipairs(needs) do
   local kind, field, amount = KINDS[need[1]], need[3], need[5]
@@ -228,7 +265,7 @@ for at, need in ipairs(needs) do
     rates[#rates + 1] = field
     rates[#rates + 1] = cmsgpack.pack(found) -- of two for one field the later stands
   elseif kind == RUNNING then
-    redis.call('HINCRBY', running, field, whole(amount))
+    hold(running, field, amount)
   else
     local soft = need[9]
     local reached = soft
@@ -239,6 +276,8 @@ for at, need in ipairs(needs) do
     local value = add(field, amount)
     if kind == SHARE then
       value = value * 1000
+    else
+      hold(reserved, field, amount)
     end
     if soft and amount > 0 and value >= reached and count(told, field) ~= soft then
       redis.call('HSET', told, field, whole(soft))

@@ -7,7 +7,7 @@
 -- All that they hold, and all counters, are read at once and written at once.
 local TOKENS, RUNNING = 2, 3
 local MOST = 9007199254740992
-local spent, rate, running, holds, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local spent, rate, running, holds, ends, reserved = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
 local asked = cmsgpack.unpack(ARGV[1])
 
 local function whole(number)
@@ -38,7 +38,8 @@ for _, one in ipairs(asked) do
   local id, tokens, micro = one[1], one[2], one[3]
   if held[id] then
     local sums, kinds = {}, {}
-    for _, entry in ipairs(cmsgpack.unpack(held[id])[2]) do
+    local hold = cmsgpack.unpack(held[id])
+    for _, entry in ipairs(hold[2]) do
       local kind, field = entry[1], entry[2]
       if not listed[field] and kind ~= RUNNING then
         listed[field] = true
@@ -48,7 +49,7 @@ for _, one in ipairs(asked) do
       kinds[field] = kind
     end
     held[id] = false -- once for each
-    table.insert(calls, { sums, kinds, tokens, micro })
+    table.insert(calls, { sums, kinds, tokens, micro, not hold[3] })
     table.insert(over, id)
   end
 end
@@ -57,12 +58,12 @@ if #over == 0 then
 end
 
 local level, value = look(rate, fields[rate]), look(spent, fields[spent])
-local places = {}
+local places, ended = {}, {}
 for field, last in pairs(level) do
   level[field] = last and cmsgpack.unpack(last)
 end
 for _, call in ipairs(calls) do
-  local sums, kinds, tokens, micro = call[1], call[2], call[3], call[4]
+  local sums, kinds, tokens, micro, runs = call[1], call[2], call[3], call[4], call[5]
   for field, amount in pairs(sums) do
     if kinds[field] == RUNNING then
       places[field] = (places[field] or 0) + amount
@@ -72,15 +73,22 @@ for _, call in ipairs(calls) do
         found[2] = found[2] + (tokens < 0 and amount or tokens) * found[4]
         found[3] = math.max(0, found[3] - amount)
       end
-    elseif micro >= 0 and value[field] then -- a counter whose window was swept stays away
-      value[field] = math.min(MOST, math.max(0, tonumber(value[field]) + (micro - amount)))
+    else
+      if runs then -- what one whose time was over holds is spent already
+        ended[field] = (ended[field] or 0) + amount
+      end
+      if micro >= 0 and value[field] then -- a counter whose window was swept stays away
+        value[field] = math.min(MOST, math.max(0, tonumber(value[field]) + (micro - amount)))
+      end
     end
   end
 end
 
-for field, amount in pairs(places) do
-  if redis.call('HINCRBY', running, field, whole(-amount)) <= 0 then
-    redis.call('HDEL', running, field)
+for key, amounts in pairs({ [running] = places, [reserved] = ended }) do
+  for field, amount in pairs(amounts) do
+    if redis.call('HINCRBY', key, field, whole(0 - amount)) <= 0 then
+      redis.call('HDEL', key, field)
+    end
   end
 end
 local rates, sums = {}, {}

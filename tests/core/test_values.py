@@ -108,7 +108,7 @@ def test_a_status_of_its_own_goes_before_that_of_the_kind() -> None:
 def test_a_client_may_retry_what_it_would_retry_at_the_provider(kind: Kind) -> None:
     """The header x-should-retry is false where a retry cannot help, or the problem says so."""
     may = kind in (
-        "rate_limited", "overloaded", "draining", "ledger", "upstream_rate_limited",
+        "rate_limited", "budget_busy", "overloaded", "draining", "ledger", "upstream_rate_limited",
         "upstream_error", "upstream_overloaded", "upstream_timeout", "upstream_unreachable",
     )  # fmt: skip
     assert Problem(kind=kind, message="m").should_retry is (None if may else False)

@@ -59,6 +59,9 @@ class Found:
     """Disagreements, one a line."""
 
 
+_REFUSALS = ("insufficient_quota", "budget_busy", "rate_limit_exceeded")
+
+
 def cost(bill: Asked) -> Decimal:
     """Micro-USD of a request: tokens times rates, and nothing of the gateway's."""
     told = {"input": bill.input, "cache_read": bill.cached, "output": bill.output}
@@ -72,7 +75,7 @@ def audit(found: Found, limits: Mapping[str, Decimal], places: int) -> list[str]
         asked[bill.marker].append(bill)
     wrong = [line for subject, usd in limits.items() for line in _kept(found, subject, usd)]
     for marker, told in found.told.items():
-        if told.status == 429 and told.code not in ("insufficient_quota", "rate_limit_exceeded"):
+        if told.status == 429 and told.code not in _REFUSALS:
             wrong.append(f"{marker}: refused with {told.code}")
         if told.status == 429 and len(asked[marker]) != told.attempts:
             sent = len(asked[marker])

@@ -22,7 +22,7 @@ from gateway.core import jsonio
 from gateway.core.entry import Entry
 from gateway.limits.meter import Ask, Need, Passed
 from gateway.limits.shared import Shared
-from gateway.state.counters import keys
+from gateway.state.counters import NAMES, keys
 from tests.conftest import redis_program
 from tests.e2e.budget_audit import RATES, Found, Told, audit, table
 from tests.e2e.budget_provider import MOST, read
@@ -285,9 +285,7 @@ async def _run(
 
 def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
     """What Redis has once all gateways have stopped, and whose each hold is."""
-    names = dict(
-        zip(("spent", "rate", "running", "holds", "ends", "told"), keys(TENANT), strict=True)
-    )
+    names = {name.decode(): key for name, key in zip(NAMES, keys(TENANT), strict=True)}
     spent: Any = admin.hgetall(names["spent"])
     found.used = {name.decode(): int(value) for name, value in spent.items()}
     running: Any = admin.hgetall(names["running"])

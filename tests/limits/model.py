@@ -52,6 +52,17 @@ class Model:
         )
         return need.amount == 0 or part <= Fraction(need.limit, 1000)
 
+    def busy(self, id: str, need: Need) -> bool:
+        """True if a budget would have room if the other running calls cost nothing."""
+        running = sum(
+            held.amount
+            for other, hold in self.holds.items()
+            for held in hold.needs
+            if not hold.late and other != id and (held.kind, held.field) == ("usd", need.field)
+        )
+        spent = self.spent.get(need.field, 0) - running
+        return need.kind == "usd" and spent + need.amount <= need.limit
+
     def expire(self, now: Fraction) -> None:
         for id, hold in list(self.holds.items()):
             if not hold.late and now >= hold.expires:

@@ -110,6 +110,7 @@ async def test_a_key_has_budgets_of_its_own() -> None:
     stage = Stage()
     key = Key(name="k", budgets=(KeyBudget(usd=Decimal("0.002"), every="day"),))
     await stage.ask(key=key)
+    await stage.end(cost=None)
     assert (await stage.refused("c2", key=key)).kind == "budget"
 
 
@@ -179,8 +180,8 @@ async def test_one_that_cannot_go_lower_is_refused() -> None:
     stage = Stage(budget("0", tier="smart", then="fast"))
     problem = await stage.refused(again=lambda _: (decision("smart"), plan()))
     assert (problem.kind, "'b' is spent for 2001-09-09" in problem.message) == ("budget", True)
-    assert (await Stage(budget("0", every="total")).refused()).message.endswith(
-        "is spent, with what runs now."
+    assert (await Stage(budget("0", every="total")).refused()).message == (
+        "The budget 'b' is spent: what is left is less than this call may cost, $0.0019."
     )
 
 
@@ -206,11 +207,36 @@ async def test_it_is_told_once_that_a_budget_is_nearly_or_all_used() -> None:
     stage = Stage(budget("0.005", soft="0.5"))
     await stage.ask("c1")
     await stage.ask("c2")
+    await stage.refused("c3")
+    assert [row["text"] for row in stage.log] == ["soft limit passed"]
+    for name in ("c1", "c2"):
+        await stage.end(name, cost=None)
     for name in ("c3", "c4"):
         await stage.refused(name)
     texts = [row["text"] for row in stage.log]
     assert texts == ["soft limit passed", "used up"]
     assert stage.alerts == ["b", "b"]
+
+
+async def test_a_budget_that_running_calls_reserve_is_busy_and_not_used_up() -> None:
+    """The client may come back in a second; the operator is told of nothing."""
+    stage = Stage(budget("0.002"))
+    await stage.ask()
+    problem = await stage.refused("c2")
+    assert (problem.kind, problem.http_status, problem.retry_after) == ("budget_busy", 429, 1.0)
+    assert problem.should_retry is None
+    assert "'b' has no room at the moment" in problem.message
+    assert not stage.log
+    assert not stage.alerts
+    await stage.end()
+    await stage.ask("c2")
+
+
+async def test_a_busy_budget_sends_a_call_to_a_cheaper_tier_and_tells_nobody() -> None:
+    stage = Stage(budget("0.002", tier="smart", then="fast"))
+    await stage.ask()
+    found, _ = await stage.ask("c2")
+    assert (found.tier, stage.log, stage.alerts) == ("fast", [], [])
 
 
 async def test_a_lost_counter_is_given_what_was_spent() -> None:
@@ -245,7 +271,7 @@ async def test_while_nobody_counts_for_all_each_process_has_its_part() -> None:
     stage.meter.lost = True
     await stage.ask("c1")
     await stage.ask("c2")
-    assert (await stage.refused("c3")).kind == "budget"
+    assert (await stage.refused("c3")).kind == "budget_busy"
     await stage.end("c1")
     await stage.end("c2", cost=None)
     assert await stage.used() == 2_019

@@ -99,7 +99,9 @@ class Story(RuleBasedStateMachine):
         if isinstance(told, Over):
             assert isinstance(wanted, Over | Unseeded)
             assert not self.model.fits(told.need, self.now)
-            self._wait_is_right(self.meter, ask, told, more=more)
+            assert self.model.busy(id, told.need) is told.busy
+            if not told.busy:
+                self._wait_is_right(self.meter, ask, told, more=more)
             return
         assert told == wanted
         if isinstance(told, Passed) and not taken:
@@ -160,6 +162,7 @@ class Story(RuleBasedStateMachine):
         book = self.meter._book("t")
         assert not book.holds
         assert not book.running
+        assert not book.reserved
         assert all((one.held, one.holders) == (0, 0) for one in book.rates.values())
         assert book.spent == self.model.spent
 

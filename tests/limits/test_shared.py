@@ -19,15 +19,16 @@ def test_what_a_script_tells() -> None:
     assert _told(ASK, _encode((0, 0, 0, 1))) == Passed((NEED,))
     assert _told(ASK, _encode((0, 1, 1, 0, 1))) == Passed((), 1, (NEED,))
     assert _told(ASK, _encode((0, 2, 1, 0, 1))) == Passed()
-    assert _told(ASK, _encode((1, 0, 0, 1, 2_500_000))) == Over(NEED, 2.5)
-    assert _told(ASK, _encode((1, 0, 0, 1, -1))) == Over(NEED, None)
-    assert _told(ASK, _encode((1, 1, 1, 0, 1, 1, -1))) == Over(LOWER, None, 1, (NEED,))
+    assert _told(ASK, _encode((1, 0, 0, 1, 2_500_000, 0))) == Over(NEED, 2.5)
+    assert _told(ASK, _encode((1, 0, 0, 1, 1_000_000, 1))) == Over(NEED, 1.0, busy=True)
+    assert _told(ASK, _encode((1, 0, 0, 1, -1, 0))) == Over(NEED, None)
+    assert _told(ASK, _encode((1, 1, 1, 0, 1, 1, -1, 0))) == Over(LOWER, None, 1, (NEED,))
     assert _told(ASK, _encode((2, 0, 1))) == Unseeded(NEED)
 
 
 @pytest.mark.parametrize(
     "reply",
-    [5, None, [1], b"", b"x", b"half of it", b"\xc1", _encode("no"), _encode(()), _encode((1,)), _encode((1, 0, 0, 9, 1))],
+    [5, None, [1], b"", b"x", b"half of it", b"\xc1", _encode("no"), _encode(()), _encode((1,)), _encode((1, 0, 0, 9, 1, 0))],
     ids=repr,
 )  # fmt: skip
 def test_another_answer_is_a_loss(reply: object) -> None:

@@ -36,6 +36,7 @@ async def test_a_clock_that_jumps_opens_no_new_budget_within_its_window() -> Non
     stage = Stage(budget("0.002"))
     stage.now = 1_795_000_000.0
     await stage.ask()
+    await stage.end(cost=None)
     for jump in (3_600.0, -3_600.0):
         stage.now = 1_795_000_000.0 + jump
         assert (await stage.refused(f"c{jump}")).kind == "budget"

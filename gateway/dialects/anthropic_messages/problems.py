@@ -27,6 +27,7 @@ _TYPES: Mapping[Kind, str] = {
     "loop": "invalid_request_error",
     "rate_limited": "rate_limit_error",
     "budget": "billing_error",
+    "budget_busy": "rate_limit_error",
     "overloaded": "overloaded_error",
     "draining": "overloaded_error",
     "ledger": "api_error",

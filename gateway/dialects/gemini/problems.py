@@ -27,6 +27,7 @@ _STATUSES: Mapping[Kind, str] = {
     "loop": "FAILED_PRECONDITION",
     "rate_limited": "RESOURCE_EXHAUSTED",
     "budget": "RESOURCE_EXHAUSTED",
+    "budget_busy": "RESOURCE_EXHAUSTED",
     "overloaded": "UNAVAILABLE",
     "draining": "UNAVAILABLE",
     "ledger": "UNAVAILABLE",

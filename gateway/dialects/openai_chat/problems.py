@@ -23,6 +23,7 @@ _CODES: Mapping[Kind, tuple[str, str]] = {
     "loop": ("invalid_request_error", "loop_detected"),
     "rate_limited": ("rate_limit_error", "rate_limit_exceeded"),
     "budget": ("insufficient_quota", "insufficient_quota"),
+    "budget_busy": ("rate_limit_error", "budget_busy"),
     "overloaded": ("server_error", "overloaded"),
     "draining": ("server_error", "draining"),
     "ledger": ("server_error", "ledger_unavailable"),

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from gateway.limits.meter import Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
+from gateway.limits.meter import BUSY, Ask, Form, Kind, Meter, Need, Over, Passed, Unseeded
 
 NOW = 1_795_000_000.0
 BIG = 2**53 - 1
@@ -185,7 +185,7 @@ async def test_a_place_is_given_back_once(meter: Meter, tenant: str) -> None:
 async def test_money_becomes_what_was_spent(meter: Meter, tenant: str) -> None:
     asked = need("usd", limit=100, amount=60)
     await meter.admit(ask("a", tenant, asked), NOW)
-    assert await meter.admit(ask("b", tenant, asked), NOW) == Over(asked, None)
+    assert await meter.admit(ask("b", tenant, asked), NOW) == Over(asked, BUSY, busy=True)
     assert await meter.settle(tenant, "a", None, 40)
     assert await meter.admit(ask("b", tenant, asked), NOW) == Passed()
     assert await meter.used(tenant) == {asked.field: 100}

@@ -1,0 +1,139 @@
+"""A budget that running calls reserve: the unmodified SDKs come back, and get their answer.
+
+What they would wait between their tries takes no time here.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import anthropic
+import openai
+import pytest
+
+from tests.e2e.test_limits import budgeted, used
+from tests.e2e.test_messages import HELLO, claude
+from tests.e2e.upstream import Answer, Upstream, whole
+from tests.e2e.world import Config, Make, World, chat
+
+TIGHT = {"name": "tight", "usd": 0.002, "every": "day"}
+"""Room for one call: it reserves $0.001093, of which $0.000019 are spent."""
+WAITS = Answer(pieces=(None, *whole().pieces), length=whole().length)
+"""An answer that waits until the test lets it go."""
+
+
+@contextmanager
+def sleeping(monkeypatch: pytest.MonkeyPatch, what: Callable[[float], object]) -> Iterator[None]:
+    """In place of each wait of an SDK, do something."""
+    clock = SimpleNamespace(**{**vars(time), "sleep": what})
+    with monkeypatch.context() as patch:
+        for module in (openai._base_client, anthropic._base_client):
+            patch.setattr(module, "time", clock)
+        yield
+
+
+def asked(world: World) -> openai.types.chat.ChatCompletion:
+    with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as sdk:
+        return sdk.chat.completions.create(
+            model="smart", messages=[{"role": "user", "content": "Hi"}], max_tokens=100
+        )
+
+
+def test_the_openai_sdk_comes_back_to_a_busy_budget_and_is_answered(
+    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(budgeted(TIGHT))
+    upstream.on("/acme", WAITS, whole())
+    waits: list[float] = []
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(world.ask, chat(max_tokens=10))
+        upstream.arrived()
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            world.release()
+            assert running.result().status_code == 200
+            world.loop.run(world.gateway.gate.drain())
+
+        with sleeping(monkeypatch, wait):
+            assert asked(world).choices[0].message.content == "Hello you."
+    assert waits == [1.0]
+    assert used(world) == {"usd|tight|all": 38}
+    assert sorted(row.problem or "" for row in world.entries()) == ["", "", "budget_busy"]
+
+
+def test_the_openai_sdk_does_not_come_back_to_a_budget_that_is_spent(
+    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(budgeted({**TIGHT, "usd": 0.0011}))
+    upstream.on("/acme", whole())
+    assert world.ask(chat(max_tokens=10)).status_code == 200
+    waits: list[float] = []
+    with (
+        sleeping(monkeypatch, waits.append),
+        pytest.raises(openai.RateLimitError, match="'tight' is spent") as caught,
+    ):
+        asked(world)
+    assert (caught.value.code, waits) == ("insufficient_quota", [])
+    assert len(world.entries()) == 2
+
+
+def test_the_anthropic_sdk_comes_back_to_a_busy_budget_and_is_answered(
+    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(value: Config) -> None:
+        claude(value)
+        budgeted(TIGHT)(value)
+
+    world = make(change)
+    upstream.on("/acme", WAITS, whole())
+    waits: list[float] = []
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(world.ask, chat(max_tokens=10))
+        upstream.arrived()
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            world.release()
+            running.result()
+            world.loop.run(world.gateway.gate.drain())
+
+        with (
+            sleeping(monkeypatch, wait),
+            anthropic.Anthropic(base_url=world.url, api_key="any") as sdk,
+        ):
+            answer = sdk.messages.create(model="acme/smart", max_tokens=5, messages=HELLO)
+    assert (answer.stop_reason, waits) == ("end_turn", [1.0])
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/v1/chat/completions", chat(max_tokens=9), ['"budget_busy"', '"rate_limit_error"']),
+        ("/v1/responses", {"model": "smart", "input": "Hi", "max_output_tokens": 16}, ['"budget_busy"']),
+        ("/v1/messages", {**chat(), "max_tokens": 9}, ['"rate_limit_error"']),
+        (
+            "/v1beta/models/smart:generateContent",
+            {"contents": [{"parts": [{"text": "Hi"}]}], "generationConfig": {"maxOutputTokens": 9}},
+            ['"RESOURCE_EXHAUSTED"', '"retryDelay":"1s"'],
+        ),
+    ],
+)  # fmt: skip
+def test_each_dialect_says_that_a_budget_is_busy(
+    make: Make, upstream: Upstream, path: str, body: Config, words: list[str]
+) -> None:
+    """429 with a retry-after of a second, and nothing that keeps an SDK from coming back."""
+    world = make(budgeted(TIGHT))
+    upstream.on("/acme", WAITS)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(world.ask, chat(max_tokens=10))
+        upstream.arrived()
+        reply = world.client.post(path, json=body)
+        world.release()
+        running.result()
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
+    assert "x-should-retry" not in reply.headers
+    assert "has no room at the moment" in reply.text
+    assert [word for word in words if word not in reply.text.replace(": ", ":")] == []
