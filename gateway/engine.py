@@ -198,7 +198,7 @@ class Engine:
         if gate is not None:
             want = Want(call=call, prompt=prompt, tokens=tally.prompt)
             self.past.begin(ahead, call, dialect, body)
-            first = plan
+            first, decided = plan, decision
             asking = shelf.asking(call, body, plan, stored, ahead)
             decision, plan = await gate.admit(
                 want, decision, plan, case.under, asking=asking, late=body is not said
@@ -207,7 +207,8 @@ class Engine:
             dialling = partial(books.extended, extending, tally)
             if plan is not first:
                 stored = shelf.place(call, body, decision, plan)
-                case.take(decision, plan)
+            if decision is not decided:
+                case.take(decision)
                 books.decided(tally, decision)
         else:
             dialling = partial(books.dialling, tally)

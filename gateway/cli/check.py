@@ -20,6 +20,7 @@ from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS
 from gateway.ledger import damage
 from gateway.limits import keys
+from gateway.limits.unbounded import unbounded
 from gateway.routing import audit
 from gateway.settings import second
 from gateway.settings.change import Change, changes, switched
@@ -151,6 +152,9 @@ def _started(session: Session) -> list[Mistake]:
         *refusals(session.site, known, config.server.host),
         *cautions(session.site, known, session.environ),
         *audit.warnings(session.source, DIALECTS, callers),
+        *unbounded(
+            session.source, session.site.built.catalogue, callers, datetime.now(UTC).timestamp()
+        ),
     ]
 
 

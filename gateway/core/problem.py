@@ -16,7 +16,7 @@ from gateway.core.usage import Usage
 type Kind = Literal[
     "invalid_json", "invalid_request", "invalid_api_key", "not_allowed", "model_not_found",
     "not_found", "method_not_allowed", "request_timeout", "request_too_large", "media_type",
-    "no_target", "loop", "rate_limited", "budget", "budget_busy",
+    "no_target", "loop", "rate_limited", "budget", "budget_busy", "budget_unbounded",
     "overloaded", "draining", "ledger", "internal",
     "upstream_rejected", "upstream_context", "upstream_model", "upstream_rate_limited",
     "upstream_auth", "upstream_error", "upstream_moved",
@@ -39,6 +39,7 @@ STATUS: dict[Kind, int] = {
     "rate_limited": 429,
     "budget": 429,
     "budget_busy": 429,
+    "budget_unbounded": 400,
     "overloaded": 503,
     "draining": 503,
     "ledger": 503,

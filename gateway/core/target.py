@@ -122,16 +122,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """False if no lab lists it: its name came from a client."""
 
     def longest(self, asked: int | None, choices: int) -> int | None:
-        """Tokens that its answer may have, all choices together; None where nothing bounds it.
+        """Return the most tokens that its answer may have, all choices together.
 
-        `asked` is what the client allows in each; without it the target's own cap is sent.
+        `asked` is what the client allows in each choice. Without it the gateway sends the target's
+        own cap. The model keeps to its `max_output`, or at least to its window. The whole window
+        counts, since the length of the prompt is only estimated. None if nothing is known.
         """
-        each, most = self.max_output if asked is None else asked, self.facts.max_output
-        if each is None or each <= 0:
-            each = most if most is not None and most > 0 else None
-        elif most is not None and 0 < most < each:
+        each, facts = self.max_output if asked is None else asked, self.facts
+        most = facts.max_output or facts.context
+        if each is None or each <= 0 or (most and most < each):
             each = most
-        return None if each is None else each * max(1, choices)
+        return each * max(1, choices) if each else None
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 import msgspec
 
 from gateway.core.call import Call, Key
-from gateway.core.decision import Decision, Plan
+from gateway.core.decision import Decision, Plan, Skipped
 from gateway.core.entry import Entry
 from gateway.core.problem import ProblemError
 from gateway.core.target import TIERS, Target, Tier, patience
@@ -34,8 +34,8 @@ from gateway.limits.meter import (
     Passed,
     Unseeded,
 )
-from gateway.limits.refusal import UNCOUNTED, refusal
-from gateway.limits.rule import Limits
+from gateway.limits.refusal import UNCOUNTED, refusal, unbounded
+from gateway.limits.rule import Limits, Ready
 from gateway.limits.used import end_of
 from gateway.limits.want import Want
 from gateway.telemetry.log import Log
@@ -55,6 +55,7 @@ _SAMPLE = 256
 """Answers of a tier that are remembered."""
 _FRESH = 16
 """Answers after which it is looked again how long they usually are."""
+_UNBOUNDED = "its cost has no bound, and a hard budget needs one"
 _TRIES = 3
 """Times that a call is counted whose counters are not there, even when they were just given."""
 
@@ -96,6 +97,8 @@ class _Way(msgspec.Struct, frozen=True):
     amounts: tuple[int, ...]
     ceiling: Tier | None = None
     """The `then` of what sends it there; None for what was decided first."""
+    bounded: bool = True
+    """True if its hard budgets know what to reserve for it."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -165,6 +168,8 @@ class Gate:
         """Those whose calls had something to pass."""
         self._spent: set[tuple[str, str]] = set()
         """Budgets of which it was told that they are used up, by tenant and counter."""
+        self._unbounded: set[str] = set()
+        """Targets of which the log has told that they are passed over."""
 
     def adopt(self, limits: Limits, *, closed: bool) -> None:
         """Go by other limits from now on; what calls hold stays held, and what was counted counts.
@@ -201,6 +206,7 @@ class Gate:
     ) -> tuple[Decision, Plan]:
         """Let a call pass, or send it to a cheaper tier; return its decision and plan.
 
+        The plan has no target whose cost is unbounded, where a hard budget counts the call.
         The gate calls `asking` with each way before it asks for that way. `late`: it asks for all
         ways at once.
         Raises ProblemError: rate_limited, budget, budget_busy, overloaded.
@@ -214,22 +220,24 @@ class Gate:
         ways = [first, *self._lower(want, first, again, now)] if late else [first]
         found = await self._take(want, ways, now, again, asking)
         if found is PASSED:
-            return decision, plan
+            return first.decision, first.plan
         then = found.need.then if isinstance(found, Over) else None
         if isinstance(found, Over) and then is not None and len(ways) == 1:
             now = self._wall()
             lower = self._lower(want, first, again, now)
             start = next((at for at, way in enumerate(lower) if way.ceiling == then), None)
             if start is not None:
-                self._full(want.call.key.tenant, found)
+                if first.bounded:
+                    self._full(want.call.key.tenant, found)
                 ways = lower[start:]
                 found = await self._take(want, ways, now, again, asking)
+        unknown = {need.field for way in ways if not way.bounded for need in way.needs}
         for need in found.before:
-            self._full(want.call.key.tenant, Over(need))
+            if need.field not in unknown:
+                self._full(want.call.key.tenant, Over(need))
         way = ways[found.choice]
         if isinstance(found, Over):
-            self._full(want.call.key.tenant, found)
-            raise refusal(found, known=want.most(way.plan.targets) is not None)
+            raise self._refusal(want, way, found)
         return way.decision, way.plan
 
     async def extend(self, want: Want, decision: Decision, target: Target) -> None:
@@ -242,7 +250,7 @@ class Gate:
         way = msgspec.structs.replace(way, form=Form(needs), amounts=())
         found = await self._take(want, [way], now, None)
         if isinstance(found, Over):
-            raise refusal(found, known=want.most((target,)) is not None)
+            raise self._refusal(want, way, found)
 
     def settle(self, entry: Entry) -> None:
         """A call is over: what it holds becomes what it used, where nobody waits for it."""
@@ -300,12 +308,44 @@ class Gate:
         if asked is None or asked < 0 or form.expects:
             outputs = self._outputs.get(tier or "")
             output = _OUTPUT if outputs is None else outputs.usual
-        amounts = form.amounts(
-            want.reads(output),
-            want.most(plan.targets) if form.spends else None,
-            want.usual(plan.targets, output) if form.expects else None,
+        micro = want.most(plan.targets) if form.spends else None
+        expected = want.usual(plan.targets, output) if form.expects else None
+        bounded = not ((form.caps and micro is None) or (form.guesses and expected is None))
+        if not bounded and (left := self._bounded(want, plan, form, output)) is not None:
+            plan, bounded = left, True
+            micro = want.most(plan.targets)
+            expected = want.usual(plan.targets, output) if form.expects else None
+        amounts = form.amounts(want.reads(output), micro, expected)
+        return _Way(decision, plan, form, amounts, ceiling, bounded)
+
+    def _bounded(self, want: Want, plan: Plan, form: Ready, output: int) -> Plan | None:
+        """Return the plan without the targets whose cost is unbounded; None if none is left."""
+        kept, skipped = list[int](), list[Skipped]()
+        for at, target in enumerate(plan.targets):
+            usual = want.usual((target,), output) if form.guesses else 0
+            if usual is not None and not (form.caps and want.most((target,)) is None):
+                kept.append(at)
+                continue
+            skipped.append(Skipped(target.name, None, _UNBOUNDED))
+        if not kept:
+            return None
+        for name in {one.target for one in skipped} - self._unbounded:
+            self._unbounded.add(name)
+            self._log("budget", text=f"{name} is passed over: its cost has no bound")
+        return Plan(
+            targets=tuple([plan.targets[at] for at in kept]),
+            doors=tuple([plan.doors[at] for at in kept]),
+            labs=tuple([plan.labs[at] for at in kept]) if plan.labs else (),
+            skipped=(*plan.skipped, *skipped),
         )
-        return _Way(decision, plan, form, amounts, ceiling)
+
+    def _refusal(self, want: Want, way: _Way, over: Over) -> ProblemError:
+        """Tell the client why its call does not pass, and the operator of a used-up budget."""
+        need, dialect = over.need, want.call.dialect
+        if need.kind == "usd" and not way.bounded and need.limit:  # into 0 nothing fits anyhow
+            return unbounded(need, dialect, priced=want.capped(way.plan.targets))
+        self._full(want.call.key.tenant, over)
+        return refusal(over, dialect)
 
     def _lower(self, want: Want, first: _Way, again: Again, now: float) -> list[_Way]:
         """Where a call may go in place of a refusal, dearest first: each time to a cheaper tier."""
@@ -442,10 +482,15 @@ class Gate:
         )
 
     def _full(self, tenant: str, over: Over) -> None:
-        """Tell the operator of a budget that is used up, once in each window."""
+        """Tell the operator of a budget that is used up, once in each window.
+
+        A call that is larger than all of the budget does not say that any of it is used.
+        """
         need = over.need
         told = tenant, need.field
-        if need.kind in ("usd", "share") and not over.busy and told not in self._spent:
+        large = 0 < need.limit < need.amount
+        full = need.kind in ("usd", "share") and not (over.busy or large)
+        if full and told not in self._spent:
             self._spent.add(told)
             self._log("budget", name=need.name, counter=need.field, text="used up")
             self._alert(tenant, need)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from gateway.core.problem import Problem, ProblemError
-from gateway.limits.meter import Over
+from gateway.limits.meter import Need, Over
 
 _MICRO = Decimal(1_000_000)
 UNCOUNTED = Problem(
@@ -15,26 +15,24 @@ _LONGEST_TOLD = 60.0
 """Seconds. Some SDKs wait for any time that stands in `retry-after`, others give up."""
 
 
-def refusal(over: Over, *, known: bool) -> ProblemError:
-    """Tell why a call does not pass, and when to try again.
+_CAPS = {"openai-responses": "max_output_tokens", "gemini": "maxOutputTokens"}
+"""What dialects call the cap on the output, where it is not max_tokens."""
 
-    `known`: it is known what the call costs at most.
+
+def refusal(over: Over, dialect: str) -> ProblemError:
+    """Tell a client of a dialect why its call does not pass, and when to try again.
+
+    A budget for all tenants is told as any other: nothing is said of what others have spent.
     """
-    need = over.need
+    need, cap = over.need, _CAPS.get(dialect, "max_tokens")
     if over.busy:
         message = (
             f"The budget {need.name!r} has no room at the moment: calls that run now have reserved "
-            "what is left of it. Try again in a second, or send a smaller max_tokens."
+            f"what is left of it. Try again in a second, or send a smaller {cap}."
         )
         return ProblemError(
             Problem(kind="budget_busy", message=message, retry_after=over.retry_after)
         )
-    if need.kind == "usd" and not known:
-        message = (
-            f"The budget {need.name!r} cannot be held: what this call costs at most is not known. "
-            "Give its models a price and a max_output, or set max_tokens."
-        )
-        return ProblemError(Problem(kind="budget", message=message))
     if need.kind in ("usd", "share"):
         window = need.field.rpartition("|")[2]
         when = "" if window == "total" else f" for {window}"
@@ -54,3 +52,24 @@ def refusal(over: Over, *, known: bool) -> ProblemError:
     message = f"The limit {need.name!r} is reached: {pace}. Try again later."
     wait = 1.0 if over.retry_after is None else min(over.retry_after, _LONGEST_TOLD)
     return ProblemError(Problem(kind="rate_limited", message=message, retry_after=wait))
+
+
+def unbounded(need: Need, dialect: str, *, priced: bool) -> ProblemError:
+    """Tell a client that a hard budget cannot reserve what its call costs at most.
+
+    `priced`: a cap on the answer would bound the cost of a target, so the client can help itself.
+    """
+    what = f"the budget {need.name!r} has to reserve what a call can cost"
+    if not priced:
+        message = (
+            f"No model that can serve this call has a known price, and {what}. "
+            "The operator of the gateway has to give one of them a price."
+        )
+        return ProblemError(Problem(kind="budget_unbounded", message=message))
+    cap = _CAPS.get(dialect, "max_tokens")
+    message = (
+        f"No model that can serve this call has a known limit of its answer, and {what}. "
+        f"Send {cap}. The operator of the gateway can give one of them a `max_output` or a "
+        "`context`, or all of them `unknown_output`."
+    )
+    return ProblemError(Problem(kind="budget_unbounded", message=message, param=cap))

@@ -78,7 +78,17 @@ class Level(msgspec.Struct, frozen=True):
 class Ready(Form):
     """What calls of one kind need: it holds from one moment to another."""
 
-    __slots__ = ("_of_tokens", "_rules", "expects", "own", "since", "spends", "until")
+    __slots__ = (
+        "_of_tokens",
+        "_rules",
+        "caps",
+        "expects",
+        "guesses",
+        "own",
+        "since",
+        "spends",
+        "until",
+    )
 
     def __init__(
         self,
@@ -99,6 +109,12 @@ class Ready(Form):
         """Whether some of it is money."""
         self.expects = any(rule.expected for rule in self._rules)
         """Whether some of it is what is usual."""
+        self.caps = any(
+            rule.kind == "usd" and rule.hard and not rule.expected for rule in self._rules
+        )
+        """True if a hard budget reserves the most that a call can cost."""
+        self.guesses = any(rule.hard and rule.expected for rule in self._rules)
+        """True if a hard budget reserves what is usual."""
 
     def amounts(self, tokens: int, micro: int | None, expected: int | None) -> tuple[int, ...]:
         """How much a call takes of those that vary, as of `Limits.needs`."""

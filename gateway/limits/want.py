@@ -10,6 +10,7 @@ from gateway.core.call import Call
 from gateway.core.price import Price, reserve, slope
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
+from gateway.dialects.openai_responses.encode import LEAST
 
 _MICRO = Decimal(1_000_000)
 _FRAME = 1_000
@@ -43,12 +44,14 @@ def dearest(
     `prompt` is the tokens that it reads at most, `at` seconds since the epoch; `answers`: it is
     answered in tokens, as vectors are not.
     """
-    found, plain = 0, asked.service is None
+    found, plain, cap = 0, asked.service is None, asked.max_output
+    if cap is not None and 0 < cap < LEAST:
+        cap = LEAST  # a provider may be asked in a dialect that takes no smaller cap
     for target in targets:
         price = target.price
         if price is None:
             return None
-        most = target.longest(asked.max_output, asked.choices) if answers else 0
+        most = target.longest(cap, asked.choices) if answers else 0
         known = _SLOPES.get(id(price))
         slopes = known[1] if known is not None and known[0] is price else _slopes(price)
         if slopes is not None and plain and most is not None:
@@ -86,6 +89,12 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
             return 0
         answers = call.operation == "generate"
         return dearest(targets, bound(asked, call.body), asked, call.received_at, answers=answers)
+
+    def capped(self, targets: Sequence[Target]) -> bool:
+        """True if a cap on its answer would bound what it costs at one of some targets."""
+        prompt = msgspec.structs.replace(self.prompt, max_output=LEAST)
+        asked = msgspec.structs.replace(self, prompt=prompt)
+        return any(asked.most((target,)) is not None for target in targets)
 
     def reads(self, output: int) -> int:
         """Tokens that it takes: of its prompt, and of what it asks for or of `output`."""

@@ -65,7 +65,7 @@ class Case:
         self._evidence = evidence
         self._decision: Decision | None = None
         self._plan: Plan | None = None
-        self._ways: list[tuple[Plan, Evidence]] = []
+        self._ways: list[tuple[Decision, Plan, Evidence]] = []
         self._known: Basis | None = None
 
     def decide(self, named: Named | None = None) -> tuple[Decision, Plan]:
@@ -81,13 +81,15 @@ class Case:
         """What is decided where a budget leaves it no more than a tier. Raises ProblemError."""
         evidence = replace(self._evidence, ceiling=ceiling)
         decision, plan = decide(self._router, self._call, self._dialect, evidence)
-        self._ways.append((plan, evidence))
+        self._ways.append((decision, plan, evidence))
         return decision, plan
 
-    def take(self, decision: Decision, plan: Plan) -> None:
-        """One of the ways under a ceiling is the one that it goes."""
-        self._decision, self._plan, self._known = decision, plan, None
-        self._evidence = next(evidence for way, evidence in self._ways if way is plan)
+    def take(self, decision: Decision) -> None:
+        """Take the way under a ceiling that the call goes, by its decision."""
+        self._decision, self._plan, self._evidence = next(
+            way for way in self._ways if way[0] is decision
+        )
+        self._known = None
 
     def ready(self) -> None:
         """Do already what will be needed: for a moment in which the call waits.

@@ -68,7 +68,7 @@ def build(source: Source, list_price: ListPrice) -> Built:
     }
     labs = {
         name: msgspec.structs.replace(
-            _lab(name, part, providers, config.models, listed),
+            _capped(_lab(name, part, providers, config.models, listed), config.unknown_output),
             embeddings=tuple(
                 _embedding(item, vectors[item.provider or name], config.models, listed)
                 for item in part.embeddings
@@ -232,6 +232,22 @@ def _lab(
     return Lab(
         name=name, tiers=tiers, fallback=tuple(part.fallback), about=part.about, on=not why, why=why
     )
+
+
+def _capped(lab: Lab, cap: int | None) -> Lab:
+    """Give the targets of a lab a cap on answers, where nothing else is known to bound them."""
+    if cap is None:
+        return lab
+    tiers = {
+        tier: tuple(
+            target
+            if target.longest(None, 1) is not None
+            else msgspec.structs.replace(target, max_output=cap)
+            for target in targets
+        )
+        for tier, targets in lab.tiers.items()
+    }
+    return msgspec.structs.replace(lab, tiers=tiers)
 
 
 def _either(whys: list[str]) -> str:

@@ -435,6 +435,8 @@ class Config(Part):
     alerts: AlertsPart = AlertsPart()
     on_redis_loss: Literal["local", "closed"] = "local"
     """What becomes of hard budgets while Redis cannot be asked."""
+    unknown_output: Annotated[int, Field(ge=1)] | None = None
+    """The cap on answers of models of which neither `max_output` nor `context` is known."""
     providers: dict[str, ProviderPart] = {}
     labs: dict[str, LabPart] = {}
     models: dict[str, ModelPart] = {}

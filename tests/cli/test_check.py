@@ -48,6 +48,16 @@ def test_warnings_are_told_and_are_no_failure(tmp_path: Path) -> None:
     assert [item["level"] for item in told["findings"]] == ["warning"]
 
 
+def test_a_hard_budget_warns_of_models_without_a_bound(tmp_path: Path) -> None:
+    file = config(tmp_path, f"{GOOD}budgets: [{{name: b, usd: 1, every: day}}]\n")
+    lines = run("--config", file, "check").stdout.splitlines()
+    assert [line.partition("warning: ")[2].partition(":")[0] for line in lines[:3]] == [
+        "labs.acme.fast[0].model", "labs.acme.smart[0].model", "labs.acme.reasoning[0].model",
+    ]  # fmt: skip
+    assert "neither `max_output` nor `context`" in lines[0]
+    assert lines[-1].startswith("ok: 3 warnings, 1 of 1 labs on, ")
+
+
 def test_warnings_are_a_failure_where_that_is_asked_for(tmp_path: Path) -> None:
     file = config(tmp_path, WARNED)
     result = run("--config", file, "check", "--strict")

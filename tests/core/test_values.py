@@ -134,6 +134,29 @@ def test_losses_are_named_once_in_order() -> None:
     assert loss.names(()) == ""
 
 
+@pytest.mark.parametrize(
+    ("cap", "facts", "asked", "choices", "most"),
+    [
+        (None, Facts(max_output=100, context=1_000), None, 1, 100),
+        (None, Facts(context=1_000), None, 1, 1_000),
+        (None, Facts(context=1_000), None, 3, 3_000),
+        (None, Facts(context=1_000), 10**9, 1, 1_000),
+        (None, Facts(context=1_000), 0, 1, 1_000),
+        (None, Facts(max_output=0, context=0), None, 1, None),
+        (50, Facts(context=1_000), None, 1, 50),
+        (50, Facts(), None, 1, 50),
+        (50, Facts(), 70, 1, 70),
+        (50, Facts(), -1, 1, None),
+        (None, Facts(max_input=900), None, 1, None),
+    ],
+)
+def test_an_answer_is_bounded_by_its_cap_else_by_its_model_and_its_window(
+    cap: int | None, facts: Facts, asked: int | None, choices: int, most: int | None
+) -> None:
+    target = Target(provider=Provider(name="p", doors={}), model="m", max_output=cap, facts=facts)
+    assert target.longest(asked, choices) == most
+
+
 def test_a_target_is_named_with_its_provider() -> None:
     price = Price(rates=Rates(input=Decimal(1)), version="v")
     target = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna", price=price)

@@ -245,22 +245,6 @@ def test_a_call_that_a_bound_on_shares_moves_is_told(make: Make, upstream: Upstr
     assert "tiergate_turns_lowered_total 2" in world.client.get("/metrics").text
 
 
-def test_what_has_no_bound_is_not_sent_against_a_hard_budget(
-    make: Make, upstream: Upstream
-) -> None:
-    """A model without a price would never use a budget up."""
-
-    def change(value: Config) -> None:
-        value["budgets"] = [{"name": "b", "usd": 1, "every": "day"}]
-        del value["models"]["able-1"]["price"]
-
-    world = make(change)
-    reply = world.ask(chat(max_tokens=10))
-    assert reply.status_code == 429
-    assert "is not known" in error(reply)["message"]
-    assert not upstream.requests
-
-
 @pytest.mark.parametrize(
     ("path", "body", "status", "word"),
     [

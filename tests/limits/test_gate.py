@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gateway.core.call import Key, KeyBudget
+from gateway.core.decision import Plan
 from gateway.core.facts import Facts
 from gateway.core.price import Price, Rates, Step
 from gateway.core.problem import ProblemError
@@ -26,6 +27,7 @@ from tests.limits.stage import (
     budget,
     decision,
     limit,
+    lower,
     plan,
     target,
 )
@@ -71,6 +73,7 @@ STEPPED = Price(
         ((target(), target(price=STEPPED)), PROMPT, 400 + 3_000),
         ((target(), target(price=None)), PROMPT, None),
         ((target(),), msgspec.structs.replace(PROMPT, max_output=None), None),
+        ((target(facts=Facts(context=500)),), msgspec.structs.replace(PROMPT, max_output=None), 2_000 + 1_500),
     ],
 )  # fmt: skip
 def test_a_call_costs_what_its_dearest_target_does(
@@ -153,7 +156,104 @@ async def test_operations_cost_what_they_do(operation: str, held: int) -> None:
 async def test_vectors_without_a_price_have_no_bound() -> None:
     stage = Stage(budget())
     problem = await stage.refused(operation="embeddings", targets=[target(price=None)])
-    assert "is not known" in problem.message
+    assert (problem.kind, problem.param) == ("budget_unbounded", None)
+    assert "No model that can serve this call has a known price" in problem.message
+
+
+UNSAID = msgspec.structs.replace(PROMPT, max_output=None)
+"""A prompt whose client sets no cap on the answer."""
+LONG = target("long", facts=Facts(context=1_000))
+
+
+async def test_the_window_bounds_an_answer_that_nothing_else_bounds() -> None:
+    stage = Stage(budget())
+    await stage.ask(prompt=UNSAID, targets=[LONG])
+    assert await stage.used() == 1_500 + 4 * 1_000
+
+
+@pytest.mark.parametrize("more", [{}, {"reserve": "expected"}])
+async def test_a_target_without_a_bound_is_passed_over(more: dict[str, Any]) -> None:
+    """The next target of the plan serves the call; the operator is told once."""
+    stage = Stage(budget("1", **more))
+    free = target("free", price=None)
+    for name in ("c1", "c2"):
+        decided, found = await stage.ask(name, prompt=UNSAID, targets=[free, LONG])
+        assert decided == decision()
+        assert [one.model for one in found.targets] == ["long"]
+        assert found.doors == ("openai-chat",)
+        (skipped,) = found.skipped
+        assert (skipped.target, skipped.reason) == (
+            "p/free", "its cost has no bound, and a hard budget needs one",
+        )  # fmt: skip
+    texts = [row["text"] for row in stage.log]
+    assert texts == ["p/free is passed over: its cost has no bound"]
+
+
+async def test_the_labs_of_the_targets_that_are_left_stay_beside_them() -> None:
+    stage = Stage(budget("1"))
+    whole = Plan(
+        targets=(target("free", price=None), target("a"), target("b")),
+        doors=("gemini", "openai-chat", "openai-responses"),
+        labs=("x", "y", "z"),
+    )
+    _, found = await stage.gate.admit(stage.want(), decision(), whole, lower)
+    assert found.doors == ("openai-chat", "openai-responses")
+    assert found.labs == ("y", "z")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "word"),
+    [
+        ("openai-chat", "max_tokens"),
+        ("anthropic-messages", "max_tokens"),
+        ("openai-responses", "max_output_tokens"),
+        ("gemini", "maxOutputTokens"),
+    ],
+)
+async def test_a_call_that_nothing_bounds_is_told_what_to_send(dialect: str, word: str) -> None:
+    """In the client's own word; nothing is told to be used up."""
+    stage = Stage(budget())
+    problem = await stage.refused(prompt=UNSAID, dialect=dialect)
+    assert (problem.kind, problem.http_status, problem.param) == ("budget_unbounded", 400, word)
+    assert problem.should_retry is False
+    assert f"Send {word}." in problem.message
+    assert "`unknown_output`" in problem.message
+    assert [row["text"] for row in stage.log] == []
+    assert not stage.alerts
+
+
+async def test_a_call_that_nothing_bounds_goes_to_a_cheaper_tier_that_is_bounded() -> None:
+    stage = Stage(budget("1", tier="smart", then="fast"))
+    for late in (False, True):
+        found, _ = await stage.gate.admit(
+            stage.want(f"{late}", prompt=UNSAID), decision(), plan(),
+            lambda _: (decision("fast"), plan(LONG)), late=late,
+        )  # fmt: skip
+        assert found.tier == "fast"
+    assert [row["text"] for row in stage.log] == []
+
+
+async def test_a_call_that_is_larger_than_the_budget_does_not_use_it_up() -> None:
+    stage = Stage(budget("0.001"))
+    problem = await stage.refused()
+    assert (problem.kind, "may cost, $0.0019" in problem.message) == ("budget", True)
+    assert [row["text"] for row in stage.log] == []
+
+
+async def test_a_budget_that_only_warns_needs_no_bound() -> None:
+    stage = Stage(budget("0.001", hard=False))
+    assert await stage.ask(prompt=UNSAID) == (decision(), plan())
+
+
+async def test_a_rate_is_told_before_a_bound_that_lacks() -> None:
+    stage = Stage(limit(concurrency=0), budget())
+    assert (await stage.refused(prompt=UNSAID)).kind == "rate_limited"
+
+
+async def test_responses_take_no_cap_below_16_so_that_much_is_reserved() -> None:
+    stage = Stage(budget())
+    await stage.ask(prompt=msgspec.structs.replace(PROMPT, max_output=1))
+    assert await stage.used() == 1_500 + 4 * 16
 
 
 async def test_usual_budgets_hold_what_is_usual() -> None:

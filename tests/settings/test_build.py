@@ -299,6 +299,24 @@ def test_a_price_that_nobody_knows_is_a_warning(tmp_path: Path) -> None:
     assert world.whole(tmp_path, text, {}).warnings == ()  # off: it has no calls
 
 
+@pytest.mark.parametrize(
+    ("facts", "own", "cap"),
+    [
+        ("{}", "", 4_000),
+        ("{max_output: 100}", "", None),
+        ("{context: 8000}", "", None),
+        ("{}", ", max_output: 7", 7),
+    ],
+)
+def test_unknown_output_caps_the_answers_that_nothing_else_bounds(
+    tmp_path: Path, facts: str, own: str, cap: int | None
+) -> None:
+    text = world.BASE.replace("model: large", f"model: strange{own}")
+    text += f"  strange: {facts}\nunknown_output: 4000\n"
+    target = world.whole(tmp_path, text).built.catalogue.labs["acme"].tiers["smart"][0]
+    assert (target.model, target.max_output) == ("strange", cap)
+
+
 def test_a_price_of_the_real_list_is_taken_under_the_provider_s_name_there(tmp_path: Path) -> None:
     text = world.BASE.replace("model: large", "model: gpt-4o")
     text = text.replace("    accounts:", "    prices: openai\n    accounts:")

@@ -28,6 +28,7 @@ _TYPES: Mapping[Kind, str] = {
     "rate_limited": "rate_limit_error",
     "budget": "billing_error",
     "budget_busy": "rate_limit_error",
+    "budget_unbounded": "invalid_request_error",
     "overloaded": "overloaded_error",
     "draining": "overloaded_error",
     "ledger": "api_error",

@@ -28,6 +28,7 @@ _STATUSES: Mapping[Kind, str] = {
     "rate_limited": "RESOURCE_EXHAUSTED",
     "budget": "RESOURCE_EXHAUSTED",
     "budget_busy": "RESOURCE_EXHAUSTED",
+    "budget_unbounded": "INVALID_ARGUMENT",
     "overloaded": "UNAVAILABLE",
     "draining": "UNAVAILABLE",
     "ledger": "UNAVAILABLE",

@@ -24,6 +24,7 @@ _CODES: Mapping[Kind, tuple[str, str]] = {
     "rate_limited": ("rate_limit_error", "rate_limit_exceeded"),
     "budget": ("insufficient_quota", "insufficient_quota"),
     "budget_busy": ("rate_limit_error", "budget_busy"),
+    "budget_unbounded": ("invalid_request_error", "budget_unbounded"),
     "overloaded": ("server_error", "overloaded"),
     "draining": ("server_error", "draining"),
     "ledger": ("server_error", "ledger_unavailable"),

@@ -1,0 +1,125 @@
+"""A hard budget and models of which little is known: what bounds a call, and what is sent of that."""
+
+from typing import Any
+
+import pytest
+
+from tests.e2e.test_limits import error, used
+from tests.e2e.upstream import Upstream, whole
+from tests.e2e.world import Config, Make, chat
+
+BUDGET = {"name": "b", "usd": 1, "every": "day"}
+HI: list[Any] = [{"role": "user", "content": "Hi"}]
+
+
+def test_a_model_without_a_price_is_not_sent_against_a_hard_budget(
+    make: Make, upstream: Upstream
+) -> None:
+    """It would never use a budget up; a cap on its answer would not help."""
+
+    def change(value: Config) -> None:
+        value["budgets"] = [BUDGET]
+        del value["models"]["able-1"]["price"]
+
+    world = make(change)
+    reply = world.ask(chat(max_tokens=10))
+    assert (reply.status_code, error(reply)["code"]) == (400, "budget_unbounded")
+    assert "has a known price" in error(reply)["message"]
+    assert reply.headers["x-should-retry"] == "false"
+    assert not upstream.requests
+    assert world.entry().problem == "budget_unbounded"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_next_target_serves_in_place_of_one_without_a_bound(
+    make: Make, upstream: Upstream, *, cached: bool
+) -> None:
+    """What was decided stays on the row; the target that has served is the one that was bounded."""
+
+    def change(value: Config) -> None:
+        value["budgets"] = [BUDGET]
+        value["labs"]["acme"]["smart"].append({"model": "able-2", "provider": "spare"})
+        value["models"]["able-2"] = {**value["models"]["able-1"], "max_output": 100}
+        value["cache"] = {"ttl": "1h" if cached else "0s"}
+
+    world = make(change)
+    upstream.on("/spare", whole())
+    reply = world.ask(chat(temperature=0) if cached else chat())
+    assert (reply.status_code, reply.headers["x-tiergate-model"]) == (200, "able-2")
+    assert [request.path.split("/")[1] for request in upstream.requests] == ["spare"]
+    assert used(world) == {"usd|b|all": 19}
+    row = world.entry()
+    assert (row.model, row.attempts, row.basis and row.basis.target) == ("able-2", 1, "acme/able-1")
+
+
+@pytest.mark.parametrize(("usd", "status"), [("0.005022", 429), ("0.005023", 200)])
+def test_the_window_bounds_an_answer_and_nothing_of_it_is_sent(
+    make: Make, upstream: Upstream, usd: str, status: int
+) -> None:
+    """As at xAI: neither client nor catalogue says how long an answer may be.
+
+    $0.001023 are reserved for the prompt, and $0.004 for 1,000 tokens, which are the whole window.
+    """
+
+    def change(value: Config) -> None:
+        value["budgets"] = [{**BUDGET, "usd": usd}]
+        value["models"]["able-1"]["context"] = 1_000
+
+    world = make(change)
+    upstream.on("/acme", whole())
+    reply = world.ask(chat())
+    assert reply.status_code == status
+    if status == 200:
+        assert "max_tokens" not in upstream.requests[0].json
+    else:
+        assert "may cost, $0.005023" in error(reply)["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": "smart", "messages": HI}),
+        ("/v1/responses", {"model": "smart", "input": "Hi"}),
+        ("/v1beta/models/smart:generateContent", {"contents": [{"parts": [{"text": "Hi"}]}]}),
+    ],
+)
+def test_unknown_output_is_reserved_and_sent_as_the_cap(
+    make: Make, upstream: Upstream, path: str, body: Config
+) -> None:
+    """So the provider cannot bill more than was reserved, whatever dialect the client speaks."""
+
+    def change(value: Config) -> None:
+        value["budgets"] = [BUDGET]
+        value["unknown_output"] = 300
+
+    world = make(change)
+    upstream.on("/acme", whole())
+    assert world.client.post(path, json=body).status_code == 200
+    assert upstream.requests[0].json["max_tokens"] == 300
+    assert used(world) == {"usd|b|all": 19}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "word"),
+    [
+        ("/v1/chat/completions", {"model": "smart", "messages": HI}, "Send max_tokens."),
+        ("/v1/responses", {"model": "smart", "input": "Hi"}, "Send max_output_tokens."),
+        (
+            "/v1beta/models/smart:generateContent",
+            {"contents": [{"parts": [{"text": "Hi"}]}]},
+            "Send maxOutputTokens.",
+        ),
+    ],
+)
+def test_a_call_that_nothing_bounds_is_told_what_to_send(
+    make: Make, upstream: Upstream, path: str, body: Config, word: str
+) -> None:
+    def change(value: Config) -> None:
+        value["budgets"] = [BUDGET]
+
+    world = make(change)
+    reply = world.client.post(path, json=body)
+    assert reply.status_code == 400
+    assert word in reply.text
+    assert reply.headers["x-should-retry"] == "false"
+    assert not upstream.requests
