@@ -10,12 +10,12 @@ from typing import Any, Final
 import msgspec
 
 BY: Final = (
-    *("tier", "lab", "model", "provider", "key", "tag", "day", "rule", "state", "source"),
-    *("account", "cache", "problem", "config", "dialect", "served"),
+    *("tier", "lab", "model", "provider", "key", "tenant", "tag", "day", "rule", "state"),
+    *("source", "account", "cache", "problem", "config", "dialect", "served"),
 )
 """What calls can be grouped by. By `tag`, a call counts once for each of its tags."""
 
-ONLY: Final = (*BY, "id", "tenant", "status", "conversation")
+ONLY: Final = (*BY, "id", "status", "conversation")
 """What calls can be chosen by."""
 
 SLOT: Final = "slot"

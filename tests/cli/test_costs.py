@@ -234,7 +234,10 @@ def test_a_ledger_that_cannot_be_read_is_one_clear_line(ledger: Books) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--by", "colour"], "'colour' is none of tier, lab, model, provider, key, tag, day, rule"),
+        (
+            ["--by", "colour"],
+            "'colour' is none of tier, lab, model, provider, key, tenant, tag, day, rule",
+        ),
         (["--since", "7d", "reprice"], "write options behind 'reprice'."),
         (["repriece"], "No such command 'repriece'"),
         (["--only", "tier"], "'tier' is not NAME=VALUE"),

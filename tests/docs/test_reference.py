@@ -121,7 +121,7 @@ def test_a_table_has_every_key_with_its_default(name: str) -> None:
             continue
         least = {other: _least(item) for other, item in fields.items() if item.is_required()}
         (text,) = pages.codes(row[1])
-        more = {"usd": 1} if part is BudgetPart else {}
+        more = {BudgetPart: {"usd": 1}, LimitPart: {"concurrency": 1}}.get(part, {})
         made = part.model_validate({**least, **more, key: yaml.read(text, key).value})
         attribute = next(at for at, item in part.model_fields.items() if item is field)
         assert getattr(made, attribute) == default, key
@@ -209,7 +209,7 @@ def test_every_change_is_told_with_its_bound() -> None:
 def test_what_calls_are_grouped_by_is_listed() -> None:
     row, *_ = pages.table("option", "costs.md").rows
     assert pages.codes(row[1])[: len(BY)] == list(BY)
-    assert sorted(ONLY) == sorted([*BY, "id", "tenant", "status", "conversation"])
+    assert sorted(ONLY) == sorted([*BY, "id", "status", "conversation"])
 
 
 def test_every_sum_has_a_line() -> None:

@@ -143,6 +143,19 @@ def test_groups_by_several_names_and_what_has_no_name(store: Base, folder: Path)
     ]
 
 
+def test_tenants_are_groups_too(store: Base, folder: Path) -> None:
+    rows = [
+        entry("a", tenant="acme", key="x", cost=Decimal(1)),
+        entry("b", tenant="acme", key="y", cost=Decimal(2)),
+        entry("c", tenant="other", key="x", cost=Decimal(4)),
+    ]
+    made = fed(store, folder, rows)
+    sums = [(group.names, group.cost) for group in made.costs(("tenant",))]
+    assert sums == [(("other",), Decimal(4)), (("acme",), Decimal(3))]
+    found = made.costs(("tenant", "key"), only={"tenant": ["acme"]})
+    assert [group.names for group in found] == [("acme", "y"), ("acme", "x")]
+
+
 def test_by_tag_a_call_counts_once_for_each_of_its_tags(store: Base, folder: Path) -> None:
     rows = [
         entry("a", tags=("x", "y", "x"), cost=Decimal(1)),
