@@ -65,7 +65,8 @@ class Archive:
         self.damaged = 0
         """Files of the store that were found damaged or gone."""
         self.store = open_store(url, self.journal.owns, mended=self._mended)
-        self.metrics = Metrics(keys=config.metrics.keys, info=info, memory=figures)
+        told = config.metrics
+        self.metrics = Metrics(keys=told.keys, tenants=told.tenants, info=info, memory=figures)
         for row in self.recovered.entries:
             self.metrics.note(row)
         self.traces = _traces(config, log, info, providers)

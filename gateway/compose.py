@@ -397,7 +397,7 @@ class Gateway:
         metrics.watch(*self.reload.measures())
         known = self._known
         metrics.watch(*measures(known))
-        metrics.watch(many=self.toll.measures(keys=metrics.keys))
+        metrics.watch(many=self.toll.measures(keys=metrics.keys, tenants=metrics.tenants))
         metrics.watch((), [*self._traffic.measures(), *self._verdicts.measures()])
         metrics.watch((), self._trust.measures())
         if not isinstance(state, Here):

@@ -12,13 +12,14 @@ import msgspec
 from gateway.archive import Archive
 from gateway.core import jsonio
 from gateway.core.call import OPEN
+from gateway.core.problem import ProblemError
 from gateway.ledger.recovery import Recovered
 from gateway.ledger.store import StoreError
 from gateway.limits.gate import Gate
 from gateway.limits.keys import Keys
 from gateway.limits.memory import Memory as Counted
-from gateway.limits.meter import End, Lost, Meter, Need
-from gateway.limits.rule import Level, Limits, Scope
+from gateway.limits.meter import End, Lost, Meter, Need, Owner
+from gateway.limits.rule import Level, Limits, Scope, counted
 from gateway.limits.traffic import Lowered
 from gateway.limits.used import end_of
 from gateway.limits.want import micro
@@ -100,11 +101,29 @@ class Toll:
                 ends.setdefault(row.tenant, []).append(end_of(row))
         for tenant, some in ends.items():
             await self.gate.settle_dead(tenant, some)
+        with suppress(Lost, ProblemError):
+            await self._carry()
 
-    async def used(self, tenant: str) -> dict[str, int] | None:
-        """Every counter of money and shares of a tenant, by field; None while nobody can count."""
+    async def _carry(self) -> None:
+        """Make missing counters of all tenants from the counters of each tenant.
+
+        Earlier versions had one counter for each tenant under the same name. The ledger may know
+        less than these: `ledger.keep` removes rows, and several machines may have a store each.
+        """
+        known, now = await self._meter.used(None), self._wall()
+        sums: dict[str, int] = {}
+        for tenant in sorted({"default", *(key.tenant for key in self._keys.known())}):
+            for field, spent in (await self._meter.used(tenant)).items():
+                if field not in known:
+                    sums[field] = sums.get(field, 0) + spent
+        for need in self._limits[0].shared(sums, now):
+            spent = max(sums[need.field], await self.gate.spent(None, need))
+            await self._meter.seed(None, need.field, spent)
+
+    async def used(self, owner: Owner) -> dict[str, int] | None:
+        """Every counter of money and shares of an owner, by field; None while nobody can count."""
         try:
-            return await self._meter.used(tenant)
+            return await self._meter.used(owner)
         except Lost:
             return None
 
@@ -124,22 +143,26 @@ class Toll:
         found: list[Level] = []
         if self._config.budgets or any(key.budgets for key in self._keys.known()):
             try:
-                for tenant in sorted({"default", *self.gate.tenants}):
-                    used = await self._meter.used(tenant)
-                    found += self._limits[0].levels(used, self._wall())
+                for owner in (None, *sorted({"default", *self.gate.tenants})):
+                    used = await self._meter.used(owner)
+                    found += self._limits[0].levels(owner, used, self._wall())
             except Lost:
                 found = []
         self.levels = tuple(found)
 
-    def measures(self, *, keys: bool) -> list[Gauges]:
-        """The same for Prometheus: of each budget its fullest counter; `keys` names keys."""
-        labels = ("budget", "key") if keys else ("budget",)
+    def measures(self, *, keys: bool, tenants: bool) -> list[Gauges]:
+        """The same for Prometheus: of each budget its fullest counter.
+
+        `keys` and `tenants` name the keys and the tenants that have a counter of their own.
+        """
+        asked = {"tenant": tenants, "key": keys}
+        labels = ("budget", *(name for name, told in asked.items() if told))
 
         def fullest() -> dict[tuple[str, ...], Level]:
             found: dict[tuple[str, ...], Level] = {}
             for level in sorted(self.levels, key=lambda level: level.part):
-                name = level.budget or _OWN
-                found[(name, level.key) if keys else (name,)] = level
+                values = {"budget": level.budget or _OWN, "tenant": level.tenant, "key": level.key}
+                found[tuple([values[name] for name in labels])] = level
             return found
 
         def tell(name: str, text: str, of: Callable[[Level], float | None]) -> Gauges:
@@ -163,17 +186,17 @@ class Toll:
             ),
         ]
 
-    async def _seed(self, tenant: str, need: Need) -> int:
+    async def _seed(self, owner: Owner, need: Need) -> int:
         """Micro-USD that were spent on a counter. Raises StoreError where that is not all known."""
-        scope = self._scope(tenant, need)
+        scope = self._scope(owner, need)
         if not await self._archive.caught_up():
             raise StoreError("the store has not all rows yet")
         return await asyncio.to_thread(self._spent, scope)
 
-    def _scope(self, tenant: str, need: Need) -> Scope:
+    def _scope(self, owner: Owner, need: Need) -> Scope:
         for limits in self._limits:
             with suppress(ValueError):  # the need is of earlier ones
-                return limits.scope(need, tenant)
+                return limits.scope(owner, need)
         raise ValueError(f"nothing is counted by {need.field!r}")
 
     def _spent(self, scope: Scope) -> int:
@@ -194,12 +217,13 @@ class Toll:
         self._log("share", **told, text="routing.max_share sends turns to a lower tier")
         self._tell("share", told)
 
-    def _alert(self, tenant: str, need: Need) -> None:
-        """Tell of a budget that has passed its soft limit; nobody waits."""
+    def _alert(self, owner: Owner, need: Need) -> None:
+        """Tell the receiver of alerts of a budget; nobody waits."""
         told = {
             "name": need.name,
+            "scope": counted(owner, need),
             "counter": need.field,
-            "tenant": tenant,
+            "tenant": owner,
             "limit_usd": need.limit / _MICRO if need.kind == "usd" else None,
             "soft_usd": need.soft / _MICRO if need.kind == "usd" and need.soft else None,
         }

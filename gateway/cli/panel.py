@@ -99,7 +99,7 @@ def _foot(sight: Sight, width: int, zone: tzinfo) -> list[str]:
         bar = "#" * full + "." * (_BAR - full)
         unit = f" of {one.limit:f} USD" if one.kind == "usd" else f" of {one.limit:f}"
         used = f"{one.used:.2f}{unit} this {one.every}"
-        text = _cut(f"budget {one.name}  [{bar}] {share:.0%}  {used}", width)
+        text = _cut(f"budget {one.name} ({one.scope})  [{bar}] {share:.0%}  {used}", width)
         color = "red" if share >= _FULL else "yellow" if share >= _NEAR else None
         found.append(_style(text, fg=color) if color else text)
     found += [_style(_cut(_told(one, sight.at, zone), width), fg="yellow") for one in sight.out[:3]]

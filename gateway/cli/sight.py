@@ -18,7 +18,7 @@ from gateway.upstream.client import read_url
 
 WINDOWS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3_600, "24h": 86_400}
 """Whiles, in seconds."""
-BY = ("tier", "lab", "model", "provider", "key", "tag", "rule")
+BY = ("tier", "lab", "model", "provider", "key", "tenant", "tag", "rule")
 """What calls can be shown by."""
 _IN_FLIGHT = b"tiergate_calls_in_flight "
 _HOUR = 3_600
@@ -49,6 +49,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """How one stands."""
 
     name: str
+    scope: str
+    """Whose calls it counts, as "all tenants" or "key ann"."""
     used: Decimal
     limit: Decimal
     every: str
@@ -160,9 +162,9 @@ def _told(name: str, group: Mapping[str, Any], times: Mapping[str, Any], window:
 
 
 def _budget(one: Mapping[str, Any]) -> Budget:
-    who = one["subject"] or one["key"]
     return Budget(
-        name=f"{one['name']} ({who})" if who else one["name"],
+        name=one["name"],
+        scope=one["scope"],
         used=Decimal(one["used"]),
         limit=Decimal(one["limit"]),
         every=one["every"],

@@ -217,7 +217,8 @@ def _once(sight: Sight, sort: str) -> None:
                 else []
             ),
             *(
-                f"budget {one.name}: {usd(one.used)} of {usd(one.limit)} this {one.every}"
+                f"budget {one.name} ({one.scope}): "
+                f"{usd(one.used)} of {usd(one.limit)} this {one.every}"
                 for one in sight.budgets
             ),
             *(

@@ -30,13 +30,13 @@ def routes(router: APIRouter, gateway: Gateway, apart: Turn) -> None:
         config, keys, now = gateway.site.source.config, gateway.keys.known(), time.time()
         tenants = {"default", *gateway.gate.tenants, *(key.tenant for key in keys)}
         found = list(budgets(config.budgets, keys, tenants, place(config.ledger.time_zone), now))
-        used = {one: await gateway.toll.used(one) for one in {b.tenant for b in found}}
+        used = {one: await gateway.toll.used(one) for one in {b.owner for b in found}}
         await apart.feed()
         known_of = await apart(lambda: spent(found))
         rows = [
             _row(standing, now, several=len(tenants) > 1)
             for one, ledger in zip(found, known_of, strict=True)
-            for standing in standings(one, used[one.tenant], ledger)
+            for standing in standings(one, used[one.owner], ledger)
         ]
         told = {"at": now, "zone": config.ledger.time_zone, "budgets": rows}
         return Response(jsonio.dumps(told), media_type=_JSON)
@@ -46,7 +46,7 @@ def _spent(gateway: Gateway, one: Budget) -> dict[str | None, Decimal]:
     """What the ledger knows, by whom a budget counts; of what nobody knows, the most it can be."""
     if one.kind == "share":
         return {}
-    by = () if one.per is None else (one.per,)
+    by = () if one.apart is None else (one.apart,)
     span = one.window
     groups = gateway.store.costs(by, only=one.only, since=span.start, until=span.end)
     return {
@@ -59,15 +59,16 @@ def _spent(gateway: Gateway, one: Budget) -> dict[str | None, Decimal]:
 def _row(one: Standing, now: float, *, several: bool) -> dict[str, object]:
     budget, part = one.budget, one.budget.part
     only: Mapping[str, Any] = budget.only
-    if one.subject is not None and budget.per is not None:
-        only = {**only, budget.per: [one.subject]}
+    if one.subject is not None and budget.apart is not None:
+        only = {**only, budget.apart: [one.subject]}
     rate = one.rate(now)
     return {
         "name": budget.name,
         "kind": budget.kind,
-        "tenant": budget.tenant,
+        "scope": budget.scope(one.subject),
+        "tenant": budget.owner,
         "key": budget.key or None,
-        "per": budget.per,
+        "per": budget.apart,
         "subject": one.subject,
         "every": part.every,
         "since": budget.window.start,

@@ -1,6 +1,6 @@
 """Metrics for Prometheus at `/metrics`, and who may read them.
 
-No label is a client's word, unless keys are labels. But metrics tell what is spent, and on which
+No label is a client's word, unless keys or tenants are labels. But metrics tell what is spent, and on which
 models: where keys exist and other machines reach the gateway, they need a key too.
 """
 
@@ -42,9 +42,10 @@ class MetricsGuard:
         exposed = not is_loopback(gateway.host) and (known or not gateway.keys.is_open)
         self.closed = exposed and not part.open
         """True if metrics need a key, since other machines reach the gateway."""
-        self.needed = self.closed or part.keys
-        """True if metrics need a key, for that reason or since they name keys."""
-        self._admitted = known or part.keys
+        named = part.keys or part.tenants
+        self.needed = self.closed or named
+        """True if metrics need a key, for that reason or since they name keys or tenants."""
+        self._admitted = known or named
 
     async def __call__(self, request: Request) -> None:
         """Pass, or raise ProblemError: invalid_api_key, not_allowed, rate_limited."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import msgspec
 
 from gateway.core.problem import ProblemError
-from gateway.limits.meter import Ask, End, Meter, Need, Unseeded
+from gateway.limits.meter import Ask, End, Meter, Need, Owner, Unseeded
 from gateway.limits.refusal import UNCOUNTED
 from gateway.limits.rule import MOST
 from gateway.telemetry.log import Log, where
@@ -17,50 +17,54 @@ _DUE = 10_000
 """Calls that are remembered, whose end whoever counts was not told."""
 
 
+type Owed = dict[tuple[Owner, Need], int]
+"""Micro-USD by owner and budget."""
+
+
 class Seed(msgspec.Struct, frozen=True):
     """What the ledger has of a counter."""
 
     spent: int
     """Micro-USD."""
-    owed: dict[tuple[str, Need], int]
-    """What of this was owed when it was asked, by tenant and budget: it is among that."""
+    owed: Owed
+    """What of this was owed when it was asked: it is among that."""
 
 
 class Seeds:
-    """What was spent by tenant and counter, as the ledger has it: asked once for all who wait.
+    """What was spent by owner and counter, as the ledger has it: asked once for all who wait.
 
     `owed` tells what is owed to a counter.
     """
 
     def __init__(
         self,
-        ask: Callable[[str, Need], Awaitable[int]],
+        ask: Callable[[Owner, Need], Awaitable[int]],
         log: Log,
-        owed: Callable[[str, str], dict[tuple[str, Need], int]],
+        owed: Callable[[Owner, str], Owed],
     ) -> None:
         self._ask = ask
         self._log = log
         self._owed = owed
-        self._asking: dict[tuple[str, str], asyncio.Task[Seed]] = {}
+        self._asking: dict[tuple[Owner, str], asyncio.Task[Seed]] = {}
 
-    async def find(self, tenant: str, need: Need) -> Seed:
+    async def find(self, owner: Owner, need: Need) -> Seed:
         """Raises ProblemError where nobody can tell: what was spent is not taken for nothing."""
-        named = tenant, need.field
+        named = owner, need.field
         task = self._asking.get(named)
         if task is None:
-            task = self._asking[named] = asyncio.create_task(self._spent(tenant, need))
+            task = self._asking[named] = asyncio.create_task(self._spent(owner, need))
             task.add_done_callback(lambda done: self._told(named, done))
         return await asyncio.shield(task)
 
-    def _told(self, named: tuple[str, str], done: asyncio.Task[Seed]) -> None:
+    def _told(self, named: tuple[Owner, str], done: asyncio.Task[Seed]) -> None:
         del self._asking[named]
         if not done.cancelled():
             done.exception()  # nobody may wait for it any more
 
-    async def _spent(self, tenant: str, need: Need) -> Seed:
-        owed = self._owed(tenant, need.field)
+    async def _spent(self, owner: Owner, need: Need) -> Seed:
+        owed = self._owed(owner, need.field)
         try:
-            return Seed(await self._ask(tenant, need), owed)
+            return Seed(await self._ask(owner, need), owed)
         except Exception as error:  # noqa: BLE001 - whatever a store raises
             self._log("limits", text="the ledger cannot be read", error=where(error))
             raise ProblemError(UNCOUNTED) from None
@@ -72,15 +76,15 @@ class Debts:
     def __init__(
         self,
         meter: Meter,
-        ask: Callable[[str, Need], Awaitable[int]],
+        ask: Callable[[Owner, Need], Awaitable[int]],
         log: Log,
         wall: Callable[[], float],
     ) -> None:
         self._meter = meter
         self.seeds = Seeds(ask, log, self._of)
         self._wall = wall
-        self._owed: dict[tuple[str, Need], int] = {}
-        """Micro-USD by tenant and budget, counted elsewhere meanwhile."""
+        self._owed: Owed = {}
+        """What was counted elsewhere meanwhile."""
         self._due: dict[str, tuple[str, End]] = {}
         """Calls to be settled, by id: their tenant and their end."""
         self._repaying = False
@@ -99,7 +103,7 @@ class Debts:
         """A call that was counted elsewhere is over; None is all that it held."""
         for need in needs:
             if need.kind == "usd":
-                one = tenant, msgspec.structs.replace(need, amount=0, limit=MOST)
+                one = need.owner(tenant), msgspec.structs.replace(need, amount=0, limit=MOST)
                 self._owed[one] = self._owed.get(one, 0) + (need.amount if used is None else used)
 
     def known(self, seed: Seed) -> None:
@@ -122,28 +126,28 @@ class Debts:
         finally:
             self._repaying = False
 
-    async def _pay(self, tenant: str, need: Need) -> None:
-        now, spent = self._wall(), self._owed[tenant, need]
+    async def _pay(self, owner: Owner, need: Need) -> None:
+        now, spent = self._wall(), self._owed[owner, need]
         taken = msgspec.structs.replace(need, amount=spent, soft=None)
-        id = f"{need.field} {now:.6f}"
+        id, tenant = f"{need.field} {now:.6f}", owner or ""
         ask = Ask(id=id, tenant=tenant, needs=(taken,), expires=now + _GRACE)
         if isinstance(await self._meter.admit(ask, now), Unseeded):  # the ledger knows of it
-            seed = await self.seeds.find(tenant, need)
-            await self._meter.seed(tenant, need.field, seed.spent)
+            seed = await self.seeds.find(owner, need)
+            await self._meter.seed(owner, need.field, seed.spent)
             self.known(seed)
             return
-        self._paid((tenant, need), spent)
-        await self._meter.settle(tenant, id, None, None)
+        self._paid((owner, need), spent)
+        await self._meter.end(tenant, [(id, None, None)], (need.all_tenants,))
 
-    def _paid(self, one: tuple[str, Need], spent: int) -> None:
+    def _paid(self, one: tuple[Owner, Need], spent: int) -> None:
         left = self._owed.pop(one, 0) - spent
         if left > 0:  # more came meanwhile
             self._owed[one] = left
 
-    def _of(self, tenant: str, field: str) -> dict[tuple[str, Need], int]:
+    def _of(self, owner: Owner, field: str) -> Owed:
         """What is owed to a counter."""
         return {
             one: spent
             for one, spent in self._owed.items()
-            if one[0] == tenant and one[1].field == field
+            if one[0] == owner and one[1].field == field
         }

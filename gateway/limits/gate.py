@@ -23,6 +23,7 @@ from gateway.core.problem import ProblemError
 from gateway.core.target import TIERS, Target, Tier, patience
 from gateway.limits.debt import Debts
 from gateway.limits.meter import (
+    BOTH,
     PASSED,
     Ask,
     End,
@@ -31,11 +32,14 @@ from gateway.limits.meter import (
     Meter,
     Need,
     Over,
+    Owner,
     Passed,
+    Scopes,
     Unseeded,
+    scopes,
 )
 from gateway.limits.refusal import UNCOUNTED, refusal, unbounded
-from gateway.limits.rule import Limits, Ready
+from gateway.limits.rule import Limits, Ready, counted
 from gateway.limits.used import end_of
 from gateway.limits.want import Want
 from gateway.telemetry.log import Log
@@ -113,6 +117,8 @@ class _Held(msgspec.Struct, frozen=True):
     tenant: str
     form: Form
     amounts: tuple[int, ...]
+    scopes: Scopes
+    """Of whose counters."""
     more: tuple[Need, ...] = ()
     """Before that."""
 
@@ -127,7 +133,7 @@ class Gate:
 
     While `meter` is lost, what `spare` makes counts in this process one of `shares` equal parts of
     each limit; `closed`: calls that a budget bounds are then refused. `seed` tells what was spent
-    on a counter that is not there, by tenant; `alert` is told of each soft limit that a call
+    on a counter that is not there, by its owner; `alert` is told of each soft limit that a call
     crosses. `wall` tells seconds since the epoch.
     """
 
@@ -137,8 +143,8 @@ class Gate:
         meter: Meter,
         log: Log,
         *,
-        seed: Callable[[str, Need], Awaitable[int]],
-        alert: Callable[[str, Need], object],
+        seed: Callable[[Owner, Need], Awaitable[int]],
+        alert: Callable[[Owner, Need], object],
         spare: Callable[[], Meter],
         closed: bool = False,
         shares: int = 1,
@@ -157,8 +163,9 @@ class Gate:
         self._books = self._debts.seeds
         self._held: dict[str, _Held] = {}
         """By call."""
-        self._ended: dict[str, list[End]] = {}
-        """Calls that `meter` has counted and that are over, by tenant: to be settled at once."""
+        self._ended: dict[tuple[str, Scopes], list[End]] = {}
+        """Calls that `meter` has counted and that are over, by their tenant and by whose counters
+        they hold: to be settled at once."""
         self._apart: list[tuple[_Held, End]] = []
         """The same of calls that were counted elsewhere."""
         self._outputs: dict[str, _Outputs] = {}
@@ -166,8 +173,8 @@ class Gate:
         self._lost = False
         self.tenants: set[str] = set()
         """Those whose calls had something to pass."""
-        self._spent: set[tuple[str, str]] = set()
-        """Budgets of which it was told that they are used up, by tenant and counter."""
+        self._spent: set[tuple[Owner, str]] = set()
+        """Budgets of which it was told that they are used up, by owner and counter."""
         self._unbounded: set[str] = set()
         """Targets of which the log has told that they are passed over."""
 
@@ -264,21 +271,26 @@ class Gate:
             return
         if not (self._ended or self._apart):
             self._run_later(self._settle())
+        named = held.tenant, held.scopes
         if held.meter is not self._meter:
             self._apart.append((held, end_of(entry)))
-        elif (ends := self._ended.get(held.tenant)) is not None:
+        elif (ends := self._ended.get(named)) is not None:
             ends.append(end_of(entry))
         else:
-            self._ended[held.tenant] = [end_of(entry)]
+            self._ended[named] = [end_of(entry)]
 
-    async def settle_dead(self, tenant: str, ends: Sequence[End]) -> None:
-        """Calls of a process that is dead are over."""
+    async def settle_dead(self, tenant: str, ends: Sequence[End], scopes: Scopes = BOTH) -> None:
+        """Settle calls of a tenant that run no more: of a process that is dead, say."""
         try:
-            await self._meter.end(tenant, ends)
+            await self._meter.end(tenant, ends, scopes)
         except Lost:
             self._said(lost=True)
             for end in ends:
                 self._debts.owe(tenant, end)
+
+    async def spent(self, owner: Owner, need: Need) -> int:
+        """Return the micro-USD that the ledger has of a counter. Raises ProblemError."""
+        return (await self._books.find(owner, need)).spent
 
     async def keep(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Let go of what counts nothing any more, again and again, until cancelled."""
@@ -286,9 +298,9 @@ class Gate:
             await sleep(_SWEEP)
             if len(self._spent) > _MOST:
                 self._spent.clear()
-            for tenant in list(self.tenants):
+            for owner in (None, *self.tenants):
                 try:
-                    await self._meter.sweep(tenant, self._wall())
+                    await self._meter.sweep(owner, self._wall())
                 except Lost:
                     break
 
@@ -395,7 +407,8 @@ class Gate:
                 self._said(lost=False)
         except asyncio.CancelledError:  # it may be taken all the same
             way = ways[0]
-            self._held.setdefault(call.id, _Held(meter, tenant, way.form, way.amounts))
+            every = scopes([need for one in ways for need in one.form.needs])
+            self._held.setdefault(call.id, _Held(meter, tenant, way.form, way.amounts, every))
             raise
         except Lost:
             self._said(lost=True)
@@ -408,11 +421,12 @@ class Gate:
         if isinstance(found, Over):
             return found
         way = ways[found.choice]
-        more = before.needs if before is not None else ()
-        self._held[call.id] = _Held(meter, tenant, way.form, way.amounts, more)
+        own, more = way.form.scopes, before.needs if before is not None else ()
+        if more:
+            own = scopes((*more, *way.form.needs))
+        self._held[call.id] = _Held(meter, tenant, way.form, way.amounts, own, more)
         for need in found.warnings:
-            self._log("budget", name=need.name, counter=need.field, text="soft limit passed")
-            self._alert(tenant, need)
+            self._tell(tenant, need, "soft limit passed")
         return found
 
     async def _counted(
@@ -434,18 +448,18 @@ class Gate:
         for _ in range(_TRIES):
             if not isinstance(found, Unseeded):
                 return found
-            unknown = {need.field: need for need in (found.need, *found.more)}
+            tenant = want.call.key.tenant
+            unknown = {(need.owner(tenant), need.field): need for need in (found.need, *found.more)}
             if again is not None and len(ways) == 1:
                 ways += self._lower(want, ways[0], again, now)
-                fields = {need.field for need in ways[0].form.needs}
-                more = [need for way in ways[1:] for need in way.needs if need.seeded]
-                unknown.update({one.field: one for one in more if one.field not in fields})
-            known = [
-                await self._books.find(want.call.key.tenant, need) for need in unknown.values()
-            ]
+                first = {(need.owner(tenant), need.field) for need in ways[0].form.needs}
+                for need in [need for way in ways[1:] for need in way.needs if need.seeded]:
+                    if (named := (need.owner(tenant), need.field)) not in first:
+                        unknown[named] = need
+            known = [await self._books.find(owner, need) for (owner, _), need in unknown.items()]
             parts = self._shares if meter is not self._meter else 1
             pairs = zip(unknown, known, strict=True)
-            seeds = tuple([(field, one.spent // parts) for field, one in pairs])
+            seeds = tuple([(*named, one.spent // parts) for named, one in pairs])
             ask = self._ask(want, ways, now, part=meter is not self._meter, seeds=seeds)
             for way in ways[1:]:
                 asking(way.decision, way.plan)
@@ -462,7 +476,7 @@ class Gate:
         now: float,
         *,
         part: bool,
-        seeds: tuple[tuple[str, int], ...] = (),
+        seeds: tuple[tuple[Owner, str, int], ...] = (),
     ) -> Ask:
         """`part`: of each limit this process's part alone."""
         call, (first, *others) = want.call, ways
@@ -479,6 +493,7 @@ class Gate:
                 ]
             ),
             seeds=seeds,
+            holds=() if (before := self._held.get(call.id)) is None else before.scopes,
         )
 
     def _full(self, tenant: str, over: Over) -> None:
@@ -487,13 +502,20 @@ class Gate:
         A call that is larger than all of the budget does not say that any of it is used.
         """
         need = over.need
-        told = tenant, need.field
+        told = need.owner(tenant), need.field
         large = 0 < need.limit < need.amount
         full = need.kind in ("usd", "share") and not (over.busy or large)
         if full and told not in self._spent:
             self._spent.add(told)
-            self._log("budget", name=need.name, counter=need.field, text="used up")
-            self._alert(tenant, need)
+            self._tell(tenant, need, "used up")
+
+    def _tell(self, tenant: str, need: Need, text: str) -> None:
+        """Tell the operator of a budget: in the log, and at the receiver of alerts."""
+        owner = need.owner(tenant)
+        self._log(
+            "budget", name=need.name, scope=counted(owner, need), counter=need.field, text=text
+        )
+        self._alert(owner, need)
 
     def _parts(self, needs: Sequence[Need]) -> tuple[Need, ...]:
         """What of limits is this process's while nobody counts for all."""
@@ -505,8 +527,8 @@ class Gate:
         """Settle all that has ended since it was begun."""
         ended, self._ended = self._ended, {}
         apart, self._apart = self._apart, []
-        for tenant, ends in ended.items():
-            await self.settle_dead(tenant, ends)
+        for (tenant, own), ends in ended.items():
+            await self.settle_dead(tenant, ends, own)
         for held, end in apart:
             await held.meter.end(held.tenant, (end,))
             self._debts.add(held.tenant, held.needs, end[2])

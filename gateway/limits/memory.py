@@ -1,6 +1,6 @@
 """Counts calls against limits and budgets in this process alone."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Coroutine, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -8,7 +8,22 @@ from typing import Any
 import msgspec
 
 from gateway.limits import window
-from gateway.limits.meter import BUSY, PASSED, Ask, End, Form, Need, Over, Passed, Unseeded
+from gateway.limits.meter import (
+    BOTH,
+    BUSY,
+    PASSED,
+    Answer,
+    Ask,
+    End,
+    Form,
+    Need,
+    Over,
+    Owner,
+    Passed,
+    Scopes,
+    Unseeded,
+    refused,
+)
 
 _MICRO = 1_000_000
 _LATE = 3_600.0
@@ -49,8 +64,11 @@ class _Bucket:
         self.limit = limit
 
     def idle(self, now: int) -> bool:
-        """Whether nothing would be lost with it."""
-        return not self.holders and self.level <= (now - self.at) * self.limit
+        """True if nothing would be lost with it; who asked in the last period may ask again."""
+        if self.holders or not self.level:
+            return not self.holders
+        unasked = now - self.at
+        return unasked >= self.period and self.level <= unasked * self.limit
 
 
 class _Hold:
@@ -77,78 +95,196 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._books: dict[str, _Book] = {}
+        self._books: defaultdict[Owner, _Book] = defaultdict(_Book)
+        self._holds: dict[tuple[str, str], _Hold] = {}
+        """By tenant and call."""
+        self._ends: list[tuple[float, tuple[str, str]]] = []
+        """A heap of when holds are looked at again; what was settled is still in it."""
 
-    async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    async def admit(self, ask: Ask, now: float) -> Answer:
         """Take all needs or none."""
         if not ask.needs:
             return PASSED
-        book = self._book(ask.tenant)
-        book.expire(now)
-        held = book.holds.get(ask.id)
-        return held.answer if held is not None else book.take(ask, now)
+        self._expire(now)
+        held = self._holds.get((ask.tenant, ask.id))
+        return held.answer if held is not None else self._take(ask, now, None)
 
     def take(
         self, form: Form, amounts: tuple[int, ...], id: str, tenant: str, life: float, now: float
-    ) -> Coroutine[Any, Any, Passed | Over | Unseeded]:
+    ) -> Coroutine[Any, Any, Answer]:
         """Take all needs or none."""
         return self.admit(
             Ask(id=id, tenant=tenant, needs=form.of(amounts), expires=now + life), now
         )
 
-    async def extend(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    async def extend(self, ask: Ask, now: float) -> Answer:
         """Take more for a call that has passed; it runs until `ask.expires` then."""
         if not ask.needs:
             return PASSED
-        book = self._book(ask.tenant)
-        book.expire(now)
-        return book.take(ask, now)
+        self._expire(now)
+        return self._take(ask, now, self._holds.get((ask.tenant, ask.id)))
 
-    async def seed(self, tenant: str, field: str, value: int) -> None:
+    async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Give a counter that is not there what was spent; one that is there stays."""
-        book = self._book(tenant)
-        if field not in book.spent:
-            book.spent[field] = max(0, value)
-            book.fields.append(field)
+        self._books[owner].seed(field, value)
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
-        """A call is over: what it holds becomes what it used."""
-        book = self._books.get(tenant)
-        return book is not None and book.settle(id, tokens, micro)
+        """Turn what a call of a tenant holds into what it used."""
+        hold = self._holds.pop((tenant, id), None)
+        if hold is None:
+            return False
+        own, every = self._books[tenant], self._books[None]
+        for need in hold.needs:
+            kind, field, amount = need.kind, need.field, need.amount
+            book = every if need.all_tenants else own
+            if kind == "usd":
+                if not hold.late:
+                    _add(book.reserved, field, -amount)
+                spent = book.spent.get(field)
+                if micro is not None and spent is not None:
+                    book.spent[field] = max(0, spent - amount + max(0, micro))
+            elif kind == "tokens":
+                book.use(field, amount, amount if tokens is None else max(0, tokens))
+            elif kind == "concurrency":
+                _add(book.running, field, -amount)
+        return True
 
-    async def end(self, tenant: str, ends: Sequence[End]) -> None:
+    async def end(self, tenant: str, ends: Sequence[End], _: Scopes = BOTH) -> None:
         """Settle several calls at once."""
         for one in ends:
             await self.settle(tenant, *one)
 
-    async def sweep(self, tenant: str, now: float) -> None:
+    async def sweep(self, owner: Owner, now: float) -> None:
         """Nothing: it lets go as new counters come."""
 
-    async def used(self, tenant: str) -> dict[str, int]:
+    async def used(self, owner: Owner) -> dict[str, int]:
         """Every counter of money and shares, by field; of a share, that of all calls too."""
-        book = self._books.get(tenant)
+        book = self._books.get(owner)
         return {} if book is None else dict(book.spent)
 
     async def close(self) -> None:
         """Forget everything."""
         self._books.clear()
+        self._holds.clear()
+        self._ends.clear()
 
-    def counters(self, tenant: str) -> int:
-        """How many counters are kept for a tenant."""
-        book = self._book(tenant)
+    def counters(self, owner: Owner) -> int:
+        """How many counters are kept for an owner."""
+        book = self._books[owner]
         return len(book.spent) + len(book.rates) + len(book.running)
 
-    def _book(self, tenant: str) -> "_Book":
-        book = self._books.get(tenant)
-        if book is None:
-            book = self._books[tenant] = _Book()
-        return book
+    def _book(self, tenant: str, need: Need) -> "_Book":
+        return self._books[None if need.all_tenants else tenant]
+
+    def _take(self, ask: Ask, now: float, held: _Hold | None) -> Answer:
+        """Take all needs or none, for a call that may hold some already."""
+        moment, tenant = round(now * _MICRO), ask.tenant
+        for owner, field, value in ask.seeds:
+            self._books[owner].seed(field, value)
+        choice, needs, before = 0, ask.needs, list[Need]()
+        while (over := self._missing(tenant, needs, moment, held)) is not None:
+            if isinstance(over, Unseeded):
+                return over
+            after = ask.after(choice, over.need)
+            if after is None:
+                return Over(over.need, over.retry_after, choice, tuple(before), over.busy)
+            choice, needs = after, ask.ways[after]
+            if not over.busy:
+                before.append(over.need)
+        crossed = self._put(tenant, needs, moment, now)
+        plain = not (crossed or choice)
+        answer = PASSED if plain else Passed(tuple(crossed), choice, tuple(before))
+        if held is None and not needs:  # a tier that nothing counts: there is nothing to settle
+            return answer
+        named = tenant, ask.id
+        if held is None:
+            self._holds[named] = _Hold(answer, needs, ask.expires)
+        else:
+            for need in held.needs if held.late else ():
+                _add(self._book(tenant, need).reserved, need.field, need.amount)
+            held.needs, held.expires, held.late = (
+                self._joined(tenant, held.needs, needs),
+                ask.expires,
+                False,
+            )
+        heappush(self._ends, (ask.expires, named))
+        if len(self._ends) > 2 * len(self._holds) + _SLACK:
+            self._ends = [(hold.looked_at, one) for one, hold in self._holds.items()]
+            heapify(self._ends)
+        return answer
+
+    def _put(self, tenant: str, needs: Sequence[Need], moment: int, now: float) -> list[Need]:
+        """Take needs that fit; return those whose soft limit is crossed."""
+        own, every, crossed = self._books[tenant], self._books[None], list[Need]()
+        made = shared = 0
+        for need in needs:
+            if need.all_tenants:
+                shared += every.put(need, moment, crossed)
+            else:
+                made += own.put(need, moment, crossed)
+        if made or shared:
+            own.sweep(2 * made + 1, now)
+            every.sweep(2 * shared + 1, now)
+        return crossed
+
+    def _expire(self, now: float) -> None:
+        """Calls that should have ended: their places are free, what they hold counts as used."""
+        ends = self._ends
+        while ends and ends[0][0] <= now:
+            _, named = heappop(ends)
+            hold = self._holds.get(named)
+            if hold is None or hold.looked_at > now:
+                continue
+            if hold.late:
+                del self._holds[named]
+                continue
+            for need in hold.needs:
+                book, field, amount = self._book(named[0], need), need.field, need.amount
+                if need.kind == "tokens":
+                    book.use(field, amount, amount)
+                elif need.kind == "concurrency":
+                    _add(book.running, field, -amount)
+                elif need.kind == "usd":
+                    _add(book.reserved, field, -amount)
+            hold.needs = [need for need in hold.needs if need.kind == "usd"]
+            hold.late = True
+            heappush(ends, (hold.looked_at, named))
+
+    def _joined(self, tenant: str, held: Iterable[Need], more: Iterable[Need]) -> list[Need]:
+        """One need for each counter, with all that is taken of it."""
+        found = {(need.all_tenants, need.field): need for need in held}
+        for need in more:
+            named = need.all_tenants, need.field
+            old = found.get(named)
+            amount = need.amount if old is None else need.amount + old.amount
+            found[named] = msgspec.structs.replace(need, amount=amount)
+            if old is not None and need.kind == "tokens":
+                self._book(tenant, need).rates[need.field].holders -= 1
+        return list(found.values())
+
+    def _missing(
+        self, tenant: str, needs: Sequence[Need], moment: int, held: _Hold | None
+    ) -> Over | Unseeded | None:
+        """Why a call does not pass, which may hold something already; None if it does.
+
+        All tenants' answer comes before its own.
+        """
+        own, every = self._books[tenant], self._books[None]
+        for need in needs:
+            if not (every if need.all_tenants else own).fits(need, moment):
+                break
+        else:
+            return None
+        told = every.missing([one for one in needs if one.all_tenants], moment, held)
+        other = own.missing([one for one in needs if not one.all_tenants], moment, held)
+        found = refused(PASSED if told is None else told, PASSED if other is None else other)
+        return None if isinstance(found, Passed) else found
 
 
 class _Book:
-    """The counters of one tenant."""
+    """The counters of one owner."""
 
-    __slots__ = ("ends", "fields", "holds", "rates", "reserved", "running", "spent", "told")
+    __slots__ = ("fields", "rates", "reserved", "running", "spent", "told")
 
     def __init__(self) -> None:
         self.rates: dict[str, _Bucket] = {}
@@ -158,92 +294,16 @@ class _Book:
         """Micro-USD that running calls have reserved, by counter; `spent` includes them."""
         self.told: dict[str, int] = {}
         """The soft limit that was told of, by counter."""
-        self.holds: dict[str, _Hold] = {}
-        self.ends: list[tuple[float, str]] = []
-        """A heap of when holds are looked at again; what was settled is still in it."""
         self.fields: deque[str] = deque()
         """Rates and money, in the order in which they are looked at for being over."""
 
-    def take(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
-        """Take all needs or none, for a call that may hold some already."""
-        moment = round(now * _MICRO)
-        for field, value in ask.seeds:
-            if field not in self.spent:
-                self._add(field, max(0, value))
-        choice, needs, before = 0, ask.needs, list[Need]()
-        held = self.holds.get(ask.id)
-        while (over := self._missing(needs, moment, held)) is not None:
-            if isinstance(over, Unseeded):
-                return over
-            then = _next(ask, choice, over.need)
-            if then is None:
-                return Over(over.need, over.retry_after, choice, tuple(before), over.busy)
-            choice, needs = then
-            if not over.busy:
-                before.append(over.need)
-        crossed: list[Need] = []
-        made = sum([self._put(need, moment, crossed) for need in needs])
-        plain = not (crossed or choice)
-        answer = PASSED if plain else Passed(tuple(crossed), choice, tuple(before))
-        if held is None:
-            self.holds[ask.id] = _Hold(answer, needs, ask.expires)
-        else:
-            for need in held.needs if held.late else ():
-                self._reserve(need, need.amount)
-            held.needs, held.expires, held.late = (
-                self._joined(held.needs, needs),
-                ask.expires,
-                False,
-            )
-        heappush(self.ends, (ask.expires, ask.id))
-        if len(self.ends) > 2 * len(self.holds) + _SLACK:
-            self.ends = [(hold.looked_at, id) for id, hold in self.holds.items()]
-            heapify(self.ends)
-        if made:
-            self._sweep(2 * made + 1, now)
-        return answer
+    def seed(self, field: str, value: int) -> None:
+        """Give a counter that is not there what was spent."""
+        if field not in self.spent:
+            self._pay(field, max(0, value))
 
-    def settle(self, id: str, tokens: int | None, micro: int | None) -> bool:
-        """What a call holds becomes what it used."""
-        hold = self.holds.pop(id, None)
-        if hold is None:
-            return False
-        for need in hold.needs:
-            kind, field, amount = need.kind, need.field, need.amount
-            if kind == "usd":
-                if not hold.late:
-                    self._reserve(need, -amount)
-                spent = self.spent.get(field)
-                if micro is not None and spent is not None:
-                    self.spent[field] = max(0, spent - amount + max(0, micro))
-            elif kind == "tokens":
-                self._use(field, amount, amount if tokens is None else max(0, tokens))
-            elif kind == "concurrency":
-                _add(self.running, field, -amount)
-        return True
-
-    def expire(self, now: float) -> None:
-        """Calls that should have ended: their places are free, what they hold counts as used."""
-        ends = self.ends
-        while ends and ends[0][0] <= now:
-            _, id = heappop(ends)
-            hold = self.holds.get(id)
-            if hold is None or hold.looked_at > now:
-                continue
-            if hold.late:
-                del self.holds[id]
-                continue
-            for need in hold.needs:
-                if need.kind == "tokens":
-                    self._use(need.field, need.amount, need.amount)
-                elif need.kind == "concurrency":
-                    _add(self.running, need.field, -need.amount)
-                self._reserve(need, -need.amount)
-            hold.needs = [need for need in hold.needs if need.kind == "usd"]
-            hold.late = True
-            heappush(ends, (hold.looked_at, id))
-
-    def _fits(self, need: Need, moment: int) -> bool:
+    def fits(self, need: Need, moment: int) -> bool:
+        """Whether there is room for a need."""
         kind, field, limit = need.kind, need.field, need.limit
         if kind == "usd":
             spent = self.spent.get(field)
@@ -264,7 +324,7 @@ class _Book:
         asked = (bucket.held + need.amount) * bucket.period
         return bucket.level + asked <= limit * bucket.period
 
-    def _put(self, need: Need, moment: int, crossed: list[Need]) -> int:
+    def put(self, need: Need, moment: int, crossed: list[Need]) -> int:
         """Take a need that fits; how many counters that has made. Soft limits are told of once."""
         kind, field = need.kind, need.field
         made = 0
@@ -273,9 +333,10 @@ class _Book:
         elif kind in {"usd", "share"}:
             soft, spent = need.soft, self.spent
             if kind == "share":
-                made += self._add(need.whole, 1)
-            made += self._add(field, need.amount)
-            self._reserve(need, need.amount)
+                made += self._pay(need.whole, 1)
+            else:
+                self.reserved[field] = self.reserved.get(field, 0) + need.amount
+            made += self._pay(field, need.amount)
             if soft is not None and need.amount and self.told.get(field) != soft:
                 count = spent[field]
                 if count * 1000 >= soft * spent[need.whole] if kind == "share" else count >= soft:
@@ -295,71 +356,47 @@ class _Book:
                 bucket.level += need.amount * bucket.period
         return made
 
-    def _add(self, field: str, amount: int) -> int:
-        spent = self.spent.get(field)
-        self.spent[field] = amount if spent is None else spent + amount
-        if spent is None:
-            self.fields.append(field)
-        return spent is None
-
-    def _use(self, field: str, held: int, used: int) -> None:
+    def use(self, field: str, held: int, used: int) -> None:
         """Tokens that were held were used. They count from when a call last asked."""
         bucket = self.rates[field]
         bucket.held -= held
         bucket.holders -= 1
         bucket.level += used * bucket.period
 
-    def _joined(self, held: Iterable[Need], more: Iterable[Need]) -> list[Need]:
-        """One need for each counter, with all that is taken of it."""
-        found = {need.field: need for need in held}
-        for need in more:
-            old = found.get(need.field)
-            amount = need.amount if old is None else need.amount + old.amount
-            found[need.field] = msgspec.structs.replace(need, amount=amount)
-            if old is not None and need.kind == "tokens":
-                self.rates[need.field].holders -= 1
-        return list(found.values())
-
-    def _reserve(self, need: Need, amount: int) -> None:
-        """Add to what running calls hold of a counter of money."""
-        if need.kind == "usd":
-            _add(self.reserved, need.field, amount)
-
-    def _missing(
+    def missing(
         self, needs: Sequence[Need], moment: int, held: _Hold | None
     ) -> Over | Unseeded | None:
-        """Why a call does not pass: of all that it does not fit, what keeps it out for longest.
-
-        `held` is what it has already.
-        """
+        """Why some needs do not fit: of all that do not, what keeps the call out for longest."""
         longest: Over | None = None
         for at, need in enumerate(needs):
-            if self._fits(need, moment):
+            if self.fits(need, moment):
                 continue
-            if self._unseeded(need):
-                return Unseeded(need, tuple(filter(self._unseeded, needs[at + 1 :])))
-            busy = self._busy(need, held)
-            wait = BUSY if busy else self._wait(need, moment)
+            if self.unseeded(need):
+                return Unseeded(need, tuple(filter(self.unseeded, needs[at + 1 :])))
+            busy = self.busy(need, held)
+            wait = BUSY if busy else self.wait(need, moment)
             if wait is None:
                 return Over(need)
             if longest is None or wait > (longest.retry_after or 0):
                 longest = Over(need, wait, busy=busy)
         return longest
 
-    def _unseeded(self, need: Need) -> bool:
+    def unseeded(self, need: Need) -> bool:
+        """True if a counter must be given what was spent before it counts."""
         return need.kind == "usd" and need.seeded and need.field not in self.spent
 
-    def _busy(self, need: Need, held: _Hold | None) -> bool:
+    def busy(self, need: Need, held: _Hold | None) -> bool:
         """True if a need that does not fit would fit if the other running calls cost nothing."""
         reserved = self.reserved.get(need.field)
         if need.kind != "usd" or reserved is None:
             return False
         # What the call itself has reserved may be billed, so it does not come back.
         own = () if held is None or held.late else held.needs
-        reserved -= sum(one.amount for one in own if one.field == need.field)
+        same = [one for one in own if one.field == need.field]
+        reserved -= sum([one.amount for one in same if one.all_tenants is need.all_tenants])
         return self.spent[need.field] - reserved + need.amount <= need.limit
 
-    def _wait(self, need: Need, moment: int) -> float | None:
+    def wait(self, need: Need, moment: int) -> float | None:
         """Seconds until a need fits if nobody else asks; None where time alone does not help."""
         bucket = self.rates.get(need.field)
         if bucket is None or not need.limit or bucket.held + need.amount > need.limit:
@@ -369,7 +406,7 @@ class _Book:
         # One more: a moment is a double, and may lie a little before its microsecond.
         return (-(-excess // need.limit) + max(0, bucket.at - moment) + 1) / _MICRO
 
-    def _sweep(self, most: int, now: float) -> None:
+    def sweep(self, most: int, now: float) -> None:
         """Look at some counters in turn, and let go of those that are over."""
         moment = round(now * _MICRO)
         for _ in range(min(most, len(self.fields))):
@@ -386,6 +423,14 @@ class _Book:
                 continue
             self.fields.append(field)
 
+    def _pay(self, field: str, amount: int) -> bool:
+        """Add to a counter of money or shares; True if that has made it."""
+        spent = self.spent.get(field)
+        self.spent[field] = amount if spent is None else spent + amount
+        if spent is None:
+            self.fields.append(field)
+        return spent is None
+
 
 def _add(counts: dict[str, int], field: str, amount: int) -> None:
     """Add to a counter, and remove it once it is 0 again."""
@@ -394,13 +439,3 @@ def _add(counts: dict[str, int], field: str, amount: int) -> None:
         counts[field] = count
     else:
         counts.pop(field, None)
-
-
-def _next(ask: Ask, choice: int, over: Need) -> tuple[int, tuple[Need, ...]] | None:
-    """Where a call goes that does not pass a need: which of its `others`, counted from 1."""
-    if over.then is None:
-        return None
-    others = enumerate(ask.others, 1)
-    return next(
-        ((at, needs) for at, (tier, needs) in others if at > choice and tier == over.then), None
-    )

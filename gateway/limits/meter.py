@@ -4,16 +4,25 @@ A call must pass all of its needs at once, or none is taken. What it takes is he
 settled: requests stay taken, tokens and money become what was used, a place among calls that run at
 once is given back. A hold that is never settled stays taken: an amount that nobody has corrected
 counts as spent.
+
+A counter has one owner: a tenant, or all tenants together. Where a call needs counters of both,
+each takes what it is asked for or nothing, and where one refuses, what the other has taken is given
+back. If the process dies in between, what it took expires and stays charged.
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from gateway.core.target import Tier
 
 type Kind = Literal["requests", "tokens", "concurrency", "usd", "share"]
+type Owner = str | None
+"""Whose a counter is: a tenant's, by its name, or None for all tenants'."""
+type Scopes = tuple[bool, ...]
+"""Which owners a call has needs of, in the order in which they are asked: True is all tenants."""
+BOTH: Scopes = (True, False)
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -38,17 +47,31 @@ class Need(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Where a warning is due."""
     then: Tier | None = None
     """Where the call goes in place of a refusal."""
+    all_tenants: bool = False
+    """True if the counter has the calls of all tenants."""
+
+    def owner(self, tenant: str) -> Owner:
+        """Return whose the counter is, for a call of a tenant."""
+        return None if self.all_tenants else tenant
 
 
 class Form:
     """What calls of one kind need, but for how much of it, where that is each call's own."""
 
-    __slots__ = ("needs", "varies")
+    __slots__ = ("needs", "parts", "scopes", "varies")
 
     def __init__(self, needs: tuple[Need, ...], varies: tuple[int, ...] = ()) -> None:
-        """`varies` are the places in `needs` of those whose amount is a call's own."""
+        """Needs of all tenants stand first.
+
+        `varies` are the places in `needs` of those whose amount is a call's own.
+        """
         self.needs = needs
         self.varies = varies
+        self.scopes = scopes(needs)
+        self.parts: tuple[Part, ...] = ()
+        """One for each owner, in the order of `scopes`; empty where there is one owner."""
+        if len(self.scopes) > 1:
+            self.parts = tuple([self._part(all_tenants) for all_tenants in self.scopes])
 
     def of(self, amounts: Sequence[int]) -> tuple[Need, ...]:
         """The needs of a call that takes such amounts of those that vary."""
@@ -59,6 +82,28 @@ class Form:
             found[at] = msgspec.structs.replace(found[at], amount=amount)
         return tuple(found)
 
+    def _part(self, all_tenants: bool) -> "Part":  # noqa: FBT001 - one of its scopes
+        places = [at for at, need in enumerate(self.needs) if need.all_tenants is all_tenants]
+        varies = tuple([at for at, place in enumerate(places) if place in self.varies])
+        amounts = tuple([at for at, place in enumerate(self.varies) if place in places])
+        form = Form(tuple([self.needs[place] for place in places]), varies)
+        return Part(all_tenants, form, amounts)
+
+
+class Part(NamedTuple):
+    """What of a form one owner counts."""
+
+    all_tenants: bool
+    form: Form
+    amounts: tuple[int, ...]
+    """Its own of the form's amounts, by their places."""
+
+
+def scopes(needs: Sequence[Need]) -> Scopes:
+    """Return which owners some needs are of, in the order in which they are asked."""
+    found = {need.all_tenants for need in needs}
+    return tuple([one for one in BOTH if one in found])
+
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A call that wants to pass."""
@@ -66,13 +111,28 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     tenant: str
     needs: tuple[Need, ...]
+    """Those of all tenants first; so it is of `others`."""
     expires: float
     """Seconds since the epoch until which it runs at most."""
     others: tuple[tuple[Tier, tuple[Need, ...]], ...] = ()
     """What it needs at cheaper tiers, dearest first: where a need that does not fit has `then`,
     those of that tier are tried in place of all."""
-    seeds: tuple[tuple[str, int], ...] = ()
-    """What was spent, by counter, for those that are not there."""
+    seeds: tuple[tuple[Owner, str, int], ...] = ()
+    """What was spent, by owner and counter, for those that are not there."""
+    holds: Scopes = ()
+    """Whose counters it holds something of already: that lives on with what it takes more."""
+
+    @property
+    def ways(self) -> tuple[tuple[Need, ...], ...]:
+        """What it needs, first of its own and then of each of its `others`."""
+        return (self.needs, *[needs for _, needs in self.others])
+
+    def after(self, choice: int, need: Need) -> int | None:
+        """Return which of its ways comes after one that a need has refused; None if none does."""
+        if need.then is None:
+            return None
+        tiers = enumerate([tier for tier, _ in self.others], 1)
+        return next((at for at, tier in tiers if at > choice and tier == need.then), None)
 
 
 BUSY = 1.0
@@ -115,6 +175,16 @@ class Passed(msgspec.Struct, frozen=True):
 PASSED = Passed()
 """All are taken, and there is nothing to tell."""
 
+type Answer = Passed | Over | Unseeded
+
+
+def refused(every: Answer, own: Answer) -> Answer:
+    """Join all tenants' answer and a tenant's own, where they do not both let a call pass."""
+    if isinstance(every, Unseeded) and isinstance(own, Unseeded):
+        return Unseeded(every.need, (*every.more, own.need, *own.more))
+    return own if isinstance(every, Passed) else every
+
+
 type End = tuple[str, int | None, int | None]
 """A call that is over: its id, tokens and micro-USD that it used; None leaves what was held."""
 
@@ -126,40 +196,40 @@ class Lost(Exception):
 class Meter(Protocol):
     """Counts. Asking again with the same id takes nothing twice. Raises Lost."""
 
-    async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    async def admit(self, ask: Ask, now: float) -> Answer:
         """Take all needs or none; `now` in seconds since the epoch."""
         ...
 
     async def take(
         self, form: Form, amounts: tuple[int, ...], id: str, tenant: str, life: float, now: float
-    ) -> Passed | Over | Unseeded:
+    ) -> Answer:
         """The same for a call that has no other way to go, and runs for `life` seconds at most."""
         ...
 
-    async def seed(self, tenant: str, field: str, value: int) -> None:
+    async def seed(self, owner: Owner, field: str, value: int) -> None:
         """Give a counter that is not there what was spent; one that is there stays."""
         ...
 
-    async def extend(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+    async def extend(self, ask: Ask, now: float) -> Answer:
         """Take more for a call that has passed: its needs are added to what it holds."""
         ...
 
     async def settle(self, tenant: str, id: str, tokens: int | None, micro: int | None) -> bool:
-        """A call is over: what it holds becomes what it used; None leaves what was held.
+        """Turn what a call of a tenant holds into what it used; None leaves what was held.
 
         False where it holds nothing, or was settled before.
         """
         ...
 
-    async def end(self, tenant: str, ends: Sequence[End]) -> None:
-        """Settle several calls at once."""
+    async def end(self, tenant: str, ends: Sequence[End], scopes: Scopes = BOTH) -> None:
+        """Settle several calls at once; they hold nothing of other `scopes`."""
         ...
 
-    async def used(self, tenant: str) -> dict[str, int]:
+    async def used(self, owner: Owner) -> dict[str, int]:
         """Every counter of money and shares, by field."""
         ...
 
-    async def sweep(self, tenant: str, now: float) -> None:
+    async def sweep(self, owner: Owner, now: float) -> None:
         """Let go of what counts nothing any more."""
         ...
 

@@ -9,7 +9,7 @@ from struct import Struct
 
 import msgspec
 
-from gateway.limits.meter import Form, Need
+from gateway.limits.meter import Form, Need, Owner
 from gateway.state.counters import Head
 
 _NUMBER = b"\xd3"
@@ -24,14 +24,14 @@ class Mould:
     Numbers of a call's own are written at full length, so that everything has its place.
     """
 
-    __slots__ = ("_pack", "_pieces", "head", "size", "tenant")
+    __slots__ = ("_pack", "_pieces", "head", "owner", "size")
 
-    def __init__(self, form: Form, tenant: str, head: Head, keep: int, size: int) -> None:
-        """Of a tenant's calls, with ids of `size` bytes.
+    def __init__(self, form: Form, owner: Owner, head: Head, keep: int, size: int) -> None:
+        """Take what an owner counts of calls with ids of `size` bytes.
 
         `head` is what the request begins with, `keep` how long an ended hold is kept.
         """
-        self.tenant, self.head, self.size = tenant, head, size
+        self.owner, self.head, self.size = owner, head, size
         # What stands before the id, the time, the life, and each amount; then the rest.
         plain = [_begin(8) + _encode("-" * size)[: -size or None], _NUMBER, _NUMBER]
         piece = _encode(0) + _encode(keep) + _begin(len(form.needs))

@@ -1,7 +1,7 @@
 """Limits and budgets made ready: what a call needs of each, and what a lost counter had counted."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from decimal import Decimal
 
@@ -10,7 +10,7 @@ import msgspec
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
 from gateway.limits import window
-from gateway.limits.meter import Form, Kind, Need
+from gateway.limits.meter import Form, Kind, Need, Owner
 from gateway.limits.window import Every, Window
 from gateway.settings.limits import BudgetPart, LimitPart
 
@@ -35,7 +35,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     tags: frozenset[str] | None = None
     tiers: frozenset[str] | None = None
     """Of a share: what may have no more, of calls of every tier."""
-    per: str | None = None
+    apart: str | None = None
+    """What has a count of its own beside tenants: key, tag or tier."""
+    all_tenants: bool = False
+    """True if one count has the calls of all tenants."""
     soft: int | None = None
     hard: bool = True
     then: Tier | None = None
@@ -62,6 +65,8 @@ class Level(msgspec.Struct, frozen=True):
     """Its name; that of a key alone has none."""
     key: str
     """Of whose calls alone it is; empty where it is not one key's."""
+    tenant: str
+    """Of whose calls it is; empty where it counts those of all tenants."""
     limit: int
     """Micro-USD."""
     used: int
@@ -140,11 +145,10 @@ class Limits:
         self._windows: dict[Every, Window] = {}
         self._ready: dict[tuple[str, tuple[str, ...], Tier | None], Ready] = {}
 
-    def needs(  # noqa: PLR0913 - all that limits and budgets go by
+    def needs(
         self,
         *,
         key: str,
-        tenant: str,  # noqa: ARG002 - counters of a tenant are kept apart by whoever counts
         tags: Sequence[str],
         tier: Tier | None,
         now: float,
@@ -196,6 +200,7 @@ class Limits:
             self._owned[safe(rule.name), subject] = rule
             if rule.tiers is None or tier in rule.tiers:
                 found.append((self._need(rule, subject, 1, tier, now, windows), rule))
+        found.sort(key=lambda one: not one[0].all_tenants)  # as they are asked for
         starts = [one.start for one in windows.values() if one.start is not None]
         ends = [one.end for one in windows.values() if one.end is not None]
         varies = {at: rule for at, (_, rule) in enumerate(found) if rule.kind in ("tokens", "usd")}
@@ -207,18 +212,18 @@ class Limits:
             min(ends, default=math.inf),
         )
 
-    def scope(self, need: Need, tenant: str) -> Scope:
-        """What the ledger is asked for to know what a counter of money had counted.
+    def scope(self, owner: Owner, need: Need) -> Scope:
+        """Say what to ask the ledger for, to know what an owner's counter of money had counted.
 
         Raises ValueError for a need that is none of these limits'.
         """
         kind, name, subject, when = need.field.split("|")
         span = window.read(when, self._zone)
-        only: dict[str, Collection[str]] = {"tenant": [tenant]}
+        only: dict[str, Collection[str]] = {} if owner is None else {"tenant": [owner]}
         what, _, value = subject.partition("=")
         own = what == "own"
         rule = self._owned.get((name, subject)) if own else self._named.get((need.kind, name))
-        if rule is None or kind != need.kind:
+        if rule is None or kind != need.kind or rule.all_tenants is not need.all_tenants:
             raise ValueError(f"no {need.kind} is counted by {need.field!r}")
         for word, values in (("key", rule.keys), ("tag", rule.tags), ("tier", rule.tiers)):
             if values is not None:
@@ -227,8 +232,23 @@ class Limits:
             only["key" if own else what] = [plain(value)]
         return Scope(only, span.start, span.end)
 
-    def levels(self, used: Mapping[str, int], now: float) -> Iterator[Level]:
-        """What counters of money mean; those of other windows, or of other limits, are left out."""
+    def shared(self, fields: Iterable[str], now: float) -> Iterator[Need]:
+        """Say which fields name counters of money of all tenants, in their windows of now."""
+        for field in fields:
+            kind, name, _, when = field.split("|")
+            rule = self._named.get(("usd", name)) if kind == "usd" else None
+            if rule is None or rule.every is None or not rule.all_tenants:
+                continue
+            if self._window(rule.every, now).name == when:
+                yield Need(
+                    kind="usd", name=rule.name, field=field, limit=rule.limit, all_tenants=True
+                )
+
+    def levels(self, owner: Owner, used: Mapping[str, int], now: float) -> Iterator[Level]:
+        """Say what an owner's counters of money mean.
+
+        Those of other windows, or of other limits, are left out.
+        """
         for field, spent in used.items():
             kind, name, subject, when = field.split("|")
             what, _, value = subject.partition("=")
@@ -236,12 +256,13 @@ class Limits:
             if kind != "usd":
                 continue
             rule = self._owned.get((name, subject)) if own else self._named.get(("usd", name))
-            if rule is None or rule.every is None:
+            if rule is None or rule.every is None or rule.all_tenants is not (owner is None):
                 continue
             span = self._window(rule.every, now)
             if span.name == when:
                 key = plain(value) if what in ("own", "key") else ""
-                yield Level("" if own else rule.name, key, rule.usd, spent, span.end)
+                name = "" if own else rule.name
+                yield Level(name, key, owner or "", rule.usd, spent, span.end)
 
     def _need(
         self,
@@ -262,6 +283,7 @@ class Limits:
                 limit=rule.limit,
                 amount=amount,
                 period=rule.period,
+                all_tenants=rule.all_tenants,
             )
         windows[rule.every] = span = self._window(rule.every, now)
         when = span.name
@@ -275,6 +297,7 @@ class Limits:
             seeded=kind == "usd",
             soft=rule.soft,
             then=rule.then if _below(rule.then, tier) else None,
+            all_tenants=rule.all_tenants,
         )
 
     def _window(self, every: Every, now: float) -> Window:
@@ -336,7 +359,12 @@ def _bounded(rule: Rule, part: LimitPart | BudgetPart | KeyLimit | KeyBudget) ->
     if isinstance(part, KeyBudget):
         return msgspec.structs.replace(rule, tiers=_set(part.tier))
     return msgspec.structs.replace(
-        rule, keys=_set(part.key), tags=_set(part.tag), tiers=_set(part.tier), per=part.per
+        rule,
+        keys=_set(part.key),
+        tags=_set(part.tag),
+        tiers=_set(part.tier),
+        apart=part.apart,
+        all_tenants=part.all_tenants,
     )
 
 
@@ -361,12 +389,11 @@ def _below(then: Tier | None, tier: Tier | None) -> bool:
 
 def _subjects(rule: Rule, key: str, tags: Sequence[str], tier: str | None) -> Sequence[str]:
     """Whom a call is counted for; nobody where it has none of what is counted apart."""
-    per = rule.per
-    if per is None:
+    if rule.apart is None:
         return ("all",)
-    if per == "key":
+    if rule.apart == "key":
         return (f"key={safe(key)}",)
-    if per == "tier":
+    if rule.apart == "tier":
         return () if tier is None else (f"tier={tier}",)
     counted = [tag for tag in tags if rule.tags is None or tag in rule.tags]
     return [f"tag={safe(tag)}" for tag in dict.fromkeys(counted)]
@@ -382,3 +409,18 @@ def safe(text: str) -> str:
 def plain(text: str) -> str:
     """The name that `safe` was given."""
     return text.replace("%7C", "|").replace("%25", "%")
+
+
+def counted(owner: Owner, need: Need) -> str:
+    """Say in words whose calls a counter has."""
+    what, _, value = need.field.split("|")[2].partition("=")
+    apart = {"all": None, "own": "key"}.get(what, what)
+    return whose(owner, apart, plain(value))
+
+
+def whose(owner: Owner, apart: str | None, subject: str | None) -> str:
+    """Say in words whose calls are counted, as "all tenants", "tenant acme" or "key ann"."""
+    if apart == "key":
+        return f"key {subject}"
+    tenants = "all tenants" if owner is None else f"tenant {owner}"
+    return tenants if apart is None else f"{apart} {subject or 'none'} of {tenants}"

@@ -8,7 +8,8 @@ import msgspec
 
 from gateway.core.call import Key, KeyBudget
 from gateway.limits import window
-from gateway.limits.rule import called, plain, safe
+from gateway.limits.meter import Owner
+from gateway.limits.rule import called, plain, safe, whose
 from gateway.limits.window import Window
 from gateway.settings.limits import BudgetPart
 
@@ -18,11 +19,11 @@ _LEAST = 60.0
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """A budget in its window of now, of one tenant."""
+    """A budget in its window of now, of one tenant or of all."""
 
     name: str
     part: BudgetPart | KeyBudget
-    tenant: str
+    owner: Owner
     window: Window
     key: str = ""
     """The key whose own it is; empty where it is none's."""
@@ -34,9 +35,13 @@ class Budget(msgspec.Struct, frozen=True):
         return "share" if share else "usd"
 
     @property
-    def per(self) -> str | None:
-        """What it is counted apart by."""
-        return self.part.per if isinstance(self.part, BudgetPart) else None
+    def apart(self) -> str | None:
+        """What has a count of its own beside tenants: key, tag or tier."""
+        return self.part.apart if isinstance(self.part, BudgetPart) else None
+
+    def scope(self, subject: str | None) -> str:
+        """Say in words whose calls a counter has: of a key, tag or tier, where it is one's."""
+        return whose(self.owner, "key" if self.key else self.apart, self.key or subject)
 
     @property
     def limit(self) -> Decimal:
@@ -49,7 +54,8 @@ class Budget(msgspec.Struct, frozen=True):
     def only(self) -> dict[str, Collection[str]]:
         """The calls that it counts, as the store of the ledger is asked for them."""
         part, found = self.part, dict[str, Collection[str]]()
-        found["tenant"] = [self.tenant]
+        if self.owner is not None:
+            found["tenant"] = [self.owner]
         if isinstance(part, BudgetPart):
             found |= {n: v for n, v in (("key", part.key), ("tag", part.tag)) if v is not None}
         else:
@@ -59,7 +65,7 @@ class Budget(msgspec.Struct, frozen=True):
         return found
 
     def counters(self, used: Mapping[str, int]) -> dict[str | None, int]:
-        """Its counters among all of a tenant's, by whom they count; by None where by nobody."""
+        """Its counters among all of its owner's, by whom they count; by None where by nobody."""
         head, tail = f"{self.kind}|{safe(self.name)}|", f"|{self.window.name}"
         return {
             self._subject(field[len(head) : -len(tail)]): value
@@ -69,18 +75,18 @@ class Budget(msgspec.Struct, frozen=True):
 
     def calls(self, subject: str | None) -> str:
         """The counter of all calls, of which a share is one."""
-        whom = "all" if subject is None else f"{self.per}={safe(subject)}"
+        whom = "all" if subject is None else f"{self.apart}={safe(subject)}"
         return f"calls|{safe(self.name)}|{whom}|{self.window.name}"
 
     def counts(self, subject: str | None) -> bool:
         """Whether it counts calls of this key, tag or tier."""
-        if self.per is None or not isinstance(self.part, BudgetPart):
+        if self.apart is None or not isinstance(self.part, BudgetPart):
             return True
-        named = {"key": self.part.key, "tag": self.part.tag, "tier": self.part.tier}[self.per]
+        named = {"key": self.part.key, "tag": self.part.tag, "tier": self.part.tier}[self.apart]
         return subject is not None and (named is None or subject in named)
 
     def _subject(self, text: str) -> str | None:
-        return None if self.per is None else plain(text.partition("=")[2])
+        return None if self.apart is None else plain(text.partition("=")[2])
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -118,12 +124,13 @@ def budgets(
     zone: tzinfo,
     now: float,
 ) -> Iterator[Budget]:
-    """All budgets: those of the configuration, for each tenant, then those of keys alone."""
-    given, whose = list(parts), sorted(set(tenants))
+    """Yield those of the configuration, of all tenants or of each, then those of keys alone."""
+    given, every = list(parts), sorted(set(tenants))
     for part in given:
         span = window.at(part.every, now, zone)
-        for tenant in whose:
-            yield Budget(part.name, part, tenant, span)
+        owners: list[Owner] = [None] if part.all_tenants else [*every]
+        for owner in owners:
+            yield Budget(part.name, part, owner, span)
     for key in {key.name: key for key in keys}.values():
         for number, own in enumerate(key.budgets):
             span = window.at(own.every, now, zone)
@@ -135,12 +142,12 @@ def standings(
 ) -> list[Standing]:
     """How a budget stands: by its counters, and by what the ledger knows where one is not there.
 
-    `used` are the counters of its tenant, or None; `spent` is of money, by whom it is counted.
+    `used` are the counters of its owner, or None; `spent` is of money, by whom it is counted.
     """
     counted = budget.counters(used or {})
     found: list[Standing] = []
     subjects = [*counted, *(one for one in spent if one not in counted and budget.counts(one))]
-    if budget.per is None and not subjects:
+    if budget.apart is None and not subjects:
         subjects = [None]
     for subject in sorted(subjects, key=lambda one: one or ""):
         if budget.kind == "share":

@@ -20,6 +20,8 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _TIMES = {"": 1, "k": 1_000, "M": 1_000_000}
 MOST = 10**12
 """What is counted stays exact in a double, which is all that a script in Redis has."""
+PER = ("all", "tenant", "key", "tag", "tier", "tenant,tag", "tenant,tier")
+"""Who can have a count of its own."""
 
 
 class Rate(NamedTuple):
@@ -40,6 +42,16 @@ def rate(value: object) -> Rate:
     return Rate(int(count), _UNITS[match[3]])
 
 
+def per(value: object) -> str:
+    """Read who has a count of its own, as one of PER. Raises ValueError."""
+    words = [value] if isinstance(value, str) else value
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        text = ",".join(sorted(words, reverse=True, key=lambda word: word == "tenant"))
+        if text in PER:
+            return text
+    raise ValueError("must be all, tenant, key, tag, tier, [tenant, tag] or [tenant, tier]")
+
+
 def _url(text: str) -> str:
     if text and not text.startswith(("http://", "https://")):
         raise ValueError("must start with http:// or https://")
@@ -48,6 +60,7 @@ def _url(text: str) -> str:
 
 type Every = Literal["hour", "day", "month", "total"]
 type Pace = Annotated[Rate, PlainValidator(rate)]
+type Per = Annotated[str, PlainValidator(per)]
 type Tiers = Annotated[list[Tier], BeforeValidator(many), Field(min_length=1)]
 type Sum = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=6)]
 """USD, in whole micro-dollars."""
@@ -66,8 +79,20 @@ class CountPart(BaseModel):
     """Calls that have one of these tags."""
     tier: Tiers | None = None
     """Calls of these tiers."""
-    per: Literal["key", "tag", "tier"] | None = None
-    """Each of them is counted apart; all together where unset."""
+    per: Per = "all"
+    """`all` counts the calls of all tenants together. With `tenant`, `key`, `tag` or `tier` each of
+    them has a count of its own; `[tenant, tag]` and `[tenant, tier]` are each tenant's."""
+
+    @property
+    def apart(self) -> str | None:
+        """What has a count of its own beside tenants: key, tag or tier."""
+        word = self.per.removeprefix("tenant,")
+        return None if word in ("all", "tenant") else word
+
+    @property
+    def all_tenants(self) -> bool:
+        """True if one count has the calls of all tenants; a key is of one."""
+        return self.per in ("all", "tag", "tier")
 
 
 class LimitPart(CountPart):
@@ -123,8 +148,8 @@ class BudgetPart(CountPart):
     def _shared(self) -> None:
         if self.tier is None:
             raise ValueError("a `share` is of tiers: give it `tier`, as `tier: [reasoning]`")
-        if self.per == "tier":
-            raise ValueError("a `share` counts its tiers together: `per` may be `key` or `tag`")
+        if self.apart == "tier":
+            raise ValueError("a `share` counts its tiers together: `per` may not be `tier`")
         if "reserve" in self.model_fields_set:
             raise ValueError("`reserve` is for `usd`: a `share` counts calls")
 

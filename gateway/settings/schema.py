@@ -206,6 +206,8 @@ class Metrics(Part):
 
     keys: bool = False
     """Label them by client key; then they need the admin key."""
+    tenants: bool = False
+    """Label them by tenant; then they need the admin key."""
     key: Annotated[str, Field(repr=False)] = ""
     """A key that opens them and nothing else, for Prometheus."""
     open: bool = False

@@ -1,6 +1,6 @@
-"""Scripts run in Redis over the keys of one tenant.
+"""Scripts run in Redis over the keys of one owner: a tenant, or all tenants together.
 
-All keys of a tenant have one hash tag, so one call sees them all, in a Cluster too.
+All keys of an owner have one hash tag, so one call sees them all, in a Cluster too.
 """
 
 from typing import NamedTuple
@@ -13,42 +13,53 @@ from gateway.state.wire import Failure, Reply, request
 
 VERSION = b"1"
 """Of what is kept: another one never meets what this one wrote."""
-NAMES = (b"spent", b"rate", b"running", b"holds", b"ends", b"told", b"reserved")
+NAMES = (b"spent", b"rate", b"running", b"holds", b"ends", b"told")
 _MOST = 4096
-"""Tenants whose requests are kept half made."""
+"""Owners whose requests are kept half made."""
+_ALL = b"*"
+"""The hash tag of what counts all tenants: no tenant's, for in theirs a * is written as %2A."""
 
 
 class Head(NamedTuple):
-    """A request that runs a script for a tenant, but for its argument."""
+    """A request that runs a script for an owner, but for its argument."""
 
     name: bytes
-    """A key of the tenant."""
+    """A key of the owner."""
     slot: int
     start: bytes
     """What stands before the argument."""
 
 
 class Counters(Server):
-    """The counters of all tenants."""
+    """The counters of all owners. An owner is the name of a tenant, or None for all tenants."""
 
-    async def run(self, script: Script, tenant: str, argument: bytes) -> Reply:
-        """What a script answers for a tenant. Raises Away."""
-        made = head(script, tenant)
+    async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
+        """What a script answers for an owner. Raises Away."""
+        made = head(script, owner)
         data = b"%b$%d\r\n%b\r\n" % (made.start, len(argument), argument)
         reply = await self.try_(made.name, made.slot, data)
-        return await self.known(script, tenant, data, reply) if type(reply) is Failure else reply
+        return await self.known(script, owner, data, reply) if type(reply) is Failure else reply
 
-    async def known(self, script: Script, tenant: str, data: bytes, reply: Failure) -> Reply:
+    async def known(self, script: Script, owner: str | None, data: bytes, reply: Failure) -> Reply:
         """What it answers that has failed: its source is sent where it is not known there.
 
         `data` is the request, from `head` and an argument. Raises Away.
         """
-        made = head(script, tenant)
+        made = head(script, owner)
         if reply.word != "NOSCRIPT":
             raise self.refused(made.name, reply)
-        words = request(b"EVAL", script.source, b"%d" % len(NAMES), *keys(tenant))
+        words = request(b"EVAL", script.source, b"%d" % len(NAMES), *keys(owner))
         whole = _longer(words, len(NAMES) + 3) + data[len(made.start) :]
         return await self.ask(made.name, whole)
+
+    def tell_script(self, script: Script, owner: str | None, argument: bytes) -> None:
+        """Run a script for an owner, for whose answer nobody waits; it may be lost.
+
+        Its source is sent along: nobody would hear that it is not known there.
+        """
+        names = keys(owner)
+        words = (b"%d" % len(names), *names, argument)
+        self.tell(names[0], request(b"EVAL", script.source, *words))
 
     async def on(self, script: Script, name: bytes, argument: bytes) -> Reply:
         """What a script answers on one key. Raises Away."""
@@ -60,25 +71,25 @@ class Counters(Server):
             reply = await self.ask(name, request(b"EVAL", script.source, *words))
         return reply
 
-    async def command(self, tenant: str, command: bytes, name: bytes, *words: bytes) -> Reply:
-        """What a plain command on one of a tenant's keys answers. Raises Away."""
-        at = key(tag_of(tenant), name)
+    async def command(self, owner: str | None, command: bytes, name: bytes, *words: bytes) -> Reply:
+        """What a plain command on one of an owner's keys answers. Raises Away."""
+        at = key(tag_of(owner), name)
         return await self.ask(at, request(command, at, *words))
 
 
-_HEADS: dict[tuple[bytes, str], Head] = {}
+_HEADS: dict[tuple[bytes, str | None], Head] = {}
 
 
-def head(script: Script, tenant: str) -> Head:
-    """What a request begins with that runs a script for a tenant."""
-    made = _HEADS.get((script.sha, tenant))
+def head(script: Script, owner: str | None) -> Head:
+    """What a request begins with that runs a script for an owner."""
+    made = _HEADS.get((script.sha, owner))
     if made is None:
         if len(_HEADS) >= _MOST:
             _HEADS.clear()
-        names = keys(tenant)
+        names = keys(owner)
         words = request(b"EVALSHA", script.sha, b"%d" % len(names), *names)
         start = _longer(words, len(names) + 3)
-        made = _HEADS[script.sha, tenant] = Head(names[0], slot_of(names[0]), start)
+        made = _HEADS[script.sha, owner] = Head(names[0], slot_of(names[0]), start)
     return made
 
 
@@ -87,17 +98,17 @@ def _longer(words: bytes, count: int) -> bytes:
     return words.replace(b"*%d\r\n" % count, b"*%d\r\n" % (count + 1), 1)
 
 
-def keys(tenant: str) -> tuple[bytes, ...]:
-    """All keys of a tenant."""
-    tag = tag_of(tenant)
+def keys(owner: str | None) -> tuple[bytes, ...]:
+    """All keys of an owner."""
+    tag = tag_of(owner)
     return tuple(key(tag, name) for name in NAMES)
 
 
-def tag_of(tenant: str) -> bytes:
-    """What stands between the braces of a tenant's keys: no braces, and never nothing."""
-    return quote(tenant, safe="").encode() or b"%"
+def tag_of(owner: str | None) -> bytes:
+    """What stands between the braces of an owner's keys: no braces, and never nothing."""
+    return _ALL if owner is None else quote(owner, safe="").encode() or b"%"
 
 
 def key(tag: bytes, name: bytes) -> bytes:
-    """One key of a tenant."""
+    """One key of an owner."""
     return b"tiergate:{%b}:%b:%b" % (tag, VERSION, name)

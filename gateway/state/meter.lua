@@ -2,11 +2,11 @@
 --
 -- KEYS   spent    hash: money and shares
 --        rate     hash: packed {at, level, held, period, limit}
---        running  hash: calls at once
+--        running  hash: what running calls hold: places among calls at once, and micro-USD of
+--                 counters of money, which are a part of what spent has
 --        holds    hash: packed {answer, entries, 1 where its time is over}
 --        ends     zset: when a hold is looked at again
 --        told     hash: the soft limit that was told of
---        reserved hash: micro-USD that running calls hold, by counter; a part of what spent has
 -- ARGV   packed {id, now or 0 for this server's clock, how long it runs at most, 1 to add to a hold,
 --        how long an ended hold is kept, needs, others, seeds}; a need is {kind, name, counter, limit,
 --        amount, seconds of its period, whole, seeded, soft or nil, then or nil}; others are {tier,
@@ -27,7 +27,6 @@ local MOST = 9007199254740992
 local SKEW = 60000000
 local BUSY = 1000000 -- how long a call waits before it asks a busy budget again
 local spent, rate, running, holds, ends, told = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local reserved = KEYS[7]
 local ask = cmsgpack.unpack(ARGV[1])
 local id, now, life, adds, keep, needs = ask[1], ask[2], ask[3], ask[4] == 1, ask[5], ask[6]
 local others, seeds = ask[7], ask[8]
@@ -41,10 +40,10 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- Adds to a counter of what running calls hold; one that is 0 again is let go.
-local function hold(key, field, amount)
-  if redis.call('HINCRBY', key, field, whole(amount)) <= 0 then
-    redis.call('HDEL', key, field)
+-- Adds to what running calls hold of a counter; one that is 0 again is let go.
+local function hold(field, amount)
+  if redis.call('HINCRBY', running, field, whole(amount)) <= 0 then
+    redis.call('HDEL', running, field)
   end
 end
 
@@ -59,9 +58,7 @@ for _, one in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMI
     local kept = {}
     for _, entry in ipairs(old[2]) do
       local kind, field, amount = entry[1], entry[2], entry[3]
-      if kind == RUNNING then
-        hold(running, field, 0 - amount)
-      elseif kind == TOKENS then
+      if kind == TOKENS then
         local last = redis.call('HGET', rate, field)
         if last then
           local at, level, held, period, limit = unpack(cmsgpack.unpack(last))
@@ -69,8 +66,10 @@ for _, one in ipairs(redis.call('ZRANGEBYSCORE', ends, '-inf', whole(now), 'LIMI
           redis.call('HSET', rate, field, cmsgpack.pack({ at, level, held, period, limit }))
         end
       else
-        hold(reserved, field, 0 - amount)
-        kept[#kept + 1] = entry
+        hold(field, 0 - amount)
+        if kind == MONEY then
+          kept[#kept + 1] = entry
+        end
       end
     end
     redis.call('HSET', holds, one, cmsgpack.pack({ old[1], kept, 1 }))
@@ -188,7 +187,7 @@ local function missing()
       end
       local total = (sum(field) or 0) + amount
       fits = total <= limit
-      waits = not fits and total - ((count(reserved, field) or 0) - own(field)) <= limit
+      waits = not fits and total - ((count(running, field) or 0) - own(field)) <= limit
       if waits then
         wait = BUSY
       end
@@ -249,7 +248,7 @@ end
 local answer, entries = { 0, choice, #before / 2, unpack(before) }, held and held[2] or {}
 if held and held[3] then -- it goes on after its time was over: what it holds is no longer spent
   for _, entry in ipairs(entries) do
-    hold(reserved, entry[2], entry[3])
+    hold(entry[2], entry[3])
   end
 end
 local plain = #answer
@@ -265,7 +264,7 @@ for at, need in ipairs(needs) do
     rates[#rates + 1] = field
     rates[#rates + 1] = cmsgpack.pack(found) -- of two for one field the later stands
   elseif kind == RUNNING then
-    hold(running, field, amount)
+    hold(field, amount)
   else
     local soft = need[9]
     local reached = soft
@@ -277,7 +276,7 @@ for at, need in ipairs(needs) do
     if kind == SHARE then
       value = value * 1000
     else
-      hold(reserved, field, amount)
+      hold(field, amount)
     end
     if soft and amount > 0 and value >= reached and count(told, field) ~= soft then
       redis.call('HSET', told, field, whole(soft))
@@ -297,6 +296,8 @@ if #paid > 0 then
 end
 
 local told_of = (choice > 0 or #answer > plain) and cmsgpack.pack(answer) or 0
-redis.call('HSET', holds, id, cmsgpack.pack({ held and held[1] or told_of, entries }))
-redis.call('ZADD', ends, whole(now + life), id)
+if held or #needs > 0 then
+  redis.call('HSET', holds, id, cmsgpack.pack({ held and held[1] or told_of, entries }))
+  redis.call('ZADD', ends, whole(now + life), id)
+end
 return told_of

@@ -7,8 +7,9 @@ and left alone.
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from gateway.state.address import read
 from gateway.state.doubt import CONNECT, DEADLINE, PAUSE, Doubt
@@ -24,6 +25,10 @@ _SAID = {
     "NOAUTH": "it does not accept the credentials",
     **dict.fromkeys(MOVES, "it is a node of a Cluster, which redis+cluster:// names"),
 }
+
+
+type Sent = tuple[bytes, int, bytes]
+"""A key, its slot, and a request on it."""
 
 
 class Away(Exception):
@@ -154,13 +159,32 @@ class Server:
         with suppress(Away):
             await self.ask(key, data)
 
-    async def try_(self, key: bytes, slot: int, data: bytes) -> Reply:
-        """What a request on a key in a slot answers, were it a failure. Raises Away."""
+    def try_(self, key: bytes, slot: int, data: bytes) -> Coroutine[Any, Any, Reply]:
+        """Send a request on a key in a slot; what it answers, were it a failure. Raises Away."""
+        return self._answered(self._send(slot, data), key, slot, data)
+
+    async def try_both(self, one: Sent, other: Sent) -> tuple[Reply, Reply]:
+        """Do the same with two requests, in one write where they go to one server."""
+        sent = self._send(*one[1:]), self._send(*other[1:])
+        try:
+            return await self._answered(sent[0], *one), await self._answered(sent[1], *other)
+        except BaseException:
+            for answer in sent:
+                if answer is not None and not (answer.cancel() or answer.cancelled()):
+                    answer.exception()  # nobody else would look at it
+            raise
+
+    def _send(self, slot: int, data: bytes) -> asyncio.Future[Reply] | None:
+        """Send a request where its way is open; None where it is not. Raises Away."""
         if self._doubt.lost:
             self._doubt.probe()
             raise Away
+        return self._link.ask(slot, data)
+
+    async def _answered(
+        self, answer: asyncio.Future[Reply] | None, key: bytes, slot: int, data: bytes
+    ) -> Reply:
         try:
-            answer = self._link.ask(slot, data)
             if answer is not None:
                 reply = await answer
                 if not self._link.moved(reply):

@@ -7,7 +7,7 @@
 -- All that they hold, and all counters, are read at once and written at once.
 local TOKENS, RUNNING = 2, 3
 local MOST = 9007199254740992
-local spent, rate, running, holds, ends, reserved = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[7]
+local spent, rate, running, holds, ends = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local asked = cmsgpack.unpack(ARGV[1])
 
 local function whole(number)
@@ -58,37 +58,32 @@ if #over == 0 then
 end
 
 local level, value = look(rate, fields[rate]), look(spent, fields[spent])
-local places, ended = {}, {}
+local ended = {} -- what they hold of running
 for field, last in pairs(level) do
   level[field] = last and cmsgpack.unpack(last)
 end
 for _, call in ipairs(calls) do
   local sums, kinds, tokens, micro, runs = call[1], call[2], call[3], call[4], call[5]
   for field, amount in pairs(sums) do
-    if kinds[field] == RUNNING then
-      places[field] = (places[field] or 0) + amount
-    elseif kinds[field] == TOKENS then
+    if runs and kinds[field] ~= TOKENS then -- what one whose time was over holds is spent already
+      ended[field] = (ended[field] or 0) + amount
+    end
+    if kinds[field] == TOKENS then
       local found = level[field]
       if found then
         found[2] = found[2] + (tokens < 0 and amount or tokens) * found[4]
         found[3] = math.max(0, found[3] - amount)
       end
-    else
-      if runs then -- what one whose time was over holds is spent already
-        ended[field] = (ended[field] or 0) + amount
-      end
-      if micro >= 0 and value[field] then -- a counter whose window was swept stays away
-        value[field] = math.min(MOST, math.max(0, tonumber(value[field]) + (micro - amount)))
-      end
+    elseif kinds[field] ~= RUNNING and micro >= 0 and value[field] then
+      -- a counter whose window was swept stays away
+      value[field] = math.min(MOST, math.max(0, tonumber(value[field]) + (micro - amount)))
     end
   end
 end
 
-for key, amounts in pairs({ [running] = places, [reserved] = ended }) do
-  for field, amount in pairs(amounts) do
-    if redis.call('HINCRBY', key, field, whole(0 - amount)) <= 0 then
-      redis.call('HDEL', key, field)
-    end
+for field, amount in pairs(ended) do
+  if redis.call('HINCRBY', running, field, whole(0 - amount)) <= 0 then
+    redis.call('HDEL', running, field)
   end
 end
 local rates, sums = {}, {}

@@ -3,7 +3,7 @@
 -- KEYS   as in meter.lua
 -- ARGV   packed {now or 0 for this server's clock, where to go on among the rates, fields that ended}
 -- Answer where to go on, 0 at the end
-local spent, rate, told, reserved = KEYS[1], KEYS[2], KEYS[6], KEYS[7]
+local spent, rate, running, told = KEYS[1], KEYS[2], KEYS[3], KEYS[6]
 local ask = cmsgpack.unpack(ARGV[1])
 local now = ask[1]
 
@@ -15,7 +15,7 @@ end
 for _, field in ipairs(ask[3]) do
   redis.call('HDEL', spent, field)
   redis.call('HDEL', told, field)
-  redis.call('HDEL', reserved, field)
+  redis.call('HDEL', running, field)
 end
 
 local scanned = redis.call('HSCAN', rate, ask[2], 'COUNT', 500)

@@ -1,7 +1,8 @@
 """Prometheus metrics, counted from the rows of the ledger as they are written.
 
 Labels are words of the configuration, never of a client: labs, tiers, providers and models of the
-catalogue, names of keys where they are asked for. The ledger is exact; these are sums of doubles.
+catalogue, names of keys and tenants where they are asked for. The ledger is exact; these are sums
+of doubles.
 """
 
 import math
@@ -99,15 +100,17 @@ class _Places(msgspec.Struct, frozen=True, gc=False):
 
 
 class Metrics:
-    """Counts rows. `info` labels tiergate_build_info; `keys` labels calls and costs by client key.
+    """Counts rows. `info` labels tiergate_build_info.
 
-    Workers that were made with the same `memory` tell the figures of all of them.
+    `keys` and `tenants` label calls and costs by client key and by tenant. Workers that were made
+    with the same `memory` tell the figures of all of them.
     """
 
     def __init__(
         self,
         *,
         keys: bool = False,
+        tenants: bool = False,
         info: Mapping[str, str] | None = None,
         memory: Memory | None = None,
         gauges: Sequence[Gauge] = (),
@@ -115,6 +118,11 @@ class Metrics:
     ) -> None:
         self.keys = keys
         """Whether names of client keys are told."""
+        self.tenants = tenants
+        """True if names of tenants are told."""
+        asked = {"tenant": tenants, "key": keys}
+        self._who = tuple([name for name, told in asked.items() if told])
+        """Labels of whose call it is."""
         self._info = dict(info or {})
         self._figures = Figures(memory)
         self._values = self._figures.values
@@ -157,13 +165,13 @@ class Metrics:
     def expect(self, targets: Iterable[tuple[str, str, str, str]]) -> None:
         """Show what is spent at these (lab, tier, provider, model) as 0 before their first call.
 
-        Prometheus takes the first value it sees for no increase. Where keys are labels nothing is
-        shown before: nobody knows which of them will ask for what. From now on a model that no such
-        list had gets the label `(unlisted)`, for clients choose its name.
+        Prometheus takes the first value it sees for no increase. Where keys or tenants are labels
+        nothing is shown before: nobody knows which of them will ask for what. From now on a model
+        that no such list had gets the label `(unlisted)`, for clients choose its name.
         """
         found = list(targets)
         self._listed.update(target[2:] for target in found)
-        for target in () if self.keys else found:
+        for target in () if self._who else found:
             self._figures.at("money", target, _MONEY_SIZE)
             self._attempt(*target[2:], "")
 
@@ -233,7 +241,7 @@ class Metrics:
         model = self._label(row.provider, row.model)
         return (
             row.lab, row.tier, row.provider, model, row.cache, row.near is None, row.state,
-            row.stream, row.key if self.keys else None, row.problem, row.aborted_by in _CUT,
+            row.stream, self._whose(row), row.problem, row.aborted_by in _CUT,
             row.attempts > 0, row.source, _fell(row),
         )  # fmt: skip
 
@@ -327,7 +335,7 @@ class Metrics:
         provider, model = row.provider or "", self._label(row.provider, row.model)
         lab, tier = row.lab or "", row.tier or ""
         target = lab, tier, provider, model
-        key = (row.key,) if self.keys else ()
+        key = self._whose(row)
         stream = "true" if row.stream else "false"
         cache = _shared(row)
         timed = (lab, tier, model, cache)
@@ -356,12 +364,16 @@ class Metrics:
             return model or ""
         return UNLISTED
 
+    def _whose(self, row: Entry) -> Labels:
+        """Values of the labels of whose call it is."""
+        return tuple([getattr(row, name) for name in self._who]) if self._who else ()
+
     def _attempt(self, provider: str, model: str, problem: str) -> int:
         return self._figures.at("attempts", (provider, model, problem), 1)
 
     def _families(self) -> Iterator[Family]:
         sums, gauges = self._gathered()
-        key = ("key",) if self.keys else ()
+        key = self._who
 
         def told(name: str, labels: Labels) -> Iterable[tuple[dict[str, str], list[float]]]:
             for values, numbers in sums.get(name, {}).items():

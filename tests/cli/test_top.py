@@ -46,10 +46,10 @@ FULL = sight(
     row("smart", calls=9, usd=Decimal(2), usd_per_hour=Decimal("0.0123"), p50=120.0, p95=0.5, failed=8),
     row("a-name-that-is-longer-than-its-column-has-room-for", calls=20, unknown=1, per_second=1234.5),
     budgets=[
-        Budget(name="all", used=Decimal("4.5"), limit=Decimal(5), every="day", kind="usd"),
-        Budget(name="one (ann)", used=Decimal(2), limit=Decimal(1), every="month", kind="usd"),
-        Budget(name="share", used=Decimal(1), limit=Decimal(100), every="day", kind="share"),
-        Budget(name="none", used=Decimal(0), limit=Decimal(0), every="day", kind="usd"),
+        Budget(name="all", scope="all tenants", used=Decimal("4.5"), limit=Decimal(5), every="day", kind="usd"),
+        Budget(name="one", scope="key ann", used=Decimal(2), limit=Decimal(1), every="month", kind="usd"),
+        Budget(name="share", scope="tenant acme", used=Decimal(1), limit=Decimal(100), every="day", kind="share"),
+        Budget(name="none", scope="all tenants", used=Decimal(0), limit=Decimal(0), every="day", kind="usd"),
     ],
     out=[
         Out(name=f"openai/m{at}", state="open", cause="failing", until=1_795_000_060.0 if at else 1.0) for at in range(5)
@@ -87,9 +87,9 @@ def test_what_a_screen_of_80_by_24_says() -> None:
         "smart 0.10 0.0123 120s 500ms - 88.9% 0.0%",
         "fast 0.10 6.00 200ms 1.2s 50ms 0.0% 0.0%",
         "a-name-that-is-longer-th~ 1,234 ? - - - 0.0% 0.0%",
-        "budget one (ann) [################] 200% 2.00 of 1 USD this month",
-        "budget all [##############..] 90% 4.50 of 5 USD this day",
-        "budget share [................] 1% 1.00 of 100 this day",
+        "budget one (key ann) [################] 200% 2.00 of 1 USD this month",
+        "budget all (all tenants) [##############..] 90% 4.50 of 5 USD this day",
+        "budget share (tenant acme) [................] 1% 1.00 of 100 this day",
         "out openai/m0 is open (failing)",
         "out openai/m1 is open (failing) until 11:07:40",
         "out openai/m2 is open (failing) until 11:07:40",
@@ -211,7 +211,7 @@ def test_one_look_at_a_gateway_and_one_at_its_ledger(
     assert [one["name"] for one in told["budgets"]] == ["all"]
     text = run(*words, "--once", "--sort", "name", environ=environ).stdout
     assert [line.split()[0] for line in text.splitlines()[3:6]] == ["fast", "reasoning", "smart"]
-    assert "budget all: " in text
+    assert "budget all (all tenants): " in text
     assert "in flight: 0" in text
     child.stop()
     after = json.loads(run(*words, "--json", environ=environ).stdout)

@@ -118,7 +118,7 @@ def test_what_is_asked_no_more_never_comes_over_what_is(sight: Sight) -> None:
 def test_budgets_and_targets_tell_how_they_stand(sight: Sight) -> None:
     sight.enter()
     sight.show("budgets")
-    everything = sight.page.get_by_role("region", name="Budget everything, all calls")
+    everything = sight.page.get_by_role("region", name="Budget everything, all tenants")
     expect(everything).to_contain_text("of $40.00")
     everything.get_by_text("How it burns down").click()
     expect(everything.locator("canvas")).to_be_visible()

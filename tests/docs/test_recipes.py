@@ -182,8 +182,8 @@ def test_each_team_has_a_budget_and_all_have_one() -> None:
     config = made("12").source.config
     limits = Limits(config.limits, config.budgets, UTC)
     needs = limits.needs(
-        key="open", tenant="default", tags=("team-web",), tier="reasoning", now=BY_DAY, tokens=1, micro=9,
-    )  # fmt: skip
+        key="open", tags=("team-web",), tier="reasoning", now=BY_DAY, tokens=1, micro=9
+    )
     named = {(need.name, need.limit) for need in needs if need.kind == "usd"}
     assert named == {("each team", 200_000_000), ("all of us", 500_000_000)}
     assert {need.then for need in needs if need.kind == "share"} == {"smart"}

@@ -1,4 +1,4 @@
-"""The trial of budgets: three gateways on one Redis, killed now and then, and who billed what.
+"""The trial of budgets: three gateways on one Redis, three tenants, and who billed what.
 
 `python -m tests.e2e.budget_trial ROUNDS [SEED]` is the long form; it prints what it found.
 """
@@ -20,7 +20,7 @@ import redis
 
 from gateway.core import jsonio
 from gateway.core.entry import Entry
-from gateway.limits.meter import Ask, Need, Passed
+from gateway.limits.meter import Ask, Need, Owner, Passed
 from gateway.limits.shared import Shared
 from gateway.state.counters import NAMES, keys
 from tests.conftest import redis_program
@@ -55,8 +55,9 @@ ROUNDS = (
     Bounds("0.08"),
 )
 """In turn; without a budget the calls of a round cost about 0.6, and hold twice as much at once."""
-TENANT = "default"
 _KEYS = {name: f"tg-{hashlib.sha256(name.encode()).hexdigest()}" for name in ("ann", "bob", "cat")}
+OWNERS: tuple[Owner, ...] = (None, *(f"of {name}" for name in _KEYS))
+"""All tenants together, and the tenant of each key."""
 _LATER = 5_000.0
 """Seconds after which every hold has expired."""
 
@@ -285,13 +286,19 @@ async def _run(
 
 def _counted(admin: redis.Redis, gateways: list[Gateway], found: Found) -> None:
     """What Redis has once all gateways have stopped, and whose each hold is."""
-    names = {name.decode(): key for name, key in zip(NAMES, keys(TENANT), strict=True)}
-    spent: Any = admin.hgetall(names["spent"])
-    found.used = {name.decode(): int(value) for name, value in spent.items()}
-    running: Any = admin.hgetall(names["running"])
-    found.places = sum(map(int, running.values()))
-    held: Any = admin.hkeys(names["holds"])
-    found.holds = len(held)
+    held: set[bytes] = set()
+    for owner in OWNERS:
+        names = {name.decode(): key for name, key in zip(NAMES, keys(owner), strict=True)}
+        spent: Any = admin.hgetall(names["spent"])
+        found.used |= {name.decode(): int(value) for name, value in spent.items()}
+        mine: Any = admin.hkeys(names["holds"])
+        held |= set(mine)
+        running: Any = admin.hgetall(names["running"])
+        if not mine and running:
+            found.wrong.append(f"nothing is held of {owner}, and {running} is running")
+        if owner is None:
+            places = [int(count) for name, count in running.items() if b"usd|" not in name]
+            found.places, found.holds = sum(places), len(mine)
     found.wrong += [f"{name} is {value}" for name, value in found.used.items() if value < 0]
     if found.places != found.holds:
         found.wrong.append(f"{found.holds} holds keep {found.places} places")
@@ -319,21 +326,28 @@ async def _expired(url: str, place: Place, found: Found) -> None:
     meter = Shared.at(
         url, note=found.wrong.append, clock=time.monotonic, deadline=20.0, time="caller"
     )
-    now = time.time() + _LATER
+    now, used = time.time() + _LATER, dict[str, int]()
     try:
-        for at in range(found.holds // 64 + 1):
-            need = Need(kind="concurrency", name="x", field="concurrency|x|all", limit=1)
-            ask = Ask(id=f"later {at}", tenant=TENANT, needs=(need,), expires=now + 1)
-            if not isinstance(await meter.admit(ask, now), Passed):
-                found.wrong.append("a place is not free")
-            await meter.settle(TENANT, ask.id, None, None)
-        if await meter.used(TENANT) != found.used:
+        for owner in OWNERS:
+            need = Need(
+                kind="concurrency", name="x", field="concurrency|x|all", limit=1,
+                all_tenants=owner is None,
+            )  # fmt: skip
+            tenant = owner or ""
+            for at in range(found.holds // 64 + 1):
+                ask = Ask(id=f"later {at}", tenant=tenant, needs=(need,), expires=now + 1)
+                if not isinstance(await meter.admit(ask, now), Passed):
+                    found.wrong.append("a place is not free")
+                await meter.settle(tenant, ask.id, None, None)
+            used |= await meter.used(owner)
+        if used != found.used:
             found.wrong.append("what was held is not charged once it has expired")
     finally:
         await meter.close()
     with place.admin() as admin:
-        if left := admin.hgetall(keys(TENANT)[2]):
-            found.wrong.append(f"places are taken for ever: {left}")
+        for owner in OWNERS:
+            if left := admin.hgetall(keys(owner)[2]):
+                found.wrong.append(f"running for ever: {left}")
 
 
 def _logged(gateways: list[Gateway], found: Found) -> None:
@@ -372,7 +386,8 @@ def _written(folder: Path, provider: str, bounds: Bounds, loss: str) -> Path:
         ],
     }
     hashed = {
-        name: {"sha256": hashlib.sha256(key.encode()).hexdigest()} for name, key in _KEYS.items()
+        name: {"sha256": hashlib.sha256(key.encode()).hexdigest(), "tenant": f"of {name}"}
+        for name, key in _KEYS.items()
     }
     own = {"budgets": [{"usd": bounds.own, "every": "total"}]}
     (folder / "keys.yaml").write_bytes(jsonio.dumps({**hashed, "ann": {**hashed["ann"], **own}}))

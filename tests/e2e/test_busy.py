@@ -19,7 +19,7 @@ from tests.e2e.upstream import Answer, Upstream, whole
 from tests.e2e.world import Config, Make, World, chat
 
 TIGHT = {"name": "tight", "usd": 0.002, "every": "day"}
-"""Room for one call: it reserves $0.001093, of which $0.000019 are spent."""
+"""Room for one call: it reserves some $0.0011, of which $0.000019 are spent."""
 WAITS = Answer(pieces=(None, *whole().pieces), length=whole().length)
 """An answer that waits until the test lets it go."""
 

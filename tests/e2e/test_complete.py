@@ -278,7 +278,7 @@ def test_a_budget_is_asked_before_each_attempt(make: Make, upstream: Upstream, h
     assert "insufficient_quota" in reply.text
     assert len(upstream.requests) == 1
     world.loop.run(world.gateway.gate.drain())
-    spent = world.loop.run(world.gateway._meter.used("default"))
+    spent = world.loop.run(world.gateway._meter.used(None))
     rows = world.rows()
     (entry,) = [row for row in rows if isinstance(row, Entry)]
     assert entry.cost is not None

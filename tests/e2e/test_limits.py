@@ -53,7 +53,7 @@ def budgeted(*budgets: Config, **more: Any) -> Change:
 
 def used(world: World) -> dict[str, int]:
     world.loop.run(world.gateway.gate.drain())
-    found: dict[str, int] = world.loop.run(world.gateway._meter.used("default"))
+    found: dict[str, int] = world.loop.run(world.gateway._meter.used(None))
     return {field.rpartition("|")[0]: value for field, value in found.items()}
 
 

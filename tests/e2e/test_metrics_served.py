@@ -172,7 +172,41 @@ def test_how_full_budgets_are_is_told(make: Make, *, named: bool) -> None:
     assert "tiergate_budget_used_ratio{" not in world.client.get("/metrics", headers=headers).text
 
 
-async def gone(_: str) -> dict[str, int]:
+def test_budgets_name_tenants_where_that_is_asked_for(make: Make) -> None:
+    """One for all tenants has none. Names of tenants are for admins, as those of keys are."""
+
+    def budgets(value: Config) -> None:
+        value["budgets"] = [
+            {"name": "all", "usd": 0.001, "every": "total"},
+            {"name": "own", "usd": 0.001, "every": "total", "per": "tenant"},
+        ]
+        value["metrics"] = {"tenants": True}
+
+    world = make(budgets, TIERGATE_ADMIN_KEY=ADMIN)
+    meter, toll = world.gateway._meter, world.gateway.toll
+
+    async def seed() -> None:
+        for owner, name, spent in (
+            (None, "all", 900),
+            ("default", "own", 250),
+            ("acme", "own", 500),
+        ):
+            await meter.seed(owner, f"usd|{name}|all|total", spent)
+        world.gateway.gate.tenants.add("acme")
+        await toll.look()
+
+    world.loop.run(seed())
+    assert world.client.get("/metrics").status_code == 401
+    text = world.client.get("/metrics", headers={"authorization": f"Bearer {ADMIN}"}).text
+    found = dict(re.findall(r"^tiergate_budget_used_ratio(\{.*\}) (.*)$", text, re.MULTILINE))
+    assert found == {
+        '{budget="all",tenant=""}': "0.9",
+        '{budget="own",tenant="default"}': "0.25",
+        '{budget="own",tenant="acme"}': "0.5",
+    }
+
+
+async def gone(_: str | None) -> dict[str, int]:
     raise Lost
 
 

@@ -258,10 +258,10 @@ def test_a_budget_that_is_new_or_gone_is_counted_from_the_ledger(
     upstream.on("/acme", whole())
     assert one.world.ask(chat(max_tokens=9)).status_code == 200
     (need,) = one.gateway.gate._limits.needs(
-        key="open", tenant="default", tags=(), tier="smart", now=1e9, tokens=1, micro=1
+        key="open", tags=(), tier="smart", now=1e9, tokens=1, micro=1
     )
     one.swap(lambda value: value.update(budgets=[]))
-    assert one.gateway.toll._scope("default", need).only == {"tenant": ["default"]}
+    assert one.gateway.toll._scope(None, need).only == {}
     for number in range(9):
         limits = [{"name": f"l{number}", "requests": "9/s"}]
         one.swap(partial(set_, "limits", limits))

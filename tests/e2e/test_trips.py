@@ -1,4 +1,4 @@
-"""How often a call waits for Redis: at most twice before its first byte, and never after it."""
+"""How often a call waits for Redis before its first byte; it never waits after it."""
 
 import time
 from collections.abc import Iterator
@@ -16,9 +16,14 @@ from tests.e2e.upstream import Answer, Request, Upstream, stream, whole
 from tests.e2e.upstream import frames as told
 from tests.e2e.world import Body, Config, Loop, Make, World, chat
 
-LIMITS = [{"name": "all", "requests": "100/m", "tokens": "1M/m", "concurrency": 9}]
-BUDGETS = [{"name": "all", "usd": 1, "every": "day"}, {"name": "key", "usd": 1, "every": "month", "per": "key"}]  # fmt: skip
-DEAR = {"name": "dear", "usd": 0, "every": "day", "tier": "smart", "then": "fast"}
+LIMITS = [{"name": "all", "requests": "100/m", "tokens": "1M/m", "concurrency": 9, "per": "tenant"}]
+BUDGETS = [
+    {"name": "all", "usd": 1, "every": "day", "per": "tenant"},
+    {"name": "key", "usd": 1, "every": "month", "per": "key"},
+]
+SHARED = {"name": "shared", "usd": 1, "every": "day"}
+"""Of all tenants; all else is counted of one."""
+DEAR = {"name": "dear", "usd": 0, "every": "day", "tier": "smart", "then": "fast", "per": "tenant"}
 
 
 @pytest.fixture
@@ -113,12 +118,42 @@ def test_a_call_that_goes_to_a_cheaper_tier_waits_twice(
     make: Make, upstream: Upstream, trips: Trips
 ) -> None:
     """Also where its counters are not there; what it finds in the cache there is a hit."""
-    world = Counted(make, upstream, trips, budgets=[DEAR, {**BUDGETS[0], "per": "tier"}])
+    world = Counted(
+        make, upstream, trips, budgets=[DEAR, {**BUDGETS[0], "per": ["tenant", "tier"]}]
+    )
     for text in ("first", "second"):
         assert world.call(chat(text, max_tokens=9), whole()) == [2, 1]
         assert world.reply.headers["x-tiergate-tier"] == "fast"
     assert world.call(chat("second", max_tokens=9), whole()) == [3]
     assert world.reply.headers["x-tiergate-cache"] == "hit"
+
+
+@pytest.mark.parametrize("limits", [[], [{"name": "all", "concurrency": 9}]])
+def test_what_counts_only_all_tenants_waits_once_too(
+    make: Make, upstream: Upstream, trips: Trips, limits: list[Config]
+) -> None:
+    world = Counted(make, upstream, trips, limits=limits, budgets=[SHARED])
+    world.call(chat("warm", max_tokens=9), whole())
+    assert world.call(chat("one", max_tokens=9), whole()) == [1, 1]
+
+
+def test_counters_of_all_tenants_and_of_its_own_are_asked_at_once(
+    make: Make, upstream: Upstream, trips: Trips
+) -> None:
+    """After a refusal what the other has given is given back, for which nobody waits.
+
+    They are settled one after the other, when nobody waits.
+    """
+    world = Counted(make, upstream, trips, budgets=[SHARED, *BUDGETS])
+    assert world.call(chat("first", max_tokens=9), whole()) == [2, 2]
+    assert world.call(chat("one", max_tokens=9), whole()) == [1, 2]
+    none = {"name": "none", "requests": "0/m"}
+    for per in ("all", "tenant"):
+        limits = [{**none, "per": per}]
+        refusing = Counted(make, upstream, trips, limits=limits, budgets=[SHARED, *BUDGETS])
+        refusing.call(chat("warm", max_tokens=9), whole())
+        assert refusing.call(chat("two", max_tokens=9), whole()) == [2]
+        assert refusing.reply.status_code == 429
 
 
 def test_a_refusal_waits_once(make: Make, upstream: Upstream, trips: Trips) -> None:

@@ -17,7 +17,7 @@ from gateway.core.prompt import Prompt
 from gateway.core.target import Provider, Target, Tier
 from gateway.limits.gate import Gate
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Ask, Lost, Need, Over, Passed, Unseeded
+from gateway.limits.meter import Ask, Lost, Need, Over, Owner, Passed, Unseeded
 from gateway.limits.rule import Limits
 from gateway.limits.want import Want
 from gateway.settings.limits import BudgetPart, LimitPart
@@ -106,7 +106,7 @@ class Stage:
         )
         self.spent = spent
 
-    async def seed(self, _: str, __: Need) -> int:
+    async def seed(self, _: Owner, __: Need) -> int:
         return self.spent
 
     async def ask(
@@ -129,7 +129,8 @@ class Stage:
         await self.gate.drain()
 
     async def used(self, meter: Memory | None = None) -> int | None:
-        found = list((await (meter or self.meter).used("default")).values())
+        counters = meter or self.meter
+        found = [*(await counters.used(None)).values(), *(await counters.used("default")).values()]
         return found[0] if found else None
 
     async def refused(self, id: str = "c1", **more: Any) -> Problem:

@@ -28,6 +28,7 @@ NEEDS = st.builds(
     seeded=st.booleans(),
     soft=st.none() | NUMBERS,
     then=st.none() | st.sampled_from(["fast", "smart", "reasoning"]),
+    all_tenants=st.booleans(),
 )
 FORMS = st.lists(st.tuples(NEEDS, st.booleans()), max_size=20)
 

@@ -11,7 +11,7 @@ import pytest
 from gateway.core.call import Key, KeyBudget, KeyLimit
 from gateway.core.target import TIERS, Tier
 from gateway.limits.meter import Need
-from gateway.limits.rule import MOST, Level, Limits
+from gateway.limits.rule import MOST, Level, Limits, counted
 from gateway.settings.limits import BudgetPart, LimitPart
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -39,9 +39,8 @@ def needs(
     own: Key | None = None,
 ) -> tuple[Need, ...]:
     return made.needs(
-        key=key, tenant="default", tags=tags, tier=tier, now=now, tokens=900, micro=micro,
-        expected=expected, own=own,
-    )  # fmt: skip
+        key=key, tags=tags, tier=tier, now=now, tokens=900, micro=micro, expected=expected, own=own
+    )
 
 
 def fields(made: Limits, **call: Any) -> list[str]:
@@ -65,7 +64,7 @@ def test_a_budget_is_in_micro_dollars_of_its_window() -> None:
     assert needs(made) == (
         Need(
             kind="usd", name="x", field="usd|x|all|2026-11-24", limit=20_000_001, amount=70,
-            seeded=True, soft=16_000_001,
+            seeded=True, soft=16_000_001, all_tenants=True,
         ),
     )  # fmt: skip
 
@@ -142,12 +141,13 @@ def test_names_cannot_be_taken_for_others() -> None:
     need, other = needs(made, tags=("c|total", "c%7Ctotal"))
     assert need.field == "usd|a%7Cb|tag=c%7Ctotal|total"
     assert other.field == "usd|a%7Cb|tag=c%257Ctotal|total"
-    assert made.scope(need, "default").only["tag"] == ["c|total"]
-    assert made.scope(other, "default").only["tag"] == ["c%7Ctotal"]
+    assert made.scope(None, need).only["tag"] == ["c|total"]
+    assert made.scope(None, other).only["tag"] == ["c%7Ctotal"]
 
 
 def test_a_share_counts_every_call_and_takes_of_its_tiers_alone() -> None:
-    made = limits({"share": 0.1, "tier": "reasoning", "every": "day", "soft": 0.5, "then": "smart"})
+    share = {"share": 0.1, "tier": "reasoning", "every": "day", "soft": 0.5, "then": "smart"}
+    made = limits({**share, "per": "tenant"})
     field, whole = "share|x|all|2026-11-24", "calls|x|all|2026-11-24"
     (of_it,), (other,), (none,) = (needs(made, tier=tier) for tier in ("reasoning", "fast", None))
     assert of_it == Need(
@@ -214,7 +214,7 @@ def test_a_budget_of_a_key_counts_the_tiers_that_it_names() -> None:
         False, True, True,
     ]  # fmt: skip
     (need,) = needs(made, key="bob", own=key, tier="smart")
-    scope = made.scope(need, "default")
+    scope = made.scope("default", need)
     assert scope.only == {"tenant": ["default"], "key": ["bob"], "tier": ["reasoning", "smart"]}
 
 
@@ -253,46 +253,56 @@ DAY = (
     ("part", "only"),
     [
         ({}, {}),
+        ({"per": "tenant"}, {}),
         ({"key": ["bob", "ann"]}, {"key": ["ann", "bob"]}),
         ({"key": ["bob", "ann"], "per": "key"}, {"key": ["ann"]}),
         ({"tag": ["b", "a"], "tier": "smart"}, {"tag": ["a", "b"], "tier": ["smart"]}),
         ({"tag": ["b", "a"], "per": "tag"}, {"tag": ["a"]}),
+        ({"tag": ["b", "a"], "per": ["tenant", "tag"]}, {"tag": ["a"]}),
         ({"per": "tier", "key": "ann"}, {"key": ["ann"], "tier": ["smart"]}),
     ],
 )
 def test_what_a_lost_counter_had_counted(part: dict[str, Any], only: dict[str, list[str]]) -> None:
-    """Calls of the same filters, subject, tenant and window, as the store is asked for them."""
+    """Calls of the same filters, subject, tenant and window, as the store is asked for them.
+
+    A counter of all tenants had counted those of every tenant.
+    """
     made = limits({"usd": 1, "every": "day", **part})
     need = needs(made, tags=("a",))[0]
-    found = made.scope(need, "acme")
-    assert found.only == {"tenant": ["acme"], **only}
+    owner = need.owner("acme")
+    found = made.scope(owner, need)
+    assert found.only == {**({} if owner is None else {"tenant": ["acme"]}), **only}
     assert (found.since, found.until) == DAY
 
 
 def test_what_a_lost_counter_of_a_key_alone_had_counted() -> None:
     made = limits()
     month, day = needs(made, own=ANN)[-2:]
-    assert made.scope(day, "acme").only == {"tenant": ["acme"], "key": ["ann"]}
-    assert (made.scope(day, "acme").since, made.scope(day, "acme").until) == DAY
-    assert made.scope(month, "acme").since == datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
+    assert made.scope("acme", day).only == {"tenant": ["acme"], "key": ["ann"]}
+    assert (made.scope("acme", day).since, made.scope("acme", day).until) == DAY
+    assert made.scope("acme", month).since == datetime(2026, 11, 1, tzinfo=BERLIN).timestamp()
 
 
 def test_a_total_has_no_beginning_and_no_end() -> None:
     made = limits({"usd": 1, "every": "total"})
     (need,) = needs(made)
-    assert (made.scope(need, "t").since, made.scope(need, "t").until) == (None, None)
+    assert (made.scope(None, need).since, made.scope(None, need).until) == (None, None)
 
 
 def test_a_counter_of_other_limits_is_refused() -> None:
     need = needs(limits({"usd": 1, "every": "day"}))[0]
     with pytest.raises(ValueError, match=r"no usd is counted by 'usd\|x\|all\|2026-11-24'"):
-        limits().scope(need, "t")
+        limits().scope(None, need)
+    tenant = msgspec.structs.replace(need, all_tenants=False)
+    with pytest.raises(ValueError, match="no usd is counted"):
+        limits({"usd": 1, "every": "day"}).scope("acme", tenant)
 
 
 def test_how_full_budgets_are() -> None:
     """Of now and of what there is: not those of a window that ended, of shares, or of others."""
     made = limits(
-        {"name": "team", "usd": 4, "every": "day", "soft": 0.5, "hard": False},
+        {"name": "team", "usd": 4, "every": "day", "soft": 0.5, "hard": False, "per": "tenant"},
+        {"name": "every", "usd": 4, "every": "day"},
         {"name": "each|one", "usd": 0, "every": "total", "per": "key"},
         {"name": "most", "share": 0.5, "tier": "reasoning", "every": "day"},
     )
@@ -306,19 +316,61 @@ def test_how_full_budgets_are() -> None:
         "usd|key bob|own=bob|2026-11": 1,
         "share|most|all|2026-11-24": 7,
         "calls|most|all|2026-11-24": 9,
+        "usd|every|all|2026-11-24": 3_000_000,
     }
-    found = list(made.levels(used, NOW))
+    found = list(made.levels("acme", used, NOW))
     month = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
     assert found == [
-        Level("team", "", 4_000_000, 1_000_000, DAY[1]),
-        Level("each|one", "b|b", 0, 5, None),
-        Level("", "ann", 5_000_000, 2_500_000, month),
+        Level("team", "", "acme", 4_000_000, 1_000_000, DAY[1]),
+        Level("each|one", "b|b", "acme", 0, 5, None),
+        Level("", "ann", "acme", 5_000_000, 2_500_000, month),
     ]
     assert [level.part for level in found] == [0.25, 1.0, 0.5]
+    found = list(made.levels(None, used, NOW))
+    assert found == [Level("every", "", "", 4_000_000, 3_000_000, DAY[1])]
+
+
+def test_counters_of_all_tenants_are_known_by_their_fields() -> None:
+    """Those of now and of money, whatever stands beside them."""
+    made = limits(
+        {"name": "a", "usd": 4, "every": "day"},
+        {"name": "b", "usd": 4, "every": "day", "per": "tenant"},
+        {"name": "c", "usd": 4, "every": "day", "per": "tag"},
+        {"name": "d", "share": 0.5, "tier": "reasoning", "every": "day"},
+    )
+    fields = [
+        "usd|a|all|2026-11-24", "usd|a|all|2026-11-23", "usd|b|all|2026-11-24",
+        "usd|c|tag=x|2026-11-24", "share|d|all|2026-11-24", "usd|gone|all|2026-11-24",
+        "usd|key ann|own=ann|2026-11",
+    ]  # fmt: skip
+    found = list(made.shared(fields, NOW))
+    assert [need.field for need in found] == [fields[0], fields[3]]
+    assert all(need.all_tenants for need in found)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({}, "all tenants"),
+        ({"per": "tenant"}, "tenant acme"),
+        ({"per": "key"}, "key ann"),
+        ({"per": "tag"}, "tag a|b of all tenants"),
+        ({"per": ["tenant", "tag"]}, "tag a|b of tenant acme"),
+        ({"per": "tier"}, "tier smart of all tenants"),
+    ],
+)
+def test_whose_calls_a_counter_has_is_said_in_words(part: dict[str, Any], said: str) -> None:
+    (need,) = needs(limits({"usd": 1, "every": "day", **part}), tags=("a|b",))
+    assert counted(need.owner("acme"), need) == said
+
+
+def test_the_counter_of_a_key_alone_is_said_to_be_its_own() -> None:
+    need = needs(limits(), own=ANN)[-1]
+    assert counted(need.owner("acme"), need) == "key ann"
 
 
 def test_a_limit_that_is_no_budget_is_never_full() -> None:
     """Whatever stands under its name."""
     made = limits({"requests": "60/m"})
     needs(made, own=msgspec.structs.replace(ANN, budgets=()))
-    assert list(made.levels({"usd|key ann|own=ann|60s": 1}, NOW)) == []
+    assert list(made.levels("acme", {"usd|key ann|own=ann|60s": 1}, NOW)) == []

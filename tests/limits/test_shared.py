@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from gateway.limits.meter import Ask, Form, Lost, Need, Over, Passed, Unseeded
+from gateway.limits.meter import BOTH, Ask, Form, Lost, Need, Over, Passed, Unseeded
 from gateway.limits.shared import Shared, _encode, _told
 from gateway.state.counters import Counters
 from gateway.state.script import Script
@@ -43,13 +43,13 @@ class Answers(Counters):
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
 
-    async def run(self, script: Script, tenant: str, argument: bytes) -> Reply:
+    async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
         return self._next()
 
     async def try_(self, key: bytes, slot: int, data: bytes) -> Reply:
         return self._next()
 
-    async def command(self, tenant: str, command: bytes, name: bytes, *words: bytes) -> Reply:
+    async def command(self, owner: str | None, command: bytes, name: bytes, *words: bytes) -> Reply:
         return self._next()
 
     def _next(self) -> Reply:
@@ -75,9 +75,11 @@ async def test_a_sweep_goes_on_where_it_was_until_the_end() -> None:
 
 async def test_many_that_end_at_once_are_settled_in_parts() -> None:
     """A script holds everybody else up."""
-    counters = Answers(*[1] * 4)
-    await Shared(counters).end("t", [(f"c{at}", 1, 1) for at in range(1_000)])
-    assert counters.replies == []
+    counters, ends = Answers(*[1] * 16), [(f"c{at}", 1, 1) for at in range(1_000)]
+    meter = Shared(counters)
+    for scopes, left in (((True,), 12), ((False,), 8), (BOTH, 0)):
+        await meter.end("t", ends, scopes)
+        assert len(counters.replies) == left
 
 
 async def test_what_is_more_than_any_limit_is_told_as_such() -> None:

@@ -27,10 +27,10 @@ def one(**values: object) -> Budget:
 def test_budgets_are_of_each_tenant_and_of_keys_alone() -> None:
     own = KeyBudget(usd=Decimal(3), every="hour", tier=("smart",))
     ann = Key(name="ann", tenant="acme", budgets=(own, own))
-    found = list(budgets([part(usd=1)], [ann, ann], ["b", "a", "a"], ZONE, NOW))
-    assert [(b.name, b.tenant, b.key) for b in found] == [("b", "a", ""), ("b", "b", ""), ("key ann", "acme", "ann"), ("key ann 2", "acme", "ann")]  # fmt: skip
+    found = list(budgets([part(usd=1, per="tenant")], [ann, ann], ["b", "a", "a"], ZONE, NOW))
+    assert [(b.name, b.owner, b.key) for b in found] == [("b", "a", ""), ("b", "b", ""), ("key ann", "acme", "ann"), ("key ann 2", "acme", "ann")]  # fmt: skip
     assert found[2].only == {"tenant": ["acme"], "key": ["ann"], "tier": ["smart"]}
-    assert (found[2].per, found[2].kind, found[2].limit) == (None, "usd", Decimal(3))
+    assert (found[2].apart, found[2].kind, found[2].limit) == (None, "usd", Decimal(3))
     assert found[2].counts(None)
     used = {"usd|key ann|own=ann|2026-10-26T08+01:00": 1_500_000}
     (standing,) = standings(found[2], used, {})
@@ -53,7 +53,9 @@ def test_what_is_counted_apart_stands_apart() -> None:
     spent = {"a|b": Decimal(9), "c": Decimal(1), "other": Decimal(7), None: Decimal(7)}
     found = standings(budget, used, spent)
     assert [(s.subject, s.used, s.counted) for s in found] == [("a|b", Decimal(1), True), ("c", Decimal(1), False)]  # fmt: skip
-    assert budget.only == {"tenant": ["default"], "tag": ["a|b", "c"]}
+    assert budget.only == {"tag": ["a|b", "c"]}
+    own = one(usd=2, per=["tenant", "tag"], tag="c")
+    assert own.only == {"tenant": ["default"], "tag": ["c"]}
     assert standings(one(usd=2, per="key"), {}, {}) == []
 
 

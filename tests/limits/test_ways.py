@@ -13,7 +13,7 @@ from gateway.core.problem import Problem, ProblemError
 from gateway.core.target import Tier
 from gateway.limits import want
 from gateway.limits.memory import Memory
-from gateway.limits.meter import Ask, End, Need, Over, Passed, Unseeded
+from gateway.limits.meter import BOTH, Ask, End, Need, Over, Owner, Passed, Scopes, Unseeded
 from gateway.limits.rule import Limits
 from gateway.limits.used import end_of
 from gateway.limits.want import dearest
@@ -88,7 +88,7 @@ async def test_a_counter_that_is_not_there_is_asked_for_once_by_all_who_wait() -
     stage = Stage(budget())
     asked: list[str] = []
 
-    async def seed(_: str, need: Need) -> int:
+    async def seed(_: Owner, need: Need) -> int:
         asked.append(need.field)
         await asyncio.sleep(0)
         return 0
@@ -102,7 +102,7 @@ async def test_who_leaves_while_the_ledger_is_asked_stops_nobody_else() -> None:
     stage = Stage(budget())
     go = asyncio.Event()
 
-    async def seed(_: str, __: Need) -> int:
+    async def seed(_: Owner, __: Need) -> int:
         await go.wait()
         return 0
 
@@ -124,7 +124,7 @@ async def test_a_ledger_that_cannot_be_read_lets_nothing_pass() -> None:
     assert [row["text"] for row in stage.log] == ["the ledger cannot be read"]
 
 
-async def broken(_: str, __: Need) -> int:
+async def broken(_: Owner, __: Need) -> int:
     raise OSError("gone")
 
 
@@ -216,7 +216,7 @@ async def test_calls_that_end_at_once_are_settled_together() -> None:
     ended: list[int] = []
     end = stage.meter.end
 
-    async def watched(tenant: str, ends: Sequence[End]) -> None:
+    async def watched(tenant: str, ends: Sequence[End], _: Scopes = BOTH) -> None:
         ended.append(len(ends))
         await end(tenant, ends)
 
@@ -249,9 +249,9 @@ async def test_counters_of_alternatives_that_were_lost_since_are_asked_for_too()
     """Each time that some are not there."""
     stage = Stage(budget("0", tier="smart", then="fast"), budget("1", name="all", per="tier"))
     await stage.ask("c1")
-    stage.meter._books["default"].spent = {
+    stage.meter._books[None].spent = {
         field: spent
-        for field, spent in stage.meter._books["default"].spent.items()
+        for field, spent in stage.meter._books[None].spent.items()
         if "fast" not in field
     }
     found, _ = await stage.ask("c2")
@@ -291,7 +291,7 @@ async def test_a_loop_that_ends_gives_up_what_it_asked_the_ledger() -> None:
     assert not stage.gate._books._asking
 
 
-async def forever(_: str, __: Need) -> int:
+async def forever(_: Owner, __: Need) -> int:
     await asyncio.Event().wait()
     return 0
 
@@ -300,9 +300,7 @@ def test_what_is_kept_of_kinds_of_calls_and_of_prices_is_bounded() -> None:
     """Tags are the clients' to choose, and prices come anew with each configuration."""
     made = Limits([limit(requests="9/m")], [], UTC)
     for number in range(5_000):
-        made.needs(
-            key="k", tenant="t", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro=1
-        )
+        made.needs(key="k", tags=(f"{number}",), tier="fast", now=1e9, tokens=1, micro=1)
     assert len(made._ready) <= 4_096
     for number in range(5_000):
         price = Price(rates=Rates(input=Decimal(number), output=Decimal(1)), version="v")
@@ -348,7 +346,7 @@ async def test_what_is_spent_while_the_ledger_is_asked_is_owed_on() -> None:
     await stage.end("c1")
     stage.meter.lost = False
 
-    async def seed(_: str, __: Need) -> int:
+    async def seed(_: Owner, __: Need) -> int:
         await stage.end("c2")  # its row came too late for this
         return 19
 

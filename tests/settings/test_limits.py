@@ -65,7 +65,11 @@ WRONG = [
     ("limits: [{name: a, tier: [], concurrency: 1}]",
      "16: error: limits[0].tier: must not be empty."),
     ("limits: [{name: a, per: lab, concurrency: 1}]",
-     "16: error: limits[0].per: 'lab' is not allowed. Known: key, tag, tier."),
+     "16: error: limits[0].per: must be all, tenant, key, tag, tier, [tenant, tag] or [tenant, tier]."),
+    ("limits: [{name: a, per: [tag, tier], concurrency: 1}]",
+     "16: error: limits[0].per: must be all, tenant, key, tag, tier, [tenant, tag] or [tenant, tier]."),
+    ("limits: [{name: a, per: [1], concurrency: 1}]",
+     "16: error: limits[0].per: must be all, tenant, key, tag, tier, [tenant, tag] or [tenant, tier]."),
     ("limits: [{name: a, concurrency: -1}]",
      "16: error: limits[0].concurrency: must be at least 0."),
     ("limits: [{name: a, request: 1/s}]",
@@ -89,7 +93,7 @@ WRONG = [
     ("budgets: [{name: a, share: 0.0001, tier: smart, every: day}]",
      "16: error: budgets[0].share: has too many digits."),
     ("budgets: [{name: a, share: 0.1, tier: smart, per: tier, every: day}]",
-     "16: error: budgets[0]: a `share` counts its tiers together: `per` may be `key` or `tag`."),
+     "16: error: budgets[0]: a `share` counts its tiers together: `per` may not be `tier`."),
     ("budgets: [{name: a, share: 0.1, tier: smart, reserve: cap, every: day}]",
      "16: error: budgets[0]: `reserve` is for `usd`: a `share` counts calls."),
     ("budgets: [{name: a, usd: 1, every: day, then: fast}]",
@@ -120,6 +124,28 @@ def test_those_of_several_files_add_up(tmp_path: Path) -> None:
     assert world.mistakes(tmp_path, text) == [
         "c.yaml:18: error: limits[1].name: 'a' is given twice."
     ]
+
+
+@pytest.mark.parametrize(
+    ("per", "apart", "all_tenants"),
+    [
+        (None, None, True),
+        ("all", None, True),
+        ("tenant", None, False),
+        ("key", "key", False),
+        ("tag", "tag", True),
+        ("tier", "tier", True),
+        (["tenant", "tag"], "tag", False),
+        (["tier", "tenant"], "tier", False),
+    ],
+)
+def test_a_count_is_of_all_tenants_unless_it_says_so(
+    per: object, apart: str | None, *, all_tenants: bool
+) -> None:
+    """A key is of one tenant."""
+    more = {} if per is None else {"per": per}
+    part = BudgetPart.model_validate({"name": "a", "usd": 1, "every": "day", **more})
+    assert (part.apart, part.all_tenants) == (apart, all_tenants)
 
 
 def test_money_is_exact() -> None:

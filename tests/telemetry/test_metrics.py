@@ -267,6 +267,22 @@ def test_keys_where_they_are_asked_for() -> None:
     assert value(found, "first_content_seconds_count", TIMED) == 3
 
 
+def test_tenants_where_they_are_asked_for() -> None:
+    """Beside keys, or alone; nothing is shown before the first call then."""
+    rows = (entry(tenant="acme"), entry(tenant="acme"), entry(tenant="other", key="batch"))
+    found = counted(*rows, tenants=True)
+    call = {**TARGET, "cache": "miss", "state": "settled", "stream": "true"}
+    assert value(found, "calls_total", call, tenant="acme") == 2
+    assert value(found, "cost_usd_total", TARGET, tenant="other") == pytest.approx(0.0012)
+    both = counted(*rows, tenants=True, keys=True)
+    assert value(both, "calls_total", call, tenant="other", key="batch") == 1
+    spent = {**TARGET, "tenant": "acme", "key": "website"}
+    assert value(both, "cost_usd_total", spent) == pytest.approx(0.0024)
+    metrics = Metrics(tenants=True)
+    metrics.expect([("acme", "smart", "acme", "able-1")])
+    assert value(told(metrics), "cost_usd_total", TARGET) is None
+
+
 def test_refusals_and_failures() -> None:
     """Failures of the ledger stand at 0 before the first, so that an alert sees it come."""
     metrics = Metrics(info={"version": "1.2", "config": "c0ffee"})

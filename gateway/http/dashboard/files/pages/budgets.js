@@ -42,10 +42,9 @@ function nothing() {
     "docs/keys.md has them all; `tiergate check` tells whether what you wrote makes sense."));
 }
 
-const id = (row) => [row.tenant, row.name, row.subject, row.since].join("\n");
+const id = (row) => [row.scope, row.name, row.since].join("\n");
 const part = (row) => (number(row.limit) ? number(row.used) / number(row.limit) : Number(number(row.used) > 0));
 const amount = (row, value) => (row.kind === "share" ? percent(number(value)) : usd(value));
-const whom = (row) => (row.per ? `${row.per} ${row.subject ?? "none"}` : row.key ? `key ${row.key}` : "all calls");
 
 function tone(row) {
   if (part(row) >= 1) return "bad";
@@ -81,8 +80,8 @@ class Card {
   set(row, told) {
     this.row = row;
     this.told = told;
-    this.element.setAttribute("aria-label", `Budget ${row.name}, ${whom(row)}`);
-    clear(this.head).append(row.name, " ", h("span.faint", whom(row), row.tenant === "default" ? "" : ` of ${row.tenant}`));
+    this.element.setAttribute("aria-label", `Budget ${row.name}, ${row.scope}`);
+    clear(this.head).append(row.name, " ", h("span.faint", row.scope));
     clear(this.state).append(state(row));
     clear(this.bar).append(
       h("p", h("b.large", amount(row, row.used)), h("span.faint", ` of ${amount(row, row.limit)} `), h("span.soft", `(${percent(part(row))})`)),

@@ -1,0 +1,189 @@
+"""The gate where calls of several tenants share a budget, and each has counters of its own."""
+
+import asyncio
+
+import pytest
+
+from gateway.core.call import Key
+from gateway.core.problem import ProblemError
+from gateway.limits.memory import Memory
+from gateway.limits.meter import Ask, Lost, Need, Over, Owner, Passed, Unseeded
+from tests.limits.stage import HELD, Stage, budget, decision, entry, limit, target
+
+ACME, OTHER = Key(name="a", tenant="acme"), Key(name="o", tenant="other")
+
+
+async def used(stage: Stage, owner: Owner, meter: Memory | None = None) -> list[int]:
+    return list((await (meter or stage.meter).used(owner)).values())
+
+
+async def test_a_budget_is_of_all_tenants_unless_it_says_so() -> None:
+    stage = Stage(budget("0.005"))
+    await stage.ask("c1", key=ACME)
+    await stage.ask("c2", key=OTHER)
+    problem = await stage.refused("c3", key=Key(name="k", tenant="third"))
+    assert problem.kind == "budget_busy"
+    assert await used(stage, None) == [2 * HELD]
+    for name in ("acme", "other", "third"):
+        assert name not in problem.message
+
+
+async def test_a_budget_per_tenant_is_each_tenant_s() -> None:
+    stage = Stage(budget("0.002", per="tenant"))
+    await stage.ask("c1", key=ACME)
+    await stage.ask("c2", key=OTHER)
+    assert (await stage.refused("c3", key=ACME)).kind == "budget_busy"
+    assert await used(stage, "acme") == await used(stage, "other") == [HELD]
+
+
+async def test_a_call_that_its_tenant_refuses_leaves_all_the_room_to_others() -> None:
+    stage = Stage(budget("0.002"), limit(per="tenant", concurrency=1))
+    await stage.ask("c1", key=ACME)
+    await stage.end("c1")
+    await stage.gate.drain()
+    stage.gate._held.clear()
+    await stage.ask("c2", key=ACME, operation="count_tokens")
+    assert (await stage.refused("c3", key=ACME)).kind == "rate_limited"
+    await stage.ask("c4", key=OTHER)
+    assert await used(stage, None) == [19 + HELD]
+
+
+async def test_both_are_settled_with_what_the_call_has_cost() -> None:
+    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    await stage.ask("c1", key=ACME)
+    await stage.gate.extend(stage.want("c1", key=ACME), decision(), target())
+    assert await used(stage, None) == await used(stage, "acme") == [2 * HELD]
+    await stage.end("c1")
+    assert await used(stage, None) == await used(stage, "acme") == [19]
+
+
+async def test_calls_of_the_dead_are_settled_with_both() -> None:
+    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    await stage.ask("c1", key=ACME)
+    stage.gate._held.clear()  # as in another process
+    await stage.gate.settle_dead("acme", [("c1", 10, 7)])
+    assert await used(stage, None) == await used(stage, "acme") == [7]
+
+
+async def test_a_lost_counter_of_all_tenants_is_asked_of_all_tenants() -> None:
+    """And that of the tenant of its own rows, once each."""
+    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    asked: list[tuple[Owner, str]] = []
+
+    async def seed(owner: Owner, need: Need) -> int:
+        asked.append((owner, need.name))
+        return 40 if owner is None else 7
+
+    stage.gate._books._ask = seed
+    await stage.ask("c1", key=ACME)
+    assert asked == [(None, "b"), ("acme", "own")]
+    assert (await used(stage, None), await used(stage, "acme")) == ([40 + HELD], [7 + HELD])
+    await stage.ask("c2", key=OTHER)
+    assert asked[2:] == [("other", "own")]
+    assert await used(stage, "other") == [7 + HELD]
+
+
+async def test_what_is_spent_while_nobody_counts_is_owed_to_each_owner() -> None:
+    """Debts of two tenants to one budget are paid as one, and each once."""
+    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    for key in (ACME, OTHER):
+        await stage.ask(f"warm-{key.name}", key=key)
+        await stage.end(f"warm-{key.name}")
+    stage.meter.lost = True
+    for key in (ACME, OTHER):
+        await stage.ask(f"c-{key.name}", key=key)
+        await stage.end(f"c-{key.name}")
+    assert await used(stage, None) == [2 * 19]
+    stage.meter.lost = False
+    await stage.ask("c3", key=ACME)
+    await stage.gate.drain()
+    assert await used(stage, None) == [4 * 19 + HELD]
+    assert await used(stage, "acme") == [2 * 19 + HELD]
+    assert await used(stage, "other") == [2 * 19]
+
+
+async def test_while_nobody_counts_for_all_each_process_has_its_part_of_what_all_have() -> None:
+    """A half of the budget for all, however many tenants there are."""
+    stage = Stage(budget("0.008"), shares=2)
+    stage.meter.lost = True
+    await stage.ask("c1", key=ACME)
+    await stage.ask("c2", key=OTHER)
+    assert (await stage.refused("c3", key=ACME)).kind == "budget_busy"
+    assert await used(stage, None, stage.spare) == [2 * HELD]
+
+
+async def test_the_operator_is_told_whose_budget_it_is() -> None:
+    """Once for a budget of all tenants, and once for each tenant of the others."""
+    stage = Stage(budget("0", name="all"), budget("0", name="own", per="tenant"))
+    for key in (ACME, OTHER):
+        await stage.refused(f"c-{key.name}", key=key)
+    assert [(row["name"], row["scope"]) for row in stage.log] == [("all", "all tenants")]
+    stage = Stage(budget("0", name="own", per="tenant"))
+    for key in (ACME, OTHER):
+        await stage.refused(f"c-{key.name}", key=key)
+    assert [row["scope"] for row in stage.log] == ["tenant acme", "tenant other"]
+
+
+async def test_a_loss_between_the_two_holds_nothing_for_long() -> None:
+    """All tenants have given, and the tenant's own counters are lost: it is settled after that."""
+    stage = Stage(budget("1"), limit(per="tenant", concurrency=9), closed=True)
+    await stage.ask("warm", key=OTHER)
+    await stage.end("warm", cost=None)
+
+    class Half(Memory):
+        async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
+            first = tuple([need for need in ask.needs if need.all_tenants])
+            await super().admit(
+                Ask(id=ask.id, tenant=ask.tenant, needs=first, expires=now + 9), now
+            )
+            raise Lost
+
+    half = Half()
+    half.__dict__.update(vars(stage.meter))
+    stage.gate._meter = stage.gate._debts._meter = half
+    problem = await stage.refused("c1", key=ACME)
+    assert problem.kind == "overloaded"
+    assert await used(stage, None) == [2 * HELD]
+    stage.gate._meter = stage.gate._debts._meter = stage.meter
+    await stage.ask("c2", key=OTHER)
+    await stage.gate.drain()
+    assert await used(stage, None) == [2 * HELD]
+
+
+async def test_one_that_leaves_between_the_two_is_settled_with_both() -> None:
+    stage = Stage(budget("1"), budget("1", name="own", per="tenant"))
+    await stage.ask("warm", key=ACME)
+    await stage.end("warm")
+    admit = stage.meter.admit
+
+    async def slow(ask: Ask, now: float) -> Passed | Over | Unseeded:
+        found = await admit(ask, now)
+        await asyncio.Event().wait()
+        return found
+
+    stage.meter.admit = slow  # type: ignore[method-assign]  # it takes, and never says so
+    task = asyncio.create_task(stage.ask("c1", key=ACME))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    stage.meter.admit = admit  # type: ignore[method-assign]
+    assert await used(stage, None) == [19 + HELD]
+    stage.gate.settle(entry("c1", state="aborted", attempts=0, cost=0, tier=None))
+    await stage.gate.drain()
+    assert await used(stage, None) == await used(stage, "acme") == [19]
+
+
+async def test_a_further_attempt_that_has_no_room_is_told_as_such() -> None:
+    stage = Stage(budget("1"), budget("0.002", name="own", per="tenant"))
+    await stage.ask("c1", key=ACME)
+    with pytest.raises(ProblemError, match="'own' is spent"):
+        await stage.gate.extend(stage.want("c1", key=ACME), decision(), target())
+    assert await used(stage, None) == await used(stage, "acme") == [HELD]
+
+
+async def test_what_the_ledger_has_of_a_counter_is_told() -> None:
+    stage = Stage(budget("1"), spent=12)
+    (need,) = stage.gate._limits.needs(key="a", tags=(), tier="smart", now=1e9, tokens=1, micro=1)
+    assert await stage.gate.spent(None, need) == 12
