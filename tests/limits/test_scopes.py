@@ -1,6 +1,7 @@
 """The gate where calls of several tenants share a budget, and each has counters of its own."""
 
 import asyncio
+from datetime import UTC
 
 import pytest
 
@@ -8,6 +9,7 @@ from gateway.core.call import Key
 from gateway.core.problem import ProblemError
 from gateway.limits.memory import Memory
 from gateway.limits.meter import Ask, Lost, Need, Over, Owner, Passed, Unseeded
+from gateway.limits.rule import Limits
 from tests.limits.stage import HELD, Stage, budget, decision, entry, limit, target
 
 ACME, OTHER = Key(name="a", tenant="acme"), Key(name="o", tenant="other")
@@ -187,3 +189,18 @@ async def test_what_the_ledger_has_of_a_counter_is_told() -> None:
     stage = Stage(budget("1"), spent=12)
     (need,) = stage.gate._limits.needs(key="a", tags=(), tier="smart", now=1e9, tokens=1, micro=1)
     assert await stage.gate.spent(None, need) == 12
+
+
+async def test_other_limits_count_on_from_what_was_counted() -> None:
+    """A budget that was used up and is larger now is told of anew."""
+    stage = Stage(budget("0.002"))
+    await stage.ask("c1", key=ACME)
+    await stage.end("c1", cost=None)
+    for closed, usd in ((False, "0.002"), (True, "0.003")):
+        limits = Limits([], [budget(usd)], UTC)
+        for _ in range(2):  # the same ones change nothing
+            stage.gate.adopt(limits, closed=closed)
+            assert (await stage.refused("c2", key=OTHER)).kind == "budget"
+    assert [row["text"] for row in stage.log] == ["used up", "used up"]
+    stage.meter.lost = True
+    assert (await stage.refused("c2", key=OTHER)).kind == "overloaded"

@@ -7,12 +7,15 @@ from gateway.limits.meter import BOTH, Ask, Form, Lost, Need, Over, Passed, Unse
 from gateway.limits.shared import Shared, _encode, _told
 from gateway.state.counters import Counters
 from gateway.state.script import Script
-from gateway.state.server import Away
-from gateway.state.wire import Reply
+from gateway.state.server import Away, Sent
+from gateway.state.wire import Failure, Reply
 
 NEED = Need(kind="usd", name="all", field="usd|total", limit=9, amount=1)
 LOWER = Need(kind="usd", name="all", field="usd|fast|total", limit=9, amount=1)
 ASK = Ask(id="c1", tenant="default", needs=(NEED,), expires=60.0, others=(("fast", (LOWER,)),))
+WIDE = msgspec.structs.replace(NEED, field="usd|wide|total", all_tenants=True)
+PAIR = Ask(id="c1", tenant="default", needs=(WIDE, NEED), expires=60.0)
+UNKNOWN = Failure("NOSCRIPT No matching script.")
 
 
 def test_what_a_script_tells() -> None:
@@ -42,12 +45,23 @@ class Answers(Counters):
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
+        self.released: list[str | None] = []
+        """Owners who were told to give back what they took."""
 
     async def run(self, script: Script, owner: str | None, argument: bytes) -> Reply:
         return self._next()
 
     async def try_(self, key: bytes, slot: int, data: bytes) -> Reply:
         return self._next()
+
+    async def try_both(self, one: Sent, other: Sent) -> tuple[Reply, Reply]:
+        return self._next(), self._next()
+
+    async def known(self, script: Script, owner: str | None, data: bytes, reply: Failure) -> Reply:
+        return self._next()
+
+    def tell_script(self, script: Script, owner: str | None, argument: bytes) -> None:
+        self.released.append(owner)
 
     async def command(self, owner: str | None, command: bytes, name: bytes, *words: bytes) -> Reply:
         return self._next()
@@ -61,7 +75,8 @@ class Answers(Counters):
 async def test_who_is_away_counts_nothing() -> None:
     meter = Shared(Answers())
     for asked in (meter.admit(ASK, 1.0), meter.extend(ASK, 1.0), meter.settle("t", "c1", 1, 1),
-                  meter.take(Form((NEED,)), (), "c1", "t", 60.0, 1.0),
+                  meter.take(Form((NEED,)), (), "c1", "t", 60.0, 1.0), meter.admit(PAIR, 1.0),
+                  meter.take(Form((WIDE, NEED)), (), "c1", "t", 60.0, 1.0),
                   meter.end("t", [("c1", 1, 1)]), meter.seed("t", "f", 1), meter.used("t")):  # fmt: skip
         with pytest.raises(Lost):
             await asked
@@ -95,3 +110,39 @@ async def test_what_is_kept_of_forms_is_bounded() -> None:
     for _ in range(5_000):
         assert await meter.take(Form((NEED,)), (), "c1", "t", 60.0, 1.0) == Passed()
     assert len(meter._moulds) <= 4_096
+
+
+@pytest.mark.parametrize(
+    ("replies", "told"),
+    [
+        ((UNKNOWN, 0, 0), []),
+        ((0, UNKNOWN, 0), []),
+        ((UNKNOWN, UNKNOWN, 0, 0), []),
+        ((UNKNOWN, UNKNOWN, 0, _encode((1, 0, 0, 1, -1, 0))), [None]),
+        ((UNKNOWN, UNKNOWN, _encode((1, 0, 0, 1, -1, 0)), 0), ["default"]),
+        ((_encode((1, 0, 0, 1, -1, 0)), _encode((1, 0, 0, 1, -1, 0))), []),
+    ],
+    ids=repr,
+)
+async def test_who_has_taken_gives_it_back_where_the_other_refuses(
+    replies: tuple[Reply, ...], told: list[str | None]
+) -> None:
+    """Also a server that has restarted, and knows no script."""
+    for number in range(2):
+        counters = Answers(*replies)
+        meter = Shared(counters)
+        if number:
+            answer = await meter.take(Form(PAIR.needs), (), "c1", "default", 60.0, 1.0)
+        else:
+            answer = await meter.admit(PAIR, 1.0)
+        assert isinstance(answer, Over) is (replies[-1] != 0 or bool(told))
+        assert (counters.released, counters.replies) == (told, [])
+
+
+@pytest.mark.parametrize("replies", [(UNKNOWN, 0), (0, UNKNOWN), (UNKNOWN, 0, b"x")], ids=repr)
+async def test_one_of_two_that_is_away_is_a_loss(replies: tuple[Reply, ...]) -> None:
+    """What the other has taken expires and stays charged: nobody has refused it."""
+    counters = Answers(*replies)
+    with pytest.raises(Lost):
+        await Shared(counters).admit(PAIR, 1.0)
+    assert counters.released == []

@@ -100,3 +100,15 @@ def test_a_window_that_has_just_begun_or_never_ends_has_no_end_that_is_known() -
     assert found.rate(start + 60) is not None
     (ever,) = standings(one(usd=10, every="total"), {"usd|b|all|total": 1}, {})
     assert (ever.rate(NOW), ever.runs_out(NOW)) == (None, None)
+
+
+def test_a_budget_says_whose_calls_it_counts() -> None:
+    (own,) = budgets(
+        [], [Key(name="ann", budgets=(KeyBudget(usd=Decimal(1), every="day"),))], [], ZONE, NOW
+    )
+    assert own.scope(None) == "key ann"
+    assert one(usd=2).scope(None) == "all tenants"
+    assert one(usd=2, per="tenant").scope(None) == "tenant default"
+    assert one(usd=2, per="tag").scope("web") == "tag web of all tenants"
+    assert one(usd=2, per=["tenant", "tag"]).scope("web") == "tag web of tenant default"
+    assert one(usd=2, per="key").scope("ann") == "key ann"
