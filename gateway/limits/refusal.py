@@ -36,10 +36,16 @@ def refusal(over: Over, dialect: str) -> ProblemError:
     if need.kind in ("usd", "share"):
         window = need.field.rpartition("|")[2]
         when = "" if window == "total" else f" for {window}"
-        if need.kind == "usd":
+        cost = f"${need.amount / _MICRO:f}"
+        if need.kind == "usd" and 0 < need.limit < need.amount:
+            message = (
+                f"This call may cost {cost}, which is more than all of the budget {need.name!r}. "
+                f"Send a smaller {cap}."
+            )
+        elif need.kind == "usd":
             message = (
                 f"The budget {need.name!r} is spent{when}: what is left is less than this call "
-                f"may cost, ${need.amount / _MICRO:f}."
+                f"may cost, {cost}."
             )
         else:
             message = f"The budget {need.name!r} leaves no more of this tier{when}."

@@ -67,7 +67,7 @@ def test_the_openai_sdk_comes_back_to_a_busy_budget_and_is_answered(
 def test_the_openai_sdk_does_not_come_back_to_a_budget_that_is_spent(
     make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = make(budgeted({**TIGHT, "usd": 0.0011}))
+    world = make(budgeted({**TIGHT, "usd": "0.00141"}))
     upstream.on("/acme", whole())
     assert world.ask(chat(max_tokens=10)).status_code == 200
     waits: list[float] = []
