@@ -1,7 +1,7 @@
 """Metrics for Prometheus at `/metrics`, and who may read them.
 
-No label is a client's word, unless keys or tenants are labels. But metrics tell what is spent, and on which
-models: where keys exist and other machines reach the gateway, they need a key too.
+No label is a client's word, unless keys or tenants are labels. But metrics tell what is spent, and
+on which models: where keys exist and other machines reach the gateway, they need a key too.
 """
 
 import hmac

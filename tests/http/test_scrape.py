@@ -85,13 +85,14 @@ def test_without_any_reader_the_refusal_says_what_to_set(make: Make) -> None:
 
 
 def test_metrics_are_open_where_the_operator_says_so(make: Make) -> None:
-    """`metrics.open: true` is as it was; those that name keys need a key all the same."""
+    """`metrics.open: true` is as it was; those that name keys or tenants need a key all the same."""
     world = make(listening(EVERYWHERE, open=True), TIERGATE_KEYS=KEYS)
     assert ask(world).status_code == 200
     world = make(listening(EVERYWHERE, open=True))
     assert world.client.get("/metrics", headers={"host": "gateway"}).status_code == 200
-    world = make(listening(EVERYWHERE, open=True, keys=True), TIERGATE_ADMIN_KEY=ADMIN)
-    assert [ask(world, key).status_code for key in ("", ADMIN)] == [401, 200]
+    for name in ("keys", "tenants"):
+        world = make(listening(EVERYWHERE, open=True, **{name: True}), TIERGATE_ADMIN_KEY=ADMIN)
+        assert [ask(world, key).status_code for key in ("", ADMIN)] == [401, 200]
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])
