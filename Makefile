@@ -16,7 +16,7 @@ run: ## the gateway with a small local model beside the providers (TIERGATE_NO_L
 	@scripts/setup $(if $(filter-out 0,$(TIERGATE_NO_LOCAL)),,local)
 	@exec .venv/bin/tiergate serve
 
-test: dev ## the tests
+test: dev ## the tests that compute, and applications against a gateway: a few minutes (`make check` runs all)
 	@.venv/bin/pytest
 
 check: dev ## format, lint, types, imports, tests, coverage: what must hold before a change is taken

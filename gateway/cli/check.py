@@ -22,7 +22,7 @@ from gateway.ledger import damage
 from gateway.limits import keys
 from gateway.limits.unbounded import unbounded
 from gateway.routing import audit
-from gateway.settings import second
+from gateway.settings import changed_defaults, second
 from gateway.settings.change import Change, changes, switched
 from gateway.settings.load import load
 from gateway.settings.mistake import ConfigError, Mistake
@@ -60,8 +60,14 @@ def command(session: Session, against: str | None, *, strict: bool, as_json: boo
     count: Counter[str] = Counter(mistake.level for mistake in found)
     wrong = bool(count["error"] or (strict and found))
     others = [] if against is None or count["error"] else _changes(session, Path(against))
+    notes = [] if count["error"] else [*changed_defaults.notes(session.source)]
     if as_json:
-        told = {"ok": not wrong, "errors": count["error"], "warnings": count["warning"]}
+        told: dict[str, object] = {
+            "ok": not wrong,
+            "errors": count["error"],
+            "warnings": count["warning"],
+        }
+        told["changed_defaults"] = notes
         more = {} if against is None else {"changes": others}
         click.echo(jsonio.shown({**told, "findings": found, **more}))
         sys.exit(1 if wrong else 0)
@@ -71,6 +77,10 @@ def command(session: Session, against: str | None, *, strict: bool, as_json: boo
         click.echo(f"{one} (waits for a new start)" if one.waits else f"{one}")
     if against is not None and not others and not count["error"]:
         click.echo(f"Nothing is another than in {against}.")
+    if notes:
+        click.echo("Defaults that have changed, and that this configuration leaves open:")
+    for note in notes:
+        click.echo(f"  {note}")
     if not count["error"]:
         _labs(session)
     click.secho(_verdict(session, count, strict=strict), fg="red" if wrong else "green")

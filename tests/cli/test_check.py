@@ -17,17 +17,27 @@ from tests.config import shipped
 def test_a_sound_configuration_is_told_in_a_few_lines(tmp_path: Path) -> None:
     result = run("--config", config(tmp_path), "check")
     assert (result.exit_code, result.stderr) == (0, "")
-    first, second = result.stdout.splitlines()
-    assert first == "on  acme: fast 1, smart 1, reasoning 1"
-    assert second.startswith("ok: 1 of 1 labs on, 1 guards, 1 choices, version ")
-    assert len(second.rpartition(" ")[2]) == 12
+    heading, *notes, lab, last = result.stdout.splitlines()
+    assert heading.startswith("Defaults that have changed")
+    assert all(note.startswith("  ") and " As before: `" in note for note in notes)
+    assert lab == "on  acme: fast 1, smart 1, reasoning 1"
+    assert last.startswith("ok: 1 of 1 labs on, 1 guards, 1 choices, version ")
+    assert len(last.rpartition(" ")[2]) == 12
 
 
 def test_a_sound_configuration_as_json(tmp_path: Path) -> None:
     result = run("--config", config(tmp_path), "check", "--json")
     assert result.exit_code == 0
-    told = {"ok": True, "errors": 0, "warnings": 0, "findings": []}
-    assert json.loads(result.stdout) == told
+    told = json.loads(result.stdout)
+    notes = told.pop("changed_defaults")
+    assert told == {"ok": True, "errors": 0, "warnings": 0, "findings": []}
+    assert notes[0] == {
+        "path": "cache.default",
+        "file": str(config(tmp_path)),
+        "line": 1,
+        "now": "`deterministic`: embeddings, and chat at temperature 0 without tools",
+        "before": "cache: {default: on}",
+    }
 
 
 WARNED = GOOD.replace("  huge: {tools: false, ", "  huge: {retires: 2020-01-01, ")

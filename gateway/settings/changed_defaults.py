@@ -1,0 +1,116 @@
+"""Defaults that have changed, and the setting that brings each old one back.
+
+A note says which of them a configuration meets: it leaves the key open and uses what the key is
+for. Whoever writes the key, with the new value or the old one, is told no more.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+from pydantic import BaseModel
+
+from gateway.settings.load import Source
+from gateway.settings.mistake import Path, written
+from gateway.settings.schema import Config
+
+
+class ChangedDefault(NamedTuple):
+    """One key whose default is another than it was."""
+
+    path: Path
+    now: str
+    before: str
+    """The setting that brings the old behaviour back."""
+    meets: Callable[[Config], bool] = lambda _: True
+    """True if a configuration uses what the key is for."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A changed default that a configuration meets."""
+
+    path: str
+    file: str
+    line: int | None
+    now: str
+    before: str
+    """The setting that brings the old behaviour back."""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line is not None else self.file
+        return f"{where}: {self.path} is now {self.now}. As before: `{self.before}`."
+
+
+CHANGED = (
+    ChangedDefault(
+        ("cache", "default"),
+        "`deterministic`: embeddings, and chat at temperature 0 without tools",
+        "cache: {default: on}",
+        lambda config: config.cache.ttl > 0,
+    ),
+    ChangedDefault(
+        ("routing", "conversation"),
+        "`cost-aware`: each user turn is decided anew",
+        "routing: {conversation: sticky}",
+        lambda config: config.routing.classifier != "off",
+    ),
+    ChangedDefault(
+        ("retry", "preferred_wait"),
+        "`3s`: a call waits for a preferred target that names a time",
+        "retry: {preferred_wait: 0s}",
+    ),
+    ChangedDefault(
+        ("retry", "preferred_again"),
+        "`1`: the preferred target is asked once more",
+        "retry: {preferred_again: 0}",
+    ),
+    ChangedDefault(
+        ("server", "max_values"),
+        "`200000`: a body with more JSON values is refused",
+        "server: {max_values: 32000000}",
+    ),
+    ChangedDefault(
+        ("server", "hosts"),
+        "empty: names of this machine alone may stand in `Host` while keys are open",
+        'server: {hosts: ["*"]}',
+        lambda config: config.server.open and config.keys == "open",
+    ),
+    ChangedDefault(
+        ("metrics", "open"),
+        "`false`: /metrics asks for an admin key where keys exist",
+        "metrics: {open: true}",
+        lambda config: config.keys != "open",
+    ),
+)
+
+
+def notes(source: Source) -> Iterator[Note]:
+    """Yield a note for each changed default that a configuration meets and leaves open."""
+    config = source.config
+    for changed in CHANGED:
+        if changed.meets(config) and not _is_written(config, changed.path):
+            yield _note(source, changed.path, changed.now, changed.before)
+    if config.keys != "open":
+        for kind, parts in (("limits", config.limits), ("budgets", config.budgets)):
+            for at, part in enumerate(parts):
+                if not _is_written(part, ("per",)):
+                    now = "`all`: one for every tenant together"
+                    yield _note(source, (kind, at, "per"), now, "per: tenant")
+
+
+def _note(source: Source, path: Path, now: str, before: str) -> Note:
+    """Return a note at a key that is not written."""
+    near = source.mistake(path, "")
+    return Note(written(path), near.file, near.line, now, before)
+
+
+def _is_written(part: BaseModel, path: Path) -> bool:
+    """True if a configuration gives the key at a path a value of its own."""
+    for step in path:
+        if step not in part.model_fields_set:
+            return False
+        value = getattr(part, str(step))
+        if not isinstance(value, BaseModel):
+            return True
+        part = value
+    return True
