@@ -34,6 +34,7 @@ REQUEST: dict[str, object] = {
     ],
     "temperature": 0.7,
     "max_tokens": 1000,
+    "user": "customer-8231",
 }
 
 

@@ -140,7 +140,7 @@ def test_what_is_pinned_of_sdks_is_their_own() -> None:
 
 
 def test_no_sdk_takes_half_an_answer_for_a_whole_one() -> None:
-    """And none that does not retry by itself makes more than three requests of one call."""
+    """And a call is at most one request more than its SDK makes, which is three by default."""
     pinned = sdk.read()
     assert len(pinned) > 400
     cut = [key for key in pinned if key[:4] in ("U-07", "U-08", "U-09", "U-10", "U-11", "U-14")]
@@ -149,4 +149,4 @@ def test_no_sdk_takes_half_an_answer_for_a_whole_one() -> None:
         assert expected.client != "half a text", key
         assert key not in cut or expected.client != "the answer", key
         assert isinstance(expected.attempts, int)
-        assert "that retries" in key or expected.attempts <= 3, key
+        assert "that retries" in key or expected.attempts <= 4, key
