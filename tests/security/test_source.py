@@ -56,7 +56,7 @@ PUT_IN = {
     "', '.join(columns)", "table", "way", "_INSERT_REPRICE",
     "', '.join((f'e.{name}' for name in _SHOWN if name not in _LATEST))", "''.join((f', e.{name}' for name in more))",
     "', '.join((f'CASE WHEN r.id IS NULL THEN e.{n} ELSE r.{n} END AS {n}' for n in _LATEST))", "usd",
-    "', '.join(plain)", "', '.join([*own, 'unknown']) if more else '*'", "''.join((f', {name}' for name in more))", "time", "day",
+    "', '.join(plain)", "', '.join([*own, 'unknown']) if more else '*'", "''.join((f', {name}' for name in more))", "''.join((f', {_shown(name)}' for name in more))", "time", "day",
     "', '.join((f'CASE WHEN {_OWN} THEN {n} END AS {n}' for n in _USED))", "_OWN", "_UNKNOWN",
     "', '.join((f'sum({name}) AS {name}' for name in _USED))",
     "', '.join((f'sum(CAST({name} AS {usd})) AS {name}' for name in money))", "_taken(REPRICE)", "_taken(FEEDBACK)",
