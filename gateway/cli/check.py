@@ -60,7 +60,7 @@ def command(session: Session, against: str | None, *, strict: bool, as_json: boo
     count: Counter[str] = Counter(mistake.level for mistake in found)
     wrong = bool(count["error"] or (strict and found))
     others = [] if against is None or count["error"] else _changes(session, Path(against))
-    notes = [] if count["error"] else [*changed_defaults.notes(session.source)]
+    notes = [] if count["error"] else _notes(session)
     if as_json:
         told: dict[str, object] = {
             "ok": not wrong,
@@ -123,6 +123,18 @@ def _shadowed(session: Session) -> list[Mistake]:
     return []
 
 
+def _notes(session: Session) -> list[changed_defaults.Note]:
+    """Return the changed defaults that the configuration meets."""
+    tenants = {key.tenant for key in _keys(session).known()}
+    return [*changed_defaults.notes(session.source, several_tenants=len(tenants) > 1)]
+
+
+def _keys(session: Session) -> keys.Keys:
+    """Return the keys that call. Raises ConfigError."""
+    config, folder = session.source.config, session.source.file.parent
+    return keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", ""))
+
+
 def _sorted(found: list[Mistake]) -> list[Mistake]:
     """By file and line; what tiers that share their list all have wrong is told once."""
     once: dict[tuple[object, ...], Mistake] = {}
@@ -155,8 +167,7 @@ def _shared(session: Session) -> list[Mistake]:
 
 def _started(session: Session) -> list[Mistake]:
     """What keeps a valid configuration from starting here: its keys, and labs that are all off."""
-    config, folder = session.source.config, session.source.file.parent
-    known = keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", ""))
+    config, known = session.source.config, _keys(session)
     callers = [OPEN] if known.is_open else known.known()
     return [
         *refusals(session.site, known, config.server.host),

@@ -72,7 +72,13 @@ CHANGED = (
     ChangedDefault(
         ("server", "hosts"),
         "empty: names of this machine alone may stand in `Host` while keys are open",
-        'server: {hosts: ["*"]}',
+        'server: {hosts: "*"}',
+        lambda config: config.server.open and config.keys == "open",
+    ),
+    ChangedDefault(
+        ("server", "cors"),
+        "empty: no web page of another origin may call",
+        'server: {cors: "*"}',
         lambda config: config.server.open and config.keys == "open",
     ),
     ChangedDefault(
@@ -83,19 +89,26 @@ CHANGED = (
     ),
 )
 
+_PER = ("per",)
+_PER_TENANT = {"all": "tenant", "tag": "[tenant, tag]", "tier": "[tenant, tier]"}
+"""Values of `per` that once counted each tenant alone, and how that is written now."""
 
-def notes(source: Source) -> Iterator[Note]:
-    """Yield a note for each changed default that a configuration meets and leaves open."""
+
+def notes(source: Source, *, several_tenants: bool = False) -> Iterator[Note]:
+    """Yield a note for each changed default that a configuration meets and leaves open.
+
+    `several_tenants`: the keys that call are of more than one tenant.
+    """
     config = source.config
     for changed in CHANGED:
         if changed.meets(config) and not _is_written(config, changed.path):
             yield _note(source, changed.path, changed.now, changed.before)
-    if config.keys != "open":
+    if several_tenants:
         for kind, parts in (("limits", config.limits), ("budgets", config.budgets)):
             for at, part in enumerate(parts):
-                if not _is_written(part, ("per",)):
-                    now = "`all`: one for every tenant together"
-                    yield _note(source, (kind, at, "per"), now, "per: tenant")
+                if part.per in _PER_TENANT and not (part.per == "all" and _is_written(part, _PER)):
+                    before = f"per: {_PER_TENANT[part.per]}"
+                    yield _note(source, (kind, at, *_PER), "one for all tenants together", before)
 
 
 def _note(source: Source, path: Path, now: str, before: str) -> Note:

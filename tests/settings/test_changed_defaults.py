@@ -16,9 +16,10 @@ def notes(folder: Path, more: str = "") -> list[str]:
     return [*map(str, changed_defaults.notes(world.loaded(folder, world.BASE + more)))]
 
 
-def paths(folder: Path, more: str = "") -> list[str]:
+def paths(folder: Path, more: str = "", *, tenants: bool = False) -> list[str]:
     """Return the keys that have a note."""
-    found = changed_defaults.notes(world.loaded(folder, world.BASE + more))
+    source = world.loaded(folder, world.BASE + more)
+    found = changed_defaults.notes(source, several_tenants=tenants)
     return [one.path for one in found]
 
 
@@ -61,18 +62,33 @@ def test_who_writes_the_key_or_does_not_use_it_is_told_nothing(
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ("server: {open: true}\n", {"server.hosts"}),
-        ("server: {open: true, hosts: [gw.internal]}\n", set()),
+        ("server: {open: true}\n", {"server.hosts", "server.cors"}),
+        ("server: {open: true, hosts: [gw.internal], cors: '*'}\n", set()),
         ("server: {open: true}\nkeys: keys.yaml\n", {"metrics.open"}),
         ("keys: keys.yaml\n", {"metrics.open"}),
         ("keys: keys.yaml\nmetrics: {open: true}\n", set()),
-        (BUDGET + LIMIT, set()),
-        ("keys: keys.yaml\n" + BUDGET + LIMIT, {"metrics.open", "limits[0].per", "budgets[0].per"}),
-        ("keys: keys.yaml\n" + BUDGET.replace("}", ", per: all}"), {"metrics.open"}),
     ],
 )
 def test_what_touches_some_configurations_alone(tmp_path: Path, more: str, told: set[str]) -> None:
     assert {*paths(tmp_path, more)} - {*paths(tmp_path)} == told
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (BUDGET + LIMIT, {"limits[0].per", "budgets[0].per"}),
+        (BUDGET.replace("}", ", per: all}"), set()),
+        (BUDGET.replace("}", ", per: key}"), set()),
+        (BUDGET.replace("}", ", per: tag}"), {"budgets[0].per"}),
+        (LIMIT.replace("}", ", per: tier}"), {"limits[0].per"}),
+        (LIMIT.replace("}", ", per: [tenant, tier]}"), set()),
+    ],
+)
+def test_one_sum_for_all_tenants_is_told_where_there_are_several(
+    tmp_path: Path, more: str, told: set[str]
+) -> None:
+    assert {*paths(tmp_path, more, tenants=True)} - {*paths(tmp_path)} == told
+    assert not {*paths(tmp_path, more)} - {*paths(tmp_path)}
 
 
 @pytest.mark.parametrize("changed", changed_defaults.CHANGED, ids=lambda one: ".".join(one.path))
