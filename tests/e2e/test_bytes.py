@@ -109,7 +109,7 @@ def test_a_usage_chunk_that_the_host_sends_unasked_goes_on(make: Make, upstream:
     """From the provider and from the cache; of a host that must be asked it stays here."""
 
     def unasked(value: Config) -> None:
-        value["cache"] = {"ttl": "1h"}
+        value["cache"] = {"default": "on", "ttl": "1h"}
         value["providers"]["acme"]["stream_usage"] = "always"
 
     world, told = make(unasked), frames()

@@ -140,7 +140,7 @@ def test_p_04_all_that_share_an_answer_are_told(
     tmp_path: Path, upstream: Upstream, streamed: bool
 ) -> None:
     """P-04: whoever reads for the others ends too, and once; each has its row."""
-    cache = {"ttl": "1h"}
+    cache = {"default": "on", "ttl": "1h"}
     service = Service(tmp_path / "shared", upstream, {"drain": 600}, cache=cache)
     upstream.on("/acme", stream(ROLE, HEL, end="stall") if streamed else SILENT)
     try:

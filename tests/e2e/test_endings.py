@@ -256,7 +256,7 @@ def heard(client: str, reply: httpx.Response, *, stream: bool) -> Outcome:
 def spare(value: Config) -> None:
     """Each lab has a second target at another host, and answers are cached."""
     four(value)
-    value["cache"] = {"ttl": "1h"}
+    value["cache"] = {"default": "on", "ttl": "1h"}
     for name in DIALECTS:
         first = value["providers"][name]
         door = {"dialects": {name: f"/spare{DOORS[name]}"}}
