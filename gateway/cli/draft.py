@@ -57,7 +57,7 @@ def config(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> 
         ),
         *_list("include", [*include, "rules.yaml"]),
         "",
-        f"server: {flow({'host': wish.host, 'port': wish.port})}",
+        f"server: {flow({'host': wish.host, 'port': wish.port, 'max_values': 200_000})}",
         "",
         *_said("Where a call goes that names neither lab nor tier; `auto` goes by the prompt."),
         f"default: {flow({'lab': wish.labs[0], 'tier': 'smart'})}",
@@ -67,9 +67,13 @@ def config(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> 
         "# aliases: {gpt-4o: auto, gpt-4o-mini: fast}",
         "",
         *_said(
-            "Another target finishes an answer that breaks off; streams wait until all is there."
+            "Another target finishes an answer that breaks off; streams wait until all is there. "
+            "Each user turn is decided anew, but cached prompts have their price."
         ),
-        "routing: {complete: hold}",
+        "routing: {complete: hold, conversation: cost-aware}",
+        "",
+        *_said("A preferred target that fails for a moment is asked again before the next one is."),
+        "retry: {preferred_wait: 3s, preferred_again: 1}",
         "",
         *_said(
             f"Equal calls get the kept answer, for each key apart{shared}: embeddings, and chat at "
@@ -81,7 +85,7 @@ def config(wish: Wish, known: Mapping[str, Lab], origins: Mapping[str, str]) -> 
         'ledger: {journal: ledger, store: "sqlite:///ledger.db", time_zone: UTC}',
         "",
         *_said(f"Who may call: {_CALLERS[wish.keys]}"),
-        f"keys: {'keys.yaml' if wish.keys == 'file' else 'open'}",
+        *(["keys: keys.yaml", "metrics: {open: false}"] if wish.keys == "file" else ["keys: open"]),
         "",
         *_said("What may be spent, in USD:"),
         "# budgets: [{name: all, usd: 20, every: day, soft: 0.8}]",

@@ -15,6 +15,7 @@ from click.testing import Result
 
 from gateway.cli import around
 from gateway.limits import keys
+from gateway.settings import changed_defaults
 from gateway.settings.load import load
 from gateway.settings.place import shipped
 from gateway.site import site
@@ -70,6 +71,14 @@ def test_it_has_answers_that_break_off_finished(here: Path) -> None:
     assert written(here, OPENAI_API_KEY=SECRET).source.config.routing.complete == "hold"
     text = (here / "config/gateway.yaml").read_text("utf-8")
     assert "streams wait until all is there" in text
+
+
+@pytest.mark.parametrize("words", [("--yes",), ("--yes", "--keys", "file")])
+def test_no_default_that_it_leaves_open_has_changed(here: Path, words: tuple[str, ...]) -> None:
+    """`tiergate check` has nothing to say of defaults to who begins today."""
+    assert init(*words, OPENAI_API_KEY=SECRET).exit_code == 0
+    source = load(here / "config/gateway.yaml", {"OPENAI_API_KEY": SECRET})
+    assert [*changed_defaults.notes(source)] == []
 
 
 def test_what_it_writes_is_read_in_a_minute(here: Path) -> None:

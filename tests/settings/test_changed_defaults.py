@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import changed_defaults
+from gateway.settings.load import load
+from gateway.settings.place import shipped
 from tests.settings import world
 
 BUDGET = "budgets: [{name: all, usd: 5, every: day}]\n"
@@ -97,3 +99,7 @@ def test_the_old_setting_is_one_that_loads(
 ) -> None:
     """And it silences the note."""
     assert ".".join(map(str, changed.path)) not in paths(tmp_path, f"{changed.before}\n")
+
+
+def test_what_ships_leaves_none_open() -> None:
+    assert [*changed_defaults.notes(load(shipped(), {}))] == []
