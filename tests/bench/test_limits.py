@@ -21,15 +21,15 @@ class Watched:
 
     async def admit(self, ask: Ask, now: float) -> Passed | Over | Unseeded:
         assert len(ask.needs) == 5
-        self._asked(ask.id)
+        self._counted(ask.id)
         return self._seen(ask.id, await super().admit(ask, now))  # type: ignore[misc]  # a Meter's
 
     async def take(self, form: Form, amounts: Any, id: str, *more: Any) -> Passed | Over | Unseeded:
         assert len(form.needs) == 5
-        self._asked(id)
+        self._counted(id)
         return self._seen(id, await super().take(form, amounts, id, *more))  # type: ignore[misc]  # a Meter's
 
-    def _asked(self, id: str) -> None:
+    def _counted(self, id: str) -> None:
         self.flight.add(id)
         type(self).most = max(self.most, len(self.flight))
 
@@ -37,9 +37,9 @@ class Watched:
         self.answers[id] = type(answer).__name__
         return answer
 
-    async def end(self, tenant: str, ends: Any) -> None:
+    async def end(self, tenant: str, ends: Any, *more: Any) -> None:
         self.flight.difference_update(id for id, _, micro in ends if micro == 1_900)
-        await super().end(tenant, ends)  # type: ignore[misc]  # a Meter's
+        await super().end(tenant, ends, *more)  # type: ignore[misc]  # a Meter's
 
 
 @pytest.mark.parametrize("kind", [Memory, Shared])
@@ -71,7 +71,7 @@ def test_the_table_has_a_mark_where_the_bound_is_missed(
     few = ["--rounds", "1", "--calls", "1"]
     assert limits.main(few, lambda: 0.0) == 0
     assert capsys.readouterr().out == (
-        "in memory     0.0\nmicroseconds of CPU; at most 20 a call\n"
+        "in memory     0.0\nmicroseconds of CPU; at most 30 a call\n"
     )
     assert limits.main(few, map(float, count()).__next__) == 1
     assert "in memory  1000000.0!\n" in capsys.readouterr().out
