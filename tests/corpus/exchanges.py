@@ -112,7 +112,7 @@ def classes(usage: Usage | None) -> Usage | None:
     """Usage without what stands beside its tokens."""
     if usage is None:
         return None
-    return msgspec.structs.replace(usage, tools={}, service=None, billed=None)
+    return msgspec.structs.replace(usage, tools={}, media={}, service=None, billed=None)
 
 
 FIVE = ("input", "cache_read", "cache_write", "output", "reasoning")

@@ -41,6 +41,11 @@ def answers(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row[2]["outcome"] == "ok"]
 
 
+def ended(rows: list[Row]) -> list[Row]:
+    """Those that say how they ended: one that is still worked on in the background has no end."""
+    return [row for row in answers(rows) if row[2].get("status") not in ("queued", "in_progress")]
+
+
 def streams(rows: list[Row]) -> list[Row]:
     return [row for row in answers(rows) if row[0]["response"]["body_kind"] == "sse"]
 

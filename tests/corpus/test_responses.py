@@ -12,7 +12,7 @@ from gateway.dialects.openai_responses import DIALECT
 from gateway.dialects.openai_responses.speech import SPEECH
 from tests.corpus import responses
 from tests.corpus.conftest import Say
-from tests.corpus.responses import SEVERAL, Object, Row, answers, awkward, streams
+from tests.corpus.responses import SEVERAL, Object, Row, answers, awkward, ended, streams
 from tests.dialects.openai_responses.cases import target
 
 BODY = DIALECT.read(b'{"model":"m","input":"a","stream":true}')
@@ -125,7 +125,7 @@ def test_nothing_is_let_go_before_there_is_content(rows: list[Row]) -> None:
 
 def test_every_answer_is_the_same_after_it_was_streamed(rows: list[Row]) -> None:
     """Law 2 with real answers."""
-    for row in answers(rows):
+    for row in ended(rows):
         whole = whole_of(row)
         assert json.loads(DIALECT.fold(DIALECT.unfold(whole, True))) == json.loads(whole)
 

@@ -11,7 +11,7 @@ from gateway.dialects.openai_responses.speech import SPEECH
 from tests.corpus import responses
 from tests.corpus.conftest import Say
 from tests.corpus.exchanges import classes
-from tests.corpus.responses import SEVERAL, Row, answers, awkward, streams
+from tests.corpus.responses import SEVERAL, Row, awkward, ended, streams
 from tests.dialects.openai_responses.cases import telling
 
 UNLIKE = {
@@ -54,7 +54,7 @@ def calls(events: list[e.Event], *, custom: bool = True) -> list[list[str]]:
 
 def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> None:
     """Law 3: text, calls, finish and usage; of streams also the reasoning in its pieces."""
-    for row in answers(rows):
+    for row in ended(rows):
         oracle, events = row[2], told(row)
         where = oracle["id"]
         assert text(events, e.Words) == (oracle.get("delta_text") or oracle.get("text", "")), where
@@ -77,8 +77,8 @@ def test_every_answer_says_what_the_sdk_decoded(rows: list[Row], say: Say) -> No
             assert given == ([] if expected is None else [expected]), where
         assert isinstance(events[0], e.Start), where
         assert events[-1] == e.End(), where
-    say(f"{len(answers(rows))} answers, of which {len(streams(rows))} were streams")
-    assert len(answers(rows)) > 150
+    say(f"{len(ended(rows))} answers, of which {len(streams(rows))} were streams")
+    assert len(ended(rows)) > 150
 
 
 def test_it_does_not_matter_where_a_read_ended(rows: list[Row]) -> None:
@@ -118,7 +118,7 @@ def shape(events: list[e.Event]) -> list[object]:
 
 def test_every_answer_told_again_says_the_same(rows: list[Row], say: Say) -> None:
     """Through the encoder and back, streamed and whole: what no other dialect has is left out."""
-    for row in answers(rows):
+    for row in ended(rows):
         events: list[e.Event] = [it for it in told(row) if not isinstance(it, e.Opaque)]
         encoder = SPEECH.encoder(telling())
         frames = b"".join(map(encoder.write, events))
@@ -132,7 +132,7 @@ def test_every_answer_told_again_says_the_same(rows: list[Row], say: Say) -> Non
         watch = DIALECT.watch(DIALECT.read(b'{"model":"m","input":"a"}'))
         assert watch.feed(frames) == frames
         assert watch.complete
-    say(f"{len(answers(rows))} answers")
+    say(f"{len(ended(rows))} answers")
 
 
 def test_an_error_in_a_stream_is_a_failure(rows: list[Row]) -> None:

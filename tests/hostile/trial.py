@@ -295,7 +295,8 @@ def stray(file: Path, since: int, *folders: Path) -> list[str]:
     return [
         line
         for line in lines
-        if ".." in line or not any(f" {folder}" in line for folder in folders)
+        if ".." in line
+        or not any(f" {folder}" in line.replace(" file:", " ") for folder in folders)
     ]
 
 

@@ -85,7 +85,7 @@ class Doors:
         self.gateway.archive.record.adopt("serve", [self.rows.append])
         self.runner = asyncio.Runner()
         self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(App(self.gateway)), base_url="http://gateway"
+            transport=httpx.ASGITransport(App(self.gateway)), base_url="http://localhost"
         )
 
     def close(self) -> None:
