@@ -1,7 +1,7 @@
 """Metrics for Prometheus at `/metrics`, and who may read them.
 
 No label is a client's word, unless keys or tenants are labels. But metrics tell what is spent, and
-on which models: where keys exist and other machines reach the gateway, they need a key too.
+on which models: where keys exist, they need a key too.
 """
 
 import hmac
@@ -29,8 +29,8 @@ _CLOSED = Problem(
 class MetricsGuard:
     """A FastAPI dependency that lets readers of metrics pass, and says who may read them.
 
-    Everybody may where the gateway has no keys, where it listens on this machine alone, and where
-    the operator says so.
+    Everybody may where the gateway has no keys, and where the operator says so. A gateway that
+    listens on this machine alone is no exception: a proxy beside it passes strangers on.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -39,12 +39,12 @@ class MetricsGuard:
         self._keys = gateway.keys
         self._digest = digest(part.key) if part.key else b""
         known = self._admins.sessions.needed
-        exposed = not is_loopback(gateway.host) and (known or not gateway.keys.is_open)
-        self.closed = exposed and not part.open
-        """True if metrics need a key, since other machines reach the gateway."""
+        closed = (known or not gateway.keys.is_open) and not part.open
+        self.discreet = closed and not is_loopback(gateway.host)
+        """True if strangers may be told no details of health: other machines reach the gateway."""
         named = part.keys or part.tenants
-        self.needed = self.closed or named
-        """True if metrics need a key, for that reason or since they name keys or tenants."""
+        self.needed = closed or named
+        """True if metrics need a key, since keys exist or since they name keys or tenants."""
         self._admitted = known or named
 
     async def __call__(self, request: Request) -> None:
@@ -62,8 +62,8 @@ class MetricsGuard:
         await self._admins(request)
 
     async def passes(self, request: Request) -> bool:
-        """True if a request may read metrics, and with them how the gateway is in detail."""
-        if not self.closed:
+        """True if a request may know how the gateway is in detail."""
+        if not self.discreet:
             return True
         try:
             await self(request)

@@ -128,7 +128,7 @@ ATTACKS: dict[str, tuple[Attack, tuple[int, int, int, int, int]]] = {
     "a wrong key in the URL": (lambda g, _: g.ask("GET", "/v1beta/models?key=wrong-too"), (200, 200, 401, 401, 401)),
     "guesses of client keys": (lambda g, _: guesses(g, MODELS), (200, 200, 429, 429, 429)),
     "guesses of admin keys": (lambda g, _: guesses(g, "/admin/costs", **THROUGH_A_PROXY), (403, 429, 429, 429, 403)),
-    "metrics without a key": (lambda g, _: g.ask("GET", "/metrics"), (200, 200, 401, 401, 401)),
+    "metrics without a key": (lambda g, _: g.ask("GET", "/metrics"), (200, 401, 401, 401, 401)),
     "admin without a key": (lambda g, _: g.ask("GET", "/admin/costs", b"", **THROUGH_A_PROXY), (403, 401, 401, 401, 403)),
     "signing in with a wrong key": (lambda g, _: signs_in(g, "other"), (401, 401, 401, 401, 401)),
     "a file outside of the dashboard": (lambda g, _: g.ask("GET", "/dashboard/files/1/../../../../../../etc/passwd"), (404, 404, 404, 404, 404)),

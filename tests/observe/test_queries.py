@@ -147,14 +147,17 @@ def scene(loop: Loop, redis_url: str, tmp_path_factory: pytest.TempPathFactory) 
     "query", board.queries(), ids=lambda query: f"{query.panel}-{query.legend}"
 )
 def test_a_panel_has_data(scene: Scene, query: board.Query) -> None:
-    """Numbers, of each a name; what is of the week before has none yet."""
+    """Numbers, of each a name; what is of the week before has none yet.
+
+    A budget of all tenants has no tenant, and one of all keys no key.
+    """
     if board.recorded(query.text) & LATER:
         assert scene.prometheus.query(query.text) == []
         return
     found = until(lambda: scene.prometheus.query(query.text), query.text)
     assert not any(math.isnan(value) for _, value in found) or "histogram" in query.text
     labels = re.findall(r"{{(\w+)}}", query.legend)
-    assert any(set(labels) <= labelled.keys() | {"key"} for labelled, _ in found), found
+    assert any(set(labels) <= labelled.keys() | {"tenant", "key"} for labelled, _ in found), found
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,7 @@ def test_a_panel_has_data(scene: Scene, query: board.Query) -> None:
     [
         ("Spent", "spent", 0.01), ("Saved", "saved", 0.01), ("Cost unknown", "without a price", 0.9),
         ("Answered from the cache", "hits", 0.05), ("Fallbacks", "fallbacks", 0.9),
-        ("Sent above fast", "above fast", 0.1), ("Left in budgets", "{{budget}} {{key}}", 0.001),
+        ("Sent above fast", "above fast", 0.1), ("Left in budgets", "{{budget}} {{tenant}} {{key}}", 0.001),
     ],
 )  # fmt: skip
 def test_a_figure_is_of_what_was_done(scene: Scene, panel: str, legend: str, least: float) -> None:

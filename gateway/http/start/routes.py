@@ -47,7 +47,7 @@ def routes(app: FastAPI, gateway: Gateway, readiness: Readiness, readers: Metric
     async def start(request: Request) -> Response:
         unready, labs = await readiness(), _labs(gateway, request)
         base = _base(gateway, request)
-        detailed = labs is not None or not readers.closed
+        detailed = labs is not None or not readers.discreet
         if _wants_json(request):
             data = jsonio.dumps(_told(unready, labs, base, detailed=detailed))
             return Response(data, media_type="application/json", headers=_FRESH)
