@@ -337,31 +337,36 @@ LONG = "prompt is too long: 210000 tokens > 200000 maximum"
 
 
 @pytest.mark.parametrize(
-    ("script", "told", "says", "calls"),
+    ("script", "told", "says", "times"),
     [
-        (failing(529), (529, "overloaded_error"), "overloaded", 3),
-        (failing(429), (429, "rate_limit_error"), "limiting", 2),
-        (failing(500), (502, "api_error"), "failed with HTTP 500", 3),
-        (failing(401, error("authentication_error", "no")), (502, "api_error"), "credential", 1),
-        (failing(400, error("invalid_request_error", LONG)), (400, "invalid_request_error"), "Prompt is too long", 1),
+        (failing(529), (529, "overloaded_error"), "overloaded", (2, 4)),
+        (failing(429), (429, "rate_limit_error"), "limiting", (2, 4)),
+        (failing(500), (502, "api_error"), "failed with HTTP 500", (2, 4)),
+        (failing(401, error("authentication_error", "no")), (502, "api_error"), "credential", (1, 1)),
+        (failing(400, error("invalid_request_error", LONG)), (400, "invalid_request_error"), "Prompt is too long", (1, 1)),
     ],
     ids=["529", "429", "500", "401", "too long"],
 )  # fmt: skip
 def test_errors(
     claude: Claude, tap: Tap, world: World, upstream: Upstream,
-    script: Answer, told: tuple[int, str], says: str, calls: int,
+    script: Answer, told: tuple[int, str], says: str, times: tuple[int, int],
 ) -> None:  # fmt: skip
-    """One layer retries: the gateway has, so that Claude Code does not; it knows what went wrong."""
+    """It knows what went wrong, and retries as it does at the provider itself: here once.
+
+    `times`: calls of it, and requests that the provider gets.
+    """
+    asked, requests = times
     upstream.on("/claude", script)
-    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart")
+    said = claude.ask(HELLO, *JSON, ANTHROPIC_MODEL="smart", CLAUDE_CODE_MAX_RETRIES="1")
     result = said.result
     assert (said.code, result["is_error"]) == (1, True)
     assert (result["api_error_status"], result["api_error_type"]) == told
     assert says in str(result["result"])
-    assert [it.status for it in tap.exchanges()] == [told[0]]
-    assert len(upstream.requests) == calls
-    entry = world.entry()
-    assert (entry.state, entry.status, entry.attempts) == ("failed", told[0], calls)
+    assert [it.status for it in tap.exchanges()] == [told[0]] * asked
+    assert len(upstream.requests) == requests
+    rows = world.entries()
+    assert [(row.state, row.status) for row in rows] == [("failed", told[0])] * asked
+    assert sum(row.attempts for row in rows) == requests
 
 
 @pytest.mark.parametrize(
