@@ -180,25 +180,26 @@ def lock(path: Path) -> Path:
 def set_aside(path: Path, damaged: Identity | None, now: float) -> Path | None:
     """Rename a damaged file, and what SQLite has beside it; return its new name.
 
+    The caller holds the lock, and makes the new file before it lets go of it.
+
     None where the path is of another file by now: another process was first. Connections to the
     damaged file keep it, and SQLite sees that it has moved. Raises StoreDamagedError where others
     were set aside a short while ago: then the disk is broken, and each file takes room.
     """
-    with alone(lock(path)):
-        if damaged is None or identity(path) != damaged:
-            return None
-        ages = [now - _when(one) for one in set_aside_before(path)]
-        if any(0 <= age < AGAIN for age in ages) or sum(0 <= age < _DAY for age in ages) >= MOST:
-            message = f"{path} is damaged again, a short while after it was made anew"
-            raise StoreDamagedError(f"{message}; look at its disk")
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-        aside = path.with_name(f"{path.name}{MARK}{stamp}")
-        # The database first: a WAL without one is none, and SQLite removes it.
-        for end in _BESIDE:
-            one = path.with_name(f"{path.name}{end}")
-            if one.exists():
-                one.rename(aside.with_name(f"{aside.name}{end}"))
-        return aside
+    if damaged is None or identity(path) != damaged:
+        return None
+    ages = [now - _when(one) for one in set_aside_before(path)]
+    if any(0 <= age < AGAIN for age in ages) or sum(0 <= age < _DAY for age in ages) >= MOST:
+        message = f"{path} is damaged again, a short while after it was made anew"
+        raise StoreDamagedError(f"{message}; look at its disk")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    aside = path.with_name(f"{path.name}{MARK}{stamp}")
+    # The database first: a WAL without one is none, and SQLite removes it.
+    for end in _BESIDE:
+        one = path.with_name(f"{path.name}{end}")
+        if one.exists():
+            one.rename(aside.with_name(f"{aside.name}{end}"))
+    return aside
 
 
 def set_aside_before(path: Path) -> list[Path]:

@@ -294,10 +294,14 @@ class Sqlite(Base):
         """
         # To turn WAL on is refused at once while anybody looks, whatever the patience.
         with alone(damage.lock(self.path)):
-            made = damage.make(self.path)
-            with closing(damage.connect(self.path)) as base:
-                self._migrate(base, reason if made else _EMPTY, aside)
-            return made
+            return self._make(reason, aside)
+
+    def _make(self, reason: str, aside: str | None) -> bool:
+        """Do what `_prepare` says, for a caller that holds the lock."""
+        made = damage.make(self.path)
+        with closing(damage.connect(self.path)) as base:
+            self._migrate(base, reason if made else _EMPTY, aside)
+        return made
 
     def _failure(self, error: sqlite3.Error, file: Identity | None) -> StoreError:
         """What is raised in place of an error of SQLite's about a file.
@@ -341,12 +345,11 @@ class Sqlite(Base):
     def _set_aside(self, why: str, file: Identity | None) -> StoreError:
         if self._mended is None:
             return StoreDamagedError(f"{self.path}: {why}; move it away: {_ANEW}")
-        aside = damage.set_aside(self.path, file, self._clock())
-        if aside is None:  # another process was first, or has taken the file away
-            self._prepare(why)
-            return _rebuilding("its file was damaged")
-        self._prepare(why, aside.name)
-        self._told(Rebuild(why, aside.name))
+        with alone(damage.lock(self.path)):  # else one that starts meanwhile makes a first file
+            aside = damage.set_aside(self.path, file, self._clock())
+            self._make(why, None if aside is None else aside.name)
+        if aside is not None:  # else another process was first, or has taken the file away
+            self._told(Rebuild(why, aside.name))
         return _rebuilding("its file was damaged")
 
     def _told(self, rebuild: Rebuild) -> None:

@@ -46,7 +46,7 @@ def test_at_the_last_level_all_are_refused_but_signs_of_life(
     make: Make, upstream: Upstream
 ) -> None:
     """Each in its dialect, without a row, whatever it is; keys are asked for first."""
-    world = make(TIERGATE_KEYS=keys("ann"))
+    world = make(lambda value: value.update(metrics={"open": True}), TIERGATE_KEYS=keys("ann"))
     press(world, ALL)
     key = {"authorization": "Bearer ann"}
     for path, status in (
