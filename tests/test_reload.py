@@ -118,7 +118,7 @@ async def test_a_file_that_has_changed_is_put_in_force_and_told(watched: Watched
         "text": "in force",
         "changes": [
             "labs.acme.smart[0].model: able-1 -> able-9",
-            'models.able-9: added, {"price":{"input":"100","output":"100"}}',
+            'models.able-9: added, {"price":{"input":"100","output":"100","as_text":["image"]}}',
         ],
     }
     await watched.looks(2)

@@ -65,6 +65,7 @@ def base(stage: "Stage") -> Config:
         "default": {"lab": CHAT, "tier": "smart"},
         "routing": {"classifier": "prior"},
         "cache": {"default": "on", "ttl": "1h"},
+        "metrics": {"open": True},
         "budgets": [{"name": "all", "usd": 1000, "every": "total"}],
         "providers": {name: provider(stage, name, name) for name in DIALECTS},
         "labs": {name: {"smart": [{"model": f"m-{name}"}]} for name in DIALECTS},

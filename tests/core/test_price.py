@@ -339,6 +339,12 @@ def test_a_class_that_was_not_used_needs_no_price() -> None:
     assert cost(Usage(input=1000, cache_read=1, output=10), price) is None
 
 
+def test_a_lifetime_without_tokens_needs_no_price() -> None:
+    usage = Usage(input=0, cache_write={"5m": 0, "1h": 1_000_000}, output=0)
+    price = Price(rates=Rates(input=Decimal(3), output=Decimal(15)), version="v")
+    assert cost(usage, price) == 3
+
+
 def test_written_tokens_are_input_where_writing_has_no_price() -> None:
     """OpenAI, DeepSeek: a cache miss is billed as input."""
     price = Price(rates=Rates(input=Decimal(3), output=Decimal(15)), version="v")

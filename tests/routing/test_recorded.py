@@ -292,6 +292,15 @@ def test_the_text_is_not_on_the_row() -> None:
     assert b"canary" not in told
 
 
+def test_a_row_with_some_names_of_tools_says_that_it_lacks_the_others() -> None:
+    """Who goes through them is told at their end, and not given half of the answer."""
+    kept = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
+    names = Recorded(entry(basis=kept), kept).prompt.tools
+    assert names
+    with pytest.raises(UnreadError, match="the names of all tools"):
+        list(names)
+
+
 def test_names_of_tools_are_bounded() -> None:
     found = basis(world.router(), "hi", tools=tuple(f"tool-{n}" for n in range(90)))
     assert (len(found.tools), found.more_tools) == (MOST_NAMES, 90 - MOST_NAMES)
