@@ -20,6 +20,7 @@ from gateway.migrate.draft import (
 from gateway.migrate.hosts import Shipped
 from gateway.migrate.litellm_settings import DROPS, RETRIES, Settings
 from gateway.migrate.litellm_words import price, reference
+from gateway.migrate.span import span
 from gateway.settings.mistake import Path
 
 _PARAMS = frozenset(
@@ -174,7 +175,7 @@ class LiteLLM:
         account = hosts.account(host, credential)
         total = seconds(params.get("timeout"))
         headers = self._headers(params, here)
-        timers = {"timeouts": {"total": f"{total:g}s"}} if total else {}
+        timers = {"timeouts": {"total": span(total)}} if total else {}
         made = hosts.merged(part, {"base_url": url}, account, headers, timers)
         self._region(host, made, params, here)
         self._leftover(params, here)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gateway.core.target import TIERS
 from gateway.migrate.draft import Draft, Part, count, mapping, once, plain, rows, seconds, text
 from gateway.migrate.litellm_words import NAME, reference, usd
+from gateway.migrate.span import span
 from gateway.settings.mistake import Path
 
 RETRIES = "`retry` has what can be set; all else has a budget, not a number."
@@ -126,7 +127,7 @@ class Settings:
             self._draft.note("kept", (*path, "cache"), "no cache.")
             return
         ttl = seconds(told.get("ttl")) or 3600.0
-        self._draft.cache = {"default": "on", "ttl": f"{ttl:g}s", "scope": "all"}
+        self._draft.cache = {"default": "on", "ttl": span(ttl), "scope": "all"}
         self._draft.note(
             "kept", (*path, "cache"), f"{ttl:g} s, of equal requests, shared by all keys."
         )
@@ -185,7 +186,7 @@ class Settings:
             self._draft.note("dropped", path, "is no number of seconds.")
             return
         for part in self._draft.providers.values():
-            part.setdefault("timeouts", {"total": f"{total:g}s"})
+            part.setdefault("timeouts", {"total": span(total)})
         self._draft.note("kept", path, f"{total:g} s for a whole answer of each provider.")
 
     def general(self) -> None:

@@ -18,6 +18,7 @@ from gateway.migrate.draft import (
     variable_name,
 )
 from gateway.migrate.hosts import Shipped
+from gateway.migrate.span import span
 from gateway.settings.mistake import Path
 
 _BRACES = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}|\$\{?([A-Za-z_]\w*)\}?")
@@ -95,7 +96,7 @@ class Portkey:
         cache = mapping(node.get("cache"))
         if cache:
             mode, age = text(cache.get("mode")), seconds(cache.get("max_age")) or 3600.0
-            self._draft.cache = {"default": "on", "ttl": f"{age:g}s", "scope": "all"}
+            self._draft.cache = {"default": "on", "ttl": span(age), "scope": "all"}
             fate = "changed" if mode == "semantic" else "kept"
             more = ": equal requests only, not alike ones" if mode == "semantic" else ""
             self._draft.note(
@@ -177,7 +178,7 @@ class Portkey:
         if credential is None and host not in hosts.LOCAL:
             part["auth"] = "none"
         total = seconds(node.get("request_timeout"), 1000.0)
-        timers = {"timeouts": {"total": f"{total:g}s"}} if total else {}
+        timers = {"timeouts": {"total": span(total)}} if total else {}
         if total:
             self._draft.note("kept", (*path, "request_timeout"), f"{total:g} s for a whole answer.")
         made = hosts.merged(part, {"base_url": url}, hosts.account(host, credential), timers)

@@ -20,6 +20,7 @@ from gateway.migrate.draft import (
     text,
 )
 from gateway.migrate.hosts import Shipped
+from gateway.migrate.span import span
 from gateway.settings.mistake import Path
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
@@ -115,7 +116,7 @@ class Router:
                 )
         total = seconds(self._config.get("API_TIMEOUT_MS"), 1000.0)
         if total:
-            part["timeouts"] = {"total": f"{total:g}s"}
+            part["timeouts"] = {"total": span(total)}
             self._draft.note(
                 "kept", ("API_TIMEOUT_MS",), f"{total:g} s for a whole answer of each provider."
             )
