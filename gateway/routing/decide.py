@@ -150,6 +150,7 @@ def _passed(
         model=pin.model,
         tags=tuple(sorted(bounds.tags)),
         no_cache=bounds.no_cache,
+        cache=bounds.cache,
         complete=how,
         trace=trace,
     )

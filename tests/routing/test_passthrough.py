@@ -236,6 +236,8 @@ def test_rules_and_completion_hold_for_it() -> None:
     decision, _ = world.decided(router(guards=[guard]), world.call(model="gpt-4o"))
     assert (decision.no_cache, decision.tags, decision.complete) == (True, ("t",), "hold")
     assert [step.step for step in decision.trace] == ["pin", "guard", "complete"]
+    decision, _ = world.decided(router(guards=[{"cache": "on"}]), world.call(model="gpt-4o"))
+    assert decision.cache
 
 
 FAMILY: list[tuple[Catalogue, str, Key, str, Tier]] = [
