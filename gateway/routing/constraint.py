@@ -30,6 +30,11 @@ def barred(key: Key, target: Target) -> str:
     return ""
 
 
+def may_use(key: Key, lab: str, target: Target) -> bool:
+    """True if a key may use a target of a lab, whatever its tier."""
+    return (key.labs is None or lab in key.labs) and not barred(key, target)
+
+
 def open_to(key: Key, lab: Lab, tiers: Iterable[Tier]) -> bool:
     """Whether a key may use some target of these tiers of a lab."""
     if key.models is None and key.regions is None:

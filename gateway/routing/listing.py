@@ -75,7 +75,7 @@ def vectors(catalogue: Catalogue, key: Key) -> dict[str, str]:
     """Every embedding model that a key may ask for, with its lab."""
     found: dict[str, str] = {}
     for name, lab in catalogue.labs.items():
-        for target in lab.embeddings if key.labs is None or name in key.labs else ():
-            if target.provider.on and not constraint.barred(key, target):
+        for target in lab.embeddings:
+            if target.provider.on and constraint.may_use(key, name, target):
                 found.setdefault(target.model, name)
     return found

@@ -93,8 +93,6 @@ def _open_to(key: Key, lab: str, tier: Tier | None, target: Target) -> bool:
 
     A model of no tier may be as dear as any: a key of some tiers must have it among its `models`.
     """
-    if key.labs is not None and lab not in key.labs:
-        return False
     if key.tiers is not None and (key.models is None if tier is None else tier not in key.tiers):
         return False
-    return not constraint.barred(key, target)
+    return constraint.may_use(key, lab, target)

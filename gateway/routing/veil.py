@@ -32,14 +32,10 @@ def hidden(catalogue: Catalogue, key: Key) -> set[str]:
     seen: set[str] = set()
     every: set[str] = set()
     for lab in catalogue.labs.values():
-        mine = [one for one in _targets(lab) if _open_to(key, lab, one)]
+        mine = [one for one in _targets(lab) if constraint.may_use(key, lab.name, one)]
         every |= {lab.name, *_names(_targets(lab))}
         seen |= {lab.name, *_names(mine)} if mine else set()
     return every - seen
-
-
-def _open_to(key: Key, lab: Lab, target: Target) -> bool:
-    return (key.labs is None or lab.name in key.labs) and not constraint.barred(key, target)
 
 
 def _targets(lab: Lab) -> Iterator[Target]:
