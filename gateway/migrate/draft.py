@@ -30,6 +30,8 @@ _NO_KEYS = frozenset(
 """What stands for a key where none is needed."""
 _OURS = ("auto", *TIERS, "claude-auto")
 """Names of models that have a meaning of their own."""
+_LEAST_SPAN = 0.001
+"""Seconds: what is shorter is no time that anybody waits."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -234,6 +236,12 @@ def seconds(value: object, per: float = 1.0) -> float | None:
     except ValueError:
         return None
     return found if 0 < found < 86_400 else None
+
+
+def span(seconds: float) -> str:
+    """Write seconds as `90s` or `0.5s`, without an exponent, which the configuration refuses."""
+    text = f"{max(seconds, _LEAST_SPAN):.3f}" if seconds else "0"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text}s"
 
 
 def safe(value: object, depth: int = 6) -> Any:

@@ -15,12 +15,12 @@ from gateway.migrate.draft import (
     safe,
     seconds,
     slug,
+    span,
     text,
 )
 from gateway.migrate.hosts import Shipped
 from gateway.migrate.litellm_settings import DROPS, RETRIES, Settings
 from gateway.migrate.litellm_words import price, reference
-from gateway.migrate.span import span
 from gateway.settings.mistake import Path
 
 _PARAMS = frozenset(

@@ -5,9 +5,19 @@ import re
 from collections.abc import Mapping
 
 from gateway.core.target import TIERS
-from gateway.migrate.draft import Draft, Part, count, mapping, once, plain, rows, seconds, text
+from gateway.migrate.draft import (
+    Draft,
+    Part,
+    count,
+    mapping,
+    once,
+    plain,
+    rows,
+    seconds,
+    span,
+    text,
+)
 from gateway.migrate.litellm_words import NAME, reference, usd
-from gateway.migrate.span import span
 from gateway.settings.mistake import Path
 
 RETRIES = "`retry` has what can be set; all else has a budget, not a number."

@@ -14,11 +14,11 @@ from gateway.migrate.draft import (
     rows,
     safe,
     seconds,
+    span,
     text,
     variable_name,
 )
 from gateway.migrate.hosts import Shipped
-from gateway.migrate.span import span
 from gateway.settings.mistake import Path
 
 _BRACES = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}|\$\{?([A-Za-z_]\w*)\}?")

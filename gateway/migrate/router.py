@@ -17,10 +17,10 @@ from gateway.migrate.draft import (
     safe,
     seconds,
     slug,
+    span,
     text,
 )
 from gateway.migrate.hosts import Shipped
-from gateway.migrate.span import span
 from gateway.settings.mistake import Path
 
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.migrate.span import span
+from gateway.migrate.draft import span
 from gateway.settings import part
 
 
