@@ -6,9 +6,10 @@ are for no other origin.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gateway.http.edge import Message, Scope, Send
+from gateway.http.host import Headers, value_of
 from gateway.settings.server import ANY
 
 _OWN = ("/admin", "/dashboard", "/metrics")
@@ -22,8 +23,6 @@ _TOLD = frozenset({b"x-request-id", b"request-id", b"retry-after", b"x-should-re
 """Headers of an answer that a page may read beside `x-tiergate-*`."""
 _OUR = b"x-tiergate-"
 
-type Headers = list[tuple[bytes, bytes]]
-
 
 class Cors:
     """Says it of a list of origins, each as a browser sends it, or `*`."""
@@ -36,7 +35,7 @@ class Cors:
         """Return the origin of the page that asks, where it may; None of all other requests."""
         if not self._origins or scope["path"].startswith(_OWN):
             return None
-        origin = _header(scope["headers"], b"origin")
+        origin = value_of(scope["headers"], b"origin")
         return origin if origin is not None and self.lists(origin) else None
 
     def lists(self, origin: bytes) -> bool:
@@ -46,11 +45,11 @@ class Cors:
     def preflight(self, scope: Scope, origin: bytes) -> Headers | None:
         """Answer what a browser asks before a request; None of a request that is none of these."""
         headers = scope["headers"]
-        method = _header(headers, b"access-control-request-method")
+        method = value_of(headers, b"access-control-request-method")
         if scope["method"] != "OPTIONS" or method is None:
             return None
         told = [*self._named(origin), (b"access-control-allow-methods", _METHODS)]
-        names = _header(headers, b"access-control-request-headers")
+        names = value_of(headers, b"access-control-request-headers")
         if names is not None and _NAMES.fullmatch(names):
             told.append((b"access-control-allow-headers", names))
         return [*told, (b"access-control-max-age", _LASTS)]
@@ -83,7 +82,3 @@ async def answer(headers: Headers, send: Send) -> None:
     """Send the answer to a preflight: headers alone."""
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
-
-
-def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    return next((value for one, value in headers if one == name), None)

@@ -1,6 +1,7 @@
 """Which host a request names: its Host header and the forms of its target (RFC 9112 3.2)."""
 
 import re
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from gateway.core.problem import Problem
@@ -42,6 +43,11 @@ def resolve(url: bytes, headers: Headers) -> tuple[bytes, Headers] | None:
     origin = rest if rest.startswith(b"/") else b"/" + rest
     others = [header for header in headers if header[0] != b"host"]
     return origin, [(b"host", target["authority"]), *others]
+
+
+def value_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Return the value of the first header with a name, without white space around it."""
+    return next((value.strip(b" \t") for one, value in headers if one == name), None)
 
 
 def name_of(host: bytes) -> str:

@@ -10,11 +10,11 @@ A browser always sends Host, and Origin with everything that can do harm. Progra
 like: only a key keeps them out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gateway.core.problem import Problem
 from gateway.http.cors import Cors
-from gateway.http.host import Headers, address_of, is_loopback, name_of
+from gateway.http.host import Headers, address_of, is_loopback, name_of, value_of
 from gateway.settings.server import ANY
 
 _HERE = ("localhost", "host.docker.internal", "host.containers.internal")
@@ -54,7 +54,7 @@ class OpenAccess:
 
     def knows_host(self, headers: Headers) -> bool:
         """True if a request names this gateway; one without a name comes from no browser."""
-        host = _value(headers, b"host")
+        host = value_of(headers, b"host")
         if self._any_name or not host:
             return True
         name = name_of(host)
@@ -67,7 +67,7 @@ class OpenAccess:
 
         Programs with a window of their own have a scheme of their own, as `app://`.
         """
-        origin = _value(headers, b"origin")
+        origin = value_of(headers, b"origin")
         if not origin:
             return True
         if origin == b"null":
@@ -75,10 +75,6 @@ class OpenAccess:
         scheme, _, authority = origin.lower().partition(b"://")
         if scheme not in (b"http", b"https") or self._cors.lists(origin):
             return True
-        if authority == (_value(headers, b"host") or b"").lower():
+        if authority == (value_of(headers, b"host") or b"").lower():
             return True  # a page of this gateway, by a name that it knows
         return is_loopback(name_of(authority))
-
-
-def _value(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    return next((value.strip(b" \t") for one, value in headers if one == name), None)
