@@ -9,9 +9,8 @@ from typing import Protocol
 import click
 
 from gateway.ledger.question import Question, QuestionError, ask
+from gateway.ledger.sqlite import SCHEME
 from gateway.ledger.store import Store, StoreError, open_store
-
-_SQLITE = "sqlite:///"
 
 
 class Books(Protocol):
@@ -71,5 +70,5 @@ def asked(
 
 
 def _is_missing(url: str) -> bool:
-    path = url.removeprefix(_SQLITE)
+    path = url.removeprefix(SCHEME)
     return path != url and not Path(path).exists()

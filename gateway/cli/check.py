@@ -19,7 +19,7 @@ from gateway.core.call import OPEN
 from gateway.core.target import TIERS, Target
 from gateway.dialects import DIALECTS
 from gateway.ledger import damage
-from gateway.limits import keys
+from gateway.ledger.sqlite import SCHEME
 from gateway.limits.unbounded import unbounded
 from gateway.routing import audit
 from gateway.settings import changed_defaults, second
@@ -30,7 +30,6 @@ from gateway.settings.reach import reach
 from gateway.site import cautions, data_folder, refusals, site, store_url
 from gateway.state.advice import advise
 
-_SQLITE = "sqlite:///"
 _TIER = re.compile(rf"^(labs\..+)\.({'|'.join(TIERS)})\b")
 _POSTGRES = ("postgresql://", "postgres://")
 
@@ -125,14 +124,8 @@ def _shadowed(session: Session) -> list[Mistake]:
 
 def _notes(session: Session) -> list[changed_defaults.Note]:
     """Return the changed defaults that the configuration meets."""
-    tenants = {key.tenant for key in _keys(session).known()}
+    tenants = {key.tenant for key in session.key_table().known()}
     return [*changed_defaults.notes(session.source, several_tenants=len(tenants) > 1)]
-
-
-def _keys(session: Session) -> keys.Keys:
-    """Return the keys that call. Raises ConfigError."""
-    config, folder = session.source.config, session.source.file.parent
-    return keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", ""))
 
 
 def _sorted(found: list[Mistake]) -> list[Mistake]:
@@ -167,7 +160,7 @@ def _shared(session: Session) -> list[Mistake]:
 
 def _started(session: Session) -> list[Mistake]:
     """What keeps a valid configuration from starting here: its keys, and labs that are all off."""
-    config, known = session.source.config, _keys(session)
+    config, known = session.source.config, session.key_table()
     callers = [OPEN] if known.is_open else known.known()
     return [
         *refusals(session.site, known, config.server.host),
@@ -190,11 +183,11 @@ def _written(session: Session) -> list[Mistake]:
             hint = "Install it: pip install 'tiergate[postgres]'."
             found.append(source.mistake(here, "PostgreSQL needs the extra `postgres`.", hint))
         return found
-    file = Path(store_url(url, data).removeprefix(_SQLITE))
-    if not url.startswith(_SQLITE) or url == _SQLITE:
+    file = Path(store_url(url, data).removeprefix(SCHEME))
+    if not url.startswith(SCHEME) or url == SCHEME:
         scheme = url.partition(":")[0]  # and no more: a password may stand in the rest
         message = f"{scheme!r} is no store that can be used."
-        hint = f"Write it as {_SQLITE}ledger.db or postgresql://user:password@host/database."
+        hint = f"Write it as {SCHEME}ledger.db or postgresql://user:password@host/database."
         found.append(source.mistake(here, message, hint))
     elif file.is_dir():
         found.append(source.mistake(here, f"{file} is a folder.", "Name a file."))

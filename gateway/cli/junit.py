@@ -22,17 +22,12 @@ def junit(file: str, verdicts: Iterable[Verdict], told: Iterable[list[str]]) -> 
 
 
 def _case(file: str, verdict: Verdict, lines: list[str]) -> str:
-    named = f"<testcase classname={_quoted(file)} name={_quoted(_name(verdict))}"
+    named = f"<testcase classname={_quoted(file)} name={_quoted(verdict.name)}"
     if verdict.passed:
         return f"{named}/>\n"
     message = _quoted("; ".join(line.strip() for line in lines))
     text = escape(_NOT_XML.sub("\ufffd", "\n".join(lines)))
     return f"{named}>\n<failure message={message}>{text}</failure>\n</testcase>\n"
-
-
-def _name(verdict: Verdict) -> str:
-    text = verdict.golden.prompt
-    return f"{verdict.turn}: {text}" if verdict.turn else text
 
 
 def _quoted(text: str) -> str:

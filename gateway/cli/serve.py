@@ -25,7 +25,6 @@ from gateway.core.target import TIERS
 from gateway.http.app import App
 from gateway.http.wire import Wire
 from gateway.ledger.store import StoreDamagedError, StoreError, open_store
-from gateway.limits import keys
 from gateway.limits.apart import apart
 from gateway.renewal import Renewal
 from gateway.settings.mistake import ConfigError
@@ -78,7 +77,7 @@ def command(
     logging.getLogger().addHandler(Library(log))
     if first_key:
         _first_key(session)
-    known = _keys(session)
+    known = session.key_table()
     for warning in (*site.warnings, *cautions(site, known, session.environ)):
         click.secho(str(warning), fg="yellow", err=True)
     server = site.source.config.server
@@ -218,7 +217,7 @@ def _rehearse(session: Session, host: str) -> None:
     """Find out, beside what runs, whether it could start. Raises ConfigError."""
     source, environ = session.source, session.environ
     config = source.config
-    if refused := refusals(session.site, _keys(session), host):
+    if refused := refusals(session.site, session.key_table(), host):
         raise ConfigError(refused)
     try:
         open_store(store_url(config.ledger.store, data_folder(environ)))
@@ -232,11 +231,6 @@ def _figures(count: int, leaves: Handover | None) -> Memory:
     """The memory in which workers count: that of those before, where they count alike."""
     known = leaves is not None and leaves.version == VERSION
     return Memory(count, descriptor=leaves.figures if leaves is not None and known else None)
-
-
-def _keys(session: Session) -> keys.Keys:
-    config, folder = session.source.config, session.source.file.parent
-    return keys.load(config.keys, folder, session.environ.get("TIERGATE_KEYS", ""))
 
 
 def _first_key(session: Session) -> None:

@@ -59,11 +59,14 @@ class Session:
         adopt(found, owned)
         return found
 
-    def keys(self) -> dict[str, Key]:
-        """The keys of clients by name. Raises ConfigError."""
+    def key_table(self) -> keys.Keys:
+        """Read the keys of clients as a gateway does. Raises ConfigError."""
         folder, extra = self.source.file.parent, self.environ.get("TIERGATE_KEYS", "")
-        known = keys.load(self.source.config.keys, folder, extra).known()
-        return {key.name: key for key in known}
+        return keys.load(self.source.config.keys, folder, extra)
+
+    def keys(self) -> dict[str, Key]:
+        """Return the keys of clients by name. Raises ConfigError."""
+        return {key.name: key for key in self.key_table().known()}
 
     def again(self, reads: Reads) -> Site:
         """The configuration as it is written now, checked and built. Raises ConfigError.

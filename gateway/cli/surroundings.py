@@ -14,16 +14,15 @@ from typing import Literal
 import msgspec
 
 from gateway.cli.session import Session
-from gateway.core.call import Key
 from gateway.core.target import Provider
 from gateway.ledger import damage
+from gateway.ledger.sqlite import SCHEME
 from gateway.ledger.store import (
     StoreDamagedError,
     StoreError,
     StoreRebuildingError,
     open_store,
 )  # fmt: skip
-from gateway.limits import keys
 from gateway.limits.apart import apart
 from gateway.routing import kernel
 from gateway.settings.mistake import Mistake
@@ -46,7 +45,6 @@ _FILES = 128
 _SHORT = 16
 """Characters of a secret that somebody may guess."""
 _VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
-_SQLITE = "sqlite:///"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -109,7 +107,7 @@ def _redis_fix(one: Finding) -> str:
 
 def _workers(session: Session) -> Iterator[Finding]:
     count, environ = session.source.config.server.workers, session.environ
-    found = apart(session.source, _known(session), count, environ)
+    found = apart(session.source, session.key_table().known(), count, environ)
     for one in _told("workers", found):
         yield msgspec.structs.replace(one, where="server.workers", fix="tiergate serve --workers 1")
     if found:
@@ -146,7 +144,7 @@ def _data(session: Session) -> Iterator[Finding]:
 def _store(session: Session) -> Iterator[Finding]:
     data, store = data_folder(session.environ), session.source.config.ledger.store
     url = store_url(store, data)
-    file = Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
+    file = Path(url.removeprefix(SCHEME)) if url.startswith(SCHEME) else None
     if file is not None:
         yield from _set_aside(file)
     if file is not None and not file.exists():
@@ -247,7 +245,7 @@ def _files(session: Session) -> Iterator[Finding]:
 
 def _keys(session: Session) -> Iterator[Finding]:
     setting, environ = session.source.config.keys, session.environ
-    count = len(_known(session))
+    count = len(session.key_table().known())
     if setting == "open" and not environ.get("TIERGATE_KEYS"):
         yield Finding("ok", "keys", "open: whoever reaches it may call")
         return
@@ -331,14 +329,9 @@ def _told(what: str, mistakes: list[Mistake]) -> Iterator[Finding]:
         yield Finding(one.level, what, message, one.hint, where=one.path)
 
 
-def _known(session: Session) -> list[Key]:
-    folder, extra = session.source.file.parent, session.environ.get("TIERGATE_KEYS", "")
-    return keys.load(session.source.config.keys, folder, extra).known()
-
-
 def _counts(session: Session) -> bool:
     config = session.source.config
-    own = any(key.limits or key.budgets for key in _known(session))
+    own = any(key.limits or key.budgets for key in session.key_table().known())
     return bool(config.limits or config.budgets or own)
 
 

@@ -59,7 +59,7 @@ def command(session: Session, file: str | None, xml: Path | None, *, as_json: bo
         click.echo(jsonio.shown([_plain(verdict) for verdict in verdicts]))
     else:
         for verdict in failed:
-            click.secho(f"- {_name(verdict)}", bold=True)
+            click.secho(f"- {_short(verdict.name)}", bold=True)
             for line in _told(verdict):
                 click.secho(f"    {line}", fg="green" if line.startswith("expected") else "red")
         click.echo(f"{len(verdicts) - len(failed)} passed, {len(failed)} failed")
@@ -108,12 +108,6 @@ def _plain(verdict: Verdict) -> dict[str, object]:
 
 def _place(lab: str | None, tier: str) -> str:
     return f"{lab}/{tier}" if lab else tier
-
-
-def _name(verdict: Verdict) -> str:
-    """Return what a verdict is called: its prompt, behind the turn of its conversation."""
-    text = verdict.golden.prompt
-    return _short(f"{verdict.turn}: {text}" if verdict.turn else text)
 
 
 def _short(text: str) -> str:

@@ -90,6 +90,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The lines that moved it from there: `guard support never pays: at most smart`."""
 
     @property
+    def name(self) -> str:
+        """What it is called: its prompt, behind the turn of its conversation."""
+        text = self.golden.prompt
+        return f"{self.turn}: {text}" if self.turn else text
+
+    @property
     def passed(self) -> bool:
         """Whether it was decided as it should be."""
         wanted = self.golden
