@@ -34,17 +34,11 @@ def sleeping(monkeypatch: pytest.MonkeyPatch, what: Callable[[float], object]) -
         yield
 
 
-def asked(world: World) -> openai.types.chat.ChatCompletion:
-    with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as sdk:
-        return sdk.chat.completions.create(
-            model="smart", messages=[{"role": "user", "content": "Hi"}], max_tokens=100
-        )
-
-
-def test_the_openai_sdk_comes_back_to_a_busy_budget_and_is_answered(
-    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = make(budgeted(TIGHT))
+@contextmanager
+def while_one_runs(
+    world: World, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[float]]:
+    """Have a running call hold the budget until an SDK waits; give the seconds that SDKs wait."""
     upstream.on("/acme", WAITS, whole())
     waits: list[float] = []
     with ThreadPoolExecutor(1) as pool:
@@ -58,7 +52,22 @@ def test_the_openai_sdk_comes_back_to_a_busy_budget_and_is_answered(
             world.loop.run(world.gateway.gate.drain())
 
         with sleeping(monkeypatch, wait):
-            assert asked(world).choices[0].message.content == "Hello you."
+            yield waits
+
+
+def asked(world: World) -> openai.types.chat.ChatCompletion:
+    with openai.OpenAI(base_url=f"{world.url}/v1", api_key="any") as sdk:
+        return sdk.chat.completions.create(
+            model="smart", messages=[{"role": "user", "content": "Hi"}], max_tokens=100
+        )
+
+
+def test_the_openai_sdk_comes_back_to_a_busy_budget_and_is_answered(
+    make: Make, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(budgeted(TIGHT))
+    with while_one_runs(world, upstream, monkeypatch) as waits:
+        assert asked(world).choices[0].message.content == "Hello you."
     assert waits == [1.0]
     assert used(world) == {"usd|tight|all": 38}
     assert sorted(row.problem or "" for row in world.entries()) == ["", "", "budget_busy"]
@@ -88,23 +97,11 @@ def test_the_anthropic_sdk_comes_back_to_a_busy_budget_and_is_answered(
         budgeted(TIGHT)(value)
 
     world = make(change)
-    upstream.on("/acme", WAITS, whole())
-    waits: list[float] = []
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(world.ask, chat(max_tokens=10))
-        upstream.arrived()
-
-        def wait(seconds: float) -> None:
-            waits.append(seconds)
-            world.release()
-            running.result()
-            world.loop.run(world.gateway.gate.drain())
-
-        with (
-            sleeping(monkeypatch, wait),
-            anthropic.Anthropic(base_url=world.url, api_key="any") as sdk,
-        ):
-            answer = sdk.messages.create(model="acme/smart", max_tokens=5, messages=HELLO)
+    with (
+        while_one_runs(world, upstream, monkeypatch) as waits,
+        anthropic.Anthropic(base_url=world.url, api_key="any") as sdk,
+    ):
+        answer = sdk.messages.create(model="acme/smart", max_tokens=5, messages=HELLO)
     assert (answer.stop_reason, waits) == ("end_turn", [1.0])
 
 
