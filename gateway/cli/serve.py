@@ -222,7 +222,7 @@ def _rehearse(session: Session, host: str) -> None:
     try:
         open_store(store_url(config.ledger.store, data_folder(environ)))
     except StoreDamagedError:
-        return  # whoever starts makes it anew
+        return  # the gateway makes it anew when it starts
     except StoreError as error:
         raise ConfigError([source.mistake(("ledger", "store"), f"{error}.")]) from None
 

@@ -50,7 +50,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     scope: str
-    """Whose calls it counts, as "all tenants" or "key ann"."""
+    """The calls that it counts: "all tenants" or "key ann"."""
     used: Decimal
     limit: Decimal
     every: str

@@ -101,7 +101,7 @@ class Later(msgspec.Struct, frozen=True):
 
 
 IMAGES_AS_TEXT = frozenset({"input_image"})
-"""What most price lists say, as OpenAI's and Anthropic's: images in a prompt cost as its text."""
+"""Most price lists, as OpenAI's and Anthropic's, price images in a prompt as its text."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ _STANDARD = frozenset(
 """Words of providers for how everybody is served who asks for nothing else."""
 _LONGEST = 40
 MODALITIES = ("audio", "image", "video")
-"""What tokens are of that are not text."""
+"""Kinds of tokens that are not text."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

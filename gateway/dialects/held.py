@@ -39,7 +39,7 @@ class Held(ABC):
         self.problem: Problem | None = None
         self._whole = sse.Whole()
         self._held: list[bytes] = []
-        """What came before the first content: whoever feeds the stream bounds it."""
+        """Bytes before the first content. The attempt that feeds the stream bounds them."""
         self._form: Form | None = None
         """Of a frame before."""
         self._strange = 0

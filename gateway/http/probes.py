@@ -1,6 +1,6 @@
 """`/health` and `/ready`, for supervisors and balancers: without a key, and always answered.
 
-A stranger learns a word. Versions and reasons are for those who may read metrics.
+A stranger learns one word. Readers of metrics learn versions and reasons too.
 """
 
 from fastapi import FastAPI, Request, Response

@@ -23,7 +23,7 @@ type Identity = tuple[int, int]
 """Device and inode of a file."""
 
 MARK: Final = ".damaged-"
-"""What follows the name of a file that was set aside: before it the store's, behind it the time."""
+"""Stands between the store's name and the time in the name of a file that was set aside."""
 AGAIN: Final = 600.0
 """Seconds after which a file may be set aside that took the place of a damaged one."""
 MOST: Final = 3
@@ -42,7 +42,7 @@ _NO_ACCESS = frozenset(
 )
 _LACKS = ("no such table", "no such column", "no such view")
 _GARBLED = ("Could not decode to UTF-8", "user-defined aggregate")
-"""How Python's sqlite3 tells of values that nobody can have written."""
+"""Beginnings of sqlite3's errors about values that nobody can have written."""
 _BESIDE = ("", "-wal", "-shm")
 
 
@@ -56,7 +56,7 @@ def is_damage(error: sqlite3.Error, path: Path) -> bool:
     if isinstance(error, GarbledError) or code in _UNREADABLE or code & _PRIMARY in _DAMAGED:
         return True
     if lacks_something(error):
-        with alone(lock(path)):  # whoever makes the file may not be done
+        with alone(lock(path)):  # another process may be in the middle of making it
             return bool(lacking(path))
     return str(error).startswith(_GARBLED)
 
