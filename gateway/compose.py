@@ -63,7 +63,7 @@ from gateway.state.redis import Redis
 from gateway.state.sessions import EndedSessions
 from gateway.telemetry import machine
 from gateway.telemetry.figures import Memory
-from gateway.telemetry.log import Log
+from gateway.telemetry.log import Log, where
 from gateway.telemetry.metrics import Count, Gauge
 from gateway.telemetry.trace import TraceError
 from gateway.toll import Toll
@@ -230,6 +230,8 @@ class Gateway:
             asyncio.create_task(self._traffic.keep(asyncio.sleep), name="traffic"),
             asyncio.create_task(self.pressure.keep(asyncio.sleep, time.monotonic), name="pressure"),
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """End it all; what was begun for calls that have ended is finished first."""
@@ -417,6 +419,12 @@ class Gateway:
             lean=machine.trim,
             chance=random.Random().random,  # noqa: S311 - spreads clients, guards nothing
         )
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Log a background task that a mistake of the gateway has ended."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            text = "a background task has ended: restart the gateway, and report this line"
+            self.log("task", name=task.get_name(), error=where(error), text=text)
 
     def _say(self, text: str) -> None:
         self.log("engine", text=text)

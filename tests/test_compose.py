@@ -238,6 +238,30 @@ def test_the_classifier_may_be_off(tmp_path: Path) -> None:
     assert build(tmp_path, with_("routing.classifier", "off")).router.classifier is None
 
 
+async def test_a_background_task_that_ends_by_an_error_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others go on, and those that the gateway itself stops are not logged."""
+    events: list[tuple[str, dict[str, object]]] = []
+
+    def log(event: str, **fields: object) -> None:
+        events.append((event, fields))
+
+    gateway = Gateway(build(tmp_path), {"TIERGATE_DATA": str(tmp_path / "data")}, log)
+
+    async def fail() -> None:
+        raise ValueError("with a prompt in its text")
+
+    monkeypatch.setattr(gateway.keys, "watch", lambda *_: fail())
+    await gateway.start()
+    await asyncio.sleep(0)
+    await gateway.stop()
+    ((_, ended),) = [told for told in events if told[0] == "task"]
+    assert ended["name"] == "keys"
+    assert str(ended["error"]).startswith("ValueError at test_compose.py:")
+    assert "prompt" not in jsonio.dumps(events).decode()
+
+
 def test_where_it_writes() -> None:
     assert data_folder({}) == Path("data")
     assert data_folder({"TIERGATE_DATA": "/x"}) == Path("/x")

@@ -234,9 +234,8 @@ class Limits:
 
     def shared(self, fields: Iterable[str], now: float) -> Iterator[Need]:
         """Say which fields name counters of money of all tenants, in their windows of now."""
-        for field in fields:
-            kind, name, _, when = field.split("|")
-            rule = self._named.get(("usd", name)) if kind == "usd" else None
+        for name, _, when, field in _money(fields):
+            rule = self._named.get(("usd", name))
             if rule is None or rule.every is None or not rule.all_tenants:
                 continue
             if self._window(rule.every, now).name == when:
@@ -249,20 +248,17 @@ class Limits:
 
         Those of other windows, or of other limits, are left out.
         """
-        for field, spent in used.items():
-            kind, name, subject, when = field.split("|")
+        for name, subject, when, field in _money(used):
             what, _, value = subject.partition("=")
             own = what == "own"
-            if kind != "usd":
-                continue
             rule = self._owned.get((name, subject)) if own else self._named.get(("usd", name))
             if rule is None or rule.every is None or rule.all_tenants is not (owner is None):
                 continue
             span = self._window(rule.every, now)
             if span.name == when:
                 key = plain(value) if what in ("own", "key") else ""
-                name = "" if own else rule.name
-                yield Level(name, key, owner or "", rule.usd, spent, span.end)
+                budget = "" if own else rule.name
+                yield Level(budget, key, owner or "", rule.usd, used[field], span.end)
 
     def _need(
         self,
@@ -409,6 +405,17 @@ def safe(text: str) -> str:
 def plain(text: str) -> str:
     """The name that `safe` was given."""
     return text.replace("%7C", "|").replace("%25", "%")
+
+
+def _money(fields: Iterable[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield name, subject and window of each counter of money, and its whole field.
+
+    Gateways of other versions write to the same Redis: fields of another form are left out.
+    """
+    for field in fields:
+        parts = field.split("|")
+        if len(parts) == 4 and parts[0] == "usd":
+            yield parts[1], parts[2], parts[3], field
 
 
 def counted(owner: Owner, need: Need) -> str:

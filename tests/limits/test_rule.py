@@ -317,6 +317,9 @@ def test_how_full_budgets_are() -> None:
         "share|most|all|2026-11-24": 7,
         "calls|most|all|2026-11-24": 9,
         "usd|every|all|2026-11-24": 3_000_000,
+        "usd|team|2026-11-24": 1,  # written by a gateway of another version
+        "usd|team|all|2026-11-24|more": 1,
+        "written by another program": 1,
     }
     found = list(made.levels("acme", used, NOW))
     month = datetime(2026, 12, 1, tzinfo=BERLIN).timestamp()
@@ -341,7 +344,7 @@ def test_counters_of_all_tenants_are_known_by_their_fields() -> None:
     fields = [
         "usd|a|all|2026-11-24", "usd|a|all|2026-11-23", "usd|b|all|2026-11-24",
         "usd|c|tag=x|2026-11-24", "share|d|all|2026-11-24", "usd|gone|all|2026-11-24",
-        "usd|key ann|own=ann|2026-11",
+        "usd|key ann|own=ann|2026-11", "usd|a|2026-11-24", "written by another program",
     ]  # fmt: skip
     found = list(made.shared(fields, NOW))
     assert [need.field for need in found] == [fields[0], fields[3]]
