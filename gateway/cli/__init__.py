@@ -14,7 +14,6 @@ _SECTIONS = {
         "serve": "Start the gateway.",
         "import": "Take over the configuration of LiteLLM, Portkey or ccr.",
         "check": "Find every mistake in the configuration.",
-        "top": "Show what a gateway does now.",
         "doctor": "Say what of its surroundings would break a promise.",
     },
     "Route": {
