@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import Result
 
@@ -169,13 +170,17 @@ def test_json_has_the_keys_that_are_told(does: Callable[..., Result]) -> None:
 
 def test_whatever_tells_something_can_tell_it_as_json() -> None:
     """But for what serves, and what prints a script."""
-    every = json.loads(Path(pages.ROOT / "gateway/cli/words.json").read_text("utf-8"))["commands"]
-    able = {name for name, one in every.items() if "--json" in one["options"]}
-    able |= {
-        f"{name} {more}"
-        for name, one in every.items()
-        for more, inner in one.get("commands", {}).items()
-        if "--json" in inner["options"]
+    context = click.Context(cli, info_name="tiergate")
+    every = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    inner = {
+        f"{name} {more}": one
+        for name, group in every.items()
+        for more, one in getattr(group, "commands", {}).items()
+    }
+    able = {
+        name
+        for name, one in (every | inner).items()
+        if one is not None and any("--json" in option.opts for option in one.params)
     }
     assert set(every) - able == {"serve", "keys", "completion"}
     assert able == set(COMMANDS)
