@@ -5,7 +5,6 @@ import importlib
 import click
 
 from gateway.cli.group import Context, Main
-from gateway.cli.spare import spare
 
 _SECTIONS = {
     "Start": {
@@ -105,5 +104,4 @@ def cli(ctx: click.Context, config: str | None) -> None:
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 wrong or failed, 2 misused."""
-    spare()
     cli(prog_name="tiergate")
