@@ -123,7 +123,7 @@ class Archive:
             note = self._unkept
             self._texts = Content(self.content_folder, self._strikes, note=note)
         if self.traces is not None:
-            self.traces.start()
+            self.traces.sender.start()
         self._tasks = [
             asyncio.create_task(self.journal.keep(asyncio.sleep, self._unsynced), name="sync"),
             asyncio.create_task(self.record.keep(asyncio.sleep), name="late"),
@@ -207,7 +207,7 @@ class Archive:
 
     def _end(self) -> None:
         if self.traces is not None:
-            self.traces.stop()
+            self.traces.sender.stop()
         if self._texts is not None:
             self._texts.close()
         self.close()
@@ -307,7 +307,7 @@ class Archive:
         traces = self.traces
         if traces is not None:
             dropped = Count(
-                "traces_dropped", "Calls whose spans were not sent.", lambda: traces.dropped
+                "traces_dropped", "Calls whose spans were not sent.", lambda: traces.sender.dropped
             )
             self.metrics.watch(counts=[dropped])
 
@@ -318,8 +318,8 @@ def _traces(
     part = config.traces
     if not part.endpoint:
         return None
-    sender = trace.otlp(part.endpoint, part.headers, info.get("version", ""))
-    return Traces(sender, log, sample=part.sample, addresses=_addresses(providers))
+    sender = trace.otlp(part.endpoint, part.headers, info.get("version", ""), log)
+    return Traces(sender, sample=part.sample, addresses=_addresses(providers))
 
 
 def _addresses(providers: Mapping[str, Provider]) -> dict[str, Address]:

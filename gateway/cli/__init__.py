@@ -1,12 +1,10 @@
 """The command line: serve, and everything one wants to know before and after."""
 
 import importlib
-import os
 
 import click
 
 from gateway.cli.group import Context, Main
-from gateway.cli.spare import spare
 
 _SECTIONS = {
     "Start": {
@@ -14,7 +12,6 @@ _SECTIONS = {
         "serve": "Start the gateway.",
         "import": "Take over the configuration of LiteLLM, Portkey or ccr.",
         "check": "Find every mistake in the configuration.",
-        "top": "Show what a gateway does now.",
         "doctor": "Say what of its surroundings would break a promise.",
     },
     "Route": {
@@ -37,7 +34,8 @@ _SECTIONS = {
 }
 _ELSEWHERE = {"import": "migrate"}
 """Modules of commands that cannot have their names."""
-_COMPLETE = "_TIERGATE_COMPLETE"
+_PATH = click.Path(readable=False)
+"""A file that shells complete; whoever reads it says what is wrong with it."""
 
 
 def _config() -> click.Option:
@@ -48,7 +46,12 @@ def _config() -> click.Option:
             ctx.ensure_object(_part("session").Session).asked = value
 
     return click.Option(
-        ["--config"], metavar="PATH", expose_value=False, callback=use, help="The configuration."
+        ["--config"],
+        type=_PATH,
+        metavar="PATH",
+        expose_value=False,
+        callback=use,
+        help="The configuration.",
     )
 
 
@@ -79,7 +82,10 @@ class _Lazy(Main):
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--config", metavar="PATH", help="The configuration. [TIERGATE_CONFIG, config/gateway.yaml]"
+    "--config",
+    type=_PATH,
+    metavar="PATH",
+    help="The configuration. [TIERGATE_CONFIG, config/gateway.yaml]",
 )
 @click.version_option(package_name="tiergate", prog_name="tiergate")
 @click.pass_context
@@ -98,7 +104,4 @@ def cli(ctx: click.Context, config: str | None) -> None:
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 1 wrong or failed, 2 misused."""
-    spare()
-    if _COMPLETE in os.environ:
-        _part("completion").prepare()
     cli(prog_name="tiergate")

@@ -37,7 +37,12 @@ _POSTGRES = ("postgresql://", "postgres://")
 @click.command("check")
 @click.option("--strict", is_flag=True, help="Let warnings fail too.")
 @click.option("--json", "as_json", is_flag=True, help="Print findings as JSON.")
-@click.option("--against", metavar="PATH", help="Tell what is another than in this configuration.")
+@click.option(
+    "--against",
+    type=click.Path(readable=False),
+    metavar="PATH",
+    help="Tell what is another than in this configuration.",
+)
 @pass_session
 def command(session: Session, against: str | None, *, strict: bool, as_json: bool) -> None:
     """Find every mistake in the configuration.

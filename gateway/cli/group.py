@@ -46,9 +46,9 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that a line names."""
+        """Find the command that a line names; None where completion asks and there is none."""
         known = self.list_commands(ctx)
-        if args[0] not in known and not args[0].startswith("-"):
+        if args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
             hint = nearest(args[0], known)
             raise click.NoSuchCommand(
                 args[0], f"No such command {args[0]!r}. {hint}".rstrip(), ctx=ctx

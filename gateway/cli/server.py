@@ -37,9 +37,6 @@ _OTHERS = tuple(
 )
 _SELDOM = (20_000, 10, 10)
 """After how many new objects the garbage collector looks for cycles, by generation."""
-_SETTLED = 1.0
-"""Seconds after which it has more time for what pays later: who started it waits for its first
-answer before."""
 _OVER = 3.0
 """Seconds beyond `server.drain` in which what is left must end."""
 
@@ -99,8 +96,6 @@ class Server(uvicorn.Server):
         gc.freeze()  # what is here now stays: it is not searched again and again
         gc.set_threshold(*_SELDOM)  # a call leaves no cycles behind
         self._begun()
-        loop = asyncio.get_running_loop()
-        loop.call_later(_SETTLED, lambda: loop.run_in_executor(None, machine.densely))
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""

@@ -68,8 +68,6 @@ class Model:
         settings.n_batch = settings.n_ubatch = 128
         settings.n_predict = MAX_OUTPUT
         settings.sampling.temp = 0.0  # where a request names none: a model this small needs it
-        settings.chat_template = Path(__file__).with_name("chat.jinja").read_text(encoding="utf-8")
-        settings.default_template_kwargs = {"enable_thinking": "false"}
         settings.sampling.grammar = llama.CommonGrammar(
             llama.common_grammar_type.COMMON_GRAMMAR_TYPE_USER, _SPEAKS
         )

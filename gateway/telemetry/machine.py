@@ -8,7 +8,6 @@ import ctypes
 import functools
 import gc
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,18 +18,6 @@ _NO_LIMIT = 1 << 60
 """From here on a limit of cgroup v1 is none: it writes the largest number of pages."""
 _ARENA_MAX = -8
 """M_ARENA_MAX of glibc's malloc.h."""
-_COLLAPSE = 25
-"""MADV_COLLAPSE of Linux 6.1 and later."""
-_LARGE = 1 << 21
-"""Bytes of a large page; where the machine has others it refuses."""
-_MAPPED = re.compile(
-    r"^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(?:\[heap\])?\n(?:\w+: .*\n)*?Rss: +([0-9]+) kB$",
-    re.MULTILINE,
-)
-"""Memory that is no file's, with its kilobytes that are in use."""
-_FULL = 0.75
-"""Part of a piece of memory in use with which it is worth large pages: the rest is then taken too,
-and most of a thread's stack is never used."""
 _ENOUGH = 65_536
 """Files that nobody needs more of."""
 
@@ -108,34 +95,6 @@ def together() -> None:
     """
     with suppress(OSError, AttributeError, TypeError):
         _c().mallopt(_ARENA_MAX, 1)
-
-
-def densely(root: Path = _ROOT) -> None:
-    """Put the memory that is in use now into large pages, where Linux does that when it is asked.
-
-    A processor knows the places of few pages: of small ones it looks up again and again where in a
-    heap of tens of megabytes the next object is. What comes later lies as it did.
-    """
-    try:
-        text = (root / "proc/self/smaps").read_text("utf-8", "replace")
-        advise = _c().madvise
-    except (OSError, AttributeError, TypeError):
-        return
-    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for begin, end in held(text):
-        advise(begin, end - begin, _COLLAPSE)
-
-
-def held(text: str) -> list[tuple[int, int]]:
-    """Whole large pages of memory that is mostly in use, from /proc/self/smaps: begin and end."""
-    found: list[tuple[int, int]] = []
-    for low, high, used in _MAPPED.findall(text):
-        begin, end = int(low, 16), int(high, 16)
-        full = int(used) * 1024 >= _FULL * (end - begin)
-        begin, end = -(-begin // _LARGE) * _LARGE, end // _LARGE * _LARGE
-        if full and begin < end:
-            found.append((begin, end))
-    return found
 
 
 @contextmanager

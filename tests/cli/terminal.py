@@ -1,4 +1,4 @@
-"""A program in a terminal of its own: what it shows, keys that are pressed, the size that it has."""
+"""A program in a terminal of its own: what it shows, keys that are pressed."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ and so would all be that they start.
 
 
 class Terminal:
-    """`python -m gateway` with words, in a terminal of so many columns and rows."""
+    """`python -m gateway` with words, in a terminal of 80 columns and 24 rows."""
 
     def __init__(
         self,
@@ -36,11 +36,9 @@ class Terminal:
         *,
         folder: Path,
         environ: Mapping[str, str],
-        size: tuple[int, int] = (80, 24),
     ) -> None:
         self._ours, self._theirs = os.openpty()
-        self.resize(*size)
-        self.before = termios.tcgetattr(self._theirs)
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _OWN, sys.executable, "-m", "gateway", *map(str, words)],
@@ -50,9 +48,6 @@ class Terminal:
         self.text = ""
         """All that it has shown."""
         self._seen = 0
-
-    def resize(self, columns: int, rows: int) -> None:
-        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def press(self, keys: str) -> None:
         os.write(self._ours, keys.encode())
@@ -83,14 +78,6 @@ class Terminal:
         while self._read(time.monotonic()):
             pass
         return self._process.returncode
-
-    @property
-    def after(self) -> list[object]:
-        """The settings of the terminal now, to be compared with `before`."""
-        return termios.tcgetattr(self._theirs)
-
-    def signal(self, number: int) -> None:
-        self._process.send_signal(number)
 
     def _read(self, end: float) -> bool:
         ready, _, _ = select.select([self._ours], [], [], max(0.0, end - time.monotonic()))

@@ -20,7 +20,6 @@ COMMANDS = (
     "import",
     "serve",
     "check",
-    "top",
     "doctor",
     "explain",
     "test",

@@ -35,7 +35,6 @@ NO_PRICE = {
     "nova/nova-2-lite-v1": "Amazon gives none for this API, which is free within its rate limits",
 }
 NO_EFFORT = {
-    "local/smollm2-135m": "it leaves thinking off by leaving it out",
     "nova/nova-2-lite-v1": "it leaves thinking off by leaving it out",
 }
 EFFORTS_UNKNOWN = ("muse-spark-open", "Muse-Spark-Open-816B-A42B")
@@ -244,6 +243,18 @@ def test_a_member_that_cohere_does_not_know_is_left_out_or_skips_it() -> None:
     assert written.body == b'{"model":"command-r7b-12-2024","messages":[],"max_tokens":9}'
     assert {loss.field for loss in written.losses} == {"store", "parallel_tool_calls"}
     assert {"n", "logit_bias"} <= OPENAI_CHAT.features & cohere.provider.refuses
+
+
+def test_the_local_model_is_not_asked_to_think() -> None:
+    """It cannot: an effort that a client asks for is dropped, and named as a loss."""
+    raw = b'{"model":"auto","messages":[],"reasoning_effort":"high"}'
+    for target in (target for lab, _, target in ALL if lab == "local"):
+        written = OPENAI_CHAT.write(OPENAI_CHAT.read(raw), target)
+        assert b"effort" not in written.body
+        assert b"think" not in written.body
+        assert [(loss.field, loss.action) for loss in written.losses] == [
+            ("reasoning_effort", "dropped")
+        ]
 
 
 def test_the_local_model_is_asked_for_its_likeliest_answer() -> None:

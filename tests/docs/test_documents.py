@@ -76,8 +76,8 @@ REASONS = {
 """Reasons that a block may give for not being run."""
 
 _BRIEF = {
-    f"TIERGATE_LABS__LOCAL__{tier}": f"[{{model: smollm2-135m, max_output: 24, effort: {effort}}}]"
-    for tier, effort in (("FAST", "none"), ("SMART", "none"), ("REASONING", "high"))
+    f"TIERGATE_LABS__LOCAL__{tier}": "[{model: smollm2-135m, max_output: 24}]"
+    for tier in ("FAST", "SMART", "REASONING")
 }
 """For the gateway that answers: a busy machine takes seconds for each word of the small model."""
 _PART = f"""

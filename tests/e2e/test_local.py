@@ -144,13 +144,10 @@ def test_every_tier_answers(
             raw: Any = create(model=asked, messages=messages, stream=True, **more)
             deltas = [piece.choices[0].delta for piece in raw.parse() if piece.choices]
             content = "".join(delta.content or "" for delta in deltas)
-            thought = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
         else:
             raw = create(model=asked, messages=messages, **more)
-            message = raw.parse().choices[0].message
-            content, thought = message.content, getattr(message, "reasoning_content", None) or ""
+            content = raw.parse().choices[0].message.content
     assert content.strip()
-    assert bool(thought.strip()) == (tier == "reasoning")
     head = raw.headers
     assert (head["x-tiergate-lab"], head["x-tiergate-tier"]) == ("local", tier)
     assert (head["x-tiergate-provider"], head["x-tiergate-model"]) == ("local", "smollm2-135m")

@@ -92,7 +92,7 @@ def test_a_receiver_that_is_not_there_costs_no_call(make: Make) -> None:
     assert told == [{"event": "traces", "text": "not sent: the receiver took no spans"}]
     traces = world.gateway.archive.traces
     assert traces is not None
-    assert traces.dropped == 20
+    assert traces.sender.dropped == 20
 
 
 def test_a_count_of_tokens_is_a_call_of_its_own_name(make: Make, tap: Tap) -> None:

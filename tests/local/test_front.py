@@ -12,7 +12,7 @@ import pytest
 from gateway.local.engine import Cut, Engine
 from gateway.local.front import Front, Message
 
-THINK = b'{"chat_template_kwargs":{"enable_thinking":true},"stream":%s}'
+ASK = b'{"messages":[],"stream":%s}'
 
 
 @dataclass
@@ -126,14 +126,6 @@ def usage(prompt: int, output: int, **fields: Any) -> bytes:
     return json.dumps({"id": "a", "created": 1, "choices": [], "usage": counts} | fields).encode()
 
 
-FIRST = stream(
-    chunk({"role": "assistant", "content": None}),
-    chunk({"reasoning_content": "hm"}),
-    chunk({}, "stop"),
-    usage(9, 4),
-)
-
-
 async def test_other_paths_pass_byte_for_byte_both_ways() -> None:
     question, reply = b"\x00\xff{1.50}\r\n\r\n", bytes(range(256)) * 300
     async with engine(whole(reply, b"418 I'm a teapot")) as stand:
@@ -171,7 +163,7 @@ async def test_a_cut_answer_is_never_reported_as_complete(cut: bytes) -> None:
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
 async def test_when_the_client_leaves_the_connection_to_the_engine_closes(path: str) -> None:
     async with engine(stream(chunk({"role": "assistant"}))[:-5], hold=True) as stand:
-        call = Exchange(path, THINK % b"true")
+        call = Exchange(path, ASK % b"true")
         running = asyncio.create_task(call.run(stand.front))
         async with asyncio.timeout(5):
             await call.begun.wait()
@@ -179,42 +171,6 @@ async def test_when_the_client_leaves_the_connection_to_the_engine_closes(path: 
             await running
             await stand.closed.wait()
     assert not call.complete
-
-
-async def test_two_runs_are_streamed_as_one_answer() -> None:
-    second = stream(
-        chunk({"role": "assistant", "content": None}, id="b"),
-        chunk({"reasoning_content": "hm\n"}, id="b"),
-        chunk({"content": "Yes"}, id="b", created=2, timings={"n": 1}),
-        chunk({}, "length", id="b"),
-        usage(15, 6),
-    )
-    body = b'{"stream":true,"stream_options":{"include_usage":true},' + (THINK % b"true")[1:]
-    async with engine(FIRST, second) as stand:
-        call = Exchange("/v1/chat/completions", body)
-        await call.run(stand.front)
-    assert call.complete
-    *frames, end, rest = call.reply.split(b"\n\n")
-    assert (end, rest) == (b"data: [DONE]", b"")
-    said = [json.loads(frame.removeprefix(b"data: ")) for frame in frames]
-    assert {(one["id"], one["created"]) for one in said} == {("a", 1)}
-    assert [one["choices"][0]["delta"] for one in said[:-1]] == [
-        {"role": "assistant", "content": None},
-        {"reasoning_content": "hm"},
-        {"content": "Yes"},
-        {},
-    ]
-    assert [one["choices"][0]["finish_reason"] for one in said[:-1]] == [None, None, None, "length"]
-    assert not any("timings" in one for one in said)
-    assert said[-1]["choices"] == []
-    assert said[-1]["usage"] == {
-        "prompt_tokens": 9,
-        "completion_tokens": 10,
-        "total_tokens": 19,
-        "completion_tokens_details": {"reasoning_tokens": 4},
-    }
-    replayed = json.loads(stand.read[1].split(b"\r\n\r\n", 1)[1])
-    assert replayed["chat_template_kwargs"] == {"enable_thinking": False, "thought": "hm"}
 
 
 async def test_a_whole_reply_is_the_fold_of_a_stream() -> None:
@@ -259,9 +215,9 @@ async def test_a_plain_stream_has_one_identity_no_progress_and_no_usage_unasked(
 
 
 @pytest.mark.parametrize("streams", [b"true", b"false"])
-async def test_a_refusal_of_the_first_run_goes_back_as_it_is(streams: bytes) -> None:
+async def test_a_refusal_goes_back_as_it_is(streams: bytes) -> None:
     async with engine(whole(b'{"error":{"code":400}}', b"400 Bad Request")) as stand:
-        call = Exchange("/v1/chat/completions", THINK % streams)
+        call = Exchange("/v1/chat/completions", ASK % streams)
         await call.run(stand.front)
     assert call.status == 400
     assert call.reply == b'{"error":{"code":400}}'
@@ -271,34 +227,29 @@ async def test_a_refusal_of_the_first_run_goes_back_as_it_is(streams: bytes) -> 
 FAILURE = b'{"error":{"code":500}}'
 
 
-FAILURES = [(FIRST, stream(FAILURE)), (FIRST, whole(FAILURE, b"500 Oops"))]
+BROKEN = stream(chunk({"role": "assistant"}), chunk({"content": "Y"}), FAILURE)
 
 
 @pytest.mark.parametrize("streams", [b"true", b"false"])
 async def test_a_stream_that_opens_with_an_error_is_refused(streams: bytes) -> None:
     async with engine(stream(FAILURE)) as stand:
-        call = Exchange("/v1/chat/completions", THINK % streams)
+        call = Exchange("/v1/chat/completions", ASK % streams)
         await call.run(stand.front)
     assert call.status == 500
     assert call.reply == FAILURE
 
 
-@pytest.mark.parametrize("replies", FAILURES)
-async def test_a_failure_within_a_whole_reply_is_its_status(replies: tuple[bytes, ...]) -> None:
-    async with engine(*replies) as stand:
-        call = Exchange("/v1/chat/completions", THINK % b"false")
+async def test_a_failure_within_a_whole_reply_is_its_status() -> None:
+    async with engine(BROKEN) as stand:
+        call = Exchange("/v1/chat/completions", ASK % b"false")
         await call.run(stand.front)
     assert call.status == 500
     assert call.reply == FAILURE
 
 
-@pytest.mark.parametrize("replies", FAILURES)
-async def test_a_failure_after_the_head_is_told_in_band_and_nothing_follows_it(
-    replies: tuple[bytes, ...],
-) -> None:
-    async with engine(*replies) as stand:
-        call = Exchange("/v1/chat/completions", THINK % b"true")
+async def test_a_failure_after_the_head_is_told_in_band_and_nothing_follows_it() -> None:
+    async with engine(BROKEN) as stand:
+        call = Exchange("/v1/chat/completions", ASK % b"true")
         await call.run(stand.front)
     assert call.status == 200
     assert call.reply.endswith(b"data: %b\n\n" % FAILURE)
-    assert len(stand.read) == len(replies)

@@ -155,32 +155,3 @@ def test_threads_take_memory_from_one_heap(how: str, heaps: int) -> None:
     root = Path(__file__).parents[2]
     told = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert int(told.stdout) == heaps
-
-
-def test_what_is_mostly_in_use_may_lie_in_large_pages() -> None:
-    """Whole large pages alone, of what is no file's and not a stack of which little is used."""
-
-    def region(begin: int, end: int, kind: str, used: int) -> str:
-        rest = f"Size: {(end - begin) // 1024} kB\nKernelPageSize: 4 kB\nMMUPageSize: 4 kB\nRss: {used // 1024} kB\nPss: 0 kB"
-        return f"{begin:x}-{end:x} {kind}\n{rest}\nVmFlags: rd wr mr\n"
-
-    anonymous, heap = "rw-p 00000000 00:00 0 ", f"rw-p 00000000 00:00 0{' ' * 26}[heap]"
-    said = [
-        region(3 * MB, 9 * MB, anonymous, 5 * MB),
-        region(20 * MB, 24 * MB, heap, 3 * MB),
-        region(30 * MB, 38 * MB, anonymous, MB),
-        region(41 * MB, 43 * MB, anonymous, 2 * MB),
-        region(50 * MB, 60 * MB, "rw-p 00000000 fe:00 5244133  /lib/x.so", 10 * MB),
-        region(60 * MB, 70 * MB, "r-xp 00000000 00:00 0 ", 10 * MB),
-        region(80 * MB, 90 * MB, f"rw-p 00000000 00:00 0{' ' * 26}[stack]", 10 * MB),
-    ]
-    assert machine.held("".join(said)) == [(4 * MB, 8 * MB), (20 * MB, 24 * MB)]
-
-
-def test_memory_stays_as_it_is_in_large_pages(tmp_path: Path) -> None:
-    """And nothing happens where nobody tells what there is."""
-    held = [bytes([number % 251]) * 65_536 for number in range(256)]
-    machine.densely(tmp_path)
-    machine.densely()
-    assert all(part == bytes([number % 251]) * 65_536 for number, part in enumerate(held))
-    assert (machine.resident() or 1) > 0

@@ -4,12 +4,16 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
 from gateway.telemetry.log import Library, silent
+from gateway.telemetry.otel import MOST, PATIENCE
 from gateway.telemetry.span import Address
-from gateway.telemetry.trace import PATIENCE, Traces, otlp
+from gateway.telemetry.trace import Traces, otlp
+from tests.e2e.child import until
 from tests.telemetry.rows import AT, CANARY, ID, attempt, entry, intent
 from tests.telemetry.tap import Tap, told
 
@@ -26,17 +30,14 @@ def tap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tap]:
 
 def test_a_receiver_gets_the_spans_of_a_call(tap: Tap) -> None:
     """Under the caller's trace, with times, kinds, statuses and attributes as they were."""
-    traces = Traces(
-        otlp(tap.url, {"x-collector-key": CANARY}, "1.2.3"),
-        silent,
-        addresses={"acme": Address("api.acme.test", 443)},
-    )
-    traces.start()
+    sender = otlp(tap.url, {"x-collector-key": CANARY}, "1.2.3", silent)
+    traces = Traces(sender, addresses={"acme": Address("api.acme.test", 443)})
+    sender.start()
     traces.begin(ID, "generate", f"00-{TRACE}-{SPAN}-01")
     for row in (intent(), attempt(), intent(attempt=2, at=AT + 0.25), entry(attempts=2)):
         traces.note(row)
-    traces.stop()
-    assert traces.dropped == 0
+    sender.stop()
+    assert sender.dropped == 0
     call, lost, answer = tap.spans(3)
     assert {one["traceId"] for one in (call, lost, answer)} == {TRACE}
     assert call["parentSpanId"] == SPAN
@@ -57,13 +58,14 @@ def test_the_environment_gives_traces_no_proxy(tap: Tap, monkeypatch: pytest.Mon
     with socket.create_server(("127.0.0.1", 0)) as evil:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{evil.getsockname()[1]}")
-        traces = Traces(otlp(tap.url, {"x-collector-key": CANARY}, "1"), silent)
-        traces.start()
+        sender = otlp(tap.url, {"x-collector-key": CANARY}, "1", silent)
+        traces = Traces(sender)
+        sender.start()
         traces.begin(ID, "generate", f"00-{TRACE[::-1]}-{SPAN}-01")
         for row in (intent(), entry()):
             traces.note(row)
-        traces.stop()
-        assert traces.dropped == 0
+        sender.stop()
+        assert sender.dropped == 0
         evil.setblocking(False)
         with pytest.raises(BlockingIOError):
             evil.accept()
@@ -90,22 +92,89 @@ def test_an_end_is_within_its_time_also_without_a_receiver(
     log: list[str] = []
     library = Library(lambda event, **fields: log.append(str(fields)))
     logging.getLogger().addHandler(library)
-    traces = Traces(
-        otlp(url, {"authorization": CANARY}, "1"), lambda event, **fields: log.append(str(fields))
+    sender = otlp(
+        url, {"authorization": CANARY}, "1", lambda event, **fields: log.append(str(fields))
     )
-    traces.start()
+    traces = Traces(sender)
+    sender.start()
     began = time.perf_counter()
     for number in range(1000):
         traces.note(entry(id=f"tg-{number}"))
     noted = time.perf_counter() - began
     began = time.perf_counter()
-    traces.stop()
+    sender.stop()
     ended = time.perf_counter() - began
     close()
-    assert traces._thread is not None
-    traces._thread.join(60)
-    logging.getLogger().removeHandler(library)
     assert noted < 1
     assert ended < PATIENCE + 1
-    assert traces.dropped == 1000
+    assert sender.dropped == 1000
+    until(lambda: log, "a line of the log")
+    logging.getLogger().removeHandler(library)
     assert log == ["{'text': 'not sent: the receiver took no spans'}"]
+
+
+def test_a_slow_receiver_fills_a_queue_that_has_an_end() -> None:
+    """A call that finds no place is counted at once; none waits."""
+    url, close = _deaf()
+    sender = otlp(url, {}, "1", silent)
+    traces = Traces(sender)
+    sender.start()
+    began = time.perf_counter()
+    for number in range(MOST + 2000):
+        traces.note(entry(id=f"tg-{number}"))
+    assert time.perf_counter() - began < 5
+    assert 0 < sender.dropped <= 2000
+    sender.stop()
+    close()
+    assert sender.dropped == MOST + 2000
+    traces.note(entry(id="tg-late"))
+    assert sender.dropped == MOST + 2001, "what comes after the end is not sent"
+
+
+class Moody(BaseHTTPRequestHandler):
+    """Takes spans, or does not."""
+
+    status = 400
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(Moody.status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+def test_a_receiver_that_is_down_is_told_once_and_again_when_it_is_back() -> None:
+    log: list[object] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
+    Thread(target=server.serve_forever, daemon=True).start()
+    sender = otlp(
+        f"http://127.0.0.1:{server.server_port}",
+        {},
+        "1",
+        lambda event, **fields: log.append(fields),
+    )
+    traces = Traces(sender)
+    sender.start()
+    traces.note(entry(id="tg-0"))
+    until(lambda: sender.dropped == 1, "a refusal")
+    traces.note(entry(id="tg-1"))
+    until(lambda: sender.dropped == 2, "another")
+    Moody.status = 200
+    traces.note(entry(id="tg-2"))
+    until(lambda: len(log) == 2, "an answer")
+    traces.note(entry(id="tg-3"))
+    sender.stop()
+    server.shutdown()
+    server.server_close()
+    assert sender.dropped == 2
+    assert log == [{"text": "not sent: the receiver took no spans"}, {"text": "sent again"}]
+
+
+def test_one_that_was_never_started_sends_nothing() -> None:
+    """As in the process that forks the workers."""
+    sender = otlp("http://127.0.0.1:9", {}, "1", silent)
+    Traces(sender).note(entry())
+    sender.stop()
+    assert sender.dropped == 1
