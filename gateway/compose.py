@@ -25,7 +25,7 @@ from gateway.cache.seat import Shared as Common
 from gateway.core.entry import Entry
 from gateway.core.target import Provider
 from gateway.edition import Edition, same
-from gateway.embedder import WORDS, Model, Trust, Words
+from gateway.embedder import Model, Trust
 from gateway.engine import Engine
 from gateway.gather import Gather
 from gateway.judge import Judge, Verdicts
@@ -44,7 +44,6 @@ from gateway.owned import Owned
 from gateway.past import Past
 from gateway.reload import Reload
 from gateway.renewal import Renewal
-from gateway.routing.near import vector
 from gateway.routing.share import Most
 from gateway.routing.strike import strike
 from gateway.settings import baseline
@@ -76,8 +75,6 @@ from gateway.upstream.run import Upstream
 from gateway.upstream.view import measures
 from gateway.upstream.waiting import WaitingCalls
 
-_ALIKE = 0.85
-"""The least cosine of near questions by a model, where nobody says it."""
 _WAITING = 4
 """One in so many of the calls at a time may wait for a provider."""
 _TRAINED = 5.0
@@ -506,15 +503,14 @@ class Gateway:
         """What finds the answers of near questions."""
         if exact is None or part.near is None:
             return None
-        words, threshold = part.near.embed == WORDS, part.near.threshold
         return Near(
             exact,
             self._places,
-            Words() if words else Model(part.near.embed, self._trust, server=server),
+            Model(part.near.embed, self._trust, server=server),
             self._state,
             secret=secret.derive(self._root, "near"),
             ttl=part.ttl,
-            threshold=threshold or (vector.ALIKE if words else _ALIKE),
+            threshold=part.near.threshold,
             timeout=part.near.timeout,
         )
 

@@ -1,6 +1,6 @@
-"""What makes vectors of questions: no model at all, or one of a provider's.
+"""What makes vectors of questions: an embedding model of a provider's.
 
-A provider's model is asked through the gateway itself, as a call of its own with the key of the
+The model is asked through the gateway itself, as a call of its own with the key of the
 call that it is for: the same limits and budgets hold, and the ledger has a row of it, with the tag
 `near` and the other call's id with `.near` behind it.
 """
@@ -14,7 +14,6 @@ from gateway.aside import Patience, Server, ask
 from gateway.core import jsonio
 from gateway.core.call import Call, Steer
 from gateway.dialects import OPERATIONS
-from gateway.routing.near.vector import vector
 from gateway.telemetry.log import Log
 from gateway.telemetry.metrics import Count
 
@@ -22,18 +21,6 @@ _EMBEDDINGS = OPERATIONS["openai-chat", "embeddings"]
 TAG = "near"
 SUFFIX = ".near"
 """What the id of a call for a vector adds to that of the call that it is for."""
-WORDS = "words"
-"""The embedder that needs no model."""
-
-
-class Words:
-    """Makes them of words and letters."""
-
-    name = f"{WORDS} 1"
-
-    async def __call__(self, call: Call, text: str, within: float) -> Sequence[float]:  # noqa: ARG002 - a model's
-        """The vector of a text."""
-        return vector(text)
 
 
 class Trust(Patience):

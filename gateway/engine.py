@@ -305,10 +305,7 @@ class Engine:
             return await self._whole(job, begun, tally, seat)
         self._gather.begun(job.call, begun.target, begun.account)
         direct = self._direct(job, begun, watch, seat) if how == "off" else None
-        if how == "live":
-            source = complete.live(self._upstream, job, begun)
-        else:
-            source = frames(begun, watch, direct) if how == "off" else complete.held(begun)
+        source = frames(begun, watch, direct) if how == "off" else complete.held(begun)
         if seat is not None:
             flight = seat.flight
             flight.begin(
@@ -421,9 +418,6 @@ class Engine:
 
         def close() -> Entry:
             watch = watching(begun)
-            if begun.spliced:
-                tally.target, tally.account = begun.target, begun.account
-                tally.losses, tally.upstream_id = begun.written.losses, begun.upstream_id
             tally.usage, tally.served = watch.usage, watch.served
             tally.response_id = watch.response_id
             tally.heard, tally.complete = watch.heard, watch.complete

@@ -148,7 +148,7 @@ async def _store(shelf: Responses, job: Job, begun: Begun, response: bytes) -> N
         response,
         provider.name,
         begun.account.name,
-        kept=at_home and provider.keeps_responses and not begun.spliced,
+        kept=at_home and provider.keeps_responses,
     )
 
 

@@ -102,7 +102,7 @@ class Shelf:
     def keep(self, job: Job, begun: Begun, place: str, recording: Recording) -> None:
         """Store a complete answer of the plan's first target; nobody waits for it."""
         cache = self._cache
-        first = begun.target is job.plan.targets[0] and not begun.spliced
+        first = begun.target is job.plan.targets[0]
         if cache is None or not cache.keeps(recording, status=200, complete=True, first=first):
             return
         cache.store(place, recording)

@@ -15,7 +15,6 @@ from tests.e2e.world import Config, chat, spared
 from tests.test_engine import Chunks, Stage, drain
 
 LO = chunk({"content": WORDS[1]})
-MODES: tuple[Complete, ...] = ("hold", "live")
 TEXT = "".join(WORDS)
 COST = Decimal("0.000019")
 """USD of the 7 tokens in and 3 out that the provider tells, at either target."""

@@ -7,11 +7,9 @@ import httpx
 import pytest
 
 from gateway.core import jsonio
-from gateway.core.call import Complete
 from gateway.core.problem import Kind, Problem, ProblemError
 from gateway.upstream import complete
 from gateway.upstream.allowance import Allowance
-from gateway.upstream.health import Sent
 from gateway.upstream.job import Begun, Job
 from tests.breaking import (
     COST,
@@ -19,7 +17,6 @@ from tests.breaking import (
     FREE,
     LO,
     LOST,
-    MODES,
     TEXT,
     ask,
     asked,
@@ -73,33 +70,9 @@ async def test_a_held_answer_is_of_whom_its_head_names(stage: Stage) -> None:
     assert (row.cost, row.wasted, row.estimate) == (COST + LOST, LOST, LOST)
 
 
-async def test_an_answer_shown_live_goes_on_in_the_same_message(stage: Stage) -> None:
-    """What was shown is as it came; the frames of the second follow by the first one's id."""
-    stage.answers = [streamed(ROLE, HEL, CUT), other()]
-    reply = await ask(stage, "live")
-    assert head(reply)["x-tiergate-model"] == "able-1"
-    said = await drain(reply)
-    assert said.startswith(ROLE + HEL + b": x-tiergate-model: spare/able-2\n\n")
-    assert text(said) == TEXT
-    assert said.endswith(DONE)
-    assert said.count(b'"role"') == 1
-    assert b"up-2" not in said
-    assert said.count(b'"model":"served-2"') == 4
-    row = stage.entry
-    assert (row.state, row.status, row.provider, row.served) == (
-        "settled",
-        200,
-        "spare",
-        "served-2",
-    )
-    assert (row.input, row.output, row.usage, row.problem) == (7, 3, "provider", None)
-    assert (row.cost, row.wasted, row.attempts) == (COST + LOST, LOST, 2)
-
-
-@pytest.mark.parametrize("how", MODES)
 @pytest.mark.parametrize("ends", [CUT, None], ids=["cut", "ended"])
 async def test_wherever_it_breaks_off_each_word_is_told_once(
-    stage: Stage, how: Complete, ends: Exception | None
+    stage: Stage, ends: Exception | None
 ) -> None:
     """Before the first word, between any two frames, and before the end, which is none yet."""
     first = frames()
@@ -107,39 +80,18 @@ async def test_wherever_it_breaks_off_each_word_is_told_once(
     for at in range(1, len(first)):
         stage.rows.clear()
         stage.answers = [streamed(*first[:at], *last), other(), other()]
-        said = await read(await ask(stage, how))
+        said = await read(await ask(stage, "hold"))
         assert text(said) == TEXT
         assert said.count(b"data: [DONE]") <= 1
         assert stage.entry.state in ("settled", "estimated")
         assert len(lost(stage)) == stage.entry.attempts - 1
 
 
-async def test_an_answer_that_begins_otherwise_is_an_error(stage: Stage) -> None:
-    """Nothing of it is shown, nobody else is asked, and what it used is on its row."""
-    stage.answers = [streamed(ROLE, HEL, CUT), other("Hi", " you.")]
-    said = await drain(await ask(stage, "live"))
-    assert said.startswith(ROLE + HEL + b'data: {"error":{')
-    assert b"goes on in the same words" in said
-    assert b"Hi" not in said
-    assert b"[DONE]" not in said
-    row = stage.entry
-    assert (row.state, row.status, row.aborted_by) == ("aborted", 200, "upstream")
-    assert row.problem == "upstream_truncated"
-    assert [(it.provider, it.cost, it.estimate) for it in lost(stage)] == [
-        ("acme", LOST, LOST),
-        ("spare", COST, FREE),
-    ]
-    assert (row.cost, row.wasted) == (LOST + COST, LOST + COST)
-    assert (row.input, row.output) == (None, None)
-    assert len(stage.requests) == 2
-
-
-@pytest.mark.parametrize("how", MODES)
-async def test_what_was_held_goes_out_in_pieces(stage: Stage, how: Complete) -> None:
+async def test_what_was_held_goes_out_in_pieces(stage: Stage) -> None:
     """Of whole frames: a slow client takes one after the other, and who shares it falls behind by one."""
     long = [chunk({"content": f"{at:05} "}) for at in range(2000)]
     stage.answers = [streamed(ROLE, long[0], CUT), streamed(ROLE, *long, *frames()[4:])]
-    reply = await ask(stage, how)
+    reply = await ask(stage, "hold")
     assert reply.stream is not None
     pieces = [data async for data in reply.stream]
     assert 5 < len(pieces) < 12
@@ -147,15 +99,12 @@ async def test_what_was_held_goes_out_in_pieces(stage: Stage, how: Complete) -> 
     assert text(b"".join(pieces)) == "".join(f"{at:05} " for at in range(2000))
 
 
-@pytest.mark.parametrize("how", MODES)
 @pytest.mark.parametrize("left", [1, 2])
-async def test_who_leaves_before_the_last_piece_has_not_got_it_all(
-    stage: Stage, how: Complete, left: int
-) -> None:
+async def test_who_leaves_before_the_last_piece_has_not_got_it_all(stage: Stage, left: int) -> None:
     """Although all of it is here; its row has the whole cost in either case."""
     long = [chunk({"content": f"{at:05} "}) for at in range(2000)]
     stage.answers = [streamed(ROLE, long[0], CUT), streamed(ROLE, *long, *frames()[4:])]
-    reply = await ask(stage, how)
+    reply = await ask(stage, "hold")
     assert reply.stream is not None
     async for data in reply.stream:
         if left == 1 and len(data) > 60_000:
@@ -170,54 +119,44 @@ async def test_who_leaves_before_the_last_piece_has_not_got_it_all(
     assert row.cost == COST + one.cost
 
 
-@pytest.mark.parametrize("how", MODES)
-async def test_the_one_that_broke_off_is_asked_once_more_at_last(
-    stage: Stage, how: Complete
-) -> None:
+async def test_the_one_that_broke_off_is_asked_once_more_at_last(stage: Stage) -> None:
     """The other target breaks off too; then the first says all of it."""
     stage.answers = [streamed(ROLE, HEL, CUT), streamed(ROLE, HEL, LO), other()]
-    assert text(await drain(await ask(stage, how))) == TEXT
+    assert text(await drain(await ask(stage, "hold"))) == TEXT
     assert asked(stage) == ["able-1", "able-2", "able-1"]
     assert [it.provider for it in lost(stage)] == ["acme", "spare"]
     assert (stage.entry.state, stage.entry.provider, stage.entry.attempts) == ("settled", "acme", 3)
 
 
-@pytest.mark.parametrize("how", MODES)
-async def test_a_bad_minute_is_not_made_worse(stage: Stage, how: Complete) -> None:
+async def test_a_bad_minute_is_not_made_worse(stage: Stage) -> None:
     """Where the lab has no retry left, another provider that is well is asked, and nobody again."""
     stage.answers = [streamed(ROLE, HEL), streamed(ROLE, HEL)]
     stage.engine._upstream.allowances["acme"] = allowance = Allowance()
     allowance.left = 0.0
-    said = await read(await ask(stage, how))
+    said = await read(await ask(stage, "hold"))
     assert b'"error"' in said
     assert asked(stage) == ["able-1", "able-2"]
     assert (allowance.taken, allowance.denied) == (0, 1)
 
 
-@pytest.mark.parametrize("how", MODES)
-async def test_four_that_break_off_are_enough(stage: Stage, how: Complete) -> None:
-    """A clear error, and not one row too many: held it has a status, live it comes in the stream."""
+async def test_four_that_break_off_are_enough(stage: Stage) -> None:
+    """An error with a status of its own, and not one row too many."""
     stage.answers = [streamed(ROLE, HEL) for _ in range(4)]
-    reply = await ask(stage, how)
-    if how == "hold":
-        assert (reply.status, reply.stream) == (502, None)
-        assert jsonio.loads(reply.body)["error"]["code"] == "upstream_truncated"
-        assert head(reply)["x-should-retry"] == "false"
-    else:
-        said = await drain(reply)
-        assert said.startswith(ROLE + HEL + b'data: {"error":{')
+    reply = await ask(stage, "hold")
+    assert (reply.status, reply.stream) == (502, None)
+    assert jsonio.loads(reply.body)["error"]["code"] == "upstream_truncated"
+    assert head(reply)["x-should-retry"] == "false"
     row = stage.entry
-    assert row.state == ("failed" if how == "hold" else "aborted")
+    assert row.state == "failed"
     assert asked(stage) == ["able-1", "able-2", "able-1", "able-2"]
     assert (row.attempts, row.wasted, row.cost) == (4, 4 * LOST, 4 * LOST)
     assert len(lost(stage)) == 4
 
 
-@pytest.mark.parametrize("how", MODES)
-async def test_who_cannot_be_asked_any_more_ends_it(stage: Stage, how: Complete) -> None:
+async def test_who_cannot_be_asked_any_more_ends_it(stage: Stage) -> None:
     """All that are left fail before they say anything: their error is told."""
     stage.answers = [streamed(ROLE, HEL), httpx.ConnectError("x"), httpx.Response(400, content=b"{}")]  # fmt: skip
-    reply = await ask(stage, how)
+    reply = await ask(stage, "hold")
     said = await read(reply)
     assert b'"error"' in said
     assert len(lost(stage)) == 3
@@ -251,23 +190,19 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("how", MODES)
 @pytest.mark.parametrize("kind", ANSWERS)
-async def test_what_is_an_answer_is_not_asked_for_again(
-    stage: Stage, how: Complete, kind: str
-) -> None:
+async def test_what_is_an_answer_is_not_asked_for_again(stage: Stage, kind: str) -> None:
     stage.answers = [streamed(*ANSWERS[kind])]
-    assert await drain(await ask(stage, how)) == b"".join(ANSWERS[kind])
+    assert await drain(await ask(stage, "hold")) == b"".join(ANSWERS[kind])
     assert len(stage.requests) == 1
     assert stage.entry.state in ("settled", "estimated")
 
 
-@pytest.mark.parametrize("how", MODES)
-async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage, how: Complete) -> None:
+async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage) -> None:
     """An error of the caller that comes late is no break: it has its row's usage, and nobody else is asked."""
     wrong = b'data: {"error":{"message":"Too long.","type":"invalid_request_error","code":"context_length_exceeded"}}\n\n'
     stage.answers = [streamed(ROLE, HEL, wrong)]
-    reply = await ask(stage, how)
+    reply = await ask(stage, "hold")
     said = await read(reply)
     assert b"Too long." in said
     assert len(stage.requests) == 1
@@ -275,48 +210,13 @@ async def test_what_is_wrong_with_the_request_is_told_at_once(stage: Stage, how:
     assert (stage.entry.problem, stage.entry.cost) == ("upstream_context", LOST)
 
 
-async def test_an_error_and_half_a_frame_are_never_shown_live(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What came with them is; and the target's health knows of each."""
-    failed: list[str] = []
-    monkeypatch.setattr(Sent, "failed", lambda _, problem: failed.append(problem.kind))
-    for bad in (b'{"error":{"message":"no"}}', b'{"half', b"half"):
-        stage.rows.clear()
-        stage.answers = [streamed(ROLE + HEL, LO + b"data: %b\n\n" % bad), other()]
-        said = await drain(await ask(stage, "live"))
-        assert said.startswith(ROLE + HEL + LO + b": x-tiergate")
-        assert text(said) == TEXT
-        assert stage.entry.state == "settled"
-        stage.answers = [streamed(ROLE + HEL, b"data: %b\n\n" % bad), other()]
-        assert text(await drain(await ask(stage, "live", "tg-2"))) == TEXT
-    assert failed == ["upstream_error"] * 6
-
-
-async def test_what_came_with_the_first_content_may_be_all(stage: Stage) -> None:
-    """One read has content and an error: nothing but the content is shown."""
-    stage.answers = [streamed(ROLE + HEL + b'data: {"error":{"message":"no"}}\n\n'), other()]
-    said = await drain(await ask(stage, "live"))
-    assert said.startswith(ROLE + HEL + b": x-tiergate")
-    assert text(said) == TEXT
-
-
-@pytest.mark.parametrize("how", MODES)
-async def test_what_is_too_large_is_not_kept(
-    stage: Stage, how: Complete, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Held, another may be shorter; live, it is not gone on with."""
+async def test_what_is_too_large_is_not_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another may be shorter."""
     monkeypatch.setattr(complete, "_MOST", 900)
-    monkeypatch.setattr(complete, "_SHOWN", 300)
     stage.answers = [streamed(ROLE, *[HEL] * 9, CUT), streamed(ROLE, chunk({"content": "a"}), chunk({}, "stop"), DONE)]  # fmt: skip
-    said = await drain(await ask(stage, how))
-    if how == "hold":
-        assert text(said) == "a"
-        assert (lost(stage)[0].problem, stage.entry.state) == ("upstream_error", "estimated")
-    else:
-        assert text(said) == 9 * "Hel"
-        assert b'"error"' in said
-        assert (len(stage.requests), stage.entry.state) == (1, "aborted")
+    said = await drain(await ask(stage, "hold"))
+    assert text(said) == "a"
+    assert (lost(stage)[0].problem, stage.entry.state) == ("upstream_error", "estimated")
 
 
 async def test_a_whole_answer_that_breaks_off_is_asked_for_elsewhere(stage: Stage) -> None:
@@ -350,7 +250,7 @@ def unreasoned() -> httpx.Response:
 
 async def test_a_whole_answer_without_a_reason_for_its_end_has_broken_off(stage: Stage) -> None:
     """It is asked for again only for a call that asks for a complete one; what it used is kept."""
-    for how in (None, *MODES):
+    for how in (None, "hold"):
         stage.rows.clear()
         stage.answers = [unreasoned(), httpx.Response(200, content=whole().pieces[0])]
         reply = await ask(stage, how, stream=False, stream_options=None)
@@ -381,7 +281,7 @@ async def test_a_stream_that_breaks_off_unseen_is_asked_for_twice_of_one_target(
     tmp_path: Path,
 ) -> None:
     """As for any call: no more for one that wants to be complete."""
-    for how in (None, *MODES):
+    for how in (None, "hold"):
         stage = Stage(tmp_path, change=lambda _: None)
         stage.answers = [streamed(ROLE, CUT), streamed(ROLE, CUT)]
         reply = await ask(stage, how)

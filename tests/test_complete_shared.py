@@ -2,24 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from decimal import Decimal
 from pathlib import Path
 
 import httpx
 import pytest
 
-from gateway.core.call import Complete
 from gateway.core.entry import Entry
 from tests.breaking import (
     COST,
     CUT,
     FREE,
-    LO,
     LOST,
-    MODES,
     TEXT,
     ask,
-    asked,
     lost,
     made,
     other,
@@ -79,71 +74,27 @@ async def test_a_client_that_leaves_while_it_is_held(stage: Stage, second: bool)
     assert len(lost(stage)) == second
 
 
-async def test_a_client_that_leaves_while_another_is_asked_for_the_rest(stage: Stage) -> None:
-    """The usage of the first is on its row, and what was heard of the second on the call's."""
-    body = Waits(ROLE, HEL, LO)
-    stage.answers = [streamed(ROLE, HEL, CUT), httpx.Response(200, stream=body)]
-    reply = await ask(stage, "live")
-    task = asyncio.create_task(drain(reply))
-    await body.waiting.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert body.closed
-    row = stage.entry
-    assert (row.state, row.status, row.aborted_by) == ("aborted", 499, "client")
-    assert (row.provider, row.wasted) == ("spare", LOST)
-    assert row.cost == 2 * LOST + Decimal("0.000004")
-
-
-async def test_a_client_that_leaves_live_is_not_finished_for(stage: Stage) -> None:
-    stage.answers = [streamed(ROLE, HEL, LO, CUT)]
-    reply = await ask(stage, "live")
-    assert reply.stream is not None
-    await anext(reply.stream)
-    await reply.stream.aclose()
-    assert len(stage.requests) == 1
-    assert (stage.entry.state, stage.entry.aborted_by) == ("aborted", "client")
-
-
-@pytest.mark.parametrize("how", MODES)
-async def test_only_a_whole_answer_of_the_first_target_is_kept(
-    tmp_path: Path, how: Complete
-) -> None:
+async def test_only_a_whole_answer_of_the_first_target_is_kept(tmp_path: Path) -> None:
     stage = made(tmp_path, cached=True)
     stage.answers = [streamed(ROLE, HEL, CUT), other(), streamed(*frames())]
     for id in ("a", "b", "c"):
-        assert text(await read(await ask(stage, how, id))) == TEXT
+        assert text(await read(await ask(stage, "hold", id))) == TEXT
         await stage.engine.settle()
     cache = [row.cache for row in stage.rows if isinstance(row, Entry)]
     assert cache == ["miss", "miss", "hit"]
     assert len(stage.requests) == 3
 
 
-async def test_a_spliced_answer_of_the_first_target_is_not_kept_either(tmp_path: Path) -> None:
-    """Half of it is another's."""
-    stage = made(tmp_path, cached=True)
-    stage.answers = [
-        streamed(ROLE, HEL, CUT), httpx.Response(500), streamed(*frames()), streamed(*frames()),
-    ]  # fmt: skip
-    for id in ("a", "b"):
-        assert text(await drain(await ask(stage, "live", id))) == TEXT
-        await stage.engine.settle()
-    assert asked(stage) == ["able-1", "able-2", "able-1", "able-1"]
-    assert [row.cache for row in stage.rows if isinstance(row, Entry)] == ["miss", "miss"]
-
-
 @pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("how", MODES)
-async def test_who_shares_it_gets_the_same(tmp_path: Path, how: Complete, fails: bool) -> None:
+async def test_who_shares_it_gets_the_same(tmp_path: Path, fails: bool) -> None:
     """One answer for all, or one error; the first pays for both attempts."""
     stage = made(tmp_path, cached=True)
     body = Waits(ROLE, HEL)
-    bad = httpx.Response(400, content=b"{}") if how == "hold" else other("Hi")
+    bad = httpx.Response(400, content=b"{}")
     stage.answers = [httpx.Response(200, stream=body), bad if fails else other()]
 
     async def one(id: str) -> tuple[int, bytes]:
-        reply = await ask(stage, how, id)
+        reply = await ask(stage, "hold", id)
         return reply.status, await read(reply)
 
     calls = [asyncio.create_task(one(id)) for id in "ab"]
@@ -196,8 +147,8 @@ async def test_nobody_shares_a_whole_answer_without_a_reason_for_its_end(tmp_pat
 async def test_who_asks_for_less_shares_nothing_with_it(tmp_path: Path) -> None:
     """It would wait for the end, or be cut off where others are not."""
     stage = made(tmp_path, cached=True)
-    stage.answers = [streamed(*frames()) for _ in range(3)]
-    replies = await asyncio.gather(*(ask(stage, how, how or "n") for how in (None, *MODES)))
+    stage.answers = [streamed(*frames()) for _ in range(2)]
+    replies = await asyncio.gather(ask(stage, None, "n"), ask(stage, "hold", "h"))
     for reply in replies:
         await drain(reply)
-    assert len(stage.requests) == 3
+    assert len(stage.requests) == 2

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.core import jsonio
-from gateway.embedder import Trust, Words, told
-from tests.cache.near.world import asking
+from gateway.embedder import Trust, told
 
 
 def answer(*vectors: object, **more: object) -> bytes:
@@ -26,12 +25,6 @@ def test_a_vector_is_told() -> None:
 def test_anything_else_is_none(body: bytes) -> None:
     """Several vectors too: one text was asked for."""
     assert told(body) is None
-
-
-async def test_words_need_no_model() -> None:
-    found = await Words()(asking(), "How do I sleep?", 0.0)
-    assert any(found)
-    assert found == await Words()(asking(), "how do i sleep", 1.0)
 
 
 def test_a_model_that_fails_is_left_alone() -> None:

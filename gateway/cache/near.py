@@ -6,9 +6,9 @@
 
 Two conditions must hold, and neither is enough. All that decides the answer must be equal: the
 scope, the target, everything else of the request byte for byte, and the form of the question
-(gateway.routing.near), in which numbers, names, negations, order and tense are. All of these make
-one name under the gateway's secret, the group: what is not equal is never even compared. And of the
-questions of a group one must be near by its vector.
+(question_form). All of these make one name under the gateway's secret, the group: what is not equal
+is never even compared. And of the questions of a group one must be near by the vector that an
+embedding model gives it.
 
 A place is bound to its group by a seal: whoever writes to the store can move none to another.
 """
@@ -23,13 +23,13 @@ import msgspec
 
 from gateway.cache.exact import Exact
 from gateway.cache.packed import Packed
+from gateway.cache.question_form import question_form
 from gateway.cache.sealed import Sealed, seal
 from gateway.core.call import Call
 from gateway.core.prompt import Prompt
 from gateway.core.target import Target
 from gateway.dialects import Body
 from gateway.dialects.question import question
-from gateway.routing.near import reading
 from gateway.state import Store
 
 type Vector = Sequence[float]
@@ -145,7 +145,7 @@ class Near:
         if len(call.body) > _LARGE:
             return None
         said = question(body, call.dialect)
-        form = reading(said.text) if said is not None else None
+        form = question_form(said.text) if said is not None else None
         if said is None or form is None:
             return None
         rest = self._exact.key(call, said.members, target)

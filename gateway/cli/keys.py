@@ -61,9 +61,7 @@ def command() -> None:
 @click.option("--regions", multiple=True, help="Regions of the providers that it may use.")
 @click.option("--tags", multiple=True, help="Tags that its calls always have.")
 @click.option("--allowed-tags", multiple=True, help="Tags that its calls may add.")
-@click.option(
-    "--complete", type=click.Choice(("hold", "live", "off")), help="For answers that break off."
-)
+@click.option("--complete", type=click.Choice(("hold", "off")), help="For answers that break off.")
 @click.option("--tenant", help="Who owns it.")
 @click.option("--expires", help="90d from now, or a date, which is included.")
 @click.option("--admin", is_flag=True, help="It opens /admin, and /metrics too.")

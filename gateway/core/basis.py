@@ -4,11 +4,16 @@ Only what is not as it mostly is is written. Names, numbers and flags are the ca
 there are the signals, counts and shares, and which patterns of the rules it has.
 """
 
+from typing import Literal
+
 import msgspec
 
-from gateway.core.call import Complete, Strategy
+from gateway.core.call import Strategy
 from gateway.core.evidence import Evidence, Score
 from gateway.core.turn import Turn
+
+type RecordedComplete = Literal["off", "hold", "live"]
+"""A value of `complete` in a row: earlier versions wrote `live` too."""
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -21,7 +26,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tiers: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
     regions: tuple[str, ...] | None = None
-    complete: Complete | None = None
+    complete: RecordedComplete | None = None
     conversation: Strategy | None = None
 
 
@@ -31,7 +36,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lab: str | None = None
     tier: str | None = None
     tags: tuple[str, ...] = ()
-    complete: Complete | None = None
+    complete: RecordedComplete | None = None
 
 
 class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

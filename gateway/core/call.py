@@ -7,9 +7,8 @@ import msgspec
 
 from gateway.core.target import Tier
 
-type Complete = Literal["off", "hold", "live"]
-"""Whether a call whose answer breaks off is finished elsewhere: what comes is held back until it is
-whole, or shown live and gone on with where another answer begins in the same words."""
+type Complete = Literal["off", "hold"]
+"""Whether the gateway buffers an answer, and asks another target for it where it breaks off."""
 
 type Strategy = Literal["turn", "sticky", "ratchet-up", "cost-aware", "pin"]
 """What keeps a conversation where it is: nothing but a tool loop, its prompt cache, that and only a

@@ -12,7 +12,6 @@ from gateway.core.target import Target
 from gateway.core.usage import Usage
 from gateway.dialects.body import UNWRITTEN, Body, Glance, Written
 from gateway.dialects.opening import NOTHING, Opening
-from gateway.dialects.piece import Object, Said
 from gateway.dialects.speech import Speech
 
 __all__ = ["Body", "Dialect", "Glance", "Watch", "Written"]
@@ -125,8 +124,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """A recorded stream for a client that did not ask for usage."""
     complete: Callable[[bytes, Usage | None], bytes] = _as_told
     """A folded stream whose client did not ask for usage, with usage as far as it is known."""
-    pieces: Callable[[Object], Said]
-    """What one frame of a stream says."""
     problem: Callable[[Problem], bytes]
     """An error body."""
     problem_frame: Callable[[Problem], bytes]

@@ -46,7 +46,7 @@ MOST_HEADERS = 16_384
 _MOST_LINES = 100
 _MOST_TAGS = 16
 _CACHES = (None, "on", "off", "refresh", "exact")
-_COMPLETE: Mapping[str, Complete] = {"on": "hold", "hold": "hold", "live": "live", "off": "off"}
+_COMPLETE: Mapping[str, Complete] = {"on": "hold", "hold": "hold", "off": "off"}
 _LONG = 9
 """Bytes of a number."""
 CROWDED = Problem(
@@ -221,7 +221,8 @@ def _steer(steer: dict[str, str], control: bytes = b"") -> Steer:
         raise _refuse("invalid_request", "x-tiergate-on-loss is refuse or drop-and-tell.")
     complete = steer.get("complete")
     if complete is not None and complete not in _COMPLETE:
-        raise _refuse("invalid_request", "x-tiergate-complete is on, hold, live or off.")
+        hint = " `live` is no longer served: send hold, or leave it out." * (complete == "live")
+        raise _refuse("invalid_request", f"x-tiergate-complete is on, hold or off.{hint}")
     stream_cost = steer.get("stream-cost")
     if stream_cost not in (None, "on", "off"):
         raise _refuse("invalid_request", "x-tiergate-stream-cost is on or off.")

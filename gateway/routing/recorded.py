@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.basis import Basis, Said, Scope
-from gateway.core.call import Key, Steer
+from gateway.core.basis import Basis, RecordedComplete, Said, Scope
+from gateway.core.call import Complete, Key, Steer
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
 from gateway.core.evidence import NOTHING, Evidence, Score
@@ -47,10 +47,12 @@ class Recorded(Features):
             tiers=scope.tiers,
             models=scope.models,
             regions=scope.regions,
-            complete=scope.complete,
+            complete=_complete(scope.complete),
             conversation=scope.conversation,
         )
-        steer = Steer(lab=said.lab, tier=said.tier, tags=said.tags, complete=said.complete)
+        steer = Steer(
+            lab=said.lab, tier=said.tier, tags=said.tags, complete=_complete(said.complete)
+        )
         super().__init__(_prompt(entry, basis), entry.dialect, key, steer)
         self.basis = basis
         self.client = client
@@ -145,6 +147,11 @@ _PLAIN = frozenset(
     {"tools", "tool_choice", "system", "instructions", "systemInstruction", "toolConfig"}
 )
 """Members that every dialect has a word for."""
+
+
+def _complete(recorded: RecordedComplete | None) -> Complete | None:
+    """Return what a recorded `complete` means now: `live` is no longer served."""
+    return "hold" if recorded == "live" else recorded
 
 
 def _special(basis: Basis) -> bool:

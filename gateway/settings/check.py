@@ -7,7 +7,7 @@ from gateway.core.target import TIERS
 from gateway.settings import baseline, credentials, terms
 from gateway.settings.build import describe, embedding_doors, lab_of
 from gateway.settings.dates import dates, targets
-from gateway.settings.load import Source
+from gateway.settings.load import NAME_EMBEDDING_MODEL, Source
 from gateway.settings.loop import around, itself
 from gateway.settings.mistake import Mistake, Path, nearest
 from gateway.settings.names import ASKABLE, askable, common, served, vectors
@@ -213,12 +213,13 @@ def _judge(source: Source) -> Iterator[Mistake]:
 
 
 def _near(source: Source) -> Iterator[Mistake]:
-    """Near questions are compared by words, or by a model that is there."""
+    """Yield a mistake where no lab has the embedding model of near questions."""
     part, at = source.config.cache.near, ("cache", "near", "embed")
-    if part is not None and part.embed not in {"words", *vectors(source)}:
+    if part is not None and part.embed not in vectors(source):
         message = f"no embedding model {part.embed!r}."
-        hint = "Take `words`, or a model that a lab has under `embeddings`."
-        yield source.mistake(at, message, hint)
+        if part.embed == "words":
+            message = "near questions are no longer found by words."
+        yield source.mistake(at, message, NAME_EMBEDDING_MODEL)
 
 
 def _guards(source: Source) -> Iterator[Mistake]:

@@ -24,6 +24,10 @@ _SECRET = 8
 
 RULES = ("guards", "choices")
 """The parts of a configuration that are its rules."""
+NAME_EMBEDDING_MODEL = (
+    "Name an embedding model that a lab has under `embeddings`, as `embed: text-embedding-3-small`."
+)
+"""What to do where `cache.near` names no model that makes vectors."""
 
 
 class Source(msgspec.Struct):
@@ -206,6 +210,8 @@ def _translate(source: Source, item: dict[str, object]) -> Mistake:
         return source.mistake(path, "no such key.", nearest(str(path[-1]), _siblings(path)))
     if kind == "missing":
         hint = nearest(str(path[-2]), _beside(source, path[:-1])) if len(path) > 1 else ""
+        if path == ("cache", "near", "embed"):
+            hint = NAME_EMBEDDING_MODEL
         return source.mistake(path[:-1], f"the key {path[-1]!r} is missing.", hint)
     if kind == "literal_error":
         words = str(context["expected"]).replace(" or ", ", ").split(", ")

@@ -38,9 +38,11 @@ def many(value: object) -> object:
 
 
 def _complete(value: object) -> object:
-    """Holding back is what is meant where nothing more is said."""
+    """Read `on` as `hold`. Raises ValueError for `live`, which earlier versions had."""
     if isinstance(value, bool):
         return "hold" if value else "off"
+    if value == "live":
+        raise ValueError("'live' is no longer served: take `hold`, or leave it out")
     words = {"on": "hold", "true": "hold", "false": "off"}
     return words.get(value, value) if isinstance(value, str) else value
 
@@ -51,4 +53,4 @@ type Some = Annotated[list[Word], BeforeValidator(many), Field(min_length=1)]
 """One at least: a condition on none of them would never hold."""
 type Size = Annotated[int, BeforeValidator(size), Field(ge=0)]
 type Span = Annotated[float, BeforeValidator(span), Field(ge=0, allow_inf_nan=False)]
-type Complete = Annotated[Literal["off", "hold", "live"], BeforeValidator(_complete)]
+type Complete = Annotated[Literal["off", "hold"], BeforeValidator(_complete)]

@@ -130,10 +130,10 @@ class Retry(Part):
 class NearPart(Part):
     """The cache of near questions: the same question in other words."""
 
-    embed: Word = "words"
-    """What makes their vectors: `words`, or an embedding model that a lab has."""
-    threshold: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The least cosine; 0.6 with `words`, 0.85 with a model."""
+    embed: Word
+    """The embedding model of a lab that makes the vectors of questions."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """The least cosine of two questions that share an answer."""
     timeout: Annotated[Span, Field(gt=0)] = 0.2
     """What a call waits at most."""
 

@@ -116,5 +116,3 @@ class Begun(msgspec.Struct, kw_only=True):
     rest: AsyncIterator[bytes] | None = None
     ahead: bool = False
     """More of it has come than was given."""
-    spliced: bool = False
-    """Its beginning is another's, whose answer broke off."""

@@ -136,7 +136,7 @@ def shows_problem(data: bytes, dialect: Dialect, body: Body) -> bool:
 
 
 def watching(begun: Begun) -> Watch:
-    """What follows the stream of an answer; it is another's once that finishes it."""
+    """What follows the stream of an answer. Raises RuntimeError where the answer is whole."""
     if begun.watch is None:
         raise RuntimeError("a whole answer has no stream")
     return begun.watch

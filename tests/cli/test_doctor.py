@@ -188,7 +188,9 @@ def test_a_redis_without_vector_sets_is_said_where_near_questions_are_looked_for
     monkeypatch.setattr(advice, "_VECTORS", 1_000)
     place.start()
     url = f"redis://127.0.0.1:{place.port}"
-    near = GOOD + "cache: {near: {}}\n"
+    smart = "    smart: [{model: large}]\n"
+    near = GOOD.replace(smart, smart + "    embeddings: [{model: small}]\n")
+    near += "cache: {near: {embed: small}}\n"
     assert doctor(tmp_path, GOOD, REDIS_URL=url).levels["redis"] == "ok"
     told = doctor(tmp_path, near, REDIS_URL=url)
     assert (told.status, told.levels["redis"]) == (0, "warning")

@@ -30,11 +30,40 @@ ONE, OTHER, THIRD = (
 FAR = "How do I reset my phone?"
 
 
+MODEL = {"timeout": "10s", "embed": "vec-1"}
+
+
 def near(**more: Any) -> Change:
+    """Near questions by the embedding model of a lab; the model has a price."""
+
     def change(value: Config) -> None:
-        value["cache"] = {"default": "on", "ttl": "1h", "near": {"timeout": "10s", **more}}
+        host = {**value["providers"].get("acme", next(iter(value["providers"].values())))}
+        host["base_url"] = f"{host['base_url'].removesuffix('/acme')}/vectors"
+        host["dialects"] = {CHAT: "/chat/completions"}
+        value["providers"]["vectors"] = {**host, "auth": "none", "accounts": {}}
+        value["labs"]["vectors"] = {"embeddings": [{"model": "vec-1"}]}
+        value["models"]["vec-1"] = {"price": {"input": 0.02, "output": 0, "as_of": "2026-11-24"}}
+        value["cache"] = {"default": "on", "ttl": "1h", "near": MODEL, **more}
 
     return change
+
+
+def vector(*numbers: float) -> Answer:
+    data = [{"object": "embedding", "index": 0, "embedding": list(numbers)}]
+    used = {"prompt_tokens": 7, "total_tokens": 7}
+    body = jsonio.dumps({"object": "list", "data": data, "model": "vec-1", "usage": used})
+    return Answer(pieces=(body,), length=len(body), bill=(7, 0))
+
+
+def embedding(request: Request) -> Answer:
+    """The vector of a text: those of ONE and of all others have a cosine of 0.9."""
+    return vector(1.0, 0.0) if request.json["input"] == ONE else vector(0.9, 0.19**0.5)
+
+
+@pytest.fixture
+def upstream(upstream: Upstream) -> Upstream:
+    upstream.on("/vectors", embedding)
+    return upstream
 
 
 @pytest.fixture
@@ -62,12 +91,12 @@ def test_what_is_served_is_what_was_kept(
     other = world.ask(chat(OTHER, stream=told))
     assert (first.headers["x-tiergate-cache"], equal.headers["x-tiergate-cache"]) == ("miss", "hit")
     assert other.headers["x-tiergate-cache"] == "near"
-    assert 0.6 <= float(other.headers["x-tiergate-near"]) < 1
+    assert other.headers["x-tiergate-near"] == "0.900"
     assert "x-tiergate-near" not in equal.headers
     assert other.content == equal.content
     assert other.headers["content-type"] == equal.headers["content-type"]
     assert other.headers.get("x-tiergate-cost") == (None if told else "0")
-    assert len(upstream.requests) == 1
+    assert asked(upstream) == ["acme", "vectors", "vectors"]
 
 
 def test_its_row_costs_nothing_and_tells_what_it_saved(make: Make) -> None:
@@ -82,9 +111,9 @@ def test_its_row_costs_nothing_and_tells_what_it_saved(make: Make) -> None:
         ask(world, text)
     figures = world.client.get("/metrics").text
     assert 'cache="near",state="cache_hit"' in figures
-    _, equal, found = world.entries()
+    _, equal, found = [row for row in world.entries() if not row.tags]
     assert (found.cache, found.state, found.cost, found.attempts) == ("hit", "cache_hit", Decimal(0), 0)  # fmt: skip
-    assert found.near == pytest.approx(0.69, abs=0.01)
+    assert found.near == pytest.approx(0.9, abs=0.001)
     assert equal.near is None
     assert found.baseline == equal.baseline
     assert found.baseline
@@ -140,7 +169,7 @@ def test_no_key_sees_what_another_one_got(
     if redis_too:
         url = {"REDIS_URL": f"redis://127.0.0.1:{request.getfixturevalue('place').port}/0"}
     world = make(
-        lambda value: value.update(cache={"default": "on", "scope": scope, "near": {}}),
+        near(scope=scope),
         keyed(tmp_path),
         **url,
     )
@@ -208,7 +237,7 @@ def test_a_call_may_say_no(world: World, headers: dict[str, str], told: str) -> 
 
 def test_only_calls_that_the_cache_serves_are_near(make: Make) -> None:
     """As the cache ships: at a temperature of 0, or where the client asks for it."""
-    world = make(lambda value: value.update(cache={"near": {"timeout": "10s"}}))
+    world = make(near(default="deterministic"))
     assert [ask(world, one) for one in (ONE, OTHER)] == ["off", "off"]
     assert [ask(world, one, x_tiergate_cache="on") for one in (ONE, OTHER)] == ["miss", "near"]
     said = [world.ask(chat(ONE, temperature=0))]
@@ -256,40 +285,18 @@ def test_an_answer_that_is_gone_is_asked_for_anew(world: World) -> None:
     assert [ask(world, text) for text in (OTHER, THIRD)] == ["miss", "near"]
 
 
-# With a provider's model.
-
-
-def vectors(value: Config) -> None:
-    """Lab other has an embedding model; it has a price."""
-    value["labs"]["other"]["embeddings"] = [{"model": "vec-1"}]
-    value["models"]["vec-1"] = {"price": {"input": 0.02, "output": 0, "as_of": "2026-11-24"}}
-
-
-def by_model(**more: Any) -> Change:
-    def change(value: Config) -> None:
-        near(embed="vec-1", **more)(value)
-        vectors(value)
-
-    return change
-
-
-def vector(*numbers: float) -> Answer:
-    data = [{"object": "embedding", "index": 0, "embedding": list(numbers)}]
-    used = {"prompt_tokens": 7, "total_tokens": 7}
-    body = jsonio.dumps({"object": "list", "data": data, "model": "vec-1", "usage": used})
-    return Answer(pieces=(body,), length=len(body), bill=(7, 0))
+# The embedding model.
 
 
 def asked(upstream: Upstream) -> list[str]:
     return [request.path.split("/")[1] for request in upstream.requests]
 
 
-def test_a_model_is_asked_through_the_gateway(make: Make, upstream: Upstream) -> None:
+def test_a_model_is_asked_through_the_gateway(world: World, upstream: Upstream) -> None:
     """Its calls are rows with their costs; nothing is asked before a question of that form was."""
-    world = make(by_model())
-    upstream.on("/other", vector(1.0, 0.0), vector(0.9, 0.1), vector(0.0, 1.0), vector(0.0, 1.0))
+    upstream.on("/vectors", vector(1.0, 0.0), vector(0.9, 0.1), vector(0.0, 1.0), vector(0.0, 1.0))
     assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss", "near", "miss"]
-    assert asked(upstream) == ["acme", "other", "other", "other", "acme", "other"]
+    assert asked(upstream) == ["acme", "vectors", "vectors", "vectors", "acme", "vectors"]
     assert upstream.requests[1].json["input"] == ONE
     rows = world.entries()
     made = [row for row in rows if row.tags == ("near",)]
@@ -301,10 +308,9 @@ def test_a_model_is_asked_through_the_gateway(make: Make, upstream: Upstream) ->
 
 
 @pytest.mark.parametrize("script", [failing(500), whole("x"), vector()], ids=["500", "chat", "none"])  # fmt: skip
-def test_a_model_that_fails_is_a_miss(make: Make, upstream: Upstream, script: Answer) -> None:
+def test_a_model_that_fails_is_a_miss(world: World, upstream: Upstream, script: Answer) -> None:
     """After three in a row it is left alone."""
-    world = make(by_model())
-    upstream.on("/other", vector(1.0), script)
+    upstream.on("/vectors", vector(1.0), script)
     assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
     before = len(upstream.requests)
     assert ask(world, "How can I reset my password?") == "miss"
@@ -313,10 +319,9 @@ def test_a_model_that_fails_is_a_miss(make: Make, upstream: Upstream, script: An
     assert [line["event"] for line in world.log].count("near") == 1
 
 
-def test_what_a_key_may_not_ask_is_a_miss(make: Make, upstream: Upstream) -> None:
+def test_what_a_key_may_not_ask_is_a_miss(world: World, upstream: Upstream) -> None:
     """A refusal of one call's vector says nothing of the model: others go on to be asked."""
-    world = make(by_model())
-    upstream.on("/other", vector(1.0), *[failing(400)] * 6, vector(1.0))
+    upstream.on("/vectors", vector(1.0), *[failing(400)] * 6, vector(1.0))
     assert [ask(world, text) for text in (ONE, OTHER, THIRD)] == ["miss"] * 3
     assert ask(world, "How can I reset my password?") == "miss"
     assert ask(world, "How should I reset my password?") == "near"
@@ -324,8 +329,8 @@ def test_what_a_key_may_not_ask_is_a_miss(make: Make, upstream: Upstream) -> Non
 
 
 def test_a_model_that_says_nothing_is_not_waited_for(make: Make, upstream: Upstream) -> None:
-    world = make(by_model(timeout="50ms"))
-    upstream.on("/other", vector(1.0), SILENT, vector(1.0))
+    world = make(near(near={**MODEL, "timeout": "50ms"}))
+    upstream.on("/vectors", vector(1.0), SILENT, vector(1.0))
     assert [ask(world, text) for text in (ONE, OTHER)] == ["miss", "miss"]
     assert [row.state for row in world.entries() if row.tags].count("settled") == 2
 
@@ -392,7 +397,7 @@ def test_another_secret_finds_nothing_in_the_same_redis(make: Make, place: Place
             for group, name in zip(groups, reversed(names), strict=True):
                 for written in (name, b"\xff"):
                     admin.execute_command(
-                        "VADD", group, "VALUES", 256, *[1] * 256, written, "NOQUANT"
+                        "VADD", group, "VALUES", 2, 0.9, 0.19**0.5, written, "NOQUANT"
                     )
     assert ask(one, OTHER) == "near"
     assert ask(two, THIRD) == "near"

@@ -13,15 +13,15 @@ type Json = dict[str, object]
 ROWS: list[tuple[list[Json], Complete | None, Complete | None, Complete, Complete, str]] = [
     # guards, the header, the key, the configuration; what holds, and whose word it is
     ([], None, None, "off", "off", ""),
-    ([], None, None, "live", "live", "routing.complete"),
-    ([], None, "hold", "live", "hold", "key open"),
-    ([], None, "off", "live", "off", ""),
-    ([], "live", "hold", "hold", "live", "x-tiergate-complete"),
+    ([], None, None, "hold", "hold", "routing.complete"),
+    ([], None, "hold", "off", "hold", "key open"),
+    ([], None, "off", "hold", "off", ""),
+    ([], "hold", "off", "off", "hold", "x-tiergate-complete"),
     ([], "off", "hold", "hold", "off", ""),
-    ([{"complete": "hold"}], "live", "live", "live", "hold", "guard 0"),
-    ([{"complete": "off"}], "live", "live", "live", "off", ""),
-    ([{"no_cache": True}, {"complete": "live"}, {"complete": "hold"}], None, None, "off", "live", "guard 1"),
-    ([{"when": {"tag": "x"}, "complete": "live"}], "hold", None, "off", "hold", "x-tiergate-complete"),
+    ([{"complete": "hold"}], "off", "off", "off", "hold", "guard 0"),
+    ([{"complete": "off"}], "hold", "hold", "hold", "off", ""),
+    ([{"no_cache": True}, {"complete": "hold"}, {"complete": "off"}], None, None, "off", "hold", "guard 1"),
+    ([{"when": {"tag": "x"}, "complete": "off"}], "hold", None, "off", "hold", "x-tiergate-complete"),
 ]  # fmt: skip
 
 
@@ -46,20 +46,21 @@ def test_the_nearest_word_holds(
 def test_a_choice_says_it_for_what_it_decides() -> None:
     """Before the key, after the caller; not for calls that name a tier or that another decides."""
     choices: list[Json] = [
-        {"when": {"keywords": "prove"}, "tier": "reasoning", "complete": "live"},
-        {"when": {"keywords": "hello"}, "lab": "openai", "complete": "hold"},
+        {"when": {"keywords": "prove"}, "tier": "reasoning", "complete": "hold"},
+        {"when": {"keywords": "hello"}, "lab": "openai", "complete": "off"},
         {"tier": "fast"},
     ]
     known, key = world.router((), choices), msgspec.structs.replace(OPEN, complete="hold")
+    other = msgspec.structs.replace(OPEN, complete="off")
 
     def holds(text: str, model: str = "auto", **more: Any) -> tuple[str, list[str]]:
         decision, _ = world.decided(known, world.call(text, model, **more))
         whose = [step.why for step in decision.trace if step.step == "complete"]
         return decision.complete, whose
 
-    assert holds("prove it", key=key) == ("live", ["choice 0"])
+    assert holds("prove it", key=other) == ("hold", ["choice 0"])
     assert holds("prove it", steer=Steer(complete="off")) == ("off", [])
-    assert holds("hello") == ("hold", ["choice 1"])
+    assert holds("hello", key=key) == ("off", [])
     assert holds("a song") == ("off", [])
     assert holds("a song", key=key) == ("hold", ["key open"])
     assert holds("prove it", "fast") == ("off", [])

@@ -130,12 +130,12 @@ def test_no_cache_stands_on_the_decision() -> None:
 def test_every_effect_is_said() -> None:
     guard = {
         "min_tier": "fast", "max_tier": "smart", "allow": ["openai", "google"], "deny": ["google"],
-        "tag": ["a", "b"], "no_cache": True, "complete": "live",
+        "tag": ["a", "b"], "no_cache": True, "complete": "hold",
     }  # fmt: skip
     decision, _ = world.decided(world.router([guard]), world.call())
     assert (
         "guard: min_tier fast, max_tier smart, allow openai google, deny google, tag a b,"
-        " complete live, no cache"
+        " complete hold, no cache"
         " (guard 0)"
     ) in world.lines(decision)
     problem = world.refused(world.router([{**guard, "refuse": "No."}]), world.call())

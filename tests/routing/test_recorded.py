@@ -4,11 +4,12 @@ from contextlib import suppress
 from copy import copy
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.basis import Basis
+from gateway.core.basis import Basis, Said
 from gateway.core.call import Key, Steer
 from gateway.core.decision import Decision, Plan
 from gateway.core.entry import Entry
@@ -117,7 +118,7 @@ KEYS = st.builds(
     labs=st.sampled_from([None, None, (), ("openai",)]),
     tiers=st.sampled_from([None, None, ("fast", "smart")]),
     models=st.sampled_from([None, None, ("sol*", "lite")]),
-    complete=st.sampled_from([None, "live"]),
+    complete=st.sampled_from([None, "hold"]),
 )
 STEERS = st.builds(
     Steer,
@@ -372,6 +373,15 @@ def test_what_is_not_kept_is_never_guessed() -> None:
         == "the text of the last user turn"
     )
     assert undecided(world.router(), basis=old, dialect="telex") == "a call of telex, generate"
+
+
+def test_a_row_that_asked_for_live_is_decided_as_one_that_asked_for_hold() -> None:
+    """An earlier version wrote it; the row is still read."""
+    router = world.router()
+    kept = msgspec.structs.replace(basis(router, "hi"), said=Said(complete="live"))
+    row = journal.read(journal.write(entry(asked="auto", basis=kept)))
+    assert isinstance(row, Entry)
+    assert again(router, row)[0].complete == "hold"
 
 
 def test_a_classifier_that_reads_the_text_is_believed_what_it_said() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings.load import NAME_EMBEDDING_MODEL
 from gateway.settings.mistake import Mistake, nearest, written
 from tests.settings import world
 
@@ -37,15 +38,21 @@ APPENDED: list[tuple[str, str]] = [
     ("routing: {judge: {timeout: 0s}}",
      "16: error: routing.judge.timeout: must be above 0."),
     ("cache: {near: {embed: a-model}}",
-     "16: error: cache.near.embed: no embedding model 'a-model'. Take `words`, or a model that a lab has under `embeddings`."),
-    ("cache: {near: {threshold: 0}}",
+     f"16: error: cache.near.embed: no embedding model 'a-model'. {NAME_EMBEDDING_MODEL}"),
+    ("cache: {near: {embed: words}}",
+     f"16: error: cache.near.embed: near questions are no longer found by words. {NAME_EMBEDDING_MODEL}"),
+    ("cache: {near: {}}",
+     f"16: error: cache.near: the key 'embed' is missing. {NAME_EMBEDDING_MODEL}"),
+    ("cache: {near: {embed: a-model, threshold: 0}}",
      "16: error: cache.near.threshold: must be above 0.0."),
     ("routing: {max_share: {reasoning: 10}}",
      "16: error: routing.max_share.reasoning: must be at most 1.0."),
     ("routing: {max_share: {fast: 0.5}}",
      "16: error: routing.max_share.fast: no such key. Known: reasoning, smart."),
     ("routing: {complete: yes}",
-     "16: error: routing.complete: 'yes' is not allowed. Known: hold, live, off."),
+     "16: error: routing.complete: 'yes' is not allowed. Known: hold, off."),
+    ("routing: {complete: live}",
+     "16: error: routing.complete: 'live' is no longer served: take `hold`, or leave it out."),
     ("default: {tier: medium}",
      "16: error: default.tier: 'medium' is not allowed. Known: fast, reasoning, smart."),
     ("guards:\n- {name: g, max_tier: reasonning}",

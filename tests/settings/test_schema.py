@@ -57,7 +57,7 @@ def test_one_word_needs_no_list(written: object, words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [("hold", "hold"), ("live", "live"), ("off", "off"), ("on", "hold"), (True, "hold"), (False, "off"), ("true", "hold"), ("false", "off")],
+    [("hold", "hold"), ("off", "off"), ("on", "hold"), (True, "hold"), (False, "off"), ("true", "hold"), ("false", "off")],
 )  # fmt: skip
 def test_what_becomes_of_an_answer_that_breaks_off(written: object, meant: str) -> None:
     """Holding back is what is meant where nothing more is said, here and in an environment."""
@@ -102,7 +102,7 @@ SOUND = [
     "choices: [{name: c, when: {images: {min: 2}, files: yes, audio: no, tools: 1}, tier: fast}]",
     "choices: [{name: c, when: {cel: 'call.user_tokens > 3'}, tier: fast}]",
     "guards: [{name: g, complete: off}, {name: h, complete: true}]",
-    "routing: {complete: live}",
+    "routing: {complete: hold}",
     "choices: [{name: c, tier: fast, complete: true}]",
     "aliases: {gpt-4o: auto, a: fast, b: acme/reasoning, c: small, d: acme/large}",
     "guards: [{name: g, when: {dialect: openai-chat}, no_cache: true}, {name: h, refuse: No.}]",

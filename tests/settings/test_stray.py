@@ -84,10 +84,12 @@ def test_bounds_on_shares_that_are_probably_not_meant(tmp_path: Path) -> None:
 
 
 def test_near_questions_of_a_cache_that_is_off(tmp_path: Path) -> None:
-    assert world.warnings(tmp_path, world.BASE + "cache: {ttl: 0s, near: {}}\n") == [
-        "c.yaml:16: warning: cache.near: finds nothing: the cache is off. Give `cache.ttl` some time."
+    smart = "    smart: [{model: large}]\n"
+    text = world.BASE.replace(smart, smart + "    embeddings: [{model: small}]\n")
+    assert world.warnings(tmp_path, text + "cache: {ttl: 0s, near: {embed: small}}\n") == [
+        "c.yaml:17: warning: cache.near: finds nothing: the cache is off. Give `cache.ttl` some time."
     ]
-    assert world.warnings(tmp_path, world.BASE + "cache: {near: {}}\n") == []
+    assert world.warnings(tmp_path, text + "cache: {near: {embed: small}}\n") == []
 
 
 def test_exemplars_that_contradict_each_other(tmp_path: Path) -> None:

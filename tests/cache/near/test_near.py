@@ -156,9 +156,9 @@ async def test_a_place_cannot_be_moved_to_another_group() -> None:
     stolen, asked = (world.near.asked(one, read(one), TARGET) for one in (mine, call))
     assert stolen is not None
     assert asked is not None
-    ((name, _),) = await world.places.nearest(stolen.group, [1.0] * 256)
+    ((name, _),) = await world.places.nearest(stolen.group, [1.0])
     for written in (name, name[:48], "", "é" * 80, name[:48] + "0" * 32):
-        await world.places.add(asked.group, written, [1.0] * 256, 60.0)
+        await world.places.add(asked.group, written, [1.0], 60.0)
     assert await world.found(call) is None
 
 

@@ -11,7 +11,6 @@ from gateway.core.call import OPEN, Call, Key, Steer
 from gateway.core.jsonio import Json
 from gateway.core.target import Provider, Target
 from gateway.dialects import OPERATIONS, Body
-from gateway.embedder import Words
 from gateway.state.memory import Memory
 
 TARGET = Target(provider=Provider(name="openai", doors={}), model="gpt-6-luna")
@@ -24,7 +23,7 @@ class World:
         *,
         sharing: Sharing = "key",
         places: Places | None = None,
-        embedder: "Words | Fixed | None" = None,
+        embedder: "Fixed | None" = None,
         threshold: float = 0.6,
         timeout: float = 10.0,
         secret: bytes = b"n" * 32,
@@ -37,7 +36,7 @@ class World:
         self.near = Near(
             exact,
             self.places,
-            embedder or Words(),
+            embedder or Fixed([1.0]),
             self.store,
             secret=secret,
             ttl=3600.0,

@@ -63,16 +63,12 @@ def one(
     cell: Cell,
     sent: Callable[[str, bool], Any] | None = None,
     again: Callable[[], object] | None = None,
-    see: Callable[[Reply], Reply] = lambda reply: reply,
     within: float = 0.0,
 ) -> Seen:
-    """One call of a cell and what was seen of it; and, after `again`, whether it was kept.
-
-    `see` leaves out of a reply what is not judged.
-    """
+    """One call of a cell and what was seen of it; and, after `again`, whether it was kept."""
     gateway, before = stage.gateway, _hits(stage, cell)
     reply = gateway.ask(cell.dialect, f"{cell.name}/smart", stream=cell.stream)
-    judged = _judged(cell, see(reply), sent)
+    judged = _judged(cell, reply, sent)
     if not reply.id:
         return Seen(reply.status, judged.told, wrong=("no id of the call", *judged.wrong))
     entry = gateway.entry(reply.id)

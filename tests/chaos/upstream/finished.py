@@ -1,13 +1,10 @@
 """An answer that breaks off after its beginning, for calls that ask for a complete one.
 
-Held back or shown live, another target finishes it: one whole answer, and nothing kept of it.
+Another target finishes it: one whole answer, and nothing kept of it.
 """
 
-import re
-from dataclasses import replace
 from typing import Any
 
-from tests.chaos.client import Reply
 from tests.chaos.provider import Fault, Request, Wire, honest
 from tests.chaos.row import Cell, Expected, Row, Seen
 from tests.chaos.stage import Stage, lab
@@ -16,7 +13,6 @@ from tests.chaos.upstream.spoken import begun, error_frame
 from tests.e2e.world import Config
 
 ANSWER = Expected(200, "answer", 2, "settled", "none")
-_NAMED = re.compile(rb"^: x-tiergate-model: [^\n]*\n\n", re.MULTILINE)
 
 
 async def _begin(wire: Wire, request: Request) -> None:
@@ -51,15 +47,10 @@ async def _refuses(wire: Wire, request: Request) -> None:
     await wire.end()
 
 
-def _unnamed(reply: Reply) -> Reply:
-    """Without the comment that says who goes on."""
-    return replace(reply, body=_NAMED.sub(b"", reply.body))
-
-
-def _row(id: str, name: str, how: str, does: Fault, **more: Any) -> Row:
+def _row(id: str, name: str, does: Fault, **more: Any) -> Row:
     def prepare(value: Config, stage: Stage, cell: Cell) -> None:
         lab(value, stage, cell, 1, timeouts={"idle": "0.5s"})
-        guard = {"name": cell.name, "when": {"asked": f"{cell.name}/smart"}, "complete": how}
+        guard = {"name": cell.name, "when": {"asked": f"{cell.name}/smart"}, "complete": "hold"}
         value.setdefault("guards", []).append(guard)
 
     def begin(stage: Stage, cell: Cell) -> None:
@@ -68,22 +59,18 @@ def _row(id: str, name: str, how: str, does: Fault, **more: Any) -> Row:
     def play(stage: Stage, cell: Cell) -> Seen:
         begin(stage, cell)
         again = lambda: stage.provider.play(cell.name, honest)  # noqa: E731
-        return one(stage, cell, again=again, see=_unnamed)
+        return one(stage, cell, again=again)
 
     return Row(
-        id, f"{name}, finished by another ({how})", "upstream", play, ANSWER, prepare, begin=begin,
+        id, f"{name}, finished by another", "upstream", play, ANSWER, prepare, begin=begin,
         modes=("stream",), **more,
     )  # fmt: skip
 
 
-ROWS: tuple[Row, ...] = tuple(
-    row
-    for how in ("hold", "live")
-    for row in (
-        _row("U-07", "silence after 1 frame", how, _stalls),
-        _row("U-09", "RST after 1 frame", how, _reset, places=("home", "abroad"), ci=True),
-        _row("U-11", "clean end after 1 frame", how, _ends),
-        _row("U-14", "a broken frame after 1 frame", how, _broken),
-        _row("U-17", "an error after 1 frame", how, _refuses),
-    )
+ROWS: tuple[Row, ...] = (
+    _row("U-07", "silence after 1 frame", _stalls),
+    _row("U-09", "RST after 1 frame", _reset, places=("home", "abroad"), ci=True),
+    _row("U-11", "clean end after 1 frame", _ends),
+    _row("U-14", "a broken frame after 1 frame", _broken),
+    _row("U-17", "an error after 1 frame", _refuses),
 )
