@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from gateway.core.call import OPEN, Key
 from gateway.routing import clients
 from gateway.routing.search import glob
-from gateway.routing.theory import inside, may_set, rules
+from gateway.routing.subsumption import may_set
 from gateway.settings import names
 from gateway.settings.load import Source
 from gateway.settings.mistake import Mistake, Path, nearest
 from gateway.settings.rule import When
+from gateway.settings.schema import Config
 
 _ALIKE = 0.8
 _WILD = re.compile(r"[*?\[]")
@@ -100,3 +101,21 @@ def _unread(source: Source, keys: Sequence[Key]) -> Iterator[Mistake]:
                 message = f"sets {tag!r}, which no rule reads."
                 hint = f"Did you mean {close[0]!r}?"
                 yield source.mistake(("guards", at, "tag"), message, hint, warn=True)
+
+
+def rules(config: Config) -> Iterator[tuple[Path, When]]:
+    """Yield the conditions of all rules, each with its place."""
+    for at, guard in enumerate(config.guards):
+        yield ("guards", at, "when"), guard.when
+    for at, choice in enumerate(config.choices):
+        yield ("choices", at, "when"), choice.when
+
+
+def inside(path: Path, when: When) -> Iterator[tuple[Path, When]]:
+    """Yield a condition and all that stand inside it."""
+    yield path, when
+    for name, inner in (("any", when.any), ("all", when.all)):
+        for at, item in enumerate(inner or ()):
+            yield from inside((*path, name, at), item)
+    if when.not_ is not None:
+        yield from inside((*path, "not"), when.not_)

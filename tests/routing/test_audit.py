@@ -253,6 +253,14 @@ def test_a_choice_that_is_never_reached_is_a_warning(
     ]
 
 
+@pytest.mark.parametrize(("pairs", "known"), [(4, True), (5, False)])
+def test_with_very_many_alternatives_less_is_found(pairs: int, known: bool) -> None:
+    some = [{"any": [{"tag": f"a{at}"}, {"tag": f"b{at}"}]} for at in range(pairs)]
+    streams = {"any": [{"stream": True, "tag": "c"}, {"stream": True, "images": True}]}
+    rule = {"when": {"all": [*some, streams, {"stream": False}]}, "tier": "fast"}
+    assert bool(audit.errors(source([], [rule]), DIALECTS)) is known
+
+
 def test_of_names_with_a_star_one_takes_in_another() -> None:
     aliases = dict.fromkeys(("gpt-4o", "gpt-5-mini"), "auto")
     choices = [
